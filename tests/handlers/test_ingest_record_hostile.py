@@ -197,7 +197,7 @@ BAD_IDS: list[object] = [None, True, 1.5, -1, "", "x", "²", "٣", "9" * 5000, "
 
 
 async def test_a_malformed_event_is_answered_with_400_and_changes_nothing(harness: HandlerHarness) -> None:
-    """tests/leads/adapters/test_hasura_calls.py has more of them."""
+    """tests/leads/adapters/test_hasura.py has more of them."""
     event_id = await stored(harness)
     malformed: list[Any] = [None, {}, event_body(5, {}), event_body(TRIGGER, {"op": "INSERT"})]
     malformed += [event_body(TRIGGER, {"op": "DELETE", "data": {"new": None}}), *map(inserted, BAD_IDS)]

@@ -17,7 +17,6 @@ SERVER_FIXTURE = "cluster"
 PATHS_WITH_SERVERS = (
     "tests/edge/",
     "tests/end_to_end/",
-    "tests/leads/services/test_restart.py",
     "tests/sandbox/test_servers.py",
     "tests/sandbox/test_bench.py",
 )

@@ -1,16 +1,29 @@
-"""PostgreSQL's errors as errors of leads.domain: contended, unavailable or internal."""
+"""Database and round trips: what comes back, what fails and how, and that answers never mix."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
-from leads.adapters.database import Database
-from leads.adapters.pools import SESSION_OPTIONS
+from leads.adapters import round_trip
+from leads.adapters.database import Database, Statement
+from leads.adapters.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
+from leads.adapters.pools import CONNECTION_SETTINGS, SESSION_OPTIONS
+from leads.adapters.queries import QUERIES
+from leads.adapters.round_trip import PreparingConnection, Text, run_together
 from leads.domain.errors import Contended, DatabaseUnavailable
+from sandbox.postgres import binaries
 from sandbox.postgres.server import Cluster
+from tests.support.postgres import need_pg_dump
+from tests.support.waiting import eventually_async
 
 PING = ("database/ping", dict[str, Any]())
 TURN = ("database/try_lock", {"name": "a test"})
@@ -41,17 +54,17 @@ async def until_healthy(db: Database) -> None:
     pytest.fail("the connections do not come back")
 
 
-def raising(url: str, sqlstate: str) -> None:
-    """Make every insert of a consent fail with this SQLSTATE."""
+@contextmanager
+def refusing(url: str, sqlstate: str) -> Iterator[None]:
+    """Make every insert of a consent fail with this SQLSTATE, as long as the block lasts."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            f" RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$"
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$;"
+            "CREATE TRIGGER refuse BEFORE INSERT ON customer_consent FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
-        connection.execute(
-            "CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON customer_consent"
-            " FOR EACH ROW EXECUTE FUNCTION refuse()"
-        )
+        yield
+        connection.execute("DROP FUNCTION refuse CASCADE")
 
 
 CONSENT = ("process_record/insert_consent", {"account_id": "d0000000-0000-4000-8000-000000000002"})
@@ -85,7 +98,6 @@ async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_neve
         assert await consents() == before + 1
 
 
-@pytest.mark.own_database
 @pytest.mark.parametrize(
     ("sqlstate", "error"),
     [
@@ -104,8 +116,7 @@ async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
     db: Database, database: str, sqlstate: str, error: type[Exception]
 ) -> None:
     """The first error of a pipeline counts, not the errors that it causes in later statements."""
-    raising(database, sqlstate)
-    with pytest.raises(error):
+    with refusing(database, sqlstate), pytest.raises(error):
         async with db.transaction() as transaction:
             await transaction.run(PING, CONSENT, PING, commit=True)
     async with db.transaction() as transaction:
@@ -216,14 +227,12 @@ async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> N
     await small.close()
 
 
-@pytest.mark.own_database
 async def test_a_statement_that_fails_under_a_lock_keeps_its_error_and_releases_the_lock(
     db: Database, database: str
 ) -> None:
-    raising(database, "55P03")
     other = Database(database, ingest_connections=1, work_connections=1)
     await other.open()
-    with pytest.raises(Contended, match="LockNotAvailable"):
+    with refusing(database, "55P03"), pytest.raises(Contended, match="LockNotAvailable"):
         async with db.exclusive("x") as (_, session):
             await session.run(CONSENT, commit=True)
     async with other.exclusive("x") as (free, _):
@@ -263,3 +272,248 @@ async def test_sessions_use_utc_and_have_timeouts(database: str) -> None:
     with psycopg.connect(database, options=SESSION_OPTIONS) as connection:
         for name, value in (("timezone", "UTC"), ("lock_timeout", "5s"), ("statement_timeout", "10s")):
             assert connection.execute(f"SHOW {name}".encode()).fetchone() == (value,)
+
+
+MAX_PARAMETERS = 65_535
+"""Of libpq for one statement."""
+ONE: Text = (b"SELECT 1 AS one", {})
+DIVIDE: Text = (b"SELECT 1 / %(by)s::integer AS quotient", {"by": 0})
+NO_TABLE: Text = (b"SELECT * FROM no_such_table", {})
+PREPARED: Text = (b"SELECT count(*) AS count FROM pg_prepared_statements WHERE name LIKE 'leads%%'", {})
+
+
+@pytest.fixture
+async def session(database: str) -> AsyncIterator[PreparingConnection]:
+    opened = await PreparingConnection.connect(database, **CONNECTION_SETTINGS)
+    yield opened
+    await opened.close()
+
+
+async def prepared(session: PreparingConnection) -> int:
+    """The statements that the server holds, this question included."""
+    ((row,),) = await run_together(session, [PREPARED])
+    return int(row["count"])
+
+
+async def test_a_statement_is_prepared_once_also_after_a_rollback(session: PreparingConnection) -> None:
+    for _ in range(3):
+        await run_together(session, [(b"BEGIN", {}), ONE, ONE, (b"ROLLBACK", {})])
+    assert await prepared(session) == 4  # BEGIN, ONE, ROLLBACK and the question
+    assert await prepared(session) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("text", None), ("boolean", True), ("bigint", 5), ("bigint", 70_000), ("bigint", 2**40),
+        ("integer", -1), ("float8", 1.5), ("text", ""), ("text", "Nguyễn 'x' %s \\"), ("bytea", b"\x00\xff"),
+        ("bigint[]", [1, 2**40]), ("text[]", []), ("text[]", ["a", None]), ("date", date(2026, 5, 1)),
+        ("uuid", UUID("d0000000-0000-4000-8000-000000000002")), ("interval", timedelta(days=3, seconds=5)),
+        ("timestamptz", datetime(2026, 5, 1, 2, 3, 4, 5, UTC)), ("jsonb", '{"a": [1, null]}'),
+        ("timestamptz[]", [datetime(2026, 5, 1, tzinfo=UTC)]),
+    ],
+)  # fmt: skip
+async def test_values_are_converted_as_psycopg_converts_them(
+    session: PreparingConnection, kind: str, value: Any
+) -> None:
+    text, params = f"SELECT %(value)s::{kind} AS value".encode(), {"value": value}
+    expected = await (await session.execute(text, params)).fetchall()
+    for _ in range(2):  # prepared now, and before
+        assert await run_together(session, [(text, params)]) == [expected]
+
+
+async def test_one_statement_takes_values_of_several_types(session: PreparingConnection) -> None:
+    text = b"SELECT %(value)s::bigint AS value"
+    for value in (1, 2**40, None, 70_000, 1):
+        assert await run_together(session, [(text, {"value": value})]) == [[{"value": value}]]
+
+
+@pytest.mark.parametrize(
+    ("refused", "error"),
+    [(DIVIDE, psycopg.errors.DivisionByZero), (NO_TABLE, psycopg.errors.UndefinedTable)],
+)
+async def test_what_was_not_prepared_because_of_an_error_before_it_is_prepared_later(
+    session: PreparingConnection, refused: Text, error: type[Exception]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(error):
+            await run_together(session, [refused, ONE, refused])
+    assert await run_together(session, [ONE]) == [[{"one": 1}]]
+
+
+async def test_a_statement_whose_result_has_other_columns_now_fails_once(
+    session: PreparingConnection,
+) -> None:
+    def everything() -> Text:
+        return (b"SELECT * FROM changed", {})
+
+    await run_together(session, [(b"CREATE TEMP TABLE changed AS SELECT 1 AS a", {})])
+    assert await run_together(session, [everything()]) == [[{"a": 1}]]
+    await run_together(session, [(b"ALTER TABLE changed ADD COLUMN b integer", {})])
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        await run_together(session, [everything()])
+    assert await run_together(session, [everything()]) == [[{"a": 1, "b": None}]]
+
+
+async def test_statements_beyond_the_limit_are_not_prepared(
+    session: PreparingConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_trip, "MAX_PREPARED", 1)
+    other: Text = (b"SELECT %(value)s::text AS value", {"value": "x"})
+    for _ in range(2):
+        assert await run_together(session, [ONE, other]) == [[{"one": 1}], [{"value": "x"}]]
+    assert len(session.prepared) == 1
+
+
+async def test_a_session_is_closed_if_a_statement_is_refused_while_others_are_in_the_buffer(
+    session: PreparingConnection,
+) -> None:
+    """Else the next answers would be taken for those of other statements."""
+    names = [f"p{number}" for number in range(MAX_PARAMETERS + 1)]
+    text = "SELECT " + ", ".join(f"%({name})s::text" for name in names)
+    with pytest.raises(psycopg.OperationalError):
+        await run_together(session, [ONE, (text.encode(), dict.fromkeys(names))])
+    assert session.closed
+
+
+async def test_a_percent_sign_is_doubled(session: PreparingConnection) -> None:
+    assert await run_together(session, [(b"SELECT 7 %% 4 AS rest", {})]) == [[{"rest": 3}]]
+    for wrong in (b"SELECT 7 % 4", b"SELECT %(a)d", b"SELECT %s"):
+        with pytest.raises(ValueError, match="neither"):
+            await run_together(session, [(wrong, {"a": 1})])
+    assert await run_together(session, [ONE]) == [[{"one": 1}]]
+
+
+def test_every_statement_of_the_product_is_read() -> None:
+    for text in QUERIES.values():
+        round_trip._parse(text)
+
+
+SECONDS = 3.0
+EXPECTED = (TimeoutError, psycopg.errors.DivisionByZero, Contended, DatabaseUnavailable)
+NUMBERS = (1, 300, 70_000, 2**40)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUERIES, "test/echo", b"SELECT %(number)s::bigint AS number")
+    monkeypatch.setitem(QUERIES, "test/sleep", b"SELECT pg_sleep(0.005)::text AS slept")
+    monkeypatch.setitem(QUERIES, "test/fail", b"SELECT 1 / %(zero)s::integer AS quotient")
+
+
+def echo(number: int) -> Statement:
+    return "test/echo", {"number": number}
+
+
+async def work(db: Database, chance: random.Random) -> None:
+    """Ask for numbers in several round trips, and check that each answer is that of its question."""
+    number = chance.choice(NUMBERS) + chance.randrange(100)
+    async with db.transaction() as transaction:
+        first, _, second = await transaction.run(echo(number), ("test/sleep", {}), echo(number + 1))
+        assert [first, second] == [[{"number": number}], [{"number": number + 1}]]
+        if chance.random() < 0.1:
+            await transaction.run(("test/fail", {"zero": 0}), echo(number))
+        assert await transaction.run(echo(number + 2), commit=True) == [[{"number": number + 2}]]
+    assert await db.fetch_all(*echo(number + 3)) == [{"number": number + 3}]
+
+
+@pytest.mark.usefixtures("statements")
+async def test_answers_never_mix(database: str) -> None:
+    db = Database(database, ingest_connections=1, work_connections=4)
+    await db.open()
+    until = time.monotonic() + SECONDS
+    done = 0
+
+    async def ask(seed: int) -> None:
+        nonlocal done
+        chance = random.Random(seed)
+        while time.monotonic() < until:
+            seconds = chance.random() * 0.03 if chance.random() < 0.3 else 10
+            with suppress(*EXPECTED):
+                async with asyncio.timeout(seconds):
+                    await work(db, chance)
+                done += 1
+
+    async def terminate() -> None:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
+            while time.monotonic() < until:
+                await asyncio.sleep(0.1)
+                await other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name = 'pancake handlers'"
+                    " ORDER BY random() LIMIT 1"
+                )
+
+    await asyncio.gather(terminate(), *(ask(seed) for seed in range(8)))
+    await db.close()
+    assert done > 20
+
+
+@pytest.mark.usefixtures("cluster")  # left out where no servers are started
+async def test_calls_succeed_again_after_the_server_restarts() -> None:
+    with Cluster(durable=False) as own:
+        url = own.create_database("restarted")
+        db = Database(url, ingest_connections=1, work_connections=2, wait_seconds=0.3)
+        await db.open()
+        assert await db.is_healthy()
+        own.stop(crash=True)
+        for ask in (db.fetch_all, db.ingest, db.fetch_all):
+            with pytest.raises(DatabaseUnavailable):
+                await ask("database/ping", {}, dict)
+        assert not await db.is_healthy()
+        own.start()
+        await eventually_async(db.is_healthy)
+        assert await db.ingest("database/ping", {}, dict) == [{"one": 1}]
+        await db.close()
+
+
+FAKE = """#!/bin/sh
+for each in "$@"; do echo "$each"; done > {out}
+for each in "$@"; do
+    case "$each" in
+        *passfile=*) cat "$(echo "$each" | sed "s/.*passfile=\\([^ ]*\\).*/\\1/")" >> {out} ;;
+    esac
+done
+echo "error: connection of $0 refused" >&2
+exit 1
+"""
+
+
+def test_rows_go_out_and_come_back_into_empty_tables(database: str, tmp_path: Path) -> None:
+    need_pg_dump(database)
+    programs = binaries.find()
+    path = tmp_path / "a.dump"
+    dump_tables(database, ("public.staff", "public.pancake_*"), path, programs)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {"public.staff", "public.pancake_webhook_event"} <= list_dumped_tables(path, programs)
+    own = tmp_path / "own.dump"
+    dump_tables(database, ("public.staff",), own, programs)
+    with psycopg.connect(database, autocommit=True) as db:
+        before = db.execute("SELECT * FROM staff ORDER BY id").fetchall()
+        db.execute("SET session_replication_role = replica")
+        db.execute("DELETE FROM staff")
+        restore_rows(database, own, programs)
+        assert db.execute("SELECT * FROM staff ORDER BY id").fetchall() == before != []
+        with pytest.raises(PgProgramFailed, match="pg_restore failed"):
+            restore_rows(database, own, programs)
+        assert db.execute("SELECT * FROM staff ORDER BY id").fetchall() == before
+
+
+def test_the_password_is_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = tmp_path / "pg_dump"
+    program.write_text(FAKE.format(out=out))
+    program.chmod(0o700)
+    with pytest.raises(PgProgramFailed, match=r"pg_dump failed: error: connection of .* refused"):
+        dump_tables("postgresql://lan:a%3Ab%5Cc@db/diva", ("public.staff",), tmp_path / "a.dump", tmp_path)
+    *arguments, line = out.read_text().splitlines()
+    assert line == r"*:*:*:*:a\:b\\c"
+    assert not any("a:b" in each for each in arguments)
+    (connection,) = [each for each in arguments if "passfile=" in each]
+    assert not Path(connection.partition("passfile=")[2].split()[0]).exists()
+    assert not (tmp_path / "a.dump").exists()
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PgProgramFailed, match="pg_dump did not run: FileNotFoundError"):
+        dump_tables("postgresql://db/diva", ("public.staff",), tmp_path / "a.dump", tmp_path)

@@ -1,9 +1,12 @@
-"""The REST client: both answer shapes, the error class of each failure, no key in a log."""
+"""Pancake's API: pages, refusals, hostile answers, and the breaker in front of it."""
 
 import asyncio
+import gzip
 import json
 import logging
+import time
 import traceback
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from leads.adapters.breaker import BreakerOpen
-from leads.adapters.pancake_api import Access, Page, PancakeApi
+from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
+from leads.adapters.pancake_api import PAGE_LIMIT, Access, Page, PancakeApi
 from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+from tests.support.fakes import MovableClock
+from tests.support.waiting import eventually_async
 
 KEY = "0123456789abcdef0123456789abcdef"
 ACCESS = Access("c1", "https://crm.pancake.test/api", 123, KEY)
@@ -284,3 +289,323 @@ async def test_the_key_is_in_no_log_exception_or_repr(
     await api.aclose()
     assert KEY not in shown
     assert KEY not in caplog.text
+
+
+LIMIT_BYTES = 200_000
+MAX_SECONDS = 1.0
+MAX_MEMORY_BYTES = 40 * LIMIT_BYTES
+"""Parsed JSON takes a multiple of its text."""
+
+
+def zipped(content: bytes, times: int = 1) -> bytes:
+    for _ in range(times):
+        content = gzip.compress(content)
+    return content
+
+
+def reader(answer: Any) -> PancakeApi:
+    return client(answer, max_answer_bytes=LIMIT_BYTES)
+
+
+def digits(count: int) -> bytes:
+    return b'{"data": [{"id": ' + b"9" * count + b"}]}"
+
+
+UNREADABLE = {
+    "a list that is not closed", "a body compressed twice", "a body compressed three times",
+    "a torn compressed body", "plain text that says it is compressed", "an encoding that is not known",
+    "a compressed body of 200 MB", "300,000 bytes", "a byte that is not UTF-8", "a list nested 100,000 deep",
+    "objects nested 20,000 deep",
+}  # fmt: skip
+BOMBS: dict[str, tuple[bytes, str]] = {
+    "a list nested 100,000 deep": (b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", ""),
+    "objects nested 20,000 deep": (b'{"a":' * 20_000 + b"1" + b"}" * 20_000, ""),
+    "a list that is not closed": (b'{"data": ' + b"[" * 150_000, ""),
+    "a number of 190,000 digits": (digits(190_000), ""),
+    "a number with a large exponent": (b'{"data": [{"id": 1e999999999}]}', ""),
+    "numbers that are none": (b'{"data": [{"id": NaN, "n": -Infinity}]}', ""),
+    "20,000 keys": (json.dumps({"data": [{f"{n:x}": 0 for n in range(15_000)}]}).encode(), ""),
+    "one key 20,000 times": (b'{"data": [{' + b",".join([b'"id":1'] * 20_000) + b"}]}", ""),
+    "50,000 records": (b'{"data": [' + b",".join([b"{}"] * 50_000) + b"]}", ""),
+    "a text of 190,000 escapes": (b'{"data": [{"id": "' + b"\\u0000" * 30_000 + b'"}]}', ""),
+    "half a pair of surrogates": (b'{"data": [{"id": "\\ud800"}]}', ""),
+    "a byte that is not UTF-8": (b'{"data": [{"id": "\xff"}]}', ""),
+    "a compressed body of 200 MB": (zipped(bytes(200_000_000)), "gzip"),
+    "a body compressed twice": (zipped(bytes(200_000_000), 2), "gzip, gzip"),
+    "a body compressed three times": (zipped(bytes(200_000_000), 3), "gzip, gzip, gzip"),
+    "a torn compressed body": (zipped(b'{"data": []}')[:-6], "gzip"),
+    "a compressed body with an end of another": (zipped(b'{"data": []}') + b"x" * 1000, "gzip"),
+    "plain text that says it is compressed": (b'{"data": []}', "gzip"),
+    "an encoding that is not known": (b'{"data": []}', "zstd"),
+    "300,000 bytes": (b" " * 300_000, ""),
+}
+"""Bodies, each with its Content-Encoding."""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_a_bomb_costs_little(name: str) -> None:
+    """In processor time and in memory. It is unavailable, or read as it is; nothing else is raised."""
+    content, encoding = BOMBS[name]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            for at in range(0, len(content), 65_536):
+                yield content[at : at + 65_536]
+
+        headers = {"Content-Encoding": encoding} if encoding else {}
+        return httpx.Response(200, content=chunks(), headers=headers)
+
+    api = reader(answer)
+    tracemalloc.start()
+    began = time.thread_time()
+    is_read = True
+    try:
+        await api.sources(ACCESS)
+    except PancakeUnavailable:
+        is_read = False
+    finally:
+        seconds = time.thread_time() - began
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert is_read == (name not in UNREADABLE)
+    assert seconds < MAX_SECONDS
+    assert peak_bytes < MAX_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000])
+async def test_a_compressed_answer_is_read(size: int) -> None:
+    """Pancake may compress; several pieces of the network make up one body."""
+    body = {"data": [{"id": "x" * size}]}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "gzip"
+        return httpx.Response(
+            200, content=zipped(json.dumps(body).encode()), headers={"Content-Encoding": "gzip"}
+        )
+
+    assert await reader(answer).sources(ACCESS) == body["data"]
+
+
+async def test_a_list_without_an_end_stops_at_the_page_limit() -> None:
+    """Every page has a new cursor."""
+    asked = 0
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return httpx.Response(200, json={"entries": [{"id": "1"}], "cursor": f"{asked}" * 1000})
+
+    pages = [page async for page in reader(answer).pages(ACCESS, "lead", max_pages=50)]
+    assert (asked, pages[-1].ending) == (50, PAGE_LIMIT)
+
+
+@pytest.mark.parametrize(("missing", "is_read"), [(0, True), (5, False)])
+async def test_a_compressed_answer_comes_over_a_real_connection(missing: int, is_read: bool) -> None:
+    """Whole, or broken off before its end."""
+    body = zipped(b'{"data": [{"id": "1"}]}')
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body[: len(body) - missing])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        api = PancakeApi(MovableClock(), {host})
+        try:
+            found = await api.sources(Access("c1", host, 123, ACCESS.api_key))
+        except PancakeUnavailable:
+            found = []
+        await api.aclose()
+    assert found == ([{"id": "1"}] if is_read else [])
+
+
+class Ticks:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class Service:
+    """A remote service that raises `error` while it is set and waits for `gate`."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = PancakeUnavailable()
+        self.calls = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return "answer"
+
+
+@pytest.fixture
+def clock() -> Ticks:
+    return Ticks()
+
+
+@pytest.fixture
+def breaker(clock: Ticks) -> Breaker:
+    return Breaker("pancake_rest:test", clock)
+
+
+@pytest.fixture
+async def service() -> Service:
+    return Service()
+
+
+async def fail(breaker: Breaker, service: Service, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(PancakeUnavailable):
+            await breaker.call_async(service)
+
+
+@pytest.mark.test_case("TC-013-003")
+async def test_it_opens_at_the_fifth_failure_within_sixty_seconds(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    for _ in range(4):
+        await fail(breaker, service)
+        clock.seconds += 15
+    assert breaker.level == 0
+    await fail(breaker, service)
+    assert breaker.level == 2
+    with pytest.raises(BreakerOpen) as caught:
+        await breaker.call_async(service)
+    assert service.calls == 5
+    assert caught.value.retry_after_seconds == 30
+
+
+async def test_five_failures_spread_over_five_minutes_leave_it_closed(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    for _ in range(5):
+        await fail(breaker, service)
+        clock.seconds += 75
+    assert breaker.level == 0
+
+
+async def test_successes_in_between_do_not_hide_five_failures(breaker: Breaker, service: Service) -> None:
+    for _ in range(4):
+        await fail(breaker, service)
+        service.error = None
+        assert await breaker.call_async(service) == "answer"
+        service.error = PancakeUnavailable()
+    await fail(breaker, service)
+    assert breaker.level == 2
+
+
+@pytest.mark.test_case("TC-013-004")
+async def test_it_is_half_open_after_thirty_seconds_and_closes_on_success(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    await fail(breaker, service, 5)
+    clock.seconds += 29.9
+    assert breaker.level == 2
+    clock.seconds += 0.1
+    assert breaker.level == 1
+    service.error = None
+    assert await breaker.call_async(service) == "answer"
+    assert breaker.level == 0
+    service.error = PancakeUnavailable()
+    await fail(breaker, service, 4)
+    assert breaker.level == 0, "old failures were forgotten"
+
+
+@pytest.mark.test_case("TC-013-005")
+async def test_a_failed_probe_opens_it_for_another_thirty_seconds(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    await fail(breaker, service, 5)
+    clock.seconds += 30
+    await fail(breaker, service)
+    assert service.calls == 6
+    assert breaker.level == 2
+    clock.seconds += 30
+    assert breaker.level == 1
+
+
+async def test_only_one_of_twenty_callers_probes(breaker: Breaker, service: Service, clock: Ticks) -> None:
+    await fail(breaker, service, 5)
+    clock.seconds += 30
+    service.error = None
+    service.gate.clear()
+    callers = [asyncio.create_task(breaker.call_async(service)) for _ in range(20)]
+    await eventually_async(lambda: sum(task.done() for task in callers) == 19)
+    service.gate.set()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert service.calls == 6
+    assert results.count("answer") == 1
+    assert sum(isinstance(result, BreakerOpen) for result in results) == 19
+
+
+async def test_after_a_cancelled_probe_the_next_caller_probes(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    await fail(breaker, service, 5)
+    clock.seconds += 30
+    service.gate.clear()
+    probe = asyncio.create_task(breaker.call_async(service))
+    await eventually_async(lambda: service.calls == 6)
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert breaker.level == 1
+    service.gate.set()
+    service.error = None
+    assert await breaker.call_async(service) == "answer"
+
+
+async def test_a_call_started_before_it_opened_does_not_close_it(breaker: Breaker, service: Service) -> None:
+    late = Service()
+    late.gate.clear()
+    late.error = None
+    early = asyncio.create_task(breaker.call_async(late))
+    await eventually_async(lambda: late.calls == 1)
+    await fail(breaker, service, 5)
+    late.gate.set()
+    assert await early == "answer"
+    assert breaker.level == 2
+
+
+async def test_a_rejected_key_does_not_count_as_a_failure(
+    breaker: Breaker, service: Service, clock: Ticks
+) -> None:
+    service.error = PancakeKeyRejected("Pancake answered 401.", status=401)
+    for _ in range(10):
+        with pytest.raises(PancakeKeyRejected):
+            await breaker.call_async(service)
+    assert breaker.level == 0
+    service.error = PancakeUnavailable()
+    await fail(breaker, service, 5)
+    clock.seconds += 30
+    service.error = PancakeKeyRejected("Pancake answered 401.", status=401)
+    with pytest.raises(PancakeKeyRejected):
+        await breaker.call_async(service)
+    assert breaker.level == 0, "the service answers again"
+
+
+async def test_it_says_since_when_it_is_not_closed_also_while_probes_fail(
+    clock: Ticks, breaker: Breaker, service: Service
+) -> None:
+    assert breaker.open_since is None
+    await fail(breaker, service, FAILURES_TO_OPEN)
+    opened = clock.seconds
+    for _ in range(3):
+        clock.seconds += RECOVERY_SECONDS
+        await fail(breaker, service)
+        assert breaker.open_since == opened
+    service.error = None
+    clock.seconds += RECOVERY_SECONDS
+    await breaker.call_async(service)
+    assert (breaker.open_since, breaker.answered_at) == (None, clock.seconds)

@@ -1,4 +1,4 @@
-"""Encrypting and comparing secrets."""
+"""Secrets: encrypted, sealed for one use, compared."""
 
 import base64
 
@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.adapters.secrets import DecryptionError, KeyRing, matches
+from leads.domain.errors import SecretUnreadable
+from leads.services.sealed_secrets import Use, open_sealed, reseal, seal
 
 OLD = KeyRing({"2025": bytes(32)})
 RING = KeyRing({"2026": bytes([1]) * 32, "2025": bytes(32)})
@@ -89,3 +91,56 @@ def test_a_secret_matches_the_current_or_the_previous_one(
     given_: str | None, secrets: tuple[str, ...], expected: bool
 ) -> None:
     assert matches(given_, secrets) is expected
+
+
+OLD_KEY, NEW_KEY = bytes(32), bytes([1]) * 32
+SEALING = KeyRing({"new": NEW_KEY, "old": OLD_KEY})
+KEY_USE = Use("api_key", "c1", "https://crm.pancake.vn/api")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Use("api_key", "c1", "https://crm.pancake.vn/api2"),
+        Use("api_key", "c2", "https://crm.pancake.vn/api"),
+        Use("header_secret", "c1", "https://crm.pancake.vn/api"),
+        Use("api_key", "c1"),
+    ],
+)
+def test_an_api_key_opens_for_its_connection_and_base_url_only(other: Use) -> None:
+    sealed = seal(SEALING, "secret", KEY_USE)
+    assert open_sealed(SEALING, sealed, KEY_USE) == "secret"
+    for read in (open_sealed, reseal):
+        with pytest.raises(SecretUnreadable, match="it was not sealed for this use, or key 'new'"):
+            read(SEALING, sealed, other)
+
+
+def test_other_secrets_open_whatever_the_base_url_is() -> None:
+    sealed = seal(SEALING, "secret", Use("header_secret", "c1", "https://crm.pancake.vn/api"))
+    assert open_sealed(SEALING, sealed, Use("header_secret", "c1")) == "secret"
+    with pytest.raises(SecretUnreadable):
+        open_sealed(SEALING, sealed, Use("webhook_secret", "c1"))
+
+
+def test_a_secret_is_sealed_again_with_the_current_key_only_if_it_is_not() -> None:
+    sealed = seal(KeyRing({"old": OLD_KEY}), "secret", KEY_USE)
+    fresh = reseal(SEALING, sealed, KEY_USE)
+    assert (SEALING.key_id(fresh), open_sealed(SEALING, fresh, KEY_USE)) == ("new", "secret")
+    assert reseal(SEALING, fresh, KEY_USE) == fresh
+
+
+@pytest.mark.parametrize("key", ["old", "new"])
+def test_a_secret_that_was_sealed_for_its_kind_only_is_sealed_for_its_use(key: str) -> None:
+    unbound = KeyRing({key: OLD_KEY if key == "old" else NEW_KEY}).encrypt("secret", "api_key")
+    with pytest.raises(SecretUnreadable):
+        open_sealed(SEALING, unbound, KEY_USE)
+    fresh = reseal(SEALING, unbound, KEY_USE)
+    assert (SEALING.key_id(fresh), open_sealed(SEALING, fresh, KEY_USE)) == ("new", "secret")
+    with pytest.raises(SecretUnreadable):
+        reseal(SEALING, unbound, Use("webhook_secret", "c1"))
+
+
+def test_the_id_of_an_unknown_key_is_shown_without_control_characters() -> None:
+    sealed = seal(KeyRing({"a\x1b[31m\u202e": OLD_KEY}), "secret", KEY_USE)
+    with pytest.raises(SecretUnreadable, match=r"key 'a\\x1b\[31m\\u202e' is not in the key ring"):
+        open_sealed(SEALING, sealed, KEY_USE)

@@ -1,19 +1,26 @@
-"""The figures of `GET /metrics` that are read from the database."""
+"""The figures of GET /metrics that are read from the database, and what the engine is asked."""
 
 import asyncio
+import math
 from datetime import timedelta
 
+import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from leads.adapters import pools
+from leads.adapters.database import Database
 from leads.adapters.metrics import Metrics
 from leads.adapters.sql_series import FAMILIES
+from leads.domain.errors import DatabaseUnavailable
 from leads.services.cron_runs import CRONS
+from leads.services.engine_watch import EngineWatch
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.scrape import Scrape
 from tests.support.crons import CronHarness
+from tests.support.fakes import FakeDatabase, FakeHasura
 from tests.support.handlers import HandlerHarness
+from tests.support.leads import LATER
 
 STATUSES = (
     "received", "ingested", "failed", "dead_letter", "invalid", "skipped_kill_switch",
@@ -275,3 +282,178 @@ async def test_the_times_of_the_breakers_are_shown_by_connection(harness: CronHa
     answered = value(harness, "pancake_circuit_breaker_last_success_timestamp_seconds", **labels)
     assert opened == 0
     assert answered == pytest.approx(harness.clock.now().timestamp() - 30, abs=5)
+
+
+PROCESSED = ("ticket_created", "ticket_updated", "contact_updated", "record_deleted", "stale", "no_change")
+COUNTED = {
+    "deliveries": [
+        ("pancake_webhook_requests_total", {"status": status})
+        for status in ("received", "skipped_kill_switch", "skipped_source_disabled", "dead_letter")
+    ],
+    "missed": [("pancake_webhook_missed_total", {"origin": origin}) for origin in ("poll", "reconcile")],
+    "processed": [("pancake_events_total", {"result": result}) for result in PROCESSED],
+    "failed": [
+        ("pancake_events_total", {"result": result}) for result in ("failed", "dead_letter", "invalid")
+    ],
+    "notifications": [
+        ("pancake_notifications_total", {"result": result}) for result in ("accepted", "duplicates")
+    ],
+}
+
+
+async def drift(harness: CronHarness) -> dict[str, tuple[float, float, float]]:
+    """The least, what was counted, and the most, by counter."""
+    await harness.scrape("pancake_unassigned_tickets")
+    value = harness.runtime.metrics.registry.get_sample_value
+    counted = {
+        counter: sum(value(name, labels) or 0 for name, labels in series)
+        for counter, series in COUNTED.items()
+    }
+    counted["cron_runs"] = sum(
+        sample.value
+        for family in harness.runtime.metrics.cron_runs.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["result"] == "succeeded"
+    )
+    found = {}
+    for counter, number in counted.items():
+        least, most = (
+            value("pancake_counted_rows", {"counter": counter, "bound": bound}) for bound in ("least", "most")
+        )
+        assert least is not None
+        assert most is not None
+        found[counter] = (least, number, most)
+    return found
+
+
+async def test_without_events_every_bound_is_0(harness: CronHarness) -> None:
+    assert set((await drift(harness)).values()) == {(0.0, 0.0, 0.0)}
+
+
+async def test_what_was_counted_has_rows(harness: CronHarness) -> None:
+    await harness.process_lead()
+    await harness.process_lead(modified_on=LATER, name="Another name")
+    await harness.process_lead(id="no-phone", phone_number="x")
+    await harness.deliver({"no": "id"})
+    harness.refuse_tickets("RAISE EXCEPTION 'broken'", 1)
+    await harness.process_lead(id="broken", phone_number="0905111223")
+    await harness.process_lead(id="later", phone_number="0905111224")
+    await harness.deliver({"id": "later"})
+    for cron in ("sync_sources", "check_sla", "retry_failed"):
+        await harness.run(cron)
+    found = await drift(harness)
+    assert found == {
+        "deliveries": (7, 7, 7),
+        "missed": (0, 0, 0),
+        "processed": (3, 3, 3),
+        "failed": (2, 2, 2),
+        "notifications": found["notifications"],
+        "cron_runs": (3, 3, 3),
+    }
+    least, counted, most = found["notifications"]
+    assert 0 < least == counted == most
+
+
+async def test_a_replay_may_have_been_counted_twice(harness: CronHarness) -> None:
+    event_id, _ = await harness.process_lead()
+    await harness.replay(ids=[event_id])
+    await harness.process(event_id, "UPDATE")
+    assert (await drift(harness))["processed"] == (1, 2, 2)
+
+
+async def test_a_counter_that_lost_its_process_is_below_the_least(harness: CronHarness) -> None:
+    await harness.process_lead()
+    harness.runtime.metrics.events.clear()
+    least, counted, _ = (await drift(harness))["processed"]
+    assert counted < least
+
+
+async def test_events_of_a_former_hour_do_not_count(harness: CronHarness) -> None:
+    await harness.process_lead()
+    harness.move_clock(hours=2)
+    found = await drift(harness)
+    assert {counter: least for counter, (least, _, _) in found.items() if least} == {}
+
+
+async def test_a_claim_that_expired_is_not_expected_to_be_counted(harness: CronHarness) -> None:
+    event_id = (await harness.deliver({"id": "x", "phone_number": "0905111222"}))["event_id"]
+    harness.sql(
+        "UPDATE pancake_webhook_event SET status = 'dead_letter', attempts = 5, error_code = 'claim_expired'"
+        " WHERE id = %s",
+        event_id,
+    )
+    least, _, most = (await drift(harness))["failed"]
+    assert (least, most) == (0, 5)
+
+
+TRIGGERS = [f'"notify_hasura_pancake_webhook_event_status_update_{name}"' for name in ("INSERT", "UPDATE")]
+HEALTHY = dict.fromkeys(
+    ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications"), True
+)
+
+
+def watch(db: FakeDatabase, hasura: FakeHasura, max_age_seconds: float = 15.0) -> tuple[EngineWatch, Metrics]:
+    metrics = Metrics()
+    return EngineWatch(db, hasura, metrics, max_age_seconds=max_age_seconds), metrics
+
+
+def shown(metrics: Metrics, check: str) -> float:
+    value = metrics.registry.get_sample_value("pancake_engine_check", {"check": check})
+    assert value is not None
+    return value
+
+
+@pytest.fixture
+def db() -> FakeDatabase:
+    db = FakeDatabase()
+    db.rows = [{"has_triggers": True}]
+    return db
+
+
+async def test_however_often_it_is_asked_it_looks_once(db: FakeDatabase) -> None:
+    looking, metrics = watch(db, FakeHasura())
+    assert [await looking.state() for _ in range(3)] == [HEALTHY] * 3
+    assert len(db.ran) == 1
+    assert shown(metrics, "consistent") == 1
+
+    again, _ = watch(db, FakeHasura(), max_age_seconds=0)
+    await again.state()
+    await again.state()
+    assert len(db.ran) == 3
+
+
+@pytest.mark.own_database
+async def test_a_trigger_that_does_not_fire_is_missing(database: str) -> None:
+    """After a wipe the engine drops it; a superuser may disable it."""
+    db = Database(database, ingest_connections=1, work_connections=1)
+    looking = EngineWatch(db, FakeHasura(), Metrics(), max_age_seconds=0)
+    await db.open()
+    try:
+        with psycopg.connect(database, autocommit=True) as connection:
+            assert (await looking.state())["event_trigger"] is False
+            connection.execute(
+                "CREATE FUNCTION notify() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+            )
+            for name in TRIGGERS:
+                create = (
+                    f"CREATE TRIGGER {name} AFTER INSERT ON pancake_webhook_event EXECUTE FUNCTION notify()"
+                )
+                connection.execute(create.encode())
+            assert (await looking.state())["event_trigger"] is True
+            disable = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {TRIGGERS[0]}"
+            connection.execute(disable.encode())
+            assert (await looking.state())["event_trigger"] is False
+    finally:
+        await db.close()
+
+
+async def test_what_cannot_be_said_is_no_failure(db: FakeDatabase) -> None:
+    """A Hasura that does not answer has not lost our permission; a database, not our trigger."""
+    hasura = FakeHasura()
+    hasura.failing = True
+    db.error = DatabaseUnavailable("gone")
+    looking, metrics = watch(db, hasura)
+    state = await looking.state()
+    assert (state["database"], state["event_trigger"], state["hasura"]) == (False, None, False)
+    assert shown(metrics, "hasura") == 0
+    assert math.isnan(shown(metrics, "event_trigger"))

@@ -1,0 +1,367 @@
+"""Hasura: its bodies as we read them, its GraphQL as the handlers call it, its admin APIs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message, Receive
+
+from leads.adapters.graphql import GraphqlClient
+from leads.adapters.hasura_admin import AccessDenied, HasuraAdmin, RequestRefused
+from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, read_action, read_body, read_cron, read_event
+from leads.domain.errors import (
+    BadRequest,
+    HasuraRefused,
+    HasuraUnavailable,
+    HasuraUncertain,
+    Refused,
+    UnknownTrigger,
+)
+
+Read = Callable[[bytes, str], Any]
+ACTION = {"action": {"name": "a"}, "input": {"x": 1}, "session_variables": {"x-hasura-role": "r"}}
+EVENT = {
+    "id": "e",
+    "created_at": "2026-03-04T05:06:07.123456",
+    "table": {"schema": "public", "name": "t"},
+    "trigger": {"name": "a"},
+    "event": {"op": "UPDATE", "data": {"old": {"id": 1}, "new": {"id": 1}}, "session_variables": None},
+}
+CRON = {
+    "id": "c",
+    "name": "a",
+    "scheduled_time": "2026-03-04T02:15:00Z",
+    "payload": {"kind": "x"},
+    "comment": "y",
+}
+
+
+def raw(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_an_action_is_read() -> None:
+    call = read_action(raw(ACTION | {"request_query": "mutation { a }"}), "a")
+    assert (call.name, call.input, call.session) == ("a", {"x": 1}, {"x-hasura-role": "r"})
+    assert json.loads(call.body)["input"] == {"x": 1}
+
+
+def test_an_event_is_read() -> None:
+    call = read_event(raw(EVENT), "a")
+    assert (call.id, call.op, call.new, call.current_retry) == ("e", "UPDATE", {"id": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "retry"),
+    [({"current_retry": 3, "max_retries": 20}, 3), ({"current_retry": "x"}, 0), ({}, 0), (None, 0), ([], 0)],
+)
+def test_an_event_says_how_often_it_was_delivered_before(delivery: object, retry: int) -> None:
+    assert read_event(raw(EVENT | {"delivery_info": delivery}), "a").current_retry == retry
+
+
+@pytest.mark.parametrize("payload", [{"payload": None}, {}, {"payload": {}}])
+def test_a_tick_may_have_no_payload(payload: dict[str, Any]) -> None:
+    tick = {key: value for key, value in CRON.items() if key not in {"payload", "comment"}}
+    call = read_cron(raw(tick | payload), "a")
+    assert (call.id, call.scheduled_time, call.payload) == ("c", datetime(2026, 3, 4, 2, 15, tzinfo=UTC), {})
+
+
+READERS: list[tuple[Read, dict[str, Any]]] = [(read_action, ACTION), (read_event, EVENT), (read_cron, CRON)]
+
+
+@pytest.mark.parametrize(("read", "body"), READERS)
+def test_another_name_is_refused_as_unknown(read: Read, body: dict[str, Any]) -> None:
+    with pytest.raises(UnknownTrigger):
+        read(raw(body), "another")
+
+
+@pytest.mark.parametrize(("read", "body"), READERS)
+def test_a_missing_or_mistyped_field_is_named(read: Read, body: dict[str, Any]) -> None:
+    needed = set(body) - {"created_at", "table", "payload", "comment", "request_query"}
+    for key in needed:
+        for bad in (None, 5, [], "" if not isinstance(body[key], str) else {}):
+            with pytest.raises(Refused) as caught:
+                read(raw(body | {key: bad}), "a")
+            assert caught.value.status == 400
+        with pytest.raises(BadRequest):
+            read(raw({k: v for k, v in body.items() if k != key}), "a")
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-03-04T02:15:00", "", "2026-13-04T02:15:00Z"])
+def test_a_tick_needs_a_time_with_a_zone(time: str) -> None:
+    with pytest.raises(BadRequest, match="scheduled_time"):
+        read_cron(raw(CRON | {"scheduled_time": time}), "a")
+
+
+@pytest.mark.parametrize(("read", "body"), READERS)
+@given(data=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(read: Read, body: dict[str, Any], data: bytes) -> None:
+    with pytest.raises(Refused):
+        read(data, "a")
+
+
+@pytest.mark.parametrize(("read", "body"), READERS)
+def test_deep_nesting_and_long_numbers_are_refused(read: Read, body: dict[str, Any]) -> None:
+    for data in (b"[" * 100_000, b'{"a":' * 100_000, b'{"id": ' + b"9" * 10_000 + b"}"):
+        with pytest.raises(Refused):
+            read(data, "a")
+
+
+def sending(*chunks: bytes, ends: bool = True) -> Receive:
+    """An ASGI client that sends a body in chunks, and breaks off unless it `ends`."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": chunk, "more_body": not ends or number < len(chunks)}
+        for number, chunk in enumerate(chunks, 1)
+    ]
+    messages.append({"type": "http.disconnect"})
+    left = iter(messages)
+
+    async def receive() -> Message:
+        return next(left)
+
+    return receive
+
+
+async def test_a_body_is_read_to_its_end_and_no_further_than_the_limit() -> None:
+    assert await read_body(sending(b"a", b"", b"bc")) == b"abc"
+    assert len(await read_body(sending(b"x" * MAX_ENVELOPE_BYTES))) == MAX_ENVELOPE_BYTES
+    with pytest.raises(BadRequest):
+        await read_body(sending(b"x" * MAX_ENVELOPE_BYTES, b"y", ends=False))
+    with pytest.raises(BadRequest, match="not complete"):
+        await read_body(sending(b"a", ends=False))
+
+
+URL = "http://hasura.test"
+NOTIFICATION = {"template_code": "t", "recipient_ids": ["s"], "data": {}, "idempotency_key": "1:a"}
+TAKEN = {"data": {"sendNotifications": {"accepted": 1, "duplicates": 2}}}
+
+
+@pytest.fixture
+async def graphql() -> AsyncIterator[GraphqlClient]:
+    opened = GraphqlClient(URL, "service-token")
+    yield opened
+    await opened.close()
+
+
+@respx.mock
+async def test_notifications_are_sent_with_the_token_of_the_service(graphql: GraphqlClient) -> None:
+    route = respx.post(f"{URL}/v1/graphql").respond(json=TAKEN)
+    assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
+    request = route.calls.last.request
+    assert request.headers["Authorization"] == "Bearer service-token"
+    assert json.loads(request.content)["variables"] == {"notifications": [NOTIFICATION]}
+
+
+@respx.mock
+async def test_an_error_in_the_answer_is_a_refusal(graphql: GraphqlClient) -> None:
+    error = {"errors": [{"message": "no such template", "extensions": {"path": "$", "code": "unexpected"}}]}
+    respx.post(f"{URL}/v1/graphql").respond(json=error)
+    with pytest.raises(HasuraRefused) as caught:
+        await graphql.send_notifications([NOTIFICATION])
+    assert "no such template" not in str(caught.value)
+
+
+UNCERTAIN: list[Any] = [
+    httpx.Response(500, text="oops"),
+    httpx.Response(502, json={"error": "bad gateway"}),
+    httpx.Response(504, text="gateway time-out"),
+    httpx.Response(200, text="<html>"),
+    httpx.Response(200, json=[]),
+    httpx.Response(200, json={"data": None}),
+    httpx.Response(200, json={"data": {"sendNotifications": None}}),
+    httpx.Response(200, json={"data": {"sendNotifications": {"accepted": None, "duplicates": 0}}}),
+    httpx.ReadTimeout("slow"),
+    httpx.WriteError("cut"),
+    httpx.RemoteProtocolError("cut"),
+]
+NOT_SENT: list[Any] = [
+    httpx.ConnectError("refused"),
+    httpx.ConnectTimeout("slow"),
+    httpx.PoolTimeout("all in use"),
+    httpx.Response(401, text="no"),
+    httpx.Response(429, text="slow down"),
+    httpx.Response(503, text="try later"),
+]
+FAILURES: list[tuple[type[Exception], Any]] = [(HasuraUncertain, answer) for answer in UNCERTAIN]
+FAILURES += [(HasuraUnavailable, answer) for answer in NOT_SENT]
+
+
+@respx.mock
+@pytest.mark.parametrize(("expected", "answer"), FAILURES, ids=range(len(FAILURES)))
+async def test_what_may_have_arrived_is_told_from_what_cannot_and_the_next_call_is_tried(
+    graphql: GraphqlClient, expected: type[Exception], answer: Any
+) -> None:
+    route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])
+    with pytest.raises(HasuraUnavailable) as caught:
+        await graphql.send_notifications([NOTIFICATION])
+    assert type(caught.value) is expected
+    assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
+    assert route.call_count == 2
+
+
+async def answer_late(request: httpx.Request) -> httpx.Response:
+    await asyncio.sleep(0.2)
+    return httpx.Response(200, json=TAKEN)
+
+
+@respx.mock
+async def test_an_answer_that_does_not_come_in_time_is_uncertain(graphql: GraphqlClient) -> None:
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=answer_late)
+    with pytest.raises(HasuraUncertain):
+        await graphql.send_notifications([NOTIFICATION], timeout_seconds=0.05)
+    assert await graphql.send_notifications([NOTIFICATION], timeout_seconds=5) == {
+        "accepted": 1,
+        "duplicates": 2,
+    }
+
+
+@respx.mock
+async def test_an_error_that_takes_long_is_uncertain(
+    graphql: GraphqlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hasura answers so when its own call of the service runs out of time."""
+
+    async def refuse_late(request: httpx.Request) -> httpx.Response:
+        await answer_late(request)
+        return httpx.Response(200, json={"errors": [{"message": "http exception when calling webhook"}]})
+
+    monkeypatch.setattr("leads.adapters.graphql.MAX_SECONDS_TO_REFUSE", 0.1)
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=refuse_late)
+    with pytest.raises(HasuraUncertain):
+        await graphql.send_notifications([NOTIFICATION])
+
+
+LACKS_VARIABLE = 'expecting a value for non-nullable variable: "notifications"'
+UNKNOWN = {"consistent": None, "allow_list": None, "notifications": None}
+WARNING = "WARN: inconsistent objects in schema"
+
+
+@pytest.mark.parametrize(
+    ("health", "message", "expected"),
+    [
+        ("OK", LACKS_VARIABLE, {"consistent": True, "allow_list": True, "notifications": True}),
+        (WARNING, LACKS_VARIABLE, {"consistent": False, "allow_list": True, "notifications": True}),
+        ("OK", "query is not allowed", {"consistent": True, "allow_list": False, "notifications": None}),
+        ("OK", "no mutations exist", {"consistent": True, "allow_list": True, "notifications": False}),
+        ("OK", "field 'sendNotifications' not found in type: 'mutation_root'",
+         {"consistent": True, "allow_list": True, "notifications": False}),
+        ("OK", "Could not verify JWT: JWTExpired",
+         {"consistent": True, "allow_list": True, "notifications": False}),
+    ],
+)  # fmt: skip
+@respx.mock
+async def test_what_the_engine_lets_us_do_is_asked_without_doing_it(
+    graphql: GraphqlClient, health: str, message: str, expected: dict[str, bool | None]
+) -> None:
+    """The messages are those of a genuine engine."""
+    respx.get(f"{URL}/healthz").respond(text=health)
+    call = respx.post(f"{URL}/v1/graphql").respond(json={"errors": [{"message": message}]})
+    assert await graphql.examine() == {"hasura": True, **expected}
+    request = call.calls.last.request
+    assert "variables" not in json.loads(request.content)
+    assert request.headers["Authorization"] == "Bearer service-token"
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, json={}), httpx.Response(502, text="<html>"), httpx.ConnectError("x")]
+)
+@respx.mock
+async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(
+    graphql: GraphqlClient, answer: Any
+) -> None:
+    respx.get(f"{URL}/healthz").respond(text="OK")
+    respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer])
+    assert await graphql.examine() == {"hasura": False, **UNKNOWN}
+
+
+EXPORT = {"type": "export_metadata", "args": {}}
+
+
+def answering(status: int, **body: Any) -> HasuraAdmin:
+    """A client whose every request gets this answer."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, **body))
+    return HasuraAdmin("http://hasura/", "the-secret", transport=transport)
+
+
+def test_the_secret_goes_along_and_the_data_comes_back() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, json={"data": {"a": 1}})
+
+    with HasuraAdmin(
+        "http://hasura/", "the-secret", {"X-Hasura-Role": "r"}, 1, httpx.MockTransport(answer)
+    ) as it:
+        assert it.graphql("query { a }", {}) == {"a": 1}
+    assert requests[0].url == "http://hasura/v1/graphql"
+    assert requests[0].headers["x-hasura-admin-secret"] == "the-secret"
+    assert requests[0].headers["x-hasura-role"] == "r"
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, "access-denied"), (401, "access-denied")])
+def test_a_wrong_secret_is_named(status: int, code: str) -> None:
+    """GraphQL answers it with status 200, the metadata API with 401."""
+    errors = {"errors": [{"message": "invalid secret", "extensions": {"code": code}}]}
+    with pytest.raises(AccessDenied, match="http://hasura does not accept the admin secret: invalid secret"):
+        answering(status, json=errors).graphql("query { a }", {})
+    with pytest.raises(AccessDenied):
+        answering(401, json={"error": "invalid secret", "code": code}).metadata(EXPORT)
+
+
+def test_a_refusal_keeps_the_code_of_the_engine_and_its_details() -> None:
+    body = {
+        "code": "unexpected",
+        "error": "bad",
+        "internal": [{"name": "table x", "reason": "no such table"}],
+    }
+    with pytest.raises(
+        RequestRefused, match="export_metadata: unexpected: bad; table x: no such table"
+    ) as error:
+        answering(400, json=body).metadata(EXPORT)
+    assert error.value.code == "unexpected"
+    with pytest.raises(RequestRefused) as error:
+        answering(409, json={"code": "conflict", "error": "version"}).metadata(EXPORT)
+    assert error.value.code == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(502, {"text": "<html>"}), (200, {"text": "<html>"}), (200, {"json": []}), (500, {"json": {}})],
+)
+def test_what_is_no_answer_of_hasura_is_unavailable(status: int, body: dict[str, Any]) -> None:
+    with pytest.raises(HasuraUnavailable, match="http://hasura/v1/metadata does not answer as Hasura does"):
+        answering(status, **body).metadata(EXPORT)
+    with pytest.raises(HasuraUnavailable, match="http://hasura/v1/graphql does not answer as Hasura does"):
+        answering(status, **body).graphql("query { a }", {})
+
+
+def test_several_requests_are_answered_in_one() -> None:
+    assert answering(200, json=[{"count": 1}, {"count": 0}]).bulk([EXPORT, EXPORT]) == [
+        {"count": 1}, {"count": 0},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [{"count": 1}, [{"count": 1}]])
+def test_a_bulk_without_an_answer_to_each_request_is_refused(answer: Any) -> None:
+    with pytest.raises(RequestRefused, match="bulk"):
+        answering(200, json=answer).bulk([EXPORT, EXPORT])
+
+
+def test_a_refused_bulk_keeps_the_code_of_the_engine() -> None:
+    body = {"code": "not-exists", "error": "no such cron trigger"}
+    with pytest.raises(RequestRefused) as error:
+        answering(400, json=body).bulk([EXPORT])
+    assert error.value.code == "not-exists"
+
+
+def test_an_address_that_is_none_is_unavailable() -> None:
+    with HasuraAdmin("nonsense", "the-secret") as hasura, pytest.raises(HasuraUnavailable):
+        hasura.metadata(EXPORT)

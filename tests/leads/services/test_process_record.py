@@ -1,0 +1,398 @@
+"""Processing: attempts, turns, what is loaded, the parameters with which a plan is written."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database
+from leads.domain.assign import choose
+from leads.domain.errors import (
+    Contended,
+    DatabaseUnavailable,
+    Deferred,
+    InvalidBody,
+    InvalidPhone,
+    ProcessingPaused,
+)
+from leads.domain.facts import Account, Ticket
+from leads.domain.lead import Lead
+from leads.domain.phone import PhoneReading
+from leads.domain.ticket_text import TEXT
+from leads.services.process_record import attempts as process_record
+from leads.services.process_record.apply import (
+    customer_params,
+    event_params,
+    ticket_params,
+)
+from leads.services.process_record.attempts import FailedAttempt
+from leads.services.process_record.load import read_stored_lead
+from leads.services.process_record.roster import store_roster_statement
+from leads.services.process_record.rows import read_facts
+from leads.services.process_record.turns import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, Turns
+from tests.support.builders import (
+    CLAIM,
+    DIGESTER,
+    EMPTY,
+    NOW,
+    account,
+    applied,
+    lead_case,
+    member,
+    planned_event,
+)
+from tests.support.fakes import FakeDatabase, MovableClock, SteadyClock
+from tests.support.handlers import DatabaseHarness
+from tests.support.leads import PHONE
+from tests.support.postgres import insert_events
+from tests.support.waiting import eventually_async
+
+CLOCK = SteadyClock()
+CONTENDED = FailedAttempt("failed", "contended")
+
+
+class Work:
+    """Raises these errors one after the other, then succeeds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+async def attempt(
+    db: FakeDatabase, work: Callable[[], Any], attempts: int = 1, timeout_seconds: float = 20.0
+) -> Any:
+    claim = replace(CLAIM, attempts=attempts)
+    return await process_record.attempt(db, CLOCK, claim, work, timeout_seconds=timeout_seconds)
+
+
+async def test_successful_work_marks_nothing() -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work()) == "done"
+    assert db.ran == []
+
+
+async def test_contention_is_retried_twice() -> None:
+    db, work = FakeDatabase(), Work(Contended(), Contended())
+    assert await attempt(db, work) == "done"
+    assert (work.calls, db.ran) == (3, [])
+
+
+async def test_the_third_contention_fails_the_event_until_later() -> None:
+    db, work = FakeDatabase(), Work(*[Contended("lost")] * 3)
+    assert await attempt(db, work) == CONTENDED
+    ((name, params),) = db.ran
+    assert (work.calls, name) == (3, "process_record/fail_event")
+    assert (params["id"], params["claim_id"], params["error_code"]) == (7, CLAIM.claim_id, "contended")
+    wait = params["next_attempt_at"] - CLOCK.now()
+    assert timedelta(seconds=28) < wait <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("attempts", [5, 6])
+async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work(*[Contended()] * 3), attempts) == FailedAttempt("dead_letter", "contended")
+    assert db.ran[0][1]["next_attempt_at"] is None
+
+
+async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
+    db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
+    assert await attempt(db, work) == FailedAttempt("dead_letter", "invalid_phone", is_invalid=True)
+    params = db.ran[0][1]
+    assert (work.calls, params["next_attempt_at"]) == (1, None)
+    assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")
+
+
+async def test_an_internal_error_is_retried_later_and_stored_as_a_digest() -> None:
+    db = FakeDatabase()
+    assert await attempt(db, Work(KeyError("0905111222"))) == FailedAttempt("failed", "internal")
+    params = db.ran[0][1]
+    assert params["error_code"] == "internal"
+    assert params["next_attempt_at"] is not None
+    about = json.loads(params["evidence"])["error"]
+    assert params["error_detail"] == f"KeyError, digest {about['digest']}"
+    assert "0905111222" not in str(params)
+
+
+async def test_work_that_exceeds_its_time_is_cancelled_and_retried_later() -> None:
+    db, cut = FakeDatabase(), asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+
+    async with asyncio.timeout(5):
+        assert await attempt(db, endless, timeout_seconds=0.05) == CONTENDED
+    assert cut.is_set()
+    params = db.ran[0][1]
+    assert (params["error_code"], params["error_detail"]) == (
+        "contended",
+        "The work took longer than 0.05 s.",
+    )
+    assert params["next_attempt_at"] is not None
+
+
+async def test_an_error_while_storing_the_failure_leaves_the_event_to_its_lease() -> None:
+    db = FakeDatabase()
+    db.error = DatabaseUnavailable()
+    with pytest.raises(DatabaseUnavailable):
+        await attempt(db, Work(InvalidPhone()))
+
+
+async def test_a_cancelled_request_marks_nothing() -> None:
+    db = FakeDatabase()
+    task = asyncio.create_task(attempt(db, asyncio.Event().wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert db.ran == []
+
+
+@pytest.fixture
+def backlog(database: str) -> Iterator[DatabaseHarness]:
+    """A database with one received event."""
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as session:
+        insert_events(session, "received", 1)
+        yield DatabaseHarness(session)
+
+
+@asynccontextmanager
+async def process(database: str, clock: Clock | None = None) -> AsyncIterator[Turns]:
+    """The turns of one process of the handlers."""
+    db = Database(database, ingest_connections=1, work_connections=4)
+    await db.open()
+    yield Turns(db, clock or Clock())
+    await db.close()
+
+
+def event_id(backlog: DatabaseHarness) -> int:
+    return int(backlog.one("SELECT id FROM pancake_webhook_event")["id"])
+
+
+async def test_two_processes_together_keep_the_rate(database: str, backlog: DatabaseHarness) -> None:
+    rate, each = 40, 30
+    backlog.change_settings(replay_rate_per_second=rate)
+    event, times = event_id(backlog), list[float]()
+
+    async def take(turns: Turns) -> None:
+        await turns.take(event)
+        times.append(time.monotonic())
+
+    async with process(database) as first, process(database) as second:
+        await asyncio.gather(*(take(turns) for turns in (first, second) for _ in range(each)))
+    assert len(times) == 2 * each
+    assert times[-1] - times[0] >= (2 * each - 1 - 4) / rate
+
+
+async def test_beyond_the_line_each_is_told_when_its_turn_will_be(
+    database: str, backlog: DatabaseHarness
+) -> None:
+    rate = 10
+    backlog.change_settings(replay_rate_per_second=rate)
+    event = event_id(backlog)
+    async with process(database) as turns:
+        results = await asyncio.gather(*(turns.take(event) for _ in range(60)), return_exceptions=True)
+    waits = Counter(result.retry_after_seconds for result in results if isinstance(result, Deferred))
+    assert results.count(None) == rate
+    assert waits.total() == 60 - rate
+    assert max(waits.values()) <= rate
+    assert (min(waits), max(waits)) == (2, 6)
+
+
+async def test_the_line_is_no_longer_than_half_of_what_hasura_delivers_at_a_time(
+    database: str, backlog: DatabaseHarness
+) -> None:
+    backlog.change_settings(replay_rate_per_second=1000)
+    event = event_id(backlog)
+    async with process(database) as turns:
+        with psycopg.connect(database) as other:
+            other.execute("SELECT pg_advisory_xact_lock(6, 0)")
+            taking = [asyncio.create_task(turns.take(event)) for _ in range(120)]
+            await eventually_async(lambda: sum(task.done() for task in taking) == 120 - MAX_WAITING)
+            other.rollback()
+        results = await asyncio.gather(*taking, return_exceptions=True)
+    assert results.count(None) == MAX_WAITING == 50
+
+
+async def test_no_event_is_told_to_wait_longer_than_five_minutes(
+    database: str, backlog: DatabaseHarness
+) -> None:
+    """So that a higher rate takes effect."""
+    backlog.change_settings(replay_rate_per_second=1)
+    event = event_id(backlog)
+    async with process(database, MovableClock()) as turns:
+        results = await asyncio.gather(*(turns.take(event) for _ in range(400)), return_exceptions=True)
+    waits = [result.retry_after_seconds for result in results if isinstance(result, Deferred)]
+    assert max(waits) == MAX_RETRY_AFTER_SECONDS == 300
+
+
+async def test_an_event_that_is_not_received_any_more_takes_no_turn(
+    database: str, backlog: DatabaseHarness
+) -> None:
+    event = event_id(backlog)
+    async with process(database) as turns:
+        with psycopg.connect(database) as other:
+            other.execute("SELECT pg_advisory_xact_lock(6, 0)")
+            async with asyncio.timeout(3):
+                await turns.take(event + 1)
+
+
+async def test_a_pause_is_answered_before_the_line(database: str, backlog: DatabaseHarness) -> None:
+    backlog.change_settings(processing_paused=True, replay_rate_per_second=1)
+    event = event_id(backlog)
+    async with process(database) as turns:
+        results = await asyncio.gather(*(turns.take(event) for _ in range(20)), return_exceptions=True)
+    assert {type(result) for result in results} == {ProcessingPaused}
+
+
+@pytest.mark.parametrize("setting", ["soon", 0, -5, 2.5, None, 10**9])
+async def test_an_unreadable_rate_is_the_safe_one(
+    database: str, backlog: DatabaseHarness, setting: object
+) -> None:
+    backlog.change_settings(replay_rate_per_second=setting)
+    async with process(database) as turns:
+        started = time.monotonic()
+        await turns.take(event_id(backlog))
+        assert time.monotonic() - started < 3
+
+
+def read(payload: str | None) -> tuple[Lead, PhoneReading]:
+    return read_stored_lead(payload, corrected_phone=None, modified_on=None, table_name=None)
+
+
+def test_a_row_without_payload_or_record_id_is_invalid() -> None:
+    with pytest.raises(InvalidBody) as caught:
+        read(None)
+    assert caught.value.code == "invalid_payload"
+    with pytest.raises(InvalidBody) as caught:
+        read('{"name": "An"}')
+    assert caught.value.code == "missing_record_id"
+
+
+def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
+    numbers = [1] * 120_000
+    assert lead_case(numbers=numbers).lead.name == "An"
+
+
+def test_facts_are_read_from_the_statements_rows() -> None:
+    stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
+    listed = stored | {"named": None}
+    changed = {"normalized_phone": None, "phone_code": "84", "phone_number": "0905111222"}
+    ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
+    row: dict[str, Any] = {
+        "accounts": [
+            listed | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
+            listed | {"id": "b", "phone_number": "0905 111 222", "state": "disabled"},
+            listed | {"id": "c", "phone_code": None, "phone_number": "1"},
+            listed | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
+        ],
+        "open_tickets": [
+            ticket | {"title": "T", "description": None, "fields": "not an object", "account": None},
+            ticket | {"id": "u", "title": "U", "description": None, "fields": {}, "account": changed},
+        ],
+        "admins": ["x"],
+        "managers": ["y"],
+        "consent_mode": None,
+        "roster_source_id": None,
+        "new_account_id": "n",
+        "new_ticket_id": "m",
+    }
+    found = read_facts(row, None, None, DIGESTER)
+    assert found.accounts == (
+        Account("a", PHONE, normalized_phone=PHONE, phone_code="84", phone_number="x"),
+        Account("b", PHONE, "disabled", phone_code="84", phone_number="0905 111 222"),
+        Account("d", "+84912345678", contact_phone=PHONE, phone_code="84", phone_number="0912345678"),
+    )
+    assert found.open_tickets == (
+        Ticket("t", None, "s", assignee_is_active=True, title="T"),
+        Ticket("u", None, "s", account_phone="+84905111222", assignee_is_active=True, title="U"),
+    )
+    assert (found.applied, found.ticket_account, found.ticket_is_shared) == (None, None, False)
+    before = {
+        "ticket_account": stored | {"id": "e", "phone_number": None, "state": "deleted"},
+        "applied_account": None,
+        "ticket_is_shared": True,
+    }
+    found = read_facts(row, applied(lead_case()), before, DIGESTER)
+    assert found.applied == applied(lead_case())
+    assert found.ticket_account == Account("e", None, "deleted", phone_code="84")
+    assert (found.applied_account, found.ticket_is_shared) == (None, True)
+
+
+def test_a_customer_is_written_with_national_phone_and_metadata() -> None:
+    case = lead_case(email="a@example.com", full_address="Hà Nội")
+    params: Any = customer_params(planned_event(case, EMPTY), NOW)
+    assert params["phone"] == params["account_phone"] == PHONE
+    assert (params["phone_code"], params["phone_number"]) == ("84", "0905111222")
+    assert (params["name"], params["email"], params["address"]) == ("An", "a@example.com", "Hà Nội")
+    assert json.loads(params["metadata"])["record_id"] == "r-1"
+
+
+def test_without_a_name_the_account_is_called_by_its_phone_and_the_contact_has_no_name() -> None:
+    params = customer_params(planned_event(lead_case(name=None), EMPTY), NOW)
+    assert (params["display_name"], params["name"]) == (PHONE, None)
+
+
+def test_a_known_account_is_normalized_to_its_own_phone() -> None:
+    facts = replace(EMPTY, accounts=(account("a", "+84912345678"),))
+    params = customer_params(planned_event(lead_case(secondary_phone_number="0912345678"), facts), NOW)
+    assert (params["phone"], params["account_phone"]) == (PHONE, "+84912345678")
+
+
+def test_a_ticket_names_the_lead_and_its_fields() -> None:
+    case = lead_case(email="a@example.com", interested_product=["Gói A", "Gói B"])
+    choice = choose((member(1),))
+    params: Any = ticket_params(planned_event(case, EMPTY, choice), NOW)
+    assert params["title"] == "Lead Pancake: An"
+    assert params["description"].splitlines() == [
+        f"Điện thoại: {PHONE}",
+        "Email: a@example.com",
+        "Quan tâm: Gói A, Gói B",
+    ]
+    assert (params["ticket_id"], params["assignee_id"]) == ("new-ticket", "s-1")
+    written = {name: DIGESTER.digest(TEXT, params[name]) for name in ("title", "description")}
+    assert json.loads(params["data"]) == {"pancake": {**case.lead.metadata(), "written": written}}
+
+
+def test_metadata_holds_only_fields_that_the_body_named() -> None:
+    assert set(lead_case().lead.metadata()) == {"record_id", "table_name", "modified_on", "name", "phones"}
+
+
+def test_only_changed_members_are_stored() -> None:
+    _, params = store_roster_statement(choose((member(1), member(2, was_available=False))), NOW)
+    assert params["chosen"] == "a-1"
+    assert params["assignee_ids"] == ["a-1", "a-2"]
+    assert params["assigned_counts"] == [1, 0]
+    assert params["was_available"] == [True, True]
+
+
+def test_the_event_keeps_outcome_owner_evidence_and_notifications() -> None:
+    case, choice = lead_case(), choose((member(1), member(2, on_duty=False)))
+    planned = planned_event(case, EMPTY, choice)
+    params: Any = event_params(planned, NOW)
+    assert (params["id"], params["outcome"], params["assignee_id"]) == (CLAIM.id, "ticket_created", "s-1")
+    evidence: dict[str, Any] = json.loads(params["evidence"])
+    assert evidence["assignment"]["skipped"] == [{"staff_id": "s-2", "reason": "off_duty"}]
+    assert evidence["phone"]["usable"] == [PHONE]
+    assert evidence["digests"] == case.lead.digests()
+    assert [sent["name"] for sent in json.loads(params["notifications"])] == ["new_lead"]
+    assert json.loads(params["notifications"]) == planned.notifications
