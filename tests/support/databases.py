@@ -107,7 +107,6 @@ class KeptPools:
 
     async def take_back(self, session: Session) -> None:
         """Close the pools unless they are as they were lent, with sessions that are idle."""
-        self.is_lent = False
         self._ingest.timeout, self._work.timeout = self._timeouts
         if not self.is_closed and not await self._is_unharmed(session):
             await self.close()
@@ -346,5 +345,8 @@ async def borrowed_pools(db: Database) -> AsyncIterator[Callable[[], None]]:
         pools.is_ending = True
 
     yield ends
+    pools.is_lent = False
     with owner_session(db._url) as session:
-        await pools.take_back(session)
+        for each in kept.pools:
+            if not each.is_lent:  # a test may have ended the sessions of pools that it did not use, too
+                await each.take_back(session)
