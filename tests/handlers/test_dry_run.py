@@ -14,7 +14,7 @@ from tests.support.locks import count_deadlocks
 from tests.support.processing import close_tickets, hold, process
 from tests.support.suites import IS_FULL
 
-CASES = 200 if IS_FULL else 30
+CASES = 200 if IS_FULL else 20
 START = datetime(2026, 5, 14)  # noqa: DTZ001 - Pancake's times name no zone
 PARTS = {
     "account": (
