@@ -16,6 +16,8 @@ from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
 from tests.support.locks import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
 from tests.support.processing import Lock, another_session, process, process_at_once, receive, stored
 
+TURNS_LOCK = "locktype = 'advisory' AND classid = 6"
+
 
 async def claimed(harness: HandlerHarness, event_id: int) -> Claim:
     """Claim the event as a process does that then works."""
@@ -157,6 +159,7 @@ async def test_a_repeated_delivery_waits_for_its_turn_and_a_new_one_does_not(har
     repeated, new = [await stored(harness, **numbered_lead(number)) for number in (1, 2)]
     with another_session(harness, Lock.TURNS) as other:
         waiting = asyncio.create_task(harness.fire(repeated, current_retry=3))
+        await wait_for_lock_waiter(harness, waiting, TURNS_LOCK)
         assert (await harness.fire(new)).json()["result"] == "ticket_created"
         assert not waiting.done()
         assert harness.event(repeated)["status"] == "received"
