@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ HELD_MINUTES = 12
 ENGINE_CHECK = re.compile(r'^pancake_engine_check\{check="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
+@cache
 def all_rules(name: str) -> list[Rule]:
     """The rules of a file, recordings too."""
     groups = yaml.safe_load((PROMETHEUS / f"{name}.rules.yml").read_text())["groups"]
@@ -52,6 +54,7 @@ def alerts(*names: str) -> list[Rule]:
     return [rule for name in names or FILES for rule in all_rules(name) if "alert" in rule]
 
 
+@cache
 def cases(name: str) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """The cases of a file: by alert, `fires` and `silent`."""
     path = ROOT / "tests" / "deploy" / "alert_cases" / f"{name}.yml"
