@@ -80,6 +80,16 @@ def test_each_rule_finds_its_fault(tree: Tree, subtests: pytest.Subtests) -> Non
             assert any(line in each for each in found), found
 
 
+def test_findings_are_printed_and_end_it_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check_tree, "RULES", (lambda tree: iter(["a:1: wrong. Mend it."]),))
+    assert check_tree.main() == 1
+    assert capsys.readouterr().out.startswith("a:1: wrong. Mend it.\n1 findings in ")
+    monkeypatch.setattr(check_tree, "RULES", ())
+    assert check_tree.main() == 0
+
+
 def test_plain_words_and_examples_of_recipes_are_left_alone(tree: Tree) -> None:
     text = "two hours, yours, what it became, Diva's own index, `cron/count_leads.py`"
     page = {**tree, "docs/logs.md": text}

@@ -248,7 +248,6 @@ def test_nul_is_removed_and_recorded() -> None:
         (None, (NO_SOURCE,)), ([], (NO_SOURCE,)), ({}, (NO_SOURCE,)),
         ([str(n) for n in range(500)], tuple(str(n) for n in range(50))),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_sources_come_as_text_numbers_or_objects_at_most_fifty(
     source: object, expected: tuple[str, ...]
