@@ -10,7 +10,7 @@ import pytest
 from cron.poll_records import MAX_LOOK_UPS
 from leads.domain.window import OVERLAP, SETTLE
 from tests.support.crons import CronHarness
-from tests.support.locks import RECORD_LOCK, wait_for_lock_waiter
+from tests.support.postgres import RECORD_LOCK, wait_for_lock_waiter
 
 
 async def lead(harness: CronHarness, count: int = 1, drop: int | None = None) -> list[str]:

@@ -20,8 +20,8 @@ from tests.support.builders import member
 from tests.support.crashes import Crash, crashing
 from tests.support.crons import CronHarness
 from tests.support.leads import LATER, LEAD, numbered_lead
-from tests.support.locks import ROSTER_LOCK, wait_for_lock_waiter
 from tests.support.logs import captured_logs
+from tests.support.postgres import ROSTER_LOCK, wait_for_lock_waiter
 from tests.support.settings import handler_settings
 
 ALL_OFF_DUTY = "UPDATE staff SET on_duty = false WHERE role = 'telesale'"

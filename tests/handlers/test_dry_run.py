@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.handlers import HandlerHarness
-from tests.support.locks import count_deadlocks
+from tests.support.postgres import count_deadlocks
 from tests.support.processing import close_tickets, hold, process
 from tests.support.suites import IS_FULL
 

@@ -17,7 +17,7 @@ from leads.services import ingest_record
 from leads.services.connection_secrets import rotate_token
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD, PHONE
-from tests.support.locks import count_deadlocks
+from tests.support.postgres import count_deadlocks
 from tests.support.processing import insert_connection, process, replay, stored
 from tests.support.settings import WEBHOOK_TOKEN, WEBHOOK_TOKEN_SHA256
 

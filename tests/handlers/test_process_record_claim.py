@@ -13,7 +13,7 @@ from leads.adapters.pancake_api import Access, PancakeApi
 from leads.services.process_record.claim import Claim, claim_event, mark_failed
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
-from tests.support.locks import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
+from tests.support.postgres import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
 from tests.support.processing import Lock, another_session, process, process_at_once, receive, stored
 
 TURNS_LOCK = "locktype = 'advisory' AND classid = 6"

@@ -14,7 +14,7 @@ from leads.adapters.queries import QUERIES
 from leads.domain.visible_text import without_unseen
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
-from tests.support.locks import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
+from tests.support.postgres import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
 from tests.support.processing import (
     OURS,
     Lock,

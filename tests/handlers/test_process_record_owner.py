@@ -12,7 +12,7 @@ import pytest
 from leads.domain.window import ICT
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
-from tests.support.locks import wait_for_lock_waiter
+from tests.support.postgres import wait_for_lock_waiter
 from tests.support.processing import (
     Processed,
     Row,

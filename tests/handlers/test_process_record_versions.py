@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
-from tests.support.locks import PHONE_LOCK, wait_for_lock_waiter
+from tests.support.postgres import PHONE_LOCK, wait_for_lock_waiter
 from tests.support.processing import (
     Lock,
     Processed,

@@ -13,6 +13,8 @@ from leads.domain.facts import Account, Applied, Facts
 from leads.domain.lead import Lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
+from leads.domain.trace.step import Step
+from leads.domain.trace.stored import StoredEvent
 from leads.domain.versions import phones_of_version, with_possible_time
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.load import read_stored_lead
@@ -137,3 +139,28 @@ def member(number: int, **changes: object) -> Member:
         was_available=True,
     )
     return replace(fields, **changes)  # type: ignore[arg-type]
+
+
+TRACED_AT = datetime(2026, 11, 26, 3, tzinfo=UTC)
+STORED_TICKET: dict[str, Any] = {
+    "code": "TK000017", "status": "new", "owner_id": "s-1", "created_at": TRACED_AT.isoformat(),
+    "first_response_at": None, "business_minutes": None,
+}  # fmt: skip
+STORED_EVENT = StoredEvent(
+    id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",
+    origin="webhook", status="processed", outcome="ticket_created", error_code=None, error_detail=None,
+    attempts=1, next_attempt_at=None, arrived_at=TRACED_AT, created_at=TRACED_AT, received_at=TRACED_AT, ingested_at=TRACED_AT,
+    processed_at=TRACED_AT, held_at=None, normalized_phone="+84905111222",
+    body='{"id": "r-1", "phone_number": "0905 111 222"}', has_no_body=False, has_raw=False, evidence={},
+    notifications=[], notified_at=TRACED_AT, notify_attempts=0, notify_error=None, notify_next_at=None,
+    notify_given_up_at=None, notify_sent=None, replay_count=0, replayed_by=None, replayed_at=None,
+    owner_id="s-1", ticket_id="t-1", sources=["Facebook"], has_active_source=True, ticket=STORED_TICKET,
+    account={"name": "Trang", "is_enabled": True, "is_deleted": False},
+    names={"s-1": "Hạnh", "s-2": "Khoa", "s-3": "Lan"}, kill_switch=False, processing_paused=False,
+    sla_minutes=30,
+)  # fmt: skip
+
+
+def text_of(kind: str, steps: list[Step]) -> str:
+    (text,) = [step.text for step in steps if step.kind == kind]
+    return text

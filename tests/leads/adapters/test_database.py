@@ -172,12 +172,6 @@ async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in
         transaction._is_open = False  # nothing is left to commit
 
 
-async def test_lost_connections_are_replaced_automatically(db: Database, database: str) -> None:
-    kill(database)
-    await until_healthy(db)
-    assert await db.fetch_one(*PING) == {"one": 1}
-
-
 async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
     async with db.transaction() as one, db.transaction() as two:
         await one.run(PING)

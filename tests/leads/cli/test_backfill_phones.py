@@ -32,7 +32,7 @@ from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
 from sandbox.bench.backfill import ACCOUNTS
 from sandbox.postgres.roles import operators_url
-from tests.support.locks import held_row, is_locked
+from tests.support.postgres import held_row, is_locked
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

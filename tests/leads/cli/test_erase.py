@@ -33,8 +33,8 @@ from tests.support.erasure import (
     write_files,
 )
 from tests.support.leads import LATER
-from tests.support.locks import PHONE_LOCK, wait_for_lock_waiter
 from tests.support.logs import captured_logs
+from tests.support.postgres import PHONE_LOCK, wait_for_lock_waiter
 
 PHONE = ("--phone", "84 905 111 222")
 CONFIRMED = (*PHONE, "--yes", "--json")

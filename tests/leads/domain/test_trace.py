@@ -19,8 +19,10 @@ from leads.domain.trace.reasons import ERRORS, HELD, REJECTED, arrival_steps, st
 from leads.domain.trace.search import read_search
 from leads.domain.trace.step import clock_time, listed
 from leads.domain.trace.story import tell_stories
-from tests.support.builders import member
-from tests.support.stored_event import EVENT, NOW, TICKET, text_of
+from tests.support.builders import STORED_EVENT as EVENT
+from tests.support.builders import STORED_TICKET as TICKET
+from tests.support.builders import TRACED_AT as NOW
+from tests.support.builders import member, text_of
 
 ROOT = Path(__file__).parents[3]
 FLOW = ROOT / "docs" / "flow.md"
