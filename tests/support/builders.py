@@ -149,8 +149,8 @@ STORED_TICKET: dict[str, Any] = {
 STORED_EVENT = StoredEvent(
     id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",
     origin="webhook", status="processed", outcome="ticket_created", error_code=None, error_detail=None,
-    attempts=1, next_attempt_at=None, arrived_at=TRACED_AT, created_at=TRACED_AT, received_at=TRACED_AT, ingested_at=TRACED_AT,
-    processed_at=TRACED_AT, held_at=None, normalized_phone="+84905111222",
+    attempts=1, next_attempt_at=None, arrived_at=TRACED_AT, created_at=TRACED_AT, received_at=TRACED_AT,
+    ingested_at=TRACED_AT, processed_at=TRACED_AT, held_at=None, normalized_phone="+84905111222",
     body='{"id": "r-1", "phone_number": "0905 111 222"}', has_no_body=False, has_raw=False, evidence={},
     notifications=[], notified_at=TRACED_AT, notify_attempts=0, notify_error=None, notify_next_at=None,
     notify_given_up_at=None, notify_sent=None, replay_count=0, replayed_by=None, replayed_at=None,
