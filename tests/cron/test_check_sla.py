@@ -11,7 +11,7 @@ import pytest
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 from tests.support.leads import EARLIER, LATER, LEAD
-from tests.support.unsent import counted
+from tests.support.stored_rows import counted
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
 

@@ -14,7 +14,7 @@ from leads.services.cron_steps import Report, Step
 from leads.services.cron_work import CronRun
 from leads.services.runtime import Runtime
 from tests.support.crons import CronHarness
-from tests.support.unsent import insert_unsent, keys, taken
+from tests.support.stored_rows import insert_unsent, keys, taken
 
 TICK = timedelta(minutes=1)
 CRON_LOOP = timedelta(seconds=10 + 8)

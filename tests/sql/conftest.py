@@ -1,4 +1,4 @@
-"""A migrated database with the engine's tables, empty or filled, shared by the tests of a module."""
+"""A migrated database with the engine's tables, shared by the tests of a module."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,7 @@ from psycopg.rows import dict_row
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.figures import Figures
-from tests.support.postgres import fill_tables
+from tests.support.stored_rows import Figures
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +24,7 @@ def migrated(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
     cluster.drop_database(name)
 
 
-@pytest.fixture(scope="module")
-def filled(migrated: psycopg.Connection) -> psycopg.Connection:
-    """The same with 100,000 accounts and 100,000 events; half of the accounts are not normalised yet."""
-    fill_tables(migrated)
-    return migrated
-
-
 @pytest.fixture
 def figures(database: str) -> Iterator[Figures]:
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
         yield Figures(connection)
-        connection.execute("ALTER TABLE pancake_webhook_event ENABLE TRIGGER USER")

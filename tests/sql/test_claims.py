@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from leads.adapters.queries import QUERIES
 from tests.support.handlers import DatabaseHarness
 from tests.support.postgres import insert_events
-from tests.support.unsent import insert_unsent
+from tests.support.stored_rows import insert_unsent
 from tests.support.waiting import eventually
 
 Session = psycopg.Connection[dict[str, Any]]

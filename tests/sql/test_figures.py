@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from leads.adapters.queries import QUERIES
 from sandbox.postgres.plans import custom_plan
-from tests.support.figures import FROM, HANH, KHOA, NOON, TO, Figures
+from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 
 HELD = ("dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 INVALID = ("invalid_json", "invalid_phone", "test_ping", "erased")

@@ -22,8 +22,8 @@ from sandbox.postgres.plans import (
     scanned,
 )
 from sandbox.postgres.server import Cluster
-from tests.support.figures import FROM, TO
 from tests.support.postgres import CONNECTION, fill_tables, insert_events
+from tests.support.stored_rows import FROM, TO
 
 Db = psycopg.Connection[Any]
 _numbers = count(1)
@@ -134,12 +134,12 @@ def check_few_pages(plan: Plan, table: str, used: set[str], buffers: int = 120) 
     assert shared_buffers(plan) <= buffers
 
 
-# On tables with 100,000 accounts and 100,000 events
+# On tables with 40,000 accounts and 40,000 events
 
 
 @pytest.fixture(scope="module")
 def filled(migrated: Db) -> Db:
-    """The migrated database with 100,000 accounts and events; half of the accounts are not normalised yet."""
+    """The migrated database with 40,000 accounts and events; half of the accounts are not normalised yet."""
     fill_tables(migrated)
     return migrated
 
@@ -378,17 +378,17 @@ BY_KEY = [
 
 @pytest.fixture(scope="module", params=["empty table", "no backlog"])
 def backlog(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> Iterator[Db]:
-    """100,000 waiting, 20,000 failed and 20,000 held events that no statistics know of.
+    """40,000 waiting, 8,000 failed and 8,000 held events that no statistics know of.
 
     The statistics are those of an empty table, or of a table with processed events only.
     """
     with cloned(cluster, template) as db:
         db.execute("SET session_replication_role = replica")
         if request.param == "no backlog":
-            insert_events(db, "processed", 50_000)
+            insert_events(db, "processed", 20_000)
         db.execute("ANALYZE pancake_webhook_event")
         for status, count in (
-            ("received", 50_000), ("ingested", 50_000), ("failed", 20_000), ("skipped_kill_switch", 20_000),
+            ("received", 20_000), ("ingested", 20_000), ("failed", 8_000), ("skipped_kill_switch", 8_000),
         ):  # fmt: skip
             insert_events(db, status, count)
         yield db
@@ -415,7 +415,7 @@ def test_a_held_event_is_found_by_its_record_in_a_backlog_unknown_to_the_statist
     delivery = {
         "ordinal": 0,
         "connection_id": "00000000-0000-4000-8000-000000000001",
-        "record_id": "skipped_kill_switch20000",
+        "record_id": "skipped_kill_switch8000",
         "payload_hash": "00" * 32,
         "payload": "{}",
     }
@@ -425,7 +425,7 @@ def test_a_held_event_is_found_by_its_record_in_a_backlog_unknown_to_the_statist
     assert shared_buffers(found) <= 120
 
 
-ROWS = 20_000
+ROWS = 8_000
 """Of each kind: never tried, due again, waiting, given up."""
 UNSENT_STATES = """
     CASE n %% 4 WHEN 1 THEN t.now - n * interval '1 ms' WHEN 2 THEN t.now + interval '1 hour' END,
@@ -530,7 +530,7 @@ def insert_tickets(db: Db, kind: str, count: int, owner: str | None, evidence: s
 
 @pytest.fixture(scope="module", params=["empty tables", "all unassigned", "true statistics"])
 def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> Iterator[Db]:
-    """20 unassigned tickets among 100,000 others, which have owners or are settled.
+    """20 unassigned tickets among 40,000 others, which have owners or are settled.
 
     The statistics are those of empty tables, of tables in which no ticket had an owner, or true.
     """
@@ -542,8 +542,8 @@ def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
         db.execute("ANALYZE pancake_webhook_event, ticket")
         db.execute("UPDATE pancake_webhook_event SET assignee_id = %s", [OWNER])
         db.execute("UPDATE ticket SET assignee_id = %s", [OWNER])
-        insert_tickets(db, "owned", 80_000, OWNER)
-        insert_tickets(db, "settled", 20_000, None, '{"assignment": {"settled": {}}}')
+        insert_tickets(db, "owned", 30_000, OWNER)
+        insert_tickets(db, "settled", 10_000, None, '{"assignment": {"settled": {}}}')
         insert_tickets(db, "night", UNASSIGNED, None)
         db.execute("INSERT INTO pancake_assignee (staff_id) VALUES (%s)", [OWNER])
         db.execute(

@@ -13,7 +13,7 @@ from leads.adapters.queries import QUERIES
 from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
-from tests.support.figures import HANH, KHOA
+from tests.support.stored_rows import HANH, KHOA
 
 Labels = frozenset[tuple[str, str]]
 Samples = Mapping[str, Mapping[Labels, float]]

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
-from tests.support.figures import HANH
+from tests.support.stored_rows import HANH
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DAYS = 7

@@ -17,7 +17,7 @@ from leads.cli.__main__ import app
 from leads.cli.failures import WrongUsage
 from leads.cli.report.period import read_period
 from sandbox.postgres.roles import operators_url
-from tests.support.figures import FROM, HANH, KHOA, TO, Figures
+from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
 DAY = ("--from", "2026-05-14", "--to", "2026-05-14")
 FORMULA = "=HYPERLINK(1)"
