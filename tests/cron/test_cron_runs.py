@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from typing import Any, NoReturn
 
 import httpx
@@ -32,7 +33,7 @@ from leads.services.cron_work import (
     CronWork,
 )
 from tests.support.crashes import Crash
-from tests.support.crons import CronHarness
+from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 from tests.support.suites import IS_FULL
 from tests.support.waiting import eventually_async
 
@@ -183,6 +184,18 @@ async def test_the_next_tick_continues_a_run_that_never_gets_its_next_delivery(h
     assert (await run(harness, second, stepwise))["result"] == "skipped"
     assert outcomes(harness) == [("skipped", None), ("skipped", None), ("succeeded", None)]
     assert harness.count("pancake_cron_run", "report ? 'state'") == 0
+
+
+@pytest.mark.parametrize("name", ["sync_sources", "check_connection", "poll_records"])
+async def test_a_run_without_time_for_every_connection_goes_on_at_its_next_delivery(
+    harness: CronHarness, other_connection: str, name: str
+) -> None:
+    harness.clock.monotonic = partial(next, count(0, LONG_CALL_SECONDS / 3))  # type: ignore[method-assign]
+    *unfinished, last = await deliver(harness, name, harness.clock.now())
+    assert {answer.status_code for answer in unfinished} == {503}
+    assert last.json()["result"] == "succeeded"
+    found = [report["connection_id"] for report in harness.last_run(name)["report"]["connections"]]
+    assert sorted(found) == sorted((other_connection, harness.connection_id))
 
 
 async def test_the_run_of_a_process_that_died_is_taken_over(harness: CronHarness) -> None:
