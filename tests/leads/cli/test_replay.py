@@ -433,18 +433,6 @@ def test_a_dry_run_has_names_in_place_of_ids_and_no_digests() -> None:
     ]
 
 
-def test_the_fields_of_a_part_are_aligned_and_a_long_change_is_on_two_lines(dry_run: dict[str, Any]) -> None:
-    lines = shown(dry_run)
-    assert "  contact: new" in lines
-    ticket = lines.index("  ticket")
-    assert lines[ticket + 1] == f"    assignee  none → {HANH['id'][:8]}…"
-    assert lines[ticket + 2 : ticket + 4] == ["    address   none", f"              → {'x' * 64}"]
-    title = next(number for number, line in enumerate(lines) if line.startswith("    title "))
-    assert lines[title] == "    title     Lead Pancake: Nguyễn Văn A"
-    assert lines[title + 1].startswith("              → Lead Pancake: Nguyễn Văn A, từ")
-    assert "    tags      none → hot" in lines
-
-
 def test_an_event_that_changes_nothing_says_so() -> None:
     report = make_report([], changes=[{"event_id": 19, "result": "no_change"}])
     assert "event 19: no_change, nothing changes" in shown(report)

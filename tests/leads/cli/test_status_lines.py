@@ -54,19 +54,9 @@ from tests.support.settings import ADMIN_ID
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
 CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
 OFF = Switch(
-    kind="kill",
-    row_id="all",
-    name=None,
-    pancake_source_id=None,
-    connection=None,
-    is_on=False,
-    can_be_on=True,
-    changed_at=None,
-    changed_by=None,
-    person=None,
-    application=None,
-    reason=None,
-)
+    kind="kill", row_id="all", name=None, pancake_source_id=None, connection=None, is_on=False,
+    can_be_on=True, changed_at=None, changed_by=None, person=None, application=None, reason=None,
+)  # fmt: skip
 STATE = State(
     now=NOW,
     tickets=Tickets(12, 10, 14.0),
