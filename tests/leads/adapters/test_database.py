@@ -1,6 +1,7 @@
 """Database and round trips: what comes back, what fails and how, and that answers never mix."""
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import psycopg
@@ -15,6 +17,7 @@ import pytest
 
 from leads.adapters import round_trip
 from leads.adapters.database import Database, Statement
+from leads.adapters.db_session import login_name
 from leads.adapters.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
 from leads.adapters.pools import CONNECTION_SETTINGS, SESSION_OPTIONS
 from leads.adapters.queries import QUERIES
@@ -511,3 +514,9 @@ def test_the_password_is_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> No
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PgProgramFailed, match="pg_dump did not run: FileNotFoundError"):
         dump_tables("postgresql://db/diva", ("public.staff",), tmp_path / "a.dump", tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])
+def test_a_user_without_a_name_is_a_number(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=error))
+    assert login_name() == f"uid {os.getuid()}"

@@ -84,17 +84,27 @@ NOW, MINUTE, DAY = timedelta(0), timedelta(minutes=1), timedelta(days=1)
 RUBBISH = (b"", b"{}", b"[]", b"null", b"<a/>", b"\xff\xfe\x00", b'{"kind": 1}', b"[" * 100_000)
 
 
-def load(parent: Path, text: str, checklist: str = "L1: a line\n") -> None:
+def load(parent: Path, text: str, checklist: str = "L1: a line\n") -> list[Criterion]:
     """Load a file of criteria from a folder of its own: what was loaded is kept."""
     folder = parent / str(len(list(parent.iterdir())))
     folder.mkdir()
     (folder / "a.yaml").write_text(text, "utf-8")
     (folder / "lines").write_text(checklist, "utf-8")
-    load_criteria(folder, folder / "lines")
+    return list(load_criteria(folder, folder / "lines"))
 
 
 def entries(*found: dict[str, Any]) -> str:
     return str(yaml.safe_dump(list(found), allow_unicode=True))
+
+
+def test_an_age_is_a_number_of_hours_or_days(tmp_path: Path) -> None:
+    for text, age in (
+        ("1 hour", timedelta(hours=1)),
+        ("36 hours", timedelta(hours=36)),
+        ("90 days", timedelta(90)),
+    ):
+        (criterion,) = load(tmp_path, entries(ENTRY | {"max_age": text}))
+        assert criterion.max_age == age
 
 
 def test_what_is_not_valid_is_refused_by_its_place(tmp_path: Path, subtests: pytest.Subtests) -> None:

@@ -331,6 +331,8 @@ REFUSED: list[tuple[str, list[tuple[str, str, str]]]] = [
     ("the migration 1777870069931_create_pancake_tables exists with another text",
      [("migrations/default/1777870069931_create_pancake_tables/up.sql", "", "SELECT 1;\n")]),
     (f"{ACTIONS} has no action sendNotifications", [(ACTIONS, "name: sendNotifications", "name: other")]),
+    (f"{ACTIONS}: sendNotifications has no line for each key",
+     [(ACTIONS, "  - name: send", "  - {name: sendNotifications, definition: {a: 1}}\n  - name: other")]),
     (f"{CRONS}: the file is not",
      [(CRONS, CRON, '[{name: x, webhook: "http://x", schedule: "* * * * *"}]')]),
     (f"{CRONS}: line 2", [(CRONS, "- name: diva_nightly\n", "-\n  name: diva_nightly\n")]),
