@@ -32,8 +32,8 @@ from leads.services.cron_work import (
     CronRun,
     CronWork,
 )
-from tests.support.crashes import Crash
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
+from tests.support.fakes import Crash
 from tests.support.suites import IS_FULL
 from tests.support.waiting import eventually_async
 

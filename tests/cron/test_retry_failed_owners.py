@@ -17,8 +17,8 @@ from leads.services.cron_work import CronRun
 from leads.services.runtime import Runtime
 from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, MAX_TRIED_PER_TICK, assign_tickets
 from tests.support.builders import member
-from tests.support.crashes import Crash, crashing
 from tests.support.crons import CronHarness
+from tests.support.fakes import Crash, crashing
 from tests.support.leads import LATER, LEAD, numbered_lead
 from tests.support.logs import captured_logs
 from tests.support.postgres import ROSTER_LOCK, wait_for_lock_waiter

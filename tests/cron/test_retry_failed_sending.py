@@ -17,8 +17,8 @@ from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.outbox import SEND_LEASE
 from leads.services.run_notices import MAX_RUNS_PER_TICK
 from leads.services.sending.time_left import SECONDS_LEFT_TO_SEND
-from tests.support.crashes import Crash, crashing
 from tests.support.crons import CronHarness
+from tests.support.fakes import Crash, crashing
 from tests.support.stored_rows import counted, insert_unsent, keys, sending, taken
 
 GIVEN_UP = {"is_sent": False, "is_given_up": True, "refusals": 0, "unknowns": 0}

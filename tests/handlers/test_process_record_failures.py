@@ -11,7 +11,7 @@ from leads.adapters.database import Database
 from leads.adapters.hasura_calls import EventCall
 from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.domain.errors import Overloaded
-from tests.support.crashes import Crash, crashing
+from tests.support.fakes import Crash, crashing
 from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import LATER, LEAD, PHONE, numbered_lead
 from tests.support.processing import hold_leads, process, receive, replay, stored

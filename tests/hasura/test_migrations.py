@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.server import Cluster
-from tests.support.base_urls import BASE_URLS, NOT_BASE_URLS
+from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 pytestmark = pytest.mark.own_database
 REFUSED = {

@@ -3,16 +3,27 @@
 import json
 import logging
 import re
+import shutil
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
+import yaml
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
+
+from leads.cli.golive.load import load_criteria
+from sandbox.incidents.prometheus import prometheus, run_promtool
+from sandbox.incidents.rules import rule_files
+from sandbox.processes import Processes
+from tests.support.waiting import eventually
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
@@ -176,3 +187,139 @@ def _refuse_login(session: socket.socket) -> None:
     session.recv(1024)
     fields = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "operator"\0\0'
     session.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+
+HEALTHY: dict[str, list[str]] = {
+    "histogram_quantile(0.95, sum by (le) (rate(pancake_webhook_latency_seconds_bucket[$window])))": ["0.02"],
+    "sum(increase(pancake_webhook_latency_seconds_count[$window]))": ["700"],
+    'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],
+    'sum(increase(pancake_log_messages_total{level="error"}[$window]))'
+    ' or 0 * count(up{job="pancake_handlers"} == 1)': ["0"],
+    'count(pancake_webhook_requests_total) or 0 * count(up{job="pancake_handlers"} == 1)': ["3"],
+    'count(ALERTS{alertname="PancakeWatchdog", alertstate="firing"}) or 0 * count(prometheus_build_info)': [
+        "1"
+    ],
+    'sum(min by (job) (up{job=~"pancake_(handlers|edge)"}))': ["2"],
+    'min(up{job="pancake_handlers"})': ["1"],
+}
+"""The values of the series of each expression while all is well."""
+ALERTS = {
+    name: "ok"
+    for each in load_criteria()
+    for name in each.parameters.get("alerts", "").split()
+}  # fmt: skip
+RETENTION = "storage.tsdb.retention.time"
+
+
+@dataclass
+class FakePrometheus:
+    """Its URL, the values of the series of each expression, the health of its alerts, its flags.
+
+    An expression without values is refused.
+    """
+
+    url: str = ""
+    values: dict[str, list[str]] = field(default_factory=lambda: dict(HEALTHY))
+    alerts: dict[str, str] = field(default_factory=lambda: dict(ALERTS))
+    flags: dict[str, str] = field(default_factory=lambda: {RETENTION: "45d"})
+
+    @contextmanager
+    def broken(self, expressions: Iterable[str], values: list[str], alert: str = "") -> Iterator[None]:
+        """Have these values for the expressions, and lack an alert, as long as the block lasts."""
+        self.values.update(dict.fromkeys(expressions, values))
+        self.alerts.pop(alert, None)
+        try:
+            yield
+        finally:
+            self.values.update(HEALTHY)
+            self.alerts.update(ALERTS)
+
+    def answers(self, path: str, expression: str, at: float) -> Any:
+        """Return the data of an answer; None for an expression that it refuses."""
+        if path == "/api/v1/rules":
+            rules = [{"name": name, "health": health} for name, health in self.alerts.items()]
+            return {"groups": [{"name": "pancake_crm_integration", "rules": rules}]}
+        if path == "/api/v1/status/flags":
+            return self.flags
+        if expression not in self.values:
+            return None
+        result = [{"metric": {}, "value": [at, value]} for value in self.values[expression]]
+        return {"resultType": "vector", "result": result}
+
+
+@contextmanager
+def fake_prometheus() -> Iterator[FakePrometheus]:
+    """Answer as long as the block lasts; tests/leads/adapters/test_prometheus_api.py asks a real one."""
+    fake = FakePrometheus()
+
+    def answer(request: Request) -> Response:
+        expression = re.sub(r"\[\d+s\]", "[$window]", request.args.get("query", ""))
+        data = fake.answers(request.path, expression, float(request.args.get("time", 0)))
+        if data is None:
+            error = {"status": "error", "errorType": "bad_data", "error": f"unknown: {expression}"}
+            return Response(json.dumps(error), 400, content_type="application/json")
+        return Response(json.dumps({"status": "success", "data": data}), content_type="application/json")
+
+    with FakeServer() as server:
+        server.expect_request(re.compile("/api/v1/.*")).respond_with_handler(answer)
+        fake.url = server.url
+        yield fake
+
+
+STEP = timedelta(minutes=4)
+"""Below the 5 min for which Prometheus takes a sample for the present value."""
+HANDLERS = 'job="pancake_handlers",instance="h:9146"'
+COUNTERS = {
+    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="0.1"}}': 99,
+    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="1.0"}}': 100,
+    f'pancake_webhook_latency_seconds_bucket{{{HANDLERS},le="+Inf"}}': 100,
+    f"pancake_webhook_latency_seconds_count{{{HANDLERS}}}": 100,
+    f'pancake_webhook_requests_total{{{HANDLERS},result="received"}}': 100,
+    f'pancake_log_messages_total{{{HANDLERS},level="error"}}': 0,
+}
+"""Increase of each in a step."""
+GAUGES = {
+    f"process_resident_memory_bytes{{{HANDLERS}}}": 96 * 1024 * 1024,
+    f"up{{{HANDLERS}}}": 1,
+    'up{job="pancake_edge",instance="e:9145"}': 1,
+    'prometheus_build_info{job="prometheus",version="2"}': 1,
+    'ALERTS{alertname="PancakeWatchdog",alertstate="firing"}': 1,
+    "nothing_known": float("nan"),
+}
+
+
+def open_metrics(span: timedelta, until: datetime) -> str:
+    """The series in OpenMetrics' text format, each with its samples in order."""
+    times = [until - number * STEP for number in range(int(span / STEP), -1, -1)]
+    lines = []
+    for name, step in {**COUNTERS, **GAUGES}.items():
+        for number, at in enumerate(times):
+            value = step * number if name in COUNTERS else step
+            lines.append(f"{name} {value} {at.timestamp():.0f}")
+    return "\n".join([*lines, "# EOF", ""])
+
+
+@contextmanager
+def genuine_prometheus(folder: Path, span: timedelta) -> Iterator[str]:
+    """Serve the series of the last `span`; it scrapes nothing, and evaluates the rules each second."""
+    series = folder / "series.txt"
+    series.write_text(open_metrics(span, datetime.now(UTC).replace(microsecond=0)))
+    words = ("tsdb", "create-blocks-from", "--max-block-duration=240h", "openmetrics", "-q")
+    run_promtool(*words, series, folder / "data")
+    config = folder / "prometheus.yml"
+    rules = [str(shutil.copy(path, folder)) for path in rule_files()]
+    config.write_text(yaml.safe_dump({"global": {"evaluation_interval": "1s"}, "rule_files": rules}))
+    with Processes() as processes:
+        service = prometheus(processes, config, folder / "data", "--storage.tsdb.retention.time=90d")
+        service.start()
+        service.wait_ready()
+        try:
+            eventually(lambda: _are_rules_evaluated(service.url), seconds=20)
+            yield service.url
+        finally:
+            service.stop()
+
+
+def _are_rules_evaluated(url: str) -> bool:
+    groups = httpx.get(f"{url}/api/v1/rules", timeout=2).json()["data"]["groups"]
+    return all(rule["health"] == "ok" for group in groups for rule in group["rules"])

@@ -10,8 +10,7 @@ import pytest
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from leads.cli.golive.criterion import Source
 from leads.cli.golive.load import load_criteria
-from tests.support.fake_services import ANY, FakeServer, silent_port
-from tests.support.golive_prometheus import fake_prometheus, genuine_prometheus
+from tests.support.fake_services import ANY, FakeServer, fake_prometheus, genuine_prometheus, silent_port
 from tests.support.monitoring import needs_monitoring
 
 HOURS = 8

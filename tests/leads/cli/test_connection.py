@@ -39,9 +39,8 @@ from leads.services.sealed_secrets import Secret, Use, open_sealed, stored_uses
 from leads.services.switches import set_source
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
-from tests.support.base_urls import NOT_BASE_URLS, OTHER_HOSTS
 from tests.support.fakes import MovableClock
-from tests.support.settings import UNREACHABLE_URL
+from tests.support.settings import NOT_BASE_URLS, OTHER_HOSTS, UNREACHABLE_URL
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -24,7 +24,7 @@ from leads.domain.proportion import is_shown_below, needed_to_show, wilson_inter
 from leads.domain.reasons import connection_reason, file_reason
 from leads.domain.table_record import TableRecord
 from leads.services.cron_runs import CRONS
-from tests.support.base_urls import BASE_URLS, NOT_BASE_URLS
+from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 # --- backoff: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never
 

@@ -18,7 +18,7 @@ from leads.cli.golive.gates import Evaluation
 from leads.cli.golive.records import Kind, Records, Statement
 from leads.domain.window import ICT
 from sandbox.postgres.server import free_port
-from tests.support.golive_sample import sample_evaluation
+from tests.support.golive import sample_evaluation
 
 JUNIT = """<testsuites><testsuite timestamp="2026-05-28T03:00:00+00:00">
 <properties><property name="commit" value="0123456789abcdef"/></properties>

@@ -31,8 +31,7 @@ from leads.cli.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from leads.cli.golive.statements import STATEMENT_COLUMNS
 from leads.cli.golive.text import number, sign
 from sandbox.chaos.proof import proof
-from tests.support.golive_evidence import CASES, bad_file, baseline, figures, good_file, junit
-from tests.support.golive_pilot import COMMIT
+from tests.support.golive import CASES, COMMIT, bad_file, baseline, figures, good_file, junit
 from tests.support.pages import anchors
 
 ROOT = Path(__file__).parents[4]

@@ -36,7 +36,7 @@ from sandbox.edge.packages import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
 from sandbox.stack.services import ROOT
-from tests.support.golive_site import GoLiveSite
+from tests.support.golive import GoLiveSite
 from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually
 
@@ -283,7 +283,7 @@ def deploy_killed(site: GoLiveSite, *words: str) -> tuple[dict[str, str], list[s
     """Deploy until it ends by itself; return the result of each step, and where it was killed before."""
     places = site.folder / "places"
     environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.support.golive_site", "golive", "deploy", "--anytime", "--json"]
+    command = [sys.executable, "-m", "tests.support.golive", "golive", "deploy", "--anytime", "--json"]
     for _ in range(400):
         run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
         if "Another deployment" in run.stderr:

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from leads.cli.golive.deploy import database_steps, running
 from leads.cli.golive.deploy.journal import FILE, Journal
 from leads.cli.golive.deploy.step import Action, Found, Result, State, Step
-from tests.support.crashes import Crash
+from tests.support.fakes import Crash
 
 PARTS = 2
 """Each step has two actions; the step is partial between them."""

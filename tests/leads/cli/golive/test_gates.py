@@ -24,9 +24,8 @@ from leads.cli.golive.records import Kind, Record, Records, Statement
 from leads.cli.golive.scans import FILE, scans_file
 from leads.cli.golive.statements import read_row
 from sandbox.postgres.server import Cluster
-from tests.support.golive_evidence import attest_all
-from tests.support.golive_pilot import Pilot, write_keys
-from tests.support.golive_prometheus import FakePrometheus, fake_prometheus
+from tests.support.fake_services import FakePrometheus, fake_prometheus
+from tests.support.golive import Pilot, attest_all, write_keys
 from tests.support.stored_rows import KHOA
 from tests.support.waiting import eventually
 

@@ -42,11 +42,10 @@ from leads.cli.probes.engine import own_metadata
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
-from tests.support.breakages import BREAKAGES, Breakage
-from tests.support.breaking import Break, Installation, Variables
+from tests.support.breakages import BREAKAGES, Break, Breakage, Installation, Variables
 from tests.support.edge.harness import write_certificate
-from tests.support.golive_prometheus import RETENTION, fake_prometheus
-from tests.support.golive_site import note_snapshot
+from tests.support.fake_services import RETENTION, fake_prometheus
+from tests.support.golive import note_snapshot
 
 ALL = load_criteria()
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]

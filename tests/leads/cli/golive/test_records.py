@@ -34,9 +34,8 @@ from leads.cli.golive.records import (
 )
 from leads.cli.golive.statement import PAYLOAD_TYPE
 from sandbox.postgres.server import Cluster
-from tests.support.golive_pilot import Pilot, write_keys
-from tests.support.golive_prometheus import fake_prometheus
-from tests.support.golive_sample import sample_evaluation, sample_figures, sample_records
+from tests.support.fake_services import fake_prometheus
+from tests.support.golive import Pilot, sample_evaluation, sample_figures, sample_records, write_keys
 
 NOW = datetime(2026, 5, 28, 3, tzinfo=UTC)
 ROOT = Path(__file__).parents[4]

@@ -15,7 +15,7 @@ import yaml
 
 from leads.cli.metadata.project import write
 from sandbox.metadata_form.files import formatted_files
-from tests.support.crashes import Crash
+from tests.support.fakes import Crash
 from tests.support.hasura_project import CRON, OWN, TABLES, Project, make_own
 
 ACTIONS = "metadata/actions.yaml"
