@@ -27,9 +27,9 @@ from sandbox.page.buttons import Buttons
 from sandbox.page.stories import load_view
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, Installation, ends_with_command
-from tests.support.console import TRIGGER
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
+from tests.support.processing import TRIGGER
 from tests.support.runbook import PAGES, commands, lines_of_code, words_of_code
 from tests.support.waiting import eventually
 

@@ -22,10 +22,9 @@ from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.failures import CommandFailed
 from leads.cli.replay.action import ReplayAction, session_headers
 from leads.services.process_record.claim import claim_event
-from tests.support.console import ADMIN, Console
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import numbered_lead
-from tests.support.processing import receive
+from tests.support.processing import ADMIN, Console, receive
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook" / "replay.md"
 TABLE = re.compile(r"(?<=<!-- made by tests/handlers/test_ways_to_replay.py -->\n\n)(?:\|.*\n)*")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sandbox.postgres.server import RUN_ID, Cluster
-from tests.support.settings_tab import SettingsHarness, running_settings_tab
+from tests.support.metadata import SettingsHarness, running_settings_tab
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from graphql import parse, print_ast
 
 from leads.adapters.graphql import SEND_NOTIFICATIONS, GraphqlClient
 from leads.cli.replay.action import EVENTS, NAMES, REPLAY
+from tests.support.metadata import METADATA, SettingsHarness
 from tests.support.settings import ADMIN_ID
-from tests.support.settings_tab import METADATA, SettingsHarness
 
 HANH = "c0000000-0000-4000-8000-000000000001"
 CHECK_OF_PERMISSION = "check constraint of an insert/update permission has failed"

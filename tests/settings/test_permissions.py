@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from graphql import OperationDefinitionNode, get_introspection_query, parse
 
 from sandbox.stack.keys import CLAIMS, Keys
+from tests.support.metadata import METADATA, SettingsHarness, stored_operations
 from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN_SHA256
-from tests.support.settings_tab import METADATA, SettingsHarness, stored_operations
 
 ROLES = ["crm_admin", "crm_manager", "crm_telesale", "pancake_edge", "pancake_service", "anonymous"]
 OTHER_ROLES = ROLES[1:]

@@ -16,9 +16,9 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
-from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from tests.support.end_to_end import CHANGE_SETTINGS
 from tests.support.fake_services import FakePrometheus, edge_status
+from tests.support.processing import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
 Variables = dict[str, str]
 """What the operator's command gets besides the sandbox's own variables."""

@@ -30,7 +30,7 @@ from sandbox.postgres.server import Cluster
 from tests.support.breakages import ends_with_command
 from tests.support.fake_services import edge_status, fixed_engine, scripted_server, silent_port
 from tests.support.handlers import seed_connection
-from tests.support.shared_engine import SECRET, Shared, running_shared_engine
+from tests.support.metadata import SECRET, Shared, running_shared_engine
 
 GREEN, YELLOW, RED = 0, 1, 2
 CLOSED = "http://127.0.0.1:9"

@@ -8,8 +8,7 @@ import pytest
 
 from leads.cli.metadata.pieces import Json
 from sandbox.postgres.server import Cluster
-from tests.support.hasura_project import Project, make_project
-from tests.support.shared_engine import Shared, running_shared_engine
+from tests.support.metadata import Project, Shared, make_project, running_shared_engine
 
 
 @pytest.fixture(scope="module")

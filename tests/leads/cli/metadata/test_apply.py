@@ -24,11 +24,18 @@ from sandbox.diva.project import merge_project
 from sandbox.postgres.database import MIGRATIONS
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.console import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from tests.support.fake_services import fixed_engine
 from tests.support.handlers import seed_connection
-from tests.support.hasura_project import OWN, Project, make_own
-from tests.support.shared_engine import SECRET, Shared, of_others, running_shared_engine
+from tests.support.metadata import (
+    OWN,
+    SECRET,
+    Project,
+    Shared,
+    make_own,
+    of_others,
+    running_shared_engine,
+)
+from tests.support.processing import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
 pytestmark = pytest.mark.own_database
 

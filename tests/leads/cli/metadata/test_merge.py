@@ -16,7 +16,7 @@ import yaml
 from leads.cli.metadata.project import write
 from sandbox.metadata_form.files import formatted_files
 from tests.support.fakes import Crash
-from tests.support.hasura_project import CRON, OWN, TABLES, Project, make_own
+from tests.support.metadata import CRON, OWN, TABLES, Project, make_own
 
 ACTIONS = "metadata/actions.yaml"
 SIGNATURES = "metadata/actions.graphql"

@@ -26,10 +26,8 @@ from leads.cli.metadata.engine import Engine, MetadataError
 from leads.cli.metadata.files import Files
 from leads.cli.metadata.probe import Probe, judge
 from leads.services.runtime import Runtime
-from tests.support.hasura_project import make_own
+from tests.support.metadata import SECRET, Shared, make_own, running_shared_engine, served
 from tests.support.settings import UNREACHABLE_URL, handler_settings
-from tests.support.settings_tab import served
-from tests.support.shared_engine import SECRET, Shared, running_shared_engine
 
 pytestmark = pytest.mark.own_database
 

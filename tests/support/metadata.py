@@ -1,0 +1,394 @@
+"""An engine that holds Diva's metadata and more of other applications, for the tests of `leads metadata`."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import uvicorn
+import yaml
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from starlette.applications import Starlette
+from typer.testing import CliRunner
+
+from app import create_app
+from leads.adapters.caller_secret import CallerSecret
+from leads.adapters.graphql import GraphqlClient
+from leads.adapters.secrets import KeyRing
+from leads.cli.__main__ import app
+from leads.cli.metadata.pieces import Json, Key, put, split
+from leads.services.runtime import Runtime
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.diva.project import copy_project, merge_project
+from sandbox.metadata_form.files import formatted_files
+from sandbox.postgres.roles import grant_rights
+from sandbox.processes import Processes
+from sandbox.stack.hasura import start_engine
+from sandbox.stack.keys import Keys
+from tests.support.fake_services import fixed_handlers
+from tests.support.handlers import DatabaseHarness
+from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
+
+SECRET = "admin-secret-of-the-test"
+STAFF_QUERY = {"collection_name": "diva", "query_name": "staff"}
+FOREIGN: list[tuple[str, Json]] = [
+    ("pg_create_event_trigger", {
+        "name": "diva_ticket_created", "source": "default", "table": {"schema": "public", "name": "ticket"},
+        "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
+        "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
+    }),
+    ("create_cron_trigger", {
+        "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
+        "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
+    }),
+    ("create_cron_trigger", {
+        "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
+        "include_in_metadata": False,
+    }),
+    ("create_query_collection", {
+        "name": "diva",
+        "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
+    }),
+    ("create_rest_endpoint", {
+        "name": "diva staff", "url": "diva/staff", "methods": ["GET"], "definition": {"query": STAFF_QUERY},
+    }),
+]  # fmt: skip
+OUR_ROWS = "pancake_connection, pancake_webhook_event, integration_change, hdb_catalog.event_log"
+
+
+@dataclass
+class Shared:
+    """A running engine, the folder of backups, its database, and the command."""
+
+    url: str
+    folder: Path
+    database_url: str = ""
+
+    def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
+        """Run the command; returns what it said."""
+        environment = {
+            "HASURA_URL": self.url,
+            "HASURA_ADMIN_SECRET": SECRET,
+            "HASURA_OTHER_ADMIN_SECRET": other_secret,
+            "COLUMNS": "500",
+        }
+        options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
+        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
+        body = {"type": kind, "args": args or {}} | more
+        headers = {"x-hasura-admin-secret": SECRET}
+        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def sql(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.database_url, autocommit=True) as db:
+            cursor = db.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def changed(self, change: str, back: str) -> Iterator[None]:
+        """Run a statement, and at the end of the block the one that takes it back."""
+        self.sql(change)
+        try:
+            yield
+        finally:
+            self.sql(back)
+
+    def edit(self, key: Key, **fields: Any) -> None:
+        """Change an object on the engine."""
+        edited = {key: self.pieces()[key] | fields}
+        self.api("replace_metadata", put(self.export(), "default", edited, set()))
+
+    def empty(self, metadata: Json) -> None:
+        """Replace the metadata, and remove every row of ours and every event."""
+        self.api("replace_metadata", metadata)
+        self.sql(f"SET session_replication_role = replica; TRUNCATE {OUR_ROWS} CASCADE")
+
+    def export(self) -> Json:
+        exported: Json = self.api("export_metadata", version=2)["metadata"]
+        return exported
+
+    def pieces(self) -> dict[tuple[str, str], Any]:
+        return split(self.export(), "default")
+
+    def scheduled(self, cron: str) -> list[Any]:
+        args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
+        events: list[Any] = self.api("get_scheduled_events", args)["events"]
+        return events
+
+
+@contextmanager
+def running_shared_engine(
+    database: str, folder: Path, *, without: str = "", **variables: str
+) -> Iterator[Shared]:
+    """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications.
+
+    The handlers have their rights in its database; what answers in their place takes every call.
+    `without` names a variable that its environment lacks; `variables` are added to it.
+    """
+    environment = {
+        "PG_DATABASE_URL": database,
+        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
+        "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+        "DIVA_URL": "http://127.0.0.1:9",
+    }
+    with fixed_handlers() as handlers_url, Processes() as processes:
+        environment |= {"HANDLERS_URL": handlers_url} | variables
+        environment.pop(without, None)
+        arguments = ("--metadata", str(DIVA_METADATA))
+        running = start_engine(processes, database, *arguments, environment=environment)
+        engine = Shared(running.url, folder, database)
+        grant_rights(database)
+        for kind, args in FOREIGN:
+            engine.api(kind, args)
+        yield engine
+
+
+def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    """Return the pieces of a metadata that are not of this integration."""
+    words = ("pancake", "integration_change")
+    return {key: piece for key, piece in pieces.items() if not any(word in key[1].lower() for word in words)}
+
+
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / "hasura" / "metadata"
+TABLES = "metadata/databases/default/tables"
+CRON = """\
+- name: diva_nightly
+  webhook: '{{DIVA_URL}}/nightly'
+  schedule: 0 1 * * *
+  include_in_metadata: true
+  payload: {}
+- name: zalo_refresh
+  webhook: '{{DIVA_URL}}/zalo'
+  schedule: 0 2 * * *
+  include_in_metadata: true
+  payload: {}
+"""
+COLLECTIONS = """\
+- {name: allowed-queries, definition: {queries: [{name: diva_me, query: "query Me { staff { id } }"}]}}
+- {name: zalo, definition: {queries: [{name: zalo_staff, query: "query Zalo { staff { id } }"}]}}
+"""
+ENDPOINTS = """\
+- {name: zz_me, url: me, methods: [GET], comment: Who am I,
+   definition: {query: {collection_name: allowed-queries, query_name: diva_me}}}
+- {name: aa_staff, url: zalo/staff, methods: [GET], comment: Staff,
+   definition: {query: {collection_name: zalo, query_name: zalo_staff}}}
+"""
+ALLOWED = "- collection: allowed-queries\n  scope:\n    global: true\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The project, and what it held before."""
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def files(self) -> dict[str, bytes]:
+        """Return the bytes of every file, hidden ones too."""
+        paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
+
+    def read(self, name: str) -> str:
+        return self.path(name).read_bytes().decode()
+
+    def write(self, name: str, text: str) -> None:
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_bytes(text.encode())
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.read(name)
+        assert old in text
+        self.write(name, text.replace(old, new, 1))
+
+    def run(self, verb: str, *arguments: str, code: int = 0) -> str:
+        """Run `leads metadata <verb>` on this project, and return what it printed."""
+        target = ("--into", str(self.root)) if verb == "merge" else (str(self.root),)
+        result = CliRunner().invoke(app, ["metadata", verb, *target, *arguments], env={"COLUMNS": "500"})
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+
+def make_project(root: Path) -> Project:
+    """Create Diva's project in the form of `hasura metadata export`, without the permission of our role."""
+    copy_project(root)
+    project = Project(root)
+    project.write("metadata/cron_triggers.yaml", CRON)
+    project.write("metadata/query_collections.yaml", COLLECTIONS)
+    project.write("metadata/rest_endpoints.yaml", ENDPOINTS)
+    project.write("metadata/allow_list.yaml", ALLOWED)
+    project.edit("metadata/actions.yaml", "    permissions:\n      - role: pancake_service\n", "")
+    project.write("migrations/default/1600000000000_init/up.sql", "SELECT 1;\n")
+    for path, text in formatted_files(root / "metadata").items():
+        path.write_text(text, "utf-8")
+    return project
+
+
+def make_own(folder: Path) -> Path:
+    """Copy our metadata and migrations, to be changed into another version; return the metadata directory."""
+    shutil.copytree(OWN, folder / "metadata")
+    shutil.copytree(OWN.parent / "migrations", folder / "migrations")
+    return folder / "metadata"
+
+
+METADATA = Path(__file__).parents[2] / "hasura" / "metadata"
+
+
+def stored_operations(collection: str = "pancake_settings") -> dict[str, str]:
+    """Read a collection's operations, without a name those of the Settings tabs: queries by name."""
+    collections = yaml.safe_load((METADATA / "query_collections.yaml").read_text("utf-8"))
+    (found,) = (item for item in collections if item["name"] == collection)
+    return {query["name"]: query["query"] for query in found["definition"]["queries"]}
+
+
+@dataclass
+class SettingsHarness(DatabaseHarness):
+    """The Settings tabs' GraphQL under a role, and the tables behind it."""
+
+    client: httpx.AsyncClient
+    keys: Keys
+    first_settings: Jsonb
+    operations: dict[str, str] = field(default_factory=stored_operations)
+
+    async def query(
+        self, query: str, variables: dict[str, Any] | None = None, role: str | None = "crm_admin"
+    ) -> dict[str, Any]:
+        """Return the whole answer, data or errors; without a role the request carries no credentials."""
+        headers = {"Authorization": f"Bearer {self.keys.token(role, ADMIN_ID)}"} if role else {}
+        request = {"query": query, "variables": variables or {}}
+        response = await self.client.post("/v1/graphql", json=request, headers=headers)
+        assert response.status_code == 200
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def run(self, name: str, **variables: Any) -> dict[str, Any]:
+        """Return the data of a stored operation, run as crm_admin."""
+        answer = await self.query(self.operations[name], variables)
+        assert "errors" not in answer, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def refusal(self, name: str, **variables: Any) -> str:
+        """Return the error message of a stored operation that must be refused to crm_admin."""
+        answer = await self.query(self.operations[name], variables)
+        assert "errors" in answer, answer
+        return str(answer["errors"][0]["message"])
+
+    def reset(self) -> None:
+        """Put back the first rows: those of the migration, and of each table that the tabs show."""
+        self.sql("SET session_replication_role = replica")  # triggers keep the rows of events and history
+        self.sql("TRUNCATE pancake_connection, pancake_cron_run, integration_change RESTART IDENTITY CASCADE")
+        self.sql("UPDATE app_setting SET app_settings = %s", self.first_settings)
+        self.sql("RESET session_replication_role")
+        self._seed()
+
+    def _seed(self) -> None:
+        """Insert one connection, three sources, five events that were not processed and two cron runs."""
+        connection_id = self.one(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
+            " VALUES ('Diva', 607, sha256('token'), 'secret') RETURNING id"
+        )["id"]
+        for source, name in (("-1", "Facebook"), ("777", None), ("(none)", None)):
+            self.sql(
+                "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+                " VALUES (%s, %s, %s, %s)",
+                *(connection_id, source, name, name is not None),
+            )
+        self.sql(
+            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
+            " status, error_code, source_ids, arrived_at, created_at)"
+            " SELECT %s, 'webhook', 'record-' || n, sha256(n::text::bytea), jsonb_build_object("
+            " 'id', 'record-' || n, 'phone_number', '09051110' || n, 'source', ARRAY['-1']),"
+            " (ARRAY['skipped_kill_switch', 'dead_letter'])[1 + n %% 2],"
+            " (ARRAY[NULL, 'invalid_phone'])[1 + n %% 2], '{-1}', now(), now()"
+            " FROM generate_series(10, 14) AS n",
+            connection_id,
+        )
+        checked = {"connection_id": str(connection_id), "before": "silent", "after": "active"}
+        for cron, report in (
+            ("check_sla", {"kpi": {"success": {"ratio": 1}}}),
+            ("check_connection", {"connections": [checked]}),
+        ):
+            self.sql(
+                "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome,"
+                " report) VALUES (%s, now(), now(), now(), 'succeeded', %s)",
+                *(cron, Jsonb(report)),
+            )
+
+
+def engine_environment(
+    keys: Keys, database_url: str, handlers_url: str, *, has_allow_list: bool
+) -> dict[str, str]:
+    """Return the environment of the engine."""
+    return {
+        "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
+        "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
+        "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+        "HASURA_GRAPHQL_ENABLE_ALLOWLIST": str(has_allow_list).lower(),
+        "HANDLERS_URL": handlers_url,
+        "HANDLER_SECRET": keys.handler_secret,
+        "NOTIFICATIONS_URL": UNREACHABLE_URL,
+        "PG_DATABASE_URL": database_url,
+    }
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """Serve an application in this event loop; yields its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def running_settings_tab(
+    database_url: str, *, has_allow_list: bool = False
+) -> AsyncIterator[SettingsHarness]:
+    """Start the engine and the handlers on a migrated database."""
+    keys = Keys.generate()
+    key_ring = KeyRing.parse(keys.encryption_keys)
+    secrets = CallerSecret(keys.handler_secret), CallerSecret(keys.edge_secret)
+    settings = handler_settings(database_url, key_ring, *secrets)
+    handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
+    with Processes() as processes:
+        metadata = merge_project(processes.directory("hasura-") / "project")
+        async with served(handlers) as handlers_url:
+            environment = engine_environment(keys, database_url, handlers_url, has_allow_list=has_allow_list)
+            engine = start_engine(
+                processes, database_url, "--metadata", str(metadata), environment=environment
+            )
+            grant_rights(database_url)
+            async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
+                # Crons must not run during a test: the engine drops every delivery.
+                admin = {"X-Hasura-Admin-Secret": keys.admin_secret}
+                plan = {"seed": 1, "triggers": {"*": {"drop": 1}}}
+                (await client.post("/sandbox/chaos", json=plan, headers=admin)).raise_for_status()
+                with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as session:
+                    (row,) = session.execute("SELECT app_settings FROM app_setting").fetchall()
+                    harness = SettingsHarness(session, client, keys, Jsonb(row["app_settings"]))
+                    harness.reset()
+                    yield harness
