@@ -34,7 +34,7 @@ def test_a_failed_and_a_skipped_test_are_named_and_do_not_pass(tmp_path: Path) -
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = test_case(id): id\n")
     file = tmp_path / "junit.xml"
-    words = ["-p", "tests.support.case_ids", "-p", "no:cacheprovider", f"--junit-xml={file}", "-n", "1"]
+    words = ["-p", "tests.support.suites", "-p", "no:cacheprovider", f"--junit-xml={file}", "-n", "1"]
     output = subprocess.run(
         [sys.executable, "-m", "pytest", *words, str(tmp_path)],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,

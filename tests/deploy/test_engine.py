@@ -9,7 +9,7 @@ import yaml
 
 from leads.cli.metadata.preflight import MIN_VERSION
 from leads.services.process_record.turns import MAX_WAITING
-from tests.support import source_tree
+from scripts.check_tree import read_tree
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/runbook/install.md").read_text()
@@ -104,36 +104,13 @@ def pinned() -> str:
     return str(version)
 
 
-def test_it_is_a_patch_of_the_supported_line() -> None:
-    major, minor, patch = map(int, pinned().removeprefix("v").split("."))
-    assert (major, minor) == (2, 50)
-    assert patch >= FIRST_PATCH
-
-
-def test_the_first_patch_is_the_first_version_that_leads_metadata_accepts() -> None:
+def test_it_is_the_same_patch_of_the_supported_line_everywhere() -> None:
+    tree = {name: text for name, text in read_tree().items() if not name.startswith(NOT_READ)}
+    assert tuple(map(int, pinned().removeprefix("v").split("."))) >= (2, 50, FIRST_PATCH)
     assert MIN_VERSION == (2, 50, FIRST_PATCH)
-
-
-def test_the_image_is_named_in_the_example_for_kubernetes_too() -> None:
-    named = [
-        source_tree.name(path)
-        for path in source_tree.tracked()
-        if re.search(r"graphql-engine:v?\d", path.read_text("utf-8", errors="replace"))
-        and not source_tree.name(path).startswith(NOT_READ)
-    ]
+    named = [name for name, text in tree.items() if re.search(r"graphql-engine:v?\d", text)]
     assert named == ["Dockerfile", "deploy/kubernetes/hasura.yaml"]
-
-
-def test_the_stand_in_reports_it() -> None:
-    settings = (ROOT / "sandbox/engine/graphql_engine/settings.py").read_text()
+    settings = tree["sandbox/engine/graphql_engine/settings.py"]
     assert re.findall(r'^VERSION = "(.+)"$', settings, re.M) == [pinned()]
-
-
-def test_no_text_names_another_version() -> None:
-    others = {
-        source_tree.name(path): found - {pinned()} - FACTS.keys()
-        for path in source_tree.tracked()
-        if (found := set(VERSION.findall(path.read_text("utf-8", errors="replace"))))
-        and not source_tree.name(path).startswith(NOT_READ)
-    }
+    others = {name: {*VERSION.findall(text)} - {pinned(), *FACTS} for name, text in tree.items()}
     assert {name: found for name, found in others.items() if found} == {}

@@ -1,14 +1,21 @@
-"""Plugin: which tests a suite runs, and tests that assert times run alone. scripts/test names the suite."""
+"""Plugin: which tests a suite runs, tests that assert times run alone, the test cases of a run with --junit.
+
+scripts/test names the suite. The JUnit file gets the ids of test cases as properties `test_case` of a test,
+and the commit as a property of the suite.
+"""
 
 import fcntl
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
+from _pytest.junitxml import xml_key
+
+from leads.cli.golive.commit import commit_of_run
 
 IS_FULL = "TEST_FULL" in os.environ
 """Whether `scripts/test --full` runs: more examples, and the tests marked `full`."""
@@ -21,6 +28,7 @@ PATHS_WITH_SERVERS = (
     "tests/sandbox/test_bench.py",
 )
 """Their tests start servers themselves."""
+TEST_CASE = "test_case"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +65,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if belongs(item, suite, wants_cases=wants_cases)]
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = kept
+    if wants_cases:
+        for item in items:
+            item.user_properties.extend((TEST_CASE, name) for name in case_ids(item))
+
+
+def case_ids(item: pytest.Item) -> Iterator[str]:
+    """The ids of `@pytest.mark.test_case("TC-001")`; several marks are several ids."""
+    for mark in item.iter_markers(TEST_CASE):
+        yield from mark.args
 
 
 class Turn:
@@ -103,7 +120,10 @@ _TURN = pytest.StashKey[Turn]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Prepare the turns; a run without xdist needs none."""
+    """Prepare the turns, which a run without xdist does not need; the processes of xdist write no file."""
+    xml = session.config.stash.get(xml_key, None)
+    if xml is not None:
+        xml.add_global_property("commit", commit_of_run())
     run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run_id:
         session.config.stash[_TURN] = Turn(run_id)
@@ -129,3 +149,27 @@ def pytest_runtest_protocol(
     finally:
         if not (turn.is_alone and _is_serial(nextitem)):
             turn.end()
+
+
+def results_by_id(reports: dict[str, list[pytest.TestReport]]) -> dict[str, bool]:
+    """Whether each id passed: it has a test, and none of its tests failed or was skipped."""
+    results: dict[str, bool] = {}
+    for category in ("passed", "failed", "error", "skipped"):
+        for report in reports.get(category, []):
+            for name, value in getattr(report, "user_properties", []):
+                if name == TEST_CASE:
+                    results[str(value)] = results.get(str(value), True) and category == "passed"
+    return results
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the pass rate, and the ids that did not pass."""
+    results = results_by_id(terminalreporter.stats)
+    if not results:
+        return
+    passed = sum(results.values())
+    rate = passed / len(results)
+    terminalreporter.write_line(f"test cases: {passed} of {len(results)} passed ({rate:.1%})")
+    for name in sorted(results):
+        if not results[name]:
+            terminalreporter.write_line(f"  {name} did not pass")

@@ -31,8 +31,8 @@ from leads.cli.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from leads.cli.golive.statements import STATEMENT_COLUMNS
 from leads.cli.golive.text import number, sign
 from sandbox.chaos.proof import proof
+from scripts.check_tree import anchors
 from tests.support.golive import CASES, COMMIT, bad_file, baseline, figures, good_file, junit
-from tests.support.pages import anchors
 
 ROOT = Path(__file__).parents[4]
 PAGE = ROOT / "docs" / "go-live.md"
@@ -145,7 +145,7 @@ def test_what_a_program_or_a_file_decides_has_a_place_in_a_runbook() -> None:
     missing = {
         (path, heading)
         for path, heading in named
-        if not (ROOT / path).is_file() or (heading and heading not in anchors(ROOT / path))
+        if not (ROOT / path).is_file() or (heading and heading not in anchors((ROOT / path).read_text()))
     }
     assert missing == set()
 
