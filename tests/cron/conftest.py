@@ -7,7 +7,8 @@ import pytest
 from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
 from leads.services.sealed_secrets import Use, seal
-from tests.support.crons import API_KEY, SAME_API_URL, CronHarness
+from tests.support.crons import SAME_API_URL, CronHarness
+from tests.support.fakes import API_KEY
 
 
 @pytest.fixture

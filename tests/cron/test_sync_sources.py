@@ -6,7 +6,8 @@ import pytest
 
 from leads.adapters.secrets import KeyRing
 from leads.services.sealed_secrets import Use, seal
-from tests.support.crons import API_KEY, API_URL, CronHarness
+from tests.support.crons import API_URL, CronHarness
+from tests.support.fakes import API_KEY
 from tests.support.leads import LEAD
 
 OTHER = "00000000-0000-4000-8000-000000000000"

@@ -39,9 +39,9 @@ from tests.support.edge.sender import (
     signed,
 )
 from tests.support.end_to_end import log_lines
-from tests.support.erasure import BYSTANDER, PERSON, WRITTEN, found_in, read_files
 from tests.support.leads import LATER, body
 from tests.support.postgres import need_pg_dump, run_program
+from tests.support.stored_rows import BYSTANDER, PERSON, WRITTEN, found_in, read_files
 from tests.support.waiting import eventually
 
 SECRET = b"secret of the connection"

@@ -35,9 +35,18 @@ from sandbox.incidents.replay.firing import Firing, apply_for, sent
 from sandbox.incidents.replay.recording import Recording, Scenario
 from sandbox.incidents.replay.scenarios import FEW_LEADS_PER_HOUR, clean, incident
 from sandbox.incidents.rules import ALERTMANAGER, Alert, Inhibition, load, rule_files
-from tests.support.monitoring import FILES, all_rules, needs_monitoring, recorded
+from tests.support.monitoring import (
+    FILES,
+    HEAD_OF_FEW,
+    Raised,
+    all_rules,
+    documented,
+    evaluate,
+    needs_monitoring,
+    recorded,
+    write,
+)
 from tests.support.promql import selectors
-from tests.support.replay import HEAD_OF_FEW, Raised, documented, evaluate, write
 from tests.support.suites import IS_FULL
 
 STEPS = [float(time) for time in range(0, 600, 60)]

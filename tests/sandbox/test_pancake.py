@@ -13,7 +13,7 @@ import pytest
 from leads.domain.window import Window
 from sandbox.pancake.leads import Leads
 from sandbox.pancake.store import Table, microseconds
-from tests.support.pancake_simulator import (
+from tests.support.fakes import (
     API_KEY,
     SCHEMAS,
     T0,

@@ -20,13 +20,12 @@ from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.roles import grant_rights, owner_url
 from tests.support.databases import owner_session
-from tests.support.fakes import FakeHasura, MovableClock
+from tests.support.fakes import API_KEY, FakeHasura, MovableClock
 from tests.support.handlers import HandlerHarness, started
 
 LONG_CALL_SECONDS = 60.0
 """In place of ANSWER_WITHIN_SECONDS, for a machine under load; the tests of that limit set their own."""
 HDB_CATALOG = Path(__file__).with_name("hdb_catalog.sql")
-API_KEY = "0123456789abcdef0123456789abcdef"
 API_URL = "http://pancake/api"
 SAME_API_URL = "http://pancake:80/api"
 """Another spelling, because a workspace and a base URL have one connection."""

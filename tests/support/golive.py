@@ -1,4 +1,4 @@
-"""A go-live: a pilot as the sources of its gates show it, what people hand in, its site, a sample of a gate."""
+"""A go-live: its pilot, what people hand in, its site, and a sample of a gate."""
 
 import json
 import os

@@ -23,7 +23,7 @@ from sandbox.postgres.roles import LOGINS
 from sandbox.stack.keys import Keys
 from tests.support.edge import fakes
 from tests.support.edge.harness import TOKEN
-from tests.support.pancake_simulator import API_KEY
+from tests.support.fakes import API_KEY
 from tests.support.settings import (
     EDGE_SECRET,
     HANDLER_SECRET,

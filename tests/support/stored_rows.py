@@ -1,13 +1,25 @@
 """Rows in a state that tests want: events and tickets with known figures, and with unsent notifications."""
 
+import base64
+import json
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
+from typer.testing import CliRunner, Result
 
 from leads.adapters.queries import QUERIES
+from leads.adapters.secrets import KeyRing
+from leads.cli.__main__ import app
+from tests.support.crons import CronHarness
 from tests.support.handlers import DatabaseHarness, HandlerHarness
+from tests.support.leads import LATER, LEAD
+from tests.support.logs import decoded
 
 FROM = datetime(2026, 5, 14, tzinfo=UTC)
 TO = FROM + timedelta(days=1)
@@ -132,3 +144,130 @@ def counted(harness: HandlerHarness, result: str) -> float:
     """The notifications that the process counted with this result."""
     registry = harness.runtime.metrics.registry
     return registry.get_sample_value("pancake_notifications_total", {"result": result}) or 0
+
+
+KEYS = "test:" + base64.b64encode(bytes(32)).decode()
+EDGE_KEYS = "k1:" + "A" * 43 + "="
+PERSON: dict[str, Any] = LEAD | {
+    "name": "Trần Thị Bích Hạnh",
+    "phone_number": "090.511.1222",
+    "secondary_phone_number": "0283 822 9999",
+    "email": "hanh.tran@example.com",
+    "full_address": "12 Nguyễn Huệ, Quận 1",
+}
+BYSTANDER: dict[str, Any] = LEAD | {"id": "bystander", "name": "Bình", "phone_number": "0912345678"}
+WRITTEN = (
+    "Bích Hạnh", "090.511.1222", "0905111222", "905111222", "0905 111 222", "905 111 222", "2838229999",
+    "0283 822 9999", "hanh.tran", "Nguyễn Huệ",
+)  # fmt: skip
+"""The customer's values in every written form; `905111222` is in 0…, 84… and +84… too."""
+
+_ANY_NOTATION = re.compile("|".join("[ .()/_+-]{0,3}".join(digits) for digits in ("905111222", "2838229999")))
+_BYTEA = re.compile(r"\\\\?x((?:[0-9a-f]{2})+)")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+TABLES = """
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2
+"""
+
+
+def dump(harness: CronHarness) -> dict[str, str]:
+    """All rows of all tables as text, the engine's too."""
+    texts: dict[str, str] = {}
+    for table in harness.sql(TABLES):
+        name = sql.Identifier(table["schema"], table["name"])
+        rows = harness.sql(
+            sql.SQL("SELECT row_to_json(t)::text AS row FROM {} AS t").format(name).as_string()
+        )
+        texts[f"{table['schema']}.{table['name']}"] = "\n".join(str(row["row"]) for row in rows)
+    return texts
+
+
+def found_in(texts: Iterable[str]) -> set[str]:
+    """The customer's values: as they are, as bytea, base64 or JSON escapes; phones in any notation."""
+    together = "\n".join(texts)
+    bytea = [bytes.fromhex(digits).decode(errors="replace") for digits in _BYTEA.findall(together)]
+    together = "\n".join([together, *bytea, *decoded(together)])
+    together += _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), together)
+    phones = {phone[0] for phone in _ANY_NOTATION.finditer(together)}
+    others = {phone for phone in phones if not any(phone in text for text in WRITTEN)}
+    return {text for text in WRITTEN if text in together} | others
+
+
+def read_files(folder: Path, keys: str = EDGE_KEYS) -> list[str]:
+    """All files below a folder; those that the edge sealed are opened."""
+    texts: list[str] = []
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        content = path.read_bytes()
+        if content.startswith(b"PE1") and path.suffix == ".sealed" and path.stem != "policy":
+            kept = json.loads(KeyRing.parse(keys).decrypt(content[3:], "delivery"))
+            content = base64.b64decode(kept["raw"])
+        texts.append(content.decode(errors="replace"))
+    return texts
+
+
+def seal(path: Path, body: str) -> None:
+    """Write a delivery as the edge does."""
+    kept = {
+        "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "token": "t",
+        "raw": base64.b64encode(body.encode()).decode(),
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"PE1" + KeyRing.parse(EDGE_KEYS).encrypt(json.dumps(kept), "delivery"))
+
+
+def write_files(folder: Path) -> None:
+    """Deliveries in each folder of the edge, of the customer and of another one; backfill's file."""
+    for name in ("spool", "unknown", "quarantine"):
+        seal(folder / name / "1778752800000-a-1.sealed", json.dumps(PERSON, ensure_ascii=False))
+        seal(folder / name / "1778752800000-b-1.sealed", json.dumps(BYSTANDER, ensure_ascii=False))
+    seal(folder / "quarantine" / "1778752800000-c-1.sealed", "not JSON: Bích Hạnh +84 905 111 222")
+    rows = [
+        "account_id,phone_code,phone_number,reason",
+        "a,84,0905 111 222 x,not_a_number",
+        "b,84,1,too_short",
+    ]
+    (folder / "unusable.csv").write_text("\n".join(rows))
+
+
+async def store_customer(harness: CronHarness) -> None:
+    """Store the customer's leads in each state, with a second record of the same phone, and a bystander."""
+    harness.fill_roster(1)
+    await harness.process_lead(**BYSTANDER)
+    await harness.process_lead(**PERSON)
+    await harness.process_lead(**PERSON | {"modified_on": LATER, "interested_product": ["Gói A"]})
+    await harness.process_lead(id="second", name="Bích Hạnh", phone_number="+84 905 111 222")
+    await harness.process_lead(id="third", name="Bích Hạnh", phone_number=["0977000111", "0905111222"])
+    await harness.deliver("not JSON: Bích Hạnh 0905 111 222")
+    await harness.deliver(PERSON | {"id": "waiting"})
+    harness.change_settings(kill_switch=True)
+    await harness.deliver(PERSON | {"id": "held"})
+    harness.change_settings(kill_switch=False)
+    await harness.run("check_sla")
+    harness.sql("UPDATE pancake_cron_run SET report = report || %s::jsonb", '{"detail": "+84905111222"}')
+    call = '{"payload": {"phone": "0905111222"}}'
+    harness.sql(
+        "WITH e AS (UPDATE hdb_catalog.event_log SET delivered = true WHERE payload #>> '{data,new,id}' <>"
+        " (SELECT id::text FROM pancake_webhook_event WHERE record_id = 'bystander') RETURNING id)"
+        " INSERT INTO hdb_catalog.event_invocation_logs (event_id, request) SELECT id, %s FROM e",
+        call,
+    )
+    harness.sql(
+        "WITH c AS (INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time)"
+        " VALUES ('pancake_check_sla', now()) RETURNING id)"
+        " INSERT INTO hdb_catalog.hdb_cron_event_invocation_logs (event_id, response) SELECT id, %s FROM c",
+        call,
+    )
+
+
+def run_erase(harness: CronHarness, folder: Path, *arguments: str) -> Result:
+    for name in ("spool", "unknown", "quarantine"):
+        (folder / name).mkdir(exist_ok=True)
+    environment = {
+        "DATABASE_URL": harness.database_url, "ENCRYPTION_KEYS": KEYS,
+        "EDGE_STATE_DIR": str(folder), "EDGE_STATE_KEYS": EDGE_KEYS,
+    }  # fmt: skip
+    files = ["--edge", "--unusable", str(folder / "unusable.csv")]
+    return CliRunner().invoke(app, ["erase", *files, *arguments], env=environment)

@@ -20,7 +20,10 @@ from leads.services.connections import load_connections
 from leads.services.pancake_lists import store_missing
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.crons import CronHarness
-from tests.support.erasure import (
+from tests.support.leads import LATER
+from tests.support.logs import captured_logs
+from tests.support.postgres import PHONE_LOCK, wait_for_lock_waiter
+from tests.support.stored_rows import (
     EDGE_KEYS,
     KEYS,
     PERSON,
@@ -32,9 +35,6 @@ from tests.support.erasure import (
     store_customer,
     write_files,
 )
-from tests.support.leads import LATER
-from tests.support.logs import captured_logs
-from tests.support.postgres import PHONE_LOCK, wait_for_lock_waiter
 
 PHONE = ("--phone", "84 905 111 222")
 CONFIRMED = (*PHONE, "--yes", "--json")
