@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sandbox.incidents.catalogue import INCIDENTS
+from tests.support.breakages import BREAKAGES
 from tests.support.crons import CronHarness
 from tests.support.monitoring import (
     FILES,
@@ -65,6 +67,14 @@ CHECKLIST = {
 ALERTS = alerts()
 ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RECEIVERS = {"critical": "pager,team_channel", "warning": "team_channel", "none": "heartbeat"}
+SAME_FAULTS = {
+    "metadata_wiped": "our metadata were wiped",
+    "allow_list_on": "our calls left the allow list",
+    "handlers_down": "the handlers are away",
+    "cron_removed": "the crons were deleted",
+    "kill_switch_left_on": "the kill switch is on",
+}
+"""The incidents that are breakages, too."""
 NO_THRESHOLD = {"PancakeWatchdog"}
 """It always fires."""
 GRAFANA_RANGES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1d"}
@@ -107,6 +117,12 @@ def test_the_table_of_the_docs_names_every_alert_with_its_severity() -> None:
         )
         for rule in ALERTS
     )
+
+
+def test_the_alert_of_a_breakage_exists_and_is_sent_in_the_incident_that_is_the_same() -> None:
+    raised = {each.name: f"Pancake{each.alert}" for each in BREAKAGES if each.alert}
+    assert set(raised.values()) <= {rule["alert"] for rule in ALERTS}
+    assert {name for name, fault in SAME_FAULTS.items() if raised[fault] not in INCIDENTS[name].sent} == set()
 
 
 def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -> None:

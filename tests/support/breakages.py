@@ -221,7 +221,7 @@ class Breakage:
 
     `line`: the line that `leads status` names as the cause.
     `text`: what that line says, or without a line the first criterion; a regular expression.
-    `alert`: the alert that fires.
+    `alert`: the alert that fires, or the surest of several, without the `Pancake` before it.
     `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     """
 
@@ -282,119 +282,134 @@ SELECT_OF_MANAGER = {
 REPLAY = "pancake_replay_events"
 
 BREAKAGES = (
-    Breakage("the database refuses connections", without_database, "database", "not currently acc"),
+    Breakage(
+        "the database refuses connections", without_database, "database", "not currently acc",
+        "SqlMetricsStale",
+    ),
     Breakage("a wrong password in `DATABASE_URL`", wrong_password, "database", "password auth"),
-    Breakage("a session holds a lock on the events", locked_table, "database", "forgotten psql"),
-    Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer"),
+    Breakage(
+        "a session holds a lock on the events", locked_table, "database", "forgotten psql",
+        "SqlMetricStale",
+    ),
+    Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer", "CronMissed"),
     Breakage("a wrong admin secret", by_variables(HASURA_ADMIN_SECRET="wrong"), "metadata", "admin secret"),
-    Breakage("our metadata were wiped", wiped, "metadata", "pieces are missing"),
+    Breakage(
+        "our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing",
+    ),
     Breakage(
         "the event trigger was deleted",
-        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})),
-        "event trigger",
-        "SQL trigger .* is missing",
+        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})), "event trigger",
+        "SQL trigger .* is missing", "EventTriggerMissing",
     ),
     Breakage(
         "the SQL trigger is disabled",  # as by a dump that was restored without triggers
         by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
         "event trigger",
         "is disabled",
-        criteria="E3-BE-trigger",
+        alert="EventTriggerMissing", criteria="E3-BE-trigger",
     ),
     Breakage(
         "our event trigger was saved in the console",
-        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)),
-        "metadata",
-        "insert.payload .all columns are delivered",
+        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "metadata",
+        "insert.payload .all columns are delivered", "WholeRowsDelivered",
     ),
-    Breakage("the crons were deleted", without_crons, "metadata", "cron trigger pancake_"),
     Breakage(
-        "the future runs of the crons are gone",
-        without_future_runs,
-        "schedule",
-        "future run",
-        criteria="engine-crons D0-crons E4-9b",
+        "the crons were deleted", without_crons, "metadata", "cron trigger pancake_",
+        "CronTicksGone",
+    ),
+    Breakage(
+        "the future runs of the crons are gone", without_future_runs, "schedule", "future run",
+        alert="CronTicksGone", criteria="engine-crons D0-crons E4-9b",
     ),
     Breakage(
         "our calls left the allow list",
-        by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})),
-        "metadata",
-        "allow-list entry pancake_calls",
-        criteria=f"allow-list {OUR_METADATA}",
+        by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})), "metadata",
+        "allow-list entry pancake_calls", alert="AllowListStopsUs", criteria=f"allow-list {OUR_METADATA}",
     ),
     Breakage(
         "the permission for `sendNotifications` was dropped",
         by_metadata(("drop_action_permission", {"action": "sendNotifications", "role": "pancake_service"})),
-        "notifications",
-        "not allowed for pancake_service",
+        "notifications", "not allowed for pancake_service", "NotificationsForbidden",
     ),
-    Breakage("the handlers are away", without_service("handlers"), "handlers", "does not answer"),
-    Breakage("the edge is away", without_edge, "edge", "does not answer"),
-    Breakage("the spool of the edge grows", spooling_edge, "edge", "640 deliveries wait.*hasura"),
-    Breakage("the kill switch is on", by_setting("kill_switch"), "kill switch", "on since .* by postgres"),
-    Breakage("processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres"),
+    Breakage(
+        "the handlers are away", without_service("handlers"), "handlers", "does not answer", "HandlersDown",
+    ),
+    Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
+    Breakage(
+        "the spool of the edge grows", spooling_edge, "edge", "640 deliveries wait.*hasura",
+        "EdgeSpoolStuck",
+    ),
+    Breakage(
+        "the kill switch is on", by_setting("kill_switch"), "kill switch", "on since .* by postgres",
+        "SwitchLeftOn",
+    ),
+    Breakage(
+        "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
+        "SwitchLeftOn",
+    ),
     Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
-    Breakage("Pancake refuses the API key", refused_key, "Pancake", "Pancake answered 401"),
-    Breakage("the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default"),
-    Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty"),
-    Breakage("an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1"),
-    Breakage("a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily"),
+    Breakage(
+        "Pancake refuses the API key", refused_key, "Pancake", "Pancake answered 401",
+        "ApiKeyInvalid",
+    ),
+    Breakage(
+        "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
+        "UnassignedWaits",
+    ),
+    Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty", "UnassignedWaits"),
+    Breakage(
+        "an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1",
+        "LeadWaits",
+    ),
+    Breakage(
+        "a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily",
+        "CronMissed",
+    ),
     Breakage(
         "the source has an old catalog of Hasura",
         by_sql(f"CREATE TABLE {OLD_CATALOG} AS SELECT '3' AS version", f"DROP TABLE {OLD_CATALOG}"),
-        text="Hasura's catalog 3, 4 or later is needed",
-        criteria="engine-catalog",
+        text="Hasura's catalog 3, 4 or later is needed", criteria="engine-catalog",
     ),
     Breakage(
         "the handlers may not store a lead",
-        by_sql(
-            "REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
-            "GRANT INSERT ON pancake_webhook_event TO pancake_handlers",
-        ),
+        by_sql("REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
+               "GRANT INSERT ON pancake_webhook_event TO pancake_handlers"),
         text="the role pancake_handlers cannot store a lead: permission denied",
         criteria="engine-insert database-rights",
     ),
     Breakage(
         "the rights of the roles are not those of the list",
-        by_sql(
-            "GRANT DELETE ON account TO pancake_handlers;"
-            " REVOKE UPDATE (data) ON ticket FROM pancake_operators",
-            "REVOKE DELETE ON account FROM pancake_handlers;"
-            " GRANT UPDATE (data) ON ticket TO pancake_operators",
-        ),
+        by_sql("GRANT DELETE ON account TO pancake_handlers;"
+               " REVOKE UPDATE (data) ON ticket FROM pancake_operators",
+               "REVOKE DELETE ON account FROM pancake_handlers;"
+               " GRANT UPDATE (data) ON ticket TO pancake_operators"),
         text="missing: pancake_operators UPDATE public.ticket data;"
-        " too much: pancake_handlers DELETE public.account",
+             " too much: pancake_handlers DELETE public.account",
         criteria="database-rights",
     ),
-    Breakage("a table of others is inconsistent", broken_object, criteria="engine-consistent"),
     Breakage(
-        "the public URL leads to another service",
-        another_service,
+        "a table of others is inconsistent", broken_object,
+        alert="MetadataInconsistent", criteria="engine-consistent",
+    ),
+    Breakage(
+        "the public URL leads to another service", another_service,
         criteria="D0-webhook E4-10 E2-OPS-route",
     ),
     Breakage(
-        "inserting is slow",
-        by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"),
-        criteria="E3-BE-capacity",
+        "inserting is slow", by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"), criteria="E3-BE-capacity",
     ),
     Breakage(
-        "a cron of others runs at two",
-        by_metadata(("create_cron_trigger", NIGHT_BATCH)),
-        text="night_batch .5 19 ",
-        criteria="E7.7-7",
+        "a cron of others runs at two", by_metadata(("create_cron_trigger", NIGHT_BATCH)),
+        text="night_batch .5 19 ", criteria="E7.7-7",
     ),
     Breakage(
-        "a role lost the right to read a table",
-        by_metadata(("pg_drop_select_permission", SELECT_OF_ADMIN)),
-        text="crm_admin may not use .*field 'view_pancake_report_owner' not found",
-        criteria=PERMISSIONS,
+        "a role lost the right to read a table", by_metadata(("pg_drop_select_permission", SELECT_OF_ADMIN)),
+        text="crm_admin may not use .*field 'view_pancake_report_owner' not found", criteria=PERMISSIONS,
     ),
     Breakage(
-        "a role may read a table too much",
-        by_metadata(("pg_create_select_permission", SELECT_OF_MANAGER)),
-        text="crm_manager sees ",
-        criteria=PERMISSIONS,
+        "a role may read a table too much", by_metadata(("pg_create_select_permission", SELECT_OF_MANAGER)),
+        text="crm_manager sees ", criteria=PERMISSIONS,
     ),
     *(
         Breakage(
@@ -409,7 +424,7 @@ BREAKAGES = (
             ("drop", "crm_admin", f"^crm_admin may not use {REPLAY}: "),
         )
     ),
-)
+)  # fmt: skip
 """Those with a line in the order in which one part needs another, as in the table of docs/status.md."""
 
 
