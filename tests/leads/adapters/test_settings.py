@@ -1,4 +1,7 @@
-"""Settings from the environment: complete, checked at the start, never printed, nothing in clear text."""
+"""Settings from the environment: complete, checked at the start, never printed, nothing in clear text.
+
+And the secrets that the key ring encrypts: sealed for one use, compared.
+"""
 
 import base64
 import re
@@ -7,12 +10,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.clear_text import HOPS
+from leads.adapters.secrets import DecryptionError, KeyRing, matches
 from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 from leads.cli.__main__ import app
+from leads.domain.errors import SecretUnreadable
+from leads.services.sealed_secrets import Use, open_sealed, reseal, seal
 
 KEY = base64.b64encode(bytes(32)).decode()
 HANDLER_SECRET = "handler-secret-of-32-characters!"
@@ -44,6 +52,8 @@ def test_a_complete_environment_is_read() -> None:
     assert settings.handler_secret == CallerSecret(HANDLER_SECRET)
     assert settings.key_ring.current == "k1"
     assert (settings.ingest_connections, settings.work_connections) == (2, 8)
+    other = "postgresql://db/metadata"
+    assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
 
 
 def test_every_secret_may_have_a_previous_value_with_an_end() -> None:
@@ -52,36 +62,28 @@ def test_every_secret_may_have_a_previous_value_with_an_end() -> None:
     until = datetime(2026, 3, 11, 5, tzinfo=UTC)
     assert settings.handler_secret == CallerSecret(HANDLER_SECRET, PREVIOUS_SECRET, until)
     assert settings.edge_secret == CallerSecret(EDGE_SECRET)
-    for given, at_start, at_end in (
+    for secret, at_start, at_end in (
         (HANDLER_SECRET, True, True),
         (PREVIOUS_SECRET, True, False),
         ("", False, False),
         (None, False, False),
     ):
-        assert settings.handler_secret.accepts(given, until - timedelta(seconds=1)) is at_start
-        assert settings.handler_secret.accepts(given, until) is at_end
-
-
-def test_a_process_starts_after_the_end_of_a_previous_secret() -> None:
+        assert settings.handler_secret.accepts(secret, until - timedelta(seconds=1)) is at_start
+        assert settings.handler_secret.accepts(secret, until) is at_end
     variables = {"EDGE_SECRET_PREVIOUS": PREVIOUS_SECRET, "EDGE_SECRET_PREVIOUS_UNTIL": "2020-01-01T00:00Z"}
     assert not read_settings(COMPLETE | variables, NOW).edge_secret.accepts(PREVIOUS_SECRET, NOW)
 
 
 @pytest.mark.parametrize("name", ["HANDLER_SECRET", "EDGE_SECRET"])
-@pytest.mark.parametrize(
-    ("until", "problem"),
-    [
-        (None, "is not a time with a zone: give it the end of"),
-        ("", "is not a time with a zone"),
-        ("soon", "is not a time with a zone"),
-        ("2026-03-11", "is not a time with a zone"),
-        ("2026-03-11T12:00", "is not a time with a zone"),
-        ("2026-06-02T05:06:01Z", "is more than 90 days ahead"),
-    ],
-)
-def test_a_previous_secret_needs_an_end_within_90_days(name: str, until: str | None, problem: str) -> None:
-    (found,) = problems(**{f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": until})
-    assert found.startswith(f"{name}_PREVIOUS_UNTIL {problem}")
+def test_a_previous_secret_needs_an_end_within_90_days(name: str) -> None:
+    def given(until: str | None) -> dict[str, str | None]:
+        return {f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": until}
+
+    for until in (None, "", "soon", "2026-03-11", "2026-03-11T12:00"):
+        (found,) = problems(**given(until))
+        assert found.startswith(f"{name}_PREVIOUS_UNTIL is not a time with a zone: give it the end of")
+    (found,) = problems(**given("2026-06-02T05:06:01Z"))
+    assert found.startswith(f"{name}_PREVIOUS_UNTIL is more than 90 days ahead")
     last = {f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": "2026-06-02T05:06:00Z"}
     assert read_settings(COMPLETE | last, NOW)
 
@@ -104,23 +106,15 @@ def test_a_host_without_a_scheme_is_reached_by_tls_only(text: str, hosts: set[st
     assert read_operator_settings(environment={"PANCAKE_API_HOSTS": text}).pancake_api_hosts == hosts
 
 
-def test_the_metadata_can_be_in_another_database() -> None:
-    other = "postgresql://db/metadata"
-    assert read_settings(COMPLETE | {"METADATA_DATABASE_URL": other}).metadata_database_url == other
-
-
 def test_all_missing_variables_are_named_at_once_with_what_to_set() -> None:
     order = ["DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_URL", "HASURA_SERVICE_TOKEN"]
     found = problems(**dict.fromkeys(COMPLETE))
     missing = [f"{name} is not set: give it " for name in [*order, "HANDLER_SECRET", "EDGE_SECRET"]]
     assert len(found) == len(missing)
     assert all(problem.startswith(start) for problem, start in zip(found, missing, strict=True)), found
-
-
-@pytest.mark.parametrize("name", COMPLETE)
-def test_an_empty_value_is_a_missing_one(name: str) -> None:
-    (problem,) = problems(**{name: "  "})
-    assert problem.startswith(f"{name} is not set: ")
+    for name in COMPLETE:
+        (problem,) = problems(**{name: "  "})
+        assert problem.startswith(f"{name} is not set: ")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +224,7 @@ def test_clear_text_stops_the_start_unless_it_is_allowed_by_name(variable: str, 
 )
 def test_tls_and_private_networks_are_accepted(variable: str, value: str) -> None:
     assert read_settings(COMPLETE | {variable: value}).clear_text == frozenset()
+    assert read_settings(COMPLETE | {"DATABASE_URL": PUBLIC, "PGSSLMODE": "verify-full"})
 
 
 def test_the_example_asks_for_tls_to_the_database() -> None:
@@ -240,26 +235,16 @@ def test_the_example_asks_for_tls_to_the_database() -> None:
     assert read_settings(COMPLETE | {"DATABASE_URL": public}).clear_text == frozenset()
 
 
-def test_sslmode_may_be_in_the_environment() -> None:
-    assert read_settings(COMPLETE | {"DATABASE_URL": PUBLIC, "PGSSLMODE": "verify-full"})
-
-
 def test_another_name_is_refused() -> None:
     with pytest.raises(SettingsError, match="ALLOW_CLEAR_TEXT has names other than postgres, hasura"):
         read_settings(COMPLETE | {"ALLOW_CLEAR_TEXT": "all"})
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("DATABASE_URL", PUBLIC),
-        ("HASURA_URL", "http://hasura.example.com"),
-        ("PUBLIC_URL", "http://crm.example.com"),
-    ],
-)
-def test_the_operators_variables_are_checked_too(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable} (has|is) .*public host"):
-        read_operator_settings(variable, environment={variable: value})
+def test_the_operators_variables_are_checked_too() -> None:
+    urls = {"HASURA_URL": "http://hasura.example.com", "PUBLIC_URL": "http://crm.example.com"}
+    for variable, value in ({"DATABASE_URL": PUBLIC} | urls).items():
+        with pytest.raises(SettingsError, match=f"{variable} (has|is) .*public host"):
+            read_operator_settings(variable, environment={variable: value})
 
 
 @pytest.mark.parametrize(
@@ -273,3 +258,109 @@ def test_the_same_holds_for_an_option_in_place_of_a_variable(arguments: list[str
     result = CliRunner().invoke(app, arguments, env=dict.fromkeys(COMPLETE, ""))
     assert result.exit_code == 2
     assert "is http to a public host" in " ".join(result.stderr.split())
+
+
+# Secrets: encrypted, sealed for one use, compared
+
+
+OLD_KEY, NEW_KEY = bytes(32), bytes([1]) * 32
+OLD = KeyRing({"2025": OLD_KEY})
+RING = KeyRing({"2026": NEW_KEY, "2025": OLD_KEY})
+KEY_USE = Use("api_key", "c1", "https://crm.pancake.vn/api")
+
+
+@given(st.text(max_size=100).filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)))
+def test_a_ciphertext_decrypts_to_the_secret_and_does_not_contain_it(plaintext: str) -> None:
+    sealed = RING.encrypt(plaintext, "api_key")
+    assert RING.decrypt(sealed, "api_key") == plaintext
+    assert len(plaintext) < 4 or plaintext.encode() not in sealed
+    assert RING.encrypt(plaintext, "api_key") != sealed
+
+
+def test_the_first_key_encrypts_and_the_others_still_decrypt() -> None:
+    before = OLD.encrypt("secret", "api_key")
+    assert RING.decrypt(before, "api_key") == "secret"
+    assert (KeyRing.key_id(before), KeyRing.key_id(RING.encrypt("secret", "api_key"))) == ("2025", "2026")
+    with pytest.raises(DecryptionError, match="key '2026' is not in the key ring"):
+        OLD.decrypt(RING.encrypt("secret", "api_key"), "api_key")
+    with pytest.raises(DecryptionError, match="not sealed for this use, or key '2026' of the key ring"):
+        RING.decrypt(RING.encrypt("secret", "api_key"), "webhook_secret")
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_a_changed_ciphertext_is_refused(position: int, change: int) -> None:
+    sealed = bytearray(RING.encrypt("a secret", "api_key"))
+    sealed[position % len(sealed)] ^= change
+    with pytest.raises(DecryptionError):
+        RING.decrypt(bytes(sealed), "api_key")
+
+
+@given(st.binary(max_size=60))
+def test_invalid_ciphertexts_are_refused(data: bytes) -> None:
+    with pytest.raises(DecryptionError):
+        RING.decrypt(data, "api_key")
+
+
+def test_a_key_ring_is_parsed_and_errors_never_contain_its_keys() -> None:
+    first, second = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+    ring = KeyRing.parse(f"new:{first}, old:{second},")
+    assert ring.current == "new"
+    assert ring.decrypt(KeyRing({"old": bytes([2]) * 32}).encrypt("x", "p"), "p") == "x"
+    for bad in (f"a:{first[:-4]}", f":{first}", first, f"a:{first}é", "a:", f"{'i' * 256}:{first}"):
+        with pytest.raises(ValueError) as caught:
+            KeyRing.parse(f"ok:{first},{bad}")
+        assert first[:20] not in str(caught.value)
+    with pytest.raises(ValueError, match="key 2 has the id of an earlier key"):
+        KeyRing.parse(f"k1:{first},k1:{second}")
+    with pytest.raises(ValueError, match="empty"):
+        KeyRing({}).encrypt("x", "p")
+
+
+def test_a_secret_matches_the_current_or_the_previous_one() -> None:
+    both = ("current", "previous")
+    assert [text for text in (*both, "curren", "current ", "", None, "é") if matches(text, both)] == [*both]
+    assert not matches("current", ())
+
+
+def test_an_api_key_opens_for_its_connection_and_base_url_only() -> None:
+    sealed = seal(RING, "secret", KEY_USE)
+    assert open_sealed(RING, sealed, KEY_USE) == "secret"
+    for other in (
+        Use("api_key", "c1", "https://crm.pancake.vn/api2"),
+        Use("api_key", "c2", "https://crm.pancake.vn/api"),
+        Use("header_secret", "c1", "https://crm.pancake.vn/api"),
+        Use("api_key", "c1"),
+    ):
+        for read in (open_sealed, reseal):
+            with pytest.raises(SecretUnreadable, match="it was not sealed for this use, or key '2026'"):
+                read(RING, sealed, other)
+
+
+def test_other_secrets_open_whatever_the_base_url_is() -> None:
+    sealed = seal(RING, "secret", Use("header_secret", "c1", "https://crm.pancake.vn/api"))
+    assert open_sealed(RING, sealed, Use("header_secret", "c1")) == "secret"
+    with pytest.raises(SecretUnreadable):
+        open_sealed(RING, sealed, Use("webhook_secret", "c1"))
+
+
+def test_a_secret_is_sealed_again_with_the_current_key_only_if_it_is_not() -> None:
+    fresh = reseal(RING, seal(OLD, "secret", KEY_USE), KEY_USE)
+    assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
+    assert reseal(RING, fresh, KEY_USE) == fresh
+
+
+@pytest.mark.parametrize("ring", [OLD, RING], ids=["former key", "current key"])
+def test_a_secret_that_was_sealed_for_its_kind_only_is_sealed_for_its_use(ring: KeyRing) -> None:
+    unbound = ring.encrypt("secret", "api_key")
+    with pytest.raises(SecretUnreadable):
+        open_sealed(RING, unbound, KEY_USE)
+    fresh = reseal(RING, unbound, KEY_USE)
+    assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
+    with pytest.raises(SecretUnreadable):
+        reseal(RING, unbound, Use("webhook_secret", "c1"))
+
+
+def test_the_id_of_an_unknown_key_is_shown_without_control_characters() -> None:
+    sealed = seal(KeyRing({"a\x1b[31m\u202e": OLD_KEY}), "secret", KEY_USE)
+    with pytest.raises(SecretUnreadable, match=r"key 'a\\x1b\[31m\\u202e' is not in the key ring"):
+        open_sealed(RING, sealed, KEY_USE)
