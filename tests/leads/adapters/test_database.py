@@ -152,13 +152,6 @@ async def test_a_cancelled_round_trip_leaves_the_connection_usable(db: Database,
         assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
 
 
-async def test_prepared_statements_give_the_same_rows_under_any_plan(db: Database) -> None:
-    """PostgreSQL decides at the sixth execution whether it keeps a plan."""
-    for _ in range(8):
-        async with db.transaction() as transaction:
-            assert await transaction.run(PING, PING, commit=True) == [[{"one": 1}], [{"one": 1}]]
-
-
 async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
     db: Database, database: str
 ) -> None:
@@ -379,11 +372,6 @@ async def test_a_percent_sign_is_doubled(session: PreparingConnection) -> None:
         with pytest.raises(ValueError, match="neither"):
             await run_together(session, [(wrong, {"a": 1})])
     assert await run_together(session, [ONE]) == [[{"one": 1}]]
-
-
-def test_every_statement_of_the_product_is_read() -> None:
-    for text in QUERIES.values():
-        round_trip._parse(text)
 
 
 SECONDS = 3.0

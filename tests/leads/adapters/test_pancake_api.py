@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
-from leads.adapters.pancake_api import PAGE_LIMIT, Access, Page, PancakeApi
+from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 from tests.support.fakes import MovableClock
 from tests.support.waiting import eventually_async
@@ -384,19 +384,6 @@ async def test_a_compressed_answer_is_read(size: int) -> None:
         )
 
     assert await reader(answer).sources(ACCESS) == body["data"]
-
-
-async def test_a_list_without_an_end_stops_at_the_page_limit() -> None:
-    """Every page has a new cursor."""
-    asked = 0
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        nonlocal asked
-        asked += 1
-        return httpx.Response(200, json={"entries": [{"id": "1"}], "cursor": f"{asked}" * 1000})
-
-    pages = [page async for page in reader(answer).pages(ACCESS, "lead", max_pages=50)]
-    assert (asked, pages[-1].ending) == (50, PAGE_LIMIT)
 
 
 @pytest.mark.parametrize(("missing", "is_read"), [(0, True), (5, False)])
