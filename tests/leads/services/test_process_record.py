@@ -1,4 +1,7 @@
-"""Processing: attempts, turns, what is loaded, the parameters with which a plan is written."""
+"""Processing: attempts, turns, what is loaded, the parameters with which a plan is written.
+
+And what is loaded and read to compare the lists of Pancake with the stored events.
+"""
 
 import asyncio
 import json
@@ -7,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -16,7 +19,9 @@ from psycopg.rows import dict_row
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
+from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.assign import choose
+from leads.domain.coverage import Event, covering
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -27,8 +32,13 @@ from leads.domain.errors import (
 )
 from leads.domain.facts import Account, Ticket
 from leads.domain.lead import Lead
+from leads.domain.listing import ListedLead
+from leads.domain.look_ups import LookUps
 from leads.domain.phone import PhoneReading
+from leads.domain.table_record import TableRecord
 from leads.domain.ticket_text import TEXT
+from leads.services.connections import Connection
+from leads.services.pancake_lists import EventRow, load_events_params, look_up_times, read_event
 from leads.services.process_record import attempts as process_record
 from leads.services.process_record.apply import (
     customer_params,
@@ -109,25 +119,6 @@ async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) 
     db = FakeDatabase()
     assert await attempt(db, Work(*[Contended()] * 3), attempts) == FailedAttempt("dead_letter", "contended")
     assert db.ran[0][1]["next_attempt_at"] is None
-
-
-async def test_a_permanent_error_is_a_dead_letter_at_once() -> None:
-    db, work = FakeDatabase(), Work(InvalidPhone("no phone"))
-    assert await attempt(db, work) == FailedAttempt("dead_letter", "invalid_phone", is_invalid=True)
-    params = db.ran[0][1]
-    assert (work.calls, params["next_attempt_at"]) == (1, None)
-    assert (params["error_code"], params["error_detail"]) == ("invalid_phone", "no phone")
-
-
-async def test_an_internal_error_is_retried_later_and_stored_as_a_digest() -> None:
-    db = FakeDatabase()
-    assert await attempt(db, Work(KeyError("0905111222"))) == FailedAttempt("failed", "internal")
-    params = db.ran[0][1]
-    assert params["error_code"] == "internal"
-    assert params["next_attempt_at"] is not None
-    about = json.loads(params["evidence"])["error"]
-    assert params["error_detail"] == f"KeyError, digest {about['digest']}"
-    assert "0905111222" not in str(params)
 
 
 async def test_work_that_exceeds_its_time_is_cancelled_and_retried_later() -> None:
@@ -288,11 +279,6 @@ def test_a_row_without_payload_or_record_id_is_invalid() -> None:
     assert caught.value.code == "missing_record_id"
 
 
-def test_a_payload_may_exceed_the_limit_of_ingest_in_the_database() -> None:
-    numbers = [1] * 120_000
-    assert lead_case(numbers=numbers).lead.name == "An"
-
-
 def test_facts_are_read_from_the_statements_rows() -> None:
     stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
     listed = stored | {"named": None}
@@ -336,15 +322,6 @@ def test_facts_are_read_from_the_statements_rows() -> None:
     assert found.applied == applied(lead_case())
     assert found.ticket_account == Account("e", None, "deleted", phone_code="84")
     assert (found.applied_account, found.ticket_is_shared) == (None, True)
-
-
-def test_a_customer_is_written_with_national_phone_and_metadata() -> None:
-    case = lead_case(email="a@example.com", full_address="Hà Nội")
-    params: Any = customer_params(planned_event(case, EMPTY), NOW)
-    assert params["phone"] == params["account_phone"] == PHONE
-    assert (params["phone_code"], params["phone_number"]) == ("84", "0905111222")
-    assert (params["name"], params["email"], params["address"]) == ("An", "a@example.com", "Hà Nội")
-    assert json.loads(params["metadata"])["record_id"] == "r-1"
 
 
 def test_without_a_name_the_account_is_called_by_its_phone_and_the_contact_has_no_name() -> None:
@@ -396,3 +373,79 @@ def test_the_event_keeps_outcome_owner_evidence_and_notifications() -> None:
     assert evidence["digests"] == case.lead.digests()
     assert [sent["name"] for sent in json.loads(params["notifications"])] == ["new_lead"]
     assert json.loads(params["notifications"]) == planned.notifications
+
+
+# What is loaded and read to compare Pancake's lists
+
+
+T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
+ACCESS = Access("c1", "https://crm.pancake.test/api", 123, "key")
+CONNECTION = Connection("c1", "test", "active", ("lead", "contact"), "UTC", None, ACCESS)
+
+
+class FakePancake(PancakeApi):
+    """Holds some records by table and id, and notes what is asked for."""
+
+    def __init__(self, *held: tuple[str, str]) -> None:
+        self.held = held
+        self.asked: list[tuple[str, str]] = []
+
+    async def record(self, access: Access, table: str, record_id: str) -> dict[str, Any] | None:
+        self.asked.append((table, record_id))
+        return {"id": record_id} if (table, record_id) in self.held else None
+
+    async def look_up(self, *keys: TableRecord) -> LookUps:
+        look_ups = LookUps()
+        assert await look_up_times(self, CONNECTION, keys, look_ups, seconds_left=lambda: 1)
+        return look_ups
+
+
+async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
+    pancake = FakePancake(("contact", "a"), ("lead", "b"))
+    a, b = TableRecord("contact", "a"), TableRecord("contact", "b")
+    assert await pancake.look_up(a, b) == LookUps({a: None}, {b})
+    assert pancake.asked == [("contact", "a"), ("contact", "b")]
+
+
+async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
+    pancake = FakePancake(("lead", "a"), ("contact", "b"))
+    a, b = TableRecord(None, "a"), TableRecord(None, "b")
+    gone = TableRecord(None, "gone")
+    assert await pancake.look_up(a, b, gone) == LookUps({a: None, b: None}, {gone})
+    assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
+    assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]
+
+
+def listed(record_id: str, modified_on: datetime | None) -> ListedLead:
+    return ListedLead("lead", record_id, modified_on, {"id": record_id, "name": "Lan"})
+
+
+def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
+    assert load_events_params(CONNECTION, [listed("b", T0), listed("a", None), listed("b", T0)]) == {
+        "connection_id": "c1",
+        "record_ids": ["a", "b"],
+        "whole": ["a"],
+    }
+
+
+def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
+    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
+    payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
+    assert len(payload) > 256 * 1024
+    event = read_event(EventRow("lead", "a", None, T0, "processed", None, payload))
+    assert covering(listed("a", T0), {"a": [event]}) == [event]
+
+
+def test_an_event_loaded_without_its_body_has_no_fields() -> None:
+    assert read_event(EventRow("lead", "a", T0, T0, "dead_letter", "invalid_phone", None)) == Event(
+        "lead", "a", T0, {}, "dead_letter", "invalid_phone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days_ahead", "of_arrival"), [(0, False), (2, False), (2.001, True), (20_000, True)]
+)
+def test_an_event_too_far_in_the_future_is_as_old_as_its_arrival(days_ahead: float, of_arrival: bool) -> None:
+    modified_on = T0 + timedelta(days=days_ahead)
+    event = read_event(EventRow("lead", "a", modified_on, T0, "processed", None, None))
+    assert event.modified_on == (T0 if of_arrival else modified_on)
