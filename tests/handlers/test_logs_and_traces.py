@@ -1,5 +1,5 @@
 """What the handlers log, as docs/logs.md says: fields, no secrets; and the trace of a request: in each of its
-lines, and in its calls of Hasura and Pancake. Readiness, and the checks of the engine."""
+lines, and in its calls of Hasura and Pancake. Readiness, the checks of the engine, the action trace_lead."""
 
 import asyncio
 import json
@@ -24,10 +24,11 @@ from leads.services.cron_runs import CRONS
 from tests.support.crons import CronHarness
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers
-from tests.support.leads import LEAD
+from tests.support.leads import LEAD, RECORD_ID
 from tests.support.logs import captured_logs
 from tests.support.processing import process, stored
 from tests.support.settings import (
+    ADMIN_ID,
     EDGE_SECRET,
     HANDLER_SECRET,
     WEBHOOK_TOKEN,
@@ -279,3 +280,38 @@ async def test_the_checks_are_metrics_without_anybody_asking_for_readiness(harne
     text = (await harness.client.get("/metrics")).text
     assert 'pancake_engine_check{check="event_trigger"} 0.0' in text
     assert 'pancake_engine_check{check="allow_list"} 1.0' in text
+
+
+# trace_lead: the stories of leads, from the same statement as `leads trace`
+
+
+async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
+    session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
+    return await harness.call_action({"text": text}, name="trace_lead", session=session)
+
+
+async def test_it_tells_the_story_of_a_lead(harness: HandlerHarness, capture_logs: list[str]) -> None:
+    """The log shows neither what was searched for nor what was found."""
+    harness.fill_roster(2)
+    lead = await process(harness)
+    capture_logs.clear()
+    answer = await ask(harness, "0905 111 222")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["text"], found["has_ticket"]) == ("0905 111 222", True)
+    (story,) = found["leads"]
+    assert (story["record_id"], story["tickets"]) == (RECORD_ID, [lead.ticket["code"]])
+    assert story["next"] == "nothing to do"
+    kinds = ["webhook", "result", "customer", "owner", "told", "ticket"]
+    assert [step["kind"] for step in story["steps"]] == kinds
+    (line,) = capture_logs
+    assert json.loads(line)["answer"] == {"has_ticket": True}
+
+
+async def test_nothing_is_an_empty_list_and_only_short_text_is_accepted(harness: HandlerHarness) -> None:
+    answer = await ask(harness, "no such record")
+    assert answer.json() == {"text": "no such record", "has_ticket": False, "leads": []}
+    for text in (17, "x" * 201):
+        answer = await ask(harness, text)
+        assert answer.status_code == 400, text
+        assert "Give a phone, a record id" in answer.json()["message"]

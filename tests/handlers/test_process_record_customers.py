@@ -81,18 +81,6 @@ async def test_account_contact_ticket_and_notification_show_what_is_seen(harness
 # The customer
 
 
-async def test_the_oldest_enabled_account_wins_and_all_are_recorded(harness: HandlerHarness) -> None:
-    """A deleted account is none."""
-    insert_account(harness, normalized_phone=PHONE, deleted_at="2026-01-01Z")
-    ids = [
-        insert_account(harness, normalized_phone=PHONE, phone_enabled=enabled, created_at=f"{year}-01-01Z")
-        for year, enabled in ((2023, True), (2020, False), (2021, True))
-    ]
-    lead = await process(harness)
-    assert lead.account == ids[2]
-    assert lead.evidence["phone"]["candidates"] == [ids[1], ids[2], ids[0]]
-
-
 STORED = (
     ("84", "905111222", "0905111222"),
     (None, "0905.111.222", "0905111222"),
@@ -116,15 +104,6 @@ async def test_an_account_without_normalized_phone_is_found_and_filled(harness: 
             filled = harness.one("SELECT normalized_phone FROM account WHERE id = %s", account)
             assert filled["normalized_phone"] == lead.event["normalized_phone"]
             harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", account)
-
-
-async def test_pancake_metadata_is_merged(harness: HandlerHarness) -> None:
-    before = json.dumps({"kept": 1, "name": "before"})
-    insert_account(harness, normalized_phone=PHONE, pancake_metadata=before)
-    lead = await process(harness)
-    found = harness.one("SELECT * FROM account WHERE id = %s", lead.account)
-    assert (found["pancake_metadata"]["kept"], found["pancake_metadata"]["name"]) == (1, "Nguyễn Văn A")
-    assert found["display_name"] == "x"
 
 
 async def test_consent_is_recorded_only_if_configured_and_never_changed(harness: HandlerHarness) -> None:
@@ -211,39 +190,7 @@ async def test_a_ticket_that_another_record_shares_stays_with_its_customer(harne
     assert corrected.is_sent("phone_changed")
 
 
-async def test_accounts_and_contacts_update_the_customer_without_a_ticket(harness: HandlerHarness) -> None:
-    for table in ("account", "contact"):
-        record = await process(harness, table_id=table, id=table, name=table)
-        assert (record.result, record.event["ticket_id"]) == ("contact_updated", None)
-        assert harness.one("SELECT name FROM contact_book WHERE primary_phone = %s", PHONE) == {"name": table}
-        assert (harness.count_tickets(), harness.hasura.sent) == (0, {})
-
-
 # What people did in Diva
-
-
-@pytest.mark.parametrize("phone", ["+84912000111", None], ids=["another phone", "no phone"])
-async def test_accounts_that_a_person_merged_stay_merged(harness: HandlerHarness, phone: str | None) -> None:
-    first = await process(harness)
-    target = insert_account(harness, normalized_phone=phone)
-    harness.sql(f"UPDATE ticket SET account_id = %s WHERE {OURS}", target)
-    harness.sql("UPDATE contact_book SET account_id = %s", target)
-    harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", first.account)
-    again = await process(harness, modified_on=LATER, name="B")
-    assert (again.result, again.account, str(again.ticket["account_id"])) == (
-        "ticket_updated",
-        target,
-        target,
-    )
-    assert "phone_changed" not in again.evidence
-    contact = harness.one("SELECT account_id::text, name FROM contact_book WHERE primary_phone = %s", PHONE)
-    assert contact == {"account_id": target, "name": "B"}
-    assert accounts(harness) == 0
-    other = await process(harness, id="another record")
-    assert (other.result, other.account) == ("ticket_updated", target)
-    close_tickets(harness)
-    news = await process(harness, modified_on=LATEST, interested_product=["Gói B"])
-    assert (news.result, news.account) == ("ticket_created", target)
 
 
 async def test_a_deleted_and_a_disabled_account_are_named_as_that(harness: HandlerHarness) -> None:
@@ -268,11 +215,6 @@ async def test_what_people_typed_into_a_ticket_stays(harness: HandlerHarness) ->
     assert (found["title"], found["description"]) == ("Lead Pancake: B", "Gọi lại sau 17 giờ")
     assert found["data"]["pancake"]["tags"] == ["vip"]
     assert second.sent("lead_updated")["data"]["changes"] == "tên, thẻ"
-    harness.sql(f"UPDATE ticket SET title = 'VIP, gọi trước' WHERE {OURS}")
-    await process(harness, modified_on=LATEST, name="C", email="c@example.com")
-    found = the_ticket(harness)
-    assert (found["title"], found["description"]) == ("VIP, gọi trước", "Gọi lại sau 17 giờ")
-    assert (found["data"]["pancake"]["name"], found["data"]["pancake"]["email"]) == ("C", "c@example.com")
 
 
 # At the same time
