@@ -1,23 +1,25 @@
 """The developers' scripts with programs in the place of what they call, and the lock files."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from leads.cli.golive.evidence import read_evidence_file
+from leads.cli.golive.load import load_criteria
 from sandbox.edge.packages import NEEDED
-from tests.support.suites import PATHS_WITH_SERVERS, Turn, belongs
+from tests.support.suites import PATHS_WITH_SERVERS, belongs
 
 ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -271,44 +273,60 @@ def item(*marks: str, path: str = "tests/leads/x.py", fixtures: tuple[str, ...] 
 
 
 @pytest.mark.parametrize(
-    ("test", "suites"),
+    ("test", "suites", "suites_with_junit"),
     [
-        (item(), "fast default full"),
-        (item(fixtures=("cluster",)), "default full"),
-        (item(path="tests/edge/x.py"), "default full"),
-        (item("slow"), "slow full"),
-        (item("full"), "full"),
-        (item("slow", "full"), "full"),
-        (item("slow", "test_case"), "slow full"),
+        (item(), "fast default full", "fast default full"),
+        (item(fixtures=("cluster",)), "default full", "default full"),
+        (item(path="tests/edge/x.py"), "default full", "default full"),
+        (item("slow"), "slow full", "slow full"),
+        (item("slow", "full"), "full", "full"),
+        (item("slow", "test_case"), "slow full", "default slow full"),
     ],
 )
-def test_marks_and_fixtures_choose_the_suites_of_a_test(test: Any, suites: str) -> None:
-    chosen = [name for name in ("fast", "default", "slow", "full") if belongs(test, name, wants_cases=False)]
-    assert chosen == suites.split()
+def test_marks_and_fixtures_choose_the_suites_of_a_test(
+    test: Any, suites: str, suites_with_junit: str
+) -> None:
+    for wanted, wants_cases in ((suites, False), (suites_with_junit, True)):
+        names = ("fast", "default", "slow", "full")
+        assert [each for each in names if belongs(test, each, wants_cases=wants_cases)] == wanted.split()
 
 
-def test_with_a_junit_file_every_test_case_runs() -> None:
-    assert belongs(item("slow", "test_case"), "default", wants_cases=True)
-    assert not belongs(item("slow"), "default", wants_cases=True)
+TESTS = """
+import pytest
+
+@pytest.mark.test_case("TC-013-003")
+@pytest.mark.parametrize("number", [1, 2])
+def test_a(number):
+    assert number == 1
+
+@pytest.mark.test_case("TC-013-004")
+def test_b():
+    pass
+
+@pytest.mark.test_case("TC-013-005")
+@pytest.mark.skipif(True, reason="needs something")
+def test_c():
+    pass
+"""
 
 
-def test_a_serial_test_runs_while_no_other_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    one, two, alone = (Turn("run") for _ in range(3))
-    one.begin(alone=False)
-    two.begin(alone=False)
-    with ThreadPoolExecutor(2) as pool:
-        serial = pool.submit(alone.begin, alone=True)
-        two.end()
-        assert not serial.done()
-        one.end()
-        serial.result(timeout=5)
-        late = pool.submit(one.begin, alone=False)
-        with pytest.raises(TimeoutError):
-            late.result(timeout=0.2)
-        alone.end()
-        late.result(timeout=5)
-    for turn in (one, two, alone):
-        turn.end()
-        turn.close()
-    assert list(tmp_path.iterdir()) == []
+def test_a_failed_and_a_skipped_test_case_are_named_and_do_not_pass(tmp_path: Path) -> None:
+    """Run in a process of xdist, as scripts/test does."""
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = test_case(id): id\n")
+    file = tmp_path / "junit.xml"
+    words = ["-p", "tests.support.suites", "-p", "no:cacheprovider", f"--junit-xml={file}", "-n", "1"]
+    output = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, str(tmp_path)],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    assert "test cases: 1 of 3 passed (33.3%)" in output
+    assert "TC-013-003 did not pass" in output
+    criterion = next(each for each in load_criteria() if each.id == "test-cases-breaker-W3")
+    found = read_evidence_file(criterion, file.read_bytes())
+    assert (found.total, found.bad) == (3, 2)
+    assert found.details == "failed: TC-013-003 TC-013-005"
+    (suite,) = ElementTree.fromstring(file.read_bytes()).findall("testsuite")
+    (commit,) = [each.get("value") for each in suite.iterfind("properties/property")]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert str(commit).endswith(head.stdout.strip())

@@ -45,30 +45,6 @@ def diagnoses() -> Iterator[Statement]:
                     yield Statement(page, section, match["statement"], match["output"], is_for_owner)
 
 
-def parts(section: str) -> dict[str, str]:
-    """The parts of the section of an alert by their name in lower case: `meaning`, `impact` and so on."""
-    found = re.split(r"^\*\*(Meaning|Impact|Diagnosis|Mitigation)\*\*", section, flags=re.M)[1:]
-    return {name.lower(): text for name, text in zip(found[::2], found[1::2], strict=True)}
-
-
-def blocks_without_output(diagnosis: str) -> list[str]:
-    """The blocks to be typed without what they print: in the block, in the next one, or as `Expected: `."""
-    found = []
-    for match in _BLOCK.finditer(diagnosis):
-        lines = match["text"].splitlines()
-        has_output = lines[0].startswith("$ ") and not all(line.startswith("$ ") for line in lines)
-        after = diagnosis[match.end() :]
-        is_output = match["kind"] == "text"
-        if not (is_output or has_output or after.startswith("\n```text\n") or "\nExpected: " in after):
-            found.append(match["text"])
-    return found
-
-
-def has_blocks(diagnosis: str) -> bool:
-    """Whether a person is given something to type: a command, a statement or a query."""
-    return any(match["kind"] != "text" for match in _BLOCK.finditer(diagnosis))
-
-
 def queries_of_blocks(page: str) -> Iterator[str]:
     """The blocks of PromQL."""
     yield from (match["text"] for match in _BLOCK.finditer(PAGES[page]) if match["kind"] == "promql")
