@@ -16,7 +16,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
-from tests.support.end_to_end import CHANGE_SETTINGS
+from tests.support.end_to_end import CHANGE_SETTINGS, metadata_api, query
 from tests.support.fake_services import FakePrometheus, edge_status
 from tests.support.processing import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
@@ -33,19 +33,10 @@ class Installation:
     prometheus: FakePrometheus = field(default_factory=FakePrometheus)
 
     def sql(self, statement: str) -> None:
-        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db:
-            db.execute(statement.encode())
+        query(self.sandbox.database_url, statement)
 
     def metadata(self, kind: str, args: Any = None) -> Any:
-        """Send a request to the metadata API; return the answer."""
-        answer = httpx.post(
-            f"{self.sandbox.hasura_url}/v1/metadata",
-            json={"type": kind, "args": args or {}, **({"version": 2} if kind == "export_metadata" else {})},
-            headers={"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret},
-            timeout=30,
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        return metadata_api(self.sandbox.hasura_url, self.sandbox.keys.admin_secret, kind, args)
 
     @contextmanager
     def restored_metadata(self) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,24 @@ CHANGE_SETTINGS = """
 """
 
 
+def query(url: str, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+    """Run one statement, or several without values, in a session of its own; return the rows, if any."""
+    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as session:
+        cursor = session.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def metadata_api(url: str, secret: str, kind: str, args: Any = None) -> Any:
+    """Call the metadata API of an engine as admin; return the answer."""
+    body = {"type": kind, "args": args or {}}
+    if kind == "export_metadata" or "allow_inconsistent_metadata" in (args or {}):
+        body["version"] = 2
+    headers = {"X-Hasura-Admin-Secret": secret}
+    answer = httpx.post(f"{url}/v1/metadata", json=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def log_lines(log: str, **fields: object) -> list[dict[str, Any]]:
     """Return the lines of a log in JSON that have these fields."""
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
@@ -79,10 +97,7 @@ class EndToEndHarness:
         )
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run one statement and return its rows, if it has any."""
-        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        return query(self.database_url, statement, values)
 
     def change_settings(self, **settings: Any) -> None:
         """Write settings of the integration where the screens write them."""
@@ -107,14 +122,7 @@ class EndToEndHarness:
             return list(await asyncio.gather(*(one(body) for body in bodies)))
 
     def metadata_api(self, kind: str, args: Mapping[str, Any]) -> Any:
-        """Call the engine's metadata API as admin."""
-        answer = httpx.post(
-            f"{self.hasura_url}/v1/metadata",
-            json={"type": kind, "args": args},
-            headers={"x-hasura-admin-secret": self.admin_secret},
-            timeout=30,
-        )
-        return answer.raise_for_status().json()
+        return metadata_api(self.hasura_url, self.admin_secret, kind, args)
 
     def tick(self, cron: str) -> dict[str, Any]:
         """Call a cron for this moment, as the engine does; return the answer."""

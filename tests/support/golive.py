@@ -18,7 +18,6 @@ import httpx
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
@@ -34,6 +33,7 @@ from leads.cli.golive.load import load_criteria
 from leads.cli.golive.record import Evidence, Kind, Record, Statement
 from leads.services.kpi import KpiName
 from sandbox.stack.bare import BareSandbox
+from tests.support.end_to_end import query
 from tests.support.leads import body, numbered_lead
 from tests.support.postgres import run_program
 from tests.support.stored_rows import HANH
@@ -88,9 +88,7 @@ class Pilot:
 
     def sql(self, statement: str, **params: Any) -> list[dict[str, Any]]:
         """Run a statement in a session in which rows can be written in their final state."""
-        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as session:
-            cursor = session.execute(statement.encode(), params)
-            return cursor.fetchall() if cursor.description else []
+        return query(self.url, statement, params)
 
     def seed(self, reconciled_days: int = DAYS) -> None:
         """Fill the database with a week of leads and tickets, and the crons of these days."""

@@ -32,6 +32,7 @@ from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
+from tests.support.end_to_end import metadata_api
 from tests.support.fake_services import fixed_handlers
 from tests.support.handlers import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
@@ -85,12 +86,8 @@ class Shared:
         assert result.exit_code == code, result.output
         return result.output
 
-    def api(self, kind: str, args: Any = None, **more: Any) -> Any:
-        body = {"type": kind, "args": args or {}} | more
-        headers = {"x-hasura-admin-secret": SECRET}
-        answer = httpx.post(f"{self.url}/v1/metadata", json=body, headers=headers, timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    def api(self, kind: str, args: Any = None) -> Any:
+        return metadata_api(self.url, SECRET, kind, args)
 
     def sql(self, statement: str) -> list[Any]:
         with psycopg.connect(self.database_url, autocommit=True) as db:
@@ -117,7 +114,7 @@ class Shared:
         self.sql(f"SET session_replication_role = replica; TRUNCATE {OUR_ROWS} CASCADE")
 
     def export(self) -> Json:
-        exported: Json = self.api("export_metadata", version=2)["metadata"]
+        exported: Json = self.api("export_metadata")["metadata"]
         return exported
 
     def pieces(self) -> dict[tuple[str, str], Any]:

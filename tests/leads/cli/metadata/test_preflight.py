@@ -137,17 +137,17 @@ def test_a_variable_that_the_engine_lacks_is_named(
                 metadata = engine.export()
                 metadata["cron_triggers"][0]["webhook"] = "{{URL_OF_ANOTHER_APPLICATION}}/nightly"
                 arguments = {"allow_inconsistent_metadata": True, "metadata": metadata}
-                engine.api("replace_metadata", arguments, version=2)
+                engine.api("replace_metadata", arguments)
             consistency = engine.api("get_inconsistent_metadata")
             assert consistency["is_consistent"] is not is_foreign_inconsistent
-            before = engine.api("export_metadata", version=2)
+            before = engine.api("export_metadata")
 
             said = engine.run("9a", code=1)
 
             assert said.count("the engine has no environment variable") == 1
             assert f"environment variable {lacking}:" in said
             assert "Nothing was changed" in said
-            assert engine.api("export_metadata", version=2) == before
+            assert engine.api("export_metadata") == before
             assert engine.api("get_inconsistent_metadata") == consistency
         probes = "SELECT count(*) FROM hdb_catalog.hdb_cron_events WHERE trigger_name LIKE 'pancake%'"
         assert engine.sql(probes) == [(0,)]
