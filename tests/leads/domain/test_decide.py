@@ -104,16 +104,11 @@ def test_of_two_copies_of_a_version_the_earlier_adds_only_fields_that_are_new() 
     assert plan.outcome == "contact_updated"
     assert plan.lead.fields() == {"email": "a@example.com"}
     assert plan.lead.name is None
+    listed = lead_case(interested_product=["Gói A"])
+    assert decide_on(listed, replace(EMPTY, applied=applied(lead_case()))).outcome == "ticket_created"
     other_phone = lead_case(email="a@example.com", phone_number="0912345678", arrived_at=EARLIER)
     plan = decide_on(other_phone, replace(EMPTY, applied=before))
     assert (plan.outcome, plan.phone, plan.attention) == ("contact_updated", PHONE, ())
-
-
-def test_a_stale_version_writes_nothing_and_records_the_applied_one() -> None:
-    before = applied(lead_case(modified_on=NOW + timedelta(days=1)))
-    plan = decide_on(lead_case(), replace(EMPTY, applied=before))
-    assert not plan.writes_customer
-    assert (plan.account_id, plan.ticket) == ("account-1", Ticket("ticket-1", "account-1", None))
 
 
 @pytest.mark.parametrize(
@@ -138,11 +133,6 @@ def test_equal_missing_and_new_empty_fields_are_no_change(case: dict[str, Any]) 
     assert (plan.outcome, plan.writes_customer) == ("no_change", False)
 
 
-def test_a_field_that_only_another_copy_of_the_version_names_is_applied() -> None:
-    listed = lead_case(interested_product=["Gói A"])
-    assert decide_on(listed, replace(EMPTY, applied=applied(lead_case()))).outcome == "ticket_created"
-
-
 def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None:
     purged = applied(lead_case(), digests=None)
     assert decide_on(lead_case(), replace(EMPTY, applied=purged)).outcome == "no_change"
@@ -150,13 +140,16 @@ def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None
     assert decide_on(later, replace(EMPTY, applied=purged)).outcome == "contact_updated"
 
 
-def test_force_applies_stale_and_unchanged_versions() -> None:
+def test_a_stale_version_writes_nothing_and_records_the_applied_one_unless_it_is_forced() -> None:
     before = applied(lead_case(modified_on=NOW + timedelta(days=1)))
+    plan = decide_on(lead_case(), replace(EMPTY, applied=before))
+    assert (plan.outcome, plan.writes_customer) == ("stale", False)
+    assert (plan.account_id, plan.ticket) == ("account-1", Ticket("ticket-1", "account-1", None))
     assert decide_on(lead_case(force=True), replace(EMPTY, applied=before)).outcome == "ticket_created"
 
 
-def test_another_phone_moves_the_ticket_of_the_record_and_is_recorded() -> None:
-    own = Ticket("ticket-1", "account-1", "staff-1")
+def test_another_phone_moves_the_ticket_of_the_record_unless_the_new_customer_has_an_open_one() -> None:
+    own, theirs = Ticket("ticket-1", "account-1", "staff-1"), Ticket("ticket-2", "account-2", None)
     before = applied(lead_case(modified_on=NOW - timedelta(hours=1)))
     facts = replace(EMPTY, applied=before, open_tickets=(own,))
     plan = decide_on(lead_case(phone_number="0912345678"), facts)
@@ -165,41 +158,27 @@ def test_another_phone_moves_the_ticket_of_the_record_and_is_recorded() -> None:
     assert plan.attention == ("phone_changed",)
     evidence = {"account_before": "account-1", "phone_before": PHONE, "ticket_before": "ticket-1"}
     assert plan.evidence["phone_changed"] == evidence
-
-
-def test_an_open_ticket_of_the_new_customer_takes_precedence_over_the_records_ticket() -> None:
-    own, theirs = Ticket("ticket-1", "account-1", None), Ticket("ticket-2", "account-2", None)
-    facts = replace(
-        EMPTY,
-        applied=applied(lead_case(modified_on=NOW - timedelta(hours=1))),
-        accounts=(account("account-2", "+84912345678"),),
-        open_tickets=(own, theirs),
-    )
+    facts = replace(facts, accounts=(account("account-2", "+84912345678"),), open_tickets=(own, theirs))
     plan = decide_on(lead_case(phone_number="0912345678"), facts)
-    assert plan.ticket == theirs
-    assert plan.attention == ("phone_changed",)
+    assert (plan.ticket, plan.attention) == (theirs, ("phone_changed",))
 
 
-@pytest.mark.parametrize("table_name", ["account", "contact", "lead", None, "Lead", "leads"])
-def test_leads_and_unknown_tables_create_tickets_accounts_and_contacts_none(table_name: str | None) -> None:
-    plan = decide_on(lead_case(table_name=table_name), EMPTY)
-    assert plan.writes_customer
-    if table_name in ("account", "contact"):
-        assert (plan.outcome, plan.ticket) == ("contact_updated", None)
-    else:
-        assert plan.outcome == "ticket_created"
+def test_leads_and_unknown_tables_create_tickets_accounts_and_contacts_none() -> None:
+    for table_name in ("account", "contact"):
+        plan = decide_on(lead_case(table_name=table_name), EMPTY)
+        assert (plan.writes_customer, plan.outcome, plan.ticket) == (True, "contact_updated", None)
+    for unknown in ("lead", None, "Lead", "leads"):
+        plan = decide_on(lead_case(table_name=unknown), EMPTY)
+        assert (plan.writes_customer, plan.outcome) == (True, "ticket_created"), unknown
 
 
-@pytest.mark.parametrize(
-    ("mode", "known", "recorded"),
-    [("off", False, False), (None, False, False), ("record", False, True), ("record", True, False)],
-)
-def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured(
-    mode: str | None, known: bool, recorded: bool
-) -> None:
-    accounts = (account("account-1"),) if known else ()
-    plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
-    assert plan.records_consent is recorded
+def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured() -> None:
+    known = (account("account-1"),)
+    for mode, accounts, recorded in (
+        ("off", (), False), (None, (), False), ("record", (), True), ("record", known, False),
+    ):  # fmt: skip
+        plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
+        assert plan.records_consent is recorded, (mode, accounts)
 
 
 @pytest.mark.parametrize("phone", [None, "", "không có", "0905", ["x", "y"]])

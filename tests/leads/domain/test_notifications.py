@@ -45,15 +45,12 @@ def notify(case: LeadCase, facts: Facts, owner: str | None, replay_count: int = 
     return sent
 
 
-def test_a_new_ticket_with_an_owner_notifies_the_owner_only() -> None:
+def test_a_new_ticket_notifies_its_owner_only_and_without_an_owner_the_admins() -> None:
     (sent,) = notify(lead_case(), EMPTY, "s-1")
     assert (sent["name"], sent["template_code"]) == ("new_lead", "noti_pancake_new_lead")
     assert sent["recipient_ids"] == ["s-1"]
     changes = {"phone": PHONE, "changes": "tên, số điện thoại"}
     assert sent["data"] == {"ticket_id": "new-ticket", "customer_name": "An"} | changes
-
-
-def test_a_new_ticket_without_an_owner_notifies_the_admins() -> None:
     (sent,) = notify(lead_case(), EMPTY, None)
     assert (sent["name"], sent["template_code"]) == ("unassigned", "noti_pancake_needs_attention")
     assert sent["recipient_ids"] == ["admin-1"]
@@ -69,20 +66,17 @@ def test_a_notification_without_recipients_is_for_the_admins_else_it_is_dropped(
 
 
 def test_an_updated_ticket_notifies_its_owner_or_else_the_managers() -> None:
-    ticket = Ticket("t", "a", "s-9", assignee_is_active=True)
+    """A lead without a name is called as in its ticket."""
+    ticket = Ticket("t", "a", "s-9", fields={"name": "An"}, assignee_is_active=True)
     facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(ticket,))
-    (sent,) = notify(lead_case(), facts, "s-9")
-    assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", ["s-9"])
-    for absent in (replace(ticket, assignee_is_active=False), Ticket("t", "a", None)):
-        (sent,) = notify(lead_case(), replace(facts, open_tickets=(absent,)), absent.assignee_id)
-        assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", ["manager-1"])
-
-
-def test_a_lead_without_a_name_is_called_as_in_its_ticket() -> None:
-    ticket = Ticket("t", "a", None, fields={"name": "An"})
-    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(ticket,))
-    (sent,) = notify(lead_case(name=None), facts, None)
-    assert sent["data"]["customer_name"] == "An"
+    for present, recipient in (
+        (ticket, "s-9"),
+        (replace(ticket, assignee_is_active=False), "manager-1"),
+        (replace(ticket, assignee_id=None, assignee_is_active=False), "manager-1"),
+    ):
+        (sent,) = notify(lead_case(name=None), replace(facts, open_tickets=(present,)), present.assignee_id)
+        assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", [recipient])
+        assert sent["data"]["customer_name"] == "An"
 
 
 def test_a_changed_phone_notifies_admins_and_owner() -> None:
@@ -91,14 +85,16 @@ def test_a_changed_phone_notifies_admins_and_owner() -> None:
     assert (attention["name"], attention["recipient_ids"]) == ("phone_changed", ["admin-1", "s-9"])
 
 
-@pytest.mark.parametrize("outcome", ["stale", "no_change", "contact_updated"])
-def test_an_event_that_writes_no_ticket_sends_nothing(outcome: str) -> None:
-    case = lead_case(table_name="contact") if outcome == "contact_updated" else lead_case()
-    facts = EMPTY if outcome == "contact_updated" else replace(EMPTY, applied=applied(lead_case()))
-    if outcome == "stale":
-        facts = replace(EMPTY, applied=applied(lead_case(), newest_modified_on=NOW + timedelta(days=1)))
-    assert decide_on(case, facts).outcome == outcome
-    assert notify(case, facts, None) == []
+def test_an_event_that_writes_no_ticket_sends_nothing() -> None:
+    later = applied(lead_case(), newest_modified_on=NOW + timedelta(days=1))
+    for outcome, table_name, before in (
+        ("stale", "lead", later),
+        ("no_change", "lead", applied(lead_case())),
+        ("contact_updated", "contact", None),
+    ):
+        case, facts = lead_case(table_name=table_name), replace(EMPTY, applied=before)
+        assert decide_on(case, facts).outcome == outcome
+        assert notify(case, facts, None) == []
 
 
 def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
@@ -210,20 +206,16 @@ def minutes_between(states: list[Sending]) -> list[float]:
     return [(later - earlier).total_seconds() / 60 for earlier, later in pairwise(due)]
 
 
-def test_the_waits_after_refusals_double_up_to_ninety_minutes_and_the_twentieth_is_the_last() -> None:
-    states = attempts(*[REFUSED] * MAX_REFUSALS)
-    assert minutes_between(states) == [1, 2, 4, 8, 16, 32, 64, *[90] * 12]
-    assert [state.given_up_at is not None for state in states] == [False] * 19 + [True]
-    assert (MAX_REFUSALS, states[-1].refusals) == (20, 20)
-
-
-def test_four_repeats_follow_an_attempt_without_an_answer() -> None:
-    states = attempts(*[UNKNOWN] * MAX_UNKNOWNS)
-    assert minutes_between(states) == [2, 20, 120, 480]
-    assert [state.given_up_at is not None for state in states] == [False] * 4 + [True]
-
-
-def test_what_cannot_be_reached_is_tried_every_five_minutes_for_a_day() -> None:
+def test_the_waits_after_each_kind_of_error_until_sending_is_given_up() -> None:
+    for error, max_attempts, minutes in (
+        (REFUSED, MAX_REFUSALS, [1, 2, 4, 8, 16, 32, 64, *[90] * 12]),
+        (UNKNOWN, MAX_UNKNOWNS, [2, 20, 120, 480]),
+    ):
+        states = attempts(*[error] * max_attempts)
+        assert minutes_between(states) == minutes
+        assert [state.given_up_at is not None for state in states] == [False] * (max_attempts - 1) + [True]
+    assert (MAX_REFUSALS, MAX_UNKNOWNS) == (20, 5)
+    assert attempts(*[REFUSED] * MAX_REFUSALS)[-1].refusals == MAX_REFUSALS
     states = attempts(*[UNREACHED] * 300)
     assert minutes_between(states)[:5] == [1, 2, 5, 5, 5]
     ended = next(state for state in states if state.given_up_at)
@@ -255,8 +247,6 @@ def test_every_history_ends_within_a_day_and_its_waits_are_bounded(errors: list[
     assert state.refusals + state.unknowns <= state.attempts
 
 
-@pytest.mark.parametrize(
-    ("refusals", "unknowns", "rows"), [(0, 0, 50), (0, 1, 10), (0, 2, 1), (1, 0, 1), (1, 1, 1)]
-)
-def test_rows_that_failed_share_their_next_call_with_fewer(refusals: int, unknowns: int, rows: int) -> None:
-    assert max_rows_per_call(refusals, unknowns) == rows
+def test_rows_that_failed_share_their_next_call_with_fewer() -> None:
+    for (refusals, unknowns), rows in {(0, 0): 50, (0, 1): 10, (0, 2): 1, (1, 0): 1, (1, 1): 1}.items():
+        assert max_rows_per_call(refusals, unknowns) == rows, (refusals, unknowns)

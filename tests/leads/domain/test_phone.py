@@ -66,12 +66,6 @@ def test_a_phone_stored_before_2018_is_found_by_its_new_number() -> None:
         assert {f"{old}1234567", f"{old[1:]}1234567", f"84{old[1:]}1234567"} <= set(found), old
 
 
-@given(national_mobile)
-def test_every_notation_of_a_mobile_number_gives_the_same_number(national: str) -> None:
-    forms = [f"0{national}", national, f"84{national}", f"+84{national}", f"0084{national}"]
-    assert {normalize(form)[0] for form in forms} == {f"+84{national}"}
-
-
 @given(st.text(max_size=60))
 def test_any_text_gives_a_number_or_a_reason(text: str) -> None:
     number, reason = normalize(text)
@@ -94,36 +88,26 @@ def test_text_that_is_no_number_is_refused_with_a_reason(text: str, reason: str)
     assert normalize(text) == (None, reason)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("02838123456", "+842838123456"), ("(028) 3812 3456", "+842838123456"),  # landlines
-        ("+84 24 3825 1234", "+842438251234"), ("0236 3822 123", "+842363822123"),
-        ("０９０５１１１２２２", "+84905111222"),
-        ("＋８４ ９０５ １１１ ２２２", "+84905111222"),  # other widths
-        ("+1 650 253 0000", "+16502530000"), ("0065 9123 4567", "+6591234567"),  # other countries
-    ],
-)  # fmt: skip
-def test_landlines_other_scripts_and_other_countries_are_read(text: str, number: str) -> None:
-    assert normalize(text) == (number, "")
+def test_landlines_other_scripts_other_countries_and_numbers_with_a_country_code_are_read() -> None:
+    for text, number in {
+        "02838123456": "+842838123456", "(028) 3812 3456": "+842838123456",  # landlines
+        "+84 24 3825 1234": "+842438251234", "0236 3822 123": "+842363822123",
+        "０９０５１１１２２２": "+84905111222", "＋８４ ９０５ １１１ ２２２": "+84905111222",  # other widths
+        "+1 650 253 0000": "+16502530000", "0065 9123 4567": "+6591234567",  # other countries
+    }.items():  # fmt: skip
+        assert normalize(text) == (number, ""), text
+    for (text, code), number in {
+        ("912345678", "84"): "+84912345678", ("0987 654 321", "84"): "+84987654321",
+        ("01689001002", "+84"): "+84389001002", ("912345678", None): "+84912345678",
+        ("91234567", "65"): "+6591234567", ("6591234567", "65"): "+6591234567",
+        ("65123456", "65"): "+6565123456", ("6502530000", "1"): "+16502530000",
+    }.items():  # fmt: skip
+        assert normalize(text, code)[0] == number, (text, code)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "expected"),
-    [
-        ("912345678", "84", "+84912345678"), ("0987 654 321", "84", "+84987654321"),
-        ("01689001002", "+84", "+84389001002"), ("912345678", None, "+84912345678"),
-        ("91234567", "65", "+6591234567"), ("6591234567", "65", "+6591234567"),
-        ("65123456", "65", "+6565123456"), ("6502530000", "1", "+16502530000"),
-    ],
-)  # fmt: skip
-def test_a_stored_number_belongs_to_its_country_code(number: str, code: str | None, expected: str) -> None:
-    assert normalize(number, code)[0] == expected
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
+ONE, TWO = "+84903960375", "+84887410852"
+FIELDS = {
+    "two numbers are found in order": ((ONE, TWO), (
         "0903960375/0887410852", "0903 960 375 / 0887 410 852", "0903960375, 0887410852",
         "0903960375;0887410852",
         "0903960375 - 0887410852", "0903960375-0887410852", "0903.960.375 0887.410.852",
@@ -137,15 +121,35 @@ def test_a_stored_number_belongs_to_its_country_code(number: str, code: str | No
         "0903960375 + 84887410852", "0903.960.375–0887.410.852", "09 03 96 03 75 - 08 87 41 08 52",
         "0903 - 960 - 375, 0887410852", "1) 0903960375 2) 0887410852",
         "Zalo: 0903960375<br>ĐT: 0887 410 852.",
-    ],
-)  # fmt: skip
-def test_two_numbers_in_one_field_are_found_in_order(field: str) -> None:
-    assert read_phones([field]).usable == (ONE, TWO)
+    )),
+    "a zero inside a number does not split it": (("+84905011222", "+84912034567"), (
+        "0905 011 222 / 0912 034 567", "0905 011 222 0912 034 567",
+    )),
+    "extensions and other digits leave the number alone": ((ONE,), (
+        "0903960375 (102)", "090 396 0375 ext. 12", "090 396 0375 máy lẻ 102", "090 396 0375 x12",
+        "090-396-0375-12", "090 396 0375 & 088 741", "Sinh 1990, 0903 960 375", "15.11.1990 0903960375",
+        "(090)(396)(0375)", "0903‑960‐375", "0 9 0 3 9 6 0 3 7 5",
+    )),
+    "the extension of a landline is no part of it": (("+842838223344",), (
+        "0283 822 3344 (102)", "0283 822 3344 ext. 12", "(0283) 822 3344 máy lẻ 12",
+    )),
+    "incomplete and ambiguous digits never make a number": ((), (
+        "0903/960/375", "0903,960375", "0903_960_375", "822 3344 (10)", "0283 822 33 (10)",
+        "0283 822 33 ext 10",
+        "0905 0377 2223 33", "0903 960375123", "396 0375 088 741 0852", "090 396 0375 088 741",
+        "0903 960 37 0887", "0903 + 960375", "+1 201 234 567",
+    )),
+}  # fmt: skip
+"""The rule, the numbers that are found, and the fields in which they are."""
 
 
-def test_a_zero_inside_a_number_does_not_split_it() -> None:
-    assert read_phones(["0905 011 222 / 0912 034 567"]).usable == ("+84905011222", "+84912034567")
-    assert read_phones(["0905 011 222 0912 034 567"]).usable == ("+84905011222", "+84912034567")
+def test_the_numbers_of_a_field(subtests: pytest.Subtests) -> None:
+    for rule, (usable, fields) in FIELDS.items():
+        for field in fields:
+            with subtests.test(rule, field=field):
+                reading = read_phones([field])
+                assert reading.usable == usable
+                assert reading.usable or reading.rejected
 
 
 def test_text_beside_a_number_is_ignored() -> None:
@@ -215,7 +219,6 @@ def test_most_mobile_prefixes_take_the_shortcut() -> None:
 
 
 _VIETNAMESE = re.compile(r"(?:(?:00)?840?|0)?((?:3[2-9]|5[25689]|7[06-9]|8[1-9]|9[0-9])[0-9]{7})")
-ONE, TWO = "+84903960375", "+84887410852"
 MAX_FIELD_SECONDS = 0.001
 REFERENCE_SECONDS = 0.00008
 """What `_reference` takes where the worst field takes 0.00052 s: each the best of 200, one machine."""
@@ -226,38 +229,6 @@ WORST_FIELDS = (
     "12121212+12++/12+12⑴121212121212+0121212++++12+120065 +12(+12++12++1212++2 3 +12+1212+12121271212+12+8",
     "-" * 199, "( " * 99, "7  -(0829 50+051511400+++130 0 9-0 2)00 +94+064 0000291 012 9 0+1 23 456 789 0",
 )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "0903960375 (102)", "090 396 0375 ext. 12", "090 396 0375 máy lẻ 102", "090 396 0375 x12",
-        "090-396-0375-12", "090 396 0375 & 088 741", "Sinh 1990, 0903 960 375", "15.11.1990 0903960375",
-        "(090)(396)(0375)", "0903‑960‐375", "0 9 0 3 9 6 0 3 7 5",
-    ],
-)  # fmt: skip
-def test_extensions_and_other_digits_leave_the_number_alone(field: str) -> None:
-    assert read_phones([field]).usable == (ONE,)
-
-
-def test_the_extension_of_a_landline_is_no_part_of_it() -> None:
-    for field in ("0283 822 3344 (102)", "0283 822 3344 ext. 12", "(0283) 822 3344 máy lẻ 12"):
-        assert read_phones([field]).usable == ("+842838223344",), field
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "0903/960/375", "0903,960375", "0903_960_375", "822 3344 (10)", "0283 822 33 (10)",
-        "0283 822 33 ext 10",
-        "0905 0377 2223 33", "0903 960375123", "396 0375 088 741 0852", "090 396 0375 088 741",
-        "0903 960 37 0887", "0903 + 960375", "+1 201 234 567",
-    ],
-)  # fmt: skip
-def test_incomplete_and_ambiguous_digits_never_make_a_number(field: str) -> None:
-    reading = read_phones([field])
-    assert reading.usable == ()
-    assert reading.rejected
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,8 @@ ROOT = Path(__file__).parents[3]
 FLOW = ROOT / "docs" / "flow.md"
 
 
-@pytest.mark.parametrize(
-    ("text", "event_id", "phones", "typed"),
-    [
+def test_a_text_names_all_that_it_can_be_and_what_is_no_short_text_cannot_be_searched_for() -> None:
+    for text, event_id, phones, typed in (
         ("17", 17, (), None),
         ("TK000017", None, (), None),
         (" +84 905 111 222 ", None, ("+84905111222",), None),
@@ -40,17 +39,10 @@ FLOW = ROOT / "docs" / "flow.md"
         ("1234567", 1234567, (), None),
         ("12345678", 12345678, (), "12345678"),
         ("9" * 19, None, (), "9" * 19),
-    ],
-)
-def test_a_text_names_all_that_it_can_be(
-    text: str, event_id: int | None, phones: tuple[str, ...], typed: str | None
-) -> None:
-    search = read_search(text)
-    found = (search.event_id, search.phones, search.typed)
-    assert (search.text, found) == (text.strip(), (event_id, phones, typed))
-
-
-def test_what_is_no_short_text_cannot_be_searched_for() -> None:
+    ):
+        search = read_search(text)
+        found = (search.event_id, search.phones, search.typed)
+        assert (search.text, found) == (text.strip(), (event_id, phones, typed))
     for value in (None, 17, "", " ", "x" * 201, "a\0b", ["17"]):
         with pytest.raises(BadRequest, match="Give a phone, a record id"):
             read_search(value)
@@ -125,62 +117,42 @@ def test_what_holds_an_event_is_named() -> None:
         assert state_step(event, NOW).text == f"{status}: {words}"
 
 
+SKIPPED = {"status": "skipped_kill_switch"}
 SKIPPED_SOURCE = {"status": "skipped_source_disabled"}
-NONE_ACTIVE = SKIPPED_SOURCE | {"has_active_source": False}
+DISABLED = SKIPPED_SOURCE | {"connection_status": "disabled"}
+NONE_ACTIVE: dict[str, Any] = SKIPPED_SOURCE | {"has_active_source": False}
+DEAD = {"status": "dead_letter"}
+SKIPPED_MEMBER = {"assignment": {"skipped": [{"staff_id": "s-1", "reason": "open_cap"}]}}
+NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
+    (DEAD | {"error_code": "claim_expired"}, "leads replay 17"),
+    (DEAD | {"error_code": "erased"}, NOTHING),
+    (DEAD | {"error_code": "internal"},
+     "find that digest in the handlers' log, mend the cause, then: leads replay 17"),
+    (SKIPPED, "leads replay 17"),
+    (SKIPPED | {"has_no_body": True, "body": None},
+     f"{NOTHING}: the body was emptied, so it cannot be replayed"),
+    (SKIPPED | {"kill_switch": True}, "leads switch kill off --reason TEXT, then: leads replay 17"),
+    (DISABLED, "leads connection enable Diva, then: leads replay 17"),
+    (DISABLED | {"connection": "Diva sandbox"},
+     "leads connection enable 'Diva sandbox', then: leads replay 17"),
+    (NONE_ACTIVE | {"sources": ["Cộng tác viên"]},
+     "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17"),
+    (NONE_ACTIVE | {"sources": ["A", "B"]},
+     "leads switch source A on --reason TEXT (or B), then: leads replay 17"),
+    ({"status": "received", "processing_paused": True},
+     "leads switch pause off --reason TEXT: it is processed then"),
+    ({"ticket": TICKET | {"owner_id": None}, "evidence": SKIPPED_MEMBER},
+     "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then"),
+    ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
+    ({"outcome": "record_deleted"}, NOTHING),
+    ({}, NOTHING),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"status": "dead_letter", "error_code": "claim_expired"}, "leads replay 17"),
-        ({"status": "dead_letter", "error_code": "erased"}, NOTHING),
-        ({"status": "skipped_kill_switch"}, "leads replay 17"),
-        (
-            {"status": "skipped_kill_switch", "has_no_body": True, "body": None},
-            f"{NOTHING}: the body was emptied, so it cannot be replayed",
-        ),
-        (
-            SKIPPED_SOURCE | {"connection_status": "disabled"},
-            "leads connection enable Diva, then: leads replay 17",
-        ),
-        (
-            SKIPPED_SOURCE | {"connection": "Diva sandbox", "connection_status": "disabled"},
-            "leads connection enable 'Diva sandbox', then: leads replay 17",
-        ),
-        (
-            {"status": "skipped_kill_switch", "kill_switch": True},
-            "leads switch kill off --reason TEXT, then: leads replay 17",
-        ),
-        (
-            NONE_ACTIVE | {"sources": ["Cộng tác viên"]},
-            "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17",
-        ),
-        (
-            NONE_ACTIVE | {"sources": ["A", "B"]},
-            "leads switch source A on --reason TEXT (or B), then: leads replay 17",
-        ),
-        (
-            {"status": "received", "processing_paused": True},
-            "leads switch pause off --reason TEXT: it is processed then",
-        ),
-        (
-            {
-                "ticket": TICKET | {"owner_id": None},
-                "evidence": {"assignment": {"skipped": [{"staff_id": "s-1", "reason": "open_cap"}]}},
-            },
-            "raise a limit, or put somebody into the roster or on duty: retry_failed assigns it then",
-        ),
-        (
-            {"status": "dead_letter", "error_code": "internal"},
-            "find that digest in the handlers' log, mend the cause, then: leads replay 17",
-        ),
-        ({"ticket": None}, "leads replay 17 --force opens a new ticket"),
-        ({"outcome": "record_deleted"}, NOTHING),
-        ({}, NOTHING),
-    ],
-)
-def test_the_next_step_is_a_command_where_one_helps(changes: dict[str, Any], text: str) -> None:
-    assert next_step([replace(EVENT, **changes)]) == text
+def test_the_next_step_is_a_command_where_one_helps(subtests: pytest.Subtests) -> None:
+    for changes, text in NEXT_STEPS:
+        with subtests.test(text):
+            assert next_step([replace(EVENT, **changes)]) == text
 
 
 def test_a_handler_that_stopped_is_told_from_one_that_works() -> None:
@@ -304,85 +276,55 @@ def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
     assert text_of("owner", steps) == "left alone: a person closed it"
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"notified_at": NOW}, "accepted"),
-        ({}, "being sent"),
-        ({"notify_sent": ["new_lead"]}, "accepted"),
-        (
-            {"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
-            "not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00",
-        ),
-        (
-            {"notify_error": "unreached", "notify_given_up_at": NOW},
-            "given up: Hasura, or the service behind it, was not reached",
-        ),
-    ],
-)
-def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(
-    changes: dict[str, Any], text: str
-) -> None:
+SENDINGS: list[tuple[dict[str, Any], str]] = [
+    ({"notified_at": NOW}, "accepted"),
+    ({}, "being sent"),
+    ({"notify_sent": ["new_lead"]}, "accepted"),
+    ({"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
+     "not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00"),
+    ({"notify_error": "unreached", "notify_given_up_at": NOW},
+     "given up: Hasura, or the service behind it, was not reached"),
+]  # fmt: skip
+
+
+def test_a_notification_says_who_gets_it_and_whether_it_was_accepted() -> None:
     sent = [{"name": "new_lead", "recipient_ids": ["s-1"]}]
-    event = replace(EVENT, **({"notifications": sent, "notified_at": None} | changes))
-    assert text_of("told", list(notification_steps(event))) == f"Hạnh: new_lead, {text}"
+    for changes, text in SENDINGS:
+        event = replace(EVENT, **({"notifications": sent, "notified_at": None} | changes))
+        assert text_of("told", list(notification_steps(event))) == f"Hạnh: new_lead, {text}"
 
 
 def after(**span: float) -> str:
     return (NOW + timedelta(**span)).isoformat()
 
 
-@pytest.mark.parametrize(
-    ("ticket", "minutes", "text"),
-    [
-        ({}, 10, "new, Hạnh; unanswered, due in 20 min"),
-        ({}, 45, "new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00"),
-        ({"owner_id": "s-2"}, 10, "new, Khoa (changed in Diva); unanswered, due in 20 min"),
-        ({"status": "done"}, 10, "done, Hạnh; never answered"),
-        ({"first_response_at": after(minutes=12)}, 99, "new, Hạnh; answered after 12 min (SLA 30 min)"),
-        (
-            {"first_response_at": after(minutes=31)},
-            99,
-            "new, Hạnh; answered after 31 min (SLA 30 min, too late)",
-        ),
-        (
-            {"business_minutes": 45.0},
-            45,
-            "new, Hạnh; unanswered, 15 min late; managers told at 2026-11-26 03:00:00",
-        ),
-        (
-            {"business_minutes": 0.0},
-            20,
-            "new, Hạnh; unanswered, by the clock due in 10 min, by business hours due in 30 min",
-        ),
-        (
-            {"business_minutes": 25.0},
-            600,
-            "new, Hạnh; unanswered, by the clock 9 h late, by business hours due in 5 min;"
-            " managers told at 2026-11-26 03:00:00",
-        ),
-        (
-            {"business_minutes": 40.0},
-            600,
-            "new, Hạnh; unanswered, by the clock 9 h late, by business hours 10 min late;"
-            " managers told at 2026-11-26 03:00:00",
-        ),
-        (
-            {"first_response_at": after(hours=9), "business_minutes": 12.0},
-            999,
-            "new, Hạnh; answered after 9 h by the clock, 12 min by business hours"
-            " (SLA 30 min, too late by the clock)",
-        ),
-        (
-            {"first_response_at": after(hours=9), "business_minutes": 50.0},
-            999,
-            "new, Hạnh; answered after 9 h by the clock, 50 min by business hours (SLA 30 min, too late)",
-        ),
-    ],
-)
-def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(
-    ticket: dict[str, Any], minutes: int, text: str
-) -> None:
-    event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
-    steps = list(ticket_steps([event], NOW + timedelta(minutes=minutes)))
-    assert text_of("ticket", steps) == f"TK000017: {text}"
+TOLD = "managers told at 2026-11-26 03:00:00"
+TICKETS: list[tuple[dict[str, Any], int, str]] = [
+    ({}, 10, "new, Hạnh; unanswered, due in 20 min"),
+    ({}, 45, f"new, Hạnh; unanswered, 15 min late; {TOLD}"),
+    ({"owner_id": "s-2"}, 10, "new, Khoa (changed in Diva); unanswered, due in 20 min"),
+    ({"status": "done"}, 10, "done, Hạnh; never answered"),
+    ({"first_response_at": after(minutes=12)}, 99, "new, Hạnh; answered after 12 min (SLA 30 min)"),
+    ({"first_response_at": after(minutes=31)}, 99,
+     "new, Hạnh; answered after 31 min (SLA 30 min, too late)"),
+    ({"business_minutes": 45.0}, 45, f"new, Hạnh; unanswered, 15 min late; {TOLD}"),
+    ({"business_minutes": 0.0}, 20,
+     "new, Hạnh; unanswered, by the clock due in 10 min, by business hours due in 30 min"),
+    ({"business_minutes": 25.0}, 600,
+     f"new, Hạnh; unanswered, by the clock 9 h late, by business hours due in 5 min; {TOLD}"),
+    ({"business_minutes": 40.0}, 600,
+     f"new, Hạnh; unanswered, by the clock 9 h late, by business hours 10 min late; {TOLD}"),
+    ({"first_response_at": after(hours=9), "business_minutes": 12.0}, 999,
+     "new, Hạnh; answered after 9 h by the clock, 12 min by business hours"
+     " (SLA 30 min, too late by the clock)"),
+    ({"first_response_at": after(hours=9), "business_minutes": 50.0}, 999,
+     "new, Hạnh; answered after 9 h by the clock, 50 min by business hours (SLA 30 min, too late)"),
+]  # fmt: skip
+
+
+def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(subtests: pytest.Subtests) -> None:
+    for ticket, minutes, text in TICKETS:
+        with subtests.test(text):
+            event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
+            steps = list(ticket_steps([event], NOW + timedelta(minutes=minutes)))
+            assert text_of("ticket", steps) == f"TK000017: {text}"
