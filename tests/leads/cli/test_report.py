@@ -74,12 +74,12 @@ def document(figures: Figures, *arguments: str) -> dict[str, Any]:
 def test_the_figures_of_each_source_and_of_all(seeded: Figures) -> None:
     found = document(seeded, *DAY)
     facebook, other = found["sources"]
-    counts = (
+    names = (
         "leads", "tickets", "held", "no_phone", "missed_by_webhook", "unassigned", "changed", "unanswered",
     )  # fmt: skip
-    assert [facebook[name] for name in counts] == [4, 3, 1, 0, 0, 0, 1, 1]
-    assert [other[name] for name in counts] == [2, 1, 0, 1, 1, 1, 0, 0]
-    assert [found["total"][name] for name in counts] == [6, 4, 1, 1, 1, 1, 1, 1]
+    assert [facebook[name] for name in names] == [4, 3, 1, 0, 0, 0, 1, 1]
+    assert [other[name] for name in names] == [2, 1, 0, 1, 1, 1, 0, 0]
+    assert [found["total"][name] for name in names] == [6, 4, 1, 1, 1, 1, 1, 1]
     assert (facebook["source"], facebook["response_p50_minutes"]) == ("Facebook", 20)
     assert other["response_p95_minutes"] == other["response_p95_business_minutes"] == 90
 
@@ -120,7 +120,6 @@ def test_without_events_the_report_says_so_in_every_form(figures: Figures) -> No
     assert (found["total"]["leads"], found["total"]["response_p95_minutes"]) == (0, None)
     for form in ("--csv", "--html"):
         assert run(figures, *DAY, form).exit_code == 0
-    assert "│ all" in run(figures, *DAY).stdout
 
 
 def test_the_csv_has_a_row_for_all_each_source_and_each_owner_and_no_formula(seeded: Figures) -> None:
@@ -146,21 +145,18 @@ def test_the_page_is_one_file_without_a_script_and_names_are_text_in_it(seeded: 
     assert "Chia đều: chênh lệch 0.50, tối đa cho phép 1.00" in page
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--csv", "--json"), "Give one of --csv, --html and --json."),
-        (("--week", "3", "--from", "2026-05-14"), "Give either --week, or --from and --to."),
-        (("--to", "2026-05-14"), "Give --from too"),
-        (("--from", "2026-05-15", "--to", "2026-05-14"), "--from 2026-05-15 is after --to 2026-05-14."),
-        (("--from", "2999-01-01"), "is after --to"),
-        (("--from", "2999-01-01", "--to", "2999-01-02"), "has not begun yet in Vietnam"),
-    ],
-)
-def test_a_wrong_period_is_refused(figures: Figures, arguments: tuple[str, ...], said: str) -> None:
-    result = run(figures, *arguments)
-    assert (result.exit_code, "error" in result.stdout) == (2, "--json" in arguments)
-    assert said in result.stderr
+def test_a_wrong_period_is_refused(figures: Figures) -> None:
+    for line, said in (
+        ("--csv --json", "Give one of --csv, --html and --json."),
+        ("--week 3 --from 2026-05-14", "Give either --week, or --from and --to."),
+        ("--to 2026-05-14", "Give --from too"),
+        ("--from 2026-05-15 --to 2026-05-14", "--from 2026-05-15 is after --to 2026-05-14."),
+        ("--from 2999-01-01", "is after --to"),
+        ("--from 2999-01-01 --to 2999-01-02", "has not begun yet in Vietnam"),
+    ):
+        result = run(figures, *line.split())
+        assert (result.exit_code, "error" in result.stdout) == (2, "--json" in line)
+        assert said in result.stderr
 
 
 def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:

@@ -1,6 +1,7 @@
 """`leads status`: one screen, its cause, its exit code; `leads doctor`: each failure is a line with its fix.
 
-What does not answer is a red line within 3 s. tests/end_to_end/test_operators.py breaks a whole system.
+What does not answer is a red line within 3 s. tests/end_to_end/test_operators.py breaks a whole system; the
+golden outputs show each service that is away or refuses.
 """
 
 import json
@@ -20,22 +21,19 @@ from leads.cli.doctor.checks import PREFLIGHT, TokenLook, judge_clocks, judge_to
 from leads.cli.metadata.directory import read_directory
 from leads.cli.metadata.engine import Engine
 from leads.cli.probes.database import DatabaseLook, Server
-from leads.cli.probes.http_services import look_at_edge
 from leads.cli.probes.lines import Level
 from leads.cli.probes.running import Failure
 from leads.cli.token import NAMESPACE
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
-from tests.support.breakages import ends_with_command
-from tests.support.fake_services import edge_status, fixed_engine, scripted_server, silent_port
+from tests.support.fake_services import scripted_server, silent_port
 from tests.support.handlers import seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
 
 GREEN, YELLOW, RED = 0, 1, 2
 CLOSED = "http://127.0.0.1:9"
 DATABASE_AWAY = "postgresql://127.0.0.1:9/diva"
-NO_SOURCE = {"version": 3, "sources": []}
 KEY = "key-of-the-test-with-32-characters"
 NOW = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
 FINE = {"hasura": True, "consistent": True, "allow_list": True, "notifications": True}
@@ -82,13 +80,6 @@ def examine(*, code: int, **variables: str) -> dict[str, dict[str, Any]]:
 def token(role: str = "pancake_service", days: int = 60) -> str:
     claims = {NAMESPACE: {"x-hasura-default-role": role}, "exp": (NOW + timedelta(days=days)).timestamp()}
     return jwt.encode(claims, KEY, algorithm="HS256")
-
-
-@pytest.fixture
-def url(database: str) -> str:
-    """The database with a connection, for the role of the operators."""
-    seed_connection(database)
-    return operators_url(database)
 
 
 @pytest.fixture(scope="module")
@@ -147,20 +138,6 @@ def test_an_installation_is_green_and_a_wipe_of_its_metadata_is_the_cause(engine
     assert {"metadata", "event trigger", "schedule", "allow list"} <= red(found)
 
 
-def test_a_wrong_admin_secret_is_named_and_not_shown(engine: Shared) -> None:
-    given = {"DATABASE_URL": operators_url(engine.database_url), "HASURA_URL": engine.url}
-    found = examine(code=1, HASURA_ADMIN_SECRET="wrong-secret-of-the-test", **given)
-    assert found["metadata"]["helps"] == "Check HASURA_ADMIN_SECRET: leads config show"
-    assert "wrong-secret-of-the-test" not in json.dumps(found)
-
-
-def test_metadata_without_our_source_are_a_red_line_and_no_wrong_usage(url: str) -> None:
-    with fixed_engine(NO_SOURCE) as hasura:
-        assert "its metadata was cleared" in look(url, hasura)["lines"]["metadata"]["text"]
-        line = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=hasura)["metadata"]
-    assert (line["level"], line["helps"]) == ("red", "leads metadata verify")
-
-
 @pytest.mark.serial
 def test_what_never_answers_is_red_within_three_seconds() -> None:
     with silent_port() as port:
@@ -182,36 +159,6 @@ def test_what_never_answers_is_red_within_three_seconds() -> None:
     assert all(of_doctor.values())
 
 
-def test_what_refuses_is_red_and_the_rest_is_still_shown(url: str) -> None:
-    found = look(url, CLOSED, HANDLERS_URL=CLOSED, EDGE_STATUS_URL=CLOSED)
-    assert {"Hasura", "handlers", "edge"} <= red(found)
-    assert found["lines"]["database"]["level"] == "green"
-    assert found["lines"]["kill switch"]["level"] == "green"
-
-
-def test_the_screen_has_80_columns_no_colours_in_a_pipe_and_a_command_for_each_red_line(url: str) -> None:
-    result = status(url, CLOSED, HANDLERS_URL=CLOSED)
-    lines = result.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "\x1b" not in result.stdout
-    assert "RED  Hasura: http" in lines[0]
-    found = look(url, CLOSED, HANDLERS_URL=CLOSED)["lines"].values()
-    assert all(ends_with_command(line["helps"]) for line in found if line["level"] == "red"), found
-    assert result.stdout.count("→ ") >= sum(line["level"] == "red" for line in found)
-
-
-def test_without_variables_status_names_them_all_and_does_not_look() -> None:
-    result = run("status")
-    assert (result.exit_code, result.stdout) == (2, "")
-    for name in ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET"):
-        assert f"{name} is not set" in result.stderr
-
-
-def test_watch_and_json_do_not_go_together() -> None:
-    result = status(DATABASE_AWAY, CLOSED, "--watch", "--json")
-    assert (result.exit_code, json.loads(result.stdout)["exit_code"]) == (2, 2)
-
-
 def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
@@ -225,28 +172,23 @@ def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch:
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert len(re.findall(r"^\S+ \S+ UTC  RED  ", result.stdout, re.MULTILINE)) == 2
     assert waits == [5.0, 5.0]
+    refused = status(DATABASE_AWAY, CLOSED, "--watch", "--json")
+    assert (refused.exit_code, json.loads(refused.stdout)["exit_code"]) == (2, 2)
 
 
-def test_for_the_doctor_each_missing_or_invalid_variable_is_a_line_with_its_fix() -> None:
-    result = run("doctor", "--json")
-    assert result.exit_code == 1
-    assert [(line["text"], line["helps"].split(",")[0]) for line in json.loads(result.stdout)] == [
-        ("DATABASE_URL is not set", "Give it the URL of Diva's database"),
-        ("HASURA_URL is not set", "Give it the base URL of Hasura"),
-        ("HASURA_ADMIN_SECRET is not set", "Give it the admin secret of the engine at HASURA_URL"),
-    ]
+def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
     line = examine(code=1, HASURA_URL="ftp://x")["environment"]
     assert line["text"] == "HASURA_URL is not an http or https URL"
     assert line["helps"].startswith("Give it the base URL of Hasura")
 
 
-@pytest.mark.parametrize(("answer", "level"), [(401, "red"), (400, "green")])
-def test_the_secret_of_the_handlers_is_tried_without_running_a_cron(answer: int, level: str) -> None:
-    with scripted_server([(answer, {}, {"message": "…"})]) as handlers:
-        given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
-        found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
-    assert found["secret"]["level"] == level
-    assert [each.body["name"] for each in handlers.asked] == ["leads_doctor"]
+def test_the_secret_of_the_handlers_is_tried_without_running_a_cron() -> None:
+    for answer, level in ((401, "red"), (400, "green")):
+        with scripted_server([(answer, {}, {"message": "…"})]) as handlers:
+            given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
+            found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
+        assert found["secret"]["level"] == level
+        assert [each.body["name"] for each in handlers.asked] == ["leads_doctor"]
 
 
 @pytest.mark.parametrize(
@@ -277,10 +219,3 @@ def test_a_clock_that_differs_is_named(seconds: int, level: Level) -> None:
     assert ("database is 40 s" in line.text) is (level is Level.RED)
     line = judge_clocks(Failure("away"), {"the edge": datetime.now(UTC) + timedelta(seconds=seconds)})
     assert line.level is level
-
-
-def test_the_clock_of_the_edge_is_read_from_its_listener() -> None:
-    with edge_status() as listener:
-        date = look_at_edge(listener).date
-    assert date is not None
-    assert abs(date - datetime.now(UTC)) < timedelta(seconds=5)

@@ -1,6 +1,5 @@
 """What `leads status` reads of the tables, and what it makes of it: level, words, command and cause."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import pq
 from rich.console import Console
 
 from leads.adapters.db_session import open_session
@@ -39,7 +37,6 @@ from leads.cli.status.state import (
     Tickets,
     UnsentCount,
     load_state,
-    read_state,
 )
 from leads.cli.status.words import age, count
 from leads.services.cron_runs import CRONS
@@ -49,7 +46,6 @@ from sandbox.postgres.roles import operators_url
 from tests.support.breakages import ends_with_command
 from tests.support.fake_services import edge_status
 from tests.support.handlers import DatabaseHarness, seed_connection
-from tests.support.settings import ADMIN_ID
 
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
 CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
@@ -75,15 +71,11 @@ EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
 @pytest.mark.parametrize(
     ("leads", "tickets", "usual", "level"),
     [
-        (12, 0, 14.0, Level.RED),
-        (0, 0, 5.0, Level.RED),
-        (0, 0, 4.9, Level.GREEN),
-        (0, 0, None, Level.GREEN),
-        (12, 3, 14.0, Level.YELLOW),
-        (12, 5, 14.0, Level.GREEN),
+        (12, 0, 14.0, Level.RED), (0, 0, 5.0, Level.RED), (0, 0, 4.9, Level.GREEN),
+        (0, 0, None, Level.GREEN), (12, 3, 14.0, Level.YELLOW), (12, 5, 14.0, Level.GREEN),
         (2, 1, 9.0, Level.GREEN),
     ],
-)
+)  # fmt: skip
 def test_tickets_are_compared_with_what_is_usual(
     leads: int, tickets: int, usual: float | None, level: Level
 ) -> None:
@@ -92,16 +84,6 @@ def test_tickets_are_compared_with_what_is_usual(
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
-    switch = replace(OFF, is_on=True, changed_at=NOW, person="Phạm Thu Trang", reason="doubled tickets")
-    (line,) = judging.judge_switches(replace(STATE, switches=[switch]))
-    assert line.text.startswith(
-        "the kill switch is on since 2026-05-14 09:31 UTC by Phạm Thu Trang (doubled tickets)"
-    )
-    (line,) = judging.judge_switches(replace(STATE, switches=[replace(switch, changed_at=None)]))
-    assert "on since it was set up" in line.text
-
-
-def test_switches_that_keep_nothing_waiting_say_since_when_and_by_whom_too() -> None:
     changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết")
     connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
     source = replace(changed, kind="source", pancake_source_id="-1")
@@ -129,13 +111,6 @@ def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
     assert judging.judge_pancake(only, None, None) == []
 
 
-def test_no_connection_and_no_active_source_are_red() -> None:
-    line, _ = judging.judge_switches(replace(STATE, connections=[]))
-    assert line.helps == "leads connection create"
-    _, line = judging.judge_switches(replace(STATE, connections=[replace(CONNECTION, active_sources=0)]))
-    assert (line.name, line.level) == ("sources", Level.RED)
-
-
 @pytest.mark.parametrize(
     ("status", "key", "level"),
     [
@@ -157,9 +132,6 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(
     (line,) = judging.judge_pancake(replace(STATE, connections=[replace(CONNECTION, status=status)]), keys, 0)
     assert line.level is level
     assert bool(line.helps) is (level is not Level.GREEN)
-
-
-def test_an_open_breaker_is_yellow() -> None:
     assert [line.name for line in judging.judge_pancake(STATE, None, 2.0)] == ["Pancake", "breaker"]
 
 
@@ -205,15 +177,6 @@ def test_a_daily_cron_that_was_never_due_is_not_late() -> None:
         assert (
             level is Level.RED or line.text == "5 succeeded in time, the first ticks of 2 are still to come"
         )
-
-
-def test_a_call_of_leads_in_what_helps_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    command = "leads replay --status skipped_source_disabled --drain"
-    line = Line("sources", Level.RED, "x", f"leads switch source NAME on --reason TEXT; then {command}")
-    print_lines([line], Console(width=80))
-    shown = capsys.readouterr().out
-    assert command in shown
-    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_the_call_of_curl_is_shown_in_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +226,8 @@ def test_the_answers_of_the_edge_are_read() -> None:
     with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
         found = look_at_edge(url)
     assert replace(found, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
+    assert found.date is not None
+    assert abs(found.date - datetime.now(UTC)) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize(
@@ -364,33 +329,17 @@ def state_lines() -> Iterator[Line]:
         yield judging.judge_crons(replace(STATE, crons=crons), looking.read_schedules())
 
 
-RED = [
-    line
-    for lines in (database_lines(), engine_lines(), service_lines(), state_lines())
-    for line in lines
-    if line.level is Level.RED
-]
-
-
-def test_every_kind_of_red_line_is_looked_at() -> None:
-    assert {line.name for line in RED} == {
+def test_every_kind_of_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
+    lines = (*database_lines(), *engine_lines(), *service_lines(), *state_lines())
+    red = [line for line in lines if line.level is Level.RED]
+    assert {line.name for line in red} == {
         *("tickets", "database", "Hasura", "metadata", "event trigger", "allow list", "consistency"),
         *("schedule", "notifications", "handlers", "edge", "switches", "kill switch", "pause", "connection"),
         *("sources", "Pancake", "rosters", "queue", "crons"),
     }
-
-
-def test_a_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
-    for line in RED:
+    for line in red:
         with subtests.test(line.name, helps=line.helps):
             assert ends_with_command(line.helps)
-
-
-@pytest.mark.parametrize(
-    "advice", ["", "docs/runbook/edge.md", "Check HASURA_URL", "leads status; then add members", "run leads"]
-)
-def test_advice_is_no_command(advice: str) -> None:
-    assert not ends_with_command(advice)
 
 
 THIS_HOUR = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
@@ -435,6 +384,7 @@ def add_events(harness: DatabaseHarness, number: int, created_at: datetime, **co
 def test_the_usual_tickets_are_those_of_this_hour_on_days_that_had_any(
     read: Read, harness: DatabaseHarness
 ) -> None:
+    assert read().tickets.usual is None
     add_events(harness, 3, THIS_HOUR - timedelta(minutes=5))
     add_events(
         harness, 1, THIS_HOUR - timedelta(minutes=4), status="dead_letter", outcome=None, error_code="x"
@@ -447,29 +397,6 @@ def test_the_usual_tickets_are_those_of_this_hour_on_days_that_had_any(
     found = read().tickets
     assert (found.leads, found.tickets) == (4, 3)
     assert found.usual == pytest.approx(24 / 6), "the median of 12, 24 and 90"
-
-
-def test_without_earlier_days_nothing_is_usual(read: Read, harness: DatabaseHarness) -> None:
-    assert read().tickets.usual is None
-
-
-def test_a_switch_names_who_turned_it_last(read: Read, harness: DatabaseHarness) -> None:
-    session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
-    harness.sql("SELECT set_config('hasura.user', %s, false)", json.dumps(session))
-    harness.sql("UPDATE view_pancake_setting SET kill_switch = true")
-    harness.sql("UPDATE view_pancake_setting SET sla_minutes = 20")
-    name = harness.one("SELECT full_name FROM staff WHERE id = %s", ADMIN_ID)["full_name"]
-    by_kind = {each.kind: each for each in read().switches}
-    kill_switch, pause = by_kind["kill"], by_kind["pause"]
-    assert (kill_switch.is_on, kill_switch.changed_by, kill_switch.person) == (True, ADMIN_ID, name)
-    assert kill_switch.changed_at is not None
-    assert (pause.is_on, pause.changed_at, pause.changed_by) == (False, None, None)
-
-
-def test_a_disabled_connection_is_a_switch(read: Read, harness: DatabaseHarness) -> None:
-    harness.sql("UPDATE pancake_connection SET status = 'disabled'")
-    found = {each.name: each for each in read().switches if each.kind == "connection"}
-    assert (found["test"].is_on, found["test"].changed_by) == (False, harness.session.info.user)
 
 
 def test_the_queue_is_counted_by_status_with_what_is_late(read: Read, harness: DatabaseHarness) -> None:
@@ -522,39 +449,6 @@ def test_unsent_notifications_are_counted_until_they_are_given_up(
     )  # fmt: skip
     found = read().unsent
     assert (found.unsent, found.oldest_at, found.given_up) == (2, at, 1)
-
-
-def test_an_open_ticket_without_an_owner_is_counted(read: Read, harness: DatabaseHarness) -> None:
-    at = THIS_HOUR - timedelta(hours=2)
-    account = harness.one("INSERT INTO account (display_name) VALUES ('x') RETURNING id")["id"]
-    tickets = [
-        harness.one(
-            "INSERT INTO ticket (title, source_id, account_id, status, created_at)"
-            " VALUES ('x', 'ticket_source_pancake', %s, %s, %s) RETURNING id",
-            account, status, at,
-        )["id"]
-        for status in ("new", "done")
-    ]  # fmt: skip
-    for number, ticket in enumerate(tickets):
-        add_events(harness, 1, at + timedelta(seconds=number), ticket_id=ticket, assignee_id=None)
-    found = read().unassigned
-    assert (found.tickets, found.oldest_at) == (1, at)
-
-
-def test_a_look_reads_everything_in_one_round_trip(
-    database: str, harness: DatabaseHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[pq.PipelineStatus] = []
-    with open_limited(operators_url(database), "test") as db:
-        make_cursor = db.cursor
-
-        def cursor(**options: Any) -> Any:
-            asked.append(pq.PipelineStatus(db.pgconn.pipeline_status))
-            return make_cursor(**options)
-
-        monkeypatch.setattr(db, "cursor", cursor)
-        read_state(db, THIS_HOUR)
-    assert asked == [pq.PipelineStatus.ON] * 8
 
 
 def test_a_look_changes_nothing(database: str, read: Read) -> None:
