@@ -24,8 +24,6 @@ from leads.cli.golive.evidence import EvidenceError, read_evidence_file
 from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import CriteriaError, load_checklist, load_criteria
 from leads.cli.golive.measuring import Places, Sources, measure
-from leads.cli.golive.opening import GATE_PROBES
-from leads.cli.golive.probes import OF_ENGINE, OF_LINK, OF_SOURCES
 from leads.cli.golive.records import Kind, Records, Statement
 from leads.cli.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from leads.cli.golive.statements import STATEMENT_COLUMNS
@@ -130,13 +128,6 @@ def test_the_columns_of_the_statements_are_declared_as_they_are(database: str) -
         for name, columns in STATEMENT_COLUMNS.items():
             found = connection.execute(QUERIES[name], params).description or []
             assert {column.name for column in found} == set(columns), name
-
-
-def test_every_probe_of_a_criterion_exists_and_none_is_left_over() -> None:
-    probed = [each for each in ALL if each.source in (Source.COMMAND, Source.ENGINE)]
-    assert {each.query for each in probed if each.waves} == set(GATE_PROBES)
-    own = {"connection_share", "wrong_engine"}
-    assert {each.query for each in probed} == {*OF_ENGINE, *OF_LINK, *OF_SOURCES, *GATE_PROBES, *own}
 
 
 def test_what_a_program_or_a_file_decides_has_a_place_in_a_runbook() -> None:
