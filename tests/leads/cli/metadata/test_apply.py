@@ -7,10 +7,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
 from leads.adapters.hasura_admin import HasuraAdmin
-from leads.cli.__main__ import app
 from leads.cli.metadata.changes import Change
 from leads.cli.metadata.checks import find_idle_crons
 from leads.cli.metadata.directory import read_directory
@@ -44,10 +42,6 @@ ACTION: Key = ("action", "pancake_ingest_record")
 FORMER: Key = ("action", "pancake_former")
 SOURCE_PERMISSION = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
 PERMISSION = {"action": "sendNotifications", "role": "pancake_service"}
-THEIR_CRON = {
-    "name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
-    "include_in_metadata": True,
-}  # fmt: skip
 
 
 def ids(shared: Shared, cron: str) -> set[str]:
@@ -132,20 +126,15 @@ def test_once_removed_our_tables_may_go_and_the_engine_stays_consistent(
         shared.run("9a")
         shared.run("9b")
         add_former_action(shared)
+        shared.run("9a")
+        assert FORMER not in shared.pieces(), "the next 9a removes it, as recorded"
+        add_former_action(shared)
         shared.run("remove", "9a")
         for version in ("1777870069935_add_pancake_settings", "1777870069931_create_pancake_tables"):
             shared.sql((MIGRATIONS / version / "down.sql").read_text())
         shared.api("reload_metadata")
         assert shared.api("get_inconsistent_metadata")["is_consistent"]
         assert of_others(shared.pieces()) == shared.pieces()
-
-
-def test_a_piece_that_left_the_directory_leaves_the_engine(shared: Shared) -> None:
-    """An older version had one action more: the next 9a removes it, as recorded."""
-    shared.run("9a")
-    add_former_action(shared)
-    shared.run("9a")
-    assert FORMER not in shared.pieces()
 
 
 def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) -> None:
@@ -182,64 +171,39 @@ def test_drift_in_ours_is_refused_and_named_without_over_drift(shared: Shared) -
     shared.run("verify", "9a")
 
 
-NAMES_OF_OTHERS: list[tuple[str, Json, str]] = [
-    (
-        "create_cron_trigger", THEIR_CRON,
-        "cron trigger pancake_check_sla exists and belongs to another application",
-    ),
-    (
-        "create_rest_endpoint",
-        {"name": "theirs", "url": "pancake/record", "methods": ["POST"],
-         "definition": {"query": {"collection_name": "diva", "query_name": "staff"}}},
-        "the path pancake/record belongs to the REST endpoint theirs",
-    ),
-    (
-        "create_query_collection",
-        {"name": "pancake", "definition": {"queries": [{"name": "x", "query": "query X { staff { id } }"}]}},
-        "query collection pancake exists and belongs to another application",
-    ),
-    (
-        "pg_create_event_trigger",
-        {"name": TRIGGER, "source": "default", "table": {"schema": "public", "name": "ticket"},
-         "webhook": "http://diva.internal/x", "insert": {"columns": "*"}},
-        f"the event trigger {TRIGGER} exists on table public.ticket",
-    ),
-]  # fmt: skip
-
-
 def test_a_name_that_others_own_is_refused_drift_or_not(shared: Shared, subtests: pytest.Subtests) -> None:
-    """Neither goes over it, and the engine stays as it is."""
+    """And the engine stays as it is. test_merge.py has the other kinds of pieces."""
+    cron = {
+        "name": "pancake_check_sla", "webhook": "http://diva.internal/x", "schedule": "0 1 * * *",
+        "include_in_metadata": True,
+    }  # fmt: skip
+    trigger = {
+        "name": TRIGGER, "source": "default", "table": {"schema": "public", "name": "ticket"},
+        "webhook": "http://diva.internal/x", "insert": {"columns": "*"},
+    }  # fmt: skip
+    taken = "cron trigger pancake_check_sla exists and belongs to another application"
     first = shared.export()
-    for kind, args, said in NAMES_OF_OTHERS:
-        with subtests.test(said):
-            shared.empty(first)
-            shared.api(kind, args)
-            before = shared.export()
-            assert said in shared.run("9a", code=1)
-            assert said in shared.run("9a", "--over-drift", code=1)
-            assert shared.export() == before
-    shared.empty(first)
-    shared.api("create_cron_trigger", THEIR_CRON)
-    before = shared.export()
-    assert "belongs to another application" in shared.run("remove", "9a", code=1)
-    assert shared.export() == before
+    for kind, args, steps, said in (
+        ("create_cron_trigger", cron, ("9a", "9a --over-drift", "remove 9a"), taken),
+        ("pg_create_event_trigger", trigger, ("9a", "9a --over-drift"),
+         f"the event trigger {TRIGGER} exists on table public.ticket"),
+    ):  # fmt: skip
+        shared.empty(first)
+        shared.api(kind, args)
+        before = shared.export()
+        for step in steps:
+            with subtests.test(step, kind=kind):
+                assert said in shared.run(*step.split(), code=1)
+                assert shared.export() == before
 
 
-@pytest.mark.parametrize(
-    ("table", "is_foreign"),
-    [
-        ("pancake_source", False),
-        ("view_pancake_setting", False),
-        ("integration_change", False),
-        ("ticket", True),
-    ],
-)
-def test_only_tables_of_the_integration_may_be_tracked_in_another_way(table: str, is_foreign: bool) -> None:
+def test_only_tables_of_the_integration_may_be_tracked_in_another_way() -> None:
     """Without a record that we applied it."""
-    key = ("table", f"public.{table}")
-    wanted: dict[str, Any] = {"table": {"name": table, "schema": "public"}}
-    held = wanted | {"configuration": {"custom_name": "other"}}
-    assert bool(foreign({key: wanted}, {key: held}, {})) is is_foreign
+    for table in ("pancake_source", "view_pancake_setting", "integration_change", "ticket"):
+        key = ("table", f"public.{table}")
+        wanted: dict[str, Any] = {"table": {"name": table, "schema": "public"}}
+        held = wanted | {"configuration": {"custom_name": "other"}}
+        assert bool(foreign({key: wanted}, {key: held}, {})) is (table == "ticket")
 
 
 def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(shared: Shared) -> None:
@@ -300,11 +264,8 @@ def test_compare_names_each_difference_and_shows_no_engine_the_secret_of_another
     assert "HASURA_OTHER_ADMIN_SECRET is not set" in unset
 
 
-def test_an_engine_that_is_no_engine_or_has_no_source_is_named(tmp_path: Path) -> None:
-    """Exit code 3 and the URL; missing variables end with 2. `hasura metadata clear` removes the source."""
-    assert "does not answer: Connection refused" in Shared("http://127.0.0.1:9", tmp_path).run("9a", code=3)
-    unset = {"HASURA_URL": "", "HASURA_ADMIN_SECRET": ""}
-    assert CliRunner().invoke(app, ["metadata", "backup"], env=unset).exit_code == 2
+def test_an_engine_whose_metadata_was_cleared_is_named(tmp_path: Path) -> None:
+    """`hasura metadata clear` removes the source."""
     with fixed_engine({"version": 3, "sources": []}) as url:
         said = Shared(url, tmp_path).run("recover", code=2)
     assert "its metadata was cleared. Apply Diva's metadata first" in said
@@ -447,18 +408,16 @@ def test_a_diff_shows_each_object_with_its_values_and_changes_nothing(shared: Sh
     assert {each["change"] for each in changes(shared)} == {"added", "changed", "removed"}
 
 
-@pytest.mark.parametrize("code", ["not-exists", "busy"])
-def test_an_inconsistent_cron_is_named(code: str) -> None:
+def test_an_inconsistent_cron_is_named() -> None:
     """A genuine engine does not know an inconsistent cron trigger; any other refusal ends the check."""
-    refusal = {"path": "$.args", "error": "cron trigger with name: x does not exist", "code": code}
+    refusal = {"path": "$.args", "error": "cron trigger with name: x does not exist", "code": "not-exists"}
     answer = httpx.MockTransport(lambda request: httpx.Response(400, json=refusal))
     with HasuraAdmin("http://engine.test", SECRET, transport=answer) as hasura:
-        if code == "not-exists":
-            said = ["cron trigger x is inconsistent: the engine does not run it"]
-            assert find_idle_crons(Engine(hasura), ["x"], 0) == said
-        else:
-            with pytest.raises(MetadataError):
-                find_idle_crons(Engine(hasura), ["x"], 0)
+        said = ["cron trigger x is inconsistent: the engine does not run it"]
+        assert find_idle_crons(Engine(hasura), ["x"], 0) == said
+        refusal["code"] = "busy"
+        with pytest.raises(MetadataError):
+            find_idle_crons(Engine(hasura), ["x"], 0)
 
 
 def test_after_a_wipe_one_command_brings_ours_back(shared: Shared) -> None:

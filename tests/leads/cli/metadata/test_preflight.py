@@ -214,14 +214,6 @@ def test_an_engine_that_may_not_act_as_the_handlers_is_asked_for_their_rights(sh
     assert refusal(shared, transport) == ""
 
 
-def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared) -> None:
-    shared.run("9a")
-    for table in TABLES:
-        assert shared.sql(f"SELECT count(*) FROM {table}") == [(0,)], table
-    events = shared.sql("SELECT payload ->> 'op' FROM hdb_catalog.event_log")
-    assert events == [("MANUAL",)]  # the probe event, which is delivered afterwards
-
-
 async def test_the_handlers_answer_a_probe_event_of_an_engine_with_their_secret(
     database: str, tmp_path: Path, key_ring: KeyRing, httpserver: HTTPServer
 ) -> None:
