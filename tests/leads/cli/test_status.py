@@ -211,11 +211,10 @@ def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(
     assert (line.level, words in line.text) == (level, True), line
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(0, Level.GREEN), (40, Level.RED), (-40, Level.RED)])
-def test_a_clock_that_differs_is_named(seconds: int, level: Level) -> None:
-    server = Server("17.2", NOW + timedelta(seconds=seconds), "diva", [], [])
-    line = judge_clocks(DatabaseLook(server, None, 0.01, NOW), {"Hasura": None})
-    assert line.level is level
-    assert ("database is 40 s" in line.text) is (level is Level.RED)
-    line = judge_clocks(Failure("away"), {"the edge": datetime.now(UTC) + timedelta(seconds=seconds)})
-    assert line.level is level
+def test_a_clock_that_differs_is_named() -> None:
+    for seconds, level in ((0, Level.GREEN), (40, Level.RED), (-40, Level.RED)):
+        server = Server("17.2", NOW + timedelta(seconds=seconds), "diva", [], [])
+        line = judge_clocks(DatabaseLook(server, None, 0.01, NOW), {"Hasura": None})
+        assert (line.level, "database is 40 s" in line.text) == (level, level is Level.RED)
+        line = judge_clocks(Failure("away"), {"the edge": datetime.now(UTC) + timedelta(seconds=seconds)})
+        assert line.level is level
