@@ -28,6 +28,14 @@ PATHS_WITH_SERVERS = (
     "tests/sandbox/test_bench.py",
 )
 """Their tests start servers themselves."""
+LONG_PATHS = (
+    "tests/leads/cli/golive/",
+    "tests/end_to_end/",
+    "tests/model/",
+    "tests/edge/",
+    "tests/handlers/test_ingest_record_hostile.py",
+)
+"""They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
 TEST_CASE = "test_case"
 
 
@@ -59,12 +67,12 @@ def belongs(item: pytest.Item, suite: str, *, wants_cases: bool) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of other suites, after pytest has resolved which fixtures each one requests."""
+    """Deselect the tests of other suites, after fixtures are resolved, and put long files first."""
     suite, wants_cases = config.getoption("--suite"), bool(config.getoption("--junit-xml"))
     if suite:
         kept = [item for item in items if belongs(item, suite, wants_cases=wants_cases)]
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
-        items[:] = kept
+        items[:] = sorted(kept, key=lambda item: not item.nodeid.startswith(LONG_PATHS))
     if wants_cases:
         for item in items:
             item.user_properties.extend((TEST_CASE, name) for name in case_ids(item))
