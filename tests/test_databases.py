@@ -60,33 +60,25 @@ def test_a_session_that_a_test_left_is_ended(lent: Databases) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "ALTER TABLE staff ADD COLUMN more text",
-        "CREATE INDEX more ON staff (full_name)",
+        "ALTER TABLE staff ADD COLUMN more text; CREATE INDEX more ON staff (more)",
         "CREATE FUNCTION more() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
         "ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER",
         "REVOKE SELECT ON staff FROM pancake_handlers",
-        "CREATE POLICY more ON staff",
         "ALTER TABLE staff DROP CONSTRAINT staff_role_check",
-        "ALTER TABLE ticket ALTER title SET DEFAULT 'x'",
     ],
 )
-def test_a_changed_schema_fails_the_test_and_the_next_one_gets_another_database(
+def test_a_changed_schema_fails_the_test_and_the_next_one_gets_another_database_unless_it_was_undone(
     lent: Databases, change: str
 ) -> None:
-    refused = pytest.raises(SchemaChanged, match="own_database")
-    with refused, lent.lend("any", is_own=False) as changed, psycopg.connect(changed) as session:
-        session.execute(change.encode())
-    with lent.lend("any", is_own=False) as next_one:
-        assert next_one != changed
-
-
-def test_a_change_that_is_undone_passes(lent: Databases) -> None:
     with lent.lend("any", is_own=False) as first, psycopg.connect(first) as session:
         session.execute(
             "CREATE TABLE more (id integer); DROP TABLE more; CREATE TEMP TABLE more (id integer)"
         )
-        session.execute(
-            "ALTER TABLE staff RENAME full_name TO more; ALTER TABLE staff RENAME more TO full_name"
-        )
-    with lent.lend("any", is_own=False) as second:
-        assert second == first
+        session.execute("ALTER TABLE staff RENAME full_name TO more")
+        session.execute("ALTER TABLE staff RENAME more TO full_name")
+    refused = pytest.raises(SchemaChanged, match="own_database")
+    with refused, lent.lend("any", is_own=False) as changed, psycopg.connect(changed) as session:
+        session.execute(change.encode())
+    assert changed == first
+    with lent.lend("any", is_own=False) as next_one:
+        assert next_one != first

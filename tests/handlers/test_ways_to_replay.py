@@ -203,7 +203,7 @@ async def _cell(console: Console, make: Make, way: Way) -> str:
 
 @pytest.fixture
 def console(harness: HandlerHarness, engine_tables: None) -> Console:
-    return Console.open(harness)
+    return Console(harness)
 
 
 async def test_the_table_of_ways_and_states_is_what_happens(console: Console) -> None:

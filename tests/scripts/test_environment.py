@@ -73,11 +73,8 @@ def test_an_operators_command_reads_the_file_and_prefers_the_environment(clone: 
         assert output(clone, name, DATABASE_URL="") == "database: , key: k:with space"
     for name in OTHERS:
         assert output(clone, name) == "database: , key:", name
-
-
-def test_the_command_learns_which_variables_are_from_the_file(clone: Path) -> None:
-    (program,) = (clone / ".venv").glob("*/bin/python")
-    program.write_text('#!/bin/sh\necho "from the file: $LEADS_ENV_FILE_NAMES"\n')
+    (python,) = (clone / ".venv").glob("*/bin/python")
+    python.write_text('#!/bin/sh\necho "from the file: $LEADS_ENV_FILE_NAMES"\n')
     assert output(clone, "leads") == "from the file: DATABASE_URL ENCRYPTION_KEYS"
     assert output(clone, "leads", DATABASE_URL="") == "from the file: ENCRYPTION_KEYS"
 
@@ -135,7 +132,7 @@ def test_a_file_that_other_users_can_read_or_change_is_refused(clone: Path) -> N
     assert output(clone, "leads") == "database: from-the-file, key: k:with space"
 
 
-def test_a_shell_gets_the_variables_from_read_env(clone: Path) -> None:
+def test_a_shell_gets_the_variables_from_read_env_or_nothing_of_a_file_that_it_refuses(clone: Path) -> None:
     """Of any file. They replace those that the shell has, so that a changed file can be read again."""
     value = 'a "$(touch ran)" `b` \\ ${C} # Việt'
     write(clone, f"A='{value}'\nB=\"it's\"\nDATABASE_URL=\n")
@@ -148,9 +145,6 @@ def test_a_shell_gets_the_variables_from_read_env(clone: Path) -> None:
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{value}\nit's\n\n", "")
     assert not (clone / "ran").exists()
-
-
-def test_read_env_prints_nothing_of_a_file_that_it_refuses(clone: Path) -> None:
     write(clone, "A=a\ntouch ran\n")
     done = run(clone, "read_env")
     assert (done.returncode, done.stdout) == (2, "")

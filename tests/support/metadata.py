@@ -1,8 +1,6 @@
 """An engine that holds Diva's metadata and more of other applications, for the tests of `leads metadata`."""
 
-import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +9,9 @@ from typing import Any
 
 import httpx
 import psycopg
-import uvicorn
 import yaml
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from app import create_app
@@ -30,6 +26,7 @@ from sandbox.diva.project import copy_project, merge_project
 from sandbox.metadata_form.files import formatted_files
 from sandbox.postgres.roles import grant_rights
 from sandbox.processes import Processes
+from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
 from tests.support.end_to_end import metadata_api
@@ -331,36 +328,6 @@ class SettingsHarness(DatabaseHarness):
             )
 
 
-def engine_environment(
-    keys: Keys, database_url: str, handlers_url: str, *, has_allow_list: bool
-) -> dict[str, str]:
-    """Return the environment of the engine."""
-    return {
-        "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
-        "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
-        "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
-        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
-        "HASURA_GRAPHQL_ENABLE_ALLOWLIST": str(has_allow_list).lower(),
-        "HANDLERS_URL": handlers_url,
-        "HANDLER_SECRET": keys.handler_secret,
-        "NOTIFICATIONS_URL": UNREACHABLE_URL,
-        "PG_DATABASE_URL": database_url,
-    }
-
-
-@asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[str]:
-    """Serve an application in this event loop; yields its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-
-
 @asynccontextmanager
 async def running_settings_tab(
     database_url: str, *, has_allow_list: bool = False
@@ -373,8 +340,18 @@ async def running_settings_tab(
     handlers = create_app(Runtime.assemble(settings, graphql=GraphqlClient(UNREACHABLE_URL, "unused")))
     with Processes() as processes:
         metadata = merge_project(processes.directory("hasura-") / "project")
-        async with served(handlers) as handlers_url:
-            environment = engine_environment(keys, database_url, handlers_url, has_allow_list=has_allow_list)
+        with LoopbackServer(handlers) as served:
+            environment = {
+                "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
+                "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
+                "HASURA_GRAPHQL_UNAUTHORIZED_ROLE": "anonymous",
+                "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "0",
+                "HASURA_GRAPHQL_ENABLE_ALLOWLIST": str(has_allow_list).lower(),
+                "HANDLERS_URL": served.url,
+                "HANDLER_SECRET": keys.handler_secret,
+                "NOTIFICATIONS_URL": UNREACHABLE_URL,
+                "PG_DATABASE_URL": database_url,
+            }
             engine = start_engine(
                 processes, database_url, "--metadata", str(metadata), environment=environment
             )

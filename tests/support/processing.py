@@ -177,14 +177,9 @@ TRIGGER_SAVED_IN_CONSOLE = {
 
 @dataclass
 class Console:
-    """The pages Invocation Logs, Browse Rows and API of the console."""
+    """The pages Invocation Logs, Browse Rows and API of the console; the database has the engine's tables."""
 
     harness: HandlerHarness
-
-    @classmethod
-    def open(cls, harness: HandlerHarness) -> "Console":
-        """Open it for a harness whose database has the engine's tables."""
-        return cls(harness)
 
     async def deliver(self, hasura_event_id: str) -> httpx.Response:
         """Make one try of an event, and log it. A 503 is tried again, and any other answer ends the event."""
