@@ -1,8 +1,16 @@
-"""compose.yaml and the Dockerfiles, checked without Docker: variables, settings, stages, versions."""
+"""compose.yaml and the Dockerfiles, checked without Docker: variables, settings, stages, versions.
+
+And `scripts/test --genuine`, which starts them, with programs in the place of docker and pytest.
+"""
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +22,9 @@ from leads.adapters.settings import read_bind, read_settings
 from leads.adapters.variables import VARIABLES
 from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
+from sandbox.genuine.containers import FILES, SERVICES
 from sandbox.stack.hasura import LOG_TYPES, source_url
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -43,12 +53,6 @@ def services(secrets: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(VARIABLE.sub(lambda m: json.dumps(filled(m))[1:-1], json.dumps(loaded))))
 
 
-def test_the_secrets_fill_every_variable(secrets: dict[str, str]) -> None:
-    needed = {name for name, kind, _ in VARIABLE.findall(COMPOSE) if kind != ":-"}
-    assert needed <= secrets.keys()
-    assert all(secrets.values())
-
-
 def test_the_handlers_accept_their_environment(services: dict[str, Any]) -> None:
     settings = read_settings(services["handlers"]["environment"])
     assert settings.hasura_url == "http://hasura:8080"
@@ -69,21 +73,6 @@ def test_the_engine_logs_no_inputs_of_actions_and_no_rows_and_ends_long_statemen
     assert f"| `HASURA_GRAPHQL_ENABLED_LOG_TYPES` | `{engine['ENABLED_LOG_TYPES']}` |" in page
     for what in ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER"):
         assert engine[f"REDACT_{what}_LOGS"] == "true"
-
-
-def test_the_connecting_service_creates_the_logins_of_handlers_and_operators(
-    services: dict[str, Any],
-) -> None:
-    given = services["connect"]["environment"]
-    assert (
-        f"//diva_handlers:{given['HANDLERS_PASSWORD']}@"
-        in services["handlers"]["environment"]["DATABASE_URL"]
-    )
-    program = (ROOT / "sandbox/stack/connection.py").read_text()
-    for who in ("handlers", "operators"):
-        assert given[f"{who.upper()}_PASSWORD"]
-        assert f'"diva_{who}": ({who.upper()}, os.environ["{who.upper()}_PASSWORD"])' in program
-    assert "COPY deploy/postgres deploy/postgres" in stage("sandbox")
 
 
 def test_the_engine_has_what_the_metadata_names(services: dict[str, Any]) -> None:
@@ -184,99 +173,194 @@ def test_every_service_has_its_limits_and_time_to_stop(services: dict[str, Any])
     assert seconds["hasura"] > 2.6 * own
 
 
-def test_prometheus_alertmanager_and_grafana_start_on_request_with_the_configuration_of_deploy(
-    services: dict[str, Any],
-) -> None:
-    observing = {"prometheus", "alertmanager", "grafana"}
-    on_request = {name for name, service in services.items() if service.get("profiles") == ["observe"]}
-    assert on_request == observing
-    assert not [name for name, each in services.items() if observing & set(each.get("depends_on", {}))]
-    mounts = {
-        target: ROOT / source
-        for name in observing
-        for source, _, rest in (volume.partition(":") for volume in services[name]["volumes"])
-        if source.startswith("./")
-        for target in [rest.removesuffix(":ro")]
-        if rest.endswith(":ro")
-    }
-    assert [path for path in mounts.values() if not path.exists()] == []
-    commands = " ".join(services["prometheus"]["command"] + services["alertmanager"]["command"])
-    for path in re.findall(r"--config\.file=(\S+)", commands):
-        folder, _, name = path.rpartition("/")
-        assert (mounts.get(path) or mounts[folder] / name).is_file(), path
-    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/pancake.yaml").read_text())
-    folder = provider["providers"][0]["options"]["path"]
-    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert (mounts[folder] / home.removeprefix(f"{folder}/")).is_file()
-
-
-def test_prometheus_keeps_the_pilot_and_its_targets_are_services(services: dict[str, Any]) -> None:
-    (days,) = re.findall(r"retention\.time=(\d+)d", " ".join(services["prometheus"]["command"]))
-    assert int(days) >= 45
-    known = {*services, *services["pod"]["networks"]["default"]["aliases"], "localhost"}
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    jobs = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
-    targets = [target for job in jobs for each in job["static_configs"] for target in each["targets"]]
-    assert {target.partition(":")[0] for target in targets} <= known
-
-
-def test_each_image_has_one_place_and_a_version(services: dict[str, Any]) -> None:
-    """`scripts/pin_images --check` says which have no digest."""
-    text = COMPOSE + DOCKERFILE + EDGE_DOCKERFILE
-    named = re.findall(r"(?:^FROM|image:) ([\w./-]+):v?\d", text, re.MULTILINE)
-    ours = ["busybox", "debian", "hasura/graphql-engine", "postgres", "python"]
-    assert sorted(named) == sorted([*ours, "grafana/grafana", "prom/alertmanager", "prom/prometheus"])
-    images = [service["image"] for service in services.values() if "image" in service]
-    from_ = re.findall(r"^FROM (\S+:\S+)", DOCKERFILE + EDGE_DOCKERFILE, re.MULTILINE)
-    assert all(re.search(r":v?\d+\.\d+", image) for image in [*images, *from_])
-    assert any(image.partition("@")[0].endswith(".cli-migrations-v3") for image in from_)
-
-
-def sources(dockerfile: Path) -> list[str]:
-    """The paths that a Dockerfile copies from the build context."""
-    text = dockerfile.read_text().replace("\\\n", " ")
-    instructions = [line.split()[1:] for line in text.splitlines() if line.startswith(("COPY ", "ADD "))]
-    found = []
-    for words in instructions:
-        if not any(word.startswith("--from=") for word in words):
-            *named, _ = [word for word in words if not word.startswith("--")]
-            found += named
-    return found
-
-
-def pattern(line: str) -> re.Pattern[str]:
-    """One pattern of .dockerignore. It also matches everything below a folder that it matches.
-
-    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (Go's filepath.Match and `**`).
-    """
-    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]*\])", line.strip("/"))
-    text = "".join(tokens.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
-    return re.compile(f"{text}(?:/.*)?")
-
-
-def is_sent(path: str, ignore: str) -> bool:
-    """Whether a file of the clone is in the build context. The last pattern that matches decides."""
-    sent = True
-    for line in (line.strip() for line in ignore.splitlines()):
-        if line and not line.startswith("#") and pattern(line.removeprefix("!")).fullmatch(path):
-            sent = line.startswith("!")
-    return sent
-
-
 def test_copied_files_are_in_the_build_context() -> None:
-    """Every file below every source. `docker build` fails for a source without files."""
-    ignore = (ROOT / ".dockerignore").read_text()
-    for dockerfile in [*ROOT.glob("Dockerfile*"), *(ROOT / "deploy").rglob("Dockerfile*")]:
-        for source in sources(dockerfile):
-            copied = [
-                file.relative_to(ROOT).as_posix()
-                for path in ROOT.glob(source)
-                for file in ([path] if path.is_file() else path.rglob("*"))
-                if file.is_file() and "__pycache__" not in file.parts
-            ]
-            assert copied, source
-            assert [path for path in copied if not is_sent(path, ignore)] == [], source
-    assert [
-        path for path in ("docs/status.md", "tests/conftest.py", ".git/config") if is_sent(path, ignore)
-    ] == []
+    """`docker build` fails for a source without files."""
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for text in (DOCKERFILE, EDGE_DOCKERFILE):
+        copied = re.findall(r"^COPY (?!--from=)(.+) \S+$", text.replace("\\\n", " "), re.MULTILINE)
+        sources = [word for words in copied for word in words.split() if not word.startswith("--")]
+        assert sources
+        for source in sources:
+            assert list(ROOT.glob(source)), source
+            assert any(f"{source}/".startswith(f"{folder}/") for folder in sent), source
+    assert sent.isdisjoint({"docs", "tests", ".git", ".env"})
+
+
+DOCKER = """
+echo "$*" >>calls
+case "$*" in
+    *" --env-file "*)
+        file="${*#* --env-file }"; file="${file%% *}"
+        stat -c %a "$file" >>modes; cp "$file" seen.env ;;
+esac
+case "$*" in
+    *9146/readyz) echo '{"database":true,"hasura":true}' ;;
+    *9145/healthz) echo '{"policy_connections":1}' ;;
+    *v1/version) echo '{"server_type":"ce","version":"v2.50.99"}' ;;
+esac
+"""
+PYTEST = """
+echo "${PWD##*/} $*" >>"$CLONE/suites"
+env >"$CLONE/environment"
+for argument in "$@"; do case "$argument" in --junitxml=*) file="${argument#*=}" ;; esac; done
+echo "<testsuites><testsuite>$CASES</testsuite></testsuites>" >"$file"
+"""
+PASSED = '<testcase classname="tests.x.test_a" name="test_one"/>'
+SKIPPED = '<testcase classname="tests.x.test_a" name="test_two"><skipped/></testcase>'
+FAILED = '<testcase classname="tests.x.test_b" name="test_three[1]"><failure/></testcase>'
+
+
+@dataclass
+class Clone:
+    """A clone whose report may be changed, with the programs that the command finds."""
+
+    path: Path
+
+    def program(self, name: str, lines: str) -> None:
+        program = self.path / "bin" / name
+        program.write_text(f"#!/bin/sh\n{lines}")
+        program.chmod(0o755)
+
+    def start(self, cases: str = PASSED) -> subprocess.Popen[str]:
+        environment = {
+            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
+            "PYTHONPATH": str(self.path),
+            "CLONE": str(self.path),
+            "CASES": cases,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HANDLER_SECRET": "of-the-shell",
+            "TMPDIR": str(self.path / "tmp"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "sandbox.genuine"], cwd=self.path, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, cases: str = PASSED) -> tuple[int, str, str]:
+        process = self.start(cases)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def lines(self, name: str) -> list[str]:
+        path = self.path / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def compose_calls(self) -> list[str]:
+        """The commands of docker compose without its options: `up …`, `down …`."""
+        return [line.rpartition("compose.yaml ")[2] for line in self.lines("calls") if "--file" in line]
+
+    @property
+    def report(self) -> str:
+        return (self.path / "docs/engine-report.md").read_text()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    for path in ROOT.iterdir():
+        if path.name not in ("docs", ".git", ".venv"):
+            (tmp_path / path.name).symlink_to(path)
+    for name in ("bin", "docs", "tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "docs/engine-report.md").write_text((ROOT / "docs/engine-report.md").read_text())
+    clone = Clone(tmp_path)
+    clone.program("docker", DOCKER)
+    clone.program("pytest", PYTEST)
+    yield clone
+    assert list((tmp_path / "tmp").iterdir()) == [], "secrets or results were left"
+
+
+def test_both_suites_run_against_the_image_and_the_report_has_their_results(clone: Clone) -> None:
+    """Everything is started before and removed after; no secret is an argument, and the shell has no say."""
+    before, by_hand = clone.report, "## An engine built from source"
+    code, _, err = clone.run(PASSED + SKIPPED)
+    assert (code, err) == (0, "")
+    assert "| contract suite | 1 | 0 | 1 |\n| end-to-end tests | 1 | 0 | 1 |\n" in clone.report
+    assert clone.report.partition(by_hand)[2] == before.partition(by_hand)[2] != ""
+    assert [line.split()[1] for line in clone.lines("suites")] == ["tests/contract", "tests/end_to_end"]
+    first, connect, *_, last = clone.compose_calls
+    assert first.startswith("up --build --detach --wait ")
+    assert connect == "run --rm --no-deps connect"
+    assert last == "down --volumes --remove-orphans --timeout 10"
+
+    secrets = dict(line.split("=", 1) for line in clone.lines("seen.env"))
+    assert set(clone.lines("modes")) == {"600"}
+    calls = "\n".join(clone.lines("calls") + clone.lines("suites"))
+    assert [name for name, value in secrets.items() if value.strip("'") in calls] == []
+    given = dict(line.split("=", 1) for line in clone.lines("environment") if "=" in line)
+    assert f"'{given['HANDLER_SECRET']}'" == secrets["HANDLER_SECRET"]
+
+
+def test_a_suite_that_failed_was_skipped_or_has_no_results_is_no_success(clone: Clone) -> None:
+    assert clone.run(PASSED + FAILED)[0] == 1
+    assert "```\ntests/x/test_b.py::test_three[1]\n```" in clone.report
+    assert clone.run(SKIPPED)[0] == 1
+    clone.program("pytest", "exit 4\n")
+    assert clone.run()[0] == 1
+    assert "did not come to its end: pytest ended with exit code 4 and wrote no results." in clone.report
+
+
+def test_a_docker_that_cannot_be_used_is_named(clone: Clone) -> None:
+    for command, code, message in (
+        ("compose version", 2, "docker has no plugin Compose."),
+        ("info", 3, "The Docker daemon does not answer."),
+    ):
+        clone.program("docker", f'[ "$*" != "{command}" ]\n')
+        ended, _, err = clone.run()
+        assert (ended, clone.compose_calls) == (code, [])
+        assert err.startswith(message)
+
+
+def test_a_service_that_does_not_start_is_shown_without_secrets(clone: Clone) -> None:
+    before = clone.report
+    fails = 'case "$*" in *" up "*) exit 1 ;; *" logs "*) grep ADMIN_SECRET seen.env ;; esac\n'
+    clone.program("docker", DOCKER + fails)
+    code, _, err = clone.run()
+    assert (code, clone.report) == (3, before)
+    assert "HASURA_GRAPHQL_ADMIN_SECRET='<HASURA_GRAPHQL_ADMIN_SECRET>'" in err
+    (secret,) = [line for line in clone.lines("seen.env") if line.startswith("HASURA_GRAPHQL_ADMIN_SECRET=")]
+    assert secret.partition("=")[2].strip("'") not in err
+    assert clone.compose_calls[-1].startswith("down ")
+    assert clone.lines("suites") == []
+    clone.program("docker", f'{DOCKER}case "$*" in *" up "*) rm "$0"; exit 1 ;; esac\n')
+    assert clone.run()[0] != 0, "docker is gone at the end; the fixture looks for what was left"
+
+
+WAITS = "touch waiting; exec sleep 60"
+
+
+@pytest.mark.parametrize(
+    ("program", "lines", "number", "code"),
+    [
+        ("docker", f'{DOCKER}case "$*" in *" up "*) {WAITS} ;; esac\n', signal.SIGINT, 130),
+        ("pytest", f'cd "$CLONE"; {WAITS}\n', signal.SIGTERM, 143),
+    ],
+    ids=["docker", "pytest"],
+)
+def test_a_signal_stops_everything(clone: Clone, program: str, lines: str, number: int, code: int) -> None:
+    before = clone.report
+    clone.program(program, lines)
+    process = clone.start()
+    eventually((clone.path / "waiting").exists)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert (process.returncode, clone.report) == (code, before)
+    assert clone.compose_calls[-1].startswith("down ")
+
+
+BASE, ADDED = (yaml.safe_load((ROOT / name).read_text())["services"] for name in FILES)
+
+
+def test_every_service_but_the_one_that_ends_is_waited_for() -> None:
+    on_request = {name for name, service in BASE.items() if service.get("profiles")}
+    assert set(SERVICES) | {"connect"} | on_request == BASE.keys() | ADDED.keys()
+
+
+def test_the_workflow_may_only_read_and_pins_its_actions() -> None:
+    text = (ROOT / ".github/workflows/genuine.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert [job for job in workflow["jobs"].values() if "permissions" in job] == []
+    assert "secrets." not in text
+    pinned = re.compile(r"actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
+    assert [line for line in re.findall(r"uses: (.+)", text) if not pinned.fullmatch(line)] == []

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from leads.domain.window import Window
-from sandbox.pancake.leads import Leads
-from sandbox.pancake.store import Table, microseconds
 from tests.support.fakes import (
     API_KEY,
     SCHEMAS,
@@ -89,26 +87,6 @@ async def test_the_time_filter_narrows_the_list_in_the_servers_zone(zone_hours: 
         assert asked[1] - max(found) < timedelta(minutes=30)
 
 
-HAS_EMAIL = {"field_name": "email", "type": "$having_value"}
-LAN = {"field_name": "name", "type": "$enter_value", "value": "lan"}
-
-
-async def test_the_other_operators_of_the_grammar(simulator: Simulator) -> None:
-    simulator.workspace.save({"id": "a", "name": "Lan", "phone_number": "0912345678", "source": ["-1"]})
-    simulator.workspace.save({"id": "b", "name": "Mai", "email": "mai@example.com", "source": ["24895"]})
-    conditions: list[tuple[dict[str, Any], set[str]]] = [
-        ({"search_all": "0912"}, {"a"}),
-        ({"fields": [HAS_EMAIL]}, {"b"}),
-        ({"fields": [HAS_EMAIL | {"is_filter_exclude": True}]}, {"a"}),
-        ({"fields": [LAN]}, {"a"}),
-        ({"fields": [{"field_name": "source", "type": "$select_multi", "value": [-1]}]}, {"a"}),
-        ({"is_group": True, "fields": [LAN, HAS_EMAIL]}, {"a", "b"}),
-    ]
-    for wanted, expected in conditions:
-        answer = (await simulator.get("lead/records", filter=json.dumps(wanted))).json()
-        assert {entry["id"] for entry in answer["data"]["entries"]} == expected, wanted
-
-
 async def test_bad_requests_are_refused(simulator: Simulator) -> None:
     for query, status in (
         ({"api_key": "wrong"}, 401),
@@ -148,32 +126,6 @@ async def test_a_late_older_version_never_replaces_a_newer_one(simulator: Simula
     assert (await simulator.listed())[0].entries == [edited]
     simulator.clock.time += timedelta(seconds=60)
     assert (await simulator.listed())[0].entries == [edited]
-
-
-def test_a_page_costs_the_same_among_many_records() -> None:
-    """Counted, not timed: a page in the middle looks at its own thirty records only."""
-    table, leads = Table(lambda: T0), Leads()
-    for number in range(5_000):
-        table.write(leads.lead(), at=T0 - timedelta(seconds=number))
-    looked: list[str] = []
-
-    def accepts(record: dict[str, Any]) -> bool:
-        looked.append(record["id"])
-        return True
-
-    middle = (microseconds(T0 - timedelta(seconds=2_500)), "")
-    entries, _ = table.page(0, 2**62, middle, accepts, descending=True)
-    assert len(entries) == 30
-    assert len(looked) == 30
-
-
-async def test_equal_seeds_make_equal_leads_with_different_phones() -> None:
-    first, second = Leads(7), Leads(7)
-    leads = [first.lead() for _ in range(2_000)]
-    assert leads == [second.lead() for _ in range(2_000)]
-    digits = {"".join(c for c in lead["phone_number"] if c.isdigit())[-7:] for lead in leads}
-    assert len({lead["phone_number"] for lead in leads}) == 2_000
-    assert len(digits) > 50
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
-"""What surrounds the handlers in the sandbox: Diva's tables and notifications, an edge, leads to send."""
+"""What surrounds the handlers in the sandbox: Diva's tables and notifications, an edge, leads to send.
+
+And the form of `hasura metadata export`: applying what it wrote and exporting again changes no byte.
+"""
 
 import base64
 import json
 import re
-import shlex
 import shutil
-from collections import Counter
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,17 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app as leads
+from leads.cli.metadata.directory import DIRECTORY
 from leads.domain.phone import read_phones
 from sandbox.__main__ import app
 from sandbox.diva.notifications import create_app as create_notifications
 from sandbox.diva.project import copy_project, merge_project
-from sandbox.page.render import page
-from sandbox.payloads import load_samples
-from sandbox.send import KINDS, new_lead
+from sandbox.metadata_form.documents import UnknownForm, format_query, format_signatures
+from sandbox.metadata_form.files import format_file, formatted_files
 from sandbox.stack.edge import MAX_BODY_BYTES
 from sandbox.stack.edge import create_app as create_edge
 
@@ -80,26 +83,94 @@ def test_the_merged_project_is_whole_and_taking_our_part_out_gives_back_divas(tm
 
 def test_the_image_makes_the_same_project(tmp_path: Path) -> None:
     """The line of the Dockerfile, carried out in a directory of the test."""
-    text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", "")
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
     (line,) = re.findall(r"^RUN mkdir /project && (.*)$", text, re.MULTILINE)
-    copy, merge = (shlex.split(part) for part in line.split("&&"))
     target = tmp_path / "image"
     target.mkdir()
-    for source in copy[2:-1]:
-        path = ROOT / source
-        if path.is_dir():
-            shutil.copytree(path, target / path.name)
-        else:
-            shutil.copy(path, target)
-    assert (copy[:2], copy[-1], merge[:2]) == (["cp", "-r"], "/project", ["leads", "metadata"])
-    where = {"/project": str(target), "hasura/metadata": str(ROOT / "hasura/metadata")}
-    run(*(where.get(argument, argument) for argument in merge[2:]))
+    command = re.sub(r"(?<=\s)/project", str(target), line).replace(
+        "leads metadata", "scripts/leads metadata"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     merge_project(tmp_path / "project")
     assert files(target) == files(tmp_path / "project")
-    assert re.findall(r"^COPY --from=sandbox (\S+) (\S+)$", text, re.MULTILINE) == [
-        ("/project/metadata", "/hasura-metadata"),
-        ("/project/migrations", "/hasura-migrations"),
-    ]
+    for part in ("metadata", "migrations"):
+        assert f"COPY --from=sandbox /project/{part} /hasura-{part}\n" in text
+
+
+EXPORTED_CRONS = """\
+- name: pancake_check_connection
+  webhook: '{{HANDLERS_URL}}/cron/check_connection'
+  schedule: '*/5 * * * *'
+  include_in_metadata: true
+  payload: {}
+  retry_conf:
+    num_retries: 1
+    retry_interval_seconds: 30
+    timeout_seconds: 55
+    tolerance_seconds: 300
+  headers:
+    - name: X-Handler-Secret
+      value_from_env: HANDLER_SECRET
+  comment: 'Every 5 minutes: is the API key alive; keeps the connection''s status'
+- name: pancake_reconcile_daily
+  webhook: '{{HANDLERS_URL}}/cron/reconcile_daily'
+  schedule: 0 19 * * *
+  include_in_metadata: true
+  payload: {}
+"""
+"""A cut from an export of v2.48.10."""
+
+
+def reversed_keys(value: Any) -> Any:
+    """Return the value with the keys of every object in the opposite order."""
+    if isinstance(value, dict):
+        return {key: reversed_keys(value[key]) for key in reversed(list(value))}
+    return [reversed_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def test_our_metadata_has_the_form_of_an_export_and_gets_it_again_from_other_orders_and_quotes(
+    tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    shutil.copytree(DIRECTORY, tmp_path, dirs_exist_ok=True)
+    for path, text in formatted_files(tmp_path).items():
+        with subtests.test(str(path.relative_to(tmp_path))):
+            assert path.read_text() == text, "run scripts/check --fix"
+            if path.suffix == ".yaml":
+                mixed = reversed_keys(yaml.safe_load(text))
+                path.write_text(yaml.dump(mixed, sort_keys=False, default_style="'"))
+                assert format_file(path) == text
+
+
+def test_lists_with_names_are_sorted_and_defaults_are_left_out(tmp_path: Path) -> None:
+    crons = yaml.safe_load(EXPORTED_CRONS)
+    crons[1] |= {"headers": [], "retry_conf": {
+        "num_retries": 0, "retry_interval_seconds": 10, "timeout_seconds": 60, "tolerance_seconds": 21600,
+    }}  # fmt: skip
+    path = tmp_path / "cron_triggers.yaml"
+    path.write_text(yaml.dump(crons[::-1]))
+    assert format_file(path) == EXPORTED_CRONS
+
+
+def test_a_query_is_printed_on_few_lines_without_comments() -> None:
+    text = """
+    query Runs(
+      # newest first
+      $name: String = "a \\"b\\"", $ids: [bigint!]) { pancake_cron_run(where: {name: {_eq: $name},
+        id: {_in: $ids}, done: {_eq: true}}) { id } }
+    """
+    assert format_query(text) == (
+        'query Runs ($name: String = "a \\"b\\"", $ids: [bigint!]) {\n'
+        "  pancake_cron_run(where: {name:{_eq:$name},id:{_in:$ids},done:{_eq:true}}) {\n"
+        "    id\n  }\n}\n"
+    )
+
+
+def test_what_was_never_seen_is_refused_by_name() -> None:
+    with pytest.raises(UnknownForm, match="fragments and directives"):
+        format_query("query A { staff { ...Names } }")
+    with pytest.raises(UnknownForm, match="enum_type_definition"):
+        format_signatures("enum Mood { GOOD }")
 
 
 def notifications() -> httpx.AsyncClient:
@@ -124,29 +195,19 @@ async def sent_keys(client: httpx.AsyncClient) -> list[str]:
     return [item["idempotency_key"] for item in (await client.get("/sent")).json()["sent"]]
 
 
-async def test_a_notification_with_a_repeated_key_is_a_duplicate_unless_keys_are_ignored() -> None:
+async def test_the_notification_service_knows_repeated_keys_and_fails_as_configured() -> None:
     async with notifications() as client:
         assert (await notify(client, "1", "2")).json() == {"accepted": 2, "duplicates": 0}
         assert (await notify(client, "2", "3")).json() == {"accepted": 1, "duplicates": 1}
-        assert await sent_keys(client) == ["1", "2", "3"]
+        await client.post("/control", json={"fail": 1, "fail_after_accepting": 1})
+        assert [(await notify(client, key)).status_code for key in "456"] == [500, 500, 200]
+        assert await sent_keys(client) == ["1", "2", "3", "5", "6"]
         await client.post("/control", json={"ignore_keys": True})
         assert (await notify(client, "1", "1")).json() == {"accepted": 2, "duplicates": 0}
-
-
-async def test_the_notification_service_fails_as_often_as_configured() -> None:
-    async with notifications() as client:
-        await client.post("/control", json={"fail": 1, "fail_after_accepting": 1})
-        assert [(await notify(client, key)).status_code for key in "123"] == [500, 500, 200]
-        assert await sent_keys(client) == ["2", "3"]
-
-
-async def test_another_envelope_or_an_unknown_fault_is_refused() -> None:
-    async with notifications() as client:
         bodies: list[Any] = [{}, [], {"action": {"name": "other"}, "input": {}}]
         for body in bodies:
             answer = await client.post("/actions/sendNotifications", json=body)
-            assert answer.status_code == 400
-            assert "message" in answer.json()
+            assert (answer.status_code, "message" in answer.json()) == (400, True)
         assert (await client.post("/control", json={"explode": True})).status_code == 400
 
 
@@ -185,29 +246,16 @@ async def test_the_small_edge_hands_a_delivery_to_hasura_and_answers_502_if_that
         assert (await Hasura(status, body).post(b"{}")).status_code == 502
 
 
-def test_there_are_samples_of_each_kind_in_the_required_order_and_like_their_titles() -> None:
-    samples = {sample.name: sample for sample in load_samples()}
-    kinds = Counter(sample.kind for sample in samples.values())
-    assert kinds == {"happy": 1, "edge": 5, "invalid": 3, "duplicate": 2}
-    names = list(samples)
-    for sample in samples.values():
-        assert all(names.index(before) < names.index(sample.name) for before in sample.after)
-    assert samples["10-same-bytes"].body == samples["01-happy-path"].body
-    records = {name: json.loads(sample.body) for name, sample in samples.items() if name != "07-not-json"}
-    first, other = records["02-enveloped"], records["11-other-layout"]
-    assert (first == other, list(first) == list(other)) == (True, False)
-    assert "id" not in records["08-no-record-id"]
-    assert records["06-later-version"]["id"] == records["01-happy-path"]["id"]
-    assert records["06-later-version"]["modified_on"] > records["01-happy-path"]["modified_on"]
-    assert all(isinstance(source, int) for source in records["05-loose-types"]["source"])
-
-
 URL = "http://127.0.0.1:9/api/pancake/record/token"
 
 
-@pytest.fixture
-def posted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The bodies that were posted to URL."""
+def send(*words: str, url: str = URL) -> Result:
+    return CliRunner().invoke(app, ["send", *words], env={"WEBHOOK_URL": url})
+
+
+def test_leads_and_files_are_posted_to_the_url_of_the_environment_or_of_the_sandboxs_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     bodies: list[bytes] = []
 
     def post(url: str, *, content: bytes, **options: object) -> httpx.Response:
@@ -216,55 +264,27 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         return httpx.Response(200, text='{"status": "received"}')
 
     monkeypatch.setattr(httpx, "post", post)
-    return bodies
-
-
-def send(*words: str, url: str = URL) -> Result:
-    return CliRunner().invoke(app, ["send", *words], env={"WEBHOOK_URL": url})
-
-
-@pytest.mark.parametrize(("what", "calls"), [("happy", 1), ("no-phone", 1), ("duplicate", 2)])
-def test_a_lead_of_a_kind_is_posted(posted: list[bytes], what: str, calls: int) -> None:
-    result = send(what)
-    assert (result.exit_code, result.stdout) == (0, '200 {"status": "received"}\n' * calls)
-    assert len(posted) == calls
-    assert len(set(posted)) == 1
-
-
-def test_each_call_makes_another_lead_with_a_usable_phone_or_without_one() -> None:
-    made = [new_lead(KINDS["happy"]) for _ in range(3)]
-    assert len({lead["id"] for lead in made}) == 3
-    assert all(read_phones([lead["phone_number"]]).usable for lead in made)
-    assert not read_phones([new_lead(KINDS["no-phone"])["phone_number"]]).usable
-
-
-def test_a_file_is_posted_as_it_is_to_the_url_in_the_file_of_the_sandbox(
-    posted: list[bytes], tmp_path: Path
-) -> None:
     body, env = tmp_path / "body", tmp_path / "env"
     body.write_bytes(b"{ not json")
     env.write_text(f"HASURA_URL=x\nWEBHOOK_URL={URL}\n")
-    assert send(str(body)).exit_code == 0
-    assert send("happy", "--env-file", str(env), url="").exit_code == 0
-    assert posted[0] == b"{ not json"
-    assert json.loads(posted[1])["type"] == "records"
+    results = [send("happy"), send("no-phone"), send("duplicate"), send(str(body))]
+    results.append(send("happy", "--env-file", str(env), url=""))
+    assert [result.exit_code for result in results] == [0] * 5
+    assert results[2].stdout == '200 {"status": "received"}\n' * 2
+    happy, no_phone, first, second, of_file, happy_again = bodies
+    assert (first == second, of_file) == (True, b"{ not json")
+    assert read_phones([json.loads(happy)["phone_number"]]).usable
+    assert not read_phones([json.loads(no_phone)["phone_number"]]).usable
+    assert json.loads(happy)["id"] != json.loads(happy_again)["id"]
 
 
-@pytest.mark.parametrize(
-    ("words", "url", "code", "said"),
-    [
+def test_what_cannot_be_sent_is_said() -> None:
+    for words, url, code, said in (
         (["nonsense"], URL, 2, "nonsense is neither a file nor one of happy, no-phone, duplicate."),
         (["happy"], "", 2, "WEBHOOK_URL is not set"),
         (["happy", "--env-file", "/missing"], "", 2, "/missing cannot be read"),
         (["happy"], URL, 3, "The edge does not answer: Connection refused"),
-    ],
-)
-def test_what_cannot_be_sent_is_said(words: list[str], url: str, code: int, said: str) -> None:
-    result = send(*words, url=url)
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert said in result.stderr
-
-
-def test_the_page_names_a_call_that_exists() -> None:
-    (kind,) = re.findall(r"<code>scripts/sandbox send (\S+) --env-file \.env</code>", page("", [], "t", "n"))
-    assert kind in KINDS
+    ):
+        result = send(*words, url=url)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert said in result.stderr
