@@ -38,12 +38,6 @@ class Sink:
         return [ValueError(item) if item in self.bad else item * 10 for item in items]
 
 
-async def test_an_idle_batcher_sends_a_single_item_at_once() -> None:
-    sink = Sink()
-    assert await Batcher(sink, max_batch_size=10, batches_at_a_time=2).submit(1) == 10
-    assert sink.batches == [[1]]
-
-
 @pytest.mark.parametrize("lanes", [1, 2])
 async def test_sequential_callers_never_wait_for_a_finished_lane(lanes: int) -> None:
     batcher = Batcher(Sink(), max_batch_size=10, batches_at_a_time=lanes)

@@ -29,12 +29,20 @@ from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually_async
 
 PING = ("database/ping", dict[str, Any]())
-TURN = ("database/try_lock", {"name": "a test"})
 
 
 @pytest.fixture
 async def db(database: str) -> AsyncIterator[Database]:
     opened = Database(database, ingest_connections=1, work_connections=2)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(database: str) -> AsyncIterator[Database]:
+    """Another process on the same database."""
+    opened = Database(database, ingest_connections=1, work_connections=1)
     await opened.open()
     yield opened
     await opened.close()
@@ -73,12 +81,6 @@ def refusing(url: str, sqlstate: str) -> Iterator[None]:
 CONSENT = ("process_record/insert_consent", {"account_id": "d0000000-0000-4000-8000-000000000002"})
 
 
-async def test_statements_of_one_round_trip_give_their_rows_in_order(db: Database) -> None:
-    async with db.transaction() as transaction:
-        rows = await transaction.run(PING, TURN, PING)
-    assert rows == [[{"one": 1}], [{"locked": True}], [{"one": 1}]]
-
-
 async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_never(
     db: Database, database: str
 ) -> None:
@@ -104,12 +106,7 @@ async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_neve
 @pytest.mark.parametrize(
     ("sqlstate", "error"),
     [
-        ("40001", Contended),
-        ("40P01", Contended),
-        ("55P03", Contended),
-        ("57014", Contended),
-        ("57P01", Contended),
-        ("53200", Contended),
+        *((sqlstate, Contended) for sqlstate in ("40001", "40P01", "55P03", "57014", "57P01", "53200")),
         ("23514", psycopg.errors.CheckViolation),
         ("22P02", psycopg.errors.InvalidTextRepresentation),
         ("P0001", psycopg.errors.RaiseException),
@@ -196,16 +193,13 @@ async def test_an_unreachable_database_is_not_healthy(cluster: Cluster) -> None:
         await away.fetch_all(*PING)
 
 
-async def test_a_named_lock_has_one_holder_at_a_time(db: Database, database: str) -> None:
-    other = Database(database, ingest_connections=1, work_connections=1)
-    await other.open()
+async def test_a_named_lock_has_one_holder_at_a_time(db: Database, other: Database) -> None:
     async with db.exclusive("x") as (first, _), other.exclusive("x") as (second, _):
         assert (first, second) == (True, False)
     async with db.exclusive("x") as (first, _), other.exclusive("y") as (second, _):
         assert (first, second) == (True, True)
     async with other.exclusive("x") as (again, _):
         assert again
-    await other.close()
 
 
 async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> None:
@@ -218,16 +212,13 @@ async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> N
 
 
 async def test_a_statement_that_fails_under_a_lock_keeps_its_error_and_releases_the_lock(
-    db: Database, database: str
+    db: Database, other: Database, database: str
 ) -> None:
-    other = Database(database, ingest_connections=1, work_connections=1)
-    await other.open()
     with refusing(database, "55P03"), pytest.raises(Contended, match="LockNotAvailable"):
         async with db.exclusive("x") as (_, session):
             await session.run(CONSENT, commit=True)
     async with other.exclusive("x") as (free, _):
         assert free
-    await other.close()
 
 
 async def test_a_connection_lost_under_a_lock_does_not_hide_the_original_error(
@@ -245,9 +236,9 @@ async def test_a_connection_lost_under_a_lock_does_not_hide_the_original_error(
         assert free
 
 
-async def test_a_task_cancelled_under_a_lock_releases_it(db: Database, database: str) -> None:
-    other = Database(database, ingest_connections=1, work_connections=1)
-    await other.open()
+async def test_a_task_cancelled_under_a_lock_releases_it(
+    db: Database, other: Database, database: str
+) -> None:
     with psycopg.connect(database) as blocking:
         blocking.execute("LOCK TABLE customer_consent IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(TimeoutError):
@@ -255,7 +246,6 @@ async def test_a_task_cancelled_under_a_lock_releases_it(db: Database, database:
                 await session.run(CONSENT, commit=True)
     async with other.exclusive("x") as (free, _):
         assert free
-    await other.close()
 
 
 async def test_sessions_use_utc_and_have_timeouts(database: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from math import isnan
 
-import httpx
 import pytest
 
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
@@ -46,32 +45,6 @@ def test_a_genuine_prometheus_names_the_alerts_of_the_criteria(url: str) -> None
         assert imitated.alerts().items() <= loaded.items()
     assert len(named) == 8
     assert {loaded.get(name) for name in named} == {"ok"}
-
-
-@needs_monitoring
-def test_the_stand_in_answers_as_a_genuine_one(url: str) -> None:
-    asked = {"query": "count(up) ", "time": f"{NOW.timestamp():.3f}"}
-    with fake_prometheus() as fake:
-        fake.values |= {"count(up) ": ["2"], "count(none)": [], "nothing_known": ["NaN"]}
-        for query in fake.values.keys() & {"count(up) ", "count(none)", "nothing_known", "sum("} | {"sum("}:
-            answers = [
-                httpx.get(f"{each}/api/v1/query", params=asked | {"query": query}) for each in (url, fake.url)
-            ]
-            genuine, imitated = (_shape(answer.json()) for answer in answers)
-            assert answers[0].status_code == answers[1].status_code, query
-            assert genuine == imitated, query
-
-
-def _shape(value: object) -> object:
-    """The form of an answer: its keys and kinds of values; labels, texts of errors and warnings left out."""
-    if isinstance(value, dict):
-        free = {"metric", "error", "warnings", "infos"}
-        return {key: None if key in free else _shape(each) for key, each in value.items() if key != "stats"}
-    if isinstance(value, list):
-        return [_shape(each) for each in value]
-    if isinstance(value, int | float):
-        return "number"
-    return value if value in ("success", "error", "vector", "bad_data", "NaN", "2") else type(value).__name__
 
 
 @needs_monitoring
