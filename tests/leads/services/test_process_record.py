@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -175,14 +175,27 @@ async def process(database: str, clock: Clock | None = None) -> AsyncIterator[Tu
     await db.close()
 
 
-def event_id(backlog: DatabaseHarness) -> int:
+@pytest.fixture
+async def turns(database: str) -> AsyncIterator[Turns]:
+    async with process(database) as started:
+        yield started
+
+
+@pytest.fixture
+def event(backlog: DatabaseHarness) -> int:
     return int(backlog.one("SELECT id FROM pancake_webhook_event")["id"])
 
 
-async def test_two_processes_together_keep_the_rate(database: str, backlog: DatabaseHarness) -> None:
+async def results_of(taking: Iterable[Awaitable[object]]) -> list[Any]:
+    return await asyncio.gather(*taking, return_exceptions=True)
+
+
+async def test_two_processes_together_keep_the_rate(
+    database: str, backlog: DatabaseHarness, event: int
+) -> None:
     rate, each = 40, 30
     backlog.change_settings(replay_rate_per_second=rate)
-    event, times = event_id(backlog), list[float]()
+    times: list[float] = []
 
     async def take(turns: Turns) -> None:
         await turns.take(event)
@@ -195,13 +208,11 @@ async def test_two_processes_together_keep_the_rate(database: str, backlog: Data
 
 
 async def test_beyond_the_line_each_is_told_when_its_turn_will_be(
-    database: str, backlog: DatabaseHarness
+    turns: Turns, backlog: DatabaseHarness, event: int
 ) -> None:
     rate = 10
     backlog.change_settings(replay_rate_per_second=rate)
-    event = event_id(backlog)
-    async with process(database) as turns:
-        results = await asyncio.gather(*(turns.take(event) for _ in range(60)), return_exceptions=True)
+    results = await results_of(turns.take(event) for _ in range(60))
     waits = Counter(result.retry_after_seconds for result in results if isinstance(result, Deferred))
     assert results.count(None) == rate
     assert waits.total() == 60 - rate
@@ -210,60 +221,37 @@ async def test_beyond_the_line_each_is_told_when_its_turn_will_be(
 
 
 async def test_the_line_is_no_longer_than_half_of_what_hasura_delivers_at_a_time(
-    database: str, backlog: DatabaseHarness
+    database: str, turns: Turns, backlog: DatabaseHarness, event: int
 ) -> None:
+    """And an event that is not received any more takes no turn."""
     backlog.change_settings(replay_rate_per_second=1000)
-    event = event_id(backlog)
-    async with process(database) as turns:
-        with psycopg.connect(database) as other:
-            other.execute("SELECT pg_advisory_xact_lock(6, 0)")
-            taking = [asyncio.create_task(turns.take(event)) for _ in range(120)]
-            await eventually_async(lambda: sum(task.done() for task in taking) == 120 - MAX_WAITING)
-            other.rollback()
-        results = await asyncio.gather(*taking, return_exceptions=True)
-    assert results.count(None) == MAX_WAITING == 50
+    with psycopg.connect(database) as other:
+        other.execute("SELECT pg_advisory_xact_lock(6, 0)")
+        async with asyncio.timeout(3):
+            await turns.take(event + 1)
+        taking = [asyncio.create_task(turns.take(event)) for _ in range(120)]
+        await eventually_async(lambda: sum(task.done() for task in taking) == 120 - MAX_WAITING)
+        other.rollback()
+    assert (await results_of(taking)).count(None) == MAX_WAITING == 50
 
 
 async def test_no_event_is_told_to_wait_longer_than_five_minutes(
-    database: str, backlog: DatabaseHarness
+    database: str, backlog: DatabaseHarness, event: int
 ) -> None:
     """So that a higher rate takes effect."""
     backlog.change_settings(replay_rate_per_second=1)
-    event = event_id(backlog)
     async with process(database, MovableClock()) as turns:
-        results = await asyncio.gather(*(turns.take(event) for _ in range(400)), return_exceptions=True)
+        results = await results_of(turns.take(event) for _ in range(400))
     waits = [result.retry_after_seconds for result in results if isinstance(result, Deferred)]
     assert max(waits) == MAX_RETRY_AFTER_SECONDS == 300
 
 
-async def test_an_event_that_is_not_received_any_more_takes_no_turn(
-    database: str, backlog: DatabaseHarness
+async def test_a_pause_is_answered_before_the_line(
+    turns: Turns, backlog: DatabaseHarness, event: int
 ) -> None:
-    event = event_id(backlog)
-    async with process(database) as turns:
-        with psycopg.connect(database) as other:
-            other.execute("SELECT pg_advisory_xact_lock(6, 0)")
-            async with asyncio.timeout(3):
-                await turns.take(event + 1)
-
-
-async def test_a_pause_is_answered_before_the_line(database: str, backlog: DatabaseHarness) -> None:
     backlog.change_settings(processing_paused=True, replay_rate_per_second=1)
-    event = event_id(backlog)
-    async with process(database) as turns:
-        results = await asyncio.gather(*(turns.take(event) for _ in range(20)), return_exceptions=True)
+    results = await results_of(turns.take(event) for _ in range(20))
     assert {type(result) for result in results} == {ProcessingPaused}
-
-
-@pytest.mark.parametrize("setting", ["soon", 0, -5, 2.5, None, 10**9])
-async def test_an_unreadable_rate_is_the_safe_one(
-    database: str, backlog: DatabaseHarness, setting: object
-) -> None:
-    backlog.change_settings(replay_rate_per_second=setting)
-    async with process(database) as turns:
-        started = time.monotonic()
-        await turns.take(event_id(backlog))
-        assert time.monotonic() - started < 3
 
 
 def read(payload: str | None) -> tuple[Lead, PhoneReading]:
