@@ -202,21 +202,6 @@ async def test_a_repeat_stays_a_duplicate_after_processing_and_replay(harness: H
     assert harness.count("pancake_webhook_event") == 1
 
 
-async def test_one_body_from_two_workspaces_is_stored_for_each(harness: HandlerHarness) -> None:
-    """Whichever connection was created first, what is stored stays a duplicate."""
-    assert await deliver(harness, LEAD, b"not json") == ["received", "dead_letter"]
-    other = insert_connection(harness, OTHER_TOKEN, created_at="2020-01-01Z")
-    assert await deliver(harness, LEAD, b"not json") == ["duplicate", "duplicate"]
-    new = LEAD | {"id": "b"}
-    bodies = [(body, token) for body in (LEAD, new) for token in (OTHER_TOKEN, WEBHOOK_TOKEN)] * 2
-    answers = await asyncio.gather(*(harness.deliver(body, token=token) for body, token in bodies))
-    assert Counter(answer["status"] for answer in answers) == {"received": 3, "duplicate": 5}
-    statuses = await deliver(harness, b"not json", b"not json", token=OTHER_TOKEN)
-    assert statuses == ["dead_letter", "duplicate"]
-    rows = harness.sql("SELECT connection_id::text AS id, count(*) FROM pancake_webhook_event GROUP BY 1")
-    assert {row["id"]: row["count"] for row in rows} == {harness.connection_id: 3, other: 3}
-
-
 async def test_a_body_is_stored_for_each_table_of_the_connection(harness: HandlerHarness) -> None:
     """A body may name no table; then that of a connection with one table counts."""
     for tables, status in (("{lead}", "received"), ("{contact}", "received"), ("{contact}", "duplicate")):

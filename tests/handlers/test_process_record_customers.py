@@ -5,13 +5,11 @@ histories of tests/model try the rules together.
 """
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
 
 from leads.adapters.queries import QUERIES
-from leads.domain.visible_text import without_unseen
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
 from tests.support.postgres import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -60,22 +58,6 @@ async def test_a_lead_becomes_account_contact_ticket_owner_and_notification(harn
     assert event["notified_at"] is not None
     assert event["evidence"]["assignment"]["chosen"] == owner
     assert event["evidence"]["phone"]["winner"] == str(event["account_id"])
-
-
-async def test_account_contact_ticket_and_notification_show_what_is_seen(harness: HandlerHarness) -> None:
-    """Characters that are not seen stay in the payload and go nowhere else."""
-    name, seen = "\u202eNguy\u200bễn\x1b[31m Văn\nA", "Nguyễn[31m Văn A"
-    lead = await process(harness, name=name, full_address=f"1 Lê Lợi {name}")
-    assert (lead.result, lead.event["payload"]["name"]) == ("ticket_created", name)
-    account = harness.one("SELECT display_name FROM account WHERE normalized_phone = %s", PHONE)
-    contact = harness.one("SELECT name, address FROM contact_book WHERE primary_phone = %s", PHONE)
-    assert (account["display_name"], contact) == (seen, {"name": seen, "address": f"1 Lê Lợi {seen}"})
-    ticket = lead.ticket
-    assert ticket["title"].endswith(seen)
-    (sent,) = harness.hasura.sent.values()
-    data = json.dumps(ticket["data"], ensure_ascii=False)
-    for text in (ticket["title"], *ticket["description"].split("\n"), data, str(sent)):
-        assert without_unseen(text) == text
 
 
 # The customer

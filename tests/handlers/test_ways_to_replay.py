@@ -1,10 +1,9 @@
-"""Each way to replay an event: Redeliver and Invoke in the console, the action, the command, an edited row.
+"""Each way to replay an event: Redeliver and Invoke in the console, the action, an edited row.
 
 Over each state of a row they make the table in docs/runbook/replay.md: after a change of behaviour run it
 with WRITE_DOCS=1 and read the difference.
 """
 
-import asyncio
 import json
 import os
 import re
@@ -14,13 +13,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
-from leads.adapters.hasura_admin import HasuraAdmin
-from leads.cli.failures import CommandFailed
-from leads.cli.replay.action import ReplayAction, session_headers
 from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import numbered_lead
@@ -127,11 +122,14 @@ async def redeliver(console: Console, event_id: int) -> str:
 
 
 async def run_action(console: Console, event_id: int) -> str:
+    """Run the action, which `leads replay` calls."""
     answer = await console.harness.call_action(
         {"ids": [event_id], "wait": False}, name="replay_events", session=ADMIN
     )
     body = answer.json()
-    return _of_report(body) if answer.status_code == 200 else str(body["extensions"]["code"])
+    if answer.status_code != 200:
+        return str(body["extensions"]["code"])
+    return "replayed" if body["replayed"] == 1 else f"refused: {body['refused'][0]['reason']}"
 
 
 async def edit_row(console: Console, event_id: int) -> str:
@@ -142,37 +140,10 @@ async def edit_row(console: Console, event_id: int) -> str:
     return "set"
 
 
-async def run_command(console: Console, event_id: int) -> str:
-    """Run the part of `leads replay` that calls Hasura, which here is the handler of the action."""
-    loop = asyncio.get_running_loop()
-
-    def forward(request: httpx.Request) -> httpx.Response:
-        session = {name: value for name, value in request.headers.items() if name.startswith("x-hasura-")}
-        call = console.harness.call_action(
-            json.loads(request.content)["variables"], name="replay_events", session=session
-        )
-        answer = asyncio.run_coroutine_threadsafe(call, loop).result(timeout=30)
-        if answer.status_code == 200:
-            return httpx.Response(200, json={"data": {"pancake_replay_events": answer.json()}})
-        return httpx.Response(200, json={"errors": [answer.json()]})
-
-    hasura = HasuraAdmin("http://hasura/", "x", session_headers(), transport=httpx.MockTransport(forward))
-    try:
-        return _of_report(await asyncio.to_thread(ReplayAction(hasura).call, {"ids": [event_id]}))
-    except CommandFailed as error:
-        return "kill_switch_on" if "kill switch" in str(error) else str(error)
-
-
-def _of_report(report: dict[str, Any]) -> str:
-    refused = [refusal["reason"] for refusal in report["refused"]]
-    return "replayed" if report["replayed"] == 1 else f"refused: {refused[0]}"
-
-
 WAYS: dict[str, Way] = {
     "Redeliver": redeliver,
     "Invoke": invoke,
-    "action `pancake_replay_events`": run_action,
-    "`leads replay`": run_command,
+    "action `pancake_replay_events`, `leads replay`": run_action,
     "row edited: `status` = `received`": edit_row,
 }
 
