@@ -12,16 +12,12 @@ from typer.testing import CliRunner, Result
 
 from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.__main__ import app
-from leads.cli.failures import CommandFailed
 from leads.cli.metadata.directory import role_of_action
-from leads.cli.output import progress_bar
 from leads.cli.replay import following
 from leads.cli.replay.action import ReplayAction, session_headers
-from leads.cli.replay.draining import Drain
 from leads.cli.replay.report import print_report
 
 WIDTH = 80
-ORDER = {"filter": {"status": "skipped_kill_switch"}}
 COUNTS = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
 HANH = {"id": "c0000000-0000-4000-8000-000000000001", "full_name": "Vũ Thị Hạnh"}
 KHOA = {"id": "c0000000-0000-4000-8000-000000000002", "full_name": "Đặng Văn Khoa"}
@@ -56,11 +52,15 @@ class ReplayEngine:
         self.calls: list[dict[str, Any]] = []
         """What single calls of the action answer instead."""
         self.requests: list[dict[str, Any]] = []
+        self.headers = httpx.Headers()
         self.make_id: type[int | str] = int
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         self.requests.append(body)
+        self.headers = request.headers
+        if self.calls and "errors" in self.calls[0]:
+            return httpx.Response(200, json=self.calls.pop(0))
         return httpx.Response(200, json={"data": self._data(body)})
 
     def _data(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -83,66 +83,8 @@ class ReplayEngine:
         }
 
 
-def answering(*answers: dict[str, Any]) -> tuple[ReplayAction, list[httpx.Request]]:
-    """An action that gives these answers in turn: reports or errors."""
-    requests: list[httpx.Request] = []
-    left = list(answers)
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        item = left.pop(0)
-        body = item if "errors" in item else {"data": {"pancake_replay_events": item}}
-        return httpx.Response(200, json=body)
-
-    hasura = HasuraAdmin(
-        "http://hasura/", "the-secret", session_headers(), transport=httpx.MockTransport(answer)
-    )
-    return ReplayAction(hasura, busy_wait_seconds=0), requests
-
-
-def report(matched: int, replayed: int, held: int, arrived: int = 0) -> dict[str, Any]:
-    counts = {"matched": matched, "replayed": replayed, "held": held, "arrived": arrived}
-    return make_report(list(range(1, replayed + 1)), remaining=held - arrived, **counts)
-
-
 def refusing(code: str, message: str) -> dict[str, Any]:
     return {"errors": [{"message": message, "extensions": {"code": code}}]}
-
-
-def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
-    """12 held at first; 1 arrived in the first call, 2 between the calls."""
-    action, requests = answering(report(12, 8, 5, arrived=1), report(7, 7, 0))
-    drain = Drain()
-    drain.run(action, ORDER, progress_bar())
-    total = drain.report
-    assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
-    assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
-    assert json.loads(requests[0].content)["variables"] == ORDER | {"wait": False}
-    assert len(total["replayed_ids"]) == 15
-
-
-def test_who_calls_is_recorded_and_the_role_is_the_one_that_may_call_the_action() -> None:
-    action, requests = answering(report(1, 1, 0))
-    action.call(ORDER)
-    assert requests[0].headers["x-hasura-role"] == role_of_action("pancake_replay_events")
-    assert requests[0].headers["x-hasura-user-id"].startswith("script:")
-
-
-def test_it_says_once_that_it_waits_for_another_replay(capsys: pytest.CaptureFixture[str]) -> None:
-    busy = refusing("busy", "Another replay is running")
-    action, requests = answering(busy, busy, report(1, 1, 0))
-    assert action.call(ORDER)["replayed"] == 1
-    assert len(requests) == 3
-    waiting = "Another replay is running. Waiting up to 60 s until it ends ...\n"
-    assert capsys.readouterr() == ("", waiting)
-
-
-def test_a_refusal_is_passed_on_in_its_own_words() -> None:
-    action, _ = answering(refusing("kill_switch_on", "The kill switch is on: turn it off"))
-    with pytest.raises(
-        CommandFailed, match=r"^Hasura refused the replay: The kill switch is on: turn it off$"
-    ):
-        action.call(ORDER)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +115,46 @@ def run(engine: ReplayEngine, *arguments: str) -> Result:
         "HASURA_URL": "http://hasura", "HASURA_ADMIN_SECRET": "secret", "COLUMNS": str(WIDTH),
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ReplayAction, "at", lambda url, secret: ReplayAction(hasura))
+        patch.setattr(ReplayAction, "at", lambda url, secret: ReplayAction(hasura, busy_wait_seconds=0))
         patch.setattr(following, "POLL_SECONDS", 0)
         patch.setattr(following, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
         return CliRunner().invoke(app, ["replay", *arguments], env=environment)
+
+
+def test_a_drain_goes_on_until_nothing_is_held_and_its_sums_balance() -> None:
+    """12 held at first; 1 arrived in the first call, 2 between the calls."""
+    engine = ReplayEngine()
+    engine.calls = [
+        {"matched": 12, "replayed": 8, "held": 5, "arrived": 1, "replayed_ids": list(range(8))},
+        {"matched": 7, "replayed": 7, "held": 0, "replayed_ids": list(range(8, 15))},
+    ]
+    arguments = ("--status", "skipped_kill_switch", "--drain", "--no-wait", "--json")
+    total = json.loads(run(engine, *arguments).stdout)
+    assert (total["matched"], total["arrived"], total["replayed"], total["held"]) == (12, 3, 15, 0)
+    assert total["matched"] + total["arrived"] == total["replayed"] + total["held"]
+    assert total["replayed_ids"] == list(range(15))
+    variables = engine.requests[0]["variables"]
+    assert (variables["filter"], variables["wait"]) == ({"status": "skipped_kill_switch"}, False)
+
+
+def test_who_calls_is_recorded_and_the_role_is_the_one_that_may_call_the_action() -> None:
+    engine = ReplayEngine([ticket(1, HANH)])
+    run(engine, "1", "--no-wait")
+    assert engine.headers["x-hasura-role"] == role_of_action("pancake_replay_events")
+    assert engine.headers["x-hasura-user-id"].startswith("script:")
+
+
+def test_it_says_once_that_it_waits_for_another_replay_and_passes_a_refusal_on() -> None:
+    engine = ReplayEngine([ticket(1, HANH)])
+    busy = refusing("busy", "Another replay is running")
+    engine.calls = [busy, busy]
+    result = run(engine, "1", "--no-wait")
+    assert (result.exit_code, len(engine.requests)) == (0, 3)
+    assert result.stderr == "Another replay is running. Waiting up to 60 s until it ends ...\n"
+    engine.calls = [refusing("kill_switch_on", "The kill switch is on: turn it off")]
+    result = run(engine, "1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Hasura refused the replay: The kill switch is on: turn it off\n"
 
 
 def test_it_follows_the_rows_until_they_are_at_rest_and_reports_tickets_and_owners() -> None:
