@@ -1,6 +1,6 @@
 """The backfill of account.normalized_phone: its result, limits and index, and what an interruption leaves.
 
-And `leads tickets move`, there and back; tests/hasura/test_rollback.py has it around the migrations.
+And `leads tickets move`, there and back; tests/hasura/test_migrations_on_rows.py moves around the migrations.
 """
 
 import csv
