@@ -76,26 +76,9 @@ async def test_it_shows_the_connection_and_which_secrets_are_set(harness: Settin
     assert connection["status_history"][0]["status_before"] == "silent"
     assert len(connection["newest_event"]) == 1
     (setting,) = data["view_pancake_setting"]
-    assert setting == {
-        "kill_switch": True,
-        "processing_paused": False,
-        "consent_mode": "off",
-        "sla_minutes": 30,
-        "payload_retention_days": 90,
-        "held_retention_days": 365,
-        "cron_run_retention_days": 180,
-        "engine_log_retention_days": 7,
-        "former_owner": "off",
-        "recall_after_minutes": 0,
-        "recall_max_times": 1,
-        "max_tickets_ahead": 5,
-        "business_hours": "always",
-        "holidays": "none",
-        "replay_rate_per_second": 20,
-        "problems": [],
-        "changed_at": None,
-        "changed_by": None,
-    }
+    row = harness.one("SELECT * FROM view_pancake_setting")
+    assert setting == {name: value for name, value in row.items() if name not in ("id", "change_reason")}
+    assert (setting["kill_switch"], setting["problems"], setting["changed_at"]) == (True, [], None)
 
 
 async def test_changing_a_setting_records_the_user(harness: SettingsHarness) -> None:
@@ -134,18 +117,6 @@ async def test_a_switch_may_be_turned_with_a_reason(harness: SettingsHarness) ->
     assert [(entry["kind"], entry["changed_by"], entry["reason"]) for entry in entries] == [
         ("source", ADMIN_ID, None), ("source", ADMIN_ID, "spam"), ("setting", ADMIN_ID, "go-live W1"),
     ]  # fmt: skip
-
-
-async def test_unreadable_settings_show_the_value_that_the_handlers_use(harness: SettingsHarness) -> None:
-    harness.change_settings(sla_minutes="soon", payload_retention_days=-1, kill_switch="off")
-    (setting,) = (await harness.run("pancake_settings_connections"))["view_pancake_setting"]
-    assert setting["kill_switch"] is True
-    assert (setting["sla_minutes"], setting["payload_retention_days"]) == (30, 3650)
-    assert setting["problems"] == [
-        'kill_switch must be true or false, not "off"',
-        "payload_retention_days must be 7 to 3650, not -1",
-        'sla_minutes must be 1 to 1440, not "soon"',
-    ]
 
 
 async def test_an_invalid_setting_is_refused_with_the_reason(
@@ -349,35 +320,23 @@ async def change_metadata(harness: SettingsHarness, kind: str, args: dict[str, A
     answer.raise_for_status()
 
 
-@pytest.mark.parametrize(
-    ("drop", "add", "dropped", "added", "lost"),
-    [
-        (
-            "drop_collection_from_allowlist",
-            "add_collection_to_allowlist",
-            {"collection": "pancake_calls"},
-            {"scope": {"global": True}},
-            {"allow_list": False, "notifications": None},
-        ),
-        (
-            "drop_action_permission",
-            "create_action_permission",
-            {"action": "sendNotifications", "role": "pancake_service"},
-            {},
-            {"notifications": False},
-        ),
-    ],
-    ids=["allow list", "permission"],
-)
-async def test_readiness_sees_what_stops_our_notifications(
-    harness: SettingsHarness,
-    drop: str,
-    add: str,
-    dropped: dict[str, Any],
-    added: dict[str, Any],
-    lost: dict[str, bool | None],
-) -> None:
+STOPS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, bool | None]]] = {
+    "allow list": (
+        "drop_collection_from_allowlist", "add_collection_to_allowlist", {"collection": "pancake_calls"},
+        {"scope": {"global": True}}, {"allow_list": False, "notifications": None},
+    ),
+    "permission": (
+        "drop_action_permission", "create_action_permission",
+        {"action": "sendNotifications", "role": "pancake_service"}, {}, {"notifications": False},
+    ),
+}  # fmt: skip
+"""The change of the metadata and the one that takes it back, their arguments, and the checks it fails."""
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_readiness_sees_what_stops_our_notifications(harness: SettingsHarness, stop: str) -> None:
     """Without a call of the notification service. What is taken away is given back at the end."""
+    drop, add, dropped, added, lost = STOPS[stop]
     url = str(harness.client.base_url).rstrip("/")
     hasura = GraphqlClient(url, harness.keys.token("pancake_service"))
     healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
@@ -406,11 +365,6 @@ async def test_anything_else_is_stopped(harness: SettingsHarness, query: str, ro
     assert is_stopped(answer)
     assert answer["errors"][0]["extensions"] == {"code": "validation-failed", "path": "$"}
     assert not is_stopped(await harness.query("{ __typename }", role=role))
-
-
-async def test_spelling_and_typenames_make_no_difference(harness: SettingsHarness) -> None:
-    query = STORED["pancake_settings_connections"].replace("\n", " ").replace("{", "{ __typename", 1)
-    assert "errors" not in await harness.query(query)
 
 
 async def test_an_admin_is_not_limited(harness: SettingsHarness) -> None:
