@@ -69,7 +69,9 @@ async def test_an_outage_is_both_channels_down_for_two_checks(harness: CronHarne
     await lead(harness)
     harness.pancake.faults.down = True
     assert await check(harness, 20) == "active"
-    assert [await check(harness) for _ in range(2)] == ["outage"] * 2
+    await lead(harness)
+    assert await check(harness) == "active", "webhooks arrive"
+    assert [await check(harness, 20) for _ in range(2)] == ["outage"] * 2
     harness.pancake.faults.reset()
     assert await check(harness) == "active"
     assert history(harness) == [("active", "outage"), ("outage", "active")]
@@ -88,20 +90,6 @@ async def test_an_open_circuit_breaker_counts_as_a_failed_probe(harness: CronHar
         (finding,) = (await harness.run("check_connection"))["connections"]
         assert (finding["probe"], finding["after"]) == ("unavailable", status)
     assert set(PROBE_OF_ERROR) >= {PancakeUnavailable.code, BreakerOpen.code}
-
-
-async def test_a_failing_api_is_no_outage_while_webhooks_arrive(harness: CronHarness) -> None:
-    harness.pancake.faults.down = True
-    for _ in range(4):
-        assert await check(harness) == "active"
-        await lead(harness)
-    assert history(harness) == []
-
-
-async def test_a_night_without_leads_changes_no_status(harness: CronHarness) -> None:
-    await lead(harness)
-    assert {await check(harness, 90) for _ in range(6)} == {"active"}
-    assert (history(harness), harness.reasons()) == ([], [])
 
 
 @pytest.mark.parametrize("cron", ["check_connection", "sync_sources", "poll_records", "reconcile_daily"])
@@ -129,9 +117,6 @@ async def test_admins_are_notified_once_when_an_operator_disables_or_enables_a_c
         for _ in range(2):
             assert await check(harness) == status
     assert harness.reasons() == ["connection_disabled", "connection_active"]
-    texts = [sent["data"]["text"] for sent in harness.hasura.sent.values()]
-    assert texts[0].startswith("Kết nối test đã bị tắt (active → disabled (moving));")
-    assert texts[1].startswith("Kết nối test hoạt động bình thường (disabled → active (moving)).")
     assert history(harness) == [("active", "disabled"), ("disabled", "active")]
 
 

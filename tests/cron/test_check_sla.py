@@ -50,19 +50,6 @@ async def test_the_limit_is_a_setting(harness: CronHarness, ticket: str) -> None
     assert (await late(harness), await late(harness, 15)) == (0, 1)
 
 
-async def test_an_update_of_the_lead_does_not_notify_again(harness: CronHarness, ticket: str) -> None:
-    assert await late(harness) == 1
-    await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
-    assert await late(harness, 31) == 0
-    assert len(notices(harness, "sla_missed")) == 1
-
-
-async def test_an_unanswered_ticket_counts_with_its_current_age(harness: CronHarness, ticket: str) -> None:
-    response = (await harness.run("check_sla"))["kpi"]["response"]
-    assert response["unanswered"] == 1
-    assert 31 <= response["p95_minutes"] <= 32
-
-
 async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_wait(
     harness: CronHarness,
 ) -> None:
@@ -94,15 +81,6 @@ async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(
     assert await late(harness, 5) == 1
 
 
-async def test_without_an_active_manager_the_administrators_are_notified(
-    harness: CronHarness, ticket: str
-) -> None:
-    harness.sql("UPDATE staff SET is_active = false WHERE role = 'manager'")
-    await harness.run("check_sla")
-    (notice,) = notices(harness, "sla_missed")
-    assert set(notice["recipient_ids"]) == staff(harness, "admin")
-
-
 async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notified_when_an_admin_is_active(
     harness: CronHarness, ticket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,7 +96,8 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     harness.move_clock(minutes=5)
     report = await harness.run("check_sla")
     assert (report["late"], report["late_untold"]) == (1, 0)
-    assert len(notices(harness, "sla_missed")) == 1
+    (notice,) = notices(harness, "sla_missed")
+    assert set(notice["recipient_ids"]) == staff(harness, "admin")
 
 
 async def hold_lead(harness: CronHarness, **lead: str) -> None:
@@ -132,10 +111,9 @@ async def release_leads(harness: CronHarness) -> None:
     await harness.process_received()
 
 
-@pytest.mark.parametrize("days", [4, 300])
-async def test_a_lead_held_for_days_is_notified_like_any_other(harness: CronHarness, days: int) -> None:
+async def test_a_lead_held_for_months_is_notified_like_any_other(harness: CronHarness) -> None:
     await hold_lead(harness)
-    harness.move_clock(days=days)
+    harness.move_clock(days=300)
     await release_leads(harness)
     assert (await late(harness, 31), await late(harness, 5)) == (1, 0)
     assert len(notices(harness, "sla_missed")) == 1
@@ -152,14 +130,17 @@ async def test_a_lead_that_waited_without_a_replay_is_told_within_three_days_of_
     assert await late(harness, (2 * 24 + 23) * 60) == 1
 
 
-async def test_an_older_version_released_later_does_not_notify_again(harness: CronHarness) -> None:
+async def test_neither_a_later_nor_an_older_version_notifies_again(harness: CronHarness) -> None:
     await hold_lead(harness, modified_on=EARLIER)
     await harness.process_lead()
     assert await late(harness, 31) == 1
+    await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
+    assert await late(harness, 31) == 0
     await release_leads(harness)
     outcomes = harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
-    assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created"]
-    assert await late(harness, 5) == 0
+    assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created", "ticket_updated"]
+    assert await late(harness, 31) == 0
+    assert len(notices(harness, "sla_missed")) == 1
 
 
 async def test_the_second_ticket_of_an_event_is_notified_too(harness: CronHarness, ticket: str) -> None:

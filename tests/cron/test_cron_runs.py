@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import count, pairwise
+from itertools import count
 from typing import Any, NoReturn
 
 import httpx
@@ -22,7 +22,7 @@ from leads.domain.notice_text import with_text
 from leads.domain.reports import shorten
 from leads.domain.window import day_window
 from leads.services import pancake_lists
-from leads.services.cron_errors import RunFailed, RunStuck, RunUnderWay, RunUnfinished
+from leads.services.cron_errors import RunFailed, RunStuck, RunUnfinished
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
@@ -122,21 +122,6 @@ async def test_a_tick_that_another_process_gave_up_for_the_lock_is_worked_on(har
     assert harness.last_run("poll_records")["outcome"] == "succeeded"
 
 
-async def test_a_tick_that_another_process_works_on_is_delivered_again(harness: CronHarness) -> None:
-    tick = call(harness)
-    harness.sql(
-        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, outcome)"
-        " VALUES ('poll_records', %s, now(), 'running')",
-        tick.scheduled_time,
-    )
-    with psycopg.connect(harness.runtime.settings.database_url, autocommit=True) as other:
-        other.execute("SELECT pg_advisory_lock(7, hashtext('poll_records'))")
-        with pytest.raises(RunUnderWay):
-            await run(harness, tick, nothing)
-        harness.sql("UPDATE pancake_cron_run SET outcome = 'succeeded', finished_at = now()")
-        assert await run(harness, tick, nothing) == {"result": "already_done"}
-
-
 async def test_a_burst_of_sixty_late_ticks_does_the_work_once(harness: CronHarness) -> None:
     now, name = harness.clock.now(), "retry_failed"
     answers = await asyncio.gather(*(harness.tick(name, now - timedelta(minutes=m)) for m in range(60)))
@@ -163,15 +148,6 @@ async def test_two_ticks_of_one_cron_never_overlap(harness: CronHarness) -> None
     assert (await run(harness, call(harness, "check_sla"), nothing))["result"] == "succeeded"
     gate.set()
     assert (await first)["result"] == "succeeded"
-
-
-async def test_an_unfinished_run_resumes_from_its_saved_progress(harness: CronHarness) -> None:
-    tick = call(harness)
-    for _ in range(2):
-        with pytest.raises(RunUnfinished):
-            await run(harness, tick, stepwise)
-    assert (await run(harness, tick, stepwise))["report"] == {"step": 3}
-    assert harness.last_run("poll_records")["report"] == {"step": 3, "notifications": []}
 
 
 async def test_the_next_tick_continues_a_run_that_never_gets_its_next_delivery(harness: CronHarness) -> None:
@@ -484,18 +460,14 @@ async def test_retry_failed_is_announced_with_its_owners_and_notifications(harne
     assert [each["idempotency_key"] for each in answer["would_send"]] == list(harness.hasura.sent)
 
 
-async def test_check_sla_is_announced(harness: CronHarness) -> None:
+async def test_late_tickets_and_the_clean_up_are_announced(harness: CronHarness) -> None:
     harness.fill_roster(1)
-    await harness.process_lead()
+    event_id, _ = await harness.process_lead()
     harness.hasura.sent.clear()
     harness.move_clock(hours=2)
     answer = await announced(harness, "check_sla")
     assert answer["report"]["late"] == 1
     assert [each["reason"] for each in answer["would_send"]] == harness.reasons() == ["sla_missed"]
-
-
-async def test_the_clean_up_is_announced(harness: CronHarness) -> None:
-    event_id, _ = await harness.process_lead()
     harness.sql("UPDATE pancake_webhook_event SET created_at = now() - interval '91 days'")
     answer = await announced(harness, "purge_events")
     assert answer["report"]["empty_payloads"] == 1
@@ -542,32 +514,3 @@ async def test_only_true_asks_for_a_dry_run_and_nothing_else_runs_the_cron(
     code, answer = await dry_run(harness, "retry_failed", payload)
     assert (code, answer["message"]) == (400, "payload.dry_run is not true.")
     assert harness.count("pancake_cron_run") == 0
-
-
-async def test_a_long_reconciliation_makes_no_cron_of_a_neighbour_late(
-    harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Hasura delivers the crons of all applications in one loop: a tick waits at most from the start of one
-    round to the start of the next. Each page takes 0.6 s of the test's clock, which is 18 s in one call.
-    """
-    window, real = day_window(day), PancakeApi._fetch
-    harness.pancake.bulk(900, window.start, window.end)
-
-    async def slow(self: PancakeApi, *args: Any, **named: Any) -> Any:
-        harness.move_clock(seconds=0.6)
-        return await real(self, *args, **named)
-
-    monkeypatch.setattr(PancakeApi, "_fetch", slow)
-    harness.runtime.cron_runs.answer_within_seconds = ANSWER_WITHIN_SECONDS
-    due = harness.clock.now()
-    rounds, statuses = [due], [503]
-    while statuses[-1] != 200:
-        answer = await harness.tick("reconcile_daily", due)
-        statuses.append(answer.status_code)
-        assert answer.status_code == 200 or answer.headers["Retry-After"] == "1", answer.text
-        harness.move_clock(seconds=ENGINE_SLEEP_SECONDS)
-        rounds.append(harness.clock.now())
-    assert max(after - before for before, after in pairwise(rounds)) <= timedelta(seconds=20)
-    assert len(rounds) > 3
-    (report,) = harness.last_run("reconcile_daily")["report"]["days"]
-    assert (report["expected"], len(report["found_missing"])) == (900, 900)

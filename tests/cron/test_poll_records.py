@@ -74,14 +74,6 @@ async def test_a_new_source_of_a_missed_lead_is_created_because_pancake_listed_t
     assert [row["notifications"] for row in rows(harness, "poll")] == [[]]
 
 
-async def test_a_missed_later_version_of_a_known_record_is_stored(harness: CronHarness) -> None:
-    (record_id,) = await lead(harness)
-    harness.pancake.faults.drop = 1
-    harness.move_clock(seconds=5)
-    harness.pancake.edit_lead(record_id)
-    assert (await poll(harness))["missed_ids"] == [record_id]
-
-
 async def test_the_watermark_follows_the_settled_end_of_the_window(harness: CronHarness) -> None:
     before = harness.clock.now()
     await poll(harness, 0)
@@ -91,13 +83,6 @@ async def test_the_watermark_follows_the_settled_end_of_the_window(harness: Cron
     assert report["window"][0] == (first - OVERLAP).isoformat()
     assert watermark(harness) > first
     assert harness.last_run("poll_records")["window_from"] == first - OVERLAP
-
-
-async def test_the_kill_switch_applies_to_polling(harness: CronHarness) -> None:
-    harness.change_settings(kill_switch=True)
-    await lead(harness, drop=1)
-    await poll(harness)
-    assert {row["status"] for row in rows(harness, "poll")} == {"skipped_kill_switch"}
 
 
 @pytest.mark.test_case("TC-013")
@@ -169,13 +154,6 @@ async def test_a_repeated_cursor_is_tolerated_and_not_trusted(harness: CronHarne
     assert len(rows(harness, "poll")) == 100
 
 
-async def test_incomplete_pages_are_reported(harness: CronHarness) -> None:
-    now = harness.clock.now()
-    harness.pancake.bulk(100, now - timedelta(hours=2), now - timedelta(minutes=5))
-    harness.pancake.faults.cut_page = 3
-    assert (await poll(harness))["short_pages"] == 0, "all full pages are equally short"
-
-
 @pytest.mark.test_case("TC-014")
 async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronHarness) -> None:
     harness.pancake.faults.drop = 1
@@ -186,17 +164,6 @@ async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronH
     assert [answer.status_code for answer in answers] == [200, 200]
     stored = harness.one("SELECT count(*) AS n, count(DISTINCT record_id) AS ids FROM pancake_webhook_event")
     assert stored["n"] == stored["ids"]
-
-
-async def test_times_without_a_zone_use_the_time_zone_of_the_connection(harness: CronHarness) -> None:
-    harness.sql("UPDATE pancake_connection SET record_timezone = 'Asia/Ho_Chi_Minh'")
-    for table in harness.pancake.tables.values():
-        table.zone = timedelta(hours=7)
-    made = harness.clock.now()
-    await lead(harness, drop=1)
-    assert (await poll(harness))["missed"] == 1
-    (row,) = rows(harness, "poll")
-    assert abs(row["modified_on"] - made) < timedelta(seconds=5)
 
 
 async def test_a_body_that_the_database_cannot_hold_does_not_stop_its_page(harness: CronHarness) -> None:
@@ -220,20 +187,6 @@ async def test_contacts_from_the_webhook_are_not_expected_in_a_list_of_leads(har
     report = await poll(harness)
     assert (report["trusted"], report["suspects"]) == (True, [])
     assert watermark(harness) > before
-
-
-async def test_a_watermark_that_does_not_move_delays_no_new_record(harness: CronHarness) -> None:
-    await poll(harness)
-    before = watermark(harness)
-    (hidden,) = await lead(harness)
-    harness.hide_from_list(hidden)
-    harness.move_clock(days=2)
-    missed = await lead(harness, drop=1)
-    report = await poll(harness)
-    assert (report["trusted"], report["suspects"]) == (False, [hidden])
-    assert watermark(harness) == before
-    assert report["latest"]["missed_ids"] == missed
-    assert {row["record_id"] for row in rows(harness, "poll")} == set(missed)
 
 
 @pytest.mark.test_case("TC-014-003")

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -15,7 +14,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
 from leads.services.cron_work import CronRun
 from leads.services.runtime import Runtime
-from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, MAX_TRIED_PER_TICK, assign_tickets
+from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, assign_tickets
 from tests.support.builders import member
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
@@ -23,6 +22,7 @@ from tests.support.leads import LATER, LEAD, numbered_lead
 from tests.support.logs import captured_logs
 from tests.support.postgres import ROSTER_LOCK, wait_for_lock_waiter
 from tests.support.settings import handler_settings
+from tests.support.stored_rows import insert_tickets
 
 ALL_OFF_DUTY = "UPDATE staff SET on_duty = false WHERE role = 'telesale'"
 ALL_ON_DUTY = "UPDATE staff SET on_duty = true WHERE role = 'telesale'"
@@ -32,32 +32,12 @@ MANAGER = "b0000000-0000-4000-8000-000000000001"
 
 def seed_unassigned(harness: CronHarness, count: int, record: str = "night", hour: int = 18) -> list[int]:
     """Insert processed events, one second after the other, whose tickets have no owner; return their ids."""
-    params = {
-        "connection_id": harness.connection_id,
-        "count": count,
-        "record": record,
-        "at": datetime(2026, 5, 14, hour, tzinfo=UTC),
-        "evidence": json.dumps({"assignment": {"roster": [], "skipped": [], "chosen": None}}),
-    }
     harness.sql("SET session_replication_role = replica")  # in their final state, not through the steps to it
-    harness.session.execute(
-        "INSERT INTO ticket (id, title, source_id, data, created_at)"
-        " SELECT md5(%(record)s || n)::uuid, 'Lead', 'ticket_source_pancake',"
-        " jsonb_build_object('pancake', jsonb_build_object('name', 'Khách ' || n)),"
-        " %(at)s + n * interval '1 second' FROM generate_series(1, %(count)s) AS n",
-        params,
-    )
-    rows = harness.session.execute(
-        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
-        " outcome, source_ids, ticket_id, normalized_phone, evidence, arrived_at, created_at, received_at,"
-        " processed_at, notified_at) SELECT %(connection_id)s, 'webhook', %(record)s || n,"
-        " sha256(n::text::bytea), '{}', 'processed', 'ticket_created', '{-1}', md5(%(record)s || n)::uuid,"
-        " '+849' || (10000000 + n), %(evidence)s, %(at)s, %(at)s, %(at)s, %(at)s, %(at)s"
-        " FROM generate_series(1, %(count)s) AS n RETURNING id",
-        params,
-    ).fetchall()
+    evidence = '{"assignment": {"roster": [], "skipped": [], "chosen": null}}'
+    at = datetime(2026, 5, 14, hour, tzinfo=UTC)
+    ids = insert_tickets(harness.session, record, count, evidence=evidence, at=at)
     harness.sql("RESET session_replication_role")
-    return [row["id"] for row in rows]
+    return ids
 
 
 def ticket_of(harness: CronHarness, event_id: int) -> dict[str, Any]:
@@ -145,21 +125,6 @@ async def test_the_number_of_unassigned_tickets_and_the_age_of_the_oldest_are_fi
     assert harness.one("SELECT assignee_id FROM ticket WHERE title = 'theirs'")["assignee_id"] is None
 
 
-async def test_a_roster_that_is_empty_again_changes_nothing(harness: CronHarness) -> None:
-    await harness.process_lead()
-    harness.fill_roster(2, is_active=False)
-    counters = "SELECT assigned_count, last_assigned_seq, was_available FROM pancake_assignee"
-    before = harness.sql(counters)
-    assert await tick(harness) == (0, 1)
-    harness.sql("UPDATE pancake_assignee SET is_active = true")
-    harness.sql(ALL_OFF_DUTY)
-    assert await tick(harness) == (0, 1)
-    assert harness.sql(counters) == before
-    harness.sql("DELETE FROM pancake_assignee")
-    assert await tick(harness) == (0, 1)
-    assert len(harness.hasura.sent) == 1, "nothing but the notice of its creation"
-
-
 @pytest.mark.parametrize("switch", ["kill_switch", "processing_paused"])
 async def test_a_switch_keeps_tickets_unassigned_until_it_is_off(harness: CronHarness, switch: str) -> None:
     await harness.process_lead()
@@ -230,17 +195,6 @@ async def test_the_oldest_tickets_are_assigned_first_and_a_few_per_tick(harness:
     assert await tick(harness) == (60 - MAX_ASSIGNED_PER_TICK, 0)
 
 
-async def test_tickets_of_a_roster_without_members_do_not_hide_newer_ones(harness: CronHarness) -> None:
-    (staff_id,) = harness.fill_roster(1, source="-1", is_active=True)
-    harness.sql(ALL_OFF_DUTY)
-    seed_unassigned(harness, MAX_TRIED_PER_TICK + 100)
-    event_id, _ = await harness.process_lead(source=["-5"])
-    harness.sql("UPDATE staff SET on_duty = true WHERE role = 'telesale' AND id <> %s", staff_id)
-    harness.fill_roster(1)
-    assert await tick(harness) == (1, MAX_TRIED_PER_TICK + 100)
-    assert ticket_of(harness, event_id)["assignee_id"] is not None
-
-
 async def test_a_replay_keeps_the_owner_and_the_evidence_of_a_later_assignment(harness: CronHarness) -> None:
     event_id, _ = await harness.process_lead()
     staff = harness.fill_roster(2)
@@ -278,19 +232,6 @@ def check_each_is_assigned_once(harness: CronHarness, tickets: int) -> None:
     assert {row["id"]: row["n"] for row in counted if row["n"]} == owners(harness)
     assert sum(owners(harness).values()) == tickets
     assert sum(key.endswith(":new_lead") for key in harness.hasura.sent) == tickets
-
-
-async def test_tickets_are_shared_by_weight_over_several_ticks(harness: CronHarness) -> None:
-    staff = harness.fill_roster(4)
-    for weight, staff_id in enumerate(staff, start=1):
-        harness.sql("UPDATE pancake_assignee SET weight = %s WHERE staff_id = %s", weight, staff_id)
-    seed_unassigned(harness, 2 * MAX_ASSIGNED_PER_TICK)
-    for _ in range(2):
-        await tick(harness)
-        assert spread(harness) <= 1
-    share = 2 * MAX_ASSIGNED_PER_TICK // 10
-    assert owners(harness) == {staff_id: share * weight for weight, staff_id in enumerate(staff, start=1)}
-    check_each_is_assigned_once(harness, 2 * MAX_ASSIGNED_PER_TICK)
 
 
 async def test_a_crash_at_any_step_leaves_each_ticket_assigned_once_or_not_at_all(
@@ -461,17 +402,13 @@ async def new_ticket(harness: CronHarness, size: int = 3, **settings: Any) -> tu
     return event_id, owner_of(harness, event_id)
 
 
-async def test_by_default_nothing_is_recalled(harness: CronHarness) -> None:
-    event_id, owner = await new_ticket(harness)
-    assert await recalled(harness, 1400) == 0
-    assert owner_of(harness, event_id) == owner
-
-
 async def test_a_ticket_without_a_response_goes_to_the_next_member_and_both_are_told(
     harness: CronHarness,
 ) -> None:
     """The recall is counted for the new owner."""
-    event_id, first = await new_ticket(harness, recall_after_minutes=10)
+    event_id, first = await new_ticket(harness)
+    assert (await recalled(harness, 1400), owner_of(harness, event_id)) == (0, first), "the default is never"
+    harness.change_settings(recall_after_minutes=1410)
     assert (await recalled(harness, 9), await recalled(harness, 2)) == (0, 1)
     event, second = harness.event(event_id), owner_of(harness, event_id)
     assert second != first
@@ -538,13 +475,3 @@ async def test_a_switch_stops_recalls_until_it_is_off_and_the_minutes_are_busine
     for change, expected in zip(settings, (0, 1), strict=True):
         harness.change_settings(**change)
         assert await recalled(harness, 300 if expected == 0 else 1) == expected
-
-
-async def test_a_ticket_stays_with_its_owner_if_no_one_else_can_take_it(harness: CronHarness) -> None:
-    event_id, owner = await new_ticket(harness, size=1, recall_after_minutes=10)
-    before = harness.sql("SELECT * FROM pancake_assignee")
-    assert await recalled(harness, 11) == 0
-    assert owner_of(harness, event_id) == owner
-    assert harness.sql("SELECT * FROM pancake_assignee") == before
-    harness.fill_roster(2, source="-1")
-    assert (await recalled(harness, 1), len(recalls(harness, event_id))) == (1, 1)

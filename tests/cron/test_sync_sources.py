@@ -17,6 +17,10 @@ def sources(harness: CronHarness) -> dict[str, dict[str, Any]]:
     return {row["pancake_source_id"]: row for row in harness.sql("SELECT * FROM pancake_source")}
 
 
+def unannounced(harness: CronHarness) -> dict[str, dict[str, Any]]:
+    return {source: row | {"announced_at": None} for source, row in sources(harness).items()}
+
+
 async def sync(harness: CronHarness) -> dict[str, Any]:
     """Run the cron a quarter of an hour later; return the report of the only connection."""
     harness.move_clock(minutes=15)
@@ -72,17 +76,6 @@ async def test_one_notice_names_all_new_sources_of_a_run_those_of_deliveries_too
     assert len(harness.hasura.sent) == 1
 
 
-async def test_new_sources_are_announced_also_while_pancake_fails(harness: CronHarness) -> None:
-    await sync(harness)
-    harness.hasura.sent.clear()
-    await harness.deliver(LEAD | {"source": None})
-    add_source(harness, "999")
-    harness.pancake.faults.down = True
-    harness.move_clock(minutes=15)
-    assert (await harness.tick("sync_sources")).status_code == 503
-    assert [sent["data"]["detail"] for sent in harness.hasura.sent.values()] == ["999"]
-
-
 async def test_a_known_source_keeps_its_state_and_takes_the_new_name(harness: CronHarness) -> None:
     await sync(harness)
     assert sources(harness)["-1"]["is_active"] is True
@@ -99,16 +92,22 @@ async def test_removed_sources_are_marked_and_unmarked_when_they_return(harness:
     assert (await sync(harness))["restored"] == ["-9"]
 
 
-async def test_nothing_changes_and_the_run_fails_when_pancake_fails(harness: CronHarness) -> None:
+async def test_a_run_fails_with_pancake_and_changes_nothing_but_announces_new_sources(
+    harness: CronHarness,
+) -> None:
     await sync(harness)
-    before = sources(harness)
+    harness.hasura.sent.clear()
+    await harness.deliver(LEAD | {"source": None})
+    add_source(harness, "999")
+    before = unannounced(harness)
     harness.pancake.faults.down = True
     harness.move_clock(minutes=15)
     assert (await harness.tick("sync_sources")).status_code == 503
     run = harness.last_run("sync_sources")
     assert (run["outcome"], "503" in run["error"]) == ("failed", True)
     assert run["report"]["connections"][0]["error"] == "pancake_unavailable"
-    assert sources(harness) == before
+    assert unannounced(harness) == before
+    assert [sent["data"]["detail"] for sent in harness.hasura.sent.values()] == ["999"]
 
 
 async def test_one_connection_that_fails_does_not_stop_the_others(harness: CronHarness) -> None:

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
-from tests.support.stored_rows import Figures
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +20,3 @@ def migrated(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
     cluster.drop_database(name)
-
-
-@pytest.fixture
-def figures(database: str) -> Iterator[Figures]:
-    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
-        yield Figures(connection)

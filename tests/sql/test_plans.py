@@ -23,7 +23,7 @@ from sandbox.postgres.plans import (
 )
 from sandbox.postgres.server import Cluster
 from tests.support.postgres import CONNECTION, fill_tables, insert_events
-from tests.support.stored_rows import FROM, TO
+from tests.support.stored_rows import FROM, TO, insert_tickets
 
 Db = psycopg.Connection[Any]
 _numbers = count(1)
@@ -182,23 +182,6 @@ def test_a_claim_looks_for_an_active_source_once(filled: Db) -> None:
     """Merged into the UPDATE, the search stands in the plan once for each column that depends on it."""
     found = generic_plan(filled, "process_record/claim_event")
     assert [node.get("Relation Name") for node in found].count("pancake_source") == 1
-
-
-def test_a_delivery_is_compared_by_the_identity_index(filled: Db) -> None:
-    delivery = {
-        "ordinal": 0,
-        "token_sha256": "ab" * 32,
-        "arrived_at": NOW,
-        "record_id": "r-1",
-        "payload_hash": "00" * 32,
-        "payload": "{}",
-        "source_ids": ["5"],
-    }
-    params = {"origin": "webhook", "now": NOW, "max_new_sources": 20, "deliveries": json.dumps([delivery])}
-    plan = custom_plan(filled, "ingest_record/store_deliveries", params)
-    arbiters = {index for node in plan for index in node.get("Conflict Arbiter Indexes", [])}
-    assert of_events("uq_identity") in arbiters
-    assert scanned(plan) == set()
 
 
 def test_a_metric_reads_no_large_table_whole(filled: Db, subtests: pytest.Subtests) -> None:
@@ -508,26 +491,6 @@ SEARCH_PARAMS: dict[str, Any] = {"now": "2026-05-15T00:00:00Z", "limit": 500, "m
 OWNER = "c0000000-0000-4000-8000-000000000001"
 
 
-def insert_tickets(db: Db, kind: str, count: int, owner: str | None, evidence: str = "{}") -> None:
-    """Insert tickets and the events that created them."""
-    params = {"kind": kind, "count": count, "owner": owner, "evidence": evidence}
-    db.execute(
-        "INSERT INTO ticket (id, title, source_id, assignee_id, status)"
-        " SELECT md5(%(kind)s || n)::uuid, 'x', 'ticket_source_pancake', %(owner)s, 'new'"
-        " FROM generate_series(1, %(count)s) AS n",
-        params,
-    )
-    db.execute(
-        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status, outcome,"
-        " arrived_at, processed_at, notified_at, source_ids, ticket_id, assignee_id, evidence, created_at)"
-        " SELECT '00000000-0000-4000-8000-000000000001', 'webhook', %(kind)s || n, sha256(n::text::bytea),"
-        " 'processed', 'ticket_created', t.at, t.at, t.at, '{5}', md5(%(kind)s || n)::uuid, %(owner)s,"
-        " %(evidence)s, t.at FROM generate_series(1, %(count)s) AS n"
-        " CROSS JOIN (SELECT timestamptz '2026-05-14Z' AS at) AS t",
-        params,
-    )
-
-
 @pytest.fixture(scope="module", params=["empty tables", "all unassigned", "true statistics"])
 def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> Iterator[Db]:
     """20 unassigned tickets among 40,000 others, which have owners or are settled.
@@ -538,13 +501,13 @@ def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
         db.execute("SET session_replication_role = replica")
         db.execute(CONNECTION)
         if request.param == "all unassigned":
-            insert_tickets(db, "old", 2_000, None)
+            insert_tickets(db, "old", 2_000)
         db.execute("ANALYZE pancake_webhook_event, ticket")
         db.execute("UPDATE pancake_webhook_event SET assignee_id = %s", [OWNER])
         db.execute("UPDATE ticket SET assignee_id = %s", [OWNER])
-        insert_tickets(db, "owned", 30_000, OWNER)
-        insert_tickets(db, "settled", 10_000, None, '{"assignment": {"settled": {}}}')
-        insert_tickets(db, "night", UNASSIGNED, None)
+        insert_tickets(db, "owned", 30_000, owner=OWNER)
+        insert_tickets(db, "settled", 10_000, evidence='{"assignment": {"settled": {}}}')
+        insert_tickets(db, "night", UNASSIGNED)
         db.execute("INSERT INTO pancake_assignee (staff_id) VALUES (%s)", [OWNER])
         db.execute(
             "UPDATE app_setting SET app_settings ="

@@ -1,10 +1,14 @@
-"""Every statement fits the schema; the rules that several share are defined in migrations, and inlined."""
+"""Every statement fits the schema; the rules that several share are defined in migrations, and inlined.
+
+The six figures, each on a few rows whose figure is known, and those of held events.
+"""
 
 import json
 import random
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,12 +16,15 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
-from leads.adapters.queries import QUERIES, SQL_FOLDER, load_queries
+from leads.adapters.queries import QUERIES, load_queries
 from leads.domain.lifecycle import CLAIM_LEASE
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.window import ICT
-from sandbox.postgres.plans import prepare
+from sandbox.postgres.plans import custom_plan, prepare
+from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
@@ -29,8 +36,6 @@ RULES = (
     "pancake_payload_hash",
 )  # fmt: skip
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
-
-FILES = sorted(SQL_FOLDER.rglob("*.sql"))
 
 OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -184,19 +189,6 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
     assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
 
 
-def test_a_body_has_another_hash_on_each_connection_and_in_each_table(db: Db) -> None:
-    tables = ["lead", None, "not documented", "account", "contact"]
-    look = "SELECT encode(pancake_payload_hash(sha256('x'), %s, %s), 'hex')"
-    hashes = {
-        (connection, table): db.execute(look, [connection, table]).fetchall()[0][0]
-        for connection in (CONNECTION, OTHER)
-        for table in tables
-    }
-    assert {len(found) for found in hashes.values()} == {64}
-    assert len(set(hashes.values())) == 6, "what is no account and no contact is a lead"
-    assert len({hashes[CONNECTION, table] for table in tables[:3]}) == 1
-
-
 def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: Db) -> None:
     """On the tables, and on the view of the settings that belong to the integration."""
     db.execute("CREATE ROLE handlers_of_the_test")
@@ -238,20 +230,6 @@ def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
     assert copies <= SWITCHING | CHECKING
 
 
-def test_a_copy_of_a_rule_is_found_in_any_spelling() -> None:
-    for rule, copy in (
-        ("pancake_setting", "FROM jsonb_to_record(a.app_settings) AS s (kill_switch boolean)"),
-        ("pancake_active_source", "FROM public.pancake_source AS p WHERE p.is_active = true"),
-        ("pancake_active_source", "SELECT id FROM pancake_source WHERE NOT is_active IS FALSE"),
-        ("pancake_applied_version", "WHERE e.outcome NOT IN ('stale')"),
-        ("pancake_applied_event", "ORDER BY e.applied_at DESC LIMIT 1"),
-        ("pancake_roster_source", "ORDER BY array_position(e.source_ids, s.pancake_source_id) LIMIT 1"),
-        ("pancake_event_is_unassigned", "WHERE e.evidence -> 'assignment' ->> 'settled' IS NULL"),
-        ("pancake_payload_hash", "WHERE e.payload_hash = sha256(decode(d.payload_hash, 'hex'))"),
-    ):
-        assert copied_rules(copy) == {rule}
-
-
 def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: Db, subtests: pytest.Subtests) -> None:
     """A call that is not inlined is a separate node `Function Scan on public.pancake_…`."""
     db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -273,31 +251,6 @@ def test_a_statement_can_be_prepared_on_the_migrated_schema(db: Db, subtests: py
     for name in QUERIES:
         with subtests.test(name), db.transaction():
             prepare(db, name)
-
-
-def test_a_statement_says_its_purpose_its_result_and_its_index_and_psycopg_can_send_it(
-    subtests: pytest.Subtests,
-) -> None:
-    for path in FILES:
-        text = path.read_text("utf-8")
-        lines = text.splitlines()
-        header = " ".join(line for line in lines[:5] if line.startswith("--"))
-        with subtests.test(f"{path.parent.name}/{path.stem}"):
-            assert re.match("-- .*[.:;]", lines[0]), "the first line is a sentence"
-            assert "Returns" in header
-            is_on_large_table = re.search(r"\bpublic\.(pancake_webhook_event|account|ticket)\b", text)
-            if is_on_large_table and re.search(r"\b(JOIN|WHERE|UPDATE|DELETE)\b", text):
-                assert re.search("elies on|Reads the whole table", header), "it names its index"
-            assert len(lines) <= 80
-            assert not text.rstrip().endswith(";")
-            assert "%" not in re.sub(r"%\(\w+\)s|%%", "", text), "psycopg reads a lone % even in a comment"
-            assert "SELECT *" not in text.replace("count(*)", "").replace("SELECT *, row_number()", "")
-
-
-def test_the_loader_names_every_file() -> None:
-    names = {path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in FILES}
-    assert set(QUERIES) == names
-    assert all(b"--" not in text and text.strip() for text in QUERIES.values())
 
 
 def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_path: Path) -> None:
@@ -389,3 +342,183 @@ def is_open(moment: datetime, entries: list[tuple[str, str, time, time]]) -> boo
         if (at.weekday() - begin) % 7 <= length and opens <= at.time() < closes:
             return True
     return False
+
+
+# The figures
+
+
+HELD = ("dead_letter", "skipped_kill_switch", "skipped_source_disabled")
+INVALID = ("invalid_json", "invalid_phone", "test_ping", "erased")
+CODES = (*INVALID, "internal", "invalidated", "lock_timeout", None)
+CREATED = (FROM - timedelta(days=3), FROM - timedelta(hours=1), NOON)
+REPLAYED = (None, FROM - timedelta(days=2), NOON + timedelta(minutes=1))
+Figure = dict[str, tuple[int, datetime | None]]
+
+
+@pytest.fixture
+def figures(database: str) -> Iterator[Figures]:
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        yield Figures(connection)
+
+
+def test_without_events_every_figure_is_null(figures: Figures) -> None:
+    """Missing data must not look like a perfect result."""
+    assert figures.of("kpi/load_latency")["p95_seconds"] is None
+    assert figures.of("kpi/load_success")["ratio"] is None
+    assert figures.of("kpi/load_auto_assign")["ratio"] is None
+    assert figures.of("kpi/load_intervention")["ratio"] is None
+    assert figures.of("kpi/load_response")["p95_minutes"] is None
+    assert figures.of("kpi/load_zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
+
+
+def test_latency_is_creation_to_processed_without_held_or_replayed_events(figures: Figures) -> None:
+    for seconds in range(1, 101):
+        figures.event(processed_at=NOON + timedelta(seconds=seconds))
+    figures.event(processed_at=TO, held_at=NOON)
+    figures.event(processed_at=TO, replay_count=1)
+    figures.event("failed")
+    figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
+    found = figures.of("kpi/load_latency")
+    assert (found["events"], found["apart"]) == (100, 2)
+    assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
+
+
+def test_failed_dead_and_stuck_events_count_against_success(figures: Figures) -> None:
+    for _ in range(95):
+        figures.event()
+    figures.event("failed")
+    figures.event("dead_letter", error_code="internal")
+    figures.event("dead_letter", error_code="missing_record_id")
+    figures.event("received")
+    figures.event("ingested")
+    found = figures.of("kpi/load_success")
+    assert found["ratio"] == 0.95
+    assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 2, 2]
+
+
+def test_invalid_held_and_very_recent_events_do_not_count_for_success(figures: Figures) -> None:
+    figures.event()
+    for code in ("invalid_phone", "invalid_json", "test_ping"):
+        figures.event("dead_letter", error_code=code)
+    figures.event("skipped_kill_switch")
+    figures.event("skipped_source_disabled")
+    figures.event("received", created_at=TO - timedelta(minutes=4))
+    found = figures.of("kpi/load_success")
+    assert found["ratio"] == 1
+    assert [found[name] for name in ("invalid", "held", "waiting")] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("status", ["received", "ingested"])
+def test_a_stuck_event_that_is_fired_again_and_again_stays_stuck(figures: Figures, status: str) -> None:
+    """Each refire sets received_at."""
+    figures.event(status, received_at=TO - timedelta(seconds=30))
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("stuck", "waiting", "ratio")] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("minutes", "stuck"), [(1, 0), (4, 0), (6, 1), (600, 1)])
+def test_a_drained_event_is_stuck_five_minutes_after_its_replay(
+    figures: Figures, minutes: int, stuck: int
+) -> None:
+    """Its creation says nothing: it was held, or failed, until a person replayed it."""
+    replayed = {"held_at": NOON, "replay_count": 1, "replayed_at": TO - timedelta(minutes=minutes)}
+    figures.event("received", received_at=TO - timedelta(seconds=30), **replayed)
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("stuck", "waiting")] == [stuck, 1 - stuck]
+
+
+def test_events_held_since_an_earlier_day_are_shown_too(figures: Figures) -> None:
+    """A ratio of 1 must not hide that leads of last week are still held."""
+    figures.event()
+    figures.event("skipped_kill_switch")
+    for status in ("skipped_kill_switch", "skipped_source_disabled", "dead_letter"):
+        figures.event(status, created_at=FROM - timedelta(days=7), error_code="internal")
+    figures.event("skipped_kill_switch", created_at=TO)
+    found = figures.of("kpi/load_success")
+    assert [found[name] for name in ("ratio", "held", "held_earlier")] == [1, 1, 2]
+
+
+def test_an_unchanged_choice_of_ours_is_correct_and_an_owner_other_than_our_choice_an_intervention(
+    figures: Figures,
+) -> None:
+    figures.ticket(HANH, HANH)
+    figures.ticket(HANH, KHOA)
+    figures.ticket(HANH, None)
+    figures.ticket(None, None)
+    figures.ticket(None, KHOA)
+    figures.event()
+    assert figures.of("kpi/load_auto_assign") == {"tickets": 5, "correct": 1, "unassigned": 2, "ratio": 0.2}
+    assert figures.of("kpi/load_intervention") == {"tickets": 5, "changed": 3, "ratio": 0.6}
+
+
+def test_unanswered_tickets_count_with_their_current_age(figures: Figures) -> None:
+    for minutes in range(1, 20):
+        figures.ticket(HANH, HANH, response=minutes)
+    figures.ticket(HANH, HANH)
+    found = figures.of("kpi/load_response")
+    assert (found["tickets"], found["unanswered"]) == (20, 1)
+    assert found["p95_minutes"] == pytest.approx(19 + 0.05 * (12 * 60 - 19))
+
+
+def test_zero_miss_adds_up_the_ledgers_of_the_days(figures: Figures) -> None:
+    days = [
+        {"day": "2026-05-13", "found_missing": ["a", "b"], "left_missing": []},
+        {"day": "2026-05-13", "found_missing": ["c"], "left_missing": ["d"]},
+        {"connection_id": "x", "error": "key_invalid"},
+    ]
+    figures.connection.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report) VALUES"
+        " ('reconcile_daily', %(noon)s, %(noon)s, %(noon)s, 'failed', %(report)s),"
+        " ('poll_records', %(noon)s, %(noon)s, %(noon)s, 'succeeded', %(report)s),"
+        " ('reconcile_daily', %(to)s, %(to)s, %(to)s, 'succeeded', %(report)s)",
+        {"noon": NOON, "to": TO, "report": Jsonb({"days": days})},
+    )
+    assert figures.of("kpi/load_zero_miss") == {"days": 2, "found_missing": 3, "left_missing": 1}
+
+
+def fill(figures: Figures) -> Figure:
+    """Insert held events of every kind, and others; return how many are held, and since when."""
+    expected: Figure = dict.fromkeys((*HELD, "invalid"), (0, None))
+    for number, (status, code, created, replayed) in enumerate(product(HELD, CODES, CREATED, REPLAYED)):
+        if status == "dead_letter" and code is None:
+            continue
+        created_at = created + timedelta(seconds=number)
+        figures.event(
+            status,
+            error_code=code,
+            created_at=created_at,
+            replayed_at=replayed,
+            replay_count=int(replayed is not None),
+        )
+        name = "invalid" if code in INVALID else status
+        count, oldest = expected[name]
+        since = max(created_at, replayed or created_at)
+        expected[name] = count + 1, min(oldest or since, since)
+    for status in ("processed", "failed", "received"):
+        figures.event(status)
+    return expected
+
+
+def counted(figures: Figures) -> Figure:
+    rows = figures.connection.execute(QUERIES["metrics/count_held"]).fetchall()
+    return {row["status"]: (row["events"], row["oldest_at"]) for row in rows}
+
+
+def test_held_events_are_counted_by_status_since_their_creation_or_replay(figures: Figures) -> None:
+    figures.event()
+    assert counted(figures) == dict.fromkeys((*HELD, "invalid"), (0, None))
+    assert counted(figures) != fill(figures) == counted(figures)
+
+
+@pytest.mark.parametrize("name", ["metrics/count_held", "kpi/load_success"])
+def test_held_events_are_read_from_the_index_alone(figures: Figures, database: str, name: str) -> None:
+    """Their rows are 45 times as many blocks."""
+    fill(figures)
+    with psycopg.connect(database, autocommit=True) as db_connection:
+        for statement in (
+            "VACUUM ANALYZE pancake_webhook_event", "SET enable_seqscan = off", "SET enable_bitmapscan = off",
+        ):  # fmt: skip
+            db_connection.execute(statement)
+        plan = custom_plan(db_connection, name, {"from": FROM, "to": TO})
+    found = {node["Node Type"] for node in plan if node.get("Index Name") == "ix_pancake_webhook_event_held"}
+    assert found == {"Index Only Scan"}

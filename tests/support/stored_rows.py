@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
@@ -123,6 +124,36 @@ def insert_unsent(
     ]
     params = {"count": count, "notifications": Jsonb(notifications), "prefix": prefix}
     return [row["id"] for row in harness.session.execute(INSERT_UNSENT, params).fetchall()]
+
+
+def insert_tickets(
+    session: psycopg.Connection[Any],
+    record: str,
+    count: int,
+    owner: str | None = None,
+    evidence: str = "{}",
+    at: datetime = FROM,
+) -> list[int]:
+    """Insert tickets, one second after the other, with the events that made them; return the ids of these."""
+    params = {"record": record, "count": count, "owner": owner, "evidence": evidence, "at": at}
+    session.execute(
+        "INSERT INTO ticket (id, title, source_id, assignee_id, data, created_at)"
+        " SELECT md5(%(record)s || n)::uuid, 'Lead', 'ticket_source_pancake', %(owner)s,"
+        " jsonb_build_object('pancake', jsonb_build_object('name', 'Khách ' || n)),"
+        " %(at)s + n * interval '1 second' FROM generate_series(1, %(count)s) AS n",
+        params,
+    )
+    cursor = session.cursor(row_factory=scalar_row).execute(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
+        " outcome, source_ids, ticket_id, assignee_id, normalized_phone, evidence, arrived_at, created_at,"
+        " received_at, processed_at, notified_at) SELECT c.id, 'webhook', %(record)s || n,"
+        " sha256(n::text::bytea), '{}', 'processed', 'ticket_created', '{-1}', md5(%(record)s || n)::uuid,"
+        " %(owner)s, '+849' || (10000000 + n), %(evidence)s, t.at, t.at, t.at, t.at, t.at"
+        " FROM (SELECT id FROM pancake_connection LIMIT 1) AS c, (SELECT %(at)s::timestamptz AS at) AS t,"
+        " generate_series(1, %(count)s) AS n RETURNING id",
+        params,
+    )
+    return cursor.fetchall()
 
 
 def keys(ids: list[int], name: str = "new_source") -> set[str]:
