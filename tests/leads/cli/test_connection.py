@@ -6,8 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from leads.adapters.db_session import DbSession
 from leads.adapters.pancake_api import Access, PancakeApi
@@ -29,7 +28,6 @@ from leads.services.connection_secrets import (
     Workspace,
     change_status,
     create_connection,
-    forget_previous,
     list_connections,
     reencrypt,
     rotate_token,
@@ -76,6 +74,8 @@ WRONG_USE = {
     ("disable", "Other", "--reason", "x"): "There is no connection 'Other'. Choose one of: Diva",
     ("enable", "Other"): "There is no connection 'Other'. Choose one of: Diva",
     ("set-api-key",): "--file",  # no terminal to prompt on
+    ("set-webhook-secret", "--file", "-"): "at least 32 characters",
+    ("set-header-secret", "--file", "-"): "at least 32 characters",
 }
 HISTORY = b"""
 SELECT h.status_before, h.status_after, h.reason
@@ -85,18 +85,9 @@ FROM view_pancake_connection_status AS h ORDER BY h.scheduled_time
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
-class CommandResult:
-    """Exit code and output of a command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def run(
     database: str, *arguments: str, stdin: str = "", keys: str = f"old:{OLD_KEY}", **variables: str
-) -> CommandResult:
+) -> Result:
     """Run one command as the operators; EDGE is the address of the edge, OLD_KEY the only key."""
     environment = {
         "DATABASE_URL": operators_url(database),
@@ -105,7 +96,7 @@ def run(
     } | variables
     result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return CommandResult(result.exit_code, result.stdout, result.stderr)
+    return result
 
 
 def status(database: str) -> dict[str, Any]:
@@ -118,7 +109,7 @@ def made(database: str, *arguments: str) -> str:
     """Create a connection and return its webhook URL, the first line of the output."""
     create = ("create", "--name", "Diva", "--workspace", "123", *arguments, "--key-file", "-")
     done = run(database, *create, stdin=API_KEY)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     return done.stdout.partition("\n")[0]
 
 
@@ -170,7 +161,7 @@ def test_no_webhook_url_is_created_without_the_address_of_the_edge(database: str
     before = list_connections(db, NOW)
     for command in (CREATE_SECOND, ("rotate-token",)):
         done = run(database, *command, PUBLIC_URL="")
-        assert (done.returncode, "PUBLIC_URL" in done.stderr) == (2, True)
+        assert (done.exit_code, "PUBLIC_URL" in done.stderr) == (2, True)
     assert list_connections(db, NOW) == before
 
 
@@ -181,14 +172,14 @@ def test_a_secret_may_go_to_a_file_instead(database: str, tmp_path: Path) -> Non
     assert re.fullmatch(r"https://\S+\nX-Pancake-Secret: \S{43}\n", out.read_text())
     assert oct(out.stat().st_mode & 0o777) == "0o600"
     again = run(database, "rotate-token", "--out", str(out))
-    assert again.returncode == 2
+    assert again.exit_code == 2
     assert status(database)["previous_token_expires_at"] is None
 
 
 def test_the_same_workspace_is_refused_twice(diva: str) -> None:
     """Exit code 1 and the reason, which has nothing to do with a network."""
     done = run(diva, "create", "--name", "x", "--workspace", "123", "--no-key")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "Refused: Workspace 123 is connected already.\n"
 
 
@@ -199,8 +190,8 @@ def test_a_zone_that_two_programs_may_read_differently_is_refused(
         with subtests.test(zone):
             done = run(diva, *CREATE_SECOND, "--timezone", zone)
             refusal = f"Refused: Unknown time zone {zone}."
-            assert (done.returncode, done.stderr.startswith(refusal)) == (1, True)
-            assert run(diva, "set-time-zone", "--yes", "--", zone).returncode == 1
+            assert (done.exit_code, done.stderr.startswith(refusal)) == (1, True)
+            assert run(diva, "set-time-zone", "--yes", "--", zone).exit_code == 1
     assert [row["record_timezone"] for row in rows(db)] == ["UTC"]
 
 
@@ -209,10 +200,10 @@ def test_another_time_zone_is_set_after_a_warning_and_the_last_day_polled_again(
 ) -> None:
     db.execute("UPDATE pancake_connection SET poll_watermark = %s", [NOW])
     unsure = run(diva, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="n\n")
-    assert unsure.returncode == 1
+    assert unsure.exit_code == 1
     assert "instead of UTC" in unsure.stderr
     assert status(diva)["record_timezone"] == "UTC"
-    assert run(diva, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="y\n").returncode == 0
+    assert run(diva, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="y\n").exit_code == 0
     (row,) = list_connections(db, NOW)
     assert row.record_timezone == "Asia/Ho_Chi_Minh"
     assert row.poll_watermark == NOW - timedelta(days=1)
@@ -222,33 +213,21 @@ def test_secrets_rotate_and_the_former_one_stays_until_forgotten(
     diva: str, db: DbSession, tmp_path: Path
 ) -> None:
     """Once by file, once by variable; `forget` ends the former one. A generated one is shown, for a pipe."""
-    first, second = "first-secret-" * 3, "second-secret-" * 3
+    first, second = "f" * 32, "second-secret-" * 3
     (tmp_path / "first").write_text(first + "\n")
     for secret in SECRETS:
         command = f"set-{secret.replace('_', '-')}"
-        assert run(diva, command, "--file", str(tmp_path / "first")).returncode == 0
-        assert run(diva, command, "--variable", "FRESH", FRESH=second).returncode == 0
+        assert run(diva, command, "--file", str(tmp_path / "first")).exit_code == 0
+        assert run(diva, command, "--variable", "FRESH", FRESH=second).exit_code == 0
         (row,) = list_connections(db, NOW)
         use = Use(secret, row.id)
         assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == second
         assert open_sealed(OLD_RING, getattr(row, f"previous_{secret}_encrypted"), use) == first
-        assert run(diva, "forget", secret).returncode == 0
+        assert run(diva, "forget", secret).exit_code == 0
         assert status(diva)["secrets"][f"previous_{secret}"] is None
         shown = run(diva, command, "--generate").stdout.strip()
         (row,) = list_connections(db, NOW)
         assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == shown
-
-
-def test_a_secret_given_by_hand_has_at_least_32_characters(diva: str, db: DbSession, tmp_path: Path) -> None:
-    before, file = rows(db), tmp_path / "secret"
-    for command in ("set-webhook-secret", "set-header-secret"):
-        file.write_text("s" * 31)
-        short = run(diva, command, "--file", str(file))
-        assert (short.returncode, "at least 32 characters" in short.stderr) == (2, True)
-    assert rows(db) == before
-    for command in ("set-webhook-secret", "set-header-secret"):
-        file.write_text("s" * 32 + "\n")
-        assert run(diva, command, "--file", str(file)).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["create", "set-api-key", "set-webhook-secret", "set-header-secret"])
@@ -261,23 +240,19 @@ def test_no_command_takes_a_secret_as_argument(command: str) -> None:
         assert forbidden not in said
 
 
-def test_rotating_twice_within_the_grace_needs_a_word(database: str) -> None:
+def test_rotating_twice_within_the_grace_needs_a_word_and_the_former_token_can_be_ended(
+    database: str,
+) -> None:
     """The URL before the present one would end early: refused unless --again."""
     first = made(database)
     second = run(database, "rotate-token")
-    assert second.returncode == 0
+    assert second.exit_code == 0
     assert second.stdout.strip() != first
-    assert run(database, "rotate-token").returncode == 1
-    assert run(database, "rotate-token", "--again").returncode == 0
-
-
-def test_the_former_token_can_be_ended_at_once(db: DbSession) -> None:
-    """`forget token`, for a URL that leaked after its rotation."""
-    connected = create_connection(db, OLD_RING, Workspace("Diva", 1, API_URL))
-    rotate_token(db, connected.id, NOW)
-    forget_previous(db, connected.id, "token", NOW + timedelta(hours=1))
-    (row,) = list_connections(db, NOW)
-    assert row.previous_token_expires_at is None
+    assert run(database, "rotate-token").exit_code == 1
+    assert run(database, "rotate-token", "--again").exit_code == 0
+    assert status(database)["previous_token_expires_at"] is not None
+    assert run(database, "forget", "token").exit_code == 0
+    assert status(database)["previous_token_expires_at"] is None
 
 
 def test_the_key_is_proven_against_pancake(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,8 +269,8 @@ def test_the_key_is_proven_against_pancake(database: str, monkeypatch: pytest.Mo
         wrong = "f" * 32
         run(database, "set-api-key", "--file", "-", stdin=wrong)
         bad = run(database, "test")
-    assert (good.returncode, "The API key works" in good.stdout) == (0, True), good.stderr
-    assert bad.returncode == 1
+    assert (good.exit_code, "The API key works" in good.stdout) == (0, True), good.stderr
+    assert bad.exit_code == 1
     assert "Pancake rejected the API key" in bad.stderr
     assert wrong not in bad.stderr + bad.stdout
 
@@ -367,7 +342,7 @@ def test_keys_that_do_not_open_the_stored_secrets_are_refused_and_nothing_change
         for command in NEED_STORED_SECRETS:
             with subtests.test(command, reason=reason):
                 done = run(diva, *command.split(), stdin=API_KEY, keys=keys)
-                assert (done.returncode, done.stdout) == (2, "")
+                assert (done.exit_code, done.stdout) == (2, "")
                 assert reason in done.stderr
                 assert "Check ENCRYPTION_KEYS" in done.stderr
                 assert rows(db) == before
@@ -376,7 +351,7 @@ def test_keys_that_do_not_open_the_stored_secrets_are_refused_and_nothing_change
 def test_secrets_whose_key_is_lost_can_be_replaced(diva: str, db: DbSession) -> None:
     for command in ("set-api-key --file -", "set-header-secret --generate"):
         done = run(diva, *command.split(), "--replace-unreadable", stdin=API_KEY, keys=f"new:{NEW_KEY}")
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
     (row,) = rows(db)
     ring, id_ = KeyRing.parse(f"new:{NEW_KEY}"), str(row["id"])
     assert open_sealed(ring, row["api_key_encrypted"], Use("api_key", id_, row["api_base_url"])) == API_KEY
@@ -387,8 +362,8 @@ def test_secrets_whose_key_is_lost_can_be_replaced(diva: str, db: DbSession) -> 
 def test_after_a_change_of_the_base_url_the_key_is_given_again(diva: str, db: DbSession) -> None:
     db.execute("UPDATE pancake_connection SET api_base_url = 'https://crm.pancake.vn/api/v3'")
     refused = run(diva, "set-api-key", "--file", "-", stdin=API_KEY)
-    assert (refused.returncode, "and the base URL" in refused.stderr) == (2, True)
-    assert run(diva, "set-api-key", "--file", "-", "--replace-unreadable", stdin=API_KEY).returncode == 0
+    assert (refused.exit_code, "and the base URL" in refused.stderr) == (2, True)
+    assert run(diva, "set-api-key", "--file", "-", "--replace-unreadable", stdin=API_KEY).exit_code == 0
     assert run(diva, "rotate-keys").stdout == "Sealed 0 of 2 secrets with key old.\n"
 
 
@@ -397,22 +372,29 @@ def test_rotate_keys_seals_for_the_connection_what_was_sealed_for_its_kind_only(
 ) -> None:
     before = OLD_RING.encrypt(API_KEY, "api_key")
     db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [before])
-    assert run(diva, "test").returncode == 2
+    assert run(diva, "test").exit_code == 2
     assert run(diva, "rotate-keys").stdout == "Sealed 1 of 2 secrets with key old.\n"
     assert run(diva, "rotate-keys").stdout == "Sealed 0 of 2 secrets with key old.\n"
 
 
-def test_a_connection_is_disabled_and_enabled_with_a_history(diva: str, db: DbSession) -> None:
+def test_a_connection_is_disabled_and_enabled_with_a_history_and_the_same_again_changes_nothing(
+    diva: str, db: DbSession
+) -> None:
     disabled = run(diva, "disable", "Diva", "--reason", "moving to another workspace")
-    assert (disabled.returncode, disabled.stdout) == (0, ""), disabled.stderr
+    assert (disabled.exit_code, disabled.stdout) == (0, ""), disabled.stderr
     assert disabled.stderr.startswith("Diva: disabled (before: active).")
     assert "skipped_source_disabled" in disabled.stderr
-    assert status(diva)["status"] == "disabled"
+    id_ = status(diva)["id"]
+    again = run(diva, "disable", id_, "--reason", "y", "--json")
+    same = {"id": id_, "status": "disabled", "before": "disabled", "changed": False}
+    assert (again.exit_code, json.loads(again.stdout)) == (0, same)
     enabled = run(diva, "enable", "Diva")
-    assert enabled.returncode == 0, enabled.stderr
+    assert enabled.exit_code == 0, enabled.stderr
     assert enabled.stderr.startswith("Diva: active (before: disabled).")
     assert "leads replay --status skipped_source_disabled --drain" in enabled.stderr
-    assert status(diva)["status"] == "active"
+    again = run(diva, "enable", id_, "--reason", "y", "--json")
+    same |= {"status": "active", "before": "active"}
+    assert (again.exit_code, json.loads(again.stdout)) == (0, same)
     assert history(db) == [
         ("active", "disabled", "moving to another workspace"),
         ("disabled", "active", None),
@@ -424,28 +406,11 @@ def test_a_connection_is_disabled_and_enabled_with_a_history(diva: str, db: DbSe
     assert all(run["by"].startswith("script:") for run in runs)
 
 
-def test_the_same_again_changes_nothing_and_succeeds(diva: str, db: DbSession) -> None:
-    connection_id = status(diva)["id"]
-    outputs = []
-    for command in (["disable", connection_id, "--reason", "x"], ["enable", connection_id, "--reason", "y"]):
-        for _ in range(2):
-            done = run(diva, *command, "--json")
-            assert done.returncode == 0, done.stderr
-            outputs.append(json.loads(done.stdout))
-    assert outputs == [
-        {"id": connection_id, "status": after, "before": before, "changed": before != after}
-        for before, after in [
-            ("active", "disabled"), ("disabled", "disabled"), ("disabled", "active"), ("active", "active"),
-        ]
-    ]  # fmt: skip
-    assert history(db) == [("active", "disabled", "x"), ("disabled", "active", "y")]
-
-
 def test_enabling_what_is_not_disabled_keeps_its_status(diva: str, db: DbSession) -> None:
     for before in ("silent", "suspended", "outage", "key_invalid"):
         db.execute("UPDATE pancake_connection SET status = %s", [before])
         done = run(diva, "enable", "Diva")
-        assert (done.returncode, done.stderr) == (0, f"Diva: not disabled, its status is {before}.\n")
+        assert (done.exit_code, done.stderr) == (0, f"Diva: not disabled, its status is {before}.\n")
         assert status(diva)["status"] == before
     assert history(db) == []
 
@@ -456,32 +421,27 @@ def test_a_wrong_use_ends_with_2_and_changes_nothing(
     before = rows(db)
     for arguments, words in WRONG_USE.items():
         with subtests.test(" ".join(arguments)):
-            done = run(diva, *arguments)
-            assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+            done = run(diva, *arguments, stdin="s" * 31 if arguments[-1] == "-" else "")
+            assert (done.exit_code, words in done.stderr) == (2, True), done.stderr
     assert (rows(db), history(db)) == (before, [])
 
 
 # Base URLs that would send an API key elsewhere: the command refuses them, the client sends nothing. The
-# database has the same test in tests/hasura/test_migrations.py, for those with another form.
+# database has the same test in tests/hasura/test_migrations.py, host_of in tests/leads/domain.
 
 
-def test_a_hostile_base_url_is_refused_before_the_database_is_asked(subtests: pytest.Subtests) -> None:
-    database = UNREACHABLE_URL.replace("http", "postgresql")
-    for url in (*NOT_BASE_URLS, *OTHER_HOSTS):
-        with subtests.test(url):
-            done = run(database, *CREATE_SECOND, "--api-url", url)
-            assert done.returncode == 2, done
-            assert API_KEY not in done.stderr
-            if url in NOT_BASE_URLS:
-                assert "https://crm.pancake.vn/api" in done.stderr
-
-
-def test_another_host_has_to_be_allowed(database: str, db: DbSession) -> None:
+def test_another_host_has_to_be_allowed_and_what_is_no_base_url_is_refused(
+    database: str, db: DbSession
+) -> None:
+    """The form is refused before the database is asked."""
+    away = UNREACHABLE_URL.replace("http", "postgresql")
+    refused = run(away, *CREATE_SECOND, "--api-url", NOT_BASE_URLS[0])
+    assert (refused.exit_code, "https://crm.pancake.vn/api" in refused.stderr) == (2, True)
     command = (*CREATE_SECOND, "--api-url", "https://evil.example/api")
-    done = run(database, *command)
-    assert (done.returncode, rows(db)) == (2, [])
+    done = run(away, *command)
+    assert (done.exit_code, rows(db)) == (2, [])
     assert "https://evil.example is not in PANCAKE_API_HOSTS" in done.stderr
-    assert run(database, *command, PANCAKE_API_HOSTS="evil.example").returncode == 0
+    assert run(database, *command, PANCAKE_API_HOSTS="evil.example").exit_code == 0
 
 
 async def test_the_client_sends_nothing_to_a_hostile_base_url(subtests: pytest.Subtests) -> None:
@@ -503,26 +463,20 @@ async def test_the_client_sends_nothing_to_a_hostile_base_url(subtests: pytest.S
                 _ = [page async for page in api.pages(access, "lead")]
 
 
-async def ask_redirecting(location: str) -> list[str]:
-    """Answer the client with each kind of redirect; return the hosts that it asked."""
+async def test_the_client_follows_no_redirect_and_does_not_name_the_place() -> None:
     hosts = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         hosts.append(request.url.host)
-        return httpx.Response([301, 302, 303, 307, 308][len(hosts) - 1], headers={"Location": location})
+        status = [301, 302, 303, 307, 308][len(hosts) - 1]
+        return httpx.Response(status, headers={"Location": OTHER_HOSTS[0]})
 
     api = PancakeApi(MovableClock(), DEFAULT_HOSTS, transport=httpx.MockTransport(answer))
     for _ in range(5):
         with pytest.raises((PancakeRefused, PancakeUnavailable)) as refused:
             await api.sources(Access("c1", "https://crm.pancake.vn/api", 123, API_KEY))
-        assert location not in str(refused.value)
-    return hosts
-
-
-async def test_the_client_follows_no_redirect_and_does_not_name_the_place(subtests: pytest.Subtests) -> None:
-    for location in OTHER_HOSTS:
-        with subtests.test(location):
-            assert await ask_redirecting(location) == ["crm.pancake.vn"] * 5
+        assert OTHER_HOSTS[0] not in str(refused.value)
+    assert hosts == ["crm.pancake.vn"] * 5
 
 
 # Two operators at the same time: what the second command says and writes is true after the first one.
@@ -537,21 +491,19 @@ def first(database: str) -> Iterator[DbSession]:
 
 
 @pytest.fixture
-def second(database: str) -> Iterator[DbSession]:
-    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as session:
-        yield session
-
-
-@pytest.fixture
 def connection_id(db: DbSession) -> str:
     return create_connection(db, OLD_RING, Workspace("Diva", 1, API_URL, "first key")).id
 
 
-def run_after(db: DbSession, first: DbSession, work: Callable[[], Answer]) -> Answer:
+def run_after(db: DbSession, first: DbSession, work: Callable[[DbSession], Answer]) -> Answer:
     """Start `work` in a thread, commit the first session once it waits for that, and return the result."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Answer] = pool.submit(work)
-        query = b"SELECT 1 FROM pg_locks WHERE NOT granted"
+    url = db.info.dsn + f" password={db.info.password}"
+    query = b"SELECT 1 FROM pg_locks WHERE NOT granted"
+    with (
+        psycopg.connect(url, autocommit=True, row_factory=dict_row) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waiting = pool.submit(work, second)
         eventually(lambda: waiting.done() or db.execute(query).fetchone(), seconds=5)
         assert not waiting.done()
         first.commit()
@@ -559,7 +511,7 @@ def run_after(db: DbSession, first: DbSession, work: Callable[[], Answer]) -> An
 
 
 def test_a_source_that_both_switch_on_was_on_for_the_second(
-    db: DbSession, first: DbSession, second: DbSession, connection_id: str
+    db: DbSession, first: DbSession, connection_id: str
 ) -> None:
     statement = (
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name) VALUES (%s, '-1', 'Facebook')"
@@ -567,16 +519,16 @@ def test_a_source_that_both_switch_on_was_on_for_the_second(
     )
     (source,) = db.execute(statement, [connection_id]).fetchall()
     assert set_source(first, source["id"], is_on=True, reason="W1") is False
-    was_on = run_after(db, first, lambda: set_source(second, source["id"], is_on=True, reason="W1"))
-    assert was_on is True
+    assert run_after(db, first, lambda second: set_source(second, source["id"], is_on=True, reason="W1"))
 
 
 def test_a_connection_that_both_disable_is_disabled_once(
-    db: DbSession, first: DbSession, second: DbSession, connection_id: str
+    db: DbSession, first: DbSession, connection_id: str
 ) -> None:
     assert change_status(first, connection_id, "disabled", "r", "a", NOW).is_changed
+    later = NOW.replace(hour=1)
     change = run_after(
-        db, first, lambda: change_status(second, connection_id, "disabled", "r", "b", NOW.replace(hour=1))
+        db, first, lambda second: change_status(second, connection_id, "disabled", "r", "b", later)
     )
     assert (change.before, change.is_changed) == ("disabled", False)
     runs = db.execute("SELECT count(*) AS n FROM pancake_cron_run WHERE name = 'connection_status'")
@@ -584,11 +536,11 @@ def test_a_connection_that_both_disable_is_disabled_once(
 
 
 def test_a_secret_that_is_replaced_while_the_keys_rotate_stays_the_new_one(
-    db: DbSession, first: DbSession, second: DbSession, connection_id: str
+    db: DbSession, first: DbSession, connection_id: str
 ) -> None:
     use = Use("api_key", connection_id, API_URL)
     store_secret(first, OLD_RING, use, "second key", NOW)
-    changed, _ = run_after(db, first, lambda: reencrypt(second, NEW_RING))
+    changed, _ = run_after(db, first, lambda second: reencrypt(second, NEW_RING))
     assert changed == 2
     (row,) = db.execute("SELECT api_key_encrypted AS key FROM pancake_connection").fetchall()
     assert open_sealed(NEW_RING, row["key"], use) == "second key"
