@@ -111,17 +111,6 @@ def test_a_failure_is_a_document_too_if_it_is_asked_for_as_json() -> None:
         assert "\x1b" not in result.stdout + result.stderr
 
 
-def test_a_message_is_wrapped_at_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    message = f"  What happened, in many words: /{'long-path/' * 4}file\nDo this."
-    assert fail_with(CommandFailed(message)).stderr.splitlines() == [
-        "  What happened, in many",
-        "    words:",
-        f"    /{'long-path/' * 4}file",
-        "Do this.",
-    ]
-
-
 def test_sigterm_interrupts_as_ctrl_c_does() -> None:
     """The entry point turns it into the same exception, so that work ends in order."""
     program = (
@@ -202,11 +191,9 @@ def test_a_command_imports_no_module_of_another_verb() -> None:
     assert done.stdout.splitlines()[-1] == "leads.cli.token"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_verbs(shell: str) -> None:
-    words = dict.fromkeys(("COMP_WORDS", "_TYPER_COMPLETE_ARGS"), "leads conn")
-    action = {"COMP_CWORD": "1", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    assert "connection" in run(_LEADS_COMPLETE=f"complete_{shell}", **words, **action).stdout
+def test_a_shell_completes_verbs() -> None:
+    words = {"COMP_WORDS": "leads conn", "COMP_CWORD": "1"}
+    assert "connection" in run(_LEADS_COMPLETE="complete_bash", **words).stdout
 
 
 def test_the_environment_is_read_in_one_module() -> None:
@@ -216,19 +203,14 @@ def test_the_environment_is_read_in_one_module() -> None:
     assert found == [ROOT / "leads/adapters/settings.py"]
 
 
-@pytest.fixture
-def console() -> ForeignTextConsole:
-    made = ForeignTextConsole()
-    made.file, made.width = io.StringIO(), 200
-    return made
-
-
 def printed(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_lines_messages_and_documents_escape_what_is_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_messages_documents_tables_and_reports_escape_what_is_not_seen_and_know_no_markup(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_line(FOREIGN)
     say(FOREIGN)
     assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
@@ -236,19 +218,15 @@ def test_lines_messages_and_documents_escape_what_is_not_seen(capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "\u202e" not in out
     assert json.loads(out) == {"name": FOREIGN}
-
-
-def test_tables_and_titles_escape_it_and_know_no_markup(console: ForeignTextConsole) -> None:
+    console = ForeignTextConsole()
+    console.file, console.width = io.StringIO(), 200
     table = Table("name", title=FOREIGN)
     table.add_row(FOREIGN)
     console.print(table)
     console.print(FOREIGN)
     assert printed(console).count(SHOWN) == 3
-
-
-def test_the_reason_of_an_unreadable_day_is_printed_as_it_is(console: ForeignTextConsole) -> None:
     print_reports([{"connection_id": "c", "detail": FOREIGN}], console, dry_run=False)
-    assert printed(console) == f"c: {SHOWN}\n"
+    assert printed(console).endswith(f"c: {SHOWN}\n")
 
 
 def block(title: str, *fields: tuple[str, str | None, str], width: int = 80) -> list[str]:
@@ -257,26 +235,16 @@ def block(title: str, *fields: tuple[str, str | None, str], width: int = 80) -> 
     return printed(console).splitlines()
 
 
-def test_the_fields_of_a_change_are_aligned_also_behind_vietnamese_names_and_wide_signs() -> None:
-    decomposed = "Đặng Văn Khoa".replace("ặ", "a\u0323\u0306")
-    first, *lines = block("roster", (decomposed, "3", "4"), ("王小明", "1", "2"), ("An", None, "5"))
-    assert first == "  roster"
-    assert {cell_len(line[: line.rindex(sign)]) for line, sign in zip(lines, "315", strict=True)} == {19}
-
-
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_change_is_not_wider_than_the_terminal_and_nothing_is_cut(width: int) -> None:
+    assert block("ticket", ("title", "a\u202eb", "a\x1b[31mb"))[1:] == [
+        "    title  a\\u202eb → a\\u001b[31mb"
+    ]
     before, after = "Nguyễn Thị Trang " * 9, "x" * 150
     fields = (("title", before, after), ("a_very_long_name_of_a_field", "1", "2"))
     lines = block("ticket", *fields, width=width)
     assert max(map(cell_len, lines)) <= width
     assert f"title{before.replace(' ', '')}→{after}" in "".join("".join(lines).split())
-
-
-def test_a_change_escapes_what_is_not_seen() -> None:
-    assert block("ticket", ("title", "a\u202eb", "a\x1b[31mb"))[1:] == [
-        "    title  a\\u202eb → a\\u001b[31mb"
-    ]
 
 
 def test_lists_have_no_brackets_and_objects_are_compared_key_by_key() -> None:

@@ -18,13 +18,12 @@ from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
 from leads.cli.cron.command import INSTEAD_OF_DRY_RUN
 from leads.cli.cron.running import run_to_its_end
-from leads.cli.failures import CommandFailed, WrongUsage
 from leads.domain.window import ICT, day_window
 from leads.services.cron_runs import CRONS
 from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
-from tests.support.fake_services import Scripted, refusing_database, scripted_server
+from tests.support.fake_services import Scripted, ScriptedServer, refusing_database, scripted_server
 from tests.support.settings import UNREACHABLE_URL
 
 ROOT = Path(__file__).parents[3]
@@ -118,44 +117,45 @@ def test_a_run_is_called_again_with_the_same_tick_until_it_is_finished() -> None
     assert others == [first, first]
 
 
-def test_a_failed_run_ends_with_its_message() -> None:
+def answered(answer: Scripted, *options: str) -> tuple[Result, ScriptedServer]:
+    """Run a cron whose handlers answer this once."""
+    with scripted_server([answer]) as handlers:
+        return run("run", *options, HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET), handlers
+
+
+def test_a_failed_run_ends_with_its_message_and_a_refused_secret_is_wrong_usage_that_does_not_show_it() -> (
+    None
+):
     failed: Scripted = (503, {}, {"message": "Pancake answered 401.", "extensions": {"code": "run_failed"}})
-    with scripted_server([failed]) as handlers, pytest.raises(CommandFailed, match="Pancake answered 401"):
-        run_to_its_end(handlers.url, SECRET, "poll_records", TICK)
-
-
-def test_a_refused_secret_is_wrong_usage_and_not_shown() -> None:
-    with scripted_server([(401, {}, {"message": "…"})]) as handlers:
-        with pytest.raises(WrongUsage, match="HANDLER_SECRET"):
-            run_to_its_end(handlers.url, SECRET, "poll_records", TICK)
-        handlers_away = handlers.url
-    result = run("run", "poll_records", HANDLERS_URL=handlers_away, HANDLER_SECRET=SECRET)
-    assert result.exit_code == 3
-    assert SECRET not in result.output
+    for answer, code, said in (
+        (failed, 1, "Pancake answered 401"),
+        ((401, {}, {"message": "…"}), 2, "HANDLER_SEC"),
+    ):
+        result, _ = answered(answer, "poll_records")
+        assert (result.exit_code, said in result.stderr) == (code, True)
+        assert SECRET not in result.output
+    result = run("run", "poll_records", HANDLERS_URL=UNREACHABLE_URL, HANDLER_SECRET=SECRET)
+    assert (result.exit_code, SECRET in result.output) == (3, False)
 
 
 @pytest.mark.parametrize(
     ("answer", "code"), [({"result": "succeeded", "report": {}}, 0), ({"result": "skipped"}, 1)]
 )
 def test_what_the_run_did_is_the_exit_code(answer: dict[str, Any], code: int) -> None:
-    with scripted_server([(200, {}, answer)]) as handlers:
-        result = run("run", "pancake_check_sla", "--json", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    result, _ = answered((200, {}, answer), "pancake_check_sla", "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"name": "check_sla", **answer}
-
-
-@pytest.mark.parametrize("name", INSTEAD_OF_DRY_RUN)
-def test_a_cron_without_a_dry_run_says_what_to_use_instead(name: str) -> None:
-    result = run("run", name, "--dry-run")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert f"{name} has no dry run" in result.stderr
-    assert "leads " in result.stderr
 
 
 def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
     routes = {route.name.removeprefix("pancake_"): route for route in HASURA_ROUTES}
     with_dry_run = {name for name in CRONS if hasattr(routes[name].handle, "__wrapped__")}
     assert with_dry_run == set(CRONS) - INSTEAD_OF_DRY_RUN.keys()
+    for name in INSTEAD_OF_DRY_RUN:
+        result = run("run", name, "--dry-run")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{name} has no dry run" in result.stderr
+        assert "leads " in result.stderr
 
 
 def test_a_dry_run_says_what_it_left_out() -> None:
@@ -164,8 +164,7 @@ def test_a_dry_run_says_what_it_left_out() -> None:
         "result": "dry_run", "report": {"late": 22}, "would_send": [told], "would_send_count": 22,
         "unfinished": True,
     }  # fmt: skip
-    with scripted_server([(200, {}, answer)]) as handlers:
-        result = run("run", "check_sla", "--dry-run", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+    result, handlers = answered((200, {}, answer), "check_sla", "--dry-run")
     assert (result.exit_code, handlers.asked[0].body["payload"]) == (0, {"dry_run": True})
     assert result.stdout.splitlines() == [
         "check_sla: dry run, rolled back. Nothing was changed and nothing was sent.",
@@ -175,29 +174,18 @@ def test_a_dry_run_says_what_it_left_out() -> None:
         "  The time of one call was not enough: the real run would go on at the next",
         "  delivery.",
     ]
+    answer |= {"problem": "notify_late: down"}
+    result, _ = answered((200, {}, answer), "check_sla", "--dry-run")
+    assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
 
 
 def test_the_figures_of_an_object_are_below_its_name() -> None:
     report = {"late": 0, "kpi": {"response": {"p50_minutes": 10.403994175, "unanswered": None}, "days": {}}}
-    with scripted_server([(200, {}, {"result": "succeeded", "report": report})]) as handlers:
-        result = run("run", "check_sla", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
-    assert result.stdout.splitlines() == [
-        "check_sla: succeeded",
-        "  late: 0",
-        "  kpi:",
-        "    response:",
-        "      p50_minutes: 10.404",
-        "      unanswered: none",
-        "    days: {}",
-    ]
-
-
-def test_a_dry_run_that_would_fail_is_exit_code_1() -> None:
-    left_out = {"would_send": [], "would_send_count": 0, "unfinished": False}
-    answer = {"result": "dry_run", "report": {}, "problem": "notify_late: down", **left_out}
-    with scripted_server([(200, {}, answer)]) as handlers:
-        result = run("run", "check_sla", "--dry-run", HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
-    assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
+    result, _ = answered((200, {}, {"result": "succeeded", "report": report}), "check_sla")
+    assert [line.strip() for line in result.stdout.splitlines()] == [
+        "check_sla: succeeded", "late: 0", "kpi:", "response:", "p50_minutes: 10.404", "unanswered: none",
+        "days: {}",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
