@@ -1,12 +1,10 @@
-"""Services that answer alike whatever they are asked, or do not accept who asks."""
+"""Services that answer alike whatever they are asked or refuse every call, and Prometheus."""
 
 import json
 import logging
 import re
 import shutil
 import socket
-import struct
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,9 +29,6 @@ NOT_RECEIVED = '{"event_id": 0, "result": "not_received"}'
 """What the handlers answer to a probe event."""
 REFUSAL, CODE = 'invalid "x-hasura-admin-secret"/"x-hasura-access-key"', "access-denied"
 HEALTH = {"status": "ok", "version": "0.1.0", "spool_writable": True, "policy_connections": 1}
-CLEARTEXT_PASSWORD = b"R" + struct.pack("!ii", 8, 3)
-"""PostgreSQL's message AuthenticationCleartextPassword."""
-REQUEST_OF_TLS = struct.pack("!i", 80877103)
 
 logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
 
@@ -151,42 +146,6 @@ def silent_port() -> Iterator[int]:
     """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-@contextmanager
-def refusing_database() -> Iterator[str]:
-    """The URL of a server that asks for the password and refuses it, as PostgreSQL does."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                session, _ = server.accept()
-            except OSError:
-                return
-            with session:
-                _refuse_login(session)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"postgresql://operator:wrong@127.0.0.1:{server.getsockname()[1]}/diva"
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join()
-
-
-def _refuse_login(session: socket.socket) -> None:
-    (length,) = struct.unpack("!i", session.recv(4))
-    if session.recv(length - 4)[:4] == REQUEST_OF_TLS:
-        session.sendall(b"N")
-        _refuse_login(session)
-        return
-    session.sendall(CLEARTEXT_PASSWORD)
-    session.recv(1024)
-    fields = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "operator"\0\0'
-    session.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
 
 
 HEALTHY: dict[str, list[str]] = {

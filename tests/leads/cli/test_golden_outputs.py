@@ -25,7 +25,7 @@ from leads.cli.__main__ import app
 from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
-from tests.support.fake_services import fixed_engine, refusing_database, refusing_http
+from tests.support.fake_services import fixed_engine, refusing_http
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITES = bool(os.environ.get("WRITE_GOLDEN"))
@@ -171,14 +171,14 @@ def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]
     with (
         fixed_engine({"version": 3, "sources": []}) as engine,
         refusing_http() as refusing,
-        refusing_database() as refused,
     ):
         all_answer = variables(database, engine, engine)
         with_connection = all_answer | {"DATABASE_URL": operators_url(owner)}
         yield {
             "without an environment": {"EDGE_STATE_DIR": "edge"},  # its default may exist on this machine
             "the database is away": all_answer | {"DATABASE_URL": DATABASE_AWAY},
-            "the database refuses the password": all_answer | {"DATABASE_URL": refused},
+            "the database refuses the password": all_answer
+            | {"DATABASE_URL": f"postgresql://operator:wrong@{database.rpartition('@')[2]}"},
             "Hasura is away": all_answer | {"HASURA_URL": NOWHERE},
             "Hasura refuses the secret": all_answer | {"HASURA_URL": refusing},
             "the handlers are away": all_answer | {"HANDLERS_URL": NOWHERE},
