@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from leads.cli.config.command import describe
 from sandbox.demo import Result
-from sandbox.edge.packages import describe_edge, missing_packages
+from sandbox.edge.packages import missing_packages
 from sandbox.incidents.live.incident_run import run_incident
 from sandbox.incidents.live.observation import DEFAULT_FACTOR
 from sandbox.incidents.live.receiver import FIRING, print_nothing
@@ -57,11 +57,6 @@ def test_a_service_that_does_not_start_is_exit_code_3() -> None:
         assert (run.returncode, output) == (3, ""), errors
         assert "127.0.0.1" in errors
         assert "Traceback" not in errors
-
-
-def test_the_demo_says_which_edge_it_uses() -> None:
-    assert describe_edge([]) == "The edge is the real one: nginx with Lua."
-    assert describe_edge(["nginx", "lua-cjson"]).endswith("the real one needs the packages nginx, lua-cjson.")
 
 
 def test_a_difference_from_a_sample_is_named() -> None:

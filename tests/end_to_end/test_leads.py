@@ -9,15 +9,16 @@ import dataclasses
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
 
-from sandbox.demo import Result, run_samples, summary
+from sandbox.demo import Result, run_samples
 from sandbox.payloads import load_samples
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
@@ -43,17 +44,6 @@ def results(harness: EndToEndHarness) -> list[Result]:
 @pytest.mark.test_case("TC-001")
 def test_every_sample_ends_as_its_file_expects(results: list[Result]) -> None:
     assert {result.sample.name: result.differences for result in results if result.differences} == {}
-
-
-def test_the_summary_counts_the_rows(results: list[Result], harness: EndToEndHarness) -> None:
-    figures = summary(results, harness.observer(), 1.0)
-    counted = harness.query(
-        "SELECT count(*) AS tickets, count(assignee_id) AS assigned FROM ticket"
-        " WHERE source_id = 'ticket_source_pancake'"
-    )
-    assert {name: figures[name] for name in ("tickets", "assigned")} == counted[0]
-    assert figures["statuses"] == {"processed": 6, "dead_letter": 3}
-    assert (figures["deliveries"], figures["duplicates"]) == (11, 2)
 
 
 @pytest.mark.usefixtures("results")
@@ -104,40 +94,31 @@ def status(harness: EndToEndHarness, event_id: int) -> str:
     return str(row["status"])
 
 
-async def post_while_paused(harness: EndToEndHarness, number: int) -> int:
-    """Store a row while processing is paused; return its id."""
+async def status_after_a_pause(harness: EndToEndHarness, number: int, hold: Callable[[], object]) -> str:
+    """Store a row while processing is paused, hold it and resume; return its status."""
     harness.change_settings(processing_paused=True)
     (answer,) = await harness.post([body(numbered_lead(number, source=["-5"]))])
-    assert answer["status"] == "received"
     event_id = int(answer["event_id"])
     await eventually_async(lambda: harness.events_of(event_id)[0]["tries"] > 0)
     assert status(harness, event_id) == "received"
-    return event_id
-
-
-async def resume(harness: EndToEndHarness, event_id: int) -> None:
-    """Resume processing without waiting for Retry-After."""
+    hold()
     harness.change_settings(processing_paused=False)
-    harness.retry_pending()
+    harness.retry_pending()  # instead of waiting for Retry-After
     await eventually_async(lambda: harness.events_of(event_id)[0]["delivered"])
+    assert harness.query(f"SELECT 1 FROM ticket WHERE title LIKE '%%Khách {number}'") == []
+    return status(harness, event_id)
 
 
 @pytest.mark.test_case("TC-011")
 async def test_a_waiting_row_is_held_by_the_kill_switch(harness: EndToEndHarness) -> None:
-    event_id = await post_while_paused(harness, 2)
-    harness.change_settings(kill_switch=True)
-    await resume(harness, event_id)
-    assert status(harness, event_id) == "skipped_kill_switch"
-    assert harness.query("SELECT 1 FROM ticket WHERE title LIKE '%%Khách 2'") == []
+    hold = partial(harness.change_settings, kill_switch=True)
+    assert await status_after_a_pause(harness, 2, hold) == "skipped_kill_switch"
 
 
 @pytest.mark.test_case("TC-012")
 async def test_a_waiting_row_is_held_by_its_source(harness: EndToEndHarness) -> None:
-    event_id = await post_while_paused(harness, 3)
-    harness.query(SOURCE, [False, "-5"])
-    await resume(harness, event_id)
-    assert status(harness, event_id) == "skipped_source_disabled"
-    assert harness.query("SELECT 1 FROM ticket WHERE title LIKE '%%Khách 3'") == []
+    hold = partial(harness.query, SOURCE, [False, "-5"])
+    assert await status_after_a_pause(harness, 3, hold) == "skipped_source_disabled"
 
 
 TURNS, KILL_PHONES, KILL_FIRST = 50, 60, 20_000
@@ -202,7 +183,6 @@ async def test_no_row_stays_held_after_fifty_switches_under_load_and_a_drain(
             if not took["spooled"]:
                 assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
         held = len(harness.query(held_now))
-        (now,) = harness.query("SELECT now() AS now")
         drain = ("replay", "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json")
         drained = asyncio.create_task(harness.leads(*drain))
         while not (await asyncio.wait({drained}, timeout=0.2))[0]:
@@ -217,11 +197,6 @@ async def test_no_row_stays_held_after_fifty_switches_under_load_and_a_drain(
     assert (report["held"], report["returned"]) == (0, 0)
     results = report["results"]
     assert (sum(results["outcomes"].values()), results["waiting"]) == (report["replayed"], 0)
-    assert sum(owner["tickets"] for owner in results["owners"]) == len(
-        harness.query(
-            "SELECT DISTINCT ticket_id FROM pancake_webhook_event WHERE replayed_at > %s", [now["now"]]
-        )
-    )
     await load.check()
     assert load.answers["spooled"] < load.codes.total() / 10
     await eventually_async(lambda: set(load.rows()) == {"processed"}, seconds=60)
@@ -266,12 +241,12 @@ async def ingest(
         return list(await asyncio.gather(*map(one, bodies)))
 
 
-async def store(harness: EndToEndHarness, numbers: range, expected: str = "received") -> None:
+async def store(harness: EndToEndHarness, numbers: range) -> None:
     """Store leads without the edge, which spools deliveries when the machine is slow."""
     bodies = [body(numbered_lead(number)) for number in numbers]
     header = {"X-Handler-Secret": harness.handler_secret}
     statuses = await ingest(harness.handlers_url, harness.webhook_token, bodies, 16, header)
-    assert set(statuses) == {expected}
+    assert set(statuses) == {"received"}
 
 
 def pending(harness: EndToEndHarness, condition: str) -> int:
@@ -304,14 +279,6 @@ async def pause_for_long(harness: EndToEndHarness, numbers: range) -> None:
     assert pending(harness, "error") == 0
 
 
-def end_pause(harness: EndToEndHarness) -> None:
-    """End it, and make every event due at once: the worst case."""
-    harness.change_settings(processing_paused=False)
-    harness.query(
-        f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING} AND locked IS NULL"
-    )
-
-
 def most_within(times: list[datetime], span: timedelta) -> int:
     """Return the largest number of times within a span."""
     return max(sum(start <= each < start + span for each in times) for start in times)
@@ -323,7 +290,9 @@ async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate_and_no_even
     new = range(BACKLOG.stop, BACKLOG.stop + 1)
     harness.change_settings(replay_rate_per_second=RATE)
     await pause_for_long(harness, BACKLOG)
-    end_pause(harness)
+    harness.change_settings(processing_paused=False)
+    due_at_once = "UPDATE hdb_catalog.event_log SET next_retry_at = now()"
+    harness.query(f"{due_at_once} WHERE {PENDING} AND locked IS NULL")
     await store(harness, new)
     await eventually_async(lambda: are_processed(harness, new), seconds=10)
     await eventually_async(lambda: are_processed(harness, BACKLOG), seconds=90, poll_seconds=0.2)
@@ -359,22 +328,6 @@ async def test_an_event_that_hasura_gave_up_after_a_pause_is_fired_again(harness
     await eventually_async(lambda: "report" in harness.tick("retry_failed"), poll_seconds=1)
     await eventually_async(lambda: are_processed(harness, numbers))
     assert {event["attempts"] for event in events(harness, numbers)} == {1}
-
-
-async def test_a_replay_says_that_its_rows_wait_for_the_end_of_the_pause(harness: EndToEndHarness) -> None:
-    numbers = range(13_000, 13_002)
-    harness.change_settings(kill_switch=True)
-    await store(harness, numbers, expected="skipped_kill_switch")
-    harness.change_settings(kill_switch=False, processing_paused=True)
-    ids = harness.query(
-        "SELECT id::text FROM pancake_webhook_event WHERE record_id = ANY (%s)",
-        [[numbered_lead(number)["id"] for number in numbers]],
-    )
-    ended = await harness.leads("replay", "--json", *(row["id"] for row in ids))
-    assert (ended.exit_code, json.loads(ended.stdout)["results"]["waiting"]) == (1, 2), ended.output
-    assert "2 rows wait because processing is paused" in ended.stderr
-    end_pause(harness)
-    await eventually_async(lambda: are_processed(harness, numbers))
 
 
 TWICE, TWICE_PHONES = range(30_000, 30_200), 40

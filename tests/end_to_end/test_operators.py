@@ -24,13 +24,12 @@ from leads.services.cron_runs import CRONS
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
-from sandbox.page.stories import load_view
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, Installation, ends_with_command
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
 from tests.support.processing import TRIGGER
-from tests.support.runbook import PAGES, commands, lines_of_code, words_of_code
+from tests.support.runbook import PAGES, commands
 from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -177,16 +176,6 @@ def test_the_calls_of_the_runbooks_that_change_nothing_run_as_they_are_written(
             assert result.output.strip()
 
 
-def test_the_pages_of_the_edge_that_runbooks_read_with_curl_are_there(sandbox: Sandbox) -> None:
-    code = [text for page in PAGES for text in (*words_of_code(page), *lines_of_code(page))]
-    named = re.compile(r"curl (?:--?\w+ )*127\.0\.0\.1:9145(/\w+)")
-    paths = {match[1] for text in code for match in named.finditer(text)}
-    assert paths == {"/healthz", "/metrics"}
-    assert isinstance(sandbox.edge, NginxEdge)
-    for path in paths:
-        assert httpx.get(sandbox.edge.ops_url + path).status_code == 200, path
-
-
 def test_a_lead_is_followed_by_its_record_id_and_event_id_as_docs_logs_says(
     harness: EndToEndHarness, sandbox: Sandbox
 ) -> None:
@@ -268,21 +257,6 @@ def test_redeliver_of_a_processed_lead_names_its_ticket_and_changes_nothing(harn
     assert (answer["result"], answer["ticket_code"]) == ("already_processed", row["code"])
 
 
-def test_the_button_delete_of_a_row_in_the_console_is_refused_with_the_reason(
-    harness: EndToEndHarness,
-) -> None:
-    """Browse Rows deletes by the mutation of the role admin."""
-    event_id, _ = process(harness, {"id": "console-3", "phone_number": "0905333444", "source": ["-1"]})
-    answer = httpx.post(
-        f"{harness.hasura_url}/v1/graphql",
-        json={"query": f"mutation {{ delete_pancake_webhook_event_by_pk(id: {event_id}) {{ id }} }}"},
-        headers={"X-Hasura-Admin-Secret": harness.admin_secret},
-        timeout=SECONDS,
-    ).json()
-    assert "they detect duplicates" in json.dumps(answer["errors"])
-    assert len(harness.query(f"SELECT id FROM pancake_webhook_event WHERE id = {event_id}")) == 1
-
-
 @pytest.fixture(scope="module")
 def page(sandbox: Sandbox) -> Iterator[Page]:
     with Page(Buttons(sandbox)) as serving:
@@ -300,11 +274,6 @@ def live(page: Page) -> str:
     return httpx.get(f"{page.url}/live", timeout=SECONDS).text
 
 
-def newest(harness: EndToEndHarness, condition: str = "true") -> int:
-    (event,) = harness.query(f"SELECT max(id) AS id FROM pancake_webhook_event WHERE {condition}")
-    return int(event["id"])
-
-
 def post_lead(harness: EndToEndHarness, record_id: str, name: str = "Thử") -> None:
     """Post a lead of the source Facebook."""
     lead = {"id": record_id, "name": name, "phone_number": "0905 111 801", "source": ["-1"]}
@@ -315,7 +284,8 @@ def test_a_sample_on_the_page_becomes_the_story_that_leads_trace_tells(
     page: Page, harness: EndToEndHarness
 ) -> None:
     assert "the answer to Pancake is received" in press(page, "/samples/01-happy-path")
-    event_id = newest(harness)
+    (newest,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event")
+    event_id = newest["id"]
     notified = f"SELECT 1 FROM pancake_webhook_event WHERE id = {event_id} AND notified_at IS NOT NULL"
     eventually(lambda: harness.query(notified))
     shown = unescape(live(page))
@@ -331,31 +301,6 @@ def test_a_sample_on_the_page_becomes_the_story_that_leads_trace_tells(
     assert "the answer to Pancake is duplicate" in press(page, "/samples/10-same-bytes")
 
 
-def test_a_dead_letter_on_the_page_says_why_and_what_helps(page: Page, harness: EndToEndHarness) -> None:
-    press(page, "/samples/09-unusable-phone")
-    eventually(lambda: "invalid_phone: &quot;0123&quot; is too short" in live(page))
-    assert "--corrected-phone PHONE" in live(page)
-    press(page, "/samples/08-no-record-id")
-    event_id = newest(harness, "error_code = 'missing_record_id'")
-    assert f"event {event_id} was refused: no_record_id." in press(page, f"/leads/{event_id}/again")
-
-
-def test_the_kill_switch_of_the_page_holds_a_lead_until_it_is_processed_again(
-    page: Page, harness: EndToEndHarness
-) -> None:
-    assert "Kill switch is on" in press(page, "/switches/kill/on")
-    (switch,) = [each for each in load_view(harness.database_url).switches if each.kind == "kill"]
-    assert (switch.is_on, switch.reason) == (True, "pressed on the sandbox's page")
-    press(page, "/samples/03-two-phones-old-prefix")
-    assert "skipped_kill_switch: the kill switch was on" in live(page)
-    event_id = newest(harness, "status = 'skipped_kill_switch'")
-    assert "The kill switch is on: turn it off" in press(page, f"/leads/{event_id}/again")
-    press(page, "/switches/kill/off")
-    assert f"Event {event_id} is processed again." in press(page, f"/leads/{event_id}/again")
-    processed = f"SELECT id FROM pancake_webhook_event WHERE id = {event_id} AND status = 'processed'"
-    eventually(lambda: harness.query(processed))
-
-
 def test_all_held_leads_are_processed_again_at_once(page: Page, harness: EndToEndHarness) -> None:
     (source,) = harness.query("SELECT id FROM pancake_source WHERE pancake_source_id = '-1'")
     press(page, "/switches/kill/on")
@@ -367,14 +312,6 @@ def test_all_held_leads_are_processed_again_at_once(page: Page, harness: EndToEn
     assert "Process all held leads" in press(page, f"/sources/{source['id']}/on")
     assert "2 held leads are processed again." in press(page, "/leads/held")
     assert "Process all held leads" not in live(page)
-
-
-def test_the_page_says_what_does_not_exist_or_is_stopped(page: Page) -> None:
-    for path in ("/samples/no", "/switches/no/on", "/switches/kill/no", "/sources/no/on", "/parts/no/stop"):
-        assert "That did not work: there is no such" in press(page, path)
-    press(page, "/parts/edge/stop")
-    assert "That did not work: Edge is stopped: start it first." in press(page, "/samples/01-happy-path")
-    assert "Edge: started again." in press(page, "/parts/edge/start")
 
 
 def test_another_page_cannot_press_a_button(page: Page, harness: EndToEndHarness) -> None:
@@ -408,34 +345,32 @@ def test_the_page_is_for_this_machine_and_runs_its_own_script_only(
 
 
 @pytest.mark.skipif(DRIVER is None, reason="chromium and chromium-driver are not installed")
-@pytest.mark.parametrize(
-    ("width", "height", "part"),
-    [(390, 844, "notifications"), (1280, 900, "handlers")],
-    ids=["phone", "desktop"],
-)
 def test_a_visitor_sends_a_lead_turns_a_switch_stops_a_part_and_brings_it_back(
-    page: Page, harness: EndToEndHarness, width: int, height: int, part: str
+    page: Page, harness: EndToEndHarness
 ) -> None:
-    with browsing(width, height) as browser:
+    with browsing(1280, 900) as browser, browsing(390, 844) as phone:
         browser.open(page.url)
         browser.press(labelled("Send a new lead"))
         browser.wait_for("Pancake delivers 1 new lead.")
         browser.press("//summary")
         browser.press(labelled("A new lead from Facebook, as Pancake sends it"))
         browser.wait_for("the answer to Pancake is")
-        browser.press("//summary")
         browser.press("//form[@action='/switches/pause/on']/button")
         browser.wait_for("Pause is on since")
         browser.press("//form[@action='/switches/pause/off']/button")
         browser.wait_for("Pause is off")
-        browser.press(f"//form[@action='/parts/{part}/stop']/button")
+        browser.press("//form[@action='/parts/notifications/stop']/button")
         browser.wait_for("stopped. Send a lead, then press Start.")
-        browser.press(f"//form[@action='/parts/{part}/start']/button")
+        browser.press("//form[@action='/parts/notifications/start']/button")
         browser.wait_for("started again. What waited comes within a minute.")
         eventually(lambda: is_released(browser, harness), seconds=60)
-        assert browser.run("return document.documentElement.scrollWidth - window.innerWidth") <= 0
-        assert browser.run("return document.querySelectorAll('main h2').length") == 4
-        keep_picture(f"page-{width}.png", browser.picture(width, PICTURE_HEIGHT[width]))
+        phone.open(page.url)
+        phone.press(labelled("Send a new lead"))
+        phone.wait_for("Pancake delivers 1 new lead.")
+        for each, width, height in ((browser, 1280, 720), (phone, 390, 1500)):
+            assert each.run("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+            assert each.run("return document.querySelectorAll('main h2').length") == 4
+            keep_picture(f"page-{width}.png", each.picture(width, height))
 
 
 def is_released(browser: Browser, harness: EndToEndHarness) -> bool:
@@ -444,7 +379,6 @@ def is_released(browser: Browser, harness: EndToEndHarness) -> bool:
     return "waits" not in browser.text()
 
 
-PICTURE_HEIGHT = {390: 1500, 1280: 720}
 MAX_PICTURE_BYTES = 150_000
 
 
