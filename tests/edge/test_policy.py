@@ -46,6 +46,7 @@ def monitored(harness: EdgeHarness, check: str) -> float:
     return harness.metric(f'pancake_edge_monitored_total{{check="{check}"}}')
 
 
+@pytest.mark.test_case("TC-017")
 def test_signature_by_timestamp_by_secret_by_mode(harness: EdgeHarness) -> None:
     """48 cases: always 200, stored unless refused, every refusal counted."""
     cases = list(product(MODES, SHIFTS_SECONDS, SIGNERS))
@@ -77,6 +78,7 @@ def test_signature_by_timestamp_by_secret_by_mode(harness: EdgeHarness) -> None:
         ].count(outcome)
 
 
+@pytest.mark.test_case("TC-017")
 def test_allowlist_by_mode(harness: EdgeHarness) -> None:
     """Addresses and ranges, inside and outside; enforce with an empty list refuses every address."""
     cases = [

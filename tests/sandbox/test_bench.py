@@ -252,11 +252,10 @@ def test_rates_are_compared_in_pairs() -> None:
     assert spread([7.0]) == {"median": 7.0, "q1": 7.0, "q3": 7.0, "min": 7.0, "n": 1}
 
 
-@pytest.mark.parametrize("step", ["BEGIN;", "COMMIT;"])
-def test_pipelines_hold_all_steps_but_those_whose_row_is_kept(step: str) -> None:
+def test_pipelines_hold_all_steps_but_those_whose_row_is_kept() -> None:
     steps = process._in_pipelines()
     assert [each for each in steps if not each.endswith("pipeline")] == process._alone()
-    assert step in steps
+    assert {"BEGIN;", "COMMIT;"} <= set(steps)
     is_open = False
     for each in steps:
         assert not (is_open and "\\gset" in each)

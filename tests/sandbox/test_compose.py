@@ -22,7 +22,6 @@ from leads.adapters.settings import read_bind, read_settings
 from leads.adapters.variables import VARIABLES
 from leads.cli.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
-from sandbox.genuine.containers import FILES, SERVICES
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.waiting import eventually
 
@@ -346,14 +345,6 @@ def test_a_signal_stops_everything(clone: Clone, program: str, lines: str, numbe
     process.communicate(timeout=30)
     assert (process.returncode, clone.report) == (code, before)
     assert clone.compose_calls[-1].startswith("down ")
-
-
-BASE, ADDED = (yaml.safe_load((ROOT / name).read_text())["services"] for name in FILES)
-
-
-def test_every_service_but_the_one_that_ends_is_waited_for() -> None:
-    on_request = {name for name, service in BASE.items() if service.get("profiles")}
-    assert set(SERVICES) | {"connect"} | on_request == BASE.keys() | ADDED.keys()
 
 
 def test_the_workflow_may_only_read_and_pins_its_actions() -> None:

@@ -98,30 +98,6 @@ def test_the_image_makes_the_same_project(tmp_path: Path) -> None:
         assert f"COPY --from=sandbox /project/{part} /hasura-{part}\n" in text
 
 
-EXPORTED_CRONS = """\
-- name: pancake_check_connection
-  webhook: '{{HANDLERS_URL}}/cron/check_connection'
-  schedule: '*/5 * * * *'
-  include_in_metadata: true
-  payload: {}
-  retry_conf:
-    num_retries: 1
-    retry_interval_seconds: 30
-    timeout_seconds: 55
-    tolerance_seconds: 300
-  headers:
-    - name: X-Handler-Secret
-      value_from_env: HANDLER_SECRET
-  comment: 'Every 5 minutes: is the API key alive; keeps the connection''s status'
-- name: pancake_reconcile_daily
-  webhook: '{{HANDLERS_URL}}/cron/reconcile_daily'
-  schedule: 0 19 * * *
-  include_in_metadata: true
-  payload: {}
-"""
-"""A cut from an export of v2.48.10."""
-
-
 def reversed_keys(value: Any) -> Any:
     """Return the value with the keys of every object in the opposite order."""
     if isinstance(value, dict):
@@ -140,16 +116,6 @@ def test_our_metadata_has_the_form_of_an_export_and_gets_it_again_from_other_ord
                 mixed = reversed_keys(yaml.safe_load(text))
                 path.write_text(yaml.dump(mixed, sort_keys=False, default_style="'"))
                 assert format_file(path) == text
-
-
-def test_lists_with_names_are_sorted_and_defaults_are_left_out(tmp_path: Path) -> None:
-    crons = yaml.safe_load(EXPORTED_CRONS)
-    crons[1] |= {"headers": [], "retry_conf": {
-        "num_retries": 0, "retry_interval_seconds": 10, "timeout_seconds": 60, "tolerance_seconds": 21600,
-    }}  # fmt: skip
-    path = tmp_path / "cron_triggers.yaml"
-    path.write_text(yaml.dump(crons[::-1]))
-    assert format_file(path) == EXPORTED_CRONS
 
 
 def test_a_query_is_printed_on_few_lines_without_comments() -> None:
