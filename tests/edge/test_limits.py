@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -72,10 +72,7 @@ def test_strangers_over_the_rate_get_429_without_using_the_budget(harness: EdgeH
 
 def trust_forwarded_addresses(harness: EdgeHarness) -> EdgeHarness:
     """Start an edge as if behind a load balancer on this machine: X-Forwarded-For names the sender."""
-    with (harness.edge.directory / "site" / "http.conf").open("a") as site:
-        site.write("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
-    harness.bring_up()
-    return harness
+    return harness.add_site("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n").bring_up()
 
 
 def test_deny_list_and_rate_hold_for_ipv6_addresses(own: Edge) -> None:
@@ -293,32 +290,18 @@ def test_a_valid_token_without_the_proof_spends_no_budget_over_the_limit(limited
     assert limited.budget_used() == 1
 
 
-def send_headers_until_closed(harness: EdgeHarness) -> float:
-    """Send a head that never ends. Return the seconds until the edge closes."""
+def drip(harness: EdgeHarness, head: bytes, piece: bytes, pieces_seconds: float) -> float:
+    """Send a head, then a piece again and again for so long. Return the seconds until the edge closes."""
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", harness.edge.port), timeout=1) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\n")
+        connection.sendall(head)
         with contextlib.suppress(ConnectionError):
-            while time.monotonic() - began < 12:
-                connection.sendall(b"X-A: b\r\n")
+            while (took := time.monotonic() - began) < 12:
+                if took < pieces_seconds:
+                    connection.sendall(piece)
                 with contextlib.suppress(TimeoutError):
-                    if not connection.recv(1):
+                    if not connection.recv(65536):
                         break
-    return time.monotonic() - began
-
-
-def send_body_until_closed(harness: EdgeHarness) -> float:
-    """Send, slowly, the rest of a body that is not needed. Return the seconds until the edge closes."""
-    connection = open_request(harness, GREEDY, "/elsewhere")
-    began = time.monotonic()
-    with connection, contextlib.suppress(ConnectionError):
-        connection.settimeout(1)
-        while time.monotonic() - began < 12:
-            with contextlib.suppress(TimeoutError):
-                if not connection.recv(65536):
-                    break
-            if time.monotonic() - began < 6:
-                connection.sendall(b".")
     return time.monotonic() - began
 
 
@@ -337,8 +320,9 @@ def test_what_takes_longer_than_five_seconds(harness: EdgeHarness) -> None:
     harness.handlers.connections.append(strict)
     harness.fetch_policy()
     with ThreadPoolExecutor(4) as threads:
-        head = threads.submit(send_headers_until_closed, harness)
-        body = threads.submit(send_body_until_closed, harness)
+        head = threads.submit(drip, harness, b"POST / HTTP/1.1\r\n", b"X-A: b\r\n", 12)
+        unneeded = b"POST /elsewhere HTTP/1.1\r\nHost: e\r\nContent-Length: 9\r\n\r\n"
+        body = threads.submit(drip, harness, unneeded, b".", 6)
         proved = threads.submit(post_late, harness, TOKEN)
         unproved = threads.submit(post_late, harness, "strict")
     assert head.result() < 8
@@ -366,8 +350,7 @@ def journal_lines(harness: EdgeHarness) -> list[str]:
 
 def test_no_failure_is_chosen_if_it_cannot_be_written(own: Edge) -> None:
     """A restart would forget failures that are not on disk, and the budget could be spent twice."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     harness.stop_upstreams()
     (harness.edge.state / "budget.log").mkdir()
     with harness.unwritable():
@@ -404,8 +387,7 @@ def test_a_burst_at_a_full_spool_spends_the_budget_before_anything_is_shed(share
 
 
 def test_an_observed_failure_is_written_once_the_disk_works_again(own: Edge) -> None:
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     journal = harness.edge.state / "budget.log"
     journal.mkdir()
     malform(harness)
@@ -416,8 +398,7 @@ def test_an_observed_failure_is_written_once_the_disk_works_again(own: Edge) -> 
 
 def test_a_failure_counts_for_thirty_minutes(own: Edge) -> None:
     """Pancake's window, rounded up to whole minutes."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     for ages_seconds, counts in (
         ({"budget.log": 0}, 1),
         ({"budget.log": 29 * 60 + 55}, 1),
@@ -435,10 +416,8 @@ def test_a_failure_counts_for_thirty_minutes(own: Edge) -> None:
 
 def test_the_journal_does_not_grow_without_limit(own: Edge) -> None:
     """A new journal is started once the former one holds nothing that counts; here at once."""
-    harness = own()
-    harness.edge.edit("budget.lua", "> (WINDOW_MINUTES + 2) * 60", ">= 0")
-    harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.05")
-    harness.bring_up()
+    harness = own().edit("budget.lua", "> (WINDOW_MINUTES + 2) * 60", ">= 0")
+    harness.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.05").bring_up()
     harness.set_limits(deny=[DENIED])
     harness.flood(3, address=DENIED)
     eventually((harness.edge.state / "budget.log.former").exists)
@@ -471,15 +450,6 @@ def test_an_error_is_followed_by_no_further_bytes(harness: EdgeHarness) -> None:
         assert answer.partition(b"\r\n\r\n")[2] == b'{"status":"denied"}'
 
 
-def test_each_connection_has_a_budget_of_its_own(shared: Edge) -> None:
-    harness = shared(EDGE_SPOOL_MAX_FILES="1")
-    harness.handlers.connections.append(new_connection(tokens={"second": None}))
-    harness.fetch_policy()
-    harness.stop_upstreams()
-    for token in (TOKEN, "second"):
-        assert sum(reply.code == 503 for reply in harness.flood(160, token)) == BUDGET_MAX_FAILURES
-
-
 def break_off(harness: EdgeHarness, headers: dict[str, str], length: str = "9") -> None:
     """Send the head of a delivery and half of its body, then close. `length` may be malformed."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -503,18 +473,30 @@ def test_a_method_that_pancake_does_not_send_spends_nothing(harness: EdgeHarness
     await_failures(harness, counted=BUDGET_MAX_FAILURES, unproved=2 * MANY)
 
 
-@pytest.mark.parametrize("length", ["9", "x"])
-def test_a_delivery_broken_off_counts_only_with_the_header_that_is_demanded(
-    harness: EdgeHarness, length: str
+DEMANDED = {"header_secrets": [SECRET]}
+ALLOWED = {"signature_mode": "off", "allowlist_mode": "enforce", "allowed_ip_ranges": ["127.0.0.1"]}
+BROKEN_OFF: dict[str, tuple[Mapping[str, object], dict[str, str], int]] = {
+    "without the header": (DEMANDED, {}, 0),
+    "with a wrong header": (DEMANDED, {"X-Pancake-Secret": "wrong"}, 0),
+    "with the header": (DEMANDED, HEADER, 1),
+    "outside of the allowlist": (ALLOWED | {"allowed_ip_ranges": ["10.0.0.0/8"]}, {}, 0),
+    "inside of the allowlist": (ALLOWED, {}, 1),
+    "the check may be wrong that is only monitored": (DEMANDED | {"signature_mode": "monitor"}, {}, 1),
+}
+
+
+def test_a_delivery_broken_off_counts_only_with_what_is_demanded(
+    harness: EdgeHarness, subtests: pytest.Subtests
 ) -> None:
     """The header is checked without the body; a malformed request ends before its headers are read."""
-    harness.enforce(header_secrets=[SECRET])
-    break_off(harness, {}, length)
-    break_off(harness, {"X-Pancake-Secret": "wrong"}, length)
-    await_failures(harness, counted=0, unproved=2)
-    break_off(harness, HEADER, length)
-    await_failures(harness, counted=1, unproved=2)
-    assert not harness.bodies
+    for name, (settings, headers, counted) in BROKEN_OFF.items():
+        for length in ("9", "x") if settings is DEMANDED else ("9",):
+            with subtests.test(name, length=length):
+                harness.reset()
+                harness.enforce(**settings)
+                break_off(harness, headers, length)
+                await_failures(harness, counted=counted, unproved=1 - counted)
+                assert not harness.bodies
 
 
 def test_a_delivery_broken_off_never_counts_where_a_signature_is_demanded(harness: EdgeHarness) -> None:
@@ -522,22 +504,6 @@ def test_a_delivery_broken_off_never_counts_where_a_signature_is_demanded(harnes
     harness.enforce(webhook_secrets=[SECRET])
     break_off(harness, signed(SECRET, b"half"))
     await_failures(harness, counted=0, unproved=1)
-
-
-def test_only_addresses_of_an_enforced_allowlist_spend_the_budget(harness: EdgeHarness) -> None:
-    harness.enforce(signature_mode="off", allowlist_mode="enforce", allowed_ip_ranges=["10.0.0.0/8"])
-    break_off(harness, {})
-    await_failures(harness, counted=0, unproved=1)
-    harness.enforce(signature_mode="off", allowed_ip_ranges=["127.0.0.1"])
-    break_off(harness, {})
-    await_failures(harness, counted=1, unproved=1)
-
-
-def test_a_check_that_is_only_monitored_excludes_no_failure(harness: EdgeHarness) -> None:
-    """It may be the check that is wrong: Pancake must not be suspended for it."""
-    harness.enforce(header_secrets=[SECRET], signature_mode="monitor")
-    break_off(harness, {})
-    await_failures(harness, counted=1, unproved=0)
 
 
 @pytest.mark.parametrize(("body", "refused"), [(b"{}", "secret_invalid"), (LARGE, "too_large")])
@@ -555,10 +521,8 @@ def test_a_denied_sender_without_the_proof_spends_nothing(
 
 def test_unproved_failures_count_for_thirty_minutes_and_not_after_a_restart(own: Edge) -> None:
     """They change no decision, so they are not written to disk."""
-    harness = own()
-    harness.edge.edit("settings.lua", "budget_window_minutes = 30", "budget_window_minutes = 0")
-    harness.edge.edit("budget.lua", "math.floor(at / 60)", "math.floor(at)")
-    harness.bring_up()
+    harness = own().edit("settings.lua", "budget_window_minutes = 30", "budget_window_minutes = 0")
+    harness.edit("budget.lua", "math.floor(at / 60)", "math.floor(at)").bring_up()
     with harness.sender() as sender:
         # It counts for the rest of its second only, and on a busy machine that may be over before it is read.
         eventually(lambda: sender.request("GET", PATH) and harness.unproved() > 0)

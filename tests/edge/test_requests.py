@@ -15,7 +15,7 @@ import pytest
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import Service
-from tests.support.edge.fakes import HASURA_TOKEN, Answer, FakeHandlers, FakeHasura
+from tests.support.edge.fakes import HASURA_TOKEN, Answer, FakeHasura
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, FOLDERS, TOKEN, TOKEN_SHA256, EdgeHarness
 from tests.support.edge.sender import Reply, Sender, raw_exchange, signed
 from tests.support.waiting import eventually
@@ -295,9 +295,7 @@ def test_a_slow_client_is_served_and_delays_no_other(harness: EdgeHarness) -> No
 
 def test_a_body_that_is_too_slow_ends_the_request(own: Callable[..., EdgeHarness]) -> None:
     """Each byte arrives within client_body_timeout, the body does not; the failure is counted."""
-    harness = own()
-    harness.edge.edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1")
-    harness.bring_up()
+    harness = own().edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1").bring_up()
     began = time.monotonic()
     raw_exchange(harness.edge.port, post("Content-Length: 99\r\n", b""), *[b"."] * 30, pause_seconds=0.2)
     assert 1 <= time.monotonic() - began < 3
@@ -343,11 +341,10 @@ def test_an_early_answer_keeps_a_connection_usable(harness: EdgeHarness) -> None
 
 @dataclass
 class Front:
-    """An edge in front of a fake Hasura that knows TOKEN. `handlers`: None if the edge has no direct path."""
+    """An edge in front of a fake Hasura that knows TOKEN."""
 
     port: int
     hasura: FakeHasura
-    handlers: FakeHandlers | None = None
 
     def post(self, token: str, body: bytes = b"{}") -> Reply:
         """Post a delivery over a new connection."""
@@ -357,8 +354,8 @@ class Front:
 
 @pytest.fixture
 def real(harness: EdgeHarness) -> Front:
-    """The real edge in front of Hasura and the handlers."""
-    return Front(harness.edge.port, harness.hasura, harness.handlers)
+    """The real edge."""
+    return Front(harness.edge.port, harness.hasura)
 
 
 @pytest.fixture(scope="module")
@@ -425,33 +422,19 @@ def test_a_body_over_the_limit_is_answered_200_too_large(front: Front) -> None:
     assert not front.hasura.deliveries
 
 
-def test_a_malformed_token_is_unknown_and_not_forwarded(front: Front) -> None:
-    for token in ("x" * 129, "a%20b", "%c3%a9", "a;b", "a+b"):
-        assert (front.post(token).code, front.post(token).status) == (200, "unknown_token"), token
-    assert not front.hasura.deliveries
-
-
-def test_a_percent_encoded_token_is_decoded(front: Front) -> None:
-    assert front.post("".join(f"%{ord(letter):02X}" for letter in TOKEN)).status == "received"
-    assert front.hasura.deliveries[0].token_sha256 == TOKEN_SHA256
-
-
-def test_there_is_one_route_with_one_method(front: Front) -> None:
+def test_there_is_one_route_with_one_method_and_an_encoded_token_is_decoded(front: Front) -> None:
     with Sender(front.port) as sender:
         for path in ("/", "/api/pancake/record", ROUTE, PATH + "/x"):
             assert sender.request("POST", path, b"{}").code == 404, path
         assert sender.request("GET", PATH).code == 405
+    for token in ("x" * 129, "a%20b", "%c3%a9", "a;b", "a+b"):
+        assert (front.post(token).code, front.post(token).status) == (200, "unknown_token"), token
     assert not front.hasura.deliveries
+    assert front.post("".join(f"%{ord(letter):02X}" for letter in TOKEN)).status == "received"
+    assert front.hasura.deliveries[0].token_sha256 == TOKEN_SHA256
 
 
-@pytest.mark.parametrize("answer", [Answer(200), Answer(400), Answer(500), Answer(200, b"[]")])
-def test_a_delivery_that_hasura_did_not_accept_is_not_answered_as_accepted(
-    front: Front, answer: Answer
-) -> None:
-    """The real edge uses the other path; the small one answers 502."""
-    front.hasura.override = answer
-    reply = front.post(TOKEN)
-    if front.handlers is None:
-        assert reply.code == 502
-    else:
-        assert (reply.status, front.handlers.bodies) == ("received", [b"{}"])
+def test_the_small_edge_answers_502_to_a_delivery_that_hasura_did_not_accept(small: Front) -> None:
+    for answer in (Answer(200), Answer(400), Answer(500), Answer(200, b"[]")):
+        small.hasura.override = answer
+        assert small.post(TOKEN).code == 502, answer

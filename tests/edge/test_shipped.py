@@ -203,8 +203,7 @@ def test_tls_a_private_host_and_what_is_allowed_start(own: Edge, url: str, allow
 
 def test_a_reload_with_a_broken_program_is_refused(own: Edge, subtests: pytest.Subtests) -> None:
     """After a failed upgrade the running workers continue: they serve and store deliveries."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     harness.set_limits()  # both workers have run their timers then, and with them disk.prepare
     workers = harness.edge.workers()
     for module in ("delivery", "request", "policy_document", "ops", "disk", "files"):
@@ -226,8 +225,7 @@ def test_a_reload_with_a_broken_program_is_refused(own: Edge, subtests: pytest.S
 
 def test_health_reports_whether_the_folders_are_writable(own: Edge) -> None:
     """Tested once a minute and at each start of a worker."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     eventually(lambda: harness.edge.health().get("spool_writable") is True)
     assert harness.metric("pancake_edge_spool_writable{}") == 1
     with harness.unwritable("unknown"):
@@ -266,8 +264,7 @@ def test_health_and_metrics_are_on_the_internal_listener_only(harness: EdgeHarne
 
 
 def test_health_reports_the_version_after_a_reload_too(own: Edge) -> None:
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     assert (
         f'version = "{harness.edge.health()["version"]}"'
         in (DEPLOY.parents[1] / "pyproject.toml").read_text()

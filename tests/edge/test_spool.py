@@ -23,7 +23,14 @@ from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, FOLDERS, TOKEN, TOKEN_SHA256, EdgeHarness
+from tests.support.edge.harness import (
+    BUDGET_MAX_FAILURES,
+    FOLDERS,
+    TOKEN,
+    TOKEN_SHA256,
+    EdgeHarness,
+    new_connection,
+)
 from tests.support.waiting import eventually
 
 Edge = Callable[..., EdgeHarness]
@@ -79,17 +86,8 @@ def trace_worker(harness: EdgeHarness, calls: str) -> Iterator[Path]:
     if shutil.which("strace") is None:
         pytest.skip("system calls are traced with strace: apt-get install strace")
     trace = harness.edge.directory / "trace"
-    command = [
-        "strace",
-        "-f",
-        "-y",
-        "-o",
-        str(trace),
-        "-e",
-        f"trace={calls}",
-        "-p",
-        str(harness.edge.workers()[0]),
-    ]
+    worker = str(harness.edge.workers()[0])
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={calls}", "-p", worker]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         try:
@@ -117,9 +115,7 @@ def test_a_delivery_is_on_disk_before_its_answer(shared: Edge) -> None:
 
 def test_a_burst_on_a_slow_disk_is_queued_not_refused(own: Edge) -> None:
     """More deliveries at once than nginx has writing threads: each waits for its turn."""
-    harness = own(workers=1)
-    harness.write_slowly(0.1)
-    harness.bring_up()
+    harness = own(workers=1).write_slowly(0.1).bring_up()
     harness.stop_upstreams()
     with ThreadPoolExecutor(80) as threads:
         statuses = list(threads.map(lambda number: harness.post(b"%d" % number), range(80)))
@@ -129,9 +125,7 @@ def test_a_burst_on_a_slow_disk_is_queued_not_refused(own: Edge) -> None:
 
 def test_a_reload_waits_for_running_writes(own: Edge) -> None:
     """On a slow disk: a delivery during the change of workers gets its answer."""
-    harness = own(workers=1)
-    harness.write_slowly(1)
-    harness.bring_up()
+    harness = own(workers=1).write_slowly(1).bring_up()
     harness.stop_upstreams()
     with ThreadPoolExecutor(4) as threads:
         statuses = threads.map(lambda number: harness.post(b"%d" % number), range(4))
@@ -143,8 +137,7 @@ def test_a_reload_waits_for_running_writes(own: Edge) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
 def test_a_full_disk_is_noticed_before_a_delivery_needs_it(own: Edge) -> None:
     """The probe is as large as the largest delivery: an empty file would still fit on the disk."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     spool = harness.edge.state / "spool"
     owner = spool.stat()
     options = f"size=256k,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
@@ -177,8 +170,7 @@ def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarnes
 
 def test_a_partial_file_of_a_killed_process_is_removed(own: Edge) -> None:
     """At its second sweep, a minute later (here 0.1 s). Its delivery was never answered."""
-    harness = own()
-    harness.edge.edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.1")
+    harness = own().edit("start.lua", "TIDY_INTERVAL_SECONDS = 60", "TIDY_INTERVAL_SECONDS = 0.1")
     half = harness.edge.state / "spool" / ".part-1700000000000-0123456789ab-9.sealed"
     half.write_bytes(b"PE1")
     harness.bring_up()
@@ -259,8 +251,7 @@ def test_a_reload_loses_nothing(harness: EdgeHarness) -> None:
 
 
 def test_an_unwritable_spool_answers_as_a_full_one(own: Edge) -> None:
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     harness.stop_upstreams()
     # The probe of the disk at the start would count as one more error.
     eventually(lambda: "spool_writable" in harness.edge.health())
@@ -274,7 +265,7 @@ def test_an_unwritable_spool_answers_as_a_full_one(own: Edge) -> None:
 def test_a_program_of_the_writing_threads_that_fails_answers_as_a_full_spool(own: Edge) -> None:
     harness = own()
     for function in ("M.preload()", "M.write_durable(directory, name, data)"):
-        harness.edge.edit("files.lua", f"function {function}", f'function {function} error("broken")')
+        harness.edit("files.lua", f"function {function}", f'function {function} error("broken")')
     harness.bring_up()
     harness.stop_upstreams()
     assert harness.post() == "spool_full"
@@ -283,8 +274,10 @@ def test_a_program_of_the_writing_threads_that_fails_answers_as_a_full_spool(own
 
 
 def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge) -> None:
-    """150 errors at most; then 200 shed, and only polling brings the record."""
+    """150 errors at most for each connection; then 200 shed, and only polling brings the record."""
     harness = shared(EDGE_SPOOL_MAX_FILES="5")
+    harness.handlers.connections.append(new_connection(tokens={"second": None}))
+    harness.fetch_policy()
     harness.stop_upstreams()
     replies = harness.flood(170)
     assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
@@ -292,12 +285,8 @@ def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge)
     assert {(reply.code, reply.status) for reply in replies[155:]} == {(200, "shed")}
     assert len(harness.edge.held()) == 5
     assert harness.metric('pancake_edge_shed_total{folder="spool"}') == 15
+    assert sum(reply.code == 503 for reply in harness.flood(160, "second")) == BUDGET_MAX_FAILURES
     assert harness.budget_used() == BUDGET_MAX_FAILURES
-
-
-def sealed(harness: EdgeHarness, content: object, purpose: str = "delivery") -> bytes:
-    """Seal a document with the key of the edge."""
-    return b"PE1" + KeyRing.parse(harness.edge.state_keys).encrypt(json.dumps(content), purpose)
 
 
 DELIVERY = {
@@ -369,9 +358,9 @@ TAMPERED: Mapping[str, Tamper] = {
     "another tag": change_byte(-1),
     "more bytes at the end": lambda _, path: path.write_bytes(path.read_bytes() * 2),
     "sealed with another key": seal_with_another_key,
-    "sealed for the policy": lambda edge, path: path.write_bytes(sealed(edge, DELIVERY, "policy")),
+    "sealed for the policy": lambda edge, path: path.write_bytes(edge.seal(DELIVERY, "policy")),
     "the policy of the edge": lambda edge, path: shutil.copyfile(edge.edge.state / "policy.sealed", path),
-    "sealed, but no JSON object": lambda edge, path: path.write_bytes(sealed(edge, "text")),
+    "sealed, but no JSON object": lambda edge, path: path.write_bytes(edge.seal("text")),
     "a link to a device without an end": link_to("/dev/zero"),
     "a link to a file": link_to("/etc/passwd"),
     "a link to itself": link_to("loop.sealed"),
@@ -383,8 +372,7 @@ TAMPERED: Mapping[str, Tamper] = {
 
 def test_a_tampered_file_is_quarantined(own: Edge, subtests: pytest.Subtests) -> None:
     """Those before and after it are delivered once, live traffic goes on, and no worker grows or dies."""
-    harness = own()
-    harness.bring_up()
+    harness = own().bring_up()
     eventually((harness.edge.state / "policy.sealed").exists)
     workers = harness.edge.workers()
     harness.stop_upstreams()

@@ -181,15 +181,13 @@ def lead(**fields: Any) -> Lead:
     return read_lead(parse({"id": "r-1"} | fields))
 
 
-@pytest.mark.parametrize(("body", "table"), [(FLAT, None), (TYPED, "lead"), (ENVELOPED, "lead")])
-def test_the_three_shapes_hold_the_same_record(body: dict[str, Any], table: str | None) -> None:
-    found = body_of(body)
-    assert (found.record_id, found.source_ids, found.table_name) == ("r-1", ("-1",), table)
-    assert found.error_code is None
-    assert read_lead(parse(body)).name == "An"
-
-
-def test_unknown_keys_are_kept_and_a_record_with_a_data_field_of_its_own_is_flat() -> None:
+def test_the_three_shapes_hold_the_same_record_and_one_with_a_data_field_of_its_own_is_flat() -> None:
+    """Unknown keys are kept."""
+    for body, table in ((FLAT, None), (TYPED, "lead"), (ENVELOPED, "lead")):
+        found = body_of(body)
+        assert (found.record_id, found.source_ids, found.table_name) == ("r-1", ("-1",), table)
+        assert found.error_code is None
+        assert read_lead(parse(body)).name == "An"
     assert body_of(FLAT).payload_hash == body_of(dict(reversed(FLAT.items()))).payload_hash
     assert body_of(FLAT).payload_hash != body_of(FLAT | {"name": "Anh"}).payload_hash
     found = body_of(FLAT | {"utm": {"a": [1, None]}, "data": {"id": "other"}})
@@ -231,20 +229,16 @@ def test_nul_is_removed_and_recorded() -> None:
     assert body_of(FLAT | {"name": "a literal \\u0000"}).notes == ()
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
+def test_sources_come_as_text_numbers_or_objects_at_most_fifty() -> None:
+    found: list[tuple[object, tuple[str, ...]]] = [
         (["-1", "24895"], ("-1", "24895")), ([-1, 24895, -1], ("-1", "24895")), ("-1", ("-1",)),
         (-1, ("-1",)),
         ([{"id": -3, "name": "Instagram"}], ("-3",)), ([" -1 ", "", None, True, [], {}], ("-1",)),
         (None, (NO_SOURCE,)), ([], (NO_SOURCE,)), ({}, (NO_SOURCE,)),
         ([str(n) for n in range(500)], tuple(str(n) for n in range(50))),
-    ],
-)  # fmt: skip
-def test_sources_come_as_text_numbers_or_objects_at_most_fifty(
-    source: object, expected: tuple[str, ...]
-) -> None:
-    assert body_of(FLAT | {"source": source}).source_ids == expected
+    ]  # fmt: skip
+    for source, expected in found:
+        assert body_of(FLAT | {"source": source}).source_ids == expected, source
     assert body_of({"id": "r"}).source_ids == (), "it is left to the earlier events"
 
 

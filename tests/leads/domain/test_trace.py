@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from leads.domain.assign import Member, Rules, choose
+from leads.domain.assign import Rules, choose
 from leads.domain.duration import duration
 from leads.domain.errors import BadRequest
 from leads.domain.trace.advice import NOTHING, next_step
@@ -62,24 +62,19 @@ def test_every_documented_code_is_explained() -> None:
     assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(UNSENT)
 
 
-@pytest.mark.parametrize(
-    ("matched", "candidates", "text"),
-    [
+def test_the_rule_by_which_the_customer_was_found_is_named() -> None:
+    for matched, candidates, text in (
         ("+84905111222", [], "new, no account has +84905111222"),
         ("+84905111222", ["a"], "its own phone is +84905111222"),
         ("+84905111222", ["b", "a"], "its own phone is +84905111222, the oldest enabled of 2"),
         (None, ["a"], "a contact of it has the phone"),
         (None, [], "the account of the record's ticket or of its last version"),
         ("", ["a"], "its own phone is the phone"),
-    ],
-)
-def test_the_rule_by_which_the_customer_was_found_is_named(
-    matched: str | None, candidates: list[str], text: str
-) -> None:
-    found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
-    phone = found | {"winner": "a", "candidates": candidates}
-    steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
-    assert text_of("customer", steps) == f"Trang: {text}"
+    ):
+        found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
+        phone = found | {"winner": "a", "candidates": candidates}
+        steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
+        assert text_of("customer", steps) == f"Trang: {text}"
 
 
 def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
@@ -208,42 +203,35 @@ def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
     assert set(limits) == set(LIMITED)
 
 
-@pytest.mark.parametrize(
-    ("roster", "text"),
-    [
+def owner_of(assignment: dict[str, object]) -> str:
+    evidence: dict[str, Any] = {"assignment": assignment, "result": "ticket_created"}
+    return text_of("owner", list(decision_steps(replace(EVENT, evidence=evidence))))
+
+
+def test_the_owner_is_explained_by_the_counters_that_decided() -> None:
+    equal = [member(2, assigned_count=2), member(3, assigned_count=2)]
+    for roster, text in (
         ([member(1)], "Hạnh: the only one available"),
         ([member(1), member(2)], "Hạnh: 0 tickets like 1 other, waited longest"),
         ([member(1, assigned_count=1), member(2, assigned_count=2)], "Hạnh: 1 ticket, fewest of 2"),
-        (
-            [member(1, assigned_count=5, weight=3), member(2, assigned_count=2), member(3, assigned_count=2)],
-            "Hạnh: 5 tickets at weight 3, fewest of 3",
-        ),
+        ([member(1, assigned_count=5, weight=3), *equal], "Hạnh: 5 tickets at weight 3, fewest of 3"),
         ([member(1, on_duty=False)], "none: no one in the roster is available"),
         ([], "none: the roster is empty"),
-    ],
-)
-def test_the_owner_is_explained_by_the_counters_that_decided(roster: list[Member], text: str) -> None:
-    evidence = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
-    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
-    assert text_of("owner", steps) == text
+    ):
+        assert owner_of(choose(roster).evidence()) == text
 
 
-@pytest.mark.parametrize(
-    ("former", "turn", "reason"),
-    [
+def test_a_former_owner_is_named_with_why_the_turns_decided() -> None:
+    for former, turn, reason in (
         (member(1, on_duty=False), "the only one available", "off duty"),
         (member(1, limited_by="daily_cap"), "the only one available", "daily cap reached"),
         (member(1, assigned_count=9), "0 tickets, fewest of 2", "too many tickets ahead of the others"),
         (member(3), "0 tickets like 1 other, waited longest", "not in the roster"),
         (member(1), "", ""),
-    ],
-)
-def test_a_former_owner_is_named_with_why_the_turns_decided(former: Member, turn: str, reason: str) -> None:
-    choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
-    evidence = {"assignment": choice.evidence()}
-    steps = list(decision_steps(replace(EVENT, evidence=evidence)))  # type: ignore[arg-type]
-    why_not = f"Khoa: {turn}; former owner Hạnh not taken: {reason}"
-    assert text_of("owner", steps) == (why_not if reason else "Hạnh: the customer's former owner")
+    ):
+        choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
+        why_not = f"Khoa: {turn}; former owner Hạnh not taken: {reason}"
+        assert owner_of(choice.evidence()) == (why_not if reason else "Hạnh: the customer's former owner")
 
 
 def test_each_recall_is_told_and_why_of_the_last() -> None:
@@ -271,9 +259,7 @@ def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
     steps = list(decision_steps(late))
     assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
     assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
-    settled: dict[str, Any] = {"chosen": None, "settled": "ticket_closed"}
-    steps = list(decision_steps(replace(EVENT, evidence={"assignment": settled})))
-    assert text_of("owner", steps) == "left alone: a person closed it"
+    assert owner_of({"chosen": None, "settled": "ticket_closed"}) == "left alone: a person closed it"
 
 
 SENDINGS: list[tuple[dict[str, Any], str]] = [

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 import httpx
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from leads.adapters.secrets import KeyRing
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.processes import Processes
 from tests.support.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
@@ -144,23 +146,36 @@ class EdgeHarness:
         record_lines(self.edge)
         self._logs_read: dict[Path, int] = {}
         self._is_limited = False
-        self.write_limits(UNLIMITED)
+        self.edge.limits_file.write_text(UNLIMITED)
+        self.edge.limits_file.chmod(0o644)
 
     def _renew_connection(self) -> None:
         self.connection = new_connection()
         self.handlers.connections = [self.connection]
 
-    def write_slowly(self, seconds: float) -> None:
-        """Let the files of an edge that is not started yet keep the name of a partial file for so long."""
-        declared, renamed = "int fsync(int fd);", "if C.rename(temporary, final) ~= 0 then"
-        self.edge.edit("files.lua", declared, f"{declared} int usleep(unsigned microseconds);")
-        self.edge.edit("files.lua", renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}")
+    def edit(self, module: str, text: str, replacement: str) -> Self:
+        """Replace text in a module of an edge that is not started yet; return the harness."""
+        self.edge.edit(module, text, replacement)
+        return self
 
-    def bring_up(self) -> None:
-        """Start the edge and return once it has fetched the policy."""
+    def write_slowly(self, seconds: float) -> Self:
+        """Let its files keep the name of a partial file for so long; return the harness."""
+        declared, renamed = "int fsync(int fd);", "if C.rename(temporary, final) ~= 0 then"
+        self.edit("files.lua", declared, f"{declared} int usleep(unsigned microseconds);")
+        return self.edit("files.lua", renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}")
+
+    def add_site(self, text: str, name: str = "http.conf") -> Self:
+        """Add lines to a file of its site; return the harness."""
+        with (self.edge.directory / "site" / name).open("a") as site:
+            site.write(text)
+        return self
+
+    def bring_up(self) -> Self:
+        """Start the edge and return the harness once it has fetched the policy."""
         self.edge.start()
         self.edge.wait_ready()
         eventually(lambda: self.metric("pancake_edge_policy_age_seconds{}") >= 0, seconds=10)
+        return self
 
     def close(self) -> None:
         """Stop everything."""
@@ -238,17 +253,13 @@ class EdgeHarness:
         with self.sender(address) as sender:
             return [sender.post(token, b"%d" % number) for number in range(count)]
 
-    def write_limits(self, text: str, mode: int = 0o644) -> None:
-        """Replace the file of limits atomically, as an operator does."""
+    def replace_limits(self, text: str, mode: int = 0o644) -> None:
+        """Replace the file of limits atomically, as operators do; return once every worker has read it."""
         self._is_limited = True
         fresh = self.edge.limits_file.with_suffix(".new")
         fresh.write_text(text)
         fresh.chmod(mode)
         fresh.rename(self.edge.limits_file)
-
-    def replace_limits(self, text: str, mode: int = 0o644) -> None:
-        """The same, and wait until every worker has read it."""
-        self.write_limits(text, mode)
         self._ask("limits")
 
     def set_limits(self, rate: float = 1000, burst: float = 1000, deny: Sequence[str] = ()) -> None:
@@ -269,6 +280,10 @@ class EdgeHarness:
         for name, value in {"signature_mode": "enforce", **settings}.items():
             setattr(self.connection, name, value)
         self.fetch_policy()
+
+    def seal(self, content: object, purpose: str = "delivery") -> bytes:
+        """Seal a document with the key of the edge."""
+        return b"PE1" + KeyRing.parse(self.edge.state_keys).encrypt(json.dumps(content), purpose)
 
     @contextmanager
     def unwritable(self, folder: str = "spool") -> Iterator[None]:
