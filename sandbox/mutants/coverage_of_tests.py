@@ -132,6 +132,5 @@ class CoveringTests:
 
 
 def _test(context: str) -> str:
-    """The test of a context: `static|dynamic`, each `file::name`, the first with ` (call)` behind it."""
-    static, _, dynamic = context.rpartition("|")
-    return dynamic if "::" in dynamic else re.sub(r" \(\w+\)$", "", static)
+    """The test of a context; that of a process that a test started ends with its phase, like ` (call)`."""
+    return re.sub(r" \((setup|call|teardown)\)(\|.*)?$", "", context)
