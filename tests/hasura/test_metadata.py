@@ -275,18 +275,6 @@ def test_the_metadata_contains_no_url_host_or_secret() -> None:
         assert "value:" not in re.sub(r"\w+_value:", "", text), path
 
 
-@pytest.mark.own_database
-def test_our_metadata_needs_divas_metadata(database: str) -> None:
-    """Our relationships refer to tables that Diva's metadata tracks."""
-    started = subprocess.run(
-        hasura.command("--metadata", str(METADATA)),
-        env=hasura.engine_environment(database) | environment(database),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert started.returncode == 1
-    assert 'in relationship "staff": table "staff" is not tracked' in started.stderr
-
-
 def files() -> list[Path]:
     """Return every file of the product that may name a role."""
     found = [path for name in SOURCES for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]

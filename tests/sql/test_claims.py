@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -25,8 +25,7 @@ FENCE = QUERIES["process_record/fence_claim"]
 EVENT, RUN = "pancake_webhook_event", "pancake_cron_run"
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table with notifications, and where its statements are."""
 
     name: str

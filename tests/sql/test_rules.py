@@ -28,7 +28,6 @@ from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 
 CONNECTION = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
-SWITCHES = b"SELECT kill_switch, processing_paused FROM pancake_switch()"
 Db = psycopg.Connection[Any]
 RULES = (
     "pancake_setting", "pancake_switch", "pancake_active_source", "pancake_roster_source",
@@ -187,20 +186,6 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
     event(db, "near", "2026-01-09", modified_on="2025-12-31")
     look = "SELECT modified_on::date::text FROM pancake_applied_version(%s, 'lead', 'r') ORDER BY 1"
     assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
-
-
-def test_the_rules_need_no_privileges_beyond_those_on_the_tables(db: Db) -> None:
-    """On the tables, and on the view of the settings that belong to the integration."""
-    db.execute("CREATE ROLE handlers_of_the_test")
-    db.execute(
-        "GRANT SELECT ON view_pancake_stored_setting, pancake_connection, pancake_source, pancake_assignee,"
-        " pancake_webhook_event TO handlers_of_the_test"
-    )
-    db.execute("SET LOCAL ROLE handlers_of_the_test")
-    assert db.execute(SWITCHES).fetchall() == [(True, False)]
-    assert db.execute("SELECT payload_retention_days FROM pancake_setting()").fetchall() == [(90,)]
-    for look in ("active_source(%s, '{1}')", "applied_version(%s, NULL, 'r')", "roster_source(%s, '{1}')"):
-        assert db.execute(f"SELECT FROM pancake_{look}".encode(), [CONNECTION]).fetchall() == []
 
 
 def copied_rules(statement: str) -> set[str]:

@@ -179,13 +179,6 @@ def test_an_unreadable_time_of_the_last_change_is_null(db: Db) -> None:
         assert shown(db)["changed_at"] is None, changed_at
 
 
-def test_the_view_needs_no_privilege_on_the_table(db: Db) -> None:
-    db.execute("CREATE ROLE screens_of_the_test")
-    db.execute("GRANT SELECT ON view_pancake_setting TO screens_of_the_test")
-    db.execute("SET LOCAL ROLE screens_of_the_test")
-    assert shown(db)["sla_minutes"] == 30
-
-
 def stored(db: Db) -> dict[str, Any]:
     ((found,),) = db.execute("SELECT app_settings FROM app_setting").fetchall()
     assert set(found) == {"company", "stringee", "pancake_integration"}
