@@ -306,8 +306,8 @@ async def test_decisions_do_not_change(harness: CronHarness, subtests: pytest.Su
             assert await decide_twice(harness, fields, IN_DIVA[diva], purge=True) == expected
 
 
-async def store_one_row_of_each_kind(harness: CronHarness) -> None:
-    """Store a processed lead, a run, and a finished event of the trigger and of a cron."""
+async def test_an_unreadable_retention_is_the_default(harness: CronHarness) -> None:
+    """tests/sql/test_settings.py has the other values that are unreadable."""
     await harness.process_lead()
     await harness.run("check_sla")
     harness.sql(
@@ -318,18 +318,7 @@ async def store_one_row_of_each_kind(harness: CronHarness) -> None:
         "INSERT INTO hdb_catalog.hdb_cron_events (id, trigger_name, status, scheduled_time)"
         " VALUES ('x', 'pancake_check_sla', 'delivered', now())"
     )
-
-
-async def test_an_unreadable_retention_is_the_default(harness: CronHarness) -> None:
-    """tests/sql/test_settings.py has the other values that are unreadable."""
-    await store_one_row_of_each_kind(harness)
     harness.change_settings(**dict.fromkeys(RETENTIONS, "30 phút"))
     purged = [set(await purge(harness, days=days)) for days in (6, 2, 81, 2, 90)]
     logs = {"delete_event_logs", "delete_cron_events"}
     assert purged == [set(), logs, set(), {"empty_payloads"}, {"delete_runs"}]
-
-
-async def test_a_retention_below_zero_empties_and_deletes_nothing(harness: CronHarness) -> None:
-    await store_one_row_of_each_kind(harness)
-    harness.change_settings(**dict.fromkeys(RETENTIONS, -1))
-    assert await purge(harness, days=300) == {}
