@@ -164,6 +164,7 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     assert line.helps == "leads cron run poll_records"
     never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
     line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
+    assert level_of(line) is Level.RED
     assert line.text.endswith("is late: it never succeeded; 6 more are late")
     assert line.helps.startswith("Hasura does not reach the handlers")
 
@@ -306,25 +307,15 @@ def engine_lines() -> Iterator[Line]:
         yield from engine.judge_engine(look)
 
 
-def state_lines() -> Iterator[Line]:
-    kill, pause = replace(OFF, is_on=True), replace(OFF, kind="pause", is_on=True)
-    connection = replace(OFF, kind="connection", name="Diva", is_on=False)
-    disabled = replace(CONNECTION, status="disabled", active_sources=0)
-    yield from judging.judge_switches(replace(STATE, switches=[kill, pause], connections=[]))
-    yield from judging.judge_switches(replace(STATE, switches=[connection], connections=[disabled]))
-    never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
-    for crons in (never, [*never[:1], *STATE.crons[1:]], [*never[:2], *STATE.crons[2:]]):
-        yield judging.judge_crons(replace(STATE, crons=crons), looking.read_schedules())
-
-
 def test_every_kind_of_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
+    """Of database and engine; tests/end_to_end/test_operators.py has the switches and the crons."""
     red = set()
-    for line in (*database_lines(), *engine_lines(), *state_lines()):
+    for line in (*database_lines(), *engine_lines()):
         with subtests.test(line.name, helps=line.helps):
             red |= {line.name} if level_of(line) is Level.RED else set()
     assert red == {
         *("database", "Hasura", "metadata", "event trigger", "allow list", "consistency", "schedule"),
-        *("notifications", "switches", "kill switch", "pause", "connection", "sources", "crons"),
+        "notifications",
     }
 
 
