@@ -14,6 +14,7 @@ from tests.support.leads import numbered_lead
 SOURCES = {"24895": "Cộng tác viên", "-5": "TikTok", "-9": "Zalo"}
 """Active sources of the samples, besides those of the harness."""
 Lead = dict[str, Any]
+OF_EVENT = "WHERE id = (SELECT ticket_id FROM pancake_webhook_event WHERE id = %s)"
 REFUSED = "RAISE EXCEPTION 'refused by the database'"
 OLD: Lead = {"name": "Tên cũ", "modified_on": "2026-11-19T02:00:00", "event_type": "insert"}
 LATER: Lead = {"event_type": "update", "modified_on": "2026-11-20T05:00:00"}
@@ -55,11 +56,6 @@ async def trace_samples(harness: HandlerHarness) -> list[Traced]:
             record_id = None
         asked.append(Traced(sample.name, sample.title, record_id or str(answer["event_id"])))
     return asked
-
-
-async def make(harness: HandlerHarness, case: Case, lead: Lead) -> str:
-    """Make the lead of a case; return what a person would type to ask for it."""
-    return await case(harness, lead) or str(lead["phone_number"])
 
 
 def fill_roster(harness: HandlerHarness) -> None:
@@ -118,18 +114,21 @@ def _one_lead(
     before: str = "SELECT",
     asked: str = "phone_number",
     settings: Mapping[str, Any] = MappingProxyType({}),
+    after: str = "",
     then: Lead | None = None,
     **fields: Any,
 ) -> None:
     """Add a case: after a statement a lead with these fields, and `then` a version of it.
 
-    `asked`: what a person types, one of its fields or a text.
+    `after`: a statement with the id of the lead's event. `asked`: what a person types, a field or a text.
     """
 
     async def case(harness: HandlerHarness, lead: Lead) -> str:
         harness.sql(before)
         harness.change_settings(**settings)
-        await _send(harness, lead | fields)
+        event_id = await _send(harness, lead | fields)
+        if after:
+            harness.sql(after, event_id)
         if then is not None:
             await _send(harness, lead | fields | LATER | then)
         return str((lead | fields).get(asked, asked))
@@ -193,25 +192,15 @@ async def dead_letter(harness: HandlerHarness, lead: Lead) -> None:
 
 # Leads that are processed, with a result that raises a question
 
-
 _one_lead(PROCESSED, "A record of Pancake's table contact", asked="id", table_id="contact")
-
-
 _one_lead(PROCESSED, "A record that was deleted in Pancake", then={"event_type": "delete"})
-
-
-@_case(PROCESSED, "A later version after the ticket was closed")
-async def closed_ticket(harness: HandlerHarness, lead: Lead) -> None:
-    done = "status = 'done', first_response_at = created_at + interval '12 minutes'"
-    _set_ticket(harness, await _send(harness, lead), done)
-    await _send(harness, lead | LATER | {"email": "an@example.com"})
-
-
-@_case(PROCESSED, "A ticket that a person deleted")
-async def deleted_ticket(harness: HandlerHarness, lead: Lead) -> str:
-    event_id = await _send(harness, lead)
-    harness.sql("DELETE FROM ticket WHERE id = %s", harness.event(event_id)["ticket_id"])
-    return str(lead["id"])
+_one_lead(
+    PROCESSED,
+    "A later version after the ticket was closed",
+    after=f"UPDATE ticket SET status = 'done', first_response_at = created_at + interval '12 min' {OF_EVENT}",
+    then={"email": "an@example.com"},
+)
+_one_lead(PROCESSED, "A ticket that a person deleted", after=f"DELETE FROM ticket {OF_EVENT}", asked="id")
 
 
 @_case(PROCESSED, "A ticket that a manager gave to somebody else")
@@ -237,8 +226,6 @@ _one_lead(
     asked="+84 909 111 222",
     phone_number="0909 111 222",
 )
-
-
 _one_lead(PROCESSED, "An older version that arrives late", then=OLD)
 _one_lead(PROCESSED, "A later version that changes nothing", then={})
 
@@ -262,19 +249,17 @@ async def unsent_notification(harness: HandlerHarness, lead: Lead) -> None:
     await _send(harness, lead)
 
 
-@_case(PROCESSED, "A notification that was given up")
-async def given_up_notification(harness: HandlerHarness, lead: Lead) -> None:
-    event_id = await _send(harness, lead)
-    harness.sql(
-        "UPDATE pancake_webhook_event SET notified_at = NULL, notify_attempts = 20, notify_refusals = 20,"
-        " notify_error = 'refused', notify_given_up_at = now() WHERE id = %s",
-        event_id,
-    )
-
-
-@_case(PROCESSED, "An event that retention emptied")
-async def emptied(harness: HandlerHarness, lead: Lead) -> None:
-    harness.sql("SELECT pancake_empty_events(ARRAY[%s::bigint])", await _send(harness, lead))
+_one_lead(
+    PROCESSED,
+    "A notification that was given up",
+    after="UPDATE pancake_webhook_event SET notified_at = NULL, notify_attempts = 20, notify_refusals = 20,"
+    " notify_error = 'refused', notify_given_up_at = now() WHERE id = %s",
+)
+_one_lead(
+    PROCESSED,
+    "An event that retention emptied",
+    after="SELECT pancake_empty_events(ARRAY[%s::bigint])",
+)
 
 
 @_case(PROCESSED, "A customer who returns to the former owner")
@@ -303,8 +288,9 @@ async def recalled_ticket(harness: HandlerHarness, lead: Lead) -> None:
     await recall_tickets(harness.runtime, CronRun(0, now, now, {}, lambda: 40.0))
 
 
-@_case(PROCESSED, "A ticket that waits over the holidays")
-async def in_holidays(harness: HandlerHarness, lead: Lead) -> None:
-    harness.change_settings(business_hours="mon-sat 08:00-17:30", holidays="2020-01-01..2099-12-31")
-    event_id = await _send(harness, lead)
-    _set_ticket(harness, event_id, "created_at = created_at - interval '9 hours 59 minutes'")
+_one_lead(
+    PROCESSED,
+    "A ticket that waits over the holidays",
+    settings={"business_hours": "mon-sat 08:00-17:30", "holidays": "2020-01-01..2099-12-31"},
+    after=f"UPDATE ticket SET created_at = created_at - interval '9 hours 59 minutes' {OF_EVENT}",
+)
