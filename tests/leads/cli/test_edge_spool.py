@@ -127,7 +127,6 @@ def test_what_cannot_be_decrypted_stays_is_named_and_ends_with_1(state: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "keys", "code", "words"),
     [
-        (["list"], "", 2, "EDGE_STATE_KEYS is not set: give it the same value as that of the edge"),
         (["list"], "k1:short", 2, "EDGE_STATE_KEYS: key 1"),
         (["show", "absent.sealed"], KEYS, 1, "leads edge-spool list --folder quarantine"),
         (["release"], KEYS, 2, "Give the file names, or --all."),

@@ -421,17 +421,9 @@ def test_a_silence_is_named(alertmanager: RunningAlertmanager) -> None:
     assert "A silence keeps the alert back" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("url", "code", "says"),
-    [
-        ("http://127.0.0.1:9", 3, "Check ALERTMANAGER_URL"),
-        ("", 2, "ALERTMANAGER_URL is not set"),
-        ("alerts", 2, "is not an http or https URL"),
-    ],
-)
-def test_a_missing_or_wrong_url_is_named(url: str, code: int, says: str) -> None:
-    result = alert(url)
-    assert (result.exit_code, says in " ".join(result.stderr.split())) == (code, True)
+def test_a_wrong_url_is_named() -> None:
+    result = alert("alerts")
+    assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
 
 
 KINDS = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
