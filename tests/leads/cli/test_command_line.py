@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -180,27 +179,9 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert f"{file} cannot be read: {reason}" in result.stderr
 
 
-def test_a_command_imports_no_module_of_another_verb() -> None:
-    done = run_python(
-        "import sys\n"
-        "from leads.cli.__main__ import VERBS, app\n"
-        "app(['token', '--help'], standalone_mode=False)\n"
-        "own = {verb.target.partition(':')[0] for verb in VERBS.values()}\n"
-        "print(*own & sys.modules.keys())\n"
-    )
-    assert done.stdout.splitlines()[-1] == "leads.cli.token"
-
-
 def test_a_shell_completes_verbs() -> None:
     words = {"COMP_WORDS": "leads conn", "COMP_CWORD": "1"}
     assert "connection" in run(_LEADS_COMPLETE="complete_bash", **words).stdout
-
-
-def test_the_environment_is_read_in_one_module() -> None:
-    """`envvar` is the argument with which typer would read it."""
-    reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*(environ|getenv)|\benvvar\s*=")
-    found = [path for path in (ROOT / "leads").rglob("*.py") if reads.search(path.read_text("utf-8"))]
-    assert found == [ROOT / "leads/adapters/settings.py"]
 
 
 def printed(console: Console) -> str:

@@ -54,12 +54,6 @@ def harness(cron_harness: CronHarness) -> CronHarness:
     return cron_harness
 
 
-@pytest.fixture
-def logs() -> Iterator[list[str]]:
-    with captured_logs() as lines:
-        yield lines
-
-
 def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]:
     result = run_erase(harness, folder, *arguments, "--json")
     assert result.exit_code == 0, result.output
@@ -69,13 +63,14 @@ def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]
 
 
 async def test_nothing_of_the_customer_is_left_in_any_store_and_a_second_run_finds_nothing(
-    harness: CronHarness, tmp_path: Path, logs: list[str]
+    harness: CronHarness, tmp_path: Path
 ) -> None:
     await store_customer(harness)
     write_files(tmp_path)
     assert found_in([*dump(harness).values(), *read_files(tmp_path)]) == set(WRITTEN)
     bystander = harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'")
-    report = erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
+    with captured_logs() as logs:
+        report = erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
     assert report["counts"] == {
         "events": 7, "accounts": 1, "contacts": 3, "tickets": 1, "cron_runs": 1, "engine_logs": 15,
         "digests": 6, "deliveries": 4, "unusable_phones": 1,
@@ -109,8 +104,11 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness,
     assert planned | {"dry_run": False} == done
 
 
-async def test_who_asked_when_and_why_is_kept(harness: CronHarness, tmp_path: Path) -> None:
+async def test_who_asked_when_and_why_is_kept_and_a_later_request_is_a_new_customer(
+    harness: CronHarness, tmp_path: Path
+) -> None:
     await harness.process_lead(**PERSON)
+    harness.sql("UPDATE ticket SET status = 'done'")
     erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
     rows = harness.sql("SELECT * FROM customer_erasure ORDER BY id")
     assert {(row["requested_by"], row["reason"], row["run_by"] != "") for row in rows} == {
@@ -126,6 +124,9 @@ async def test_who_asked_when_and_why_is_kept(harness: CronHarness, tmp_path: Pa
     assert {entry["application"] for entry in entries} == {f"leads erase by {rows[0]['run_by']}"}
     assert not [row["digest"] for row in rows if row["digest"] in str(entries)]
     assert run_erase(harness, tmp_path, *PHONE, "--yes", "--reason", "calls from 0905.111.222").exit_code == 2
+    later = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    _, result = await harness.process_lead(**PERSON | {"modified_on": later})
+    assert result == "ticket_created"
 
 
 @pytest.mark.parametrize("origin", ["webhook", "poll", "reconcile"])
@@ -168,15 +169,6 @@ async def test_a_version_that_only_a_later_phone_shows_is_erased_when_processed(
     await harness.replay(ids=[event], corrected_phone=None)
     assert await harness.process(event) in ("dead_letter", "already_dead_letter")
     assert harness.count("ticket", "source_id = 'ticket_source_pancake'") == 0
-
-
-async def test_a_request_after_the_erasure_is_a_new_customer(harness: CronHarness, tmp_path: Path) -> None:
-    await harness.process_lead(**PERSON)
-    harness.sql("UPDATE ticket SET status = 'done'")
-    erase(harness, tmp_path, *PHONE, "--yes")
-    later = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S")
-    _, result = await harness.process_lead(**PERSON | {"modified_on": later})
-    assert result == "ticket_created"
 
 
 async def test_a_record_that_names_the_phone_in_its_text_is_only_named(

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,14 @@ VARYING = {
 MAX_COLUMNS = 80
 # A name of a Python class, which says nothing to an operator.
 CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Traceback|<[a-z_.]+ object at")
-DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER, PROMETHEUS, PANCAKE, IN_USE = range(8)
-CASES: dict[int, tuple[str, ...]] = {
-    DATABASE: ("the database is away", "the database refuses the password"),
-    HASURA: ("Hasura is away", "Hasura refuses the secret"),
-    HANDLERS: ("the handlers are away", "the handlers refuse the secret"),
-    SPOOL: ("the edge's folder is missing",),
-    ALERTMANAGER: ("Alertmanager is away",),
-    PROMETHEUS: ("Prometheus is away",),
-    PANCAKE: ("Pancake is away",),
-    IN_USE: ("there is a connection",),
-}
-"""The cases that concern a command, by the service that it calls. The last one is a result, not a failure;
+DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER, PROMETHEUS, PANCAKE, IN_USE = (
+    ("the database is away", "the database refuses the password"),
+    ("Hasura is away", "Hasura refuses the secret"),
+    ("the handlers are away", "the handlers refuse the secret"),
+    ("the edge's folder is missing",), ("Alertmanager is away",), ("Prometheus is away",),
+    ("Pancake is away",), ("there is a connection",),
+)  # fmt: skip
+"""The cases that concern a command that calls a service. The last one is a result, not a failure;
 docs/runbook/why-no-ticket.md and docs/status.md have many more of `leads trace` and `leads status`."""
 
 
@@ -70,7 +67,7 @@ class Call:
     """What makes a command complete, and the services that it calls."""
 
     arguments: str = ""
-    calls: tuple[int, ...] = ()
+    calls: tuple[tuple[str, ...], ...] = ()
 
 
 D, E = Call("", (DATABASE,)), Call("", (HASURA,))
@@ -150,7 +147,7 @@ REPORTING = (
     "golive precheck", "golive day0", "golive watch",
 )  # fmt: skip
 """With --json they print their own document also if something is missing or away."""
-OWN_RESULT = {"reconcile": CASES[PANCAKE]}
+OWN_RESULT = {"reconcile": PANCAKE}
 """So does this one in these cases only."""
 
 
@@ -196,24 +193,14 @@ def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]
 def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
     """A complete configuration; the edge's spool is a folder that does not exist."""
     return dict.fromkeys(VARIABLES, "") | {
-        "DATABASE_URL": database,
-        "METADATA_DATABASE_URL": database,
-        "HASURA_URL": engine,
-        "HASURA_ADMIN_SECRET": "not-the-secret",
-        "HASURA_OTHER_ADMIN_SECRET": "not-the-secret",
-        "HANDLERS_URL": handlers,
-        "HASURA_SERVICE_TOKEN": "token",
-        "HANDLER_SECRET": "h" * 40,
-        "EDGE_SECRET": "e" * 40,
-        "ENCRYPTION_KEYS": KEYS,
-        "EDGE_STATE_KEYS": KEYS,
-        "EDGE_STATE_DIR": "edge",
-        "EDGE_STATUS_URL": NOWHERE,
-        "ALERTMANAGER_URL": NOWHERE,
-        "PROMETHEUS_URL": NOWHERE,
-        "PUBLIC_URL": "https://127.0.0.1:1",
-        "PANCAKE_API_HOSTS": f"crm.pancake.vn,{NOWHERE}",
-    }
+        "DATABASE_URL": database, "METADATA_DATABASE_URL": database,
+        "HASURA_URL": engine, "HASURA_ADMIN_SECRET": "not-the-secret",
+        "HASURA_OTHER_ADMIN_SECRET": "not-the-secret", "HASURA_SERVICE_TOKEN": "token",
+        "HANDLERS_URL": handlers, "HANDLER_SECRET": "h" * 40, "EDGE_SECRET": "e" * 40,
+        "ENCRYPTION_KEYS": KEYS, "EDGE_STATE_KEYS": KEYS, "EDGE_STATE_DIR": "edge",
+        "EDGE_STATUS_URL": NOWHERE, "ALERTMANAGER_URL": NOWHERE, "PROMETHEUS_URL": NOWHERE,
+        "PUBLIC_URL": "https://127.0.0.1:1", "PANCAKE_API_HOSTS": f"crm.pancake.vn,{NOWHERE}",
+    }  # fmt: skip
 
 
 def seed_unreachable_pancake(owner_url: str) -> None:
@@ -249,8 +236,7 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def cases_of(command: str) -> list[str]:
     """Return the cases that concern a command: those of the services that it calls."""
-    of_services = (CASES[service] for service in COMMANDS[command].calls)
-    return ["without an environment", *(case for cases in of_services for case in cases)]
+    return ["without an environment", *chain.from_iterable(COMMANDS[command].calls)]
 
 
 def run(words: str, environment: Mapping[str, str]) -> Any:
@@ -291,6 +277,6 @@ def test_the_output_is_the_golden_file_and_with_json_a_failure_is_one_document(
         as_json = run(f"{words} --json", cases[case])
         found = json.loads(as_json.stdout)
         assert as_json.exit_code == result.exit_code, case
-        if command not in REPORTING and case not in OWN_RESULT.get(command, CASES[IN_USE]):
+        if command not in REPORTING and case not in OWN_RESULT.get(command, IN_USE):
             assert found.keys() >= {"error", "exit_code"}, found
             assert (found["exit_code"], result.stdout) == (as_json.exit_code, ""), case
