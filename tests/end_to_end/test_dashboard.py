@@ -36,7 +36,6 @@ from sandbox.stack.stack import Sandbox
 from tests.support.dashboard import (
     DRIFT,
     ROWS,
-    WITHOUT_ROWS,
     Labels,
     Samples,
     Sql,
@@ -205,13 +204,6 @@ def test_the_drift_is_what_the_counters_lack_of_the_rows(observed: Observed) -> 
     eventually(
         lambda: [observed.answer(DRIFT, each) for each in (observed.one, observed.two)] == [wanted] * 2
     )
-
-
-def test_a_query_on_what_processes_count_is_compared_with_rows_or_has_none() -> None:
-    compared = {*ROWS, DRIFT}
-    left = {text for text in QUERIES if is_of_processes(text)} - compared
-    assert compared <= set(QUERIES)
-    assert {text for text in left if not any(name in text for name in WITHOUT_ROWS)} == set()
 
 
 def test_every_query_on_what_processes_count_has_an_answer(observed: Observed) -> None:

@@ -236,20 +236,6 @@ ROWS: Mapping[str, str] = {
 }
 """Each returns the labels of the answer, and `n`."""
 
-WITHOUT_ROWS: Mapping[str, str] = {
-    "pancake_webhook_requests_total": "no rows: a rate, also of what the edge refused",
-    "pancake_webhook_latency_seconds": "no rows: the time of a request is not stored",
-    "pancake_edge_": "no rows: the edge's own files and calls",
-    "pancake_circuit_breaker_state": "no rows: a state of each process",
-    "pancake_engine_check": "no rows: what Hasura answered",
-    "up{": "no rows: whether Prometheus reaches a process",
-    "process_": "no rows: memory and CPU",
-    "pancake_http_requests_total": "no rows: requests of every route",
-    "pancake_log_messages_total": "no rows: lines of logs",
-    "pancake_sql_seconds": "no rows: how long a figure took",
-}
-"""Why the other queries on what processes count are only required to answer, by a part of their text."""
-
 
 def counted_rows(db: psycopg.Connection[dict[str, Any]], text: str, since: datetime) -> dict[Labels, float]:
     """Return what a query of ROWS must answer if all was counted since then."""
