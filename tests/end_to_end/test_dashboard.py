@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from leads.adapters.sql_series import FAMILIES
 from leads.cli.__main__ import app
-from leads.cli.golive.judgement import Measurement
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.measuring import Places, Sources, measure
 from leads.cli.golive.records import Records
@@ -264,20 +263,15 @@ def alert_value(observed: Observed, name: str) -> list[float]:
     return sorted(observed.answer(rule["expr"]).values())
 
 
-def golive_success(database_url: str, folder: Path) -> Measurement:
-    """What `leads golive` reads for the success rate of the last day."""
-    (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
-    with Sources(Places(database_url), Records(folder)) as sources:
-        return measure(criterion, sources, (), datetime.now(UTC), "W1", {})
-
-
 def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed, tmp_path: Path) -> None:
     """One statement of sql/kpi each, read by the gates, the dashboard and the alerts."""
     eventually(lambda: differences(observed) == {} or None, seconds=20)
     sql = Sql(observed.db, datetime.now(UTC))
     success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
     assert success["ratio"] < 0.995
-    at_gate = golive_success(observed.sandbox.database_url, tmp_path)
+    (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
+    with Sources(Places(observed.sandbox.database_url), Records(tmp_path)) as sources:
+        at_gate = measure(criterion, sources, (), datetime.now(UTC), "W1", {})
     assert at_gate.value == pytest.approx(success["ratio"])
     assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}

@@ -215,7 +215,7 @@ def tickets_of(harness: EndToEndHarness, phones: str) -> list[dict[str, Any]]:
 
 
 RATE = 40
-BACKLOG = range(10_000, 10_160)
+BACKLOG = range(10_000, 10_120)
 TRIES = 30
 """More than the retries of the event trigger: without Retry-After the engine gives such an event up."""
 

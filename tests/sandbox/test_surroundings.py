@@ -118,20 +118,6 @@ def test_our_metadata_has_the_form_of_an_export_and_gets_it_again_from_other_ord
                 assert format_file(path) == text
 
 
-def test_a_query_is_printed_on_few_lines_without_comments() -> None:
-    text = """
-    query Runs(
-      # newest first
-      $name: String = "a \\"b\\"", $ids: [bigint!]) { pancake_cron_run(where: {name: {_eq: $name},
-        id: {_in: $ids}, done: {_eq: true}}) { id } }
-    """
-    assert format_query(text) == (
-        'query Runs ($name: String = "a \\"b\\"", $ids: [bigint!]) {\n'
-        "  pancake_cron_run(where: {name:{_eq:$name},id:{_in:$ids},done:{_eq:true}}) {\n"
-        "    id\n  }\n}\n"
-    )
-
-
 def test_what_was_never_seen_is_refused_by_name() -> None:
     with pytest.raises(UnknownForm, match="fragments and directives"):
         format_query("query A { staff { ...Names } }")
