@@ -1,15 +1,13 @@
 """Fixtures of the edge's tests: a real nginx in front of fakes, shared by a file or of one test alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.edge.packages import missing_packages
 from sandbox.processes import Processes
-from tests.support.edge.harness import EdgeHarness
-
-Start = Callable[..., EdgeHarness]
+from tests.support.edge.harness import Edge, EdgeHarness
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +29,7 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.fixture(scope="module")
-def running_edges() -> Iterator[Start]:
+def running_edges() -> Iterator[Edge]:
     """The edges that the tests of a file share, one for each number of workers and environment."""
     edges: dict[frozenset[tuple[str, object]], EdgeHarness] = {}
     with Processes() as processes:
@@ -51,7 +49,7 @@ def running_edges() -> Iterator[Start]:
 
 
 @pytest.fixture
-def shared(running_edges: Start) -> Iterator[Start]:
+def shared(running_edges: Edge) -> Iterator[Edge]:
     """An edge that is as good as new: `shared(EDGE_SPOOL_MAX_FILES="3")`. Its log must hold no traceback."""
     used: list[EdgeHarness] = []
 
@@ -65,13 +63,13 @@ def shared(running_edges: Start) -> Iterator[Start]:
 
 
 @pytest.fixture
-def harness(shared: Start) -> EdgeHarness:
+def harness(shared: Edge) -> EdgeHarness:
     """A shared edge with its defaults and short intervals."""
     return shared()
 
 
 @pytest.fixture
-def own(processes: Processes) -> Iterator[Start]:
+def own(processes: Processes) -> Iterator[Edge]:
     """Prepare an edge of the test's own that is not started yet, because its files or its clock differ."""
     prepared: list[EdgeHarness] = []
 

@@ -9,16 +9,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from tests.support.edge.fakes import ACCEPTED, Answer
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, EdgeHarness
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.edge.sender import Reply
 from tests.support.waiting import eventually
-
-Edge = Callable[..., EdgeHarness]
 
 SENDERS = 12
 

@@ -11,7 +11,6 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,14 +22,13 @@ from tests.support.edge.harness import (
     BUDGET_MAX_FAILURES,
     TOKEN,
     TOKEN_SHA256,
+    Edge,
     EdgeHarness,
     new_connection,
     write_certificate,
 )
 from tests.support.edge.sender import Reply
 from tests.support.waiting import eventually
-
-Edge = Callable[..., EdgeHarness]
 
 HASURA_SKIPPED = 'pancake_edge_upstream_skipped{upstream="hasura"}'
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,13 +14,12 @@ from tests.support.edge.harness import (
     STRANGER,
     SUSPENSION_FAILURES,
     TOKEN,
+    Edge,
     EdgeHarness,
     new_connection,
 )
 from tests.support.edge.sender import Reply, raw_exchange, signed
 from tests.support.waiting import eventually
-
-Edge = Callable[..., EdgeHarness]
 
 DENIED = "127.0.0.4"
 PATH = f"/api/pancake/record/{TOKEN}"
@@ -335,11 +334,14 @@ def test_what_takes_longer_than_five_seconds(harness: EdgeHarness) -> None:
     assert harness.metric(f'pancake_edge_budget_used{{connection="{strict.id}"}}') == 0
 
 
-def malform(harness: EdgeHarness, times: int = 1) -> None:
-    """Send the head of a delivery whose length is none: a failure that the edge observes."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\nContent-Length: x\r\n\r\n".encode()
-    for _ in range(times):
-        raw_exchange(harness.edge.port, head)
+def break_off(harness: EdgeHarness, headers: dict[str, str], length: str = "9") -> None:
+    """Send the head of a delivery and half of its body, then close. The edge observes a failure.
+
+    `length` may be malformed: the edge ends the request at once.
+    """
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\n{lines}Content-Length: {length}\r\n\r\n"
+    raw_exchange(harness.edge.port, head.encode() + b"half", gives_up_after=0.2)
 
 
 def journal_lines(harness: EdgeHarness) -> list[str]:
@@ -363,7 +365,8 @@ def test_no_failure_is_chosen_if_it_cannot_be_written(own: Edge) -> None:
 
 def test_all_failures_survive_a_restart_and_a_reload_counts_none_twice(harness: EdgeHarness) -> None:
     """The counts stay in memory: the journal is read after a start only."""
-    malform(harness, 200)
+    for _ in range(200):
+        break_off(harness, {}, "x")
     eventually(lambda: harness.budget_used() == 200)
     eventually(lambda: len(journal_lines(harness)) == 200)
     workers = harness.edge.workers()
@@ -390,7 +393,7 @@ def test_an_observed_failure_is_written_once_the_disk_works_again(own: Edge) -> 
     harness = own().bring_up()
     journal = harness.edge.state / "budget.log"
     journal.mkdir()
-    malform(harness)
+    break_off(harness, {}, "x")
     eventually(lambda: harness.errors_of("budget") >= 1)
     journal.rmdir()
     eventually(lambda: journal.exists() and journal_lines(harness))
@@ -448,13 +451,6 @@ def test_an_error_is_followed_by_no_further_bytes(harness: EdgeHarness) -> None:
         head = f"POST /api/pancake/record/{token} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n"
         answer = raw_exchange(harness.edge.port, head.encode() + b"Content-Length: 2\r\n\r\n{}")
         assert answer.partition(b"\r\n\r\n")[2] == b'{"status":"denied"}'
-
-
-def break_off(harness: EdgeHarness, headers: dict[str, str], length: str = "9") -> None:
-    """Send the head of a delivery and half of its body, then close. `length` may be malformed."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {PATH} HTTP/1.1\r\nHost: e\r\n{lines}Content-Length: {length}\r\n\r\n"
-    raw_exchange(harness.edge.port, head.encode() + b"half", gives_up_after=0.2)
 
 
 def await_failures(harness: EdgeHarness, *, counted: int, unproved: int) -> None:

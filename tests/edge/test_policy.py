@@ -8,7 +8,6 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
@@ -17,7 +16,7 @@ import pytest
 
 from sandbox.edge.nginx import state_key
 from tests.support.edge.fakes import Answer
-from tests.support.edge.harness import TOKEN, EdgeHarness, new_connection
+from tests.support.edge.harness import TOKEN, Edge, EdgeHarness, new_connection
 from tests.support.edge.sender import (
     CURRENT,
     MODES,
@@ -29,8 +28,6 @@ from tests.support.edge.sender import (
     signed,
 )
 from tests.support.waiting import eventually
-
-Shared = Callable[..., EdgeHarness]
 
 RARELY = {"EDGE_POLICY_SECONDS": "3600"}
 """No scheduled fetch happens during a test."""
@@ -149,7 +146,7 @@ def test_a_signature_proves_one_body_only(harness: EdgeHarness) -> None:
     assert harness.bodies == [b"5." + BODY]
 
 
-def test_tokens_and_secrets_end_at_their_time_also_if_no_new_policy_comes(shared: Shared) -> None:
+def test_tokens_and_secrets_end_at_their_time_also_if_no_new_policy_comes(shared: Edge) -> None:
     """By the clock of the edge: the policy still lists them. The time may be written with any offset."""
     harness = shared(**RARELY)
     ends = datetime.now(UTC) + timedelta(seconds=3)
@@ -226,7 +223,7 @@ def test_refused_deliveries_use_neither_rate_nor_budget(harness: EdgeHarness) ->
     assert harness.budget_used() == 0
 
 
-def test_a_token_is_called_unknown_only_after_a_fetch(shared: Shared) -> None:
+def test_a_token_is_called_unknown_only_after_a_fetch(shared: Edge) -> None:
     """An unknown token makes the edge fetch the policy at once. A revoked one stops."""
     harness = shared(**RARELY)
     served = harness.handlers.policies_served
@@ -240,7 +237,7 @@ def test_a_token_is_called_unknown_only_after_a_fetch(shared: Shared) -> None:
     assert harness.post(token="brand-new") == "unknown_token"
 
 
-def test_many_unknown_tokens_share_a_few_fetches(shared: Shared) -> None:
+def test_many_unknown_tokens_share_a_few_fetches(shared: Edge) -> None:
     """At most about ten a second."""
     harness = shared(**RARELY)
     served, began = harness.handlers.policies_served, time.monotonic()
@@ -355,7 +352,7 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(har
     assert harness.drained("unknown_token", "unknown") == harness.drained("hmac_invalid", "unknown") == 1
 
 
-def test_an_unknown_token_is_answered_before_its_body_is_read(shared: Shared) -> None:
+def test_an_unknown_token_is_answered_before_its_body_is_read(shared: Edge) -> None:
     """Strangers fill neither unknown/ nor memory with slow bodies."""
     harness = shared(**RARELY)
     head = b"POST /api/pancake/record/unknown HTTP/1.0\r\nContent-Length: 2\r\n\r\n"
@@ -376,7 +373,7 @@ def test_after_a_change_of_keys_the_policy_is_encrypted_with_the_new_key(harness
     assert not harness.edge.held("unknown")
 
 
-def test_the_folder_of_unknown_tokens_is_small_and_then_sheds(shared: Shared) -> None:
+def test_the_folder_of_unknown_tokens_is_small_and_then_sheds(shared: Edge) -> None:
     """Strangers cannot fill the disk. The answer is 200 in both cases."""
     harness = shared(EDGE_UNKNOWN_MAX_FILES="3")
     harness.stop_upstreams()
@@ -385,7 +382,7 @@ def test_the_folder_of_unknown_tokens_is_small_and_then_sheds(shared: Shared) ->
     assert {reply.code for reply in replies} == {200}
 
 
-def test_handlers_that_hang_delay_one_stranger_and_no_valid_token(shared: Shared) -> None:
+def test_handlers_that_hang_delay_one_stranger_and_no_valid_token(shared: Edge) -> None:
     """After a fetch without an answer other strangers do not wait for another one."""
     harness = shared(**RARELY)
     harness.handlers.policy_override = Answer(200, b"{}", delay_seconds=30)

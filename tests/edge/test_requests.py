@@ -4,7 +4,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import Service
 from tests.support.edge.fakes import HASURA_TOKEN, Answer, FakeHasura
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, FOLDERS, TOKEN, TOKEN_SHA256, EdgeHarness
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, FOLDERS, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.edge.sender import Reply, Sender, raw_exchange, signed
 from tests.support.waiting import eventually
 
@@ -293,7 +293,7 @@ def test_a_slow_client_is_served_and_delays_no_other(harness: EdgeHarness) -> No
     assert harness.bodies == [b"fast", b"slow!"]
 
 
-def test_a_body_that_is_too_slow_ends_the_request(own: Callable[..., EdgeHarness]) -> None:
+def test_a_body_that_is_too_slow_ends_the_request(own: Edge) -> None:
     """Each byte arrives within client_body_timeout, the body does not; the failure is counted."""
     harness = own().edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1").bring_up()
     began = time.monotonic()
@@ -304,9 +304,7 @@ def test_a_body_that_is_too_slow_ends_the_request(own: Callable[..., EdgeHarness
     assert not harness.bodies
 
 
-def test_a_body_that_nginx_wrote_to_a_file_is_read_or_is_a_failure(
-    harness: EdgeHarness, own: Callable[..., EdgeHarness]
-) -> None:
+def test_a_body_that_nginx_wrote_to_a_file_is_read_or_is_a_failure(harness: EdgeHarness, own: Edge) -> None:
     """A chunked body with long framing goes through a file. It must never become an empty delivery."""
     body = b"{" + b"a" * 60_000 + b"}"
     sent = post(f"Connection: close\r\n{CHUNKED}", chunked(*(b"%c" % byte for byte in body)))

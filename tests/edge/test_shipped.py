@@ -21,11 +21,9 @@ from sandbox.edge.nginx import DEPLOY
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.services import NotReady
-from tests.support.edge.harness import TOKEN, EdgeHarness, write_certificate
+from tests.support.edge.harness import TOKEN, Edge, EdgeHarness, write_certificate
 from tests.support.promql import EDGE, samples_of, selectors, selectors_of_rules, without_series
 from tests.support.waiting import eventually
-
-Edge = Callable[..., EdgeHarness]
 
 ZERO_KEY = "A" * 43 + "="
 """32 zero bytes in base64."""

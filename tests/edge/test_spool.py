@@ -4,7 +4,6 @@ It survives kills, reloads and slow disks. No file that the edge did not write i
 """
 
 import base64
-import contextlib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -28,12 +27,12 @@ from tests.support.edge.harness import (
     FOLDERS,
     TOKEN,
     TOKEN_SHA256,
+    Edge,
     EdgeHarness,
     new_connection,
 )
 from tests.support.waiting import eventually
 
-Edge = Callable[..., EdgeHarness]
 Tamper = Callable[[EdgeHarness, Path], object]
 
 LARGE_BYTES = 400_000_000
@@ -80,31 +79,23 @@ def test_files_are_encrypted_and_a_stored_delivery_holds_no_token(harness: EdgeH
         assert token not in json.dumps(stored)
 
 
-@contextlib.contextmanager
-def trace_worker(harness: EdgeHarness, calls: str) -> Iterator[Path]:
-    """Trace the system calls of the one worker with strace. Yields the path of the trace."""
-    if shutil.which("strace") is None:
-        pytest.skip("system calls are traced with strace: apt-get install strace")
-    trace = harness.edge.directory / "trace"
-    worker = str(harness.edge.workers()[0])
-    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={calls}", "-p", worker]
+@pytest.mark.skipif(shutil.which("strace") is None, reason="it traces system calls: apt-get install strace")
+def test_a_delivery_is_on_disk_before_its_answer(shared: Edge) -> None:
+    """System calls in this order: write, fsync, rename, fsync of the folder, and then the answer."""
+    harness = shared(workers=1)
+    harness.stop_upstreams()
+    trace, (worker,) = harness.edge.directory / "trace", harness.edge.workers()
+    calls = "trace=fsync,?rename,?renameat,?renameat2,write,writev,sendto"
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", calls, "-p", str(worker)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         try:
             message = tracer.stderr.readline()
             if "attached" not in message:
                 pytest.skip(f"strace may not trace the worker here: {message.strip()}")
-            yield trace
+            harness.post(b"1")
         finally:
             tracer.send_signal(signal.SIGINT)
-
-
-def test_a_delivery_is_on_disk_before_its_answer(shared: Edge) -> None:
-    """System calls in this order: write, fsync, rename, fsync of the folder, and then the answer."""
-    harness = shared(workers=1)
-    harness.stop_upstreams()
-    with trace_worker(harness, "fsync,?rename,?renameat,?renameat2,write,writev,sendto") as trace:
-        harness.post(b"1")
     (name,) = [path.name for path in harness.edge.held()]
     steps = [
         rf"fsync\(\d+<\S+/spool/\.part-{name}>", rf'rename\w*\(.*/\.part-{name}", .*/spool/{name}"',

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -344,3 +344,7 @@ class EdgeHarness:
         return (
             httpx.post(f"{self.edge.ops_url}/tests/{route}", content=body, timeout=15).raise_for_status().text
         )
+
+
+Edge = Callable[..., EdgeHarness]
+"""What the fixtures `shared` and `own` are: `shared(EDGE_SPOOL_MAX_FILES="3")`."""
