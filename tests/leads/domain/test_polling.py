@@ -361,15 +361,13 @@ def test_the_filter_follows_the_vendors_grammar() -> None:
 
 
 def test_every_closed_day_without_a_succeeded_run_is_owed_and_at_most_fourteen_back() -> None:
+    """A day is closed when its last minute has settled."""
     now = datetime(2026, 5, 14, 19, 0, tzinfo=UTC)  # 02:00 on the 15th in Vietnam
     days = [date(2026, 5, day) for day in range(1, 15)]
     assert days_owed(now, {days[11]}) == [day for day in days if day != days[11]]
-
-
-def test_an_ict_day_is_whole_does_not_overlap_and_is_closed_when_its_last_minute_has_settled() -> None:
     first, second = day_window(date(2026, 5, 14)), day_window(date(2026, 5, 15))
     assert first.start == datetime(2026, 5, 14, tzinfo=ICT)
-    assert second.start - first.end == timedelta(microseconds=1)
+    assert second.start - first.end == timedelta(microseconds=1), "whole days that do not overlap"
     assert days_owed(second.start + timedelta(seconds=30), ())[-1] == date(2026, 5, 13)
     assert days_owed(second.start + SETTLE, ())[-1] == date(2026, 5, 14)
 
