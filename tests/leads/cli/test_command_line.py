@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -182,6 +183,13 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_shell_completes_verbs() -> None:
     words = {"COMP_WORDS": "leads conn", "COMP_CWORD": "1"}
     assert "connection" in run(_LEADS_COMPLETE="complete_bash", **words).stdout
+
+
+def test_the_environment_is_read_in_one_module() -> None:
+    """`envvar` is the argument with which typer would read it."""
+    reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*(environ|getenv)|\benvvar\s*=")
+    found = [path for path in (ROOT / "leads").rglob("*.py") if reads.search(path.read_text("utf-8"))]
+    assert found == [ROOT / "leads/adapters/settings.py"]
 
 
 def printed(console: Console) -> str:

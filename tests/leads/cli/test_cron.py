@@ -152,7 +152,7 @@ def test_a_dry_run_says_what_it_left_out() -> None:
         "  The time of one call was not enough: the real run would go on at the next",
         "  delivery.",
     ]
-    answer |= {"problem": "notify_late: down"}
+    answer |= {"problem": "notify_late: down", "would_send": [], "would_send_count": 0, "unfinished": False}
     result, _ = answered((200, {}, answer), "check_sla", "--dry-run")
     assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
 
