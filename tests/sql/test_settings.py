@@ -48,6 +48,7 @@ NO_NUMBER: list[Any] = [
     True, False, None, {"days": 90}, {}, [90], [],
 ]  # fmt: skip
 ZERO_OR_LESS: list[Any] = [0, -1, 0.0, -0.5, "0", "000", "-1", " -7 days", -(10**30)]
+NO_MODE: list[Any] = ["on", "Off", "OFF ", True, 0, None, {}, ["record"]]
 NO_SETTINGS = (
     "{}", "[]", '"text"', "null", '{"pancake_integration": null}', '{"pancake_integration": "off"}',
     '{"pancake_integration": [{"sla_minutes": 5}]}', '{"pancake_integration": {}}',
@@ -107,27 +108,21 @@ def test_a_number_within_its_bounds_is_used_and_another_is_replaced_by_the_defau
         assert (row, named(problems)) == (DEFAULTS, {name})
 
 
-@pytest.mark.parametrize("value", NO_NUMBER, ids=json.dumps)
-def test_what_is_no_number_is_replaced_by_the_default(db: Db, value: Any) -> None:
-    store(db, **dict.fromkeys(BOUNDS, value))
-    row, problems = used(db)
-    assert (row, named(problems)) == (DEFAULTS, set(BOUNDS))
-
-
-@pytest.mark.parametrize("value", ZERO_OR_LESS, ids=json.dumps)
-def test_a_retention_of_zero_or_less_is_replaced_by_the_longest(db: Db, value: Any) -> None:
-    store(db, **dict.fromkeys(ABOVE_ZERO, value))
-    row, problems = used(db)
-    assert (row, named(problems)) == (DEFAULTS | LONGEST, ABOVE_ZERO)
-
-
-@pytest.mark.parametrize("value", ["on", "Off", "OFF ", True, 0, None, {}, ["record"]], ids=json.dumps)
-def test_an_unreadable_consent_mode_is_off(db: Db, value: Any) -> None:
-    store(db, consent_mode=value)
-    row, problems = used(db)
-    assert (row["consent_mode"], named(problems)) == ("off", {"consent_mode"})
+def test_an_unreadable_value_is_replaced_by_the_default_and_a_retention_of_zero_or_less_by_the_longest(
+    db: Db, subtests: pytest.Subtests
+) -> None:
+    for settings, values, safe in (
+        (set(BOUNDS), NO_NUMBER, {}),
+        (ABOVE_ZERO, ZERO_OR_LESS, LONGEST),
+        ({"consent_mode"}, NO_MODE, {}),
+    ):
+        for value in values:
+            with subtests.test(str(sorted(settings)), value=value):
+                store(db, **dict.fromkeys(settings, value))
+                row, problems = used(db)
+                assert (row, named(problems)) == (DEFAULTS | safe, settings)
     store(db, consent_mode="record")
-    assert used(db)[0]["consent_mode"] == "record"
+    assert used(db) == (DEFAULTS | {"consent_mode": "record"}, [])
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
