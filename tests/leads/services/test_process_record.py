@@ -104,16 +104,6 @@ async def test_contention_is_retried_twice() -> None:
     assert (work.calls, db.ran) == (3, [])
 
 
-async def test_the_third_contention_fails_the_event_until_later() -> None:
-    db, work = FakeDatabase(), Work(*[Contended("lost")] * 3)
-    assert await attempt(db, work) == CONTENDED
-    ((name, params),) = db.ran
-    assert (work.calls, name) == (3, "process_record/fail_event")
-    assert (params["id"], params["claim_id"], params["error_code"]) == (7, CLAIM.claim_id, "contended")
-    wait = params["next_attempt_at"] - CLOCK.now()
-    assert timedelta(seconds=28) < wait <= timedelta(seconds=30)
-
-
 @pytest.mark.parametrize("attempts", [5, 6])
 async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) -> None:
     db = FakeDatabase()
