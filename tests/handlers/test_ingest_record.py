@@ -278,15 +278,6 @@ async def test_a_row_that_the_database_refuses_fails_alone(harness: HandlerHarne
     assert await deliver(harness, bad) == ["duplicate"]
 
 
-async def test_nul_is_removed_and_recorded(harness: HandlerHarness) -> None:
-    found = await harness.deliver(
-        '{"id": "a\\u0000b", "name": "\\u0000", "k\\u0000": 1, "source": ["-1\\u0000"]}'
-    )
-    event = harness.event(found["event_id"])
-    assert (event["status"], event["record_id"], event["source_ids"]) == ("received", "ab", ["-1"])
-    assert "nul_removed" in str(event["evidence"]["notes"])
-
-
 # The phone of a body
 
 

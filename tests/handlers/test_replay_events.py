@@ -14,13 +14,11 @@ from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, numbered_lead
 from tests.support.postgres import count_deadlocks
 from tests.support.processing import (
-    OURS,
     hold,
     hold_leads,
     process,
     receive,
     stored,
-    the_ticket,
 )
 from tests.support.settings import ADMIN_ID
 
@@ -75,29 +73,6 @@ async def test_a_corrected_phone_replaces_an_invalid_one(harness: HandlerHarness
     event = lead.event
     assert (event["normalized_phone"], event["error_code"]) == ("+84912345670", None)
     assert event["evidence"]["corrected_phone"] == "+84912345670"
-
-
-async def test_a_processed_row_is_applied_again_only_with_force(harness: HandlerHarness) -> None:
-    (owner,) = harness.fill_roster(1)
-    lead = await process(harness)
-    first = lead.event
-    harness.sql(f"UPDATE ticket SET title = 'changed by hand' WHERE {OURS}")
-    for force, result, marks in (
-        (False, "no_change", set()),
-        (True, "ticket_updated", {"forced"}),
-        (False, "no_change", set()),
-    ):
-        await harness.replay(ids=[lead.id], force=force, wait=False)
-        assert await harness.process_received() == {lead.id: result}
-        again = lead.event
-        assert (again["outcome"], again["ticket_id"]) == ("ticket_created", first["ticket_id"])
-        assert again["evidence"].keys() & {"force", "forced"} == marks
-        assert again["evidence"]["assignment"]["chosen"] == lead.owner == owner
-        ticket = the_ticket(harness)
-        assert ticket["title"] == "changed by hand"
-        if force:
-            assert ticket["updated_at"] > ticket["created_at"]
-    assert len(harness.hasura.sent) == 1
 
 
 # What is refused
@@ -295,6 +270,11 @@ async def test_the_results_are_those_of_this_time_not_of_the_row(harness: Handle
     assert results == NOTHING | {"outcomes": {"no_change": 1, "stale": 1}}
     assert (await reported(harness, ids=[new.id], force=True))["outcomes"] == {"ticket_updated": 1}
     assert new.event["outcome"] == "ticket_created"
+    assert new.ticket["updated_at"] > new.ticket["created_at"]
+    assert new.evidence.keys() & {"force", "forced"} == {"forced"}
+    assert (await reported(harness, ids=[new.id]))["outcomes"] == {"no_change": 1}
+    assert new.evidence.keys() & {"force", "forced"} == set()
+    assert len(harness.hasura.sent) == 1
 
 
 async def test_rows_that_are_held_again_are_reported_with_the_reason(harness: HandlerHarness) -> None:
