@@ -101,12 +101,17 @@ async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_it
     assert (version.result, version.event["error_code"]) == ("ticket_updated", None)
 
 
-async def test_a_time_in_the_far_future_is_noted_whatever_the_result(harness: HandlerHarness) -> None:
+async def test_a_time_in_the_far_future_is_told_once_and_noted_whatever_the_result(
+    harness: HandlerHarness,
+) -> None:
     harness.fill_roster(1)
     await process(harness, modified_on=EARLIER)
     unchanged = await process(harness, modified_on=FAR)
     assert (unchanged.result, unchanged.evidence["future_time"]) == ("no_change", True)
     assert unchanged.is_sent("future_time")
+    harness.clock.ahead += timedelta(hours=1)
+    again = await process(harness, name="v2", modified_on=FAR)
+    assert (again.result, again.is_sent("future_time")) == ("ticket_updated", False), "told once"
     late = await stored(harness, id="late", modified_on=FAR)
     harness.clock.ahead += timedelta(hours=1)
     await process(harness, id="late", name="v2", modified_on=None)
