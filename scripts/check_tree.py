@@ -270,6 +270,18 @@ def statements(tree: Tree) -> Iterator[str]:
         yield f"sql/{name}.sql:1: no module sends it. Delete it."
 
 
+def headers(tree: Tree) -> Iterator[str]:
+    """A statement says what it does, which rows it returns, and on which index of a large table it relies."""
+    for path in (path for path in tree if path.startswith("sql/") and path.endswith(".sql")):
+        header = " ".join(line for line in tree[path].splitlines()[:5] if line.startswith("-- "))
+        if not tree[path].startswith("-- ") or "Returns" not in header:
+            yield f"{path}:1: no comment with what it does and `Returns`. Write it first."
+        searches = re.search(r"\b(JOIN|WHERE|UPDATE|DELETE)\b", tree[path])
+        is_large = re.search(r"\bpublic\.(pancake_webhook_event|account|ticket)\b", tree[path])
+        if searches and is_large and not re.search("elies on|Reads the whole table", header):
+            yield f"{path}:1: no index of a large table is named. Write `Relies on …`."
+
+
 def cases(tree: Tree) -> Iterator[str]:
     """Each test case of docs/test-cases.md has one title and a test, and no other is marked."""
     page = "docs/test-cases.md"
@@ -329,7 +341,7 @@ def secrets(tree: Tree) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
-    links, names, walks, codes, crons, runbook_commands, statements, cases, sizes, patterns, secrets,
+    links, names, walks, codes, crons, runbook_commands, statements, headers, cases, sizes, patterns, secrets,
 )  # fmt: skip
 
 

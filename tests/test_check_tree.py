@@ -11,6 +11,7 @@ from scripts import check_tree
 from scripts.check_tree import SECRET, Tree, fault, read_tree, secret_commands
 
 ROOT = Path(__file__).parents[1]
+SCAN = "-- Load. Returns rows.\nSELECT e.id FROM public.account AS e WHERE true"
 STATEMENT = '"kpi' + '/load_"'
 
 
@@ -55,6 +56,8 @@ FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]
     (check_tree.statements, with_file("leads/a.py", STATEMENT), "leads/a.py:1: a statement's name is built"),
     (check_tree.statements, with_file("leads/a.py", '"poll_records/set_watermark"'), "is another module's"),
     (check_tree.statements, with_file("cron/poll_records.py", ""), "no module sends it"),
+    (check_tree.headers, with_file("sql/a/b.sql", "SELECT 1"), "sql/a/b.sql:1: no comment with what it does"),
+    (check_tree.headers, with_file("sql/a/b.sql", SCAN), "sql/a/b.sql:1: no index of a large table"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-901 has no test"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-001 is not in"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-002 |"), "stands twice"),
