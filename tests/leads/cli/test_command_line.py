@@ -185,6 +185,16 @@ def test_a_shell_completes_verbs() -> None:
     assert "connection" in run(_LEADS_COMPLETE="complete_bash", **words).stdout
 
 
+def test_a_verb_starts_without_the_modules_of_the_others() -> None:
+    done = run_python(
+        "import sys\n"
+        "from leads.cli.__main__ import VERBS, app\n"
+        "app(['token', '--help'], standalone_mode=False)\n"
+        "print(*{verb.target.partition(':')[0] for verb in VERBS.values()} & sys.modules.keys())\n"
+    )
+    assert done.stdout.splitlines()[-1] == "leads.cli.token"
+
+
 def test_the_environment_is_read_in_one_module() -> None:
     """`envvar` is the argument with which typer would read it."""
     reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*(environ|getenv)|\benvvar\s*=")
