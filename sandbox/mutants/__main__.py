@@ -1,5 +1,8 @@
 """The command line of `scripts/mutants`."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +13,7 @@ from rich.table import Table
 
 from sandbox.mutants.coverage_of_tests import branch_coverage, measure
 from sandbox.mutants.judge import judge_all
+from sandbox.mutants.lua_lines import FOLDER, unexecuted
 from sandbox.mutants.sample import CAUGHT, QUOTAS, Mutant, read_sample, shares, write_sample
 from sandbox.mutants.sql_coverage import unsent
 from sandbox.processes import Processes
@@ -59,6 +63,19 @@ def run(
 
         judge_all(waiting, ROOT, processes.directory("mutants-"), workers, 60 * minutes, done)
     report()
+
+
+@app.command()
+def lua() -> None:
+    """Run the tests of the edge, and print the lines of its Lua that none of them executed."""
+    with Processes() as processes:
+        folder = processes.directory("lua-lines-")
+        environment = {**os.environ, FOLDER: str(folder)}
+        command = [sys.executable, "-m", "pytest", "-n0", "-q", "tests/edge"]
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        for line in unexecuted(folder):
+            typer.echo(line)
+    raise typer.Exit(code)
 
 
 @app.command()

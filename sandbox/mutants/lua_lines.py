@@ -1,11 +1,8 @@
-"""Which lines of the edge's Lua no test executes. Off unless EDGE_LUA_LINES names a folder:
-
-EDGE_LUA_LINES=/tmp/lines scripts/test tests/edge && python -m tests.support.edge.lua_lines /tmp/lines
-"""
+"""Which lines of the edge's Lua no test executes. Off unless EDGE_LUA_LINES names a folder."""
 
 import os
 import secrets
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from sandbox.edge.nginx import DEPLOY, NginxEdge
@@ -78,8 +75,8 @@ def record_lines(edge: NginxEdge) -> None:
     edge.edit("start.lua", "function M.init()", 'function M.init() require("test_lines").write_all()')
 
 
-def report(folder: Path) -> None:
-    """Print the lines that can run and did not."""
+def unexecuted(folder: Path) -> Iterator[str]:
+    """Yield the lines that can run and did not, then their number."""
     kinds = {"can": set[tuple[str, int]](), "ran": set[tuple[str, int]]()}
     for line in "".join(path.read_text() for path in folder.glob("*.lines")).splitlines():
         kind, name, line_number = line.replace(":", " ").split()
@@ -87,9 +84,5 @@ def report(folder: Path) -> None:
     missed = sorted(kinds["can"] - kinds["ran"])
     for name, number in missed:
         text = (DEPLOY / "lua" / "pancake" / f"{name}.lua").read_text().splitlines()
-        print(f"{name}.lua:{number}: {text[number - 1].strip()}")
-    print(f"{len(missed)} of {len(kinds['can'])} lines never executed")
-
-
-if __name__ == "__main__":
-    report(Path(sys.argv[1]))
+        yield f"{name}.lua:{number}: {text[number - 1].strip()}"
+    yield f"{len(missed)} of {len(kinds['can'])} lines never executed"
