@@ -32,7 +32,7 @@ app = typer.Typer(
 @app.command()
 def cover(arguments: Annotated[list[str] | None, typer.Argument(help="Of pytest.")] = None) -> None:
     """Run the tests under coverage, so that `run` knows which of them execute a line."""
-    default = ["--suite", "default", "--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+    default = ["-m", "not full", "--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
     raise typer.Exit(measure(ROOT, arguments or default))
 
 

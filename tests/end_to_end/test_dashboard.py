@@ -49,7 +49,7 @@ from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import alerts, needs_monitoring
 from tests.support.waiting import eventually
 
-pytestmark = needs_monitoring
+pytestmark = [needs_monitoring, pytest.mark.slow("two bursts with scrapes of two servers around them")]
 DASHBOARD = read_dashboard()
 OF_DATABASE = {family.name for family in FAMILIES}
 QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]

@@ -227,6 +227,7 @@ def make_the_first_ticket(at: Installation) -> None:
     eventually(lambda: re.fullmatch(r"processed\|ticket_created\|\S+", at.run(ticket)) is not None)
 
 
+@pytest.mark.slow("it installs, word by word")
 @pytest.mark.skipif(
     bool(missing_packages()), reason=f"needs these packages of Debian: {' '.join(missing_packages())}"
 )

@@ -24,6 +24,7 @@ SERVER_FIXTURE = "cluster"
 PATHS_WITH_SERVERS = (
     "tests/edge/",
     "tests/end_to_end/",
+    "tests/leads/cli/test_installation.py",
     "tests/sandbox/test_servers.py",
     "tests/sandbox/test_bench.py",
 )
@@ -34,6 +35,7 @@ LONG_PATHS = (
     "tests/model/",
     "tests/edge/",
     "tests/handlers/test_ingest_record_hostile.py",
+    "tests/leads/domain/",
 )
 """They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
 TEST_CASE = "test_case"

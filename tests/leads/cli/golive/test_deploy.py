@@ -109,6 +109,7 @@ def entries(site: GoLiveSite) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (site.folder / "golive" / "deploy.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow("some eighty programs, one after the other")
 def test_it_leads_from_divas_schema_to_a_processed_lead_and_back(site: GoLiveSite) -> None:
     """Rolled back from last to first, a dump of Diva's schema and of the changed rows is as before."""
     before = site.dump()
