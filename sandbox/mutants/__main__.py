@@ -61,7 +61,7 @@ def run(
             progress.advance(task)
             progress.console.print(f"{mutant.verdict}: {mutant.function}", markup=False, highlight=False)
 
-        judge_all(waiting, ROOT, processes.directory("mutants-"), workers, 60 * minutes, done)
+        judge_all(waiting, ROOT, processes, workers, 60 * minutes, done)
     report()
 
 

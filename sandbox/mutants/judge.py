@@ -8,17 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
 from sandbox.mutants.coverage_of_tests import CoveringTests
 from sandbox.mutants.sample import CAUGHT, GONE, SURVIVED, TIMED_OUT, UNCOVERED, Mutant
+from sandbox.processes import Processes
 
 LIMIT_SECONDS = 60.0
 STARTING_SECONDS = 15.0
 """Of the limit, what pytest and PostgreSQL may need before the first test."""
-STOP_SECONDS = 10.0
 PASSED, NOT_FOUND = 0, 4
 """Exit codes of pytest: it ends with 4 if a test has gone since the coverage was measured."""
 LEFT_OUT = ("tests/scripts/",)
@@ -28,8 +27,9 @@ LEFT_OUT = ("tests/scripts/",)
 class Copy:
     """A copy of the committed tree, to change and to test."""
 
-    def __init__(self, root: Path, home: Path) -> None:
+    def __init__(self, root: Path, home: Path, processes: Processes) -> None:
         self.root = home
+        self._processes = processes
         subprocess.run(["git", "clone", "--quiet", "--shared", str(root), str(home)], check=True)
         (home / ".mutants").mkdir()
         self._sound: dict[str, bool] = {}
@@ -90,16 +90,17 @@ class Copy:
         named.write_text("\n".join(tests))
         log = self.root / ".mutants" / "log"
         with log.open("w") as output:
-            process = subprocess.Popen(
+            process = self._processes.start(
                 [sys.executable, "-m", "pytest", "-n0", "-q", "-x", "-p", "no:cacheprovider", f"@{named}"],
-                cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
+                cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT,
+                stop_signal=signal.SIGINT,
             )  # fmt: skip
             try:
                 code: int | None = process.wait(LIMIT_SECONDS)
             except subprocess.TimeoutExpired:
                 code = None
-                stop(process)
+            finally:
+                self._processes.stop(process)
         return code, _failed(log.read_text(errors="replace"), tests)
 
 
@@ -110,20 +111,10 @@ def _failed(output: str, tests: list[str]) -> str:
     return max(found, key=len, default="")
 
 
-def stop(process: subprocess.Popen[str]) -> None:
-    """End a test run: with Ctrl-C, so that it stops its servers, then by force."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-            return
-
-
 def judge_all(
     mutants: list[Mutant],
     root: Path,
-    home: Path,
+    processes: Processes,
     workers: int,
     seconds: float,
     done: Callable[[Mutant], None],
@@ -134,9 +125,10 @@ def judge_all(
     """
     end = time.monotonic() + seconds
     covering = CoveringTests.read(root)
+    home = processes.directory("mutants-")
     copies: SimpleQueue[Copy] = SimpleQueue()
     for number in range(workers):
-        copies.put(Copy(root, home / str(number)))
+        copies.put(Copy(root, home / str(number), processes))
 
     def judge(mutant: Mutant) -> Mutant | None:
         if time.monotonic() > end:
