@@ -30,7 +30,9 @@ app = typer.Typer(
 
 
 @app.command()
-def cover(arguments: Annotated[list[str] | None, typer.Argument(help="Of pytest.")] = None) -> None:
+def cover(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Of pytest, after `--`.")] = None,
+) -> None:
     """Run the tests under coverage, so that `run` knows which of them execute a line."""
     default = ["-m", "not full", "--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
     raise typer.Exit(measure(ROOT, arguments or default))
@@ -61,7 +63,11 @@ def run(
             progress.advance(task)
             progress.console.print(f"{mutant.verdict}: {mutant.function}", markup=False, highlight=False)
 
-        judge_all(waiting, ROOT, processes, workers, 60 * minutes, done)
+        try:
+            judge_all(waiting, ROOT, processes, workers, 60 * minutes, done)
+        except FileNotFoundError as error:
+            progress.console.print(f"{error}. Run first: scripts/mutants cover", markup=False)
+            raise typer.Exit(2) from error
     report()
 
 
