@@ -7,6 +7,7 @@ and the commit as a property of the suite.
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ LONG_PATHS = (
     "tests/leads/domain/",
 )
 """They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
+MAX_WAIT_SECONDS = 90.0
 TEST_CASE = "test_case"
 
 
@@ -86,6 +88,16 @@ def case_ids(item: pytest.Item) -> Iterator[str]:
         yield from mark.args
 
 
+def _lock(file: IO[str], kind: int) -> None:
+    """Lock a file, or go on without the lock after MAX_WAIT_SECONDS: a test that is not alone beats none."""
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+
+
 class Turn:
     """One worker's right to run a test: beside those of other workers, or alone.
 
@@ -102,8 +114,8 @@ class Turn:
     def begin(self, *, alone: bool) -> None:
         if self.is_alone:
             return
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        fcntl.flock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        _lock(self._gate, fcntl.LOCK_EX)
+        _lock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         self.is_alone = alone
         if not alone:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
@@ -157,8 +169,7 @@ def pytest_runtest_protocol(
     try:
         return (yield)
     finally:
-        if not (turn.is_alone and _is_serial(nextitem)):
-            turn.end()
+        turn.end()
 
 
 def results_by_id(reports: dict[str, list[pytest.TestReport]]) -> dict[str, bool]:
