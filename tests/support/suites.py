@@ -109,21 +109,16 @@ class Turn:
         folder = Path(tempfile.gettempdir())
         self._paths = [folder / f"pancake-tests-{run_id}-{name}.lock" for name in ("gate", "running")]
         self._gate, self._running = (path.open("w") for path in self._paths)
-        self.is_alone = False
 
     def begin(self, *, alone: bool) -> None:
-        if self.is_alone:
-            return
         _lock(self._gate, fcntl.LOCK_EX)
         _lock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        self.is_alone = alone
         if not alone:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def end(self) -> None:
         for lock in (self._running, self._gate):
             fcntl.flock(lock, fcntl.LOCK_UN)
-        self.is_alone = False
 
     def close(self) -> None:
         files: tuple[IO[str], ...] = (self._gate, self._running)
@@ -134,8 +129,8 @@ class Turn:
                 path.unlink()
 
 
-def _is_serial(item: pytest.Item | None) -> bool:
-    return item is not None and item.get_closest_marker("serial") is not None
+def _is_serial(item: pytest.Item) -> bool:
+    return item.get_closest_marker("serial") is not None
 
 
 _TURN = pytest.StashKey[Turn]()
@@ -158,9 +153,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(
-    item: pytest.Item, nextitem: pytest.Item | None
-) -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Run a test marked `serial` while no other worker runs one."""
     turn = item.config.stash.get(_TURN, None)
     if turn is None:
