@@ -1,7 +1,6 @@
 """`scripts/demo`: process the sample deliveries from webhook to ticket and compare the results."""
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -149,7 +148,7 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
     results = run_samples(sandbox.webhook_url, observer)
     figures = summary(results, observer, time.monotonic() - started)
     if as_json:
-        sys.stdout.write(json.dumps(figures) + "\n")
+        typer.echo(json.dumps(figures))
         return bool(figures["ok"])
     show(results, observer, console)
     verdict = (
