@@ -16,9 +16,10 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
-from tests.support.end_to_end import CHANGE_SETTINGS, metadata_api, query
+from tests.support.end_to_end import metadata_api, query
 from tests.support.fake_services import FakePrometheus, edge_status
 from tests.support.processing import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
+from tests.support.settings import CHANGE_SETTINGS
 
 Variables = dict[str, str]
 """What the operator's command gets besides the sandbox's own variables."""

@@ -24,6 +24,7 @@ from leads.cli.__main__ import app
 from sandbox.postgres.server import free_port
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
+from tests.support.settings import CHANGE_SETTINGS
 from tests.support.waiting import eventually
 
 TABLES = {
@@ -34,13 +35,6 @@ TABLES = {
     "pancake_assignee": "SELECT * FROM pancake_assignee ORDER BY id",
     "customer_consent": "SELECT * FROM customer_consent ORDER BY account_id",
 }
-
-CHANGE_SETTINGS = """
-    UPDATE app_setting
-    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
-        app_settings -> 'pancake_integration' || %s::jsonb)
-    WHERE id = 1
-"""
 
 
 def query(url: str, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:

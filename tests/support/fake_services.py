@@ -5,7 +5,7 @@ import logging
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +25,6 @@ from tests.support.waiting import eventually
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
-NOT_RECEIVED = '{"event_id": 0, "result": "not_received"}'
-"""What the handlers answer to a probe event."""
 REFUSAL, CODE = 'invalid "x-hasura-admin-secret"/"x-hasura-access-key"', "access-denied"
 HEALTH = {"status": "ok", "version": "0.1.0", "spool_writable": True, "policy_connections": 1}
 
@@ -60,16 +58,6 @@ def fixed_engine(metadata: dict[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def fixed_handlers(status: int = 200, body: str = NOT_RECEIVED) -> Iterator[str]:
-    """The URL of a server that answers every call of Hasura alike, in the place of the handlers."""
-    with FakeServer() as server:
-        server.expect_request(ANY, method="POST").respond_with_data(
-            body, status, content_type="application/json"
-        )
-        yield server.url
-
-
-@contextmanager
 def refusing_http() -> Iterator[str]:
     """The URL of one that answers as an engine and the handlers do to a wrong secret."""
 
@@ -89,37 +77,13 @@ Scripted = tuple[int, dict[str, str], dict[str, Any]]
 """Status, headers and JSON body of an answer."""
 
 
-@dataclass
-class Asked:
-    """A request: its path, headers and JSON body."""
-
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-
-@dataclass
-class ScriptedServer:
-    """Its URL, and what it was asked."""
-
-    url: str
-    asked: list[Asked] = field(default_factory=list)
-
-
 @contextmanager
-def scripted_server(answers: Sequence[Scripted]) -> Iterator[ScriptedServer]:
-    """Answer POST requests with the answers of a test, one after the other, and remember the requests."""
-    left = list(answers)
-
-    def answer(request: Request) -> Response:
-        found.asked.append(Asked(request.path, dict(request.headers), request.get_json(force=True)))
-        status, headers, document = left.pop(0)
-        return Response(json.dumps(document), status, headers)
-
+def scripted_server(*answers: Scripted) -> Iterator[FakeServer]:
+    """Answer POST requests with the answers of a test, one after the other; its `log` has the requests."""
     with FakeServer() as server:
-        server.expect_request(ANY, method="POST").respond_with_handler(answer)
-        found = ScriptedServer(server.url)
-        yield found
+        for status, headers, document in answers:
+            server.expect_oneshot_request(ANY, method="POST").respond_with_json(document, status, headers)
+        yield server
 
 
 @contextmanager
@@ -162,20 +126,13 @@ HEALTHY: dict[str, list[str]] = {
     'min(up{job="pancake_handlers"})': ["1"],
 }
 """The values of the series of each expression while all is well."""
-ALERTS = {
-    name: "ok"
-    for each in load_criteria()
-    for name in each.parameters.get("alerts", "").split()
-}  # fmt: skip
+ALERTS = {name: "ok" for each in load_criteria() for name in each.parameters.get("alerts", "").split()}
 RETENTION = "storage.tsdb.retention.time"
 
 
 @dataclass
 class FakePrometheus:
-    """Its URL, the values of the series of each expression, the health of its alerts, its flags.
-
-    An expression without values is refused.
-    """
+    """The values of the series of each expression, the health of its alerts; refuses other expressions."""
 
     url: str = ""
     values: dict[str, list[str]] = field(default_factory=lambda: dict(HEALTHY))
@@ -250,12 +207,12 @@ GAUGES = {
 def open_metrics(span: timedelta, until: datetime) -> str:
     """The series in OpenMetrics' text format, each with its samples in order."""
     times = [until - number * STEP for number in range(int(span / STEP), -1, -1)]
-    lines = []
-    for name, step in {**COUNTERS, **GAUGES}.items():
-        for number, at in enumerate(times):
-            value = step * number if name in COUNTERS else step
-            lines.append(f"{name} {value} {at.timestamp():.0f}")
-    return "\n".join([*lines, "# EOF", ""])
+    samples = [
+        f"{name} {step * number if name in COUNTERS else step} {at.timestamp():.0f}"
+        for name, step in (COUNTERS | GAUGES).items()
+        for number, at in enumerate(times)
+    ]
+    return "\n".join([*samples, "# EOF", ""])
 
 
 @contextmanager
@@ -273,12 +230,12 @@ def genuine_prometheus(folder: Path, span: timedelta) -> Iterator[str]:
         service.start()
         service.wait_ready()
         try:
-            eventually(lambda: _are_rules_evaluated(service.url), seconds=20)
+            eventually(lambda: {"ok"} == _healths_of_rules(service.url), seconds=20)
             yield service.url
         finally:
             service.stop()
 
 
-def _are_rules_evaluated(url: str) -> bool:
+def _healths_of_rules(url: str) -> set[str]:
     groups = httpx.get(f"{url}/api/v1/rules", timeout=2).json()["data"]["groups"]
-    return all(rule["health"] == "ok" for group in groups for rule in group["rules"])
+    return {rule["health"] for group in groups for rule in group["rules"]}

@@ -19,7 +19,7 @@ from sandbox.postgres.roles import owner_url
 from tests.support.databases import SESSION_NAME, Session, borrowed_pools, owner_session
 from tests.support.fakes import FakeHasura, MovableClock
 from tests.support.leads import LEAD
-from tests.support.settings import ADMIN_ID, HANDLER_SECRET, WEBHOOK_TOKEN
+from tests.support.settings import ADMIN_ID, CHANGE_SETTINGS, HANDLER_SECRET, WEBHOOK_TOKEN
 
 
 @dataclass
@@ -39,6 +39,12 @@ class DatabaseHarness:
         (row,) = self.sql(statement, *params)
         return row
 
+    def insert(self, table: str, **columns: Any) -> dict[str, Any]:
+        """Insert one row and return it."""
+        places = ", ".join(["%s"] * len(columns))
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}) RETURNING *"
+        return self.one(statement, *columns.values())
+
     def count(self, table: str, where: str = "true") -> int:
         return int(self.one(f"SELECT count(*) FROM {table} WHERE {where}")["count"])
 
@@ -51,11 +57,7 @@ class DatabaseHarness:
 
     def change_settings(self, **settings: Any) -> None:
         """Change settings of the integration, for example kill_switch=True."""
-        self.sql(
-            "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration}',"
-            " app_settings -> 'pancake_integration' || %s) WHERE id = 1",
-            json.dumps(settings),
-        )
+        self.sql(CHANGE_SETTINGS, json.dumps(settings))
 
     def enforce_header(self) -> None:
         """Let the edge pass only deliveries with the header: those that reach the handlers are proved."""
@@ -81,26 +83,21 @@ class DatabaseHarness:
     def slow_down(self, table: str, seconds: float) -> None:
         """Delay every insert into a table, so that concurrent ones overlap."""
         self._at_end.append(f"DROP FUNCTION slow_{table} CASCADE")
-        self.sql(
+        self.session.execute(
             f"CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
-        )
-        self.sql(
-            f"CREATE TRIGGER a_slow_{table} BEFORE INSERT ON {table}"
+            f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;"
+            f" CREATE TRIGGER a_slow_{table} BEFORE INSERT ON {table}"
             f" FOR EACH ROW EXECUTE FUNCTION slow_{table}()"
         )
 
     def refuse_tickets(self, reason: str, times: int) -> None:
         """Make the next `times` inserts of a ticket run `reason`, a PL/pgSQL statement."""
         self._at_end += ["DROP SEQUENCE IF EXISTS refused", "DROP FUNCTION IF EXISTS refuse_ticket CASCADE"]
-        self.sql("CREATE SEQUENCE IF NOT EXISTS refused")
-        self.sql(
-            "CREATE OR REPLACE FUNCTION refuse_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-            " AS $$ BEGIN"
-            f" IF nextval('refused') <= {times} THEN {reason}; END IF; RETURN NEW; END $$"
-        )
-        self.sql(
-            "CREATE OR REPLACE TRIGGER refuse_ticket BEFORE INSERT ON ticket"
+        self.session.execute(
+            "CREATE SEQUENCE IF NOT EXISTS refused;"
+            " CREATE OR REPLACE FUNCTION refuse_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            f" AS $$ BEGIN IF nextval('refused') <= {times} THEN {reason}; END IF; RETURN NEW; END $$;"
+            " CREATE OR REPLACE TRIGGER refuse_ticket BEFORE INSERT ON ticket"
             " FOR EACH ROW EXECUTE FUNCTION refuse_ticket()"
         )
 
@@ -173,8 +170,7 @@ class HandlerHarness(DatabaseHarness):
             {"token_sha256": digest, "raw": base64.b64encode(raw).decode(), **input_}
         )
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
+        return dict(response.json())
 
     async def call_action(
         self,
@@ -203,8 +199,7 @@ class HandlerHarness(DatabaseHarness):
         """Return the report of a replay that must succeed."""
         response = await self.request_replay(**input_)
         assert response.status_code == 200, response.text
-        report: dict[str, Any] = response.json()
-        return report
+        return dict(response.json())
 
     async def fire(
         self,

@@ -30,7 +30,7 @@ from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
 from tests.support.end_to_end import metadata_api
-from tests.support.fake_services import fixed_handlers
+from tests.support.fake_services import ANY, FakeServer
 from tests.support.handlers import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
 
@@ -140,8 +140,10 @@ def running_shared_engine(
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
         "DIVA_URL": "http://127.0.0.1:9",
     }
-    with fixed_handlers() as handlers_url, Processes() as processes:
-        environment |= {"HANDLERS_URL": handlers_url} | variables
+    with FakeServer() as handlers, Processes() as processes:
+        answer = {"event_id": 0, "result": "not_received"}  # what the handlers answer to a probe event
+        handlers.expect_request(ANY, method="POST").respond_with_json(answer)
+        environment |= {"HANDLERS_URL": handlers.url} | variables
         environment.pop(without, None)
         arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)

@@ -44,8 +44,7 @@ class Processed:
 
     @property
     def evidence(self) -> Row:
-        found: Row = self.event["evidence"]
-        return found
+        return dict(self.event["evidence"])
 
     @property
     def account(self) -> str:
@@ -126,26 +125,16 @@ def close_tickets(harness: HandlerHarness) -> None:
 
 def insert_account(harness: HandlerHarness, **columns: Any) -> str:
     """Insert a customer who comes by another way; return the id."""
-    values = {"display_name": "x"} | columns
-    row = harness.one(
-        f"INSERT INTO account ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})"
-        " RETURNING id::text",
-        *values.values(),
-    )
-    return str(row["id"])
+    return str(harness.insert("account", **{"display_name": "x"} | columns)["id"])
 
 
 def insert_connection(harness: HandlerHarness, token: str, **columns: Any) -> str:
     """Insert a connection of another workspace, with the active source -1; return its id."""
     values = {"name": "other", "workspace_id": 456, "token_sha256": sha256(token.encode()).digest()} | columns
-    row = harness.one(
-        f"WITH other AS (INSERT INTO pancake_connection ({', '.join(values)})"
-        f" VALUES ({', '.join(['%s'] * len(values))}) RETURNING id)"
-        " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-        " SELECT id, '-1', 'Facebook', true FROM other RETURNING connection_id::text AS id",
-        *values.values(),
-    )
-    return str(row["id"])
+    connection_id = harness.insert("pancake_connection", **values)["id"]
+    source = {"connection_id": connection_id, "pancake_source_id": "-1", "name": "Facebook"}
+    harness.insert("pancake_source", **source, is_active=True)
+    return str(connection_id)
 
 
 @contextmanager
@@ -156,9 +145,8 @@ def another_session(
     with psycopg.connect(harness.database_url) as session:
         if lock is not None:
             key_of_lock = "0" if lock is Lock.TURNS else "hashtext(%(key)s)"
-            session.execute(
-                f"SELECT pg_advisory_xact_lock(%(lock)s, {key_of_lock})", {"lock": lock, "key": key}
-            )
+            query = f"SELECT pg_advisory_xact_lock(%(lock)s, {key_of_lock})"
+            session.execute(query, {"lock": lock, "key": key})
         yield session
 
 
@@ -184,15 +172,17 @@ class Console:
     async def deliver(self, hasura_event_id: str) -> httpx.Response:
         """Make one try of an event, and log it. A 503 is tried again, and any other answer ends the event."""
         event = self.harness.one("SELECT * FROM hdb_catalog.event_log WHERE id = %s", hasura_event_id)
-        answer = await self.harness.fire(
-            event["payload"]["data"]["new"]["id"],
-            event["payload"]["op"],
-            event["tries"],
-            hasura_event_id,
-            event["payload"].get("session_variables"),
-        )
+        payload = event["payload"]
+        event_id, session = payload["data"]["new"]["id"], payload.get("session_variables")
+        answer = await self.harness.fire(event_id, payload["op"], event["tries"], hasura_event_id, session)
         self.log(hasura_event_id, answer.status_code)
         return answer
+
+    async def deliver_once(self, hasura_event_id: str) -> dict[str, Any]:
+        """Make the only try of an event, and return what it is answered."""
+        answer = await self.deliver(hasura_event_id)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
 
     def log(self, hasura_event_id: str, status: int) -> None:
         """Log a try with this answer."""
@@ -212,24 +202,18 @@ class Console:
         """Deliver every event that is not delivered yet, and those that this fires; return the answers."""
         answers = []
         while pending := self.pending():
-            for hasura_event_id in pending:
-                answer = await self.deliver(hasura_event_id)
-                assert answer.status_code == 200, answer.text
-                answers.append(answer.json())
+            answers += [await self.deliver_once(hasura_event_id) for hasura_event_id in pending]
         return answers
 
     def pending(self) -> list[str]:
-        pending = "SELECT id FROM hdb_catalog.event_log WHERE NOT delivered ORDER BY created_at"
-        rows = self.harness.sql(pending)
-        return [row["id"] for row in rows]
+        found = "SELECT id FROM hdb_catalog.event_log WHERE NOT delivered ORDER BY created_at"
+        return [row["id"] for row in self.harness.sql(found)]
 
     def event_of(self, event_id: int) -> str:
         """The first event that the engine fired for a row."""
-        rows = self.harness.sql(
-            "SELECT id FROM hdb_catalog.event_log WHERE payload #>> '{data,new,id}' = %s ORDER BY created_at",
-            str(event_id),
-        )
-        return str(rows[0]["id"])
+        where = "payload #>> '{data,new,id}' = %s ORDER BY created_at LIMIT 1"
+        found = self.harness.one(f"SELECT id FROM hdb_catalog.event_log WHERE {where}", str(event_id))
+        return str(found["id"])
 
     def start_again(self, hasura_event_id: str) -> None:
         """Press "Redeliver", without the delivery that follows."""
@@ -241,27 +225,18 @@ class Console:
         """Press "Redeliver" at the first event of a row, which was delivered; return the answer."""
         hasura_event_id = self.event_of(event_id)
         self.start_again(hasura_event_id)
-        answer = await self.deliver(hasura_event_id)
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
+        return await self.deliver_once(hasura_event_id)
 
     async def invoke(self, event_id: int, session: dict[str, str] | None = None) -> dict[str, Any]:
         """Press "Invoke" at a row; return the answer."""
-        payload = {
-            "op": "MANUAL",
-            "data": {"old": None, "new": {"id": event_id}},
-            "session_variables": session or ADMIN,
-        }
+        data = {"old": None, "new": {"id": event_id}}
+        payload = {"op": "MANUAL", "data": data, "session_variables": session or ADMIN}
         row = self.harness.one(
             "INSERT INTO hdb_catalog.event_log (trigger_name, payload) VALUES (%s, %s) RETURNING id",
             TRIGGER,
             json.dumps(payload),
         )
-        answer = await self.deliver(row["id"])
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
+        return await self.deliver_once(row["id"])
 
     def edit_status(self, event_id: int, session: dict[str, str] | None = None) -> None:
         """Set `status` to received in Browse Rows, which sends a mutation."""

@@ -20,6 +20,12 @@ _HASURA = CallerSecret(HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, PREVIOUS_UNTIL)
 _EDGE = CallerSecret(EDGE_SECRET, PREVIOUS_EDGE_SECRET, PREVIOUS_UNTIL)
 ADMIN_ID = "a0000000-0000-4000-8000-000000000001"
 """An administrator in Diva's base data."""
+CHANGE_SETTINGS = """
+    UPDATE app_setting
+    SET app_settings = app_settings || jsonb_build_object('pancake_integration',
+        app_settings -> 'pancake_integration' || %s::jsonb)
+    WHERE id = 1
+"""
 UNREACHABLE_URL = "http://127.0.0.1:9"
 """Refuses connections: port 9 is reserved for the discard service, which does not run here."""
 

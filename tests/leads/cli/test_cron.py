@@ -23,7 +23,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.sealed_secrets import Use, seal
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
-from tests.support.fake_services import Scripted, ScriptedServer, scripted_server
+from tests.support.fake_services import Scripted, scripted_server
 from tests.support.settings import UNREACHABLE_URL
 
 ROOT = Path(__file__).parents[3]
@@ -83,22 +83,24 @@ def test_a_cron_is_late_until_it_succeeds_and_a_failed_run_keeps_the_last_succes
 
 def test_a_run_is_called_again_with_the_same_tick_until_it_is_finished() -> None:
     waits: list[float] = []
-    with scripted_server([UNFINISHED, UNFINISHED, DONE]) as handlers:
+    with scripted_server(UNFINISHED, UNFINISHED, DONE) as handlers:
         answer = run_to_its_end(handlers.url, SECRET, "retry_failed", TICK, waits.append)
     assert answer == {"result": "succeeded", "report": {"released": 3}}
     assert waits == [1.0, 1.0]
-    assert {each.path for each in handlers.asked} == {"/cron/retry_failed"}
-    assert {each.headers["X-Handler-Secret"] for each in handlers.asked} == {SECRET}
-    first, *others = (each.body for each in handlers.asked)
+    asked = [request for request, _ in handlers.log]
+    assert {each.path for each in asked} == {"/cron/retry_failed"}
+    assert {each.headers["X-Handler-Secret"] for each in asked} == {SECRET}
+    first, *others = (each.get_json() for each in asked)
     assert first["name"] == "pancake_retry_failed"
     assert datetime.fromisoformat(first["scheduled_time"]) == TICK
     assert others == [first, first]
 
 
-def answered(answer: Scripted, *options: str) -> tuple[Result, ScriptedServer]:
-    """Run a cron whose handlers answer this once."""
-    with scripted_server([answer]) as handlers:
-        return run("run", *options, HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET), handlers
+def answered(answer: Scripted, *options: str) -> tuple[Result, dict[str, Any]]:
+    """Run a cron whose handlers answer this once; return also the call."""
+    with scripted_server(answer) as handlers:
+        result = run("run", *options, HANDLERS_URL=handlers.url, HANDLER_SECRET=SECRET)
+        return result, handlers.log[0][0].get_json()
 
 
 def test_a_failed_run_ends_with_its_message_and_a_refused_secret_is_wrong_usage_that_does_not_show_it() -> (
@@ -142,8 +144,8 @@ def test_a_dry_run_says_what_it_left_out() -> None:
         "result": "dry_run", "report": {"late": 22}, "would_send": [told], "would_send_count": 22,
         "unfinished": True,
     }  # fmt: skip
-    result, handlers = answered((200, {}, answer), "check_sla", "--dry-run")
-    assert (result.exit_code, handlers.asked[0].body["payload"]) == (0, {"dry_run": True})
+    result, call = answered((200, {}, answer), "check_sla", "--dry-run")
+    assert (result.exit_code, call["payload"]) == (0, {"dry_run": True})
     assert result.stdout.splitlines() == [
         "check_sla: dry run, rolled back. Nothing was changed and nothing was sent.",
         "  late: 22",

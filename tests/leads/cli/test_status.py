@@ -161,11 +161,12 @@ def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
 
 def test_the_secret_of_the_handlers_is_tried_without_running_a_cron() -> None:
     for answer, level in ((401, "red"), (400, "green")):
-        with scripted_server([(answer, {}, {"message": "…"})]) as handlers:
+        with scripted_server((answer, {}, {"message": "…"})) as handlers:
             given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
             found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
         assert found["secret"]["level"] == level
-        assert [each.body["name"] for each in handlers.asked] == ["leads_doctor"]
+        (call,) = [request for request, _ in handlers.log if request.method == "POST"]
+        assert call.get_json()["name"] == "leads_doctor"
 
 
 @pytest.mark.parametrize(
