@@ -1,6 +1,6 @@
 """Faults of a running system that take a while: each lead still has one ticket and one notification.
 
-The handlers are killed; our metadata is wiped while leads come in; the engine loses its environment.
+The handlers are killed; our metadata is wiped while leads come in.
 scripts/test --full runs the scenario four_layers, and a day, in full.
 """
 
@@ -10,19 +10,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from leads.adapters.hasura_admin import HasuraAdmin
 from leads.cli.metadata.directory import read_directory
-from leads.cli.metadata.engine import Engine
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.stack.services import ROOT, Service
+from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead
@@ -30,7 +26,7 @@ from tests.support.monitoring import engine_alerts, fires, needs_monitoring, rea
 from tests.support.waiting import eventually_async
 
 MAX_SECONDS = 120
-PRODUCTION = "postgresql://nobody@127.0.0.1:9/production"
+PRODUCTION = "postgresql://postgres@127.0.0.1:9/production"
 """The scenario must ignore DATABASE_URL."""
 
 
@@ -155,7 +151,6 @@ MAX_SEEN_SECONDS = 30
 """A handler looks at the engine at most every 15 s."""
 SQL_TRIGGERS = "SELECT count(*) AS n FROM pg_trigger WHERE starts_with(tgname, 'notify_hasura_pancake')"
 WIPE_RECORDS, WIPE_FIRST = "lead-07%", 70_000
-LOST_VARIABLES = ("HANDLERS_URL", "HANDLER_SECRET")
 
 
 @needs_monitoring
@@ -191,55 +186,6 @@ async def test_wiped_metadata_are_seen_and_recovered_and_no_lead_is_lost_or_doub
     mended = await checks(harness, event_trigger="1.0", allow_list="1.0")
     assert [alert for alert in engine_alerts() if fires(alert, tmp_path, [wiped, mended])] == []
     await check_each_once(harness, WIPE_RECORDS, leads)
-
-
-@needs_monitoring
-@pytest.mark.slow("it waits for two looks at the engine")
-async def test_a_lost_environment_is_seen(
-    harness: EndToEndHarness, sandbox: Sandbox, without_environment: Service, tmp_path: Path
-) -> None:
-    """A genuine engine starts with the metadata of its database, and calls inconsistent what it lacks."""
-    lost = await checks(harness, consistent="0.0")
-    async with httpx.AsyncClient(timeout=30) as client:
-        ready = await client.get(f"{harness.handlers_url}/readyz")
-    said = await harness.leads("status")
-
-    assert (ready.status_code, ready.json()["consistent"], ready.json()["hasura"]) == (200, False, True)
-    assert said.exit_code != 0
-    text = " ".join(said.output.split())
-    assert "inconsistent:" in text
-    assert "environment variables not found: HANDLERS_URL" in text
-    assert "PancakeMetadataInconsistent" in [
-        each for each in engine_alerts() if fires(each, tmp_path, [lost])
-    ]
-
-    without_environment.stop()
-    sandbox.hasura.start()
-    await asyncio.to_thread(sandbox.hasura.wait_ready)
-    mended = await checks(harness, consistent="1.0")
-    assert [alert for alert in engine_alerts() if fires(alert, tmp_path, [lost, mended])] == []
-    assert "nothing is inconsistent" in (await harness.leads("status")).output
-
-
-@pytest.fixture
-def without_environment(harness: EndToEndHarness, sandbox: Sandbox) -> Iterator[Service]:
-    """The engine, started again without two variables, with the same metadata."""
-    engine = sandbox.hasura
-    with HasuraAdmin(harness.hasura_url, harness.admin_secret) as hasura:
-        metadata, _ = Engine(hasura).export()
-        engine.stop()
-        place = list(engine.arguments).index("--metadata") + 1
-        arguments = [*engine.arguments[:place], str(DIVA_METADATA), *engine.arguments[place + 1 :]]
-        kept = {name: value for name, value in engine.environment.items() if name not in LOST_VARIABLES}
-        poor = replace(engine, arguments=arguments, environment=kept)
-        poor.start()
-        poor.wait_ready()
-        Engine(hasura).replace(metadata, Engine(hasura).export()[1], allow_inconsistent=True)
-        yield poor
-    poor.stop()
-    if engine.process is None:
-        engine.start()
-        engine.wait_ready()
 
 
 async def load(harness: EndToEndHarness, stop: asyncio.Event) -> int:
