@@ -133,7 +133,6 @@ class Load:
     client: httpx.AsyncClient
     leads: int = 0
     answers: Counter[str] = dataclasses.field(default_factory=Counter)
-    codes: Counter[int] = dataclasses.field(default_factory=Counter)
 
     async def burst(self) -> Counter[str]:
         """Post two new leads and one of them again, concurrently; return the answers."""
@@ -146,7 +145,7 @@ class Load:
     async def _post(self, number: int) -> str:
         content = body(numbered_lead(KILL_FIRST + number, phone=f"0905{number % KILL_PHONES:06d}"))
         response = await self.client.post(self.harness.webhook_url, content=content)
-        self.codes[response.status_code] += 1
+        assert response.status_code == 200
         return str(response.json()["status"])
 
     def rows(self) -> Counter[str]:
@@ -163,7 +162,6 @@ class Load:
         On a busy machine the edge spools a delivery that is not stored in time, and delivers it again.
         """
         assert set(self.answers) <= {"received", "skipped_kill_switch", "duplicate", "spooled"}
-        assert self.codes.total() == self.answers.total()
         await eventually_async(lambda: self.rows().total() == self.leads, seconds=60)
 
 
@@ -198,10 +196,9 @@ async def test_no_row_stays_held_after_fifty_switches_under_load_and_a_drain(
     results = report["results"]
     assert (sum(results["outcomes"].values()), results["waiting"]) == (report["replayed"], 0)
     await load.check()
-    assert load.answers["spooled"] < load.codes.total() / 10
+    assert load.answers["spooled"] < load.answers.total() / 10
     await eventually_async(lambda: set(load.rows()) == {"processed"}, seconds=60)
     assert harness.query(held_now) == []
-    assert set(load.codes) == {200}
     tickets = tickets_of(harness, "+849050000%")
     assert len(tickets) == len({row["account_id"] for row in tickets}) == KILL_PHONES
 
