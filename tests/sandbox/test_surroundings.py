@@ -1,19 +1,16 @@
-"""What surrounds the handlers in the sandbox: Diva's tables and notifications, an edge, leads to send.
+"""What surrounds the handlers in the sandbox: Diva's project and notifications, leads to send.
 
 And the form of `hasura metadata export`: applying what it wrote and exporting again changes no byte.
 """
 
-import base64
 import json
 import re
 import shutil
 import subprocess
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -26,40 +23,8 @@ from sandbox.diva.notifications import create_app as create_notifications
 from sandbox.diva.project import copy_project, merge_project
 from sandbox.metadata_form.documents import UnknownForm, format_query, format_signatures
 from sandbox.metadata_form.files import format_file, formatted_files
-from sandbox.stack.edge import MAX_BODY_BYTES
-from sandbox.stack.edge import create_app as create_edge
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = {
-    "account": "id display_name phone_code phone_number phone_enabled deleted_at created_at",
-    "contact_book": "id account_id name email address created_at updated_at",
-    "crm_master_data": "id name type disabled updated_at",
-    "ticket": "id code title description source_id account_id contact_book_id assignee_id status"
-    " first_response_at data created_at updated_at",
-    "staff": "id full_name role is_active on_duty",
-    "module_permission_action": "id module action role",
-    "notification_template": "id code title body channel",
-    "app_setting": "id app_settings",
-    "customer_consent": "account_id consent_data consent_version",
-}
-"""What exists before our migrations."""
-
-
-def test_divas_tables_have_the_columns_we_use_and_know_nothing_of_pancake(diva_database: str) -> None:
-    with psycopg.connect(diva_database) as db:
-        for table, columns in CONTRACT.items():
-            rows = db.execute(
-                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [table]
-            ).fetchall()
-            assert {name for (name,) in rows} == set(columns.split()), table
-        last = db.execute('SELECT max("timestamp") FROM controller.migration_log').fetchone()
-        tables = db.execute("SELECT relname FROM pg_class WHERE relname LIKE 'pancake%'").fetchall()
-        sources = db.execute(
-            "SELECT id FROM crm_master_data WHERE type = 'ticket_source' ORDER BY id"
-        ).fetchall()
-    assert last == (1777870069927,), "the one before the integration"
-    assert tables == []
-    assert sources == [(f"ticket_source_{number}",) for number in range(1, 9)]
 
 
 def run(*arguments: str) -> None:
@@ -161,41 +126,6 @@ async def test_the_notification_service_knows_repeated_keys_and_fails_as_configu
             answer = await client.post("/actions/sendNotifications", json=body)
             assert (answer.status_code, "message" in answer.json()) == (400, True)
         assert (await client.post("/control", json={"explode": True})).status_code == 400
-
-
-class Hasura:
-    """Records the calls and gives the same answer to each."""
-
-    def __init__(self, status: int = 200, body: object = None) -> None:
-        self.calls: list[httpx.Request] = []
-        self._answer = (status, body)
-
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        self.calls.append(request)
-        return httpx.Response(self._answer[0], json=self._answer[1])
-
-    async def post(self, content: bytes) -> httpx.Response:
-        """Post to the small edge in front of this Hasura."""
-        edge = create_edge("http://hasura", "a-jwt", httpx.MockTransport(self.handle))
-        transport = httpx.ASGITransport(app=edge, client=("192.0.2.7", 1234))
-        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-            return await client.post("/api/pancake/record/the-token", content=content)
-
-
-async def test_the_small_edge_hands_a_delivery_to_hasura_and_answers_502_if_that_does_not_accept_it() -> None:
-    """tests/end_to_end/test_leads.py holds that it takes the same path as the real one."""
-    hasura = Hasura(body={"pancake_ingest_record": {"status": "received"}})
-    assert (await hasura.post(b'{"id": \xff')).json() == {"status": "received"}
-    (call,) = hasura.calls
-    sent = json.loads(call.content)
-    assert (base64.b64decode(sent["raw"]), sent["source_ip"]) == (b'{"id": \xff', "192.0.2.7")
-    assert datetime.fromisoformat(sent["arrived_at"]).tzinfo is not None
-    assert "the-token" not in call.content.decode()
-    too_large = await hasura.post(b" " * (MAX_BODY_BYTES + 1))
-    assert (too_large.status_code, too_large.json()) == (200, {"status": "too_large"})
-    assert len(hasura.calls) == 1
-    for status, body in ((500, {}), (200, {}), (400, {"error": "x", "code": "y"})):
-        assert (await Hasura(status, body).post(b"{}")).status_code == 502
 
 
 URL = "http://127.0.0.1:9/api/pancake/record/token"
