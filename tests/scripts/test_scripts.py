@@ -1,4 +1,4 @@
-"""The developers' scripts with programs in the place of what they call, and the lock files."""
+"""The scripts with programs in the place of what they call, `.env` as data, and the lock files."""
 
 import json
 import os
@@ -38,6 +38,20 @@ def program(path: Path, lines: str) -> None:
     path.chmod(0o755)
 
 
+def installed(clone: Path, *programs: str, lines: str) -> Path:
+    """Give a clone an environment that looks complete, with programs of these lines; return their folder."""
+    (clone / "scripts" / "lock").mkdir(parents=True)
+    venv = clone / ".venv" / "{}.{}".format(*sys.version_info[:2])
+    for name in programs:
+        program(venv / "bin" / name, lines)
+    for name in ("scripts/lock/dev.txt", "pyproject.toml"):
+        (clone / name).write_text("")
+    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
+    (venv / "installed").write_text(f"{empty} {venv}\n")
+    (venv / "project").write_text(f"{empty} {clone}\n")
+    return venv / "bin"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -69,26 +83,19 @@ CHECKS = [
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def checked(tmp_path: Path) -> Path:
     """A clone in which every tool records that it ran and succeeds, and a PATH with nothing else."""
-    (tmp_path / "scripts" / "lock").mkdir(parents=True)
+    bin_folder = installed(tmp_path, *LOCKED, *FROM_APT, lines='echo "ran ${0##*/}"')
     for name in ("check", "_environment"):
         shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
-    for name in ("scripts/lock/dev.txt", "pyproject.toml", "Dockerfile"):
-        (tmp_path / name).write_text("")
+    (tmp_path / "Dockerfile").write_text("")
     for name in (".ci", "deploy", "sandbox", "system"):
         (tmp_path / name).mkdir()
-    venv = tmp_path / ".venv" / "{}.{}".format(*sys.version_info[:2])
-    for name in (*LOCKED, *FROM_APT):
-        program(venv / "bin" / name, f'echo "ran {name}"')
-    program(venv / "bin" / "python", "echo SECRET=1")
-    program(venv / "bin" / "docker", "exit 1")
-    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
-    (venv / "installed").write_text(f"{empty} {venv}\n")
-    (venv / "project").write_text(f"{empty} {tmp_path}\n")
+    program(bin_folder / "python", "echo SECRET=1")
+    program(bin_folder / "docker", "exit 1")
     for name in ("bash", "env", "dirname", "cat", "cksum", "mkdir", "find", "grep"):
         (tmp_path / "system" / name).symlink_to(str(shutil.which(name)))
-    (tmp_path / "bin").symlink_to(venv / "bin")
+    (tmp_path / "bin").symlink_to(bin_folder)
     return tmp_path
 
 
@@ -98,35 +105,35 @@ def check(clone: Path, uid: int = 1000, **variables: str) -> Done:
     return run(clone / "scripts" / "check", cwd=clone, **given)
 
 
-def test_every_tool_runs_and_those_that_fail_are_named_after_all_have_run(clone: Path) -> None:
-    done = check(clone)
+def test_every_tool_runs_and_those_that_fail_are_named_after_all_have_run(checked: Path) -> None:
+    done = check(checked)
     assert (done.returncode, done.stderr) == (0, "")
     assert {line[4:] for line in done.stdout.splitlines() if line[:4] == "ran "} == {*LOCKED, *FROM_APT}
     assert done.stdout.endswith("All checks passed.\n")
-    (clone / "bin" / "squawk").unlink()
-    done = check(clone)
+    (checked / "bin" / "squawk").unlink()
+    done = check(checked)
     assert done.returncode == 1, "a tool from the lock file is never optional"
     assert "Failed: squawk (up), squawk (down)\n" in done.stderr
     for name in (*LOCKED, *FROM_APT):
-        program(clone / "bin" / name, "exit 1")
-    done = check(clone)
+        program(checked / "bin" / name, "exit 1")
+    done = check(checked)
     assert (done.returncode, done.stderr) == (1, f"Failed: {', '.join(CHECKS)}\n")
 
 
-@pytest.mark.parametrize(
-    ("name", "package", "what"),
-    [("luacheck", "lua-check", "luacheck"), ("docker-compose", "docker-compose", "compose.yaml")],
-)
-def test_without_a_tool_from_apt_a_user_reads_what_was_not_checked(
-    clone: Path, name: str, package: str, what: str
+def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked_and_root_and_ci_fail(
+    checked: Path,
 ) -> None:
-    (clone / "bin" / name).unlink()
-    done = check(clone)
-    install = f"{name} is not installed. Install it with: apt-get install {package}\n"
-    assert (done.returncode, done.stderr) == (0, f"== {what}: not checked. {install}")
-    assert done.stdout.endswith(f"Passed. Not checked: {what}\n")
-    for refused in (check(clone, uid=0), check(clone, CI="true")):
-        assert (refused.returncode, refused.stderr) == (1, f"{install}Failed: {what}\n")
+    for name in FROM_APT:
+        (checked / "bin" / name).unlink()
+    done = check(checked)
+    luacheck = "luacheck is not installed. Install it with: apt-get install lua-check\n"
+    compose = "docker-compose is not installed. Install it with: apt-get install docker-compose\n"
+    said = f"== luacheck: not checked. {luacheck}== compose.yaml: not checked. {compose}"
+    assert (done.returncode, done.stderr) == (0, said)
+    assert done.stdout.endswith("Passed. Not checked: luacheck, compose.yaml\n")
+    for refused in (check(checked, uid=0), check(checked, CI="true")):
+        expected = f"{luacheck}{compose}Failed: luacheck, compose.yaml\n"
+        assert (refused.returncode, refused.stderr) == (1, expected)
 
 
 # --- .ci/run
@@ -330,3 +337,139 @@ def test_a_failed_and_a_skipped_test_case_are_named_and_do_not_pass(tmp_path: Pa
     (commit,) = [each.get("value") for each in suite.iterfind("properties/property")]
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert str(commit).endswith(head.stdout.strip())
+
+
+# --- `.env` in the clone is data for operators' commands, never run; set variables take precedence
+
+OPERATING = ("backfill_normalized_phone", "leads")
+SHARED = ("_env_file", "_environment", "read_env")
+OTHERS = ("bench", "chaos", "demo", "sandbox", "test")
+PRINT_VARIABLES = 'echo "database: $DATABASE_URL, key: $ENCRYPTION_KEYS"'
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with the scripts, a `.env`, and programs that print the variables they were started with."""
+    installed(tmp_path, "python", "pytest", "uvicorn", lines=PRINT_VARIABLES)
+    for name in (*SHARED, *OPERATING, *OTHERS):
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
+    write(tmp_path, "DATABASE_URL=from-the-file\nENCRYPTION_KEYS='k:with space'\n")
+    return tmp_path
+
+
+def write(clone: Path, text: str, mode: int = 0o600) -> None:
+    """Write `.env`."""
+    (clone / ".env").write_bytes(text.encode())
+    (clone / ".env").chmod(mode)
+
+
+def call(clone: Path, name: str, *arguments: str, **variables: str) -> Done:
+    """Run a script of the clone."""
+    given = {"PATH": os.environ["PATH"], "PYTHON": sys.executable} | variables
+    return run(clone / "scripts" / name, *arguments, cwd=clone, **given)
+
+
+def output(clone: Path, name: str, **variables: str) -> str:
+    """The output of a script of the clone that succeeds."""
+    done = call(clone, name, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_an_operators_command_reads_the_file_and_prefers_the_environment(clone: Path) -> None:
+    for name in OPERATING:
+        assert output(clone, name) == "database: from-the-file, key: k:with space"
+        assert output(clone, name, DATABASE_URL="given $1 'x'") == "database: given $1 'x', key: k:with space"
+        assert output(clone, name, DATABASE_URL="") == "database: , key: k:with space"
+    for name in OTHERS:
+        assert output(clone, name) == "database: , key:", name
+    (python,) = (clone / ".venv").glob("*/bin/python")
+    program(python, 'echo "from the file: $LEADS_ENV_FILE_NAMES"')
+    assert output(clone, "leads") == "from the file: DATABASE_URL ENCRYPTION_KEYS"
+    assert output(clone, "leads", DATABASE_URL="") == "from the file: ENCRYPTION_KEYS"
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("DATABASE_URL=", ""),
+        ("  DATABASE_URL=a  ", "a"),
+        ("DATABASE_URL=a # a comment", "a"),
+        ("DATABASE_URL=a#b;c&d|e=f", "a#b;c&d|e=f"),
+        ("DATABASE_URL='a # \"$(touch ran)\" `b` \\ ${C}'\t# a comment", 'a # "$(touch ran)" `b` \\ ${C}'),
+        ('DATABASE_URL="it\'s # text"', "it's # text"),
+        ("DATABASE_URL=Việt", "Việt"),
+        ("# a comment\n\n\t# $(touch ran)\nDATABASE_URL=a", "a"),
+    ],
+)
+def test_a_value_is_taken_as_it_is_written(clone: Path, line: str, value: str) -> None:
+    write(clone, line)
+    assert output(clone, "leads") == f"database: {value}, key:"
+    assert not (clone / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "lines"),
+    [
+        ("expected NAME=value",
+         ("touch ran", "export A=hidden", "A =hidden", "9A=hidden", "A[$(touch ran)]=hidden")),
+        ("A must be in single quotes",
+         ("A=$(touch ran)", "A=`touch ran`", "A=hidden; touch ran", "A=$HOME", 'A="$(touch ran)"',
+          'A="hidden\\n"', "A=hidden'quoted'", "A='hidden' more", "A='hidden\nB=c'")),
+        ("control character", ("A=hidden\r", "A=hid\x1b[2Kden")),
+        ("how programs start", ("PATH=.", "LD_PRELOAD=hidden", "PYTHONPATH=hidden", "BASH_ENV=hidden")),
+        ("DATABASE_URL stands in line 1 too", ("DATABASE_URL=hidden",)),
+    ],
+)  # fmt: skip
+def test_any_other_line_is_refused_by_its_number(clone: Path, reason: str, lines: tuple[str, ...]) -> None:
+    for line in lines:
+        write(clone, f"DATABASE_URL=a\n{line}\n")
+        done = call(clone, "leads")
+        assert (done.returncode, done.stdout) == (2, ""), line
+        assert done.stderr.startswith(f"{clone}/.env, line 2: "), line
+        assert reason in done.stderr, line
+        assert "hidden" not in done.stderr, line
+        assert not (clone / "ran").exists(), line
+
+
+def test_a_file_that_other_users_can_read_or_change_is_refused(clone: Path) -> None:
+    """Also behind a link, whose own mode says nothing."""
+    target = clone / "elsewhere"
+    (clone / ".env").rename(target)
+    (clone / ".env").symlink_to("elsewhere")
+    refused = f"{clone}/.env: other users can read or change it. Run: chmod 600 {clone}/.env\n"
+    for mode in (0o640, 0o620, 0o604, 0o602, 0o644, 0o666):
+        target.chmod(mode)
+        done = call(clone, "leads")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", refused), oct(mode)
+    target.chmod(0o400)
+    assert output(clone, "leads") == "database: from-the-file, key: k:with space"
+
+
+def test_a_shell_gets_the_variables_from_read_env_or_nothing_of_a_file_that_it_refuses(clone: Path) -> None:
+    """Of any file. They replace those that the shell has, so that a changed file can be read again."""
+    value = 'a "$(touch ran)" `b` \\ ${C} # Việt'
+    write(clone, f"A='{value}'\nB=\"it's\"\nDATABASE_URL=\n")
+    (clone / ".env").rename(clone / "other")
+    shell = 'eval "$(scripts/read_env other)"; printenv A B DATABASE_URL'
+    for sh in ("bash", "sh"):
+        done = run(sh, "-c", shell, cwd=clone, PATH=os.environ["PATH"], DATABASE_URL="before")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{value}\nit's\n\n", "")
+    assert not (clone / "ran").exists()
+    write(clone, "A=a\ntouch ran\n")
+    done = call(clone, "read_env")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{clone}/.env, line 2: ")
+    assert call(clone, "read_env", "missing").stderr == "missing: cannot be read\n"
+    assert call(clone, "read_env", "--nope").returncode == 2
+
+
+def test_the_files_of_this_repository_are_accepted(clone: Path) -> None:
+    """.env.example as it stands, and the secrets for compose.yaml."""
+    secrets = [sys.executable, "-m", "sandbox", "secrets"]
+    printed = subprocess.run(secrets, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for text in ((ROOT / ".env.example").read_text("utf-8"), printed):
+        write(clone, text)
+        done = call(clone, "read_env")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("export ") == len([line for line in text.splitlines() if line[:1].isupper()])
