@@ -34,11 +34,7 @@ def changed(path: str, old: str, new: str) -> Callable[[Tree], Tree]:
 
 FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]] = [
     (check_tree.links, with_file("docs/logs.md", "[a](nowhere.md)"), "docs/logs.md:1: docs/nowhere.md"),
-    (
-        check_tree.links,
-        with_file("docs/logs.md", "\n[a](#b)"),
-        "docs/logs.md:2: docs/logs.md has no head",
-    ),
+    (check_tree.links, with_file("docs/logs.md", "\n[a](#b)"), "docs/logs.md:2: docs/logs.md has no head"),
     (check_tree.links, with_file("docs/new.md", ""), "docs/new.md:1: no index links it"),
     (
         check_tree.names,
@@ -68,11 +64,7 @@ FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]
     (check_tree.patterns, with_file("leads/a.py", "# noqa: BLE001"), "give the reason"),
     (check_tree.patterns, with_file("tests/test_a.py", "from tests.test_b import c"), "tests/support"),
     (check_tree.patterns, with_file("leads/a.py", "class Arrival:"), "docs/glossary.md"),
-    (
-        check_tree.secrets,
-        with_file("docs/logs.md", "\n`psql $OWNER_URL`"),
-        "docs/logs.md:2: `psql $OWNER",
-    ),
+    (check_tree.secrets, with_file("docs/logs.md", "\n`psql $OWNER_URL`"), "docs/logs.md:2: `psql $OWNER"),
 ]
 
 

@@ -19,11 +19,7 @@ from typer.testing import CliRunner
 from leads.adapters.metrics import Metrics
 from sandbox.chaos.__main__ import app
 from sandbox.incidents.catalogue import INCIDENTS
-from sandbox.incidents.compression import (
-    compress_expression,
-    compress_prometheus,
-    compress_rules,
-)
+from sandbox.incidents.compression import compress_expression, compress_prometheus, compress_rules
 from sandbox.incidents.live.breakages import BREAKAGES
 from sandbox.incidents.live.incident_run import Outcome, failed
 from sandbox.incidents.live.receiver import FIRING, RESOLVED, Inbox, Notification
