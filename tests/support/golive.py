@@ -28,7 +28,7 @@ from leads.cli.golive.deploy import actions
 from leads.cli.golive.deploy.journal import Journal
 from leads.cli.golive.gates import Before, Evaluation
 from leads.cli.golive.html_page import Figure
-from leads.cli.golive.judgement import Exemption, Judgement, Measurement, Outcome, Why, judge
+from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from leads.cli.golive.load import load_criteria
 from leads.cli.golive.record import Evidence, Kind, Record, Statement
 from leads.services.kpi import KpiName
@@ -43,29 +43,24 @@ DAYS = 7
 LEADS = 700
 """Of the pilot: 100 a day, so that a success rate of 99.5 % can be shown."""
 
-EVENTS = """
+LEADS_AND_TICKETS = """
+WITH made AS (
+    INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)
+    SELECT 'pilot-' || n, 'ticket_source_pancake', %(owner)s, t.at, t.at + interval '12 minutes'
+    FROM generate_series(1, %(leads)s) AS n
+    CROSS JOIN LATERAL (SELECT %(since)s + n * (%(until)s - %(since)s) / (%(leads)s + 1) AS at) AS t
+    RETURNING id, title AS record_id, created_at AS at
+)
 INSERT INTO pancake_webhook_event (
     connection_id, origin, record_id, modified_on, payload_hash, status, arrived_at, received_at, ingested_at,
     processed_at, created_at, claim_id, source_ids, outcome, ticket_id, evidence
 )
 SELECT
-    c.id, 'webhook', 'pilot-' || s.n, t.at, sha256(('pilot-' || s.n)::bytea), 'processed', t.at, t.at, t.at,
-    t.at + interval '1 second', t.at, gen_random_uuid(), ARRAY['-1'], 'ticket_created', k.id,
+    c.id, 'webhook', m.record_id, m.at, sha256(m.record_id::bytea), 'processed', m.at, m.at, m.at,
+    m.at + interval '1 second', m.at, gen_random_uuid(), ARRAY['-1'], 'ticket_created', m.id,
     jsonb_build_object('assignment', jsonb_build_object('chosen', %(owner)s::text))
-FROM pancake_connection AS c
-CROSS JOIN generate_series(1, %(leads)s) AS s (n)
-CROSS JOIN LATERAL (SELECT %(since)s + s.n * (%(until)s - %(since)s) / (%(leads)s + 1) AS at) AS t
-JOIN pilot_ticket AS k ON k.n = s.n
-"""
-TICKETS = """
-WITH made AS (
-    INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)
-    SELECT 'pilot ' || n, 'ticket_source_pancake', %(owner)s, t.at, t.at + interval '12 minutes'
-    FROM generate_series(1, %(leads)s) AS n
-    CROSS JOIN LATERAL (SELECT %(since)s + n * (%(until)s - %(since)s) / (%(leads)s + 1) AS at) AS t
-    RETURNING id, title
-)
-SELECT id, substr(title, 7)::integer AS n INTO TEMPORARY pilot_ticket FROM made
+FROM pancake_connection AS c CROSS JOIN made AS m
+ORDER BY m.at
 """
 RUNS = """
 INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
@@ -91,7 +86,7 @@ class Pilot:
         return query(self.url, statement, params)
 
     def seed(self, reconciled_days: int = DAYS) -> None:
-        """Fill the database with a week of leads and tickets, and the crons of these days."""
+        """Have a week of leads with tickets, one of them replayed, and so many runs of the daily crons."""
         window = {"since": self.since, "until": self.now, "leads": LEADS, "owner": HANH}
         with psycopg.connect(self.url, autocommit=True) as session:
             session.execute("ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER")
@@ -100,19 +95,10 @@ class Pilot:
                 " allowlist_mode, header_secret_encrypted, allowed_ip_ranges)"
                 " VALUES ('Diva', 1, sha256('x'), 'enforce', 'enforce', 'sealed', '{10.0.0.0/8}')"
             )
-            session.execute(TICKETS.encode(), window)
-            session.execute(EVENTS.encode(), window)
-        self.seed_contacts()
-        self.seed_runs(reconciled_days)
-        self.activate_sources(1)
-
-    def seed_contacts(self) -> None:
-        """Have a table that is large enough for its reads to be compared."""
+            session.execute(LEADS_AND_TICKETS.encode(), window)
+        # A table that is large enough for its reads to be compared.
         self.sql("INSERT INTO contact_book (name) SELECT 'An' FROM generate_series(0, 10000)")
-
-    def seed_runs(self, days: int = DAYS) -> None:
-        """Have the daily crons of so many days succeed, and one lead replayed."""
-        for day in range(days):
+        for day in range(reconciled_days):
             at = self.now - timedelta(days=day, hours=18)
             day_report = {"day": f"{at:%Y-%m-%d}", "found_missing": [], "left_missing": []}
             reports = {"reconcile_daily": {"days": [day_report]}, "check_connection": {"connections": []}}
@@ -123,14 +109,7 @@ class Pilot:
             " WHERE id = (SELECT min(id) FROM pancake_webhook_event)"
         )
         self.sql("ANALYZE")
-
-    def enforce(self) -> None:
-        """Have every connection enforce its signature and its address ranges."""
-        self.sql(
-            "UPDATE pancake_connection SET signature_mode = 'enforce', allowlist_mode = 'enforce',"
-            " header_secret_encrypted = coalesce(header_secret_encrypted, 'sealed'),"
-            " allowed_ip_ranges = '{10.0.0.0/8}'"
-        )
+        self.activate_sources(1)
 
     def activate_sources(self, number: int) -> None:
         """Have so many active sources."""
@@ -149,9 +128,6 @@ class Pilot:
             "COLUMNS": "80",
         }  # fmt: skip
         return CliRunner().invoke(app, ["golive", *words, "--records", str(self.folder)], env=environment)
-
-    def begin(self, wave: str, since: datetime) -> Result:
-        return self.golive("begin", wave, "--by", "Lan", "--since", f"{since:%Y-%m-%dT%H:%M}")
 
     def gate(self, wave: str, *words: str) -> dict[str, Any]:
         """Return the evaluation of a gate."""
@@ -259,27 +235,25 @@ def bad_file(criterion: Criterion) -> bytes:
 
 
 def attest_all(pilot: Pilot, wave: str, folder: Path) -> list[str]:
-    """Attest everything that a gate asks of people and that has no attestation yet; return the ids."""
-    open_ids = [name for name, outcome in pilot.outcomes(wave).items() if outcome == "no_data"]
-    asked = [each for each in load_criteria() if each.id in open_ids]
-    asked = [each for each in asked if each.source in (Source.PERSON, Source.FILE)]
+    """Attest, with values that pass, all that a gate asks of people and that is open; return the ids."""
+    outcomes = pilot.outcomes(wave)
+    asked = [
+        each
+        for each in load_criteria()
+        if outcomes.get(each.id) == "no_data" and each.source in (Source.PERSON, Source.FILE)
+    ]
     for criterion in asked:
-        attest(pilot, criterion, folder)
+        path = folder / f"{criterion.id}.evidence"
+        words = ["attest", criterion.id, "--by", criterion.owner, "--evidence", str(path)]
+        if criterion.source is Source.FILE:
+            path.write_bytes(good_file(criterion))
+        else:
+            path.write_text(f"proof of {criterion.id}")
+            words += ["--value", f"{criterion.target:g}"]
+            words += ["--cases", str(criterion.min_samples)] if criterion.min_samples else []
+        result = pilot.golive(*words)
+        assert result.exit_code == 0, result.output
     return [each.id for each in asked]
-
-
-def attest(pilot: Pilot, criterion: Criterion, folder: Path) -> None:
-    """Attest a criterion with a value that passes."""
-    path = folder / f"{criterion.id}.evidence"
-    words = ["attest", criterion.id, "--by", criterion.owner, "--evidence", str(path)]
-    if criterion.source is Source.FILE:
-        path.write_bytes(good_file(criterion))
-    else:
-        path.write_text(f"proof of {criterion.id}")
-        words += ["--value", f"{criterion.target:g}"]
-        words += ["--cases", str(criterion.min_samples)] if criterion.min_samples else []
-    result = pilot.golive(*words)
-    assert result.exit_code == 0, result.output
 
 
 BEGAN = datetime(2026, 6, 4, 2, tzinfo=UTC)
@@ -318,27 +292,23 @@ def _measured(criterion: Criterion) -> Measurement:
     return Measurement(value, criterion.min_samples or None, commit=SAMPLE_COMMIT)
 
 
-def _exemption(criterion: Criterion) -> Exemption | None:
-    if criterion.id == "G-6":
-        return Exemption(Outcome.WAIVED, "staging chưa có URL công khai", "Trần Hoa", AT + timedelta(days=20))
-    if criterion.id == "replay-W2":
-        return Exemption(Outcome.NOT_APPLICABLE, "chưa có dead letter nào", "Lê Minh")
-    return None
-
-
-def _judged(criterion: Criterion) -> Judgement:
-    return judge(criterion, _measured(criterion), AT, SAMPLE_COMMIT, _exemption(criterion))
+EXEMPTIONS = {
+    "G-6": Exemption(Outcome.WAIVED, "staging chưa có URL công khai", "Trần Hoa", AT + timedelta(days=20)),
+    "replay-W2": Exemption(Outcome.NOT_APPLICABLE, "chưa có dead letter nào", "Lê Minh"),
+}
 
 
 def sample_evaluation() -> Evaluation:
-    """Return the evaluation."""
-    judgements = tuple(_judged(each) for each in load_criteria() if "W2" in each.waves)
+    judgements = tuple(
+        judge(each, _measured(each), AT, SAMPLE_COMMIT, EXEMPTIONS.get(each.id))
+        for each in load_criteria()
+        if "W2" in each.waves
+    )
     before = Before("W1", Outcome.PASS, "It was open when W2 began, 2026-06-11 02:00 UTC.")
     return Evaluation("W2", AT, SAMPLE_COMMIT, judgements, before)
 
 
 def sample_figures() -> list[Figure]:
-    """Draw the key figures of fourteen days."""
     days = days_between(BEGAN, AT)
     return [
         drawn(figure, days, [
@@ -350,12 +320,9 @@ def sample_figures() -> list[Figure]:
 
 
 def sample_records() -> list[Record]:
-    """Return two records."""
-    survey = next(each for each in load_criteria() if each.id == "telesales-survey-W2")
-    assert survey.source is Source.PERSON
     begin = Statement(Kind.BEGIN, "W2", "Nguyễn Lan", "lan", BEGAN + 7 * DAY)
-    attest = Statement(Kind.ATTEST, survey.id, "Nguyễn Lan", "lan", AT - DAY, value=4.4, cases=4)
     first = Record(1, begin, (Evidence("gate-W1.json", "5d" * 32, 18_233),))
+    attest = Statement(Kind.ATTEST, "telesales-survey-W2", "Nguyễn Lan", "lan", AT - DAY, value=4.4, cases=4)
     return [first, Record(2, attest, (Evidence("khao-sat.xlsx", "a1" * 32, 9_120),), first.sha256())]
 
 

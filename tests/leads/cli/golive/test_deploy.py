@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +32,7 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from leads.cli.golive.deploy import database_steps, running
-from leads.cli.golive.deploy.journal import FILE, Journal
+from leads.cli.golive.deploy.journal import Journal
 from leads.cli.golive.deploy.plan_file import PlanFile, read_plan_file
 from leads.cli.golive.deploy.site import AnotherDeployment, _file_lock, known_secrets
 from leads.cli.golive.deploy.step import Action, Found, State, Step
@@ -50,7 +49,7 @@ from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
 from sandbox.stack.services import ROOT
 from tests.support.fakes import Crash
-from tests.support.golive import GoLiveSite
+from tests.support.golive import GoLiveSite, note_snapshot
 from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually
 
@@ -519,69 +518,34 @@ def test_the_dump_of_a_rollback_is_taken_when_no_lead_can_be_stored_any_more(mac
     assert (parts["9a"], parts["8b"], parts["1"], parts["2"]) == (0, 0, PARTS, PARTS)
 
 
-class SiteBeforeStep1(SimpleNamespace):
-    """A site whose database has nothing of step 1, or all of it."""
-
-    def row(self, name: str, **parameters: object) -> dict[str, Any]:
-        assert (name, parameters) == ("golive/check_migration", {"migration": "928"})
-        return {"expected": 2, "missing": 0 if self.is_migrated else 2}
-
-    def notes(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / FILE).read_text().splitlines()]
-
-    def snapshots(self) -> list[datetime]:
-        return [datetime.fromisoformat(each["at"]) for each in self.notes() if each["event"] == "snapshot"]
-
-    def age(self, hours: float) -> None:
-        """Have the journal be that much older."""
-        for note in (notes := self.notes()):
-            note["at"] = (datetime.fromisoformat(note["at"]) - timedelta(hours=hours)).isoformat()
-        (self.folder / FILE).write_text("".join(json.dumps(note) + "\n" for note in notes))
-
-    def result(self) -> str:
-        """Return what `leads golive deploy --until snapshot` makes of the step."""
-        (outcome,) = running.deploy(self, until="snapshot")  # type: ignore[arg-type]
-        return outcome.result
-
-
-@pytest.fixture
-def before_step_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteBeforeStep1:
-    def dump(url: str, tables: object, path: Path, programs: object) -> None:
-        path.write_text(f"rows of {datetime.now(UTC):%H:%M}")
-
-    monkeypatch.setattr(database_steps, "dump_tables", dump)
+def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later dump would hold what the steps changed: then an old one is kept, and one of a later undo."""
+    monkeypatch.setattr(database_steps, "dump_tables", lambda url, tables, path, _: path.write_text("rows"))
     held = [f"public.{table}" for table in database_steps.OF_DIVA]
     monkeypatch.setattr(database_steps, "list_dumped_tables", lambda *_: held)
-    return SiteBeforeStep1(
-        folder=tmp_path, journal=Journal(tmp_path, "Lan", "0123abc"), is_migrated=False,
+    of_step_1 = {"expected": 2, "missing": 2}
+    site: Any = SimpleNamespace(
+        folder=tmp_path, journal=Journal(tmp_path, "Lan", "0123abc"),
+        row=lambda name, migration: {("golive/check_migration", "928"): of_step_1}[name, migration],
         settings=SimpleNamespace(database_url=""), choices=SimpleNamespace(programs=None),
     )  # fmt: skip
 
+    def deploy_twice() -> list[str]:
+        return [each.result for _ in range(2) for each in running.deploy(site, until="snapshot")]
 
-def test_a_deployment_after_a_rollback_takes_a_snapshot_again(before_step_1: SiteBeforeStep1) -> None:
-    assert (before_step_1.result(), before_step_1.result()) == ("done", "was done")
-    before_step_1.journal.write("undone", "1", text="nothing of it is there")
-    assert (before_step_1.result(), before_step_1.result()) == ("done", "was done")
-    first, second = before_step_1.snapshots()
-    assert first < second
-
-
-def test_a_snapshot_of_yesterday_is_taken_again_until_step_1_is_done(before_step_1: SiteBeforeStep1) -> None:
-    assert before_step_1.result() == "done"
-    before_step_1.age(23.9)
-    assert before_step_1.result() == "was done"
-    before_step_1.age(0.2)
-    assert before_step_1.result() == "done"
-    assert datetime.now(UTC) - before_step_1.snapshots()[-1] < timedelta(minutes=1)
-
-
-def test_a_snapshot_stays_the_one_from_before_step_1(before_step_1: SiteBeforeStep1) -> None:
-    """A later dump would hold what the steps changed: an old one is kept, and one of a later step's undo."""
-    assert before_step_1.result() == "done"
-    before_step_1.is_migrated = True
-    before_step_1.journal.write("undone", "14", text="leads are held")
-    before_step_1.age(48)
-    assert before_step_1.result() == "was done"
+    assert deploy_twice() == ["done", "was done"]
+    site.journal.write("undone", "1", text="nothing of it is there")
+    assert deploy_twice() == ["done", "was done"]
+    note_snapshot(tmp_path, hours=23.9)
+    assert deploy_twice() == ["was done", "was done"]
+    note_snapshot(tmp_path, hours=24.1)
+    assert deploy_twice() == ["done", "was done"]
+    note_snapshot(tmp_path, hours=48)
+    site.journal.write("undone", "14", text="leads are held")
+    of_step_1["missing"] = 0
+    assert deploy_twice() == ["was done", "was done"]
 
 
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
@@ -603,21 +567,6 @@ def test_people_are_told_if_the_command_ends_well_and_in_time() -> None:
         assert told.is_in_time is is_in_time, words
 
 
-class Traffic:
-    """Stands for the sender: nothing is sent."""
-
-    prefix = "golive-drill-"
-
-    def __init__(self, per_second: float) -> None:
-        self.sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def stop(self) -> None: ...
-
-
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
@@ -636,7 +585,9 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
         tiers = {1: (lambda _: None, lambda _: None, Limit("<", limit))}
         monkeypatch.setattr(command, "TIERS", tiers)
         monkeypatch.setattr(command, "wait_until_final", lambda *_, ledger=ledger: ledger)
-        drill: Any = SimpleNamespace(site=told_site(*filter(None, [told_by])), sender=Traffic(per_second))
+        sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
+        sender = mock.MagicMock(prefix="golive-drill-", sent=sent)
+        drill: Any = SimpleNamespace(site=told_site(*filter(None, [told_by])), sender=sender)
         with subtests.test(f"{told_by}, {limit} min, {ledger}, {per_second} a second"):
             result = command._run_drill(drill, 1, (20, 0, 0))
             assert result["ok"] is is_ok
