@@ -27,7 +27,7 @@ def run(roster: Roster, times: int) -> tuple[Roster, Counter[str]]:
     for _ in range(times):
         choice = choose(roster)
         roster = choice.roster
-        counts[choice.staff_id or "nobody"] += 1
+        counts[choice.staff_id or "none"] += 1
     return roster, counts
 
 
@@ -79,17 +79,6 @@ def test_ties_go_to_the_longest_waiting_member_then_by_id_whatever_the_order_of_
     assert choose((member(2), member(1))).staff_id == choose((member(1), member(2))).staff_id == "s-1"
     many = tuple(member(n, assigned_count=n % 3, last_assigned_seq=n) for n in range(6))
     assert choose(many).staff_id == choose(many[::-1]).staff_id
-
-
-def test_a_skipped_member_is_listed_with_the_reason() -> None:
-    choice = choose(
-        (member(1, is_active=False), member(2, staff_active=False), member(3, on_duty=False), member(4))
-    )
-    assert choice.staff_id == "s-4"
-    assert choice.skipped == (("s-1", "roster_row_inactive"), ("s-2", "staff_inactive"), ("s-3", "off_duty"))
-    evidence = choice.evidence()
-    assert evidence["chosen"] == "s-4"
-    assert evidence["skipped"] == [{"staff_id": s, "reason": r} for s, r in choice.skipped]
 
 
 def test_an_empty_roster_gives_no_member_and_only_members_that_changed_are_stored() -> None:
@@ -199,18 +188,6 @@ def test_the_ratios_stay_within_max_ahead_over_the_lowest_weight(
     assert spread(fair) <= Fraction(1, min(given_weights))
 
 
-@given(st.lists(st.integers(1, 5), min_size=2, max_size=5), st.lists(st.integers(0, 4), max_size=60))
-def test_one_former_owner_gets_no_more_than_max_ahead(weights: list[int], returning: list[int]) -> None:
-    """All returning customers are the first member's; the turns of the others make up for it."""
-    roster = tuple(member(n, weight=w) for n, w in enumerate(weights))
-    for each in returning:
-        roster = choose(roster, Rules("s-0" if each else None, max_ahead=5)).roster
-        assert spread(m for m in roster if m.was_available) <= Fraction(5, min(weights))
-    for _ in range(5 * sum(weights)):
-        roster = choose(roster).roster
-    assert spread(m for m in roster if m.was_available) <= Fraction(1, min(weights))
-
-
 def test_the_former_owner_goes_before_the_turn_and_is_counted() -> None:
     roster = (member(1), member(2, assigned_count=2))
     choice = choose(roster, Rules("s-2", max_ahead=5))
@@ -220,6 +197,8 @@ def test_the_former_owner_goes_before_the_turn_and_is_counted() -> None:
     assert choose(choice.roster).staff_id == "s-1"
     assert choose(roster, Rules(max_ahead=5)) == choose(roster)
     assert "former_owner" not in choose(roster).evidence()
+    ahead = (member(1, assigned_count=3), member(2, weight=2, assigned_count=10))
+    assert choose(ahead, Rules("s-2", max_ahead=5)).staff_id == "s-2", "3 tickets at weight 1 are 6 at 2"
 
 
 def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason() -> None:
@@ -242,12 +221,13 @@ def test_a_limited_member_is_skipped_with_the_limit_and_lifted_when_it_ends(limi
     roster = (member(1, assigned_count=30), member(2, assigned_count=3, limited_by=limit))
     choice = choose(roster)
     assert (choice.staff_id, choice.skipped) == ("s-1", (("s-2", limit),))
+    assert choice.evidence()["skipped"] == [{"staff_id": "s-2", "reason": limit}]
     after = choose(tuple(replace(m, limited_by=None) for m in choice.roster))
     assert after.staff_id == "s-1" or after.roster[1].assigned_count >= 31
     assert member(1, on_duty=False, limited_by=limit).unavailable_because == "off_duty"
 
 
-def test_a_recalled_ticket_goes_to_somebody_who_did_not_have_it_else_it_stays() -> None:
+def test_a_recalled_ticket_goes_to_a_member_who_did_not_have_it_else_it_stays() -> None:
     roster = (member(1), member(2, assigned_count=1), member(3, assigned_count=2))
     choice = choose(roster, Rules(not_again=frozenset({"s-1", "s-2"}), max_ahead=5))
     assert choice.staff_id == "s-3"

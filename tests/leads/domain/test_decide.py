@@ -1,15 +1,39 @@
-"""Decisions: from facts to a plan."""
+"""Decisions: from facts to a plan; which notifications it sends, to whom, in which words, and when again."""
 
+import ast
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice, pairwise
+from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.main import get_command
 
+from leads.cli.__main__ import app
 from leads.domain.errors import InvalidPhone
-from leads.domain.facts import Account, Ticket
+from leads.domain.facts import Account, Facts, Ticket
+from leads.domain.notice_text import MAX_TEXT_CHARACTERS, MAX_TITLE_CHARACTERS, TEXTS, with_text
+from leads.domain.notifications import TICKET_RECALLED, Notification, notifications_of
+from leads.domain.sending import (
+    GIVE_UP_AFTER,
+    MAX_REFUSALS,
+    MAX_UNKNOWNS,
+    NO_RECIPIENTS,
+    REFUSED,
+    UNKNOWN,
+    UNREACHED,
+    Sending,
+    max_rows_per_call,
+)
 from leads.domain.tickets import ticket_applied
-from tests.support.builders import EMPTY, NOW, account, applied, decide_on, lead_case
+from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 
 EARLIER, EVEN_LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
@@ -194,3 +218,222 @@ def test_the_applied_ticket_is_that_of_the_version_applied_last_if_it_had_one() 
     assert ticket_applied(applied(lead_case(), ticket_id=None)) is None
     found = ticket_applied(applied(lead_case(), ticket_id="t", account_id="a"))
     assert found == Ticket("t", "a", None)
+
+
+CHANGED_PHONE = replace(
+    EMPTY,
+    applied=applied(lead_case()),
+    open_tickets=(Ticket("ticket-1", "account-1", "s-9", assignee_is_active=True),),
+)
+
+
+def notify(case: LeadCase, facts: Facts, owner: str | None, replay_count: int = 0) -> list[Notification]:
+    sent, _ = notifications_of(decide_on(case, facts), facts, owner, replay_count)
+    return sent
+
+
+def test_a_new_ticket_notifies_its_owner_only_and_without_an_owner_the_admins() -> None:
+    (sent,) = notify(lead_case(), EMPTY, "s-1")
+    assert (sent["name"], sent["template_code"]) == ("new_lead", "noti_pancake_new_lead")
+    assert sent["recipient_ids"] == ["s-1"]
+    changes = {"phone": PHONE, "changes": "tên, số điện thoại"}
+    assert sent["data"] == {"ticket_id": "new-ticket", "customer_name": "An"} | changes
+    (sent,) = notify(lead_case(), EMPTY, None)
+    assert (sent["name"], sent["template_code"]) == ("unassigned", "noti_pancake_needs_attention")
+    assert sent["recipient_ids"] == ["admin-1"]
+    assert (sent["data"]["reason"], sent["data"]["detail"]) == ("unassigned", PHONE)
+
+
+def test_a_notification_without_recipients_is_for_the_admins_else_it_is_dropped() -> None:
+    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(Ticket("t", "a", None),), managers=())
+    plan = decide_on(lead_case(), facts)
+    (sent,), dropped = notifications_of(plan, facts, None)
+    assert (sent["name"], sent["recipient_ids"], dropped) == ("lead_updated", ["admin-1"], [])
+    assert notifications_of(plan, replace(facts, admins=()), None, 2) == ([], ["lead_updated.2"])
+
+
+def test_an_updated_ticket_notifies_its_owner_or_else_the_managers() -> None:
+    """A lead without a name is called as in its ticket."""
+    ticket = Ticket("t", "a", "s-9", fields={"name": "An"}, assignee_is_active=True)
+    facts = replace(EMPTY, accounts=(account("a"),), open_tickets=(ticket,))
+    for present, recipient in (
+        (ticket, "s-9"),
+        (replace(ticket, assignee_is_active=False), "manager-1"),
+        (replace(ticket, assignee_id=None, assignee_is_active=False), "manager-1"),
+    ):
+        (sent,) = notify(lead_case(name=None), replace(facts, open_tickets=(present,)), present.assignee_id)
+        assert (sent["name"], sent["recipient_ids"]) == ("lead_updated", [recipient])
+        assert sent["data"]["customer_name"] == "An"
+
+
+def test_a_changed_phone_notifies_admins_and_owner() -> None:
+    updated, attention = notify(lead_case(phone_number="0912345678"), CHANGED_PHONE, "s-9")
+    assert updated["name"] == "lead_updated", "names are unique"
+    assert (attention["name"], attention["recipient_ids"]) == ("phone_changed", ["admin-1", "s-9"])
+
+
+def test_an_event_that_writes_no_ticket_sends_nothing() -> None:
+    later = applied(lead_case(), newest_modified_on=NOW + timedelta(days=1))
+    for outcome, table_name, before in (
+        ("stale", "lead", later),
+        ("no_change", "lead", applied(lead_case())),
+        ("contact_updated", "contact", None),
+    ):
+        case, facts = lead_case(table_name=table_name), replace(EMPTY, applied=before)
+        assert decide_on(case, facts).outcome == outcome
+        assert notify(case, facts, None) == []
+
+
+def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
+    names = [notify(lead_case(), EMPTY, "s-1", replay_count)[0]["name"] for replay_count in range(3)]
+    assert names == ["new_lead", "new_lead.1", "new_lead.2"]
+
+
+ROOT = Path(__file__).parents[3]
+TABLES = ROOT / "hasura/migrations/default/1777870069931_create_pancake_tables/up.sql"
+DOCS = ROOT / "docs/runbook/notifications.md"
+BEGIN, END = "<!-- notices: begin -->\n", "<!-- notices: end -->\n"
+
+
+def statuses() -> list[str]:
+    """Return the statuses that a connection can have, from the CHECK constraint."""
+    constraint = re.search(r"ck_pancake_connection_status CHECK \(\s*status IN \((.*?)\)", TABLES.read_text())
+    assert constraint
+    return re.findall(r"'(\w+)'", constraint[1])
+
+
+def reasons_of(expression: ast.expr, function: ast.AST) -> Iterator[str]:
+    """Return the reasons that an argument of AdminNotice can be."""
+    if isinstance(expression, ast.Constant):
+        yield str(expression.value)
+    elif isinstance(expression, ast.JoinedStr):
+        assert ast.unparse(expression).startswith("f'connection_{"), ast.unparse(expression)
+        yield from (f"connection_{status}" for status in statuses())
+    else:
+        mappings = [each for each in ast.walk(function) if isinstance(each, ast.Dict)]
+        yield from (str(key.value) for each in mappings for key in each.keys if isinstance(key, ast.Constant))
+
+
+def notice_reasons() -> Iterator[str]:
+    for path in [*ROOT.glob("leads/**/*.py"), *ROOT.glob("cron/*.py")]:
+        functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)]
+        for function in functions:
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "AdminNotice":
+                    named = {each.arg: each.value for each in call.keywords}
+                    yield from reasons_of(named["reason"] if "reason" in named else call.args[1], function)
+
+
+def event_reasons() -> Iterator[str]:
+    """Return the reasons of decide.py, notifications.py and the statements."""
+    decide = (ROOT / "leads/domain/decide.py").read_text()
+    yield from re.findall(r'attention=? ?=? ?\((?:\*[\w.]+, )?"(\w+)",?\)', decide)
+    yield from re.findall(r'_attention\("(\w+)"', (ROOT / "leads/domain/notifications.py").read_text())
+    yield TICKET_RECALLED
+    for path in ROOT.glob("sql/**/*.sql"):
+        yield from re.findall(r"'reason', '(\w+)', 'detail'", path.read_text())
+
+
+def test_every_reason_that_can_occur_has_a_text_and_no_other() -> None:
+    found = {*notice_reasons(), *event_reasons()}
+    assert {"new_source", "filter_ignored", "connection_outage", "phone_changed", "sla_missed"} <= found
+    assert found == set(TEXTS)
+
+
+def test_a_text_has_a_title_and_commands_that_exist_and_is_short_with_the_longest_values(
+    subtests: pytest.Subtests,
+) -> None:
+    verbs = get_command(app).commands  # type: ignore[attr-defined]
+    for reason, text in TEXTS.items():
+        with subtests.test(reason):
+            names = {name for _, name, _, _ in Formatter().parse(text.sentences()) if name}
+            data = with_text({"reason": reason, **dict.fromkeys(names, "x" * 9000)})
+            assert len(text.title) <= MAX_TITLE_CHARACTERS
+            assert len(str(data["text"])) <= MAX_TEXT_CHARACTERS
+            for command in re.findall(r"leads ([a-z]+(?: [a-z][a-z-]+)?)", text.to_do):
+                verb, *rest = command.split()
+                group = getattr(verbs[verb], "commands", None)
+                assert group is None or rest[0] in group, command
+
+
+def test_a_notice_without_a_value_or_a_known_reason_can_be_sent_and_a_value_is_one_line() -> None:
+    lacking = with_text({"reason": "sla_missed", "detail": ""})
+    assert str(lacking["text"]).startswith("Ticket (không rõ) chưa có phản hồi")
+    assert with_text({"reason": "later", "detail": "d"})["text"] == "later: d"
+    data = with_text({"reason": "connection_active", "connection": "A\n{reason}\u202e", "detail": "a → b"})
+    assert str(data["text"]).startswith("Kết nối A {reason} hoạt động bình thường (a → b).")
+
+
+def test_the_runbook_lists_every_notice() -> None:
+    rows = ["| `reason` | title | text |", "|---|---|---|"]
+    rows += [f"| `{name}` | {text.title} | {text.sentences()} |" for name, text in TEXTS.items()]
+    page = DOCS.read_text("utf-8")
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    made = before + BEGIN + "\n".join(rows) + "\n" + END + after
+    if os.environ.get("WRITE_DOCS"):
+        DOCS.write_text(made, "utf-8")
+    assert DOCS.read_text("utf-8") == made
+
+
+FIRST_AT = datetime(2026, 5, 14, tzinfo=UTC)
+
+
+def attempts(*errors: str) -> list[Sending]:
+    """The states after attempts that end with these errors, each as soon as it is due."""
+    states, now = [Sending()], FIRST_AT
+    for error in errors:
+        states.append(states[-1].after(error, now))
+        now = states[-1].next_at or now
+    return states[1:]
+
+
+def minutes_between(states: list[Sending]) -> list[float]:
+    due = [FIRST_AT, *(state.next_at for state in states if state.next_at)]
+    return [(later - earlier).total_seconds() / 60 for earlier, later in pairwise(due)]
+
+
+def test_the_waits_after_each_kind_of_error_until_sending_is_given_up() -> None:
+    for error, max_attempts, minutes in (
+        (REFUSED, MAX_REFUSALS, [1, 2, 4, 8, 16, 32, 64, *[90] * 12]),
+        (UNKNOWN, MAX_UNKNOWNS, [2, 20, 120, 480]),
+    ):
+        states = attempts(*[error] * max_attempts)
+        assert minutes_between(states) == minutes
+        assert [state.given_up_at is not None for state in states] == [False] * (max_attempts - 1) + [True]
+    assert (MAX_REFUSALS, MAX_UNKNOWNS) == (20, 5)
+    assert attempts(*[REFUSED] * MAX_REFUSALS)[-1].refusals == MAX_REFUSALS
+    states = attempts(*[UNREACHED] * 300)
+    assert minutes_between(states)[:5] == [1, 2, 5, 5, 5]
+    ended = next(state for state in states if state.given_up_at)
+    assert ended.given_up_at == FIRST_AT + GIVE_UP_AFTER
+
+
+def test_the_last_attempt_is_a_day_after_the_first_and_without_recipients_there_is_only_one() -> None:
+    last = FIRST_AT + GIVE_UP_AFTER
+    state = Sending().after(UNREACHED, FIRST_AT).after(UNREACHED, last - timedelta(seconds=1))
+    assert (state.next_at, state.given_up_at) == (last, None)
+    (state,) = attempts(NO_RECIPIENTS)
+    assert (state.given_up_at, state.next_at, state.error) == (FIRST_AT, None, NO_RECIPIENTS)
+
+
+@given(st.lists(st.sampled_from([REFUSED, UNKNOWN, UNREACHED]), min_size=1, max_size=40))
+def test_every_history_ends_within_a_day_and_its_waits_are_bounded(errors: list[str]) -> None:
+    now, state = FIRST_AT, Sending()
+    for error in islice(cycle(errors), 400):
+        state = state.after(error, now)
+        if state.given_up_at:
+            break
+        assert state.next_at is not None
+        assert now < state.next_at <= FIRST_AT + GIVE_UP_AFTER
+        now = state.next_at
+    assert state.given_up_at is not None
+    assert state.given_up_at <= FIRST_AT + GIVE_UP_AFTER
+    assert state.refusals <= MAX_REFUSALS
+    assert state.unknowns <= MAX_UNKNOWNS
+    assert state.refusals + state.unknowns <= state.attempts
+
+
+def test_rows_that_failed_share_their_next_call_with_fewer() -> None:
+    for (refusals, unknowns), rows in {(0, 0): 50, (0, 1): 10, (0, 2): 1, (1, 0): 1, (1, 1): 1}.items():
+        assert max_rows_per_call(refusals, unknowns) == rows, (refusals, unknowns)
