@@ -22,7 +22,7 @@ from sandbox.edge.nginx import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.stack.stack import Sandbox
-from tests.support.breakages import BREAKAGES, Installation, ends_with_command
+from tests.support.breakages import BREAKAGES, ENDS_WITH_COMMAND, Installation
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
 from tests.support.processing import TRIGGER
@@ -91,7 +91,7 @@ def test_status_names_the_cause_of_each_breakage_in_time(sandbox: Sandbox, subte
             assert cause is not None
             assert cause["name"] == breakage.line, found
             assert re.search(breakage.text, cause["text"]), cause
-            assert ends_with_command(cause["helps"]) or cause["level"] != "red", cause
+            assert ENDS_WITH_COMMAND.search(cause["helps"]) or cause["level"] != "red", cause
             text, helps = steady(cause["text"]), steady(cause["helps"])
             helps = f"`{helps}`" if helps.startswith(("leads ", "psql: ")) else helps
             rows.append(f"| {breakage.name} | {cause['level']} | {cause['name']}: {text} | {helps} |")

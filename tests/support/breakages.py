@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from leads.cli.metadata.directory import read_directory
+from leads.services.cron_runs import CRONS
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.connection import STAFF
@@ -53,18 +54,20 @@ Break = Callable[[Installation], AbstractContextManager[Variables]]
 """Breaks something on entry, gives variables for the command, and mends it on exit."""
 
 
-def by_sql(broken: str, mended: str) -> Break:
-    """Break and mend something with a statement each."""
-
+def by(breaks: Callable[[Installation], object], mends: Callable[[Installation], object]) -> Break:
     @contextmanager
     def change(system: Installation) -> Iterator[Variables]:
-        system.sql(broken)
+        breaks(system)
         try:
             yield {}
         finally:
-            system.sql(mended)
+            mends(system)
 
     return change
+
+
+def by_sql(broken: str, mended: str) -> Break:
+    return by(lambda system: system.sql(broken), lambda system: system.sql(mended))
 
 
 def by_setting(name: str) -> Break:
@@ -73,9 +76,9 @@ def by_setting(name: str) -> Break:
     return by_sql(on, off)
 
 
-def by_variables(**variables: str) -> Break:
-    """Give the command other variables; nothing is broken."""
-    return lambda system: nullcontext(variables)
+def by_variable(name: str, value: Callable[[Sandbox], str]) -> Break:
+    """Give the command another variable; nothing is broken."""
+    return lambda system: nullcontext({name: value(system.sandbox)})
 
 
 def by_metadata(*requests: tuple[str, Any]) -> Break:
@@ -92,15 +95,7 @@ def by_metadata(*requests: tuple[str, Any]) -> Break:
 
 
 wiped = by_metadata(("replace_metadata", read_directory(DIVA_METADATA)))
-
-
-@contextmanager
-def without_crons(system: Installation) -> Iterator[Variables]:
-    with system.restored_metadata() as before:
-        for cron in before["cron_triggers"]:
-            if cron["name"].startswith("pancake_"):
-                system.metadata("delete_cron_trigger", {"name": cron["name"]})
-        yield {}
+without_crons = by_metadata(*(("delete_cron_trigger", {"name": f"pancake_{name}"}) for name in CRONS))
 
 
 @contextmanager
@@ -117,17 +112,12 @@ def without_future_runs(system: Installation) -> Iterator[Variables]:
 def without_service(name: str) -> Break:
     """Stop a service of the sandbox and start it again."""
 
-    @contextmanager
-    def stopped(system: Installation) -> Iterator[Variables]:
+    def start(system: Installation) -> None:
         service = getattr(system.sandbox, name)
-        service.stop()
-        try:
-            yield {}
-        finally:
-            service.start()
-            service.wait_ready()
+        service.start()
+        service.wait_ready()
 
-    return stopped
+    return by(lambda system: getattr(system.sandbox, name).stop(), start)
 
 
 @contextmanager
@@ -164,11 +154,6 @@ def without_database(system: Installation) -> Iterator[Variables]:
 
 
 @contextmanager
-def wrong_password(system: Installation) -> Iterator[Variables]:
-    yield {"DATABASE_URL": system.sandbox.database_url.replace("@", "x@")}
-
-
-@contextmanager
 def locked_table(system: Installation) -> Iterator[Variables]:
     with psycopg.connect(system.sandbox.database_url, application_name="forgotten psql") as db:
         db.execute("LOCK TABLE pancake_webhook_event")
@@ -186,11 +171,6 @@ def refused_key(system: Installation) -> Iterator[Variables]:
 
 
 @contextmanager
-def another_service(system: Installation) -> Iterator[Variables]:
-    yield {"PUBLIC_URL": system.sandbox.hasura_url}
-
-
-@contextmanager
 def broken_object(system: Installation) -> Iterator[Variables]:
     """A tracked table of others was dropped."""
     with system.restored_metadata():
@@ -201,10 +181,11 @@ def broken_object(system: Installation) -> Iterator[Variables]:
         yield {}
 
 
-_ENDS_WITH_COMMAND = re.compile(
+ENDS_WITH_COMMAND = re.compile(
     r"(?:^|[:;]\s(?:then )?)"
     r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|psql: [^;]*|printf '[\s\S]*)$"
 )
+"""Of a piece of advice that ends with a command that a person can copy."""
 
 
 @dataclass(frozen=True)
@@ -278,13 +259,20 @@ BREAKAGES = (
         "the database refuses connections", without_database, "database", "not currently acc",
         "SqlMetricsStale",
     ),
-    Breakage("a wrong password in `DATABASE_URL`", wrong_password, "database", "password auth"),
+    Breakage(
+        "a wrong password in `DATABASE_URL`",
+        by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@")),
+        "database", "password auth",
+    ),
     Breakage(
         "a session holds a lock on the events", locked_table, "database", "forgotten psql",
         "SqlMetricStale",
     ),
     Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer", "CronMissed"),
-    Breakage("a wrong admin secret", by_variables(HASURA_ADMIN_SECRET="wrong"), "metadata", "admin secret"),
+    Breakage(
+        "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata",
+        "admin secret",
+    ),
     Breakage(
         "our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing",
     ),
@@ -385,7 +373,8 @@ BREAKAGES = (
         alert="MetadataInconsistent", criteria="engine-consistent",
     ),
     Breakage(
-        "the public URL leads to another service", another_service,
+        "the public URL leads to another service",
+        by_variable("PUBLIC_URL", lambda sandbox: sandbox.hasura_url),
         criteria="D0-webhook E4-10 E2-OPS-route",
     ),
     Breakage(
@@ -418,8 +407,3 @@ BREAKAGES = (
     ),
 )  # fmt: skip
 """Those with a line in the order in which one part needs another, as in the table of docs/status.md."""
-
-
-def ends_with_command(helps: str) -> bool:
-    """Return whether a piece of advice ends with a command that a person can copy."""
-    return _ENDS_WITH_COMMAND.search(helps) is not None

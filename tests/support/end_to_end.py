@@ -5,13 +5,11 @@ import base64
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
 from sandbox.postgres.server import free_port
+from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 from tests.support.settings import CHANGE_SETTINGS
@@ -67,7 +66,7 @@ class EndToEndHarness:
 
     database_url: str
     hasura_url: str
-    admin_secret: str
+    hasura_admin_secret: str
     webhook_url: str
     webhook_token: str
     notifications_url: str
@@ -78,17 +77,8 @@ class EndToEndHarness:
     @classmethod
     def from_environment(cls, values: Mapping[str, str], sandbox: Sandbox | None = None) -> "EndToEndHarness":
         """Read the variables that `scripts/sandbox up --env-file` writes."""
-        return cls(
-            database_url=values["DATABASE_URL"],
-            hasura_url=values["HASURA_URL"],
-            admin_secret=values["HASURA_ADMIN_SECRET"],
-            webhook_url=values["WEBHOOK_URL"],
-            webhook_token=values["WEBHOOK_TOKEN"],
-            notifications_url=values["NOTIFICATIONS_URL"],
-            handlers_url=values["HANDLERS_URL"],
-            handler_secret=values["HANDLER_SECRET"],
-            sandbox=sandbox,
-        )
+        names = [each.name for each in fields(cls) if each.name != "sandbox"]
+        return cls(**{name: values[name.upper()] for name in names}, sandbox=sandbox)
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         return query(self.database_url, statement, values)
@@ -116,16 +106,12 @@ class EndToEndHarness:
             return list(await asyncio.gather(*(one(body) for body in bodies)))
 
     def metadata_api(self, kind: str, args: Mapping[str, Any]) -> Any:
-        return metadata_api(self.hasura_url, self.admin_secret, kind, args)
+        return metadata_api(self.hasura_url, self.hasura_admin_secret, kind, args)
 
     def tick(self, cron: str) -> dict[str, Any]:
         """Call a cron for this moment, as the engine does; return the answer."""
-        call = {
-            "id": str(uuid4()),
-            "name": f"pancake_{cron}",
-            "scheduled_time": datetime.now(UTC).isoformat(),
-            "payload": {},
-        }
+        call = {"id": str(uuid4()), "name": f"pancake_{cron}", "payload": {}}
+        call["scheduled_time"] = datetime.now(UTC).isoformat()
         headers = {"X-Handler-Secret": self.handler_secret}
         answer = httpx.post(f"{self.handlers_url}/cron/{cron}", json=call, headers=headers, timeout=60)
         return dict(answer.raise_for_status().json())
@@ -137,9 +123,8 @@ class EndToEndHarness:
     async def leads(self, *words: str) -> Result:
         """Run an operator's command in a thread."""
         environment = {
-            "DATABASE_URL": self.database_url,
-            "HASURA_URL": self.hasura_url,
-            "HASURA_ADMIN_SECRET": self.admin_secret,
+            name.upper(): getattr(self, name)
+            for name in ("database_url", "hasura_url", "hasura_admin_secret")
         }
         return await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
 
@@ -217,42 +202,25 @@ class Browser:
 def browsing(width: int, height: int) -> Iterator[Browser]:
     """Start a browser with a window of this size, in pixels; a narrow one is that of a phone."""
     assert DRIVER
-    profile = Path(tempfile.mkdtemp(prefix="browser-"))
-    url, session = f"http://127.0.0.1:{free_port()}", ""
-    driver = subprocess.Popen(
-        [DRIVER, f"--port={url.rpartition(':')[2]}", "--silent"],
-        env={**os.environ, "TMPDIR": str(profile)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with Processes() as processes:
+        folder = str(processes.directory("browser-"))
+        metrics = {"width": width, "height": height, "pixelRatio": 1, "touch": False}
+        arguments = [*ARGUMENTS, f"--user-data-dir={folder}/profile"]
+        chrome = {"args": arguments, "mobileEmulation": {"deviceMetrics": metrics}}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
+        command = [DRIVER, f"--port={port}", "--silent"]
+        processes.start(command, env={**os.environ, "TMPDIR": folder}, stdout=DEVNULL, stderr=DEVNULL)
         eventually(lambda: _answers(f"{url}/status"), seconds=TIMEOUT_SECONDS)
-        answer = httpx.post(f"{url}/session", json=_wanted(profile, width, height), timeout=TIMEOUT_SECONDS)
+        answer = httpx.post(f"{url}/session", json=wanted, timeout=TIMEOUT_SECONDS)
         assert answer.status_code == 200, answer.text
         session = f"{url}/session/{answer.json()['value']['sessionId']}"
-        with httpx.Client(base_url=session, timeout=TIMEOUT_SECONDS) as client:
-            yield Browser(client)
-    finally:
-        if session:
+        try:
+            with httpx.Client(base_url=session, timeout=TIMEOUT_SECONDS) as client:
+                yield Browser(client)
+        finally:
             httpx.delete(session, timeout=TIMEOUT_SECONDS)  # ends the browser; the driver alone does not
-        driver.terminate()
-        driver.wait(timeout=10)
-        # The browser's processes write into the folder until they have ended too.
-        eventually(lambda: _is_removed(profile), seconds=TIMEOUT_SECONDS)
-
-
-def _wanted(profile: Path, width: int, height: int) -> dict[str, Any]:
-    metrics = {"width": width, "height": height, "pixelRatio": 1, "touch": False}
-    chrome = {
-        "args": [*ARGUMENTS, f"--user-data-dir={profile / 'profile'}"],
-        "mobileEmulation": {"deviceMetrics": metrics},
-    }
-    return {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
-
-
-def _is_removed(folder: Path) -> bool:
-    shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
 
 
 def _answers(url: str) -> bool:

@@ -43,7 +43,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.switches import Switch
 from leads.services.unassigned_count import UnassignedTickets
 from sandbox.postgres.roles import operators_url
-from tests.support.breakages import ends_with_command
+from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status
 from tests.support.handlers import DatabaseHarness, seed_connection
 
@@ -71,7 +71,7 @@ EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
 
 def level_of(line: Line) -> Level:
     """Return its level; a red line has to end with the command that helps."""
-    assert line.level is not Level.RED or ends_with_command(line.helps), line
+    assert line.level is not Level.RED or ENDS_WITH_COMMAND.search(line.helps), line
     return line.level
 
 
