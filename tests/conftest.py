@@ -110,6 +110,14 @@ async def cron_harness(
         yield started
 
 
+@pytest.fixture(scope="module")
+def module_database(cluster: Cluster, template: str) -> Iterator[str]:
+    """URL of a migrated database of one module, whose tests share it."""
+    name = f"pancake_module_{next(_names)}"
+    yield cluster.create_database(name, template)
+    cluster.drop_database(name)
+
+
 @pytest.fixture
 def diva_database(cluster: Cluster) -> Iterator[str]:
     """URL of a database with Diva's base data before our migrations, one per test."""

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
-from sandbox.postgres.server import Cluster
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 pytestmark = pytest.mark.own_database
@@ -117,10 +116,9 @@ def comparable_schema(url: str) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def constrained(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]:
+def constrained(module_database: str) -> Iterator[psycopg.Connection]:
     """A migrated database with one connection and one received event."""
-    name = f"{template}_constrained"
-    with psycopg.connect(cluster.create_database(name, template), autocommit=True) as db:
+    with psycopg.connect(module_database, autocommit=True) as db:
         db.execute(
             "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
             " VALUES ('x', 1, sha256('t')) RETURNING id)"
@@ -129,7 +127,6 @@ def constrained(cluster: Cluster, template: str) -> Iterator[psycopg.Connection]
             " SELECT id, 'webhook', sha256('p'), 'received', now(), now() FROM c"
         )
         yield db
-    cluster.drop_database(name)
 
 
 def down(url: str, to: str = "") -> None:

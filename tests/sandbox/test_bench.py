@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import reduce
@@ -42,7 +42,6 @@ from sandbox.loadtest import sender
 from sandbox.loadtest.__main__ import app as loadtest
 from sandbox.loadtest.resources import Sampler
 from sandbox.loadtest.sender import Leg, send
-from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.handlers import seed_connection
@@ -246,17 +245,14 @@ UNTIL = datetime.now(UTC) - HISTORY_AGE
 
 
 @pytest.fixture(scope="module")
-def history(cluster: Cluster, template: str) -> Iterator[str]:
+def history(module_database: str) -> str:
     """URL of a database with the engine's tables, and a history of 10,000 events."""
-    name = f"{template}_history"
-    url = cluster.create_database(name, template)
     with Processes() as processes:
-        processes.stop(start_engine(processes, url, environment={}).process)
-    seed_connection(url)
-    add_rosters(url)
-    add_history(url, 0, 10_000, UNTIL)
-    yield url
-    cluster.drop_database(name)
+        processes.stop(start_engine(processes, module_database, environment={}).process)
+    seed_connection(module_database)
+    add_rosters(module_database)
+    add_history(module_database, 0, 10_000, UNTIL)
+    return module_database
 
 
 def test_a_large_table_that_is_read_whole_at_the_largest_size_is_found() -> None:

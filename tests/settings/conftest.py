@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.metadata import SettingsHarness, running_settings_tab
 
 
@@ -19,15 +18,10 @@ def has_allow_list() -> bool:
 
 
 @pytest.fixture(scope="module")
-async def shared_harness(
-    cluster: Cluster, template: str, has_allow_list: bool
-) -> AsyncIterator[SettingsHarness]:
+async def shared_harness(module_database: str, has_allow_list: bool) -> AsyncIterator[SettingsHarness]:
     """A harness that the tests of a module share; they must not change rows."""
-    name = f"pancake_settings_{RUN_ID}_{has_allow_list}".lower()
-    database = cluster.create_database(name, template)
-    async with running_settings_tab(database, has_allow_list=has_allow_list) as started:
+    async with running_settings_tab(module_database, has_allow_list=has_allow_list) as started:
         yield started
-    cluster.drop_database(name)
 
 
 @pytest.fixture

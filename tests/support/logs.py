@@ -9,12 +9,13 @@ import base64
 import binascii
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
 from sandbox.bench import environment as bench
@@ -155,19 +156,15 @@ def lines_of_logins(text: str) -> str:
 def watching_logs() -> Iterator[None]:
     """Watch every log until the end of the block, then check. Commands that tests run inherit the folder."""
     root, handlers = logging.getLogger(), logging.getLogger("pancake")
-    level, outer = handlers.level, os.environ.get(FOLDER)
-    with TemporaryDirectory(prefix="logs-") as folder:
+    level = handlers.level
+    with TemporaryDirectory(prefix="logs-") as folder, pytest.MonkeyPatch.context() as patch:
         watch = LogWatch(Path(folder))
         root.addHandler(watch)
         handlers.setLevel(logging.INFO)
-        os.environ[FOLDER] = folder
+        patch.setenv(FOLDER, folder)
         try:
             yield
         finally:
-            if outer is None:
-                del os.environ[FOLDER]
-            else:
-                os.environ[FOLDER] = outer
             handlers.setLevel(level)
             root.removeHandler(watch)
         watch.inspect()

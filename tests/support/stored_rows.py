@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
@@ -48,17 +47,12 @@ class Figures:
     """Inserts events and tickets and reads the figures of a day."""
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
-        self.connection = connection
-        self.number = 0
+        self.connection, self.number = connection, 0
+        self.insert = DatabaseHarness(connection).insert
         # Insert rows in their final state, not through the steps that lead to it.
         connection.execute("SET session_replication_role = replica")
-        self.connection_id = self._one(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
-            " VALUES ('x', 1, sha256('x')) RETURNING id"
-        )["id"]
-
-    def _one(self, statement: str, *params: Any) -> dict[str, Any]:
-        return self.connection.execute(statement, params).fetchone() or {}
+        of_connection = {"name": "x", "workspace_id": 1, "token_sha256": bytes(32)}
+        self.connection_id = self.insert("pancake_connection", **of_connection)["id"]
 
     def event(self, status: str = "processed", **columns: Any) -> None:
         """Insert an event that arrived at noon."""
@@ -69,22 +63,14 @@ class Figures:
             "record_id": f"record-{self.number}",
             "payload_hash": self.number.to_bytes(32, "big"),
             "status": status,
-            "arrived_at": NOON,
-            "received_at": NOON,
-            "ingested_at": NOON,
-            "created_at": NOON,
             "claim_id": HANH,
             "source_ids": [],
-        }
+        } | dict.fromkeys(("arrived_at", "received_at", "ingested_at", "created_at"), NOON)
         if status == "processed":
             row |= {"processed_at": NOON + timedelta(seconds=1), "outcome": "contact_updated"}
         if status == "failed":
             row |= {"error_code": "internal", "next_attempt_at": NOON}
-        row |= columns
-        names, values = ", ".join(row), ", ".join(["%s"] * len(row))
-        self.connection.execute(
-            f"INSERT INTO pancake_webhook_event ({names}) VALUES ({values})", [*row.values()]
-        )
+        self.insert("pancake_webhook_event", **row | columns)
 
     def ticket(
         self, chosen: str | None, owner: str | None, response: float | None = None, **columns: Any
@@ -94,20 +80,19 @@ class Figures:
         `columns` are those of its event.
         """
         answered = NOON + timedelta(minutes=response) if response is not None else None
-        ticket = self._one(
-            "INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)"
-            " VALUES ('x', 'ticket_source_pancake', %s, %s, %s) RETURNING id",
-            owner,
-            NOON,
-            answered,
-        )["id"]
+        ticket = {
+            "title": "x",
+            "source_id": "ticket_source_pancake",
+            "assignee_id": owner,
+            "created_at": NOON,
+        }
+        ticket_id = self.insert("ticket", **ticket, first_response_at=answered)["id"]
         evidence = Jsonb({"assignment": {"chosen": chosen}})
-        self.event(outcome="ticket_created", ticket_id=ticket, evidence=evidence, **columns)
+        self.event(outcome="ticket_created", ticket_id=ticket_id, evidence=evidence, **columns)
 
     def of(self, name: str) -> dict[str, Any]:
         """Return a figure of the day."""
-        cursor = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO})
-        (row,) = cursor.fetchall()
+        (row,) = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO}).fetchall()
         return row
 
 
@@ -206,14 +191,9 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
 
 def dump(harness: CronHarness) -> dict[str, str]:
     """All rows of all tables as text, the engine's too."""
-    texts: dict[str, str] = {}
-    for table in harness.sql(TABLES):
-        name = sql.Identifier(table["schema"], table["name"])
-        rows = harness.sql(
-            sql.SQL("SELECT row_to_json(t)::text AS row FROM {} AS t").format(name).as_string()
-        )
-        texts[f"{table['schema']}.{table['name']}"] = "\n".join(str(row["row"]) for row in rows)
-    return texts
+    names = [f"{table['schema']}.{table['name']}" for table in harness.sql(TABLES)]
+    found = {name: harness.sql(f"SELECT row_to_json(t)::text AS row FROM {name} AS t") for name in names}
+    return {name: "\n".join(row["row"] for row in rows) for name, rows in found.items()}
 
 
 def found_in(texts: Iterable[str]) -> set[str]:
@@ -255,12 +235,8 @@ def write_files(folder: Path) -> None:
         seal(folder / name / "1778752800000-a-1.sealed", json.dumps(PERSON, ensure_ascii=False))
         seal(folder / name / "1778752800000-b-1.sealed", json.dumps(BYSTANDER, ensure_ascii=False))
     seal(folder / "quarantine" / "1778752800000-c-1.sealed", "not JSON: Bích Hạnh +84 905 111 222")
-    rows = [
-        "account_id,phone_code,phone_number,reason",
-        "a,84,0905 111 222 x,not_a_number",
-        "b,84,1,too_short",
-    ]
-    (folder / "unusable.csv").write_text("\n".join(rows))
+    rows = "account_id,phone_code,phone_number,reason\na,84,0905 111 222 x,not_a_number\nb,84,1,too_short"
+    (folder / "unusable.csv").write_text(rows)
 
 
 async def store_customer(harness: CronHarness) -> None:

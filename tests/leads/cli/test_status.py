@@ -24,7 +24,6 @@ from leads.cli.probes.lines import Level
 from leads.cli.probes.running import Failure
 from leads.cli.token import NAMESPACE
 from sandbox.postgres.roles import operators_url
-from sandbox.postgres.server import Cluster
 from tests.support.fake_services import scripted_server, silent_port
 from tests.support.handlers import seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
@@ -81,14 +80,12 @@ def token(role: str = "pancake_service", days: int = 60) -> str:
 
 
 @pytest.fixture(scope="module")
-def engine(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def engine(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     """An engine before step 9a, whose allow list is on."""
-    name, folder = f"{template}_status", tmp_path_factory.mktemp("backups")
-    database = cluster.create_database(name, template)
-    seed_connection(database)
-    with running_shared_engine(database, folder, HASURA_GRAPHQL_ENABLE_ALLOWLIST="true") as running:
+    folder = tmp_path_factory.mktemp("backups")
+    seed_connection(module_database)
+    with running_shared_engine(module_database, folder, HASURA_GRAPHQL_ENABLE_ALLOWLIST="true") as running:
         yield running
-    cluster.drop_database(name)
 
 
 def test_before_the_migrations_both_say_so(engine: Shared, diva_database: str) -> None:

@@ -23,7 +23,6 @@ from leads.cli.golive.opening import GATE_PROBES
 from leads.cli.golive.records import Kind, Record, Records, Statement
 from leads.cli.golive.scans import FILE, scans_file
 from leads.cli.golive.statements import read_row
-from sandbox.postgres.server import Cluster
 from tests.support.fake_services import FakePrometheus, fake_prometheus
 from tests.support.golive import Pilot, attest_all, write_keys
 from tests.support.stored_rows import KHOA
@@ -183,10 +182,9 @@ def prometheus() -> Iterator[FakePrometheus]:
 
 
 @pytest.fixture(scope="module")
-def seeded(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
+def seeded(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Pilot:
     """A pilot of 28 days; tests break it in transactions that they roll back."""
-    name = f"{template}_golive"
-    pilot = Pilot(cluster.create_database(name, template), tmp_path_factory.mktemp("records"))
+    pilot = Pilot(module_database, tmp_path_factory.mktemp("records"))
     pilot.seed(reconciled_days=28)
     pilot.sql("UPDATE account SET phone_enabled = false WHERE normalized_phone IS NULL")
     records, now = Records(pilot.folder), datetime.now(UTC)
@@ -194,8 +192,7 @@ def seeded(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFac
         records.add(
             Statement(Kind.BEGIN, wave, "Lan", "lan", now, since=now - timedelta(days=29)), [NO_SCANS]
         )
-    yield pilot
-    cluster.drop_database(name)
+    return pilot
 
 
 @pytest.fixture

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 
 from leads.cli.metadata.pieces import Json
-from sandbox.postgres.server import Cluster
 from tests.support.metadata import Project, Shared, make_project, running_shared_engine
 
 
 @pytest.fixture(scope="module")
-def engine(cluster: Cluster, template: str) -> Iterator[tuple[Shared, Json]]:
+def engine(module_database: str) -> Iterator[tuple[Shared, Json]]:
     """The engine, with Diva's metadata and with triggers, crons and endpoints of others; and its metadata."""
-    name = f"{template}_metadata"
-    with running_shared_engine(cluster.create_database(name, template), Path("unused")) as running:
+    with running_shared_engine(module_database, Path("unused")) as running:
         yield running, running.export()
-    cluster.drop_database(name)
 
 
 @pytest.fixture
