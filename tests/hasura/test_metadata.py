@@ -11,13 +11,6 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from graphql import (
-    FieldDefinitionNode,
-    InputObjectTypeDefinitionNode,
-    ObjectTypeDefinitionNode,
-    parse,
-    print_ast,
-)
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
@@ -47,22 +40,12 @@ TABLES: list[dict[str, Any]] = [
 EVENTS: list[dict[str, Any]] = [trigger for table in TABLES for trigger in table.get("event_triggers", [])]
 CALLS = [*ACTIONS, *EVENTS, *CRONS]
 READERS = {"actions": read_action, "events": read_event, "cron": read_cron}
-SCHEDULES = {
-    "pancake_sync_sources": "*/15 * * * *",
-    "pancake_check_connection": "*/5 * * * *",
-    "pancake_retry_failed": "* * * * *",
-    "pancake_check_sla": "*/5 * * * *",
-    "pancake_purge_events": "30 20 * * *",
-    "pancake_poll_records": "*/5 * * * *",
-    "pancake_reconcile_daily": "0 19 * * *",
-}
+DAILY = {"pancake_purge_events": "30 20 * * *", "pancake_reconcile_daily": "0 19 * * *"}
 PERIOD_SECONDS = {"* * * * *": 60, "*/5 * * * *": 300, "*/15 * * * *": 900}
 ENGINE_SLEEP_SECONDS = 10
 """Between two rounds of deliveries (Eventing/ScheduledTrigger)."""
 SECONDS_TO_RECONCILE_A_DAY = 60
 """The bar for 100,000 records: docs/performance.md."""
-
-
 CONTRACT = ROOT / "docs" / "diva-contract.md"
 SOURCES = ("app.py", "cron", "handlers", "leads", "sql", "hasura", "deploy")
 STAFF_ROLE = re.compile(r"""(?<!pancake_staff_role\()(['"])(admin|manager|telesale)\1""")
@@ -118,19 +101,6 @@ def test_a_route_reads_what_its_kind_of_call_sends() -> None:
         assert served.allows_edge == (served.path == "/actions/ingest_record")
 
 
-def test_name_route_module_and_sql_folder_use_one_word(subtests: pytest.Subtests) -> None:
-    for item in CALLS:
-        _, kind, word = webhook(item).removeprefix("{{HANDLERS_URL}}").split("/")
-        room = "cron" if kind == "cron" else "handlers"
-        with subtests.test(item["name"]):
-            if kind != "events":  # the customer fixed the name of the event trigger
-                assert item["name"] == f"pancake_{word}"
-            text = (ROOT / room / f"{word}.py").read_text("utf-8")
-            assert re.search(rf"^async def {word}\(", text, re.M)
-            assert item["name"] in text
-            assert (ROOT / "sql" / word).is_dir()
-
-
 def test_every_call_takes_its_secret_and_url_from_the_environment(subtests: pytest.Subtests) -> None:
     for item in CALLS:
         with subtests.test(item["name"]):
@@ -147,11 +117,12 @@ def test_every_retry_configuration_is_explicit() -> None:
         assert all(isinstance(value, int) for value in item["retry_conf"].values()), item["name"]
 
 
-def test_the_crons_have_their_schedules_which_are_the_periods_of_the_metrics() -> None:
-    assert {cron["name"]: cron["schedule"] for cron in CRONS} == SCHEDULES
+def test_the_crons_have_the_periods_of_the_metrics_and_the_daily_ones_their_hour() -> None:
+    schedules = {cron["name"]: cron["schedule"] for cron in CRONS}
+    assert {name: each for name, each in schedules.items() if each not in PERIOD_SECONDS} == DAILY
     assert all(cron["include_in_metadata"] is True and "payload" in cron for cron in CRONS)
     periods = {f"pancake_{name}": seconds for name, seconds in CRON_PERIOD_SECONDS.items()}
-    assert periods == {cron["name"]: PERIOD_SECONDS.get(cron["schedule"], 86_400) for cron in CRONS}
+    assert periods == {name: PERIOD_SECONDS.get(each, 86_400) for name, each in schedules.items()}
 
 
 def test_the_longest_run_of_a_cron_gets_all_its_deliveries(subtests: pytest.Subtests) -> None:
@@ -205,28 +176,6 @@ def test_actions_have_a_timeout_and_one_role_each_and_those_that_change_are_sync
         assert action["definition"]["kind"] == ("" if is_query else "synchronous")
         assert action["definition"]["timeout"] >= 5
         assert not action["definition"].get("forward_client_headers")
-
-
-def test_the_signatures_and_the_list_of_types_name_the_same_things() -> None:
-    calls: dict[str, FieldDefinitionNode] = {}
-    objects, inputs = set(), set()
-    for definition in parse((METADATA / "actions.graphql").read_text("utf-8")).definitions:
-        if isinstance(definition, InputObjectTypeDefinitionNode):
-            inputs.add(definition.name.value)
-            continue
-        assert isinstance(definition, ObjectTypeDefinitionNode)
-        if definition.name.value in {"Mutation", "Query"}:
-            calls |= {field.name.value: field for field in definition.fields or ()}
-        else:
-            objects.add(definition.name.value)
-    kinds = [field.type for field in calls.values()]
-    kinds += [argument.type for field in calls.values() for argument in field.arguments or ()]
-    used = {re.sub(r"[\[\]!]", "", print_ast(kind)) for kind in kinds}
-    types = load("actions.yaml")["custom_types"]
-    assert set(calls) == {action["name"] for action in ACTIONS}
-    assert {item["name"] for item in types["objects"]} == objects <= used
-    assert {item["name"] for item in types["input_objects"]} == inputs <= used
-    assert used - objects - inputs <= {"String", "Int", "Boolean", "jsonb", "bigint", "timestamptz", "uuid"}
 
 
 def test_the_rest_endpoint_takes_the_arguments_of_the_action() -> None:
