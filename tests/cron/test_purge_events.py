@@ -49,7 +49,6 @@ IN_DIVA = {
     "closed": "UPDATE ticket SET status = 'done'",
     "another phone": "UPDATE account SET phone_number = '0909999888', normalized_phone = '+84909999888'",
 }
-RETENTIONS = ("payload_retention_days", "cron_run_retention_days", "engine_log_retention_days")
 
 
 async def purge(harness: CronHarness, **days: float) -> dict[str, int]:
@@ -304,21 +303,3 @@ async def test_decisions_do_not_change(harness: CronHarness, subtests: pytest.Su
         with subtests.test(name):
             expected = await decide_twice(harness, fields, IN_DIVA[diva], purge=False)
             assert await decide_twice(harness, fields, IN_DIVA[diva], purge=True) == expected
-
-
-async def test_an_unreadable_retention_is_the_default(harness: CronHarness) -> None:
-    """tests/sql/test_settings.py has the other values that are unreadable."""
-    await harness.process_lead()
-    await harness.run("check_sla")
-    harness.sql(
-        "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, delivered, created_at)"
-        " VALUES ('x', 'pancake_webhook_event_status_update', '{}', true, now())"
-    )
-    harness.sql(
-        "INSERT INTO hdb_catalog.hdb_cron_events (id, trigger_name, status, scheduled_time)"
-        " VALUES ('x', 'pancake_check_sla', 'delivered', now())"
-    )
-    harness.change_settings(**dict.fromkeys(RETENTIONS, "30 phút"))
-    purged = [set(await purge(harness, days=days)) for days in (6, 2, 81, 2, 90)]
-    logs = {"delete_event_logs", "delete_cron_events"}
-    assert purged == [set(), logs, set(), {"empty_payloads"}, {"delete_runs"}]
