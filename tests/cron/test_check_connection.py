@@ -54,9 +54,7 @@ async def test_a_silent_webhook_becomes_suspended_and_then_active_again(harness:
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "success_false"])
-async def test_a_rejected_key_is_notified_once_and_cleared_when_it_works_again(
-    harness: CronHarness, fault: str
-) -> None:
+async def test_a_rejected_key_and_its_recovery_are_notified_once(harness: CronHarness, fault: str) -> None:
     harness.pancake.faults.change({fault: True})
     assert [await check(harness) for _ in range(2)] == ["key_invalid"] * 2
     harness.pancake.faults.reset()
@@ -100,9 +98,7 @@ def set_status(harness: CronHarness, status: Literal["active", "disabled"]) -> N
         change_status(db, harness.connection_id, status, "moving", "script:lan", harness.clock.now())
 
 
-async def test_admins_are_notified_once_when_an_operator_disables_or_enables_a_connection(
-    harness: CronHarness,
-) -> None:
+async def test_disabling_and_enabling_a_connection_notifies_admins_once(harness: CronHarness) -> None:
     await check(harness)
     statuses: tuple[Literal["active", "disabled"], ...] = ("disabled", "active")
     for status in statuses:
@@ -123,9 +119,7 @@ async def test_a_connection_disabled_during_a_check_stays_disabled(harness: Cron
     assert harness.connection()["status"] == "disabled"
 
 
-async def test_an_internal_error_is_no_outage_of_pancake(
-    harness: CronHarness, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_internal_error_is_no_outage(harness: CronHarness, caplog: pytest.LogCaptureFixture) -> None:
     async def bug(access: Access) -> list[JsonObject]:
         raise KeyError("0905111222")
 

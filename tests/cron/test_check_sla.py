@@ -25,9 +25,7 @@ async def ticket(harness: CronHarness) -> str:
     return ticket_id
 
 
-async def test_managers_are_notified_once_of_a_ticket_without_a_first_response(
-    harness: CronHarness, ticket: str
-) -> None:
+async def test_managers_are_notified_once_of_a_late_ticket(harness: CronHarness, ticket: str) -> None:
     assert (await late(harness), await late(harness, 5)) == (1, 0)
     (notice,) = notices(harness, "sla_missed")
     assert set(notice["recipient_ids"]) == staff(harness, "manager")
@@ -50,9 +48,7 @@ async def test_the_limit_is_a_setting(harness: CronHarness, ticket: str) -> None
     assert (await late(harness), await late(harness, 15)) == (0, 1)
 
 
-async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_wait(
-    harness: CronHarness,
-) -> None:
+async def test_a_late_ticket_is_flagged_while_older_notices_of_its_event_wait(harness: CronHarness) -> None:
     harness.hasura.refused = {"1:unassigned"}
     event_id, _ = await harness.process_lead()
     assert await late(harness, 31) == 1
@@ -62,9 +58,7 @@ async def test_a_late_ticket_is_flagged_while_older_notifications_of_its_event_w
     assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:sla_missed"}
 
 
-async def test_an_event_whose_notifications_are_being_sent_is_left_for_a_later_tick(
-    harness: CronHarness, ticket: str
-) -> None:
+async def test_an_event_being_sent_is_left_for_a_later_tick(harness: CronHarness, ticket: str) -> None:
     """Their sender marks all of them as sent, also one that is added meanwhile."""
     harness.sql("UPDATE pancake_webhook_event SET notified_at = NULL, notify_claimed_at = clock_timestamp()")
     assert await late(harness) == 0
@@ -72,9 +66,7 @@ async def test_an_event_whose_notifications_are_being_sent_is_left_for_a_later_t
     assert await late(harness, 5) == 1
 
 
-async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(
-    harness: CronHarness, ticket: str
-) -> None:
+async def test_an_event_that_a_handler_works_on_is_left_for_later(harness: CronHarness, ticket: str) -> None:
     with psycopg.connect(harness.runtime.settings.database_url) as handler:
         handler.execute("SELECT id FROM pancake_webhook_event FOR UPDATE")
         assert await late(harness) == 0
@@ -112,9 +104,7 @@ async def release_leads(harness: CronHarness) -> None:
 
 
 @pytest.mark.parametrize("hours", [23, 25, 300 * 24])
-async def test_a_lead_that_waited_without_a_replay_is_told_within_three_days_of_its_ticket(
-    harness: CronHarness, hours: int
-) -> None:
+async def test_a_lead_that_waited_is_told_within_three_days(harness: CronHarness, hours: int) -> None:
     """As in a pause. What was stored lately and what waited for more than a day are found apart."""
     await harness.deliver(LEAD)
     harness.move_clock(hours=hours)
@@ -176,9 +166,7 @@ async def late(harness: CronHarness, minutes: float = 0) -> int:
 
 
 @pytest.mark.own_database
-async def test_a_lead_a_late_ticket_and_a_cron_notify_staff_under_other_role_names(
-    renamed: CronHarness,
-) -> None:
+async def test_leads_late_tickets_and_crons_notify_staff_of_other_role_names(renamed: CronHarness) -> None:
     admins, managers = staff(renamed, "quan_tri"), staff(renamed, "quan_ly")
     event_id, result = await renamed.process_lead()
     assert result == "ticket_created"

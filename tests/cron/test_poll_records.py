@@ -64,9 +64,7 @@ async def test_it_stores_what_the_webhook_missed_and_only_that(harness: CronHarn
     assert 'pancake_webhook_missed_total{origin="poll"} 2.0' in metrics
 
 
-async def test_a_new_source_of_a_missed_lead_is_created_because_pancake_listed_the_lead(
-    harness: CronHarness,
-) -> None:
+async def test_the_new_source_of_a_missed_lead_that_pancake_lists_is_created(harness: CronHarness) -> None:
     save(harness, source=["777"])
     assert (await poll(harness, 0))["missed"] == 1
     source = harness.one("SELECT is_active FROM pancake_source WHERE pancake_source_id = '777'")
@@ -203,9 +201,7 @@ async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(ha
     assert {row["record_id"] for row in rows(harness, "poll")} == set(missed)
 
 
-async def test_a_connection_with_an_unreadable_time_zone_stops_no_other(
-    harness: CronHarness, other_connection: str
-) -> None:
+async def test_a_wrong_time_zone_stops_its_poll_only(harness: CronHarness, other_connection: str) -> None:
     harness.sql("UPDATE pancake_connection SET record_timezone = 'ICT' WHERE id = %s", other_connection)
     missed = await lead(harness, drop=1)
     harness.move_clock(minutes=5)
@@ -231,9 +227,7 @@ async def test_a_slower_poll_does_not_move_the_watermark_back(harness: CronHarne
     assert watermark(harness) == newest
 
 
-async def test_a_field_that_only_the_webhooks_copy_of_a_polled_version_names_is_applied(
-    harness: CronHarness,
-) -> None:
+async def test_a_field_that_only_the_webhooks_copy_of_a_version_has_is_applied(harness: CronHarness) -> None:
     record = save(harness)
     await harness.run("poll_records")
     (polled,) = rows(harness, "poll")
@@ -261,9 +255,7 @@ async def test_a_version_that_the_webhook_brings_while_a_poll_waits_is_stored_on
     assert harness.count("pancake_webhook_event") == 1
 
 
-async def test_a_poll_stores_a_lead_whose_source_another_process_creates_meanwhile(
-    harness: CronHarness,
-) -> None:
+async def test_a_poll_stores_a_lead_whose_source_another_process_is_creating(harness: CronHarness) -> None:
     save(harness, source=["777"])
     with psycopg.connect(harness.database_url) as other:
         other.execute(

@@ -72,9 +72,7 @@ async def test_old_bodies_are_deleted_and_their_identity_is_kept(harness: CronHa
 
 
 @pytest.mark.parametrize("by", ["webhook", "poll"])
-async def test_held_leads_with_deleted_bodies_are_stored_again_once_their_source_is_active(
-    harness: CronHarness, by: str
-) -> None:
+async def test_emptied_leads_of_a_source_are_stored_once_it_is_active(harness: CronHarness, by: str) -> None:
     """They come from Pancake's list: as new rows, or in the old row if the body is identical."""
     await harness.run("poll_records")
     start = harness.connection()["poll_watermark"]

@@ -384,9 +384,7 @@ async def test_an_event_is_given_up_after_twenty_refusals(
 
 
 @pytest.mark.test_case("TC-014-014")
-async def test_after_an_outage_the_waiting_notifications_are_sent_within_five_minutes(
-    harness: CronHarness,
-) -> None:
+async def test_after_an_outage_waiting_notices_are_sent_within_five_minutes(harness: CronHarness) -> None:
     ids = insert_unsent(harness, 20)
     harness.hasura.failing = True
     await harness.run_for("retry_failed", hours=3, step_minutes=5)
@@ -395,9 +393,7 @@ async def test_after_an_outage_the_waiting_notifications_are_sent_within_five_mi
     assert set(harness.hasura.sent) == keys(ids)
 
 
-async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notification(
-    harness: CronHarness,
-) -> None:
+async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notice(harness: CronHarness) -> None:
     (event_id,) = insert_unsent(harness)
     harness.fill_roster(1)
     harness.hasura.slow = True
@@ -529,9 +525,7 @@ async def test_runs_while_no_administrator_is_active_do_not_starve_a_later_one(h
     assert list(harness.hasura.sent) == good
 
 
-async def test_a_notice_is_given_up_after_twenty_refusals_and_another_notice_says_so(
-    harness: CronHarness,
-) -> None:
+async def test_a_notice_is_given_up_after_twenty_refusals_and_another_says_so(harness: CronHarness) -> None:
     harness.hasura.refused = {"k1"}
     await run_speaking(harness, "k1")
     await harness.run_for("retry_failed", hours=23.5, step_minutes=30)
@@ -552,9 +546,7 @@ async def test_a_refused_notice_does_not_hold_back_another_of_its_run(harness: C
     assert harness.hasura.taken == ["k2", "k1"]
 
 
-async def test_a_tick_that_is_delivered_again_keeps_the_notices_that_are_not_sent(
-    harness: CronHarness,
-) -> None:
+async def test_a_tick_that_is_delivered_again_keeps_its_unsent_notices(harness: CronHarness) -> None:
     """Their cause may be gone: check_connection tells of a change that it has stored."""
     harness.hasura.failing = True
     tick = await run_speaking(harness, "k1", problem="one connection failed")

@@ -103,9 +103,7 @@ async def test_a_lead_of_the_night_gets_its_owner_in_the_morning(harness: CronHa
     assert len(harness.hasura.sent) == 2
 
 
-async def test_the_number_of_unassigned_tickets_and_the_age_of_the_oldest_are_figures(
-    harness: CronHarness,
-) -> None:
+async def test_the_number_of_unassigned_tickets_and_the_oldest_are_figures(harness: CronHarness) -> None:
     """Not of those that people made."""
     harness.sql("INSERT INTO ticket (title, source_id) VALUES ('theirs', 'ticket_source_pancake')")
     name = "pancake_unassigned_ticket_oldest_timestamp_seconds"
@@ -143,7 +141,7 @@ async def test_a_switch_keeps_tickets_unassigned_until_it_is_off(harness: CronHa
         ("DELETE FROM ticket", "ticket_deleted"),
     ],
 )
-async def test_a_ticket_that_people_took_care_of_is_left_alone(
+async def test_a_ticket_that_people_took_is_left_alone(
     harness: CronHarness, change: str, reason: str
 ) -> None:
     event_id, _ = await harness.process_lead()
@@ -169,9 +167,7 @@ async def test_a_ticket_moved_to_another_source_is_assigned_too(harness: CronHar
     assert owner_of(harness, event_id) == staff[0]
 
 
-async def test_after_its_source_was_switched_off_the_default_roster_serves_a_ticket(
-    harness: CronHarness,
-) -> None:
+async def test_once_its_source_is_off_the_default_roster_serves_a_ticket(harness: CronHarness) -> None:
     (default,) = harness.fill_roster(1)
     harness.fill_roster(3, source="-1", is_active=True)
     harness.sql(ALL_OFF_DUTY)
@@ -234,9 +230,7 @@ def check_each_is_assigned_once(harness: CronHarness, tickets: int) -> None:
     assert sum(key.endswith(":new_lead") for key in harness.hasura.sent) == tickets
 
 
-async def test_a_crash_at_any_step_leaves_each_ticket_assigned_once_or_not_at_all(
-    harness: CronHarness,
-) -> None:
+async def test_a_crash_at_any_step_leaves_each_ticket_assigned_at_most_once(harness: CronHarness) -> None:
     harness.fill_roster(3)
     for step in itertools.count():
         seed_unassigned(harness, 2, record=f"step-{step}-")
@@ -323,7 +317,7 @@ async def test_an_unsent_notice_of_the_night_is_kept_beside_the_new_one(harness:
     assert harness.event(event_id)["notified_at"] is not None
 
 
-async def test_an_event_that_a_handler_works_on_is_left_for_a_later_tick(harness: CronHarness) -> None:
+async def test_an_event_that_a_handler_works_on_is_left_for_later(harness: CronHarness) -> None:
     """The handler read its unsent notifications at the claim, and marks all of them as sent."""
     event_id, _ = await harness.process_lead()
     harness.fill_roster(1)
@@ -360,9 +354,7 @@ async def test_a_ticket_that_diva_refuses_to_change_does_not_stop_the_others(har
     assert "secret" not in line
 
 
-async def test_a_ticket_is_listed_if_and_only_if_its_roster_has_a_member_to_choose(
-    harness: CronHarness,
-) -> None:
+async def test_a_ticket_is_listed_exactly_if_its_roster_has_a_member_to_choose(harness: CronHarness) -> None:
     seed_unassigned(harness, 1)
     (staff_id,) = harness.fill_roster(1)
     of_staff = "UPDATE staff SET is_active = %s, on_duty = %s WHERE id = %s"
@@ -402,9 +394,7 @@ async def new_ticket(harness: CronHarness, size: int = 3, **settings: Any) -> tu
     return event_id, owner_of(harness, event_id)
 
 
-async def test_a_ticket_without_a_response_goes_to_the_next_member_and_both_are_told(
-    harness: CronHarness,
-) -> None:
+async def test_a_silent_ticket_goes_to_the_next_member_and_both_are_told(harness: CronHarness) -> None:
     """The recall is counted for the new owner."""
     event_id, first = await new_ticket(harness)
     assert (await recalled(harness, 1400), owner_of(harness, event_id)) == (0, first), "the default is never"

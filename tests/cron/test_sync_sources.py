@@ -44,9 +44,7 @@ async def test_new_sources_are_inactive_and_admins_are_notified_once(harness: Cr
     assert harness.reasons() == ["new_source"]
 
 
-async def test_one_notice_names_all_new_sources_of_a_run_those_of_deliveries_too(
-    harness: CronHarness,
-) -> None:
+async def test_one_notice_names_all_new_sources_of_a_run_and_of_deliveries(harness: CronHarness) -> None:
     await sync(harness)
     harness.hasura.sent.clear()
     harness.enforce_header()
@@ -80,9 +78,7 @@ async def test_removed_sources_are_marked_and_unmarked_when_they_return(harness:
     assert (await sync(harness))["restored"] == ["-9"]
 
 
-async def test_a_run_fails_with_pancake_and_changes_nothing_but_announces_new_sources(
-    harness: CronHarness,
-) -> None:
+async def test_a_run_fails_with_pancake_but_announces_new_sources(harness: CronHarness) -> None:
     await sync(harness)
     harness.hasura.sent.clear()
     await harness.deliver(LEAD | {"source": None})
@@ -98,9 +94,7 @@ async def test_a_run_fails_with_pancake_and_changes_nothing_but_announces_new_so
     assert [sent["data"]["detail"] for sent in harness.hasura.sent.values()] == ["999"]
 
 
-async def test_one_connection_that_fails_does_not_stop_the_others(
-    harness: CronHarness, other_connection: str
-) -> None:
+async def test_a_failing_connection_does_not_stop_others(harness: CronHarness, other_connection: str) -> None:
     harness.sql("UPDATE pancake_connection SET api_key_encrypted = NULL WHERE id = %s", other_connection)
     harness.pancake.more_sources["777"] = "Hội chợ"
     assert (await harness.tick("sync_sources")).status_code == 503
@@ -145,9 +139,7 @@ async def test_a_key_does_not_serve_another_connection(harness: CronHarness, oth
     assert (code, other_connection in detail) == ("secret_unreadable", True)
 
 
-async def test_a_key_is_not_sent_to_a_host_that_is_not_allowed(
-    harness: CronHarness, key_ring: KeyRing
-) -> None:
+async def test_no_key_is_sent_to_a_host_that_is_not_allowed(harness: CronHarness, key_ring: KeyRing) -> None:
     """Even if a program that has the keys sealed it for that host."""
     set_key(harness, key_ring, "https://pancake/api")
     code, detail = await refused(harness)

@@ -203,15 +203,13 @@ def test_existing_settings_are_kept_and_new_ones_start_with_the_kill_switch_on(d
     assert execute(database, look) == [(True, False, 30)], "without its settings the view shows the defaults"
 
 
-@pytest.mark.parametrize("settings", ["null", "[]", '"off"'])
-def test_settings_that_are_no_object_are_replaced_by_the_defaults(database: str, settings: str) -> None:
-    execute(
-        database,
-        "UPDATE app_setting SET"
-        f" app_settings = jsonb_set(app_settings, '{{pancake_integration}}', '{settings}')",
-    )
-    run(database, SETTING / "up.sql")
-    assert execute(database, "SELECT kill_switch, problems FROM view_pancake_setting") == [(True, [])]
+def test_settings_that_are_no_object_are_replaced_by_the_defaults(database: str) -> None:
+    change = "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{{pancake_integration}}', '{}')"
+    for settings in ("null", "[]", '"off"'):
+        execute(database, change.format(settings))
+        run(database, SETTING / "up.sql")
+        look = "SELECT kill_switch, problems FROM view_pancake_setting"
+        assert execute(database, look) == [(True, [])], settings
 
 
 def test_only_admin_gets_the_six_actions(database: str) -> None:
@@ -275,9 +273,7 @@ def refuses(db: psycopg.Connection, statement: str, message: str = "", *params: 
         db.execute(statement.encode(), params)
 
 
-def test_the_database_refuses_invalid_rows(
-    constrained: psycopg.Connection, subtests: pytest.Subtests
-) -> None:
+def test_the_database_refuses_wrong_rows(constrained: psycopg.Connection, subtests: pytest.Subtests) -> None:
     for table, changes in REFUSED.items():
         for change in changes:
             with subtests.test(table, change=change):

@@ -155,9 +155,7 @@ def test_a_locked_ticket_is_moved_once_it_is_unlocked(
     assert count(used_database, PANCAKE) == 0
 
 
-def test_reverting_930_reports_contacts_without_an_account(
-    used_database: Db,
-) -> None:
+def test_reverting_930_reports_contacts_without_an_account(used_database: Db) -> None:
     """A contact without an account, inserted while the key was off, stops it; the message counts them."""
     used_database.execute("ALTER TABLE contact_book DISABLE TRIGGER ALL")
     used_database.execute("INSERT INTO contact_book (account_id, name) VALUES (gen_random_uuid(), 'orphan')")

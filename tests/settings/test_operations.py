@@ -119,9 +119,7 @@ async def test_a_switch_may_be_turned_with_a_reason(harness: SettingsHarness) ->
     ]  # fmt: skip
 
 
-async def test_an_invalid_setting_is_refused_with_the_reason(
-    harness: SettingsHarness, subtests: pytest.Subtests
-) -> None:
+async def test_an_invalid_setting_is_refused(harness: SettingsHarness, subtests: pytest.Subtests) -> None:
     before = harness.sql("SELECT app_settings FROM app_setting")
     for name, value, reason in INVALID_SETTINGS:
         with subtests.test(name, value=value):
@@ -151,31 +149,18 @@ async def test_the_allowlist_can_be_enforced_once_it_has_ranges(harness: Setting
     assert data["update_pancake_connection_by_pk"]["allowlist_mode"] == "enforce"
 
 
-@pytest.mark.parametrize("is_removed", [False, True])
-async def test_a_known_source_can_be_deactivated_and_a_removed_one_not_activated(
-    harness: SettingsHarness, is_removed: bool
-) -> None:
-    source = source_id(harness, "-1")
-    harness.sql("UPDATE pancake_source SET is_removed = %s", is_removed)
-    data = await harness.run("pancake_settings_set_source_active", id=source, is_active=False)
-    assert data["update_pancake_source_by_pk"] == {"id": source, "is_active": False}
-    if is_removed:
-        refusal = await harness.refusal("pancake_settings_set_source_active", id=source, is_active=True)
-        assert CHECK_OF_PERMISSION in refusal
-
-
-async def test_an_unknown_source_cannot_be_activated_and_the_pseudo_source_can(
-    harness: SettingsHarness,
-) -> None:
-    unknown = source_id(harness, "777")
-    refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
+async def test_a_source_is_activated_unless_it_is_unknown_or_removed(harness: SettingsHarness) -> None:
+    switch = "pancake_settings_set_source_active"
+    known, unknown, pseudo = (source_id(harness, name) for name in ("-1", "777", "(none)"))
+    for source, is_active in ((known, False), (known, True), (pseudo, True)):
+        data = await harness.run(switch, id=source, is_active=is_active)
+        assert data["update_pancake_source_by_pk"] == {"id": source, "is_active": is_active}
+    refusal = await harness.refusal(switch, id=unknown, is_active=True)
     assert "ck_pancake_source_active_is_known" in refusal
-    harness.sql("UPDATE pancake_source SET name = 'Zalo', is_removed = true WHERE id = %s", unknown)
-    refusal = await harness.refusal("pancake_settings_set_source_active", id=unknown, is_active=True)
-    assert CHECK_OF_PERMISSION in refusal
-    none = source_id(harness, "(none)")
-    data = await harness.run("pancake_settings_set_source_active", id=none, is_active=True)
-    assert data["update_pancake_source_by_pk"]["is_active"] is True
+    for source in (known, unknown):
+        harness.sql("UPDATE pancake_source SET name = 'Zalo', is_removed = true WHERE id = %s", source)
+        await harness.run(switch, id=source, is_active=False)
+        assert CHECK_OF_PERMISSION in await harness.refusal(switch, id=source, is_active=True)
 
 
 async def test_roster_members_can_be_added_changed_and_removed(harness: SettingsHarness) -> None:
@@ -228,9 +213,7 @@ async def test_the_filtered_list_is_paginated(harness: SettingsHarness) -> None:
     assert data["pancake_webhook_event_by_pk"]["evidence"] == {}
 
 
-async def test_a_replay_is_refused_with_the_kill_switch_on_and_works_with_it_off(
-    harness: SettingsHarness,
-) -> None:
+async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: SettingsHarness) -> None:
     criteria = {"status": "skipped_kill_switch"}
     refusal = await harness.refusal("pancake_settings_replay", filter=criteria)
     assert refusal == "The kill switch is on: turn it off before anything is replayed."
@@ -299,19 +282,16 @@ async def test_a_stored_operation_is_not_stopped(harness: SettingsHarness, subte
                 assert "errors" not in answer, answer
 
 
-async def test_the_edges_call_is_not_stopped(harness: SettingsHarness) -> None:
+async def test_the_calls_of_the_edge_and_of_notifications_are_not_stopped(harness: SettingsHarness) -> None:
+    """The service behind the notifications cannot be reached here; the engine gets as far as calling it."""
     headers = {"Authorization": f"Bearer {harness.keys.token('pancake_edge')}"}
     body = {"token_sha256": "0" * 64, "raw": "e30="}
     answer = await harness.client.post("/api/rest/pancake/record", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.json()["pancake_ingest_record"]["status"] == "unknown_token"
-
-
-async def test_notifications_are_not_stopped(harness: SettingsHarness) -> None:
-    """The service behind the action cannot be reached here; the engine gets as far as calling it."""
     text = print_ast(SEND_NOTIFICATIONS.document)
-    answer = await harness.query(text, {"notifications": []}, role="pancake_service")
-    assert answer["errors"][0]["message"] == "http exception when calling webhook"
+    sent = await harness.query(text, {"notifications": []}, role="pancake_service")
+    assert sent["errors"][0]["message"] == "http exception when calling webhook"
 
 
 async def change_metadata(harness: SettingsHarness, kind: str, args: dict[str, Any]) -> None:

@@ -270,9 +270,7 @@ def fresh(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> It
         yield db
 
 
-def test_no_plan_of_processing_scans_a_table_that_is_going_to_grow(
-    fresh: Db, subtests: pytest.Subtests
-) -> None:
+def test_no_plan_of_processing_scans_a_table_that_will_grow(fresh: Db, subtests: pytest.Subtests) -> None:
     """Generic plans are kept until the table is analysed again."""
     claimed = fresh.execute(f"SELECT id, claim_id FROM {EVENT} WHERE status = 'ingested'".encode()).fetchone()
     assert claimed
@@ -355,9 +353,7 @@ def backlog(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
         yield db
 
 
-def test_an_event_is_found_by_its_key_in_a_backlog_unknown_to_the_statistics(
-    backlog: Db, subtests: pytest.Subtests
-) -> None:
+def test_an_event_of_an_unknown_backlog_is_found_by_its_key(backlog: Db, subtests: pytest.Subtests) -> None:
     """It is the last event of its status: a scan in the order of an index finds it last."""
     for name, status in BY_KEY:
         newest = f"SELECT id, claim_id::text FROM {EVENT} WHERE status = %s ORDER BY id DESC LIMIT 1"
@@ -370,9 +366,7 @@ def test_an_event_is_found_by_its_key_in_a_backlog_unknown_to_the_statistics(
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_a_held_event_is_found_by_its_record_in_a_backlog_unknown_to_the_statistics(
-    backlog: Db, kind: str
-) -> None:
+def test_a_held_event_of_an_unknown_backlog_is_found_by_its_record(backlog: Db, kind: str) -> None:
     delivery = {
         "ordinal": 0,
         "connection_id": "00000000-0000-4000-8000-000000000001",
@@ -448,9 +442,7 @@ def test_due_rows_are_listed_without_reading_the_backlog(unsent: Db, kind: str) 
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_a_row_of_the_backlog_is_found_by_its_key_and_those_given_up_long_ago_are_not_read(
-    unsent: Db, kind: str
-) -> None:
+def test_a_row_of_the_backlog_is_found_by_its_key_without_those_given_up(unsent: Db, kind: str) -> None:
     for table, names in (
         (EVENT, ("outbox/claim_notifications", "outbox/mark_notified", "outbox/mark_unsent")),
         (RUN, ("run_notices/claim_notifications", "run_notices/mark_notified", "run_notices/mark_unsent")),

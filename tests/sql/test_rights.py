@@ -204,9 +204,7 @@ def test_the_role_has_no_attributes_no_roles_and_owns_nothing(db: Db, role: str)
     assert db.execute("SELECT FROM pg_class WHERE relowner = %s::regrole", [role]).fetchall() == []
 
 
-def test_the_functions_with_the_rights_of_their_owner_show_and_delete_events_of_our_trigger_only(
-    db: Db,
-) -> None:
+def test_functions_with_the_rights_of_their_owner_show_and_delete_events_of_our_trigger_only(db: Db) -> None:
     """Nor may a caller's search_path put other objects in place of those that they name."""
     db.execute(
         "INSERT INTO hdb_catalog.event_log"
