@@ -92,17 +92,6 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     assert set(notice["recipient_ids"]) == staff(harness, "admin")
 
 
-async def hold_lead(harness: CronHarness, **lead: str) -> None:
-    harness.sql("UPDATE pancake_source SET is_active = false")
-    await harness.process_lead(**lead)
-    harness.sql("UPDATE pancake_source SET is_active = true")
-
-
-async def release_leads(harness: CronHarness) -> None:
-    await harness.replay(filter={"status": "skipped_source_disabled"})
-    await harness.process_received()
-
-
 @pytest.mark.parametrize("hours", [23, 25, 300 * 24])
 async def test_a_lead_that_waited_is_told_within_three_days(harness: CronHarness, hours: int) -> None:
     """As in a pause. What was stored lately and what waited for more than a day are found apart."""
@@ -113,12 +102,15 @@ async def test_a_lead_that_waited_is_told_within_three_days(harness: CronHarness
 
 
 async def test_neither_a_later_nor_an_older_version_notifies_again(harness: CronHarness) -> None:
-    await hold_lead(harness, modified_on=EARLIER)
+    harness.sql("UPDATE pancake_source SET is_active = false")
+    await harness.process_lead(modified_on=EARLIER)
+    harness.sql("UPDATE pancake_source SET is_active = true")
     await harness.process_lead()
     assert await late(harness, 31) == 1
     await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
     assert await late(harness, 31) == 0
-    await release_leads(harness)
+    await harness.replay(filter={"status": "skipped_source_disabled"})
+    await harness.process_received()
     outcomes = harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
     assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created", "ticket_updated"]
     assert await late(harness, 31) == 0
@@ -128,8 +120,8 @@ async def test_neither_a_later_nor_an_older_version_notifies_again(harness: Cron
 async def test_the_second_ticket_of_an_event_is_notified_too(harness: CronHarness, ticket: str) -> None:
     assert await late(harness) == 1
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE id = %s", ticket)
-    (event,) = harness.sql("SELECT id FROM pancake_webhook_event")
-    await harness.replay(ids=[event["id"]], force=True)
+    event_id = harness.one("SELECT id FROM pancake_webhook_event")["id"]
+    await harness.replay(ids=[event_id], force=True)
     await harness.process_received()
     assert await late(harness, 31) == 1
     assert len({notice["data"]["ticket_id"] for notice in notices(harness, "sla_missed")}) == 2

@@ -46,8 +46,6 @@ WITH_DRY_RUN = ("retry_failed", "check_sla", "purge_events", "reconcile_daily")
 CUT_OFF_SECONDS = 0.5
 CUT_OFF_STRIDE = 3
 """A run that is cut off waits so long, so the short suite leaves out steps."""
-ENGINE_SLEEP_SECONDS = 10
-"""After each round, which ends with its slowest call (Eventing/ScheduledTrigger)."""
 
 
 def call(harness: CronHarness, name: str = "poll_records", minutes: float = 0) -> CronCall:
@@ -59,22 +57,21 @@ async def run(harness: CronHarness, tick: CronCall, work: CronWork) -> Mapping[s
     return await harness.runtime.cron_runs.run(tick, work)
 
 
-async def nothing(run: CronRun) -> CronReport:
-    return CronReport({"done": 1})
+def reporting(report: CronReport) -> CronWork:
+    async def work(run: CronRun) -> CronReport:
+        return report
+
+    return work
+
+
+nothing = reporting(CronReport({"done": 1}))
+speaking = reporting(CronReport({}, notices=(AdminNotice("k1", "sla_missed", "TK1", {"more": "m"}),)))
 
 
 async def stepwise(run: CronRun) -> CronReport:
-    """Take the next of three steps."""
     step = (run.saved("step", int) or 0) + 1
     run.state["step"] = step
     return CronReport({"step": step}, unfinished=step < 3)
-
-
-def speaking(*notices: AdminNotice) -> CronWork:
-    async def work(run: CronRun) -> CronReport:
-        return CronReport({}, notices=notices)
-
-    return work
 
 
 def outcomes(harness: CronHarness) -> list[tuple[str, str | None]]:
@@ -193,9 +190,6 @@ async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(harness
 
         return work
 
-    async def partly(run: CronRun) -> CronReport:
-        return CronReport({"half": True}, problem="one connection failed")
-
     tick = call(harness)
     with pytest.raises(PancakeUnavailable):
         await run(harness, tick, raising(PancakeUnavailable("Pancake answered 503.")))
@@ -205,14 +199,14 @@ async def test_a_failed_run_stores_its_reason_and_may_be_delivered_again(harness
     error = harness.last_run("poll_records")["error"]
     assert (error.startswith("KeyError, digest "), "0905" in error) == (True, False)
     with pytest.raises(RunFailed):
-        await run(harness, tick, partly)
+        await run(harness, tick, reporting(CronReport({"half": True}, problem="one connection failed")))
     assert harness.last_run("poll_records")["outcome"] == "failed"
     assert (await run(harness, tick, nothing))["result"] == "succeeded"
 
 
 async def test_notices_of_a_run_are_sent_once_though_the_service_was_away(harness: CronHarness) -> None:
     harness.hasura.failing = True
-    await run(harness, call(harness), speaking(AdminNotice("k1", "sla_missed", "TK1", {"more": "m"})))
+    await run(harness, call(harness), speaking)
     assert harness.hasura.sent == {}
     harness.hasura.failing = False
     for sent in (1, 0):
@@ -230,7 +224,7 @@ async def test_a_run_has_succeeded_although_its_notifications_could_not_be_claim
         raise DatabaseUnavailable
 
     monkeypatch.setattr(harness.runtime.cron_runs.notices, "claim_and_send", claim)
-    answer = await run(harness, call(harness), speaking(AdminNotice("k1", "sla_missed", "TK1")))
+    answer = await run(harness, call(harness), speaking)
     assert answer["result"] == "succeeded"
     monkeypatch.undo()
     harness.move_clock(minutes=2)
@@ -367,9 +361,7 @@ async def test_a_run_that_is_interrupted_at_any_step_ends_with_everything_stored
 
 
 async def test_a_failed_tick_is_left_to_a_newer_one_that_has_begun(harness: CronHarness) -> None:
-    async def failing(run: CronRun) -> CronReport:
-        return CronReport({}, problem="no")
-
+    failing = reporting(CronReport({}, problem="no"))
     calls = [call(harness, minutes=5 * n) for n in range(2)]
     for tick in calls:
         with pytest.raises(RunFailed, match="no"):

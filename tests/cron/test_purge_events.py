@@ -101,7 +101,6 @@ async def test_emptied_leads_of_a_source_are_stored_once_it_is_active(harness: C
 
 
 async def hold_one_of_each(harness: CronHarness) -> dict[str, int]:
-    """Store one event of each status in HELD; return their ids."""
     record = {"phone_number": "0905111222", "source": ["-1"]}
     harness.change_settings(kill_switch=True)
     held = [await harness.deliver(record | {"id": "kill switch"})]
@@ -216,7 +215,6 @@ async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harnes
 
 
 def found_in(harness: CronHarness, table: str) -> set[str]:
-    """The texts that stand anywhere in the rows of a table."""
     query = sql.SQL("SELECT row_to_json(t)::text AS row FROM {} AS t").format(sql.Identifier(table))
     rows = " ".join(str(row["row"]) for row in harness.sql(query.as_string()))
     return {text for text in WRITTEN if text in rows}

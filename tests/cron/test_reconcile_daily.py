@@ -25,7 +25,6 @@ def fill(harness: CronHarness, day: date, count: int) -> list[str]:
 
 
 def since(harness: CronHarness, first: date) -> None:
-    """Let the connection exist since the start of a day."""
     harness.sql("UPDATE pancake_connection SET created_at = %s", day_window(first).start)
 
 
@@ -35,7 +34,6 @@ def write(harness: CronHarness, day: date, hours: float, table: str = "lead") ->
 
 
 async def arrived(harness: CronHarness, record: dict[str, Any], at: datetime) -> None:
-    """Deliver a version as the webhook does, arrived at that time."""
     event_id = (await harness.deliver(record))["event_id"]
     change = "UPDATE pancake_webhook_event SET arrived_at = %s, created_at = %s WHERE id = %s"
     harness.sql(change, at, at, event_id)
@@ -247,13 +245,11 @@ async def test_a_contact_by_webhook_is_not_unexpected_among_leads(harness: CronH
 
 @pytest.fixture
 def two_tables(harness: CronHarness, day: date) -> date:
-    """The same day, and the connection has two tables."""
     harness.sql("UPDATE pancake_connection SET table_names = '{lead,contact}'")
     return day
 
 
 def stored(harness: CronHarness) -> list[tuple[Any, ...]]:
-    """The table and origin of every stored event."""
     rows = harness.sql("SELECT table_name, origin FROM pancake_webhook_event ORDER BY table_name, origin")
     return [(row["table_name"], row["origin"]) for row in rows]
 

@@ -25,8 +25,6 @@ from tests.support.settings import handler_settings
 from tests.support.stored_rows import insert_tickets
 
 ALL_OFF_DUTY = "UPDATE staff SET on_duty = false WHERE role = 'telesale'"
-ALL_ON_DUTY = "UPDATE staff SET on_duty = true WHERE role = 'telesale'"
-
 MANAGER = "b0000000-0000-4000-8000-000000000001"
 
 
@@ -41,7 +39,6 @@ def seed_unassigned(harness: CronHarness, count: int, record: str = "night", hou
 
 
 def ticket_of(harness: CronHarness, event_id: int) -> dict[str, Any]:
-    """Return the ticket that an event created."""
     return harness.one(
         "SELECT t.* FROM ticket AS t JOIN pancake_webhook_event AS e ON e.ticket_id = t.id WHERE e.id = %s",
         event_id,
@@ -53,7 +50,6 @@ def owner_of(harness: CronHarness, event_id: int) -> str:
 
 
 def owners(harness: CronHarness) -> dict[str, int]:
-    """Count the tickets of each owner."""
     rows = harness.sql(
         "SELECT t.assignee_id::text AS owner, count(*) AS tickets FROM ticket AS t"
         " WHERE t.source_id = 'ticket_source_pancake' AND t.assignee_id IS NOT NULL GROUP BY t.assignee_id"

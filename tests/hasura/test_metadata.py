@@ -63,20 +63,17 @@ def headers(item: dict[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def environment(database: str) -> dict[str, str]:
-    return {
+def tracked_tables(database: str, directory: Path) -> set[str]:
+    """Return the tables that an engine with this metadata directory tracks."""
+    environment = {
         "PG_DATABASE_URL": database,
         "HANDLERS_URL": "http://127.0.0.1:9",
         "HANDLER_SECRET": "handler-secret",
         "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }
-
-
-def tracked_tables(database: str, directory: Path) -> set[str]:
-    """Return the tables that an engine with this metadata directory tracks."""
     arguments = ("--metadata", str(directory))
     with Processes() as processes:
-        engine = hasura.start_engine(processes, database, *arguments, environment=environment(database))
+        engine = hasura.start_engine(processes, database, *arguments, environment=environment)
         answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
     (source,) = answer.raise_for_status().json()["sources"]
     return {table["table"]["name"] for table in source["tables"]}
@@ -225,7 +222,6 @@ def test_the_metadata_contains_no_url_host_or_secret() -> None:
 
 
 def files() -> list[Path]:
-    """Return every file of the product that may name a role."""
     found = [path for name in SOURCES for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]
     return [path for path in found if "__pycache__" not in path.parts]
 

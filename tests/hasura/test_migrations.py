@@ -69,14 +69,12 @@ ANCHORS = [
     ("1777870069935", "UPDATE app_setting SET app_settings = '[]'", "no row 1 with a JSON object"),
     ("1777870069935", "ALTER TABLE app_setting RENAME TO moved", "does not exist"),
 ]  # fmt: skip
-
 SWALLOW = """
 CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER a_swallow BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION swallow();
 """
 """A trigger that swallows every write of a table, without an error: 0 rows are written."""
 ALL_ROWS = "SELECT to_jsonb(t) FROM {table} AS t ORDER BY t"
-
 SWALLOWED = [
     (SOURCE, "crm_master_data", "up.sql", "expected to write 1 row, wrote 0"),
     (SOURCE, "crm_master_data", "down-soft.sql", "is not disabled after the update"),
@@ -318,7 +316,6 @@ def run(url: str, *files: Path) -> None:
 
 
 def execute(url: str, statement: str) -> list[Any]:
-    """Run one statement and return its rows, if it has any."""
     with psycopg.connect(url, autocommit=True) as db_connection:
         cursor = db_connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []

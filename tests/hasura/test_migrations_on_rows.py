@@ -141,7 +141,6 @@ def test_all_migrations_can_be_reverted_with_data_and_applied_again(
 def test_a_locked_ticket_is_moved_once_it_is_unlocked(
     used_database: Db, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The batches skip it and do not wait for it."""
     monkeypatch.setenv("DATABASE_URL", database)
     with psycopg.connect(database) as other:
         other.execute("SELECT FROM ticket WHERE title = 'Lead 7' FOR UPDATE")
@@ -189,7 +188,6 @@ def test_931_is_restored_from_its_dump(used_database: Db, database: str, tmp_pat
 
 
 # On a million rows
-
 
 ROWS = 1_000_000
 SCAN = (
@@ -240,7 +238,6 @@ def writers(url: str) -> Iterator[Callable[[], float]]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long the work takes."""
     started = time.monotonic()
     work()
     return time.monotonic() - started
@@ -248,7 +245,6 @@ def seconds(work: Callable[[], object]) -> float:
 
 @pytest.fixture
 def large_database(diva_database: str) -> str:
-    """Diva's tables with a million accounts and as many contacts."""
     with psycopg.connect(diva_database, autocommit=True) as db:
         for statement in FILL:
             db.execute(statement.encode())

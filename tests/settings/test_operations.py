@@ -36,8 +36,6 @@ INVALID_SETTINGS: list[tuple[str, Any, str]] = [
     ("held_retention_days", 30, "held_retention_days must not be less than payload_retention_days"),
     ("payload_retention_days", 400, "held_retention_days must not be less than payload_"),
 ]
-
-
 COLLECTIONS = yaml.safe_load((METADATA / "query_collections.yaml").read_text("utf-8"))
 STORED = {query["name"]: query["query"] for item in COLLECTIONS for query in item["definition"]["queries"]}
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -251,11 +249,6 @@ async def test_the_runs_of_a_cron_are_listed_with_their_reports(harness: Setting
     assert data["newest"][0]["kpi"] == {"success": {"ratio": 1}}, "the figures come from the newest run"
     names = ("received", "processed", "failed", "held")
     assert [data[name]["aggregate"]["count"] for name in names] == [5, 0, 2, 3]
-
-
-def test_every_collection_of_ours_is_in_the_allow_list() -> None:
-    listed = yaml.safe_load((METADATA / "allow_list.yaml").read_text("utf-8"))
-    assert listed == [{"collection": item["name"], "scope": {"global": True}} for item in COLLECTIONS]
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,6 @@ def credentials(role: str) -> str | None:
 
 @pytest.fixture(scope="module")
 async def schemas(shared_harness: SettingsHarness) -> dict[str, Schema]:
-    """The schema of each role."""
     found = {}
     for role in ROLES:
         query = get_introspection_query(descriptions=False)
@@ -268,7 +267,6 @@ async def test_only_managers_and_administrators_get_the_report(shared_harness: S
 
 # Forged credentials
 
-
 Headers = dict[str, str]
 Forgery = Callable[[Keys], Headers]
 ROLE = {"x-hasura-role": "crm_admin"}
@@ -281,7 +279,6 @@ def bearer(token: str) -> Headers:
 
 
 def signed(payload: dict[str, Any], **options: Any) -> Forgery:
-    """A token with the right key."""
     return lambda keys: bearer(jwt.encode(payload, keys.jwt_key, **({"algorithm": "HS256"} | options)))
 
 

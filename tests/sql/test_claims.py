@@ -20,8 +20,6 @@ from tests.support.waiting import eventually
 Session = psycopg.Connection[dict[str, Any]]
 CLAIM = QUERIES["process_record/claim_event"]
 FENCE = QUERIES["process_record/fence_claim"]
-
-
 EVENT, RUN = "pancake_webhook_event", "pancake_cron_run"
 
 
@@ -52,9 +50,12 @@ def of_events(statement: str, status: str, due: str, done: str, **params: object
     return Work(statement, params, done, status, seed=[f"UPDATE {EVENT} SET {due}"])
 
 
-EVENTS = Table("pancake_webhook_event", "retry_failed/list_unnotified", "outbox")
-RUNS = Table("pancake_cron_run", "run_notices/list_unnotified", "run_notices")
-tables = pytest.mark.parametrize("table", [EVENTS, RUNS], ids=lambda table: table.name)
+tables = pytest.mark.parametrize(
+    "table",
+    [Table(EVENT, "retry_failed/list_unnotified", "outbox"),
+     Table(RUN, "run_notices/list_unnotified", "run_notices")],
+    ids=lambda table: table.name,
+)  # fmt: skip
 NOW = datetime.now(UTC)
 YEAR = timedelta(days=365)
 OLD = "created_at = now() - interval '100 days'"
@@ -126,7 +127,6 @@ def observer(session: DatabaseHarness) -> DatabaseHarness:
 
 @pytest.fixture
 def first(database: str) -> Iterator[Session]:
-    """A session with an open transaction."""
     with psycopg.connect(database, row_factory=dict_row) as session:
         yield session
         session.rollback()

@@ -112,8 +112,6 @@ def check_few_pages(plan: Plan, table: str, used: set[str], buffers: int = 120) 
 
 
 # On tables with 40,000 accounts and 40,000 events
-
-
 @pytest.fixture(scope="module")
 def filled(migrated: Db) -> Db:
     """The migrated database with 40,000 accounts and events; half of the accounts are not normalised yet."""

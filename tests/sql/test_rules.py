@@ -35,11 +35,9 @@ RULES = (
     "pancake_payload_hash",
 )  # fmt: skip
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
-
 OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TET = "2027-02-05..2027-02-11, 2027-04-30"
-
 CALLED_FUNCTION = re.compile(
     r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes|open_minutes"
     r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
@@ -322,7 +320,6 @@ def is_open(moment: datetime, entries: list[tuple[str, str, time, time]]) -> boo
 
 
 # The figures
-
 
 HELD = ("dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 INVALID = ("invalid_json", "invalid_phone", "test_ping", "erased")

@@ -70,7 +70,6 @@ def write(db: Db, text: str) -> None:
 
 
 def store(db: Db, **settings: Any) -> None:
-    """Store the defaults with these changes."""
     write(db, json.dumps(DEFAULTS | settings))
 
 
@@ -184,7 +183,6 @@ def shown(db: Db) -> dict[str, Any]:
 
 
 def change(db: Db, changes: str) -> None:
-    """Change settings through the view."""
     db.execute(f"UPDATE view_pancake_setting SET {changes}".encode())
 
 
