@@ -1,4 +1,4 @@
-"""The chaos runs: what their checkers say, their plans, the crash points and the wire that strikes there."""
+"""The chaos runs: checkers, plans, crash points, the wire that strikes there, guards; generated mutants."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -30,9 +30,12 @@ from sandbox.chaos.crashes.tripwire import Tripwire
 from sandbox.chaos.crashes.world import World
 from sandbox.chaos.layers_effects import Evidence, Stored, judge
 from sandbox.chaos.layers_plan import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
+from sandbox.chaos.mutations import PROOFS, Mutation, read_table, run_proof
 from sandbox.chaos.stream import LeadVersion, Sent
 from sandbox.chaos.stream_effects import NEW_LEAD, expected_effects
 from sandbox.chaos.ticks import EngineTick, Run, check_delivered, check_engine_ticks, count_succeeded
+from sandbox.mutants.places import find_place
+from sandbox.mutants.sample import CAUGHT, SURVIVED, Mutant, read_sample, shares, write_sample
 
 
 def test_each_id_is_named_by_what_happened_to_it() -> None:
@@ -112,9 +115,7 @@ GOOD = Stored(
 )  # fmt: skip
 
 
-def test_a_record_with_each_effect_once_is_valid_and_one_of_the_deep_lag_may_be_found_by_reconciliation() -> (
-    None
-):
+def test_a_record_with_each_effect_once_is_valid_whichever_layer_stored_it() -> None:
     late = LAG[0] + timedelta(minutes=1)
     evidence = replace(EVIDENCE, records=[{"id": "r1", "modified_on": f"{late:%Y-%m-%dT%H:%M:%S}"}])
     reconciled = replace(GOOD, rows=[row(origin="reconcile", modified_on=late)])
@@ -187,13 +188,11 @@ def test_planned_steps_are_in_order_within_their_time_and_edits_follow_their_lea
 
 
 ONCE, AGAIN, OTHER = Trip("sql", "a", 1), Trip("sql", "a", 2), Trip("call", "b", 1)
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 INGEST = next(scenario for scenario in SCENARIOS if scenario.name == "ingest")
 
 
-def test_the_points_of_each_scenario_are_read_as_written_and_hasura_has_no_answer_to_lose(
-    tmp_path: Path,
-) -> None:
+def test_the_points_of_each_scenario_are_read_as_they_were_written(tmp_path: Path) -> None:
     moments = [point.moment for point in points_of("one", [Trip("event", "lock", 1)])]
     assert moments == [Moment.BEFORE, Moment.AFTER]
     assert list(read_points()) == [scenario.name for scenario in SCENARIOS]
@@ -210,7 +209,7 @@ def test_a_round_trip_that_only_the_file_or_only_the_trace_has_is_a_difference()
 
 def test_a_point_that_failed_once_is_in_every_sample() -> None:
     points = [point for scenario, trips in read_points().items() for point in points_of(scenario, trips)]
-    assert f"at {len(points)} points" in README.read_text()
+    assert f"at {len(points)} points" in (ROOT / "README.md").read_text()
     assert read_found()
     assert set(read_found()) <= {str(point) for point in points}
     for seed in range(3):
@@ -275,3 +274,93 @@ async def test_a_run_names_what_a_fault_did_and_another_process_goes_on(runner: 
     twice = Scenario("ingest", INGEST.prepare, INGEST.act, (1, 2, 2, 2))
     with pytest.raises(WrongEffects, match=r"ingest: without a fault \(1, 2, 2, 1\) effects"):
         await runner.trace(twice)
+
+
+# Guards and mutants: each place and proof exists, and a fault is put in and taken out exactly
+
+TABLE = read_table()
+MODULE = """\
+LIMIT = 3
+
+
+class Door:
+    @property
+    def is_open(self) -> bool:
+        if LIMIT > 2:
+            return True
+        if LIMIT > 2:  # again
+            return True
+        return False
+"""
+
+
+def test_the_text_of_each_guard_is_at_its_place_once_and_its_proof_exists(subtests: pytest.Subtests) -> None:
+    points = [str(point) for scenario, trips in read_points().items() for point in points_of(scenario, trips)]
+    for mutation in TABLE:
+        kind, _, rest = mutation.proof.partition(" ")
+        path, _, test = rest.partition("::")
+        with subtests.test(mutation.guard):
+            assert find_place(ROOT, mutation.place).text.count(mutation.text) == 1
+            assert mutation.text != mutation.replacement
+            if kind == "pytest":
+                assert not test or f"def {test.partition('[')[0]}(" in (ROOT / path).read_text()
+            else:
+                assert kind in PROOFS
+                assert any(rest in point for point in points)
+    assert len({mutation.guard for mutation in TABLE}) == len(TABLE), "guards have different names"
+
+
+def test_a_guard_is_removed_once_or_refused(tmp_path: Path) -> None:
+    mutation = Mutation("g", "module:LIMIT", "3", "4", "pytest x")
+    (tmp_path / "module.py").write_text(MODULE)
+    mutation.apply(tmp_path)
+    assert (tmp_path / "module.py").read_text() == MODULE.replace("LIMIT = 3", "LIMIT = 4")
+    with pytest.raises(LookupError, match="has '3' 0 times"):
+        mutation.apply(tmp_path)
+
+
+def test_several_proofs_of_a_kind_are_one_command_whose_exit_code_counts(tmp_path: Path) -> None:
+    assert PROOFS["pytest"](["a", "b"])[-2:] == ["a", "b"]
+    assert PROOFS["crash_points"](["a b", "c"])[2:] == ["--point", "a b", "--point", "c"]
+    (tmp_path / "test_proof.py").write_text("def test_it() -> None:\n    assert False\n")
+    code, output = run_proof("pytest", ["test_proof.py"], tmp_path)
+    assert code == 1, output
+    (tmp_path / "test_proof.py").write_text("def test_it() -> None: ...\n")
+    assert run_proof("pytest", ["test_proof.py"], tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no/statement", "no_function()", "no.module:f", "leads.domain.assign:no", "no.lua:f", "spool.lua:no"],
+)
+def test_a_place_that_is_gone_is_named(name: str) -> None:
+    with pytest.raises(LookupError, match="no"):
+        find_place(ROOT, name)
+
+
+def test_a_mutant_changes_its_line_only_and_is_found_again_after_the_file_changed(tmp_path: Path) -> None:
+    mutant = Mutant("module:Door.is_open", "AddNot", "if LIMIT > 2:  # again", "if not LIMIT > 2:  # again")
+    (tmp_path / "module.py").write_text(MODULE)
+    digest = mutant.digest_in(tmp_path)
+    for text in (MODULE, "# a new first line\n" + MODULE):
+        (tmp_path / "module.py").write_text(text)
+        assert mutant.digest_in(tmp_path) == digest
+        mutant.apply(tmp_path)
+        assert (tmp_path / "module.py").read_text() == text.replace(mutant.line, mutant.becomes)
+    second = Mutant("module:Door.is_open", "ReplaceTrueWithFalse", "return True", "return False", nth=1)
+    (tmp_path / "module.py").write_text(MODULE)
+    second.apply(tmp_path)
+    assert (tmp_path / "module.py").read_text().count("return True") == 1
+    with pytest.raises(LookupError, match="no line"):
+        second.apply(tmp_path)
+
+
+def test_the_sample_is_spread_over_the_product_and_its_verdicts_are_kept(tmp_path: Path) -> None:
+    sample = read_sample()
+    assert len(sample) >= 200
+    assert len({mutant.key for mutant in sample}) == len(sample)
+    sample[0].verdict, sample[1].verdict, sample[1].equivalent = CAUGHT, SURVIVED, "a cache"
+    write_sample(sample, tmp_path / "sample.yaml")
+    assert read_sample(tmp_path / "sample.yaml") == sample
+    assert sum(shares(sample[:2])["app"].values()) == 2
+    assert shares(sample[:2])["app"]["equivalent"] == 1
