@@ -17,15 +17,12 @@ from typer.testing import CliRunner
 from leads.cli.__main__ import app
 from leads.cli.config.command import describe
 from sandbox.demo import Result
-from sandbox.edge.packages import missing_packages
-from sandbox.incidents.live.incident_run import run_incident
-from sandbox.incidents.live.observation import DEFAULT_FACTOR
-from sandbox.incidents.live.receiver import FIRING, print_nothing
+from sandbox.incidents.live.receiver import FIRING
 from sandbox.incidents.rules import WATCHDOG, alerts
 from sandbox.payloads import load_samples
-from sandbox.postgres.server import Cluster
 from sandbox.stack.observer import Effect
 from sandbox.stack.services import ROOT
+from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
@@ -34,9 +31,6 @@ FIGURES = {
     "deliveries", "statuses", "duplicates", "accounts", "contacts", "tickets", "assigned", "notifications",
     "edge", "seconds",
 }  # fmt: skip
-needs_edge = pytest.mark.skipif(
-    bool(missing_packages()), reason=f"needs these packages of Debian: {' '.join(missing_packages())}"
-)
 
 
 def start(*words: str, **more: Any) -> "subprocess.Popen[str]":
@@ -108,8 +102,8 @@ def _stat(pid: int) -> list[str]:
 
 
 def _descendants(pid: int) -> list[int]:
-    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    parents = {one: int(stat[1]) for one in everyone if (stat := _stat(one))}
+    running = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    parents = {one: int(stat[1]) for one in running if (stat := _stat(one))}
     found = [pid]
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
@@ -234,11 +228,3 @@ def firing(observed: Observed) -> set[str]:
     """The alerts that Prometheus sends."""
     found = observed.prometheus("alerts")["alerts"]
     return {each["labels"]["alertname"] for each in found if each["state"] == FIRING}
-
-
-@needs_edge
-@needs_monitoring
-@pytest.mark.full("more than a minute of real time")
-def test_a_removed_cron_raises_exactly_its_alert_which_is_resolved(cluster: Cluster) -> None:
-    outcome = run_incident("cron_removed", cluster, DEFAULT_FACTOR, print_nothing)
-    assert outcome.is_ok, outcome

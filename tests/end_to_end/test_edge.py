@@ -17,7 +17,6 @@ from psycopg import sql
 from leads.adapters.secrets import KeyRing
 from leads.services.sealed_secrets import Use, seal
 from sandbox.edge.nginx import NginxEdge
-from sandbox.edge.packages import missing_packages
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
 from sandbox.stack.connection import CONNECTION_ID
@@ -25,7 +24,7 @@ from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.harness import BUDGET_MAX_FAILURES
 from tests.support.edge.sender import Sender, signed
-from tests.support.end_to_end import log_lines
+from tests.support.end_to_end import log_lines, needs_edge
 from tests.support.leads import LATER, body
 from tests.support.postgres import need_pg_dump, run_program
 from tests.support.stored_rows import BYSTANDER, PERSON, WRITTEN, found_in, read_files
@@ -33,10 +32,7 @@ from tests.support.waiting import eventually
 
 SECRET = b"secret of the connection"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-pytestmark = pytest.mark.skipif(
-    bool(missing_packages()),
-    reason=f"the real edge needs Debian's {', '.join(missing_packages())}: apt-get install them to run these",
-)
+pytestmark = needs_edge
 
 
 @dataclass

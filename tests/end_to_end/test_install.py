@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
-from sandbox.edge.packages import missing_packages
 from sandbox.postgres import binaries
 from sandbox.postgres.psql import psql_environment
 from sandbox.postgres.server import RUN_ID, Cluster
@@ -26,6 +25,7 @@ from sandbox.stack.bare import BareSandbox
 from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
+from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.waiting import eventually
 
@@ -228,9 +228,7 @@ def make_the_first_ticket(at: Installation) -> None:
 
 
 @pytest.mark.slow("it installs, word by word")
-@pytest.mark.skipif(
-    bool(missing_packages()), reason=f"needs these packages of Debian: {' '.join(missing_packages())}"
-)
+@needs_edge
 def test_the_commands_of_the_page_produce_the_first_ticket(installation: Installation) -> None:
     """In the order of the page; commands that the test does not run are marked there."""
     edge_token = prepare_secrets_and_tokens(installation)

@@ -15,10 +15,12 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.cli.__main__ import app
+from sandbox.edge.packages import missing_packages
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
@@ -26,6 +28,9 @@ from sandbox.stack.stack import Sandbox
 from tests.support.settings import CHANGE_SETTINGS
 from tests.support.waiting import eventually
 
+needs_edge = pytest.mark.skipif(
+    bool(missing_packages()), reason=f"the real edge needs Debian's {', '.join(missing_packages())}"
+)
 TABLES = {
     "pancake_webhook_event": "SELECT e.* FROM pancake_webhook_event AS e ORDER BY id",
     "account": "SELECT * FROM account ORDER BY id",
