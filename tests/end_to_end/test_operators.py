@@ -118,9 +118,7 @@ def hold_table(rows: Iterable[str]) -> None:
         assert text[begin:end] == table, f"make it with: {command}"
 
 
-def test_the_doctor_finds_a_complete_installation_green_and_names_a_wrong_variable(
-    sandbox: Sandbox, subtests: pytest.Subtests
-) -> None:
+def test_the_doctor_names_a_wrong_variable(sandbox: Sandbox, subtests: pytest.Subtests) -> None:
     levels = examine(sandbox, code=0)
     assert set(levels.values()) <= {"green", "-"}
     for name in ("environment", "database", "rights", "JWT role", "handlers", "secret", "Pancake", "clocks"):
@@ -144,9 +142,7 @@ def examine(sandbox: Sandbox, *, code: int, **variables: str) -> dict[str, str]:
     return {line["name"]: line["level"] for line in json.loads(result.stdout)}
 
 
-def test_a_lead_is_followed_by_its_record_id_and_event_id_as_docs_logs_says(
-    harness: EndToEndHarness, sandbox: Sandbox
-) -> None:
+def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbox) -> None:
     """tests/end_to_end/test_edge.py follows one that was in the spool."""
     if not isinstance(sandbox.edge, NginxEdge):
         pytest.skip("the small edge has no access log; the real one needs Debian's nginx with Lua")
@@ -177,9 +173,7 @@ def answers(harness: EndToEndHarness, hasura_event_id: str) -> list[dict[str, An
     return [json.loads(each["response"]["data"]["body"]) for each in found]
 
 
-def test_redeliver_and_invoke_of_the_console_name_the_event_that_has_the_outcome(
-    harness: EndToEndHarness,
-) -> None:
+def test_redeliver_and_invoke_name_the_event_with_the_outcome(harness: EndToEndHarness) -> None:
     lead = {"id": "console-1", "phone_number": "none", "source": ["-1"]}
     event_id = httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).json()["event_id"]
     (event,) = eventually(lambda: harness.events_of(event_id))
@@ -218,9 +212,7 @@ def live(page: Page) -> str:
     return httpx.get(f"{page.url}/live", timeout=SECONDS).text
 
 
-def test_a_sample_on_the_page_becomes_the_story_that_leads_trace_tells(
-    page: Page, harness: EndToEndHarness
-) -> None:
+def test_the_page_tells_the_story_of_leads_trace(page: Page, harness: EndToEndHarness) -> None:
     assert "the answer to Pancake is received" in press(page, "/samples/01-happy-path")
     (newest,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event")
     event_id = newest["id"]
@@ -239,7 +231,19 @@ def test_a_sample_on_the_page_becomes_the_story_that_leads_trace_tells(
     assert "the answer to Pancake is duplicate" in press(page, "/samples/10-same-bytes")
 
 
-def test_another_page_cannot_press_a_button(page: Page, harness: EndToEndHarness) -> None:
+def test_another_machine_or_page_cannot_use_the_page(page: Page, harness: EndToEndHarness) -> None:
+    assert page.url.startswith("http://127.0.0.1:")
+    for path in ("/", "/live"):
+        assert httpx.get(page.url + path, headers={"Host": "evil.example"}).status_code == 403
+    policy = httpx.get(page.url).headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert httpx.get(f"{page.url}/samples/01-happy-path").status_code == 405
+    lead = numbered_lead(2, name="<img src=x>&")
+    httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).raise_for_status()
+    eventually(lambda: "&lt;img src=x&gt;&amp;" in live(page))
+    assert "<img" not in live(page)
+
     count = "SELECT count(*) FROM pancake_webhook_event"
     before = harness.query(count)
     for headers, token in (
@@ -254,26 +258,8 @@ def test_another_page_cannot_press_a_button(page: Page, harness: EndToEndHarness
     assert harness.query(count) == before
 
 
-def test_the_page_is_for_this_machine_and_runs_its_own_script_only(
-    page: Page, harness: EndToEndHarness
-) -> None:
-    assert page.url.startswith("http://127.0.0.1:")
-    for path in ("/", "/live"):
-        assert httpx.get(page.url + path, headers={"Host": "evil.example"}).status_code == 403
-    policy = httpx.get(page.url).headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert httpx.get(f"{page.url}/samples/01-happy-path").status_code == 405
-    lead = numbered_lead(2, name="<img src=x>&")
-    httpx.post(harness.webhook_url, json=lead, timeout=SECONDS).raise_for_status()
-    eventually(lambda: "&lt;img src=x&gt;&amp;" in live(page))
-    assert "<img" not in live(page)
-
-
 @pytest.mark.skipif(DRIVER is None, reason="chromium and chromium-driver are not installed")
-def test_a_visitor_sends_a_lead_turns_a_switch_stops_a_part_and_brings_it_back(
-    page: Page, harness: EndToEndHarness
-) -> None:
+def test_a_visitor_sends_leads_and_stops_a_part(page: Page, harness: EndToEndHarness) -> None:
     with browsing(1280, 900) as browser, browsing(390, 844) as phone:
         browser.open(page.url)
         browser.press(labelled("Send a new lead"))
