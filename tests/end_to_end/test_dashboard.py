@@ -224,9 +224,7 @@ def differences(observed: Observed) -> dict[str, object]:
     return found
 
 
-def test_every_figure_of_the_database_is_the_same_in_sql_with_one_process_and_with_two(
-    observed: Observed,
-) -> None:
+def test_every_figure_is_the_same_in_sql_with_one_process_and_with_two(observed: Observed) -> None:
     eventually(lambda: differences(observed) == {} or None, seconds=20)
 
 

@@ -121,9 +121,7 @@ LEASES_RUN_OUT = """
 
 @pytest.mark.slow("25 seconds each")
 @pytest.mark.parametrize("moment", KILL_WHEN)
-async def test_handlers_that_are_killed_lose_and_double_no_lead(
-    harness: EndToEndHarness, sandbox: Sandbox, moment: str
-) -> None:
+async def test_killed_handlers_lose_no_lead(harness: EndToEndHarness, sandbox: Sandbox, moment: str) -> None:
     first = 1000 * (1 + list(KILL_WHEN).index(moment))
     records, limit = f"lead-{first // 1000:03d}%", asyncio.Semaphore(16)
     async with httpx.AsyncClient(timeout=60) as client:
@@ -156,9 +154,7 @@ WIPE_RECORDS, WIPE_FIRST = "lead-07%", 70_000
 @needs_monitoring
 @pytest.mark.slow("more than half a minute")
 @pytest.mark.usefixtures("sandbox")
-async def test_wiped_metadata_are_seen_and_recovered_and_no_lead_is_lost_or_doubled(
-    harness: EndToEndHarness, tmp_path: Path
-) -> None:
+async def test_wiped_metadata_lose_and_double_no_lead(harness: EndToEndHarness, tmp_path: Path) -> None:
     stop, clock = asyncio.Event(), asyncio.get_running_loop().time
     loading = asyncio.create_task(load(harness, stop))
     await eventually_async(lambda: len(events(harness, WIPE_RECORDS)) >= BEFORE_THE_WIPE, poll_seconds=0.2)
