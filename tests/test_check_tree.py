@@ -75,9 +75,7 @@ def test_each_rule_finds_its_fault(tree: Tree, subtests: pytest.Subtests) -> Non
             assert any(line in each for each in found), found
 
 
-def test_findings_are_printed_and_end_it_with_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_findings_end_it_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(check_tree, "RULES", (lambda tree: iter(["a:1: wrong. Mend it."]),))
     assert check_tree.main() == 1
     assert capsys.readouterr().out.startswith("a:1: wrong. Mend it.\n1 findings in ")

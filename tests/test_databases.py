@@ -67,9 +67,7 @@ def test_a_session_that_a_test_left_is_ended(lent: Databases) -> None:
         "ALTER TABLE staff DROP CONSTRAINT staff_role_check",
     ],
 )
-def test_a_changed_schema_fails_the_test_and_the_next_one_gets_another_database_unless_it_was_undone(
-    lent: Databases, change: str
-) -> None:
+def test_a_changed_schema_fails_the_test_and_the_next_gets_another(lent: Databases, change: str) -> None:
     with lent.lend("any", is_own=False) as first, psycopg.connect(first) as session:
         session.execute(
             "CREATE TABLE more (id integer); DROP TABLE more; CREATE TEMP TABLE more (id integer)"

@@ -86,9 +86,7 @@ def test_the_names_that_are_in_use_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["handlers.log", "logs/access.json", "log", "server.log"])
-def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_finding_names_the_log_and_the_kind_but_no_value(tmp_path: Path, name: str) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / name).write_text(f"{HANDLERS_LOGIN} ERROR:  {PHONE}\n")
     watch = LogWatch(tmp_path)
@@ -98,9 +96,7 @@ def test_a_value_in_a_log_fails_with_the_log_and_the_kind_but_without_the_value(
     assert PHONE not in str(raised.value)
 
 
-def test_the_secrets_of_each_sandbox_are_searched_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_secrets_of_a_sandbox_are_searched_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     keys = Keys.generate()
     LogWatch(tmp_path).inspect()

@@ -57,9 +57,7 @@ def test_the_handlers_accept_their_environment(services: dict[str, Any]) -> None
     assert settings.hasura_url == "http://hasura:8080"
 
 
-def test_the_engine_logs_no_inputs_of_actions_and_no_rows_and_ends_long_statements(
-    services: dict[str, Any],
-) -> None:
+def test_the_engine_logs_no_inputs_and_no_rows(services: dict[str, Any]) -> None:
     engine = {
         name.removeprefix("HASURA_GRAPHQL_"): value
         for name, value in services["hasura"]["environment"].items()

@@ -14,7 +14,7 @@ from sandbox.dashboard import __main__ as command
 from sandbox.dashboard import source
 from sandbox.dashboard.grafana import TARGET
 from sandbox.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_sections
-from sandbox.dashboard.source import DrawnLimit, Kind, PanelSource, read_dashboard
+from sandbox.dashboard.source import Kind, PanelSource, read_dashboard
 from sandbox.incidents.queries import Queries, Series
 
 SINCE = datetime(2026, 5, 14, 3, tzinfo=UTC)
@@ -22,16 +22,16 @@ UNTIL = SINCE + timedelta(hours=1)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-class Answers(Queries):
-    """Gives the same series to every query: labels and values, one value a minute."""
+Given = tuple[Mapping[str, str], Sequence[float]]
+"""Labels of a series and its values, one a minute."""
 
-    def __init__(self, series: Sequence[tuple[Mapping[str, str], Sequence[float]]]) -> None:
-        self._found = [
-            Series(
-                labels, [(SINCE + timedelta(minutes=minute), value) for minute, value in enumerate(values)]
-            )
-            for labels, values in series
-        ]
+
+class Answers(Queries):
+    """Gives the same series to every query."""
+
+    def __init__(self, given: Sequence[Given]) -> None:
+        moments = [SINCE + timedelta(minutes=minute) for minute in range(60)]
+        self._found = [Series(labels, [*zip(moments, values, strict=False)]) for labels, values in given]
 
     def at(self, expression: str, moment: datetime) -> list[Series]:
         return [Series(series.labels, series.points[-1:]) for series in self._found]
@@ -40,30 +40,28 @@ class Answers(Queries):
         return self._found
 
 
-def panel(kind: Kind, legend: str, width: int = 12, limits: tuple[DrawnLimit, ...] = ()) -> PanelSource:
+def panel(kind: Kind) -> PanelSource:
     return PanelSource(
-        title="Panel", description="d", kind=kind, unit=Unit.COUNT, queries={legend: "x"}, limits=limits,
-        width=width, height=8, is_cut=False, is_stepped=False, no_value="chưa có",
+        title="Panel", description="d", kind=kind, unit=Unit.COUNT, queries={"{{le}}": "x"}, limits=(),
+        width=12, height=8, is_cut=False, is_stepped=False, no_value="chưa có",
     )  # fmt: skip
 
 
-def texts(drawn: PanelSource, *series: tuple[Mapping[str, str], Sequence[float]]) -> list[str]:
-    svg = draw_panel(drawn, View(Answers(series), SINCE, UNTIL), 600, 260)
+def texts(kind: Kind, *series: Given) -> list[str]:
+    svg = draw_panel(panel(kind), View(Answers(series), SINCE, UNTIL), 600, 260)
     return [element.text or "" for element in fromstring(svg).iter(f"{SVG}text")]
 
 
 def test_a_histogram_is_shown_by_bucket_and_not_cumulative() -> None:
-    buckets = [
-        ({"le": le}, [value]) for le, value in (("0.1", 0.0), ("1.0", 4.0), ("10.0", 4.0), ("+Inf", 5.0))
-    ]
-    found = texts(panel("heatmap", "{{le}}"), *buckets)
+    counts = {"0.1": 0.0, "1.0": 4.0, "10.0": 4.0, "+Inf": 5.0}
+    found = texts("heatmap", *(({"le": le}, [count]) for le, count in counts.items()))
     assert [text for text in found if text.startswith("≤")] == ["≤ ∞", "≤ 10 s", "≤ 1 s"]
     assert {"4", "1", "0"} <= set(found)
 
 
 def test_no_answer_is_no_value() -> None:
     kinds: tuple[Kind, ...] = ("stat", "bars", "time_series", "heatmap", "states")
-    assert [kind for kind in kinds if "chưa có" not in texts(panel(kind, "{{le}}"))] == []
+    assert [kind for kind in kinds if "chưa có" not in texts(kind)] == []
 
 
 def test_every_section_can_be_drawn_within_its_width() -> None:
@@ -81,9 +79,7 @@ def test_every_section_can_be_drawn_within_its_width() -> None:
 FIELDS = "title: A, description: d, unit: s, queries: {a: b}, width: 6"
 
 
-def test_a_wrong_source_is_named_and_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "panels.yaml"
     monkeypatch.setattr(source, "SOURCE", path)
     before = TARGET.read_bytes()

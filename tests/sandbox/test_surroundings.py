@@ -70,9 +70,7 @@ def reversed_keys(value: Any) -> Any:
     return [reversed_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def test_our_metadata_has_the_form_of_an_export_and_gets_it_again_from_other_orders_and_quotes(
-    tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+def test_our_metadata_has_the_form_of_an_export(tmp_path: Path, subtests: pytest.Subtests) -> None:
     shutil.copytree(DIRECTORY, tmp_path, dirs_exist_ok=True)
     for path, text in formatted_files(tmp_path).items():
         with subtests.test(str(path.relative_to(tmp_path))):
@@ -90,11 +88,6 @@ def test_what_was_never_seen_is_refused_by_name() -> None:
         format_signatures("enum Mood { GOOD }")
 
 
-def notifications() -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=create_notifications())
-    return httpx.AsyncClient(transport=transport, base_url="http://notifications")
-
-
 async def notify(client: httpx.AsyncClient, *keys: str) -> httpx.Response:
     sent = [
         {"template_code": "noti", "recipient_ids": ["a"], "data": {}, "idempotency_key": key} for key in keys
@@ -108,17 +101,15 @@ async def notify(client: httpx.AsyncClient, *keys: str) -> httpx.Response:
     return await client.post("/actions/sendNotifications", json=call)
 
 
-async def sent_keys(client: httpx.AsyncClient) -> list[str]:
-    return [item["idempotency_key"] for item in (await client.get("/sent")).json()["sent"]]
-
-
 async def test_the_notification_service_knows_repeated_keys_and_fails_as_configured() -> None:
-    async with notifications() as client:
+    transport = httpx.ASGITransport(app=create_notifications())
+    async with httpx.AsyncClient(transport=transport, base_url="http://notifications") as client:
         assert (await notify(client, "1", "2")).json() == {"accepted": 2, "duplicates": 0}
         assert (await notify(client, "2", "3")).json() == {"accepted": 1, "duplicates": 1}
         await client.post("/control", json={"fail": 1, "fail_after_accepting": 1})
         assert [(await notify(client, key)).status_code for key in "456"] == [500, 500, 200]
-        assert await sent_keys(client) == ["1", "2", "3", "5", "6"]
+        sent = (await client.get("/sent")).json()["sent"]
+        assert [item["idempotency_key"] for item in sent] == ["1", "2", "3", "5", "6"]
         await client.post("/control", json={"ignore_keys": True})
         assert (await notify(client, "1", "1")).json() == {"accepted": 2, "duplicates": 0}
         bodies: list[Any] = [{}, [], {"action": {"name": "other"}, "input": {}}]
@@ -135,9 +126,7 @@ def send(*words: str, url: str = URL) -> Result:
     return CliRunner().invoke(app, ["send", *words], env={"WEBHOOK_URL": url})
 
 
-def test_leads_and_files_are_posted_to_the_url_of_the_environment_or_of_the_sandboxs_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_leads_and_files_are_posted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bodies: list[bytes] = []
 
     def post(url: str, *, content: bytes, **options: object) -> httpx.Response:

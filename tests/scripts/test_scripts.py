@@ -120,9 +120,7 @@ def test_every_tool_runs_and_those_that_fail_are_named_after_all_have_run(checke
     assert (done.returncode, done.stderr) == (1, f"Failed: {', '.join(CHECKS)}\n")
 
 
-def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked_and_root_and_ci_fail(
-    checked: Path,
-) -> None:
+def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked(checked: Path) -> None:
     for name in FROM_APT:
         (checked / "bin" / name).unlink()
     done = check(checked)
@@ -215,9 +213,7 @@ def pin(clone: Path, *arguments: str, docker: str = "exit 1") -> Done:
     return run(clone / "scripts" / "pin_images", *arguments, PATH=f"{clone}/bin:/usr/bin:/bin")
 
 
-def test_every_image_gets_its_digest_a_newer_one_replaces_it_and_without_an_answer_nothing_changes(
-    tmp_path: Path,
-) -> None:
+def test_every_image_gets_its_newest_digest_or_nothing_changes(tmp_path: Path) -> None:
     for name in (*UNPINNED, "scripts/pin_images"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -290,9 +286,7 @@ def item(*marks: str, path: str = "tests/leads/x.py", fixtures: tuple[str, ...] 
         (item("slow", "test_case"), "slow full", "default slow full"),
     ],
 )
-def test_marks_and_fixtures_choose_the_suites_of_a_test(
-    test: Any, suites: str, suites_with_junit: str
-) -> None:
+def test_marks_and_fixtures_choose_suites(test: Any, suites: str, suites_with_junit: str) -> None:
     for wanted, wants_cases in ((suites, False), (suites_with_junit, True)):
         names = ("fast", "default", "slow", "full")
         assert [each for each in names if belongs(test, each, wants_cases=wants_cases)] == wanted.split()
