@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,21 +31,26 @@ from tests.support.waiting import eventually_async
 PING = ("database/ping", dict[str, Any]())
 
 
+@asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
+    """One process on the database."""
+    db = Database(url, **{"ingest_connections": 1, "work_connections": 2} | options)
+    await db.open()
+    yield db
+    await db.close()
+
+
 @pytest.fixture
 async def db(database: str) -> AsyncIterator[Database]:
-    opened = Database(database, ingest_connections=1, work_connections=2)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(database) as process:
+        yield process
 
 
 @pytest.fixture
 async def other(database: str) -> AsyncIterator[Database]:
     """Another process on the same database."""
-    opened = Database(database, ingest_connections=1, work_connections=1)
-    await opened.open()
-    yield opened
-    await opened.close()
+    async with opened(database) as process:
+        yield process
 
 
 def kill(url: str) -> None:
@@ -103,32 +108,36 @@ async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_neve
         assert await consents() == before + 1
 
 
-@pytest.mark.parametrize(
-    ("sqlstate", "error"),
-    [
-        *((sqlstate, Contended) for sqlstate in ("40001", "40P01", "55P03", "57014", "57P01", "53200")),
-        ("23514", psycopg.errors.CheckViolation),
-        ("22P02", psycopg.errors.InvalidTextRepresentation),
-        ("P0001", psycopg.errors.RaiseException),
-    ],
-)
+ERRORS: dict[str, type[Exception]] = {
+    **dict.fromkeys(("40001", "40P01", "55P03", "57014", "57P01", "53200"), Contended),
+    "23514": psycopg.errors.CheckViolation,
+    "22P02": psycopg.errors.InvalidTextRepresentation,
+    "P0001": psycopg.errors.RaiseException,
+}
+
+
 async def test_an_error_in_the_middle_of_a_round_trip_keeps_its_type(
-    db: Database, database: str, sqlstate: str, error: type[Exception]
+    db: Database, database: str, subtests: pytest.Subtests
 ) -> None:
     """The first error of a pipeline counts, not the errors that it causes in later statements."""
-    with refusing(database, sqlstate), pytest.raises(error):
-        async with db.transaction() as transaction:
-            await transaction.run(PING, CONSENT, PING, commit=True)
+    for sqlstate, error in ERRORS.items():
+        with subtests.test(sqlstate):
+            with refusing(database, sqlstate), pytest.raises(error):
+                async with db.transaction() as transaction:
+                    await transaction.run(PING, CONSENT, PING, commit=True)
+            await assert_usable(db)
+
+
+async def assert_usable(db: Database) -> None:
     async with db.transaction() as transaction:
-        assert await transaction.run(PING) == [[{"one": 1}]]
+        assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
 
 
 async def test_a_round_trip_that_cannot_be_sent_whole_leaves_the_connection_usable(db: Database) -> None:
     with pytest.raises(psycopg.ProgrammingError):
         async with db.transaction() as transaction:
             await transaction.run(PING, ("database/try_lock", {"name": object()}), PING)
-    async with db.transaction() as transaction:
-        assert await transaction.run(PING) == [[{"one": 1}]]
+    await assert_usable(db)
 
 
 async def test_a_round_trip_larger_than_the_buffers_of_the_socket_arrives(db: Database) -> None:
@@ -145,8 +154,7 @@ async def test_a_cancelled_round_trip_leaves_the_connection_usable(db: Database,
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), db.transaction() as transaction:
                 await transaction.run(PING, ("process_record/lock_roster", {"roster_source_id": None}), PING)
-    async with db.transaction() as transaction:
-        assert await transaction.run(PING, commit=True) == [[{"one": 1}]]
+    await assert_usable(db)
 
 
 async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in_a_transaction(
@@ -182,13 +190,11 @@ async def test_a_pool_without_a_free_connection_is_unavailable(db: Database) -> 
 
 
 async def test_an_unreachable_database_is_not_healthy(cluster: Cluster) -> None:
-    away = Database("postgresql://127.0.0.1:1/none", ingest_connections=1, work_connections=1)
-    away._work.timeout = 0.05
-    await away.open()
-    assert not await away.is_healthy()
-    with pytest.raises(DatabaseUnavailable):
-        await away.fetch_all(*PING)
-    await away.close()
+    async with opened("postgresql://127.0.0.1:1/none") as away:
+        away._work.timeout = 0.05
+        assert not await away.is_healthy()
+        with pytest.raises(DatabaseUnavailable):
+            await away.fetch_all(*PING)
     with pytest.raises(DatabaseUnavailable):
         await away.fetch_all(*PING)
 
@@ -204,19 +210,27 @@ async def test_a_named_lock_has_one_holder_at_a_time(db: Database, other: Databa
 
 async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> None:
     """Several crons may hold a lock for a minute while leads are processed."""
-    small = Database(database, ingest_connections=1, work_connections=1, wait_seconds=0.2)
-    await small.open()
-    async with small.exclusive("x") as (one, _), small.exclusive("y") as (two, _):
+    async with (
+        opened(database, work_connections=1, wait_seconds=0.2) as small,
+        small.exclusive("x") as (one, _),
+        small.exclusive("y") as (two, _),
+    ):
         assert (one, two, await small.is_healthy()) == (True, True, True)
-    await small.close()
 
 
-async def test_a_statement_that_fails_under_a_lock_keeps_its_error_and_releases_the_lock(
+async def test_a_statement_that_fails_or_is_cancelled_under_a_lock_releases_it(
     db: Database, other: Database, database: str
 ) -> None:
     with refusing(database, "55P03"), pytest.raises(Contended, match="LockNotAvailable"):
         async with db.exclusive("x") as (_, session):
             await session.run(CONSENT, commit=True)
+    async with other.exclusive("x") as (free, _):
+        assert free
+    with psycopg.connect(database) as blocking:
+        blocking.execute("LOCK TABLE customer_consent IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), db.exclusive("x") as (_, session):
+                await session.run(CONSENT, commit=True)
     async with other.exclusive("x") as (free, _):
         assert free
 
@@ -233,18 +247,6 @@ async def test_a_connection_lost_under_a_lock_does_not_hide_the_original_error(
         await cut_off()
     await until_healthy(db)
     async with db.exclusive("x") as (free, _):
-        assert free
-
-
-async def test_a_task_cancelled_under_a_lock_releases_it(
-    db: Database, other: Database, database: str
-) -> None:
-    with psycopg.connect(database) as blocking:
-        blocking.execute("LOCK TABLE customer_consent IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2), db.exclusive("x") as (_, session):
-                await session.run(CONSENT, commit=True)
-    async with other.exclusive("x") as (free, _):
         assert free
 
 
@@ -282,57 +284,51 @@ async def test_a_statement_is_prepared_once_also_after_a_rollback(session: Prepa
     assert await prepared(session) == 4
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("text", None), ("boolean", True), ("bigint", 5), ("bigint", 70_000), ("bigint", 2**40),
-        ("integer", -1), ("float8", 1.5), ("text", ""), ("text", "Nguyễn 'x' %s \\"), ("bytea", b"\x00\xff"),
-        ("bigint[]", [1, 2**40]), ("text[]", []), ("text[]", ["a", None]), ("date", date(2026, 5, 1)),
-        ("uuid", UUID("d0000000-0000-4000-8000-000000000002")), ("interval", timedelta(days=3, seconds=5)),
-        ("timestamptz", datetime(2026, 5, 1, 2, 3, 4, 5, UTC)), ("jsonb", '{"a": [1, null]}'),
-        ("timestamptz[]", [datetime(2026, 5, 1, tzinfo=UTC)]),
-    ],
-)  # fmt: skip
+VALUES: list[tuple[str, Any]] = [
+    ("text", None), ("boolean", True), ("bigint", 5), ("bigint", 70_000), ("bigint", 2**40), ("bigint", None),
+    ("integer", -1), ("float8", 1.5), ("text", ""), ("text", "Nguyễn 'x' %s \\"), ("bytea", b"\x00\xff"),
+    ("bigint[]", [1, 2**40]), ("text[]", []), ("text[]", ["a", None]), ("date", date(2026, 5, 1)),
+    ("uuid", UUID("d0000000-0000-4000-8000-000000000002")), ("interval", timedelta(days=3, seconds=5)),
+    ("timestamptz", datetime(2026, 5, 1, 2, 3, 4, 5, UTC)), ("jsonb", '{"a": [1, null]}'),
+    ("timestamptz[]", [datetime(2026, 5, 1, tzinfo=UTC)]), ("bigint", 1),
+]  # fmt: skip
+
+
 async def test_values_are_converted_as_psycopg_converts_them(
-    session: PreparingConnection, kind: str, value: Any
+    session: PreparingConnection, subtests: pytest.Subtests
 ) -> None:
-    text, params = f"SELECT %(value)s::{kind} AS value".encode(), {"value": value}
-    expected = await (await session.execute(text, params)).fetchall()
-    for _ in range(2):  # prepared now, and before
-        assert await run_together(session, [(text, params)]) == [expected]
+    """Also those of several types for one statement, which is a `bigint` of any size here."""
+    for kind, value in VALUES:
+        with subtests.test(f"{kind} {value!r}"):
+            text, params = f"SELECT %(value)s::{kind} AS value".encode(), {"value": value}
+            expected = await (await session.execute(text, params)).fetchall()
+            for _ in range(2):  # prepared now, and before
+                assert await run_together(session, [(text, params)]) == [expected]
 
 
-async def test_one_statement_takes_values_of_several_types(session: PreparingConnection) -> None:
-    text = b"SELECT %(value)s::bigint AS value"
-    for value in (1, 2**40, None, 70_000, 1):
-        assert await run_together(session, [(text, {"value": value})]) == [[{"value": value}]]
-
-
-@pytest.mark.parametrize(
-    ("refused", "error"),
-    [(DIVIDE, psycopg.errors.DivisionByZero), (NO_TABLE, psycopg.errors.UndefinedTable)],
-)
 async def test_what_was_not_prepared_because_of_an_error_before_it_is_prepared_later(
-    session: PreparingConnection, refused: Text, error: type[Exception]
+    session: PreparingConnection,
 ) -> None:
-    for _ in range(2):
-        with pytest.raises(error):
-            await run_together(session, [refused, ONE, refused])
+    for refused, error in (
+        (DIVIDE, psycopg.errors.DivisionByZero),
+        (NO_TABLE, psycopg.errors.UndefinedTable),
+    ):
+        for _ in range(2):
+            with pytest.raises(error):
+                await run_together(session, [refused, ONE, refused])
     assert await run_together(session, [ONE]) == [[{"one": 1}]]
 
 
 async def test_a_statement_whose_result_has_other_columns_now_fails_once(
     session: PreparingConnection,
 ) -> None:
-    def everything() -> Text:
-        return (b"SELECT * FROM changed", {})
-
+    everything: Text = (b"SELECT * FROM changed", {})
     await run_together(session, [(b"CREATE TEMP TABLE changed AS SELECT 1 AS a", {})])
-    assert await run_together(session, [everything()]) == [[{"a": 1}]]
+    assert await run_together(session, [everything]) == [[{"a": 1}]]
     await run_together(session, [(b"ALTER TABLE changed ADD COLUMN b integer", {})])
     with pytest.raises(psycopg.errors.FeatureNotSupported):
-        await run_together(session, [everything()])
-    assert await run_together(session, [everything()]) == [[{"a": 1, "b": None}]]
+        await run_together(session, [everything])
+    assert await run_together(session, [everything]) == [[{"a": 1, "b": None}]]
 
 
 async def test_statements_beyond_the_limit_are_not_prepared(
@@ -369,13 +365,6 @@ EXPECTED = (TimeoutError, psycopg.errors.DivisionByZero, Contended, DatabaseUnav
 NUMBERS = (1, 300, 70_000, 2**40)
 
 
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(QUERIES, "test/echo", b"SELECT %(number)s::bigint AS number")
-    monkeypatch.setitem(QUERIES, "test/sleep", b"SELECT pg_sleep(0.005)::text AS slept")
-    monkeypatch.setitem(QUERIES, "test/fail", b"SELECT 1 / %(zero)s::integer AS quotient")
-
-
 def echo(number: int) -> Statement:
     return "test/echo", {"number": number}
 
@@ -392,14 +381,14 @@ async def work(db: Database, chance: random.Random) -> None:
     assert await db.fetch_all(*echo(number + 3)) == [{"number": number + 3}]
 
 
-@pytest.mark.usefixtures("statements")
-async def test_answers_never_mix(database: str) -> None:
-    db = Database(database, ingest_connections=1, work_connections=4)
-    await db.open()
+async def test_answers_never_mix(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUERIES, "test/echo", b"SELECT %(number)s::bigint AS number")
+    monkeypatch.setitem(QUERIES, "test/sleep", b"SELECT pg_sleep(0.005)::text AS slept")
+    monkeypatch.setitem(QUERIES, "test/fail", b"SELECT 1 / %(zero)s::integer AS quotient")
     until = time.monotonic() + SECONDS
     done = 0
 
-    async def ask(seed: int) -> None:
+    async def ask(db: Database, seed: int) -> None:
         nonlocal done
         chance = random.Random(seed)
         while time.monotonic() < until:
@@ -419,8 +408,8 @@ async def test_answers_never_mix(database: str) -> None:
                     " ORDER BY random() LIMIT 1"
                 )
 
-    await asyncio.gather(terminate(), *(ask(seed) for seed in range(8)))
-    await db.close()
+    async with opened(database, work_connections=4) as db:
+        await asyncio.gather(terminate(), *(ask(db, seed) for seed in range(8)))
     assert done > 20
 
 
@@ -428,18 +417,16 @@ async def test_answers_never_mix(database: str) -> None:
 async def test_calls_succeed_again_after_the_server_restarts() -> None:
     with Cluster(durable=False) as own:
         url = own.create_database("restarted")
-        db = Database(url, ingest_connections=1, work_connections=2, wait_seconds=0.3)
-        await db.open()
-        assert await db.is_healthy()
-        own.stop(crash=True)
-        for ask in (db.fetch_all, db.ingest, db.fetch_all):
-            with pytest.raises(DatabaseUnavailable):
-                await ask("database/ping", {}, dict)
-        assert not await db.is_healthy()
-        own.start()
-        await eventually_async(db.is_healthy)
-        assert await db.ingest("database/ping", {}, dict) == [{"one": 1}]
-        await db.close()
+        async with opened(url, wait_seconds=0.3) as db:
+            assert await db.is_healthy()
+            own.stop(crash=True)
+            for ask in (db.fetch_all, db.ingest, db.fetch_all):
+                with pytest.raises(DatabaseUnavailable):
+                    await ask("database/ping", {}, dict)
+            assert not await db.is_healthy()
+            own.start()
+            await eventually_async(db.is_healthy)
+            assert await db.ingest("database/ping", {}, dict) == [{"one": 1}]
 
 
 FAKE = """#!/bin/sh
@@ -475,6 +462,9 @@ def test_rows_go_out_and_come_back_into_empty_tables(database: str, tmp_path: Pa
 
 
 def test_the_password_is_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+    """A program that is not there is named."""
+    with pytest.raises(PgProgramFailed, match="pg_dump did not run: FileNotFoundError"):
+        dump_tables("postgresql://db/diva", ("public.staff",), tmp_path / "a.dump", tmp_path)
     out = tmp_path / "out"
     program = tmp_path / "pg_dump"
     program.write_text(FAKE.format(out=out))
@@ -487,11 +477,6 @@ def test_the_password_is_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> No
     (connection,) = [each for each in arguments if "passfile=" in each]
     assert not Path(connection.partition("passfile=")[2].split()[0]).exists()
     assert not (tmp_path / "a.dump").exists()
-
-
-def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PgProgramFailed, match="pg_dump did not run: FileNotFoundError"):
-        dump_tables("postgresql://db/diva", ("public.staff",), tmp_path / "a.dump", tmp_path)
 
 
 @pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])
