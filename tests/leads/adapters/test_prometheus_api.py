@@ -7,7 +7,7 @@ from math import isnan
 import pytest
 
 from leads.adapters.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
-from leads.cli.golive.criterion import Source
+from leads.cli.golive.criterion import Criterion, Source
 from leads.cli.golive.load import load_criteria
 from tests.support.fake_services import ANY, FakeServer, fake_prometheus, genuine_prometheus, silent_port
 from tests.support.monitoring import needs_monitoring
@@ -24,10 +24,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @needs_monitoring
 @pytest.mark.parametrize(
-    "name", [each.id for each in load_criteria() if each.source is Source.PROMQL]
-)  # fmt: skip
-def test_a_genuine_prometheus_answers_the_expression_of_a_criterion(url: str, name: str) -> None:
-    criterion = next(each for each in load_criteria() if each.id == name)
+    "criterion", [each for each in load_criteria() if each.source is Source.PROMQL], ids=lambda each: each.id
+)
+def test_a_genuine_prometheus_answers_the_expression_of_a_criterion(url: str, criterion: Criterion) -> None:
     expressions = [criterion.query, *filter(None, [criterion.parameters.get("samples")])]
     with PrometheusApi(url) as prometheus:
         found = [prometheus.query(each.replace("$window", "21600s"), NOW) for each in expressions]
@@ -54,9 +53,8 @@ def test_what_is_missing_and_what_is_no_number_are_kept_apart(url: str) -> None:
         assert prometheus.query("1 + 1", NOW) == [2]
         (value,) = prometheus.query("nothing_known", NOW)
         assert isnan(value)
-        with pytest.raises(
-            PrometheusRefused, match=r"Prometheus at 127\.0\.0\.1 refused the request: .*parse error"
-        ):
+        refusal = r"Prometheus at 127\.0\.0\.1 refused the request: .*parse error"
+        with pytest.raises(PrometheusRefused, match=refusal):
             prometheus.query("sum(", NOW)
 
 

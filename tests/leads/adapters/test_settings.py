@@ -154,24 +154,17 @@ def test_the_repr_of_the_settings_contains_no_secret() -> None:
     assert len(fields(read_settings(COMPLETE))) > 8
 
 
-def test_a_verb_reads_only_what_it_needs() -> None:
-    """Other variables may be missing or wrong, and stay out of its settings."""
-    settings = read_operator_settings(
-        "DATABASE_URL",
-        environment=COMPLETE | {"ENCRYPTION_KEYS": "not a key", "HASURA_ADMIN_SECRET": "secret"},
-    )
+def test_a_verb_reads_only_what_it_needs_and_all_that_is_missing_is_named_with_what_to_set() -> None:
+    """Other variables may be wrong, and stay out of its settings. No value is quoted."""
+    environment = COMPLETE | {"ENCRYPTION_KEYS": "k1:c2hvcnQ=", "HASURA_ADMIN_SECRET": "secret"}
+    settings = read_operator_settings("DATABASE_URL", environment=environment)
     assert settings.database_url == COMPLETE["DATABASE_URL"]
     assert (settings.hasura_url, settings.hasura_admin_secret) == ("", "")
-
-
-def test_all_that_a_verb_is_missing_is_named_at_once_with_what_to_set() -> None:
-    """No value is quoted."""
+    wrong = dict.fromkeys(("DATABASE_URL", "HASURA_URL"), "nonsense of mine")
     with pytest.raises(SettingsError) as caught:
         read_operator_settings(
             "DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_ADMIN_SECRET", "HASURA_URL",
-            environment={
-                "DATABASE_URL": "nonsense of mine", "ENCRYPTION_KEYS": "k1:c2hvcnQ=", "HASURA_URL": "nonsense"
-            },
+            environment=wrong | {"ENCRYPTION_KEYS": "k1:c2hvcnQ="},
         )  # fmt: skip
     names = [problem.partition(" ")[0] for problem in caught.value.problems]
     assert names == ["HASURA_ADMIN_SECRET", "DATABASE_URL", "HASURA_URL", "ENCRYPTION_KEYS:"]
@@ -210,34 +203,24 @@ def test_clear_text_stops_the_start_unless_it_is_allowed_by_name(variable: str, 
         assert f"ALLOW_CLEAR_TEXT={hop}" in problem
         assert "pass-word" not in problem
     assert hop in read_settings(environment | {"ALLOW_CLEAR_TEXT": f" {hop} ,"}).clear_text
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("DATABASE_URL", f"{PUBLIC}?sslmode=require"),
-        ("DATABASE_URL", f"{PUBLIC}?sslmode=verify-full"),
-        ("DATABASE_URL", "postgresql:///diva?host=/run/postgresql"),
-        ("DATABASE_URL", "postgresql://10.0.0.7,db.internal/diva"),
-        ("HASURA_URL", "https://hasura.example.com"),
-    ],
-)
-def test_tls_and_private_networks_are_accepted(variable: str, value: str) -> None:
-    assert read_settings(COMPLETE | {variable: value}).clear_text == frozenset()
-    assert read_settings(COMPLETE | {"DATABASE_URL": PUBLIC, "PGSSLMODE": "verify-full"})
-
-
-def test_the_example_asks_for_tls_to_the_database() -> None:
-    """Also where the host that replaces the example's is a public one."""
-    (url,) = re.findall(r"^DATABASE_URL=(.+)$", EXAMPLE.read_text("utf-8"), re.MULTILINE)
-    public = url.replace("@db.internal:", "@db.example.com:")
-    assert public != url
-    assert read_settings(COMPLETE | {"DATABASE_URL": public}).clear_text == frozenset()
-
-
-def test_another_name_is_refused() -> None:
     with pytest.raises(SettingsError, match="ALLOW_CLEAR_TEXT has names other than postgres, hasura"):
         read_settings(COMPLETE | {"ALLOW_CLEAR_TEXT": "all"})
+
+
+def test_tls_and_private_networks_are_accepted_and_the_example_asks_for_tls() -> None:
+    """The example also where a public host replaces the private one."""
+    (example,) = re.findall(r"^DATABASE_URL=(.+)$", EXAMPLE.read_text("utf-8"), re.MULTILINE)
+    public = example.replace("@db.internal:", "@db.example.com:")
+    assert public != example
+    for variables in (
+        *({"DATABASE_URL": f"{PUBLIC}?sslmode={mode}"} for mode in ("require", "verify-full")),
+        {"DATABASE_URL": "postgresql:///diva?host=/run/postgresql"},
+        {"DATABASE_URL": "postgresql://10.0.0.7,db.internal/diva"},
+        {"DATABASE_URL": PUBLIC, "PGSSLMODE": "verify-full"},
+        {"DATABASE_URL": public},
+        {"HASURA_URL": "https://hasura.example.com"},
+    ):
+        assert read_settings(COMPLETE | variables).clear_text == frozenset(), variables
 
 
 def test_the_operators_variables_are_checked_too() -> None:
@@ -287,18 +270,13 @@ def test_the_first_key_encrypts_and_the_others_still_decrypt() -> None:
         RING.decrypt(RING.encrypt("secret", "api_key"), "webhook_secret")
 
 
-@given(st.integers(0, 200), st.integers(1, 255))
-def test_a_changed_ciphertext_is_refused(position: int, change: int) -> None:
+@given(st.binary(max_size=60), st.integers(0, 200), st.integers(1, 255))
+def test_invalid_and_changed_ciphertexts_are_refused(data: bytes, position: int, change: int) -> None:
     sealed = bytearray(RING.encrypt("a secret", "api_key"))
     sealed[position % len(sealed)] ^= change
-    with pytest.raises(DecryptionError):
-        RING.decrypt(bytes(sealed), "api_key")
-
-
-@given(st.binary(max_size=60))
-def test_invalid_ciphertexts_are_refused(data: bytes) -> None:
-    with pytest.raises(DecryptionError):
-        RING.decrypt(data, "api_key")
+    for refused in (data, bytes(sealed)):
+        with pytest.raises(DecryptionError):
+            RING.decrypt(refused, "api_key")
 
 
 def test_a_key_ring_is_parsed_and_errors_never_contain_its_keys() -> None:
@@ -322,7 +300,7 @@ def test_a_secret_matches_the_current_or_the_previous_one() -> None:
     assert not matches("current", ())
 
 
-def test_an_api_key_opens_for_its_connection_and_base_url_only() -> None:
+def test_an_api_key_opens_for_its_connection_and_base_url_only_and_other_secrets_for_their_kind() -> None:
     sealed = seal(RING, "secret", KEY_USE)
     assert open_sealed(RING, sealed, KEY_USE) == "secret"
     for other in (
@@ -334,30 +312,25 @@ def test_an_api_key_opens_for_its_connection_and_base_url_only() -> None:
         for read in (open_sealed, reseal):
             with pytest.raises(SecretUnreadable, match="it was not sealed for this use, or key '2026'"):
                 read(RING, sealed, other)
-
-
-def test_other_secrets_open_whatever_the_base_url_is() -> None:
     sealed = seal(RING, "secret", Use("header_secret", "c1", "https://crm.pancake.vn/api"))
-    assert open_sealed(RING, sealed, Use("header_secret", "c1")) == "secret"
+    assert open_sealed(RING, sealed, Use("header_secret", "c1")) == "secret", "whatever the base URL is"
     with pytest.raises(SecretUnreadable):
         open_sealed(RING, sealed, Use("webhook_secret", "c1"))
 
 
-def test_a_secret_is_sealed_again_with_the_current_key_only_if_it_is_not() -> None:
+def test_a_secret_is_sealed_again_only_with_another_key_or_if_it_was_sealed_for_its_kind_only() -> None:
+    """With the current key, for its use."""
     fresh = reseal(RING, seal(OLD, "secret", KEY_USE), KEY_USE)
     assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
     assert reseal(RING, fresh, KEY_USE) == fresh
-
-
-@pytest.mark.parametrize("ring", [OLD, RING], ids=["former key", "current key"])
-def test_a_secret_that_was_sealed_for_its_kind_only_is_sealed_for_its_use(ring: KeyRing) -> None:
-    unbound = ring.encrypt("secret", "api_key")
-    with pytest.raises(SecretUnreadable):
-        open_sealed(RING, unbound, KEY_USE)
-    fresh = reseal(RING, unbound, KEY_USE)
-    assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
-    with pytest.raises(SecretUnreadable):
-        reseal(RING, unbound, Use("webhook_secret", "c1"))
+    for ring in (OLD, RING):
+        unbound = ring.encrypt("secret", "api_key")
+        with pytest.raises(SecretUnreadable):
+            open_sealed(RING, unbound, KEY_USE)
+        fresh = reseal(RING, unbound, KEY_USE)
+        assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
+        with pytest.raises(SecretUnreadable):
+            reseal(RING, unbound, Use("webhook_secret", "c1"))
 
 
 def test_the_id_of_an_unknown_key_is_shown_without_control_characters() -> None:
