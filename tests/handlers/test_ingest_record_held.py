@@ -17,7 +17,7 @@ from leads.services.pancake_lists import store_missing
 from leads.services.process_record.claim import claim_event
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
-from tests.support.processing import insert_connection, replay, stored
+from tests.support.processing import insert_connection, stored
 from tests.support.settings import EDGE_SECRET
 
 CAP = 20
@@ -90,22 +90,21 @@ async def test_the_switches_are_read_again_at_the_claim(harness: HandlerHarness)
     assert harness.count_tickets() == 0
 
 
-@pytest.mark.parametrize("switch", ["kill switch", "source", "connection"])
-async def test_a_switch_turned_between_claim_and_work_holds_the_row(
-    harness: HandlerHarness, switch: str
-) -> None:
-    event_id = await stored(harness)
-    claim = await claim_event(harness.runtime.db, event_id)
-    assert claim is not None
-    harness.change_settings(kill_switch=switch == "kill switch")
-    if switch == "source":
-        harness.sql("UPDATE pancake_source SET is_active = false")
-    if switch == "connection":
-        set_connection(harness, "disabled")
-    expected = "skipped_kill_switch" if switch == "kill switch" else HELD
-    assert await process_claim(harness.runtime, claim) == Processed(expected)
-    assert (harness.event(event_id)["status"], harness.count_tickets()) == (expected, 0)
-    assert (held_by(harness, event_id) == "connection_disabled") == (switch == "connection")
+async def test_a_switch_turned_between_claim_and_work_holds_the_row(harness: HandlerHarness) -> None:
+    for statement, expected, held in (
+        ("UPDATE pancake_source SET is_active = false", HELD, None),
+        ("UPDATE pancake_connection SET status = 'disabled'", HELD, "connection_disabled"),
+        ("DELETE FROM app_setting", "skipped_kill_switch", None),
+    ):
+        event_id = await stored(harness, id=statement)
+        claim = await claim_event(harness.runtime.db, event_id)
+        assert claim is not None
+        harness.sql(statement)
+        assert await process_claim(harness.runtime, claim) == Processed(expected)
+        assert (harness.event(event_id)["status"], harness.count_tickets()) == (expected, 0)
+        assert held_by(harness, event_id) == held
+        harness.sql("UPDATE pancake_source SET is_active = true")
+        set_connection(harness, "active")
 
 
 # A disabled connection
@@ -141,17 +140,25 @@ async def test_what_polling_and_reconciliation_store_is_held_too(harness: Handle
         assert row.status == HELD
 
 
-async def test_held_leads_are_replayed_once_the_connection_is_enabled(harness: HandlerHarness) -> None:
+async def test_held_leads_are_replayed_once_their_connection_and_their_source_are_active(
+    harness: HandlerHarness,
+) -> None:
+    unknown = await stored(harness, id="unknown", source=["777"])
+    assert await harness.process(unknown) == "already_held"
     set_connection(harness, "disabled")
-    ids = [await stored(harness, id=f"r{n}") for n in range(3)]
+    ids = [unknown, *[await stored(harness, id=f"r{n}") for n in range(3)]]
     report = await harness.replay(filter={"status": HELD})
     assert (report["replayed"], {item["reason"] for item in report["refused"]}) == (0, {"source_disabled"})
     set_connection(harness, "active")
-    assert (await harness.replay(filter={"status": HELD}, wait=False))["replayed"] == 3
+    harness.sql(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " VALUES (%s, '777', 'Fair', true)",
+        harness.connection_id,
+    )
+    assert (await harness.replay(filter={"status": HELD}, wait=False))["replayed"] == 4
     results = await harness.process_received()
-    assert set(results) == set(ids)
-    assert "ticket_created" in results.values()
-    assert [held_by(harness, event_id) for event_id in ids] == [None] * 3
+    assert results == dict.fromkeys(ids, "ticket_updated") | {unknown: "ticket_created"}
+    assert [held_by(harness, event_id) for event_id in ids] == [None] * 4
 
 
 # Sources
@@ -233,18 +240,6 @@ async def test_a_source_that_pancake_named_leaves_its_place(harness: HandlerHarn
     harness.sql("UPDATE pancake_source SET name = 'Fair' WHERE pancake_source_id = %s", invented(1)[0])
     await stored(harness, id="c", source=["95000"])
     assert created(harness)[-1] == "95000"
-
-
-async def test_a_lead_of_an_unknown_source_is_replayed_once_it_is_active(harness: HandlerHarness) -> None:
-    event_id = await stored(harness, source=["777"])
-    assert await harness.process(event_id) == "already_held"
-    harness.sql(
-        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-        " VALUES (%s, '777', 'Fair', true)",
-        harness.connection_id,
-    )
-    assert (await replay(harness, event_id)).result == "ticket_created"
-    assert held_by(harness, event_id) is None
 
 
 async def test_a_body_without_table_and_source_has_those_of_its_record(harness: HandlerHarness) -> None:

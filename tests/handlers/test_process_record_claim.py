@@ -1,4 +1,4 @@
-"""process_record claims an event: one worker at a time, pauses and turns, round trips, "Invoke" by hand."""
+"""process_record claims an event: one worker at a time, pauses and turns, round trips."""
 
 import asyncio
 from collections import Counter
@@ -33,18 +33,15 @@ def lose_claim(harness: HandlerHarness, event_id: int) -> None:
 
 
 async def test_a_redelivered_event_changes_nothing(harness: HandlerHarness) -> None:
+    """Nor does one of a row that is missing."""
     harness.fill_roster(1)
     lead = await process(harness)
     before = lead.event
     results = [await harness.process(lead.id, op) for op in ("INSERT", "UPDATE", "INSERT")]
     assert results == ["already_processed"] * 3
+    assert [await harness.process(missing) for missing in (999_999, 10**17)] == ["unknown_id"] * 2
     assert lead.event == before
     assert (harness.count_tickets(), len(harness.hasura.sent), len(harness.hasura.calls)) == (1, 1, 1)
-
-
-async def test_an_event_of_a_missing_row_is_answered(harness: HandlerHarness) -> None:
-    assert await harness.process(999_999) == "unknown_id"
-    assert await harness.process(10**17) == "unknown_id"
 
 
 @pytest.mark.own_database
@@ -103,19 +100,15 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
         receive(harness, event_id)
 
 
-async def test_processing_waits_for_another_session_that_holds_its_record(harness: HandlerHarness) -> None:
-    event_id = await stored(harness, id="r")
-    with another_session(harness, Lock.RECORD, "r"):
-        work = asyncio.create_task(harness.process(event_id))
-        await wait_for_lock_waiter(harness, work, RECORD_LOCK)
-    assert await work == "ticket_created"
-
-
-async def test_processing_waits_for_another_session_that_holds_its_roster(harness: HandlerHarness) -> None:
+async def test_processing_waits_for_other_sessions_that_hold_its_record_and_its_roster(
+    harness: HandlerHarness,
+) -> None:
     harness.fill_roster(3)
-    event_id = await stored(harness)
+    event_id = await stored(harness, id="r")
     with another_session(harness, Lock.ROSTER, "default"):
-        work = asyncio.create_task(harness.process(event_id))
+        with another_session(harness, Lock.RECORD, "r"):
+            work = asyncio.create_task(harness.process(event_id))
+            await wait_for_lock_waiter(harness, work, RECORD_LOCK)
         await wait_for_lock_waiter(harness, work, ROSTER_LOCK)
     assert await work == "ticket_created"
 
@@ -128,8 +121,8 @@ async def test_the_pause_answers_503_with_retry_after_and_changes_nothing(harnes
     event_id, held = await stored(harness), await stored(harness, id="held")
     before = harness.event(event_id)
     harness.change_settings(processing_paused=True)
-    for op in ("INSERT", "UPDATE", "MANUAL"):
-        response = await harness.fire(event_id, op)
+    for op, current_retry in (("INSERT", 0), ("INSERT", 40), ("UPDATE", 0), ("MANUAL", 0)):
+        response = await harness.fire(event_id, op, current_retry)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
         assert response.json()["extensions"] == {"code": "processing_paused"}
     assert harness.event(event_id) == before
@@ -156,36 +149,30 @@ async def test_a_repeated_delivery_waits_for_its_turn_and_a_new_one_does_not(har
         assert (await waiting).json()["result"] == "ticket_created"
 
 
-async def test_every_503_names_a_time_so_that_hasura_never_gives_the_event_up(
+async def test_every_503_names_a_time_so_that_hasura_never_gives_the_event_up_but_not_for_other_calls(
     harness: HandlerHarness,
 ) -> None:
-    """After a pause an event has more tries than retries: the first 503 without a time would be its last."""
+    """After a pause an event has more tries than retries: the first 503 without a time would be its last.
+
+    Hasura would repeat the tick of a cron without end, and the next one is due in minutes.
+    """
     event_id, db = await stored(harness), harness.runtime.db
 
-    async def assert_deferred(code: str, seconds: str) -> None:
+    async def assert_deferred(code: str) -> None:
         for current_retry in (0, 40):
             answer = await harness.fire(event_id, current_retry=current_retry)
             assert (answer.status_code, answer.json()["extensions"]["code"]) == (503, code)
-            assert answer.headers["Retry-After"] == seconds
+            assert answer.headers["Retry-After"] == "15"
 
-    harness.change_settings(processing_paused=True)
-    await assert_deferred("processing_paused", "60")
-    harness.change_settings(processing_paused=False)
     slots, db._work_slots = db._work_slots, asyncio.Semaphore(0)
     db._work.timeout = 0.1
-    await assert_deferred("overloaded", "15")
+    await assert_deferred("overloaded")
     db._work_slots = slots
     await db.close()
-    await assert_deferred("database_unavailable", "15")
-
-
-async def test_a_cron_and_an_action_name_no_time_when_the_database_is_away(harness: HandlerHarness) -> None:
-    """Hasura would repeat the tick without end; the next one is due in minutes."""
-    await harness.runtime.db.close()
+    await assert_deferred("database_unavailable")
     tick = {"id": "c", "name": "pancake_retry_failed", "scheduled_time": "2026-05-14T00:00:00Z"}
     cron = await harness.client.post("/cron/retry_failed", json=tick, headers=harness.headers)
-    replay = await harness.request_replay(ids=[1])
-    for answer in (cron, replay):
+    for answer in (cron, await harness.request_replay(ids=[1])):
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, False)
 
 
@@ -248,6 +235,3 @@ async def test_an_unchanged_lead_takes_four_and_without_a_table_two_more_on_a_co
     assert seen == [("lead", RECORD_ID), ("contact", RECORD_ID)]
     look_up = [["load_connections"], ["set_table"]]
     assert round_trips == [CLAIM, *look_up, LOAD, RECORD_FACTS, ["finish_event"]]
-
-
-# By hand

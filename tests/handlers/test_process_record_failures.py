@@ -1,8 +1,11 @@
 """process_record when the database, the process or our code fails; what it counts, and how it notifies."""
 
 import asyncio
+import base64
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -15,6 +18,7 @@ from tests.support.fakes import Crash, crashing
 from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import LATER, LEAD, PHONE, numbered_lead
 from tests.support.processing import hold_leads, process, receive, replay, stored
+from tests.support.settings import WEBHOOK_TOKEN_SHA256
 
 BROKEN = "RAISE EXCEPTION 'quotes a row'"
 
@@ -72,16 +76,25 @@ async def test_an_internal_error_is_stored_as_a_digest_and_is_final_after_five_a
 
 
 @pytest.mark.test_case("TC-014-007")
-async def test_an_unavailable_database_answers_503_before_any_claim(harness: HandlerHarness) -> None:
+async def test_a_lost_connection_is_answered_with_503_before_anything_is_done(
+    harness: HandlerHarness,
+) -> None:
+    """To an event and to a delivery; the next ones succeed."""
     event_id = await stored(harness)
     await harness.process(event_id + 1)
-    harness.terminate_backends()
-    codes = []
-    async with asyncio.timeout(20):
-        while 200 not in codes:
-            codes.append((await harness.fire(event_id)).status_code)
-    assert set(codes) <= {200, 503}
+    body = base64.b64encode(json.dumps(LEAD | {"id": "b"}).encode()).decode()
+    delivery = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": body}
+    for call in (partial(harness.fire, event_id), partial(harness.call_action, delivery)):
+        harness.terminate_backends()
+        codes = []
+        async with asyncio.timeout(20):
+            while 200 not in codes:
+                response = await call()
+                codes.append(response.status_code)
+                assert response.json().get("extensions") in (None, {"code": "database_unavailable"})
+        assert set(codes) <= {200, 503}
     assert harness.event(event_id)["status"] == "processed"
+    assert harness.count("pancake_webhook_event") == 2
 
 
 async def test_events_beyond_the_pool_stay_received_and_cost_no_attempt(harness: HandlerHarness) -> None:
@@ -208,15 +221,12 @@ async def test_the_duration_is_not_measured_of_events_of_a_pause(harness: Handle
     assert measured(harness) == 1
 
 
-def test_the_columns_that_are_delivered_are_those_of_the_metadata() -> None:
-    tables = read_directory(DIRECTORY)["sources"][0]["tables"]
-    ((trigger,),) = [table["event_triggers"] for table in tables if "event_triggers" in table]
-    definition = trigger["definition"]
-    assert {*definition["insert"]["payload"]} == {*definition["update"]["payload"]} == DELIVERED_COLUMNS
-
-
 async def test_a_delivered_row_with_more_columns_is_counted(harness: HandlerHarness) -> None:
     """A trigger that was saved in the console sends whole rows; "Invoke" sends them on purpose."""
+    tables = read_directory(DIRECTORY)["sources"][0]["tables"]
+    ((trigger,),) = [table["event_triggers"] for table in tables if "event_triggers" in table]
+    for operation in ("insert", "update"):
+        assert set(trigger["definition"][operation]["payload"]) == DELIVERED_COLUMNS
     event_id = await stored(harness)
     for op, columns, number in (
         ("INSERT", {}, 0),
@@ -231,27 +241,19 @@ async def test_a_delivered_row_with_more_columns_is_counted(harness: HandlerHarn
 # Notifications: once, now or later
 
 
-async def test_a_replay_of_a_given_up_event_sends_its_notifications(harness: HandlerHarness) -> None:
+async def test_a_replay_sends_only_what_was_not_accepted_also_of_a_given_up_event(
+    harness: HandlerHarness,
+) -> None:
     harness.fill_roster(1)
     harness.hasura.failing = True
-    lead = await process(harness)
-    assert (lead.result, lead.event["notified_at"]) == ("ticket_created", None)
-    harness.sql("UPDATE pancake_webhook_event SET notify_given_up_at = now()")
-    harness.hasura.failing = False
-    await replay(harness, lead.id)
-    assert list(harness.hasura.sent) == [f"{lead.id}:new_lead"]
-    assert lead.event["notify_given_up_at"] is None
-    assert lead.event["notified_at"] is not None
-
-
-async def test_a_replay_sends_only_what_was_not_accepted(harness: HandlerHarness) -> None:
-    harness.fill_roster(1)
-    await process(harness)
-    harness.hasura.failing = True
+    first = await process(harness)
     lead = await process(harness, modified_on=LATER, phone_number="0905999888")
+    assert (first.event["notified_at"], lead.event["notified_at"]) == (None, None)
+    harness.sql("UPDATE pancake_webhook_event SET notify_given_up_at = now()")
     harness.sql("UPDATE pancake_webhook_event SET notify_sent = ARRAY['lead_updated'] WHERE id = %s", lead.id)
     harness.hasura.failing = False
-    harness.hasura.calls.clear()
-    await replay(harness, lead.id)
-    assert [f"{lead.id}:phone_changed"] in harness.hasura.calls
-    assert not [call for call in harness.hasura.calls if f"{lead.id}:lead_updated" in call]
+    for replayed in (first, lead):
+        await replay(harness, replayed.id)
+        assert replayed.event["notify_given_up_at"] is None
+        assert replayed.event["notified_at"] is not None
+    assert list(harness.hasura.sent) == [f"{first.id}:new_lead", f"{lead.id}:phone_changed"]

@@ -20,6 +20,7 @@ from werkzeug import Response
 
 from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
 from leads.adapters.pancake_api import Access, Page, PancakeApi
+from leads.adapters.tracing import TraceContext, within
 from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 from tests.support.fakes import MovableClock, SimulatorClock
 from tests.support.waiting import eventually_async
@@ -75,9 +76,11 @@ async def test_a_list_is_read_to_its_end_in_either_shape(enveloped: bool, last: 
     assert pages[-1].cursor is None
 
 
-async def test_the_request_names_workspace_table_key_and_filter() -> None:
+async def test_the_request_names_workspace_table_key_filter_and_trace() -> None:
     script = Script(keyset(1))
-    await walked(client(script).pages(ACCESS, "lead", {"fields": []}, cursor="0"))
+    with within(TraceContext("1" * 32, "2" * 16, is_sampled=True)):
+        await walked(client(script).pages(ACCESS, "lead", {"fields": []}, cursor="0"))
+    assert script.requests[0].headers["traceparent"] == f"00-{'1' * 32}-{'2' * 16}-01"
     url = script.requests[0].url
     assert url.path == "/api/workspaces/123/lead/records"
     assert dict(url.params) == {"view_id": "all", "filter": '{"fields":[]}', "cursor": "0", "api_key": KEY}
