@@ -231,10 +231,7 @@ def test_a_broken_condition_makes_its_criteria_red_and_no_other(
         expressions = [each.query for each in named] if breakage.value else []
         for subject in {subject_of(each): None for each in named}:
             criteria = criteria_of(subject)
-            with (
-                subtests.test(f"{breakage.criteria} in {subject}"),
-                session.transaction(force_rollback=True),
-            ):
+            with subtests.test(f"{breakage.criteria} in {subject}"), session.transaction(force_rollback=True):
                 session.execute((breakage.before or BEFORE.get(subject, "")).encode())
                 healthy = outcomes(seeded, session, prometheus, criteria, subject)
                 assert set(healthy.values()) == {Outcome.PASS}, healthy
