@@ -270,21 +270,20 @@ VALUES: dict[KpiName, list[float | None]] = {
 }
 
 
+MEASURED = {
+    "success-rate": Measurement((SAMPLE_LEADS - FAILED) / SAMPLE_LEADS, SAMPLE_LEADS, FAILED),
+    "intervention-W2": Measurement(0.231, 156, 36),
+    "telesales-survey-W2": Measurement(4.4, 4),
+    "G-7": Measurement(why=Why.SOURCE_DOWN, problem="Prometheus at prometheus does not answer"),
+    "replay-W2": Measurement(0.0),
+    "G-6": Measurement(why=Why.NO_DATA, problem="Not attested yet: leads golive attest G-6"),
+}
+"""By the criterion. The others have a value on the target's right side."""
+
+
 def _measured(criterion: Criterion) -> Measurement:
-    """A value on the target's right side; some criteria have another result."""
-    match criterion.id:
-        case "success-rate":
-            return Measurement((SAMPLE_LEADS - FAILED) / SAMPLE_LEADS, SAMPLE_LEADS, FAILED)
-        case "intervention-W2":
-            return Measurement(0.231, 156, 36)
-        case "telesales-survey-W2":
-            return Measurement(4.4, 4)
-        case "G-7":
-            return Measurement(why=Why.SOURCE_DOWN, problem="Prometheus at prometheus does not answer")
-        case "replay-W2":
-            return Measurement(0.0)
-        case "G-6":
-            return Measurement(why=Why.NO_DATA, problem="Not attested yet: leads golive attest G-6")
+    if criterion.id in MEASURED:
+        return MEASURED[criterion.id]
     value = {"<": criterion.target / 4, ">": 95.0}.get(criterion.operator, criterion.target)
     if criterion.good or criterion.bad:
         cases = 18 if criterion.source is Source.FILE else SAMPLE_LEADS
