@@ -7,7 +7,6 @@ and the commit as a property of the suite.
 import fcntl
 import os
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +38,6 @@ LONG_PATHS = (
     "tests/leads/domain/",
 )
 """They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
-MAX_WAIT_SECONDS = 90.0
 TEST_CASE = "test_case"
 
 
@@ -88,16 +86,6 @@ def case_ids(item: pytest.Item) -> Iterator[str]:
         yield from mark.args
 
 
-def _lock(file: IO[str], kind: int) -> None:
-    """Lock a file, or go on without the lock after MAX_WAIT_SECONDS: a test that is not alone beats none."""
-    deadline = time.monotonic() + MAX_WAIT_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return
-        time.sleep(0.02)
-
-
 class Turn:
     """One worker's right to run a test: beside those of other workers, or alone.
 
@@ -111,8 +99,8 @@ class Turn:
         self._gate, self._running = (path.open("w") for path in self._paths)
 
     def begin(self, *, alone: bool) -> None:
-        _lock(self._gate, fcntl.LOCK_EX)
-        _lock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         if not alone:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
