@@ -291,18 +291,12 @@ def is_released(browser: Browser, harness: EndToEndHarness) -> bool:
     return "waits" not in browser.text()
 
 
-MAX_PICTURE_BYTES = 150_000
-
-
 def labelled(text: str) -> str:
     return f"//button[normalize-space()='{text}']"
 
 
 def keep_picture(name: str, taken: bytes) -> None:
     """Write a picture of the docs with WRITE_PICTURES set. None is compared: each run shows other times."""
-    path = DOCS / "pictures" / name
+    assert taken.startswith(b"\x89PNG")
     if os.environ.get("WRITE_PICTURES"):
-        path.write_bytes(taken)
-    for picture in (taken, kept := path.read_bytes()):
-        assert picture.startswith(b"\x89PNG")
-    assert len(kept) <= MAX_PICTURE_BYTES
+        (DOCS / "pictures" / name).write_bytes(taken)

@@ -1,4 +1,4 @@
-"""The search of all logs for values of customers and secrets: it finds each kind, and fails the run."""
+"""What every run of tests relies on: the search of all logs, and databases that are emptied between tests."""
 
 import base64
 import json
@@ -7,15 +7,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from sandbox.handover import FOLDER
 from sandbox.pancake.leads import Leads
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
+from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.keys import Keys
+from tests.support.databases import Databases, SchemaChanged
+from tests.support.handlers import seed_connection
 from tests.support.leads import LEAD, PHONE
 from tests.support.logs import LogWatch, find_kinds, lines_of_logins, watching_logs
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
@@ -128,3 +133,77 @@ def test_a_value_in_the_log_of_a_server_or_of_a_commands_server_fails_the_run(tm
     assert "handlers.log holds: token" in said
     assert re.search(r"child-\w+/log holds: API key", said)
     assert WEBHOOK_TOKEN not in said
+
+
+# A database is as its template after each test that used it, or the test fails
+
+DUMP = """
+SELECT table_name, query_to_xml(format('SELECT * FROM %I ORDER BY 1', table_name), true, false, '')::text
+FROM information_schema.tables
+WHERE table_schema = 'public' AND table_type = 'BASE TABLE'
+UNION ALL
+SELECT sequencename, coalesce(last_value, 0)::text FROM pg_sequences
+"""
+
+
+@pytest.fixture
+def lent(cluster: Cluster, template: str) -> Iterator[Databases]:
+    if not cluster.is_embedded:
+        pytest.skip("only the embedded server's databases are emptied")
+    with closing(Databases(cluster, {"any": template})) as databases:
+        yield databases
+
+
+def dump(url: str) -> set[tuple[str, str]]:
+    with psycopg.connect(url) as session:
+        return set(session.execute(DUMP).fetchall())
+
+
+def test_rows_and_sequences_are_those_of_the_template_again(lent: Databases) -> None:
+    with lent.lend("any", is_own=False) as first:
+        before = dump(first)
+        seed_connection(first)
+        with psycopg.connect(first) as session:
+            session.execute(
+                "INSERT INTO account (display_name, phone_code, phone_number)"
+                " SELECT 'x', '84', n::text FROM generate_series(1, 20000) AS n"
+            )
+            session.execute("UPDATE staff SET on_duty = NOT on_duty; DELETE FROM notification_template")
+            session.execute("INSERT INTO ticket (title, source_id) VALUES ('x', 'ticket_source_8')")
+        assert len(dump(first) ^ before) > 8
+    with lent.lend("any", is_own=False) as second:
+        assert (second, dump(second)) == (first, before)
+
+
+def test_a_session_that_a_test_left_is_ended(lent: Databases) -> None:
+    with lent.lend("any", is_own=False) as url:
+        left = psycopg.connect(url)
+        left.execute("LOCK TABLE account")
+    with pytest.raises(psycopg.OperationalError):
+        left.execute("SELECT 1")
+    left.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE staff ADD COLUMN more text; CREATE INDEX more ON staff (more)",
+        "CREATE FUNCTION more() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "ALTER TABLE pancake_webhook_event DISABLE TRIGGER USER",
+        "REVOKE SELECT ON staff FROM pancake_handlers",
+        "ALTER TABLE staff DROP CONSTRAINT staff_role_check",
+    ],
+)
+def test_a_changed_schema_fails_the_test_and_the_next_gets_another(lent: Databases, change: str) -> None:
+    with lent.lend("any", is_own=False) as first, psycopg.connect(first) as session:
+        session.execute(
+            "CREATE TABLE more (id integer); DROP TABLE more; CREATE TEMP TABLE more (id integer)"
+        )
+        session.execute("ALTER TABLE staff RENAME full_name TO more")
+        session.execute("ALTER TABLE staff RENAME more TO full_name")
+    refused = pytest.raises(SchemaChanged, match="own_database")
+    with refused, lent.lend("any", is_own=False) as changed, psycopg.connect(changed) as session:
+        session.execute(change.encode())
+    assert changed == first
+    with lent.lend("any", is_own=False) as next_one:
+        assert next_one != first
