@@ -136,10 +136,6 @@ class Pilot:
         document: dict[str, Any] = json.loads(result.stdout)
         return document
 
-    def outcomes(self, wave: str) -> dict[str, str]:
-        """Return the outcome of each criterion of a gate, and why it is inconclusive."""
-        return {each["id"]: each["why"] or each["outcome"] for each in self.gate(wave)["criteria"]}
-
 
 def write_keys(folder: Path) -> tuple[Path, Path]:
     """Write a new private key, for its owner only, and its public key; return their paths."""
@@ -177,11 +173,10 @@ def junit(failed: tuple[str, ...] = (), commit: str = COMMIT, skipped: tuple[str
     return ElementTree.tostring(root)
 
 
-def figures(kind: str, commit: str = COMMIT, **values: object) -> bytes:
+def figures(kind: str, **values: object) -> bytes:
     """The result of a load test, an outage test or a drill."""
-    return json.dumps(
-        {"kind": kind, "at": datetime.now(UTC).isoformat(), "commit": commit, **values}
-    ).encode()
+    found = {"kind": kind, "at": datetime.now(UTC).isoformat(), "commit": COMMIT, **values}
+    return json.dumps(found).encode()
 
 
 def baseline(
@@ -218,7 +213,7 @@ def good_file(criterion: Criterion, **changed: object) -> bytes:
     kind = criterion.parameters["kind"]
     pairs = (each.partition("=") for each in criterion.parameters.get("exactly", "").split())
     exact = {name: float(number) for name, _, number in pairs}
-    return figures(kind, COMMIT, **{**GOOD_FIGURES[kind], **exact, **changed})
+    return figures(kind, **{**GOOD_FIGURES[kind], **exact, **changed})
 
 
 def bad_file(criterion: Criterion) -> bytes:
@@ -236,12 +231,9 @@ def bad_file(criterion: Criterion) -> bytes:
 
 def attest_all(pilot: Pilot, wave: str, folder: Path) -> list[str]:
     """Attest, with values that pass, all that a gate asks of people and that is open; return the ids."""
-    outcomes = pilot.outcomes(wave)
-    asked = [
-        each
-        for each in load_criteria()
-        if outcomes.get(each.id) == "no_data" and each.source in (Source.PERSON, Source.FILE)
-    ]
+    open_ids = [each["id"] for each in pilot.gate(wave)["criteria"] if each["why"] == "no_data"]
+    of_people = [each for each in load_criteria() if each.source in (Source.PERSON, Source.FILE)]
+    asked = [each for each in of_people if each.id in open_ids]
     for criterion in asked:
         path = folder / f"{criterion.id}.evidence"
         words = ["attest", criterion.id, "--by", criterion.owner, "--evidence", str(path)]

@@ -275,7 +275,7 @@ def test_each_test_case_decides_and_one_that_was_skipped_or_is_missing_did_not_p
 
 
 def load_test(**values: object) -> bytes:
-    return figures("loadtest", COMMIT, **{"rate": 100, "minutes": 10, **values})
+    return figures("loadtest", **{"rate": 100, "minutes": 10, **values})
 
 
 WRONG_FILES = [

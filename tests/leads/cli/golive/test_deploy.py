@@ -354,17 +354,48 @@ WITHOUT_CHECK_OF_UNDO = {"10"}
 EVENTS = ("check", "begin", "end", "verify", "confirmed", "undone", "snapshot")
 
 
-class World:
-    """What the steps have done, and how often each was undone since."""
+@contextmanager
+def stopping_after(writes: int) -> Iterator[None]:
+    """Let the process die at the next writing of the journal after so many; half of it may be there."""
+    real = Journal.write
+    left = [writes]
 
-    def __init__(self, folder: Path) -> None:
+    def write(journal: Journal, event: str, step: str, **details: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            with journal.path.open("ab") as file:
+                file.write(b'{"at": "2026-')
+            raise Crash
+        real(journal, event, step, **details)
+
+    with mock.patch.object(Journal, "write", write):
+        yield
+
+
+class Deployments(RuleBasedStateMachine):
+    """People deploy, confirm, roll back, and the process dies anywhere.
+
+    `parts` is what the steps have done, `undos` how often each was undone since.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
         self.parts = dict.fromkeys(STEPS, 0)
         self.undos = dict.fromkeys(STEPS, 0)
-        self.site: Any = SimpleNamespace(
-            journal=Journal(folder, "by", "commit"), db=SimpleNamespace(closed=False)
+        journal = Journal(Path(self._folder.name), "by", "commit")
+        self.site: Any = SimpleNamespace(journal=journal, db=SimpleNamespace(closed=False))
+        self.parts_at_snapshot: list[dict[str, int]] = []
+        self._patch = mock.patch.multiple(
+            running,
+            all_steps=self._steps,
+            database_steps=lambda: self._own_steps()[:3],
+            take_snapshot=lambda *_: Action(("snapshot",), self._snapshot),
+            say=lambda _: None,
         )
+        self._patch.start()
 
-    def steps(self) -> list[Step]:
+    def _own_steps(self) -> list[Step]:
         return [
             Step(
                 number, f"step {number}", "BE", "1 s", (), (),
@@ -397,51 +428,15 @@ class World:
         self.undos[number] = 0 if change > 0 else self.undos[number] + 1
         return ActionResult(0, "", 0.0)
 
-
-@contextmanager
-def stopping_after(writes: int) -> Iterator[None]:
-    """Let the process die at the next writing of the journal after so many; half of it may be there."""
-    real = Journal.write
-    left = [writes]
-
-    def write(journal: Journal, event: str, step: str, **details: Any) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            with journal.path.open("ab") as file:
-                file.write(b'{"at": "2026-')
-            raise Crash
-        real(journal, event, step, **details)
-
-    with mock.patch.object(Journal, "write", write):
-        yield
-
-
-class Deployments(RuleBasedStateMachine):
-    """People deploy, confirm, roll back, and the process dies anywhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
-        self.world = World(Path(self._folder.name))
-        self.parts_at_snapshot: list[dict[str, int]] = []
-        self._patch = mock.patch.multiple(
-            running,
-            all_steps=self._steps,
-            database_steps=lambda: self.world.steps()[:3],
-            take_snapshot=lambda *_: Action(("snapshot",), self._snapshot),
-            say=lambda _: None,
-        )
-        self._patch.start()
-
     def _snapshot(self) -> ActionResult:
         """What is stored after it is lost: by then step 8b, the rights, is undone if it is to be undone."""
-        self.parts_at_snapshot.append(dict(self.world.parts))
+        self.parts_at_snapshot.append(dict(self.parts))
         return ActionResult(0, "", 0.0)
 
     def _steps(self) -> list[Step]:
         """The walk back leaves out the first, the snapshot: a step that is always done."""
         snapshot = Step("snapshot", "", "", "", (), (), lambda _: Found(State.DONE, ""))
-        return [snapshot, *self.world.steps()]
+        return [snapshot, *self._own_steps()]
 
     def teardown(self) -> None:
         self._patch.stop()
@@ -452,15 +447,15 @@ class Deployments(RuleBasedStateMachine):
         try:
             with stopping_after(writes):
                 if is_confirmed:
-                    self.world.site.journal.write("confirmed", "12")
-                outcomes = running.deploy(self.world.site)
+                    self.site.journal.write("confirmed", "12")
+                outcomes = running.deploy(self.site)
         except Crash:
             return
         last = outcomes[-1]
         assert last.result in ("done", "was done", "waiting")
         done = [each.step.id for each in outcomes if not each.stops]
         assert all(
-            self.world.parts[number] == PARTS for number in done if number in STEPS and number not in BY_HAND
+            self.parts[number] == PARTS for number in done if number in STEPS and number not in BY_HAND
         )
         assert last.step.id == ("12" if last.stops else "14")
 
@@ -468,23 +463,23 @@ class Deployments(RuleBasedStateMachine):
     def roll_back(self, writes: int, to: str, is_confirmed: bool) -> None:
         try:
             with stopping_after(writes):
-                outcomes = running.roll_back(self.world.site, to, ["12"] if is_confirmed else [])
+                outcomes = running.roll_back(self.site, to, ["12"] if is_confirmed else [])
         except Crash:
             return
         undone = {each.step.id for each in outcomes if not each.stops}
         checked = undone - BY_HAND - WITHOUT_CHECK_OF_UNDO
-        assert all(self.world.parts[number] == 0 for number in checked)
+        assert all(self.parts[number] == 0 for number in checked)
         if not outcomes[-1].stops:
             assert undone == set(STEPS[STEPS.index(to) :])
 
     @invariant()
     def the_journal_can_be_read(self) -> None:
-        for entry in self.world.site.journal.entries():
+        for entry in self.site.journal.entries():
             assert entry["event"] in EVENTS
 
     @invariant()
     def no_part_is_done_twice_or_undone_below_nothing(self) -> None:
-        assert all(0 <= parts <= PARTS for parts in self.world.parts.values())
+        assert all(0 <= parts <= PARTS for parts in self.parts.values())
 
 
 Deployments.TestCase.settings = settings(max_examples=25, stateful_step_count=10, deadline=None)
@@ -503,11 +498,11 @@ def test_an_undo_that_no_check_sees_runs_once(machine: Deployments) -> None:
     machine.deploy(99, True)
     machine.roll_back(99, "10", True)
     machine.roll_back(99, "10", True)
-    assert machine.world.undos["10"] == 1
-    machine.world.parts["10"] = 1
+    assert machine.undos["10"] == 1
+    machine.parts["10"] = 1
     machine.deploy(99, True)
     machine.roll_back(99, "10", True)
-    assert machine.world.undos["10"] == 1
+    assert machine.undos["10"] == 1
 
 
 def test_the_dump_of_a_rollback_is_taken_when_no_lead_can_be_stored_any_more(machine: Deployments) -> None:
