@@ -189,7 +189,7 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
 """
 
 
-def dump(harness: CronHarness) -> dict[str, str]:
+def dump(harness: DatabaseHarness) -> dict[str, str]:
     """All rows of all tables as text, the engine's too."""
     names = [f"{table['schema']}.{table['name']}" for table in harness.sql(TABLES)]
     found = {name: harness.sql(f"SELECT row_to_json(t)::text AS row FROM {name} AS t") for name in names}

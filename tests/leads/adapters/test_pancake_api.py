@@ -21,8 +21,10 @@ from werkzeug import Response
 from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
 from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.adapters.tracing import TraceContext, within
-from leads.domain.errors import PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+from leads.domain.base_url import DEFAULT_HOSTS
+from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 from tests.support.fakes import MovableClock, SimulatorClock
+from tests.support.settings import NOT_BASE_URLS, OTHER_HOSTS
 from tests.support.waiting import eventually_async
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -74,6 +76,32 @@ async def test_a_list_is_read_to_its_end_in_either_shape(enveloped: bool, last: 
     assert [len(page.entries) for page in pages] == [30, 30, 5]
     assert [page.ending for page in pages] == [None, None, "complete"]
     assert pages[-1].cursor is None
+
+
+async def test_no_request_goes_to_a_base_url_of_another_host_or_form(subtests: pytest.Subtests) -> None:
+    """As if it had come into the database by another way than `leads connection`."""
+    script = Script(keyset(1))
+    api = PancakeApi(SimulatorClock(), DEFAULT_HOSTS, transport=httpx.MockTransport(script))
+    for url in (*NOT_BASE_URLS, *OTHER_HOSTS):
+        with subtests.test(url):
+            access = Access("c1", url, 123, KEY)
+            with pytest.raises(HostNotAllowed, match="PANCAKE_API_HOSTS") as refused:
+                await api.sources(access)
+            assert KEY not in str(refused.value)
+            with pytest.raises(HostNotAllowed):
+                await api.record(access, "lead", "../../x?a=#")
+            with pytest.raises(HostNotAllowed):
+                await walked(api.pages(access, "lead"))
+    assert (script.requests, api.breakers.level()) == ([], 0)
+
+
+async def test_a_redirect_does_not_take_the_key_along_and_its_place_is_not_named() -> None:
+    for status in (301, 302, 303, 307, 308):
+        script = Script(always(status, headers={"Location": OTHER_HOSTS[0]}))
+        with pytest.raises(PancakeRefused) as refused:
+            await client(script).sources(ACCESS)
+        assert OTHER_HOSTS[0] not in str(refused.value)
+        assert [request.url.host for request in script.requests] == ["crm.pancake.test"]
 
 
 async def test_the_request_names_workspace_table_key_filter_and_trace() -> None:
