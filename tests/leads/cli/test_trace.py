@@ -6,8 +6,7 @@ docs/runbook/why-no-ticket.md has the output of `leads trace` for each reason.
 import json
 import os
 import re
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,10 +55,8 @@ async def harness(database: str, connection_id: str, key_ring: KeyRing) -> Async
 
 def run(harness: HandlerHarness, *arguments: str, **variables: str) -> Result:
     """Run the command with the rights of the operators."""
-    url = operators_url(harness.database_url)
-    return CliRunner().invoke(
-        app, ["trace", *arguments], env={"DATABASE_URL": url, "COLUMNS": str(WIDTH)} | variables
-    )
+    environment = {"DATABASE_URL": operators_url(harness.database_url), "COLUMNS": str(WIDTH)} | variables
+    return CliRunner().invoke(app, ["trace", *arguments], env=environment)
 
 
 def shown(heading: str, text: str, result: Result) -> str:
@@ -75,9 +72,7 @@ def shown(heading: str, text: str, result: Result) -> str:
     return f"{heading}\n\n```console\n$ leads trace {argument}\n{lines}$ echo $?\n{result.exit_code}\n```\n"
 
 
-async def test_the_page_shows_what_the_command_says_of_each_sample_and_each_broken_lead(
-    harness: HandlerHarness,
-) -> None:
+async def test_the_page_shows_the_output_of_each_sample_and_broken_lead(harness: HandlerHarness) -> None:
     parts = [FIRST_HEADING]
     asked = await trace_samples(harness)
     for traced in asked:
@@ -119,17 +114,15 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
         "connection": "test", "table": "lead", "record_id": lead["id"], "tickets": [code],
         "reason": "ticket_created", "is_at_rest": True, "next": "nothing to do",
     }  # fmt: skip
-    assert [step["kind"] for step in steps] == [
-        "webhook", "result", "customer", "owner", "skipped", "told", "ticket",
-    ]  # fmt: skip
+    kinds = ["webhook", "result", "customer", "owner", "skipped", "told", "ticket"]
+    assert [step["kind"] for step in steps] == kinds
     assert {step["event_id"] for step in steps[:-1]} == {event_id}
     nothing = run(harness, "no-such-record", "--json")
     assert (nothing.exit_code, json.loads(nothing.stdout)["leads"]) == (2, [])
 
 
-async def test_a_phone_is_found_in_every_notation_with_all_its_records(
-    harness: HandlerHarness, subtests: pytest.Subtests
-) -> None:
+async def test_a_phone_is_found_in_each_notation(harness: HandlerHarness, subtests: pytest.Subtests) -> None:
+    """With all its records."""
     for number, table in ((1, "lead"), (2, "lead"), (3, "contact")):
         lead = numbered_lead(number, "0905 111 222", table_id=table)
         await harness.process((await harness.deliver(lead))["event_id"])
@@ -140,9 +133,7 @@ async def test_a_phone_is_found_in_every_notation_with_all_its_records(
             assert found == [("contact", "lead-000003"), ("lead", "lead-000002"), ("lead", "lead-000001")]
 
 
-async def test_a_second_phone_and_a_phone_that_retention_emptied_are_found(
-    harness: HandlerHarness, key_ring: KeyRing
-) -> None:
+async def test_a_second_phone_and_one_that_retention_emptied_are_found(harness: HandlerHarness) -> None:
     lead = numbered_lead(310, secondary_phone_number="0283 822 9999")
     event_id = (await harness.deliver(lead))["event_id"]
     await harness.process(event_id)
@@ -154,7 +145,7 @@ async def test_a_second_phone_and_a_phone_that_retention_emptied_are_found(
     assert run(harness, "0900000310", ENCRYPTION_KEYS=f"test:{'A' * 43}=").exit_code == 1
 
 
-async def test_a_phone_that_cannot_be_read_is_found_as_it_was_typed(
+async def test_an_unusable_phone_is_found_as_typed(
     harness: HandlerHarness, subtests: pytest.Subtests
 ) -> None:
     for number, (text, fields) in enumerate(UNREADABLE.items()):
@@ -185,7 +176,11 @@ def insert(db: psycopg.Connection[Any], record: str) -> None:
     )
 
 
-async def test_it_follows_a_lead_from_its_arrival_until_it_is_at_rest(
+def interrupt(seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+async def test_it_follows_a_lead_until_it_is_at_rest_or_the_time_is_over(
     harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two questions the lead arrives, then it is processed; each line is printed once."""
@@ -196,31 +191,23 @@ async def test_it_follows_a_lead_from_its_arrival_until_it_is_at_rest(
         if len(waited) == 1:
             insert(harness.session, "a")
         elif len(waited) == 3:
-            harness.sql(
-                "UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'invalid_phone'"
-            )
+            rejected = "status = 'dead_letter', error_code = 'invalid_phone'"
+            harness.sql(f"UPDATE pancake_webhook_event SET {rejected}")
 
-    monkeypatch.setattr("time.sleep", go_on)
-    result = run(harness, PHONE, "--follow")
+    with monkeypatch.context() as patched:
+        patched.setattr("time.sleep", go_on)
+        result = run(harness, PHONE, "--follow")
     assert (result.exit_code, len(waited)) == (1, 3)
     kinds = [line.split()[1] for line in result.stdout.splitlines() if re.match(r"  \d\d:", line)]
     assert kinds == ["webhook", "waits", "dead_letter"]
     assert result.stdout.splitlines()[-1].split()[0] == "next"
 
-
-async def test_following_ends_at_its_time_with_what_is_known_and_at_an_interrupt(
-    harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
     harness.change_settings(processing_paused=True)
     await harness.deliver(numbered_lead(330))
     result = run(harness, "0900000330", "--follow", "--timeout", "1")
     assert result.exit_code == 1
     assert "received: processing is paused" in result.stdout
     assert "Stopped after 1 s" in result.stderr
-
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("time.sleep", interrupt)
     result = run(harness, "0900000330", "--follow")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
@@ -235,17 +222,13 @@ def db(database: str) -> Iterator[psycopg.Connection]:
         yield session
 
 
-def finish(db: psycopg.Connection, record: str) -> None:
-    db.execute(
-        "UPDATE pancake_webhook_event SET status = 'processed', outcome = 'stale', processed_at = now()"
-        " WHERE record_id = %s",
-        [record],
-    )
-
-
 def test_arrival_and_rest_are_one_line_each(database: str, db: psycopg.Connection) -> None:
     insert(db, "old")
-    steps = [lambda: insert(db, "a"), lambda: None, lambda: finish(db, "a"), lambda: insert(db, "b")]
+    finished = "status = 'processed', outcome = 'stale', processed_at = now()"
+    finish = f"UPDATE pancake_webhook_event SET {finished} WHERE record_id = 'a'".encode()
+    steps: list[Callable[[], object]] = [
+        lambda: insert(db, "a"), lambda: None, lambda: db.execute(finish), lambda: insert(db, "b"),
+    ]  # fmt: skip
 
     def wait(seconds: float) -> None:
         if not steps:
@@ -263,10 +246,7 @@ def test_arrival_and_rest_are_one_line_each(database: str, db: psycopg.Connectio
 def test_the_newest_leads_come_first_and_ctrl_c_ends_it(
     database: str, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr("time.sleep", interrupt)
     for record in ("a", "b", "c"):
         insert(db, record)
     url = operators_url(database)
