@@ -62,9 +62,8 @@ def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]
     return document
 
 
-async def test_nothing_of_the_customer_is_left_in_any_store_and_a_second_run_finds_nothing(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness, tmp_path: Path) -> None:
+    """And a second run finds nothing."""
     await store_customer(harness)
     write_files(tmp_path)
     assert found_in([*dump(harness).values(), *read_files(tmp_path)]) == set(WRITTEN)
@@ -104,22 +103,17 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness,
     assert planned | {"dry_run": False} == done
 
 
-async def test_who_asked_when_and_why_is_kept_and_a_later_request_is_a_new_customer(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_the_request_is_recorded_and_a_later_lead_is_new(harness: CronHarness, tmp_path: Path) -> None:
+    """Who asked, when and why."""
     await harness.process_lead(**PERSON)
     harness.sql("UPDATE ticket SET status = 'done'")
     erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
     rows = harness.sql("SELECT * FROM customer_erasure ORDER BY id")
-    assert {(row["requested_by"], row["reason"], row["run_by"] != "") for row in rows} == {
-        ("Lan", "case 12", True)
-    }
-    assert rows[0]["counts"]["events"] == 1
+    stored = {(row["requested_by"], row["reason"], row["run_by"] != "") for row in rows}
+    assert (stored, rows[0]["counts"]["events"]) == ({("Lan", "case 12", True)}, 1)
     entries = harness.sql("SELECT * FROM integration_change WHERE kind = 'erasure' ORDER BY id")
-    kept = [
-        {name: row[name] for name in ("requested_by", "run_by", "reason", "counts")} | {"id": str(row["id"])}
-        for row in rows
-    ]
+    names = ("requested_by", "run_by", "reason", "counts")
+    kept = [{name: row[name] for name in names} | {"id": str(row["id"])} for row in rows]
     assert [entry["after"] | {"id": entry["row_id"]} for entry in entries] == kept
     assert {entry["application"] for entry in entries} == {f"leads erase by {rows[0]['run_by']}"}
     assert not [row["digest"] for row in rows if row["digest"] in str(entries)]
@@ -151,13 +145,13 @@ async def test_old_versions_do_not_come_back(
     assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
 
 
-async def test_a_version_that_only_a_later_phone_shows_is_erased_when_processed(
+async def test_a_version_with_the_phone_in_a_later_place_is_erased(
     harness: CronHarness, tmp_path: Path
 ) -> None:
+    """When it is processed."""
     erase(harness, tmp_path, *PHONE, "--yes")
-    event, result = await harness.process_lead(
-        id="other", name="Hạnh", phone_number="0977000111", secondary_phone_number="0905111222"
-    )
+    phones = {"phone_number": "0977000111", "secondary_phone_number": "0905111222"}
+    event, result = await harness.process_lead(id="other", name="Hạnh", **phones)
     assert result == "dead_letter"
     row = harness.event(event)
     assert (row["status"], row["error_code"], row["payload"]) == ("dead_letter", "erased", None)
@@ -171,9 +165,7 @@ async def test_a_version_that_only_a_later_phone_shows_is_erased_when_processed(
     assert harness.count("ticket", "source_id = 'ticket_source_pancake'") == 0
 
 
-async def test_a_record_that_names_the_phone_in_its_text_is_only_named(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_a_record_with_the_phone_in_its_text_is_only_named(harness: CronHarness, tmp_path: Path) -> None:
     event, _ = await harness.process_lead(id="wife", phone_number="0912345678", note="chồng: 0905 111 222")
     report = erase(harness, tmp_path, *PHONE, "--yes")
     assert (report["mentions"], report["event_ids"]) == ([event], [])
@@ -208,7 +200,7 @@ def test_wrong_usage_is_refused() -> None:
         assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
 
 
-async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanwhile(
+async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_came_meanwhile(
     harness: CronHarness, tmp_path: Path
 ) -> None:
     await harness.process_lead(**PERSON)
@@ -224,21 +216,16 @@ async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_was_stored_meanw
     assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
 
 
-async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(harness: CronHarness) -> None:
     """It was claimed before the erasure began, and takes the lock of the phone after it."""
     answer = await harness.deliver(PERSON)
     with psycopg.connect(harness.database_url) as erasing:
         erasing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
         processing = asyncio.create_task(harness.process(answer["event_id"]))
         await wait_for_lock_waiter(harness, processing, PHONE_LOCK)
-        digests = harness.runtime.digester.digest("erased phone", "+84905111222")
-        erasing.execute(
-            "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
-            " VALUES (%s, now(), 'a', 'a', '{}')",
-            [digests],
-        )
+        insert = "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
+        digest = harness.runtime.digester.digest("erased phone", "+84905111222")
+        erasing.execute(f"{insert} VALUES (%s, now(), 'a', 'a', '{{}}')".encode(), [digest])
     assert await processing == "dead_letter"
     assert harness.count("account", "normalized_phone = '+84905111222'") == 0
 
@@ -302,15 +289,12 @@ def as_role(harness: CronHarness) -> Iterator[CronHarness]:
 
 
 @pytest.mark.own_database
-async def test_the_phone_is_not_in_the_log_of_every_statement(
-    cluster: Cluster, harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_no_statement_logs_the_phone(cluster: Cluster, harness: CronHarness, tmp_path: Path) -> None:
     if not cluster.is_embedded:
         pytest.skip("reads the server's log, which only an embedded server has here")
     await harness.process_lead(**PERSON)
-    with psycopg.connect(harness.database_url, autocommit=True) as db:
-        name = sql.Identifier(db.info.dbname)
-        db.execute(sql.SQL("ALTER DATABASE {} SET log_min_duration_statement = 0").format(name))
+    database = harness.session.info.dbname
+    harness.sql(f'ALTER DATABASE "{database}" SET log_min_duration_statement = 0')
     before = len(cluster.log.read_text())
     result = run_erase(harness, tmp_path, *CONFIRMED)
     assert result.exit_code == 0, result.output

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ COMPLETE = {
     "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
 }
 
+SECRETS_OF_HANDLERS = (COMPLETE["HANDLER_SECRET"], COMPLETE["ENCRYPTION_KEYS"])
+
 PASSWORD = "password-of-the-test"
 SECRETS = {
     "ENCRYPTION_KEYS": f"k1:{'A' * 43}=",
@@ -68,15 +71,6 @@ ENVIRONMENT = {
     "LEADS_ENV_FILE_NAMES": "HASURA_URL HANDLER_SECRET",
     **SECRETS,
 }
-
-
-def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
-    """`leads serve` with nothing in its environment but what it needs to start."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
-    return subprocess.Popen(
-        [sys.executable, "-m", "leads.cli", "serve"],
-        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def leads(*words: str, **variables: str) -> Result:
@@ -95,26 +89,27 @@ def test_every_problem_of_the_environment_is_named_at_once() -> None:
 
 
 @contextmanager
-def serving(cwd: Path, port: int, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """`leads serve` once it answers on the port; it is terminated at the end."""
-    process = command(cwd, **COMPLETE, BIND=f"127.0.0.1:{port}", **variables)
+def serving(cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
+    """`leads serve` once it answers on the port, with nothing in its environment but what it needs.
+
+    At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
+    signal, without a trace or a secret.
+    """
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **COMPLETE, **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leads.cli", "serve"], cwd=cwd, text=True,
+        env=environment | {"BIND": f"127.0.0.1:{port}"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    printed: list[str] = []
     try:
         eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
         assert process.poll() is None
-        yield process
+        yield printed
     finally:
         process.terminate()
-        process.wait(30)
-
-
-def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What it printed, once it was terminated; it ended by that signal, without a trace or a secret."""
-    output, errors = process.communicate(timeout=30)
+        printed += process.communicate(timeout=30)
     assert process.returncode == -signal.SIGTERM
-    assert "Traceback" not in output
-    for name in ("HANDLER_SECRET", "ENCRYPTION_KEYS"):
-        assert COMPLETE[name] not in output + errors
-    return output, errors
+    assert not [text for text in ("Traceback", *SECRETS_OF_HANDLERS) if text in "".join(printed)]
 
 
 def status(port: int, path: str) -> int:
@@ -128,7 +123,7 @@ def status(port: int, path: str) -> int:
 def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_path: Path) -> None:
     """app.py is found beside leads/, wherever the command is started. Its lines are JSON, and counted."""
     port = free_port()
-    with serving(tmp_path, port) as process:
+    with serving(tmp_path, port) as printed:
         assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
         with ExitStack() as idle:
             for _ in range(MAX_CONNECTIONS):
@@ -136,7 +131,7 @@ def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_p
             assert status(port, "/healthz") == 503
         eventually(lambda: status(port, "/healthz") == 200)
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-    output, errors = output_of(process)
+    output, errors = printed
     assert "uvicorn.error" in {json.loads(line)["logger"] for line in output.splitlines()}
     assert errors == ""
     (counted,) = re.findall(r'^pancake_log_messages_total\{level="info"\} (\S+)$', metrics, re.MULTILINE)
@@ -145,11 +140,10 @@ def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_p
 
 def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
     port, ops_port = free_port(), free_port()
-    with serving(tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}") as process:
+    with serving(tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"):
         public, ops = ([status(each, path) for path in PATHS] for each in (port, ops_port))
     assert public == [200, 404, 404]
     assert ops == [200, 503, 200]
-    output_of(process)
 
 
 def show(*options: str, **variables: str) -> Result:
@@ -167,7 +161,7 @@ def test_no_secret_and_no_password_is_shown() -> None:
             assert secret not in output
 
 
-def test_each_variable_says_where_it_is_from() -> None:
+def test_each_variable_says_where_it_is_from_and_an_invalid_one_is_named() -> None:
     found = shown()
     assert found["DATABASE_URL"] == {
         "name": "DATABASE_URL", "from": "environment", "value": "postgresql://diva:…@127.0.0.1:5432/diva",
@@ -181,9 +175,6 @@ def test_each_variable_says_where_it_is_from() -> None:
         assert (found[name]["from"], found[name]["value"]) == (place, value)
     assert found.keys() >= VARIABLES.keys() | PLAIN_VARIABLES.keys()
     assert shown(HANDLERS_URL=f"{PASSWORD}@host")["HANDLERS_URL"]["value"] == "set, and not a URL"
-
-
-def test_an_invalid_value_is_named_and_exits_with_1() -> None:
     result = show("--json", HASURA_URL="ftp://hasura")
     assert result.exit_code == 1
     assert "HASURA_URL is not an http or https URL" in json.loads(result.stdout)["problems"][0]
@@ -217,10 +208,8 @@ def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
         def start(configuration: dict[str, Any]) -> RunningEngine:
             secret = json.dumps(configuration)
             if secret not in started:
-                environment = {
-                    "HASURA_GRAPHQL_ADMIN_SECRET": ADMIN_SECRET,
-                    "HASURA_GRAPHQL_JWT_SECRET": secret,
-                }
+                variables = {"ADMIN_SECRET": ADMIN_SECRET, "JWT_SECRET": secret}
+                environment = {f"HASURA_GRAPHQL_{name}": value for name, value in variables.items()}
                 started[secret] = start_engine(processes, database, environment=environment)
             return started[secret]
 
@@ -253,28 +242,27 @@ def refusal_of(engine: RunningEngine, token: str) -> Any:
     return asked.json()["errors"][0]["extensions"]["code"]
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {},
-        {"claims_namespace": "claims", "claims_format": "stringified_json", "audience": ["diva", "other"]},
-        {"audience": "diva", "issuer": "https://diva.internal"},
-    ],
-)
-@pytest.mark.parametrize("role", ["pancake_service", "pancake_edge"])
-def test_the_engine_accepts_the_token_for_its_role_and_it_ends_after_90_days(
-    engine_with: StartEngine, role: str, more: dict[str, Any]
+def test_the_engine_accepts_a_token_for_its_role_for_90_days(
+    engine_with: StartEngine, subtests: pytest.Subtests
 ) -> None:
-    configuration = {"type": "HS256", "key": KEY, **more}
-    printed = token(configuration, role)
-    assert printed.exit_code == 0, printed.output
-    printed_token = printed.stdout.strip()
-    assert role_of(engine_with(configuration), printed_token) == role
-    payload = jwt.decode(printed_token, options={"verify_signature": False})
-    assert payload["exp"] - payload["iat"] == 90 * 86400
-    assert 0 <= datetime.now(UTC).timestamp() - payload["iat"] < 60
-    ends = datetime.fromtimestamp(payload["exp"], UTC)
-    assert f"It ends at {ends:%Y-%m-%d %H:%M} UTC" in printed.stderr
+    claims = {
+        "claims_namespace": "claims",
+        "claims_format": "stringified_json",
+        "audience": ["diva", "other"],
+    }
+    named = {"audience": "diva", "issuer": "https://diva.internal"}
+    options: tuple[dict[str, Any], ...] = ({}, claims, named)
+    for role, more in product(("pancake_service", "pancake_edge"), options):
+        with subtests.test(role, more=more):
+            configuration = {"type": "HS256", "key": KEY, **more}
+            printed = token(configuration, role)
+            assert printed.exit_code == 0, printed.output
+            assert role_of(engine_with(configuration), printed.stdout.strip()) == role
+            payload = jwt.decode(printed.stdout.strip(), options={"verify_signature": False})
+            assert payload["exp"] - payload["iat"] == 90 * 86400
+            assert 0 <= datetime.now(UTC).timestamp() - payload["iat"] < 60
+            ends = datetime.fromtimestamp(payload["exp"], UTC)
+            assert f"It ends at {ends:%Y-%m-%d %H:%M} UTC" in printed.stderr
 
 
 def test_a_token_is_refused_after_its_end_and_the_next_one_overlaps_it(engine_with: StartEngine) -> None:
@@ -299,17 +287,12 @@ def test_a_token_is_valid_for_1_to_90_days_and_for_a_role_of_ours() -> None:
 
 
 def test_an_engine_with_a_public_key_needs_the_private_one(engine_with: StartEngine, tmp_path: Path) -> None:
-    file = tmp_path / "key.pem"
-    file.write_bytes(
-        PRIVATE.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    file, plain = tmp_path / "key.pem", serialization.NoEncryption()
+    file.write_bytes(PRIVATE.private_bytes(PEM, serialization.PrivateFormat.PKCS8, plain))
     configuration = {"type": "Ed25519", "key": PUBLIC.decode()}
-
     refused = token(configuration, "pancake_edge")
     printed = token(configuration, "pancake_edge", "--private-key", str(file))
-
-    assert refused.exit_code == 2
-    assert "--private-key" in refused.output
+    assert (refused.exit_code, "--private-key" in refused.output) == (2, True)
     assert role_of(engine_with(configuration), printed.stdout.strip()) == "pancake_edge"
 
 
@@ -323,21 +306,17 @@ def test_the_public_key_of_an_engine_signs_no_token(engine_with: StartEngine) ->
         assert refusal_of(engine, (text + b"." + signature).decode()) == "invalid-jwt", algorithm
 
 
-@pytest.mark.parametrize(
-    ("configuration", "said"),
-    [
+def test_what_cannot_sign_is_said() -> None:
+    for configuration, said in (
         ("", "is not set"),
         ("[]", "not a JSON object"),
         ({"jwk_url": "https://keys.internal"}, "ask the issuer of this engine's tokens"),
         ({"type": "HS256", "key": KEY, "claims_map": {}}, "claims_map"),
         ({"type": "HS256", "key": KEY[:31]}, "shorter than 32 characters"),
-    ],
-)
-def test_what_cannot_sign_is_said(configuration: Any, said: str) -> None:
-    refused = token(configuration, "pancake_service")
-    assert refused.exit_code == 2
-    assert said in refused.output
-    assert KEY[:31] not in refused.output
+    ):
+        refused = token(configuration, "pancake_service")
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+        assert KEY[:31] not in refused.output
 
 
 # --- leads alert test
@@ -356,9 +335,7 @@ def alert(url: str, *arguments: str) -> Result:
 
 
 @needs_monitoring
-def test_it_names_the_receivers_at_which_the_alert_arrived_and_ends_it(
-    alertmanager: RunningAlertmanager,
-) -> None:
+def test_it_names_the_receivers_of_the_alert_and_ends_it(alertmanager: RunningAlertmanager) -> None:
     for severity, receivers in (("warning", ["team_channel"]), ("critical", ["pager", "team_channel"])):
         result = alert(alertmanager.url, "--severity", severity, "--timeout", TIMEOUT, "--json")
         assert result.exit_code == 0, result.output
@@ -413,35 +390,27 @@ def test_a_second_test_does_not_wait_for_the_group_of_the_first() -> None:
 
 
 @needs_monitoring
-def test_a_silence_is_named(alertmanager: RunningAlertmanager) -> None:
+def test_a_silence_and_a_wrong_url_are_named(alertmanager: RunningAlertmanager) -> None:
     """The last one with this Alertmanager: the silence stays."""
     alertmanager.silence("PancakeAlertTest")
     result = alert(alertmanager.url, "--timeout", TIMEOUT)
-    assert result.exit_code == 1
-    assert "A silence keeps the alert back" in result.stderr
-
-
-def test_a_wrong_url_is_named() -> None:
-    result = alert("alerts")
-    assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
+    assert (result.exit_code, "A silence keeps the alert back" in result.stderr) == (1, True)
+    wrong = alert("alerts")
+    assert (wrong.exit_code, "is not an http or https URL" in wrong.stderr) == (2, True)
 
 
 KINDS = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
 
 
-@pytest.mark.parametrize(
-    ("emails", "result"),
-    [
+def test_each_integration_needs_a_request_that_was_accepted() -> None:
+    before = {("slack", ""): Attempts(accepted=1), ("email", ""): Attempts(accepted=5)}
+    for emails, result in (
         (Attempts(accepted=7), Delivery.ACCEPTED),
         (Attempts(accepted=6), Delivery.WAITING),
         (Attempts(accepted=6, failed=1), Delivery.REFUSED),
         (Attempts(accepted=7, failed=3), Delivery.ACCEPTED),
-    ],
-)
-def test_each_integration_needs_a_request_that_was_accepted(emails: Attempts, result: Delivery) -> None:
-    before = {("slack", ""): Attempts(accepted=1), ("email", ""): Attempts(accepted=5)}
-    after = {("slack", ""): Attempts(accepted=2), ("email", ""): emails}
-    found = {each.integration: each for each in judge(["team_channel"], KINDS, before, after)}
-    assert found["slack"].result is Delivery.ACCEPTED
-    assert found["email"].result is result
-    assert not found["email"].is_certain
+    ):
+        after = {("slack", ""): Attempts(accepted=2), ("email", ""): emails}
+        found = {each.integration: each for each in judge(["team_channel"], KINDS, before, after)}
+        assert (found["slack"].result, found["email"].result) == (Delivery.ACCEPTED, result), emails
+        assert not found["email"].is_certain
