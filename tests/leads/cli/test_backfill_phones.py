@@ -58,16 +58,14 @@ def words(folder: Path, *arguments: str, processes: int = 1) -> list[str]:
     return ["backfill-phones", "--json", "--processes", str(processes), *files, *arguments]
 
 
-def run_as(url: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+def run(
+    database: str, folder: Path, *arguments: str, as_operators: bool = True
+) -> tuple[int, dict[str, Any]]:
     """Exit code and report of a run in this process, which parses by itself."""
+    url = operators_url(database) if as_operators else database
     result = CliRunner().invoke(app, words(folder, *arguments), env={"DATABASE_URL": url})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, json.loads(result.stdout)
-
-
-def run(database: str, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """The same with the rights of the operators."""
-    return run_as(operators_url(database), folder, *arguments)
 
 
 def start(database: str, folder: Path, *arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
@@ -106,21 +104,15 @@ def expected(database: str) -> list[tuple[Any, ...]]:
 
 
 def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
-    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number.
-
-    Accounts with a phone are normalised or listed as unusable; active phones are counted apart.
-    """
+    """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
     process = start(crowded, tmp_path, *QUICK, "--rows-per-batch", "500")
     report = json.loads(process.communicate(timeout=120)[0])
-
     assert (process.returncode, report["outcome"]) == (0, "verified"), report
     assert rows(crowded) == expected(crowded)
     with (tmp_path / "unusable.csv").open() as file:
         listed = {row["account_id"]: row["reason"] for row in csv.DictReader(file)}
-    left = rows(
-        crowded, "SELECT id::text FROM account WHERE normalized_phone IS NULL AND phone_number IS NOT NULL"
-    )
-    assert listed.keys() == {id_ for (id_,) in left}
+    left = "SELECT id::text FROM account WHERE normalized_phone IS NULL AND phone_number IS NOT NULL"
+    assert listed.keys() == {id_ for (id_,) in rows(crowded, left)}
     assert report["unusable"] == {r: list(listed.values()).count(r) for r in set(listed.values())}
     counts = report["counts"]
     assert counts["with_phone"] == counts["normalized"] + len(listed)
@@ -129,9 +121,7 @@ def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tm
     assert not (tmp_path / "state.json").exists()
 
 
-def test_a_dry_run_shows_samples_and_changes_nothing_and_undo_empties_the_column_again(
-    crowded: str, tmp_path: Path
-) -> None:
+def test_a_dry_run_changes_nothing_and_undo_empties_the_column_again(crowded: str, tmp_path: Path) -> None:
     """A dry run writes no row and no file, at any hour. Undo leaves everything else of the accounts."""
     before = rows(crowded, "SELECT account FROM account ORDER BY id")
     physical = "SELECT ctid, xmin FROM account ORDER BY id"
@@ -143,21 +133,14 @@ def test_a_dry_run_shows_samples_and_changes_nothing_and_undo_empties_the_column
     assert set(report["unusable"]) >= {"empty", "not_a_number", "too_short"}
     assert set(report["rejected"]) == set(report["unusable"])
     assert run(crowded, tmp_path, *QUICK)[0] == 0
-
     code, report = run(crowded, tmp_path, "--undo", *QUICK, "--rows-per-batch", "700")
-
     assert (code, report["outcome"], report["counts"]["normalized"]) == (0, "verified", 0)
     assert rows(crowded, "SELECT account FROM account ORDER BY id") == before
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
-    crowded: str, tmp_path: Path, how: signal.Signals
-) -> None:
-    """Killed or interrupted after some batches, run again: as one uninterrupted run.
-
-    SIGKILL of the parent ends the processes that parse too.
-    """
+def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(crowded: str, tmp_path: Path, how: int) -> None:
+    """As one uninterrupted run. SIGKILL of the parent ends the processes that parse too."""
     process = start(crowded, tmp_path, *SLOW)
     target = random.randint(100, 1200)
     eventually(lambda: filled(crowded) >= target)
@@ -168,9 +151,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert json.loads(output)["outcome"] == "interrupted"
-
     code, report = run(crowded, tmp_path, *QUICK)
-
     assert (code, report["outcome"]) == (0, "verified")
     assert rows(crowded) == expected(crowded)
     assert report["written"] == filled(crowded) - partly
@@ -190,7 +171,6 @@ def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, 
         thread.start()
         code, report = run(crowded, tmp_path, *QUICK)
         thread.join()
-
     assert (code, report["outcome"]) == (0, "verified")
     assert report["passes"] > 2
     assert rows(crowded) == expected(crowded)
@@ -202,7 +182,6 @@ def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database:
         writer = Writer(connection, Limits(pause_seconds=0), lambda: None)
         (account,) = rows(database, SEN)
         execute(database, "UPDATE account SET phone_number = '0999888777' WHERE id = %s", account[0])
-
         assert writer.fill([Account(*account)], ["+84912345678"]) == 0
 
 
@@ -214,10 +193,9 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
         writer = Writer(connection, limits, lambda: None)
         accounts, _ = next(read_batches(connection, FIRST_ID, 600))
-        good = [(a, normalize(a.phone_number, a.phone_code)[0]) for a in accounts]
-        usable = [(a, phone) for a, phone in good if phone]
-
-        assert writer.fill([a for a, _ in usable], [phone for _, phone in usable]) == len(usable)
+        phones = [normalize(each.phone_number, each.phone_code)[0] for each in accounts]
+        usable = {each: phone for each, phone in zip(accounts, phones, strict=True) if phone}
+        assert writer.fill(list(usable), list(usable.values())) == len(usable)
     assert writer._size < len(usable) / 2
 
 
@@ -257,14 +235,10 @@ def test_the_window_is_two_to_six_in_ict() -> None:
 
 
 def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:
-    """The second one does not start, and says why."""
     with psycopg.connect(database) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('backfill_normalized_phone'))")
-
         code, report = run(database, tmp_path, "--anytime")
-
-    assert code == 1
-    assert "Another backfill" in report["reason"]
+    assert (code, "Another backfill" in report["reason"]) == (1, True)
 
 
 def filled(database: str) -> int:
@@ -291,20 +265,18 @@ def group_alive(group: int) -> bool:
 
 @pytest.mark.own_database
 @pytest.mark.parametrize("state", NO_INDEX)
-def test_its_index_is_that_of_the_migration_and_replaces_an_interrupted_build(
-    database: str, tmp_path: Path, state: str
-) -> None:
-    """The migrations leave it out on a large table. Only the owner may build it; a dry run does not."""
+def test_its_index_replaces_an_interrupted_build(database: str, tmp_path: Path, state: str) -> None:
+    """It is that of the migrations, which leave it out on a large table. Only the owner may build it; a dry run does not."""
     built = rows(database, INDEX)
     assert len(built) == 1
     execute(database, NO_INDEX[state])
-    assert run_as(database, tmp_path, "--dry-run")[0] == 0
+    assert run(database, tmp_path, "--dry-run", as_operators=False)[0] == 0
     assert rows(database, INDEX) == []
     if state == "missing":
         code, report = run(database, tmp_path, *QUICK)
         assert (code, rows(database, INDEX)) == (1, [])
         assert "only the owner of the table account may build it" in report["reason"]
-    assert run_as(database, tmp_path, *QUICK)[0] == 0
+    assert run(database, tmp_path, *QUICK, as_operators=False)[0] == 0
     assert rows(database, INDEX) == built
 
 
@@ -338,12 +310,9 @@ def test_an_old_file_of_unusable_phones_is_removed_by_the_next_run(tmp_path: Pat
 @pytest.fixture
 def with_tickets(database: str) -> str:
     """25 tickets of Pancake, and 3 more in the other source."""
+    insert = "INSERT INTO ticket (title, source_id) SELECT 'Lead ' || n, %s FROM generate_series(1, %s) AS n"
     for source, number in ((PANCAKE, 25), (OTHER, 3)):
-        execute(
-            database,
-            "INSERT INTO ticket (title, source_id) SELECT 'Lead ' || n, %s FROM generate_series(1, %s) AS n",
-            source, number,
-        )  # fmt: skip
+        execute(database, insert, source, number)
     return database
 
 

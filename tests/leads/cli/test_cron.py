@@ -51,13 +51,10 @@ def run(*words: str, **variables: str) -> Result:
     return CliRunner().invoke(app, ["cron", *words], env=variables)
 
 
-def add_run(database: str, name: str, tick: datetime, outcome: str = "succeeded", error: str = "") -> None:
-    with psycopg.connect(database) as db:
-        db.execute(
-            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, error)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [name, tick, tick, tick, outcome, error or None],
-        )
+RUN = b"""
+INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, error)
+SELECT name, t.at, t.at, t.at, %s, %s FROM unnest(%s::text[]) AS name, (SELECT %s::timestamptz AS at) AS t
+"""
 
 
 def listed(database: str, *, code: int) -> dict[str, dict[str, Any]]:
@@ -66,14 +63,13 @@ def listed(database: str, *, code: int) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in json.loads(result.stdout)}
 
 
-def test_a_cron_is_late_until_it_succeeds_and_a_failed_run_keeps_the_last_success_and_shows_its_error(
-    database: str,
-) -> None:
+def test_a_cron_is_late_until_it_succeeds_and_a_later_failure_is_shown(database: str) -> None:
+    """A failed run keeps the last success."""
     now = datetime.now(UTC)
     assert all(each["late_since"] for each in listed(database, code=1).values())
-    for name in CRONS:
-        add_run(database, name, now - timedelta(seconds=90))
-    add_run(database, "poll_records", now, "failed", "Pancake answered 503.")
+    with psycopg.connect(database) as db:
+        db.execute(RUN, ["succeeded", None, list(CRONS), now - timedelta(seconds=90)])
+        db.execute(RUN, ["failed", "Pancake answered 503.", ["poll_records"], now])
     crons = listed(database, code=0)
     assert not any(each["late_since"] for each in crons.values())
     found = crons["poll_records"]
@@ -103,22 +99,12 @@ def answered(answer: Scripted, *options: str) -> tuple[Result, dict[str, Any]]:
         return result, handlers.log[0][0].get_json()
 
 
-def test_a_failed_run_ends_with_its_message_and_a_refused_secret_is_wrong_usage_that_does_not_show_it() -> (
-    None
-):
-    failed: Scripted = (503, {}, {"message": "Pancake answered 401.", "extensions": {"code": "run_failed"}})
-    for answer, code, said in (
-        (failed, 1, "Pancake answered 401"),
-        ((401, {}, {"message": "…"}), 2, "HANDLER_SEC"),
-    ):
-        result, _ = answered(answer, "poll_records")
-        assert (result.exit_code, said in result.stderr) == (code, True)
-        assert SECRET not in result.output
-    result = run("run", "poll_records", HANDLERS_URL=UNREACHABLE_URL, HANDLER_SECRET=SECRET)
-    assert (result.exit_code, SECRET in result.output) == (3, False)
-
-
 def test_what_the_run_did_is_the_exit_code() -> None:
+    """golden/cron-run.txt has the handlers that are away or refuse the secret."""
+    failed: Scripted = (503, {}, {"message": "Pancake answered 401.", "extensions": {"code": "run_failed"}})
+    result, _ = answered(failed, "poll_records")
+    assert (result.exit_code, "Pancake answered 401" in result.stderr) == (1, True)
+    assert SECRET not in result.output
     succeeded: dict[str, Any] = {"result": "succeeded", "report": {}}
     for answer, code in ((succeeded, 0), ({"result": "skipped"}, 1)):
         result, _ = answered((200, {}, answer), "pancake_check_sla", "--json")
@@ -140,10 +126,8 @@ def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
 
 def test_a_dry_run_says_what_it_left_out() -> None:
     told = {"idempotency_key": "7:sla_missed", "template_code": "t", "reason": "sla_missed", "recipients": 1}
-    answer = {
-        "result": "dry_run", "report": {"late": 22}, "would_send": [told], "would_send_count": 22,
-        "unfinished": True,
-    }  # fmt: skip
+    sends = {"would_send": [told], "would_send_count": 22}
+    answer = {"result": "dry_run", "report": {"late": 22}, "unfinished": True, **sends}
     result, call = answered((200, {}, answer), "check_sla", "--dry-run")
     assert (result.exit_code, call["payload"]) == (0, {"dry_run": True})
     assert result.stdout.splitlines() == [
@@ -162,10 +146,9 @@ def test_a_dry_run_says_what_it_left_out() -> None:
 def test_the_figures_of_an_object_are_below_its_name() -> None:
     report = {"late": 0, "kpi": {"response": {"p50_minutes": 10.403994175, "unanswered": None}, "days": {}}}
     result, _ = answered((200, {}, {"result": "succeeded", "report": report}), "check_sla")
-    assert [line.strip() for line in result.stdout.splitlines()] == [
-        "check_sla: succeeded", "late: 0", "kpi:", "response:", "p50_minutes: 10.404", "unanswered: none",
-        "days: {}",
-    ]  # fmt: skip
+    lines = ", ".join(line.strip() for line in result.stdout.splitlines())
+    shown = "late: 0, kpi:, response:, p50_minutes: 10.404, unanswered: none, days: {}"
+    assert lines == f"check_sla: succeeded, {shown}"
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +190,7 @@ def reconcile(configuration: dict[str, str], *options: str, day: object = DAY) -
     return CliRunner().invoke(app, ["reconcile", "--day", str(day), *options], env=configuration)
 
 
-def stored_runs(db: psycopg.Connection) -> list[tuple[Any, ...]]:
-    return db.execute("SELECT outcome, report FROM pancake_cron_run").fetchall()
-
-
-def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_reconciled(
+def test_a_dry_run_names_what_is_missing_and_the_real_one_inserts_it(
     configuration: dict[str, str], db: psycopg.Connection
 ) -> None:
     dry = reconcile(configuration, "--dry-run", "--json")
@@ -223,8 +202,7 @@ def test_a_dry_run_names_what_is_missing_and_inserts_nothing_then_the_day_is_rec
     (report,) = json.loads(real.stdout)
     assert (report["inserted"], report["left_missing"]) == (40, [])
     stored = reconcile(configuration, "--stored")
-    assert stored.exit_code == 0
-    assert "found_missing" in stored.stdout
+    assert (stored.exit_code, "found_missing" in stored.stdout) == (0, True)
     assert db.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
 
 
@@ -234,11 +212,11 @@ def test_the_stored_report_of_every_connection_is_shown(
     """For each connection the newest report with numbers of that day, from any run."""
     runs: list[dict[str, int | None]] = [{"first": 2, "second": 7}, {"first": 3}, {"first": None}]
     for hour, run in enumerate(runs):
-        days = [
-            {"day": DAY.isoformat(), "connection_id": name}
-            | ({"error": "pancake_unavailable"} if expected is None else {"expected": expected})
+        found = [
+            (name, {"error": "pancake_unavailable"} if expected is None else {"expected": expected})
             for name, expected in run.items()
         ]
+        days = [{"day": DAY.isoformat(), "connection_id": name} | result for name, result in found]
         db.execute(
             "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
             " VALUES ('reconcile_daily', now() + %s * interval '1 hour', now(), now(), 'succeeded', %s)",
@@ -248,7 +226,10 @@ def test_the_stored_report_of_every_connection_is_shown(
     assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
 
 
-def test_the_nightly_run_is_not_taken_over_while_it_waits_for_its_next_delivery(
+STORED_RUNS = "SELECT outcome, report FROM pancake_cron_run"
+
+
+def test_the_nightly_run_is_not_taken_over_while_it_waits(
     configuration: dict[str, str], db: psycopg.Connection
 ) -> None:
     db.execute(
@@ -258,7 +239,7 @@ def test_the_nightly_run_is_not_taken_over_while_it_waits_for_its_next_delivery(
     refused = reconcile(configuration)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "is not finished: it waits for its next delivery." in refused.stderr
-    assert stored_runs(db) == [("running", {"state": {"page": 7}})]
+    assert db.execute(STORED_RUNS).fetchall() == [("running", {"state": {"page": 7}})]
     db.execute("UPDATE pancake_cron_run SET scheduled_time = scheduled_time - interval '61 min'")
     assert reconcile(configuration).exit_code == 0
 
@@ -269,11 +250,12 @@ def test_keys_that_do_not_open_the_api_key_are_refused(
     for options in ((), ("--dry-run",)):
         done = reconcile(configuration | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
         assert (done.exit_code, done.stdout) == (2, "")
-        assert " ".join(done.stderr.split()) == (
-            f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not in the key ring. "
-            "Check ENCRYPTION_KEYS and the base URL."
+        said = " ".join(done.stderr.split())
+        assert said.startswith(
+            f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not"
         )
-    assert stored_runs(db) == []
+        assert said.endswith(" Check ENCRYPTION_KEYS and the base URL.")
+    assert db.execute(STORED_RUNS).fetchall() == []
 
 
 def test_a_day_that_is_not_over_is_refused() -> None:

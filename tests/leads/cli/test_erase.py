@@ -165,7 +165,9 @@ async def test_a_version_with_the_phone_in_a_later_place_is_erased(
     assert harness.count("ticket", "source_id = 'ticket_source_pancake'") == 0
 
 
-async def test_a_record_with_the_phone_in_its_text_is_only_named(harness: CronHarness, tmp_path: Path) -> None:
+async def test_a_record_with_the_phone_in_its_text_is_only_named(
+    harness: CronHarness, tmp_path: Path
+) -> None:
     event, _ = await harness.process_lead(id="wife", phone_number="0912345678", note="chồng: 0905 111 222")
     report = erase(harness, tmp_path, *PHONE, "--yes")
     assert (report["mentions"], report["event_ids"]) == ([event], [])
