@@ -139,7 +139,9 @@ def test_a_dry_run_changes_nothing_and_undo_empties_the_column_again(crowded: st
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(crowded: str, tmp_path: Path, how: int) -> None:
+def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
+    crowded: str, tmp_path: Path, how: int
+) -> None:
     """As one uninterrupted run. SIGKILL of the parent ends the processes that parse too."""
     process = start(crowded, tmp_path, *SLOW)
     target = random.randint(100, 1200)
@@ -266,7 +268,7 @@ def group_alive(group: int) -> bool:
 @pytest.mark.own_database
 @pytest.mark.parametrize("state", NO_INDEX)
 def test_its_index_replaces_an_interrupted_build(database: str, tmp_path: Path, state: str) -> None:
-    """It is that of the migrations, which leave it out on a large table. Only the owner may build it; a dry run does not."""
+    """The migrations leave it out on a large table. Only the owner may build it; a dry run does not."""
     built = rows(database, INDEX)
     assert len(built) == 1
     execute(database, NO_INDEX[state])
