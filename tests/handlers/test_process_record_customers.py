@@ -59,6 +59,21 @@ async def test_a_lead_becomes_account_contact_ticket_owner_and_notification(harn
 # The customer
 
 
+async def test_the_oldest_enabled_account_wins_and_a_deleted_one_is_none(harness: HandlerHarness) -> None:
+    """Not the deleted account of a contact either."""
+    deleted = {"deleted_at": "2026-01-01Z", "created_at": "2019-01-01Z"}
+    insert_account(harness, normalized_phone=PHONE, **deleted)
+    contact_of = insert_account(harness, normalized_phone=OTHER_NUMBER, **deleted)
+    harness.sql("INSERT INTO contact_book (primary_phone, account_id) VALUES (%s, %s)", PHONE, contact_of)
+    ids = [
+        insert_account(harness, normalized_phone=PHONE, phone_enabled=enabled, created_at=f"{year}-01-01Z")
+        for year, enabled in ((2023, True), (2020, False), (2021, True))
+    ]
+    lead = await process(harness)
+    assert lead.account == ids[2]
+    assert lead.evidence["phone"]["candidates"] == [ids[1], ids[2], ids[0]]
+
+
 STORED = (
     ("84", "905111222", "0905111222"),
     (None, "0905.111.222", "0905111222"),

@@ -13,13 +13,7 @@ from leads.services.replay_results import MAX_WAIT_SECONDS
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, numbered_lead
 from tests.support.postgres import count_deadlocks
-from tests.support.processing import (
-    hold,
-    hold_leads,
-    process,
-    receive,
-    stored,
-)
+from tests.support.processing import hold, hold_leads, process, receive, stored
 from tests.support.settings import ADMIN_ID
 
 HELD = {"status": "skipped_kill_switch"}
@@ -329,23 +323,16 @@ async def test_a_dry_run_replays_nothing_and_has_no_results(harness: HandlerHarn
 
 
 PARTS = {
-    "account": (
-        "account",
-        "id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata",
-    ),
-    "contact": ("contact_book", "id, account_id, primary_phone, name, email, address"),
-    "ticket": (
-        "ticket",
-        "id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data",
-    ),
-    "consent": ("customer_consent", "account_id, consent_data, consent_version"),
-    "roster": (
-        "pancake_assignee",
-        "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available,"
-        " assigned_on, assigned_today",
-    ),
-}
-"""The tables and columns that a dry run reports."""
+    "account": "id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata"
+               " FROM account",
+    "contact": "id, account_id, primary_phone, name, email, address FROM contact_book",
+    "ticket": "id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data"
+              " FROM ticket",
+    "consent": "account_id, consent_data, consent_version FROM customer_consent",
+    "roster": "id, source_id, staff_id, assigned_count, total_assigned, last_assigned_seq, was_available,"
+              " assigned_on, assigned_today FROM pancake_assignee",
+}  # fmt: skip
+"""The columns and tables that a dry run reports."""
 
 State = dict[str, dict[str, dict[str, Any]]]
 
@@ -353,8 +340,8 @@ State = dict[str, dict[str, dict[str, Any]]]
 def _state(harness: HandlerHarness) -> State:
     """Return every row of every part by its key, as JSON values."""
     state: State = {}
-    for part, (table, columns) in PARTS.items():
-        rows = harness.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns} FROM {table}) AS t")
+    for part, columns in PARTS.items():
+        rows = harness.sql(f"SELECT to_jsonb(t) AS row FROM (SELECT {columns}) AS t")
         state[part] = {str(row["row"].get("id") or row["row"]["account_id"]): row["row"] for row in rows}
     return state
 
@@ -392,13 +379,10 @@ def _with_real_ids(harness: HandlerHarness, changes: list[dict[str, Any]]) -> li
         for part, real in (("account", event["account_id"]), ("ticket", event["ticket_id"])):
             if item.get(part):
                 text = text.replace(item[part]["after"]["id"], str(real))
-        for contact in [item.get("contact"), *item.get("other_contacts", [])]:
-            if contact is None:
-                continue
+        for contact in filter(None, [item.get("contact"), *item.get("other_contacts", [])]):
             row = contact["after"]
-            phone = row["primary_phone"]
-            found = harness.one("SELECT id FROM contact_book WHERE primary_phone = %s", phone)
-            text = text.replace(row["id"], str(found["id"]))
+            by_phone = "SELECT id FROM contact_book WHERE primary_phone = %s"
+            text = text.replace(row["id"], str(harness.one(by_phone, row["primary_phone"])["id"]))
     changed: list[dict[str, Any]] = json.loads(text)
     return changed
 
@@ -465,13 +449,9 @@ async def test_two_dry_runs_that_need_the_same_rosters_in_opposite_order_both_an
     sources = ("-1", "-3")
     for source in sources:
         harness.fill_roster(1, source)
-    ids = []
-    for number, order in enumerate((sources, sources[::-1])):
-        phones = [f"09050001{number}{digit}" for digit in range(2)]
-        leads = [
-            {"id": phone, "phone_number": phone, "source": [source]}
-            for phone, source in zip(phones, order, strict=True)
-        ]
+    ids: list[list[int]] = []
+    for order in (sources, sources[::-1]):
+        leads = [numbered_lead(10 * len(ids) + n, source=[source]) for n, source in enumerate(order)]
         ids.append(await hold(harness, *leads))
     harness.slow_down("ticket", 0.3)
     reports = await asyncio.gather(

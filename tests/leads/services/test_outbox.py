@@ -54,7 +54,10 @@ class OutboxHarness:
 
 
 async def test_sent_notifications_are_marked_under_their_claim() -> None:
+    """An event without notifications sends nothing."""
     harness = OutboxHarness()
+    assert await harness.outbox.send([event(7)]) == 0
+    assert (harness.hasura.calls, harness.db.ran) == ([], [])
     assert await harness.outbox.send([event(7, "new_lead", "phone_changed")]) == 1
     assert harness.hasura.calls == [["7:new_lead", "7:phone_changed"]]
     ((name, params),) = harness.db.ran
@@ -64,12 +67,6 @@ async def test_sent_notifications_are_marked_under_their_claim() -> None:
     assert harness.hasura.sent["7:new_lead"] == {
         "template_code": "t", "recipient_ids": ["s"], "data": {}, "idempotency_key": "7:new_lead",
     }  # fmt: skip
-
-
-async def test_an_event_without_notifications_sends_nothing() -> None:
-    harness = OutboxHarness()
-    assert await harness.outbox.send([event(7)]) == 0
-    assert (harness.hasura.calls, harness.db.ran) == ([], [])
 
 
 async def test_concurrent_events_share_calls() -> None:
@@ -92,12 +89,15 @@ async def test_notifications_that_hasura_fails_are_neither_marked_nor_retried_on
     assert harness.counted("failed") == sum(len(call) for call in harness.hasura.calls) == 10
 
 
-async def test_a_call_without_an_answer_is_counted_apart() -> None:
+async def test_a_call_without_an_answer_is_counted_apart_and_one_that_accepted_fewer_marks_nothing() -> None:
     harness = OutboxHarness()
     harness.hasura.slow = True
     assert await harness.outbox.send([event(1, "a", "b"), event(2, "c")]) == 0
     assert {id_: result["unknowns"] for id_, result in harness.unsent().items()} == {1: 1, 2: 1}
     assert (harness.counted("failed"), harness.counted("unknown")) == (0, 3)
+    harness = OutboxHarness()
+    harness.hasura.accepted_per_call = 1
+    assert (await harness.outbox.send([event(1, "a", "b")]), harness.marked()) == (0, [])
 
 
 async def test_an_event_that_waited_too_long_for_its_call_is_left_as_it_was() -> None:
@@ -138,13 +138,6 @@ async def test_events_that_are_sent_one_by_one_do_not_delay_those_of_the_next_ca
     harness.hasura.gate.set()
     assert (await next_one, await refused) == (1, 9)
     assert harness.hasura.calls[1:4].count(["99:a"]) == 1, harness.hasura.calls
-
-
-async def test_a_call_that_accepted_fewer_notifications_marks_nothing() -> None:
-    harness = OutboxHarness()
-    harness.hasura.accepted_per_call = 1
-    assert await harness.outbox.send([event(1, "a", "b")]) == 0
-    assert harness.marked() == []
 
 
 async def test_after_a_failed_mark_the_next_sender_repeats_with_the_same_key() -> None:

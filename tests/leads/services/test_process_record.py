@@ -92,16 +92,11 @@ async def attempt(
     return await process_record.attempt(db, CLOCK, claim, work, timeout_seconds=timeout_seconds)
 
 
-async def test_successful_work_marks_nothing() -> None:
-    db = FakeDatabase()
-    assert await attempt(db, Work()) == "done"
-    assert db.ran == []
-
-
-async def test_contention_is_retried_twice() -> None:
-    db, work = FakeDatabase(), Work(Contended(), Contended())
-    assert await attempt(db, work) == "done"
-    assert (work.calls, db.ran) == (3, [])
+async def test_contention_is_retried_twice_and_successful_work_marks_nothing() -> None:
+    for contentions in range(3):
+        db, work = FakeDatabase(), Work(*[Contended()] * contentions)
+        assert await attempt(db, work) == "done"
+        assert (work.calls, db.ran) == (1 + contentions, [])
 
 
 @pytest.mark.parametrize("attempts", [5, 6])
@@ -124,10 +119,8 @@ async def test_work_that_exceeds_its_time_is_cancelled_and_retried_later() -> No
         assert await attempt(db, endless, timeout_seconds=0.05) == CONTENDED
     assert cut.is_set()
     params = db.ran[0][1]
-    assert (params["error_code"], params["error_detail"]) == (
-        "contended",
-        "The work took longer than 0.05 s.",
-    )
+    assert params["error_code"] == "contended"
+    assert params["error_detail"] == "The work took longer than 0.05 s."
     assert params["next_attempt_at"] is not None
 
 
@@ -302,12 +295,9 @@ def test_facts_are_read_from_the_statements_rows() -> None:
     assert (found.applied_account, found.ticket_is_shared) == (None, True)
 
 
-def test_without_a_name_the_account_is_called_by_its_phone_and_the_contact_has_no_name() -> None:
+def test_without_a_name_the_account_is_called_by_its_phone_and_a_known_one_keeps_its_own() -> None:
     params = customer_params(planned_event(lead_case(name=None), EMPTY), NOW)
     assert (params["display_name"], params["name"]) == (PHONE, None)
-
-
-def test_a_known_account_is_normalized_to_its_own_phone() -> None:
     facts = replace(EMPTY, accounts=(account("a", "+84912345678"),))
     params = customer_params(planned_event(lead_case(secondary_phone_number="0912345678"), facts), NOW)
     assert (params["phone"], params["account_phone"]) == (PHONE, "+84912345678")
@@ -378,17 +368,13 @@ class FakePancake(PancakeApi):
         return look_ups
 
 
-async def test_a_record_of_a_known_table_is_looked_for_there_alone() -> None:
+async def test_a_record_is_looked_for_in_its_table_or_in_each_until_it_is_found() -> None:
     pancake = FakePancake(("contact", "a"), ("lead", "b"))
     a, b = TableRecord("contact", "a"), TableRecord("contact", "b")
     assert await pancake.look_up(a, b) == LookUps({a: None}, {b})
     assert pancake.asked == [("contact", "a"), ("contact", "b")]
-
-
-async def test_a_record_that_any_table_may_hold_is_looked_for_until_it_is_found() -> None:
     pancake = FakePancake(("lead", "a"), ("contact", "b"))
-    a, b = TableRecord(None, "a"), TableRecord(None, "b")
-    gone = TableRecord(None, "gone")
+    a, b, gone = (TableRecord(None, name) for name in ("a", "b", "gone"))
     assert await pancake.look_up(a, b, gone) == LookUps({a: None, b: None}, {gone})
     assert [name for table, name in pancake.asked if table == "lead"] == ["a", "b", "gone"]
     assert [name for table, name in pancake.asked if table == "contact"] == ["b", "gone"]
@@ -407,17 +393,16 @@ def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
 
 
 def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
-    """jsonb writes a space after every colon and comma, so what just fitted does not any more."""
+    """jsonb writes a space after every colon and comma, so what just fitted does not any more.
+
+    An event loaded without its body has no fields.
+    """
     payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
     assert len(payload) > 256 * 1024
     event = read_event(EventRow("lead", "a", None, T0, "processed", None, payload))
     assert covering(listed("a", T0), {"a": [event]}) == [event]
-
-
-def test_an_event_loaded_without_its_body_has_no_fields() -> None:
-    assert read_event(EventRow("lead", "a", T0, T0, "dead_letter", "invalid_phone", None)) == Event(
-        "lead", "a", T0, {}, "dead_letter", "invalid_phone"
-    )
+    event = read_event(EventRow("lead", "a", T0, T0, "dead_letter", "invalid_phone", None))
+    assert event == Event("lead", "a", T0, {}, "dead_letter", "invalid_phone")
 
 
 @pytest.mark.parametrize(
