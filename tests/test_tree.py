@@ -21,7 +21,7 @@ from leads.cli.backfill_phones.unusable import MAX_AGE
 from leads.cli.edge_spool.command import DEFAULT_MAX_DAYS
 from scripts import check_tree
 from scripts.check_tree import SECRET, Tree, fault, read_tree, secret_commands
-from tests.support.promql import lint
+from tests.support.promql import faults, metrics
 from tests.support.runbook import PAGES, queries_of_blocks, words_of_code
 
 ROOT = Path(__file__).parents[1]
@@ -244,22 +244,22 @@ def missing(query: str) -> list[str]:
     """What a query names that does not exist. `name{label}` has any value, a histogram is its count."""
 
     def count_of(name: str) -> str:
-        return f"{name}_count" if f"{name}_count" in lint().metrics else name
+        return f"{name}_count" if f"{name}_count" in metrics() else name
 
     def any_value(labels: str) -> str:
         return "{" + ",".join(f'{label}=~".*"' for label in labels.split(",")) + "}"
 
     written = SERIES.sub(lambda match: count_of(match[0]), query)
     written = re.sub(r"\{(\w+(?:,\w+)*)\}", lambda match: any_value(match[1]), written)
-    return [fault for fault in lint().faults(written) if fault.endswith(MISSING)]
+    return [fault for fault in faults(written) if fault.endswith(MISSING)]
 
 
 def test_the_series_that_runbooks_name_exist_with_these_labels() -> None:
     named = [(page, query) for page in PAGES for query in queries(page)]
     blocks = [(page, query) for page in PAGES for query in queries_of_blocks(page)]
     assert len(named) + len(blocks) > 50
-    assert [(*each, faults) for each in named if (faults := missing(each[1]))] == []
-    assert [(*each, faults) for each in blocks if (faults := lint().faults(each[1]))] == []
+    assert [(*each, wrong) for each in named if (wrong := missing(each[1]))] == []
+    assert [(*each, wrong) for each in blocks if (wrong := faults(each[1]))] == []
     assert missing("pancake_edge_spool_file") == ["pancake_edge_spool_file does not exist"]
     assert missing("pancake_edge_quarantined_total{raison}") != []
     assert missing('pancake_events_total{result="faild"}') != []

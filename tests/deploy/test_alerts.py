@@ -28,7 +28,8 @@ from tests.support.monitoring import (
 )
 from tests.support.promql import (
     HANDLERS,
-    lint,
+    faults,
+    lacks,
     samples_of,
     selectors,
     selectors_of_ranges,
@@ -143,7 +144,7 @@ def test_an_alert_has_cases_just_before_and_at_its_time_and_one_where_it_is_sile
     assert set(found) == {rule["alert"] for rule in alerts(name)}
     for alert, kinds in found.items():
         series = {each for listed in kinds.values() for case in listed for each in case["series"]}
-        assert [each for each in series if lint().lacks(each)] == [], alert
+        assert [each for each in series if lacks(each)] == [], alert
         if alert in NO_THRESHOLD:
             continue
         assert kinds["silent"], alert
@@ -168,7 +169,7 @@ def test_the_expression_of_a_rule_is_without_fault(subtests: pytest.Subtests) ->
     for rule in [rule for name in FILES for rule in all_rules(name)]:
         has_threshold = "alert" in rule and rule["alert"] not in NO_THRESHOLD
         with subtests.test(name_of(rule)):
-            assert lint().faults(rule["expr"], has_threshold=has_threshold) == []
+            assert faults(rule["expr"], has_threshold=has_threshold) == []
 
 
 def test_each_recorded_series_is_read_by_an_alert_whose_cases_test_it() -> None:
@@ -204,7 +205,7 @@ def test_the_query_of_every_panel_is_without_fault() -> None:
         for query in queries(path.stem, json.loads(path.read_text()))
     ]
     assert len(found) > 30
-    assert {where: faults for where, query in found if (faults := lint().faults(filled_in(query)))} == {}
+    assert {where: wrong for where, query in found if (wrong := faults(filled_in(query)))} == {}
 
 
 SWITCH = "max without (instance) (pancake_switch_on)"
@@ -239,10 +240,10 @@ BROKEN = {
 
 
 def test_each_fault_of_an_expression_is_found() -> None:
-    found = {expr: lint().faults(expr, has_threshold=True) for expr in BROKEN}
+    found = {expr: faults(expr, has_threshold=True) for expr in BROKEN}
     assert found == {expr: [fault] if fault else [] for expr, fault in BROKEN.items()}
-    assert lint().faults("sum(rate(")[0].startswith("is not PromQL: ")
-    assert lint().lacks('pancake_events_total{swich="x"}')
+    assert faults("sum(rate(")[0].startswith("is not PromQL: ")
+    assert lacks('pancake_events_total{swich="x"}')
 
 
 async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(cron_harness: CronHarness) -> None:

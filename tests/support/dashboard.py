@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from leads.adapters.queries import QUERIES
 from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
+from tests.support.promql import selectors, selects
 from tests.support.stored_rows import HANH, KHOA
 
 Labels = frozenset[tuple[str, str]]
@@ -91,19 +92,15 @@ def _other_events(now: datetime) -> Iterator[dict[str, Any]]:
         ("failed", "internal", "poll"), ("skipped_kill_switch", None, "webhook"),
         ("skipped_source_disabled", None, "reconcile"), ("ingested", None, "webhook"),
     ]  # fmt: skip
-    for number, (status, error_code, origin) in enumerate(kinds, 100):
-        yield _event(number, now - timedelta(minutes=30), status, error_code, origin)
+    at = now - timedelta(minutes=30)
+    events = [(at, *kind) for kind in kinds]
     for week in range(1, 5):
-        for number in range(week):
-            at = now - timedelta(weeks=week, minutes=30)
-            yield _event(200 + 10 * week + number, at, "processed", None, "webhook")
-
-
-def _event(number: int, at: datetime, status: str, error_code: str | None, origin: str) -> dict[str, Any]:
-    return {
-        "n": number, "at": at.isoformat(), "status": status, "error_code": error_code, "origin": origin,
-        "outcome": "contact_updated", "source_ids": ["-1", "77"], "is_unsent": False,
-    }  # fmt: skip
+        events += [(at - timedelta(weeks=week), "processed", None, "webhook")] * week
+    for number, (at, status, error_code, origin) in enumerate(events, 100):
+        yield {
+            "n": number, "at": at.isoformat(), "status": status, "error_code": error_code, "origin": origin,
+            "outcome": "contact_updated", "source_ids": ["-1", "77"], "is_unsent": False,
+        }  # fmt: skip
 
 
 class Sql:
@@ -139,15 +136,13 @@ class Sql:
             yield "pancake_kpi_success_ratio", {"window": window}, success.pop("ratio")
             for result, number in success.items():
                 yield "pancake_kpi_deliveries", {"window": window, "result": result}, number
-        day = timedelta(days=1)
-        in_a_day = {"window": "1d"}
+        day, in_a_day = timedelta(days=1), {"window": "1d"}
         yield "pancake_kpi_auto_assign_ratio", in_a_day, self.kpi("kpi/load_auto_assign", day)["ratio"]
         yield "pancake_kpi_intervention_ratio", in_a_day, self.kpi("kpi/load_intervention", day)["ratio"]
         minutes = self.kpi("kpi/load_response", day)["p95_minutes"]
         yield "pancake_kpi_response_seconds", {**in_a_day, "quantile": "0.95"}, minutes * 60
-        missing = self.kpi("kpi/load_zero_miss", day)
-        yield "pancake_kpi_found_missing", in_a_day, missing["found_missing"]
-        yield "pancake_kpi_left_missing", in_a_day, missing["left_missing"]
+        for column in ("found_missing", "left_missing"):
+            yield f"pancake_kpi_{column}", in_a_day, self.kpi("kpi/load_zero_miss", day)[column]
 
     def _rows(self, name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self._db.execute(QUERIES[name], params).fetchall()
@@ -155,33 +150,20 @@ class Sql:
 
 FORM = re.compile(
     r"(?P<age>time\(\) - )?(?:sum by \((?P<by>\w+)\) \()?"
-    r"max without \(instance\) \((?P<family>\w+)(?:\{(?P<matchers>[^}]*)\})?(?P<positive> > 0)?\)\)?"
+    r"max without \(instance\) \((?P<family>\w+)(?:\{[^}]*\})?(?P<positive> > 0)?\)\)?"
 )
-MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
-OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
-    "=": lambda value, text: value == text,
-    "!=": lambda value, text: value != text,
-    "=~": lambda value, text: re.fullmatch(text, value) is not None,
-    "!~": lambda value, text: re.fullmatch(text, value) is None,
-}
 
 
 def expected(query: str, samples: Samples, now: datetime) -> dict[Labels, float] | None:
-    """What a query on figures of the database must answer; None for a query on anything else.
-
-    Knows the three forms that the dashboard has: a figure, its sum by a label, the time since it.
-    """
+    """What a query of a figure, its sum by a label or the time since it must answer; None for others."""
     form = FORM.fullmatch(query)
     if form is None or form["family"] not in {family.name for family in FAMILIES}:
         return None
+    (selector,) = selectors(query)
     found: dict[Labels, float] = defaultdict(float)
     for labels, value in samples[form["family"]].items():
         given = dict(labels)
-        if not all(
-            OPERATORS[op](given[name], text) for name, op, text in MATCHER.findall(form["matchers"] or "")
-        ):
-            continue
-        if form["positive"] and value <= 0:
+        if not selects(selector, given) or (form["positive"] and value <= 0):
             continue
         shown = {form["by"]: given[form["by"]]} if form["by"] else given
         found[frozenset(shown.items())] += now.timestamp() - value if form["age"] else value

@@ -118,69 +118,63 @@ def _series(name: str, kind: str | None) -> list[tuple[str, frozenset[str]]]:
     return [(f"{name}_total" if kind == "counter" else name, frozenset())]
 
 
-class Lint:
-    """The metrics that exist, by name, and what is wrong with an expression, given them."""
-
-    def __init__(self) -> None:
-        self.metrics: dict[str, list[Metric]] = {}
-        for name, metric in sources():
-            self.metrics.setdefault(name, []).append(metric)
-        config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-        pauses = [part["scrape_interval"] for part in (config["global"], *config["scrape_configs"])
-                  if "scrape_interval" in part]  # fmt: skip
-        self._scrape_seconds = max(int(pause.removesuffix("s")) for pause in pauses)
-
-    def faults(self, text: str, *, has_threshold: bool = False) -> list[str]:
-        """Return what is wrong. `has_threshold`: it is the expression of an alert and must compare."""
-        try:
-            tree = promql.parse(text)
-        except ValueError as error:
-            return [f"is not PromQL: {error}"]
-        found = ["no comparison"] if has_threshold and not _compares(tree) else []
-        for path in _paths(tree):
-            found += self._faults_of(path)
-        return list(dict.fromkeys(found))
-
-    def lacks(self, series: str) -> bool:
-        """Whether no metric has the name and labels of a series."""
-        (selector,) = selectors(series)
-        return not any(fits(metric, selector) for metric in self.metrics.get(selector.name or "", ()))
-
-    def _faults_of(self, path: Sequence[Expr]) -> Iterator[str]:
-        node = path[-1]
-        if isinstance(node, VectorSelector):
-            yield from self._faults_of_selector(node, path[:-1])
-        elif isinstance(node, (MatrixSelector, SubqueryExpr)) and node.range:
-            seconds = node.range.total_seconds()
-            if seconds < 2 * self._scrape_seconds:
-                yield f"{seconds:g} s are shorter than two scrapes"
-
-    def _faults_of_selector(self, selector: VectorSelector, parents: Sequence[Expr]) -> Iterator[str]:
-        name = selector.name
-        if not name or name not in self.metrics:
-            yield f"{name or 'a selector without a name'} does not exist"
-            return
-        fitting = [metric for metric in self.metrics[name] if fits(metric, selector)]
-        if not fitting:
-            yield f"{name} has no such label or value"
-            return
-        function, is_counter = _function(parents), name.endswith(COUNTERS)
-        if is_counter and function not in RATES:
-            yield f"{name} is a counter without rate or increase"
-        if not is_counter and function in RATES:
-            yield f"{name} is a gauge under {function}"
-        if not all(_handles_replicas(metric, is_counter, parents) for metric in fitting):
-            yield f"{name} is counted once per process"
+@cache
+def metrics() -> Mapping[str, list[Metric]]:
+    found: dict[str, list[Metric]] = {}
+    for name, metric in sources():
+        found.setdefault(name, []).append(metric)
+    return found
 
 
 @cache
-def lint() -> Lint:
-    """The lint with all metrics of the tree, the recorded ones too."""
-    return Lint()
+def scrape_seconds() -> int:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    parts = (config["global"], *config["scrape_configs"])
+    return max(int(part["scrape_interval"].removesuffix("s")) for part in parts if "scrape_interval" in part)
+
+
+def faults(text: str, *, has_threshold: bool = False) -> list[str]:
+    """Return what is wrong. `has_threshold`: it is the expression of an alert and must compare."""
+    try:
+        tree = promql.parse(text)
+    except ValueError as error:
+        return [f"is not PromQL: {error}"]
+    found = ["no comparison"] if has_threshold and not _compares(tree) else []
+    for *parents, node in _paths(tree):
+        if isinstance(node, VectorSelector):
+            found += _faults_of_selector(node, parents)
+        elif isinstance(node, (MatrixSelector, SubqueryExpr)) and node.range:
+            seconds = node.range.total_seconds()
+            if seconds < 2 * scrape_seconds():
+                found.append(f"{seconds:g} s are shorter than two scrapes")
+    return list(dict.fromkeys(found))
+
+
+def lacks(series: str) -> bool:
+    """Whether no metric has the name and labels of a series."""
+    (selector,) = selectors(series)
+    return not any(fits(metric, selector) for metric in metrics().get(selector.name or "", ()))
+
+
+def _faults_of_selector(selector: VectorSelector, parents: Sequence[Expr]) -> Iterator[str]:
+    name = selector.name
+    if not name or name not in metrics():
+        yield f"{name or 'a selector without a name'} does not exist"
+        return
+    fitting = [metric for metric in metrics()[name] if fits(metric, selector)]
+    if not fitting:
+        yield f"{name} has no such label or value"
+        return
+    function, is_counter = _function(parents), name.endswith(COUNTERS)
+    if is_counter and function not in RATES:
+        yield f"{name} is a counter without rate or increase"
+    if not is_counter and function in RATES:
+        yield f"{name} is a gauge under {function}"
+    if not all(_handles_replicas(metric, is_counter, parents) for metric in fitting):
+        yield f"{name} is counted once per process"
 
 
 def selectors(text: str) -> Iterator[VectorSelector]:
-    """Yield the selectors of an expression."""
     for path in _paths(promql.parse(text)):
         if isinstance(path[-1], VectorSelector):
             yield path[-1]
@@ -218,7 +212,6 @@ def fits(metric: Metric, selector: VectorSelector) -> bool:
 
 
 def samples_of(text: str) -> Samples:
-    """Return the samples of a scrape."""
     found: dict[str, list[Mapping[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -232,21 +225,20 @@ def selectors_of_rules(
     """Yield what `find` finds in each rule, with the rule's name, if it can mean a metric of the job."""
     for rule in [rule for name in FILES for rule in all_rules(name)]:
         for selector in find(rule["expr"]):
-            known = lint().metrics.get(selector.name or "", ())
+            known = metrics().get(selector.name or "", ())
             if any(metric.job == job and fits(metric, selector) for metric in known):
                 yield rule.get("alert") or rule["record"], selector
 
 
 def without_series(wanted: Iterable[tuple[str, VectorSelector]], found: Samples) -> list[tuple[str, str]]:
-    """Return the selectors that take no sample of a scrape."""
     return [
         (name, str(selector))
         for name, selector in wanted
-        if not any(_selects(selector, labels) for labels in found.get(selector.name or "", ()))
+        if not any(selects(selector, labels) for labels in found.get(selector.name or "", ()))
     ]
 
 
-def _selects(selector: VectorSelector, labels: Mapping[str, str]) -> bool:
+def selects(selector: VectorSelector, labels: Mapping[str, str]) -> bool:
     """Whether a selector takes a sample, by Prometheus' rules."""
     for matcher in selector.matchers.matchers:
         if matcher.name in SCRAPE_LABELS:
@@ -288,21 +280,20 @@ def _parts(node: Expr) -> list[Expr]:
 
 def _compares(node: Expr) -> bool:
     """Whether the expression has samples only while a threshold is crossed."""
-    while isinstance(node, ParenExpr):
-        node = node.expr
-    if isinstance(node, Call):
-        return node.func.name in ABSENCES
-    if not isinstance(node, BinaryExpr):
-        return False
-    match str(node.op):
-        case "and":
+    match node:
+        case ParenExpr():
+            return _compares(node.expr)
+        case Call():
+            return node.func.name in ABSENCES
+        case BinaryExpr() if str(node.op) == "and":
             return _compares(node.lhs) or _compares(node.rhs)
-        case "or":
+        case BinaryExpr() if str(node.op) == "or":
             return _compares(node.lhs) and _compares(node.rhs)
-        case "unless":
+        case BinaryExpr() if str(node.op) == "unless":
             return _compares(node.lhs)
-        case op:
-            return op in COMPARISONS and not (node.modifier and node.modifier.return_bool)
+        case BinaryExpr():
+            return str(node.op) in COMPARISONS and not (node.modifier and node.modifier.return_bool)
+    return False
 
 
 def _function(parents: Sequence[Expr]) -> str:
@@ -331,13 +322,11 @@ def _handles_replicas(metric: Metric, is_counter: bool, parents: Sequence[Expr])
 
 def _is_scalar(node: Expr) -> bool:
     """Whether the expression gives one number instead of samples with labels."""
-    parts = [path[-1] for path in _paths(node)]
-    return not any(isinstance(part, VectorSelector) for part in parts)
+    return not any(isinstance(path[-1], VectorSelector) for path in _paths(node))
 
 
 def _drops_instance(aggregation: AggregateExpr) -> bool:
     modifier = aggregation.modifier
-    if modifier is None:
-        return True
-    is_by = str(modifier.type) == "AggModifierType.By"
-    return ("instance" in modifier.labels) != is_by
+    return modifier is None or (
+        ("instance" in modifier.labels) != (str(modifier.type) == "AggModifierType.By")
+    )
