@@ -4,9 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -21,7 +19,6 @@ from tests.support.waiting import eventually_async
 
 
 def run_program(url: str, name: str, *arguments: str) -> str:
-    """Run a program of PostgreSQL on a database and return its output."""
     command = [str(binaries.find() / name), *arguments]
     environment = os.environ | psql_environment(url)
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -120,10 +117,7 @@ FILL = (
 
 
 def fill_tables(db_connection: psycopg.Connection) -> None:
-    """Insert 40,000 accounts, 20,000 contacts, 20,000 tickets and 40,000 events, and analyse the tables.
-
-    Half of the accounts are not normalised yet.
-    """
+    """Insert the rows of FILL, and analyse the tables; half of the accounts are not normalised yet."""
     for statement in FILL:
         db_connection.execute(statement.encode())
 
@@ -166,10 +160,7 @@ async def wait_for_lock_waiter(
 
 
 async def count_deadlocks(*harnesses: HandlerHarness) -> int:
-    """Count the deadlocks since the database was created.
-
-    Closes the harnesses' database connections: a session reports its deadlocks when it ends.
-    """
+    """Close the sessions of the harnesses, which report their deadlocks when they end, and count all."""
     for harness in harnesses:
         await harness.runtime.db.close()
     others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name <> %s"
@@ -183,22 +174,3 @@ def is_locked(database: str, account_id: str) -> bool:
     with psycopg.connect(database) as db_connection:
         query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
         return db_connection.execute(query, [account_id]).fetchone() is None
-
-
-@contextmanager
-def held_row(database: str, free: threading.Event) -> Iterator[None]:
-    """Hold the row of the account 'Lý Thị Sen' until `free` is set."""
-    holding = threading.Event()
-
-    def hold() -> None:
-        with psycopg.connect(database) as db_connection:
-            db_connection.execute("SELECT FROM account WHERE display_name = 'Lý Thị Sen' FOR UPDATE")
-            holding.set()
-            free.wait(30)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    holding.wait(10)
-    yield
-    free.set()
-    thread.join()

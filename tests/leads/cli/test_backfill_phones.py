@@ -32,7 +32,7 @@ from leads.cli.backfill_phones.writing import Writer
 from leads.domain.phone import normalize
 from sandbox.bench.backfill import ACCOUNTS
 from sandbox.postgres.roles import operators_url
-from tests.support.postgres import held_row, is_locked
+from tests.support.postgres import is_locked
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -161,14 +161,14 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_the_same(
 
 def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, tmp_path: Path) -> None:
     """A row locked by another session delays nothing; it is filled once it is free."""
-    free = threading.Event()
     others = sum(phone is not None for _, phone in expected(crowded)) - 1
 
     def let_go() -> None:
         eventually(lambda: filled(crowded) == others)
-        free.set()
+        holder.rollback()
 
-    with held_row(crowded, free):
+    with psycopg.connect(crowded) as holder:
+        holder.execute("SELECT FROM account WHERE display_name = 'Lý Thị Sen' FOR UPDATE")
         thread = threading.Thread(target=let_go)
         thread.start()
         code, report = run(crowded, tmp_path, *QUICK)
