@@ -35,7 +35,6 @@ def clean_logs() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Async tests run on plain asyncio."""
     return "asyncio", {"use_uvloop": False}
 
 
@@ -105,7 +104,6 @@ def engine_tables(database: str) -> None:
 async def cron_harness(
     kept_pools: None, database: str, engine_tables: None, connection_id: str, key_ring: KeyRing
 ) -> AsyncIterator[CronHarness]:
-    """The handlers with Pancake's simulator behind them."""
     async with running_crons(handler_settings(database, key_ring), connection_id) as started:
         yield started
 

@@ -30,13 +30,12 @@ def day(harness: CronHarness) -> date:
 def other_connection(harness: CronHarness, key_ring: KeyRing) -> str:
     """Id of a second connection, sorted before the first one, that lists the same records."""
     other = "00000000-0000-4000-8000-000000000000"
+    key = seal(key_ring, API_KEY, Use("api_key", other, SAME_API_URL))
     harness.sql(
         "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
         " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names, %s, %s,"
         " created_at FROM pancake_connection",
-        other,
-        SAME_API_URL,
-        seal(key_ring, API_KEY, Use("api_key", other, SAME_API_URL)),
+        *(other, SAME_API_URL, key),
     )
     harness.sql(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"

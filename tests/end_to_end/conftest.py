@@ -28,7 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module")
 def harness(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[EndToEndHarness]:
-    """The whole system, running."""
     hasura = request.config.getoption("--hasura")
     if hasura:
         secret = request.config.getoption("--hasura-admin-secret")

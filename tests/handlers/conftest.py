@@ -31,6 +31,5 @@ async def second_harness(
 
 @pytest.fixture
 def capture_logs() -> Iterator[list[str]]:
-    """Every line that would be written to standard output."""
     with captured_logs() as lines:
         yield lines

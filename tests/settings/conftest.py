@@ -9,11 +9,7 @@ from tests.support.metadata import SettingsHarness, running_settings_tab
 
 @pytest.fixture(scope="module")
 def has_allow_list() -> bool:
-    """Whether the engine's allow list is on. A module that runs only stored operations sets it to true.
-
-    Off by default: permissions and tokens are tested with queries that are not stored, which the allow list
-    would refuse before any permission is looked at.
-    """
+    """Whether the engine's allow list is on: it would refuse the queries of tests of permissions."""
     return False
 
 

@@ -172,7 +172,6 @@ def refused_key(system: Installation) -> Iterator[Variables]:
 
 @contextmanager
 def broken_object(system: Installation) -> Iterator[Variables]:
-    """A tracked table of others was dropped."""
     with system.restored_metadata():
         system.sql("CREATE TABLE of_others (id integer PRIMARY KEY)")
         system.metadata("pg_track_table", {"source": "default", "table": "of_others"})
@@ -265,17 +264,14 @@ BREAKAGES = (
         "database", "password auth",
     ),
     Breakage(
-        "a session holds a lock on the events", locked_table, "database", "forgotten psql",
-        "SqlMetricStale",
+        "a session holds a lock on the events", locked_table, "database", "forgotten psql", "SqlMetricStale",
     ),
     Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer", "CronMissed"),
     Breakage(
         "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata",
         "admin secret",
     ),
-    Breakage(
-        "our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing",
-    ),
+    Breakage("our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing"),
     Breakage(
         "the event trigger was deleted",
         by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})), "event trigger",
@@ -293,10 +289,7 @@ BREAKAGES = (
         by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "metadata",
         "insert.payload .all columns are delivered", "WholeRowsDelivered",
     ),
-    Breakage(
-        "the crons were deleted", without_crons, "metadata", "cron trigger pancake_",
-        "CronTicksGone",
-    ),
+    Breakage("the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone"),
     Breakage(
         "the future runs of the crons are gone", without_future_runs, "schedule", "future run",
         alert="CronTicksGone", criteria="engine-crons D0-crons E4-9b",
@@ -316,8 +309,7 @@ BREAKAGES = (
     ),
     Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
     Breakage(
-        "the spool of the edge grows", spooling_edge, "edge", "640 deliveries wait.*hasura",
-        "EdgeSpoolStuck",
+        "the spool of the edge grows", spooling_edge, "edge", "640 deliveries wait.*hasura", "EdgeSpoolStuck",
     ),
     Breakage(
         "the kill switch is on", by_setting("kill_switch"), "kill switch", "on since .* by postgres",
@@ -329,10 +321,7 @@ BREAKAGES = (
     ),
     Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
-    Breakage(
-        "Pancake refuses the API key", refused_key, "Pancake", "Pancake answered 401",
-        "ApiKeyInvalid",
-    ),
+    Breakage("Pancake refuses the API key", refused_key, "Pancake", "Pancake answered 401", "ApiKeyInvalid"),
     Breakage(
         "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
         "UnassignedWaits",

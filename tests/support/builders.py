@@ -24,19 +24,10 @@ from tests.support.leads import PHONE
 DIGESTER = Digester({"test": bytes(32)})
 NOW = datetime(2026, 5, 14, 2, 35, 56, tzinfo=UTC)
 EMPTY = Facts(
-    applied=None,
-    accounts=(),
-    open_tickets=(),
-    ticket_account=None,
-    applied_account=None,
-    ticket_is_shared=False,
-    admins=("admin-1",),
-    managers=("manager-1",),
-    consent_mode="off",
-    roster_source_id=None,
-    new_account_id="new-account",
-    new_ticket_id="new-ticket",
-)
+    applied=None, accounts=(), open_tickets=(), ticket_account=None, applied_account=None,
+    ticket_is_shared=False, admins=("admin-1",), managers=("manager-1",), consent_mode="off",
+    roster_source_id=None, new_account_id="new-account", new_ticket_id="new-ticket",
+)  # fmt: skip
 
 
 class LeadCase(NamedTuple):
@@ -76,18 +67,11 @@ def applied(of: LeadCase, **changes: Any) -> Applied:
     """What is known of a record whose only applied version is this case."""
     time = of.lead.modified_on
     before = Applied(
-        newest_modified_on=time,
-        newest_arrived_at=of.arrived_at,
-        untimed_arrived_at=None if time else of.arrived_at,
-        last_arrived_at=of.arrived_at,
-        had_future_time=of.lead.has_future_time,
-        outcome="ticket_created",
-        digests=of.lead.digests(),
-        ticket_id="ticket-1",
-        account_id="account-1",
-        phone=of.phones.primary,
-        usable_phones=of.phones.usable,
-    )
+        newest_modified_on=time, newest_arrived_at=of.arrived_at, last_arrived_at=of.arrived_at,
+        untimed_arrived_at=None if time else of.arrived_at, had_future_time=of.lead.has_future_time,
+        outcome="ticket_created", digests=of.lead.digests(), ticket_id="ticket-1", account_id="account-1",
+        phone=of.phones.primary, usable_phones=of.phones.usable,
+    )  # fmt: skip
     return replace(before, **changes)
 
 
@@ -96,23 +80,10 @@ def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
 
 
 CLAIM = Claim(
-    id=7,
-    claim_id=UUID(int=12),
-    connection_id=UUID(int=1),
-    status="ingested",
-    record_id="r-1",
-    table_name=None,
-    modified_on=None,
-    payload=None,
-    arrived_at=NOW,
-    attempts=1,
-    replay_count=0,
-    created_at=NOW,
-    is_apart=False,
-    unsent=[],
-    corrected_phone=None,
-    force=False,
-)
+    id=7, claim_id=UUID(int=12), connection_id=UUID(int=1), status="ingested", record_id="r-1",
+    table_name=None, modified_on=None, payload=None, arrived_at=NOW, attempts=1, replay_count=0,
+    created_at=NOW, is_apart=False, unsent=[], corrected_phone=None, force=False,
+)  # fmt: skip
 
 
 def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) -> PlannedEvent:
@@ -128,16 +99,9 @@ def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) ->
 def member(number: int, **changes: object) -> Member:
     """An available member of a roster, with weight 1 and no ticket yet."""
     fields = Member(
-        assignee_id=f"a-{number}",
-        staff_id=f"s-{number}",
-        is_active=True,
-        staff_active=True,
-        on_duty=True,
-        weight=1,
-        assigned_count=0,
-        last_assigned_seq=0,
-        was_available=True,
-    )
+        assignee_id=f"a-{number}", staff_id=f"s-{number}", is_active=True, staff_active=True, on_duty=True,
+        weight=1, assigned_count=0, last_assigned_seq=0, was_available=True,
+    )  # fmt: skip
     return replace(fields, **changes)  # type: ignore[arg-type]
 
 

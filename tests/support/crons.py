@@ -39,12 +39,9 @@ class CronHarness(HandlerHarness):
     tick_numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def tick(self, name: str, at: datetime | None = None) -> httpx.Response:
-        """Deliver a tick as Hasura does; it is due now unless `at` is given."""
-        due = at or self.clock.now()
         body = {"id": f"tick-{next(self.tick_numbers)}", "name": f"pancake_{name}", "payload": {}}
-        return await self.client.post(
-            f"/cron/{name}", json={**body, "scheduled_time": due.isoformat()}, headers=self.headers
-        )
+        body["scheduled_time"] = (at or self.clock.now()).isoformat()
+        return await self.client.post(f"/cron/{name}", json=body, headers=self.headers)
 
     async def run(self, name: str) -> dict[str, Any]:
         """Run a cron, which must succeed, and return its stored report."""
@@ -94,11 +91,12 @@ def add_engine_tables(url: str) -> None:
 
 def seed_cron_connection(settings: Settings, connection_id: str) -> None:
     """Add an API key and the simulator's sources to a seeded connection."""
+    key = seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL))
     with owner_session(settings.database_url) as session:
         session.execute(
             "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = %s,"
             " created_at = now() - interval '1 year'",
-            (seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL)), API_URL),
+            (key, API_URL),
         )
         session.execute(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
@@ -110,10 +108,7 @@ def seed_cron_connection(settings: Settings, connection_id: str) -> None:
 
 @asynccontextmanager
 async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator[CronHarness]:
-    """Start one process of the handlers and a workspace whose webhook delivers to it.
-
-    The database needs the engine's tables: the fixture `engine_tables`.
-    """
+    """Start one process of the handlers and a workspace whose webhook delivers to it; see `engine_tables`."""
     hasura, clock = FakeHasura(), MovableClock()
     harnesses: list[CronHarness] = []
 
@@ -132,11 +127,8 @@ async def running_crons(settings: Settings, connection_id: str) -> AsyncIterator
     seed_cron_connection(settings, connection_id)
     url = owner_url(settings.database_url)
     async with started(app, url) as (client, session):
-        harnesses.append(
-            CronHarness(
-                session, client, hasura, clock, app.state.runtime, url, connection_id, pancake=workspace
-            )
-        )
+        parts = (session, client, hasura, clock, app.state.runtime, url, connection_id)
+        harnesses.append(CronHarness(*parts, pancake=workspace))
         yield harnesses[0]
         harnesses[0].stop_disturbing()
         await workspace.aclose()

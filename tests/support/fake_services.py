@@ -88,10 +88,7 @@ def scripted_server(*answers: Scripted) -> Iterator[FakeServer]:
 
 @contextmanager
 def edge_status(*, spooled: int = 0, quarantined: int = 0, skipped: str = "", **health: Any) -> Iterator[str]:
-    """The URL of one that answers as the edge's internal listener, with these figures.
-
-    `skipped` names the paths that fail, separated by spaces.
-    """
+    """The URL of an internal listener of the edge with these figures; the paths `skipped` fail."""
     lines = [f'pancake_edge_spool_files{{folder="quarantine"}} {quarantined}']
     lines += [
         f'pancake_edge_upstream_skipped{{upstream="{path}"}} {int(path in skipped.split())}'
@@ -132,7 +129,7 @@ RETENTION = "storage.tsdb.retention.time"
 
 @dataclass
 class FakePrometheus:
-    """The values of the series of each expression, the health of its alerts; refuses other expressions."""
+    """Its URL, the values of the series of expressions (it refuses others), the health of alerts, flags."""
 
     url: str = ""
     values: dict[str, list[str]] = field(default_factory=lambda: dict(HEALTHY))

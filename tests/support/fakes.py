@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from leads.services.outbox import Outbox, UnsentEvent
 from leads.services.runtime import Runtime
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace
+from tests.support.waiting import Answer
 
 
 class SteadyClock(Clock):
@@ -122,14 +123,20 @@ class Crash(BaseException):
 
 
 class Fuse:
-    """Raises Crash at the `step`-th call of `burn`, counted from 0."""
+    """Raises Crash at the `step`-th moment before or after a round trip, counted from 0."""
 
     def __init__(self, step: int) -> None:
-        self.steps_left = step
+        self._steps_left = step
 
-    def burn(self) -> None:
-        self.steps_left -= 1
-        if self.steps_left < 0:
+    async def around(self, round_trip: Callable[[], Awaitable[Answer]]) -> Answer:
+        self._burn()
+        answer = await round_trip()
+        self._burn()
+        return answer
+
+    def _burn(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left < 0:
             raise Crash
 
 
@@ -137,14 +144,10 @@ class CrashingDatabase(Database):
     """A database whose caller dies before or after one of its round trips."""
 
     def __init__(self, real: Database, fuse: Fuse) -> None:
-        self._real = real
-        self._fuse = fuse
+        self._real, self._fuse = real, fuse
 
     async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
-        self._fuse.burn()
-        rows = await self._real._run_work(name, params, row_type)
-        self._fuse.burn()
-        return rows
+        return await self._fuse.around(lambda: self._real._run_work(name, params, row_type))
 
     @asynccontextmanager
     async def work_slot(self) -> AsyncIterator[None]:
@@ -159,28 +162,21 @@ class CrashingDatabase(Database):
 
 class CrashingTransaction(Transaction):
     def __init__(self, real: Transaction, fuse: Fuse) -> None:
-        self._real = real
-        self._fuse = fuse
+        self._real, self._fuse = real, fuse
 
     async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
-        self._fuse.burn()
-        rows = await self._real.run(*statements, commit=commit)
-        self._fuse.burn()
-        return rows
+        return await self._fuse.around(lambda: self._real.run(*statements, commit=commit))
 
 
 class CrashingHasura(GraphqlClient):
     def __init__(self, real: GraphqlClient, fuse: Fuse) -> None:
-        self._real = real
-        self._fuse = fuse
+        self._real, self._fuse = real, fuse
 
     async def send_notifications(
         self, notifications: Sequence[Mapping[str, object]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
     ) -> dict[str, int]:
-        self._fuse.burn()
-        result = await self._real.send_notifications(notifications, timeout_seconds=timeout_seconds)
-        self._fuse.burn()
-        return result
+        send = self._real.send_notifications
+        return await self._fuse.around(lambda: send(notifications, timeout_seconds=timeout_seconds))
 
 
 class DirectOutbox(Outbox):
@@ -199,17 +195,13 @@ def crashing(runtime: Runtime, step: int) -> Runtime:
 
 
 SCHEMAS = yaml.safe_load((Path(__file__).parents[2] / "sandbox/pancake/schemas.yaml").read_text())
-
-
+KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+FORMATS: dict[str, Any] = {"uuid": UUID, "date-time": datetime.fromisoformat, "integer": int}
 API_KEY = "0123456789abcdef0123456789abcdef"
-
-
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
 class SimulatorClock:
-    """A clock that a test moves."""
-
     def __init__(self) -> None:
         self.time = T0
 
@@ -263,13 +255,8 @@ class Simulator:
         await self.client.aclose()
 
 
-@asynccontextmanager
-async def simulated(**options: Any) -> AsyncIterator[Simulator]:
-    simulator = Simulator(**options)
-    try:
-        yield simulator
-    finally:
-        await simulator.aclose()
+def simulated(**options: Any) -> aclosing[Simulator]:
+    return aclosing(Simulator(**options))
 
 
 def conforms(value: Any, schema: dict[str, Any], where: str = "$") -> None:
@@ -282,29 +269,19 @@ def conforms(value: Any, schema: dict[str, Any], where: str = "$") -> None:
         return
     if value is None and schema.get("nullable"):
         return
-    kinds: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
     kind = schema.get("type", "object")
-    fits: bool = isinstance(value, kinds[kind])
-    assert fits, f"{where} is no {kind}: {value!r}"
+    assert isinstance(value, KINDS[kind]), f"{where} is no {kind}: {value!r}"
     if kind == "object":
         assert set(schema.get("required", ())) <= set(value), where
-        for name, part in schema.get("properties", {}).items():
-            if name in value:
-                conforms(value[name], part, f"{where}.{name}")
-    items: list[Any] = value if kind == "array" else []
-    for place, item in enumerate(items):
+        for name in schema.get("properties", {}).keys() & value.keys():
+            conforms(value[name], schema["properties"][name], f"{where}.{name}")
+    for place, item in enumerate(value if kind == "array" else ()):
         conforms(item, schema["items"], f"{where}[{place}]")
     if "enum" in schema:
         assert value in schema["enum"], where
-    readers: dict[str, Callable[[str], object]] = {
-        "uuid": UUID,
-        "date-time": datetime.fromisoformat,
-        "integer": int,
-    }
-    if reader := readers.get(schema.get("format", "")):
-        reader(value)
+    if "format" in schema:
+        FORMATS[schema["format"]](value)
 
 
 def answer_schema(path: str, method: str, status: int) -> dict[str, Any]:
-    schema: dict[str, Any] = SCHEMAS["answers"]["/workspaces/{workspace_id}/" + path][method][str(status)]
-    return schema
+    return dict(SCHEMAS["answers"]["/workspaces/{workspace_id}/" + path][method][str(status)])

@@ -19,7 +19,13 @@ from sandbox.postgres.roles import owner_url
 from tests.support.databases import SESSION_NAME, Session, borrowed_pools, owner_session
 from tests.support.fakes import FakeHasura, MovableClock
 from tests.support.leads import LEAD
-from tests.support.settings import ADMIN_ID, CHANGE_SETTINGS, HANDLER_SECRET, WEBHOOK_TOKEN
+from tests.support.settings import (
+    ADMIN_ID,
+    CHANGE_SETTINGS,
+    HANDLER_SECRET,
+    WEBHOOK_TOKEN,
+    WEBHOOK_TOKEN_SHA256,
+)
 
 
 @dataclass
@@ -30,17 +36,14 @@ class DatabaseHarness:
     _at_end: list[str] = field(default_factory=list, init=False)
 
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
-        """Run one statement and return its rows, if it has any."""
         cursor = self.session.execute(statement, params)
         return cursor.fetchall() if cursor.description else []
 
     def one(self, statement: str, *params: Any) -> dict[str, Any]:
-        """Run one statement that returns exactly one row."""
         (row,) = self.sql(statement, *params)
         return row
 
     def insert(self, table: str, **columns: Any) -> dict[str, Any]:
-        """Insert one row and return it."""
         places = ", ".join(["%s"] * len(columns))
         statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}) RETURNING *"
         return self.one(statement, *columns.values())
@@ -49,7 +52,6 @@ class DatabaseHarness:
         return int(self.one(f"SELECT count(*) FROM {table} WHERE {where}")["count"])
 
     def count_tickets(self) -> int:
-        """Count the tickets of the integration."""
         return self.count("ticket", "source_id = 'ticket_source_pancake'")
 
     def event(self, event_id: int) -> dict[str, Any]:
@@ -124,24 +126,22 @@ class DatabaseHarness:
 
 
 def seed_connection(database_url: str) -> str:
-    """Create a connection with WEBHOOK_TOKEN, the sources -1 (active) and -3 (inactive), and the kill
-    switch off; return its id."""
+    """Switch the kill switch off, and insert a connection with WEBHOOK_TOKEN and two sources; return its id.
+
+    Source -1 is active, and source -3 is not.
+    """
     with owner_session(database_url) as session:
-        (row,) = session.execute(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
-            " VALUES ('test', 123, %s) RETURNING id::text",
-            (sha256(WEBHOOK_TOKEN.encode()).digest(),),
-        ).fetchall()
-        session.execute(
+        db, token = DatabaseHarness(session), bytes.fromhex(WEBHOOK_TOKEN_SHA256)
+        connection_id = db.insert("pancake_connection", name="test", workspace_id=123, token_sha256=token)[
+            "id"
+        ]
+        db.sql(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
-            (row["id"], row["id"]),
+            *(connection_id, connection_id),
         )
-        session.execute(
-            "UPDATE app_setting SET app_settings ="
-            " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false') WHERE id = 1"
-        )
-    return str(row["id"])
+        db.change_settings(kill_switch=False)
+    return str(connection_id)
 
 
 @dataclass
@@ -196,7 +196,6 @@ class HandlerHarness(DatabaseHarness):
         return await self.call_action(input_, name="replay_events", session=session)
 
     async def replay(self, **input_: Any) -> dict[str, Any]:
-        """Return the report of a replay that must succeed."""
         response = await self.request_replay(**input_)
         assert response.status_code == 200, response.text
         return dict(response.json())
@@ -216,18 +215,14 @@ class HandlerHarness(DatabaseHarness):
         `more_columns`: of the row, besides those that our trigger delivers.
         """
         new = {"id": event_id, "status": "received", "received_at": "2026-03-04T05:06:07.123456+00:00"}
+        data = {"old": None, "new": new | more_columns}
         body = {
             "id": hasura_event_id,
             "created_at": "2026-03-04T05:06:07.123456",
             "table": {"schema": "public", "name": "pancake_webhook_event"},
             "trigger": {"name": "pancake_webhook_event_status_update"},
             "delivery_info": {"current_retry": current_retry, "max_retries": 20},
-            "event": {
-                "op": op,
-                "data": {"old": None, "new": new | more_columns},
-                "session_variables": session,
-                "trace_context": None,
-            },
+            "event": {"op": op, "data": data, "session_variables": session, "trace_context": None},
         }
         return await self.client.post("/events/process_record", json=body, headers=self.headers)
 
@@ -268,7 +263,6 @@ class HandlerHarness(DatabaseHarness):
 
 
 def ingest_answer(status: str, event_id: int | None = None, error_code: str | None = None) -> dict[str, Any]:
-    """The answer of ingest_record."""
     return {"status": status, "event_id": event_id, "error_code": error_code}
 
 
@@ -289,7 +283,6 @@ async def started(app: Starlette, database_url: str) -> AsyncIterator[tuple[http
 async def running_handlers(
     settings: Settings, connection_id: str, hasura: FakeHasura
 ) -> AsyncIterator[HandlerHarness]:
-    """Start one process of the handlers."""
     clock = MovableClock()
     app = create_app(Runtime.assemble(settings, clock=clock, graphql=hasura))
     url = owner_url(settings.database_url)

@@ -72,16 +72,6 @@ _values: dict[str, set[str]] = {
 _FORMS = (*(("phone", form) for form in PHONES), ("name", NAME), ("name", _SHORT_NAME), ("token", _JWT))
 
 
-def add_keys(keys: Keys) -> None:
-    """Search for the secrets of a sandbox too."""
-    _values["token"].add(keys.webhook_token)
-    _values["API key"].add(keys.pancake_api_key)
-    _values["secret"] |= {
-        keys.admin_secret, keys.jwt_key, keys.handler_secret, keys.edge_secret, keys.header_secret,
-        keys.encryption_keys.partition(":")[2],
-    }  # fmt: skip
-
-
 def find_kinds(text: str) -> list[str]:
     """Return the kinds of the values in a text: as they are, as JSON with escapes, or inside base64."""
     text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), "\n".join([text, *decoded(text)]))
@@ -118,7 +108,6 @@ class LogWatch(logging.Handler):
             self._search(f"the process's own log ({record.name}: {record.msg[:40]})", self.format(record))
 
     def inspect(self) -> None:
-        """Search the logs that were handed over."""
         self._learn_secrets()
         found = {path for pattern in LOGS for path in self._folder.glob(f"**/{pattern}")}
         for path in sorted(path for path in found if path.is_file()):
@@ -133,7 +122,13 @@ class LogWatch(logging.Handler):
 
     def _learn_secrets(self) -> None:
         for path in set(self._folder.glob(SECRETS)) - self._known:
-            add_keys(Keys(**json.loads(path.read_text())))
+            keys = Keys(**json.loads(path.read_text()))
+            _values["token"].add(keys.webhook_token)
+            _values["API key"].add(keys.pancake_api_key)
+            _values["secret"] |= {
+                keys.admin_secret, keys.jwt_key, keys.handler_secret, keys.edge_secret, keys.header_secret,
+                keys.encryption_keys.partition(":")[2],
+            }  # fmt: skip
             self._known.add(path)
 
     def _search(self, log: str, text: str) -> None:
@@ -172,8 +167,6 @@ def watching_logs() -> Iterator[None]:
 
 
 class LineHandler(logging.Handler):
-    """Keeps every formatted line."""
-
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []

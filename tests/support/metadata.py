@@ -1,9 +1,10 @@
 """An engine that holds Diva's metadata and more of other applications, for the tests of `leads metadata`."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ FOREIGN: list[tuple[str, Json]] = [
 OUR_ROWS = "pancake_connection, pancake_webhook_event, integration_change, hdb_catalog.event_log"
 
 
+def run_metadata(words: Sequence[str], environment: dict[str, str], code: int) -> str:
+    """Run `leads metadata`, which must end with this code; return what it printed."""
+    variables = environment | {"COLUMNS": "500"}
+    result = CliRunner().invoke(app, ["metadata", *words], env=variables, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
 @dataclass
 class Shared:
     """A running engine, the folder of backups, its database, and the command."""
@@ -70,18 +79,13 @@ class Shared:
     database_url: str = ""
 
     def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
-        """Run the command; returns what it said."""
         environment = {
             "HASURA_URL": self.url,
             "HASURA_ADMIN_SECRET": SECRET,
             "HASURA_OTHER_ADMIN_SECRET": other_secret,
-            "COLUMNS": "500",
         }
         options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
-        result = CliRunner().invoke(app, ["metadata", *arguments, *options], env=environment)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
+        return run_metadata([*arguments, *options], environment, code)
 
     def api(self, kind: str, args: Any = None) -> Any:
         return metadata_api(self.url, SECRET, kind, args)
@@ -101,7 +105,6 @@ class Shared:
             self.sql(back)
 
     def edit(self, key: Key, **fields: Any) -> None:
-        """Change an object on the engine."""
         edited = {key: self.pieces()[key] | fields}
         self.api("replace_metadata", put(self.export(), "default", edited, set()))
 
@@ -111,25 +114,22 @@ class Shared:
         self.sql(f"SET session_replication_role = replica; TRUNCATE {OUR_ROWS} CASCADE")
 
     def export(self) -> Json:
-        exported: Json = self.api("export_metadata")["metadata"]
-        return exported
+        return dict(self.api("export_metadata")["metadata"])
 
     def pieces(self) -> dict[tuple[str, str], Any]:
         return split(self.export(), "default")
 
     def scheduled(self, cron: str) -> list[Any]:
         args = {"type": "cron", "trigger_name": cron, "limit": 200, "offset": 0}
-        events: list[Any] = self.api("get_scheduled_events", args)["events"]
-        return events
+        return list(self.api("get_scheduled_events", args)["events"])
 
 
 @contextmanager
 def running_shared_engine(
     database: str, folder: Path, *, without: str = "", **variables: str
 ) -> Iterator[Shared]:
-    """Start an engine with Diva's metadata and with triggers, crons and endpoints of other applications.
+    """Start an engine with Diva's metadata and FOREIGN; a fake server takes every call to the handlers.
 
-    The handlers have their rights in its database; what answers in their place takes every call.
     `without` names a variable that its environment lacks; `variables` are added to it.
     """
     environment = {
@@ -160,8 +160,7 @@ def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     return {key: piece for key, piece in pieces.items() if not any(word in key[1].lower() for word in words)}
 
 
-ROOT = Path(__file__).parents[2]
-OWN = ROOT / "hasura" / "metadata"
+METADATA = Path(__file__).parents[2] / "hasura" / "metadata"
 TABLES = "metadata/databases/default/tables"
 CRON = """\
 - name: diva_nightly
@@ -190,15 +189,12 @@ ALLOWED = "- collection: allowed-queries\n  scope:\n    global: true\n"
 
 @dataclass(frozen=True)
 class Project:
-    """The project, and what it held before."""
-
     root: Path
 
     def path(self, name: str) -> Path:
         return self.root / name
 
     def files(self) -> dict[str, bytes]:
-        """Return the bytes of every file, hidden ones too."""
         paths = (path for path in sorted(self.root.rglob("*")) if path.is_file())
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
 
@@ -215,12 +211,8 @@ class Project:
         self.write(name, text.replace(old, new, 1))
 
     def run(self, verb: str, *arguments: str, code: int = 0) -> str:
-        """Run `leads metadata <verb>` on this project, and return what it printed."""
         target = ("--into", str(self.root)) if verb == "merge" else (str(self.root),)
-        result = CliRunner().invoke(app, ["metadata", verb, *target, *arguments], env={"COLUMNS": "500"})
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
+        return run_metadata([verb, *target, *arguments], {}, code)
 
 
 def make_project(root: Path) -> Project:
@@ -240,12 +232,9 @@ def make_project(root: Path) -> Project:
 
 def make_own(folder: Path) -> Path:
     """Copy our metadata and migrations, to be changed into another version; return the metadata directory."""
-    shutil.copytree(OWN, folder / "metadata")
-    shutil.copytree(OWN.parent / "migrations", folder / "migrations")
+    shutil.copytree(METADATA, folder / "metadata")
+    shutil.copytree(METADATA.parent / "migrations", folder / "migrations")
     return folder / "metadata"
-
-
-METADATA = Path(__file__).parents[2] / "hasura" / "metadata"
 
 
 def stored_operations(collection: str = "pancake_settings") -> dict[str, str]:
@@ -272,15 +261,13 @@ class SettingsHarness(DatabaseHarness):
         request = {"query": query, "variables": variables or {}}
         response = await self.client.post("/v1/graphql", json=request, headers=headers)
         assert response.status_code == 200
-        answer: dict[str, Any] = response.json()
-        return answer
+        return dict(response.json())
 
     async def run(self, name: str, **variables: Any) -> dict[str, Any]:
         """Return the data of a stored operation, run as crm_admin."""
         answer = await self.query(self.operations[name], variables)
         assert "errors" not in answer, answer
-        data: dict[str, Any] = answer["data"]
-        return data
+        return dict(answer["data"])
 
     async def refusal(self, name: str, **variables: Any) -> str:
         """Return the error message of a stored operation that must be refused to crm_admin."""
@@ -298,16 +285,11 @@ class SettingsHarness(DatabaseHarness):
 
     def _seed(self) -> None:
         """Insert one connection, three sources, five events that were not processed and two cron runs."""
-        connection_id = self.one(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
-            " VALUES ('Diva', 607, sha256('token'), 'secret') RETURNING id"
-        )["id"]
+        diva = {"name": "Diva", "workspace_id": 607, "token_sha256": sha256(b"token").digest()}
+        connection_id = self.insert("pancake_connection", **diva, api_key_encrypted="secret")["id"]
         for source, name in (("-1", "Facebook"), ("777", None), ("(none)", None)):
-            self.sql(
-                "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-                " VALUES (%s, %s, %s, %s)",
-                *(connection_id, source, name, name is not None),
-            )
+            named = {"pancake_source_id": source, "name": name, "is_active": name is not None}
+            self.insert("pancake_source", connection_id=connection_id, **named)
         self.sql(
             "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload,"
             " status, error_code, source_ids, arrived_at, created_at)"
@@ -334,7 +316,6 @@ class SettingsHarness(DatabaseHarness):
 async def running_settings_tab(
     database_url: str, *, has_allow_list: bool = False
 ) -> AsyncIterator[SettingsHarness]:
-    """Start the engine and the handlers on a migrated database."""
     keys = Keys.generate()
     key_ring = KeyRing.parse(keys.encryption_keys)
     secrets = CallerSecret(keys.handler_secret), CallerSecret(keys.edge_secret)

@@ -49,7 +49,6 @@ ENGINE_CHECK = re.compile(r'^pancake_engine_check\{check="(\w+)"\} (\S+)$', re.M
 
 @cache
 def all_rules(name: str) -> list[Rule]:
-    """The rules of a file, recordings too."""
     groups = yaml.safe_load((PROMETHEUS / f"{name}.rules.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
@@ -89,7 +88,6 @@ def recordings(rule: Rule) -> list[Rule]:
 
 
 def engine_alerts() -> list[str]:
-    """Return the names of the alerts on the checks of the engine's metadata."""
     return [rule["alert"] for rule in alerts("pancake") if "pancake_engine_check" in rule["expr"]]
 
 
@@ -100,10 +98,7 @@ def read_engine_checks(handlers_url: str) -> dict[str, str]:
 
 
 def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether an alert of the metadata fires after each moment held for twelve minutes.
-
-    promtool compares with what is expected, so the answer is that of the one expectation that it accepts.
-    """
+    """Return whether an alert of the metadata fires after each moment held for twelve minutes."""
     (rule,) = [rule for rule in alerts("pancake") if rule["alert"] == alert]
     values = {
         f'pancake_engine_check{{check="{check}"}}': " ".join(
@@ -113,7 +108,7 @@ def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> boo
     }
     (check,) = re.findall(r'check="(\w+)"', rule["expr"])
     at = HELD_MINUTES * len(moments) - 1
-    accepted = []
+    accepted = []  # promtool only compares: it must accept one of the two expectations
     for labels in ([], [{"check": check}]):
         case = _case(alert, values, "1m", [_expect(rule, at, labels)])
         done = run_promtool([_write(folder, alert, [rule], "1m", [case])])
@@ -123,7 +118,6 @@ def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> boo
 
 
 def run_promtool(paths: Sequence[Path]) -> subprocess.CompletedProcess[str]:
-    """Run tests of rules."""
     return subprocess.run(["promtool", "test", "rules", *paths], capture_output=True, text=True, check=False)
 
 
@@ -176,7 +170,6 @@ def _expect(rule: Rule, minute: int, found: list[dict[str, str]]) -> dict[str, A
 
 
 def _fill(text: str, labels: dict[str, str]) -> str:
-    """The text of an annotation with the values of the labels."""
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
 
 
@@ -193,28 +186,18 @@ class RunningAlertmanager:
     inbox: Inbox
 
     def call(self, path: str, body: object) -> Any:
-        """POST to the API."""
         answer = httpx.post(f"{self.url}/api/v2/{path}", json=body, timeout=10)
         return answer.raise_for_status().json() if answer.content else None
 
     def fire(self, labels: Mapping[str, str]) -> None:
-        """Post an alert that fires for a minute."""
         ends_at = datetime.now(UTC) + timedelta(minutes=1)
         self.call("alerts", [{"labels": dict(labels), "endsAt": ends_at.isoformat()}])
 
     def silence(self, alert: str) -> None:
         now = datetime.now(UTC)
         matcher = {"name": "alertname", "value": alert, "isRegex": False, "isEqual": True}
-        self.call(
-            "silences",
-            {
-                "matchers": [matcher],
-                "startsAt": now.isoformat(),
-                "endsAt": (now + timedelta(minutes=1)).isoformat(),
-                "createdBy": "test",
-                "comment": "test",
-            },
-        )
+        times = {"startsAt": now.isoformat(), "endsAt": (now + timedelta(minutes=1)).isoformat()}
+        self.call("silences", {"matchers": [matcher], **times, "createdBy": "test", "comment": "test"})
 
 
 @contextmanager

@@ -22,8 +22,6 @@ Row = dict[str, Any]
 
 
 class Lock(IntEnum):
-    """The classes of the advisory locks."""
-
     RECORD = 1
     PHONE = 2
     ROSTER = 3
@@ -82,7 +80,6 @@ async def hold(harness: HandlerHarness, *leads: Row) -> list[int]:
 
 
 async def hold_leads(harness: HandlerHarness, count: int = 3, **fields: Any) -> list[int]:
-    """Hold leads of different customers."""
     return await hold(harness, *(numbered_lead(number, **fields) for number in range(count)))
 
 
@@ -115,7 +112,6 @@ def receive(harness: HandlerHarness, event_id: int) -> None:
 
 
 def the_ticket(harness: HandlerHarness) -> Row:
-    """Return the only ticket of the integration."""
     return harness.one(f"SELECT * FROM ticket WHERE {OURS}")
 
 
@@ -124,7 +120,6 @@ def close_tickets(harness: HandlerHarness) -> None:
 
 
 def insert_account(harness: HandlerHarness, **columns: Any) -> str:
-    """Insert a customer who comes by another way; return the id."""
     return str(harness.insert("account", **{"display_name": "x"} | columns)["id"])
 
 
@@ -185,7 +180,6 @@ class Console:
         return dict(answer.json())
 
     def log(self, hasura_event_id: str, status: int) -> None:
-        """Log a try with this answer."""
         self.harness.sql(
             "INSERT INTO hdb_catalog.event_invocation_logs (event_id, status, created_at)"
             " VALUES (%s, %s, clock_timestamp())",

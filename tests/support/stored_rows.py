@@ -75,23 +75,15 @@ class Figures:
     def ticket(
         self, chosen: str | None, owner: str | None, response: float | None = None, **columns: Any
     ) -> None:
-        """Insert a ticket created at noon: the owner we chose, its current owner, minutes to the response.
-
-        `columns` are those of its event.
-        """
+        """Insert a ticket of noon and its event: the owner we chose, the present one, minutes to respond."""
         answered = NOON + timedelta(minutes=response) if response is not None else None
-        ticket = {
-            "title": "x",
-            "source_id": "ticket_source_pancake",
-            "assignee_id": owner,
-            "created_at": NOON,
-        }
-        ticket_id = self.insert("ticket", **ticket, first_response_at=answered)["id"]
+        ticket = {"title": "x", "source_id": "ticket_source_pancake", "assignee_id": owner}
+        times = {"created_at": NOON, "first_response_at": answered}
+        ticket_id = self.insert("ticket", **ticket, **times)["id"]
         evidence = Jsonb({"assignment": {"chosen": chosen}})
         self.event(outcome="ticket_created", ticket_id=ticket_id, evidence=evidence, **columns)
 
     def of(self, name: str) -> dict[str, Any]:
-        """Return a figure of the day."""
         (row,) = self.connection.execute(QUERIES[name], {"from": FROM, "to": TO}).fetchall()
         return row
 
@@ -142,7 +134,6 @@ def insert_tickets(
 
 
 def keys(ids: list[int], name: str = "new_source") -> set[str]:
-    """The idempotency keys of these events' notifications of that name."""
     return {f"{id_}:{name}" for id_ in ids}
 
 
@@ -220,7 +211,6 @@ def read_files(folder: Path, keys: str = EDGE_KEYS) -> list[str]:
 
 
 def seal(path: Path, body: str) -> None:
-    """Write a delivery as the edge does."""
     kept = {
         "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "token": "t",
         "raw": base64.b64encode(body.encode()).decode(),

@@ -7,7 +7,7 @@ and the commit as a property of the suite.
 import fcntl
 import os
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -42,7 +42,6 @@ TEST_CASE = "test_case"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --suite."""
     parser.addoption(
         "--suite",
         choices=("default", "fast", "slow", "full"),
@@ -77,13 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = sorted(kept, key=lambda item: not item.nodeid.startswith(LONG_PATHS))
     if wants_cases:
         for item in items:
-            item.user_properties.extend((TEST_CASE, name) for name in case_ids(item))
-
-
-def case_ids(item: pytest.Item) -> Iterator[str]:
-    """The ids of `@pytest.mark.test_case("TC-001")`; several marks are several ids."""
-    for mark in item.iter_markers(TEST_CASE):
-        yield from mark.args
+            names = [name for mark in item.iter_markers(TEST_CASE) for name in mark.args]
+            item.user_properties.extend((TEST_CASE, name) for name in names)
 
 
 class Turn:
@@ -117,10 +111,6 @@ class Turn:
                 path.unlink()
 
 
-def _is_serial(item: pytest.Item) -> bool:
-    return item.get_closest_marker("serial") is not None
-
-
 _TURN = pytest.StashKey[Turn]()
 
 
@@ -146,27 +136,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     turn = item.config.stash.get(_TURN, None)
     if turn is None:
         return (yield)
-    turn.begin(alone=_is_serial(item))
+    turn.begin(alone=item.get_closest_marker("serial") is not None)
     try:
         return (yield)
     finally:
         turn.end()
 
 
-def results_by_id(reports: dict[str, list[pytest.TestReport]]) -> dict[str, bool]:
-    """Whether each id passed: it has a test, and none of its tests failed or was skipped."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the pass rate, and the ids that did not pass: one of their tests failed or was skipped."""
     results: dict[str, bool] = {}
     for category in ("passed", "failed", "error", "skipped"):
-        for report in reports.get(category, []):
+        for report in terminalreporter.stats.get(category, []):
             for name, value in getattr(report, "user_properties", []):
                 if name == TEST_CASE:
                     results[str(value)] = results.get(str(value), True) and category == "passed"
-    return results
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the pass rate, and the ids that did not pass."""
-    results = results_by_id(terminalreporter.stats)
     if not results:
         return
     passed = sum(results.values())

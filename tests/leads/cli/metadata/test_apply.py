@@ -24,7 +24,7 @@ from sandbox.stack.hasura import start_engine
 from tests.support.fake_services import fixed_engine
 from tests.support.handlers import seed_connection
 from tests.support.metadata import (
-    OWN,
+    METADATA,
     SECRET,
     Project,
     Shared,
@@ -297,7 +297,7 @@ def test_a_merged_project_applied_is_whole_and_consistent(shared: Shared, projec
         engine.replace(merged, engine.export()[1])
         assert engine.inconsistencies() == {}
     held, wanted = shared.pieces(), split(merged, "default")
-    ours = {key for key in split(read_directory(OWN), "default") if key[0] != "setting"}
+    ours = {key for key in split(read_directory(METADATA), "default") if key[0] != "setting"}
     assert ours <= held.keys() == wanted.keys()
     assert [key for key, piece in wanted.items() if not same(piece, held[key])] == []
     assert {"role": "pancake_service"} in held["action", "sendNotifications"]["permissions"]

@@ -16,7 +16,7 @@ import yaml
 from leads.cli.metadata.project import write
 from sandbox.metadata_form.files import formatted_files
 from tests.support.fakes import Crash
-from tests.support.metadata import CRON, OWN, TABLES, Project, make_own
+from tests.support.metadata import CRON, METADATA, TABLES, Project, make_own
 
 ACTIONS = "metadata/actions.yaml"
 SIGNATURES = "metadata/actions.graphql"
@@ -256,7 +256,7 @@ def test_missing_files_are_created_and_removed_again_and_kinds_that_we_do_not_us
     project.write("metadata/remote_schemas.yaml", "- name: zalo\n  definition:\n    url: '{{ZALO_URL}}'\n")
     project.write("metadata/network.yaml", "tls_allowlist: []\n")
     check_merging_and_taking_out(project)
-    assert not (OWN.parent / RECORD).exists()
+    assert not (METADATA.parent / RECORD).exists()
 
 
 def test_an_empty_list_that_the_export_wrote_stays_after_a_missing_file(project: Project) -> None:
