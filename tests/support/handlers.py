@@ -118,11 +118,9 @@ class DatabaseHarness:
 
     def expire_leases(self) -> None:
         """Age every claim that is not finished by 61 seconds, more than its lease, and every wait."""
-        self.sql(
-            "UPDATE pancake_webhook_event SET ingested_at = ingested_at - interval '61 seconds',"
-            " notify_claimed_at = notify_claimed_at - interval '61 seconds',"
-            " notify_next_at = notify_next_at - interval '61 seconds'"
-        )
+        columns = ("ingested_at", "notify_claimed_at", "notify_next_at")
+        aged = ", ".join(f"{column} = {column} - interval '61 seconds'" for column in columns)
+        self.sql(f"UPDATE pancake_webhook_event SET {aged}")
 
 
 def seed_connection(database_url: str) -> str:
@@ -132,16 +130,14 @@ def seed_connection(database_url: str) -> str:
     """
     with owner_session(database_url) as session:
         db, token = DatabaseHarness(session), bytes.fromhex(WEBHOOK_TOKEN_SHA256)
-        connection_id = db.insert("pancake_connection", name="test", workspace_id=123, token_sha256=token)[
-            "id"
-        ]
+        of = db.insert("pancake_connection", name="test", workspace_id=123, token_sha256=token)["id"]
         db.sql(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
-            *(connection_id, connection_id),
+            *(of, of),
         )
         db.change_settings(kill_switch=False)
-    return str(connection_id)
+    return str(of)
 
 
 @dataclass
