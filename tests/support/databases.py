@@ -91,7 +91,7 @@ class KeptPools:
     def __init__(self, of: Database) -> None:
         self._ingest, self._work, self._readers = of._ingest, of._work, of._readers
         self._timeouts = self._ingest.timeout, self._work.timeout
-        self.sizes = _sizes(of)
+        self.sizes = of._ingest.max_size, of._work.max_size
         self.is_lent = self.is_ending = self.is_closed = False
 
     @property
@@ -133,10 +133,6 @@ class KeptPools:
         pids = self.pids
         query = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = ANY(%s) AND state = 'idle'"
         return session.execute(query, [pids]).fetchall() == [{"n": len(pids)}]
-
-
-def _sizes(db: Database) -> tuple[int, int]:
-    return db._ingest.max_size, db._work.max_size
 
 
 class EmptiedDatabase:
@@ -192,7 +188,7 @@ class EmptiedDatabase:
         """Return pools of the same sizes that no other process has now, if need be the database's own."""
         self.pools = [pools for pools in self.pools if not pools.is_closed]
         for pools in self.pools:
-            if not pools.is_lent and pools.sizes == _sizes(for_):
+            if not pools.is_lent and pools.sizes == (for_._ingest.max_size, for_._work.max_size):
                 return pools
         self.pools.append(KeptPools(for_))
         return self.pools[-1]
@@ -233,10 +229,9 @@ class EmptiedDatabase:
 
     def _read_row_stamps(self) -> dict[str, object]:
         """Return what changes with each row that is written, by table."""
-        parts = (
-            f"SELECT '{table}', count(*), sum(xmin::text::bigint) FROM {table}" for table in self._tables
-        )
-        return {table: stamp for table, *stamp in self._rows(" UNION ALL ".join(parts))}
+        stamps = "SELECT '{0}', count(*), sum(xmin::text::bigint) FROM {0}"
+        parts = " UNION ALL ".join(stamps.format(table) for table in self._tables)
+        return {table: stamp for table, *stamp in self._rows(parts)}
 
     def _read_sequences(self) -> set[tuple[str, int, bool]]:
         names = [name for (name,) in self._rows("SELECT seqrelid::regclass::text FROM pg_sequence")]

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,6 @@ from leads.cli.golive.records import (
     read_file,
 )
 from leads.cli.golive.statement import PAYLOAD_TYPE
-from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fake_prometheus
 from tests.support.golive import Pilot, sample_evaluation, sample_figures, sample_records, write_keys
 
@@ -226,12 +225,11 @@ class Signed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+def made(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Signed:
     """A report of gate W1 with three records, made once."""
     folder = tmp_path_factory.mktemp("report")
-    name = f"{template}_report"
     with fake_prometheus() as prometheus:
-        pilot = Pilot(cluster.create_database(name, template), folder / "records", prometheus.url)
+        pilot = Pilot(module_database, folder / "records", prometheus.url)
         pilot.seed()
         proof = folder / "proof.pdf"
         proof.write_text("signed")
@@ -243,8 +241,7 @@ def made(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFacto
         result = pilot.golive("report", "W1", "--key", str(private), "--to", str(folder / "reports"))
         assert result.exit_code == 1, result.output
     (report,) = (folder / "reports").iterdir()
-    yield Signed(report, folder / "records", private, public)
-    cluster.drop_database(name)
+    return Signed(report, folder / "records", private, public)
 
 
 @pytest.fixture
