@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "runbook"
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.md"))}
 STATEMENT = re.compile(r"```sql\n(?P<statement>.*?)```(?:\n```text\n(?P<output>.*?)```)?", re.S)
+_COMMAND = re.compile(r"(?:^|[;&|(\s])(?:scripts/)?leads ([^;&|()>]*)")
 _BLOCK = re.compile(r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```", re.S | re.M)
 _SPAN = re.compile(r"`([^`]+)`")
 
@@ -48,3 +49,22 @@ def words_of_code(page: str) -> Iterator[str]:
     """The code within sentences, on one line each."""
     for match in _SPAN.finditer(_BLOCK.sub("", PAGES[page])):
         yield " ".join(match[1].split())
+
+
+def lines_of_code(page: str) -> Iterator[str]:
+    """The lines of the blocks for a shell, without prompts, outputs and comments."""
+    for match in _BLOCK.finditer(PAGES[page]):
+        if match["kind"] not in ("", "bash", "console"):
+            continue
+        text = match["text"].replace("\\\n", " ")
+        lines = [line.strip() for line in text.splitlines()]
+        prompted = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in prompted or lines:
+            yield re.sub(r"\s#.*", "", line)
+
+
+def commands(page: str) -> Iterator[str]:
+    """The calls of `leads` on a page, without the word itself."""
+    for code in (*words_of_code(page), *lines_of_code(page)):
+        plain = code.replace("\\|", "/").replace("[", "").replace("]", "")
+        yield from (match[1].strip() for match in _COMMAND.finditer(plain))
