@@ -267,7 +267,9 @@ async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
     return await harness.call_action({"text": text}, name="trace_lead", session=session)
 
 
-async def test_it_tells_the_story_of_a_lead(harness: HandlerHarness, capture_logs: list[str]) -> None:
+async def test_it_tells_the_stories_of_leads_for_a_short_text(
+    harness: HandlerHarness, capture_logs: list[str]
+) -> None:
     """The log shows neither what was searched for nor what was found."""
     harness.fill_roster(2)
     lead = await process(harness)
@@ -283,9 +285,6 @@ async def test_it_tells_the_story_of_a_lead(harness: HandlerHarness, capture_log
     assert kinds == ["webhook", "result", "customer", "owner", "told", "ticket"]
     (line,) = capture_logs
     assert json.loads(line)["answer"] == {"has_ticket": True}
-
-
-async def test_nothing_is_an_empty_list_and_only_short_text_is_accepted(harness: HandlerHarness) -> None:
     answer = await ask(harness, "no such record")
     assert answer.json() == {"text": "no such record", "has_ticket": False, "leads": []}
     for text in (17, "x" * 201):

@@ -131,26 +131,21 @@ async def test_a_returning_customer_gets_the_former_owner_who_is_counted(harness
     assert [tuple(row.values()) for row in counts] == [(2, 2)] * 3
 
 
-async def test_the_former_owner_is_that_of_the_newest_ticket(harness: HandlerHarness) -> None:
-    """A person moved the ticket to somebody in the roster: the customer knows that one."""
+async def test_the_former_owner_is_that_of_the_newest_ticket_until_too_far_ahead(
+    harness: HandlerHarness,
+) -> None:
+    """A person moved the ticket to another member of the roster: the customer knows that one."""
     staff = harness.fill_roster(2)
-    harness.change_settings(former_owner="on")
+    harness.change_settings(former_owner="on", max_tickets_ahead=2)
     first = await lead(harness, 1)
     (other,) = (each for each in staff if each != first.owner)
     harness.sql("UPDATE ticket SET assignee_id = %s WHERE id = %s", other, first.event["ticket_id"])
-    close_tickets(harness)
-    assert (await lead(harness, 2, phone=1)).owner == other
-
-
-async def test_a_former_owner_too_far_ahead_waits_for_the_turn(harness: HandlerHarness) -> None:
-    harness.fill_roster(2)
-    harness.change_settings(former_owner="on", max_tickets_ahead=2)
-    first = await lead(harness, 1)
-    for number, result in ((2, "chosen"), (3, "too_far_ahead")):
+    for number in (2, 3, 4, 5):
         close_tickets(harness)
         again = await lead(harness, number, phone=1)
-        assert assignment(again)["former_owner"] == {"staff_id": first.owner, "result": result}
-    assert again.owner != first.owner
+        result = "chosen" if number < 5 else "too_far_ahead"
+        assert assignment(again)["former_owner"] == {"staff_id": other, "result": result}
+        assert (again.owner == other) == (number < 5)
 
 
 # Shifts and caps

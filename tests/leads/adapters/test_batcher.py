@@ -16,11 +16,12 @@ GATHER_SECONDS = 0.4
 class Sink:
     """Records each batch, waits for `gate` before it answers, and fails for chosen items."""
 
-    def __init__(self, *bad: int) -> None:
+    def __init__(self, *bad: int, is_open: bool = True) -> None:
         self.batches: list[list[int]] = []
         self.called = asyncio.Event()
         self.gate = asyncio.Event()
-        self.gate.set()
+        if is_open:
+            self.gate.set()
         self.bad = bad
         self.broken = False
         self.at_once = self.most_at_once = 0
@@ -51,8 +52,7 @@ async def test_sequential_callers_never_wait_for_a_finished_lane(lanes: int) -> 
 
 
 async def test_items_that_arrive_during_a_batch_go_into_the_next_one() -> None:
-    sink = Sink()
-    sink.gate.clear()
+    sink = Sink(is_open=False)
     batcher = Batcher(sink, max_batch_size=3, batches_at_a_time=1)
     calls = [asyncio.create_task(batcher.submit(item)) for item in range(8)]
     await sink.called.wait()
@@ -77,37 +77,25 @@ async def test_after_a_batch_of_several_the_next_one_waits_for_more() -> None:
     assert time.monotonic() - started >= GATHER_SECONDS
 
 
-async def test_there_are_never_more_concurrent_batches_than_lanes() -> None:
-    sink = Sink()
-    batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
-    await asyncio.gather(*(batcher.submit(item) for item in range(20)))
-    assert sink.most_at_once == 2
-
-
-async def test_one_bad_item_fails_its_caller_alone() -> None:
+async def test_a_bad_item_fails_its_caller_alone_and_a_failed_call_every_caller_of_its_batch() -> None:
+    """But not the next batch."""
     sink = Sink(2)
     batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     results = await asyncio.gather(*(batcher.submit(item) for item in range(4)), return_exceptions=True)
     assert [result if isinstance(result, int) else "bad" for result in results] == [0, 10, "bad", 30]
-
-
-async def test_a_failed_call_fails_every_caller_of_its_batch_and_not_the_next_batch() -> None:
-    sink = Sink()
     sink.broken = True
-    batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     results = await asyncio.gather(*(batcher.submit(item) for item in range(3)), return_exceptions=True)
-    assert all(isinstance(result, OSError) for result in results)
+    assert [type(result) for result in results] == [OSError] * 3
     sink.broken = False
     assert await batcher.submit(5) == 50
 
 
 async def test_items_beyond_the_queue_limit_are_refused_at_once() -> None:
-    sink = Sink()
-    sink.gate.clear()
+    sink = Sink(is_open=False)
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=1, max_waiting=2)
     taken = [asyncio.create_task(batcher.submit(item)) for item in range(2)]
     await sink.called.wait()
-    taken += [asyncio.create_task(batcher.submit(item)) for item in range(2, 3)]
+    taken.append(asyncio.create_task(batcher.submit(2)))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await batcher.submit(99)
@@ -116,8 +104,7 @@ async def test_items_beyond_the_queue_limit_are_refused_at_once() -> None:
 
 
 async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
-    sink = Sink()
-    sink.gate.clear()
+    sink = Sink(is_open=False)
     batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1)
     first = asyncio.create_task(batcher.submit(1))
     await sink.called.wait()
@@ -130,12 +117,12 @@ async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
     assert sink.batches == [[1], [2, 3]]  # the items of the cancelled caller are still sent
 
 
-async def test_draining_waits_for_all_items() -> None:
+async def test_draining_waits_for_all_items_and_never_more_batches_run_than_lanes() -> None:
     sink = Sink()
     batcher = Batcher(sink, max_batch_size=1, batches_at_a_time=2)
-    calls = [asyncio.create_task(batcher.submit(item)) for item in range(6)]
+    calls = [asyncio.create_task(batcher.submit(item)) for item in range(20)]
     await asyncio.sleep(0)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await batcher.drain()
-    assert len(sink.batches) == 6
+    assert (len(sink.batches), sink.most_at_once) == (20, 2)
     await asyncio.gather(*calls)

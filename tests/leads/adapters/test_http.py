@@ -67,6 +67,7 @@ def test_every_error_is_answered_with_message_and_code() -> None:
         (errors.DatabaseUnavailable(), 503, "database_unavailable"),
         (errors.Overloaded(), 503, "overloaded"),
         (errors.ProcessingPaused(), 503, "processing_paused"),
+        (errors.Deferred(retry_after_seconds=7), 503, "deferred"),
         (errors.Contended(), 503, "contended"),
         (errors.BadRequest("x"), 400, "bad_request"),
         (errors.UnknownTrigger("x"), 400, "unknown_trigger"),
@@ -77,16 +78,12 @@ def test_every_error_is_answered_with_message_and_code() -> None:
     ],
 )
 def test_the_status_and_code_of_each_error(error: Exception, status: int, code: str) -> None:
-    given, body, _ = error_response(error)
+    """Only a pause and its backlog name a time on every route."""
+    given, body, headers = error_response(error)
     assert (given, body["extensions"]) == (status, {"code": code})
     assert "a secret" not in str(body)
-
-
-def test_only_a_pause_and_its_backlog_name_a_time_on_every_route() -> None:
-    assert error_response(errors.ProcessingPaused())[2] == {"Retry-After": "60"}
-    assert error_response(errors.Deferred(retry_after_seconds=7))[2] == {"Retry-After": "7"}
-    assert error_response(errors.DatabaseUnavailable())[2] == {}
-    assert error_response(errors.Overloaded())[2] == {}
+    seconds = {"processing_paused": "60", "deferred": "7"}.get(code)
+    assert headers == ({"Retry-After": seconds} if seconds else {})
 
 
 ROUTE = "/cron/x"

@@ -45,15 +45,14 @@ async def test_every_label_of_a_closed_set_is_there_with_0_on_an_empty_database(
         assert value(harness, "pancake_stored_event_oldest_timestamp_seconds", status=status) == 0
         for origin in ("webhook", "poll", "reconcile"):
             assert value(harness, "pancake_recent_events", status=status, origin=origin) == 0
-    for name in CRONS:
-        assert value(harness, "pancake_later_cron_ticks", name=name) == 0
-        assert value(harness, "pancake_cron_last_start_timestamp_seconds", name=name) == 0
-    for state in ("pending", "locked", "failed"):
-        assert value(harness, "pancake_engine_events", state=state) == 0
-    for source in ("events", "runs"):
-        assert value(harness, "pancake_unsent_notifications", source=source) == 0
-    for switch in ("kill_switch", "processing_paused"):
-        assert value(harness, "pancake_switch_on", switch=switch) == 0
+    for series, label, each_of in (
+        ("pancake_later_cron_ticks", "name", CRONS),
+        ("pancake_cron_last_start_timestamp_seconds", "name", CRONS),
+        ("pancake_engine_events", "state", ("pending", "locked", "failed")),
+        ("pancake_unsent_notifications", "source", ("events", "runs")),
+        ("pancake_switch_on", "switch", ("kill_switch", "processing_paused")),
+    ):
+        assert {value(harness, series, **{label: each}) for each in each_of} == {0}, series
     connection = harness.connection_id
     for status in ("active", "silent", "suspended", "outage", "key_invalid", "disabled"):
         has_status = value(harness, "pancake_connection_status", connection=connection, status=status)
