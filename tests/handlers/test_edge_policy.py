@@ -51,9 +51,7 @@ async def test_a_new_connection_has_one_token_no_checks_and_a_version_until_it_c
     assert (await policy(harness))["version"] != first["version"]
 
 
-async def test_secrets_are_decrypted_with_the_current_one_first(
-    harness: HandlerHarness, key_ring: KeyRing
-) -> None:
+async def test_secrets_are_opened_the_newest_first(harness: HandlerHarness, key_ring: KeyRing) -> None:
     """Two valid secrets of each kind during rotation; ranges and modes; the old token and its expiry."""
     expires = datetime.now(UTC) + timedelta(hours=24)
     harness.sql(
@@ -83,9 +81,7 @@ async def test_secrets_are_decrypted_with_the_current_one_first(
     assert datetime.fromisoformat(old["expires_at"]) == expires
 
 
-async def test_a_previous_secret_is_left_out_after_its_end(
-    harness: HandlerHarness, key_ring: KeyRing
-) -> None:
+async def test_a_former_secret_is_left_out_after_its_end(harness: HandlerHarness, key_ring: KeyRing) -> None:
     """A rotation leaves it valid for 24 hours, to the minute."""
     kinds: tuple[Secret, ...] = ("webhook_secret", "header_secret")
     with psycopg.connect(harness.database_url, row_factory=dict_row) as db:

@@ -140,9 +140,7 @@ async def test_what_polling_and_reconciliation_store_is_held_too(harness: Handle
         assert row.status == HELD
 
 
-async def test_held_leads_are_replayed_once_their_connection_and_their_source_are_active(
-    harness: HandlerHarness,
-) -> None:
+async def test_held_leads_are_replayed_once_connection_and_source_are_active(harness: HandlerHarness) -> None:
     unknown = await stored(harness, id="unknown", source=["777"])
     assert await harness.process(unknown) == "already_held"
     set_connection(harness, "disabled")

@@ -62,9 +62,7 @@ EVENTS, TRIGGER = "/events/process_record", "pancake_webhook_event_status_update
 RAW = base64.b64encode(b"{}").decode()
 
 
-async def test_a_route_without_its_secret_does_nothing(
-    harness: HandlerHarness, subtests: pytest.Subtests
-) -> None:
+async def test_no_route_works_without_its_secret(harness: HandlerHarness, subtests: pytest.Subtests) -> None:
     """On every route, with a body that is no JSON: the answer names no reason and nothing is stored."""
     for name, headers in FORGED.items():
         with subtests.test(name):
@@ -159,9 +157,7 @@ MALFORMED_INPUT: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_malformed_input_is_answered_with_400_and_a_token_with_what_to_send_instead(
-    harness: HandlerHarness,
-) -> None:
+async def test_malformed_input_gets_400_and_a_token_what_to_send_instead(harness: HandlerHarness) -> None:
     for input_ in MALFORMED_INPUT:
         response = await harness.call_action(input_)
         assert response.status_code == 400, input_
@@ -268,9 +264,7 @@ def action(name: str, input_: dict[str, Any], session: dict[str, str] = SESSION)
     return {"action": {"name": f"pancake_{name}"}, "input": input_, "session_variables": session}
 
 
-async def test_an_argument_of_ingest_and_the_day_of_a_reconciliation_of_any_size(
-    harness: HandlerHarness,
-) -> None:
+async def test_arguments_of_ingest_and_days_of_reconciliation_of_any_size(harness: HandlerHarness) -> None:
     tick = {"id": "1", "name": "pancake_reconcile_daily", "scheduled_time": "2026-05-14T02:35:56Z"}
     for value in values(INPUT_BYTES):
         await call(harness, "/cron/reconcile_daily", tick | {"payload": {"day": value}})

@@ -84,9 +84,7 @@ async def all_kinds_of_requests(harness: CronHarness) -> None:
     await harness.client.post(EVENTS, json=body, headers={**harness.headers, **B3})
 
 
-async def test_the_canonical_line_and_its_answers_have_the_documented_fields(
-    cron_harness: CronHarness,
-) -> None:
+async def test_the_canonical_line_and_its_answers_have_documented_fields(cron_harness: CronHarness) -> None:
     with captured_logs() as written:
         await all_kinds_of_requests(cron_harness)
     lines = lines_of(written)
@@ -161,9 +159,7 @@ async def fire(harness: HandlerHarness, headers: dict[str, str], context: object
     return line
 
 
-async def test_the_trace_of_hasura_is_logged_and_goes_on_to_hasura(
-    traced: HandlerHarness, hasura: HTTPServer
-) -> None:
+async def test_hasuras_trace_is_logged_and_sent_to_hasura(traced: HandlerHarness, hasura: HTTPServer) -> None:
     """The headers come before the trace of the event, which is named too."""
     traceparent = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     for headers in (B3, traceparent, {"b3": f"{TRACE}-{SPAN}-1"}):
@@ -178,9 +174,7 @@ async def test_the_trace_of_hasura_is_logged_and_goes_on_to_hasura(
     assert (line["trace_id"], line["event_trace_id"]) == (TRACE, OTHER_TRACE)
 
 
-async def test_what_is_invalid_begins_a_trace_and_shows_nowhere(
-    traced: HandlerHarness, hasura: HTTPServer
-) -> None:
+async def test_an_invalid_trace_is_replaced_and_not_shown(traced: HandlerHarness, hasura: HTTPServer) -> None:
     headers = {"traceparent": f"00-{TRACE}-{SPAN}", "X-B3-TraceId": "Khach"}
     line = await fire(traced, headers, {"trace_id": TRACE, "span_id": 7})
     assert line["trace_id"] != TRACE
@@ -267,9 +261,7 @@ async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
     return await harness.call_action({"text": text}, name="trace_lead", session=session)
 
 
-async def test_it_tells_the_stories_of_leads_for_a_short_text(
-    harness: HandlerHarness, capture_logs: list[str]
-) -> None:
+async def test_the_stories_of_leads_are_told(harness: HandlerHarness, capture_logs: list[str]) -> None:
     """The log shows neither what was searched for nor what was found."""
     harness.fill_roster(2)
     lead = await process(harness)

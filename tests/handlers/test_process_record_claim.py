@@ -79,9 +79,7 @@ async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: Hand
     assert harness.count_tickets() == 0
 
 
-async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_row_being_processed_cannot_be_released_even_after_its_lease(harness: HandlerHarness) -> None:
     event_id = await stored(harness)
     with another_session(harness, Lock.PHONE, PHONE) as other:
         work = asyncio.create_task(harness.process(event_id))
@@ -100,9 +98,7 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
         receive(harness, event_id)
 
 
-async def test_processing_waits_for_other_sessions_that_hold_its_record_and_its_roster(
-    harness: HandlerHarness,
-) -> None:
+async def test_processing_waits_for_sessions_that_hold_its_record_or_roster(harness: HandlerHarness) -> None:
     harness.fill_roster(3)
     event_id = await stored(harness, id="r")
     with another_session(harness, Lock.ROSTER, "default"):
@@ -149,9 +145,7 @@ async def test_a_repeated_delivery_waits_for_its_turn_and_a_new_one_does_not(har
         assert (await waiting).json()["result"] == "ticket_created"
 
 
-async def test_every_503_names_a_time_so_that_hasura_never_gives_the_event_up_but_not_for_other_calls(
-    harness: HandlerHarness,
-) -> None:
+async def test_every_503_to_an_event_names_a_time_and_none_to_other_calls(harness: HandlerHarness) -> None:
     """After a pause an event has more tries than retries: the first 503 without a time would be its last.
 
     Hasura would repeat the tick of a cron without end, and the next one is due in minutes.

@@ -242,9 +242,7 @@ async def test_a_contact_inserted_while_waiting_for_locks_causes_new_locks(harne
     assert lead.event["attempts"] == 1
 
 
-async def test_a_ticket_closed_while_a_lead_is_processed_does_not_absorb_the_lead(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_ticket_closed_while_a_lead_is_processed_does_not_absorb_it(harness: HandlerHarness) -> None:
     harness.fill_roster(2)
     before = await process(harness)
     with another_session(harness) as telesale:

@@ -76,9 +76,7 @@ async def test_an_internal_error_is_stored_as_a_digest_and_is_final_after_five_a
 
 
 @pytest.mark.test_case("TC-014-007")
-async def test_a_lost_connection_is_answered_with_503_before_anything_is_done(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_lost_connection_gets_503_before_anything_is_done(harness: HandlerHarness) -> None:
     """To an event and to a delivery; the next ones succeed."""
     event_id = await stored(harness)
     await harness.process(event_id + 1)
@@ -241,9 +239,7 @@ async def test_a_delivered_row_with_more_columns_is_counted(harness: HandlerHarn
 # Notifications: once, now or later
 
 
-async def test_a_replay_sends_only_what_was_not_accepted_also_of_a_given_up_event(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_replay_sends_only_what_was_not_accepted(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     harness.hasura.failing = True
     first = await process(harness)

@@ -76,9 +76,7 @@ async def test_a_changed_weight_keeps_the_share_of_the_member(harness: HandlerHa
     assert harness.one("SELECT assigned_count FROM pancake_assignee")["assigned_count"] == 14
 
 
-async def test_a_weight_changed_during_a_choice_keeps_the_share_of_the_member(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_weight_changed_during_a_choice_keeps_the_members_share(harness: HandlerHarness) -> None:
     """The second of the two updates of the counts starts from the result of the first."""
     harness.fill_roster(2, assigned_count=10, was_available=True)
     with another_session(harness) as admin:
@@ -131,9 +129,7 @@ async def test_a_returning_customer_gets_the_former_owner_who_is_counted(harness
     assert [tuple(row.values()) for row in counts] == [(2, 2)] * 3
 
 
-async def test_the_former_owner_is_that_of_the_newest_ticket_until_too_far_ahead(
-    harness: HandlerHarness,
-) -> None:
+async def test_the_former_owner_is_of_the_newest_ticket_until_too_far_ahead(harness: HandlerHarness) -> None:
     """A person moved the ticket to another member of the roster: the customer knows that one."""
     staff = harness.fill_roster(2)
     harness.change_settings(former_owner="on", max_tickets_ahead=2)

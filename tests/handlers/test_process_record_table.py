@@ -5,15 +5,13 @@ from typing import Any
 
 import pytest
 
-from handlers.process_record import Processed, process_claim
 from leads.adapters.breaker import Breakers
 from leads.adapters.pools import POOL_TIMEOUT_SECONDS
 from leads.services.process_record import table
 from leads.services.process_record.attempts import WORK_TIMEOUT_SECONDS
-from leads.services.process_record.claim import claim_event
 from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
-from tests.support.processing import process, receive, replay, stored
+from tests.support.processing import process, replay, stored
 
 
 @pytest.fixture
@@ -116,9 +114,7 @@ def test_the_wait_leaves_the_work_its_time() -> None:
     assert longest < 30, "Hasura waits 30 s"
 
 
-async def test_a_body_with_a_table_and_a_connection_with_one_by_now_cost_no_request(
-    harness: CronHarness,
-) -> None:
+async def test_a_body_with_a_table_and_a_connection_with_one_cost_no_request(harness: CronHarness) -> None:
     write(harness, "contact")
     assert (await process(harness, table_id="contact")).result == "contact_updated"
     without = await stored(harness, id="without")
@@ -152,18 +148,6 @@ async def test_a_dry_run_asks_too_and_says_what_the_replay_does(harness: CronHar
         assert harness.event(event_id) == before
         assert (await replay(harness, event_id)).result == change["result"], tables
         assert (change["result"] == "contact_updated") == (tables == ["contact"])
-
-
-async def test_a_claim_lost_while_pancake_was_asked_writes_nothing(harness: CronHarness) -> None:
-    event_id = await stored(harness)
-    late = await claim_event(harness.runtime.db, event_id)
-    assert late is not None
-    harness.expire_leases()
-    receive(harness, event_id)
-    write(harness, "contact")
-    of_late = await table.name_table(harness.runtime, late)
-    assert harness.event(event_id)["table_name"] is None
-    assert await process_claim(harness.runtime, of_late) == Processed("claim_lost")
 
 
 async def test_an_error_before_the_work_is_an_attempt_that_failed(

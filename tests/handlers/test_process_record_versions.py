@@ -87,9 +87,7 @@ async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_it
     assert (version.event["normalized_phone"], version.evidence["phone"]["applied_before"]) == (PHONE, PHONE)
 
 
-async def test_a_time_in_the_far_future_is_told_once_and_noted_whatever_the_result(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_time_in_the_far_future_is_told_once_and_always_noted(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await process(harness, modified_on=EARLIER)
     unchanged = await process(harness, modified_on=FAR)

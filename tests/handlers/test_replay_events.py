@@ -242,9 +242,7 @@ async def test_the_tickets_and_their_owners_are_reported(harness: HandlerHarness
     assert (report["replayed_ids"], report["processing_paused"]) == (ids, False)
 
 
-async def test_a_ticket_of_several_rows_counts_once_for_its_owner_or_as_unassigned(
-    harness: HandlerHarness,
-) -> None:
+async def test_a_ticket_of_several_rows_counts_once_by_owner_or_unassigned(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await hold_leads(harness, 3, phone_number="0905111222")
     results = await reported(harness, filter=HELD)
@@ -428,9 +426,7 @@ async def test_the_changes_of_a_dry_run_equal_those_of_the_replay(harness: Handl
     assert (event["error_code"], event["error_detail"]) == (item["error_code"], item["error_detail"])
 
 
-async def test_the_changes_of_a_dry_run_are_never_logged(
-    harness: HandlerHarness, capture_logs: list[str]
-) -> None:
+async def test_changes_of_a_dry_run_are_not_logged(harness: HandlerHarness, capture_logs: list[str]) -> None:
     lead = {"name": "Trần B", "phone_number": "0905999888", "email": "b@example.com"}
     ids = await hold(harness, lead)
     (change,) = (await harness.replay(ids=ids, dry_run=True))["changes"]

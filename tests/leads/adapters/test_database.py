@@ -86,9 +86,7 @@ def refusing(url: str, sqlstate: str) -> Iterator[None]:
 CONSENT = ("process_record/insert_consent", {"account_id": "d0000000-0000-4000-8000-000000000002"})
 
 
-async def test_a_transaction_commits_with_its_last_statements_at_its_end_or_never(
-    db: Database, database: str
-) -> None:
+async def test_a_transaction_commits_with_its_last_statements_or_never(db: Database, database: str) -> None:
     async def consents() -> int:
         with psycopg.connect(database) as connection:
             ((count,),) = connection.execute("SELECT count(*) FROM customer_consent").fetchall()
@@ -235,9 +233,7 @@ async def test_a_statement_that_fails_or_is_cancelled_under_a_lock_releases_it(
         assert free
 
 
-async def test_a_connection_lost_under_a_lock_does_not_hide_the_original_error(
-    db: Database, database: str
-) -> None:
+async def test_a_connection_lost_under_a_lock_does_not_hide_the_error(db: Database, database: str) -> None:
     async def cut_off() -> None:
         async with db.exclusive("x"):
             kill(database)
@@ -306,9 +302,7 @@ async def test_values_are_converted_as_psycopg_converts_them(
                 assert await run_together(session, [(text, params)]) == [expected]
 
 
-async def test_what_was_not_prepared_because_of_an_error_before_it_is_prepared_later(
-    session: PreparingConnection,
-) -> None:
+async def test_what_was_not_prepared_after_an_error_is_prepared_later(session: PreparingConnection) -> None:
     for refused, error in (
         (DIVIDE, psycopg.errors.DivisionByZero),
         (NO_TABLE, psycopg.errors.UndefinedTable),
@@ -319,9 +313,7 @@ async def test_what_was_not_prepared_because_of_an_error_before_it_is_prepared_l
     assert await run_together(session, [ONE]) == [[{"one": 1}]]
 
 
-async def test_a_statement_whose_result_has_other_columns_now_fails_once(
-    session: PreparingConnection,
-) -> None:
+async def test_a_statement_whose_result_has_other_columns_fails_once(session: PreparingConnection) -> None:
     everything: Text = (b"SELECT * FROM changed", {})
     await run_together(session, [(b"CREATE TEMP TABLE changed AS SELECT 1 AS a", {})])
     assert await run_together(session, [everything]) == [[{"a": 1}]]

@@ -133,7 +133,7 @@ def test_an_answer_of_another_form_is_no_value() -> None:
             prometheus.query("up", NOW)
 
 
-def test_a_prometheus_that_does_not_answer_in_time_is_named_without_its_password(
+def test_a_prometheus_without_an_answer_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("leads.adapters.prometheus_api.TIMEOUT_SECONDS", 0.2)

@@ -73,9 +73,7 @@ async def test_each_figure_was_read_and_gives_only_declared_series(harness: Cron
             assert len(declared[name]) == len(figure.labels) + (column in figure.fixed), figure.query
 
 
-async def test_the_oldest_event_of_each_status_is_shown_by_its_creation_or_replay(
-    harness: CronHarness,
-) -> None:
+async def test_the_oldest_event_of_each_status_is_shown_by_creation_or_replay(harness: CronHarness) -> None:
     harness.refuse_tickets("RAISE EXCEPTION 'broken'", 99)
     failed, _ = await harness.process_lead(id="broken")
     dead, _ = await harness.process_lead(id="no-phone", phone_number="không có số")
@@ -161,9 +159,7 @@ async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness
 
 
 @pytest.mark.own_database
-async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_and_then_left_out(
-    harness: CronHarness,
-) -> None:
+async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_then_left_out(harness: CronHarness) -> None:
     assert await harness.scrape("pancake_engine_events", state="pending") == 0
     harness.sql("DROP SCHEMA hdb_catalog CASCADE")
     assert await harness.scrape("pancake_engine_events", state="pending") == 0
@@ -335,9 +331,7 @@ async def test_what_was_counted_has_rows(harness: CronHarness) -> None:
     assert 0 < least == counted == most
 
 
-async def test_a_replay_may_have_been_counted_twice_and_a_counter_may_lose_its_process(
-    harness: CronHarness,
-) -> None:
+async def test_a_replay_may_count_twice_and_a_counter_may_lose_its_process(harness: CronHarness) -> None:
     """It is below the least of this hour then."""
     event_id, _ = await harness.process_lead()
     await harness.replay(ids=[event_id])

@@ -124,9 +124,7 @@ async def test_a_refused_notification_does_not_delay_the_others() -> None:
     assert harness.counted("failed") == 1
 
 
-async def test_events_that_are_sent_one_by_one_do_not_delay_those_of_the_next_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_events_sent_one_by_one_do_not_delay_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "GATHER_SECONDS", 0.0)
     harness = OutboxHarness()
     harness.hasura.refused = {"0:a"}

@@ -173,9 +173,7 @@ async def results_of(taking: Iterable[Awaitable[object]]) -> list[Any]:
     return await asyncio.gather(*taking, return_exceptions=True)
 
 
-async def test_two_processes_together_keep_the_rate(
-    database: str, backlog: DatabaseHarness, event: int
-) -> None:
+async def test_two_processes_keep_the_rate(database: str, backlog: DatabaseHarness, event: int) -> None:
     rate, each = 40, 30
     backlog.change_settings(replay_rate_per_second=rate)
     times: list[float] = []
@@ -190,9 +188,7 @@ async def test_two_processes_together_keep_the_rate(
     assert times[-1] - times[0] >= (2 * each - 1 - 4) / rate
 
 
-async def test_beyond_the_line_each_is_told_when_its_turn_will_be(
-    turns: Turns, backlog: DatabaseHarness, event: int
-) -> None:
+async def test_beyond_the_line_each_gets_a_time(turns: Turns, backlog: DatabaseHarness, event: int) -> None:
     rate = 10
     backlog.change_settings(replay_rate_per_second=rate)
     results = await results_of(turns.take(event) for _ in range(60))
@@ -218,9 +214,7 @@ async def test_the_line_is_no_longer_than_half_of_what_hasura_delivers_at_a_time
     assert (await results_of(taking)).count(None) == MAX_WAITING == 50
 
 
-async def test_no_event_is_told_to_wait_longer_than_five_minutes(
-    database: str, backlog: DatabaseHarness, event: int
-) -> None:
+async def test_no_event_waits_over_five_minutes(database: str, backlog: DatabaseHarness, event: int) -> None:
     """So that a higher rate takes effect."""
     backlog.change_settings(replay_rate_per_second=1)
     async with process(database, MovableClock()) as turns:
@@ -229,9 +223,7 @@ async def test_no_event_is_told_to_wait_longer_than_five_minutes(
     assert max(waits) == MAX_RETRY_AFTER_SECONDS == 300
 
 
-async def test_a_pause_is_answered_before_the_line(
-    turns: Turns, backlog: DatabaseHarness, event: int
-) -> None:
+async def test_a_pause_is_told_before_the_line(turns: Turns, backlog: DatabaseHarness, event: int) -> None:
     backlog.change_settings(processing_paused=True, replay_rate_per_second=1)
     results = await results_of(turns.take(event) for _ in range(20))
     assert {type(result) for result in results} == {ProcessingPaused}
