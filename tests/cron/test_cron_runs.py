@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -236,16 +235,6 @@ def test_an_answer_shows_long_lists_by_their_length() -> None:
     assert shorten(report) == {"ids": "21 items", "few": [1, {"a": [2]}]}
 
 
-@contextmanager
-def hanging(harness: CronHarness) -> Iterator[None]:
-    """Let Pancake answer nothing, and every statement on the events wait for a lock."""
-    harness.pancake.faults.slow_seconds = 60
-    with psycopg.connect(harness.database_url) as other:
-        other.execute("LOCK TABLE pancake_webhook_event")
-        yield
-    harness.pancake.faults.slow_seconds = 0
-
-
 def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, *, by_death: bool) -> list[int]:
     """Let the process die at the `step`-th round trip to Pancake or PostgreSQL, or that one never end.
 
@@ -282,10 +271,13 @@ def test_a_read_of_pancake_ends_before_the_run_is_cut_off() -> None:
 async def test_a_cron_answers_in_time_whatever_hangs_and_ends_later(harness: CronHarness, name: str) -> None:
     runs, due = harness.runtime.cron_runs, harness.clock.now()
     runs.answer_within_seconds = BUDGET_SECONDS
-    with hanging(harness):
+    harness.pancake.faults.slow_seconds = 60
+    with psycopg.connect(harness.database_url) as other:
+        other.execute("LOCK TABLE pancake_webhook_event")
         started = time.monotonic()
         answer = await harness.tick(name, due)
         seconds = time.monotonic() - started
+    harness.pancake.faults.slow_seconds = 0
     assert answer.status_code == 503, answer.text
     assert seconds < BUDGET_SECONDS + SPARE_SECONDS
     runs.answer_within_seconds = ANSWER_WITHIN_SECONDS

@@ -97,9 +97,7 @@ async def test_a_failed_page_does_not_move_the_watermark(harness: CronHarness) -
 
 
 @pytest.mark.parametrize("fault", [{"wrong_filter": True}, {"lag_seconds": 3600}], ids=str)
-async def test_a_list_without_a_record_known_from_the_webhook_is_not_trusted(
-    harness: CronHarness, fault: dict[str, Any]
-) -> None:
+async def test_a_list_without_a_known_record_is_suspect(harness: CronHarness, fault: dict[str, Any]) -> None:
     await poll(harness)
     before = watermark(harness)
     harness.pancake.faults.change(fault)
@@ -242,9 +240,7 @@ async def test_a_field_that_only_the_webhooks_copy_of_a_version_has_is_applied(h
     assert contact == {"email": "lan@example.com"}
 
 
-async def test_a_version_that_the_webhook_brings_while_a_poll_waits_is_stored_once(
-    harness: CronHarness,
-) -> None:
+async def test_a_version_that_comes_while_a_poll_waits_is_stored_once(harness: CronHarness) -> None:
     record = save(harness)
     with psycopg.connect(harness.database_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(1, hashtext(%s))", (record["id"],))

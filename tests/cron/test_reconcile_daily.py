@@ -267,9 +267,7 @@ async def test_lead_and_contact_of_one_id_are_both_reconciled(harness: CronHarne
     assert report["first_seen"] == {"reconcile": 2}
 
 
-async def test_a_body_without_a_table_covers_the_record_of_any_table(
-    harness: CronHarness, two_tables: date
-) -> None:
+async def test_a_body_without_table_covers_one_of_any_table(harness: CronHarness, two_tables: date) -> None:
     await harness.deliver(write(harness, two_tables, 5, "contact"))
     created_when_modified(harness)
     report = await reconcile(harness)
@@ -286,9 +284,7 @@ async def test_versions_with_and_without_table_are_one_record(harness: CronHarne
     assert (report["expected"], report["superseded"], report["first_seen"]) == (1, 1, {"webhook": 1})
 
 
-async def test_a_contact_does_not_stand_for_the_lead_of_its_id(
-    harness: CronHarness, two_tables: date
-) -> None:
+async def test_a_contact_never_stands_for_the_lead_of_its_id(harness: CronHarness, two_tables: date) -> None:
     lead = write(harness, two_tables, 4)
     write(harness, two_tables, 5, "contact")
     await harness.deliver(lead | {"table_id": "lead"})

@@ -137,9 +137,7 @@ async def test_a_switch_keeps_tickets_unassigned_until_it_is_off(harness: CronHa
         ("DELETE FROM ticket", "ticket_deleted"),
     ],
 )
-async def test_a_ticket_that_people_took_is_left_alone(
-    harness: CronHarness, change: str, reason: str
-) -> None:
+async def test_a_ticket_people_took_is_left_alone(harness: CronHarness, change: str, reason: str) -> None:
     event_id, _ = await harness.process_lead()
     harness.sql(change + " WHERE source_id = 'ticket_source_pancake'")
     before = harness.sql("SELECT * FROM ticket ORDER BY id")

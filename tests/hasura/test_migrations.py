@@ -259,13 +259,6 @@ def test_a_template_of_another_program_under_one_of_our_codes_is_refused(databas
         assert execute(database, ALL_ROWS.format(table="notification_template")) == before
 
 
-def test_the_templates_are_the_same_in_both_scripts() -> None:
-    pattern = re.compile(r"^ *\{\"code\".*$", re.MULTILINE)
-    up, down = (pattern.findall((TEMPLATES / f"{name}.sql").read_text("utf-8")) for name in ("up", "down"))
-    assert up == down
-    assert len(up) == 3
-
-
 def refuses(db: psycopg.Connection, statement: str, message: str = "", *params: str) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match=message or None), db.transaction():
         db.execute(statement.encode(), params)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -144,15 +144,6 @@ def claim(session: Session, event_id: int) -> dict[str, Any]:
     return row
 
 
-def claim_waiting(
-    pool: ThreadPoolExecutor, observer: DatabaseHarness, session: Session, event_id: int
-) -> Future[dict[str, Any]]:
-    """Start a claim in a thread, and return once it waits for the row lock."""
-    claimed = pool.submit(claim, session, event_id)
-    eventually(lambda: observer.sql("SELECT 1 FROM pg_locks WHERE NOT granted"), seconds=5)
-    return claimed
-
-
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_two_claims_at_once_give_the_event_to_one(
     observer: DatabaseHarness, first: Session, second: Session, ending: str
@@ -160,7 +151,8 @@ def test_two_claims_at_once_give_the_event_to_one(
     event_id = observer.one("SELECT id FROM pancake_webhook_event")["id"]
     held = claim(first, event_id)
     with ThreadPoolExecutor(1) as pool:
-        waiting = claim_waiting(pool, observer, second, event_id)
+        waiting = pool.submit(claim, second, event_id)
+        eventually(lambda: observer.sql("SELECT 1 FROM pg_locks WHERE NOT granted"), seconds=5)
         first.commit() if ending == "commit" else first.rollback()
         late = waiting.result(timeout=5)
     event = observer.event(event_id)
@@ -231,7 +223,7 @@ def test_a_claimed_row_leaves_its_place_to_the_next_until_its_lease_ends(
 
 @tables
 @pytest.mark.parametrize("result", ["mark_notified", "mark_unsent"])
-def test_a_result_is_stored_under_the_newest_claim_only(
+def test_a_result_is_stored_under_the_newest_claim(
     unsent: DatabaseHarness, table: Table, result: str
 ) -> None:
     all_rows = f"SELECT * FROM {table.name} ORDER BY id"
@@ -248,7 +240,12 @@ def test_a_result_is_stored_under_the_newest_claim_only(
         assert (unsent.sql(all_rows) != before) is is_stored
 
 
-def seed(session: DatabaseHarness, work: Work) -> None:
+@pytest.mark.usefixtures("engine_tables")
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.statement)
+def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
+    session: DatabaseHarness, database: str, work: Work
+) -> None:
+    """NOW is when the tests were collected; the rows are due by the clock of the test."""
     if work.status:
         insert_events(session.session, work.status, 3)
     session.sql("SET session_replication_role = replica")
@@ -256,15 +253,6 @@ def seed(session: DatabaseHarness, work: Work) -> None:
         session.sql(statement)
     session.sql("RESET session_replication_role")
     assert session.count(work.table, f"NOT ({work.done})") == 3
-
-
-@pytest.mark.usefixtures("engine_tables")
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.statement)
-def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
-    session: DatabaseHarness, database: str, work: Work
-) -> None:
-    """NOW is when the tests were collected; the rows are due by the clock of the test."""
-    seed(session, work)
     params = {**work.params, **({"now": datetime.now(UTC)} if "now" in work.params else {})}
     with psycopg.connect(database) as other:
         first = f"SELECT id FROM {work.table} ORDER BY id LIMIT 1 FOR UPDATE"
