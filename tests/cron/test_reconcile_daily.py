@@ -208,9 +208,7 @@ async def test_an_overtaken_version_is_superseded_and_what_pancake_deleted_is_un
 
 
 @pytest.mark.parametrize("fault", [{"cut_page": 4}, {"wrong_filter": True}, {"repeat_cursor": True}])
-async def test_an_incomplete_list_does_not_close_the_day(
-    harness: CronHarness, day: date, fault: dict[str, Any]
-) -> None:
+async def test_an_incomplete_list_ends_no_day(harness: CronHarness, day: date, fault: dict[str, Any]) -> None:
     ids = fill(harness, day, 60)
     await by_webhook(harness, ids)
     harness.pancake.faults.change(fault)

@@ -434,7 +434,7 @@ async def test_it_is_recalled_so_many_times_and_never_to_one_who_had_it(harness:
         "DELETE FROM ticket",
     ],
 )
-async def test_a_ticket_that_somebody_touched_is_never_recalled(harness: CronHarness, change: str) -> None:
+async def test_a_ticket_that_people_touched_is_never_recalled(harness: CronHarness, change: str) -> None:
     event_id, _ = await new_ticket(harness, recall_after_minutes=10)
     harness.sql(change + " WHERE source_id = 'ticket_source_pancake'")
     before = harness.sql("SELECT * FROM ticket ORDER BY id")
@@ -444,18 +444,17 @@ async def test_a_ticket_that_somebody_touched_is_never_recalled(harness: CronHar
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        ({"kill_switch": True}, {"kill_switch": False}),
-        ({"processing_paused": True}, {"processing_paused": False}),
-        ({"business_hours": "mon 00:00-00:01", "holidays": "none"}, {"business_hours": "always"}),
-    ],
-    ids=["kill switch", "pause", "outside the business hours"],
-)
+    ("stop", "go"),
+    [({"kill_switch": True}, {"kill_switch": False}),
+     ({"processing_paused": True}, {"processing_paused": False}),
+     ({"business_hours": "mon 00:00-00:01", "holidays": "none"}, {"business_hours": "always"})],
+    ids=str,
+)  # fmt: skip
 async def test_a_switch_stops_recalls_until_it_is_off_and_the_minutes_are_business_hours(
-    harness: CronHarness, settings: tuple[dict[str, Any], dict[str, Any]]
+    harness: CronHarness, stop: dict[str, Any], go: dict[str, Any]
 ) -> None:
     await new_ticket(harness, recall_after_minutes=10)
-    for change, expected in zip(settings, (0, 1), strict=True):
-        harness.change_settings(**change)
-        assert await recalled(harness, 300 if expected == 0 else 1) == expected
+    harness.change_settings(**stop)
+    assert await recalled(harness, 300) == 0
+    harness.change_settings(**go)
+    assert await recalled(harness, 1) == 1

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 import yaml
 
@@ -196,22 +195,6 @@ def test_every_reader_has_a_limit_and_the_programs_ask_for_no_more() -> None:
     assert len(limits) == 12
     assert set(limits.values()) == {1, MAX_EVENTS_PER_QUERY}
     assert [name for name, limit in limits.items() if limit == 1] == ["view_pancake_setting: crm_admin"]
-
-
-def test_every_foreign_key_relationship_has_its_foreign_key(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        rows = connection.execute(
-            "SELECT conrelid::regclass::text, a.attname FROM pg_constraint AS c"
-            " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
-            " WHERE c.contype = 'f'"
-        ).fetchall()
-    for table in TABLES:
-        for item in (*table.get("object_relationships", []), *table.get("array_relationships", [])):
-            using = item["using"].get("foreign_key_constraint_on", {})
-            if isinstance(using, str):
-                assert (table["table"]["name"], using) in rows
-            elif using:
-                assert (using["table"]["name"], using["column"]) in rows
 
 
 def test_the_metadata_contains_no_url_host_or_secret() -> None:

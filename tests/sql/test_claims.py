@@ -139,8 +139,7 @@ def second(database: str) -> Iterator[Session]:
 
 
 def claim(session: Session, event_id: int) -> dict[str, Any]:
-    row = session.execute(CLAIM, {"id": event_id}).fetchone()
-    assert row
+    (row,) = session.execute(CLAIM, {"id": event_id}).fetchall()
     return row
 
 

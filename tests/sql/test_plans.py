@@ -266,11 +266,11 @@ def fresh(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> It
 
 def test_no_plan_of_processing_scans_a_table_that_will_grow(fresh: Db, subtests: pytest.Subtests) -> None:
     """Generic plans are kept until the table is analysed again."""
-    claimed = fresh.execute(f"SELECT id, claim_id FROM {EVENT} WHERE status = 'ingested'".encode()).fetchone()
-    assert claimed
+    claimed = f"SELECT id, claim_id FROM {EVENT} WHERE status = 'ingested'"
+    ((event_id, claim_id),) = fresh.execute(claimed.encode()).fetchall()
     for name in WORK:
         with subtests.test(name), fresh.transaction(force_rollback=True):
-            fence = {"id": claimed[0], "claim_id": claimed[1]}
+            fence = {"id": event_id, "claim_id": claim_id}
             assert fresh.execute(QUERIES["process_record/fence_claim"], fence).fetchone()
             assert scanned(generic_plan(fresh, name)) == set()
 
@@ -503,9 +503,8 @@ def test_a_search_reads_the_unassigned_tickets_alone(tickets: Db, kind: str) -> 
 @pytest.mark.parametrize("is_recall", [False, True], ids=["first owner", "recall"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool) -> None:
-    event = tickets.execute("SELECT max(id) AS id FROM pancake_webhook_event").fetchone()
-    assert event
-    params = {"id": event[0], "lease": "60 seconds", "now": "2026-03-04T05:06:07Z", "is_recall": is_recall}
+    ((newest,),) = tickets.execute("SELECT max(id) FROM pancake_webhook_event").fetchall()
+    params = {"id": newest, "lease": "60 seconds", "now": "2026-03-04T05:06:07Z", "is_recall": is_recall}
     found = executed_plan(tickets, "locked_tickets/lock_ticket", params, kind)
     assert scanned(found) <= {"contact_book"}, "it has one row here"
     assert "ticket_pkey" in indexes(found)

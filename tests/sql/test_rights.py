@@ -64,8 +64,6 @@ LOGS = {
 """The tables from which the handlers delete rows. The operators delete none."""
 BY_TRIGGERS = {("hdb_catalog.event_log", None, "INSERT")}
 """Needed by Hasura's trigger on pancake_webhook_event, not by a statement."""
-Right = tuple[str, str | None, str]
-"""Table, column (None: the whole table), privilege."""
 COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS table, c.relkind = 'v' AS is_view, a.attname AS column
 FROM pg_class AS c
@@ -131,7 +129,8 @@ def db(prepared: Db) -> Iterator[Db]:
         yield prepared
 
 
-def rights(db: Db, role: str = HANDLERS) -> list[Right]:
+def rights(db: Db, role: str = HANDLERS) -> list[tuple[str, str | None, str]]:
+    """Return table, column (None: the whole table) and privilege."""
     found = db.execute(RIGHTS, {"role": role}).fetchall()
     assert not any(is_grantable for *_, is_grantable in found)
     return sorted(((name, column, privilege) for name, column, privilege, _ in found), key=str)

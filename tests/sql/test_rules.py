@@ -255,11 +255,9 @@ def test_statements_name_the_templates_of_the_decision() -> None:
 
 
 def minutes(db: Db, start: datetime, end: datetime, hours: str, holidays: str = "none") -> float:
-    row = db.execute(
-        "SELECT pancake_business_minutes(%s, %s, %s, %s)", [start, end, hours, holidays]
-    ).fetchone()
-    assert row is not None
-    return float(row[0])
+    look = "SELECT pancake_business_minutes(%s, %s, %s, %s)"
+    ((found,),) = db.execute(look, [start, end, hours, holidays]).fetchall()
+    return float(found)
 
 
 @pytest.mark.parametrize(
