@@ -209,8 +209,7 @@ async def test_notices_of_a_run_are_sent_once_though_the_service_was_away(harnes
     assert harness.hasura.sent == {}
     harness.hasura.failing = False
     for sent in (1, 0):
-        harness.move_clock(minutes=2)
-        assert (await harness.run("retry_failed"))["runs_notified"] == sent
+        assert (await harness.run("retry_failed", minutes=2))["runs_notified"] == sent
     (notification,) = harness.hasura.sent.values()
     assert notification["data"] == with_text({"reason": "sla_missed", "detail": "TK1", "more": "m"})
     assert len(notification["recipient_ids"]) == 3
@@ -226,8 +225,7 @@ async def test_a_run_has_succeeded_although_its_notifications_could_not_be_claim
     answer = await run(harness, call(harness), speaking)
     assert answer["result"] == "succeeded"
     monkeypatch.undo()
-    harness.move_clock(minutes=2)
-    assert (await harness.run("retry_failed"))["runs_notified"] == 1
+    assert (await harness.run("retry_failed", minutes=2))["runs_notified"] == 1
 
 
 def test_an_answer_shows_long_lists_by_their_length() -> None:

@@ -24,8 +24,7 @@ async def lead(harness: CronHarness, count: int = 1, drop: int | None = None) ->
 
 async def poll(harness: CronHarness, minutes: float = 5) -> dict[str, Any]:
     """Move the clock, poll, which must succeed, and return the report of the only connection."""
-    harness.move_clock(minutes=minutes)
-    (report,) = (await harness.run("poll_records"))["connections"]
+    (report,) = (await harness.run("poll_records", minutes=minutes))["connections"]
     return dict(report)
 
 
@@ -215,12 +214,8 @@ async def test_a_wrong_time_zone_stops_its_poll_only(harness: CronHarness, other
 
 async def test_a_slower_poll_does_not_move_the_watermark_back(harness: CronHarness) -> None:
     await poll(harness)
-    newest = watermark(harness)
-    earlier = {
-        "connection_id": harness.connection_id,
-        "now": harness.clock.now(),
-        "watermark": newest - timedelta(hours=1),
-    }
+    newest, now = watermark(harness), harness.clock.now()
+    earlier = {"connection_id": harness.connection_id, "now": now, "watermark": newest - timedelta(hours=1)}
     await harness.runtime.db.fetch_all("poll_records/set_watermark", earlier)
     assert watermark(harness) == newest
 
@@ -254,10 +249,8 @@ async def test_a_version_that_comes_while_a_poll_waits_is_stored_once(harness: C
 async def test_a_poll_stores_a_lead_whose_source_another_process_is_creating(harness: CronHarness) -> None:
     save(harness, source=["777"])
     with psycopg.connect(harness.database_url) as other:
-        other.execute(
-            "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '777')",
-            [harness.connection_id],
-        )
+        insert = "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, '777')"
+        other.execute(insert, [harness.connection_id])
         work = asyncio.create_task(harness.run("poll_records"))
         await wait_for_lock_waiter(harness, work)
     (report,) = (await work)["connections"]

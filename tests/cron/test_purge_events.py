@@ -24,12 +24,8 @@ WRITTEN = (
 )  # fmt: skip
 """What a search for the person finds, in each form that was typed or computed."""
 OURS = (
-    "pancake_webhook_event",
-    "pancake_cron_run",
-    "pancake_source",
-    "pancake_connection",
-    "pancake_assignee",
-)
+    "pancake_webhook_event", "pancake_cron_run", "pancake_source", "pancake_connection", "pancake_assignee",
+)  # fmt: skip
 SECOND = "0283 822 9999"
 NEXT_VERSIONS: dict[str, dict[str, Any]] = {
     "unchanged": PERSON,
@@ -53,8 +49,7 @@ IN_DIVA = {
 
 async def purge(harness: CronHarness, **days: float) -> dict[str, int]:
     """Run the cron some days later; return how many rows of which kind it changed."""
-    harness.move_clock(**days)
-    report = await harness.run("purge_events")
+    report = await harness.run("purge_events", **days)
     return {kind: count for kind, count in report.items() if isinstance(count, int) and count}
 
 
@@ -93,8 +88,7 @@ async def test_emptied_leads_of_a_source_are_stored_once_it_is_active(harness: C
     harness.pancake.faults.drop = 5 if by == "poll" else 0
     record_id = harness.pancake.new_lead()["id"]
     await harness.pancake.sender.idle()
-    harness.move_clock(minutes=5)
-    await harness.run("poll_records")
+    await harness.run("poll_records", minutes=5)
     assert (await purge(harness, days=366))["empty_held"] == 1
     await poll_again()
     assert harness.count("pancake_webhook_event", "payload IS NOT NULL") == 0, "it is still held"
@@ -130,8 +124,7 @@ async def test_a_late_replay_is_emptied_by_the_next_purge(harness: CronHarness, 
     await harness.replay(ids=[held])
     assert await harness.process_received() == {held: "ticket_created"}
     assert harness.event(held)["payload"] is not None
-    harness.move_clock(days=1)
-    report = await harness.run("purge_events")
+    report = await harness.run("purge_events", days=1)
     assert (report["empty_replayed"], report["empty_held"], harness.event(held)["payload"]) == (1, 0, None)
 
 
@@ -154,8 +147,7 @@ async def test_the_limits_are_settings_and_held_bodies_have_a_longer_one(
 async def test_old_runs_are_deleted_except_those_that_changed_a_status(harness: CronHarness) -> None:
     harness.pancake.faults.unauthorized = True
     await harness.run("check_connection")
-    harness.move_clock(minutes=5)
-    await harness.run("check_connection")
+    await harness.run("check_connection", minutes=5)
     await harness.run("check_sla")
     harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome)"
@@ -272,8 +264,7 @@ async def decide_twice(harness: CronHarness, fields: dict[str, Any], diva: str, 
     decided: list[Any] = []
     for day in (16, 17):
         if purge:
-            harness.move_clock(days=91)
-            assert (await harness.run("purge_events"))["empty_payloads"] == 1
+            assert (await harness.run("purge_events", days=91))["empty_payloads"] == 1
         event, result = await harness.process_lead(
             **{"interested_product": [str(day)], **fields}, modified_on=f"2026-05-{day}T00:00:00"
         )

@@ -99,10 +99,8 @@ async def test_a_connection_that_is_created_meanwhile_has_no_closed_days(
     load = load_connections
 
     async def create_and_load(*arguments: Any) -> Any:
-        harness.sql(
-            "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('new', 9, %s)",
-            b"n" * 32,
-        )
+        insert = "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('new', 9, %s)"
+        harness.sql(insert, b"n" * 32)
         return await load(*arguments)
 
     monkeypatch.setattr(days, "load_connections", create_and_load)

@@ -65,8 +65,7 @@ async def assign_once(runtime: Runtime, seconds_left: float = 40) -> dict[str, o
 
 async def tick(harness: CronHarness, minutes: float = 1) -> tuple[object, object]:
     """Run the cron some minutes later; return how many tickets were assigned, and how many have no owner."""
-    harness.move_clock(minutes=minutes)
-    report = await harness.run("retry_failed")
+    report = await harness.run("retry_failed", minutes=minutes)
     return report["assigned"], report["unassigned"]
 
 
@@ -320,8 +319,7 @@ async def test_an_event_that_a_handler_works_on_is_left_for_later(harness: CronH
     assert harness.event(event_id)["status"] == "ingested"
     assert (await assign_once(harness.runtime))["assigned"] == 0
     harness.expire_leases()
-    harness.move_clock(minutes=1)
-    assert (await harness.run("retry_failed"))["assigned"] == 1
+    assert (await harness.run("retry_failed", minutes=1))["assigned"] == 1
     assert await harness.process_received() == {event_id: "no_change"}
     assert set(harness.hasura.sent) == {f"{event_id}:unassigned", f"{event_id}:new_lead.1"}
     assert owners(harness) == {str(harness.event(event_id)["assignee_id"]): 1}
@@ -369,9 +367,7 @@ async def test_a_run_without_time_left_assigns_nothing(harness: CronHarness) -> 
 
 
 async def recalled(harness: CronHarness, minutes: float) -> Any:
-    """Run the cron some minutes later; return how many tickets were recalled."""
-    harness.move_clock(minutes=minutes)
-    return (await harness.run("retry_failed"))["recalled"]
+    return (await harness.run("retry_failed", minutes=minutes))["recalled"]
 
 
 def recalls(harness: CronHarness, event_id: int) -> list[dict[str, Any]]:

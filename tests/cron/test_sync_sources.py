@@ -21,18 +21,14 @@ def unannounced(harness: CronHarness) -> dict[str, dict[str, Any]]:
 
 async def sync(harness: CronHarness) -> dict[str, Any]:
     """Run the cron a quarter of an hour later; return the report of the only connection."""
-    harness.move_clock(minutes=15)
-    (report,) = (await harness.run("sync_sources"))["connections"]
+    (report,) = (await harness.run("sync_sources", minutes=15))["connections"]
     return dict(report)
 
 
 def add_source(harness: CronHarness, source: str) -> None:
     """Store a source that Pancake does not list, as a delivery does."""
-    harness.sql(
-        "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, %s)",
-        harness.connection_id,
-        source,
-    )
+    insert = "INSERT INTO pancake_source (connection_id, pancake_source_id) VALUES (%s, %s)"
+    harness.sql(insert, harness.connection_id, source)
 
 
 async def test_new_sources_are_inactive_and_admins_are_notified_once(harness: CronHarness) -> None:
@@ -153,10 +149,8 @@ async def test_a_wrong_key_ring_is_told_once_and_no_request_is_sent(
     assert (code, f"key '{next(iter(keys))}'" in detail) == ("secret_unreadable", True)
     assert harness.last_run("sync_sources")["error"] == f"{harness.connection_id}: {detail}"
     for _ in range(2):
-        harness.move_clock(minutes=5)
-        await harness.run("check_connection")
+        await harness.run("check_connection", minutes=5)
     assert (harness.connection()["status"], harness.reasons()) == ("key_invalid", ["connection_key_invalid"])
     set_key(harness, key_ring, API_URL)
-    harness.move_clock(minutes=5)
-    await harness.run("check_connection")
+    await harness.run("check_connection", minutes=5)
     assert harness.connection()["status"] == "active"

@@ -63,7 +63,6 @@ def headers(item: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def tracked_tables(database: str, directory: Path) -> set[str]:
-    """Return the tables that an engine with this metadata directory tracks."""
     environment = {
         "PG_DATABASE_URL": database,
         "HANDLERS_URL": "http://127.0.0.1:9",

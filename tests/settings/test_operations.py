@@ -53,7 +53,6 @@ def source_id(harness: SettingsHarness, source: str) -> str:
 
 
 def is_stopped(answer: dict[str, Any]) -> bool:
-    """Whether the engine's allow list stopped the query."""
     return "query is not allowed" in json.dumps(answer)
 
 
@@ -86,27 +85,22 @@ async def test_changing_a_setting_records_the_user(harness: SettingsHarness) -> 
 async def test_changes_in_settings_and_by_sql_are_in_the_history(harness: SettingsHarness) -> None:
     change = {"id": connection_id(harness), "set": {"allowlist_mode": "monitor"}}
     await harness.run("pancake_settings_update_connection", **change)
-    await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
-    harness.sql("UPDATE pancake_connection SET allowlist_mode = 'off'")
-    entries = (await harness.run("pancake_settings_history", limit=3))["integration_change"]
-    names = ("kind", "changed_by", "hasura_role", "before", "after")
-    owner, off, monitor = harness.session.info.user, {"allowlist_mode": "off"}, {"allowlist_mode": "monitor"}
-    assert [tuple(entry[name] for name in names) for entry in entries] == [
-        ("connection", owner, None, monitor, off),
-        ("setting", ADMIN_ID, "crm_admin", {"kill_switch": True}, {"kill_switch": False}),
-        ("connection", ADMIN_ID, "crm_admin", off, monitor),
-    ]
-
-
-async def test_a_switch_may_be_turned_with_a_reason(harness: SettingsHarness) -> None:
-    change = {"kill_switch": False, "change_reason": "go-live W1"}
-    await harness.run("pancake_settings_update_settings", set=change)
+    switched = {"kill_switch": False, "change_reason": "go-live W1"}
+    await harness.run("pancake_settings_update_settings", set=switched)
     for given in ({"is_active": False, "reason": "spam"}, {"is_active": True}):
         await harness.run("pancake_settings_set_source_active", id=source_id(harness, "-1"), **given)
-    entries = (await harness.run("pancake_settings_history", limit=3))["integration_change"]
-    assert [(entry["kind"], entry["changed_by"], entry["reason"]) for entry in entries] == [
-        ("source", ADMIN_ID, None), ("source", ADMIN_ID, "spam"), ("setting", ADMIN_ID, "go-live W1"),
-    ]  # fmt: skip
+    harness.sql("UPDATE pancake_connection SET allowlist_mode = 'off'")
+    entries = (await harness.run("pancake_settings_history", limit=5))["integration_change"]
+    names = ("kind", "changed_by", "hasura_role", "reason", "before", "after")
+    owner, off, monitor = harness.session.info.user, {"allowlist_mode": "off"}, {"allowlist_mode": "monitor"}
+    inactive, active = {"is_active": False}, {"is_active": True}
+    assert [tuple(entry[name] for name in names) for entry in entries] == [
+        ("connection", owner, None, None, monitor, off),
+        ("source", ADMIN_ID, "crm_admin", None, inactive, active),
+        ("source", ADMIN_ID, "crm_admin", "spam", active, inactive),
+        ("setting", ADMIN_ID, "crm_admin", "go-live W1", {"kill_switch": True}, {"kill_switch": False}),
+        ("connection", ADMIN_ID, "crm_admin", None, off, monitor),
+    ]
 
 
 async def test_an_invalid_setting_is_refused(harness: SettingsHarness, subtests: pytest.Subtests) -> None:

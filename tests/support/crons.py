@@ -43,8 +43,9 @@ class CronHarness(HandlerHarness):
         body["scheduled_time"] = (at or self.clock.now()).isoformat()
         return await self.client.post(f"/cron/{name}", json=body, headers=self.headers)
 
-    async def run(self, name: str) -> dict[str, Any]:
-        """Run a cron, which must succeed, and return its stored report."""
+    async def run(self, name: str, **later: float) -> dict[str, Any]:
+        """Run a cron, that much later, for example hours=1; it must succeed. Return its stored report."""
+        self.move_clock(**later)
         response = await self.tick(name)
         assert response.status_code == 200, response.text
         assert response.json()["result"] == "succeeded", response.text

@@ -234,8 +234,7 @@ async def test_a_claimed_event_that_waited_for_the_erasure_is_erased(harness: Cr
 
 async def test_after_retention_all_contacts_are_found(harness: CronHarness, tmp_path: Path) -> None:
     await harness.process_lead(**PERSON)
-    harness.move_clock(days=91)
-    await harness.run("purge_events")
+    await harness.run("purge_events", days=91)
     assert run_erase(harness, tmp_path, *CONFIRMED).exit_code == 0
     harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL")
     assert {table: found for table, text in dump(harness).items() if (found := found_in([text]))} == {}
