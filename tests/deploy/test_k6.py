@@ -40,11 +40,9 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         home = folder / "node_modules" / package
         home.mkdir(parents=True, exist_ok=True)
         (home / f"{file or 'index'}.js").write_text(text)
-    exports = {
-        ".": "./index.js",
-        **{f"./{name}": f"./{name}.js" for name in ("execution", "http", "metrics")},
-    }
+    files = {f"./{name}": f"./{name}.js" for name in ("execution", "http", "metrics")}
     package_file = folder / "node_modules/k6/package.json"
+    exports = {".": "./index.js", **files}
     package_file.write_text(json.dumps({"name": "k6", "type": "module", "exports": exports}))
     shutil.copy(SCRIPT, folder / "webhook.mjs")
     (folder / "run.mjs").write_text(RUN)
