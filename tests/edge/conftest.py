@@ -1,5 +1,6 @@
 """Fixtures of the edge's tests: a real nginx in front of fakes, shared by a file or of one test alone."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def processes() -> Iterator[Processes]:
-    """Child processes and directories that are removed after the test."""
     with Processes() as running:
         yield running
 
@@ -59,7 +59,7 @@ def shared(running_edges: Edge) -> Iterator[Edge]:
 
     yield start
     for harness in used:
-        assert "traceback" not in harness.errors(), harness.errors()
+        assert "traceback" not in harness.edge.errors(), harness.edge.errors()
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def own(processes: Processes) -> Iterator[Edge]:
     """Prepare an edge of the test's own that is not started yet, because its files or its clock differ."""
     prepared: list[EdgeHarness] = []
 
-    def prepare(workers: int = 2, **environment: str) -> EdgeHarness:
-        prepared.append(EdgeHarness(processes, environment, workers))
+    def prepare(workers: int = 2, tls: ssl.SSLContext | None = None, **environment: str) -> EdgeHarness:
+        prepared.append(EdgeHarness(processes, environment, workers, tls))
         return prepared[-1]
 
     yield prepare

@@ -15,34 +15,20 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
 from leads.cli.__main__ import app
-from tests.support.edge.harness import (
-    BUDGET_MAX_FAILURES,
-    FOLDERS,
-    TOKEN,
-    TOKEN_SHA256,
-    Edge,
-    EdgeHarness,
-    new_connection,
-)
+from sandbox.edge.nginx import FOLDERS
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.waiting import eventually
 
 Tamper = Callable[[EdgeHarness, Path], object]
 
 LARGE_BYTES = 400_000_000
 MAX_WORKER_BYTES = 200_000_000
-
-
-def unsealed(harness: EdgeHarness, path: Path) -> dict[str, Any]:
-    """Return a stored delivery."""
-    text = KeyRing.parse(harness.edge.state_keys).decrypt(path.read_bytes()[3:], "delivery")
-    return dict(json.loads(text))
 
 
 def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: EdgeHarness) -> None:
@@ -61,7 +47,6 @@ def test_deliveries_of_an_outage_are_stored_and_drained_oldest_first(harness: Ed
 
 
 def test_files_are_encrypted_and_a_stored_delivery_holds_no_token(harness: EdgeHarness) -> None:
-    """Neither a token nor a body nor a secret is readable."""
     secret, stranger = b"secret-of-the-connection", "unknown-to-the-edge"
     policy = harness.edge.state / "policy.sealed"
     policy.unlink(missing_ok=True)
@@ -74,7 +59,7 @@ def test_files_are_encrypted_and_a_stored_delivery_holds_no_token(harness: EdgeH
             assert clear not in path.read_bytes()
     for folder, token in (("spool", TOKEN), ("unknown", stranger)):
         (path,) = harness.edge.held(folder)
-        stored = unsealed(harness, path)
+        stored = harness.unseal(path)
         assert stored["token_sha256"] == sha256(token.encode()).hexdigest()
         assert token not in json.dumps(stored)
 
@@ -115,7 +100,7 @@ def test_a_burst_on_a_slow_disk_is_queued_not_refused(own: Edge) -> None:
 
 
 def test_a_reload_waits_for_running_writes(own: Edge) -> None:
-    """On a slow disk: a delivery during the change of workers gets its answer."""
+    """On a slow disk: a delivery during the change of workers gets its answer, and is drained by the next."""
     harness = own(workers=1).write_slowly(1).bring_up()
     harness.stop_upstreams()
     with ThreadPoolExecutor(4) as threads:
@@ -123,6 +108,9 @@ def test_a_reload_waits_for_running_writes(own: Edge) -> None:
         eventually(lambda: list((harness.edge.state / "spool").glob(".part-*")))
         harness.edge.reload()
         assert list(statuses) == ["spooled"] * 4
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held())
+    assert {int(body) for body in harness.bodies} == set(range(4))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
@@ -154,7 +142,7 @@ def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarnes
     os.chown(closed, os.geteuid(), os.getegid())
     harness.start_upstreams()
     eventually(lambda: len(harness.bodies) == 1 and harness.errors_of("spool") >= 1)
-    eventually(lambda: f"delivery not read: {closed.name}" in harness.errors())
+    eventually(lambda: f"delivery not read: {closed.name}" in harness.edge.errors())
     assert harness.edge.held() == [closed]
     closed.unlink()
 
@@ -168,14 +156,20 @@ def test_a_partial_file_of_a_killed_process_is_removed(own: Edge) -> None:
     eventually(lambda: not half.exists())
 
 
-def test_a_missing_folder_stops_only_what_needs_it(own: Edge) -> None:
-    """The edge starts and forwards, and its log names the folder."""
-    harness = own()
+def test_a_missing_or_unwritable_folder_stops_only_what_needs_it(own: Edge) -> None:
+    """Tested once a minute and at each start of a worker."""
+    harness = own().bring_up()
+    eventually(lambda: harness.edge.health().get("spool_writable") is True)
+    assert harness.metric("pancake_edge_spool_writable{}") == 1
+    with harness.unwritable("unknown"):
+        harness.edge.reload()
+        eventually(lambda: harness.edge.health().get("spool_writable") is False)
+        assert harness.metric("pancake_edge_spool_writable{}") == 0
+    eventually(lambda: "folder not writable: unknown" in harness.edge.errors())
     (harness.edge.state / "unknown").rmdir()
-    harness.bring_up()
-    assert harness.post(b"1") == "received"
-    eventually(lambda: harness.metric("pancake_edge_spool_writable{}") == 0)
-    assert "/state/unknown: No such file" in harness.errors()
+    harness.restart()
+    eventually(lambda: "/state/unknown: No such file" in harness.edge.errors())
+    assert harness.post() == "received"
 
 
 def test_the_size_of_the_spool_is_limited_in_bytes_too(shared: Edge) -> None:
@@ -185,7 +179,6 @@ def test_the_size_of_the_spool_is_limited_in_bytes_too(shared: Edge) -> None:
 
 
 def test_a_full_spool_survives_sigkill_of_every_process(shared: Edge) -> None:
-    """All deliveries that were answered 200 are handed over after the restart."""
     harness = shared(EDGE_SPOOL_MAX_FILES="30")
     eventually((harness.edge.state / "policy.sealed").exists)
     harness.stop_upstreams()
@@ -225,22 +218,6 @@ def test_sigkill_during_a_burst_loses_no_delivery_that_was_answered(harness: Edg
     assert not harness.edge.held("quarantine")
 
 
-def test_a_reload_loses_nothing(harness: EdgeHarness) -> None:
-    """HUP while deliveries are on disk and more arrive."""
-    harness.stop_upstreams()
-    harness.post_many([b"%d" % number for number in range(10)])
-    harness.edge.reload()
-    for number in range(10, 20):
-        try:
-            status = harness.post(b"%d" % number)
-        except ConnectionError:  # nginx closes connections without a request: nothing was answered
-            status = harness.post(b"%d" % number)
-        assert status == "spooled"
-    harness.start_upstreams()
-    eventually(lambda: not harness.edge.held())
-    assert {int(body) for body in harness.bodies} == set(range(20))
-
-
 def test_an_unwritable_spool_answers_as_a_full_one(own: Edge) -> None:
     harness = own().bring_up()
     harness.stop_upstreams()
@@ -260,15 +237,19 @@ def test_a_program_of_the_writing_threads_that_fails_answers_as_a_full_spool(own
     harness.bring_up()
     harness.stop_upstreams()
     assert harness.post() == "spool_full"
-    eventually(lambda: "thread not prepared: " in harness.errors())
+    eventually(lambda: "thread not prepared: " in harness.edge.errors())
     assert harness.errors_of("spool") >= 1
 
 
 def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge) -> None:
-    """150 errors at most for each connection; then 200 shed, and only polling brings the record."""
+    """150 errors at most for each connection, after a restart too: Pancake suspends a webhook after 300.
+
+    Then 200 shed, and only polling brings the record.
+    """
     harness = shared(EDGE_SPOOL_MAX_FILES="5")
-    harness.handlers.connections.append(new_connection(tokens={"second": None}))
+    harness.add_connection("second")
     harness.fetch_policy()
+    eventually((harness.edge.state / "policy.sealed").exists)
     harness.stop_upstreams()
     replies = harness.flood(170)
     assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
@@ -277,6 +258,8 @@ def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge)
     assert len(harness.edge.held()) == 5
     assert harness.metric('pancake_edge_shed_total{folder="spool"}') == 15
     assert sum(reply.code == 503 for reply in harness.flood(160, "second")) == BUDGET_MAX_FAILURES
+    harness.kill()
+    assert {reply.status for reply in harness.flood(20)} == {"shed"}
     assert harness.budget_used() == BUDGET_MAX_FAILURES
 
 
@@ -286,48 +269,29 @@ DELIVERY = {
 }  # fmt: skip
 
 
-def change_byte(at: int) -> Tamper:
-    def tamper(_: EdgeHarness, path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[at] ^= 1
-        path.write_bytes(content)
-
-    return tamper
+def change(rewritten: Callable[[bytes], bytes]) -> Tamper:
+    return lambda _, path: path.write_bytes(rewritten(path.read_bytes()))
 
 
 def write(content: bytes) -> Tamper:
-    return lambda _, path: path.write_bytes(content)
+    return change(lambda _: content)
 
 
-def keep(part: slice) -> Tamper:
-    return lambda _, path: path.write_bytes(path.read_bytes()[part])
+def change_byte(at: int) -> Tamper:
+    return change(lambda old: old[:at] + bytes([old[at] ^ 1]) + old[at:][1:])
 
 
-def link_to(target: str) -> Tamper:
+def replace(make: Callable[[Path], object]) -> Tamper:
     def tamper(_: EdgeHarness, path: Path) -> None:
         path.unlink()
-        path.symlink_to(target)
+        make(path)
+        if not path.is_symlink():
+            path.chmod(0o777)
 
     return tamper
 
 
-def make_pipe(_: EdgeHarness, path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-    path.chmod(0o666)
-
-
-def make_folder(_: EdgeHarness, path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-    os.chown(path, path.parent.stat().st_uid, path.parent.stat().st_gid)
-
-
-def seal_with_another_key(_: EdgeHarness, path: Path) -> None:
-    key = KeyRing({"k1": secrets.token_bytes(32)})
-    path.write_bytes(b"PE1" + key.encrypt(json.dumps(DELIVERY), "delivery"))
-
-
+FOREIGN_KEY = KeyRing({"k1": secrets.token_bytes(32)})
 TAMPERED: Mapping[str, Tamper] = {
     "empty": write(b""),
     "one byte": write(b"P"),
@@ -336,10 +300,10 @@ TAMPERED: Mapping[str, Tamper] = {
     "random bytes": write(secrets.token_bytes(500)),
     "a delivery that is not sealed": write(json.dumps(DELIVERY).encode()),
     "a NUL in a sealed form": write(b"PE1\x02k1" + bytes(100)),
-    "cut by one byte": keep(slice(-1)),
-    "cut in the middle": keep(slice(150)),
-    "cut before the tag": keep(slice(30)),
-    "without its first byte": keep(slice(1, None)),
+    "cut by one byte": change(lambda old: old[:-1]),
+    "cut in the middle": change(lambda old: old[:150]),
+    "cut before the tag": change(lambda old: old[:30]),
+    "without its first byte": change(lambda old: old[1:]),
     "another magic": change_byte(0),
     "another length of the key id": change_byte(3),
     "another key id": change_byte(5),
@@ -347,16 +311,16 @@ TAMPERED: Mapping[str, Tamper] = {
     "another first byte of the text": change_byte(20),
     "another byte of the token's digest": change_byte(60),
     "another tag": change_byte(-1),
-    "more bytes at the end": lambda _, path: path.write_bytes(path.read_bytes() * 2),
-    "sealed with another key": seal_with_another_key,
+    "more bytes at the end": change(lambda old: old * 2),
+    "sealed with another key": write(b"PE1" + FOREIGN_KEY.encrypt(json.dumps(DELIVERY), "delivery")),
     "sealed for the policy": lambda edge, path: path.write_bytes(edge.seal(DELIVERY, "policy")),
     "the policy of the edge": lambda edge, path: shutil.copyfile(edge.edge.state / "policy.sealed", path),
     "sealed, but no JSON object": lambda edge, path: path.write_bytes(edge.seal("text")),
-    "a link to a device without an end": link_to("/dev/zero"),
-    "a link to a file": link_to("/etc/passwd"),
-    "a link to itself": link_to("loop.sealed"),
-    "a pipe": make_pipe,
-    "a folder": make_folder,
+    "a link to a device without an end": replace(lambda path: path.symlink_to("/dev/zero")),
+    "a link to a file": replace(lambda path: path.symlink_to("/etc/passwd")),
+    "a link to itself": replace(lambda path: path.symlink_to("loop.sealed")),
+    "a pipe": replace(os.mkfifo),
+    "a folder": replace(Path.mkdir),
     "very large": lambda _, path: os.truncate(path, LARGE_BYTES),
 }
 
@@ -369,7 +333,7 @@ def test_a_tampered_file_is_quarantined(own: Edge, subtests: pytest.Subtests) ->
     harness.stop_upstreams()
     harness.post_many([b"%d" % number for number in range(2 * len(TAMPERED) + 1)])
     files = harness.edge.held()
-    whole = {base64.b64decode(unsealed(harness, path)["raw"]) for path in files[::2]}
+    whole = {base64.b64decode(harness.unseal(path)["raw"]) for path in files[::2]}
     for path, tamper in zip(files[1::2], TAMPERED.values(), strict=True):
         tamper(harness, path)
     harness.start_upstreams()
@@ -399,8 +363,7 @@ def test_leads_edge_spool_reads_releases_and_erases_what_the_edge_wrote(harness:
 
     policy = harness.edge.state / "policy.sealed"
     policy.unlink(missing_ok=True)
-    harness.handlers.connections[0].webhook_secrets = [b"a new version of the policy"]
-    harness.fetch_policy()
+    harness.enforce(signature_mode="off", webhook_secrets=[b"a new version of the policy"])
     eventually(policy.exists)
     harness.set_limits(deny=["127.0.0.4"])
     harness.flood(BUDGET_MAX_FAILURES, address="127.0.0.4")

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +60,11 @@ class Delivery:
     received_at: float = field(default_factory=time.monotonic)
 
 
+def chunked(*parts: bytes) -> bytes:
+    """Return a body in these chunks."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
 class FakePath:
     """A path of deliveries: an HTTP/1.1 server in a thread that keeps each one and answers with `status`.
 
@@ -87,27 +92,23 @@ class FakePath:
         self.refuses: Callable[[bytes], bool] = lambda _: False
         self.refusal_code = 400
         self.status = "received"
-        self.unauthorized = 0
         self.serves_once = False
         self.start()
 
     @property
     def url(self) -> str:
-        """Base URL."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def posted(self) -> list[Request]:
-        """Requests with a delivery, whether it was accepted or not."""
         return [request for request in self.requests if request.method == "POST"]
 
     @property
     def bodies(self) -> list[bytes]:
-        """Bodies of the accepted deliveries, in order."""
         return [delivery.raw for delivery in self.deliveries]
 
     def answer(self, request: Request) -> Answer:
-        """Return the answer to a request. Called in the server's thread."""
+        """Called in the server's thread."""
         raise NotImplementedError
 
     def accept(self, arguments: dict[str, Any]) -> str | None:
@@ -130,7 +131,6 @@ class FakePath:
         self._run(self._close())
 
     def close(self) -> None:
-        """Stop the server and its thread."""
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -199,19 +199,16 @@ class FakePath:
             return head + b"Connection: close\r\n\r\n" + answer.body
         if answer.chunked:
             half = len(answer.body) // 2
-            parts = (answer.body[:half], answer.body[half:], b"")
-            framed = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+            framed = chunked(answer.body[:half], answer.body[half:])
             return head + b"Transfer-Encoding: chunked\r\n\r\n" + framed
         return head + f"Content-Length: {len(answer.body)}\r\n\r\n".encode() + answer.body
 
 
 class FakeHasura(FakePath):
-    """The RESTified endpoint pancake/record for the role pancake_edge."""
+    """The RESTified endpoint pancake/record for the role pancake_edge. It answers as the engine does."""
 
     def answer(self, request: Request) -> Answer:
-        """Answer as the engine does, with the result of the action under its name."""
         if request.headers.get("authorization") != f"Bearer {HASURA_TOKEN}":
-            self.unauthorized += 1
             return Answer(401, b'{"path":"$","error":"no","code":"access-denied"}')
         if (request.method, request.path) != ("POST", "/api/rest/pancake/record"):
             return Answer(404)
@@ -228,8 +225,8 @@ class FakeHasura(FakePath):
 class Connection:
     """A connection in the policy. `tokens`: token -> time of expiry (ISO 8601) or None."""
 
-    id: str = "00000000-0000-0000-0000-000000000001"
-    tokens: dict[str, str | None] = field(default_factory=dict)
+    id: str
+    tokens: dict[str, str | None]
     signature_mode: str = "off"
     allowlist_mode: str = "off"
     allowed_ip_ranges: list[str] = field(default_factory=list)
@@ -240,29 +237,24 @@ class Connection:
     """When each of its webhook secrets, and of its header secrets, ends."""
 
     def as_policy(self) -> dict[str, Any]:
-        """Return it as /edge/policy lists it."""
-        return {
-            "id": self.id,
+        policy = asdict(self)
+        del policy["tokens"], policy["secret_ends"]
+        return policy | {
             "token_sha256": [
                 {"sha256": hashlib.sha256(token.encode()).hexdigest(), "expires_at": expires}
                 for token, expires in self.tokens.items()
             ],
-            "signature_mode": self.signature_mode,
-            "allowlist_mode": self.allowlist_mode,
-            "allowed_ip_ranges": self.allowed_ip_ranges,
             "webhook_secrets": [base64.b64encode(secret).decode() for secret in self.webhook_secrets],
             "header_secrets": [base64.b64encode(secret).decode() for secret in self.header_secrets],
             "webhook_secrets_expire_at": self.secret_ends,
             "header_secrets_expire_at": self.secret_ends,
-            "header_name": self.header_name,
         }
 
 
 class FakeHandlers(FakePath):
-    """The two routes of the handlers that the edge uses: the direct path and /edge/policy."""
+    """The two routes of the handlers that the edge uses, for its secret: the direct path and /edge/policy."""
 
     def reset(self) -> None:
-        """Forget also the connections and how to answer requests for the policy."""
         self.connections: list[Connection] = []
         self.policy_override: Answer | None = None
         self.policy_delay_seconds = 0.0
@@ -270,13 +262,10 @@ class FakeHandlers(FakePath):
 
     @property
     def policies_served(self) -> int:
-        """Number of requests for the policy."""
         return sum(request.path == "/edge/policy" for request in self.requests)
 
     def answer(self, request: Request) -> Answer:
-        """Answer a request with the edge's secret; others get 401."""
         if request.headers.get("x-edge-secret") != EDGE_SECRET:
-            self.unauthorized += 1
             return Answer(401, b'{"message":"no"}')
         if (request.method, request.path) == ("GET", "/edge/policy"):
             regular = Answer(200, self.policy(), delay_seconds=self.policy_delay_seconds, chunked=True)
@@ -286,22 +275,16 @@ class FakeHandlers(FakePath):
         if self.override is not None:
             return self.override
         envelope = json.loads(request.body)
-        if envelope["action"] != {"name": "pancake_ingest_record"}:
-            return Answer(400, b'{"message":"unknown action"}')
-        if envelope["session_variables"] != {"x-hasura-role": "pancake_edge"}:
-            return Answer(400, b'{"message":"wrong role"}')
+        called = envelope["action"], envelope["session_variables"]
+        if called != ({"name": "pancake_ingest_record"}, {"x-hasura-role": "pancake_edge"}):
+            return Answer(400)
         status = self.accept(envelope["input"])
         if status is None:
             return Answer(self.refusal_code, b'{"message":"refused"}')
         return Answer(200, json.dumps({"status": status, "event_id": 1, "error_code": None}).encode())
 
     def policy(self) -> bytes:
-        """Return the body of /edge/policy."""
         connections = [connection.as_policy() for connection in self.connections]
         version = hashlib.sha256(json.dumps(connections).encode()).hexdigest()
-        document = {
-            "version": version,
-            "generated_at": datetime.now(UTC).isoformat(),
-            "connections": connections,
-        }
-        return json.dumps(document).encode()
+        made_at = datetime.now(UTC).isoformat()
+        return json.dumps({"version": version, "generated_at": made_at, "connections": connections}).encode()

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from cryptography import x509
@@ -26,19 +27,12 @@ from tests.support.waiting import eventually
 
 TOKEN = "token-of-the-first-connection"
 TOKEN_SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
-SHORT_INTERVALS = {
-    "EDGE_SKIP_SECONDS": "0.3",
-    "EDGE_POLICY_SECONDS": "0.15",
-    "EDGE_DRAIN_PER_SECOND": "2000",
-}
+SHORT_INTERVALS = {"EDGE_SKIP_SECONDS": "0.3", "EDGE_POLICY_SECONDS": "0.15", "EDGE_DRAIN_PER_SECOND": "2000"}
 UNLIMITED = '{"rate": 1000000, "burst": 1000000}'
 STRANGER = "x" * 200
 """Too long for a token: the edge does not ask the handlers about it."""
-SUSPENSION_FAILURES = 300
-"""Failures within 30 minutes at which Pancake suspends a webhook."""
 BUDGET_MAX_FAILURES = 150
 """The errors that the edge chooses per connection within 30 minutes: half of what suspends the webhook."""
-FOLDERS = ("spool", "unknown", "quarantine")
 _LIMITS_TIMER = "ngx.timer.every(LIMITS_INTERVAL_SECONDS, limits.reload)"
 _FAST_LIMITS_TIMER = """ngx.timer.every(0.05, function()
         limits.reload()
@@ -98,12 +92,6 @@ limits, forget what was counted."""
 _connection_numbers = count(1)
 
 
-def new_connection(**settings: object) -> Connection:
-    """Return a connection with an id of its own and TOKEN."""
-    settings.setdefault("tokens", {TOKEN: None})
-    return Connection(f"00000000-0000-0000-0000-{next(_connection_numbers):012d}", **settings)  # type: ignore[arg-type]
-
-
 def write_certificate(directory: Path, dns_name: str = "127.0.0.1", days: int = 9) -> None:
     """Write fullchain.pem and privkey.pem, self-signed; the edge compares DNS names as texts."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -144,17 +132,15 @@ class EdgeHarness:
         self.edge = NginxEdge(processes, settings)
         self.edge.edit("start.lua", _LIMITS_TIMER, _FAST_LIMITS_TIMER)
         record_lines(self.edge)
-        self._logs_read: dict[Path, int] = {}
         self._is_limited = False
         self.edge.limits_file.write_text(UNLIMITED)
         self.edge.limits_file.chmod(0o644)
 
     def _renew_connection(self) -> None:
-        self.connection = new_connection()
-        self.handlers.connections = [self.connection]
+        self.handlers.connections = []
+        self.connection = self.add_connection(TOKEN)
 
     def edit(self, module: str, text: str, replacement: str) -> Self:
-        """Replace text in a module of an edge that is not started yet; return the harness."""
         self.edge.edit(module, text, replacement)
         return self
 
@@ -165,7 +151,6 @@ class EdgeHarness:
         return self.edit("files.lua", renamed, f"C.usleep({seconds * 1e6:.0f}) {renamed}")
 
     def add_site(self, text: str, name: str = "http.conf") -> Self:
-        """Add lines to a file of its site; return the harness."""
         with (self.edge.directory / "site" / name).open("a") as site:
             site.write(text)
         return self
@@ -178,13 +163,12 @@ class EdgeHarness:
         return self
 
     def close(self) -> None:
-        """Stop everything."""
         self.edge.stop()
         self.hasura.close()
         self.handlers.close()
 
     def reset(self) -> None:
-        """Make a running edge like a new one for the next test, except for its logs and journals."""
+        """Make a running edge like a new one for the next test, except for its journals."""
         self.hasura.reset()
         self.handlers.reset()
         self._renew_connection()
@@ -200,7 +184,9 @@ class EdgeHarness:
             fake.requests.clear()
             fake.deliveries.clear()
         self.forget()
-        self._logs_read = {path: path.stat().st_size for path in self._logs() if path.exists()}
+        for name in ("stderr.log", "scratch/error.log", "scratch/access.json"):
+            if (log := self.edge.directory / name).exists():
+                os.truncate(log, 0)
 
     def forget(self) -> None:
         """Let the edge forget failures, rates, counters, and which paths it skips."""
@@ -212,12 +198,10 @@ class EdgeHarness:
         return not self.edge.held() + self.edge.held("unknown")
 
     def stop_upstreams(self) -> None:
-        """Stop Hasura and the handlers."""
         self.hasura.stop()
         self.handlers.stop()
 
     def start_upstreams(self) -> None:
-        """Start Hasura and the handlers again."""
         self.hasura.start()
         self.handlers.start()
 
@@ -235,16 +219,13 @@ class EdgeHarness:
         self.edge.wait_ready()
 
     def sender(self, address: str = "127.0.0.1") -> Sender:
-        """Return a sender that comes from this address."""
         return Sender(self.edge.port, address)
 
     def post(self, body: bytes = b"{}", headers: dict[str, str] | None = None, token: str = TOKEN) -> str:
-        """Post a delivery over a new connection. Return its outcome."""
         with self.sender() as sender:
             return sender.post(token, body, headers).status
 
     def post_many(self, bodies: Sequence[bytes]) -> list[str]:
-        """Post deliveries one after the other. Return their outcomes."""
         with self.sender() as sender:
             return [sender.post(TOKEN, body).status for body in bodies]
 
@@ -263,8 +244,14 @@ class EdgeHarness:
         self._ask("limits")
 
     def set_limits(self, rate: float = 1000, burst: float = 1000, deny: Sequence[str] = ()) -> None:
-        """Let the edge use these limits."""
         self.replace_limits(json.dumps({"rate": rate, "burst": burst, "deny": list(deny)}))
+
+    def add_connection(self, token: str, **settings: object) -> Connection:
+        """Add a connection with this token to the next policy."""
+        connection_id = f"00000000-0000-0000-0000-{next(_connection_numbers):012d}"
+        connection = Connection(connection_id, {token: None}, **settings)  # type: ignore[arg-type]
+        self.handlers.connections.append(connection)
+        return connection
 
     def fetch_policy(self) -> None:
         """Let the edge fetch the policy now, and return once it uses it."""
@@ -282,8 +269,11 @@ class EdgeHarness:
         self.fetch_policy()
 
     def seal(self, content: object, purpose: str = "delivery") -> bytes:
-        """Seal a document with the key of the edge."""
         return b"PE1" + KeyRing.parse(self.edge.state_keys).encrypt(json.dumps(content), purpose)
+
+    def unseal(self, path: Path) -> dict[str, Any]:
+        text = KeyRing.parse(self.edge.state_keys).decrypt(path.read_bytes()[3:], "delivery")
+        return dict(json.loads(text))
 
     @contextmanager
     def unwritable(self, folder: str = "spool") -> Iterator[None]:
@@ -302,11 +292,9 @@ class EdgeHarness:
         return [delivery.raw for delivery in sorted(deliveries, key=lambda delivery: delivery.received_at)]
 
     def metric(self, series: str) -> float:
-        """Return the value of a series of /metrics; 0 if there is none."""
         return self.edge.metric(series)
 
     def errors_of(self, source: str) -> float:
-        """Return the number of internal errors of one source."""
         return self.metric(f'pancake_edge_errors_total{{source="{source}"}}')
 
     def answered(self, outcome: str, code: int = 200) -> float:
@@ -325,20 +313,9 @@ class EdgeHarness:
         """Return the failures that the edge has seen and did not count as Pancake's."""
         return self.metric(f'pancake_edge_unproved_failures{{connection="{self.connection.id}"}}')
 
-    def errors(self) -> str:
-        """Return the error logs since the start or the last reset."""
-        return "".join(self._read(path) for path in self._logs()[:2])
-
     def access_log(self) -> list[str]:
         """Return the lines of the access log since the start or the last reset."""
-        return self._read(self._logs()[2]).splitlines()
-
-    def _logs(self) -> list[Path]:
-        names = ("stderr.log", "scratch/error.log", "scratch/access.json")
-        return [self.edge.directory / name for name in names]
-
-    def _read(self, path: Path) -> str:
-        return path.read_bytes()[self._logs_read.get(path, 0) :].decode() if path.exists() else ""
+        return self.edge.access_log().splitlines()
 
     def _ask(self, route: str, body: bytes = b"") -> str:
         return (
