@@ -479,11 +479,12 @@ def schedules(draw: st.DrawFn) -> Schedule:
     )
 
 
-def lost(
-    schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelta = SETTLE
-) -> set[tuple[str, datetime | None]]:
+Versions = set[tuple[str, datetime | None]]
+
+
+def lost(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelta = SETTLE) -> Versions:
     """The newest versions that polling by windows never saw; a version that was replaced is not lost."""
-    found: set[tuple[str, datetime | None]] = set()
+    found: Versions = set()
     watermark: datetime | None = at(-3_600)
     for now in schedule.polls:
         window = next_window(watermark, at(now), overlap=overlap, settle=settle, max_step=timedelta(days=30))
@@ -491,7 +492,8 @@ def lost(
         found |= {(name, time) for name, time in read if time is None or time in window}
         watermark = advance(watermark, window, trusted=True)
     newest = {w.record: w for w in schedule.writes}
-    return {(str(w.record), at(w.stamp)) for w in newest.values()} - found
+    wanted: Versions = {(str(w.record), at(w.stamp)) for w in newest.values()}
+    return wanted - found
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
