@@ -53,7 +53,6 @@ def run_python(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def fail_with(error: BaseException, *arguments: str) -> Any:
-    """The result of a verb that raises this."""
     verbs = typer.Typer(cls=VerbGroup, pretty_exceptions_enable=False)
 
     @verbs.command()

@@ -26,6 +26,8 @@ from sandbox.processes import Processes
 from tests.support.fake_services import Scripted, scripted_server
 from tests.support.settings import UNREACHABLE_URL
 
+Variables = dict[str, str]
+Db = psycopg.Connection
 ROOT = Path(__file__).parents[3]
 
 SECRET = "handler-secret-of-the-test-32-characters"
@@ -64,7 +66,6 @@ def listed(database: str, *, code: int) -> dict[str, dict[str, Any]]:
 
 
 def test_a_cron_is_late_until_it_succeeds_and_a_later_failure_is_shown(database: str) -> None:
-    """A failed run keeps the last success."""
     now = datetime.now(UTC)
     assert all(each["late_since"] for each in listed(database, code=1).values())
     with psycopg.connect(database) as db:
@@ -182,73 +183,65 @@ def db(database: str, pancake: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def configuration(database: str, pancake: str, db: psycopg.Connection) -> dict[str, str]:
+def variables(database: str, pancake: str, db: Db) -> Variables:
     return CONFIGURATION | {"DATABASE_URL": operators_url(database), "PANCAKE_API_HOSTS": pancake}
 
 
-def reconcile(configuration: dict[str, str], *options: str, day: object = DAY) -> Result:
-    return CliRunner().invoke(app, ["reconcile", "--day", str(day), *options], env=configuration)
+def reconcile(variables: Variables, *options: str, day: object = DAY) -> Result:
+    return CliRunner().invoke(app, ["reconcile", "--day", str(day), *options], env=variables)
 
 
-def test_a_dry_run_names_what_is_missing_and_the_real_one_inserts_it(
-    configuration: dict[str, str], db: psycopg.Connection
-) -> None:
-    dry = reconcile(configuration, "--dry-run", "--json")
+def test_a_dry_run_names_what_is_missing_and_the_real_one_inserts_it(variables: Variables, db: Db) -> None:
+    dry = reconcile(variables, "--dry-run", "--json")
     (report,) = json.loads(dry.stdout)
     assert (report["expected"], report["found"], len(report["left_missing"])) == (40, 0, 40)
     assert dry.exit_code == 1, "records are missing"
-    real = reconcile(configuration, "--json")
+    real = reconcile(variables, "--json")
     assert real.exit_code == 0, real.stderr
     (report,) = json.loads(real.stdout)
     assert (report["inserted"], report["left_missing"]) == (40, [])
-    stored = reconcile(configuration, "--stored")
+    stored = reconcile(variables, "--stored")
     assert (stored.exit_code, "found_missing" in stored.stdout) == (0, True)
     assert db.execute("SELECT count(*) FROM pancake_webhook_event").fetchone() == (40,)
 
 
-def test_the_stored_report_of_every_connection_is_shown(
-    configuration: dict[str, str], db: psycopg.Connection
-) -> None:
+def test_the_stored_report_of_every_connection_is_shown(variables: Variables, db: Db) -> None:
     """For each connection the newest report with numbers of that day, from any run."""
     runs: list[dict[str, int | None]] = [{"first": 2, "second": 7}, {"first": 3}, {"first": None}]
     for hour, run in enumerate(runs):
-        found = [
-            (name, {"error": "pancake_unavailable"} if expected is None else {"expected": expected})
+        days = [
+            {"day": DAY.isoformat(), "connection_id": name}
+            | ({"error": "pancake_unavailable"} if expected is None else {"expected": expected})
             for name, expected in run.items()
         ]
-        days = [{"day": DAY.isoformat(), "connection_id": name} | result for name, result in found]
         db.execute(
             "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
             " VALUES ('reconcile_daily', now() + %s * interval '1 hour', now(), now(), 'succeeded', %s)",
             (hour, json.dumps({"days": days})),
         )
-    reports = json.loads(reconcile(configuration, "--stored", "--json").stdout)
+    reports = json.loads(reconcile(variables, "--stored", "--json").stdout)
     assert [(each["connection_id"], each["expected"]) for each in reports] == [("first", 3), ("second", 7)]
 
 
 STORED_RUNS = "SELECT outcome, report FROM pancake_cron_run"
 
 
-def test_the_nightly_run_is_not_taken_over_while_it_waits(
-    configuration: dict[str, str], db: psycopg.Connection
-) -> None:
+def test_the_nightly_run_is_not_taken_over_while_it_waits(variables: Variables, db: Db) -> None:
     db.execute(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report)"
         " VALUES ('reconcile_daily', date_trunc('minute', now()), now(), '{\"state\": {\"page\": 7}}')"
     )
-    refused = reconcile(configuration)
+    refused = reconcile(variables)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "is not finished: it waits for its next delivery." in refused.stderr
     assert db.execute(STORED_RUNS).fetchall() == [("running", {"state": {"page": 7}})]
     db.execute("UPDATE pancake_cron_run SET scheduled_time = scheduled_time - interval '61 min'")
-    assert reconcile(configuration).exit_code == 0
+    assert reconcile(variables).exit_code == 0
 
 
-def test_keys_that_do_not_open_the_api_key_are_refused(
-    configuration: dict[str, str], db: psycopg.Connection
-) -> None:
+def test_keys_that_do_not_open_the_api_key_are_refused(variables: Variables, db: Db) -> None:
     for options in ((), ("--dry-run",)):
-        done = reconcile(configuration | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
+        done = reconcile(variables | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
         assert (done.exit_code, done.stdout) == (2, "")
         said = " ".join(done.stderr.split())
         assert said.startswith(

@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from psycopg import sql
 from typer.testing import CliRunner
 
 from leads.cli.__main__ import app
@@ -125,9 +125,7 @@ async def test_the_request_is_recorded_and_a_later_lead_is_new(harness: CronHarn
 
 @pytest.mark.parametrize("origin", ["webhook", "poll", "reconcile"])
 @pytest.mark.parametrize("by", ["phone", "record"])
-async def test_old_versions_do_not_come_back(
-    harness: CronHarness, tmp_path: Path, origin: Any, by: str
-) -> None:
+async def test_old_versions_stay_away(harness: CronHarness, tmp_path: Path, origin: Any, by: str) -> None:
     await harness.process_lead(**PERSON)
     record = ("--record", f"{harness.connection_id}/lead/{PERSON['id']}")
     erase(harness, tmp_path, *(PHONE if by == "phone" else record), "--yes")
@@ -145,10 +143,7 @@ async def test_old_versions_do_not_come_back(
     assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
 
 
-async def test_a_version_with_the_phone_in_a_later_place_is_erased(
-    harness: CronHarness, tmp_path: Path
-) -> None:
-    """When it is processed."""
+async def test_a_version_with_a_later_phone_is_erased(harness: CronHarness, tmp_path: Path) -> None:
     erase(harness, tmp_path, *PHONE, "--yes")
     phones = {"phone_number": "0977000111", "secondary_phone_number": "0905111222"}
     event, result = await harness.process_lead(id="other", name="Hạnh", **phones)
@@ -165,22 +160,18 @@ async def test_a_version_with_the_phone_in_a_later_place_is_erased(
     assert harness.count("ticket", "source_id = 'ticket_source_pancake'") == 0
 
 
-async def test_a_record_with_the_phone_in_its_text_is_only_named(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_a_record_with_the_phone_in_a_text_is_only_named(harness: CronHarness, tmp_path: Path) -> None:
     event, _ = await harness.process_lead(id="wife", phone_number="0912345678", note="chồng: 0905 111 222")
     report = erase(harness, tmp_path, *PHONE, "--yes")
     assert (report["mentions"], report["event_ids"]) == ([event], [])
     assert harness.event(event)["payload"] is not None
 
 
-async def test_what_cannot_be_read_ends_it_before_anything_is_erased(
-    harness: CronHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_be_read_ends_it_before_an_erasure(harness: CronHarness, tmp_path: Path) -> None:
     await harness.process_lead(**PERSON)
     await harness.deliver("not JSON")
     before = dump(harness)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("leads.cli.erase.finding.MAX_BODIES", 1)
         result = run_erase(harness, tmp_path, *PHONE, "--yes")
         assert (result.exit_code, "nothing was erased" in result.stderr) == (1, True)
@@ -202,9 +193,7 @@ def test_wrong_usage_is_refused() -> None:
         assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
 
 
-async def test_it_waits_for_the_lock_of_the_phone_and_sees_what_came_meanwhile(
-    harness: CronHarness, tmp_path: Path
-) -> None:
+async def test_it_waits_for_the_phone_and_sees_what_came_then(harness: CronHarness, tmp_path: Path) -> None:
     await harness.process_lead(**PERSON)
     with psycopg.connect(harness.database_url) as processing:
         processing.execute("SELECT pg_advisory_xact_lock(2, hashtext('+84905111222'))")
@@ -276,17 +265,14 @@ def as_role(harness: CronHarness) -> Iterator[CronHarness]:
     """The same database as a role with the owner's rights on rows that is no superuser."""
     parts = urlsplit(harness.database_url)
     host = parts.netloc.rpartition("@")[2]
-    role = sql.Identifier(ROLE)
-    with psycopg.connect(harness.database_url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(role))
-        try:
-            for schema in ("public", "hdb_catalog"):
-                for right in RIGHTS:
-                    db.execute(sql.SQL(f"GRANT {right} TO {{}}").format(sql.Identifier(schema), role))
-            yield replace(harness, database_url=urlunsplit(parts._replace(netloc=f"{ROLE}:secret@{host}")))
-        finally:
-            db.execute(sql.SQL("DROP OWNED BY {}").format(role))
-            db.execute(sql.SQL("DROP ROLE {}").format(role))
+    harness.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD 'secret'")
+    try:
+        for schema, right in product(("public", "hdb_catalog"), RIGHTS):
+            harness.sql(f"GRANT {right.format(schema)} TO {ROLE}")
+        yield replace(harness, database_url=urlunsplit(parts._replace(netloc=f"{ROLE}:secret@{host}")))
+    finally:
+        harness.sql(f"DROP OWNED BY {ROLE}")
+        harness.sql(f"DROP ROLE {ROLE}")
 
 
 @pytest.mark.own_database

@@ -159,16 +159,12 @@ def replaced(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]]:
+def cases(cluster: Cluster, template: str, module_database: str) -> Iterator[dict[str, dict[str, str]]]:
     """The variables of each case, by its name."""
-    empty, used = f"{template}_golden", f"{template}_golden_used"
-    database = operators_url(cluster.create_database(empty, template))
+    used, database = f"{template}_golden_used", operators_url(module_database)
     owner = cluster.create_database(used, template)
     seed_unreachable_pancake(owner)
-    with (
-        fixed_engine({"version": 3, "sources": []}) as engine,
-        refusing_http() as refusing,
-    ):
+    with fixed_engine({"version": 3, "sources": []}) as engine, refusing_http() as refusing:
         all_answer = variables(database, engine, engine)
         with_connection = all_answer | {"DATABASE_URL": operators_url(owner)}
         yield {
@@ -186,8 +182,7 @@ def cases(cluster: Cluster, template: str) -> Iterator[dict[str, dict[str, str]]
             "Pancake is away": with_connection,
             "there is a connection": with_connection,
         }
-    for name in (empty, used):
-        cluster.drop_database(name)
+    cluster.drop_database(used)
 
 
 def variables(database: str, engine: str, handlers: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ from leads.cli.alert.delivery import judge
 from leads.cli.serve import MAX_CONNECTIONS
 from leads.cli.token import VARIABLE, Role, make_token
 from sandbox.incidents.rules import ALERTMANAGER, load
-from sandbox.postgres.server import RUN_ID, Cluster, free_port
+from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.hasura import RunningEngine, start_engine
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
@@ -198,10 +198,8 @@ def token(configuration: Any, *arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
+def engine_with(module_database: str) -> Iterator[StartEngine]:
     """Starts an engine with a JWT configuration, once for each configuration."""
-    name = f"tokens_{RUN_ID}"
-    database = cluster.create_database(name)
     started: dict[str, RunningEngine] = {}
     with Processes() as processes:
 
@@ -210,11 +208,10 @@ def engine_with(cluster: Cluster) -> Iterator[StartEngine]:
             if secret not in started:
                 variables = {"ADMIN_SECRET": ADMIN_SECRET, "JWT_SECRET": secret}
                 environment = {f"HASURA_GRAPHQL_{name}": value for name, value in variables.items()}
-                started[secret] = start_engine(processes, database, environment=environment)
+                started[secret] = start_engine(processes, module_database, environment=environment)
             return started[secret]
 
         yield start
-    cluster.drop_database(name)
 
 
 def role_of(engine: RunningEngine, token: str) -> str:
@@ -236,15 +233,12 @@ def role_of(engine: RunningEngine, token: str) -> str:
 
 
 def refusal_of(engine: RunningEngine, token: str) -> Any:
-    """The code of the error with which an engine answers a token."""
     headers = {"authorization": f"Bearer {token}"}
     asked = httpx.post(f"{engine.url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
     return asked.json()["errors"][0]["extensions"]["code"]
 
 
-def test_the_engine_accepts_a_token_for_its_role_for_90_days(
-    engine_with: StartEngine, subtests: pytest.Subtests
-) -> None:
+def test_a_token_is_for_its_role_and_90_days(engine_with: StartEngine, subtests: pytest.Subtests) -> None:
     claims = {
         "claims_namespace": "claims",
         "claims_format": "stringified_json",
@@ -353,26 +347,18 @@ def test_it_names_the_receivers_of_the_alert_and_ends_it(alertmanager: RunningAl
     assert alertmanager.inbox.wait(lambda inbox: "PancakeAlertTest" not in inbox.firing(), 20)
 
 
-FAULTY = (
-    (
-        {"refuses": "pager"}, "--severity critical --timeout 2",
-        "pager: webhook did not accept it\nteam_channel: webhook accepted it\n", "401 or 403 is a key",
-    ),
-    (
-        {"changes": {"route": {"receiver": "team_channel", "group_wait": "1m"}, "inhibit_rules": []}},
-        "--timeout 1", "team_channel: webhook was not sent it yet\n", "group_wait of the route is longer",
-    ),
-    (
-        {"changes": {"receivers": [{"name": name} for name in ("pager", "team_channel", "heartbeat")]}},
-        "--timeout 20", "", "sends nothing: team_channel",
-    ),
-)  # fmt: skip
-"""What is wrong with an Alertmanager, the options, what is printed, and what helps."""
-
-
 @needs_monitoring
 def test_what_keeps_the_alert_from_a_receiver_is_named(subtests: pytest.Subtests) -> None:
-    for faulty, options, printed, helps in FAULTY:
+    late = {"route": {"receiver": "team_channel", "group_wait": "1m"}, "inhibit_rules": []}
+    silent = {"receivers": [{"name": name} for name in ("pager", "team_channel", "heartbeat")]}
+    refused = "pager: webhook did not accept it\nteam_channel: webhook accepted it\n"
+    waiting = "team_channel: webhook was not sent it yet\n"
+    faults: tuple[tuple[dict[str, Any], str, str, str], ...] = (
+        ({"refuses": "pager"}, "--severity critical --timeout 2", refused, "401 or 403 is a key"),
+        ({"changes": late}, "--timeout 1", waiting, "group_wait of the route is longer"),
+        ({"changes": silent}, "--timeout 20", "", "sends nothing: team_channel"),
+    )
+    for faulty, options, printed, helps in faults:
         with subtests.test(helps), running_alertmanager(**faulty) as running:
             result = alert(running.url, *options.split())
             assert (result.exit_code, result.stdout) == (1, printed)
@@ -399,10 +385,8 @@ def test_a_silence_and_a_wrong_url_are_named(alertmanager: RunningAlertmanager) 
     assert (wrong.exit_code, "is not an http or https URL" in wrong.stderr) == (2, True)
 
 
-KINDS = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
-
-
 def test_each_integration_needs_a_request_that_was_accepted() -> None:
+    kinds = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
     before = {("slack", ""): Attempts(accepted=1), ("email", ""): Attempts(accepted=5)}
     for emails, result in (
         (Attempts(accepted=7), Delivery.ACCEPTED),
@@ -411,6 +395,6 @@ def test_each_integration_needs_a_request_that_was_accepted() -> None:
         (Attempts(accepted=7, failed=3), Delivery.ACCEPTED),
     ):
         after = {("slack", ""): Attempts(accepted=2), ("email", ""): emails}
-        found = {each.integration: each for each in judge(["team_channel"], KINDS, before, after)}
+        found = {each.integration: each for each in judge(["team_channel"], kinds, before, after)}
         assert (found["slack"].result, found["email"].result) == (Delivery.ACCEPTED, result), emails
         assert not found["email"].is_certain

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
@@ -44,9 +45,8 @@ def bars(**values: float | None) -> Bars:
 
 
 def heatmap(*rows: Line) -> Heatmap:
-    return Heatmap(
-        title="t", description="d", unit=Unit.COUNT, since=SINCE, until=UNTIL, rows=rows, step_seconds=3600
-    )
+    times: dict[str, Any] = {"since": SINCE, "until": UNTIL, "step_seconds": 3600}
+    return Heatmap(title="t", description="d", unit=Unit.COUNT, rows=rows, **times)
 
 
 def texts(svg: str) -> list[str]:
@@ -120,9 +120,8 @@ def test_an_image_of_many_points_stays_small_and_keeps_its_peaks() -> None:
     assert top < 90
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [
+def test_a_value_is_written_with_its_unit() -> None:
+    for value, unit, text in (
         (None, Unit.COUNT, "–"),
         (math.inf, Unit.SECONDS, "–"), (0, Unit.COUNT, "0"), (1234, Unit.COUNT, "1,234"),
         (12345, Unit.COUNT, "12.3 k"), (0.25, Unit.COUNT, "0.25"), (1, Unit.RATIO, "100 %"),
@@ -130,10 +129,8 @@ def test_an_image_of_many_points_stays_small_and_keeps_its_peaks() -> None:
         (0.123, Unit.RATIO, "12.3 %"), (0, Unit.SECONDS, "0 s"), (0.0042, Unit.SECONDS, "4.2 ms"),
         (90, Unit.SECONDS, "1.5 min"), (7200, Unit.SECONDS, "2 h"), (200_000, Unit.SECONDS, "2.31 d"),
         (268435456, Unit.BYTES, "256 MiB"), (1.5, Unit.PER_SECOND, "1.5/s"), (-3, Unit.COUNT, "-3"),
-    ],
-)  # fmt: skip
-def test_a_value_is_written_with_its_unit(value: float | None, unit: Unit, text: str) -> None:
-    assert shown(value, unit) == text
+    ):  # fmt: skip
+        assert shown(value, unit) == text
 
 
 @given(st.lists(st.floats(-1e15, 1e15), max_size=5), st.sampled_from(list(Unit)), st.booleans())
@@ -154,24 +151,17 @@ def test_times_are_round_in_the_zone_and_few() -> None:
         assert ticks[0] == (SINCE.astimezone(ICT), "00:00" if length <= timedelta(days=1) else "14/05")
 
 
-@given(
-    st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), max_size=30),
-    st.sampled_from(list(Unit)),
-    st.integers(160, 1200),
-)
+VALUES = st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), max_size=30)
+
+
+@given(VALUES, st.sampled_from(list(Unit)), st.integers(160, 1200))
 @settings(max_examples=40, deadline=None)
-def test_any_values_give_a_well_formed_image_within_its_bounds(
-    values: list[float | None], unit: Unit, width: int
-) -> None:
+def test_any_values_give_a_well_formed_image(values: list[float | None], unit: Unit, width: int) -> None:
     line = Line("a", points(*values))
     first = (values or [None])[0]
-    panels: list[TimeSeries | Heatmap | Stat | Bars] = [
-        series(line),
-        heatmap(line),
-        Stat(title="t", description="d", unit=unit, value=first, line=line),
-        Bars(title="t", description="d", unit=unit, bars=[Bar("a", value) for value in values]),
-    ]
-    for panel in panels:
+    one = Stat(title="t", description="d", unit=unit, value=first, line=line)
+    many = Bars(title="t", description="d", unit=unit, bars=[Bar("a", value) for value in values])
+    for panel in (series(line), heatmap(line), one, many):
         svg = draw(panel, width)
         fromstring(svg)
         assert not re.search(r"\b(nan|inf)\b", svg.partition("</desc>")[2])

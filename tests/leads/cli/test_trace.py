@@ -369,10 +369,8 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     assert document == {"text": "0900.000.300", "has_ticket": True}
     steps = story.pop("steps")
     code = harness.one("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")["code"]
-    assert story == {
-        "connection": "test", "table": "lead", "record_id": lead["id"], "tickets": [code],
-        "reason": "ticket_created", "is_at_rest": True, "next": "nothing to do",
-    }  # fmt: skip
+    ended = {"tickets": [code], "reason": "ticket_created", "is_at_rest": True, "next": "nothing to do"}
+    assert story == {"connection": "test", "table": "lead", "record_id": lead["id"], **ended}
     kinds = ["webhook", "result", "customer", "owner", "skipped", "told", "ticket"]
     assert [step["kind"] for step in steps] == kinds
     assert {step["event_id"] for step in steps[:-1]} == {event_id}
@@ -381,7 +379,6 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
 
 
 async def test_a_phone_is_found_in_each_notation(harness: HandlerHarness, subtests: pytest.Subtests) -> None:
-    """With all its records."""
     for number, table in ((1, "lead"), (2, "lead"), (3, "contact")):
         lead = numbered_lead(number, "0905 111 222", table_id=table)
         await harness.process((await harness.deliver(lead))["event_id"])
@@ -404,9 +401,7 @@ async def test_a_second_phone_and_one_that_retention_emptied_are_found(harness: 
     assert run(harness, "0900000310", ENCRYPTION_KEYS=f"test:{'A' * 43}=").exit_code == 1
 
 
-async def test_an_unusable_phone_is_found_as_typed(
-    harness: HandlerHarness, subtests: pytest.Subtests
-) -> None:
+async def test_unusable_phones_are_found_as_typed(harness: HandlerHarness, subtests: pytest.Subtests) -> None:
     for number, (text, fields) in enumerate(UNREADABLE.items()):
         with subtests.test(text):
             plain, wrapped = (numbered_lead(2 * number + nth, **fields) for nth in (0, 1))

@@ -44,7 +44,6 @@ PERMISSION = {"action": "sendNotifications", "role": "pancake_service"}
 
 
 def ids(shared: Shared, cron: str) -> set[str]:
-    """The scheduled events of a cron, delivered or not."""
     return {event["id"] for event in shared.scheduled(cron)}
 
 
@@ -139,9 +138,16 @@ def test_once_removed_our_tables_may_go_and_all_stays_consistent(database: str, 
         assert of_others(shared.pieces()) == shared.pieces()
 
 
-def test_a_restore_keeps_what_others_changed_since_the_backup(shared: Shared) -> None:
+def test_what_others_change_meanwhile_or_since_the_backup_stays(shared: Shared) -> None:
+    """Replacing is tied to the version that was exported: a change by another client in between wins."""
     shared.run("9a")
-    shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+    with HasuraAdmin(shared.url, SECRET) as hasura:
+        engine = Engine(hasura)
+        metadata, version = engine.export()
+        shared.api("delete_cron_trigger", {"name": "diva_nightly"})
+        with pytest.raises(MetadataError, match="run this again"):
+            engine.replace(metadata, version)
+    assert ("cron trigger", "diva_nightly") not in shared.pieces()
     shared.run("restore", "9a")
     held = shared.pieces()
     assert {("cron trigger", "diva_nightly"), ("table", "public.pancake_source")} & held.keys() == set()
@@ -207,7 +213,6 @@ def test_only_tables_of_the_integration_may_be_tracked_in_another_way() -> None:
 
 
 def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(shared: Shared) -> None:
-    """Theirs is neither mended nor dropped; verify names it."""
     name, other = "notification_template", "renamed"
     with shared.changed(f"ALTER TABLE {name} RENAME TO {other}", f"ALTER TABLE {other} RENAME TO {name}"):
         shared.api("reload_metadata")
@@ -221,7 +226,6 @@ def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(share
 
 
 def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared) -> None:
-    """A table of ours is not migrated: the engine names what does not fit, and nothing of it stays."""
     before, rename = shared.export(), "ALTER TABLE {} RENAME TO {}"
     with shared.changed(
         rename.format("pancake_assignee", "other"), rename.format("other", "pancake_assignee")
@@ -230,19 +234,7 @@ def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared) -> None:
         assert shared.export() == before
 
 
-def test_an_engine_that_was_changed_meanwhile_is_left_alone(shared: Shared) -> None:
-    """Replacing is tied to the version that was exported: a change by another client in between wins."""
-    with HasuraAdmin(shared.url, SECRET) as hasura:
-        engine = Engine(hasura)
-        metadata, version = engine.export()
-        shared.api("delete_cron_trigger", {"name": "diva_nightly"})
-        with pytest.raises(MetadataError, match="run this again"):
-            engine.replace(metadata, version)
-    assert ("cron trigger", "diva_nightly") not in shared.pieces()
-
-
 def test_compare_names_each_difference_and_shows_no_engine_the_secret_of_another(shared: Shared) -> None:
-    """An engine against itself is equal; against one with a piece less it is not, and says which."""
     shared.run("9a")
     assert shared.run("compare", "--with", shared.url) == "No differences.\n"
     changed = put(shared.export(), "default", {}, {("cron trigger", "diva_nightly")})

@@ -32,7 +32,6 @@ OUR_PERMISSION = "    permissions:\n      - role: pancake_service\n    comment:"
 
 
 def lines_of_theirs(before: bytes, after: bytes) -> bool:
-    """Whether every line of `before` stands in `after`, in the same order."""
     rest = iter(after.splitlines(keepends=True))
     return all(line in rest for line in before.splitlines(keepends=True))
 
@@ -80,7 +79,6 @@ def test_9a_leaves_the_cron_triggers_to_9b(project: Project) -> None:
 
 
 def test_a_newer_version_replaces_an_older_one(project: Project, tmp_path: Path) -> None:
-    """A changed cron, one that the newer version has no more, a changed table and a changed migration."""
     before = project.files()
     older = make_own(tmp_path / "older")
     crons = older / "cron_triggers.yaml"
@@ -328,7 +326,6 @@ REFUSED: list[tuple[str, list[tuple[str, str, str]]]] = [
 
 
 def test_a_merge_is_refused(project: Project, tmp_path: Path, subtests: pytest.Subtests) -> None:
-    """A name that is taken, a form that cannot be edited."""
     for number, (reason, edits) in enumerate(REFUSED):
         with subtests.test(reason):
             edited = Project(shutil.copytree(project.root, tmp_path / str(number)))

@@ -110,9 +110,7 @@ def test_what_does_not_fit_is_left_as_it_is(shared: Shared, subtests: pytest.Sub
 
 
 @pytest.mark.parametrize(("lacking", "internal"), [("HANDLERS_URL", "true"), ("HANDLER_SECRET", "false")])
-def test_a_variable_that_the_engine_lacks_is_named(
-    database: str, tmp_path: Path, lacking: str, internal: str
-) -> None:
+def test_a_lacking_variable_is_named(database: str, tmp_path: Path, lacking: str, internal: str) -> None:
     """With the setting `false` the engine answers no details; next to other faults it takes our step."""
     setting = {"HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS": internal}
     with running_shared_engine(database, tmp_path / "backups", without=lacking, **setting) as engine:
