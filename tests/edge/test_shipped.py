@@ -41,7 +41,7 @@ NEEDS_SECCOMP = pytest.mark.skipif(
     ctypes.util.find_library("seccomp") is None
     or shutil.which("setpriv") is None
     or "--seccomp-filter" not in subprocess.run(["setpriv", "--help"], capture_output=True, text=True).stdout,
-    reason="it needs libseccomp2, and setpriv --seccomp-filter of util-linux 2.41 (Debian 13)",
+    reason="no libseccomp, or setpriv is older than util-linux 2.41 (Debian 13): apt-get install libseccomp2",
 )
 
 
