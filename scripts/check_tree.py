@@ -17,9 +17,9 @@ import typer
 
 from app import HASURA_ROUTES
 from leads.adapters.queries import QUERIES
-from leads.cli.__main__ import app
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
+from ops.__main__ import app
 from tests.support.runbook import PAGES, commands
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md
 IMPORT = re.compile(r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$")
 # What the recipes of docs/adding-a-….md create, the console's test of a trigger, and a mark of pytest.
 EXAMPLE = re.compile(
-    r"count_(leads|event|status)|leads/cli/events|cli/test_events|test_events$|test_it_counts_|_gender_"
+    r"count_(leads|event|status)|ops/events|cli/test_events|test_events$|test_it_counts_|_gender_"
     r"|test_ping|test_case$"
 )
 HOP = re.compile(r"^\| (\d+) \| (\d*) \| `([^`]+)` \| `([^`]+)`")

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from app import HASURA_ROUTES
-from leads.cli.backfill_phones.unusable import MAX_AGE
-from leads.cli.edge_spool.command import DEFAULT_MAX_DAYS
+from ops.backfill_phones.unusable import MAX_AGE
+from ops.edge_spool.command import DEFAULT_MAX_DAYS
 from scripts import check_tree
 from scripts.check_tree import SECRET, Tree, fault, read_tree, secret_commands
 from tests.support.promql import faults, metrics
@@ -192,7 +192,7 @@ def test_the_lines_for_cron_remove_what_is_too_old_with_nothing_in_the_environme
     lines = CRON_LINE.findall(PRIVACY)
     assert len(lines) == PRIVACY.count("15 3 * * *") == 3
     for line in lines:
-        command = line.replace(f"{CLONE}/scripts/leads ", f"{sys.executable} -m leads.cli ")
+        command = line.replace(f"{CLONE}/scripts/leads ", f"{sys.executable} -m ops ")
         run = subprocess.run(
             ["/bin/sh", "-c", command.replace(CLONE, str(clone))],
             env={"PATH": "/usr/bin:/bin", "EDGE_STATE_DIR": str(tmp_path / "edge")},

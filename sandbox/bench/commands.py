@@ -68,7 +68,7 @@ def measure_command(arguments: Sequence[str], environment: Mapping[str, str]) ->
 
     Raises RuntimeError if it ends with a code above 1, those of wrong usage and faults.
     """
-    words = [sys.executable, "-m", "leads.cli", *arguments]
+    words = [sys.executable, "-m", "ops", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     times = []

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from leads.adapters.settings import read_operator_settings
-from leads.cli.status.looking import MAY_HAVE, NEEDS, Watcher
-from leads.cli.status.state import load_state
 from leads.services.cron_runs import CRONS
+from ops.status.looking import MAY_HAVE, NEEDS, Watcher
+from ops.status.state import load_state
 from sandbox.bench.bars import print_result
 from sandbox.bench.commands import Meter, measure_command
 from sandbox.bench.environment import describe_machine

@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from leads.cli.golive.commit import commit_of_run
+from ops.golive.commit import commit_of_run
 from sandbox.chaos.stream import versions
 from sandbox.edge.packages import require_edge_packages
 from sandbox.postgres.server import Cluster
@@ -70,7 +70,7 @@ def _run_drill(sandbox: BareSandbox, tier: str, rate: float, warm_up: float) -> 
 
 def _leads(sandbox: BareSandbox, *words: str, codes: tuple[int, ...] = (0,)) -> str:
     """Run `leads golive`; its messages go to stderr of this program."""
-    command = [sys.executable, "-m", "leads.cli", "golive", *words]
+    command = [sys.executable, "-m", "ops", "golive", *words]
     environment = {**os.environ, **sandbox.leads_environment(), "COMMIT": commit_of_run()}
     run = subprocess.run(
         command, cwd=sandbox.folder, env=environment, stdout=subprocess.PIPE, text=True, timeout=MAX_SECONDS,

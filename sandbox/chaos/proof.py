@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from leads.cli.golive.commit import commit_of_run
+from ops.golive.commit import commit_of_run
 
 
 def proof(scenario: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from leads.cli.plot.panels import Limit
+from ops.plot.panels import Limit
 from sandbox.dashboard.source import GRAFANA, Dashboard, DrawnLimit, Kind, PanelSource, Section
 
 TARGET = GRAFANA / "dashboards" / "pancake-diva.json"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from leads.cli.plot.draw import draw
-from leads.cli.plot.elements import FONT
-from leads.cli.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
-from leads.cli.plot.units import Unit, shown
+from ops.plot.draw import draw
+from ops.plot.elements import FONT
+from ops.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from ops.plot.units import Unit, shown
 from sandbox.dashboard.source import PanelSource, Section
 from sandbox.incidents.queries import Queries, Series
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from leads.cli.plot.panels import Limit
-from leads.cli.plot.units import Unit
+from ops.plot.panels import Limit
+from ops.plot.units import Unit
 
 GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 SOURCE = GRAFANA / "panels.yaml"

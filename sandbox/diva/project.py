@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from leads.cli.metadata.directory import DIRECTORY
-from leads.cli.metadata.project.layout import find_layout
-from leads.cli.metadata.project.plan import find_our_part, plan_merge
-from leads.cli.metadata.project.write import write_plan
-from leads.cli.metadata.steps import Step
+from ops.metadata.directory import DIRECTORY
+from ops.metadata.project.layout import find_layout
+from ops.metadata.project.plan import find_our_part, plan_merge
+from ops.metadata.project.write import write_plan
+from ops.metadata.steps import Step
 from sandbox.diva import CONFIG, METADATA
 
 

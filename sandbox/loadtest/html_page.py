@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 
-from leads.cli.plot.draw import draw
-from leads.cli.plot.panels import Limit, Line, TimeSeries
-from leads.cli.plot.units import Unit
+from ops.plot.draw import draw
+from ops.plot.panels import Limit, Line, TimeSeries
+from ops.plot.units import Unit
 from sandbox.loadtest.run import MAX_P95_MS
 from sandbox.loadtest.text import HEADINGS, LEGEND, row
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from leads.cli.metadata.directory import DIRECTORY
+from ops.metadata.directory import DIRECTORY
 from sandbox.metadata_form.files import UnknownForm, formatted_files
 
 

@@ -9,11 +9,11 @@ import httpx
 import psycopg
 
 from leads.adapters.db_session import open_session
-from leads.cli.failures import CommandFailed
-from leads.cli.replay.action import ReplayAction
 from leads.domain.errors import IntegrationError
-from leads.services import switches
-from leads.services.switches import Setting
+from ops import switches
+from ops.failures import CommandFailed
+from ops.replay.action import ReplayAction
+from ops.switches import Setting
 from sandbox.page.render import CHAIN
 from sandbox.payloads import load_samples
 from sandbox.stack.services import NotReady

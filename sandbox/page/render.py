@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from leads.services.switches import Switch
+from ops.switches import Switch
 from sandbox.page.stories import Lead, View
 from sandbox.payloads import Sample
 

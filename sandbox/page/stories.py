@@ -11,8 +11,8 @@ from leads.adapters.queries import QUERIES
 from leads.domain.trace.search import Search
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import Story, tell_stories
-from leads.services.switches import Switch, list_switches
 from leads.services.trace_lead import load_events_statement
+from ops.switches import Switch, list_switches
 
 MAX_LEADS = 12
 _NEWEST = f"""

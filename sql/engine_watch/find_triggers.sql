@@ -1,5 +1,5 @@
 -- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes.
--- find_missing_triggers in leads/cli/metadata/source.py asks through the engine, for every trigger of the metadata directory.
+-- find_missing_triggers in ops/metadata/source.py asks through the engine, for every trigger of the metadata directory.
 -- Returns one row: has_triggers.
 -- Relies on pg_trigger_tgrelid_tgname_index. A disabled trigger does not count.
 SELECT count(*) = 2 AS has_triggers

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from leads.cli.metadata.preflight import MIN_VERSION
 from leads.services.process_record.turns import MAX_WAITING
+from ops.metadata.preflight import MIN_VERSION
 from scripts.check_tree import read_tree
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from leads.cli.__main__ import app
-from leads.cli.config.command import describe
+from ops.__main__ import app
+from ops.config.command import describe
 from sandbox.demo import Result
 from sandbox.incidents.live.receiver import FIRING
 from sandbox.incidents.rules import WATCHDOG, alerts

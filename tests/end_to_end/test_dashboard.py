@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 from leads.adapters.queries import QUERIES as STATEMENTS
 from leads.adapters.sql_series import FAMILIES
-from leads.cli.__main__ import app
-from leads.cli.golive.load import load_criteria
-from leads.cli.golive.measuring import Places, Sources, measure
-from leads.cli.golive.records import Records
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
+from ops.__main__ import app
+from ops.golive.load import load_criteria
+from ops.golive.measuring import Places, Sources, measure
+from ops.golive.records import Records
 from sandbox.dashboard.prometheus import scraping_prometheus
 from sandbox.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge

@@ -292,7 +292,7 @@ def erase(system: System) -> str:
     """Erase by the phone, as an operator does; return what the command printed."""
     environment = os.environ | system.sandbox.environment() | {"PYTHONPATH": str(ROOT)}
     command = [
-        sys.executable, "-m", "leads.cli", "erase", "--phone", "0905111222", "--edge", "--yes", "--json",
+        sys.executable, "-m", "ops", "erase", "--phone", "0905111222", "--edge", "--yes", "--json",
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=system.sandbox.home, env=environment,

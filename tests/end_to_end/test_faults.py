@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from leads.cli.metadata.directory import read_directory
+from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from leads.cli.__main__ import app
 from leads.services.cron_runs import CRONS
+from ops.__main__ import app
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons

@@ -12,8 +12,8 @@ import pytest
 from handlers.process_record import DELIVERED_COLUMNS, process_record
 from leads.adapters.database import Database
 from leads.adapters.hasura_calls import EventCall
-from leads.cli.metadata.directory import DIRECTORY, read_directory
 from leads.domain.errors import Overloaded
+from ops.metadata.directory import DIRECTORY, read_directory
 from tests.support.fakes import Crash, crashing
 from tests.support.handlers import HandlerHarness, running_handlers
 from tests.support.leads import LATER, LEAD, PHONE, numbered_lead

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from leads.adapters.settings import read_bind, read_settings
 from leads.adapters.variables import VARIABLES
-from leads.cli.serve import SHUTDOWN_SECONDS
+from ops.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.waiting import eventually

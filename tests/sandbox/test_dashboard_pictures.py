@@ -9,7 +9,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 from typer.testing import CliRunner
 
-from leads.cli.plot.units import Unit
+from ops.plot.units import Unit
 from sandbox.dashboard import __main__ as command
 from sandbox.dashboard import source
 from sandbox.dashboard.grafana import TARGET

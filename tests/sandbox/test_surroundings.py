@@ -15,9 +15,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from leads.cli.__main__ import app as leads
-from leads.cli.metadata.directory import DIRECTORY
 from leads.domain.phone import read_phones
+from ops.__main__ import app as leads
+from ops.metadata.directory import DIRECTORY
 from sandbox.__main__ import app
 from sandbox.diva.notifications import create_app as create_notifications
 from sandbox.diva.project import copy_project, merge_project

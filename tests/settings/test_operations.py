@@ -9,7 +9,7 @@ import yaml
 from graphql import parse, print_ast
 
 from leads.adapters.graphql import SEND_NOTIFICATIONS, GraphqlClient
-from leads.cli.replay.action import EVENTS, NAMES, REPLAY
+from ops.replay.action import EVENTS, NAMES, REPLAY
 from tests.support.metadata import METADATA, SettingsHarness
 from tests.support.settings import ADMIN_ID
 

@@ -11,8 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from leads.cli.metadata.directory import read_directory
 from leads.services.cron_runs import CRONS
+from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge.nginx import NginxEdge
 from sandbox.stack.connection import STAFF

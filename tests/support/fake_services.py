@@ -12,7 +12,7 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from leads.cli.golive.load import load_criteria
+from ops.golive.load import load_criteria
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
@@ -153,7 +153,7 @@ class FakePrometheus:
 
 @contextmanager
 def fake_prometheus() -> Iterator[FakePrometheus]:
-    """Answer as long as the block lasts; tests/leads/adapters/test_prometheus_api.py asks a real one."""
+    """Answer as long as the block lasts; tests/ops/test_prometheus_api.py asks a real one."""
     fake = FakePrometheus()
 
     def answer(request: Request) -> Response:

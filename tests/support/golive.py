@@ -21,17 +21,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
-from leads.cli.__main__ import app, main
-from leads.cli.golive.criterion import Criterion, Source
-from leads.cli.golive.daily import DAY, FIGURES, days_between, drawn
-from leads.cli.golive.deploy import actions
-from leads.cli.golive.deploy.journal import Journal
-from leads.cli.golive.gates import Before, Evaluation
-from leads.cli.golive.html_page import Figure
-from leads.cli.golive.judgement import Exemption, Measurement, Outcome, Why, judge
-from leads.cli.golive.load import load_criteria
-from leads.cli.golive.record import Evidence, Kind, Record, Statement
 from leads.services.kpi import KpiName
+from ops.__main__ import app, main
+from ops.golive.criterion import Criterion, Source
+from ops.golive.daily import DAY, FIGURES, days_between, drawn
+from ops.golive.deploy import actions
+from ops.golive.deploy.journal import Journal
+from ops.golive.gates import Before, Evaluation
+from ops.golive.html_page import Figure
+from ops.golive.judgement import Exemption, Measurement, Outcome, Why, judge
+from ops.golive.load import load_criteria
+from ops.golive.record import Evidence, Kind, Record, Statement
 from sandbox.stack.bare import BareSandbox
 from tests.support.end_to_end import query
 from tests.support.leads import body, numbered_lead

@@ -19,9 +19,9 @@ from app import create_app
 from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
-from leads.cli.__main__ import app
-from leads.cli.metadata.pieces import Json, Key, put, split
 from leads.services.runtime import Runtime
+from ops.__main__ import app
+from ops.metadata.pieces import Json, Key, put, split
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project
 from sandbox.metadata_form.files import formatted_files

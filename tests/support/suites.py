@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 from _pytest.junitxml import xml_key
 
-from leads.cli.golive.commit import commit_of_run
+from ops.golive.commit import commit_of_run
 
 IS_FULL = "TEST_FULL" in os.environ
 """Whether `scripts/test --full` runs: more examples, and the tests marked `full`."""
@@ -24,13 +24,13 @@ SERVER_FIXTURE = "cluster"
 PATHS_WITH_SERVERS = (
     "tests/edge/",
     "tests/end_to_end/",
-    "tests/leads/cli/test_installation.py",
+    "tests/ops/test_installation.py",
     "tests/sandbox/test_servers.py",
     "tests/sandbox/test_bench.py",
 )
 """Their tests start servers themselves."""
 LONG_PATHS = (
-    "tests/leads/cli/golive/",
+    "tests/ops/golive/",
     "tests/end_to_end/",
     "tests/model/",
     "tests/edge/",

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive
 
 from leads.adapters.graphql import GraphqlClient
-from leads.adapters.hasura_admin import AccessDenied, HasuraAdmin, RequestRefused
 from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, read_action, read_body, read_cron, read_event
 from leads.domain.errors import (
     BadRequest,
@@ -24,6 +23,7 @@ from leads.domain.errors import (
     Refused,
     UnknownTrigger,
 )
+from ops.clients.hasura_admin import AccessDenied, HasuraAdmin, RequestRefused
 
 Read = Callable[[bytes, str], Any]
 ACTION = {"action": {"name": "a"}, "input": {"x": 1}, "session_variables": {"x-hasura-role": "r"}}

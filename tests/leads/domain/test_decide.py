@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
-from leads.cli.__main__ import app
 from leads.domain.errors import InvalidPhone
 from leads.domain.facts import Account, Facts, Ticket
 from leads.domain.notice_text import MAX_TEXT_CHARACTERS, MAX_TITLE_CHARACTERS, TEXTS, with_text
@@ -32,6 +31,7 @@ from leads.domain.sending import (
     max_rows_per_call,
 )
 from leads.domain.tickets import ticket_applied
+from ops.__main__ import app
 from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 

@@ -13,18 +13,18 @@ from croniter import croniter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.cli.status.looking import read_expressions
 from leads.domain.backoff import MAX_ATTEMPTS, delay_after
 from leads.domain.base_url import DEFAULT_HOSTS, EXAMPLE, host_of, read_hosts
-from leads.domain.cron_schedule import Schedule
 from leads.domain.health import Signs, judge
 from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, is_allowed
 from leads.domain.look_ups import LookUps
 from leads.domain.private_hosts import is_clear_text, is_private
-from leads.domain.proportion import is_shown_below, needed_to_show, wilson_interval
-from leads.domain.reasons import connection_reason, file_reason
 from leads.domain.table_record import TableRecord
 from leads.services.cron_runs import CRONS
+from ops.cron_schedule import Schedule
+from ops.proportion import is_shown_below, needed_to_show, wilson_interval
+from ops.reasons import connection_reason, file_reason
+from ops.status.looking import read_expressions
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 # --- backoff: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never

@@ -1,0 +1,145 @@
+"""The command line of `leads alert`."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from secrets import token_hex
+from typing import Annotated
+
+import typer
+
+from leads.adapters.settings import read_operator_settings
+from ops.alert.delivery import Delivery, Result, integrations, judge
+from ops.clients.alertmanager import Alertmanager, Routed
+from ops.exit_codes import ExitCode
+from ops.failures import CommandFailed
+from ops.output import AsJson, examples, print_json, print_line, say, show_activity, verb_group
+
+ALERT = "PancakeAlertTest"
+ANNOTATIONS = {
+    "summary": "A test of the route for alerts: nothing is wrong.",
+    "description": "Sent by leads alert test.",
+    "runbook_url": "https://docs.diva.com.vn/runbook/monitoring#send-a-test-alert",
+}
+POLL_SECONDS = 0.5
+MARGIN = timedelta(minutes=1)
+"""The alert ends by itself so long after the time-out, if the command dies before it ends it."""
+
+
+class Severity(StrEnum):
+    """The severity of the alert, by which it is routed."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
+app = verb_group(
+    "Test the route of alerts.",
+    "Alertmanager routes them to the pager and the channel of the team.",
+    examples("alert test", "alert test --severity critical --json"),
+)
+
+
+@app.callback()
+def group() -> None:
+    """Keep `test` a command with a name."""
+
+
+@app.command("test", epilog=examples("alert test", "alert test --severity critical --json"))
+def send_test(
+    severity: Annotated[
+        Severity, typer.Option(help="Its route; critical pages the person on call.")
+    ] = Severity.WARNING,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait; group_wait of the route is one part.", min=1, max=600)
+    ] = 90.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send an alert through Alertmanager to its receivers, say whether it arrived, end it.
+
+    Arrived: the service behind each receiver, for example Slack, accepted it.
+    Whether a person saw it is not known here. Needs ALERTMANAGER_URL.
+    Exit code 1: a receiver did not get it in time, or a silence or another alert
+    keeps it back.
+    """
+    alertmanager = Alertmanager(read_operator_settings("ALERTMANAGER_URL").alertmanager_url)
+    # Alertmanager groups by name: an alert of an earlier group would wait for its group_interval.
+    labels = {"alertname": ALERT, "team": "pancake", "severity": severity.value, "name": token_hex(4)}
+    started = time.monotonic()
+    with show_activity("waiting for the receivers"):
+        deliveries = _send(alertmanager, labels, timeout)
+    seconds = round(time.monotonic() - started, 1)
+    has_arrived = all(each.result is Result.ACCEPTED for each in deliveries)
+    if as_json:
+        shown = [asdict(each) for each in deliveries]
+        print_json({"labels": labels, "arrived": has_arrived, "seconds": seconds, "deliveries": shown})
+    else:
+        _print(deliveries, seconds)
+    if not has_arrived:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _send(alertmanager: Alertmanager, labels: Mapping[str, str], timeout_seconds: float) -> list[Delivery]:
+    """Return the deliveries when all were accepted, or at the time-out. Raises CommandFailed."""
+    kinds = integrations(alertmanager.configuration())
+    before = alertmanager.attempts()
+    deadline = time.monotonic() + timeout_seconds
+    alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC) + timedelta(seconds=timeout_seconds) + MARGIN)
+    try:
+        while True:
+            routed = _routed(alertmanager, labels)
+            deliveries = judge(routed.receivers, kinds, before, alertmanager.attempts())
+            if not deliveries:
+                names = ", ".join(routed.receivers)
+                raise CommandFailed(
+                    f"The route ends at a receiver that sends nothing: {names}. Give it an integration."
+                )
+            if all(each.result is Result.ACCEPTED for each in deliveries) or time.monotonic() > deadline:
+                return deliveries
+            time.sleep(POLL_SECONDS)
+    finally:
+        alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC))
+
+
+def _routed(alertmanager: Alertmanager, labels: Mapping[str, str]) -> Routed:
+    """Return the route of the alert. Raises CommandFailed if it leads to no receiver."""
+    routed = alertmanager.find(labels)
+    if routed is None:
+        raise CommandFailed("Alertmanager took the alert and does not list it. Look at its log.")
+    if routed.silenced_by:
+        raise CommandFailed(
+            f"A silence keeps the alert back: {', '.join(routed.silenced_by)}."
+            " Look at it on Alertmanager's page /#/silences, and expire it or wait for its end."
+        )
+    if routed.inhibited_by:
+        raise CommandFailed(
+            "Another alert that fires keeps this one back, by an inhibit rule. Mend that one first."
+        )
+    return routed
+
+
+def _print(deliveries: list[Delivery], seconds: float) -> None:
+    for each in deliveries:
+        print_line(f"{each.receiver}: {each.integration} {_WORDS[each.result]}")
+    if not all(each.is_certain for each in deliveries):
+        say(
+            "Alertmanager counts by kind of integration: another alert may be counted instead.\n"
+            "Start it with --enable-feature=receiver-name-in-metrics, or look into the channel."
+        )
+    if all(each.result is Result.ACCEPTED for each in deliveries):
+        say(f"The alert arrived after {seconds:g} s. It is ended; a receiver may show that too.")
+    else:
+        say(
+            f"The alert did not arrive everywhere within {seconds:g} s. The log of Alertmanager has\n"
+            "the reason behind `Notify for alerts failed`: 401 or 403 is a key, 404 a URL. Without\n"
+            "such a line group_wait of the route is longer than --timeout."
+        )
+
+
+_WORDS = {
+    Result.ACCEPTED: "accepted it",
+    Result.REFUSED: "did not accept it",
+    Result.WAITING: "was not sent it yet",
+}

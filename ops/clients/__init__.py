@@ -1,0 +1,1 @@
+"""Clients of services that only the operators' command calls."""

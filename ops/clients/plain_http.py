@@ -1,0 +1,70 @@
+"""Ask the handlers, the edge and Alertmanager, for operators' commands; hasura_admin.py asks Hasura."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from leads.domain.errors import IntegrationError
+from ops.clients.tls import tls_context
+from ops.reasons import connection_reason
+
+
+class NoAnswer(IntegrationError):
+    """The service did not answer; the message names its URL and why."""
+
+    code = "no_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer, how many seconds it took, and the time in its header Date; `json` is None for other text."""
+
+    status: int
+    text: str
+    json: Any
+    seconds: float
+    date: datetime | None
+    retry_after: str | None
+
+
+def ask(
+    url: str,
+    *,
+    body: Mapping[str, object] | Sequence[object] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_seconds: float,
+) -> HttpAnswer:
+    """GET the URL, or POST `body` as JSON. Raises NoAnswer; its message quotes no header."""
+    started = time.monotonic()
+    try:
+        with httpx.Client(timeout=timeout_seconds, verify=tls_context(), trust_env=False) as client:
+            response = client.request("GET" if body is None else "POST", url, json=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise NoAnswer(f"{url} does not answer: {connection_reason(error)}") from error
+    return HttpAnswer(
+        status=response.status_code,
+        text=response.text,
+        json=_json(response),
+        seconds=time.monotonic() - started,
+        date=_date(response.headers.get("date")),
+        retry_after=response.headers.get("retry-after"),
+    )
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,71 @@
+"""Report every failure of a verb as one message on stderr and one exit code."""
+
+import json
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ops.exit_codes import ExitCode
+from ops.output import print_line, say
+
+LINE_LENGTH = 80
+AS_JSON = "--json"
+NO_REASON = "no reason was given"
+
+
+class CommandFailed(Exception):
+    """The work of a verb failed; the message says what happened and what to do next."""
+
+    exit_code = ExitCode.FAILED
+
+
+class WrongUsage(CommandFailed):
+    """The arguments do not fit together or do not fit the installation."""
+
+    exit_code = ExitCode.USAGE
+
+
+class VerbGroup(TyperGroup):
+    """The group of all verbs. What a verb raises ends the command with a message instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = AS_JSON in ctx.args
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("Interrupted.", ExitCode.INTERRUPTED)
+        except CommandFailed as error:
+            fail(str(error), error.exit_code, as_json=as_json)
+        except typer.BadParameter as error:
+            # Only now, as below: it imports the library that checks values.
+            from ops.usage_texts import describe_value
+
+            error.message = describe_value(error)
+            if as_json:
+                print_failure(error.format_message(), ExitCode.USAGE)
+            raise
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except Exception as error:
+            # Only now: it knows the errors of every adapter, and so imports all of their libraries.
+            from ops.failure_texts import describe
+
+            described = describe(error)
+            if described is None:
+                raise
+            fail(*described, as_json=as_json)
+
+
+def fail(message: str, exit_code: ExitCode, *, as_json: bool = False) -> NoReturn:
+    """Print the message, with `as_json` also as a document on stdout, and end with the code."""
+    if as_json:
+        print_failure(message, exit_code)
+    say(message)
+    raise typer.Exit(exit_code)
+
+
+def print_failure(message: str, exit_code: ExitCode) -> None:
+    """Print a failure for programs, in one line: `leads tail --json` has printed lines before."""
+    document = {"error": message, "exit_code": int(exit_code)}
+    print_line(json.dumps(document, ensure_ascii=False))

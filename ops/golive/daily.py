@@ -1,0 +1,113 @@
+"""The key figures of each day of a wave, for the plots of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from leads.adapters.db_session import DbSession
+from leads.domain.window import ICT
+from leads.services.kpi import KpiName
+from ops.golive.html_page import Figure
+from ops.golive.statements import read_row
+from ops.plot.draw import draw
+from ops.plot.panels import Broken, Limit, Line, Point, TimeSeries
+from ops.plot.units import Unit
+
+DAY = timedelta(days=1)
+MAX_DAYS = 120
+STEP_SECONDS = DAY.total_seconds()
+WIDTH, HEIGHT = 400, 220
+"""In pixels: a phone shows it about as large as it is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailyFigure:
+    """A key figure: its statement and column, factor to its unit, and the target that breaks it."""
+
+    title_vi: str
+    title_en: str
+    statement: KpiName
+    column: str
+    unit: Unit
+    broken: Broken
+    target: float
+    label: str
+    factor: float = 1.0
+    is_cut: bool = False
+
+
+FIGURES = (
+    DailyFigure(
+        "Tỷ lệ xử lý thành công", "Leads processed", KpiName.SUCCESS, "ratio", Unit.RATIO, "<", 0.995,
+        "≥ 99.5 %", is_cut=True,
+    ),
+    DailyFigure(
+        "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", KpiName.LATENCY, "p95_seconds",
+        Unit.SECONDS, ">", 30, "≤ 30 s",
+    ),
+    DailyFigure(
+        "Giữ đúng người được chọn", "Tickets that keep the chosen owner", KpiName.AUTO_ASSIGN, "ratio",
+        Unit.RATIO, "<", 0.9, "≥ 90 %", is_cut=True,
+    ),
+    DailyFigure(
+        "Quản lý phân công lại", "Reassigned by managers", KpiName.INTERVENTION, "ratio", Unit.RATIO,
+        ">=", 0.2, "< 20 %",
+    ),
+    DailyFigure(
+        "Phản hồi đầu tiên, p95", "First response, p95", KpiName.RESPONSE, "p95_minutes", Unit.SECONDS,
+        ">", 1800, "≤ 30 min", factor=60,
+    ),
+    DailyFigure(
+        "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", KpiName.ZERO_MISS,
+        "left_missing", Unit.COUNT, ">", 0, "0",
+    ),
+)  # fmt: skip
+
+
+def daily_figures(session: DbSession, since: datetime, until: datetime) -> list[Figure]:
+    """Draw each key figure, with a point for each day of Vietnam. Raises DatabaseError.
+
+    Only the last MAX_DAYS days are drawn.
+    """
+    days = days_between(max(since, until - MAX_DAYS * DAY), until)
+    return [drawn(figure, days, _points(session, figure, days)) for figure in FIGURES]
+
+
+def days_between(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the days of Vietnam from `since` to `until`; the first and the last may be shorter."""
+    days = []
+    start = since
+    while start < until:
+        midnight = start.astimezone(ICT).replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+        end = min(midnight, until)
+        days.append((start, end))
+        start = end
+    return days
+
+
+def _points(
+    session: DbSession, figure: DailyFigure, days: Sequence[tuple[datetime, datetime]]
+) -> list[Point]:
+    points: list[Point] = []
+    for start, end in days:
+        row = read_row(session, figure.statement, {"from": start, "to": end}) or {}
+        value = row.get(figure.column)
+        points.append((start + (end - start) / 2, None if value is None else float(value) * figure.factor))
+    return points
+
+
+def drawn(figure: DailyFigure, days: Sequence[tuple[datetime, datetime]], points: list[Point]) -> Figure:
+    """Draw a figure of these days, with a point for each."""
+    panel = TimeSeries(
+        title=figure.title_vi,
+        description="Mỗi điểm là một ngày.",
+        unit=figure.unit,
+        limits=[Limit(figure.target, figure.broken, f"mục tiêu {figure.label}")],
+        nothing="không có số liệu",
+        since=days[0][0],
+        until=days[-1][1],
+        lines=[Line("theo ngày", points)],
+        step_seconds=STEP_SECONDS,
+        is_cut=figure.is_cut,
+    )
+    return Figure(draw(panel, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {figure.label}.")

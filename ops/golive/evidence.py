@@ -1,0 +1,206 @@
+"""Read the value of a criterion from a file that was handed in. The file decides, not the person."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from statistics import quantiles
+from typing import Any
+from xml.etree import ElementTree
+
+from leads.domain.window import ICT
+from ops.failures import WrongUsage
+from ops.golive.criterion import Criterion
+from ops.golive.judgement import Measurement
+
+Reader = Callable[[Criterion, bytes], Measurement]
+MAX_ROWS = 1_000_000
+BASELINE_DAYS = 7
+"""From the day of the first ticket to that of the last, both counted, as the days of Vietnam."""
+TWENTIETHS = 20
+"""The last of the cut points between them is the 95th percentile."""
+
+
+class EvidenceError(WrongUsage):
+    """The file is not what the criterion needs; the message says what that is."""
+
+
+def read_evidence_file(criterion: Criterion, content: bytes) -> Measurement:
+    """Return what the file says about a criterion of source `file`. Raises EvidenceError."""
+    try:
+        return READERS[criterion.query](criterion, content)
+    except KeyError as error:
+        raise _refused(criterion, f"it has no {error}") from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        ElementTree.ParseError,
+        csv.Error,
+        RecursionError,
+    ) as error:
+        raise _refused(criterion, str(error)) from error
+
+
+def _refused(criterion: Criterion, reason: str) -> EvidenceError:
+    return EvidenceError(f"The file is no `{criterion.query}` as {criterion.id} needs it: {reason}")
+
+
+def _test_cases(criterion: Criterion, content: bytes) -> Measurement:
+    """The share of passed test cases from `prefix` + `first` to `last`, by the property `test_case` of tests.
+
+    A test case passes if it has a test and each of them passed; a skipped one did not.
+    """
+    root = _junit_root(content)
+    prefix, first, last = (criterion.parameters[name] for name in ("prefix", "first", "last"))
+    wanted = [f"{prefix}{number:03}" for number in range(int(first), int(last) + 1)]
+    results: dict[str, bool] = {}
+    for test in root.iter("testcase"):
+        for each in test.iter("property"):
+            if each.get("name") == "test_case" and each.get("value") in wanted:
+                name = each.get("value", "")
+                results[name] = results.get(name, True) and _has_passed(test)
+    if not results:
+        raise ValueError(f"no test has the mark of {wanted[0]} to {wanted[-1]}")
+    failed = [name for name in wanted if results.get(name) is False]
+    untested = [name for name in wanted if name not in results]
+    bad = len(failed) + len(untested)
+    found = (("failed", failed), ("without a test", untested))
+    return Measurement(
+        value=(len(wanted) - bad) / len(wanted), total=len(wanted), bad=bad,
+        commit=_commit(root), measured_at=_stamp(root),
+        details="; ".join(f"{what}: {' '.join(names)}" for what, names in found if names),
+    )  # fmt: skip
+
+
+def _all_tests(criterion: Criterion, content: bytes) -> Measurement:
+    """The number of tests of a JUnit file that failed; skipped ones are none of them."""
+    root = _junit_root(content)
+    tests = list(root.iter("testcase"))
+    failed = [test for test in tests if any(test.find(tag) is not None for tag in ("failure", "error"))]
+    return Measurement(
+        value=float(len(failed)) if tests else None, total=len(tests), commit=_commit(root),
+        measured_at=_stamp(root), details=", ".join(test.get("name", "") for test in failed[:3]),
+    )  # fmt: skip
+
+
+def _junit_root(content: bytes) -> ElementTree.Element:
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise ValueError("a document type is not allowed")
+    root = ElementTree.fromstring(content)  # noqa: S314 - entities were refused above
+    if root.tag not in ("testsuites", "testsuite"):
+        raise ValueError("it is not a JUnit file")
+    return root
+
+
+def _has_passed(test: ElementTree.Element) -> bool:
+    return all(test.find(tag) is None for tag in ("failure", "error", "skipped"))
+
+
+def _suites(root: ElementTree.Element) -> list[ElementTree.Element]:
+    return [root] if root.tag == "testsuite" else root.findall("testsuite")
+
+
+def _stamp(root: ElementTree.Element) -> datetime:
+    """When the run began; a file without a time could be of any age."""
+    return _time(_suites(root)[0].attrib["timestamp"])
+
+
+def _commit(root: ElementTree.Element) -> str:
+    """The commit of the run: a property of the suite, not of a test."""
+    for suite in _suites(root):
+        for each in suite.iterfind("properties/property"):
+            if each.get("name") == "commit":
+                return each.get("value", "")
+    return ""
+
+
+def _figures(criterion: Criterion, content: bytes) -> Measurement:
+    """A figure of a JSON result of a load test, an outage test or a rollback drill.
+
+    The object has `kind`, `at` (a time with a zone), `commit` and figures. `kind` has to be that of the
+    criterion; `exactly` and `at_least` are figures that must be equal or have been reached, `name=number`
+    each; `is_true` names a value that must be true.
+    """
+    document = json.loads(content)
+    if not isinstance(document, dict):
+        raise TypeError("it is not one JSON object")
+    wanted = criterion.parameters["kind"]
+    if document.get("kind") != wanted:
+        raise ValueError(f"its kind is {str(document.get('kind'))[:40]!r}, not {wanted!r}")
+    for name, wanted_number in _conditions(criterion, "exactly"):
+        if _number(document, name) != wanted_number:
+            raise ValueError(f"{name} is {document[name]}, {wanted_number:g} is needed")
+    for name, minimum in _conditions(criterion, "at_least"):
+        if _number(document, name) < minimum:
+            raise ValueError(f"{name} is {document[name]}, at least {minimum:g} is needed")
+    condition = criterion.parameters.get("is_true", "")
+    if condition and document[condition] is not True:
+        raise ValueError(f"{condition} is {document[condition]}, not true")
+    return Measurement(
+        value=_number(document, criterion.value),
+        measured_at=_time(document["at"]),
+        commit=str(document.get("commit", "")),
+    )
+
+
+def _conditions(criterion: Criterion, parameter: str) -> Iterator[tuple[str, float]]:
+    for condition in criterion.parameters.get(parameter, "").split():
+        name, _, number = condition.partition("=")
+        yield name, float(number)
+
+
+def _number(document: Mapping[str, Any], name: str) -> float:
+    """Return a figure; that of a list, for example of lost leads, is its length."""
+    value = document[name]
+    if isinstance(value, list):
+        return float(len(value))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{name} is no number")
+    return float(value)
+
+
+def _baseline(criterion: Criterion, content: bytes) -> Measurement:
+    """The p95 of minutes from `created_at` to `first_response_at`, a CSV of a week before the pilot."""
+    rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+    if missing := {"created_at", "first_response_at"} - set(rows.fieldnames or ()):
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+    minutes, created = [], []
+    for row in rows:
+        created.append(_time(row["created_at"]))
+        minutes.append((_time(row["first_response_at"]) - created[-1]).total_seconds() / 60)
+        if minutes[-1] < 0:
+            raise ValueError(f"row {len(minutes)}: the first response is earlier than its ticket")
+        if len(minutes) > MAX_ROWS:
+            raise ValueError(f"it has more than {MAX_ROWS} rows")
+    if not created:
+        raise ValueError("it has no row")
+    first, last = min(created), max(created)
+    if (days := (last.astimezone(ICT).date() - first.astimezone(ICT).date()).days + 1) < BASELINE_DAYS:
+        raise ValueError(f"it has {days} days from the first ticket to the last, a week is needed")
+    return Measurement(value=p95_minutes(minutes), total=len(minutes), since=first, until=last)
+
+
+def p95_minutes(minutes: Sequence[float]) -> float | None:
+    """Return the 95th percentile, as percentile_cont of PostgreSQL; None of fewer than two values."""
+    if len(minutes) < 2:
+        return None
+    return quantiles(minutes, n=TWENTIETHS, method="inclusive")[-1]
+
+
+def _time(text: Any) -> datetime:
+    """Read a time; JUnit writes local times without a zone in some versions, which count as UTC."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+READERS: Mapping[str, Reader] = {
+    "junit": _test_cases, "junit_all": _all_tests, "figures": _figures, "baseline": _baseline,
+}  # fmt: skip
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "junit": frozenset({"prefix", "first", "last"}),
+    "figures": frozenset({"kind", "exactly", "at_least", "is_true"}),
+}
+"""The parameters that a reader knows; the others have none."""

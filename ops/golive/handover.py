@@ -1,0 +1,134 @@
+"""`leads golive handover`: one file for those who operate the integration from now on."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.failures import CommandFailed, WrongUsage
+from ops.golive.commit import CLONE, installed_commit
+from ops.golive.deploy.site import known_secrets
+from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
+from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
+from ops.output import AsJson, print_json
+from ops.probes.engine import own_metadata
+
+RESULTS = ("*.jsonl", "*.json", "report*.html", "report*.xml", "report*.prom", "*.dsse.json")
+"""What of the folder of the records goes over: no dump, and no evidence, which may name people."""
+
+PAGES = ("docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
+MIN_SECRET_CHARACTERS = 8
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def handover(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The new file, .tar.gz.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Folder with the signed report of the last wave.")
+    ] = None,
+    webhook_url_file: WebhookFile = WEBHOOK_FILE,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    as_json: AsJson = False,
+) -> None:
+    """Bundle documentation, results, journal and inventory, with their hashes.
+
+    The inventory names the crons, triggers and actions that ops watch from now
+    on. No dump and no evidence file goes in. Every file is searched for the
+    secrets of the environment and of the webhook file; one that holds one ends
+    it with exit code 1, and nothing is written.
+    """
+    if not to.parent.is_dir():
+        raise WrongUsage(f"The folder {to.parent} does not exist. Make it, or give another file with --to.")
+    if to.exists():
+        raise WrongUsage(f"{to} exists already. Give another file with --to.")
+    files = dict(_collect(folder, report))
+    files["inventory.json"] = _text(inventory())
+    if leaking := sorted(_leaking(files, webhook_url_file)):
+        raise CommandFailed(
+            f"A secret is in {', '.join(leaking)}. Nothing was written; remove it there first."
+        )
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    manifest = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": installed_commit(), "sha256": hashes,
+    }  # fmt: skip
+    files["MANIFEST.json"] = _text(manifest)
+    digest = _write(to, files)
+    if as_json:
+        print_json({"file": str(to), "sha256": digest, "files": len(files)})
+    else:
+        typer.echo(f"{len(files)} files are in {to}.\nsha256 {digest}")
+
+
+def inventory() -> dict[str, Any]:
+    """Return what ops watch from now on, of our metadata: crons, event triggers, actions."""
+    metadata = own_metadata()
+    tables = [table for source in metadata["sources"] for table in source["tables"]]
+    return {
+        "crons": [
+            {"name": each["name"], "schedule_utc": each["schedule"], "comment": each.get("comment", "")}
+            for each in metadata["cron_triggers"]
+        ],
+        "event_triggers": [
+            trigger["name"] for table in tables for trigger in table.get("event_triggers", [])
+        ],
+        "actions": [each["name"] for each in metadata["actions"]],
+    }
+
+
+def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
+    """Yield each file with its name in the bundle. Raises CommandFailed for one that is too large."""
+    for pattern in PAGES:
+        for path in sorted(CLONE.glob(pattern)):
+            yield path.relative_to(CLONE).as_posix(), _read(path)
+    for place, name in ((folder, "golive"), (report, "report")):
+        for pattern in RESULTS if place else ():
+            for path in sorted(place.glob(pattern)) if place else ():
+                yield f"{name}/{path.name}", _read(path)
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise CommandFailed(f"{path} is larger than {MAX_BYTES // 1024**2} MiB: take it out of the folder.")
+    return path.read_bytes()
+
+
+def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> Iterator[str]:
+    """Yield the files that hold a secret."""
+    words = webhook_url_file.read_text("utf-8").split() if webhook_url_file.is_file() else []
+    tokens = [word.rpartition("/")[2] for word in words]
+    secrets = [each for each in (*known_secrets(), *tokens) if len(each) >= MIN_SECRET_CHARACTERS]
+    names = {"X-Pancake-Secret:"}
+    for name, content in files.items():
+        if any(secret.encode() in content for secret in secrets if secret not in names):
+            yield name
+
+
+def _write(path: Path, files: Mapping[str, bytes]) -> str:
+    """Write the bundle as a whole, the same bytes for the same files; return its SHA-256."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as bundle:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            bundle.addfile(entry, io.BytesIO(content))
+    content = gzip.compress(buffer.getvalue(), mtime=0)
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()

@@ -1,0 +1,158 @@
+"""Judge a measurement by its criterion. What is no number is inconclusive, never a pass."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import isfinite
+
+from ops.golive.criterion import Criterion
+from ops.proportion import is_shown_below, needed_to_show, wilson_interval
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""Evidence may be dated so much after the evaluation: two machines' clocks differ."""
+SHORTEST_COMMIT = 7
+
+
+class Outcome(StrEnum):
+    """What was found."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    WAIVED = "waived"
+    NOT_APPLICABLE = "not_applicable"
+
+
+BLOCKING = frozenset({Outcome.FAIL, Outcome.INCONCLUSIVE})
+"""The outcomes with which a gate stays closed."""
+
+
+class Why(StrEnum):
+    """Why a measurement is inconclusive."""
+
+    NO_DATA = "no_data"
+    TOO_FEW = "too_few"
+    SOURCE_DOWN = "source_down"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a source said of the time from `since` to `until`.
+
+    `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad.
+    `measured_at` is the time of evidence that was made earlier; `commit` that on which it was made.
+    """
+
+    value: float | None = None
+    total: int | None = None
+    bad: int | None = None
+    measured_at: datetime | None = None
+    commit: str = ""
+    why: Why | None = None
+    problem: str = ""
+    details: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A waiver, or the statement that a criterion does not apply, by a named person."""
+
+    outcome: Outcome
+    reason: str
+    by: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The outcome of one criterion.
+
+    Of a share also Wilson's 95 % `interval`, whether the target `is_shown` to be met, not only met by chance,
+    and how many cases are `needed` to show it, if none of the further ones is bad.
+    """
+
+    criterion: Criterion
+    outcome: Outcome
+    measurement: Measurement
+    why: Why | None = None
+    reason: str = ""
+    interval: tuple[float, float] | None = None
+    is_shown: bool | None = None
+    needed: int | None = None
+    exemption: Exemption | None = None
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether this keeps a gate closed."""
+        return self.outcome in BLOCKING
+
+
+def judge(
+    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Exemption | None = None
+) -> Judgement:
+    """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
+
+    An exemption counts only for what did not pass, and a waiver only until its end.
+    """
+    judgement = _judge(criterion, measured, at, commit)
+    if exemption is None or not judgement.is_blocking or (exemption.until and exemption.until <= at):
+        return judgement
+    return replace(judgement, outcome=exemption.outcome, exemption=exemption)
+
+
+def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> Judgement:
+    if measured.why is not None:
+        why: tuple[Why, str] | None = (measured.why, measured.problem)
+    elif measured.value is None or not isfinite(measured.value):
+        why = Why.NO_DATA, measured.problem or "There is no value."
+    else:
+        why = _too_few(criterion, measured) or _stale(criterion, measured, at, commit)
+    if why is not None:
+        return Judgement(criterion, Outcome.INCONCLUSIVE, measured, *why)
+    assert measured.value is not None
+    is_met = criterion.is_met_by(measured.value)
+    judgement = Judgement(criterion, Outcome.PASS if is_met else Outcome.FAIL, measured)
+    return _with_interval(judgement, criterion.bad_limit, measured.total, measured.bad)
+
+
+def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
+    found = measured.total or 0
+    if found >= criterion.min_samples:
+        return None
+    return Why.TOO_FEW, f"{found} cases; at least {criterion.min_samples} are needed."
+
+
+def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> tuple[Why, str] | None:
+    if measured.measured_at and measured.measured_at > at + CLOCK_TOLERANCE:
+        return Why.STALE, f"It is dated {measured.measured_at:%Y-%m-%d %H:%M}, after the evaluation."
+    if criterion.max_age and measured.measured_at and at - measured.measured_at > criterion.max_age:
+        days, allowed = (
+            age.total_seconds() / 86_400 for age in (at - measured.measured_at, criterion.max_age)
+        )
+        return Why.STALE, f"It is {days:.1f} days old; at most {allowed:g} are allowed."
+    if not criterion.same_commit:
+        return None
+    if len(commit) < SHORTEST_COMMIT:
+        return Why.STALE, "The installed commit is unknown: set COMMIT to it."
+    if len(measured.commit) < SHORTEST_COMMIT or not (
+        measured.commit.startswith(commit) or commit.startswith(measured.commit)
+    ):
+        made_on = measured.commit[:12] or "an unknown commit"
+        return Why.STALE, f"It was made on {made_on}, installed is {commit[:12]}."
+    return None
+
+
+def _with_interval(
+    judgement: Judgement, limit: float | None, total: int | None, bad: int | None
+) -> Judgement:
+    if limit is None or not total or bad is None:
+        return judgement
+    is_upward = judgement.criterion.operator in (">=", ">")
+    judgement = replace(judgement, interval=wilson_interval(total - bad if is_upward else bad, total))
+    if judgement.outcome is not Outcome.PASS or not 0 < limit < 1:
+        return judgement
+    is_shown = is_shown_below(bad, total, limit)
+    return replace(judgement, is_shown=is_shown, needed=None if is_shown else needed_to_show(bad, limit))

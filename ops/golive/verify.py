@@ -1,0 +1,169 @@
+"""`leads golive verify`: whether a report is what was signed, and whether the sources still say the same."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ops.clients.signing import MAX_ENVELOPE_BYTES, SignatureRefused, VerifyKey
+from ops.exit_codes import ExitCode
+from ops.failures import CommandFailed
+from ops.golive.criterion import Source
+from ops.golive.document import evaluation_document
+from ops.golive.load import load_criteria
+from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs
+from ops.golive.records import Records, RecordsError
+from ops.golive.report import criteria_bytes, records_bytes
+from ops.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, read_statement
+from ops.golive.text import time_text
+from ops.output import AsJson, print_in_column, print_json, show_activity
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+COLUMN = 10
+RECORDS_FILE = "records.jsonl"
+CRITERIA_FILE = "criteria.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked; `problem` is empty if it is as it was signed."""
+
+    name: str
+    problem: str = ""
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="report.dsse.json in the report's folder.")],
+    public_key: Annotated[
+        Path, typer.Option("--public-key", metavar="KEY", help="The public key, Ed25519 in PEM.")
+    ],
+    reevaluate: Annotated[
+        bool, typer.Option("--reevaluate", help="Ask the sources again for that time, and compare.")
+    ] = False,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    as_json: AsJson = False,
+) -> None:
+    """Check a signed report: signature, files, records and evidence.
+
+    Every file has to have the hash that was signed, and the records of the folder
+    have to begin with those of the report. With --reevaluate the statements run
+    again for the time of the report (needs the variables of gate): late changes of
+    the data show as differences, and criteria that were changed since are named.
+    Exit code 1: something differs.
+    """
+    key = VerifyKey.read(public_key)
+    try:
+        signed = read_statement(key.open(_read(file, MAX_ENVELOPE_BYTES), PAYLOAD_TYPE))
+    except SignatureRefused as error:
+        raise CommandFailed(f"{file}: {error}") from error
+    checks = [Check(f"signature of key {key.key_id[:12]}"), *check_files(file.parent, signed)]
+    checks += check_records(Records(folder), signed, file.parent)
+    if reevaluate:
+        with show_activity(f"evaluating gate {signed.gate}"):
+            checks += compare_again(folder, signed, file.parent)
+    is_right = not any(check.problem for check in checks)
+    if as_json:
+        print_json(_document(signed, checks, is_right))
+    else:
+        _print(signed, checks, is_right)
+    if not is_right:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def check_files(folder: Path, signed: SignedReport) -> list[Check]:
+    """Compare the files beside the envelope with the hashes that were signed."""
+    checks = []
+    for name, digest in signed.subjects.items():
+        if name.startswith(EVIDENCE):
+            continue
+        if "/" in name or name.startswith("."):
+            checks.append(Check(name, "it is no name of a file of a report"))
+            continue
+        try:
+            found = digest_of(_read(folder / name, MAX_FILE_BYTES))
+            checks.append(Check(name, "" if found == digest else "it was changed: its hash is another one"))
+        except CommandFailed as error:
+            checks.append(Check(name, str(error)))
+    return checks
+
+
+def check_records(records: Records, signed: SignedReport, folder: Path) -> list[Check]:
+    """Compare the records of the folder, and their evidence, with those of the report."""
+    name = f"records in {records.folder}"
+    try:
+        found = records.read()
+        held = records_bytes(found[: signed.records])
+        if len(found) < signed.records or digest_of(held) != signed.subjects.get(RECORDS_FILE):
+            return [Check(name, f"they do not begin with the {signed.records} records of the report")]
+    except RecordsError as error:
+        return [Check(name, str(error))]
+    checks = [Check(name)]
+    wanted = {subject for subject in signed.subjects if subject.startswith(EVIDENCE)}
+    for evidence in {each.sha256: each for record in found for each in record.evidence}.values():
+        if f"{EVIDENCE}{evidence.sha256}" in wanted:
+            try:
+                records.read_evidence(evidence)
+                checks.append(Check(f"evidence {evidence.name}"))
+            except RecordsError as error:
+                checks.append(Check(f"evidence {evidence.name}", str(error)))
+    return checks
+
+
+def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Check]:
+    """Evaluate the gate again for the time of the report; a difference of a measured value is a problem.
+
+    A criterion that is another one by now is not asked again: its difference would say nothing.
+    """
+    before: dict[str, Any] = json.loads(_read(report / "report.json", MAX_FILE_BYTES))
+    then, now = (
+        {each["id"]: each for each in json.loads(content)}
+        for content in (_read(report / CRITERIA_FILE, MAX_FILE_BYTES), criteria_bytes(load_criteria()))
+    )
+    with open_inputs(folder) as inputs:
+        again = evaluation_document(gate_at(signed.gate, load_criteria(), inputs, signed.at))
+    found = {each["id"]: each for each in again["criteria"]}
+    return [
+        Check(f"again: {old['id']}", _difference(old, found[old["id"]]))
+        if then[old["id"]] == now.get(old["id"])
+        else Check(f"again: {old['id']}", "the installed criterion is not that of the report")
+        for old in before["criteria"]
+        if old["source"] in (Source.SQL, Source.PROMQL)
+    ]
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    if (new["outcome"], new["value"]) == (old["outcome"], old["value"]):
+        return ""
+    was, now = (f"{each['outcome']} ({each['value']})" for each in (old, new))
+    return f"it was {was}, it is {now}. {new['reason']}".strip()
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > limit:
+        raise CommandFailed(f"{path} is larger than {limit // 1024 // 1024} MB.")
+    return content
+
+
+def _document(signed: SignedReport, checks: list[Check], is_right: bool) -> dict[str, Any]:
+    return {
+        "is_right": is_right, "gate": signed.gate, "at": signed.at, "is_open": signed.is_open,
+        "checks": [{"name": check.name, "problem": check.problem or None} for check in checks],
+    }  # fmt: skip
+
+
+def _print(signed: SignedReport, checks: list[Check], is_right: bool) -> None:
+    console = Console()
+    for check in sorted(checks, key=lambda each: not each.problem):
+        word = "DIFFERS" if check.problem else "ok"
+        print_in_column(word.ljust(COLUMN), f"{check.name} {check.problem}".strip(), console)
+    state = "open" if signed.is_open else "closed"
+    said = "The report is what was signed" if is_right else "The report is not what was signed"
+    console.print(f"{said}: gate {signed.gate} was {state} at {time_text(signed.at)}.", soft_wrap=True)

@@ -1,0 +1,155 @@
+"""The metadata API of an engine."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
+from ops.failures import CommandFailed
+from ops.metadata.pieces import Json
+
+PROBE = "pancake_preflight"
+NEVER_SET = "PANCAKE_PREFLIGHT_NEVER_SET"
+NEVER_SOON = "0 0 1 1 *"
+NOT_FOUND = "Value for environment variables not found: "
+"""What the engine says before the names, which it separates by commas."""
+WORD = re.compile(r"\w+")
+
+
+class MetadataError(CommandFailed):
+    """The command cannot continue. Nothing was changed unless the message says so."""
+
+
+class Engine:
+    """The metadata of one engine. Every method raises MetadataError, AccessDenied and HasuraUnavailable."""
+
+    def __init__(self, hasura: HasuraAdmin) -> None:
+        self._hasura = hasura
+        self.url = hasura.url
+
+    def export(self) -> tuple[Json, int]:
+        """Return the metadata and its version."""
+        answer = self._send({"type": "export_metadata", "version": 2, "args": {}})
+        return answer["metadata"], answer["resource_version"]
+
+    def replace(self, metadata: Json, version: int, *, allow_inconsistent: bool = False) -> None:
+        """Replace all metadata, if it was not changed since `version`."""
+        arguments = {"allow_inconsistent_metadata": allow_inconsistent, "metadata": metadata}
+        request = {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
+        self._send(request)
+
+    def missing_variables(self, names: Sequence[str]) -> list[str]:
+        """Return which of `names` the engine's environment lacks; nothing is changed.
+
+        One request: a cron trigger whose webhook has all the names and one that is never set. The engine
+        resolves the webhook before it stores anything, so it always refuses, and lists what it lacks in
+        `error`, which it answers with HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS=false too.
+        """
+        if not names:
+            return []
+        webhook = "/".join("{{" + name + "}}" for name in (*names, NEVER_SET))
+        arguments = {
+            "name": PROBE, "webhook": webhook, "schedule": NEVER_SOON, "include_in_metadata": True,
+        }  # fmt: skip
+        try:
+            self._hasura.metadata({"type": "create_cron_trigger", "args": arguments})
+        except RequestRefused as error:
+            _, _, listed = str(error).partition(NOT_FOUND)
+            lacking = set(WORD.findall(listed))
+            if NEVER_SET not in lacking:
+                raise self._refused(error) from error
+            return [name for name in names if name in lacking]
+        raise MetadataError(
+            f"The engine has the variable {NEVER_SET}, and so created the cron trigger {PROBE}. "
+            "Delete the trigger, take the variable out of the engine's environment, then run this again."
+        )
+
+    def version(self) -> str:
+        return str(self._hasura.read("/v1/version").get("version"))
+
+    def configuration(self) -> Json:
+        """Return what the console asks first: naming convention, allow list and the like."""
+        return self._hasura.read("/v1alpha1/config")
+
+    def has_allow_list(self) -> bool:
+        """Return whether only allowed queries are answered."""
+        return bool(self.configuration().get("is_allow_list_enabled"))
+
+    def inconsistencies(self) -> dict[str, str]:
+        """Return the inconsistent objects by name, with the reason."""
+        answer = self._send({"type": "get_inconsistent_metadata", "args": {}})
+        return {str(each.get("name")): str(each.get("reason")) for each in answer["inconsistent_objects"]}
+
+    def future_events(self, crons: Iterable[str]) -> dict[str, int | None]:
+        """Count the scheduled events of each cron trigger; None for one that is inconsistent.
+
+        One request for all, unless the engine refuses it: it does not know an inconsistent cron trigger, and
+        answers `not-exists`.
+        """
+        requests = {name: _count_scheduled(name) for name in crons}
+        try:
+            answers = self._hasura.bulk(list(requests.values()))
+        except RequestRefused:
+            return {name: self._count_alone(request) for name, request in requests.items()}
+        return {name: _read_count(answer) for name, answer in zip(requests, answers, strict=True)}
+
+    def _count_alone(self, request: Json) -> int | None:
+        try:
+            return _read_count(self._hasura.metadata(request))
+        except RequestRefused as error:
+            if error.code == "not-exists":
+                return None
+            raise self._refused(error) from error
+
+    def invoke_event_trigger(self, name: str, source: str, row: Json) -> str:
+        """Let an event trigger deliver a row, as the console does; return the event's id.
+
+        Raises RequestRefused, for example if the engine has no such trigger.
+        """
+        arguments = {"name": name, "source": source, "payload": row}
+        answer = self._hasura.metadata({"type": "pg_invoke_event_trigger", "args": arguments})
+        return str(answer["event_id"])
+
+    def invocations(self, event_id: str, source: str) -> list[Json]:
+        """Return the deliveries of an event so far, newest first, with the answers."""
+        arguments = {"event_id": event_id, "source": source}
+        answer = self._send({"type": "pg_get_event_by_id", "args": arguments})
+        return list(answer["invocations"])
+
+    def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
+        """Allow an action to a role, or take that back."""
+        kind = "create_action_permission" if is_allowed else "drop_action_permission"
+        self._send({"type": kind, "args": {"action": action, "role": role}})
+
+    def run_sql(self, sql: str, source: str, *, read_only: bool = True) -> list[list[str]]:
+        """Run SQL as the role of the engine; return the rows of its last statement, as text."""
+        try:
+            return self._hasura.run_sql(sql, source, read_only=read_only)
+        except RequestRefused as error:
+            raise self._refused(error) from error
+
+    def _send(self, request: dict[str, Any]) -> Json:
+        try:
+            return self._hasura.metadata(request)
+        except RequestRefused as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: RequestRefused) -> MetadataError:
+        if error.code == "conflict":
+            return MetadataError(
+                "The metadata was changed by another client at the same time. Nothing was changed: "
+                "run this again."
+            )
+        return MetadataError(f"{self.url} refused the request {error}")
+
+
+def _count_scheduled(cron: str) -> Json:
+    arguments = {
+        "type": "cron", "trigger_name": cron, "status": ["scheduled"], "limit": 1, "offset": 0,
+        "get_rows_count": True,
+    }  # fmt: skip
+    return {"type": "get_scheduled_events", "args": arguments}
+
+
+def _read_count(answer: Json) -> int:
+    return int(answer.get("count") or 0)

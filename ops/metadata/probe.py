@@ -1,0 +1,96 @@
+"""Deliver an event without a row, and see how the handlers answer it."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.clients.hasura_admin import RequestRefused
+from ops.metadata.engine import Engine
+from ops.metadata.pieces import Json, Key
+
+ROW: Json = {"id": 0}
+"""Numbers of rows begin with 1: the handlers look for this one, find nothing and write nothing."""
+
+MAX_WAIT_SECONDS = 35.0
+"""More than the time-out of our event trigger, 30 s."""
+CHECK_INTERVAL_SECONDS = 0.2
+
+PAUSED = "processing_paused"
+"""Also an answer of our handlers: Hasura delivers the event again until the pause ends."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The result of a probe event; no problem means that the handlers answered it."""
+
+    problem: str = ""
+    is_answered: bool = True
+    """Whether the handlers answered at all. They do not before they are deployed."""
+
+
+def deliver_probe(engine: Engine, source: str, pieces: Mapping[Key, Any], wait_seconds: float) -> Probe:
+    """Deliver a probe event by each of our event triggers; return the first that has a problem.
+
+    An event that is not answered is delivered again by Hasura, as any other. Raises MetadataError.
+    """
+    for piece in (piece for key, piece in pieces.items() if key[0] == "table"):
+        for trigger in piece.get("event_triggers", []):
+            probe = _deliver(engine, source, trigger["name"], wait_seconds)
+            if probe.problem:
+                return probe
+    return Probe()
+
+
+def _deliver(engine: Engine, source: str, trigger: str, wait_seconds: float) -> Probe:
+    try:
+        event_id = engine.invoke_event_trigger(trigger, source, ROW)
+    except RequestRefused as error:
+        return Probe(f"the engine refused a probe event of {trigger}: {error}")
+    deadline = time.monotonic() + wait_seconds
+    while not (invocations := engine.invocations(event_id, source)):
+        if time.monotonic() > deadline:
+            return Probe(
+                f"the engine did not deliver a probe event of {trigger} within {wait_seconds:.0f} s: it "
+                "delivers no events (HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL is 0, or "
+                "HASURA_GRAPHQL_DISABLE_EVENT_PROCESSING is set), or very many wait"
+            )
+        time.sleep(CHECK_INTERVAL_SECONDS)
+    return judge(trigger, invocations[0])
+
+
+def judge(trigger: str, invocation: Mapping[str, Any]) -> Probe:
+    """Judge the log of a delivery, as the engine keeps it: of an error the body is called message.
+
+    Without a status the message is the engine's own, as JSON.
+    """
+    status = invocation.get("http_status")
+    data = (invocation.get("response") or {}).get("data") or {}
+    answer = _object(data.get("body") or data.get("message"))
+    error = answer.get("extensions")
+    code = error.get("code") if isinstance(error, dict) else None
+    if (status == 200 and answer.get("event_id") == ROW["id"]) or code == PAUSED:
+        return Probe()
+    if status is None:
+        reason = str(answer.get("message") or "the engine gives no reason").strip()
+        said = f"the engine cannot reach the handlers at HANDLERS_URL: {reason}"
+    elif code == "unauthorized":
+        return Probe(
+            "the handlers answered 401: the engine has another HANDLER_SECRET than they have. Set the same "
+            "value in both, and restart what was changed"
+        )
+    elif code is not None:
+        return Probe(f"the handlers answered {status} ({code}): their log has the reason")
+    else:
+        said = f"something else than our handlers answered {status} at HANDLERS_URL"
+    return Probe(f"a probe event of {trigger} was not processed: {said}", is_answered=False)
+
+
+def _object(text: object) -> Json:
+    """Return the JSON object in a text of the engine's log; an empty one for anything else."""
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,143 @@
+"""What the database of our tables says, asked by SQL through the engine, with the engine's own rights."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.pieces import Key
+
+WAITING = "SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'received'"
+TRIGGERS = """
+    SELECT n.nspname || '.' || c.relname, t.tgname, t.tgenabled IN ('O', 'A')
+    FROM pg_catalog.pg_trigger AS t
+    JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE t.tgname LIKE 'notify_hasura_%'
+"""
+"""The last column: whether it fires, and is neither disabled nor for replication only."""
+
+REINSTALL = r"""Install it again:
+printf 'X-Hasura-Admin-Secret: %s' \
+"$HASURA_ADMIN_SECRET" | curl -H @- \
+"$HASURA_URL/v1/metadata" -d \
+'{"type": "reload_metadata", "args":
+{"recreate_event_triggers": true}}'"""
+"""The secret goes through a pipe: arguments are seen by every user of the machine. No line is wrapped by a
+screen: a shell would take a part for a call, and the secret for its name."""
+ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
+
+HAS_CATALOG = "SELECT to_regclass('hdb_catalog.hdb_source_catalog_version') IS NOT NULL"
+CATALOG = "SELECT version FROM hdb_catalog.hdb_source_catalog_version"
+MIN_CATALOG = 4
+"""Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
+
+INSERT = """
+    DO $preflight$
+    DECLARE
+        connection uuid;
+        refusal text := '';
+    BEGIN
+        BEGIN
+            SELECT id INTO connection FROM public.pancake_connection LIMIT 1;
+            IF connection IS NULL THEN
+                INSERT INTO public.pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)
+                VALUES ('preflight', 0, sha256('preflight'), '') RETURNING id INTO connection;
+            END IF;
+            SET LOCAL ROLE pancake_handlers;
+            PERFORM hdb_catalog.insert_event_log(
+                'public', 'pancake_webhook_event', 'pancake_preflight', 'INSERT', '{}'::json
+            );
+            INSERT INTO public.pancake_webhook_event
+                (connection_id, origin, payload_hash, status, arrived_at, created_at)
+            VALUES (connection, 'webhook', sha256('preflight'), 'received', now(), now());
+            RAISE EXCEPTION USING ERRCODE = 'PK000';
+        EXCEPTION
+            WHEN SQLSTATE 'PK000' THEN NULL;
+            WHEN OTHERS THEN refusal := SQLERRM;
+        END;
+        PERFORM set_config('leads.refusal', refusal, true);
+    END
+    $preflight$;
+    SELECT current_setting('leads.refusal')
+"""
+"""A lead as the handlers store it, undone by the exception: nothing stays but a gap in the numbers of events.
+
+The engine's trigger functions run with the rights of the session that writes the row, and call
+`insert_event_log`.
+"""
+
+RIGHTS = """
+    SELECT has_schema_privilege('pancake_handlers', 'hdb_catalog', 'USAGE')
+        AND has_table_privilege('pancake_handlers', 'hdb_catalog.event_log', 'INSERT')
+        AND has_table_privilege('pancake_handlers', 'public.pancake_webhook_event', 'INSERT')
+"""
+"""For an engine whose role may not take the role of the handlers."""
+
+
+def count_waiting(engine: Engine, source: str) -> int:
+    """Count the rows that wait to be processed. Raises MetadataError."""
+    return int(engine.run_sql(WAITING, source)[0][0])
+
+
+def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]) -> list[str]:
+    """List what the engine's event triggers on our tables lack in PostgreSQL. Raises MetadataError.
+
+    Without its SQL trigger a row makes no event, and the engine calls that consistent. The names are those of
+    `Backends/Postgres/DDL/EventTrigger.hs`.
+    """
+    fires = {(table, name): is_on == "t" for table, name, is_on in engine.run_sql(TRIGGERS, source)}
+    return [
+        f"the SQL trigger {name} is disabled on table {table}: its rows make no event."
+        f" {ENABLE.format(table, name)}"
+        if (table, name) in fires
+        else f"the SQL trigger {name} is missing on table {table}: its rows make no event. {REINSTALL}"
+        for table, name in _sql_triggers(pieces)
+        if not fires.get((table, name))
+    ]
+
+
+def _sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
+    for (kind, table), piece in pieces.items():
+        for trigger in piece.get("event_triggers", []) if kind == "table" else []:
+            for operation in ("insert", "update", "delete"):
+                if operation in trigger["definition"]:
+                    yield table, f"notify_hasura_{trigger['name']}_{operation.upper()}"
+
+
+def find_old_catalog(engine: Engine, source: str) -> Iterator[str]:
+    """Say if the tables that Hasura keeps in the source are those of an old engine. Raises MetadataError."""
+    if engine.run_sql(HAS_CATALOG, source) == [["t"]]:
+        version = engine.run_sql(CATALOG, source)[0][0]
+        if not version.isdecimal() or int(version) < MIN_CATALOG:
+            yield (
+                f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed: "
+                "start the source with the engine that install.md names"
+            )
+
+
+class InsertNotTried(MetadataError):
+    """The engine's role may not take the role of the handlers, so it cannot store a lead as they do."""
+
+
+def find_missing_rights(engine: Engine, source: str) -> Iterator[str]:
+    """Say if the handlers could not store a lead, by an INSERT that is undone. Raises MetadataError.
+
+    Without the right to take their role the rights in the catalog are looked at instead.
+    """
+    try:
+        refusal = try_insert(engine, source)
+    except InsertNotTried:
+        refusal = "" if engine.run_sql(RIGHTS, source) == [["t"]] else "a right on hdb_catalog is missing"
+    if refusal:
+        yield (
+            f"the role pancake_handlers cannot store a lead: {refusal}. "
+            "Apply the migrations, then run deploy/postgres/grant_roles.sql"
+        )
+
+
+def try_insert(engine: Engine, source: str) -> str:
+    """Return what refuses an INSERT of the handlers, which is undone. Raises MetadataError."""
+    refusal = engine.run_sql(INSERT, source, read_only=False)[0][0]
+    if "permission denied to set role" in refusal:
+        raise InsertNotTried(f"{refusal}: grant it to the engine's role, or waive this")
+    return refusal

@@ -1,0 +1,155 @@
+"""What verbs print: results on stdout, messages and progress on stderr."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import Annotated, Any
+
+import typer
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from leads.domain.visible_text import escape_unseen
+from ops.exit_codes import MEANINGS
+
+MIN_COLUMN_WIDTH = 20
+# A command that ends a line: `See: leads status`.
+_COMMAND = re.compile(r"(?<=: )leads [^.;]+$")
+KEPT_SPACE = "\N{NO-BREAK SPACE}"
+"""Stands for a space at which a line is not wrapped."""
+NARROW_COLUMN = 8
+"""Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def print_json(document: Any) -> None:
+    """Print the document on stdout; times become ISO text."""
+    print_line(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def print_line(text: str) -> None:
+    """Print text on stdout; what is not seen of it is escaped."""
+    typer.echo(escape_unseen(text))
+
+
+def say(message: str) -> None:
+    """Print a message for a person on stderr, wrapped at the terminal's width; what is not seen is escaped.
+
+    A word that is longer than a line stays whole, and a command at the end of a line: they may be copied.
+    """
+    typer.echo("\n".join(wrapped(line) for line in escape_unseen(message).split("\n")), err=True)
+
+
+def wrapped(line: str) -> str:
+    """Wrap a line at the terminal's width, between words; what follows is indented by two columns more."""
+    columns = get_terminal_size().columns
+    indentation = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", KEPT_SPACE), line)
+    made = fill(whole, columns, subsequent_indent=indentation, break_long_words=False, break_on_hyphens=False)
+    return made.replace(KEPT_SPACE, " ")
+
+
+class ForeignTextConsole(Console):
+    """Prints text of others on stdout as it is: no markup, no emoji codes; what is not seen is escaped."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make text of a string, in which rich would only remove five of the controls."""
+        return super().render_str(escape_unseen(text), **options)
+
+
+def print_indented(text: str, level: int, console: Console) -> None:
+    """Print text with what is not seen of it escaped; what is longer than a line goes on indented below."""
+    indentation = "  " * level
+    for line in Text(escape_unseen(text)).wrap(console, console.width - len(indentation), overflow="fold"):
+        console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+def print_in_column(beginning: str, text: str, console: Console) -> None:
+    """Print text behind a beginning; what is longer than a line goes on below the text's first column.
+
+    The beginning is the program's own. Columns are counted as the terminal shows the text.
+    """
+    column = cell_len(beginning)
+    if console.width - column < MIN_COLUMN_WIDTH:
+        # The terminal is too narrow for both: the beginning gets a separate line.
+        if beginning.strip():
+            console.print(beginning.rstrip(), soft_wrap=True, highlight=False, markup=False)
+        column = NARROW_COLUMN
+        beginning = " " * column
+    width = max(console.width - column, 1)
+    for number, line in enumerate(Text(escape_unseen(text)).wrap(console, width, overflow="fold")):
+        start = " " * column if number else beginning
+        console.print((start + line.plain).rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Return path, value before and value after of what differs; of objects only the keys that differ."""
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from ((f"{key}.{path}", *values) for path, *values in differences(old, new))
+        elif old != new:
+            yield key, old, new
+
+
+def text_of(value: object) -> str:
+    """Return a value of a JSON document as a person reads it."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """Make a progress bar on stderr that disappears at the end. It is off if stderr is not a terminal."""
+    console = Console(stderr=True)
+    shown = columns or (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(
+        TextColumn("{task.description}"),
+        *shown,
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+@contextmanager
+def show_activity(description: str) -> Iterator[None]:
+    """Show that work of unknown length goes on, with the elapsed time, where `progress_bar` shows a bar."""
+    with progress_bar(BarColumn(), TimeElapsedColumn()) as progress:
+        progress.add_task(description, total=None)
+        yield
+
+
+def verb_group(summary: str, details: str, epilog: str) -> typer.Typer:
+    """Make a verb with subcommands. Only the summary is shown in the list of verbs."""
+    return typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help=f"{summary}\n\n{details}", epilog=epilog
+    )
+
+
+def examples(*commands: str) -> str:
+    """Format the end of a help page."""
+    lines = [f"  leads {command}" for command in commands]
+    return "\n".join(["\b", "Examples:", *lines, "", "The exit codes are listed by: leads --help"])
+
+
+def exit_code_table() -> str:
+    """Format the end of the first help page."""
+    rows = [f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n".join(["\b", "Exit codes:", *rows])

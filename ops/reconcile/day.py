@@ -1,0 +1,92 @@
+"""Compare one day with Pancake by the services of the cron, without its short time limit."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from functools import partial
+
+from leads.adapters.db_session import open_session
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.settings import Settings
+from leads.domain.errors import Retryable
+from leads.domain.reports import DayReport
+from leads.services.connections import for_each, load_connections
+from leads.services.cron_work import CronReport, CronRun
+from leads.services.reconcile_daily.day import reconcile_day
+from leads.services.reconcile_daily.days import (
+    load_history,
+    load_reports,
+    reconcile_days,
+    unfinished_since,
+)
+from leads.services.runtime import Runtime
+from ops.failures import CommandFailed
+
+MAX_SECONDS = 6 * 3600.0
+
+
+async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
+    """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
+    async with _open_runtime(settings) as runtime:
+        await _check_keys(runtime)
+        if due := await unfinished_since(runtime.db, runtime.clock.now()):
+            raise CommandFailed(
+                f"The run of {due:%Y-%m-%d %H:%M} UTC is not finished: it waits for its next delivery.\n"
+                "Run this again when it has ended, or in an hour."
+            )
+        runtime.cron_runs.answer_within_seconds = MAX_SECONDS
+        call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
+        work = partial(_reconcile, runtime, day)
+        try:
+            answer = await runtime.cron_runs.run(call, work)
+        except Retryable:
+            # The run failed for some connections; what it stored of the day says why.
+            if reports := await load_reports(runtime.db, day):
+                return reports
+            raise
+        if answer["result"] != "succeeded":
+            reason = answer.get("reason", answer["result"])
+            raise CommandFailed(f"{day} was not reconciled: {reason}. Run this again later.")
+        return await load_reports(runtime.db, day)
+
+
+async def try_out(settings: Settings, day: date) -> list[DayReport]:
+    """Compare the day and change nothing."""
+    async with _open_runtime(settings) as runtime:
+        await _check_keys(runtime)
+        now = runtime.clock.now()
+        run = CronRun(0, now, now, {}, lambda: MAX_SECONDS)
+        work = partial(reconcile_day, runtime, run, day, dry_run=True)
+        return await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
+
+
+async def load_stored(settings: Settings, day: date) -> list[DayReport]:
+    """Load the stored reports of the day, one for each connection."""
+    async with _open_runtime(settings) as runtime:
+        return await load_reports(runtime.db, day)
+
+
+async def _check_keys(runtime: Runtime) -> None:
+    """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
+    for connection in await load_connections(runtime.db, runtime.settings.key_ring):
+        connection.access.require_key(runtime.settings.pancake_api_hosts)
+
+
+async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
+    history = await load_history(runtime.db, run)
+    return await reconcile_days(runtime, run, [day], history.created_at)
+
+
+@asynccontextmanager
+async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    # The pool logs each failed attempt to connect; the command reports the failure itself.
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    with open_session(settings.database_url, "reconcile"):
+        pass  # a database that cannot be reached is reported at once, with its reason
+    runtime = Runtime.assemble(settings)
+    await runtime.open()
+    try:
+        yield runtime
+    finally:
+        await runtime.close()

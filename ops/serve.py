@@ -1,0 +1,79 @@
+"""`leads serve`: the handlers on the address BIND. It is the command of the image."""
+
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+import uvicorn
+
+from leads.adapters.logs import configure_logs
+from leads.adapters.settings import SettingsError, read_bind, read_ops_bind, read_settings
+from ops.exit_codes import ExitCode
+
+APP_FOLDER = Path(__file__).resolve().parents[1]
+"""The folder that holds app.py, beside leads/."""
+
+SHUTDOWN_SECONDS = 25
+"""Less than the 30 s that Kubernetes waits by default, and compose.yaml sets, before a process is killed."""
+
+
+MAX_CONNECTIONS = 800
+"""Open connections over which requests get 503 and are sent again later: each holds memory and a file."""
+
+
+def serve() -> None:
+    """Serve the handlers until Ctrl-C or SIGTERM.
+
+    The address is BIND, 127.0.0.1:8000 by default. With OPS_BIND, /readyz and /metrics are on that address
+    only. It needs the variables of the handlers, which .env.example lists. Logs are JSON lines on stdout.
+    Exit code 2: the environment is incomplete; every problem is named.
+    """
+    addresses, log_level = _check_environment()
+    configure_logs(log_level)
+    # uvicorn ends by the signal that stopped it, as an orchestrator expects.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.path.insert(0, str(APP_FOLDER))
+    configs = [_configure(host, port) for host, port in addresses]
+    server = uvicorn.Server(configs[0])
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[config.bind_socket() for config in configs])
+    if not server.started:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _configure(host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        "app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,  # its lines go where those of the handlers go, as JSON, and are counted
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def _check_environment() -> tuple[list[tuple[str, int]], str]:
+    """Return the addresses and ports to serve on, and the log level.
+
+    Raises SettingsError with all problems at once.
+    """
+    problems: list[str] = []
+    addresses: list[tuple[str, int]] = []
+    try:
+        addresses = [read_bind()]
+    except SettingsError as error:
+        problems += error.problems
+    log_level = ""
+    try:
+        log_level = read_settings().log_level
+    except SettingsError as error:
+        problems += error.problems
+    if problems:
+        raise SettingsError(*problems)
+    ops_address = read_ops_bind()
+    return ([*addresses, ops_address] if ops_address else addresses), log_level

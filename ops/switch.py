@@ -1,0 +1,169 @@
+"""`leads switch`: turn the kill switch, the pause and sources on or off; show since when, by whom and why."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from leads.adapters.db_session import DbSession, open_session
+from leads.adapters.settings import read_operator_settings
+from ops import switches
+from ops.failures import CommandFailed, WrongUsage
+from ops.output import AsJson, examples, print_indented, print_json, say, verb_group
+from ops.switches import Setting, Switch, list_switches
+
+MAX_REASON_CHARACTERS = 200
+KILL_ON = """No ticket is created from now on. Deliveries are answered 200 and stored as skipped_kill_switch.
+Undo it with: leads switch kill off --reason TEXT"""
+KILL_OFF = """Tickets are created again.
+Process what was held meanwhile: leads replay --status skipped_kill_switch --drain"""
+PAUSE_ON = """Leads are stored and wait as received; nothing is lost, and no ticket is created meanwhile.
+Undo it with: leads switch pause off --reason TEXT"""
+PAUSE_OFF = "Processing goes on. What waited is processed at the rate replay_rate_per_second."
+SOURCE_ON = """Its leads make tickets from now on.
+Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
+SOURCE_OFF = """Leads of it alone are stored as skipped_source_disabled and make no tickets.
+Undo it with: leads switch source NAME on --reason TEXT"""
+
+
+class State(StrEnum):
+    """What a switch is turned to."""
+
+    ON = "on"
+    OFF = "off"
+
+
+To = Annotated[State, typer.Argument(help="on or off.", metavar="on|off")]
+Reason = Annotated[str, typer.Option(help="Why; the history of changes keeps it.")]
+
+app = verb_group(
+    "Turn the kill switch, the pause and sources on or off, with a reason.",
+    "A switch works at once, on every process. Needs DATABASE_URL.",
+    examples("switch list", 'switch kill on --reason "duplicate tickets"'),
+)
+
+
+@app.command("list", epilog=examples("switch list", "switch list --json"))
+def show(as_json: AsJson = False) -> None:
+    """Show every switch: since when it is as it is, by whom and why.
+
+    The earlier changes are shown by: leads history --of setting --of source
+    """
+    with _open() as db:
+        found = list_switches(db)
+    if as_json:
+        print_json([asdict(switch) for switch in found])
+        return
+    console = Console()
+    for switch in found:
+        print_indented(f"{_title(switch)}: {_state(switch)}", 0, console)
+        print_indented(_last_change(switch), 1, console)
+        if switch.reason:
+            print_indented(f"reason: {switch.reason}", 1, console)
+
+
+@app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))
+def kill(to: To, reason: Reason, as_json: AsJson = False) -> None:
+    """Turn the kill switch on or off: while it is on, no ticket is created."""
+    _set("kill_switch", "kill switch", to, reason, as_json, {State.ON: KILL_ON, State.OFF: KILL_OFF})
+
+
+@app.command(epilog=examples('switch pause on --reason "Diva is migrated"', "switch pause off --reason done"))
+def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
+    """Pause processing, or go on: meanwhile leads are stored and wait."""
+    _set("processing_paused", "pause", to, reason, as_json, {State.ON: PAUSE_ON, State.OFF: PAUSE_OFF})
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},  # Pancake's ids of sources begin with a minus: -1
+    epilog=examples("switch source Facebook on --reason W1", 'switch source -1 off --reason "spam"'),
+)
+def source(
+    which: Annotated[str, typer.Argument(metavar="SOURCE", help="Its name, its id in Pancake, or its id.")],
+    to: To,
+    reason: Reason,
+    connection: Annotated[str | None, typer.Option(help="Name of the connection of the source.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Switch a source on or off: leads without an active source are held."""
+    reason = _checked(reason)
+    with _open() as db:
+        found = _find(list_switches(db), which, connection)
+        if to is State.ON and not found.can_be_on:
+            raise CommandFailed(
+                f"{_title(found)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
+                "It gets its name from the next sync_sources, within 15 minutes."
+            )
+        was_on = switches.set_source(db, found.row_id, is_on=to is State.ON, reason=reason)
+    if was_on is None:
+        raise CommandFailed(f"{_title(found)} was removed meanwhile. See: leads switch list")
+    _report(
+        _title(found), to, was_on=was_on, as_json=as_json, said={State.ON: SOURCE_ON, State.OFF: SOURCE_OFF}
+    )
+
+
+def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, said: dict[State, str]) -> None:
+    reason = _checked(reason)
+    with _open() as db:
+        was_on = switches.set_setting(db, setting, is_on=to is State.ON, reason=reason)
+    _report(name, to, was_on=was_on, as_json=as_json, said=said)
+
+
+def _open() -> DbSession:
+    return open_session(read_operator_settings("DATABASE_URL").database_url, "switch")
+
+
+def _checked(reason: str) -> str:
+    if not 0 < len(reason.strip()) <= MAX_REASON_CHARACTERS:
+        raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
+    return reason.strip()
+
+
+def _report(name: str, to: State, *, was_on: bool, as_json: bool, said: dict[State, str]) -> None:
+    before = State.ON if was_on else State.OFF
+    if as_json:
+        print_json({"switch": name, "state": to.value, "before": before.value, "changed": to is not before})
+    if to is before:
+        say(f"{name}: {to} already, nothing was changed.")
+    else:
+        say(f"{name}: {to} (before: {before}).\n{said[to]}")
+
+
+def _find(found: Sequence[Switch], which: str, connection: str | None) -> Switch:
+    """Return the source of that name or id. Raises WrongUsage if there is none, or several."""
+    sources = [switch for switch in found if switch.kind == "source"]
+    matching = [
+        each
+        for each in sources
+        if which in (each.name, each.pancake_source_id, each.row_id) and connection in (None, each.connection)
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(f"{each.row_id} ({each.connection})" for each in matching)
+        raise WrongUsage(f"Several sources are {which!r}. Choose one by its id: {names}")
+    raise WrongUsage(f"There is no source {which!r}. They are listed by: leads switch list")
+
+
+def _title(switch: Switch) -> str:
+    if switch.kind == "source":
+        return f"source {switch.name or 'without a name'} ({switch.pancake_source_id}) of {switch.connection}"
+    return {"kill": "kill switch"}.get(switch.kind, f"{switch.kind} {switch.name or ''}".strip())
+
+
+def _state(switch: Switch) -> str:
+    if switch.kind == "connection":
+        return "active" if switch.is_on else "disabled"
+    return "on" if switch.is_on else "off"
+
+
+def _last_change(switch: Switch) -> str:
+    if switch.changed_at is None:
+        return "never changed"
+    by = switch.person or switch.changed_by
+    program = f", {switch.application}" if switch.application else ""
+    return f"since {switch.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, by {by}{program}"

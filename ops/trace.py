@@ -1,0 +1,150 @@
+"""`leads trace`: what happened to a lead, why it has a ticket or none, and what to do."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from leads.adapters.db_session import DbSession, class_row, open_session
+from leads.adapters.queries import QUERIES
+from leads.adapters.settings import read_operator_settings, read_variable
+from leads.domain.digest import Digester
+from leads.domain.errors import BadRequest
+from leads.domain.trace.search import Search, read_search
+from leads.domain.trace.step import Step
+from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace.story import Story, document, tell_stories
+from leads.services.trace_lead import load_events_statement
+from ops.exit_codes import ExitCode
+from ops.failures import WrongUsage
+from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
+
+POLL_SECONDS = 0.5
+TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
+"""The exit codes of this verb: a lead has a ticket, none has one, nothing is found."""
+
+NOT_FOUND = """No event has it: it did not arrive, came to an old or wrong URL, or was erased.
+See what the edge keeps: leads edge-spool list
+Compare a day with Pancake: leads reconcile --day DAY --dry-run"""
+
+
+def trace(
+    what: Annotated[
+        str, typer.Argument(metavar="PHONE|RECORD_ID|TICKET_CODE|EVENT_ID", help="What to look for.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait until it has arrived and nothing more happens to it.")
+    ] = False,
+    timeout: Annotated[int, typer.Option(help="Seconds to follow it at most.", min=1, max=86_400)] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happened to a lead, why it has a ticket or none, and what to do.
+
+    Times are in UTC. A phone may be in any notation. Needs DATABASE_URL; with ENCRYPTION_KEYS
+    it also finds leads by a phone that retention emptied. Exit code 0: a lead has a ticket;
+    1: no ticket; 2: nothing is found.
+    """
+    try:
+        search = read_search(what)
+    except BadRequest as error:
+        raise WrongUsage(str(error)) from error
+    has_keys = bool(read_variable("ENCRYPTION_KEYS"))
+    settings = read_operator_settings("DATABASE_URL", *(["ENCRYPTION_KEYS"] if has_keys else []))
+    digester = settings.key_ring.digester() if has_keys else None
+    with open_session(settings.database_url, "trace") as db:
+        if follow:
+            stories = _follow(db, search, digester, timeout, None if as_json else Printer(Console()))
+        else:
+            stories = _load(db, search, digester)
+            if not as_json:
+                Printer(Console()).print(stories)
+    if as_json:
+        print_json(document(search.text, stories))
+    if not stories:
+        say(NOT_FOUND)
+    raise typer.Exit(exit_code(stories))
+
+
+def exit_code(stories: list[Story]) -> ExitCode:
+    """Return the exit code of what was found."""
+    if not stories:
+        return UNKNOWN
+    return TICKET if any(story.tickets for story in stories) else NO_TICKET
+
+
+class Printer:
+    """Prints stories within the width of the terminal; of stories that it printed before, what is new."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed: set[tuple[str, Step]] = set()
+        self._title = ""
+        self._day: date | None = None
+
+    def print(self, stories: list[Story], *, is_last: bool = True) -> None:
+        """Print the steps; what the tickets are now, and what to do, only the last time."""
+        for story in stories:
+            steps = [step for step in story.steps if is_last or step.kind != "ticket"]
+            for step in steps:
+                if (_key(story), step) not in self._printed:
+                    self._print_title(story)
+                    self._print_step(step)
+                    self._printed.add((_key(story), step))
+            if is_last:
+                self._print_title(story)
+                self._line("", "next", story.next)
+
+    def _print_title(self, story: Story) -> None:
+        tickets = f"ticket {', '.join(story.tickets)}" if story.tickets else f"no ticket, {story.reason}"
+        title = f"{_key(story)}: {tickets}"
+        if title != self._title:
+            print_indented(title, 0, self._console)
+            self._title, self._day = title, None
+
+    def _print_step(self, step: Step) -> None:
+        if step.at and step.at.astimezone(UTC).date() != self._day:
+            self._day = step.at.astimezone(UTC).date()
+            print_indented(f"{self._day} UTC", 1, self._console)
+        self._line(f"{step.at.astimezone(UTC):%H:%M:%S}" if step.at else "", step.kind, step.text)
+
+    def _line(self, at: str, kind: str, text: str) -> None:
+        print_in_column(f"  {at:<8}  {kind:<11}  ", text, self._console)
+
+
+def _key(story: Story) -> str:
+    return f"{story.table_name} {story.record_id or 'without a record id'} of {story.connection}"
+
+
+def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
+    now = datetime.now(UTC)
+    name, params = load_events_statement(search, digester, now)
+    cursor = db.cursor(row_factory=class_row(StoredEvent))
+    events = cursor.execute(QUERIES[name], params).fetchall()
+    return tell_stories(events, now)
+
+
+def _follow(
+    db: DbSession, search: Search, digester: Digester | None, timeout_seconds: int, printer: Printer | None
+) -> list[Story]:
+    """Load the stories until something is found and all of it is at rest, or the time is up."""
+    deadline = time.monotonic() + timeout_seconds
+    with show_activity("waiting"):
+        for stories in _loaded(db, search, digester):
+            is_over = time.monotonic() >= deadline
+            is_at_rest = bool(stories) and all(story.is_at_rest for story in stories)
+            if printer:
+                printer.print(stories, is_last=is_over or is_at_rest)
+            if is_over or is_at_rest:
+                break
+            time.sleep(POLL_SECONDS)
+    if not is_at_rest:
+        say(f"Stopped after {timeout_seconds} s: more may happen. Give a longer --timeout.")
+    return stories
+
+
+def _loaded(db: DbSession, search: Search, digester: Digester | None) -> Iterator[list[Story]]:
+    while True:
+        yield _load(db, search, digester)

@@ -1,0 +1,447 @@
+"""The gates of a pilot: each broken condition closes its gate, and people open one after the other."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from leads.adapters.db_session import DbSession
+from ops.golive.criterion import Criterion, Source
+from ops.golive.gates import Inputs, evaluate
+from ops.golive.judgement import Outcome, Why
+from ops.golive.load import load_criteria
+from ops.golive.measuring import Places, Sources
+from ops.golive.opening import GATE_PROBES
+from ops.golive.records import Kind, Record, Records, Statement
+from ops.golive.scans import FILE, scans_file
+from ops.golive.statements import read_row
+from tests.support.fake_services import FakePrometheus, fake_prometheus
+from tests.support.golive import Pilot, attest_all, write_keys
+from tests.support.stored_rows import KHOA
+from tests.support.waiting import eventually
+
+MEASURED = {
+    each.id: each
+    for each in load_criteria()
+    if each.source in (Source.SQL, Source.PROMQL) or each.query in GATE_PROBES
+}
+SQL, PROMQL = (
+    [each for each in MEASURED.values() if each.source is source] for source in (Source.SQL, Source.PROMQL)
+)
+SEPARATELY = {"E7.5-locks", "E7.7-8", "seq-scans-W3"}
+"""They have a test of their own below."""
+LARGE_TABLE = 10_001
+NO_SCANS = (FILE, json.dumps({"at": datetime.now(UTC).isoformat(), "scans": {}}).encode())
+ONE_LEAD = """
+WITH c AS (
+    INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('Diva', 1, sha256('x'))
+    RETURNING id
+)
+INSERT INTO pancake_webhook_event (connection_id, origin, payload_hash, status, arrived_at, created_at)
+SELECT id, 'webhook', sha256('x'), 'received', now(), now() FROM c
+"""
+
+
+NEWEST = "(SELECT {} FROM pancake_webhook_event ORDER BY created_at DESC LIMIT {})"
+NEWEST_DAY = "created_at > now() - interval '23 hours'"
+TICKETS = "id IN " + NEWEST.format("ticket_id", 150)
+LATER = "UPDATE pancake_webhook_event SET processed_at = processed_at + interval '{}' WHERE "
+NEWEST_RUN = (
+    " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'reconcile_daily'"
+    " AND finished_at < now() AND finished_at > now() - interval '1 day')"
+)
+OLDER = "created_at < now() - interval '2 days'"
+REPORT = "UPDATE pancake_cron_run SET report = jsonb_set(report, '{{days,0,{}}}', '{}')" + NEWEST_RUN
+UNASSIGNED = (
+    "WITH unassigned AS (UPDATE ticket SET assignee_id = NULL WHERE id IN "
+    + NEWEST.format("ticket_id", "{}")
+    + " RETURNING id) UPDATE pancake_webhook_event AS e SET evidence = '{{}}' FROM unassigned AS u"
+    " WHERE u.id = e.ticket_id"
+)
+SUSPENDED = (
+    "UPDATE pancake_cron_run SET report = jsonb_build_object('connections', jsonb_build_array("
+    "jsonb_build_object('connection_id', (SELECT id FROM pancake_connection LIMIT 1),"
+    " 'before', 'active', 'after', 'suspended')))"
+    " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'check_connection')"
+)
+MORE_SOURCES = (
+    "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+    " SELECT id, 'more-' || n, 'more', true FROM pancake_connection, generate_series(1, 50) AS n"
+)
+ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-1'"
+KILL_SWITCH = (
+    "UPDATE app_setting SET app_settings ="
+    " jsonb_set(app_settings, '{{pancake_integration,kill_switch}}', '{}')"
+)
+BEFORE = {"deploy": f"{ONE_ACTIVE}; {KILL_SWITCH.format('false')}", "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
+"""By the subject (a wave or a part of the checklist): what it needs beside the pilot."""
+
+
+def dead(number: int, condition: str) -> str:
+    return (
+        "UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'internal', outcome = NULL"
+        f" WHERE id IN (SELECT id FROM pancake_webhook_event WHERE {condition} ORDER BY id LIMIT {number})"
+    )
+
+
+@dataclass(frozen=True)
+class GateBreakage:
+    """A statement that makes these criteria red, the `value` of their series, or an `alert` that is missing.
+
+    `before` brings the database into the state in which they pass, if BEFORE does not.
+    """
+
+    criteria: str
+    statement: str = ""
+    value: str = ""
+    alert: str = ""
+    before: str = ""
+
+
+GATE_BREAKAGES = (
+    GateBreakage("D0-errors D7-errors", value="17"),
+    GateBreakage("D0-metrics E4-11 heartbeat", value="0"),
+    GateBreakage("webhook-latency", value="1.5"),
+    GateBreakage("memory-W3", value="300"),
+    GateBreakage("E2-OPS-scrape", value="1"),
+    GateBreakage("G-7", alert="PancakeOutageActive"),
+    GateBreakage("E2-OPS-alerts", alert="PancakeDlqCountHigh"),
+    GateBreakage("E7.1", alert="PancakeCircuitBreakerOpenLong"),
+    GateBreakage("D0-trigger", LATER.format("5 s") + NEWEST_DAY),
+    GateBreakage("process-latency E6-latency", LATER.format("1 minute") + "id IN " + NEWEST.format("id", 70)),
+    GateBreakage("D7-dead-letters success-rate-day", dead(2, NEWEST_DAY)),
+    GateBreakage("success-rate E6-success", dead(5, OLDER)),
+    GateBreakage("D7-missing zero-miss E6-zero-miss", REPORT.format("left_missing", '["a"]')),
+    GateBreakage("missing-W4 E6-missing", REPORT.format("found_missing", '["a","b","c","d","e"]')),
+    GateBreakage("D7-suspension", "UPDATE pancake_connection SET status = 'suspended'"),
+    GateBreakage("no-suspension E6-suspension", SUSPENDED),
+    GateBreakage("D7-plans no-sequential-scan-W3 E3-BE-explain", "DROP INDEX account_normalized_phone_idx"),
+    GateBreakage("sources-W1", MORE_SOURCES, before=ONE_ACTIVE),
+    GateBreakage("sources-W2 sources-W3", MORE_SOURCES),
+    GateBreakage("sources-W4", ONE_ACTIVE, before=MORE_SOURCES),
+    # An owner who was changed is no correct one either: 21 % changed are at most 79 % correct.
+    GateBreakage("intervention-W2 auto-assign-W2",
+                 f"UPDATE ticket SET assignee_id = '{KHOA}' WHERE {TICKETS}"),
+    GateBreakage("auto-assign-W2", UNASSIGNED.format(120)),
+    GateBreakage("auto-assign-W4 E6-auto-assign", UNASSIGNED.format(80)),
+    GateBreakage("replay-W2", "UPDATE pancake_webhook_event SET replayed_at = NULL, replay_count = 0"),
+    GateBreakage("reconciliation-duration-W3",
+                 "UPDATE pancake_cron_run SET started_at = finished_at - interval '40 minutes'" + NEWEST_RUN),
+    GateBreakage("response-W4 E6-sla",
+                 f"UPDATE ticket SET first_response_at = created_at + interval '40 minutes' WHERE {TICKETS}"),
+    GateBreakage("signature-W4", "UPDATE pancake_connection SET signature_mode = 'monitor'"),
+    GateBreakage("allowlist-W4", "UPDATE pancake_connection SET allowlist_mode = 'monitor'"),
+    GateBreakage("E2-BE-columns E4-1", "ALTER TABLE account RENAME COLUMN pancake_metadata TO other"),
+    GateBreakage("E2-BE-diva-columns", "ALTER TABLE account RENAME COLUMN phone_code TO other"),
+    GateBreakage("E2-BE-ticket-sources",
+                 "UPDATE crm_master_data SET type = 'x' WHERE id = 'ticket_source_1'"),
+    GateBreakage("E2-BE-migration-log",
+                 "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'later')"),
+    GateBreakage("E3-OPS-kill-switch", KILL_SWITCH.format("false"), before=KILL_SWITCH.format("true")),
+    GateBreakage("E4-2",
+                 "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
+                 " VALUES ('An', '84', '0905111222', true)"),
+    GateBreakage("E4-3", "ALTER TABLE contact_book RENAME COLUMN primary_phone TO other"),
+    GateBreakage("E4-4", "ALTER TABLE pancake_cron_run RENAME TO other"),
+    GateBreakage("E4-5", "DELETE FROM crm_master_data WHERE id = 'ticket_source_pancake'"),
+    GateBreakage("E4-6", "DELETE FROM module_permission_action"
+                 " WHERE module = 'pancake_crm_integration' AND action = 'access'"),
+    GateBreakage("E4-7", "DELETE FROM notification_template WHERE code LIKE 'noti\\_pancake\\_%'"),
+    # Without its settings the kill switch counts as on.
+    GateBreakage("E4-8 E4-14", "UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'"),
+    GateBreakage("E4-14", KILL_SWITCH.format("true")),
+    GateBreakage("E7.5-accounts",
+                 "UPDATE pg_class SET reltuples = 3000000 WHERE oid = 'account'::regclass"),
+)  # fmt: skip
+
+
+def subject_of(criterion: Criterion) -> str:
+    return criterion.waves[0] if criterion.waves else criterion.part
+
+
+def criteria_of(subject: str) -> list[Criterion]:
+    return [each for each in MEASURED.values() if subject in (*each.waves, each.part)]
+
+
+def open_session(url: str, *, autocommit: bool = False) -> psycopg.Connection[dict[str, Any]]:
+    return psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row, autocommit=autocommit)
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[FakePrometheus]:
+    with fake_prometheus() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeded(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Pilot:
+    """A pilot of 28 days; tests break it in transactions that they roll back."""
+    pilot = Pilot(module_database, tmp_path_factory.mktemp("records"))
+    pilot.seed(reconciled_days=28)
+    pilot.sql("UPDATE account SET phone_enabled = false WHERE normalized_phone IS NULL")
+    records, now = Records(pilot.folder), datetime.now(UTC)
+    for wave in ("W1", "W2", "W3", "W4"):
+        records.add(
+            Statement(Kind.BEGIN, wave, "Lan", "lan", now, since=now - timedelta(days=29)), [NO_SCANS]
+        )
+    return pilot
+
+
+@pytest.fixture
+def session(seeded: Pilot) -> Iterator[DbSession]:
+    """A session whose changes are rolled back, without the triggers that refuse final states."""
+    with open_session(seeded.url) as opened:
+        opened.execute("SET LOCAL session_replication_role = replica")
+        yield opened
+        opened.rollback()
+
+
+class OpenSources(Sources):
+    """Sources whose database session is one that the test has opened."""
+
+    def __init__(self, pilot: Pilot, session: DbSession, prometheus_url: str) -> None:
+        super().__init__(Places(prometheus_url=prometheus_url), Records(pilot.folder))
+        self._database = session
+
+
+def outcomes(
+    pilot: Pilot, session: DbSession, prometheus: FakePrometheus, criteria: list[Criterion], wave: str = "W1"
+) -> Mapping[str, str]:
+    with OpenSources(pilot, session, prometheus.url) as sources:
+        inputs = Inputs(sources, sources.records.read(), "", GATE_PROBES)
+        found = evaluate("test", criteria, inputs, datetime.now(UTC), wave)
+    return {each.criterion.id: each.why or each.outcome for each in found.judgements}
+
+
+def test_a_broken_condition_makes_its_criteria_red_and_no_other(
+    seeded: Pilot, session: DbSession, prometheus: FakePrometheus, subtests: pytest.Subtests
+) -> None:
+    """Every criterion that SQL or Prometheus decides has its breakage."""
+    assert {name for each in GATE_BREAKAGES for name in each.criteria.split()} | SEPARATELY == MEASURED.keys()
+    for breakage in GATE_BREAKAGES:
+        named = [MEASURED[name] for name in breakage.criteria.split()]
+        expressions = [each.query for each in named] if breakage.value else []
+        for subject in {subject_of(each): None for each in named}:
+            criteria = criteria_of(subject)
+            with subtests.test(f"{breakage.criteria} in {subject}"), session.transaction(force_rollback=True):
+                session.execute((breakage.before or BEFORE.get(subject, "")).encode())
+                healthy = outcomes(seeded, session, prometheus, criteria, subject)
+                assert set(healthy.values()) == {Outcome.PASS}, healthy
+                session.execute(breakage.statement.encode())
+                with prometheus.broken(expressions, [breakage.value], breakage.alert):
+                    found = outcomes(seeded, session, prometheus, criteria, subject)
+                red = {name for name, outcome in found.items() if outcome == Outcome.FAIL}
+                assert red == {each.id for each in named if each in criteria}
+
+
+def test_sessions_that_wait_for_a_lock_are_red(
+    seeded: Pilot, session: DbSession, prometheus: FakePrometheus
+) -> None:
+    criterion = MEASURED["E7.5-locks"]
+
+    def is_red() -> bool:
+        session.rollback()  # the activity of other sessions is read once in a transaction
+        return outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
+
+    assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.PASS}
+    with psycopg.connect(seeded.url) as holder, psycopg.connect(seeded.url) as waiter:
+        holder.execute("LOCK TABLE app_setting")
+        waiting = threading.Thread(target=waiter.execute, args=("SELECT 1 FROM app_setting FOR SHARE",))
+        waiting.start()
+        eventually(is_red, 10)  # it counts waits of more than a second
+        holder.rollback()
+        waiting.join(10)
+
+
+def test_an_old_server_is_red(seeded: Pilot, session: DbSession, prometheus: FakePrometheus) -> None:
+    criterion = replace(MEASURED["E7.7-8"], target=1000)
+    assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
+
+
+@pytest.mark.own_database
+def test_reads_of_large_tables_since_the_wave_began_are_compared(
+    database: str, tmp_path: Path, prometheus: FakePrometheus
+) -> None:
+    """Without a large table nothing is known; then, once leads came, the index has to be read."""
+    pilot, criterion = Pilot(database, tmp_path), MEASURED["seq-scans-W3"]
+    with open_session(database, autocommit=True) as opened:
+
+        def outcome_after(statement: str) -> str:
+            opened.execute(statement.encode())
+            opened.execute("SELECT pg_stat_force_next_flush()")
+            return outcomes(pilot, opened, prometheus, [criterion], "W3")[criterion.id]
+
+        now = datetime.now(UTC)
+        kept = [(FILE, scans_file(opened, now))]
+        Records(tmp_path).add(Statement(Kind.BEGIN, "W3", "Lan", "lan", now), kept)
+        accounts = (
+            "INSERT INTO account (display_name, phone_code, phone_number)"
+            f" SELECT 'An', '84', '0' || n FROM generate_series(900000000, {900000000 + LARGE_TABLE}) AS n"
+        )
+        assert outcome_after("SELECT 1") == Why.NO_DATA
+        assert outcome_after(f"{accounts}; ANALYZE account") == Outcome.PASS
+        assert outcome_after(ONE_LEAD) == Outcome.FAIL
+        by_index = "SELECT id FROM account WHERE normalized_phone = '+84900000000'"
+        assert outcome_after(by_index) == Outcome.PASS
+        read_whole = "SELECT count(display_name) FROM account;"
+        assert outcome_after(read_whole * 2) == Outcome.FAIL
+
+
+def test_what_is_no_value_of_a_series_is_inconclusive_and_a_refused_expression_stops_no_other(
+    seeded: Pilot, session: DbSession, prometheus: FakePrometheus
+) -> None:
+    for values in ([], ["NaN"], ["+Inf"], ["-Inf"], ["1", "2"]):
+        with prometheus.broken([each.query for each in PROMQL], values):
+            found = outcomes(seeded, session, prometheus, PROMQL)
+        assert set(found.values()) == {Why.NO_DATA}, values
+    with prometheus.broken([], []):
+        del prometheus.values[MEASURED["memory-W3"].query]
+        found = outcomes(seeded, session, prometheus, criteria_of("W3"), "W3")
+    assert {each for each, outcome in found.items() if outcome == Why.SOURCE_DOWN} == {"memory-W3"}
+
+
+def test_a_statement_without_a_row_or_a_value_or_in_time_is_inconclusive(
+    seeded: Pilot, session: DbSession, prometheus: FakePrometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {column for each in SQL for column in (*each.samples, *each.good, *each.bad)}
+    values = {each.value for each in SQL}
+    empty = [
+        dict.fromkeys(columns, 1000) | dict.fromkeys(values, value)
+        for value in (None, float("nan"), float("inf"))
+    ]
+    for row in (None, *empty):
+        monkeypatch.setattr("ops.golive.measuring.read_row", lambda *_, row=row: row)
+        assert set(outcomes(seeded, session, prometheus, SQL).values()) == {Why.NO_DATA}
+
+    def wait(session: DbSession, name: str, params: object) -> Mapping[str, Any] | None:
+        with session.transaction():
+            session.execute("SET LOCAL statement_timeout = '1ms'")
+            return session.execute("SELECT pg_sleep(1)").fetchone()
+
+    monkeypatch.setattr("ops.golive.measuring.read_row", wait)
+    assert set(outcomes(seeded, session, prometheus, SQL).values()) == {Why.SOURCE_DOWN}
+
+
+@pytest.mark.own_database
+def test_switches_and_modes_are_told_as_they_were_at_a_time(database: str, tmp_path: Path) -> None:
+    Pilot(database, tmp_path).seed()
+    names = ("golive/count_active_sources", "golive/count_unenforced")
+    with open_session(database, autocommit=True) as opened:
+        before = datetime.now(UTC)
+        opened.execute("UPDATE pancake_source SET is_active = false")
+        opened.execute("UPDATE pancake_connection SET signature_mode = 'monitor'")
+        then, now = (
+            [dict(read_row(opened, name, {"to": to}) or {}) for name in names]
+            for to in (before, datetime.now(UTC))
+        )
+    assert then == [{"value": 1}, {"signature": 0, "allowlist": 0}]
+    assert now == [{"value": 0}, {"signature": 1, "allowlist": 0}]
+
+
+def test_an_empty_database_passes_no_criterion_of_a_gate(database: str, prometheus: FakePrometheus) -> None:
+    """What counts nothing must not look like a perfect result."""
+    pilot, now = Pilot(database, Path("/nonexistent")), datetime.now(UTC)
+    criteria = [each for each in SQL if each.waves and not each.id.startswith("sources-")]
+    begun = Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now - timedelta(1))
+    with open_session(database) as opened, OpenSources(pilot, opened, prometheus.url) as sources:
+        inputs = Inputs(sources, (Record(1, begun),), "", {})
+        found = evaluate("test", criteria, inputs, datetime.now(UTC), "W1")
+    assert {each.criterion.id for each in found.judgements if each.outcome is Outcome.PASS} == set()
+
+
+def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> None:
+    """People alone keep each gate closed; they attest, then it is open, and its report verifies.
+
+    `sources_of` has the number of sources that each wave activates.
+    """
+    attested: set[str] = set()
+    of_people = [each for each in load_criteria() if each.source in (Source.PERSON, Source.FILE)]
+    for number, (wave, sources) in enumerate(sources_of.items()):
+        since = pilot.since + timedelta(hours=number, minutes=5)
+        begun = pilot.golive("begin", wave, "--by", "Lan", "--since", f"{since:%Y-%m-%dT%H:%M}")
+        assert begun.exit_code == 0, begun.output
+        pilot.activate_sources(sources)
+
+        closed = pilot.gate(wave)
+        keeps_closed = {each["id"] for each in closed["criteria"] if each["outcome"] != "pass"}
+        assert keeps_closed == {each.id for each in of_people if wave in each.waves} - attested, wave
+        assert {each["outcome"] for each in closed["criteria"]} == {"pass", "inconclusive"}
+        assert not closed["is_open"]
+
+        attested |= set(attest_all(pilot, wave, folder))
+        is_open = pilot.gate(wave)
+        assert {each["outcome"] for each in is_open["criteria"]} == {"pass"}, wave
+        assert is_open["is_open"]
+        check_report(pilot, wave, folder)
+    check_sign_off(pilot, folder)
+
+
+def check_sign_off(pilot: Pilot, folder: Path) -> None:
+    """After W4 only the signatures, and what only a longer pilot shows, are missing."""
+    closed = pilot.gate("sign-off")
+    assert closed["before"] == {"gate": "W4", "outcome": "pass", "reason": "It is open."}
+    too_few = {each["id"] for each in closed["criteria"] if each["why"] == "too_few"}
+    assert too_few == {"E6-zero-miss", "E6-missing"}, "seven days of reconciliations; twenty are needed"
+    for name in too_few:
+        until = f"{pilot.now + timedelta(days=2):%Y-%m-%d}"
+        words = ["--reason", "nén thời gian", "--until", until, "--by", "Sếp"]
+        assert pilot.golive("waive", name, *words).exit_code == 0
+    attest_all(pilot, "sign-off", folder)
+    signed = pilot.gate("sign-off")
+    assert signed["is_open"]
+    assert signed["counts"]["waived"] == 2
+    check_report(pilot, "sign-off", folder)
+
+
+def check_report(pilot: Pilot, wave: str, folder: Path) -> None:
+    """Write the report of an open gate, and verify it, also by the sources."""
+    keys = folder / f"{wave}-keys"
+    keys.mkdir()
+    private, public = write_keys(keys)
+    result = pilot.golive("report", wave, "--key", str(private), "--to", str(folder / wave))
+    assert result.exit_code == 0, result.output
+    (made,) = (folder / wave).iterdir()
+    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(public), "--reevaluate"]
+    verified = pilot.golive(*words)
+    assert verified.exit_code == 0, verified.output
+    assert f"The report is what was signed: gate {wave} was open at" in verified.stdout
+
+
+def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
+    """Ask the sources of the report of W1 again; return the problems by criterion."""
+    (made,) = (folder / "W1").iterdir()
+    words = ["verify", str(made / "report.dsse.json"), "--public-key", str(folder / "W1-keys/golive.pub")]
+    result = pilot.golive(*words, "--reevaluate", "--json")
+    assert result.exit_code == 1
+    checks = json.loads(result.stdout)["checks"]
+    return {each["name"].removeprefix("again: "): each["problem"] for each in checks if each["problem"]}
+
+
+@pytest.mark.own_database
+def test_four_waves_are_opened_by_their_people_one_after_the_other(
+    database: str, tmp_path: Path, prometheus: FakePrometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compressed pilot. What differs later is named when the sources are asked again."""
+    pilot = Pilot(database, tmp_path / "records", prometheus.url)
+    pilot.seed()
+    open_waves(pilot, tmp_path, {"W1": 1, "W2": 5, "W3": 15, "W4": 41})
+    pilot.sql(dead(10, OLDER))
+    pilot.prometheus_url = ""
+    found = differences(pilot, tmp_path)
+    assert found.keys() == {"success-rate", "webhook-latency"}
+    assert re.match(r"it was pass \(1.0\), it is fail \(0.98", found["success-rate"])
+    assert "it is inconclusive (None)" in found["webhook-latency"]
+    removed = tuple(each for each in load_criteria() if each.id != "success-rate")
+    changed = (*removed, replace(MEASURED["success-rate"], target=0.9))
+    for installed in (removed, changed):
+        monkeypatch.setattr("ops.golive.verify.load_criteria", lambda installed=installed: installed)
+        found = differences(pilot, tmp_path)
+        assert found["success-rate"] == "the installed criterion is not that of the report"

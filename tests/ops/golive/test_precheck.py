@@ -1,0 +1,421 @@
+"""`leads golive precheck`: what is broken is red, and what cannot be asked is inconclusive."""
+
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from pytest_httpserver import HTTPServer
+from typer.testing import CliRunner
+
+from ops.__main__ import app
+from ops.clients.prometheus_api import PrometheusApi
+from ops.golive.criterion import Criterion, Part, Source
+from ops.golive.deploy.plan_file import PlanFile
+from ops.golive.gates import Inputs, evaluate
+from ops.golive.judgement import Judgement, Measurement, Outcome, Why, judge
+from ops.golive.load import load_criteria
+from ops.golive.measuring import Places, SourceDown, Sources, measure
+from ops.golive.opening import GATE_PROBES
+from ops.golive.precheck import engine_probes, evaluating, other_probes
+from ops.golive.precheck.evaluating import evaluate_parts
+from ops.golive.precheck.link import Link
+from ops.golive.precheck.manifest import Manifest, read_manifest
+from ops.golive.precheck.other_probes import certificate_days, edge_answers
+from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
+from ops.golive.probes import probes_of
+from ops.golive.records import Kind, Records, Statement
+from ops.golive.scans import FILE
+from ops.metadata.engine import Engine
+from ops.probes.engine import own_metadata
+from sandbox.postgres.server import Cluster, free_port
+from sandbox.stack.services import ROOT
+from sandbox.stack.stack import Sandbox
+from tests.support.breakages import BREAKAGES, Break, Breakage, Installation, Variables
+from tests.support.edge.harness import write_certificate
+from tests.support.fake_services import RETENTION, fake_prometheus
+from tests.support.golive import note_snapshot
+
+ALL = load_criteria()
+DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
+SLOW_HERE = {"E3-BE-capacity"}
+"""A busy machine may need more than 100 ms for 1,000 rows."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def criteria_read_once() -> Iterator[None]:
+    """Reading the files takes longer than asking the sandbox."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "load_criteria", lambda: ALL)
+        yield
+
+
+@pytest.fixture(scope="module")
+def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A sandbox before its start: the kill switch is on; and a folder with a plan and a snapshot."""
+    folder = tmp_path_factory.mktemp("precheck")
+    with Sandbox(cluster) as sandbox, fake_prometheus() as prometheus:
+        manifest = ROOT / "deploy" / "kubernetes" / "hasura.yaml"
+        plan = {"engine_manifest": str(manifest), "staging_url": sandbox.hasura_url}
+        (folder / "golive.yaml").write_text(yaml.safe_dump(plan))
+        note_snapshot(folder, 1)
+        found = Installation(sandbox, folder, prometheus)
+        found.sql("UPDATE view_pancake_setting SET kill_switch = true")
+        found.sql("UPDATE pancake_source SET is_active = false")
+        yield found
+
+
+def environment(system: Installation) -> Variables:
+    return system.sandbox.environment() | {
+        "PUBLIC_URL": system.sandbox.edge_url, "PROMETHEUS_URL": system.prometheus.url,
+        "HASURA_OTHER_ADMIN_SECRET": system.sandbox.keys.admin_secret,
+    }  # fmt: skip
+
+
+def judgements_in(system: Installation, parts: set[Part], variables: Variables) -> dict[str, Judgement]:
+    """Return the judgement of each criterion of these parts of the checklist."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment(system) | variables).items():
+            patch.setenv(name, value)
+        plan = system.folder / "golive.yaml"
+        found = evaluate_parts("test", sorted(parts), system.folder, plan, "default")
+    return {each.criterion.id: each for each in found.judgements}
+
+
+def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(
+    system: Installation,
+) -> None:
+    """The public URL is not https."""
+    words = ["--records", str(system.folder), "--file", str(system.folder / "golive.yaml"), "--json"]
+    count = "SELECT count(*) FROM pancake_webhook_event"
+    with psycopg.connect(system.sandbox.database_url, autocommit=True) as db:
+        before = db.execute(count).fetchone()
+        run = CliRunner().invoke(app, ["golive", "precheck", *words], env=environment(system))
+        assert db.execute(count).fetchone() == before
+    assert run.exit_code in (0, 1, 3), run.output
+    found = {each["id"]: each["outcome"] for each in json.loads(run.stdout)["criteria"]}
+    not_passed = {name for name, outcome in found.items() if outcome != "pass"}
+    assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
+
+
+def engine_method(name: str, method: Callable[[Engine], Any]) -> Break:
+    @contextmanager
+    def replaced(system: Installation) -> Iterator[Variables]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Engine, name, method)
+            yield {}
+
+    return replaced
+
+
+def export_without_a_cron_of_staging() -> Callable[[Engine], Any]:
+    """The engine that is asked first is our own."""
+    export, asked = Engine.export, []
+
+    def exported(engine: Engine) -> tuple[dict[str, Any], int]:
+        asked.append(engine)
+        metadata, version = export(engine)
+        if engine is asked[0]:
+            return metadata, version
+        return metadata | {"cron_triggers": metadata["cron_triggers"][1:]}, version
+
+    return exported
+
+
+BROKEN = [
+    *(each for each in BREAKAGES if each.criteria),
+    Breakage("staging differs", engine_method("export", export_without_a_cron_of_staging()),
+             criteria="staging-metadata"),
+    Breakage("a late engine", engine_method("version", lambda _: "v2.51.0"),
+             criteria="engine-version engine-no-downgrade"),
+    Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
+]  # fmt: skip
+ELSEWHERE = {
+    "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
+    "engine-pool", "engine-stop", "engine-logs", "database-connections",
+}  # fmt: skip
+"""Each probe of them has a test below."""
+
+
+def test_what_is_broken_is_red_and_nothing_else(system: Installation, subtests: pytest.Subtests) -> None:
+    """Every criterion that a program decides is broken here or in test_gates.py."""
+    at_gates = {each.id for each in DECIDED if each.query in GATE_PROBES}
+    at_gates |= {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
+    named = {name for each in BROKEN for name in each.criteria.split()}
+    assert named | ELSEWHERE | at_gates == {each.id for each in DECIDED}
+    part_of = {each.id: each.part for each in ALL}
+    healthy = judgements_in(system, set(part_of.values()) - {Part.GATE}, {})
+    for breakage in BROKEN:
+        names = breakage.criteria.split()
+        with subtests.test(breakage.name):
+            with breakage.broken(system) as variables:
+                found = judgements_in(system, {part_of[name] for name in names}, variables)
+            changed = {name for name, each in found.items() if each.outcome != healthy[name].outcome}
+            assert changed - SLOW_HERE == {*names} - SLOW_HERE
+            assert {found[name].outcome for name in names} == {Outcome.FAIL}
+            assert breakage.line or re.search(breakage.text, found[names[0]].measurement.details)
+
+
+def test_every_table_and_action_is_probed() -> None:
+    own, operations = own_metadata(), stored_operations()
+    asked = " ".join(operations[each.operation] for each in (*TABLES, *ACTIONS))
+    joined_as = {"view_pancake_connection_status": "status_history"}
+    named = {each["table"]["name"] for each in own["sources"][0]["tables"] if "select_permissions" in each}
+    assert [each for each in named if not re.search(rf"\b{joined_as.get(each, each)}\b", asked)] == []
+    assert {each.name for each in ACTIONS} == {each["name"] for each in own["actions"]}
+
+
+OF_THIS_PROGRAM = {"has_phonenumbers", "has_circuitbreaker"}
+"""They ask which packages are installed beside this program: that source does not stop alone."""
+STOPPABLE = [each for each in DECIDED if each.query not in OF_THIS_PROGRAM]
+SILENT_SECONDS = 0.1
+TIMEOUTS = (
+    "ops.golive.precheck.link.REQUEST_SECONDS",
+    "ops.golive.precheck.other_probes.CONNECT_SECONDS",
+    "ops.clients.prometheus_api.TIMEOUT_SECONDS",
+)
+"""How long an answer may take. Here shorter, so that the test does not wait for them."""
+
+
+def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> dict[str, Judgement]:
+    """Judge in a pilot that has begun, with this address for engine, edge and Prometheus.
+
+    No database answers, and no file can be read.
+    """
+    now, database = datetime.now(UTC), f"postgresql://x@127.0.0.1:{free_port()}/x"
+    records = Records(folder)
+    for wave in ("W1", "W2", "W3", "W4"):
+        scans = json.dumps({"at": now.isoformat(), "scans": {}}).encode()
+        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", now), [(FILE, scans)])
+    (folder / "deploy.jsonl").mkdir()
+    plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"), staging_url=f"http://{web}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET"):
+            patch.setenv(name, "s" * 32)
+        patch.setenv("DATABASE_URL", database)
+        patch.setenv("HASURA_URL", f"http://{web}")
+        patch.setenv("PUBLIC_URL", f"https://{web}")
+        places = Places(database, f"http://{web}")
+        with Sources(places, records) as sources, Link(plan, "default", folder) as opened:
+            inputs = Inputs(sources, records.read(), "", probes_of(opened))
+            found = evaluate("test", criteria, inputs, datetime.now(UTC), "W4").judgements
+    return {each.criterion.id: each for each in found}
+
+
+def not_down(found: dict[str, Judgement]) -> dict[str, Judgement]:
+    """Those that are not inconclusive with a reason, because their source is down."""
+    down = (Outcome.INCONCLUSIVE, Why.SOURCE_DOWN)
+    return {name: each for name, each in found.items() if (each.outcome, each.why) != down or not each.reason}
+
+
+def test_a_stopped_source_is_inconclusive(tmp_path: Path) -> None:
+    assert not_down(judge_without_sources(STOPPABLE, tmp_path, f"127.0.0.1:{free_port()}")) == {}
+
+
+def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engine, edge and Prometheus take a connection; the time-out is what people are told."""
+    for name in TIMEOUTS:
+        monkeypatch.setattr(name, SILENT_SECONDS)
+    asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
+        found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{server.getsockname()[1]}")
+    assert not_down(found) == {}
+    for name in ("engine-version", "E2-OPS-alerts", "E2-OPS-scrape"):
+        assert "time" in found[name].reason
+
+
+CRITERIA = {each.id: each for each in ALL}
+CLOSED = f"127.0.0.1:{free_port()}"
+
+
+def link_with(folder: Path) -> Link:
+    return Link(PlanFile(engine_manifest=str(folder / "hasura.yaml")), "default", folder)
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Link:
+    return link_with(tmp_path)
+
+
+def measured(link: Link, name: str, places: Places | None = None) -> Measurement:
+    """What a criterion measures by its probe."""
+    with Sources(places or Places(), Records(link.folder)) as sources:
+        return measure(CRITERIA[name], sources, (), datetime.now(UTC), None, probes_of(link))
+
+
+def outcome(link: Link, name: str, places: Places | None = None) -> str:
+    found = judge(CRITERIA[name], measured(link, name, places), datetime.now(UTC), "")
+    return found.why or found.outcome
+
+
+@pytest.mark.parametrize(("days", "expected"), [(90, Outcome.PASS), (13, Outcome.FAIL)])
+def test_the_days_of_a_certificate_are_counted_and_one_that_is_not_valid_counts_as_over(
+    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: Outcome
+) -> None:
+    write_certificate(tmp_path, "localhost", days)
+    certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    of_server.load_cert_chain(certificate, key)
+    with HTTPServer(host="localhost", ssl_context=of_server) as server:
+        monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
+        not_valid = certificate_days(link)
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
+        assert certificate_days(link).value == pytest.approx(days, abs=0.1)
+        assert outcome(link, "E2-OPS-tls") == expected
+    assert (not_valid.value, "self-signed" in not_valid.details) == (0, True)
+
+
+def test_without_a_public_url_nothing_is_known(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_URL", "")
+    for probe in (certificate_days, edge_answers):
+        with pytest.raises(SourceDown, match="PUBLIC_URL"):
+            probe(link)
+
+
+def test_only_the_edge_answers_as_the_edge(
+    link: Link, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
+) -> None:
+    monkeypatch.setenv("PUBLIC_URL", httpserver.url_for(""))
+    for status, text, value in (
+        (200, '{"status": "unknown_token"}', 1), (200, '{"status": "received"}', 0), (404, "no", 0),
+    ):  # fmt: skip
+        httpserver.expect_oneshot_request(re.compile(".*"), method="POST").respond_with_data(text, status)
+        assert edge_answers(link).value == value
+
+
+def test_the_retention_of_prometheus_is_its_flag(link: Link) -> None:
+    with fake_prometheus() as running, PrometheusApi(running.url) as prometheus:
+        for flags, days, expected in (
+            ({RETENTION: "45d"}, 45, Outcome.PASS),
+            ({RETENTION: "1w12h"}, 7.5, Outcome.FAIL),
+            ({"storage.tsdb.retention": "15d"}, 15, Outcome.FAIL),
+            ({RETENTION: "0s"}, None, Why.NO_DATA),
+            ({}, None, Why.NO_DATA),
+        ):
+            running.flags = flags
+            assert prometheus.retention_days() == days
+            assert outcome(link, "E7.7-9", Places(prometheus_url=running.url)) == expected
+
+
+def test_only_an_unchanged_snapshot_has_an_age(link: Link) -> None:
+    assert outcome(link, "database-snapshot") == Why.NO_DATA
+    dump = note_snapshot(link.folder, 30)
+    assert measured(link, "database-snapshot").value == pytest.approx(30, abs=0.1)
+    assert outcome(link, "database-snapshot") == Outcome.FAIL
+    dump.write_bytes(b"other rows")
+    assert outcome(link, "database-snapshot") == Why.NO_DATA
+
+
+def test_a_package_is_there_or_not(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("E2-BE-phone-library", "E2-BE-breaker-library")
+    assert [outcome(link, name) for name in names] == [Outcome.PASS] * 2
+    monkeypatch.setattr(other_probes, "version", lambda package: version(f"no-such-{package}"))
+    assert [outcome(link, name) for name in names] == [Outcome.FAIL] * 2
+
+
+def with_engine(link: Link, answer: str = "t") -> None:
+    """Have the engine answer a question of SQL with this text, and be of the version that we want."""
+    engine = SimpleNamespace(
+        run_sql=lambda sql, source, read_only=True: [[answer]], version=lambda: "v2.50.6"
+    )
+    link.__dict__["deployment"] = SimpleNamespace(engine=engine)
+
+
+def test_an_engine_that_may_not_take_the_role_of_the_handlers_tells_nothing(link: Link) -> None:
+    for answer, value, why, problem in (
+        ("", 0, None, ""),
+        ("permission denied for table event_log", 1, None, ""),
+        ('permission denied to set role "pancake_handlers"', None, Why.SOURCE_DOWN,
+         "grant it to the engine's role"),
+    ):  # fmt: skip
+        with_engine(link, answer)
+        found = measured(link, "engine-insert")
+        assert (found.value, found.why, problem in found.problem) == (value, why, True)
+
+
+def test_an_engine_without_its_url_or_its_secret_is_not_asked(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url, secret in ((f"http://{CLOSED}", ""), ("", "x")):
+        monkeypatch.setenv("HASURA_URL", url)
+        monkeypatch.setenv("HASURA_ADMIN_SECRET", secret)
+        assert "HASURA_URL and HASURA_ADMIN_SECRET are not set" in measured(link, "engine-version").problem
+
+
+OF_MANIFEST = ("engine-pool", "engine-stop", "engine-logs", "engine-no-downgrade", "database-connections")
+
+
+def set_variable(name: str, value: str) -> Callable[[Any], None]:
+    """Set a variable of the engine's container."""
+
+    def edit(pod: Any) -> None:
+        (container,) = pod["containers"]
+        others = [each for each in container["env"] if each["name"] != name]
+        container["env"] = [*others, {"name": name, "value": value}]
+
+    return edit
+
+
+EDITS: dict[str, Callable[[Any], None]] = {
+    "": lambda pod: None,
+    "engine-pool": set_variable("HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE", "20"),
+    "engine-stop": lambda pod: pod.update(terminationGracePeriodSeconds=30),
+    "engine-logs": set_variable("HASURA_GRAPHQL_ENABLED_LOG_TYPES", "http-log"),
+    "engine-no-downgrade": lambda pod: pod["containers"][0].update(image="hasura/graphql-engine:v2.48.1"),
+    "database-connections": set_variable("HASURA_GRAPHQL_PG_CONNECTIONS", "900"),
+}
+"""A wrong line of the manifest, by the criterion that it makes red."""
+
+
+def outcomes_with(manifest: str, folder: Path, database: str) -> dict[str, str]:
+    """What the criteria of the manifest say of this one."""
+    (folder / "hasura.yaml").write_text(manifest)
+    link = link_with(folder)
+    with_engine(link)
+    return {name: outcome(link, name, Places(database)) for name in OF_MANIFEST}
+
+
+def test_a_wrong_line_of_the_manifest_is_red_and_nothing_else(
+    tmp_path: Path, database: str, subtests: pytest.Subtests
+) -> None:
+    text = (ROOT / "deploy/kubernetes/hasura.yaml").read_text("utf-8")
+    for broken, edit in EDITS.items():
+        documents = list(yaml.safe_load_all(text))
+        edit(documents[0]["spec"]["template"]["spec"])
+        wanted = {name: Outcome.FAIL if name == broken else Outcome.PASS for name in OF_MANIFEST}
+        with subtests.test(broken or "none"):
+            assert outcomes_with(yaml.safe_dump_all(documents), tmp_path, database) == wanted
+    without = outcomes_with("services: {web: {image: nginx}}", tmp_path, database)
+    assert set(without.values()) == {Why.SOURCE_DOWN}
+
+
+def test_a_compose_file_tells_the_same_as_a_deployment(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text(
+        "services: {hasura: {image: 'hasura/graphql-engine:v2.50.6', stop_grace_period: 3m,"
+        " environment: [HASURA_GRAPHQL_DEV_MODE=false]}}"
+    )
+    assert read_manifest(path) == Manifest("v2.50.6", 1, 180.0, {"HASURA_GRAPHQL_DEV_MODE": "false"})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_near"),
+    [("0 19 * * *", True), ("15 19 * * 1", True), ("46 18 * * *", True), ("16 19 * * *", False),
+     ("0 * * * *", False), ("0 */1 * * *", False), ("*/5 19 * * *", True), ("0 2 * * *", False),
+     ("0,30 19 * * *", True), ("*/30 19 * * *", True), ("0 1,19 * * *", True), ("0 18-20 * * *", True),
+     ("30,40 19 * * *", False), ("20-40 18-19 * * *", False), ("50/5 18 * * 0", True), ("0 */2 * * *", False),
+     ("5 1/6 * * *", True), ("@daily", False)],
+)  # fmt: skip
+def test_a_nightly_batch_is_near_two_in_vietnam(schedule: str, is_near: bool) -> None:
+    assert engine_probes._is_near(schedule) is is_near

@@ -1,0 +1,244 @@
+"""All verbs alike: failures end with a message and an exit code of the table, foreign text is escaped."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from typer.testing import CliRunner, Result
+
+from leads.adapters.db_session import LoginRefused
+from leads.adapters.settings import SettingsError
+from leads.domain.errors import (
+    DatabaseUnavailable,
+    HasuraUnavailable,
+    HostNotAllowed,
+    IntegrationError,
+    PancakeKeyRejected,
+    PancakeUnavailable,
+    SecretUnreadable,
+)
+from ops.__main__ import app
+from ops.changes import ChangeBlock, changed_fields, print_block, shown
+from ops.clients.hasura_admin import AccessDenied
+from ops.clients.plain_http import NoAnswer
+from ops.failures import CommandFailed, VerbGroup, WrongUsage
+from ops.output import AsJson, ForeignTextConsole, print_json, print_line, say
+from ops.reconcile.ledger import print_reports
+
+ROOT = Path(__file__).parents[2]
+LIBRARY_WORDS = ("Value error", "Input should", "%Y", "Errno", "parse")
+FOREIGN = "[bold]x[/] :smile: \u202egnp\x1b]0;title\x07\x9b2J\u200b"
+SHOWN = r"[bold]x[/] :smile: \u202egnp\u001b]0;title\u0007\u009b2J\u200b"
+
+
+def run(*words: str, **variables: str) -> Result:
+    environment = {"COLUMNS": "80", "DATABASE_URL": "", "ENCRYPTION_KEYS": ""} | variables
+    return CliRunner().invoke(app, words, prog_name="leads", env=environment)
+
+
+def run_python(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def fail_with(error: BaseException, *arguments: str) -> Any:
+    verbs = typer.Typer(cls=VerbGroup, pretty_exceptions_enable=False)
+
+    @verbs.command()
+    def verb(as_json: AsJson = False) -> None:
+        raise error
+
+    @verbs.command()
+    def other() -> None:
+        """A second command keeps the first one a command: Typer calls a single one without its name."""
+
+    return CliRunner().invoke(verbs, ["verb", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (SettingsError("A is not set", "B is not set"), 2, "  A is not set\n  B is not set\nSet the variab"),
+        (CommandFailed("It failed. Do this."), 1, "It failed. Do this.\n"),
+        (WrongUsage("Give this."), 2, "Give this.\n"),
+        (DatabaseUnavailable("no route"), 3, "Could not reach the database: no route\nCheck DATABASE_URL"),
+        (HasuraUnavailable("no route"), 3, "Could not reach Hasura: no route\nCheck HASURA_URL"),
+        (PancakeUnavailable("no route"), 3, "Could not reach Pancake: no route\nCheck"),
+        (AccessDenied("not accepted"), 2, "not accepted\nCheck HASURA_ADMIN_SECRET."),
+        (LoginRefused("no such user"), 2, "refused the login: no such user\nCheck DATABASE_URL."),
+        (SecretUnreadable("not opened"), 2, "not opened\n"),
+        (HostNotAllowed("not allowed"), 2, "not allowed\n"),
+        (PancakeKeyRejected("rejected", status=401), 1, "Failed: rejected (pancake_key_rejected)"),
+        (IntegrationError(), 1, "Failed: The integration failed. (internal)"),
+        (psycopg.OperationalError("server closed the connection"), 3, "Could not reach the database"),
+        (psycopg.errors.AdminShutdown("terminating"), 3, "Could not reach the database"),
+        (psycopg.errors.UndefinedTable("no table"), 1, "The database refused a statement: no table"),
+        (psycopg.errors.LockNotAvailable("locked"), 1, "The database refused a statement: locked"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_failure_has_its_message_and_code(error: BaseException, code: int, words: str) -> None:
+    result = fail_with(error)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_failure_is_a_document_too_if_it_is_asked_for_as_json() -> None:
+    for error, code in (
+        (WrongUsage("Gib: Đ\x1b"), 2),
+        (typer.BadParameter("too long"), 2),
+        (NoAnswer("x"), 3),
+    ):
+        result = fail_with(error, "--json")
+        found = json.loads(result.stdout)
+        assert (result.exit_code, found["exit_code"]) == (code, code)
+        assert found["error"].splitlines()[0] in result.stderr.replace("\\u001b", "\x1b")
+        assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_sigterm_interrupts_as_ctrl_c_does() -> None:
+    """The entry point turns it into the same exception, so that work ends in order."""
+    program = (
+        "import os, signal, time\n"
+        "from ops import __main__ as cli\n"
+        "cli.app = lambda **_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(10))\n"
+        "try:\n    cli.main()\nexcept KeyboardInterrupt:\n    print('in order')\n"
+    )
+    done = run_python(program)
+    assert (done.returncode, done.stdout) == (0, "in order\n"), signal.Signals(abs(done.returncode) or 1)
+
+
+def test_a_refused_statement_is_reported_without_the_values_of_its_row(database: str) -> None:
+    """PostgreSQL's DETAIL quotes the row: ciphertexts, or a customer's data."""
+    with psycopg.connect(database) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(
+            "INSERT INTO pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)"
+            " VALUES ('x', 1, sha256('t'), NULL), ('x', 2, '\\x00', 'a secret')"
+        )
+    assert "secret" in str(caught.value) or "DETAIL" in str(caught.value)
+    result = fail_with(caught.value)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("The database refused a statement: ")
+    assert "DETAIL" not in result.stderr
+    assert "Failing row" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("report --week abc", "Invalid value for '--week': 'abc' is not a whole number."),
+        ("report --week 99", "Invalid value for '--week': '99' is more than 53."),
+        ("tail --last -1", "Invalid value for '--last': '-1' is less than 0."),
+        ("alert test --timeout soon", "Invalid value for '--timeout': 'soon' is not a number."),
+        ("report --from 1.5.2026", "'1.5.2026' is not understood.\n  Write it like 2026-05-14"),
+        ("history --since now", "  Write it like 2026-05-14 or 2026-05-14T09:30"),
+        (
+            "history --of nix",
+            "Invalid value for '--of': 'nix' is not one of:\n"
+            "  connection, source, roster, setting, event, replay, erasure",
+        ),
+        ("replay 17 \x1bx", "'\\u001bx' is not a whole number."),
+        ("send happy", "scripts/sandbox send happy|no-phone|duplicate|FILE"),
+        *((words, "") for words in ("nonsense", "replay --nonsense", "token admin")),
+    ],
+)
+def test_a_wrong_word_is_wrong_usage_in_plain_words(words: str, said: str) -> None:
+    result = run(*words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert not [word for word in LIBRARY_WORDS if word in result.stderr]
+    assert max(map(len, result.stderr.splitlines())) <= 80
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    reasons = {tmp_path / "none": "No such file or directory", binary: "it is not text in UTF-8"}
+    for file, reason in reasons.items():
+        result = run("connection", "set-api-key", "--file", str(file))
+        assert result.exit_code == 2
+        assert f"{file} cannot be read: {reason}" in result.stderr
+
+
+def test_a_shell_completes_verbs() -> None:
+    words = {"COMP_WORDS": "leads conn", "COMP_CWORD": "1"}
+    assert "connection" in run(_LEADS_COMPLETE="complete_bash", **words).stdout
+
+
+def test_a_verb_starts_without_the_modules_of_the_others() -> None:
+    done = run_python(
+        "import sys\n"
+        "from ops.__main__ import VERBS, app\n"
+        "app(['token', '--help'], standalone_mode=False)\n"
+        "print(*{verb.target.partition(':')[0] for verb in VERBS.values()} & sys.modules.keys())\n"
+    )
+    assert done.stdout.splitlines()[-1] == "ops.token"
+
+
+def test_the_environment_is_read_in_one_module() -> None:
+    """`envvar` is the argument with which typer would read it."""
+    reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*(environ|getenv)|\benvvar\s*=")
+    found = [path for path in (ROOT / "leads").rglob("*.py") if reads.search(path.read_text("utf-8"))]
+    assert found == [ROOT / "leads/adapters/settings.py"]
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_what_is_not_seen_is_escaped_and_markup_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines, messages, documents, tables and reports."""
+    print_line(FOREIGN)
+    say(FOREIGN)
+    assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
+    print_json({"name": FOREIGN})
+    out = capsys.readouterr().out
+    assert "\u202e" not in out
+    assert json.loads(out) == {"name": FOREIGN}
+    console = ForeignTextConsole()
+    console.file, console.width = io.StringIO(), 200
+    table = Table("name", title=FOREIGN)
+    table.add_row(FOREIGN)
+    console.print(table)
+    console.print(FOREIGN)
+    assert printed(console).count(SHOWN) == 3
+    print_reports([{"connection_id": "c", "detail": FOREIGN}], console, dry_run=False)
+    assert printed(console).endswith(f"c: {SHOWN}\n")
+
+
+def block(title: str, *fields: tuple[str, str | None, str], width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    print_block(ChangeBlock(title, list(fields)), console)
+    return printed(console).splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_change_is_not_wider_than_the_terminal_and_nothing_is_cut(width: int) -> None:
+    escaped = "    title  a\\u202eb → a\\u001b[31mb"
+    assert block("ticket", ("title", "a\u202eb", "a\x1b[31mb"))[1:] == [escaped]
+    before, after = "Nguyễn Thị Trang " * 9, "x" * 150
+    fields = (("title", before, after), ("a_very_long_name_of_a_field", "1", "2"))
+    lines = block("ticket", *fields, width=width)
+    assert max(map(cell_len, lines)) <= width
+    assert f"title{before.replace(' ', '')}→{after}" in "".join("".join(lines).split())
+
+
+def test_lists_have_no_brackets_and_objects_are_compared_key_by_key() -> None:
+    before = {"tags": ["a"], "data": {"kept": 1, "name": None}}
+    after = {"tags": [], "data": {"kept": 1, "name": "An"}}
+    assert changed_fields(before, after) == [("data.name", "none", "An"), ("tags", "a", "none")]
+    assert (shown(["a", "b"]), shown([{"a": 1}]), shown(True)) == ("a, b", '[{"a": 1}]', "true")

@@ -1,0 +1,277 @@
+"""What each command says when nothing is configured, a service is away, or does not accept who asks.
+
+The outputs are files in golden/, as they are without a terminal, without colours and at 80 columns. After a
+change of a message, run this with WRITE_GOLDEN=1 and read the difference. With --json the same failures have
+to be one JSON document on stdout.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+from leads.adapters.secrets import KeyRing
+from leads.adapters.variables import VARIABLES
+from leads.services.sealed_secrets import Use, seal
+from ops.__main__ import app
+from sandbox.postgres.roles import operators_url
+from sandbox.postgres.server import Cluster
+from tests.support.fake_services import fixed_engine, refusing_http
+
+GOLDEN = Path(__file__).parent / "golden"
+WRITES = bool(os.environ.get("WRITE_GOLDEN"))
+NOWHERE = "http://127.0.0.1:1"
+DATABASE_AWAY = "postgresql://operator@127.0.0.1:1/diva"
+CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
+KEYS = "k1:" + "A" * 43 + "="
+VARYING = {
+    r"\d{4}-\d\d-\d\d[ T][\d:.]+[+]00:00": "2026-05-14 02:20:00+00:00",
+    r"\d{4}-\d\d-\d\d [\d:]+ UTC": "2026-05-14 02:20:00 UTC",
+    r"\b\d+ ms": "1 ms",
+    r"PostgreSQL \d[\d.]*[^,\n]*": "PostgreSQL 17",
+    r'"seconds": [\d.]+': '"seconds": 0.0',
+    r"127\.0\.0\.1:\d{4,5}": "127.0.0.1:5000",
+    r"port \d{4,5}": "port 5000",
+    r"-\d{4}-\d\d-\d\d\.json": "-2026-05-14.json",
+    r"\d\d [A-Z][a-z]{2} \d\d:\d\d": "14 May 02:20",
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "a0000000-0000-4000-8000-000000000001",
+    r"(pancake_[a-z]+|diva)_[0-9a-f]{8}\w*": r"\1",
+}
+"""What differs between two runs, as patterns, and what the files have in its place."""
+MAX_COLUMNS = 80
+# A name of a Python class, which says nothing to an operator.
+CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Traceback|<[a-z_.]+ object at")
+DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER, PROMETHEUS, PANCAKE, IN_USE = (
+    ("the database is away", "the database refuses the password"),
+    ("Hasura is away", "Hasura refuses the secret"),
+    ("the handlers are away", "the handlers refuse the secret"),
+    ("the edge's folder is missing",), ("Alertmanager is away",), ("Prometheus is away",),
+    ("Pancake is away",), ("there is a connection",),
+)  # fmt: skip
+"""The cases that concern a command that calls a service. The last one is a result, not a failure;
+docs/runbook/why-no-ticket.md and docs/status.md have many more of `leads trace` and `leads status`."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What makes a command complete, and the services that it calls."""
+
+    arguments: str = ""
+    calls: tuple[tuple[str, ...], ...] = ()
+
+
+D, E = Call("", (DATABASE,)), Call("", (HASURA,))
+B, R = Call("", (DATABASE, HASURA, HANDLERS, PANCAKE)), Call("", (DATABASE, IN_USE))
+COMMANDS: dict[str, Call] = {
+    "serve": Call(),
+    "token": Call("pancake_edge"),
+    "replay": Call("17", (HASURA,)),
+    "trace": Call("0905111222", (DATABASE, IN_USE)),
+    "reconcile": Call("--day 2026-05-14 --dry-run", (DATABASE, PANCAKE)),
+    "backfill-phones": D,
+    "history": R,
+    "erase": Call("--phone 0905111222 --dry-run", (DATABASE,)),
+    "report": Call("--from 2026-05-11 --to 2026-05-17", (DATABASE, IN_USE)),
+    "status": B,
+    "doctor": B,
+    "tail": D,
+    "connection create": Call("--name Diva --workspace 1 --no-key", (DATABASE,)),
+    "connection set-time-zone": Call("Asia/Ho_Chi_Minh --yes", (DATABASE,)),
+    "connection test": Call("", (DATABASE, PANCAKE)),
+    "connection status": R,
+    "connection rotate-keys": D,
+    "connection rotate-token": D,
+    "connection set-webhook-secret": Call("--generate", (DATABASE,)),
+    "connection set-header-secret": Call("--generate", (DATABASE,)),
+    "connection set-api-key": Call("--variable PATH", (DATABASE,)),
+    "connection forget": Call("webhook_secret", (DATABASE,)),
+    "connection disable": Call("Diva --reason moving", (DATABASE,)),
+    "connection enable": Call("Diva", (DATABASE,)),
+    "switch list": R,
+    "switch kill": Call("on --reason test", (DATABASE,)),
+    "switch pause": Call("on --reason test", (DATABASE,)),
+    "switch source": Call("Facebook on --reason test", (DATABASE,)),
+    "metadata backup": E,
+    "metadata 9a": E,
+    "metadata 9b": E,
+    "metadata recover": E,
+    "metadata verify": E,
+    "metadata diff": E,
+    "metadata restore": E,
+    "metadata remove": Call("9b", (HASURA,)),
+    "metadata compare": Call(f"--with {NOWHERE}", (HASURA,)),
+    "metadata merge": Call("--into project"),
+    "metadata unmerge": Call("project"),
+    "metadata check": Call("project"),
+    "alert test": Call("", (ALERTMANAGER,)),
+    "cron list": R,
+    "cron run": Call("retry_failed", (HANDLERS,)),
+    "config show": Call(),
+    "edge-spool list": Call("", (SPOOL,)),
+    "edge-spool show": Call("1-2-3", (SPOOL,)),
+    "edge-spool release": Call("--all", (SPOOL,)),
+    "edge-spool purge": Call("", (SPOOL,)),
+    "edge-spool erase": Call("--phone 0905111222 --dry-run", (SPOOL,)),
+    "tickets move": D,
+    "golive list": Call("--gate W1"),
+    "golive begin": Call("W1 --by Lan", (DATABASE,)),
+    "golive baseline": Call("--from 2026-05-04 --to 2026-05-10", (DATABASE,)),
+    "golive gate": Call("W1", (DATABASE, PROMETHEUS)),
+    "golive attest": Call("none --by Lan --evidence file"),
+    "golive waive": Call("none --reason moving --until 2026-06-01 --by Lan"),
+    "golive not-applicable": Call("none --reason moving --by Lan"),
+    "golive report": Call("W1 --key key.pem --to report"),
+    "golive verify": Call("report.dsse.json --public-key key.pem"),
+    "golive deploy": Call("--plan", (DATABASE,)),
+    "golive precheck": Call("database metadata", (DATABASE, HASURA)),
+    "golive day0": Call("", (DATABASE, HASURA, PROMETHEUS)),
+    "golive watch": Call("", (DATABASE, HASURA, PROMETHEUS)),
+    "golive drill": Call("tier1 --database diva", (DATABASE,)),
+    "golive smoke": Call("body.json"),
+    "golive handover": Call("--to missing/bundle.tar.gz"),
+}
+ALWAYS_JSON = ("serve", "edge-spool show")
+"""They have no option --json: log lines, and one delivery."""
+REPORTING = (
+    "backfill-phones", "status", "doctor", "config show", "golive list", "golive gate", "golive deploy",
+    "golive precheck", "golive day0", "golive watch",
+)  # fmt: skip
+"""With --json they print their own document also if something is missing or away."""
+OWN_RESULT = {"reconcile": PANCAKE}
+"""So does this one in these cases only."""
+
+
+def replaced(text: str) -> str:
+    """Return an output without what differs between two runs."""
+    for pattern, shown in VARYING.items():
+        text = re.sub(pattern, shown, text)
+    return text
+
+
+@pytest.fixture(scope="module")
+def cases(cluster: Cluster, template: str, module_database: str) -> Iterator[dict[str, dict[str, str]]]:
+    """The variables of each case, by its name."""
+    used, database = f"{template}_golden_used", operators_url(module_database)
+    owner = cluster.create_database(used, template)
+    seed_unreachable_pancake(owner)
+    with fixed_engine({"version": 3, "sources": []}) as engine, refusing_http() as refusing:
+        all_answer = variables(database, engine, engine)
+        with_connection = all_answer | {"DATABASE_URL": operators_url(owner)}
+        yield {
+            "without an environment": {"EDGE_STATE_DIR": "edge"},  # its default may exist on this machine
+            "the database is away": all_answer | {"DATABASE_URL": DATABASE_AWAY},
+            "the database refuses the password": all_answer
+            | {"DATABASE_URL": f"postgresql://operator:wrong@{database.rpartition('@')[2]}"},
+            "Hasura is away": all_answer | {"HASURA_URL": NOWHERE},
+            "Hasura refuses the secret": all_answer | {"HASURA_URL": refusing},
+            "the handlers are away": all_answer | {"HANDLERS_URL": NOWHERE},
+            "the handlers refuse the secret": all_answer | {"HANDLERS_URL": refusing},
+            "the edge's folder is missing": all_answer,
+            "Alertmanager is away": all_answer,
+            "Prometheus is away": all_answer,
+            "Pancake is away": with_connection,
+            "there is a connection": with_connection,
+        }
+    cluster.drop_database(used)
+
+
+def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
+    """A complete configuration; the edge's spool is a folder that does not exist."""
+    return dict.fromkeys(VARIABLES, "") | {
+        "DATABASE_URL": database, "METADATA_DATABASE_URL": database,
+        "HASURA_URL": engine, "HASURA_ADMIN_SECRET": "not-the-secret",
+        "HASURA_OTHER_ADMIN_SECRET": "not-the-secret", "HASURA_SERVICE_TOKEN": "token",
+        "HANDLERS_URL": handlers, "HANDLER_SECRET": "h" * 40, "EDGE_SECRET": "e" * 40,
+        "ENCRYPTION_KEYS": KEYS, "EDGE_STATE_KEYS": KEYS, "EDGE_STATE_DIR": "edge",
+        "EDGE_STATUS_URL": NOWHERE, "ALERTMANAGER_URL": NOWHERE, "PROMETHEUS_URL": NOWHERE,
+        "PUBLIC_URL": "https://127.0.0.1:1", "PANCAKE_API_HOSTS": f"crm.pancake.vn,{NOWHERE}",
+    }  # fmt: skip
+
+
+def seed_unreachable_pancake(owner_url: str) -> None:
+    """Create a connection with a key, to a Pancake that does not answer, as a person would with psql."""
+    url = f"{NOWHERE}/api"
+    key = seal(KeyRing.parse(KEYS), "key-of-pancake", Use("api_key", CONNECTION_ID, url))
+    with psycopg.connect(owner_url, autocommit=True) as db:
+        db.execute(
+            "INSERT INTO pancake_connection"
+            " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted)"
+            " VALUES (%s, 'test', 123, sha256('t'), 'https://crm.pancake.vn/api', NULL)",
+            [CONNECTION_ID],
+        )
+        db.execute(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
+            [CONNECTION_ID, CONNECTION_ID],
+        )
+        db.execute("UPDATE view_pancake_setting SET kill_switch = false")
+        db.execute("UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s", [url, key])
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """80 columns, no colours, an empty folder, and none of the variables of this process."""
+    for name in list(os.environ):
+        if name not in {"PATH", "HOME", "LANG", "TMPDIR"} and not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+    for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+def cases_of(command: str) -> list[str]:
+    """Return the cases that concern a command: those of the services that it calls."""
+    return ["without an environment", *chain.from_iterable(COMMANDS[command].calls)]
+
+
+def run(words: str, environment: Mapping[str, str]) -> Any:
+    result = CliRunner().invoke(app, words.split(), env=environment, prog_name="leads")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_every_command_has_a_golden_file_and_there_is_no_other() -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    leaves = [
+        f"{verb} {name}".strip()
+        for verb, command in verbs.items()
+        for name in getattr(command, "commands", None) or [""]
+    ]
+    assert list(COMMANDS) == leaves
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {name.replace(" ", "-") for name in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_output_is_the_golden_file_and_with_json_a_failure_is_one_document(
+    command: str, cases: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    words = f"{command} {COMMANDS[command].arguments}".strip()
+    plain = {case: run(words, cases[case]) for case in cases_of(command)}
+    made = f"$ leads {words}\n\n"
+    for case, result in plain.items():
+        said = replaced((result.stdout + result.stderr).replace(str(tmp_path), "TMP"))
+        made += f"# {case}: exit code {result.exit_code}\n{said.rstrip()}\n\n"
+    for line in made.splitlines():
+        assert cell_len(line) <= MAX_COLUMNS or " " not in line.strip(), line
+        assert not CLASS_NAME.search(line)
+    path = GOLDEN / f"{command.replace(' ', '-')}.txt"
+    if WRITES:
+        path.write_text(made, "utf-8")
+    assert path.read_text("utf-8") == made
+    for case, result in plain.items() if command not in ALWAYS_JSON else ():
+        as_json = run(f"{words} --json", cases[case])
+        found = json.loads(as_json.stdout)
+        assert as_json.exit_code == result.exit_code, case
+        if command not in REPORTING and case not in OWN_RESULT.get(command, IN_USE):
+            assert found.keys() >= {"error", "exit_code"}, found
+            assert (found["exit_code"], result.stdout) == (as_json.exit_code, ""), case

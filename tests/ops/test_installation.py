@@ -1,0 +1,399 @@
+"""What an installation is set up with: `leads serve`, `leads config show`, `leads token`, `leads alert test`.
+
+A token is accepted by an engine of the same configuration, for its role alone. An alert goes to a real
+Alertmanager, with our routes and receivers.
+"""
+
+import hmac
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner, Result
+
+from leads.adapters.variables import PLAIN_VARIABLES, VARIABLES
+from ops.__main__ import app
+from ops.alert.delivery import Result as Delivery
+from ops.alert.delivery import judge
+from ops.clients.alertmanager import Attempts
+from ops.serve import MAX_CONNECTIONS
+from ops.token import VARIABLE, Role, make_token
+from sandbox.incidents.rules import ALERTMANAGER, load
+from sandbox.postgres.server import free_port
+from sandbox.processes import Processes
+from sandbox.stack.hasura import RunningEngine, start_engine
+from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
+from tests.support.waiting import eventually
+
+# --- leads serve, leads config show
+
+ROOT = Path(__file__).parents[2]
+PATHS = ("/healthz", "/readyz", "/metrics")
+COMPLETE = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+    "HASURA_URL": "http://127.0.0.1:9",
+    "HASURA_SERVICE_TOKEN": "unused",
+    "HANDLER_SECRET": "a-secret-of-the-test-with-32-characters",
+    "EDGE_SECRET": "a-secret-of-the-test-with-32-characters",
+    "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
+}
+
+PASSWORD = "password-of-the-test"
+SECRETS = {
+    "ENCRYPTION_KEYS": f"k1:{'A' * 43}=",
+    "HASURA_ADMIN_SECRET": "admin-secret-of-the-test",
+    "HANDLER_SECRET": "handler-secret-of-the-test-32-characters",
+    "HANDLER_SECRET_PREVIOUS": "previous-secret-of-the-test-32-characters",
+    "HASURA_SERVICE_TOKEN": "eyJ.token.of-the-test",
+}
+ENVIRONMENT = {
+    "DATABASE_URL": f"postgresql://diva:{PASSWORD}@127.0.0.1:5432/diva?sslpassword={PASSWORD}",
+    "HASURA_URL": f"http://user:{PASSWORD}@127.0.0.1:8080",
+    "LEADS_ENV_FILE_NAMES": "HASURA_URL HANDLER_SECRET",
+    **SECRETS,
+}
+
+
+def leads(*words: str, **variables: str) -> Result:
+    result = CliRunner().invoke(app, words, env=dict.fromkeys([*VARIABLES, *PLAIN_VARIABLES], "") | variables)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_every_problem_of_the_environment_is_named_at_once() -> None:
+    for name, value in (("ENCRYPTION_KEYS", ""), ("BIND", "8000x"), ("OPS_BIND", "9146")):
+        result = leads("serve", **{name: value})
+        assert (result.exit_code, result.stdout) == (2, "")
+        wrong = f"{name} is not an address and a port: '{value}'" if value else f"{name} is not set"
+        assert wrong in result.stderr
+        assert "DATABASE_URL is not set" in result.stderr
+    result = alert("alerts")
+    assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
+
+
+@contextmanager
+def serving(cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
+    """`leads serve` once it answers on the port, with nothing in its environment but what it needs.
+
+    At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
+    signal, without a trace or a secret.
+    """
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **COMPLETE, **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "serve"], cwd=cwd, text=True,
+        env=environment | {"BIND": f"127.0.0.1:{port}"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    printed: list[str] = []
+    try:
+        eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
+        assert process.poll() is None
+        yield printed
+    finally:
+        process.terminate()
+        printed += process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    never = ("Traceback", COMPLETE["HANDLER_SECRET"], COMPLETE["ENCRYPTION_KEYS"])
+    assert not [text for text in never if text in "".join(printed)]
+
+
+def status(port: int, path: str) -> int:
+    """The status of an answer; 0 without one."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_path: Path) -> None:
+    """app.py is found beside leads/, wherever the command is started. Its lines are JSON, and counted."""
+    port = free_port()
+    with serving(tmp_path, port) as printed:
+        assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
+        with ExitStack() as idle:
+            for _ in range(MAX_CONNECTIONS):
+                idle.enter_context(socket.create_connection(("127.0.0.1", port)))
+            assert status(port, "/healthz") == 503
+        eventually(lambda: status(port, "/healthz") == 200)
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    output, errors = printed
+    assert "uvicorn.error" in {json.loads(line)["logger"] for line in output.splitlines()}
+    assert errors == ""
+    (counted,) = re.findall(r'^pancake_log_messages_total\{level="info"\} (\S+)$', metrics, re.MULTILINE)
+    assert float(counted) > 0
+
+
+def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
+    port, ops_port = free_port(), free_port()
+    with serving(tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"):
+        public, ops = ([status(each, path) for path in PATHS] for each in (port, ops_port))
+    assert public == [200, 404, 404]
+    assert ops == [200, 503, 200]
+
+
+def show(*options: str, **variables: str) -> Result:
+    return leads("config", "show", *options, **ENVIRONMENT | variables)
+
+
+def shown(**variables: str) -> dict[str, dict[str, Any]]:
+    result = show("--json", **variables)
+    return {each["name"]: each for each in json.loads(result.stdout)["variables"]}
+
+
+def test_no_secret_and_no_password_is_shown() -> None:
+    for output in (show().output, show("--json").output):
+        for secret in (PASSWORD, *SECRETS.values()):
+            assert secret not in output
+
+
+def test_each_variable_says_where_it_is_from_and_an_invalid_one_is_named() -> None:
+    found = shown()
+    assert found["DATABASE_URL"] == {
+        "name": "DATABASE_URL", "from": "environment", "value": "postgresql://diva:…@127.0.0.1:5432/diva",
+    }  # fmt: skip
+    for name, place, value in (
+        ("HASURA_URL", ".env", "http://user:…@127.0.0.1:8080"),
+        ("HANDLER_SECRET", ".env", "set"),
+        ("PUBLIC_URL", "-", "not set"),
+        ("PANCAKE_API_HOSTS", "default", "crm.pancake.vn"),
+    ):
+        assert (found[name]["from"], found[name]["value"]) == (place, value)
+    assert found.keys() >= VARIABLES.keys() | PLAIN_VARIABLES.keys()
+    assert shown(HANDLERS_URL=f"{PASSWORD}@host")["HANDLERS_URL"]["value"] == "set, and not a URL"
+    result = show("--json", HASURA_URL="ftp://hasura")
+    assert result.exit_code == 1
+    assert "HASURA_URL is not an http or https URL" in json.loads(result.stdout)["problems"][0]
+    assert show().exit_code == 0
+
+
+# --- leads token
+
+StartEngine = Callable[[dict[str, Any]], RunningEngine]
+ADMIN_SECRET = "an-admin-secret"
+CLAIMS = {"x-hasura-default-role": "crm_admin", "x-hasura-allowed-roles": ["crm_admin"]}
+PEM = serialization.Encoding.PEM
+PRIVATE = Ed25519PrivateKey.generate()
+PUBLIC = PRIVATE.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+KEY = "a-key-of-thirty-two-characters-or-more"
+
+
+def token(configuration: Any, *arguments: str) -> Result:
+    value = configuration if isinstance(configuration, str) else json.dumps(configuration)
+    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value, "COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def engine_with(module_database: str) -> Iterator[StartEngine]:
+    """Starts an engine with a JWT configuration, once for each configuration."""
+    started: dict[str, RunningEngine] = {}
+    with Processes() as processes:
+
+        def start(configuration: dict[str, Any]) -> RunningEngine:
+            secret = json.dumps(configuration)
+            if secret not in started:
+                variables = {"ADMIN_SECRET": ADMIN_SECRET, "JWT_SECRET": secret}
+                environment = {f"HASURA_GRAPHQL_{name}": value for name, value in variables.items()}
+                started[secret] = start_engine(processes, module_database, environment=environment)
+            return started[secret]
+
+        yield start
+
+
+def role_of(engine: RunningEngine, token: str) -> str:
+    """The role that an engine gives to a token; the token must not allow any other role."""
+    with httpx.Client(base_url=engine.url) as client:
+        # An engine names the caller's role where introspection is switched off for it.
+        options = {"disabled_for_roles": ["pancake_service", "pancake_edge"]}
+        request = {"type": "set_graphql_schema_introspection_options", "args": options}
+        admin = {"x-hasura-admin-secret": ADMIN_SECRET}
+        client.post("/v1/metadata", json=request, headers=admin).raise_for_status()
+        query = {"query": "{ __schema { queryType { name } } }"}
+        bearer = {"authorization": f"Bearer {token}"}
+        answer = client.post("/v1/graphql", json=query, headers=bearer).json()
+        other = client.post("/v1/graphql", json=query, headers=bearer | {"x-hasura-role": "admin"}).json()
+    assert "requested role" in other["errors"][0]["message"], other
+    found = re.fullmatch(r'introspection is disabled for role: "(\w+)"', answer["errors"][0]["message"])
+    assert found is not None, answer
+    return found[1]
+
+
+def refusal_of(engine: RunningEngine, token: str) -> Any:
+    headers = {"authorization": f"Bearer {token}"}
+    asked = httpx.post(f"{engine.url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
+    return asked.json()["errors"][0]["extensions"]["code"]
+
+
+def test_a_token_is_for_its_role_and_90_days(engine_with: StartEngine, subtests: pytest.Subtests) -> None:
+    claims = {
+        "claims_namespace": "claims",
+        "claims_format": "stringified_json",
+        "audience": ["diva", "other"],
+    }
+    named = {"audience": "diva", "issuer": "https://diva.internal"}
+    options: tuple[dict[str, Any], ...] = ({}, claims, named)
+    for role, more in product(("pancake_service", "pancake_edge"), options):
+        with subtests.test(role, more=more):
+            configuration = {"type": "HS256", "key": KEY, **more}
+            printed = token(configuration, role)
+            assert printed.exit_code == 0, printed.output
+            assert role_of(engine_with(configuration), printed.stdout.strip()) == role
+            payload = jwt.decode(printed.stdout.strip(), options={"verify_signature": False})
+            assert payload["exp"] - payload["iat"] == 90 * 86400
+            assert 0 <= datetime.now(UTC).timestamp() - payload["iat"] < 60
+            ends = datetime.fromtimestamp(payload["exp"], UTC)
+            assert f"It ends at {ends:%Y-%m-%d %H:%M} UTC" in printed.stderr
+
+
+def test_a_token_is_refused_after_its_end_and_the_next_one_overlaps_it(engine_with: StartEngine) -> None:
+    configuration = {"type": "HS256", "key": KEY}
+    now = datetime.now(UTC)
+    ended, current, following = (
+        make_token(Role.EDGE, configuration, now - timedelta(days=90), now + timedelta(days=days))
+        for days in (-1, 10, 90)
+    )
+    engine = engine_with(configuration)
+    assert role_of(engine, current) == role_of(engine, following) == "pancake_edge"
+    assert refusal_of(engine, ended) == "invalid-jwt"
+
+
+def test_a_token_is_valid_for_1_to_90_days_and_for_a_role_of_ours() -> None:
+    configuration = {"type": "HS256", "key": KEY}
+    for wrong in (("pancake_edge", "--days", "0"), ("pancake_edge", "--days", "91"), ("admin",)):
+        assert token(configuration, *wrong).exit_code == 2
+    printed = json.loads(token(configuration, "pancake_edge", "--days", "7", "--json").stdout)
+    left = datetime.fromisoformat(printed["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=6, hours=23) < left <= timedelta(days=7)
+
+
+def test_an_engine_with_a_public_key_needs_the_private_one(engine_with: StartEngine, tmp_path: Path) -> None:
+    file, plain = tmp_path / "key.pem", serialization.NoEncryption()
+    file.write_bytes(PRIVATE.private_bytes(PEM, serialization.PrivateFormat.PKCS8, plain))
+    configuration = {"type": "Ed25519", "key": PUBLIC.decode()}
+    refused = token(configuration, "pancake_edge")
+    printed = token(configuration, "pancake_edge", "--private-key", str(file))
+    assert (refused.exit_code, "--private-key" in refused.output) == (2, True)
+    assert role_of(engine_with(configuration), printed.stdout.strip()) == "pancake_edge"
+
+
+def test_the_public_key_of_an_engine_signs_no_token(engine_with: StartEngine) -> None:
+    """As the key of HS256, which is a secret in other configurations."""
+    engine = engine_with({"type": "Ed25519", "key": PUBLIC.decode()})
+    for algorithm in ("HS256", "EdDSA", "none"):
+        parts = ({"alg": algorithm}, {"https://hasura.io/jwt/claims": CLAIMS})
+        text = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+        signature = urlsafe_b64encode(hmac.digest(PUBLIC, text, "sha256")).rstrip(b"=")
+        assert refusal_of(engine, (text + b"." + signature).decode()) == "invalid-jwt", algorithm
+
+
+def test_what_cannot_sign_is_said() -> None:
+    for configuration, said in (
+        ("", "is not set"),
+        ("[]", "not a JSON object"),
+        ({"jwk_url": "https://keys.internal"}, "ask the issuer of this engine's tokens"),
+        ({"type": "HS256", "key": KEY, "claims_map": {}}, "claims_map"),
+        ({"type": "HS256", "key": KEY[:31]}, "shorter than 32 characters"),
+    ):
+        refused = token(configuration, "pancake_service")
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+        assert KEY[:31] not in refused.output
+
+
+# --- leads alert test
+
+TIMEOUT = "20"
+
+
+@pytest.fixture(scope="module")
+def alertmanager() -> Iterator[RunningAlertmanager]:
+    with running_alertmanager() as running:
+        yield running
+
+
+def alert(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["alert", "test", *arguments], env={"ALERTMANAGER_URL": url})
+
+
+@needs_monitoring
+def test_it_names_the_receivers_of_the_alert_and_ends_it(alertmanager: RunningAlertmanager) -> None:
+    for severity, receivers in (("warning", ["team_channel"]), ("critical", ["pager", "team_channel"])):
+        result = alert(alertmanager.url, "--severity", severity, "--timeout", TIMEOUT, "--json")
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.stdout)
+        assert document["arrived"]
+        assert [each["receiver"] for each in document["deliveries"]] == receivers
+        assert {each["result"] for each in document["deliveries"]} == {"accepted"}
+        assert all(each["is_certain"] for each in document["deliveries"])
+        got = [each for each in alertmanager.inbox.received() if each.labels == document["labels"]]
+        assert {each.receiver for each in got if each.status == "firing"} == set(receivers)
+    result = alert(alertmanager.url, "--timeout", TIMEOUT)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "team_channel: webhook accepted it\n"
+    assert "The alert arrived after" in result.stderr
+    assert alertmanager.inbox.wait(lambda inbox: "PancakeAlertTest" not in inbox.firing(), 20)
+
+
+@needs_monitoring
+def test_what_keeps_the_alert_from_a_receiver_is_named(subtests: pytest.Subtests) -> None:
+    late = {"route": {"receiver": "team_channel", "group_wait": "1m"}, "inhibit_rules": []}
+    silent = {"receivers": [{"name": name} for name in ("pager", "team_channel", "heartbeat")]}
+    refused = "pager: webhook did not accept it\nteam_channel: webhook accepted it\n"
+    waiting = "team_channel: webhook was not sent it yet\n"
+    faults: tuple[tuple[dict[str, Any], str, str, str], ...] = (
+        ({"refuses": "pager"}, "--severity critical --timeout 2", refused, "401 or 403 is a key"),
+        ({"changes": late}, "--timeout 1", waiting, "group_wait of the route is longer"),
+        ({"changes": silent}, "--timeout 20", "", "sends nothing: team_channel"),
+    )
+    for faulty, options, printed, helps in faults:
+        with subtests.test(helps), running_alertmanager(**faulty) as running:
+            result = alert(running.url, *options.split())
+            assert (result.exit_code, result.stdout) == (1, printed)
+            assert helps in " ".join(result.stderr.split())
+
+
+@needs_monitoring
+def test_a_second_test_does_not_wait_for_the_group_of_the_first() -> None:
+    group_by = load(ALERTMANAGER)["route"]["group_by"]
+    route = {"receiver": "team_channel", "group_by": group_by, "group_wait": "1s", "group_interval": "1h"}
+    with running_alertmanager(changes={"route": route, "inhibit_rules": []}) as running:
+        for _ in range(2):
+            result = alert(running.url, "--timeout", "10")
+            assert result.exit_code == 0, result.output
+
+
+@needs_monitoring
+def test_a_silence_is_named(alertmanager: RunningAlertmanager) -> None:
+    """The last one with this Alertmanager: the silence stays."""
+    alertmanager.silence("PancakeAlertTest")
+    result = alert(alertmanager.url, "--timeout", TIMEOUT)
+    assert (result.exit_code, "A silence keeps the alert back" in result.stderr) == (1, True)
+
+
+def test_each_integration_needs_a_request_that_was_accepted() -> None:
+    kinds = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
+    before = {("slack", ""): Attempts(accepted=1), ("email", ""): Attempts(accepted=5)}
+    for emails, result in (
+        (Attempts(accepted=7), Delivery.ACCEPTED),
+        (Attempts(accepted=6), Delivery.WAITING),
+        (Attempts(accepted=6, failed=1), Delivery.REFUSED),
+        (Attempts(accepted=7, failed=3), Delivery.ACCEPTED),
+    ):
+        after = {("slack", ""): Attempts(accepted=2), ("email", ""): emails}
+        found = {each.integration: each for each in judge(["team_channel"], kinds, before, after)}
+        assert (found["slack"].result, found["email"].result) == (Delivery.ACCEPTED, result), emails
+        assert not found["email"].is_certain

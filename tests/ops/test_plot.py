@@ -1,0 +1,175 @@
+"""Images of figures over time: well-formed, harmless, and readable without colours."""
+
+import math
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree.ElementTree import Element, fromstring
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from leads.domain.window import ICT
+from ops.plot.draw import draw
+from ops.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from ops.plot.scales import time_ticks, value_ticks
+from ops.plot.units import Unit, shown
+
+SVG = "{http://www.w3.org/2000/svg}"
+SINCE = datetime(2026, 5, 13, 17, 0, tzinfo=UTC)
+UNTIL = SINCE + timedelta(days=1)
+TARGET = Limit(30, ">", "target: at most 30 s")
+HOSTILE = "</text><script>alert(1)</script>&\"'\x00\u202e\x1b[31m"
+
+
+def points(*values: float | None) -> list[Point]:
+    return [(SINCE + timedelta(minutes=number), value) for number, value in enumerate(values)]
+
+
+def series(*lines: Line, title: str = "Latency", is_stepped: bool = False) -> TimeSeries:
+    return TimeSeries(
+        title=title, description="How long.", unit=Unit.SECONDS, limits=[TARGET],
+        since=SINCE, until=UNTIL, lines=lines, step_seconds=60, is_stepped=is_stepped,
+    )  # fmt: skip
+
+
+def stat(value: float | None) -> Stat:
+    return Stat(title="p95", description="d", unit=Unit.SECONDS, limits=[TARGET], value=value)
+
+
+def bars(**values: float | None) -> Bars:
+    shown_bars = [Bar(name, value) for name, value in values.items()]
+    return Bars(title="t", description="d", unit=Unit.SECONDS, limits=[TARGET], bars=shown_bars)
+
+
+def heatmap(*rows: Line) -> Heatmap:
+    times: dict[str, Any] = {"since": SINCE, "until": UNTIL, "step_seconds": 3600}
+    return Heatmap(title="t", description="d", unit=Unit.COUNT, rows=rows, **times)
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in fromstring(svg).iter(f"{SVG}text")]
+
+
+def found(svg: str, tag: str) -> list[Element]:
+    return list(fromstring(svg).iter(f"{SVG}{tag}"))
+
+
+def test_a_line_is_interrupted_where_values_are_missing_and_stepped_where_they_hold() -> None:
+    missing = series(Line("a", points(1, 2, None, 3, 4, math.nan, 5, 6)))
+    late = series(Line("a", [*points(1, 2), *((at + timedelta(minutes=9), 3.0) for at, _ in points(0, 0))]))
+    assert len(found(draw(missing), "polyline")) == 3
+    assert len(found(draw(late), "polyline")) == 2
+    alone = draw(series(Line("a", points(None, 7, None))))
+    assert found(alone, "polyline") == []
+    assert len(found(alone, "path")) >= 2, "a marker in the area, one in the legend"
+    (stepped,) = found(draw(series(Line("a", points(1, 1, 2)), is_stepped=True)), "polyline")
+    (_, y1), (x2, y2), (x3, y3), (x4, y4) = (
+        map(float, point.split(",")) for point in stepped.get("points", "").split()
+    )
+    assert y1 == y2 == y3 > y4
+    assert x2 < x3 == x4
+
+
+def test_every_line_and_limit_has_its_label() -> None:
+    many = draw(series(*(Line(f"line {number}", points(number, number + 1, None)) for number in range(30))))
+    assert {f"line {number}: {number + 1} s" for number in range(30)} <= set(texts(many))
+    svg = draw(series(Line("a", points(0.2, 0.3))))
+    assert {TARGET.label, "30 s"} <= set(texts(svg))
+    (limit,) = (each for each in found(svg, "line") if each.get("stroke-dasharray") == "2 3")
+    assert 36 <= float(limit.get("y1", "0")) < 200
+
+
+def test_a_broken_limit_is_told_by_its_figure_and_has_another_sign() -> None:
+    (kept,), (broken,) = found(draw(stat(1)), "path"), found(draw(stat(31)), "path")
+    assert kept.get("d") != broken.get("d")
+    assert found(draw(stat(None)), "path") == []
+    sides = {">": {30.1}, ">=": {30.0, 30.1}, "<": {29.9}, "<=": {29.9, 30.0}}
+    for sign, figures in sides.items():
+        limit = Limit(30, sign, "x")  # type: ignore[arg-type]
+        assert {figure for figure in (29.9, 30.0, 30.1) if limit.is_broken_by(figure)} == figures
+
+
+def test_missing_values_are_named_and_no_cells() -> None:
+    for panel in (series(), stat(None), stat(math.nan), bars(), bars(a=None), heatmap()):
+        assert "no data" in texts(draw(panel))
+    hours = [(SINCE + timedelta(hours=hour), value) for hour, value in enumerate((1, 1, 1, 2, 2, None, 2))]
+    white_and_frame, key, cells = 2, 2, 3  # equal values that follow each other are one
+    assert len(found(draw(heatmap(Line("a", hours))), "rect")) == white_and_frame + key + cells
+
+
+def test_a_name_cannot_add_elements() -> None:
+    line = Line(HOSTILE, points(1))
+    for panel in (series(line, title=HOSTILE), bars(**{HOSTILE: 1}), heatmap(line)):
+        svg = draw(panel)
+        assert found(svg, "script") == []
+        assert "\u202e" not in svg
+
+
+def test_an_image_of_many_points_stays_small_and_keeps_its_peaks() -> None:
+    values: list[float | None] = [float(number % 7) for number in range(1440)]
+    values[700] = 99.0
+    half = timedelta(seconds=1)
+    line = [(at + half * number, value) for at, value in points(*values) for number in range(40)]
+    svg = draw(series(Line("a", line)))
+    assert len(svg) < 60_000
+    top = min(float(point.split(",")[1]) for point in found(svg, "polyline")[0].get("points", "").split())
+    assert "100 s" in svg or "1.67 min" in svg or "2 min" in svg
+    assert top < 90
+
+
+def test_a_value_is_written_with_its_unit() -> None:
+    for value, unit, text in (
+        (None, Unit.COUNT, "–"),
+        (math.inf, Unit.SECONDS, "–"), (0, Unit.COUNT, "0"), (1234, Unit.COUNT, "1,234"),
+        (12345, Unit.COUNT, "12.3 k"), (0.25, Unit.COUNT, "0.25"), (1, Unit.RATIO, "100 %"),
+        (0.9996, Unit.RATIO, "99.96 %"), (0.99999, Unit.RATIO, "99.999 %"), (0.5, Unit.RATIO, "50 %"),
+        (0.123, Unit.RATIO, "12.3 %"), (0, Unit.SECONDS, "0 s"), (0.0042, Unit.SECONDS, "4.2 ms"),
+        (90, Unit.SECONDS, "1.5 min"), (7200, Unit.SECONDS, "2 h"), (200_000, Unit.SECONDS, "2.31 d"),
+        (268435456, Unit.BYTES, "256 MiB"), (1.5, Unit.PER_SECOND, "1.5/s"), (-3, Unit.COUNT, "-3"),
+    ):  # fmt: skip
+        assert shown(value, unit) == text
+
+
+@given(st.lists(st.floats(-1e15, 1e15), max_size=5), st.sampled_from(list(Unit)), st.booleans())
+@example([6e-8], Unit.COUNT, False)  # far below the step of 1
+@settings(deadline=None)
+def test_the_axis_encloses_every_value(values: list[float], unit: Unit, is_cut: bool) -> None:
+    ticks = value_ticks(values, unit, 5, is_cut)
+    assert 2 <= len(ticks) <= 14
+    assert ticks == sorted(ticks)
+    margin = 1e-6 * max(1.0, *map(abs, ticks))
+    assert all(ticks[0] - margin <= value <= ticks[-1] + margin for value in values)
+
+
+def test_times_are_round_in_the_zone_and_few() -> None:
+    for length in (timedelta(minutes=3), timedelta(hours=1), timedelta(days=1), timedelta(days=45)):
+        ticks = list(time_ticks(SINCE, SINCE + length, ICT, 7))
+        assert 1 <= len(ticks) <= 8
+        assert ticks[0] == (SINCE.astimezone(ICT), "00:00" if length <= timedelta(days=1) else "14/05")
+
+
+VALUES = st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), max_size=30)
+
+
+@given(VALUES, st.sampled_from(list(Unit)), st.integers(160, 1200))
+@settings(max_examples=40, deadline=None)
+def test_any_values_give_a_well_formed_image(values: list[float | None], unit: Unit, width: int) -> None:
+    line = Line("a", points(*values))
+    first = (values or [None])[0]
+    one = Stat(title="t", description="d", unit=unit, value=first, line=line)
+    many = Bars(title="t", description="d", unit=unit, bars=[Bar("a", value) for value in values])
+    for panel in (series(line), heatmap(line), one, many):
+        svg = draw(panel, width)
+        fromstring(svg)
+        assert not re.search(r"\b(nan|inf)\b", svg.partition("</desc>")[2])
+
+
+def test_an_impossible_size_is_refused() -> None:
+    for width, height in ((100, 200), (200, 50), (5000, 200)):
+        with pytest.raises(ValueError, match="pixels"):
+            draw(stat(1), width, height)
+    with pytest.raises(ValueError, match="before it begins"):
+        draw(replace(series(), until=SINCE))

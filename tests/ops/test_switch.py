@@ -1,0 +1,269 @@
+"""`leads switch` and `leads history`: each change has a reason and an author, and both are shown."""
+
+import base64
+import getpass
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from ops.__main__ import app
+from ops.history import Kind
+from sandbox.postgres.roles import OPERATORS, operators_url
+from sandbox.postgres.server import RUN_ID
+from tests.support.settings import ADMIN_ID
+
+APPLICATION = f"leads switch by {getpass.getuser()}"
+VARIABLES = {
+    "ENCRYPTION_KEYS": f"k1:{base64.b64encode(b'1' * 32).decode()}",
+    "PUBLIC_URL": "https://crm.example.com",
+    "COLUMNS": "80",
+}
+
+
+@pytest.fixture
+def empty(database: str) -> Iterator[psycopg.Connection]:
+    """A session of the owner, on a database without a connection."""
+    with psycopg.connect(database, autocommit=True, application_name="psql") as session:
+        yield session
+
+
+@pytest.fixture
+def db(empty: psycopg.Connection) -> psycopg.Connection:
+    """A session of the owner, on a database with two connections and three sources."""
+    empty.execute(
+        "INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
+        " VALUES ('Diva', 1, sha256('a')), ('Second', 2, sha256('b'))"
+    )
+    empty.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_removed)"
+        " SELECT c.id, s.id, s.name, s.gone FROM pancake_connection AS c,"
+        " (VALUES ('-1', 'Facebook', false), ('-2', 'Zalo', true), ('9', NULL, false))"
+        " AS s (id, name, gone) WHERE c.name = 'Diva' OR s.id = '-1'"
+    )
+    return empty
+
+
+def leads(db: psycopg.Connection, *words: str) -> Result:
+    """Run a command with the rights of the operators."""
+    url = f"postgresql://{db.info.user}:{db.info.password}@{db.info.host}:{db.info.port}/{db.info.dbname}"
+    return CliRunner().invoke(app, words, env=VARIABLES | {"DATABASE_URL": operators_url(url)})
+
+
+def run(db: psycopg.Connection, *arguments: str) -> Result:
+    return leads(db, "switch", *arguments)
+
+
+def listed(db: psycopg.Connection, *words: str) -> list[dict[str, Any]]:
+    result = leads(db, *words, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+def changes(db: psycopg.Connection, *arguments: str) -> list[dict[str, Any]]:
+    return listed(db, "history", *arguments)
+
+
+def switches(db: psycopg.Connection) -> dict[str, dict[str, Any]]:
+    found = listed(db, "switch", "list")
+    return {f"{each['kind']} {each['name'] or ''} {each['connection'] or ''}".strip(): each for each in found}
+
+
+def kill_switch_off_in_settings(db: psycopg.Connection, reason: str = "") -> str:
+    """As the tab Settings changes it; return the name of the user who did."""
+    user = json.dumps({"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID})
+    change = "UPDATE view_pancake_setting SET kill_switch = false, change_reason = nullif(%s, '')"
+    with db.transaction():
+        db.execute("SELECT set_config('hasura.user', %s, true)", [user])
+        db.execute(change, [reason])
+    (name,) = db.execute("SELECT full_name FROM staff WHERE id = %s", [ADMIN_ID]).fetchone() or ("",)
+    return str(name)
+
+
+def settings(db: psycopg.Connection) -> tuple[Any, ...]:
+    row = db.execute("SELECT kill_switch, processing_paused FROM view_pancake_setting").fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize(("verb", "key"), [("kill", "kill_switch"), ("pause", "processing_paused")])
+def test_a_switch_of_the_settings_is_turned_and_recorded(db: psycopg.Connection, verb: str, key: str) -> None:
+    to, already = ("off", "on") if verb == "kill" else ("on", "off")
+    same = run(db, verb, already, "--reason", "again")
+    assert (same.exit_code, same.stdout, f": {already} already" in same.stderr) == (0, "", True)
+    assert switches(db)[verb]["changed_at"] is None
+    result = run(db, verb, to, "--reason", "go-live W1", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["changed"] is True
+    assert settings(db) == ((False, False) if verb == "kill" else (True, True))
+    found = switches(db)[verb]
+    assert (found["is_on"], found["reason"], found["application"]) == (to == "on", "go-live W1", APPLICATION)
+    other = switches(db)["pause" if verb == "kill" else "kill"]
+    assert (other["changed_at"], other["reason"]) == (None, None)
+    row = db.execute("SELECT after, reason FROM integration_change WHERE kind = 'setting'").fetchone()
+    assert row == ({key: to == "on"}, "go-live W1")
+
+
+def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Connection) -> None:
+    on = run(db, "source", "Facebook", "on", "--connection", "Diva", "--reason", "W1")
+    assert on.exit_code == 0, on.stderr
+    assert "Process what was held meanwhile:\n  leads replay --status" in on.stderr
+    assert switches(db)["source Facebook Diva"]["is_on"] is True
+    assert switches(db)["source Facebook Second"]["is_on"] is False
+    off = run(db, "source", "-1", "off", "--connection", "Diva", "--reason", "spam")
+    assert off.exit_code == 0, off.stderr
+    found = switches(db)["source Facebook Diva"]
+    assert (found["is_on"], found["reason"]) == (False, "spam")
+    stored = db.execute("SELECT DISTINCT change_reason FROM pancake_source").fetchall()
+    assert stored == [(None,)]
+
+
+REFUSED = {
+    "Facebook on": (2, "Several sources are 'Facebook'. Choose one by its id:"),
+    "TikTok on": (2, "There is no source 'TikTok'. They are listed by: leads switch list"),
+    "Zalo on": (1, "source Zalo (-2) of Diva cannot be switched on"),
+    "9 on": (1, "source without a name (9) of Diva cannot be switched on"),
+    "Facebook maybe": (2, "Invalid value"),
+    "-15 on": (2, "There is no source '-15'."),
+    "-1 on --connecton Diva": (2, "Got unexpected extra argument"),
+}
+
+
+def test_what_cannot_be_switched_is_said(db: psycopg.Connection, subtests: pytest.Subtests) -> None:
+    for words, (code, said) in REFUSED.items():
+        with subtests.test(words):
+            result = run(db, "source", *words.split(), "--reason", "W1")
+            assert (result.exit_code, result.stdout) == (code, "")
+            assert said in result.stderr
+    assert db.execute("SELECT 1 FROM pancake_source WHERE is_active").fetchall() == []
+
+
+def test_a_reason_is_required(empty: psycopg.Connection) -> None:
+    for reason in ("", "   ", "x" * 201):
+        result = run(empty, "kill", "off", "--reason", reason)
+        assert (result.exit_code, "--reason has 1 to 200 characters" in result.stderr) == (2, True), reason
+    assert run(empty, "kill", "off").exit_code == 2
+    assert settings(empty) == (True, False)
+
+
+def test_a_change_elsewhere_is_shown_with_its_author_and_reason(db: psycopg.Connection) -> None:
+    name = kill_switch_off_in_settings(db, " go-live ")
+    db.execute("UPDATE pancake_source SET is_active = true WHERE name = 'Facebook'")
+    lines = run(db, "list").stdout.splitlines()
+    assert lines[0] == "kill switch: off"
+    assert f"UTC, by {name}" in lines[1]
+    assert lines[2:5] == ["  reason: go-live", "pause: off", "  never changed"]
+    assert "source Facebook (-1) of Diva: on" in lines
+    assert max(map(len, lines)) <= 80
+    found = switches(db)["source Facebook Diva"]
+    assert (found["changed_by"], found["application"], found["reason"]) == (db.info.user, "psql", None)
+    db.execute("SELECT set_config('integration.change_reason', 'new workspace', false)")
+    db.execute("UPDATE pancake_connection SET status = 'disabled' WHERE name = 'Diva'")
+    found = switches(db)["connection Diva Diva"]
+    assert (found["is_on"], found["reason"]) == (False, "new workspace")
+    assert "connection Diva: disabled" in run(db, "list").stdout
+
+
+def test_a_switch_can_be_turned_when_the_stored_settings_are_unreadable(db: psycopg.Connection) -> None:
+    db.execute("UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration}', '[]')")
+    assert run(db, "pause", "on", "--reason", "unclear").exit_code == 0
+    assert settings(db) == (True, True)
+
+
+def test_a_command_is_recorded_with_its_name_and_the_user_of_the_machine(empty: psycopg.Connection) -> None:
+    create = ("connection", "create", "--name", "Diva", "--workspace", "7", "--no-key")
+    generate = ("connection", "set-header-secret", "--generate")
+    created, rotated = (leads(empty, *command) for command in (create, generate))
+    assert (created.exit_code, rotated.exit_code) == (0, 0), created.stderr + rotated.stderr
+    secret = rotated.stdout.strip()
+    rotation, creation = changes(empty, "--of", "connection")
+    assert creation["application"] == rotation["application"] == f"leads connection by {getpass.getuser()}"
+    assert {change["database_role"] for change in (creation, rotation)} == {f"{OPERATORS}_{RUN_ID}"}
+    assert (creation["action"], creation["after"]["signature_mode"]) == ("insert", "monitor")
+    assert rotation["after"]["previous_header_secret"] == "key k1"
+    shown = leads(empty, "history").stdout
+    assert "connection Diva: update" in shown
+    assert "header_secret another one (key k1)" in " ".join(shown.split())
+    assert len(secret) >= 32
+    assert secret not in shown + str(changes(empty))
+
+
+def test_it_prints_who_changed_what_within_80_columns(empty: psycopg.Connection) -> None:
+    name = kill_switch_off_in_settings(empty)
+    insert = "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES (%s, 1, sha256('t'))"
+    empty.execute(insert, ["Diva \x1b[31m\u202e" + "x" * 100])
+    result = leads(empty, "history")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert max(map(len, lines)) <= 80
+    assert not {"\x1b", "\u202e"} & set(result.stdout)
+    assert f"  by {name} ({ADMIN_ID}), Hasura role" in " ".join(lines)
+    assert "    kill_switch  true → false" in lines
+    assert f"  database role {empty.info.user}, application psql" in lines
+
+
+@pytest.mark.own_database
+def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(empty: psycopg.Connection) -> None:
+    """In a new table: the first and the last are those in the order in which a statement met them."""
+    empty.execute(
+        "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
+        " VALUES ('Diva', 1, sha256('t')) RETURNING id)"
+        " INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status,"
+        " error_code, arrived_at, created_at)"
+        " SELECT c.id, 'webhook', n::text, sha256(n::text::bytea), 'dead_letter', 'invalid_phone',"
+        " now(), now()"
+        " FROM c, generate_series(1, 12) AS n ORDER BY n"
+    )
+    empty.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id < 12")
+    empty.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = 12")
+    last, several = changes(empty, "--of", "replay")
+    assert (several["rows"], several["row_id"], several["last_row_id"]) == (11, "1", "11")
+    shown = leads(empty, "history", "--of", "replay").stdout
+    assert "replay of 11 events, 1 to 11" in shown
+    assert f"replay of event {last['row_id']}" in shown
+    empty.execute("SET pancake.delete_events = 'on'")
+    empty.execute("DELETE FROM pancake_webhook_event WHERE id < 12")
+    empty.execute("TRUNCATE pancake_webhook_event")
+    shown = leads(empty, "history", "--of", "event").stdout
+    assert "truncate of all events" in shown
+    assert "delete of 11 events, 1 to 11" in shown
+
+
+def test_an_erasure_is_one_change_with_who_asked_for_it_and_why(empty: psycopg.Connection) -> None:
+    empty.execute(
+        "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, reason, counts)"
+        " SELECT n::text, now(), 'Lan', 'operator', 'case 12', '{\"events\": 2}'"
+        " FROM generate_series(1, 3) AS n"
+    )
+    (erasure,) = changes(empty, "--of", "erasure")
+    assert (erasure["rows"], erasure["after"]["requested_by"]) == (3, "Lan")
+    lines = leads(empty, "history", "--of", "erasure").stdout.splitlines()
+    assert "erasure of a customer: 3 digests" in lines[0]
+    assert lines[3:] == [
+        '    counts        none → {"events": 2}',
+        "    reason        none → case 12",
+        "    requested_by  none → Lan",
+        "    run_by        none → operator",
+    ]
+
+
+def test_every_kind_that_the_database_records_can_be_selected(empty: psycopg.Connection) -> None:
+    query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ck_integration_change_kind'"
+    (definition,) = empty.execute(query).fetchone() or ("",)
+    assert set(re.findall(r"'(\w+)'", definition)) == set(Kind)
+
+
+def test_it_selects_by_time_kind_and_number(empty: psycopg.Connection) -> None:
+    empty.execute("UPDATE view_pancake_setting SET kill_switch = false")
+    empty.execute("UPDATE view_pancake_setting SET kill_switch = true")
+    assert changes(empty, "--since", "2999-01-01") == []
+    assert changes(empty, "--of", "source", "--of", "roster") == []
+    (newest,) = changes(empty, "--limit", "1")
+    assert newest["after"] == {"kill_switch": True}
+    assert "No changes since 2999-01-01 00:00 UTC" in leads(empty, "history", "--since", "2999-01-01").stderr
+    assert "Only the newest 1 are shown" in leads(empty, "history", "--limit", "1").stderr
