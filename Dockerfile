@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# The last stage is the image of the handlers: `docker build .` makes it. The stages `hasura` and `sandbox` serve
-# compose.yaml only.
+# The last stage is the image of the handlers: `docker build .` makes it. `ops` is that of the operators' command; the
+# stages `hasura` and `sandbox` serve compose.yaml only.
 FROM python:3.12.14-slim-bookworm AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
 WORKDIR /srv
@@ -22,6 +22,7 @@ COPY cron cron
 COPY handlers handlers
 COPY hasura/metadata hasura/metadata
 COPY leads leads
+COPY ops ops
 COPY sql sql
 RUN pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
 
@@ -32,9 +33,19 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps --compile \
         /wheels/*.whl
 
+# The operators' command: `docker build --target ops .`
+FROM project AS ops
+RUN --mount=type=bind,source=scripts/lock/ops.txt,target=ops.txt \
+    pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --only-binary :all: --compile -r ops.txt
+USER 10001:10001
+ENTRYPOINT ["leads"]
+
 # Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
 # connection, and Diva's project of the Hasura CLI with our part in it.
-FROM project AS sandbox
+FROM ops AS sandbox
+USER root
+ENTRYPOINT []
 COPY sandbox sandbox
 COPY hasura hasura
 COPY deploy/postgres deploy/postgres
@@ -55,11 +66,11 @@ COPY --from=sandbox /project/migrations /hasura-migrations
 FROM project AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
-# 0.0.0.0, so that the port can be published; `leads serve` alone listens on the loopback interface. Do not publish the
+# 0.0.0.0, so that the port can be published; `pancake-handlers` alone listens on the loopback interface. Do not publish the
 # second port: /readyz and /metrics ask for no secret.
 ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080 OPS_BIND=0.0.0.0:9146
 USER 10001:10001
 EXPOSE 8080 9146
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
-CMD ["leads", "serve"]
+CMD ["pancake-handlers"]

@@ -24,15 +24,11 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
 )
 """The services that may be unreachable, each with what to check."""
 
-SET_VARIABLES = """Set the variables in the environment, or in .env of the clone for scripts/leads.
-The file .env.example explains each of them."""
-
 
 def describe(error: Exception) -> tuple[str, ExitCode] | None:
     """Return the message and the exit code of an error that a verb did not catch; None of a defect."""
     if isinstance(error, SettingsError):
-        problems = [f"  {problem}" for problem in error.problems]
-        return "\n".join(["The configuration is incomplete:", *problems, SET_VARIABLES]), ExitCode.USAGE
+        return error.report("scripts/leads"), ExitCode.USAGE
     if isinstance(error, (IntegrationError, DatabaseError)):
         return describe_answer(error)
     return None

@@ -19,15 +19,15 @@ from app import HASURA_ROUTES
 from leads.adapters.queries import QUERIES
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
-from ops.__main__ import app
+from ops.cli import app
 from tests.support.runbook import PAGES, commands
 
 ROOT = Path(__file__).parents[1]
 Tree = Mapping[str, str]
 """The text of each file by its path from the root."""
 MAX_LINES = 600
-PRODUCT = ("app.py", "handlers/", "cron/", "leads/")
-FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|sandbox|scripts|sql|tests"
+PRODUCT = ("app.py", "handlers/", "cron/", "leads/", "ops/")
+FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|ops|sandbox|scripts|sql|tests"
 FENCE = re.compile(r"^ *```")
 # A link of Markdown without an address of the web: its text, then the path and the heading.
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -37,11 +37,13 @@ PATH = re.compile(rf"(?<![\w./@-])(?:{FOLDERS})(?!/s\b|/graphql-engine\b)(?:/[\w
 FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
 TEST = re.compile(r"\btest_\w+\b(?!\.py)")
 # A dotted name of code, not the end of a path or of a file name; and an import.
-MODULE = re.compile(r"(?<![\w/.-])(?:leads|handlers|cron|sandbox)(?:\.(?!py\b|md\b|yaml\b)[a-z_]+)+\b")
-IMPORT = re.compile(r"^ *from ((?:leads|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$")
+MODULE = re.compile(
+    r"(?<![\w/.-])(?:leads|ops|handlers|cron|sandbox)(?:\.(?!py\b|md\b|yaml\b|conf\b|txt\b)[a-z_]+)+\b"
+)
+IMPORT = re.compile(r"^ *from ((?:leads|ops|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$")
 # What the recipes of docs/adding-a-….md create, the console's test of a trigger, and a mark of pytest.
 EXAMPLE = re.compile(
-    r"count_(leads|event|status)|ops/events|cli/test_events|test_events$|test_it_counts_|_gender_"
+    r"count_(leads|event|status)|ops/events|ops/test_events|test_events$|test_it_counts_|_gender_"
     r"|test_ping|test_case$"
 )
 HOP = re.compile(r"^\| (\d+) \| (\d*) \| `([^`]+)` \| `([^`]+)`")
@@ -64,7 +66,8 @@ PATTERNS = [
     (r"(leads/domain|handlers|cron)/.*\.py", r"datetime\.now\(|utcnow\(|\btoday\(\)", "`now` is an argument"),
     (r"leads/domain/.*\.py", r"^\s*(async|await) |= await ", "the domain waits for nothing: use a service"),
     (r"(handlers|cron)/.*\.py", r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", "write it into sql/"),
-    (r"(app|(handlers|cron|leads|sandbox)/.*)\.py", r"noqa: BLE001(?! - \w)", "give the reason after ` - `"),
+    (r"(app|(handlers|cron|leads|ops|sandbox)/.*)\.py", r"noqa: BLE001(?! - \w)",
+     "give the reason after ` - `"),
     (r"tests/.*\.py", r"^(from|import) tests\.(?!support\b).*", "share code through tests/support"),
     (r"(sandbox/(?!engine)|tests/).*\.py", r"\"--database-url\"", "use a variable"),
 ]  # fmt: skip

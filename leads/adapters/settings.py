@@ -17,6 +17,10 @@ from leads.adapters.url_variables import is_http, read_base_url
 from leads.adapters.variables import VARIABLES
 from leads.domain.base_url import DEFAULT_HOSTS, read_hosts
 
+SET_VARIABLES = """\
+Set the variables in the environment, or in .env of the clone for {script}.
+The file .env.example explains each of them."""
+
 
 class SettingsError(ValueError):
     """One or more environment variables are missing or invalid; the message names them all."""
@@ -24,6 +28,14 @@ class SettingsError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+    def report(self, script: str) -> str:
+        """Return the text for the person who started the command: the problems, and where to set variables.
+
+        `script` is the command in a clone, which reads .env.
+        """
+        problems = [f"  {problem}" for problem in self.problems]
+        return "\n".join(["The configuration is incomplete:", *problems, SET_VARIABLES.format(script=script)])
 
 
 @dataclass(frozen=True, slots=True)

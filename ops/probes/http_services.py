@@ -12,7 +12,7 @@ HANDLERS, EDGE = "handlers", "edge"
 MANY_SPOOLED = 100
 """So many deliveries on disk are more than a short fault of the path behind the edge leaves."""
 OLD_POLICY_SECONDS = 300
-START_HANDLERS = "Look at their log, and start them again: leads serve"
+START_HANDLERS = "Look at their log, and start them again: pancake-handlers"
 CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
 CHECK_POLICY = (
     "Check EDGE_SECRET and HANDLERS_URL of the edge; on its machine: tail /var/log/pancake-edge/error.log"

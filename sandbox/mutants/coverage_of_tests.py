@@ -15,7 +15,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / ".mutants"
 TIMES = "times.json"
-PRODUCT = ("app.py", "cron", "handlers", "leads")
+PRODUCT = ("app.py", "cron", "handlers", "leads", "ops")
 SETTINGS = """\
 [run]
 branch = true

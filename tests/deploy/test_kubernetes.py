@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from leads.adapters.variables import VARIABLES
-from ops.serve import SHUTDOWN_SECONDS
+from leads.serve import SHUTDOWN_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
-from ops.__main__ import app
+from ops.cli import app
 from sandbox.edge.nginx import FOLDERS
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.waiting import eventually

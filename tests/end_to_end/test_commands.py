@@ -14,7 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.config.command import describe
 from sandbox.demo import Result
 from sandbox.incidents.live.receiver import FIRING

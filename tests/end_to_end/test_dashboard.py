@@ -24,7 +24,7 @@ from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
 from leads.services.metrics.figures import FIGURES
 from leads.services.metrics.key_figures import KEY_FIGURES
-from ops.__main__ import app
+from ops.cli import app
 from ops.golive.load import load_criteria
 from ops.golive.measuring import Places, Sources, measure
 from ops.golive.records import Records

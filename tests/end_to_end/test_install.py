@@ -163,7 +163,7 @@ def apply_migrations_and_metadata(at: Installation) -> None:
 def serve_and_connect(at: Installation) -> None:
     """Steps 6 to 8."""
     handlers = at.sandbox.handlers
-    handlers.arguments = [str(ROOT / "scripts" / "leads"), "serve"]
+    handlers.arguments = [str(ROOT / "scripts" / "handlers")]
     values = dict(re.findall(r"^([A-Z_]+)=(.+)", (at.folder / ".env").read_text(), re.MULTILINE))
     handlers.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, **values}
     handlers.start()

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from leads.services.cron_runs import CRONS
-from ops.__main__ import app
+from ops.cli import app
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons

@@ -46,7 +46,7 @@ ENGINE_SLEEP_SECONDS = 10
 SECONDS_TO_RECONCILE_A_DAY = 60
 """The bar for 100,000 records: docs/performance.md."""
 CONTRACT = ROOT / "docs" / "diva-contract.md"
-SOURCES = ("app.py", "cron", "handlers", "leads", "sql", "hasura", "deploy")
+SOURCES = ("app.py", "cron", "handlers", "leads", "ops", "sql", "hasura", "deploy")
 STAFF_ROLE = re.compile(r"""(?<!pancake_staff_role\()(['"])(admin|manager|telesale)\1""")
 DEFINITION = re.compile(r"CREATE FUNCTION public\.pancake_staff_role.*?^\$\$;", re.DOTALL | re.MULTILINE)
 HASURA_ROLE = re.compile(r"crm_(?:admin|manager|telesale)")

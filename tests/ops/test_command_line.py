@@ -28,8 +28,8 @@ from leads.domain.errors import (
     PancakeUnavailable,
     SecretUnreadable,
 )
-from ops.__main__ import app
 from ops.changes import ChangeBlock, changed_fields, print_block, shown
+from ops.cli import app
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, VerbGroup, WrongUsage
@@ -113,9 +113,9 @@ def test_sigterm_interrupts_as_ctrl_c_does() -> None:
     """The entry point turns it into the same exception, so that work ends in order."""
     program = (
         "import os, signal, time\n"
-        "from ops import __main__ as cli\n"
+        "from ops import cli\n"
         "cli.app = lambda **_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(10))\n"
-        "try:\n    cli.main()\nexcept KeyboardInterrupt:\n    print('in order')\n"
+        "try:\n    cli.run()\nexcept KeyboardInterrupt:\n    print('in order')\n"
     )
     done = run_python(program)
     assert (done.returncode, done.stdout) == (0, "in order\n"), signal.Signals(abs(done.returncode) or 1)
@@ -181,7 +181,7 @@ def test_a_shell_completes_verbs() -> None:
 def test_a_verb_starts_without_the_modules_of_the_others() -> None:
     done = run_python(
         "import sys\n"
-        "from ops.__main__ import VERBS, app\n"
+        "from ops.cli import VERBS, app\n"
         "app(['token', '--help'], standalone_mode=False)\n"
         "print(*{verb.target.partition(':')[0] for verb in VERBS.values()} & sys.modules.keys())\n"
     )
@@ -191,7 +191,8 @@ def test_a_verb_starts_without_the_modules_of_the_others() -> None:
 def test_the_environment_is_read_in_one_module() -> None:
     """`envvar` is the argument with which typer would read it."""
     reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*(environ|getenv)|\benvvar\s*=")
-    found = [path for path in (ROOT / "leads").rglob("*.py") if reads.search(path.read_text("utf-8"))]
+    paths = [*(ROOT / "leads").rglob("*.py"), *(ROOT / "ops").rglob("*.py")]
+    found = [path for path in paths if reads.search(path.read_text("utf-8"))]
     assert found == [ROOT / "leads/adapters/settings.py"]
 
 

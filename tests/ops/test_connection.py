@@ -27,7 +27,7 @@ from leads.services.connection_secrets import (
     store_secret,
 )
 from leads.services.sealed_secrets import Secret, Use, open_sealed, stored_uses
-from ops.__main__ import app
+from ops.cli import app
 from ops.switches import set_source
 from sandbox.postgres.roles import operators_url
 from tests.support.fake_services import FakeServer

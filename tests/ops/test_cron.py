@@ -18,7 +18,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.window import ICT, day_window
 from leads.services.cron_runs import CRONS
 from leads.services.sealed_secrets import Use, seal
-from ops.__main__ import app
+from ops.cli import app
 from ops.cron.command import INSTEAD_OF_DRY_RUN
 from ops.cron.running import run_to_its_end
 from sandbox.postgres.roles import operators_url

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from leads.adapters.secrets import KeyRing
-from ops.__main__ import app
+from ops.cli import app
 
 KEYS = "k1:" + "A" * 43 + "="
 OTHER_KEYS = "k1:" + "B" * 43 + "="

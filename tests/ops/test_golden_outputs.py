@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from leads.adapters.secrets import KeyRing
 from leads.adapters.variables import VARIABLES
 from leads.services.sealed_secrets import Use, seal
-from ops.__main__ import app
+from ops.cli import app
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_http
@@ -73,7 +73,6 @@ class Call:
 D, E = Call("", (DATABASE,)), Call("", (HASURA,))
 B, R = Call("", (DATABASE, HASURA, HANDLERS, PANCAKE)), Call("", (DATABASE, IN_USE))
 COMMANDS: dict[str, Call] = {
-    "serve": Call(),
     "token": Call("pancake_edge"),
     "replay": Call("17", (HASURA,)),
     "trace": Call("0905111222", (DATABASE, IN_USE)),
@@ -140,7 +139,7 @@ COMMANDS: dict[str, Call] = {
     "golive smoke": Call("body.json"),
     "golive handover": Call("--to missing/bundle.tar.gz"),
 }
-ALWAYS_JSON = ("serve", "edge-spool show")
+ALWAYS_JSON = ("edge-spool show",)
 """They have no option --json: log lines, and one delivery."""
 REPORTING = (
     "backfill-phones", "status", "doctor", "config show", "golive list", "golive gate", "golive deploy",

@@ -1,4 +1,4 @@
-"""What an installation is set up with: `leads serve`, `leads config show`, `leads token`, `leads alert test`.
+"""`pancake-handlers` and what sets an installation up: `leads config`, `leads token`, `leads alert test`.
 
 A token is accepted by an engine of the same configuration, for its role alone. An alert goes to a real
 Alertmanager, with our routes and receivers.
@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from leads.adapters.variables import PLAIN_VARIABLES, VARIABLES
-from ops.__main__ import app
+from leads.serve import MAX_CONNECTIONS
 from ops.alert.delivery import Result as Delivery
 from ops.alert.delivery import judge
+from ops.cli import app
 from ops.clients.alertmanager import Attempts
-from ops.serve import MAX_CONNECTIONS
 from ops.token import VARIABLE, Role, make_token
 from sandbox.incidents.rules import ALERTMANAGER, load
 from sandbox.postgres.server import free_port
@@ -42,7 +42,7 @@ from sandbox.stack.hasura import RunningEngine, start_engine
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
 from tests.support.waiting import eventually
 
-# --- leads serve, leads config show
+# --- pancake-handlers, leads config show
 
 ROOT = Path(__file__).parents[2]
 PATHS = ("/healthz", "/readyz", "/metrics")
@@ -77,29 +77,35 @@ def leads(*words: str, **variables: str) -> Result:
     return result
 
 
-def test_every_problem_of_the_environment_is_named_at_once() -> None:
+def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    """`pancake-handlers` with nothing in its environment but what it needs to start."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
+    return subprocess.Popen(
+        [sys.executable, "-m", "leads.serve"],
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_every_problem_of_the_environment_is_named_at_once(tmp_path: Path) -> None:
     for name, value in (("ENCRYPTION_KEYS", ""), ("BIND", "8000x"), ("OPS_BIND", "9146")):
-        result = leads("serve", **{name: value})
-        assert (result.exit_code, result.stdout) == (2, "")
+        process = command(tmp_path, **{name: value})
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output) == (2, "")
         wrong = f"{name} is not an address and a port: '{value}'" if value else f"{name} is not set"
-        assert wrong in result.stderr
-        assert "DATABASE_URL is not set" in result.stderr
+        assert wrong in errors
+        assert "DATABASE_URL is not set" in errors
     result = alert("alerts")
     assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
 
 
 @contextmanager
 def serving(cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
-    """`leads serve` once it answers on the port, with nothing in its environment but what it needs.
+    """`pancake-handlers` once it answers on the port.
 
     At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
     signal, without a trace or a secret.
     """
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **COMPLETE, **variables}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ops", "serve"], cwd=cwd, text=True,
-        env=environment | {"BIND": f"127.0.0.1:{port}"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = command(cwd, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
     printed: list[str] = []
     try:
         eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)

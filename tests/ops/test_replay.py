@@ -8,7 +8,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.metadata.directory import role_of_action
 from ops.replay import following

@@ -13,7 +13,7 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.failures import WrongUsage
 from ops.report.period import read_period
 from sandbox.postgres.roles import operators_url

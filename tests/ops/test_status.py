@@ -23,7 +23,7 @@ from leads.adapters.db_session import open_session
 from leads.adapters.variables import VARIABLES
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import UnassignedTickets
-from ops.__main__ import app
+from ops.cli import app
 from ops.doctor.checks import PREFLIGHT, judge_clocks, judge_token
 from ops.metadata.engine import Engine
 from ops.metadata.source import REINSTALL

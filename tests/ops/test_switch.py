@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.history import Kind
 from sandbox.postgres.roles import OPERATORS, operators_url
 from sandbox.postgres.server import RUN_ID

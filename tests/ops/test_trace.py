@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from leads.adapters.secrets import KeyRing
 from leads.services.cron_work import CronRun
 from leads.services.recalled_tickets import recall_tickets
-from ops.__main__ import app
+from ops.cli import app
 from ops.tail import EventRow, describe, follow
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.roles import operators_url

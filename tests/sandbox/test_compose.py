@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from leads.adapters.settings import read_bind, read_settings
 from leads.adapters.variables import VARIABLES
-from ops.serve import SHUTDOWN_SECONDS
+from leads.serve import SHUTDOWN_SECONDS
 from sandbox.__main__ import app
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.waiting import eventually
@@ -97,15 +97,15 @@ def stage(name: str) -> str:
     return re.split(rf"^FROM \S+ AS {name}$", DOCKERFILE, flags=re.MULTILINE)[1].partition("\nFROM ")[0]
 
 
-def test_the_image_of_the_handlers_holds_production_code_only_and_serves_with_the_operators_command() -> None:
+def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> None:
     """It adds nothing to the stage with the locked packages and the wheel, and is the last one."""
     instructions = stage("handlers")
     assert not re.search(r"^(COPY|ADD) ", instructions, re.MULTILINE)
     assert DOCKERFILE.endswith(instructions)
-    assert re.findall(r"^FROM project AS (\w+)$", DOCKERFILE, re.MULTILINE) == ["sandbox", "handlers"]
+    assert re.findall(r"^FROM project AS (\w+)$", DOCKERFILE, re.MULTILINE) == ["ops", "handlers"]
     assert re.findall(r"^COPY .*", stage("project"), re.MULTILINE) == ["COPY --from=dependencies /venv /venv"]
     for text in (
-        r"^USER \d+:\d+$", "HEALTHCHECK", r'^CMD \["leads", "serve"\]$', "BIND=0.0.0.0:8080",
+        r"^USER \d+:\d+$", "HEALTHCHECK", r'^CMD \["pancake-handlers"\]$', "BIND=0.0.0.0:8080",
         "OPS_BIND=0.0.0.0:9146", "^EXPOSE 8080 9146$", "http://127.0.0.1:8080/healthz",
     ):  # fmt: skip
         assert re.search(text, instructions, re.MULTILINE), text

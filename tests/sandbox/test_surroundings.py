@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from leads.domain.phone import read_phones
-from ops.__main__ import app as leads
+from ops.cli import app as leads
 from ops.metadata.directory import DIRECTORY
 from sandbox.__main__ import app
 from sandbox.diva.notifications import create_app as create_notifications

@@ -19,7 +19,7 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes

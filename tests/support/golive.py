@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
 from leads.services.kpi import KpiName
-from ops.__main__ import app, main
+from ops.cli import app, main
 from ops.golive.criterion import Criterion, Source
 from ops.golive.daily import DAY, FIGURES, days_between, drawn
 from ops.golive.deploy import actions

@@ -20,7 +20,7 @@ from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
 from leads.services.runtime import Runtime
-from ops.__main__ import app
+from ops.cli import app
 from ops.metadata.pieces import Json, Key, put, split
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
-from ops.__main__ import app
+from ops.cli import app
 from tests.support.crons import CronHarness
 from tests.support.handlers import DatabaseHarness, HandlerHarness
 from tests.support.leads import LATER, LEAD

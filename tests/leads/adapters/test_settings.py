@@ -20,7 +20,7 @@ from leads.adapters.secrets import DecryptionError, KeyRing, matches
 from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
 from leads.domain.errors import SecretUnreadable
 from leads.services.sealed_secrets import Use, open_sealed, reseal, seal
-from ops.__main__ import app
+from ops.cli import app
 
 KEY = base64.b64encode(bytes(32)).decode()
 HANDLER_SECRET = "handler-secret-of-32-characters!"

@@ -31,7 +31,7 @@ from leads.domain.sending import (
     max_rows_per_call,
 )
 from leads.domain.tickets import ticket_applied
-from ops.__main__ import app
+from ops.cli import app
 from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 

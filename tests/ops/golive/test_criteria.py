@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 from leads.adapters.db_session import DbSession
 from leads.adapters.queries import QUERIES
 from leads.domain.window import ICT
-from ops.__main__ import app
+from ops.cli import app
 from ops.golive import watching
 from ops.golive.commit import commit_of_run
 from ops.golive.criterion import Criterion, Part, Source

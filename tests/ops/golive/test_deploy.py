@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.golive.deploy import database_steps, running
 from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file

@@ -18,7 +18,7 @@ import yaml
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.golive.criterion import Criterion, Part, Source
 from ops.golive.deploy.plan_file import PlanFile

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops.__main__ import app
+from ops.cli import app
 from ops.clients.signing import SignatureRefused, SigningKey, VerifyKey
 from ops.golive.html_page import html_page
 from ops.golive.record import FIRST

@@ -1,36 +1,36 @@
-"""`leads serve`: the handlers on the address BIND. It is the command of the image."""
+"""`pancake-handlers`: the handlers on the address BIND. It is the command of their image."""
 
 import signal
 import sys
+from argparse import ArgumentParser
 from contextlib import suppress
 from pathlib import Path
 
-import typer
 import uvicorn
 
 from leads.adapters.logs import configure_logs
 from leads.adapters.settings import SettingsError, read_bind, read_ops_bind, read_settings
-from ops.exit_codes import ExitCode
 
 APP_FOLDER = Path(__file__).resolve().parents[1]
 """The folder that holds app.py, beside leads/."""
-
 SHUTDOWN_SECONDS = 25
 """Less than the 30 s that Kubernetes waits by default, and compose.yaml sets, before a process is killed."""
-
-
 MAX_CONNECTIONS = 800
 """Open connections over which requests get 503 and are sent again later: each holds memory and a file."""
+HELP = """\
+Serve the handlers until Ctrl-C or SIGTERM, on BIND (127.0.0.1:8000 by default). With OPS_BIND, /readyz and
+/metrics are on that address only. Logs are JSON lines on stdout. .env.example explains each variable.
+Exit codes: 1 an address is taken; 2 the environment is incomplete, and every problem is named."""
 
 
-def serve() -> None:
-    """Serve the handlers until Ctrl-C or SIGTERM.
-
-    The address is BIND, 127.0.0.1:8000 by default. With OPS_BIND, /readyz and /metrics are on that address
-    only. It needs the variables of the handlers, which .env.example lists. Logs are JSON lines on stdout.
-    Exit code 2: the environment is incomplete; every problem is named.
-    """
-    addresses, log_level = _check_environment()
+def main() -> None:
+    """Serve the handlers with the settings of the environment."""
+    ArgumentParser(prog="pancake-handlers", description=HELP).parse_args()
+    try:
+        addresses, log_level = _check_environment()
+    except SettingsError as error:
+        print(error.report("scripts/handlers"), file=sys.stderr)
+        sys.exit(2)
     configure_logs(log_level)
     # uvicorn ends by the signal that stopped it, as an orchestrator expects.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -40,7 +40,7 @@ def serve() -> None:
     with suppress(KeyboardInterrupt):
         server.run(sockets=[config.bind_socket() for config in configs])
     if not server.started:
-        raise typer.Exit(ExitCode.FAILED)
+        sys.exit(1)
 
 
 def _configure(host: str, port: int) -> uvicorn.Config:
@@ -77,3 +77,7 @@ def _check_environment() -> tuple[list[tuple[str, int]], str]:
         raise SettingsError(*problems)
     ops_address = read_ops_bind()
     return ([*addresses, ops_address] if ops_address else addresses), log_level
+
+
+if __name__ == "__main__":
+    main()

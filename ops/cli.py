@@ -1,0 +1,89 @@
+"""The table of verbs: `leads <verb>`."""
+
+import signal
+from typing import Any
+
+import typer
+
+from ops.failures import VerbGroup, WrongUsage
+from ops.loading import Verb, Verbs
+from ops.output import exit_code_table
+
+VERBS = {
+    "token": Verb("ops.token:token", ("token pancake_service",)),
+    "replay": Verb(
+        "ops.replay.command:replay",
+        ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain"),
+    ),
+    "trace": Verb("ops.trace:trace", ("trace 0905111222", "trace TK000017 --json", "trace 17 --follow")),
+    "reconcile": Verb("ops.reconcile.command:reconcile", ("reconcile --day 2026-05-14 --dry-run",)),
+    "backfill-phones": Verb(
+        "ops.backfill_phones.command:backfill_phones", ("backfill-phones --dry-run", "backfill-phones")
+    ),
+    "history": Verb(
+        "ops.history:history", ("history", "history --of connection --of setting --since 2026-05-01")
+    ),
+    "erase": Verb(
+        "ops.erase.command:erase",
+        ("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"),
+    ),
+    "report": Verb("ops.report.command:report", ("report", "report --from 2026-05-01 --html > may.html")),
+    "status": Verb("ops.status.command:status", ("status", "status --watch", "status --json")),
+    "doctor": Verb("ops.doctor.command:doctor", ("doctor", "doctor --json")),
+    "tail": Verb("ops.tail:tail", ("tail", "tail --last 50")),
+    "connection": Verb("ops.connection.command:app"),
+    "switch": Verb("ops.switch:app"),
+    "metadata": Verb("ops.metadata.command:app"),
+    "alert": Verb("ops.alert.command:app"),
+    "cron": Verb("ops.cron.command:app"),
+    "config": Verb("ops.config.command:app"),
+    "edge-spool": Verb("ops.edge_spool.command:app"),
+    "tickets": Verb("ops.tickets.command:app"),
+    "golive": Verb("ops.golive.command:app"),
+}
+
+
+ELSEWHERE = {
+    "serve": "The handlers have a command of their own: pancake-handlers",
+    "send": "leads posts no samples into an installation. Into a sandbox:\n"
+    "  scripts/sandbox send happy|no-phone|duplicate|FILE",
+}
+"""What people look for here, and where it is."""
+
+
+class Leads(VerbGroup):
+    """The group of the verbs in the table."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # A mapping that is only read is enough: nothing adds a command later.
+        self.commands = Verbs(VERBS)  # type: ignore[assignment]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in ELSEWHERE and not ctx.resilient_parsing:
+            raise WrongUsage(ELSEWHERE[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    cls=Leads,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=exit_code_table(),
+)
+
+
+@app.callback()
+def leads() -> None:
+    """Operate the integration of Pancake with Diva's CRM.
+
+    Variables come from the environment. In a clone, scripts/leads also reads .env. The file .env.example
+    explains each variable.
+    """
+
+
+def run() -> None:
+    """Run the command. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app(prog_name="leads")
