@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from leads.adapters.db_session import DbSession, class_row
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 
 Setting = Literal["kill_switch", "processing_paused"]
 LIST_SWITCHES = "switches/list_switches"

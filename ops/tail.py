@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from leads.adapters.db_session import DbSession, class_row, open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.lifecycle import (
     DEAD_LETTER,

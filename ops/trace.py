@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from leads.adapters.db_session import DbSession, class_row, open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings, read_variable
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from leads.adapters.db_session import DbSession, class_row
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 
 FIRST_ID = UUID(int=0)
 _LAST_ID = UUID(int=2**128 - 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from leads.adapters.db_session import open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.backfill_phones.index import build_index
 from ops.backfill_phones.limits import Limits, Stopped, check_window
 from ops.backfill_phones.parsing import Parsers

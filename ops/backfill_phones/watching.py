@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from leads.adapters.db_session import DatabaseError, DbSession, open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.domain.errors import IntegrationError
 from ops.backfill_phones.limits import Stopped
 from ops.reasons import connection_reason

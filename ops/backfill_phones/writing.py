@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from leads.adapters.db_session import DbSession, DictRow, QueryCanceled
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.backfill_phones.accounts import Account
 from ops.backfill_phones.limits import Limits, Stopped
 

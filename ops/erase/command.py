@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from leads.adapters.pg_errors import translated
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.domain.errors import Contended, DatabaseUnavailable
 from ops.connection.session import NEEDS, Session, open_session

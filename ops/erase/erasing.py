@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from leads.adapters.db_session import DbSession, DictRow
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.domain.digest import Digester
 from leads.domain.erasure import ERASED_PHONE, ERASED_RECORD, erasure_digests
 from leads.domain.ticket_text import written_by_us

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import Contended
 from leads.domain.phone import stored_digits

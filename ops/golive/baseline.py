@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from leads.adapters.db_session import open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.window import ICT
 from ops.failures import CommandFailed, WrongUsage

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import Sources

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.failures import CommandFailed
 from ops.golive.commit import CLONE
 from ops.reasons import file_reason

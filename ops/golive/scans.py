@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement, Why
 from ops.golive.measuring import Sources

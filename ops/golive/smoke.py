@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from leads.adapters.db_session import DbSession, open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.phone import read_phones
 from ops.clients.plain_http import NoAnswer, ask

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.services.kpi import COLUMNS, KpiName, read_kpi_row
 
 OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from leads.adapters.clock import Clock
 from leads.adapters.db_session import class_row
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import OperatorSettings
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
 from leads.services.sealed_secrets import Use, open_sealed

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from leads.adapters.db_session import DbSession, class_row
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.report.period import Period
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from leads.adapters.db_session import DbSession, class_row
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
 from ops.cron_schedule import Schedule

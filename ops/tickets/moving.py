@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.progress import Progress
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0

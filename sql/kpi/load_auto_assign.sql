@@ -1,3 +1,4 @@
+-- name: kpi/load_auto_assign
 -- KPI auto-assign: share of tickets that still have the owner chosen by the integration, of tickets created in the window. An owner
 -- whom retry_failed chose later counts as chosen.
 -- Returns one row: tickets, correct, unassigned (no owner was chosen up to now), ratio (null without tickets).

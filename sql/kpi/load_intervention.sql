@@ -1,3 +1,4 @@
+-- name: kpi/load_intervention
 -- KPI manager intervention: share of tickets whose owner is no longer the chosen one, of tickets created in the window.
 -- Returns one row: tickets, changed, ratio (null without tickets).
 -- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.

@@ -1,3 +1,4 @@
+-- name: kpi/load_latency
 -- KPI latency: seconds from created_at to processed_at, retries included, of deliveries created in the window.
 -- Returns one row: events, p50_seconds, p95_seconds, p99_seconds, apart (number of events once held or replayed by an
 -- operator, which the other figures leave out). Relies on ix_pancake_webhook_event_created_at.

@@ -1,3 +1,4 @@
+-- name: kpi/load_response
 -- KPI SLA: minutes from a ticket's creation to its first response, of tickets created in the window, by the clock and by business
 -- hours. An unanswered ticket counts with its age at the end of the window, a ticket closed without a response too.
 -- Returns one row: tickets, unanswered, p50_minutes, p95_minutes, p50_business_minutes, p95_business_minutes.

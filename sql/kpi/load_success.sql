@@ -1,3 +1,4 @@
+-- name: kpi/load_success
 -- KPI success: share of processed deliveries, of those created in the window that should be processed by now.
 -- Returns one row: processed, failed, dead, stuck (received or ingested for more than 5 minutes), ratio (null without
 -- deliveries); not part of the ratio: held, invalid, waiting, held_earlier (created before the window and held at present).

@@ -1,3 +1,4 @@
+-- name: kpi/load_zero_miss
 -- KPI zero-miss: records that the reconciliations finished in the window found missing, and those still missing after them
 -- (must be 0).
 -- Returns one row: days (one per connection and day), found_missing, left_missing; both null without a day.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from leads.adapters.db_session import DatabaseError
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.backfill_phones.limits import Limits
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run

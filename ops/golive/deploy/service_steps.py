@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.failures import WrongUsage
 from ops.golive.deploy import checks
 from ops.golive.deploy.actions import function, program, verb

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leads.adapters.db_session import DatabaseError, DbSession, open_session
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.adapters.settings import OperatorSettings, read_operator_settings, read_variable
 from leads.adapters.variables import VARIABLES
 from ops.failures import CommandFailed, WrongUsage

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.golive.deploy.site import Site
 from ops.golive.drill.sender import Sent
 

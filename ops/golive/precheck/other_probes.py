@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from ops.clients.plain_http import NoAnswer, ask
 from ops.golive.deploy.database_steps import newest_snapshot
 from ops.golive.judgement import Measurement

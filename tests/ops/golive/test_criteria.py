@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.adapters.db_session import DbSession
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from leads.domain.window import ICT
 from ops.cli import app
 from ops.golive import watching

@@ -1,0 +1,81 @@
+-- name: check_sla/flag_late_tickets
+-- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket. Without an active
+-- manager it is for the administrators; without any, the ticket is left for a later tick.
+-- Considers events processed in the last 3 days; older tickets were flagged before, unless the cron was down for days.
+-- Returns the events of late tickets: id, is_flagged. Relies on ix_pancake_webhook_event_created_at,
+-- ix_pancake_webhook_event_waited, ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
+WITH recent AS (
+    -- Stored in the last 4 days, or waited for more than one: that is true of each, and the planner has an index for both.
+    SELECT e.ticket_id FROM public.pancake_webhook_event AS e
+    WHERE
+        e.created_at BETWEEN %(now)s::timestamptz - interval '4 days' AND %(now)s AND e.status = 'processed'
+        AND e.processed_at > %(now)s::timestamptz - interval '3 days'
+    UNION
+    SELECT e.ticket_id FROM public.pancake_webhook_event AS e
+    WHERE
+        e.processed_at - e.created_at > interval '1 day' AND e.status = 'processed'
+        AND e.processed_at BETWEEN %(now)s::timestamptz - interval '3 days' AND %(now)s
+), late AS (
+    SELECT e.id, t.id AS ticket_id, t.code
+    FROM recent AS r
+    -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
+    CROSS JOIN LATERAL (
+        SELECT k.id, k.code, k.created_at FROM public.ticket AS k
+        WHERE
+            k.id = r.ticket_id AND k.first_response_at IS NULL AND k.status IN ('new', 'in_progress')
+            AND k.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.pancake_setting() AS s))
+        OFFSET 0
+    ) AS t
+    -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
+    CROSS JOIN LATERAL (
+        SELECT f.id FROM public.pancake_webhook_event AS f
+        WHERE f.ticket_id = t.id AND f.status = 'processed'
+        ORDER BY f.outcome = 'ticket_created' DESC, f.id LIMIT 1
+    ) AS o
+    INNER JOIN public.pancake_webhook_event AS e ON e.id = o.id AND e.status = 'processed'
+    WHERE
+        e.processed_at > %(now)s::timestamptz - interval '3 days'
+        -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.
+        AND (
+            e.notifications = '[]'::jsonb
+            OR e.notified_at IS NOT NULL
+            OR e.notify_claimed_at IS NULL
+            OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval
+        )
+        -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
+        AND NOT EXISTS (
+            SELECT FROM public.pancake_webhook_event AS f
+            WHERE f.ticket_id = t.id AND (f.evidence ->> 'sla_notified_at')::timestamptz >= t.created_at
+        )
+    ORDER BY t.created_at
+    LIMIT %(limit)s
+    FOR UPDATE OF e SKIP LOCKED
+), managers AS (
+    SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids
+    FROM public.staff AS s
+    WHERE s.role = public.pancake_staff_role('manager') AND s.is_active
+), recipients AS (
+    SELECT CASE WHEN m.ids <> '[]' THEN m.ids ELSE (
+        SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]')
+        FROM public.staff AS s
+        WHERE s.role = public.pancake_staff_role('admin') AND s.is_active
+    ) END AS ids
+    FROM managers AS m
+), flagged AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        evidence = e.evidence || jsonb_build_object('sla_notified_at', %(now)s::timestamptz),
+        notifications = CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+            'name', 'sla_missed' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
+            'template_code', 'noti_pancake_needs_attention',
+            'recipient_ids', r.ids,
+            'data', jsonb_build_object('reason', 'sla_missed', 'detail', l.code, 'ticket_id', l.ticket_id)
+        )),
+        notified_at = NULL,
+        notify_claimed_at = NULL
+    FROM late AS l, recipients AS r
+    WHERE e.id = l.id AND r.ids <> '[]' RETURNING e.id
+)
+SELECT l.id, f.id IS NOT NULL AS is_flagged
+FROM late AS l
+LEFT JOIN flagged AS f ON f.id = l.id

@@ -1,0 +1,515 @@
+-- name: golive/list_baseline
+-- List the tickets of other sources that people created in the window, for the response time before the pilot. An unanswered ticket
+-- ends with the window, as in kpi/load_response; a ticket that was closed without a response too.
+-- Returns created_at, first_response_at, the oldest first. Reads the whole table: Diva has no index on created_at.
+SELECT t.created_at, COALESCE(t.first_response_at, greatest(%(to)s, t.created_at)) AS first_response_at
+FROM public.ticket AS t
+WHERE
+    t.created_at >= %(from)s
+    AND t.created_at < %(to)s
+    AND t.source_id IS DISTINCT FROM 'ticket_source_pancake'
+    AND (%(sources)s::text[] IS NULL OR t.source_id = ANY (%(sources)s))
+ORDER BY t.created_at
+LIMIT %(limit)s
+
+-- name: golive/check_migration
+-- Compare what a migration creates with what the database has; `migration` is its last three digits, or `all`.
+-- Returns one row: expected, missing (numbers of objects), partial (migrations of which only a part is there), details (text).
+-- Relies on the catalog, and on Diva's tables crm_master_data, module_permission_action, notification_template and app_setting.
+WITH declared AS (
+    SELECT d.migration, d.name, d.is_there
+    FROM (VALUES
+        ('928', 'column account.normalized_phone', 'public.account', 'normalized_phone'),
+        ('928', 'column account.pancake_metadata', 'public.account', 'pancake_metadata'),
+        ('930', 'column contact_book.primary_phone', 'public.contact_book', 'primary_phone'),
+        ('931', 'table pancake_connection', 'public.pancake_connection', 'id'),
+        ('931', 'table pancake_source', 'public.pancake_source', 'id'),
+        ('931', 'table pancake_assignee', 'public.pancake_assignee', 'id'),
+        ('931', 'table pancake_webhook_event', 'public.pancake_webhook_event', 'id'),
+        ('931', 'table pancake_cron_run', 'public.pancake_cron_run', 'id'),
+        ('938', 'table integration_change', 'public.integration_change', 'id')
+    ) AS c (migration, name, relation, attribute)
+    CROSS JOIN LATERAL (
+        SELECT c.migration, c.name, EXISTS (
+            SELECT FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = to_regclass(c.relation) AND a.attname = c.attribute AND NOT a.attisdropped
+        ) AS is_there
+    ) AS d
+    UNION ALL
+    SELECT c.migration, c.name, EXISTS (
+        SELECT FROM pg_catalog.pg_constraint AS k
+        WHERE k.conrelid = to_regclass('public.contact_book') AND k.conname = c.constraint_name
+    )
+    FROM (VALUES
+        ('930', 'unique primary_phone of contact_book', 'uq_contact_book_primary_phone'),
+        ('930', 'foreign key of contact_book', 'fk_contact_book_account')
+    ) AS c (migration, name, constraint_name)
+    UNION ALL
+    SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
+    UNION ALL
+    SELECT '932', 'ticket source', EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake')
+    UNION ALL
+    SELECT '933', 'six permissions', count(*) = 6
+    FROM public.module_permission_action AS m WHERE m.module = 'pancake_crm_integration'
+    UNION ALL
+    SELECT '934', 'three templates', count(*) = 3
+    FROM public.notification_template AS t WHERE t.code LIKE 'noti\_pancake\_%%'
+    UNION ALL
+    SELECT '935', 'settings', COALESCE((
+        SELECT s.app_settings ? 'pancake_integration' FROM public.app_setting AS s WHERE s.id = 1
+    ), false)
+), chosen AS (
+    SELECT d.migration, d.name, d.is_there FROM declared AS d WHERE %(migration)s IN ('all', d.migration)
+), by_migration AS (
+    SELECT c.migration, bool_or(c.is_there) AND NOT bool_and(c.is_there) AS is_partial FROM chosen AS c GROUP BY c.migration
+)
+SELECT
+    count(*) AS expected,
+    count(*) FILTER (WHERE NOT c.is_there) AS missing,
+    (SELECT count(*) FROM by_migration AS b WHERE b.is_partial) AS partial,
+    string_agg(c.name, ', ' ORDER BY c.migration, c.name) FILTER (WHERE NOT c.is_there) AS details
+FROM chosen AS c
+
+-- name: golive/load_ticket_source
+-- Load the state of our ticket source.
+-- Returns one row: is_there, is_disabled, tickets (how many refer to it). Relies on the primary key of crm_master_data; it reads
+-- the whole table of tickets, which has no index on the source.
+SELECT
+    EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake') AS is_there,
+    EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake' AND m.disabled) AS is_disabled,
+    (SELECT count(*) FROM public.ticket AS t WHERE t.source_id = 'ticket_source_pancake') AS tickets
+
+-- name: golive/load_connection
+-- Load what the connection to Pancake has by now.
+-- Returns one row per connection: name, is_disabled, has_key, is_delivered (the webhook brought a record).
+-- Relies on pancake_connection, which is small, and on the events' indexes.
+SELECT
+    c.name,
+    c.status = 'disabled' AS is_disabled,
+    c.api_key_encrypted IS NOT NULL AS has_key,
+    EXISTS (
+        SELECT FROM public.pancake_webhook_event AS e WHERE e.connection_id = c.id AND e.origin = 'webhook'
+    ) AS is_delivered
+FROM public.pancake_connection AS c
+ORDER BY c.name
+
+-- name: golive/load_opening
+-- Load what opens the pilot: the switches, the members of rosters, and whether a lead became a ticket.
+-- Returns one row: is_held (kill switch or pause), active (names of active sources), members, is_waiting (a lead was held by the
+-- kill switch), is_processed (an event made a ticket).
+-- Relies on the settings, pancake_source and pancake_assignee, which are small, and on ix_pancake_webhook_event_ticket, …_held.
+SELECT
+    s.kill_switch OR s.processing_paused AS is_held,
+    COALESCE((
+        SELECT array_agg(COALESCE(p.name, p.pancake_source_id) ORDER BY p.name)
+        FROM public.pancake_source AS p
+        WHERE p.is_active AND NOT p.is_removed
+    ), '{}') AS active,
+    (SELECT count(*) FROM public.pancake_assignee AS a WHERE a.is_active) AS members,
+    EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.status = 'skipped_kill_switch') AS is_waiting,
+    EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id IS NOT NULL) AS is_processed
+FROM public.pancake_switch() AS s
+
+-- name: golive/insert_roster
+-- Add the active staff of a role to the default roster; who is in it stays as he is.
+-- Returns nothing. Relies on staff and pancake_assignee, which are small.
+INSERT INTO public.pancake_assignee (staff_id)
+SELECT s.id
+FROM public.staff AS s
+WHERE s.role = public.pancake_staff_role(%(role)s) AND s.is_active
+    AND NOT EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.staff_id = s.id AND a.source_id IS NULL)
+
+-- name: golive/lock_deploy
+-- Take the session lock of the deployment, which is held until the session ends.
+-- Returns one row: locked. Relies on no table.
+SELECT pg_try_advisory_lock(hashtext('leads golive deploy')) AS locked
+
+-- name: golive/load_database
+-- Load the name of the database and its time.
+-- Returns one row: name, now. Relies on no table.
+SELECT current_database() AS name, clock_timestamp() AS now
+
+-- name: golive/list_drill_records
+-- List the records of a drill as they are stored; `prefix` begins their ids.
+-- Returns one row per record: record_id, events, is_processed, tickets.
+-- Relies on nothing: it reads the whole tables of events and tickets, in staging.
+WITH stored AS (
+    SELECT e.record_id, count(*) AS events, bool_and(e.status = 'processed') AS is_processed
+    FROM public.pancake_webhook_event AS e
+    WHERE starts_with(e.record_id, %(prefix)s)
+    GROUP BY e.record_id
+), made AS (
+    SELECT t.data #>> '{pancake,record_id}' AS record_id, count(*) AS tickets
+    FROM public.ticket AS t
+    WHERE starts_with(t.data #>> '{pancake,record_id}', %(prefix)s)
+    GROUP BY 1
+)
+SELECT s.record_id, s.events, s.is_processed, COALESCE(m.tickets, 0) AS tickets
+FROM stored AS s
+LEFT JOIN made AS m ON m.record_id = s.record_id
+
+-- name: golive/count_drill_events
+-- Count the records of a drill by their state that were stored since a moment, by the clock of the database.
+-- Returns one row: events, held (by the kill switch), processed.
+-- Relies on ix_pancake_webhook_event_created_at.
+SELECT
+    count(*) AS events,
+    count(*) FILTER (WHERE e.status = 'skipped_kill_switch') AS held,
+    count(*) FILTER (WHERE e.status = 'processed') AS processed
+FROM public.pancake_webhook_event AS e
+WHERE e.created_at > %(since)s AND starts_with(e.record_id, %(prefix)s)
+
+-- name: golive/find_account
+-- Find the accounts of a phone, as processing does; it is explained, not run.
+-- Returns id. Relies on account_normalized_phone_idx.
+SELECT a.id FROM public.account AS a WHERE a.normalized_phone = %(phone)s
+
+-- name: golive/find_events_of_phone
+-- Find the events of a phone, as processing and the screens do; it is explained, not run.
+-- Returns id. Relies on ix_pancake_webhook_event_phone.
+SELECT e.id FROM public.pancake_webhook_event AS e WHERE e.normalized_phone = %(phone)s
+
+-- name: golive/find_event
+-- Find the event of a version, as ingest does; it is explained, not run.
+-- Returns id. Relies on uq_pancake_webhook_event_identity.
+SELECT e.id
+FROM public.pancake_webhook_event AS e
+WHERE e.record_id = %(record_id)s AND e.modified_on = %(modified_on)s AND e.payload_hash = %(payload_hash)s
+
+-- name: golive/insert_thousand_events
+-- Insert 1,000 events as the handlers store them; the caller undoes it. Without a connection nothing is inserted.
+-- Returns nothing. Relies on pancake_connection.
+INSERT INTO public.pancake_webhook_event (connection_id, origin, record_id, modified_on, payload_hash, payload, status, arrived_at, created_at)
+SELECT c.id, 'webhook', 'golive-' || n, now(), sha256(('golive-' || n)::bytea), '{"id": "golive"}', 'received', now(), now()
+FROM (SELECT p.id FROM public.pancake_connection AS p LIMIT 1) AS c
+CROSS JOIN generate_series(1, 1000) AS n
+
+-- name: golive/load_max_connections
+-- Load how many sessions PostgreSQL allows.
+-- Returns one row: value. Relies on no table.
+SELECT current_setting('max_connections')::integer AS value
+
+-- name: golive/load_rights
+-- Compare the rights of the roles with those that deploy/postgres/grant_roles.sql gives; `rights` is its list, as JSON.
+-- Returns one row: granted (number of rights on tables that the roles have by name), missing and further (texts, one for each right).
+-- A table of Hasura counts only if it is in this database. Relies on the catalog alone.
+WITH listed AS (
+    SELECT r.role AS role_name, r.name, r.privilege, c.column_name
+    FROM jsonb_to_recordset(%(rights)s::jsonb) AS r (role text, name text, privilege text, columns text[])
+    LEFT JOIN LATERAL unnest(r.columns) AS c (column_name) ON true
+    WHERE r.name NOT LIKE 'hdb\_catalog.%%' OR to_regclass(r.name) IS NOT NULL
+), on_tables AS (
+    SELECT concat_ws(' ', l.role_name, l.privilege, l.name, l.column_name) AS name, CASE
+        WHEN l.column_name IS NULL THEN has_table_privilege(to_regrole(l.role_name)::oid, to_regclass(l.name)::oid, l.privilege)
+        ELSE has_column_privilege(to_regrole(l.role_name)::oid, to_regclass(l.name)::oid, a.attnum, l.privilege)
+    END AS is_there
+    FROM listed AS l
+    LEFT JOIN pg_catalog.pg_attribute AS a
+        ON a.attrelid = to_regclass(l.name) AND a.attname = l.column_name AND NOT a.attisdropped
+), roles AS (
+    SELECT DISTINCT l.role_name FROM listed AS l
+), on_others AS (
+    SELECT concat_ws(' ', r.role_name, 'USAGE schema', s.nspname) AS name,
+        has_schema_privilege(to_regrole(r.role_name)::oid, s.oid, 'USAGE') AS is_there
+    FROM roles AS r
+    CROSS JOIN pg_catalog.pg_namespace AS s
+    WHERE s.nspname IN ('public', 'hdb_catalog')
+    UNION ALL
+    SELECT concat_ws(' ', r.role_name, 'EXECUTE', f.oid::regprocedure), has_function_privilege(to_regrole(r.role_name)::oid, f.oid, 'EXECUTE')
+    FROM roles AS r
+    INNER JOIN pg_catalog.pg_proc AS f ON r.role_name = 'pancake_handlers' OR NOT f.prosecdef
+    WHERE f.pronamespace = to_regnamespace('public') AND f.proname LIKE 'pancake\_%%' AND f.prorettype <> 'trigger'::regtype
+        OR f.pronamespace = to_regnamespace('hdb_catalog') AND f.proname IN ('insert_event_log', 'gen_hasura_uuid')
+    UNION ALL
+    SELECT DISTINCT 'pancake_handlers USAGE ' || p.refobjid::regclass,
+        CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(to_regrole('pancake_handlers')::oid, s.oid, 'USAGE') END
+    FROM pg_catalog.pg_attrdef AS d
+    INNER JOIN pg_catalog.pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+    INNER JOIN pg_catalog.pg_class AS s ON s.oid = p.refobjid AND p.refclassid = 'pg_class'::regclass AND s.relkind = 'S'
+    WHERE d.adrelid IN (
+        to_regclass('public.account'), to_regclass('public.contact_book'), to_regclass('public.ticket'), to_regclass('public.customer_consent')
+    )
+), granted AS (
+    SELECT r.role_name, concat_ws('.', s.nspname, c.relname) AS name, g.privilege_type, g.column_name
+    FROM roles AS r
+    CROSS JOIN pg_catalog.pg_class AS c
+    INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace AND s.nspname IN ('public', 'hdb_catalog')
+    CROSS JOIN LATERAL (
+        SELECT t.privilege_type, NULL AS column_name FROM aclexplode(c.relacl) AS t WHERE t.grantee = to_regrole(r.role_name)
+        UNION ALL
+        SELECT t.privilege_type, a.attname
+        FROM pg_catalog.pg_attribute AS a
+        CROSS JOIN LATERAL aclexplode(a.attacl) AS t
+        WHERE a.attrelid = c.oid AND t.grantee = to_regrole(r.role_name)
+    ) AS g
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+), further AS (
+    SELECT concat_ws(' ', g.role_name, g.privilege_type, g.name, g.column_name) AS name FROM granted AS g
+    EXCEPT
+    SELECT concat_ws(' ', l.role_name, l.privilege, l.name, l.column_name) FROM listed AS l
+    UNION ALL
+    SELECT concat_ws(' ', r.role_name, 'is a superuser, passes row security, or creates roles or databases')
+    FROM roles AS r
+    INNER JOIN pg_catalog.pg_roles AS p ON p.rolname = r.role_name
+    WHERE p.rolsuper OR p.rolbypassrls OR p.rolcreaterole OR p.rolcreatedb OR p.rolreplication
+)
+SELECT
+    (SELECT count(*) FROM granted) AS granted,
+    ARRAY(
+        SELECT m.name FROM (SELECT t.name, t.is_there FROM on_tables AS t UNION ALL SELECT o.name, o.is_there FROM on_others AS o) AS m
+        WHERE m.is_there IS NOT TRUE
+        ORDER BY m.name
+    ) AS missing,
+    ARRAY(SELECT f.name FROM further AS f ORDER BY f.name) AS further
+
+-- name: golive/load_scans
+-- Load how often the large tables were read whole since the statistics began.
+-- Returns one row per table: name, seq_scan. Relies on pg_stat_user_tables.
+SELECT t.relname AS name, t.seq_scan
+FROM pg_catalog.pg_stat_user_tables AS t
+WHERE t.schemaname = 'public' AND t.relname IN ('account', 'contact_book', 'ticket', 'pancake_webhook_event') AND t.n_live_tup > 10000
+ORDER BY t.relname
+
+-- name: golive/load_index_scans
+-- Load how often the indexes that every lead needs were read since the statistics began.
+-- Returns one row per index: name, idx_scan, is_large (its table is large). Relies on pg_stat_user_indexes.
+SELECT i.indexrelname AS name, i.idx_scan, t.n_live_tup > 10000 AS is_large
+FROM pg_catalog.pg_stat_user_indexes AS i
+JOIN pg_catalog.pg_stat_user_tables AS t ON t.relid = i.relid
+WHERE i.schemaname = 'public' AND i.indexrelname IN ('account_normalized_phone_idx', 'uq_pancake_webhook_event_identity')
+ORDER BY i.indexrelname
+
+-- name: golive/count_new_events
+-- Count the events that were stored since a time.
+-- Returns one row: value. Relies on ix_pancake_webhook_event_created_at.
+SELECT count(*) AS value FROM public.pancake_webhook_event AS e WHERE e.created_at >= %(from)s
+
+-- name: golive/update_test_ticket
+-- Mark the ticket of a smoke test as such, and close it.
+-- Returns nothing. Relies on the primary key of ticket.
+UPDATE public.ticket AS t
+SET status = 'cancelled', data = t.data || '{"golive_smoke": true}', updated_at = now()
+WHERE t.id = %(ticket_id)s
+
+-- name: golive/load_record
+-- Load the state of the newest event of a record, with its ticket.
+-- Returns one row, or none: event_id, status, outcome, error_code, ticket, ticket_id, owner, seconds (from arrival to processed).
+-- Relies on uq_pancake_webhook_event_identity.
+SELECT
+    e.id AS event_id, e.status, e.outcome, e.error_code, t.code AS ticket, t.id AS ticket_id, s.full_name AS owner,
+    extract(epoch FROM e.processed_at - e.arrived_at)::float8 AS seconds
+FROM public.pancake_webhook_event AS e
+LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
+LEFT JOIN public.staff AS s ON s.id = t.assignee_id
+WHERE e.record_id = %(record_id)s
+ORDER BY e.id DESC
+LIMIT 1
+
+-- name: golive/check_diva_columns
+-- Count the columns of Diva's tables that the integration uses and the database does not have (docs/diva-contract.md).
+-- Returns one row: expected, missing, details (their names).
+-- Relies on the catalog alone.
+WITH used AS (
+    SELECT t.relation, unnest(string_to_array(t.columns, ' ')) AS attribute
+    FROM (VALUES
+        ('account', 'id display_name phone_code phone_number phone_enabled deleted_at created_at'),
+        ('contact_book', 'id account_id name email address created_at updated_at'),
+        ('crm_master_data', 'id name type disabled updated_at'),
+        ('ticket', 'id code title description source_id account_id contact_book_id assignee_id status first_response_at data'),
+        ('ticket', 'created_at updated_at'),
+        ('staff', 'id full_name role is_active on_duty'),
+        ('module_permission_action', 'id module action role'),
+        ('notification_template', 'id code title body channel'),
+        ('app_setting', 'id app_settings'),
+        ('customer_consent', 'account_id consent_data consent_version')
+    ) AS t (relation, columns)
+), missing AS (
+    SELECT u.relation || '.' || u.attribute AS name
+    FROM used AS u
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass('public.' || u.relation) AND a.attname = u.attribute AND NOT a.attisdropped
+    )
+)
+SELECT
+    (SELECT count(*) FROM used) AS expected,
+    count(*) AS missing,
+    string_agg(m.name, ', ' ORDER BY m.name) AS details
+FROM missing AS m
+
+-- name: golive/check_switches
+-- Compare kill switch and active sources with what they have to be before the start of the pilot, and after it.
+-- Returns one row: before_start, after_start (numbers of switches that are wrong), details (what they are).
+-- Relies on pancake_source, which is small, and on the settings.
+SELECT
+    (NOT s.kill_switch)::integer + (c.active > 1)::integer AS before_start,
+    s.kill_switch::integer + (c.active <> 1)::integer AS after_start,
+    format('kill switch %%s, %%s active sources', CASE WHEN s.kill_switch THEN 'on' ELSE 'off' END, c.active) AS details
+FROM public.pancake_switch() AS s
+CROSS JOIN (SELECT count(*) AS active FROM public.pancake_source AS p WHERE p.is_active AND NOT p.is_removed) AS c
+
+-- name: golive/check_ticket_sources
+-- Count Diva's own ticket sources.
+-- Returns one row: of_diva. Reads the whole table, which is small.
+SELECT count(*) AS of_diva
+FROM public.crm_master_data AS m
+WHERE m.type = 'ticket_source' AND m.id <> 'ticket_source_pancake'
+
+-- name: golive/count_accounts
+-- Estimate the number of accounts, as the planner does: counting a million rows would load the database.
+-- Returns one row: value; null before the first ANALYZE. Relies on the catalog alone.
+SELECT nullif(c.reltuples, -1)::bigint AS value FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('public.account')
+
+-- name: golive/count_active_sources
+-- Count the sources that were active at the end of the window: as they are now, unless a later change shows what was before it.
+-- Returns one row: value. Reads the sources, which are few. Relies on ix_integration_change_row.
+SELECT count(*) FILTER (WHERE COALESCE(c.was_active, s.is_active)) AS value
+FROM public.pancake_source AS s
+LEFT JOIN LATERAL (
+    SELECT COALESCE((h.before ->> 'is_active')::boolean, false) AS was_active
+    FROM public.integration_change AS h
+    WHERE
+        h.kind = 'source'
+        AND h.row_id = s.id::text
+        AND h.changed_at >= %(to)s
+        AND (h.action = 'insert' OR h.before ? 'is_active')
+    ORDER BY h.id
+    LIMIT 1
+) AS c ON true
+WHERE NOT s.is_removed
+
+-- name: golive/count_dead_letters
+-- Load the share of dead letters among the deliveries of the window.
+-- Returns one row: events, dead, ratio (null without events). Relies on ix_pancake_webhook_event_created_at.
+SELECT
+    count(*) AS events,
+    count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
+    count(*) FILTER (WHERE e.status = 'dead_letter')::float / nullif(count(*), 0) AS ratio
+FROM public.pancake_webhook_event AS e
+WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.error_code IS DISTINCT FROM 'test_ping'
+
+-- name: golive/count_inactive_connections
+-- Count the connections whose status is not active.
+-- Returns one row: value (null without a connection), details (their names and status). Reads the whole table, which is small.
+SELECT
+    CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE c.status <> 'active') END AS value,
+    string_agg(format('%%s: %%s', c.name, c.status), ', ' ORDER BY c.name) FILTER (WHERE c.status <> 'active') AS details
+FROM public.pancake_connection AS c
+
+-- name: golive/count_lock_waits
+-- Count the sessions of this database that have waited for a lock for more than a second.
+-- Returns one row: value. Relies on pg_stat_activity.
+SELECT count(*) AS value
+FROM pg_catalog.pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.wait_event_type = 'Lock' AND a.query_start < now() - interval '1 second'
+
+-- name: golive/count_replays
+-- Count the events that a person replayed in the window and that are processed now.
+-- Returns one row: value. Relies on ix_pancake_webhook_event_replayed.
+SELECT count(*) AS value
+FROM public.pancake_webhook_event AS e
+WHERE e.replayed_at >= %(from)s AND e.replayed_at < %(to)s AND e.status = 'processed'
+
+-- name: golive/count_suspensions
+-- Count how often a connection became suspended in the window; those that were suspended before and still are count too.
+-- Returns one row: value, null if no connection was checked in the window; checks (runs of check_connection). Reads those runs.
+SELECT
+    CASE WHEN c.checks > 0 THEN greatest(
+        (
+            SELECT count(*) FROM public.view_pancake_connection_status AS v
+            WHERE v.status_after = 'suspended' AND v.scheduled_time >= %(from)s AND v.scheduled_time < %(to)s
+        ),
+        (
+            SELECT count(*) FROM public.pancake_connection AS p
+            WHERE p.status = 'suspended' AND p.status_changed_at < %(to)s
+        )
+    ) END AS value,
+    c.checks
+FROM (
+    SELECT count(*) AS checks
+    FROM public.pancake_cron_run AS r
+    WHERE
+        r.name = 'check_connection'
+        AND r.outcome = 'succeeded'
+        AND r.finished_at >= %(from)s
+        AND r.finished_at < %(to)s
+) AS c
+
+-- name: golive/count_unenforced
+-- Count the connections that enforced no signature or header secret, and no address ranges, at the end of the window: as they are
+-- now, unless a later change shows what was before it.
+-- Returns one row: signature, allowlist; both null without a connection. Reads the connections, which are few. Relies on
+-- ix_integration_change_row.
+SELECT
+    CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE COALESCE(s.mode, c.signature_mode) <> 'enforce') END AS signature,
+    CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE COALESCE(a.mode, c.allowlist_mode) <> 'enforce') END AS allowlist
+FROM public.pancake_connection AS c
+LEFT JOIN LATERAL (
+    SELECT h.before ->> 'signature_mode' AS mode
+    FROM public.integration_change AS h
+    WHERE h.kind = 'connection' AND h.row_id = c.id::text AND h.changed_at >= %(to)s AND h.before ? 'signature_mode'
+    ORDER BY h.id
+    LIMIT 1
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT h.before ->> 'allowlist_mode' AS mode
+    FROM public.integration_change AS h
+    WHERE h.kind = 'connection' AND h.row_id = c.id::text AND h.changed_at >= %(to)s AND h.before ? 'allowlist_mode'
+    ORDER BY h.id
+    LIMIT 1
+) AS a ON true
+WHERE c.status <> 'disabled'
+
+-- name: golive/count_unfilled
+-- Count the enabled accounts whose phone can be read, and that backfill-phones has not filled.
+-- Returns one row: value. Relies on no index: it reads the whole table of accounts.
+SELECT count(*) AS value
+FROM public.account AS a
+WHERE a.phone_enabled AND a.normalized_phone IS NULL AND a.phone_number ~ '^[0-9]{9,11}$'
+
+-- name: golive/load_migration_log
+-- Load the version of Diva's newest migration.
+-- Returns one row: newest, null if the log is empty. Relies on the primary key of controller.migration_log.
+SELECT max(l."timestamp") AS newest FROM controller.migration_log AS l
+
+-- name: golive/load_missing
+-- Load what the reconciliations of the window found missing on the worst day, and what is still missing after them.
+-- Returns one row: left_missing, found_missing_worst, days; the first two null without a reconciled day. Relies on
+-- uq_pancake_cron_run_tick.
+SELECT
+    sum(m.left_missing)::integer AS left_missing,
+    max(m.found_missing) AS found_missing_worst,
+    count(*) AS days
+FROM (
+    SELECT
+        d.report ->> 'day' AS day,
+        sum(jsonb_array_length(COALESCE(d.report -> 'left_missing', '[]')))::integer AS left_missing,
+        sum(jsonb_array_length(COALESCE(d.report -> 'found_missing', '[]')))::integer AS found_missing
+    FROM public.pancake_cron_run AS r
+    CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'days') AS d (report)
+    WHERE
+        r.name = 'reconcile_daily'
+        AND r.outcome IN ('succeeded', 'failed')
+        AND r.finished_at >= %(from)s
+        AND r.finished_at < %(to)s
+        AND d.report ? 'left_missing'
+    GROUP BY d.report ->> 'day'
+) AS m
+
+-- name: golive/load_reconciliation
+-- Load how long the slowest daily reconciliation of the window took, from its first call to its end.
+-- Returns one row: longest_minutes, runs; the first null without a run. Relies on uq_pancake_cron_run_tick.
+SELECT
+    max(extract(epoch FROM r.finished_at - r.started_at))::float / 60 AS longest_minutes,
+    count(*) AS runs
+FROM public.pancake_cron_run AS r
+WHERE
+    r.name = 'reconcile_daily'
+    AND r.outcome IN ('succeeded', 'failed')
+    AND r.finished_at >= %(from)s
+    AND r.finished_at < %(to)s
+
+-- name: golive/load_server_version
+-- Load the major version of PostgreSQL.
+-- Returns one row: value. Relies on no table.
+SELECT current_setting('server_version_num')::integer / 10000 AS value

@@ -1,0 +1,220 @@
+-- name: probes/set_limits
+-- Limit what follows in this transaction: it changes nothing, and no statement waits or runs for longer than `timeout`.
+-- Returns one row: the two settings.
+SELECT
+    set_config('transaction_read_only', 'on', true) AS transaction_read_only,
+    set_config('statement_timeout', %(timeout)s, true) AS statement_timeout
+
+-- name: probes/load_server
+-- Load what the database says of itself, also before the migrations.
+-- Returns one row: version, now, role_name, missing (tables of the integration) and refused (those that this role may not read).
+SELECT
+    current_setting('server_version') AS version,
+    clock_timestamp() AS now,
+    current_user::text AS role_name,
+    coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE c.oid IS NULL), '{}') AS missing,
+    coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE NOT r.is_readable), '{}') AS refused
+FROM unnest(ARRAY[
+    'pancake_connection', 'pancake_source', 'pancake_assignee', 'pancake_webhook_event', 'pancake_cron_run', 'integration_change'
+]) AS t (name)
+LEFT JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || t.name)
+LEFT JOIN LATERAL (SELECT has_any_column_privilege(c.oid, 'SELECT') AS is_readable) AS r ON true
+
+-- name: probes/find_lock_wait
+-- Find who has waited longest for a lock in this database, for at least `least`, and who holds it. It waits for no lock itself.
+-- Returns at most one row: sessions (that wait), waiting_pid, waiting_since, blocking_pid, blocking_application (may be null).
+-- pg_locks shows every role the locks of all; of other sessions a role without pg_monitor sees little else.
+SELECT
+    count(*) OVER () AS sessions,
+    l.pid AS waiting_pid,
+    l.waitstart AS waiting_since,
+    b.pid AS blocking_pid,
+    (SELECT a.application_name FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = b.pid) AS blocking_application
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_stat_activity AS s ON s.pid = l.pid AND s.datname = current_database()
+CROSS JOIN LATERAL (SELECT (pg_blocking_pids(l.pid))[1] AS pid) AS b
+WHERE NOT l.granted AND l.waitstart < clock_timestamp() - %(least)s::interval
+ORDER BY l.waitstart
+LIMIT 1
+
+-- name: probes/list_keys
+-- List the sealed API keys of the connections that are in use.
+-- Returns one row per connection: id, workspace_id, api_base_url, api_key_encrypted (may be null). Reads the whole table.
+SELECT c.id::text AS id, c.workspace_id, c.api_base_url, c.api_key_encrypted
+FROM public.pancake_connection AS c
+WHERE c.status <> 'disabled'
+ORDER BY c.id
+
+-- name: status/list_connections
+-- List the connections with what came of them last.
+-- Returns one row per connection: id, name, status, status_changed_at, last_poll_at, last_webhook_at (of the last day),
+-- active_sources. Relies on ix_pancake_webhook_event_created_at, which it reads back from the newest event.
+SELECT
+    c.id::text AS id,
+    c.name,
+    c.status,
+    c.status_changed_at,
+    c.last_poll_at,
+    (
+        SELECT e.created_at
+        FROM public.pancake_webhook_event AS e
+        WHERE e.connection_id = c.id AND e.origin = 'webhook' AND e.created_at > %(now)s::timestamptz - interval '24 hours'
+        ORDER BY e.created_at DESC
+        LIMIT 1
+    ) AS last_webhook_at,
+    (SELECT count(*) FROM public.pancake_source AS s WHERE s.connection_id = c.id AND s.is_active) AS active_sources
+FROM public.pancake_connection AS c
+ORDER BY c.name, c.id
+
+-- name: status/count_events
+-- Count the events that are not processed, by status: at most `most` of those that wait, of the failed and of the held ones.
+-- Returns one row per status that has any: status, events, oldest_at (since when it waits, or arrived), late (waiting for more than
+-- five minutes, or five minutes after the time of its next attempt), last_day (those that arrived in the last 24 hours).
+-- Relies on ix_pancake_webhook_event_waiting, ix_pancake_webhook_event_retry and, read alone, ix_pancake_webhook_event_held.
+WITH found AS (
+    (
+        -- As in kpi/load_success: not received_at, which each refire sets.
+        SELECT e.status, greatest(e.created_at, e.replayed_at) AS since, greatest(e.created_at, e.replayed_at) AS due_at
+        FROM public.pancake_webhook_event AS e
+        WHERE e.status IN ('received', 'ingested')
+        ORDER BY e.received_at
+        LIMIT %(most)s
+    )
+    UNION ALL
+    (
+        SELECT e.status, e.created_at AS since, e.next_attempt_at AS due_at
+        FROM public.pancake_webhook_event AS e
+        WHERE e.status = 'failed'
+        ORDER BY e.next_attempt_at
+        LIMIT %(most)s
+    )
+    UNION ALL
+    (
+        SELECT e.status, e.created_at AS since, NULL AS due_at
+        FROM public.pancake_webhook_event AS e
+        WHERE e.status IN ('dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        ORDER BY e.id DESC
+        LIMIT %(most)s
+    )
+)
+SELECT
+    f.status,
+    count(*) AS events,
+    min(f.since) AS oldest_at,
+    count(*) FILTER (WHERE f.due_at < %(now)s::timestamptz - interval '5 minutes') AS late,
+    count(*) FILTER (WHERE f.since > %(now)s::timestamptz - interval '24 hours') AS last_day
+FROM found AS f
+GROUP BY f.status
+
+-- name: status/list_cron_runs
+-- List for each cron its last run, and the last one that succeeded; first_tick is the first tick of any of them.
+-- Returns one row per name: name, last_tick, last_outcome, last_error, succeeded_tick, succeeded_at, first_tick; null
+-- without a run.
+-- Relies on uq_pancake_cron_run_tick.
+SELECT
+    n.name,
+    r.scheduled_time AS last_tick,
+    r.outcome AS last_outcome,
+    r.error AS last_error,
+    s.scheduled_time AS succeeded_tick,
+    s.finished_at AS succeeded_at,
+    min(f.scheduled_time) OVER () AS first_tick
+FROM unnest(%(names)s::text[]) AS n (name)
+LEFT JOIN LATERAL (
+    SELECT l.scheduled_time, l.outcome, l.error
+    FROM public.pancake_cron_run AS l
+    WHERE l.name = n.name
+    ORDER BY l.scheduled_time DESC
+    LIMIT 1
+) AS r ON true
+LEFT JOIN LATERAL (
+    SELECT l.scheduled_time, l.finished_at
+    FROM public.pancake_cron_run AS l
+    WHERE l.name = n.name AND l.outcome = 'succeeded'
+    ORDER BY l.scheduled_time DESC
+    LIMIT 1
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT l.scheduled_time
+    FROM public.pancake_cron_run AS l
+    WHERE l.name = n.name
+    ORDER BY l.scheduled_time
+    LIMIT 1
+) AS f ON true
+ORDER BY n.name
+
+-- name: status/list_rosters
+-- List the rosters that active sources use, with their members.
+-- Returns one row per roster: source (null = the default roster), members (active in it), available (also active staff on duty).
+-- Reads whole tables, which have few rows.
+WITH active AS (
+    SELECT
+        s.id,
+        s.name,
+        EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = s.id AND a.is_active) AS has_roster
+    FROM public.pancake_source AS s
+    JOIN public.pancake_connection AS c ON c.id = s.connection_id
+    WHERE s.is_active AND c.status <> 'disabled'
+), roster AS (
+    SELECT v.id, coalesce(v.name, '(none)') AS source FROM active AS v WHERE v.has_roster
+    UNION ALL
+    SELECT NULL AS id, NULL AS source WHERE EXISTS (SELECT FROM active AS v WHERE NOT v.has_roster)
+)
+SELECT
+    r.source,
+    count(a.id) AS members,
+    count(a.id) FILTER (WHERE p.is_active AND p.on_duty) AS available
+FROM roster AS r
+LEFT JOIN public.pancake_assignee AS a ON (a.source_id = r.id OR (r.id IS NULL AND a.source_id IS NULL)) AND a.is_active
+LEFT JOIN public.staff AS p ON p.id = a.staff_id
+GROUP BY r.id, r.source
+ORDER BY r.source NULLS FIRST
+
+-- name: status/count_unsent
+-- Count the events with notifications that were not accepted yet, at most `most`, and those that were given up in the last day.
+-- metrics/count_unsent has cron runs too, and none that were given up.
+-- Returns one row: unsent, oldest_at (when the oldest of them was processed; null without one), given_up.
+-- Relies on ix_pancake_webhook_event_unnotified and ix_pancake_webhook_event_given_up.
+SELECT u.unsent, u.oldest_at, g.given_up
+FROM (
+    SELECT count(*) AS unsent, min(n.since) AS oldest_at
+    FROM (
+        SELECT coalesce(e.notify_unsent_since, e.processed_at, e.created_at) AS since
+        FROM public.pancake_webhook_event AS e
+        WHERE e.notified_at IS NULL AND e.notify_given_up_at IS NULL AND e.notifications <> '[]'::jsonb
+        LIMIT %(most)s
+    ) AS n
+) AS u
+CROSS JOIN (
+    SELECT count(*) AS given_up
+    FROM public.pancake_webhook_event AS e
+    WHERE e.notify_given_up_at > %(now)s::timestamptz - interval '24 hours'
+) AS g
+
+-- name: status/count_tickets
+-- Count the leads of the last ten minutes and their new tickets, and the new tickets that are usual in ten minutes of this hour.
+-- Returns one row: leads, tickets, usual (median of the days among the last seven that had any in this hour; null without one).
+-- Relies on ix_pancake_webhook_event_created_at: it reads ten minutes and seven hours.
+SELECT r.leads, r.tickets, u.usual::float AS usual
+FROM (
+    SELECT count(*) AS leads, count(*) FILTER (WHERE e.outcome = 'ticket_created') AS tickets
+    FROM public.pancake_webhook_event AS e
+    WHERE e.created_at > %(now)s::timestamptz - interval '10 minutes'
+) AS r
+CROSS JOIN (
+    -- The median, as of the webhook's usual deliveries (metrics/count_webhook_hours): a day of a campaign is not usual.
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d.tickets) FILTER (WHERE d.tickets > 0) / 6 AS usual
+    FROM (
+        SELECT count(e.id) AS tickets
+        FROM generate_series(1, 7) AS b (days)
+        LEFT JOIN LATERAL (
+            SELECT i.id
+            FROM public.pancake_webhook_event AS i
+            WHERE
+                i.created_at >= date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours'
+                AND i.created_at < date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours' + interval '1 hour'
+                AND i.outcome = 'ticket_created'
+        ) AS e ON true
+        GROUP BY b.days
+    ) AS d
+) AS u

@@ -1,0 +1,525 @@
+-- name: process_record/load_turn
+-- Load what decides whether a repeated delivery waits for a turn, before its event is claimed.
+-- Returns one row: paused, is_received, events_per_second. Relies on pk_pancake_webhook_event.
+SELECT
+    s.processing_paused AS paused,
+    EXISTS (
+        SELECT FROM public.pancake_webhook_event AS e
+        -- || '' keeps the planner on the primary key, as in claim_event.
+        WHERE e.id = %(id)s AND (e.status || '') = 'received'
+    ) AS is_received,
+    s.replay_rate_per_second AS events_per_second
+FROM public.pancake_setting() AS s
+
+-- name: process_record/lock_turns
+-- Lock the turns of repeated deliveries against those of all processes, until the transaction ends.
+-- Returns one row. Lock class 6 = turns; a transaction that takes it takes no other lock.
+SELECT pg_advisory_xact_lock(6, 0)
+
+-- name: process_record/load_unclaimed
+-- Load an event that a delivery could not claim, and what Hasura's log says of this delivery.
+-- Returns one row: status (null: no such event) and what the answer says of the event; is_redelivered, is_answered as in
+-- pancake_delivery_history. Relies on pk_pancake_webhook_event, uq_pancake_source.
+SELECT
+    e.status,
+    e.outcome,
+    e.error_code,
+    e.next_attempt_at,
+    e.evidence ->> 'held_by' AS held_by,
+    t.code::text AS ticket_code,
+    e.record_id IS NOT NULL AS has_record,
+    e.payload IS NOT NULL AS has_payload,
+    EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS has_active_source,
+    NOT w.kill_switch AS switched_on,
+    h.is_redelivered,
+    h.is_answered
+FROM public.pancake_switch() AS w
+CROSS JOIN public.pancake_delivery_history(%(hasura_event_id)s::text, %(tries)s::integer) AS h
+LEFT JOIN public.pancake_webhook_event AS e ON e.id = %(id)s
+LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
+
+-- name: process_record/claim_event
+-- Claim a received event, or hold it if the kill switch is on or its source is inactive. Commits alone; claim_id
+-- then fences the work.
+-- Returns one row: paused, and the event's columns, null if there was nothing to claim.
+-- Relies on pk_pancake_webhook_event, uq_pancake_source.
+WITH switches AS (
+    SELECT s.kill_switch, s.processing_paused AS paused
+    FROM public.pancake_switch() AS s
+-- MATERIALIZED: merged into the UPDATE, the search for a source would run once for each column that needs its result.
+), gate AS MATERIALIZED (
+    SELECT
+        e.id,
+        CASE
+            WHEN w.kill_switch THEN 'skipped_kill_switch'
+            -- A body that is not a record has no source. It is claimed, and processing reports the error.
+            WHEN cardinality(e.source_ids) > 0 AND NOT EXISTS (
+                SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)
+            ) THEN 'skipped_source_disabled'
+            ELSE 'ingested'
+        END AS status
+    FROM public.pancake_webhook_event AS e
+    CROSS JOIN switches AS w
+    WHERE e.id = %(id)s AND NOT w.paused
+), claimed AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        status = g.status,
+        attempts = e.attempts + (g.status = 'ingested')::integer,
+        next_attempt_at = NULL,
+        ingested_at = CASE WHEN g.status = 'ingested' THEN clock_timestamp() ELSE e.ingested_at END,
+        claim_id = CASE WHEN g.status = 'ingested' THEN gen_random_uuid() ELSE e.claim_id END
+    FROM gate AS g
+    -- || '' keeps the planner on the primary key. With the plain column it takes ix_pancake_webhook_event_waiting while the
+    -- statistics say that nothing waits, and reads the whole backlog.
+    WHERE e.id = g.id AND (e.status || '') = 'received'
+    RETURNING e.*
+)
+SELECT
+    w.paused, c.id, c.status, c.claim_id, c.connection_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
+    c.arrived_at, c.attempts, c.replay_count, c.created_at,
+    CASE WHEN c.notified_at IS NULL THEN public.pancake_unsent(c.notifications, c.notify_sent) ELSE '[]' END AS unsent,
+    -- The same rule as in kpi/load_latency.
+    c.held_at IS NOT NULL OR c.replay_count > 0 AS is_apart,
+    c.evidence ->> 'corrected_phone' AS corrected_phone,
+    COALESCE((c.evidence ->> 'force')::boolean, false) AS force
+FROM switches AS w
+LEFT JOIN claimed AS c ON true
+
+-- name: process_record/list_without_table
+-- List the events whose body named no table of a connection with several: a dry run looks their records up before it begins.
+-- Returns id, connection_id and record_id. Relies on pk_pancake_webhook_event.
+SELECT e.id, e.connection_id::text AS connection_id, e.record_id
+FROM public.pancake_webhook_event AS e
+WHERE e.id = ANY (%(ids)s) AND e.table_name IS NULL AND e.record_id IS NOT NULL
+ORDER BY e.id
+
+-- name: process_record/set_table
+-- Store the table that was found for a claimed event, or note in its evidence that it is not known.
+-- Returns nothing; changes nothing if the claim was lost. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event
+SET
+    table_name = %(table_name)s,
+    evidence = (evidence - 'notes') || CASE
+        WHEN %(table_name)s::text IS NULL THEN jsonb_build_object(
+            'notes', (coalesce(evidence -> 'notes', '[]') - 'table_unknown') || '["table_unknown"]'::jsonb
+        )
+        WHEN coalesce(evidence -> 'notes', '[]') - 'table_unknown' = '[]' THEN '{}'
+        ELSE jsonb_build_object('notes', (evidence -> 'notes') - 'table_unknown')
+    END
+-- || '' keeps the planner on the primary key, as in claim_event.
+WHERE id = %(id)s AND (status || '') = 'ingested' AND claim_id = %(claim_id)s
+
+-- name: process_record/lock_records
+-- Lock records in the order of their lock keys, until the transaction ends: always the first of a lead's locks.
+-- Webhook, polling, reconciliation and processing all use this statement, so they cannot deadlock.
+-- Returns one row per lock. Lock classes: 1 = record, 2 = phone, 3 = roster.
+SELECT pg_advisory_xact_lock(1, k.key)
+FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY key) AS k
+
+-- name: process_record/fence_claim
+-- Lock the claimed event at the start of the work transaction, and read the switches again.
+-- Returns one row: switched_on and source_active (both must be true to continue); no row if the claim was lost.
+-- Relies on pk_pancake_webhook_event, uq_pancake_source.
+-- The rest of the transaction uses generic plans and no sequential scans. PostgreSQL would plan statements with array
+-- parameters at each execution, which costs more than executing them. A generic plan made while a table is small scans it, and
+-- is kept until the table is analysed.
+SELECT
+    NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w) AS switched_on,
+    cardinality(e.source_ids) = 0
+        OR EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS source_active
+FROM (
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
+) AS planning
+CROSS JOIN public.pancake_webhook_event AS e
+-- || '' keeps the planner on the primary key, as in claim_event.
+WHERE e.id = %(id)s AND (e.status || '') = 'ingested' AND e.claim_id = %(claim_id)s
+FOR UPDATE OF e
+
+-- name: process_record/load_applied
+-- Load what was applied of a record before, and whether its customer was erased, after the record and its phones were locked.
+-- Returns one row: is_erased, and of what was applied the newest times of all versions and the version applied last, null if
+-- nothing was; known_phones, those of its customer in Diva, if retention emptied its own. Relies on pk_pancake_webhook_event,
+-- ix_customer_erasure_digest, uq_pancake_webhook_event_identity, account's primary key, Diva's index on contact_book (account_id).
+SELECT
+    EXISTS (
+        SELECT FROM public.pancake_erasure(
+            %(erasure_digests)s, c.connection_id, %(table_name)s,
+            COALESCE(c.modified_on, CASE c.origin WHEN 'webhook' THEN c.arrived_at ELSE '-infinity' END)
+        )
+    ) AS is_erased,
+    v.newest_modified_on, v.newest_arrived_at, v.untimed_arrived_at, v.last_arrived_at, v.had_future_time, v.outcome,
+    v.evidence -> 'digests' AS digests, v.ticket_id::text AS ticket_id, v.account_id::text AS account_id, v.normalized_phone AS phone,
+    COALESCE(v.evidence -> 'phone' -> 'usable', to_jsonb(array_remove(ARRAY[v.normalized_phone], NULL))) AS usable_phones,
+    COALESCE(v.evidence #> '{phone,typed}', '{}') AS typed_phones, v.evidence #> '{phone,digests}' AS phone_digests,
+    CASE WHEN v.normalized_phone IS NULL THEN ARRAY(
+        SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id AND a.normalized_phone IS NOT NULL
+        UNION
+        SELECT b.primary_phone FROM public.contact_book AS b WHERE b.account_id = v.account_id AND b.primary_phone IS NOT NULL
+    ) ELSE '{}' END AS known_phones
+FROM public.pancake_webhook_event AS c
+LEFT JOIN LATERAL (
+    SELECT
+        e.*,
+        max(e.modified_on) OVER () AS newest_modified_on,
+        first_value(e.arrived_at) OVER (ORDER BY e.modified_on DESC NULLS LAST, e.arrived_at DESC) AS newest_arrived_at,
+        max(e.arrived_at) FILTER (WHERE e.modified_on IS NULL) OVER () AS untimed_arrived_at,
+        max(e.arrived_at) OVER () AS last_arrived_at,
+        bool_or(e.evidence ? 'future_time') OVER () AS had_future_time
+    FROM public.pancake_applied_version(%(connection_id)s, %(table_name)s, %(record_id)s) AS e
+    ORDER BY e.applied_at DESC
+    LIMIT 1
+) AS v ON true
+WHERE c.id = %(id)s
+
+-- name: process_record/lock_phones
+-- Lock the phones of leads in the order of their lock keys, until the transaction ends: those that the leads name, those of each
+-- record's version applied last, of its account and of its ticket's account (the ticket may move to another customer), and those
+-- of the accounts whose contacts have these phones. Separate from lock_records: it must see what that lock waited for.
+-- Returns one row per lock: phones. Lock class 2 = phone.
+-- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket,
+-- Diva's index on contact_book (account_id).
+WITH applied AS (
+    SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
+    FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
+    CROSS JOIN LATERAL public.pancake_applied_event(r.connection_id, r.table_name, r.record_id) AS e
+), named AS (
+    SELECT unnest(%(phones)s::text[]) AS phone
+    UNION ALL
+    SELECT a.normalized_phone FROM applied AS a
+    UNION ALL
+    SELECT p.phone FROM applied AS a CROSS JOIN LATERAL jsonb_array_elements_text(a.evidence -> 'phone' -> 'usable') AS p (phone)
+    UNION ALL
+    -- Retention emptied the phones of the version; its customer's contacts have them.
+    SELECT b.primary_phone
+    FROM applied AS a
+    JOIN public.contact_book AS b ON b.account_id = a.account_id
+    WHERE a.normalized_phone IS NULL
+)
+SELECT pg_advisory_xact_lock(2, k.key), k.phones
+FROM (
+    SELECT hashtext(n.phone) AS key, array_agg(DISTINCT n.phone) AS phones
+    FROM (
+        SELECT n.phone FROM named AS n
+        UNION ALL
+        SELECT c.normalized_phone FROM applied AS a JOIN public.account AS c ON c.id = a.account_id
+        UNION ALL
+        SELECT c.normalized_phone
+        FROM applied AS a
+        JOIN public.ticket AS t ON t.id = a.ticket_id
+        JOIN public.account AS c ON c.id = t.account_id
+        UNION ALL
+        SELECT c.normalized_phone
+        FROM public.contact_book AS b
+        JOIN public.account AS c ON c.id = b.account_id
+        WHERE b.primary_phone = ANY (ARRAY(SELECT n.phone FROM named AS n))
+    ) AS n
+    WHERE n.phone IS NOT NULL
+    GROUP BY key
+    ORDER BY key
+) AS k
+
+-- name: process_record/load_facts
+-- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
+-- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
+-- the account has it. roster_source_id is the first active source that has a roster (null = the default roster). `own_phones` are
+-- of accounts that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
+-- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
+-- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
+WITH candidate AS (
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named
+    FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS a
+    UNION ALL
+    SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
+        CASE WHEN f.is_found AND NOT f.is_named THEN jsonb_build_object('phones', f.named_phones, 'digests', f.named_digests) END
+    FROM public.contact_book AS b
+    JOIN public.account AS a ON a.id = b.account_id
+    CROSS JOIN LATERAL public.pancake_phone_of_account(
+        b.primary_phone, %(phone_digests)s::jsonb -> b.primary_phone, a.id, a.normalized_phone
+    ) AS f
+    WHERE
+        b.primary_phone = ANY (%(phones)s)
+        AND a.normalized_phone IS DISTINCT FROM b.primary_phone
+        AND a.deleted_at IS NULL
+        -- A former phone of the account leads to it no more. The caller compares digests, and the phone of an account whose phone
+        -- is not normalized yet.
+        AND (f.is_named OR NOT f.is_found OR f.named_digests <> '[]' OR f.named_phones <> '[]')
+), known AS (
+    -- The accounts of the record, and those found through a contact: others may have their phones, which the lead does not name.
+    SELECT a.id, a.normalized_phone
+    FROM public.account AS a
+    WHERE a.id IN (%(record_account_id)s, (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s))
+    UNION ALL
+    SELECT c.id, c.normalized_phone FROM candidate AS c WHERE c.contact_phone IS NOT NULL
+), customer AS (
+    SELECT c.id FROM candidate AS c
+    UNION
+    SELECT a.id
+    FROM known AS k
+    JOIN public.account AS a ON a.id = k.id OR a.normalized_phone = k.normalized_phone
+    WHERE a.deleted_at IS NULL
+    UNION
+    SELECT a.id FROM public.pancake_account_of_phone(%(own_phones)s, %(own_digits)s) AS a
+), open_ticket AS (
+    SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
+    FROM public.ticket AS t
+    WHERE
+        t.status IN ('new', 'in_progress')
+        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c)) OR t.id = %(record_ticket_id)s)
+        -- Tickets that the integration made, whatever their source is now. A forced replay may make an event name another ticket.
+        AND (t.data ? 'pancake' OR EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id))
+    ORDER BY t.id
+    FOR NO KEY UPDATE OF t
+)
+SELECT
+    (
+        SELECT COALESCE(jsonb_agg(jsonb_build_object(
+            'id', c.id, 'normalized_phone', c.normalized_phone, 'phone_code', c.phone_code, 'phone_number', c.phone_number,
+            'contact_phone', c.contact_phone, 'named', c.named, 'state', CASE WHEN c.phone_enabled THEN 'enabled' ELSE 'disabled' END
+        ) ORDER BY c.created_at, c.id), '[]')
+        FROM candidate AS c
+    ) AS accounts,
+    (
+        SELECT COALESCE(jsonb_agg(jsonb_build_object(
+            'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
+            'fields', t.fields,
+            'account', (
+                SELECT jsonb_build_object('normalized_phone', a.normalized_phone, 'phone_code', a.phone_code, 'phone_number', a.phone_number)
+                FROM public.account AS a
+                WHERE a.id = t.account_id AND a.deleted_at IS NULL
+            ),
+            'assignee_is_active', EXISTS (SELECT FROM public.staff AS s WHERE s.id = t.assignee_id AND s.is_active)
+        ) ORDER BY t.created_at DESC, t.id), '[]')
+        FROM open_ticket AS t
+    ) AS open_tickets,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins,
+    (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
+    (SELECT s.consent_mode FROM public.pancake_setting() AS s) AS consent_mode,
+    (SELECT r.id::text FROM public.pancake_webhook_event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r WHERE e.id = %(id)s) AS roster_source_id,
+    gen_random_uuid()::text AS new_account_id, gen_random_uuid()::text AS new_ticket_id
+
+-- name: process_record/load_record_facts
+-- Load what the decision needs of a record that was applied before: the accounts of its ticket and of the version applied last,
+-- whatever phone they have now, and whether another record's version applied last names its ticket too.
+-- Returns one row: ticket_account and applied_account (JSON objects or null), ticket_is_shared.
+-- Relies on ix_pancake_webhook_event_ticket, uq_pancake_webhook_event_identity, the primary keys of account and ticket.
+WITH known AS (
+    SELECT
+        a.id,
+        jsonb_build_object(
+            'id', a.id, 'normalized_phone', a.normalized_phone, 'phone_code', a.phone_code, 'phone_number', a.phone_number,
+            'contact_phone', NULL,
+            'state', CASE WHEN a.deleted_at IS NOT NULL THEN 'deleted' WHEN a.phone_enabled THEN 'enabled' ELSE 'disabled' END
+        ) AS account
+    FROM public.account AS a
+    WHERE a.id = %(record_account_id)s OR a.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s)
+)
+SELECT
+    (
+        SELECT k.account FROM known AS k JOIN public.ticket AS t ON t.account_id = k.id WHERE t.id = %(record_ticket_id)s
+    ) AS ticket_account,
+    (SELECT k.account FROM known AS k WHERE k.id = %(record_account_id)s) AS applied_account,
+    EXISTS (
+        SELECT
+        FROM (
+            SELECT DISTINCT e.connection_id, e.table_name, e.record_id
+            FROM public.pancake_webhook_event AS e
+            WHERE e.ticket_id = %(record_ticket_id)s
+        ) AS r
+        CROSS JOIN LATERAL public.pancake_applied_event(r.connection_id, r.table_name, r.record_id) AS l
+        WHERE
+            l.ticket_id = %(record_ticket_id)s
+            AND (r.connection_id, r.record_id) IS DISTINCT FROM (%(connection_id)s, %(record_id)s)
+    ) AS ticket_is_shared
+
+-- name: process_record/lock_roster
+-- Lock a roster (null source = the default roster), until the transaction ends: always the last of a lead's locks.
+-- Returns one row. Lock class 3 = roster.
+SELECT pg_advisory_xact_lock(3, hashtext(COALESCE(%(roster_source_id)s::text, 'default')))
+
+-- name: process_record/load_roster
+-- Load the members of a roster and lock their rows, so that weights and membership do not change until the transaction ends.
+-- Returns one row per member, with what limits it at present, and in each row the setting max_tickets_ahead and the former owner
+-- of the customer: of the newest ticket with an owner, null without the setting or the account.
+-- Relies on uq_pancake_assignee, Diva's indexes on ticket (account_id) and, for open_cap, (assignee_id).
+SELECT
+    a.id::text AS assignee_id, a.staff_id::text AS staff_id, a.is_active, s.is_active AS staff_active, s.on_duty,
+    a.weight, a.assigned_count, a.last_assigned_seq, a.was_available,
+    CASE WHEN a.shift <> 'always' OR a.daily_cap IS NOT NULL OR a.open_cap IS NOT NULL
+        THEN public.pancake_member_limit(a, %(now)s) END AS limited_by,
+    p.max_tickets_ahead,
+    CASE WHEN p.former_owner = 'on' THEN (
+        SELECT t.assignee_id::text
+        FROM public.ticket AS t
+        WHERE t.account_id = %(account_id)s::uuid AND t.assignee_id IS NOT NULL
+        ORDER BY t.created_at DESC, t.id
+        LIMIT 1
+    ) END AS former_owner
+FROM public.pancake_assignee AS a
+JOIN public.staff AS s ON s.id = a.staff_id
+CROSS JOIN public.pancake_setting() AS p
+-- Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
+WHERE a.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND a.source_id IS NULL)
+ORDER BY a.id
+FOR NO KEY UPDATE OF a
+
+-- name: process_record/store_roster
+-- Store the counters of a roster after a choice.
+-- Returns nothing. Relies on pk_pancake_assignee.
+UPDATE public.pancake_assignee AS a
+SET
+    assigned_count = m.assigned_count,
+    total_assigned = a.total_assigned + (a.id IS NOT DISTINCT FROM %(chosen)s::uuid)::integer,
+    last_assigned_seq = m.last_assigned_seq,
+    was_available = m.was_available,
+    assigned_today = CASE
+        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_today
+        WHEN a.assigned_on = (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date THEN a.assigned_today + 1
+        ELSE 1
+    END,
+    assigned_on = CASE
+        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_on
+        ELSE (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date
+    END
+FROM unnest(
+    %(assignee_ids)s::uuid[], %(assigned_counts)s::bigint[], %(last_assigned_seqs)s::bigint[], %(was_available)s::boolean[]
+) AS m (id, assigned_count, last_assigned_seq, was_available)
+WHERE a.id = m.id
+
+-- name: process_record/clear_event
+-- Erase a claimed event: it is a version of an erased customer.
+-- Returns one row: erased (1). Relies on pk_pancake_webhook_event.
+SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
+
+-- name: process_record/hold_event
+-- Hold a claimed event: after the claim the kill switch was turned on, or its sources were switched off.
+-- Returns nothing. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event SET status = %(status)s WHERE id = %(id)s
+
+-- name: process_record/insert_ticket
+-- Insert a ticket with its owner set, so that Diva's own distribution does not assign it.
+-- Returns nothing. Relies on uq_contact_book_primary_phone.
+INSERT INTO public.ticket (
+    id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at
+)
+SELECT
+    %(ticket_id)s, %(title)s, %(description)s, 'ticket_source_pancake', %(account_id)s,
+    (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s),
+    %(assignee_id)s, 'new', %(data)s::jsonb, %(now)s, %(now)s
+
+-- name: process_record/update_ticket
+-- Update an open ticket; its owner does not change. A text that is null is kept.
+-- Returns nothing. Relies on ticket's primary key, uq_contact_book_primary_phone.
+UPDATE public.ticket AS t
+SET
+    title = COALESCE(%(title)s, t.title),
+    description = COALESCE(%(description)s, t.description),
+    account_id = %(account_id)s,
+    contact_book_id = CASE
+        WHEN %(moves)s OR t.contact_book_id IS NULL
+            THEN (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s)
+        ELSE t.contact_book_id
+    END,
+    data = COALESCE(t.data, '{}') || %(data)s::jsonb,
+    updated_at = %(now)s
+WHERE t.id = %(ticket_id)s
+
+-- name: process_record/finish_event
+-- Finish the event with its result, and claim its notifications for this handler; unsent older ones are kept.
+-- A replay that changes nothing keeps the recorded result and what was sent. The event that created its ticket stays that event.
+-- Of `force` in the evidence `forced` is left. applied_at is the database's: it orders the versions that different handlers applied.
+-- Returns one row: notify_claimed_at. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event
+SET
+    status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
+    applied_at = CASE WHEN %(changes)s OR %(is_applied)s AND outcome IS NULL THEN clock_timestamp() ELSE applied_at END,
+    normalized_phone = CASE WHEN %(changes)s OR outcome IS NULL THEN COALESCE(%(phone)s, normalized_phone) ELSE normalized_phone END,
+    outcome = CASE
+        WHEN NOT %(changes)s THEN COALESCE(outcome, %(outcome)s)
+        WHEN outcome = 'ticket_created' AND ticket_id = %(ticket_id)s::uuid THEN outcome
+        ELSE %(outcome)s
+    END,
+    account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
+    ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
+    assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
+    evidence = (evidence - '{force,forced,error}'::text[]) || CASE WHEN evidence ? 'force' THEN '{"forced": true}' ELSE '{}' END::jsonb
+        || CASE WHEN %(changes)s OR NOT evidence ? 'phone' THEN %(evidence)s::jsonb ELSE %(evidence)s::jsonb - 'phone' END,
+    notifications = CASE
+        WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notifications
+        WHEN notified_at IS NULL THEN notifications || %(notifications)s::jsonb
+        ELSE %(notifications)s::jsonb
+    END,
+    notify_claimed_at = clock_timestamp(),
+    notified_at = CASE WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notified_at END
+WHERE id = %(id)s
+RETURNING notify_claimed_at
+
+-- name: process_record/touch_account
+-- Merge the record's fields into a known account, and fill normalized_phone. It is filled only if the phone is still the one
+-- that the decision read: Diva may have changed it while this statement waited for the row.
+-- Returns nothing. Relies on account's primary key.
+UPDATE public.account
+SET
+    pancake_metadata = COALESCE(pancake_metadata, '{}') || %(metadata)s::jsonb,
+    normalized_phone = CASE
+        WHEN normalized_phone IS NOT NULL
+            OR phone_code IS DISTINCT FROM %(read_phone_code)s
+            OR phone_number IS DISTINCT FROM %(read_phone_number)s
+            THEN normalized_phone
+        ELSE %(account_phone)s
+    END
+WHERE id = %(account_id)s
+
+-- name: process_record/insert_account
+-- Insert the account of a new customer.
+-- Returns nothing.
+INSERT INTO public.account (id, display_name, phone_code, phone_number, phone_enabled, normalized_phone, pancake_metadata, created_at)
+VALUES (
+    %(account_id)s, %(display_name)s, %(phone_code)s, %(phone_number)s, true, %(phone)s, %(metadata)s::jsonb, %(now)s
+)
+
+-- name: process_record/insert_consent
+-- Record that a lead gives no consent to marketing. An existing record is never changed.
+-- Returns nothing.
+INSERT INTO public.customer_consent (account_id, consent_data, consent_version)
+SELECT %(account_id)s, '{"marketing": false, "marketing_origin": "pancake_lead"}', 1
+WHERE NOT EXISTS (SELECT FROM public.customer_consent AS c WHERE c.account_id = %(account_id)s)
+
+-- name: process_record/upsert_contact
+-- Insert or update the contact of a phone. Fields that the record does not name keep their values.
+-- Returns nothing. Relies on uq_contact_book_primary_phone.
+INSERT INTO public.contact_book (account_id, primary_phone, name, email, address, created_at, updated_at)
+VALUES (%(account_id)s, %(phone)s, %(name)s, %(email)s, %(address)s, %(now)s, %(now)s)
+ON CONFLICT (primary_phone) DO UPDATE
+SET
+    account_id = EXCLUDED.account_id,
+    name = COALESCE(EXCLUDED.name, contact_book.name),
+    email = COALESCE(EXCLUDED.email, contact_book.email),
+    address = COALESCE(EXCLUDED.address, contact_book.address),
+    updated_at = EXCLUDED.updated_at
+
+-- name: process_record/insert_other_contacts
+-- Insert a contact for each other phone of a customer, so that a later lead with that phone finds the customer. A contact that
+-- exists is taken over only if it has no account, or a deleted one.
+-- Returns nothing. Relies on uq_contact_book_primary_phone, account's primary key.
+INSERT INTO public.contact_book AS b (account_id, primary_phone, name, email, address, created_at, updated_at)
+SELECT %(account_id)s, p.phone, %(name)s, %(email)s, %(address)s, %(now)s, %(now)s
+FROM unnest(%(phones)s::text[]) AS p (phone)
+ON CONFLICT (primary_phone) DO UPDATE
+SET account_id = excluded.account_id, updated_at = excluded.updated_at
+WHERE
+    b.account_id IS NULL
+    OR EXISTS (SELECT FROM public.account AS a WHERE a.id = b.account_id AND a.deleted_at IS NOT NULL)
+
+-- name: process_record/fail_event
+-- Record a failed attempt: status failed with the time of the next attempt, or dead_letter without one.
+-- Returns nothing; changes nothing if the claim was lost. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event
+SET
+    status = CASE WHEN %(next_attempt_at)s::timestamptz IS NULL THEN 'dead_letter' ELSE 'failed' END,
+    next_attempt_at = %(next_attempt_at)s,
+    error_code = %(error_code)s,
+    error_detail = %(error_detail)s,
+    evidence = evidence || %(evidence)s::jsonb
+-- || '' keeps the planner on the primary key, as in claim_event.
+WHERE id = %(id)s AND (status || '') = 'ingested' AND claim_id = %(claim_id)s

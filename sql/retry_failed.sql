@@ -1,0 +1,122 @@
+-- name: retry_failed/release_failed
+-- Set failed events whose next attempt is due to received, oldest first, unless processing is paused.
+-- Returns id. Relies on ix_pancake_webhook_event_retry.
+UPDATE public.pancake_webhook_event AS e
+SET status = 'received', next_attempt_at = NULL
+WHERE
+    e.id IN (
+        SELECT f.id
+        FROM public.pancake_webhook_event AS f
+        WHERE f.status = 'failed' AND f.next_attempt_at <= %(now)s
+        ORDER BY f.next_attempt_at
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+RETURNING e.id
+
+-- name: retry_failed/release_claims
+-- Set events whose claim expired (their handler died) to received, or to dead_letter after the last attempt.
+-- Returns id and status. Uses the clock of the database. Relies on ix_pancake_webhook_event_waiting.
+UPDATE public.pancake_webhook_event AS e
+SET
+    status = CASE WHEN e.attempts < %(max_attempts)s THEN 'received' ELSE 'dead_letter' END,
+    error_code = CASE WHEN e.attempts < %(max_attempts)s THEN e.error_code ELSE 'claim_expired' END,
+    error_detail = CASE WHEN e.attempts < %(max_attempts)s THEN e.error_detail ELSE 'The handler stopped before finishing each attempt.' END
+WHERE
+    e.id IN (
+        SELECT c.id
+        FROM public.pancake_webhook_event AS c
+        WHERE c.status = 'ingested' AND c.ingested_at < clock_timestamp() - %(lease)s::interval
+        ORDER BY c.received_at
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+RETURNING e.id, e.status
+
+-- name: retry_failed/refire_received
+-- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
+-- Limits: not while paused, not within `lease`, not if Hasura has a pending event for the row that is not locked for longer than
+-- `lease`; oldest first.
+-- Returns id. Relies on ix_pancake_webhook_event_waiting; pancake_pending_event_ids on Hasura's partial index on pending events.
+WITH pending AS MATERIALIZED (
+    SELECT p.id FROM public.pancake_pending_event_ids(%(lease)s) AS p (id)
+)
+UPDATE public.pancake_webhook_event AS e
+SET status = 'received'
+WHERE
+    e.id IN (
+        SELECT r.id
+        FROM public.pancake_webhook_event AS r
+        WHERE
+            r.status = 'received'
+            AND r.received_at < clock_timestamp() - %(lease)s::interval
+            AND NOT EXISTS (SELECT FROM pending AS p WHERE p.id = r.id)
+        ORDER BY r.received_at
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+RETURNING e.id
+
+-- name: retry_failed/list_unnotified
+-- List events with unsent notifications that are due and that no sender has claimed: those that never failed, then those that have
+-- waited longest since they were due.
+-- Returns id, refusals and unknowns; at most `limit` of each kind. Relies on ix_pancake_webhook_event_unnotified.
+(
+    SELECT e.id, e.notify_refusals AS refusals, e.notify_unknowns AS unknowns
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.notified_at IS NULL
+        AND e.notify_given_up_at IS NULL
+        AND e.notifications <> '[]'::jsonb
+        AND e.notify_next_at IS NULL
+        AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
+    -- The first column is null in all these rows. It is named because PostgreSQL then reads them in the order of the index.
+    ORDER BY e.notify_next_at, e.id
+    LIMIT %(limit)s
+)
+UNION ALL
+(
+    SELECT e.id, e.notify_refusals AS refusals, e.notify_unknowns AS unknowns
+    FROM public.pancake_webhook_event AS e
+    WHERE
+        e.notified_at IS NULL
+        AND e.notify_given_up_at IS NULL
+        AND e.notifications <> '[]'::jsonb
+        AND e.notify_next_at <= %(now)s
+        AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
+    ORDER BY e.notify_next_at, e.id
+    LIMIT %(limit)s
+)
+
+-- name: retry_failed/count_given_up
+-- Count the rows whose notifications were given up since the administrators were last told of it, or in the last day. No row if they
+-- were told less than an hour ago. Notices of retry_failed are left out: they would tell of themselves for ever.
+-- Returns at most one row: events, runs, until (the last time at which one was given up; null if none was).
+-- Relies on ix_pancake_webhook_event_given_up, ix_pancake_cron_run_given_up and uq_pancake_cron_run_tick.
+WITH told AS (
+    SELECT max(r.scheduled_time) AS at, max((r.report -> 'given_up' ->> 'until')::timestamptz) AS until
+    FROM public.pancake_cron_run AS r
+    WHERE
+        r.name = 'retry_failed'
+        AND r.scheduled_time > %(now)s::timestamptz - interval '1 day'
+        AND r.report -> 'given_up' ->> 'until' IS NOT NULL
+), given_up AS (
+    SELECT 'event' AS kind, e.notify_given_up_at AS at
+    FROM public.pancake_webhook_event AS e
+    WHERE e.notify_given_up_at > %(now)s::timestamptz - interval '1 day'
+    UNION ALL
+    SELECT 'run' AS kind, r.notify_given_up_at AS at
+    FROM public.pancake_cron_run AS r
+    WHERE r.notify_given_up_at > %(now)s::timestamptz - interval '1 day' AND r.name <> 'retry_failed'
+)
+SELECT
+    count(*) FILTER (WHERE g.kind = 'event') AS events,
+    count(*) FILTER (WHERE g.kind = 'run') AS runs,
+    max(g.at) AS until
+FROM told AS t
+LEFT JOIN given_up AS g ON g.at > COALESCE(t.until, '-infinity')
+WHERE t.at IS NULL OR t.at <= %(now)s::timestamptz - interval '1 hour'
+HAVING count(g.at) > 0
