@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from leads.adapters.db_session import class_row, open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from ops.changes import changed_fields, print_changes
 from ops.output import AsJson, print_indented, print_json, say, text_of
+from ops.queries import QUERIES
 
 DEFAULT_DAYS = 30
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from leads.adapters.db_session import DbSession, class_row, open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.lifecycle import (
     DEAD_LETTER,
@@ -23,6 +22,7 @@ from leads.domain.lifecycle import (
 )
 from leads.domain.visible_text import escape_unseen
 from ops.output import AsJson, print_line
+from ops.queries import QUERIES
 
 POLL_SECONDS = 1.0
 MAX_ROWS = 200

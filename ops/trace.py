@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from leads.adapters.db_session import DbSession, class_row, open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings, read_variable
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
@@ -21,6 +20,7 @@ from leads.services.trace_lead import load_events_statement
 from ops.exit_codes import ExitCode
 from ops.failures import WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
+from ops.queries import QUERIES
 
 POLL_SECONDS = 0.5
 TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE

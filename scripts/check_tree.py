@@ -16,10 +16,11 @@ from typing import Any
 import typer
 
 from app import HASURA_ROUTES
-from leads.adapters.queries import QUERIES
+from leads.adapters.queries import split
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
 from ops.cli import app
+from ops.queries import QUERIES
 from tests.support.runbook import PAGES, commands
 
 ROOT = Path(__file__).parents[1]
@@ -252,7 +253,7 @@ def runbook_commands(tree: Tree) -> Iterator[str]:
 
 
 def statements(tree: Tree) -> Iterator[str]:
-    """A statement is named in full by the module that its folder is named after; each has a sender."""
+    """A statement is named in full by a module of the product."""
     senders = "|".join(sorted({name.partition("/")[0] for name in QUERIES}))
     full = re.compile(rf"[\"']((?:{senders})/\w+)[\"']")
     built = re.compile(
@@ -264,25 +265,22 @@ def statements(tree: Tree) -> Iterator[str]:
             if built.search(line):
                 yield f"{path}:{number}: a statement's name is built from parts. Write it in full."
             for name in full.findall(line) if path.startswith(PRODUCT) else ():
-                if name not in QUERIES:
-                    continue
                 unnamed.discard(name)
-                if name.partition("/")[0] not in PurePosixPath(path).with_suffix("").parts:
-                    yield f"{path}:{number}: {name} is another module's. Move it to a folder of this name."
     for name in sorted(unnamed):
-        yield f"sql/{name}.sql:1: no module sends it. Delete it."
+        yield f"sql:1: no module sends {name}. Delete it."
 
 
 def headers(tree: Tree) -> Iterator[str]:
     """A statement says what it does, which rows it returns, and on which index of a large table it relies."""
     for path in (path for path in tree if path.startswith("sql/") and path.endswith(".sql")):
-        header = " ".join(line for line in tree[path].splitlines()[:5] if line.startswith("-- "))
-        if not tree[path].startswith("-- ") or "Returns" not in header:
-            yield f"{path}:1: no comment with what it does and `Returns`. Write it first."
-        searches = re.search(r"\b(JOIN|WHERE|UPDATE|DELETE)\b", tree[path])
-        is_large = re.search(r"\bpublic\.(pancake_webhook_event|account|ticket)\b", tree[path])
-        if searches and is_large and not re.search("elies on|Reads the whole table", header):
-            yield f"{path}:1: no index of a large table is named. Write `Relies on …`."
+        for name, text in split(tree[path]):
+            header = " ".join(line for line in text.splitlines()[:5] if line.startswith("-- "))
+            if not text.startswith("-- ") or "Returns" not in header:
+                yield f"{path}:1: {name} has no comment with what it does and `Returns`. Write it first."
+            searches = re.search(r"\b(JOIN|WHERE|UPDATE|DELETE)\b", text)
+            is_large = re.search(r"\bpublic\.(pancake_webhook_event|account|ticket)\b", text)
+            if searches and is_large and not re.search("elies on|Reads the whole table", header):
+                yield f"{path}:1: {name} names no index of a large table. Write `Relies on …`."
 
 
 def cases(tree: Tree) -> Iterator[str]:

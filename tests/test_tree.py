@@ -25,7 +25,7 @@ from tests.support.promql import faults, metrics
 from tests.support.runbook import PAGES, queries_of_blocks, words_of_code
 
 ROOT = Path(__file__).parents[1]
-SCAN = "-- Load. Returns rows.\nSELECT e.id FROM public.account AS e WHERE true"
+SCAN = "-- name: a/b\n-- Load. Returns rows.\nSELECT e.id FROM public.account AS e WHERE true"
 STATEMENT = '"kpi' + '/load_"'
 
 
@@ -64,10 +64,9 @@ FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]
     (check_tree.codes, changed("docs/flow.md", "| `claim_expired` ", "| `claim_lost` "), "claim_expired"),
     (check_tree.crons, with_file("cron/new.py", ""), "cron/:1: new is not both here and in CRONS"),
     (check_tree.statements, with_file("leads/a.py", STATEMENT), "leads/a.py:1: a statement's name is built"),
-    (check_tree.statements, with_file("leads/a.py", '"poll_records/set_watermark"'), "is another module's"),
-    (check_tree.statements, with_file("cron/poll_records.py", ""), "no module sends it"),
-    (check_tree.headers, with_file("sql/a/b.sql", "SELECT 1"), "sql/a/b.sql:1: no comment with what it does"),
-    (check_tree.headers, with_file("sql/a/b.sql", SCAN), "sql/a/b.sql:1: no index of a large table"),
+    (check_tree.statements, with_file("cron/poll_records.py", ""), "no module sends poll_records/"),
+    (check_tree.headers, with_file("sql/a.sql", "-- name: a/b\nSELECT 1"), "sql/a.sql:1: a/b has no comment"),
+    (check_tree.headers, with_file("sql/a.sql", SCAN), "sql/a.sql:1: a/b names no index of a large table"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-901 has no test"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-001 is not in"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-002 |"), "stands twice"),

@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Self
 
 from leads.adapters.db_session import DatabaseError, DbSession, open_session
-from ops.queries import QUERIES
 from leads.domain.errors import IntegrationError
 from ops.backfill_phones.limits import Stopped
+from ops.queries import QUERIES
 from ops.reasons import connection_reason
 
 CHECK_INTERVAL_SECONDS = 0.05

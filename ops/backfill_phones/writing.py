@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from leads.adapters.db_session import DbSession, DictRow, QueryCanceled
-from ops.queries import QUERIES
 from ops.backfill_phones.accounts import Account
 from ops.backfill_phones.limits import Limits, Stopped
+from ops.queries import QUERIES
 
 
 class Writer:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from leads.adapters.db_session import DbSession, DictRow
-from ops.queries import QUERIES
 from leads.domain.digest import Digester
 from leads.domain.erasure import ERASED_PHONE, ERASED_RECORD, erasure_digests
 from leads.domain.ticket_text import written_by_us
 from leads.services.process_record.load import RecordKey
 from ops.erase.finding import Customer
 from ops.erase.target import Target, pattern_of
+from ops.queries import QUERIES
 
 ERASED_TITLE = "Lead Pancake: (đã xoá)"
 

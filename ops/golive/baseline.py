@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from leads.adapters.db_session import open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.window import ICT
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.output import AsJson, print_json
+from ops.queries import QUERIES
 
 DAY = ["%Y-%m-%d"]
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from ops.queries import QUERIES
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import Sources
+from ops.queries import QUERIES
 
 SMALL_TABLE_ROWS = 10_000
 """Below it the planner may rightly read a whole table."""

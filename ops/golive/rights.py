@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from ops.queries import QUERIES
 from ops.failures import CommandFailed
 from ops.golive.commit import CLONE
+from ops.queries import QUERIES
 from ops.reasons import file_reason
 
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from leads.adapters.db_session import DbSession, open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import read_operator_settings
 from leads.domain.phone import read_phones
 from ops.clients.plain_http import NoAnswer, ask
@@ -22,6 +21,7 @@ from ops.golive.drill.sender import read_webhook
 from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
+from ops.queries import QUERIES
 from ops.reasons import file_reason
 
 MAX_BODY_BYTES = 256 * 1024

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from leads.adapters.db_session import DbSession
-from ops.queries import QUERIES
 from leads.services.kpi import COLUMNS, KpiName, read_kpi_row
+from ops.queries import QUERIES
 
 OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "golive/check_diva_columns": ("expected", "missing", "details"),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from leads.adapters.clock import Clock
 from leads.adapters.db_session import class_row
 from leads.adapters.pancake_api import Access, PancakeApi
-from ops.queries import QUERIES
 from leads.adapters.settings import OperatorSettings
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
 from leads.services.sealed_secrets import Use, open_sealed
 from ops.probes.database import open_limited
 from ops.probes.running import REQUEST_SECONDS
+from ops.queries import QUERIES
 
 
 @dataclass(frozen=True, slots=True)

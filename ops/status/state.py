@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import TypeVar
 
 from leads.adapters.db_session import DbSession, class_row
-from ops.queries import QUERIES
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
 from ops.cron_schedule import Schedule
 from ops.probes.database import open_limited
+from ops.queries import QUERIES
 from ops.switches import LIST_SWITCHES, Switch
 
 MOST_ROWS = 10_000

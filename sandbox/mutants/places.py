@@ -12,6 +12,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 MIGRATIONS = "hasura/migrations/default"
@@ -55,10 +56,17 @@ def find_place(root: Path, name: str) -> Place:
         return _find_python(root, before, after)
     if name.endswith("()"):
         return _find_in_migrations(root, name.removesuffix("()"))
-    path = root / "sql" / f"{name}.sql"
-    if not path.exists():
-        raise LookupError(f"there is no statement {name}")
-    return Place(path, 0, len(path.read_text("utf-8").splitlines()))
+    return _find_statement(root, name)
+
+
+def _find_statement(root: Path, name: str) -> Place:
+    for path in sorted((root / "sql").rglob("*.sql")):
+        lines = path.read_text("utf-8").splitlines()
+        begins = [number for number, line in enumerate(lines) if line.startswith("-- name: ")]
+        for first, end in pairwise([*begins, len(lines)]):
+            if lines[first] == f"-- name: {name}":
+                return Place(path, first + 1, end)
+    raise LookupError(f"there is no statement {name}")
 
 
 def module_path(root: Path, module: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ops.queries
 from leads.adapters import queries
 from sandbox.mutants.places import MIGRATIONS
 
@@ -30,12 +31,12 @@ class _Recorded(dict[str, bytes]):
         return super().__getitem__(name)
 
 
-_recorded = _Recorded(queries.QUERIES)
+_recorded = _Recorded(ops.queries.QUERIES)
 
 
 def pytest_configure() -> None:
     """Record, from before the modules that send statements are imported."""
-    queries.QUERIES = _recorded
+    queries.QUERIES = ops.queries.QUERIES = _recorded
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -47,10 +48,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def unsent(root: Path) -> Iterator[str]:
     """Yield the statements that no test sent, and the functions that none of the sent ones can reach."""
     sent = {name for path in FOLDER.glob("statements-*") for name in path.read_text().split()}
-    yield from sorted(set(queries.load_queries(root / "sql")) - sent)
+    folder = root / "sql"
+    statements = queries.load_queries(folder, folder / "kpi", folder / "ops")
+    yield from sorted(statements.keys() - sent)
     text = "".join(path.read_text("utf-8") for path in sorted((root / MIGRATIONS).glob("*/up.sql")))
     created = [(kind, name, body) for kind, name, body in _CREATED.findall(text)]
-    reached = " ".join(queries.load_queries(root / "sql")[name].decode() for name in sent)
+    reached = " ".join(statements[name].decode() for name in sent)
     reached += " ".join(body for kind, _, body in created if kind == "TRIGGER")
     left = {name: body for kind, name, body in created if kind != "TRIGGER"}
     while found := [name for name in left if re.search(rf"\b{name}\b", reached)]:

@@ -10,7 +10,7 @@ from psycopg import pq, sql
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 
 LARGE_TABLES = {"account", "contact_book", "ticket", "pancake_webhook_event"}
 PLANNED_EACH_TIME = 5

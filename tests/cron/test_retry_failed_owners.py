@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.adapters.queries import QUERIES
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
 from leads.services.cron_work import CronRun
 from leads.services.runtime import Runtime
 from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, assign_tickets
+from ops.queries import QUERIES
 from tests.support.builders import member
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing

@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from leads.adapters.db_session import open_session
-from leads.adapters.queries import QUERIES
 from ops.backfill_phones.index import build_index
 from ops.cli import app
+from ops.queries import QUERIES
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
 from tests.support.postgres import need_pg_dump, run_program

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.adapters.queries import QUERIES, SQL_FOLDER
+from leads.adapters.queries import SQL_FOLDER, split
+from ops.queries import QUERIES
 from sandbox.postgres.database import migrate
 from sandbox.postgres.plans import (
     Plan,
@@ -70,9 +71,12 @@ UNNAMED = {
 """Indexes that a statement uses and its comment does not name: those of Diva, or of a view."""
 
 
+TEXTS = dict(each for path in SQL_FOLDER.rglob("*.sql") for each in split(path.read_text("utf-8")))
+"""The statements with their comments."""
+
+
 def named_indexes(name: str) -> set[str]:
-    lines = (SQL_FOLDER / f"{name}.sql").read_text("utf-8").splitlines()
-    comment = " ".join(takewhile(lambda line: line.startswith("--"), lines))
+    comment = " ".join(takewhile(lambda line: line.startswith("--"), TEXTS[name].splitlines()))
     return {*OF_LARGE_TABLES.findall(comment), *map(of_events, UNNAMED.get(name, "").split())}
 
 

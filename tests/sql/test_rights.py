@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from leads.adapters.queries import QUERIES
+from ops.queries import QUERIES
 from sandbox.postgres.database import run_file
 from sandbox.postgres.plans import placeholders, prepare
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES

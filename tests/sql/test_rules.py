@@ -19,10 +19,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from leads.adapters.queries import QUERIES, load_queries
+from leads.adapters.queries import load_queries
 from leads.domain.lifecycle import CLAIM_LEASE
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.window import ICT
+from ops.queries import QUERIES
 from sandbox.postgres.plans import custom_plan, prepare
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 
@@ -236,10 +237,17 @@ def test_a_statement_can_be_prepared_on_the_migrated_schema(db: Db, subtests: py
             prepare(db, name)
 
 
-def test_a_statement_that_psycopg_would_parse_again_each_time_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "long.sql").write_text("-- Long.\nSELECT '" + "x" * 5000 + "'\n")
-    with pytest.raises(ValueError, match="bytes"):
-        load_queries(tmp_path)
+def test_a_statement_without_a_name_and_a_name_that_stands_twice_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "poll.sql").write_text("-- name: poll/load\n-- Load.\nSELECT 1\n")
+    assert load_queries(tmp_path) == {"poll/load": b"SELECT 1"}
+    for name, text, error in (
+        ("again.sql", "-- name: poll/load\nSELECT 2\n", "poll/load stands twice"),
+        ("none.sql", "-- Load.\nSELECT 1\n", "no name stands above '-- Load.'"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=error):
+            load_queries(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_the_lease_of_a_claim_equals_the_lease_checked_by_the_database(migrated: Db) -> None:

@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
 from leads.services.kpi import KpiName
-from ops.cli import app, main
+from ops.cli import app, run
 from ops.golive.criterion import Criterion, Source
 from ops.golive.daily import DAY, FIGURES, days_between, drawn
 from ops.golive.deploy import actions
@@ -395,4 +395,4 @@ def running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 if __name__ == "__main__":
     with mock.patch.object(Journal, "write", write), mock.patch.object(actions, "_running", running):
-        main()
+        run()

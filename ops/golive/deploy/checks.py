@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from leads.adapters.db_session import DatabaseError
-from ops.queries import QUERIES
 from ops.backfill_phones.limits import Limits
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run
@@ -17,6 +16,7 @@ from ops.metadata.pieces import CRON
 from ops.output import progress_bar
 from ops.probes.http_services import look_at_edge, look_at_handlers
 from ops.probes.running import REQUEST_SECONDS
+from ops.queries import QUERIES
 
 Look = TypeVar("Look")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from leads.adapters.db_session import DatabaseError, DbSession, open_session
-from ops.queries import QUERIES
 from leads.adapters.settings import OperatorSettings, read_operator_settings, read_variable
 from leads.adapters.variables import VARIABLES
 from ops.failures import CommandFailed, WrongUsage
@@ -18,6 +17,7 @@ from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment
 from ops.metadata.opening import open_deployment
+from ops.queries import QUERIES
 
 LOCK_FILE = "deploy.lock"
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
-from ops.queries import QUERIES
 from ops.clients.plain_http import NoAnswer, ask
 from ops.golive.deploy.database_steps import newest_snapshot
 from ops.golive.judgement import Measurement
@@ -17,6 +16,7 @@ from ops.golive.precheck.link import Link
 from ops.golive.rights import load_rights
 from ops.metadata.checks import find_differences
 from ops.metadata.compare import compare_engines
+from ops.queries import QUERIES
 
 CONNECT_SECONDS = 5.0
 EVENTS = 1000

@@ -23,7 +23,6 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.adapters.db_session import DbSession
-from ops.queries import QUERIES
 from leads.domain.window import ICT
 from ops.cli import app
 from ops.golive import watching
@@ -38,6 +37,7 @@ from ops.golive.records import Kind, Records, Statement
 from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.golive.statements import STATEMENT_COLUMNS
 from ops.golive.text import number, sign
+from ops.queries import QUERIES
 from sandbox.chaos.proof import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
