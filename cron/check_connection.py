@@ -16,6 +16,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
+from leads.runtime import Runtime
 from leads.services.check_connection import (
     load_operator_changes,
     load_setting_problems,
@@ -23,7 +24,6 @@ from leads.services.check_connection import (
 )
 from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.runtime import Runtime
 
 PROBE_OF_ERROR = {
     "secret_unreadable": REJECTED,

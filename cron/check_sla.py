@@ -11,11 +11,11 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER
+from leads.runtime import Runtime
 from leads.services.cron_steps import Report, take_steps
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.kpi import load_kpis
 from leads.services.outbox import SEND_LEASE
-from leads.services.runtime import Runtime
 from leads.services.sending.reporting import MAX_LOGGED_IDS
 from leads.services.sending.time_left import has_time_to_send
 

@@ -16,10 +16,10 @@ from leads.domain.poll import PollProgress, SavedPoll
 from leads.domain.reports import PollReport
 from leads.domain.table_record import TableRecord
 from leads.domain.versions import MAX_FUTURE
+from leads.runtime import Runtime
 from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import PAUSED, AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import look_up_times, read_pages, store_missing
-from leads.services.runtime import Runtime
 
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20

@@ -13,9 +13,9 @@ from leads.adapters.database import Database, Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.lifecycle import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
+from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import CronReport, CronRun
-from leads.services.runtime import Runtime
 
 Kind = Literal[
     "empty_payloads",

@@ -10,9 +10,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.errors import BadRequest
 from leads.domain.window import days_owed, is_over
+from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.days import load_history, reconcile_days
-from leads.services.runtime import Runtime
 
 
 async def reconcile_daily(runtime: Runtime, call: CronCall) -> Answer:

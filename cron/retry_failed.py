@@ -12,12 +12,12 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.backoff import MAX_ATTEMPTS
 from leads.domain.lifecycle import CLAIM_LEASE
+from leads.runtime import Runtime
 from leads.services.cron_steps import Postponed, Report, Step, take_steps
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.lost_ticks import count_lost_ticks, lost_ticks_notice
 from leads.services.outbox import SEND_LEASE
 from leads.services.recalled_tickets import recall_tickets
-from leads.services.runtime import Runtime
 from leads.services.sending.rows import DueRow
 from leads.services.sending.time_left import has_time_to_send
 from leads.services.unassigned_tickets import assign_tickets

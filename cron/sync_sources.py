@@ -17,9 +17,9 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.domain.sources import Source, read_sources
+from leads.runtime import Runtime
 from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.runtime import Runtime
 
 
 class SourcesReport(ConnectionReport, total=False):

@@ -13,8 +13,8 @@ from datetime import datetime
 
 from leads.adapters.http import Answer
 from leads.adapters.secrets import KeyRing
+from leads.runtime import Runtime
 from leads.services.connection_secrets import HEADER_NAME
-from leads.services.runtime import Runtime
 from leads.services.sealed_secrets import Use, open_sealed
 
 

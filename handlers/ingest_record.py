@@ -20,7 +20,7 @@ from leads.domain.canonical_json import JsonValue, read_json
 from leads.domain.delivery import Delivery
 from leads.domain.errors import BadRequest
 from leads.domain.timestamps import read_time
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 
 MAX_TIME_IN_SPOOL = timedelta(days=7)
 """How long before it is handed over a delivery may have arrived."""

@@ -15,6 +15,7 @@ from leads.adapters.tracing import follow
 from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_answer import processed_answer
 from leads.domain.lifecycle import DEAD_LETTER, INGESTED
+from leads.runtime import Runtime
 from leads.services.outbox import UnsentEvent
 from leads.services.process_record.apply import apply_plan, erase_event, hold_event
 from leads.services.process_record.attempts import FailedAttempt, attempt
@@ -23,7 +24,6 @@ from leads.services.process_record.load import CLAIM_LOST, ERASED, NotProcessed
 from leads.services.process_record.plan import load_and_decide
 from leads.services.process_record.table import NAME_TIMEOUT_SECONDS, name_table
 from leads.services.process_record.unclaimed import answer_unclaimed
-from leads.services.runtime import Runtime
 
 DELIVERED_COLUMNS = frozenset({"id", "status", "received_at"})
 """The columns that our event trigger delivers."""

@@ -7,10 +7,10 @@ from leads.adapters.hasura_calls import ActionCall
 from leads.adapters.http import Answer
 from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
+from leads.runtime import Runtime
 from leads.services.process_record.table import find_tables
 from leads.services.replay_events import dry_run, find_events, replay
 from leads.services.replay_results import load_results, wait_for_results
-from leads.services.runtime import Runtime
 
 
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:

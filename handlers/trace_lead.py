@@ -8,7 +8,7 @@ from leads.adapters.http import Answer
 from leads.domain.trace.search import read_search
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import document, tell_stories
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 from leads.services.trace_lead import load_events_statement
 
 

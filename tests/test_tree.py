@@ -19,6 +19,7 @@ import yaml
 from app import HASURA_ROUTES
 from ops.backfill_phones.unusable import MAX_AGE
 from ops.edge_spool.command import DEFAULT_MAX_DAYS
+from ops.queries import QUERIES
 from scripts import check_tree
 from scripts.check_tree import SECRET, Tree, fault, read_tree, secret_commands
 from tests.support.promql import faults, metrics
@@ -216,8 +217,7 @@ def columns_of_contract() -> set[str]:
 
 def test_the_precheck_looks_for_the_columns_of_the_contract() -> None:
     """All but the one that is not of the schema public: golive/load_migration_log reads it."""
-    statement = (ROOT / "sql" / "golive" / "check_diva_columns.sql").read_text("utf-8")
-    rows = re.findall(r"\('(\w+)', '([\w ]+)'\)", statement)
+    rows = re.findall(r"\('(\w+)', '([\w ]+)'\)", QUERIES["golive/check_diva_columns"].decode())
     asked = {f"{table}.{column}" for table, columns in rows for column in columns.split()}
     assert asked | {"controller.migration_log.timestamp"} == columns_of_contract()
 

@@ -19,11 +19,11 @@ from leads.adapters.metrics import Metrics
 from leads.adapters.undone_database import UndoneDatabase
 from leads.domain.errors import BadRequest
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, shorten
+from leads.runtime import Runtime
 from leads.services.cron_limit import do_until
 from leads.services.cron_runs import CronRuns
 from leads.services.cron_work import CUT_OFF_AT, DRY_RUN, OVERRUN, STOP_AT, CronRun, CronWork
 from leads.services.outbox import Outbox
-from leads.services.runtime import Runtime
 
 Cron = Callable[[Runtime, CronCall], Awaitable[Answer]]
 

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from leads.adapters.logs import LOGGER, summarize
 from leads.domain.errors import IntegrationError
+from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun
-from leads.services.runtime import Runtime
 
 Report: TypeAlias = dict[str, object]
 """A step's part of the report of the run."""

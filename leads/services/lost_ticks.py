@@ -7,9 +7,9 @@ nothing of it.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import AdminNotice, CronRun
-from leads.services.runtime import Runtime
 
 TOLD_AT_MOST_EVERY = timedelta(hours=1)
 

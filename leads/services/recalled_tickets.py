@@ -14,10 +14,10 @@ from leads.adapters.database import Database, StatementError
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, recall_notifications
+from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
-from leads.services.runtime import Runtime
 from leads.services.sending.time_left import has_time_to_send
 
 MAX_RECALLED_PER_TICK = 50

@@ -11,6 +11,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.settings import Settings
 from leads.domain.errors import Retryable
 from leads.domain.reports import DayReport
+from leads.runtime import Runtime
 from leads.services.connections import for_each, load_connections
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.day import reconcile_day
@@ -20,7 +21,6 @@ from leads.services.reconcile_daily.days import (
     reconcile_days,
     unfinished_since,
 )
-from leads.services.runtime import Runtime
 from ops.failures import CommandFailed
 
 MAX_SECONDS = 6 * 3600.0

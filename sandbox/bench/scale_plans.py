@@ -21,7 +21,7 @@ FOLDERS = (
     "ingest_record", "process_record", "outbox", "poll_records", "pancake_lists", "retry_failed",
     "check_sla", "kpi", "metrics",
 )  # fmt: skip
-STATEMENTS = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
+STATEMENTS = sorted(name for name in QUERIES if name.split("/")[0] in FOLDERS)
 FENCE = "process_record/fence_claim"
 BEFORE_THE_FENCE = {
     "process_record/claim_event", "process_record/fail_event", "process_record/list_without_table",

@@ -10,7 +10,7 @@ import app
 from leads.adapters.clock import Clock
 from leads.adapters.logs import configure_logs
 from leads.adapters.settings import read_settings
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 from sandbox.accelerated_clock import AcceleratedClock
 
 CLOCK_FILE = "CLOCK_FILE"

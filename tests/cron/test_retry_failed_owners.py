@@ -11,8 +11,8 @@ import pytest
 
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
+from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
-from leads.services.runtime import Runtime
 from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, assign_tickets
 from ops.queries import QUERIES
 from tests.support.builders import member

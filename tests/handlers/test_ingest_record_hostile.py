@@ -20,7 +20,7 @@ import pytest
 
 from app import HASURA_ROUTES, create_app
 from leads.domain.canonical_json import MAX_BODY_BYTES
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
 from tests.support.processing import process, stored

@@ -14,7 +14,7 @@ import psycopg
 from app import create_app
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 from leads.services.sealed_secrets import Use, seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace

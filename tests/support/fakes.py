@@ -13,8 +13,8 @@ from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.notice_text import TEXTS
 from leads.domain.notifications import NEEDS_ATTENTION
+from leads.runtime import Runtime
 from leads.services.outbox import Outbox, UnsentEvent
-from leads.services.runtime import Runtime
 from tests.support.waiting import Answer
 
 

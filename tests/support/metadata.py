@@ -19,7 +19,7 @@ from app import create_app
 from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
-from leads.services.runtime import Runtime
+from leads.runtime import Runtime
 from ops.cli import app
 from ops.metadata.pieces import Json, Key, put, split
 from sandbox.diva import METADATA as DIVA_METADATA

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from leads.adapters.pancake_api import PancakeApi
 from leads.domain.errors import Misconfigured, PancakeRefused, PancakeUnavailable
+from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
 from leads.services.process_record.claim import Claim
-from leads.services.runtime import Runtime
 
 LOOK_UP_SECONDS = 3.0
 """For all tables together."""

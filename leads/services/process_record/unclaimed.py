@@ -7,8 +7,8 @@ from leads.adapters.hasura_calls import EventCall
 from leads.domain.event_answer import REPLAYED, UNDER_WAY, UnclaimedEvent, refusal, unclaimed_answer
 from leads.domain.lifecycle import REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.replay import ReplayRequest
+from leads.runtime import Runtime
 from leads.services.replay_events import replay_one
-from leads.services.runtime import Runtime
 
 
 async def answer_unclaimed(runtime: Runtime, call: EventCall, event_id: int) -> dict[str, object]:

@@ -14,10 +14,10 @@ from leads.domain.listing import ListedLead
 from leads.domain.reports import DayReport
 from leads.domain.table_record import TableRecord
 from leads.domain.versions import MAX_FUTURE
+from leads.runtime import Runtime
 from leads.services.connections import Connection
 from leads.services.cron_work import PAUSED, CronRun
 from leads.services.pancake_lists import load_events, look_up_times, read_pages, store_missing
-from leads.services.runtime import Runtime
 
 MAX_PAGES_PER_DAY = 50_000
 MAX_LOOK_UPS = 100

@@ -8,10 +8,10 @@ from functools import partial
 from leads.adapters.database import Database
 from leads.domain.reports import DayReport
 from leads.domain.window import day_window
+from leads.runtime import Runtime
 from leads.services.connections import for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.reconcile_daily.day import part_of, reconcile_day
-from leads.services.runtime import Runtime
 
 MIN_FOUND_MISSING_NOTIFIED = 5
 """How many records that webhook and polling missed on a day are worth a notification."""

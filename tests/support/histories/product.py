@@ -25,8 +25,8 @@ from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
+from leads.runtime import Runtime
 from leads.services.replay_events import dry_run, find_events, replay_one
-from leads.services.runtime import Runtime
 from sandbox.postgres.roles import grant_rights
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura, SteadyClock
