@@ -28,8 +28,9 @@ from leads.domain.errors import (
     PancakeUnavailable,
     SecretUnreadable,
 )
+from ops.__main__ import NOT_INSTALLED
 from ops.changes import ChangeBlock, changed_fields, print_block, shown
-from ops.cli import app
+from ops.cli import ELSEWHERE, app
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, VerbGroup, WrongUsage
@@ -107,6 +108,14 @@ def test_a_failure_is_a_document_too_if_it_is_asked_for_as_json() -> None:
         assert (result.exit_code, found["exit_code"]) == (code, code)
         assert found["error"].splitlines()[0] in result.stderr.replace("\\u001b", "\x1b")
         assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_what_is_elsewhere_and_a_server_without_the_commands_say_where_it_is() -> None:
+    result = run("serve")
+    assert (result.exit_code, result.stderr) == (2, f"{ELSEWHERE['serve']}\n")
+    assert "pancake-handlers" in result.stderr
+    done = run_python("import sys\nsys.modules['typer'] = None\nfrom ops.__main__ import main\nmain()\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{NOT_INSTALLED}\n")
 
 
 def test_sigterm_interrupts_as_ctrl_c_does() -> None:

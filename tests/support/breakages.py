@@ -182,7 +182,8 @@ def broken_object(system: Installation) -> Iterator[Variables]:
 
 ENDS_WITH_COMMAND = re.compile(
     r"(?:^|[:;]\s(?:then )?)"
-    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|pancake-handlers|psql: [^;]*|printf '[\s\S]*)$"
+    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|pancake-handlers"
+    r"|psql: [^;]*|printf '[\s\S]*)$"
 )
 """Of a piece of advice that ends with a command that a person can copy."""
 
