@@ -36,7 +36,7 @@ def phone_evidence(phones: PhoneReading, facts: Facts, winner: str, matched: str
 def usable_evidence(phones: PhoneReading, applied: Applied | None) -> dict[str, object]:
     """The usable phones of a version, which a later version without one takes over."""
     usable: dict[str, object] = {"usable": list(phones.usable), "typed": phones.typed}
-    return {**usable, "applied_before": applied.phone} if phones.are_applied and applied else usable
+    return {**usable, "applied_before": applied.phone} if phones.are_from_last_version and applied else usable
 
 
 def phone_digests(evidence: Mapping[str, object], phone: str | None, digester: Digester) -> dict[str, object]:

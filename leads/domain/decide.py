@@ -69,7 +69,7 @@ def decide(
     `phones` are those of the version (versions.phones_of_version). Raises InvalidPhone if there is no usable
     one; a deletion needs none.
     """
-    if phones.are_applied:
+    if phones.are_from_last_version:
         lead = lead.naming(lead.named_fields - {"phones"})
     plan = _plan(lead, phones, facts, arrived_at, force=force)
     return _with_notes(_with_phone_digests(plan, facts) if plan.is_applied else plan, facts)
@@ -153,13 +153,13 @@ def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: dateti
 def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -> Plan:
     """Find the customer: by phone, else where a person moved the record's ticket or account to, else new."""
     applied = facts.applied
-    led_by, account = matching_account(phones.usable, facts.accounts)
+    matched_phone, account = matching_account(phones.usable, facts.accounts)
     if account is None and not is_phone_changed(phones, applied):
         known = (facts.ticket_account, facts.applied_account)
         account = next((each for each in known if each and each.state != "deleted"), None)
     account_id = account.id if account else facts.new_account_id
     known_phones = {each.phone for each in facts.accounts}
-    matched = phone if account is None else led_by if account.phone == led_by else None
+    matched = phone if account is None else matched_phone if account.phone == matched_phone else None
     return Plan(
         outcome="contact_updated",
         lead=lead,
@@ -182,8 +182,8 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
     the customer, unless another record shares it.
     """
     applied, own = facts.applied, ticket_of_record(facts)
-    led_by, _ = matching_account(phones.usable, facts.accounts)
-    ticket = ticket_of_customer(plan.account, plan.account_id, led_by, facts)
+    matched_phone, _ = matching_account(phones.usable, facts.accounts)
+    ticket = ticket_of_customer(plan.account, plan.account_id, matched_phone, facts)
     if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
         return replace(plan, ticket=ticket_applied(applied))
     if not is_phone_changed(phones, applied):

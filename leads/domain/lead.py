@@ -16,8 +16,7 @@ from leads.domain.body import (
 from leads.domain.canonical_json import JsonValue
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
-from leads.domain.phone import read_phones
-from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 from leads.domain.record_phones import PHONE_KEYS, TypedPhones, all_phones, typed_phones
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen

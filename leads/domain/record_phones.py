@@ -5,8 +5,13 @@ from dataclasses import replace
 
 from leads.domain.body import MAX_ITEMS_PER_FIELD, read_text
 from leads.domain.canonical_json import JsonValue
-from leads.domain.phone import MAX_CANDIDATES_PER_RECORD, PhoneReading, read_mobile, read_phones
-from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.phone import (
+    MAX_CANDIDATES_PER_RECORD,
+    MAX_PHONE_CHARACTERS,
+    PhoneReading,
+    read_mobile,
+    read_phones,
+)
 
 CHAT_CUSTOMER = "pancake_customer_obj"
 PHONE_KEYS = ("phone_number", "secondary_phone_number")

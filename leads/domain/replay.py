@@ -7,8 +7,7 @@ from typing import TypedDict
 
 from leads.domain.errors import BadRequest
 from leads.domain.lifecycle import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
-from leads.domain.phone import read_phones
-from leads.domain.phone_text import MAX_PHONE_CHARACTERS
+from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 from leads.domain.window import read_moment
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}

@@ -13,15 +13,15 @@ def ticket_of_record(facts: Facts) -> Ticket | None:
 
 
 def ticket_of_customer(
-    account: Account | None, account_id: str | None, led_by: str | None, facts: Facts
+    account: Account | None, account_id: str | None, matched_phone: str | None, facts: Facts
 ) -> Ticket | None:
     """The open ticket on the customer's account, or on another account with the same phone.
 
-    `led_by` is the phone of the lead that led to the customer: if an account that has it is disabled, the
-    customer may be that of its contact. The record's own ticket comes first, else the newest. An `account` of
-    None is a new customer's, who has none.
+    `matched_phone` is the phone of the lead that led to the customer: if an account that has it is disabled,
+    the customer may be that of its contact. The record's own ticket comes first, else the newest. An
+    `account` of None is a new customer's, who has none.
     """
-    phones = {led_by, account.phone} - {None} if account else set()
+    phones = {matched_phone, account.phone} - {None} if account else set()
     ids = {account_id, *(other.id for other in facts.accounts if other.phone in phones)}
     tickets = [each for each in facts.open_tickets if each.account_id in ids or each.account_phone in phones]
     own = ticket_of_record(facts)

@@ -93,7 +93,7 @@ def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReadi
     return _applied_phones(read, applied)
 
 
-def phones_that_decide(
+def phones_for_matching(
     lead: Lead, phones: PhoneReading, arrived_at: datetime, applied: Applied | None, *, force: bool
 ) -> PhoneReading:
     """Return the phones of a version, or of what is left of it if it is stale."""
@@ -111,7 +111,9 @@ def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneRea
 
 
 def _applied_phones(read: PhoneReading, applied: Applied) -> PhoneReading:
-    return PhoneReading(applied.usable_phones, read.rejected, are_applied=True, typed=applied.typed_phones)
+    return PhoneReading(
+        applied.usable_phones, read.rejected, are_from_last_version=True, typed=applied.typed_phones
+    )
 
 
 def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneReading:
@@ -124,7 +126,7 @@ def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneR
 def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
     """Whether the phone that the record had is no longer among those that Pancake names."""
     if applied is not None and applied.is_phone_forgotten:
-        return not phones.are_applied
+        return not phones.are_from_last_version
     return applied is not None and applied.phone is not None and applied.phone not in phones.usable
 
 
@@ -136,13 +138,13 @@ def is_new_request(lead: Lead, phones: PhoneReading, applied: Applied) -> bool:
     return any(not set(now.get(name, ())) <= set(before.get(name, ())) for name in FIELDS_OF_A_NEW_TICKET)
 
 
-def with_possible_time(lead: Lead, arrived_at: datetime) -> Lead:
+def with_capped_time(lead: Lead, arrived_at: datetime) -> Lead:
     """Return the lead, with the time of its arrival if it claims one that would block all later versions."""
-    time = possible_time(lead.modified_on, arrived_at)
+    time = cap_future_time(lead.modified_on, arrived_at)
     return lead if time == lead.modified_on else replace(lead, modified_on=time, has_future_time=True)
 
 
-def possible_time(modified_on: datetime | None, arrived_at: datetime) -> datetime | None:
+def cap_future_time(modified_on: datetime | None, arrived_at: datetime) -> datetime | None:
     """Return the time of a version, which is that of its arrival if it claims one too far in the future."""
     is_possible = modified_on is None or modified_on <= arrived_at + MAX_FUTURE
     return modified_on if is_possible else arrived_at

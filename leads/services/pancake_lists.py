@@ -16,7 +16,7 @@ from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
 from leads.domain.look_ups import LookUps
 from leads.domain.table_record import TableRecord
-from leads.domain.versions import possible_time
+from leads.domain.versions import cap_future_time
 from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
@@ -222,5 +222,5 @@ def read_event(row: EventRow) -> Event:
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    modified_on = possible_time(row.modified_on, row.arrived_at)
+    modified_on = cap_future_time(row.modified_on, row.arrived_at)
     return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)

@@ -15,7 +15,7 @@ from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
 from leads.domain.trace.step import Step
 from leads.domain.trace.stored import StoredEvent
-from leads.domain.versions import phones_of_version, with_possible_time
+from leads.domain.versions import phones_of_version, with_capped_time
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.load import read_stored_lead
 from leads.services.process_record.plan import PlannedEvent
@@ -55,7 +55,7 @@ def lead_case(
         table_name=table_name,
         digester=DIGESTER,
     )
-    return LeadCase(with_possible_time(lead, arrived_at), phones, force, arrived_at)
+    return LeadCase(with_capped_time(lead, arrived_at), phones, force, arrived_at)
 
 
 def decide_on(case: LeadCase, facts: Facts) -> Plan:

@@ -20,10 +20,10 @@ from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.phone import PhoneReading, stored_digits
 from leads.domain.record_phones import PHONE_KEYS, read_typed_phones
 from leads.domain.versions import (
+    phones_for_matching,
     phones_of_version,
-    phones_that_decide,
+    with_capped_time,
     with_kept_phones,
-    with_possible_time,
 )
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.rows import read_applied, read_facts
@@ -89,7 +89,7 @@ async def load_event(
         table_name=claim.table_name,
         digester=digester,
     )
-    lead = with_possible_time(lead, claim.arrived_at)
+    lead = with_capped_time(lead, claim.arrived_at)
     # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
     record = RecordKey(claim.connection_id, claim.table_name, claim.record_id or lead.record_id)
     of_event: Params = {
@@ -117,7 +117,7 @@ async def load_event(
         lead, read = whole, read_typed_phones(whole.typed_phones)
     phones = phones_of_version(read, applied)
     locked_phones = {phone for lock in locks for phone in lock["phones"]}
-    deciding = phones_that_decide(lead, phones, claim.arrived_at, applied, force=claim.force)
+    deciding = phones_for_matching(lead, phones, claim.arrived_at, applied, force=claim.force)
     facts = await _load_facts(transaction, claim.id, record, deciding, applied, digester, locked_phones)
     return LoadedEvent(claim, lead, phones, facts, frozenset(locked_phones))
 

@@ -16,17 +16,15 @@ from leads.domain import phone
 from leads.domain.errors import BadRequest
 from leads.domain.phone import (
     MAX_CANDIDATES_PER_RECORD,
+    MAX_DIGITS_BEFORE_PARENTHESIS,
     MAX_FOREIGN_PARSES_PER_FIELD,
+    MAX_PHONE_CHARACTERS,
+    are_one_number,
+    groups_of,
     national_parts,
     normalize,
     read_phones,
     stored_digits,
-)
-from leads.domain.phone_text import (
-    MAX_DIGITS_BEFORE_PARENTHESIS,
-    MAX_PHONE_CHARACTERS,
-    are_one_number,
-    groups_of,
 )
 from leads.domain.replay import read_request
 from tests.support.suites import IS_FULL
