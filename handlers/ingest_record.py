@@ -15,11 +15,9 @@ from ipaddress import ip_address
 from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import bind, loggable_record_id
-from leads.domain.body import Body, body_of, read_body
+from leads.domain.body import Body, Delivery, body_of, read_body, read_time
 from leads.domain.canonical_json import JsonValue, read_json
-from leads.domain.delivery import Delivery
 from leads.domain.errors import BadRequest
-from leads.domain.timestamps import read_time
 from leads.runtime import Runtime
 
 MAX_TIME_IN_SPOOL = timedelta(days=7)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS, matches
-from leads.domain.timestamps import read_time
+from leads.domain.body import read_time
 
 MAX_OVERLAP = timedelta(days=90)
 """How far ahead the end of a previous secret may be: as long as a token of `leads token` is valid."""

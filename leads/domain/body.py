@@ -1,13 +1,14 @@
-"""Read the body of a delivery for storage: its hash, its record id, its sources.
+"""A delivery as ingest stores it: the body of a record with its hash, record id, sources, and how it came.
 
-Three shapes are accepted: a flat record; a flat record with `type/event_type/workspace_id/table_id`;
-`{event, action, data}`. The vendor's webhook OpenAPI 2.0.0 documents the first; integrations receive all.
+Three shapes of body are accepted: a flat record; a flat record with
+`type/event_type/workspace_id/table_id`; `{event, action, data}`. The vendor's webhook OpenAPI 2.0.0 documents
+the first; integrations receive all. Times are ISO 8601, often without a time zone.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from leads.domain.canonical_json import (
     JsonObject,
@@ -18,7 +19,6 @@ from leads.domain.canonical_json import (
     read_json,
 )
 from leads.domain.errors import InvalidBody
-from leads.domain.timestamps import read_time
 
 NO_SOURCE = "(none)"
 """The pseudo-source of a record without any source."""
@@ -27,6 +27,28 @@ MAX_ITEMS_PER_FIELD = 50
 MAX_ID_CHARACTERS = 200
 TIME_KEYS = ("modified_on", "created_on")
 """The version of a record: the first of these that holds a time."""
+MAX_TIME_CHARACTERS = 64
+MAX_OFFSET = timedelta(hours=15, minutes=59)
+"""PostgreSQL refuses a time whose zone is further from UTC."""
+# `fromisoformat` also takes week dates and times without separators, which Pancake does not send.
+_ISO_8601 = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A body that came by a token (webhook) or for a connection (polling, reconciliation)."""
+
+    body: "Body"
+    arrived_at: datetime
+    token_sha256: bytes | None = None
+    connection_id: str | None = None
+    source_ip: str | None = None
+
+    def as_raw(self) -> "Delivery":
+        """Return the same delivery with its body kept as bytes (`Body.as_raw`)."""
+        return replace(self, body=self.body.as_raw())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +120,22 @@ def body_of(value: Mapping[str, JsonValue]) -> Body:
     )
 
 
+def _is_test_ping(body: Mapping[str, JsonValue]) -> bool:
+    """Pancake's "Test webhook" is not documented: an empty object, or one that says it is a test."""
+    words = {str(body.get(key)).lower() for key in ("type", "event", "event_type", "action")}
+    return not body or body.get("test") is True or bool(words & {"test", "ping", "webhook_test"})
+
+
 def record_of(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     """Return the record inside a body of any of the three shapes."""
     data = body.get("data")
     return data if isinstance(data, Mapping) and "id" not in body else body
 
 
-def modified_time(record: Mapping[str, JsonValue]) -> datetime | None:
-    """Return when the record was modified, else created, naive or aware as written; None without both."""
-    return next((time for key in TIME_KEYS if (time := read_time(record.get(key)))), None)
+def is_deletion(body: Mapping[str, JsonValue]) -> bool:
+    """Whether the body says that its record was deleted: the last word of `action` or `event_type`."""
+    words = (str(body.get(key)).lower() for key in ("action", "event_type"))
+    return any(re.split(r"[^a-z]+", word[:MAX_ID_CHARACTERS])[-1] in ("delete", "deleted") for word in words)
 
 
 def source_ids(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
@@ -130,13 +159,28 @@ def read_text(value: JsonValue, max_characters: int) -> str | None:
     return str(value).strip()[:max_characters] or None
 
 
-def is_deletion(body: Mapping[str, JsonValue]) -> bool:
-    """Whether the body says that its record was deleted: the last word of `action` or `event_type`."""
-    words = (str(body.get(key)).lower() for key in ("action", "event_type"))
-    return any(re.split(r"[^a-z]+", word[:MAX_ID_CHARACTERS])[-1] in ("delete", "deleted") for word in words)
+def modified_time(record: Mapping[str, JsonValue]) -> datetime | None:
+    """Return when the record was modified, else created, naive or aware as written; None without both."""
+    return next((time for key in TIME_KEYS if (time := read_time(record.get(key)))), None)
 
 
-def _is_test_ping(body: Mapping[str, JsonValue]) -> bool:
-    """Pancake's "Test webhook" is not documented: an empty object, or one that says it is a test."""
-    words = {str(body.get(key)).lower() for key in ("type", "event", "event_type", "action")}
-    return not body or body.get("test") is True or bool(words & {"test", "ping", "webhook_test"})
+def read_time(value: object) -> datetime | None:
+    """Read an ISO 8601 time: aware if it names a zone, else naive. None for anything else."""
+    if not isinstance(value, str) or len(value) > MAX_TIME_CHARACTERS:
+        return None
+    text = value.strip()
+    if not _ISO_8601.fullmatch(text):
+        return None
+    try:
+        time = datetime.fromisoformat(text.replace(",", "."))
+    except ValueError:
+        return None
+    if abs(time.utcoffset() or timedelta()) > MAX_OFFSET:
+        return None
+    # In the years 1 and 9999 a conversion to another zone can leave the range of datetime.
+    return time if 1 < time.year < 9999 else None
+
+
+def in_utc(time: datetime, zone: tzinfo) -> datetime:
+    """Convert to UTC; a naive time is read in `zone`."""
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TypedDict
 
-from leads.domain.body import Body, body_of, modified_time, read_body
+from leads.domain.body import Body, Delivery, body_of, in_utc, modified_time, read_body
 from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
-from leads.domain.delivery import Delivery
 from leads.domain.lead import read_lead
 from leads.domain.table_record import TableRecord
-from leads.domain.timestamps import in_utc
 
 MAX_PLAIN_CHARACTERS = 16 * 1024
 """UTF-8 has at most 4 bytes per character, so a shorter text stays below MAX_BODY_BYTES."""

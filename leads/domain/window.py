@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import TypeVar
 
-from leads.domain.timestamps import MAX_TIME_CHARACTERS, read_time
+from leads.domain.body import MAX_TIME_CHARACTERS, read_time
 
 OVERLAP = timedelta(minutes=10)
 """How far a window starts before the watermark: covers search lag, late commits and clock skew."""

@@ -14,8 +14,7 @@ from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, StatementError, UnstorableData
 from leads.adapters.logs import LOGGER, describe
-from leads.domain.body import Body
-from leads.domain.delivery import Delivery
+from leads.domain.body import Body, Delivery
 from leads.domain.digest import Digester
 from leads.domain.erasure import erasure_digests
 from leads.domain.errors import Contended, IntegrationError

@@ -8,9 +8,9 @@ from functools import partial
 from leads.adapters.database import Database, Params, UnstorableData
 from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, PancakeApi
 from leads.domain import coverage
+from leads.domain.body import Delivery
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.coverage import Event, EventsByRecord
-from leads.domain.delivery import Delivery
 from leads.domain.digest import Digester
 from leads.domain.lead import read_lead
 from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads

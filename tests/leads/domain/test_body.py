@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from leads.adapters.secrets import KeyRing
 from leads.domain import digest
-from leads.domain.body import NO_SOURCE, Body, is_deletion, read_body
+from leads.domain.body import NO_SOURCE, Body, Delivery, in_utc, is_deletion, read_body, read_time
 from leads.domain.canonical_json import (
     MAX_BODY_BYTES,
     JsonObject,
@@ -29,7 +29,6 @@ from leads.domain.canonical_json import (
     payload_hash,
     read_json,
 )
-from leads.domain.delivery import Delivery
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.lead import Lead, read_lead
@@ -37,7 +36,6 @@ from leads.domain.phone import parse_fully, read_phones
 from leads.domain.record_phones import first_phone
 from leads.domain.sources import Source, read_sources
 from leads.domain.ticket_text import ticket_texts, written_by_us, written_digests
-from leads.domain.timestamps import in_utc, read_time
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged
 from leads.domain.visible_text import escape_unseen, without_unseen
 from tests.support.builders import DIGESTER, EMPTY, applied, decide_on, lead_case

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from leads.domain.body import read_body
+from leads.domain.body import in_utc, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.coverage import Event, covering, covers, group_by_record, missing, same_fields, standing
 from leads.domain.day_ledger import DayLedger
@@ -20,7 +20,6 @@ from leads.domain.look_ups import LookUps
 from leads.domain.poll import PollProgress
 from leads.domain.reports import DayReport
 from leads.domain.table_record import TableRecord
-from leads.domain.timestamps import in_utc
 from leads.domain.window import (
     ICT,
     OVERLAP,
