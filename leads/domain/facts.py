@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from leads.domain.canonical_json import JsonValue
-from leads.domain.lead import Digests
-from leads.domain.record_phones import TypedPhones
+from leads.domain.lead import Digests, TypedPhones
 
 AccountState = Literal["enabled", "disabled", "deleted"]
 

@@ -13,11 +13,16 @@ from leads.domain.body import (
     record_of,
     source_ids,
 )
-from leads.domain.canonical_json import JsonValue
+from leads.domain.canonical_json import JsonObject, JsonValue, read_json
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
-from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
-from leads.domain.record_phones import PHONE_KEYS, TypedPhones, all_phones, typed_phones
+from leads.domain.phone import (
+    MAX_CANDIDATES_PER_RECORD,
+    MAX_PHONE_CHARACTERS,
+    PhoneReading,
+    read_mobile,
+    read_phones,
+)
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen
 
@@ -26,6 +31,10 @@ MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000
 MAX_TAG_CHARACTERS = 200
 MAX_PRODUCT_CHARACTERS = 500
+MAX_GROUPED_CHARACTERS = 24
+"""Of a phone that is tried as one mobile number in groups of digits."""
+CHAT_CUSTOMER = "pancake_customer_obj"
+PHONE_KEYS = ("phone_number", "secondary_phone_number")
 _KEYS_OF_FIELD = {
     "name": ("name",),
     "phones": PHONE_KEYS,
@@ -36,6 +45,8 @@ _KEYS_OF_FIELD = {
     "interested_products": ("interested_product",),
 }
 
+TypedPhones = Mapping[str, tuple[str, ...]]
+"""The phones of a record as typed, by the key of the body that names them, PHONE_KEYS or CHAT_CUSTOMER."""
 Digests = Mapping[str, str | list[str]]
 """A keyed digest of each mapped field by its name; of a list, a digest of each item."""
 
@@ -142,6 +153,36 @@ class Lead:
                 yield key, value
 
 
+def read_stored_lead(
+    payload: str | None,
+    *,
+    corrected_phone: str | None,
+    modified_on: datetime | None,
+    table_name: str | None,
+    digester: Digester = NO_KEYS,
+) -> tuple[Lead, PhoneReading]:
+    """Read the lead and its phones from an event's row; a corrected phone replaces those of the body.
+
+    Raises InvalidBody if the row holds nothing that could be processed.
+    """
+    if payload is None:
+        raise InvalidBody(
+            "The row holds no JSON to process, or its body was emptied.", code="invalid_payload"
+        )
+    body = _read_payload(payload)
+    lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
+    typed = {PHONE_KEYS[0]: (corrected_phone,)} if corrected_phone else lead.typed_phones
+    return lead, read_typed_phones(typed)
+
+
+def _read_payload(payload: str) -> JsonObject:
+    """Read a payload as PostgreSQL writes it: it was read strictly at ingest, so its size is not limited."""
+    value = read_json(payload.encode(), max_bytes=None)
+    if not isinstance(value, Mapping):
+        raise InvalidBody("The row does not hold a JSON object.", code="invalid_payload")
+    return value
+
+
 def read_lead(
     body: Mapping[str, JsonValue],
     *,
@@ -217,3 +258,57 @@ def _is_cut(field: str, value: JsonValue, max_characters: int) -> bool:
     return len(items) > MAX_ITEMS_PER_FIELD or any(
         isinstance(item, str) and len(seen(item).strip()) > max_characters for item in items
     )
+
+
+def typed_phones(record: Mapping[str, JsonValue]) -> TypedPhones:
+    """Return the phones of each key that the record names; it names a chat customer only with a phone."""
+    typed = {key: _texts(record[key], MAX_PHONE_CHARACTERS) for key in PHONE_KEYS if key in record}
+    of_chat = chat_phones(record)
+    return {**typed, CHAT_CUSTOMER: of_chat} if of_chat else typed
+
+
+def chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
+    customer = record.get(CHAT_CUSTOMER)
+    numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
+    return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
+
+
+def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
+
+
+def all_phones(typed: TypedPhones) -> tuple[str, ...]:
+    """Return the record's own phones, then those of its chat customer that are other numbers.
+
+    A body that names the customer is then equal to one that does not, unless it brings a new number.
+    """
+    phones = dict.fromkeys(text for key in PHONE_KEYS for text in typed.get(key, ()))
+    others = [text for text in typed.get(CHAT_CUSTOMER, ()) if text not in phones]
+    known = set(read_phones(phones).usable) if others else set()
+    for text in others:
+        numbers = set(read_phones([text]).usable)
+        if numbers - known or not phones:
+            phones[text] = None
+            known |= numbers
+    return tuple(phones)
+
+
+def read_typed_phones(typed: TypedPhones) -> PhoneReading:
+    """Read every number of a record; the reading keeps the phones as typed."""
+    return replace(read_phones(all_phones(typed)), typed=typed)
+
+
+def first_phone(record: Mapping[str, JsonValue]) -> str | None:
+    """Return the first usable phone of a record, in E.164, without reading its other fields.
+
+    Ingest reads it of every body, so the usual one, a mobile number in `phone_number`, has a shortcut.
+    """
+    text = record.get("phone_number")
+    if isinstance(text, str) and len(text) <= MAX_GROUPED_CHARACTERS:
+        # Spaces, dots and hyphens never end a number, so what is one number without them is that number.
+        digits = text.strip().replace(" ", "").replace(".", "").replace("-", "")
+        if number := read_mobile(f"+{digits}" if digits.startswith("84") else digits):
+            return number
+    return read_phones(all_phones(typed_phones(record))).primary

@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from leads.domain.facts import Applied
-from leads.domain.lead import Lead
+from leads.domain.lead import PHONE_KEYS, Lead, all_phones
 from leads.domain.phone import PhoneReading, read_phones
-from leads.domain.record_phones import PHONE_KEYS, all_phones
 
 MAX_FUTURE = timedelta(hours=48)
 """How far ahead of its arrival a version may say that it was modified: more than any time zone is wrong."""

@@ -18,7 +18,7 @@ from leads.domain.body import Body, Delivery
 from leads.domain.digest import Digester
 from leads.domain.erasure import erasure_digests
 from leads.domain.errors import Contended, IntegrationError
-from leads.domain.record_phones import first_phone
+from leads.domain.lead import first_phone
 from leads.services.contention import MAX_TRIES
 
 MAX_DELIVERIES_PER_BATCH = 100

@@ -15,6 +15,7 @@ from leads.adapters.database import Database, Statement, Transaction
 from leads.domain.digest import Digester
 from leads.domain.errors import Busy, ProcessingPaused
 from leads.domain.event_answer import UNDER_WAY
+from leads.domain.lead import read_stored_lead
 from leads.domain.lifecycle import DEAD_LETTER, INGESTED
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
 from leads.services.process_record.apply import plan_statements
@@ -26,7 +27,6 @@ from leads.services.process_record.load import (
     RecordKey,
     lock_phones_statement,
     lock_records_statement,
-    read_stored_lead,
 )
 from leads.services.process_record.plan import PlannedEvent, load_and_decide
 

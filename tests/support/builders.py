@@ -10,14 +10,13 @@ from leads.domain.assign import Choice, Member
 from leads.domain.decide import Plan, decide
 from leads.domain.digest import Digester
 from leads.domain.facts import Account, Applied, Facts
-from leads.domain.lead import Lead
+from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
 from leads.domain.trace.step import Step
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.versions import phones_of_version, with_capped_time
 from leads.services.process_record.claim import Claim
-from leads.services.process_record.load import read_stored_lead
 from leads.services.process_record.plan import PlannedEvent
 from tests.support.leads import PHONE
 

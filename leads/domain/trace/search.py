@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from leads.domain.errors import BadRequest
+from leads.domain.lead import PHONE_KEYS
 from leads.domain.phone import read_phones
-from leads.domain.record_phones import PHONE_KEYS
 
 MAX_SEARCH_CHARACTERS = 200
 _EVENT_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.domain import record_phones
+from leads.domain import lead
 from leads.domain.body import record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
 
@@ -92,7 +92,7 @@ def typed_phones(event: StoredEvent) -> tuple[str, ...]:
     if not isinstance(body, Mapping):
         return ()
     record = record_of(body)
-    return record_phones.all_phones(record_phones.typed_phones(record))
+    return lead.all_phones(lead.typed_phones(record))
 
 
 def value_at(value: JsonValue, *keys: str) -> JsonValue:

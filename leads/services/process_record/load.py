@@ -4,21 +4,17 @@ Lock order: record, phones (by lock key), roster last. All are transaction advis
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from leads.adapters.database import Params, Statement, Transaction
-from leads.domain.canonical_json import JsonObject, read_json
-from leads.domain.digest import NO_KEYS, PHONE, Digester
+from leads.domain.digest import PHONE, Digester
 from leads.domain.erasure import erasure_digests
-from leads.domain.errors import InvalidBody
 from leads.domain.facts import Applied, Facts
-from leads.domain.lead import Lead, read_lead
+from leads.domain.lead import Lead, read_stored_lead, read_typed_phones
 from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.phone import PhoneReading, stored_digits
-from leads.domain.record_phones import PHONE_KEYS, read_typed_phones
 from leads.domain.versions import (
     phones_for_matching,
     phones_of_version,
@@ -186,33 +182,3 @@ def lock_phones_statement(records: Sequence[RecordKey], phones: Sequence[str]) -
         "phones": list(phones),
     }
     return "process_record/lock_phones", params
-
-
-def read_stored_lead(
-    payload: str | None,
-    *,
-    corrected_phone: str | None,
-    modified_on: datetime | None,
-    table_name: str | None,
-    digester: Digester = NO_KEYS,
-) -> tuple[Lead, PhoneReading]:
-    """Read the lead and its phones from an event's row; a corrected phone replaces those of the body.
-
-    Raises InvalidBody if the row holds nothing that could be processed.
-    """
-    if payload is None:
-        raise InvalidBody(
-            "The row holds no JSON to process, or its body was emptied.", code="invalid_payload"
-        )
-    body = _read_payload(payload)
-    lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
-    typed = {PHONE_KEYS[0]: (corrected_phone,)} if corrected_phone else lead.typed_phones
-    return lead, read_typed_phones(typed)
-
-
-def _read_payload(payload: str) -> JsonObject:
-    """Read a payload as PostgreSQL writes it: it was read strictly at ingest, so its size is not limited."""
-    value = read_json(payload.encode(), max_bytes=None)
-    if not isinstance(value, Mapping):
-        raise InvalidBody("The row does not hold a JSON object.", code="invalid_payload")
-    return value

@@ -31,9 +31,8 @@ from leads.domain.canonical_json import (
 )
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
-from leads.domain.lead import Lead, read_lead
+from leads.domain.lead import Lead, first_phone, read_lead
 from leads.domain.phone import parse_fully, read_phones
-from leads.domain.record_phones import first_phone
 from leads.domain.sources import Source, read_sources
 from leads.domain.ticket_text import ticket_texts, written_by_us, written_digests
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged

@@ -31,7 +31,7 @@ from leads.domain.errors import (
     ProcessingPaused,
 )
 from leads.domain.facts import Account, Ticket
-from leads.domain.lead import Lead
+from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.listing import ListedLead
 from leads.domain.look_ups import LookUps
 from leads.domain.phone import PhoneReading
@@ -46,7 +46,6 @@ from leads.services.process_record.apply import (
     ticket_params,
 )
 from leads.services.process_record.attempts import FailedAttempt
-from leads.services.process_record.load import read_stored_lead
 from leads.services.process_record.roster import store_roster_statement
 from leads.services.process_record.rows import read_facts
 from leads.services.process_record.turns import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, Turns
