@@ -15,9 +15,7 @@ from leads.runtime import Runtime
 from leads.services.cron_steps import Report, take_steps
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.kpi import load_kpis
-from leads.services.outbox import SEND_LEASE
-from leads.services.sending.reporting import MAX_LOGGED_IDS
-from leads.services.sending.time_left import has_time_to_send
+from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE
 
 MAX_TICKETS_PER_TICK = 200
 
@@ -47,7 +45,7 @@ async def notify_late(runtime: Runtime, run: CronRun) -> Report:
     flagged = [event.id for event in late if event.is_flagged]
     untold = [event.id for event in late if not event.is_flagged]
     if flagged:
-        await runtime.outbox.claim_and_send(flagged, has_time=partial(has_time_to_send, run))
+        await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
     if untold:
         _note_untold(runtime, untold)
     return {"late": len(flagged), "late_untold": len(untold)}

@@ -16,12 +16,11 @@ from leads.runtime import Runtime
 from leads.services.cron_steps import Postponed, Report, Step, take_steps
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.lost_ticks import count_lost_ticks, lost_ticks_notice
-from leads.services.outbox import SEND_LEASE
+from leads.services.outbox import SEND_LEASE, DueRow
 from leads.services.recalled_tickets import recall_tickets
-from leads.services.sending.rows import DueRow
-from leads.services.sending.time_left import has_time_to_send
 from leads.services.unassigned_tickets import assign_tickets
 
+MAX_RUNS_PER_TICK = 200
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
 EVENT_LOCK_LEASE = timedelta(seconds=20)
@@ -85,16 +84,16 @@ async def send_notifications(runtime: Runtime, run: CronRun) -> Report:
     events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
     if events:
         _require_time_to_send(run)
-    return {"notified": await runtime.outbox.send_due(events, partial(has_time_to_send, run))}
+    return {"notified": await runtime.outbox.send_due(events, run.has_time_to_send)}
 
 
 async def send_notices(runtime: Runtime, run: CronRun) -> Report:
     """The same for the notices of cron runs."""
-    notices = runtime.cron_runs.notices
-    due = await notices.list_unsent(run.now)
-    if due:
+    due = {"now": run.now, "limit": MAX_RUNS_PER_TICK, "lease": SEND_LEASE}
+    runs = await runtime.db.fetch_all("run_notices/list_unnotified", due, DueRow)
+    if runs:
         _require_time_to_send(run)
-    return {"runs_notified": await notices.send_due(due, partial(has_time_to_send, run))}
+    return {"runs_notified": await runtime.cron_runs.notices.send_due(runs, run.has_time_to_send)}
 
 
 async def count_given_up(runtime: Runtime, run: CronRun) -> Report:
@@ -118,7 +117,7 @@ STEPS: Sequence[Step] = (
 
 def _require_time_to_send(run: CronRun) -> None:
     """Raise Postponed if no call could be made now."""
-    if not has_time_to_send(run):
+    if not run.has_time_to_send():
         raise Postponed
 
 

@@ -16,7 +16,7 @@ from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_answer import processed_answer
 from leads.domain.lifecycle import DEAD_LETTER, INGESTED
 from leads.runtime import Runtime
-from leads.services.outbox import UnsentEvent
+from leads.services.outbox import UnsentRow
 from leads.services.process_record.apply import apply_plan, erase_event, hold_event
 from leads.services.process_record.attempts import FailedAttempt, attempt
 from leads.services.process_record.claim import Claim, claim_event
@@ -35,7 +35,7 @@ class Processed:
     """The result of one delivery of the trigger, and the notifications to send for it."""
 
     result: str
-    unsent: UnsentEvent | None = None
+    unsent: UnsentRow | None = None
     error_code: str | None = None
     is_invalid: bool = False
 

@@ -34,7 +34,7 @@ MAX_ROWS_PER_FIRST_REPEAT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class RetryState:
     """The attempts to send a row's notifications that did not succeed, and what follows from them.
 
     `attempts` counts all of them, also those that reached nothing. `next_at` is None if nothing failed yet.
@@ -53,7 +53,7 @@ class Sending:
         """Whether the senders died so often that another attempt could be one too many."""
         return self.unknowns >= MAX_UNKNOWNS
 
-    def after(self, error: str, now: datetime) -> "Sending":
+    def after(self, error: str, now: datetime) -> "RetryState":
         """Return the state after one more attempt ended with this error at `now`."""
         since = self.unsent_since or now
         failed = replace(
@@ -69,7 +69,7 @@ class Sending:
             return failed.given_up(error, now)
         return replace(failed, next_at=min(now + wait, since + GIVE_UP_AFTER), given_up_at=None)
 
-    def given_up(self, error: str, now: datetime) -> "Sending":
+    def given_up(self, error: str, now: datetime) -> "RetryState":
         return replace(self, error=error, next_at=None, given_up_at=now)
 
 
@@ -80,7 +80,7 @@ def max_rows_per_call(refusals: int, unknowns: int) -> int:
     return MAX_ROWS_PER_FIRST_REPEAT if unknowns else MAX_ROWS_PER_CALL
 
 
-def _wait(failed: Sending) -> timedelta | None:
+def _wait(failed: RetryState) -> timedelta | None:
     """Return the wait before the next attempt, None if there is none."""
     if failed.error == REFUSED and failed.refusals < MAX_REFUSALS:
         return min(timedelta(minutes=2 ** (failed.refusals - 1)), MAX_WAIT_AFTER_REFUSAL)

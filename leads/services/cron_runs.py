@@ -36,8 +36,7 @@ from leads.services.cron_work import (
     CronRun,
     CronWork,
 )
-from leads.services.run_notices import RunNotices
-from leads.services.sending.time_left import has_time_to_send
+from leads.services.outbox import RUNS, Outbox
 
 CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
@@ -84,7 +83,7 @@ class CronRuns:
         self._clock = clock
         self.answer_within_seconds = ANSWER_WITHIN_SECONDS
         self._running: dict[str, datetime] = {}
-        self.notices = RunNotices(db, graphql, metrics, clock)
+        self.notices = Outbox(db, graphql, metrics, clock, RUNS)
 
     async def run(self, call: CronCall, work: CronWork) -> Answer:
         """Answer `{result, report}` in time; work that takes longer goes on when the tick comes again.
@@ -180,7 +179,7 @@ class CronRuns:
     async def _send_notices(self, run: CronRun) -> None:
         """Send the notices of a stored run; those that fail, or have no time, are left to retry_failed."""
         try:
-            await self.notices.claim_and_send([run.id], has_time=partial(has_time_to_send, run))
+            await self.notices.claim_and_send([run.id], has_time=run.has_time_to_send)
         except Retryable as error:
             fields = {"run": run.id, "reason": str(error)}
             LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})

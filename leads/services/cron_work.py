@@ -29,6 +29,11 @@ CRON_PERIOD_SECONDS = {
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 PAUSED = "paused"
 """How work ended that had no time left."""
+SECONDS_LEFT_TO_SEND = 3.7
+"""A call of sendNotifications takes up to 5 s (SEND_TIMEOUT_SECONDS). A run is cut off 1.6 s after
+`seconds_left` is 0, and a call that is cut off counts as one without an answer, which may disturb a person
+twice.
+"""
 DRY_RUN = "dry_run"
 """The key in a tick's payload that asks for a dry run, and the result of one."""
 
@@ -39,7 +44,7 @@ Saved = TypeVar("Saved")
 class AdminNotice:
     """What the active admins are notified of. Diva's notification service sends the same `key` once.
 
-    `reason` is a key of TEXTS in leads/domain/notice_text.py; `facts` are further values of that text.
+    `reason` is a key of TEXTS in leads/domain/notifications.py; `facts` are further values of that text.
     """
 
     key: str
@@ -80,6 +85,9 @@ class CronRun:
     overrun_seconds: float = 0.0
     is_dry_run: bool = False
     state: dict[str, object] = field(default_factory=dict)
+
+    def has_time_to_send(self) -> bool:
+        return self.seconds_left() >= SECONDS_LEFT_TO_SEND
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:
         """Return what an earlier delivery of the tick saved in `state`; None if it saved nothing."""

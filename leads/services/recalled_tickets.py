@@ -8,7 +8,6 @@ the event that created the ticket, the ticket and the roster, in the order of pr
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from leads.adapters.database import Database, StatementError
 from leads.adapters.logs import LOGGER, describe
@@ -18,7 +17,6 @@ from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
-from leads.services.sending.time_left import has_time_to_send
 
 MAX_RECALLED_PER_TICK = 50
 MAX_TRIED_PER_TICK = 500
@@ -55,7 +53,7 @@ async def recall_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
         fields = {"count": len(failed), "first_event_id": first_id, **describe(first_error)}
         LOGGER.warning("tickets not recalled", extra={"fields": fields})
     if recalled:
-        await runtime.outbox.claim_and_send(recalled, has_time=partial(has_time_to_send, run))
+        await runtime.outbox.claim_and_send(recalled, has_time=run.has_time_to_send)
     return {"recalled": len(recalled)}
 
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from leads.adapters.database import Database, StatementError
 from leads.adapters.logs import LOGGER, describe
@@ -19,7 +18,6 @@ from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.locked_tickets import LockedTicket, lock_ticket
 from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
-from leads.services.sending.time_left import has_time_to_send
 from leads.services.unassigned_count import count_unassigned
 
 MAX_ASSIGNED_PER_TICK = 50
@@ -48,7 +46,7 @@ async def assign_tickets(runtime: Runtime, run: CronRun) -> dict[str, object]:
     )
     assigned = await _assign_listed(runtime.db, run)
     if assigned:
-        await runtime.outbox.claim_and_send(assigned, has_time=partial(has_time_to_send, run))
+        await runtime.outbox.claim_and_send(assigned, has_time=run.has_time_to_send)
     left = await count_unassigned(runtime.db)
     oldest = left.oldest_at
     return {

@@ -17,7 +17,7 @@ from leads.adapters.database import Database, Transaction
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS, PancakeApi
 from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
-from leads.domain.notice_text import with_text
+from leads.domain.notifications import with_text
 from leads.domain.reports import shorten
 from leads.domain.window import day_window
 from leads.services import pancake_lists

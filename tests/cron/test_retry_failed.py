@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from cron.retry_failed import EVENT_LOCK_LEASE, release, send_notifications
+from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, release, send_notifications
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.pools import POOL_TIMEOUT_SECONDS, SESSION_OPTIONS
 from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_errors import RunFailed
-from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.run_notices import MAX_RUNS_PER_TICK
-from leads.services.sending.time_left import SECONDS_LEFT_TO_SEND
+from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
 from tests.support.stored_rows import counted, insert_unsent, keys, sending, taken

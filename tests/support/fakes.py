@@ -11,10 +11,9 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Row, RowType, Statement, Transaction
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
-from leads.domain.notice_text import TEXTS
-from leads.domain.notifications import NEEDS_ATTENTION
+from leads.domain.notifications import NEEDS_ATTENTION, TEXTS
 from leads.runtime import Runtime
-from leads.services.outbox import Outbox, UnsentEvent
+from leads.services.outbox import Outbox, UnsentRow
 from tests.support.waiting import Answer
 
 
@@ -172,7 +171,7 @@ class CrashingHasura(GraphqlClient):
 class DirectOutbox(Outbox):
     """Sends in the caller's own task, so that a crash there reaches the caller."""
 
-    async def send(self, events: Iterable[UnsentEvent]) -> int:
+    async def send(self, events: Iterable[UnsentRow]) -> int:
         return sum([len((await self.attempt([event]))[0]) for event in events if event.notifications])
 
 

@@ -8,7 +8,7 @@ from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.canonical_json import JsonValue
 from leads.domain.phone import national_parts, read_phones
 from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
-from leads.services.outbox import UnsentEvent
+from leads.services.outbox import UnsentRow
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent
 from leads.services.process_record.roster import store_roster_statement
@@ -16,11 +16,11 @@ from leads.services.process_record.roster import store_roster_statement
 _json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
 
 
-async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentEvent:
+async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentRow:
     """Write the plan and commit in one round trip; return the notifications to send. Raises Contended."""
     rows = await transaction.run(*plan_statements(planned, now), commit=True)
     ((finished,),) = rows[-1:]
-    return UnsentEvent(
+    return UnsentRow(
         id=planned.claim.id,
         notifications=planned.claim.unsent + planned.notifications,
         notify_claimed_at=finished["notify_claimed_at"],

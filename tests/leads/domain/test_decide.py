@@ -17,8 +17,7 @@ from typer.main import get_command
 
 from leads.domain.errors import InvalidPhone
 from leads.domain.facts import Account, Facts, Ticket
-from leads.domain.notice_text import MAX_TEXT_CHARACTERS, MAX_TITLE_CHARACTERS, TEXTS, with_text
-from leads.domain.notifications import TICKET_RECALLED, Notification, notifications_of
+from leads.domain.notifications import TEXTS, TICKET_RECALLED, Notification, notifications_of, with_text
 from leads.domain.sending import (
     GIVE_UP_AFTER,
     MAX_REFUSALS,
@@ -27,7 +26,7 @@ from leads.domain.sending import (
     REFUSED,
     UNKNOWN,
     UNREACHED,
-    Sending,
+    RetryState,
     max_rows_per_call,
 )
 from leads.domain.tickets import ticket_applied
@@ -336,8 +335,8 @@ def test_a_text_has_a_title_and_commands_that_exist_and_is_short_with_the_longes
         with subtests.test(reason):
             names = {name for _, name, _, _ in Formatter().parse(text.sentences()) if name}
             data = with_text({"reason": reason, **dict.fromkeys(names, "x" * 9000)})
-            assert len(text.title) <= MAX_TITLE_CHARACTERS
-            assert len(str(data["text"])) <= MAX_TEXT_CHARACTERS
+            assert len(text.title) <= 80, "the subject of a mail shows no more"
+            assert len(str(data["text"])) <= 1000
             for command in re.findall(r"leads ([a-z]+(?: [a-z][a-z-]+)?)", text.to_do):
                 verb, *rest = command.split()
                 group = getattr(verbs[verb], "commands", None)
@@ -367,16 +366,16 @@ def test_the_runbook_lists_every_notice() -> None:
 FIRST_AT = datetime(2026, 5, 14, tzinfo=UTC)
 
 
-def attempts(*errors: str) -> list[Sending]:
+def attempts(*errors: str) -> list[RetryState]:
     """The states after attempts that end with these errors, each as soon as it is due."""
-    states, now = [Sending()], FIRST_AT
+    states, now = [RetryState()], FIRST_AT
     for error in errors:
         states.append(states[-1].after(error, now))
         now = states[-1].next_at or now
     return states[1:]
 
 
-def minutes_between(states: list[Sending]) -> list[float]:
+def minutes_between(states: list[RetryState]) -> list[float]:
     due = [FIRST_AT, *(state.next_at for state in states if state.next_at)]
     return [(later - earlier).total_seconds() / 60 for earlier, later in pairwise(due)]
 
@@ -399,7 +398,7 @@ def test_the_waits_after_each_kind_of_error_until_sending_is_given_up() -> None:
 
 def test_the_last_attempt_is_a_day_after_the_first_and_without_recipients_there_is_only_one() -> None:
     last = FIRST_AT + GIVE_UP_AFTER
-    state = Sending().after(UNREACHED, FIRST_AT).after(UNREACHED, last - timedelta(seconds=1))
+    state = RetryState().after(UNREACHED, FIRST_AT).after(UNREACHED, last - timedelta(seconds=1))
     assert (state.next_at, state.given_up_at) == (last, None)
     (state,) = attempts(NO_RECIPIENTS)
     assert (state.given_up_at, state.next_at, state.error) == (FIRST_AT, None, NO_RECIPIENTS)
@@ -407,7 +406,7 @@ def test_the_last_attempt_is_a_day_after_the_first_and_without_recipients_there_
 
 @given(st.lists(st.sampled_from([REFUSED, UNKNOWN, UNREACHED]), min_size=1, max_size=40))
 def test_every_history_ends_within_a_day_and_its_waits_are_bounded(errors: list[str]) -> None:
-    now, state = FIRST_AT, Sending()
+    now, state = FIRST_AT, RetryState()
     for error in islice(cycle(errors), 400):
         state = state.after(error, now)
         if state.given_up_at:

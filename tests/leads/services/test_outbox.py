@@ -13,20 +13,25 @@ from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.notifications import Notification
 from leads.services import outbox
-from leads.services.outbox import BATCHES_AT_A_TIME, SEND_LEASE, Outbox, UnsentEvent
-from leads.services.sending.rows import DueRow
-from leads.services.sending.sender import MAX_SECONDS_TO_START
+from leads.services.outbox import (
+    BATCHES_AT_A_TIME,
+    MAX_SECONDS_TO_START,
+    SEND_LEASE,
+    DueRow,
+    Outbox,
+    UnsentRow,
+)
 from tests.support.fakes import FakeDatabase, FakeHasura, MovableClock
 from tests.support.waiting import eventually_async
 
 CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)
 
 
-def event(number: int, *names: str) -> UnsentEvent:
+def event(number: int, *names: str) -> UnsentRow:
     notifications = [
         Notification(name=name, template_code="t", recipient_ids=["s"], data={}) for name in names
     ]
-    return UnsentEvent(number, notifications, CLAIMED_AT + timedelta(seconds=number))
+    return UnsentRow(number, notifications, CLAIMED_AT + timedelta(seconds=number))
 
 
 class OutboxHarness:

@@ -1,1 +1,0 @@
-"""Send the notifications that rows hold: what the outbox of events and the notices of cron runs share."""
