@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from leads.adapters.database import Database, Params
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.domain.lifecycle import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
+from leads.domain.event_states import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import CronReport, CronRun

@@ -10,8 +10,7 @@ from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.domain.backoff import MAX_ATTEMPTS
-from leads.domain.lifecycle import CLAIM_LEASE
+from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.runtime import Runtime
 from leads.services.cron_steps import Postponed, Report, Step, take_steps
 from leads.services.cron_work import AdminNotice, CronReport, CronRun

@@ -13,8 +13,7 @@ from leads.adapters.http import Answer
 from leads.adapters.logs import bind, loggable_record_id
 from leads.adapters.tracing import follow
 from leads.domain.errors import BadRequest, ProcessingPaused
-from leads.domain.event_answer import processed_answer
-from leads.domain.lifecycle import DEAD_LETTER, INGESTED
+from leads.domain.event_states import DEAD_LETTER, INGESTED, processed_answer
 from leads.runtime import Runtime
 from leads.services.outbox import UnsentRow
 from leads.services.process_record.apply import apply_plan, erase_event, hold_event
@@ -44,7 +43,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     """Answer `{event_id, result, message}` and what else is known of the event.
 
     The result is an outcome, `failed`, `dead_letter`, a skipped status or `claim_lost`; of an event that was
-    not received it is `replayed`, or why nothing was done (leads/domain/event_answer.py). Raises Unavailable
+    not received it is `replayed`, or why nothing was done (leads/domain/event_states.py). Raises Unavailable
     when nothing was claimed.
     """
     event_id = _event_id(call)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from leads.adapters.db_session import DbSession, class_row, open_session
 from leads.adapters.settings import read_operator_settings
-from leads.domain.lifecycle import (
+from leads.domain.event_states import (
     DEAD_LETTER,
     FAILED,
     PROCESSED,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from leads.domain.canonical_json import JsonValue
-from leads.domain.lifecycle import (
+from leads.domain.event_states import (
     DEAD_LETTER,
     FAILED,
     INGESTED,

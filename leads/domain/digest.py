@@ -13,6 +13,9 @@ DIGEST_HEX_DIGITS = 16
 
 PHONE = "phone"
 """The purpose of digests of phones (E.164) that are compared between records."""
+ERASED_PHONE = "erased phone"
+ERASED_RECORD = "erased record"
+"""The purposes of what is left of an erased customer: they differ from those of digests of events."""
 
 
 class Digester:
@@ -75,3 +78,9 @@ class Digester:
 
 NO_KEYS = Digester({})
 """Of what is read without comparing it with stored digests."""
+
+
+def erasure_digests(digester: Digester, phones: Iterable[str], record_id: str | None) -> list[str]:
+    """Return the digests, under each key, by which an erasure of a phone (E.164) or record is found."""
+    digests = [digest for phone in phones for digest in digester.digests(ERASED_PHONE, phone)]
+    return digests + (digester.digests(ERASED_RECORD, record_id) if record_id is not None else [])

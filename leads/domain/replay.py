@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from leads.domain.errors import BadRequest
-from leads.domain.lifecycle import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.event_states import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 from leads.domain.window import read_moment
 

@@ -5,11 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from leads.domain.lifecycle import DEAD_LETTER, FAILED, INGESTED, PROCESSED, RECEIVED, SKIPPED_KILL_SWITCH
+from leads.domain.event_states import (
+    DEAD_LETTER,
+    FAILED,
+    INGESTED,
+    KILL_SWITCH,
+    PROCESSED,
+    RECEIVED,
+    SKIPPED_KILL_SWITCH,
+    SOURCE_INACTIVE,
+)
 
-KILL_SWITCH = "kill_switch"
-SOURCE_INACTIVE = "source_inactive"
-"""What holds an event; a disabled connection and an unknown source are named by the event itself."""
 WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 
 

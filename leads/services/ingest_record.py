@@ -15,8 +15,7 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, StatementError, UnstorableData
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.body import Body, Delivery
-from leads.domain.digest import Digester
-from leads.domain.erasure import erasure_digests
+from leads.domain.digest import Digester, erasure_digests
 from leads.domain.errors import Contended, IntegrationError
 from leads.domain.lead import first_phone
 from leads.services.contention import MAX_TRIES

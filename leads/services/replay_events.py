@@ -14,9 +14,8 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, Transaction
 from leads.domain.digest import Digester
 from leads.domain.errors import Busy, ProcessingPaused
-from leads.domain.event_answer import UNDER_WAY
+from leads.domain.event_states import DEAD_LETTER, INGESTED, UNDER_WAY
 from leads.domain.lead import read_stored_lead
-from leads.domain.lifecycle import DEAD_LETTER, INGESTED
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
 from leads.services.process_record.apply import plan_statements
 from leads.services.process_record.attempts import attempt_dry_run

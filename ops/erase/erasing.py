@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from leads.adapters.db_session import DbSession, DictRow
-from leads.domain.digest import Digester
-from leads.domain.erasure import ERASED_PHONE, ERASED_RECORD, erasure_digests
+from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, Digester, erasure_digests
 from leads.domain.ticket_text import written_by_us
 from leads.services.process_record.load import RecordKey
 from ops.erase.finding import Customer

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from cron.retry_failed import MAX_ROWS_PER_TICK
 from leads.adapters.queries import QUERIES
-from leads.domain.backoff import MAX_ATTEMPTS
+from leads.domain.event_states import MAX_ATTEMPTS
 from leads.domain.versions import MAX_FUTURE
 from leads.services.cron_runs import CRONS
 from leads.services.ingest_record import MAX_NEW_SOURCES_PER_HOUR

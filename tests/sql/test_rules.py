@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from leads.adapters.queries import load_queries
-from leads.domain.lifecycle import CLAIM_LEASE
+from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.window import ICT
 from ops.queries import QUERIES
@@ -54,6 +54,20 @@ CHECKING = {
     "golive/insert_thousand_events", "golive/load_opening",
 }  # fmt: skip
 """Statements that check the installation before and after the go-live; no lead is decided by them."""
+
+HELD_STATES = "skipped_kill_switch skipped_source_disabled"
+NEXT_STATES: dict[str | None, str] = {
+    None: f"received dead_letter {HELD_STATES}",
+    "received": f"received ingested dead_letter {HELD_STATES}",
+    "ingested": f"ingested received processed failed dead_letter {HELD_STATES}",
+    "processed": "processed received",
+    "failed": f"failed received dead_letter {HELD_STATES}",
+    "dead_letter": "dead_letter received",
+    # A held event of a customer who was erased becomes a dead letter.
+    "skipped_kill_switch": "skipped_kill_switch received dead_letter",
+    "skipped_source_disabled": "skipped_source_disabled received dead_letter",
+}
+"""The states of an event, and those that may follow each; None is a new row."""
 
 
 @pytest.fixture
@@ -484,3 +498,36 @@ def test_held_events_are_read_from_the_index_alone(figures: Figures, database: s
         plan = custom_plan(db_connection, name, {"from": FROM, "to": TO})
     found = {node["Node Type"] for node in plan if node.get("Index Name") == "ix_pancake_webhook_event_held"}
     assert found == {"Index Only Scan"}
+
+
+def test_an_event_has_the_known_states_and_changes_between_them_as_allowed(
+    db: Db, subtests: pytest.Subtests
+) -> None:
+    """On a copy of the table without its checks, so that the trigger alone decides."""
+    (check,) = db.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conname = 'ck_pancake_webhook_event_status'"
+    ).fetchone() or ("",)
+    states = [state for state in NEXT_STATES if state]
+    assert sorted(re.findall(r"'(\w+)'::text", check)) == sorted(states)
+    assert set(states) - {"received", "ingested", "processed"} == REPLAYED_BY_MANUAL_INVOCATION
+
+    db.execute("CREATE TEMPORARY TABLE step AS SELECT * FROM public.pancake_webhook_event LIMIT 0")
+    db.execute("INSERT INTO step (status, evidence) SELECT unnest(%s::text[]), '{}'", [states])
+    db.execute(
+        "CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF status ON step"
+        " FOR EACH ROW EXECUTE FUNCTION public.pancake_webhook_event_guard_status()"
+    )
+    db.execute("SET LOCAL session_replication_role = origin")
+    insert, update = "INSERT INTO step (status) VALUES (%s)", "UPDATE step SET status = %s WHERE status = %s"
+    for old, following in NEXT_STATES.items():
+        with subtests.test(old or "new"):
+            for new in states:
+                with db.transaction(force_rollback=True):
+                    try:
+                        db.execute(update if old else insert, [new, old] if old else [new])
+                        refused_by = None
+                    except psycopg.errors.CheckViolation as error:
+                        refused_by = error.diag.constraint_name
+                rule = None if new in following.split() else "ck_pancake_webhook_event_transition"
+                assert refused_by == rule, (old, new)

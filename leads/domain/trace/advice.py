@@ -2,7 +2,7 @@
 
 from shlex import quote
 
-from leads.domain.replay_results import KILL_SWITCH
+from leads.domain.event_states import KILL_SWITCH
 from leads.domain.table_record import OTHER_TABLES
 from leads.domain.trace.owners import limits_of
 from leads.domain.trace.people import OPEN

@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from leads.domain.backoff import MAX_ATTEMPTS
 from leads.domain.duration import duration
-from leads.domain.lifecycle import CLAIM_LEASE
+from leads.domain.event_states import CLAIM_LEASE, KILL_SWITCH, MAX_ATTEMPTS, SOURCE_INACTIVE
 from leads.domain.phone import read_phones
-from leads.domain.replay_results import KILL_SWITCH, SOURCE_INACTIVE
 from leads.domain.trace.step import Step, clock_time, listed, quoted
 from leads.domain.trace.stored import StoredEvent, text_at, typed_phones
 

@@ -12,9 +12,8 @@ from typing import TypeVar
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Transaction
 from leads.adapters.logs import LOGGER, describe
-from leads.domain.backoff import delay_after
 from leads.domain.errors import Contended, Final, IntegrationError
-from leads.domain.lifecycle import DEAD_LETTER, FAILED
+from leads.domain.event_states import DEAD_LETTER, FAILED, delay_after
 from leads.services.contention import retry_contended
 from leads.services.process_record.claim import Claim, mark_failed
 

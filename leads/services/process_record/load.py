@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from leads.adapters.database import Params, Statement, Transaction
-from leads.domain.digest import PHONE, Digester
-from leads.domain.erasure import erasure_digests
+from leads.domain.digest import PHONE, Digester, erasure_digests
+from leads.domain.event_states import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.facts import Applied, Facts
 from leads.domain.lead import Lead, read_stored_lead, read_typed_phones
-from leads.domain.lifecycle import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.phone import PhoneReading, stored_digits
 from leads.domain.versions import (
     phones_for_matching,

@@ -4,8 +4,14 @@
 """
 
 from leads.adapters.hasura_calls import EventCall
-from leads.domain.event_answer import REPLAYED, UNDER_WAY, UnclaimedEvent, refusal, unclaimed_answer
-from leads.domain.lifecycle import REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.event_states import (
+    REPLAYED,
+    REPLAYED_BY_MANUAL_INVOCATION,
+    UNDER_WAY,
+    UnclaimedEvent,
+    refusal,
+    unclaimed_answer,
+)
 from leads.domain.replay import ReplayRequest
 from leads.runtime import Runtime
 from leads.services.replay_events import replay_one

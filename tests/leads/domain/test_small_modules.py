@@ -1,7 +1,6 @@
 """Modules of a few lines: waits, hosts, schedules of crons, states, shares, words for errors."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import log
@@ -13,10 +12,9 @@ from croniter import croniter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.backoff import MAX_ATTEMPTS, delay_after
 from leads.domain.base_url import DEFAULT_HOSTS, EXAMPLE, host_of, read_hosts
+from leads.domain.event_states import MAX_ATTEMPTS, delay_after
 from leads.domain.health import Signs, judge
-from leads.domain.lifecycle import INITIAL, REPLAYED_BY_MANUAL_INVOCATION, STATES, TRANSITIONS, is_allowed
 from leads.domain.look_ups import LookUps
 from leads.domain.private_hosts import is_clear_text, is_private
 from leads.domain.table_record import TableRecord
@@ -27,7 +25,7 @@ from ops.reasons import connection_reason, file_reason
 from ops.status.looking import read_expressions
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
-# --- backoff: 30 s, 2 min, 10 min, 1 h, each ±20 %, then never
+# --- event_states: a failed event is tried again after 30 s, 2 min, 10 min, 1 h, each ±20 %, then never
 
 WAIT_SECONDS = {1: 30, 2: 120, 3: 600, 4: 3600}
 
@@ -151,44 +149,6 @@ def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks() 
     ):
         signs = Signs("unavailable", failed, last_webhook, 0, None)
         assert judge(before, CHECKED_AT, signs) == expected, (before, failed, last_webhook)
-
-
-# --- lifecycle: Python and the database allow the same transitions
-
-
-def test_python_and_the_database_allow_the_same_steps(database: str) -> None:
-    states = sorted(STATES)
-    pairs: list[tuple[str | None, str]] = [*product([None, *states], states)]
-    with psycopg.connect(database) as connection:
-        rows = connection.execute(
-            "SELECT public.pancake_event_transition_allowed(p.old, p.new)"
-            " FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p (old, new, number) ORDER BY number",
-            ([old for old, _ in pairs], [new for _, new in pairs]),
-        ).fetchall()
-    found = dict(zip(pairs, (row[0] for row in rows), strict=True))
-    assert found == {(old, new): is_allowed(old, new) for old, new in pairs}
-
-
-def test_the_database_knows_the_same_states(database: str) -> None:
-    with psycopg.connect(database) as connection:
-        (check,) = connection.execute(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = 'ck_pancake_webhook_event_status'"
-        ).fetchone() or ("",)
-    assert sorted(re.findall(r"'(\w+)'::text", check)) == sorted(STATES)
-
-
-def test_every_state_can_be_reached_and_left_and_those_not_processed_are_replayed_by_hand() -> None:
-    for old, new in (
-        ("received", "processed"), ("received", "failed"),  # never without a claim
-        ("processed", "ingested"), ("processed", "failed"), ("failed", "ingested"),
-        ("dead_letter", "processed"), ("skipped_kill_switch", "ingested"),
-        (None, "processed"), (None, "ingested"), (None, "failed"),
-    ):  # fmt: skip
-        assert not is_allowed(old, new), (old, new)
-    assert set(INITIAL).union(*TRANSITIONS.values()) == STATES
-    assert all("received" in TRANSITIONS[state] for state in STATES)
-    assert STATES - {"received", "ingested", "processed"} == REPLAYED_BY_MANUAL_INVOCATION
 
 
 # --- private_hosts

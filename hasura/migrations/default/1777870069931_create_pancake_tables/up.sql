@@ -194,7 +194,7 @@ CREATE TABLE public.pancake_webhook_event (
     status text NOT NULL,
     error_code text,
     error_detail text,
-    -- At most MAX_ATTEMPTS in leads/domain/backoff.py.
+    -- At most MAX_ATTEMPTS in leads/domain/event_states.py.
     -- squawk-ignore prefer-bigint-over-int
     attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamptz,
@@ -361,7 +361,7 @@ CREATE INDEX ix_pancake_cron_run_unnotified ON public.pancake_cron_run (notify_n
 CREATE INDEX ix_pancake_cron_run_given_up ON public.pancake_cron_run (notify_given_up_at)
     WHERE notify_given_up_at IS NOT NULL;
 
--- The allowed transitions between states, the same table as in leads/domain/lifecycle.py. `old` is null for a new row.
+-- The allowed transitions between states. `old` is null for a new row.
 CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     AS $$

@@ -1,21 +1,45 @@
-"""What a delivery of the event trigger is answered: a result for programs, and a sentence for people.
+"""The states of a pancake_webhook_event, and what a delivery of its event trigger is answered.
 
-The sentence is what the Hasura console shows of a delivery. It holds no customer's data.
+The database refuses a change of state that is not allowed (trigger pancake_webhook_event_guard_status). An
+answer has a result for programs, and a sentence for people, which the Hasura console shows. The sentence
+holds no customer's data.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-from leads.domain.lifecycle import (
-    DEAD_LETTER,
-    FAILED,
-    INGESTED,
-    PROCESSED,
-    RECEIVED,
-    SKIPPED_KILL_SWITCH,
-    SKIPPED_SOURCE_DISABLED,
-)
-from leads.domain.replay_results import KILL_SWITCH, SOURCE_INACTIVE
+RECEIVED: Final = "received"
+INGESTED: Final = "ingested"
+PROCESSED: Final = "processed"
+FAILED: Final = "failed"
+DEAD_LETTER: Final = "dead_letter"
+SKIPPED_KILL_SWITCH: Final = "skipped_kill_switch"
+SKIPPED_SOURCE_DISABLED: Final = "skipped_source_disabled"
+
+REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED})
+"""States in which "Invoke" in the Hasura console replays the event."""
+CLAIM_LEASE = timedelta(seconds=60)
+"""How long an ingested event is left to its handler; the database refuses to release it earlier."""
+KILL_SWITCH = "kill_switch"
+SOURCE_INACTIVE = "source_inactive"
+"""What holds an event; a disabled connection and an unknown source are named by the event itself."""
+
+MAX_ATTEMPTS = 5
+DELAYS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
+"""The wait after attempt 1, 2, 3 and 4."""
+MAX_JITTER_FRACTION = 0.2
+
+
+def delay_after(attempts: int, jitter: float) -> timedelta | None:
+    """Return the wait after that many attempts, or None after the last one.
+
+    `jitter` is a random number in [-1, 1]; it changes the wait by up to 20 %.
+    """
+    if attempts >= MAX_ATTEMPTS:
+        return None
+    return DELAYS[max(attempts, 1) - 1] * (1 + MAX_JITTER_FRACTION * jitter)
+
 
 REPLAYED = "replayed"
 KILL_SWITCH_ON = "kill_switch_on"
@@ -82,7 +106,7 @@ class UnclaimedEvent:
     """The row of process_record/load_unclaimed: an event that a delivery finds not `received`.
 
     `status` is None if there is no such event. `is_redelivered`: Hasura had finished this delivery before,
-    and a person asked for it again. `is_answered`: since then a try was answered otherwise than 503, or not.
+    and a person asked for it again. `is_answered`: a try since then got an answer other than 503, or none.
     """
 
     status: str | None
