@@ -22,7 +22,7 @@ WITH recent AS (
     CROSS JOIN LATERAL (
         SELECT k.id, k.code, k.created_at FROM public.ticket AS k
         WHERE
-            k.id = r.ticket_id AND k.first_response_at IS NULL AND k.status IN ('new', 'in_progress')
+            k.id = r.ticket_id AND k.first_response_at IS NULL AND public.pancake_ticket_is_open(k.status)
             AND k.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.pancake_setting() AS s))
         OFFSET 0
     ) AS t
@@ -35,13 +35,7 @@ WITH recent AS (
     INNER JOIN public.pancake_webhook_event AS e ON e.id = o.id AND e.status = 'processed'
     WHERE
         e.processed_at > %(now)s::timestamptz - interval '3 days'
-        -- Skip events whose notifications are being sent: the sender would mark the new one as sent too.
-        AND (
-            e.notifications = '[]'::jsonb
-            OR e.notified_at IS NOT NULL
-            OR e.notify_claimed_at IS NULL
-            OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval
-        )
+        AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
         -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
         AND NOT EXISTS (
             SELECT FROM public.pancake_webhook_event AS f

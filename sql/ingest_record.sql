@@ -5,7 +5,25 @@
 WITH delivery AS (
     SELECT
         d.ordinal, d.arrived_at, d.source_ip, d.record_id, d.error_code, d.error_detail, d.notes, d.phone,
-        COALESCE(nullif(d.source_ids, '{}'), public.pancake_sources_of_record(c.id, t.table_name, d.record_id)) AS source_ids,
+        CASE
+            WHEN d.source_ids <> '{}' OR d.record_id IS NULL THEN d.source_ids
+            -- A record that names no source has those of its last event. OFFSET 0 keeps the planner on the record's few rows.
+            ELSE COALESCE((
+                SELECT l.source_ids
+                FROM (
+                    SELECT e.id, e.source_ids
+                    FROM public.pancake_webhook_event AS e
+                    WHERE
+                        e.record_id = d.record_id
+                        AND e.connection_id = c.id
+                        AND public.pancake_record_table(e.table_name) = public.pancake_record_table(t.table_name)
+                        AND e.source_ids <> '{}'
+                    OFFSET 0
+                ) AS l
+                ORDER BY l.id DESC
+                LIMIT 1
+            ), '{(none)}')
+        END AS source_ids,
         d.erasure_digests, d.undated, c.id AS connection, t.table_name, %(origin)s <> 'webhook' OR c.signature_mode = 'enforce' AS is_proved,
         COALESCE(d.modified_at, d.modified_local AT TIME ZONE c.record_timezone) AS modified_on,
         public.pancake_payload_hash(decode(d.payload_hash, 'hex'), c.id, t.table_name) AS payload_hash,
@@ -36,7 +54,16 @@ WITH delivery AS (
         GROUP BY d.connection, s.id
     ) AS r
     WHERE r.is_none OR r.place <= %(max_new_sources)s
-        AND r.place <= %(max_new_sources)s - (SELECT u.number FROM public.pancake_unnamed_sources(r.connection, %(now)s::timestamptz - interval '1 hour') AS u)
+        AND r.place <= %(max_new_sources)s - (
+            -- Only deliveries named a source that sync_sources has given no name yet.
+            SELECT count(*)
+            FROM public.pancake_source AS u
+            WHERE
+                u.connection_id = r.connection
+                AND u.name IS NULL
+                AND u.pancake_source_id <> '(none)'
+                AND u.first_seen_at > %(now)s::timestamptz - interval '1 hour'
+        )
 ), new_source AS (
     INSERT INTO public.pancake_source (connection_id, pancake_source_id, first_seen_at)
     SELECT c.connection, c.id, %(now)s::timestamptz FROM creatable AS c ORDER BY 1, 2
@@ -58,11 +85,19 @@ WITH delivery AS (
             THEN 'source_unknown'
         END)), %(now)s
     FROM delivery AS d
+    -- The decision at arrival: a body that cannot be processed and a version of an erased customer are dead letters; then the kill
+    -- switch, then the sources hold an event.
     CROSS JOIN LATERAL (
-        SELECT a.status, a.error_code
-        FROM public.pancake_status_on_arrival(
-            d.error_code, d.connection, d.table_name, d.source_ids, d.erasure_digests, COALESCE(d.modified_on, d.undated)
-        ) AS a OFFSET 0
+        SELECT c.code AS error_code, CASE WHEN c.code IS NOT NULL THEN 'dead_letter' ELSE COALESCE(h.status, 'received') END AS status
+        FROM (
+            SELECT CASE WHEN EXISTS (
+                SELECT FROM public.pancake_erasure(
+                    d.erasure_digests, d.connection, d.table_name, COALESCE(d.modified_on, d.undated)
+                )
+            ) THEN 'erased' ELSE d.error_code END AS code
+        ) AS c
+        CROSS JOIN LATERAL public.pancake_hold_reason(d.connection, d.source_ids) AS h
+        OFFSET 0
     ) AS n
     -- Nothing personal of an erased customer.
     LEFT JOIN delivery AS k ON k.ordinal = d.ordinal AND n.error_code IS DISTINCT FROM 'erased'

@@ -26,14 +26,9 @@ FROM public.pancake_webhook_event AS e
 JOIN public.ticket AS t ON t.id = e.ticket_id
 WHERE
     e.id = %(id)s
-    -- A handler that works on the event, or sends its notifications, would mark a new one as sent without sending it.
+    -- A handler that works on the event would mark a new notification as sent without sending it.
     AND e.status <> 'ingested'
-    AND (
-        e.notifications = '[]'::jsonb
-        OR e.notified_at IS NOT NULL
-        OR e.notify_claimed_at IS NULL
-        OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval
-    )
+    AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
     -- Of both cases: the ticket has the owner that the event has, or none as well. IS NOT DISTINCT FROM keeps the planner on the primary
     -- key: with = or IS NULL it may take Diva's index on the owner, and read all tickets of that owner, or all that have none.
     AND t.assignee_id IS NOT DISTINCT FROM e.assignee_id
@@ -46,7 +41,7 @@ WHERE
             AND public.pancake_recall_is_due(e.evidence, t.created_at, %(now)s)
         ELSE
             public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
-            AND t.status IN ('new', 'in_progress')
+            AND public.pancake_ticket_is_open(t.status)
     END
     AND NOT EXISTS (SELECT FROM public.pancake_switch() AS w WHERE w.kill_switch OR w.processing_paused)
 FOR NO KEY UPDATE OF e, t SKIP LOCKED
@@ -111,7 +106,7 @@ FROM (
     WHERE
         public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
         AND t.assignee_id IS NULL
-        AND t.status IN ('new', 'in_progress')
+        AND public.pancake_ticket_is_open(t.status)
     LIMIT %(most)s
 ) AS u
 
@@ -135,7 +130,7 @@ WITH found AS (
     WHERE
         public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
         AND e.processed_at < %(now)s::timestamptz - interval '1 minute'
-        AND (t.id IS NULL OR t.assignee_id IS NOT NULL OR t.status NOT IN ('new', 'in_progress'))
+        AND (t.id IS NULL OR t.assignee_id IS NOT NULL OR NOT public.pancake_ticket_is_open(t.status))
     ORDER BY e.id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF e SKIP LOCKED
@@ -164,7 +159,7 @@ WITH unassigned AS MATERIALIZED (
     WHERE
         public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
         AND t.assignee_id IS NULL
-        AND t.status IN ('new', 'in_progress')
+        AND public.pancake_ticket_is_open(t.status)
         AND NOT EXISTS (SELECT FROM public.pancake_switch() AS w WHERE w.kill_switch OR w.processing_paused)
 ), roster AS (
     SELECT g.connection_id, g.source_ids, r.id

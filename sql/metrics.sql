@@ -30,10 +30,7 @@ WITH held AS (
     GROUP BY e.status, e.error_code
 ), classified AS (
     SELECT
-        CASE
-            WHEN h.error_code LIKE 'invalid\_%%' OR h.error_code IN ('test_ping', 'erased') THEN 'invalid'
-            ELSE h.status
-        END AS status,
+        CASE WHEN public.pancake_event_is_invalid(h.error_code) THEN 'invalid' ELSE h.status END AS status,
         h.events,
         h.oldest_at
     FROM held AS h
@@ -49,11 +46,7 @@ GROUP BY s.status
 -- Relies on ix_pancake_webhook_event_created_at.
 WITH recent AS (
     SELECT
-        CASE
-            WHEN e.status = 'dead_letter' AND (e.error_code LIKE 'invalid\_%%' OR e.error_code IN ('test_ping', 'erased'))
-                THEN 'invalid'
-            ELSE e.status
-        END AS status,
+        CASE WHEN e.status = 'dead_letter' AND public.pancake_event_is_invalid(e.error_code) THEN 'invalid' ELSE e.status END AS status,
         e.origin
     FROM public.pancake_webhook_event AS e
     WHERE e.created_at > %(now)s::timestamptz - interval '1 hour'
@@ -150,7 +143,7 @@ LEFT JOIN counted AS c USING (connection_id, source)
 -- Returns stage (process, store), leads (20, 1h), p95_seconds, p99_seconds (both null without leads).
 -- Relies on ix_pancake_webhook_event_created_at.
 WITH newest AS (
-    SELECT e.status, e.origin, e.created_at, e.arrived_at, e.processed_at, e.held_at IS NOT NULL OR e.replay_count > 0 AS apart
+    SELECT e.status, e.origin, e.created_at, e.arrived_at, e.processed_at, public.pancake_event_was_held_or_replayed(e.held_at, e.replay_count) AS apart
     FROM public.pancake_webhook_event AS e
     WHERE e.created_at > %(now)s::timestamptz - interval '1 day'
     ORDER BY e.created_at DESC

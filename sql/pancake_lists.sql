@@ -19,8 +19,7 @@ CROSS JOIN LATERAL (
             v.status IN ('skipped_kill_switch', 'skipped_source_disabled')
             AND v.payload IS NULL
             AND v.raw IS NULL
-            AND NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w)
-            AND EXISTS (SELECT FROM public.pancake_active_source(v.connection_id, v.source_ids))
+            AND (SELECT h.status FROM public.pancake_hold_reason(v.connection_id, v.source_ids) AS h) IS NULL
         )
     OFFSET 0
 ) AS e

@@ -44,22 +44,14 @@ LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
 -- Returns one row: paused, and the event's columns, null if there was nothing to claim.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
-    SELECT s.kill_switch, s.processing_paused AS paused
+    SELECT s.processing_paused AS paused
     FROM public.pancake_switch() AS s
 -- MATERIALIZED: merged into the UPDATE, the search for a source would run once for each column that needs its result.
 ), gate AS MATERIALIZED (
-    SELECT
-        e.id,
-        CASE
-            WHEN w.kill_switch THEN 'skipped_kill_switch'
-            -- A body that is not a record has no source. It is claimed, and processing reports the error.
-            WHEN cardinality(e.source_ids) > 0 AND NOT EXISTS (
-                SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)
-            ) THEN 'skipped_source_disabled'
-            ELSE 'ingested'
-        END AS status
+    SELECT e.id, COALESCE(h.status, 'ingested') AS status
     FROM public.pancake_webhook_event AS e
     CROSS JOIN switches AS w
+    CROSS JOIN LATERAL public.pancake_hold_reason(e.connection_id, e.source_ids) AS h
     WHERE e.id = %(id)s AND NOT w.paused
 ), claimed AS (
     UPDATE public.pancake_webhook_event AS e
@@ -79,8 +71,7 @@ SELECT
     w.paused, c.id, c.status, c.claim_id, c.connection_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
     c.arrived_at, c.attempts, c.replay_count, c.created_at,
     CASE WHEN c.notified_at IS NULL THEN public.pancake_unsent(c.notifications, c.notify_sent) ELSE '[]' END AS unsent,
-    -- The same rule as in kpi/load_latency.
-    c.held_at IS NOT NULL OR c.replay_count > 0 AS is_apart,
+    public.pancake_event_was_held_or_replayed(c.held_at, c.replay_count) AS is_apart,
     c.evidence ->> 'corrected_phone' AS corrected_phone,
     COALESCE((c.evidence ->> 'force')::boolean, false) AS force
 FROM switches AS w
@@ -119,19 +110,17 @@ FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY k
 
 -- name: process_record/fence_claim
 -- Lock the claimed event at the start of the work transaction, and read the switches again.
--- Returns one row: switched_on and source_active (both must be true to continue); no row if the claim was lost.
+-- Returns one row: held_as, the status with which the event is held if a switch is off now; no row if the claim was lost.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 -- The rest of the transaction uses generic plans and no sequential scans. PostgreSQL would plan statements with array
 -- parameters at each execution, which costs more than executing them. A generic plan made while a table is small scans it, and
 -- is kept until the table is analysed.
-SELECT
-    NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w) AS switched_on,
-    cardinality(e.source_ids) = 0
-        OR EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS source_active
+SELECT h.status AS held_as
 FROM (
     SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
 ) AS planning
 CROSS JOIN public.pancake_webhook_event AS e
+CROSS JOIN LATERAL public.pancake_hold_reason(e.connection_id, e.source_ids) AS h
 -- || '' keeps the planner on the primary key, as in claim_event.
 WHERE e.id = %(id)s AND (e.status || '') = 'ingested' AND e.claim_id = %(claim_id)s
 FOR UPDATE OF e
@@ -264,7 +253,7 @@ WITH candidate AS (
     SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
     FROM public.ticket AS t
     WHERE
-        t.status IN ('new', 'in_progress')
+        public.pancake_ticket_is_open(t.status)
         AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c)) OR t.id = %(record_ticket_id)s)
         -- Tickets that the integration made, whatever their source is now. A forced replay may make an event name another ticket.
         AND (t.data ? 'pancake' OR EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id))

@@ -28,7 +28,7 @@ WITH customer AS (
         AND e.status = 'dead_letter' AND e.error_code = 'invalid_phone' AND e.payload @> ANY (%(typed_bodies)s::jsonb[])
 ), lead AS (
     SELECT
-        e.connection_id, e.record_id, CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END AS table_name,
+        e.connection_id, e.record_id, public.pancake_record_table(e.table_name) AS table_name,
         CASE WHEN e.record_id IS NULL THEN e.id END AS event_id,
         max(e.id) AS newest_id
     FROM found AS f
@@ -44,7 +44,7 @@ WITH customer AS (
         FROM public.pancake_webhook_event AS e
         WHERE
             e.record_id = l.record_id AND e.connection_id = l.connection_id
-            AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END = l.table_name
+            AND public.pancake_record_table(e.table_name) = l.table_name
         UNION ALL
         SELECT l.event_id WHERE l.event_id IS NOT NULL
         ORDER BY id DESC

@@ -5,7 +5,7 @@
 WITH done AS (
     SELECT
         extract(epoch FROM e.processed_at - e.created_at)::float AS seconds,
-        e.held_at IS NOT NULL OR e.replay_count > 0 AS apart
+        public.pancake_event_was_held_or_replayed(e.held_at, e.replay_count) AS apart
     FROM public.pancake_webhook_event AS e
     WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.status = 'processed'
 )

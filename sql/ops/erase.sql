@@ -147,7 +147,7 @@ SELECT e.id FROM public.pancake_webhook_event AS e WHERE e.id = ANY (%(ids)s) OR
 -- Returns id, connection_id, table_name (lead, account or contact), record_id, account_id, ticket_id, phones, phone_digests; by id.
 -- Relies on nothing: it reads all events, since a phone may also be one of several of a lead, or a digest.
 WITH event AS (
-    SELECT e.*, CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END AS in_table
+    SELECT e.*, public.pancake_record_table(e.table_name) AS in_table
     FROM public.pancake_webhook_event AS e
 ), record AS (
     SELECT e.connection_id, e.in_table, e.record_id

@@ -33,14 +33,15 @@ Db = psycopg.Connection[Any]
 RULES = (
     "pancake_setting", "pancake_switch", "pancake_active_source", "pancake_roster_source",
     "pancake_applied_version", "pancake_applied_event", "pancake_event_is_unassigned",
-    "pancake_payload_hash",
+    "pancake_payload_hash", "pancake_hold_reason", "pancake_record_table", "pancake_ticket_is_open",
+    "pancake_event_is_invalid", "pancake_event_was_held_or_replayed", "pancake_event_is_being_sent",
 )  # fmt: skip
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
 OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TET = "2027-02-05..2027-02-11, 2027-04-30"
 CALLED_FUNCTION = re.compile(
-    r"\bpancake_(?:pending_event_ids|sources_of_record|member_limit|recall_is_due|business_minutes|open_minutes"
+    r"\bpancake_(?:pending_event_ids|member_limit|recall_is_due|business_minutes|open_minutes"
     r"|business_period|valid_hours|delivery_history|fired_event_id)\b"
 )
 """Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
@@ -201,6 +202,32 @@ def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: ps
     assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
 
 
+def test_what_holds_an_event_is_the_kill_switch_then_its_sources(db: Db) -> None:
+    add_connection(db, OTHER, 2)
+    db.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [OTHER])
+    db.execute(
+        "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+        " VALUES (%(own)s, 'on', 'a', true), (%(own)s, 'off', 'b', false), (%(other)s, 'on', 'c', true)",
+        {"own": CONNECTION, "other": OTHER},
+    )
+
+    def held_as(kill_switch: object, connection_id: str, *named: str) -> list[tuple[str | None]]:
+        settings = json.dumps({"pancake_integration": {"kill_switch": kill_switch}})
+        db.execute("UPDATE app_setting SET app_settings = %s WHERE id = 1", [settings])
+        look = "SELECT status FROM pancake_hold_reason(%s, %s)"
+        return db.execute(look, [connection_id, [*named]]).fetchall()
+
+    by_switch, by_source = [("skipped_kill_switch",)], [("skipped_source_disabled",)]
+    assert held_as(False, CONNECTION, "off", "on") == [(None,)]
+    assert held_as(False, CONNECTION, "off") == held_as(False, CONNECTION, "unknown") == by_source
+    assert held_as(False, OTHER, "on") == by_source
+    # A body without a source is not a record: it is not held for one, and processing reports its error.
+    assert held_as(False, CONNECTION) == held_as(False, OTHER) == [(None,)]
+    for on in (True, "unreadable"):
+        assert held_as(on, CONNECTION, "on") == held_as(on, CONNECTION, "off") == by_switch
+        assert held_as(on, CONNECTION) == by_switch
+
+
 def copied_rules(statement: str) -> set[str]:
     """The rules that a statement spells out instead of using their function."""
     text = re.sub("--.*", "", statement)
@@ -213,6 +240,10 @@ def copied_rules(statement: str) -> set[str]:
         "pancake_roster_source": r"\barray_position\(\s*(?:\w+\.)?source_ids\b",
         "pancake_event_is_unassigned": r"\bevidence\s*#>>?\s*'{assignment,settled}'|'settled'.*\bIS NULL",
         "pancake_applied_event": r"\bapplied_at DESC\b",
+        "pancake_record_table": r"'account', 'contact'\) THEN",
+        "pancake_ticket_is_open": r"'in_progress'",
+        "pancake_event_is_invalid": r"LIKE 'invalid",
+        "pancake_event_was_held_or_replayed": r"\bheld_at IS NOT NULL\b",
     }
     if "pancake_source" not in text:
         del spelled["pancake_active_source"]

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from leads.adapters.database import Params, Statement, Transaction
 from leads.domain.digest import PHONE, Digester, erasure_digests
-from leads.domain.event_states import SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.domain.facts import Applied, Facts
 from leads.domain.lead import Lead, read_stored_lead, read_typed_phones
 from leads.domain.phone import PhoneReading, stored_digits
@@ -41,14 +40,6 @@ class RecordKey:
             "table_name": self.table_name,
             "record_id": self.record_id,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """A row of process_record/fence_claim: the switches, read again under the claim's row lock."""
-
-    switched_on: bool
-    source_active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +91,8 @@ async def load_event(
     )
     if not fences:
         return NotProcessed(claim, CLAIM_LOST)
-    fence = Fence(**fences[0])
-    if not fence.switched_on:
-        return NotProcessed(claim, SKIPPED_KILL_SWITCH)
-    if not fence.source_active:
-        return NotProcessed(claim, SKIPPED_SOURCE_DISABLED)
+    if held_as := fences[0]["held_as"]:
+        return NotProcessed(claim, held_as)
     if past[0].pop("is_erased"):
         return NotProcessed(claim, ERASED)
     applied = read_applied(past[0], lead, read)

@@ -361,36 +361,32 @@ CREATE INDEX ix_pancake_cron_run_unnotified ON public.pancake_cron_run (notify_n
 CREATE INDEX ix_pancake_cron_run_given_up ON public.pancake_cron_run (notify_given_up_at)
     WHERE notify_given_up_at IS NOT NULL;
 
--- The allowed transitions between states. `old` is null for a new row.
-CREATE FUNCTION public.pancake_event_transition_allowed(old text, new text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT CASE
-        WHEN old IS NULL THEN new IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
-        WHEN old = new THEN true
-        WHEN old = 'received' THEN new IN ('ingested', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
-        WHEN old = 'ingested' THEN new IN ('received', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
-        WHEN old = 'failed' THEN new IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
-        -- A held event of a customer who was erased.
-        WHEN old LIKE 'skipped\_%' THEN new IN ('received', 'dead_letter')
-        ELSE new = 'received'
-    END
-$$;
-
--- Check a status change and set received_at, held_at, the replay columns, and in evidence held_by if a disabled connection holds
--- the event. BEFORE UPDATE OF status runs whenever status is in the SET list, even with the same value. Setting 'received' again
--- therefore changes received_at, and Hasura's event trigger, which listens to received_at alone, fires again. Other status
--- changes fire nothing.
+-- Refuse a change of status that is not one of the allowed transitions; set received_at, held_at, the replay columns, and in evidence
+-- held_by if a disabled connection holds the event. BEFORE UPDATE OF status runs whenever status is in the SET list, even with the
+-- same value. Setting 'received' again therefore changes received_at, and Hasura's event trigger, which listens to received_at
+-- alone, fires again. Other status changes fire nothing.
 CREATE FUNCTION public.pancake_webhook_event_guard_status() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
     old_status text;
+    is_allowed boolean;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         old_status := OLD.status;
     END IF;
-    IF NOT public.pancake_event_transition_allowed(old_status, NEW.status) THEN
+    is_allowed := CASE
+        WHEN old_status IS NULL THEN NEW.status IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old_status = NEW.status THEN true
+        WHEN old_status = 'received' THEN NEW.status IN ('ingested', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old_status = 'ingested'
+            THEN NEW.status IN ('received', 'processed', 'failed', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        WHEN old_status = 'failed' THEN NEW.status IN ('received', 'dead_letter', 'skipped_kill_switch', 'skipped_source_disabled')
+        -- A held event of a customer who was erased.
+        WHEN old_status LIKE 'skipped\_%' THEN NEW.status IN ('received', 'dead_letter')
+        ELSE NEW.status = 'received'
+    END;
+    IF NOT is_allowed THEN
         RAISE EXCEPTION 'pancake_webhook_event %: status cannot change from % to %', NEW.id, coalesce(old_status, '(new)'), NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_pancake_webhook_event_transition';
     END IF;
@@ -484,6 +480,46 @@ CREATE FUNCTION public.pancake_unsent(notifications jsonb, sent text[]) RETURNS 
     LANGUAGE sql STABLE
     AS $$
     SELECT jsonb_path_query_array(notifications, '$[*] ? (!(@.name == $sent[*]))', jsonb_build_object('sent', sent))
+$$;
+
+-- Rules of one expression, which several statements need. Each is inlined: it costs nothing, and indexes serve it.
+
+-- The table of Pancake that an event counts for. Every table but `account` and `contact` counts as `lead`, an unknown one too.
+CREATE FUNCTION public.pancake_record_table(table_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE WHEN table_name IN ('account', 'contact') THEN table_name ELSE 'lead' END
+$$;
+
+-- Whether a ticket of Diva with this status is still worked on.
+CREATE FUNCTION public.pancake_ticket_is_open(status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT status IN ('new', 'in_progress')
+$$;
+
+-- Whether a dead letter is one because of what it holds: there is nothing to mend.
+CREATE FUNCTION public.pancake_event_is_invalid(error_code text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT error_code LIKE 'invalid\_%' OR error_code IN ('test_ping', 'erased')
+$$;
+
+-- Whether an event waited for a person: its time until it was processed says nothing of the integration.
+CREATE FUNCTION public.pancake_event_was_held_or_replayed(held_at timestamptz, replay_count integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT held_at IS NOT NULL OR replay_count > 0
+$$;
+
+-- Whether the notifications of an event are being sent: the sender would mark a new one as sent too. VOLATILE as the clock is: a
+-- STABLE function would not be inlined.
+CREATE FUNCTION public.pancake_event_is_being_sent(
+    notifications jsonb, notified_at timestamptz, claimed_at timestamptz, lease interval
+) RETURNS boolean
+    LANGUAGE sql VOLATILE
+    AS $$
+    SELECT notifications <> '[]'::jsonb AND notified_at IS NULL AND claimed_at IS NOT NULL AND claimed_at >= clock_timestamp() - lease
 $$;
 
 -- Keep the ratio assigned_count / weight when the weight changes, so that the member's turn in the roster stays the same.
@@ -787,7 +823,7 @@ CREATE FUNCTION public.pancake_member_limit(member public.pancake_assignee, mome
         ) THEN 'outside_shift'
         WHEN member.daily_cap <= CASE WHEN member.assigned_on = l.moment::date THEN member.assigned_today ELSE 0 END THEN 'daily_cap'
         WHEN member.open_cap <= (
-            SELECT count(*) FROM public.ticket AS t WHERE t.assignee_id = member.staff_id AND t.status IN ('new', 'in_progress')
+            SELECT count(*) FROM public.ticket AS t WHERE t.assignee_id = member.staff_id AND public.pancake_ticket_is_open(t.status)
         ) THEN 'open_cap'
     END
     FROM (SELECT moment AT TIME ZONE 'Asia/Ho_Chi_Minh' AS moment) AS l
@@ -822,34 +858,18 @@ CREATE FUNCTION public.pancake_active_source(for_connection_id uuid, among_sourc
         AND EXISTS (SELECT FROM public.pancake_connection AS c WHERE c.id = for_connection_id AND c.status <> 'disabled')
 $$;
 
--- The sources of a body that names none: those of the record's last event, `(none)` of an unknown record, and none without a
--- record. An array of arrays has no first array, so that each is text meanwhile.
-CREATE FUNCTION public.pancake_sources_of_record(for_connection_id uuid, of_table_name text, of_record_id text) RETURNS text[]
+-- Why an event is not processed now: the status with which it is held; null if nothing holds it. Always one row. The kill switch
+-- goes before sources. A body without a source is not a record: it is not held, and processing reports its error.
+CREATE FUNCTION public.pancake_hold_reason(for_connection_id uuid, among_source_ids text[])
+    RETURNS TABLE (status text)
     LANGUAGE sql STABLE
     AS $$
-    SELECT CASE WHEN of_record_id IS NULL THEN '{}' ELSE coalesce((array_agg(e.source_ids::text ORDER BY e.id DESC))[1], '{(none)}') END::text[]
-    FROM public.pancake_webhook_event AS e
-    WHERE
-        e.record_id = of_record_id
-        AND e.connection_id = for_connection_id
-        AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END
-            = CASE WHEN of_table_name IN ('account', 'contact') THEN of_table_name ELSE 'lead' END
-        AND e.source_ids <> '{}'
-$$;
-
--- How many sources deliveries have created for a connection since then. sync_sources gives a source its name, so it is the others
--- that only deliveries named.
-CREATE FUNCTION public.pancake_unnamed_sources(for_connection_id uuid, since timestamptz)
-    RETURNS TABLE (number bigint)
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT count(*)
-    FROM public.pancake_source AS s
-    WHERE
-        s.connection_id = for_connection_id
-        AND s.name IS NULL
-        AND s.pancake_source_id <> '(none)'
-        AND s.first_seen_at > since
+    SELECT CASE
+        WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
+        WHEN cardinality(among_source_ids) > 0
+            AND NOT EXISTS (SELECT FROM public.pancake_active_source(for_connection_id, among_source_ids))
+            THEN 'skipped_source_disabled'
+    END
 $$;
 
 -- The source whose roster serves a lead: the first of its active sources that has a roster; no row = the default roster.
@@ -864,9 +884,8 @@ CREATE FUNCTION public.pancake_roster_source(for_connection_id uuid, among_sourc
     LIMIT 1
 $$;
 
--- The versions of a record that were applied. Records belong to a connection and a table; every table but Pancake's
--- `account` and `contact` counts as `lead`, an unknown one too. A version that claimed a time in the far future has the time of its
--- arrival. `applied_at` orders them: what was applied last is what Diva's data shows.
+-- The versions of a record that were applied. Records belong to a connection and a table. A version that claimed a time in the far
+-- future has the time of its arrival. `applied_at` orders them: what was applied last is what Diva's data shows.
 CREATE FUNCTION public.pancake_applied_version(for_connection_id uuid, for_table_name text, for_record_id text)
     RETURNS TABLE (
         applied_at timestamptz, modified_on timestamptz, arrived_at timestamptz, outcome text, evidence jsonb, ticket_id uuid,
@@ -881,8 +900,7 @@ CREATE FUNCTION public.pancake_applied_version(for_connection_id uuid, for_table
     WHERE
         e.record_id = for_record_id
         AND e.connection_id = for_connection_id
-        AND CASE WHEN e.table_name IN ('account', 'contact') THEN e.table_name ELSE 'lead' END
-            = CASE WHEN for_table_name IN ('account', 'contact') THEN for_table_name ELSE 'lead' END
+        AND public.pancake_record_table(e.table_name) = public.pancake_record_table(for_table_name)
         AND e.applied_at IS NOT NULL
 $$;
 
@@ -1056,32 +1074,9 @@ CREATE FUNCTION public.pancake_erasure(among_digests text[], for_connection_id u
         c.digest = ANY (among_digests)
         AND (
             c.connection_id IS NULL
-            OR c.connection_id = for_connection_id
-                AND c.table_name = CASE WHEN for_table_name IN ('account', 'contact') THEN for_table_name ELSE 'lead' END
+            OR c.connection_id = for_connection_id AND c.table_name = public.pancake_record_table(for_table_name)
         )
         AND c.erased_at >= version_time
-$$;
-
--- The status of an event when it is stored, and its error code. A version of an erased customer is a dead letter at once.
-CREATE FUNCTION public.pancake_status_on_arrival(
-    error_code text, for_connection_id uuid, for_table_name text, among_source_ids text[], among_digests text[], version_time timestamptz
-)
-    RETURNS TABLE (status text, error_code text)
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT
-        CASE
-            WHEN c.code IS NOT NULL THEN 'dead_letter'
-            WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
-            WHEN EXISTS (SELECT FROM public.pancake_active_source(for_connection_id, among_source_ids)) THEN 'received'
-            ELSE 'skipped_source_disabled'
-        END,
-        c.code
-    FROM (
-        SELECT CASE WHEN EXISTS (
-            SELECT FROM public.pancake_erasure(among_digests, for_connection_id, for_table_name, version_time)
-        ) THEN 'erased' ELSE $1 END AS code
-    ) AS c
 $$;
 
 -- The events of a period with their class in the key figure success, for the figures and the report.
@@ -1093,9 +1088,9 @@ CREATE FUNCTION public.pancake_arrived_event(since timestamptz, until timestampt
     AS $$
     SELECT
         e.id, e.connection_id, e.record_id, coalesce(e.source_ids[1], '(none)'),
-        e.record_id IS NOT NULL AND coalesce(e.table_name, 'lead') NOT IN ('account', 'contact'), e.origin, e.error_code,
+        e.record_id IS NOT NULL AND public.pancake_record_table(e.table_name) = 'lead', e.origin, e.error_code,
         CASE
-            WHEN e.status = 'dead_letter' AND (e.error_code LIKE 'invalid\_%' OR e.error_code IN ('test_ping', 'erased')) THEN 'invalid'
+            WHEN e.status = 'dead_letter' AND public.pancake_event_is_invalid(e.error_code) THEN 'invalid'
             WHEN e.status = 'dead_letter' THEN 'dead'
             WHEN e.status LIKE 'skipped\_%' THEN 'held'
             -- Not received_at: each refire sets it, and a stuck event would never be more than a few minutes old. An event that was
@@ -1544,11 +1539,15 @@ COMMENT ON COLUMN public.view_pancake_connection_status.status_after IS 'Status 
 COMMENT ON COLUMN public.view_pancake_connection_status.reason IS 'Why, for a change by `leads connection`';
 
 -- Of the functions and triggers.
-COMMENT ON FUNCTION public.pancake_event_transition_allowed(text, text) IS 'Whether an event may go from one status to another; null is a new row';
 COMMENT ON FUNCTION public.pancake_webhook_event_guard_status() IS 'Checks a change of status, and sets received_at, held_at and the replay columns';
 COMMENT ON FUNCTION public.pancake_restart_sending() IS 'Starts the sending of notifications afresh when they change';
 COMMENT ON FUNCTION public.pancake_unsent(jsonb, text[]) IS 'Those of an event''s notifications that were not accepted';
 COMMENT ON FUNCTION public.pancake_webhook_event_keep_rows() IS 'Refuses DELETE and TRUNCATE, unless the transaction sets pancake.delete_events to on';
+COMMENT ON FUNCTION public.pancake_record_table(text) IS 'The table of Pancake that an event counts for: account, contact, or lead for any other';
+COMMENT ON FUNCTION public.pancake_ticket_is_open(text) IS 'Whether a ticket with this status is still worked on';
+COMMENT ON FUNCTION public.pancake_event_is_invalid(text) IS 'Whether a dead letter is one because of what it holds';
+COMMENT ON FUNCTION public.pancake_event_was_held_or_replayed(timestamptz, integer) IS 'Whether an event waited for a person before it was processed';
+COMMENT ON FUNCTION public.pancake_event_is_being_sent(jsonb, timestamptz, timestamptz, interval) IS 'Whether the notifications of an event are being sent';
 COMMENT ON FUNCTION public.pancake_assignee_keep_ratio() IS 'Scales assigned_count when the weight changes, so that the member''s turn stays the same';
 COMMENT ON FUNCTION public.pancake_setting_rules() IS 'The settings: allowed values, bounds and defaults; the only place with them';
 COMMENT ON FUNCTION public.pancake_valid_setting(text, jsonb) IS 'The stored text of a setting if its rule allows it, else null';
@@ -1560,7 +1559,7 @@ COMMENT ON FUNCTION public.pancake_switch() IS 'The kill switch and the pause, o
 COMMENT ON FUNCTION public.pancake_hasura_person() IS 'Who changes something through Hasura: the user, else the role; null for other sessions';
 COMMENT ON FUNCTION public.pancake_setting_write() IS 'Writes the settings that an UPDATE of view_pancake_setting changes';
 COMMENT ON FUNCTION public.pancake_active_source(uuid, text[]) IS 'The active sources among those that a lead names; none while the connection is disabled';
-COMMENT ON FUNCTION public.pancake_unnamed_sources(uuid, timestamptz) IS 'How many sources only deliveries named since then';
+COMMENT ON FUNCTION public.pancake_hold_reason(uuid, text[]) IS 'Why an event is not processed now: the kill switch or its sources; null if nothing holds it';
 COMMENT ON FUNCTION public.pancake_roster_source(uuid, text[]) IS 'The source whose roster serves a lead; no row is the default roster';
 COMMENT ON FUNCTION public.pancake_applied_version(uuid, text, text) IS 'The versions of a record that were applied';
 COMMENT ON FUNCTION public.pancake_applied_event(uuid, text, text) IS 'The version of a record that was applied last';
@@ -1572,7 +1571,6 @@ COMMENT ON FUNCTION public.pancake_emptied_evidence(jsonb) IS 'What retention ke
 COMMENT ON FUNCTION public.pancake_empty_events(bigint[]) IS 'Empties everything personal of finished events; returns how many';
 COMMENT ON FUNCTION public.pancake_erase_events(bigint[]) IS 'Erases events of a customer; returns how many';
 COMMENT ON FUNCTION public.pancake_erasure(text[], uuid, text, timestamptz) IS 'The erasures that a version of a record falls under';
-COMMENT ON FUNCTION public.pancake_status_on_arrival(text, uuid, text, text[], text[], timestamptz) IS 'Status and error code of an event when it is stored';
 COMMENT ON FUNCTION public.pancake_staff_role(text) IS 'Diva''s name of a staff role';
 COMMENT ON FUNCTION public.pancake_pending_event_ids(interval) IS 'Ids of the events that Hasura is about to deliver';
 COMMENT ON FUNCTION public.pancake_delete_event_logs(timestamptz, bigint) IS 'Deletes Hasura''s finished events of our trigger with their logs; returns how many';
@@ -1629,7 +1627,6 @@ COMMENT ON COLUMN public.view_pancake_report_owner.spread IS 'Largest difference
 COMMENT ON COLUMN public.view_pancake_report_owner.bound IS 'The most that this difference can be';
 COMMENT ON FUNCTION public.pancake_recall_is_due(jsonb, timestamptz, timestamptz) IS 'Whether a ticket waited for its first response for as long as the settings allow';
 COMMENT ON FUNCTION public.pancake_valid_hours(text) IS 'Whether text has the form of the setting business_hours';
-COMMENT ON FUNCTION public.pancake_sources_of_record(uuid, text, text) IS 'The sources of a body that names none';
 COMMENT ON FUNCTION public.pancake_business_period(text) IS 'The business hours of a week, one row for each day and period';
 COMMENT ON FUNCTION public.pancake_open_minutes(timestamptz, timestamptz, text, text) IS 'The minutes of a period of time within business hours and on no holiday';
 COMMENT ON FUNCTION public.pancake_business_minutes(timestamptz, timestamptz, text, text) IS 'The business minutes of a period of time';
