@@ -78,8 +78,8 @@ def create_app(runtime: Runtime | None = None) -> Application:
         [
             Route("/edge/policy", partial(policy, runtime), middleware=[log_policy]),
             Route("/healthz", partial(healthz, runtime)),
-            Route("/readyz", http.only_on(runtime.settings.ops_port, partial(readyz, runtime))),
-            Route("/metrics", http.only_on(runtime.settings.ops_port, partial(metrics, runtime))),
+            Route("/readyz", http.only_on(runtime.settings.ops_bind, partial(readyz, runtime))),
+            Route("/metrics", http.only_on(runtime.settings.ops_bind, partial(metrics, runtime))),
         ],
         lifespan=lambda app: runtime.running(),
     )

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from leads.adapters.http import Answer
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import HEADER_NAME, KeyRing, SecretScope, open_sealed
 from leads.runtime import Runtime
-from leads.services.connection_secrets import HEADER_NAME
-from leads.services.sealed_secrets import Use, open_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +68,14 @@ def _connection(row: ConnectionRow, key_ring: KeyRing, now: datetime) -> dict[st
         "allowed_ip_ranges": row.allowed_ip_ranges,
         **_open(
             key_ring,
-            Use("webhook_secret", row.id),
+            SecretScope("webhook_secret", row.id),
             row.webhook_secret_encrypted,
             _valid(row.previous_webhook_secret_encrypted, row.previous_webhook_secret_expires_at, now),
             row.previous_webhook_secret_expires_at,
         ),
         **_open(
             key_ring,
-            Use("header_secret", row.id),
+            SecretScope("header_secret", row.id),
             row.header_secret_encrypted,
             _valid(row.previous_header_secret_encrypted, row.previous_header_secret_expires_at, now),
             row.previous_header_secret_expires_at,
@@ -92,16 +90,20 @@ def _valid(previous: bytes | None, expires_at: datetime | None, now: datetime) -
 
 
 def _open(
-    key_ring: KeyRing, use: Use, current: bytes | None, previous: bytes | None, expires_at: datetime | None
+    key_ring: KeyRing,
+    scope: SecretScope,
+    current: bytes | None,
+    previous: bytes | None,
+    expires_at: datetime | None,
 ) -> dict[str, list[str | None]]:
     """Return current and previous secret in base64, as far as they are set, and when each ends."""
     given = [(current, None), (previous, expires_at.isoformat() if expires_at else None)]
     opened = [
-        (base64.b64encode(open_sealed(key_ring, ciphertext, use).encode()).decode(), end)
+        (base64.b64encode(open_sealed(key_ring, ciphertext, scope).encode()).decode(), end)
         for ciphertext, end in given
         if ciphertext is not None
     ]
     return {
-        f"{use.kind}s": [secret for secret, _ in opened],
-        f"{use.kind}s_expire_at": [end for _, end in opened],
+        f"{scope.kind}s": [secret for secret, _ in opened],
+        f"{scope.kind}s_expire_at": [end for _, end in opened],
     }

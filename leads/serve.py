@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from leads.adapters.logs import configure_logs
-from leads.adapters.settings import SettingsError, read_bind, read_ops_bind, read_settings
+from leads.adapters.settings import SettingsError, read_settings
 
 APP_FOLDER = Path(__file__).resolve().parents[1]
 """The folder that holds app.py, beside leads/."""
@@ -27,14 +27,15 @@ def main() -> None:
     """Serve the handlers with the settings of the environment."""
     ArgumentParser(prog="pancake-handlers", description=HELP).parse_args()
     try:
-        addresses, log_level = _check_environment()
+        settings = read_settings()
     except SettingsError as error:
         print(error.report("scripts/handlers"), file=sys.stderr)
         sys.exit(2)
-    configure_logs(log_level)
+    configure_logs(settings.log_level)
     # uvicorn ends by the signal that stopped it, as an orchestrator expects.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.path.insert(0, str(APP_FOLDER))
+    addresses = [settings.bind, *([settings.ops_bind] if settings.ops_bind else [])]
     configs = [_configure(host, port) for host, port in addresses]
     server = uvicorn.Server(configs[0])
     with suppress(KeyboardInterrupt):
@@ -55,28 +56,6 @@ def _configure(host: str, port: int) -> uvicorn.Config:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-
-
-def _check_environment() -> tuple[list[tuple[str, int]], str]:
-    """Return the addresses and ports to serve on, and the log level.
-
-    Raises SettingsError with all problems at once.
-    """
-    problems: list[str] = []
-    addresses: list[tuple[str, int]] = []
-    try:
-        addresses = [read_bind()]
-    except SettingsError as error:
-        problems += error.problems
-    log_level = ""
-    try:
-        log_level = read_settings().log_level
-    except SettingsError as error:
-        problems += error.problems
-    if problems:
-        raise SettingsError(*problems)
-    ops_address = read_ops_bind()
-    return ([*addresses, ops_address] if ops_address else addresses), log_level
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What a person reads of an error that no verb caught: what happened and what to check."""
 
-from leads.adapters.db_session import DatabaseError, LoginRefused, is_lost
 from leads.adapters.settings import SettingsError
 from leads.domain.errors import (
     DatabaseUnavailable,
@@ -10,6 +9,7 @@ from leads.domain.errors import (
     PancakeUnavailable,
 )
 from ops.clients.alertmanager import AlertmanagerUnavailable
+from ops.clients.db_session import DatabaseError, LoginRefused, is_lost
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.exit_codes import ExitCode

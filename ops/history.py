@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from leads.adapters.db_session import class_row, open_session
-from leads.adapters.settings import read_operator_settings
 from ops.changes import changed_fields, print_changes
+from ops.clients.db_session import class_row, open_session
 from ops.output import AsJson, print_indented, print_json, say, text_of
 from ops.queries import QUERIES
+from ops.settings import read_operator_settings
 
 DEFAULT_DAYS = 30
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from leads.adapters.db_session import DbSession, open_session
-from leads.adapters.settings import read_operator_settings
 from ops import switches
+from ops.clients.db_session import DbSession, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.output import AsJson, examples, print_indented, print_json, say, verb_group
+from ops.settings import read_operator_settings
 from ops.switches import Setting, Switch, list_switches
 
 MAX_REASON_CHARACTERS = 200

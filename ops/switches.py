@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from leads.adapters.db_session import DbSession, class_row
+from ops.clients.db_session import DbSession, class_row
 from ops.queries import QUERIES
 
 Setting = Literal["kill_switch", "processing_paused"]

@@ -11,8 +11,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from leads.adapters.db_session import DbSession, class_row, open_session
-from leads.adapters.settings import read_operator_settings
 from leads.domain.event_states import (
     DEAD_LETTER,
     FAILED,
@@ -21,8 +19,10 @@ from leads.domain.event_states import (
     SKIPPED_SOURCE_DISABLED,
 )
 from leads.domain.visible_text import escape_unseen
+from ops.clients.db_session import DbSession, class_row, open_session
 from ops.output import AsJson, print_line
 from ops.queries import QUERIES
+from ops.settings import read_operator_settings
 
 POLL_SECONDS = 1.0
 MAX_ROWS = 200

@@ -14,9 +14,9 @@ import jwt
 import typer
 
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS
-from leads.adapters.settings import read_operator_settings
 from ops.failures import WrongUsage
 from ops.output import AsJson, print_json, say
+from ops.settings import read_operator_settings
 
 VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
 NAMESPACE = "https://hasura.io/jwt/claims"

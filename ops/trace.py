@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from leads.adapters.db_session import DbSession, class_row, open_session
-from leads.adapters.settings import read_operator_settings, read_variable
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
 from leads.domain.trace.search import Search, read_search
@@ -17,10 +15,12 @@ from leads.domain.trace.step import Step
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import Story, document, tell_stories
 from leads.services.trace_lead import load_events_statement
+from ops.clients.db_session import DbSession, class_row, open_session
 from ops.exit_codes import ExitCode
 from ops.failures import WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
 from ops.queries import QUERIES
+from ops.settings import read_operator_settings, read_variable
 
 POLL_SECONDS = 0.5
 TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE

@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from leads.adapters.settings import Settings
 from leads.domain.errors import InClearText, Unauthorized
-from leads.domain.private_hosts import is_private
+from leads.domain.hosts import is_private
 
 HANDLER_SECRET_HEADER = b"x-handler-secret"
 EDGE_SECRET_HEADER = b"x-edge-secret"

@@ -205,12 +205,12 @@ def _error_body(message: str, code: str) -> dict[str, object]:
     return {"message": message, "extensions": {"code": code}}
 
 
-def only_on(port: int | None, endpoint: Endpoint) -> Endpoint:
-    """Let an endpoint answer on that port of the process alone, and 404 on others; None: on every port."""
+def only_on(address: tuple[str, int] | None, endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint answer on the port of that address alone, and 404 on others; None: on every port."""
 
     async def guarded(request: Request) -> Response:
         server: tuple[str, int | None] = request.scope.get("server") or ("", None)
-        if port is not None and server[1] != port:
+        if address is not None and server[1] != address[1]:
             raise HTTPException(404)
         return await endpoint(request)
 

@@ -22,8 +22,8 @@ import httpx
 from leads.adapters.breaker import Breakers
 from leads.adapters.limited_body import read_limited
 from leads.adapters.tracing import add_trace
-from leads.domain.base_url import host_of
 from leads.domain.canonical_json import JsonObject, read_json_loosely
+from leads.domain.duration import read_retry_after
 from leads.domain.errors import (
     HostNotAllowed,
     PancakeKeyRejected,
@@ -31,7 +31,7 @@ from leads.domain.errors import (
     PancakeUnavailable,
     SecretUnreadable,
 )
-from leads.domain.retry_after import read_retry_after
+from leads.domain.hosts import host_of
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 TOTAL_TIMEOUT_SECONDS = 6.0

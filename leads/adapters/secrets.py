@@ -1,10 +1,13 @@
-"""Encryption of secrets at rest (AES-256-GCM with a key ring) and comparison in constant time."""
+"""Secrets at rest: AES-256-GCM with a key ring, each sealed for one use. Comparison in constant time."""
 
 import base64
 import binascii
 import hmac
+import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -12,12 +15,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leads.domain.digest import Digester
+from leads.domain.errors import SecretUnreadable
 
+HEADER_NAME = "X-Pancake-Secret"
+"""The request header with the shared secret; the admin enters it in Pancake's form "Request Headers"."""
 NONCE_BYTES = 12
 DIGESTS = b"digests of personal data"
 """The purpose for which the keys of digests are derived from those that seal."""
 MIN_SECRET_CHARACTERS = 32
 """Of a secret that a person or a program chooses: 32 hexadecimal digits are 128 random bits."""
+
+Secret = Literal["api_key", "webhook_secret", "header_secret"]
+"""The kind of a secret."""
 
 
 class DecryptionError(ValueError):
@@ -95,6 +104,41 @@ class KeyRing:
 
 def _derive(key: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=DIGESTS).derive(key)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretScope:
+    """What a secret is sealed for. It opens for nothing else, wherever its ciphertext is stored.
+
+    An API key is also sealed for the base URL of its connection: a changed URL does not get it.
+    """
+
+    kind: Secret
+    connection_id: str
+    base_url: str = ""
+
+    @property
+    def text(self) -> str:
+        """The associated data of the encryption."""
+        url = [self.base_url] if self.kind == "api_key" else []
+        return json.dumps([self.kind, self.connection_id, *url])
+
+
+def open_sealed(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> str:
+    """Return the secret. Raises SecretUnreadable."""
+    try:
+        return ring.decrypt(ciphertext, scope.text)
+    except DecryptionError as error:
+        raise unreadable(scope, error) from error
+
+
+def unreadable(scope: SecretScope, error: DecryptionError) -> SecretUnreadable:
+    """Return the error of a secret that does not open: how, and what to check."""
+    url = " and the base URL" if scope.kind == "api_key" else ""
+    return SecretUnreadable(
+        f"The {scope.kind} of connection {scope.connection_id} cannot be opened: {error}. "
+        f"Check ENCRYPTION_KEYS{url}."
+    )
 
 
 def matches(given: str | None, secrets: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from leads.adapters.database import Database
 from leads.adapters.logs import LOGGER, describe
 from leads.adapters.pancake_api import Access
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import KeyRing, SecretScope, open_sealed
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -21,7 +21,6 @@ from leads.domain.errors import (
 )
 from leads.domain.reports import ConnectionReport
 from leads.services.cron_work import PAUSED, CronRun
-from leads.services.sealed_secrets import Use, open_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +148,6 @@ def _api_key(row: _ConnectionRow, key_ring: KeyRing) -> str | SecretUnreadable:
     if row.api_key_encrypted is None:
         return ""
     try:
-        return open_sealed(key_ring, row.api_key_encrypted, Use("api_key", row.id, row.api_base_url))
+        return open_sealed(key_ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url))
     except SecretUnreadable as error:
         return error

@@ -7,8 +7,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from leads.adapters.database import Params, RowType
-from leads.adapters.db_session import DbSession, DictRow
-from leads.adapters.queries import QUERIES
 
 
 class Reads(Protocol):
@@ -128,14 +126,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     name: tuple(field.name for field in fields(row_type)) for name, row_type in _ROWS.items()
 }
 """The columns of each statement's row."""
-
-
-def read_kpi_row(session: DbSession, name: KpiName, window: Mapping[str, object]) -> DictRow | None:
-    """Return the row of a figure for a command, of what arrived from `from` (included) to `to` (excluded).
-
-    Raises DatabaseError.
-    """
-    return session.execute(QUERIES[name], window).fetchone()
 
 
 async def load_kpi(db: Reads, name: KpiName, since: datetime, until: datetime) -> KeyFigure:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from leads.adapters.db_session import DbSession, class_row
+from ops.clients.db_session import DbSession, class_row
 from ops.queries import QUERIES
 
 FIRST_ID = UUID(int=0)

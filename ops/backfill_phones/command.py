@@ -9,16 +9,16 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
-from leads.adapters.db_session import DatabaseError
-from leads.adapters.settings import read_operator_settings
 from leads.domain.errors import DatabaseUnavailable
 from ops.backfill_phones.limits import Limits, Stopped
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run
+from ops.clients.db_session import DatabaseError
 from ops.exit_codes import ExitCode
 from ops.failure_texts import describe_answer
 from ops.failures import WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, progress_bar
+from ops.settings import read_operator_settings
 
 MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
 MAX_DEFAULT_PROCESSES = 4

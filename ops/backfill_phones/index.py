@@ -1,7 +1,7 @@
 """The index that finds accounts without normalized_phone: on a large table no migration builds it."""
 
-from leads.adapters.db_session import DbSession, InsufficientPrivilege
 from ops.backfill_phones.limits import Stopped
+from ops.clients.db_session import DbSession, InsufficientPrivilege
 from ops.output import say
 from ops.queries import QUERIES
 

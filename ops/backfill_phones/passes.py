@@ -10,7 +10,6 @@ from uuid import UUID
 
 from rich.progress import Progress
 
-from leads.adapters.db_session import DbSession
 from ops.backfill_phones.accounts import FIRST_ID, Account, count_accounts, next_id, read_batches
 from ops.backfill_phones.limits import Limits, check_window
 from ops.backfill_phones.parsing import Parsers, Reading
@@ -18,6 +17,7 @@ from ops.backfill_phones.report import Report
 from ops.backfill_phones.state import State
 from ops.backfill_phones.unusable import UnusableFile
 from ops.backfill_phones.writing import Writer
+from ops.clients.db_session import DbSession
 
 MAX_SAMPLES = 20
 MAX_EXAMPLES_PER_REASON = 3

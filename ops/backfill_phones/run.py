@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from leads.adapters.db_session import open_session
 from ops.backfill_phones.index import build_index
 from ops.backfill_phones.limits import Limits, Stopped, check_window
 from ops.backfill_phones.parsing import Parsers
@@ -17,6 +16,7 @@ from ops.backfill_phones.state import State
 from ops.backfill_phones.unusable import remove_old_file
 from ops.backfill_phones.watching import LockWatch
 from ops.backfill_phones.writing import Writer
+from ops.clients.db_session import open_session
 from ops.queries import QUERIES
 
 

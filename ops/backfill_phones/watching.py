@@ -4,9 +4,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from leads.adapters.db_session import DatabaseError, DbSession, open_session
 from leads.domain.errors import IntegrationError
 from ops.backfill_phones.limits import Stopped
+from ops.clients.db_session import DatabaseError, DbSession, open_session
 from ops.queries import QUERIES
 from ops.reasons import connection_reason
 

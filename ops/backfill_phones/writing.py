@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leads.adapters.db_session import DbSession, DictRow, QueryCanceled
 from ops.backfill_phones.accounts import Account
 from ops.backfill_phones.limits import Limits, Stopped
+from ops.clients.db_session import DbSession, DictRow, QueryCanceled
 from ops.queries import QUERIES
 
 

@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leads.adapters.settings import SettingsError, read_operator_settings, read_variable
-from leads.adapters.variables import PLAIN_VARIABLES, VARIABLES
+from leads.adapters.settings import SettingsError
 from leads.domain.visible_text import escape_unseen
 from ops.exit_codes import ExitCode
 from ops.output import AsJson, examples, print_json, say, verb_group
+from ops.settings import PLAIN_VARIABLES, VARIABLES, read_operator_settings, read_variable
 
 FROM_FILE = "LEADS_ENV_FILE_NAMES"
 """scripts/leads names here the variables that it read from .env."""

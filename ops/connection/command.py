@@ -8,18 +8,18 @@ import typer
 
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.adapters.settings import OperatorSettings, read_operator_settings
+from leads.adapters.secrets import HEADER_NAME, SecretScope, open_sealed
 from leads.domain.errors import PancakeKeyRejected
-from leads.services import connection_secrets as connections
-from leads.services.connection_secrets import Workspace
-from leads.services.sealed_secrets import Use, open_sealed
+from ops.connection import connection_secrets as connections
 from ops.connection import disabling, rotation
+from ops.connection.connection_secrets import Workspace
 from ops.connection.inputs import OutFile, check_free, read_secret, show_once
 from ops.connection.session import NEEDS, Which, open_session
 from ops.connection.status import describe, print_status
 from ops.connection.urls import PublicUrl, check_api_url, read_settings, webhook_url
 from ops.failures import CommandFailed
 from ops.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
+from ops.settings import OperatorSettings, read_operator_settings
 
 TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
 Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
@@ -62,10 +62,10 @@ def create(
         connections.check_ring(session.ring, connections.list_connections(session.db, session.now))
         created = connections.create_connection(session.db, session.ring, details)
         url = webhook_url(settings.public_url, created.token)
-        lines = f"{url}\n{connections.HEADER_NAME}: {created.header_secret}"
+        lines = f"{url}\n{HEADER_NAME}: {created.header_secret}"
         show_once("Webhook URL and request header", lines, out, printed=not as_json)
     if as_json:
-        header = {"header_name": connections.HEADER_NAME, "header_secret": created.header_secret}
+        header = {"header_name": HEADER_NAME, "header_secret": created.header_secret}
         shown = {"webhook_url": url} | header if out is None else {"file": str(out)}
         print_json({"id": created.id, "name": name} | shown)
     say(f'Created connection "{name}" ({created.id}).')
@@ -101,7 +101,9 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
         row = session.find(connection)
         if row.api_key_encrypted is None:
             raise CommandFailed("No API key is set. Set it with: leads connection set-api-key")
-        key = open_sealed(session.ring, row.api_key_encrypted, Use("api_key", row.id, row.api_base_url))
+        key = open_sealed(
+            session.ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url)
+        )
     access = Access(row.id, row.api_base_url, row.workspace_id, key)
     try:
         sources = asyncio.run(_count_sources(access, settings))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from leads.services import connection_secrets as connections
+from ops.connection import connection_secrets as connections
 from ops.connection.session import open_session
 from ops.output import AsJson, examples, print_json, say
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import read_variable
-from leads.services.connection_secrets import new_secret
+from ops.connection.connection_secrets import new_secret
 from ops.output import say
+from ops.settings import read_variable
 
 OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
 InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.secrets import MIN_SECRET_CHARACTERS
-from leads.services import connection_secrets as connections
-from leads.services.connection_secrets import ConnectionRow
-from leads.services.sealed_secrets import Secret, Use
+from leads.adapters.secrets import HEADER_NAME, MIN_SECRET_CHARACTERS, Secret, SecretScope
+from ops.connection import connection_secrets as connections
+from ops.connection.connection_secrets import ConnectionRow
 from ops.connection.inputs import (
     Generate,
     InFile,
@@ -90,7 +89,7 @@ def set_header_secret(
 ) -> None:  # fmt: skip
     """Set or rotate the secret of Pancake's custom header; the former one works for 24 more hours."""
     _store("header_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
-    say(f"Enter it in Pancake under Request Headers with the key {connections.HEADER_NAME}.")
+    say(f"Enter it in Pancake under Request Headers with the key {HEADER_NAME}.")
 
 
 def set_api_key(
@@ -140,7 +139,7 @@ def _store(
         if not replace_unreadable:
             connections.check_ring(session.ring, [row])
         had_one = getattr(row, f"{purpose}_encrypted") is not None
-        use = Use(purpose, row.id, row.api_base_url)
+        use = SecretScope(purpose, row.id, row.api_base_url)
         connections.store_secret(session.db, session.ring, use, value, session.now)
         if replace_unreadable and purpose != "api_key":
             connections.forget_previous(session.db, row.id, purpose, session.now)

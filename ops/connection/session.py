@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.db_session import DbSession
-from leads.adapters.db_session import open_session as open_db_session
 from leads.adapters.secrets import KeyRing
-from leads.adapters.settings import OperatorSettings, read_operator_settings
-from leads.services.connection_secrets import ChangeRefused, ConnectionRow, list_connections
+from ops.clients.db_session import DbSession
+from ops.clients.db_session import open_session as open_db_session
+from ops.connection.connection_secrets import ChangeRefused, ConnectionRow, list_connections
 from ops.failures import CommandFailed, WrongUsage
+from ops.settings import OperatorSettings, read_operator_settings
 
 Which = Annotated[
     str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.secrets import KeyRing
-from leads.services.connection_secrets import ConnectionRow
-from leads.services.sealed_secrets import CIPHERTEXTS
+from ops.connection.connection_secrets import CIPHERTEXTS, ConnectionRow
 
 
 def describe(row: ConnectionRow, now: datetime) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import OperatorSettings, check_url, read_operator_settings
-from leads.domain.base_url import EXAMPLE, host_of
+from leads.domain.hosts import EXAMPLE, host_of
 from ops.connection.session import NEEDS
 from ops.failures import WrongUsage
+from ops.settings import OperatorSettings, check_url, read_operator_settings
 
 PublicUrl = Annotated[
     str | None,

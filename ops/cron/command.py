@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leads.adapters.settings import read_operator_settings
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import DRY_RUN
 from ops.cron.running import run_to_its_end
@@ -27,6 +26,7 @@ from ops.output import (
     verb_group,
 )
 from ops.probes.database import open_limited
+from ops.settings import read_operator_settings
 from ops.status.looking import read_expressions
 from ops.status.state import LastRuns, load_last_runs
 from ops.status.words import age, times

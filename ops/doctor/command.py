@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from leads.adapters.settings import OperatorSettings, SettingsError, read_operator_settings
-from leads.adapters.variables import VARIABLES
+from leads.adapters.settings import SettingsError
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.doctor import checks
@@ -33,6 +32,7 @@ from ops.probes.http_services import (
 from ops.probes.lines import Level, Line, print_lines
 from ops.probes.pancake import look_at_keys
 from ops.probes.running import REQUEST_SECONDS, Failure, Probe, Probes
+from ops.settings import VARIABLES, OperatorSettings, read_operator_settings
 
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
 AFTER_9B = "9b"

@@ -9,7 +9,6 @@ from uuid import UUID
 import typer
 
 from leads.adapters.pg_errors import translated
-from leads.adapters.settings import OperatorSettings, read_operator_settings
 from leads.domain.errors import Contended, DatabaseUnavailable
 from ops.connection.session import NEEDS, Session, open_session
 from ops.edge_spool.spool import Folder, Spool
@@ -21,6 +20,7 @@ from ops.exit_codes import ExitCode
 from ops.failures import CommandFailed, WrongUsage
 from ops.output import AsJson, print_json, print_line, say, show_activity
 from ops.queries import QUERIES
+from ops.settings import OperatorSettings, read_operator_settings
 
 MAX_TRIES = 3
 UNUSABLE = Path("backfill_normalized_phone.unusable.csv")

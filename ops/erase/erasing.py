@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from leads.adapters.db_session import DbSession, DictRow
 from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, Digester, erasure_digests
 from leads.domain.ticket_text import written_by_us
 from leads.services.process_record.load import RecordKey
+from ops.clients.db_session import DbSession, DictRow
 from ops.erase.finding import Customer
 from ops.erase.target import Target, pattern_of
 from ops.queries import QUERIES

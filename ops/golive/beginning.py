@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from leads.adapters.settings import read_operator_settings
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.document import evaluation_document
 from ops.golive.gate import TIMES, exit_code, moment
@@ -27,6 +26,7 @@ from ops.golive.scans import FILE, scans_file
 from ops.golive.stating import state
 from ops.golive.text import print_evaluation, time_text
 from ops.output import AsJson, print_json, print_line, say, show_activity
+from ops.settings import read_operator_settings
 
 MAX_BACKDATED = timedelta(days=7)
 

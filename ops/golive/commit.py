@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from leads.adapters.settings import read_variable
+from ops.settings import read_variable
 
 CLONE = Path(__file__).resolve().parents[2]
 GIT_SECONDS = 10.0

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from leads.adapters.db_session import DbSession
 from leads.domain.window import ICT
 from leads.services.kpi import KpiName
+from ops.clients.db_session import DbSession
 from ops.golive.html_page import Figure
 from ops.golive.statements import read_row
 from ops.plot.draw import draw

@@ -8,8 +8,8 @@ from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
-from leads.adapters.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
+from ops.clients.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
 from ops.exit_codes import ExitCode
 from ops.failures import CommandFailed

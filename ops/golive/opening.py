@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import read_operator_settings
 from ops.golive.alerts import missing_alerts
 from ops.golive.criterion import WAVES, Criterion, Part
 from ops.golive.gates import (
@@ -28,6 +27,7 @@ from ops.golive.measuring import Places, Probe, Sources
 from ops.golive.plans import explain_lookups
 from ops.golive.records import Kind, Record, Records, newest
 from ops.golive.scans import scans_since_begin
+from ops.settings import read_operator_settings
 
 VARIABLES = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "PUBLIC_URL")
 GATE_PROBES: Mapping[str, Probe] = {

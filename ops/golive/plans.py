@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from leads.adapters.db_session import DbSession
+from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import Sources

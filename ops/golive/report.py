@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.db_session import DatabaseError
 from leads.domain.errors import IntegrationError
+from ops.clients.db_session import DatabaseError
 from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
 from ops.golive.criterion import Criterion

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from leads.adapters.db_session import DbSession
+from ops.clients.db_session import DbSession
 from ops.failures import CommandFailed
 from ops.golive.commit import CLONE
 from ops.queries import QUERIES

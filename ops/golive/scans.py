@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from leads.adapters.db_session import DbSession
+from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement, Why
 from ops.golive.measuring import Sources

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from leads.adapters.db_session import DbSession, open_session
-from leads.adapters.settings import read_operator_settings
 from leads.domain.phone import read_phones
+from ops.clients.db_session import DbSession, open_session
 from ops.clients.plain_http import NoAnswer, ask
 from ops.exit_codes import ExitCode
 from ops.failures import CommandFailed, WrongUsage
@@ -23,6 +22,7 @@ from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
 from ops.queries import QUERIES
 from ops.reasons import file_reason
+from ops.settings import read_operator_settings
 
 MAX_BODY_BYTES = 256 * 1024
 """What the edge accepts."""

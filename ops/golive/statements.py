@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from leads.adapters.db_session import DbSession
-from leads.services.kpi import COLUMNS, KpiName, read_kpi_row
+from leads.services.kpi import COLUMNS
+from ops.clients.db_session import DbSession
 from ops.queries import QUERIES
 
 OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -34,8 +34,6 @@ def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Map
 
     Raises DatabaseError.
     """
-    if name in COLUMNS:
-        return read_kpi_row(session, KpiName(name), params)
     return session.execute(QUERIES[name], params).fetchone()
 
 

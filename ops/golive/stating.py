@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from leads.adapters.db_session import login_name
 from leads.domain.window import ICT
+from ops.clients.db_session import login_name
 from ops.failures import WrongUsage
 from ops.golive.criterion import Criterion, Source
 from ops.golive.evidence import read_evidence_file

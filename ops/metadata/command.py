@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import check_url, read_operator_settings
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.exit_codes import ExitCode
 from ops.metadata.compare import compare_engines, print_differences
@@ -39,6 +38,7 @@ from ops.output import (
     say,
     verb_group,
 )
+from ops.settings import check_url, read_operator_settings
 
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",

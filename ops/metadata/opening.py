@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.settings import read_operator_settings
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import WrongUsage
 from ops.metadata.deploy import Deployment
@@ -15,6 +14,7 @@ from ops.metadata.directory import DIRECTORY, read_directory
 from ops.metadata.engine import Engine
 from ops.metadata.files import Files
 from ops.metadata.yaml_files import DirectoryError
+from ops.settings import read_operator_settings
 
 BACKUPS = Path("metadata-backups")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from leads.adapters.db_session import DbSession, class_row, open_session
+from ops.clients.db_session import DbSession, class_row, open_session
 from ops.probes.lines import Level, Line
 from ops.probes.running import CONNECT_SECONDS, REQUEST_SECONDS, Failure, Probe
 from ops.queries import QUERIES

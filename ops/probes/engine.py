@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from leads.adapters.settings import OperatorSettings
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import WrongUsage
 from ops.metadata.checks import find_differences, find_inconsistencies
@@ -21,6 +20,7 @@ from ops.metadata.source import find_missing_triggers
 from ops.metadata.yaml_files import DirectoryError
 from ops.probes.lines import Level, Line
 from ops.probes.running import REQUEST_SECONDS, Failure, Probes
+from ops.settings import OperatorSettings
 
 RECOVER = "leads metadata recover"
 VERIFY = "leads metadata verify"

@@ -4,14 +4,14 @@ import asyncio
 from dataclasses import dataclass
 
 from leads.adapters.clock import Clock
-from leads.adapters.db_session import class_row
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.adapters.settings import OperatorSettings
+from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
-from leads.services.sealed_secrets import Use, open_sealed
+from ops.clients.db_session import class_row
 from ops.probes.database import open_limited
 from ops.probes.running import REQUEST_SECONDS
 from ops.queries import QUERIES
+from ops.settings import OperatorSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def _call(pancake: PancakeApi, row: _KeyRow, settings: OperatorSettings) -
     if row.api_key_encrypted is None:
         return KeyLook(is_accepted=False, is_rejected=True, reason="no API key is set")
     try:
-        use = Use("api_key", row.id, row.api_base_url)
+        use = SecretScope("api_key", row.id, row.api_base_url)
         key = open_sealed(settings.key_ring, row.api_key_encrypted, use)
         await pancake.sources(Access(row.id, row.api_base_url, row.workspace_id, key))
     except (PancakeKeyRejected, Misconfigured) as error:

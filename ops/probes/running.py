@@ -7,8 +7,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from leads.adapters.db_session import DatabaseError, LoginRefused, QueryCanceled, is_lost
 from leads.domain.errors import IntegrationError
+from ops.clients.db_session import DatabaseError, LoginRefused, QueryCanceled, is_lost
 from ops.clients.hasura_admin import AccessDenied
 from ops.failures import NO_REASON, CommandFailed
 from ops.reasons import file_reason

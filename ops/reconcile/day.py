@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from datetime import date
 from functools import partial
 
-from leads.adapters.db_session import open_session
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.settings import Settings
 from leads.domain.errors import Retryable
@@ -21,6 +20,7 @@ from leads.services.reconcile_daily.days import (
     reconcile_days,
     unfinished_since,
 )
+from ops.clients.db_session import open_session
 from ops.failures import CommandFailed
 
 MAX_SECONDS = 6 * 3600.0

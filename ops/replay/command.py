@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-from leads.adapters.settings import read_operator_settings
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import read_request
 from leads.domain.replay_results import ReplayResults
@@ -18,6 +17,7 @@ from ops.replay.draining import Drain
 from ops.replay.dry_run import staff_ids
 from ops.replay.following import FollowedEvents, follow
 from ops.replay.report import print_report
+from ops.settings import read_operator_settings
 
 AFTER_PAUSE = "They are processed when the pause ends: do not replay them again."
 STILL_WAITING = "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."

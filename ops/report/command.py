@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.db_session import open_session
-from leads.adapters.settings import read_operator_settings
+from ops.clients.db_session import open_session
 from ops.failures import WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json
 from ops.report.csv_file import csv_text
@@ -14,6 +13,7 @@ from ops.report.figures import load_report
 from ops.report.html_page import html_page
 from ops.report.period import read_period
 from ops.report.text import print_report
+from ops.settings import read_operator_settings
 
 DAY = ["%Y-%m-%d"]
 

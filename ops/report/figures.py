@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from leads.adapters.db_session import DbSession, class_row
+from ops.clients.db_session import DbSession, class_row
 from ops.queries import QUERIES
 from ops.report.period import Period
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from leads.adapters.settings import OperatorSettings
 from ops.cron_schedule import Schedule
 from ops.probes.database import (
     DatabaseLook,
@@ -26,6 +25,7 @@ from ops.probes.http_services import (
 from ops.probes.lines import Level, Line
 from ops.probes.pancake import KeyLook, look_at_keys
 from ops.probes.running import REQUEST_SECONDS, Failure, Probe, Probes
+from ops.settings import OperatorSettings
 from ops.status import judging
 from ops.status.state import State, load_state
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from leads.adapters.db_session import DbSession, class_row
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
+from ops.clients.db_session import DbSession, class_row
 from ops.cron_schedule import Schedule
 from ops.probes.database import open_limited
 from ops.queries import QUERIES

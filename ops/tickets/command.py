@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from leads.adapters.db_session import open_session
-from leads.adapters.settings import read_operator_settings
+from ops.clients.db_session import open_session
 from ops.exit_codes import ExitCode
 from ops.failures import WrongUsage
 from ops.output import AsJson, examples, print_json, progress_bar, verb_group
+from ops.settings import read_operator_settings
 from ops.tickets.moving import OUR_SOURCE, Move, count_tickets, move_tickets
 
 app = verb_group(

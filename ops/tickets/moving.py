@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.progress import Progress
 
-from leads.adapters.db_session import DbSession
+from ops.clients.db_session import DbSession
 from ops.queries import QUERIES
 
 OUR_SOURCE = "ticket_source_pancake"

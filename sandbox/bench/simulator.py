@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 
-from leads.adapters.secrets import KeyRing
-from leads.services.sealed_secrets import Use, seal
+from leads.adapters.secrets import KeyRing, SecretScope
+from ops.connection.connection_secrets import seal
 from sandbox.bench.environment import ENCRYPTION_KEYS, ROOT, SECRET, BenchEnvironment
 from sandbox.processes import Processes
 
@@ -71,7 +71,7 @@ def simulator(bench: BenchEnvironment) -> Iterator[Simulator]:
             (connection_id,) = db_connection.execute(
                 "SELECT id::text FROM pancake_connection"
             ).fetchone() or ("",)
-            use = Use("api_key", connection_id, f"{url}/api")
+            use = SecretScope("api_key", connection_id, f"{url}/api")
             db_connection.execute(
                 "UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s,"
                 " created_at = now() - interval '30 days'",

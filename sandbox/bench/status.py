@@ -8,8 +8,8 @@ import psycopg
 import typer
 from rich.console import Console
 
-from leads.adapters.settings import read_operator_settings
 from leads.services.cron_runs import CRONS
+from ops.settings import read_operator_settings
 from ops.status.looking import MAY_HAVE, NEEDS, Watcher
 from ops.status.state import load_state
 from sandbox.bench.bars import print_result

@@ -9,12 +9,12 @@ import psycopg
 import typer
 from rich.console import Console
 
-from leads.adapters.db_session import class_row, open_session
 from leads.adapters.queries import QUERIES
 from leads.domain.trace.search import read_search
 from leads.domain.trace.stored import StoredEvent
 from leads.domain.trace.story import tell_stories
 from leads.services.trace_lead import load_events_statement
+from ops.clients.db_session import class_row, open_session
 from sandbox.bench.bars import print_result
 from sandbox.bench.commands import Meter, measure_command
 from sandbox.bench.environment import describe_machine

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol, get_args
 import httpx
 import psycopg
 
-from leads.adapters.db_session import open_session
 from leads.domain.errors import IntegrationError
 from ops import switches
+from ops.clients.db_session import open_session
 from ops.failures import CommandFailed
 from ops.replay.action import ReplayAction
 from ops.switches import Setting

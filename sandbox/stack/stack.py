@@ -8,8 +8,8 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Self
 
-from leads.adapters.variables import VARIABLES
-from leads.services.connection_secrets import HEADER_NAME
+from leads.adapters.secrets import HEADER_NAME
+from ops.settings import VARIABLES
 from sandbox.diva.project import merge_project
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.edge.packages import missing_packages

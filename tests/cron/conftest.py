@@ -4,9 +4,9 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import KeyRing, SecretScope
 from leads.domain.window import ICT, day_window
-from leads.services.sealed_secrets import Use, seal
+from ops.connection.connection_secrets import seal
 from tests.support.crons import SAME_API_URL, CronHarness
 from tests.support.fakes import API_KEY
 
@@ -30,7 +30,7 @@ def day(harness: CronHarness) -> date:
 def other_connection(harness: CronHarness, key_ring: KeyRing) -> str:
     """Id of a second connection, sorted before the first one, that lists the same records."""
     other = "00000000-0000-4000-8000-000000000000"
-    key = seal(key_ring, API_KEY, Use("api_key", other, SAME_API_URL))
+    key = seal(key_ring, API_KEY, SecretScope("api_key", other, SAME_API_URL))
     harness.sql(
         "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
         " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names, %s, %s,"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from leads.adapters.secrets import KeyRing
-from leads.services.sealed_secrets import Use, seal
+from leads.adapters.secrets import KeyRing, SecretScope
+from ops.connection.connection_secrets import seal
 from tests.support.crons import API_URL, CronHarness
 from tests.support.fakes import API_KEY
 from tests.support.leads import LEAD
@@ -100,7 +100,7 @@ async def refused(harness: CronHarness) -> tuple[str, str]:
 
 
 def set_key(harness: CronHarness, ring: KeyRing, url: str) -> None:
-    sealed = seal(ring, API_KEY, Use("api_key", harness.connection_id, url))
+    sealed = seal(ring, API_KEY, SecretScope("api_key", harness.connection_id, url))
     harness.sql("UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s", url, sealed)
 
 

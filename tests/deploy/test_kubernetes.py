@@ -14,8 +14,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from leads.adapters.variables import VARIABLES
 from leads.serve import SHUTDOWN_SECONDS
+from ops.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"

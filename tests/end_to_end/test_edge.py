@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from leads.adapters.secrets import KeyRing
-from leads.services.sealed_secrets import Use, seal
+from leads.adapters.secrets import KeyRing, SecretScope
+from ops.connection.connection_secrets import seal
 from sandbox.edge.nginx import NginxEdge
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
@@ -137,7 +137,7 @@ def test_the_edge_enforces_the_modes_set_in_the_database(system: System) -> None
     tests/edge/test_policy.py has every combination.
     """
     ring = KeyRing.parse(system.sandbox.keys.encryption_keys)
-    use = Use("webhook_secret", CONNECTION_ID)
+    use = SecretScope("webhook_secret", CONNECTION_ID)
     current = seal(ring, SECRET.decode(), use)
     # Without the header secret of the sandbox, which would be demanded too.
     system.sql(

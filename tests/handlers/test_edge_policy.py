@@ -9,9 +9,8 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-from leads.adapters.secrets import KeyRing
-from leads.services.connection_secrets import store_secret
-from leads.services.sealed_secrets import Secret, Use, seal
+from leads.adapters.secrets import KeyRing, Secret, SecretScope
+from ops.connection.connection_secrets import seal, store_secret
 from tests.support.handlers import HandlerHarness
 from tests.support.settings import EDGE_SECRET, WEBHOOK_TOKEN
 
@@ -60,10 +59,10 @@ async def test_secrets_are_opened_the_newest_first(harness: HandlerHarness, key_
         " allowed_ip_ranges = '{10.0.0.0/8,2001:db8::/32}', previous_token_sha256 = %s,"
         " previous_token_expires_at = %s, previous_webhook_secret_expires_at = %s",
         *(
-            seal(key_ring, text, Use("webhook_secret", harness.connection_id))
+            seal(key_ring, text, SecretScope("webhook_secret", harness.connection_id))
             for text in ("current", "previous")
         ),
-        seal(key_ring, "bí mật", Use("header_secret", harness.connection_id)),
+        seal(key_ring, "bí mật", SecretScope("header_secret", harness.connection_id)),
         sha256(b"old").digest(),
         expires,
         expires,
@@ -87,7 +86,9 @@ async def test_a_former_secret_is_left_out_after_its_end(harness: HandlerHarness
     with psycopg.connect(harness.database_url, row_factory=dict_row) as db:
         for value in ("former", "current"):
             for kind in kinds:
-                store_secret(db, key_ring, Use(kind, harness.connection_id), value, harness.clock.now())
+                store_secret(
+                    db, key_ring, SecretScope(kind, harness.connection_id), value, harness.clock.now()
+                )
 
     async def listed() -> list[list[bytes]]:
         (connection,) = (await policy(harness))["connections"]
@@ -113,7 +114,9 @@ async def test_only_loopback_or_tls_is_accepted_and_no_answer_is_cached(harness:
 async def test_a_secret_that_cannot_be_opened_is_an_error(harness: HandlerHarness, key_ring: KeyRing) -> None:
     """An empty list would make the edge refuse every delivery; on an error it keeps its policy."""
     foreign = KeyRing({"other": bytes(range(32))})
-    use, other_use = (Use(kind, harness.connection_id) for kind in ("webhook_secret", "header_secret"))
+    use, other_use = (
+        SecretScope(kind, harness.connection_id) for kind in ("webhook_secret", "header_secret")
+    )
     for ciphertext, reason in (
         (seal(foreign, "x", use), "key 'other' is not in the key ring"),
         (seal(key_ring, "x", other_use), "it was not sealed for this use"),

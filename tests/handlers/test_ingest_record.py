@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from leads.domain.canonical_json import MAX_BODY_BYTES
 from leads.services import ingest_record
-from leads.services.connection_secrets import rotate_token
+from ops.connection.connection_secrets import rotate_token
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD, PHONE
 from tests.support.postgres import count_deadlocks

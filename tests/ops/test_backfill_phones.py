@@ -22,7 +22,6 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from leads.adapters.db_session import open_session
 from leads.domain.phone import normalize
 from ops.backfill_phones.accounts import FIRST_ID, Account, read_batches
 from ops.backfill_phones.limits import Limits, Stopped, check_window
@@ -30,6 +29,7 @@ from ops.backfill_phones.unusable import remove_old_file
 from ops.backfill_phones.watching import LockWatch
 from ops.backfill_phones.writing import Writer
 from ops.cli import app
+from ops.clients.db_session import open_session
 from sandbox.bench.backfill import ACCOUNTS
 from sandbox.postgres.roles import operators_url
 from tests.support.postgres import is_locked

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner, Result
 
-from leads.adapters.db_session import LoginRefused
 from leads.adapters.settings import SettingsError
 from leads.domain.errors import (
     DatabaseUnavailable,
@@ -31,6 +30,7 @@ from leads.domain.errors import (
 from ops.__main__ import NOT_INSTALLED
 from ops.changes import ChangeBlock, changed_fields, print_block, shown
 from ops.cli import ELSEWHERE, app
+from ops.clients.db_session import LoginRefused
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, VerbGroup, WrongUsage

@@ -14,9 +14,10 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from leads.adapters.db_session import DbSession
-from leads.adapters.secrets import KeyRing
-from leads.services.connection_secrets import (
+from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
+from ops.cli import app
+from ops.clients.db_session import DbSession
+from ops.connection.connection_secrets import (
     StatusChange,
     Workspace,
     change_status,
@@ -25,9 +26,8 @@ from leads.services.connection_secrets import (
     reencrypt,
     rotate_token,
     store_secret,
+    stored_uses,
 )
-from leads.services.sealed_secrets import Secret, Use, open_sealed, stored_uses
-from ops.cli import app
 from ops.switches import set_source
 from sandbox.postgres.roles import operators_url
 from tests.support.fake_services import FakeServer
@@ -134,7 +134,7 @@ def test_create_shows_the_webhook_url_and_the_header_once(database: str, db: DbS
     assert (name, len(secret)) == ("X-Pancake-Secret", 43)
     (row,) = rows(db)
     assert row["signature_mode"] == "monitor"
-    use = Use("header_secret", str(row["id"]))
+    use = SecretScope("header_secret", str(row["id"]))
     assert open_sealed(OLD_RING, bytes(row["header_secret_encrypted"]), use) == secret
     said = run(database, "status", "--json").stdout + run(database, "status").stdout
     assert token not in said
@@ -198,7 +198,7 @@ def test_secrets_rotate_and_the_former_one_is_forgotten(diva: str, db: DbSession
         assert run(diva, command, "--file", str(tmp_path / "first")).exit_code == 0
         assert run(diva, command, "--variable", "FRESH", FRESH=second).exit_code == 0
         (row,) = list_connections(db, NOW)
-        use = Use(secret, row.id)
+        use = SecretScope(secret, row.id)
         assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == second
         assert open_sealed(OLD_RING, getattr(row, f"previous_{secret}_encrypted"), use) == first
         assert run(diva, "forget", secret).exit_code == 0
@@ -251,7 +251,7 @@ def filled(db: DbSession) -> dict[str, str]:
     for purpose in SECRETS:
         for age in ("old", "new"):
             plain[f"{age} {purpose}"] = f"{age}-{purpose}-in-clear"
-            store_secret(db, OLD_RING, Use(purpose, connected.id), plain[f"{age} {purpose}"], NOW)
+            store_secret(db, OLD_RING, SecretScope(purpose, connected.id), plain[f"{age} {purpose}"], NOW)
     plain["new token"] = rotate_token(db, connected.id, NOW)
     return plain
 
@@ -306,8 +306,14 @@ def test_secrets_whose_key_is_lost_can_be_replaced(diva: str, db: DbSession) -> 
         assert done.exit_code == 0, done.stderr
     (row,) = rows(db)
     ring, id_ = KeyRing.parse(f"new:{NEW_KEY}"), str(row["id"])
-    assert open_sealed(ring, row["api_key_encrypted"], Use("api_key", id_, row["api_base_url"])) == API_KEY
-    assert open_sealed(ring, row["header_secret_encrypted"], Use("header_secret", id_)) == done.stdout.strip()
+    assert (
+        open_sealed(ring, row["api_key_encrypted"], SecretScope("api_key", id_, row["api_base_url"]))
+        == API_KEY
+    )
+    assert (
+        open_sealed(ring, row["header_secret_encrypted"], SecretScope("header_secret", id_))
+        == done.stdout.strip()
+    )
     assert row["previous_header_secret_encrypted"] is None, "it would make the policy unreadable"
 
 
@@ -438,7 +444,7 @@ def test_a_connection_that_both_disable_is_disabled_once(
 def test_a_secret_that_is_replaced_while_the_keys_rotate_stays_the_new_one(
     db: DbSession, first: DbSession, connection_id: str
 ) -> None:
-    use = Use("api_key", connection_id, API_URL)
+    use = SecretScope("api_key", connection_id, API_URL)
     store_secret(first, OLD_RING, use, "second key", NOW)
     changed, _ = run_after(db, first, lambda second: reencrypt(second, NEW_RING))
     assert changed == 2

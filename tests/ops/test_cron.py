@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app import HASURA_ROUTES
-from leads.adapters.secrets import KeyRing
+from leads.adapters.secrets import KeyRing, SecretScope
 from leads.domain.window import ICT, day_window
 from leads.services.cron_runs import CRONS
-from leads.services.sealed_secrets import Use, seal
 from ops.cli import app
+from ops.connection.connection_secrets import seal
 from ops.cron.command import INSTEAD_OF_DRY_RUN
 from ops.cron.running import run_to_its_end
 from sandbox.postgres.roles import operators_url
@@ -171,7 +171,7 @@ def pancake() -> Iterator[str]:
 def db(database: str, pancake: str) -> Iterator[psycopg.Connection]:
     """A session of the owner, on a database with a connection to the simulator."""
     url = f"{pancake}/api"
-    key = seal(KeyRing.parse(KEYS), API_KEY, Use("api_key", CONNECTION_ID, url))
+    key = seal(KeyRing.parse(KEYS), API_KEY, SecretScope("api_key", CONNECTION_ID, url))
     with psycopg.connect(database, autocommit=True) as session:
         session.execute(
             "INSERT INTO pancake_connection"

@@ -20,10 +20,10 @@ import typer
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from leads.adapters.secrets import KeyRing
-from leads.adapters.variables import VARIABLES
-from leads.services.sealed_secrets import Use, seal
+from leads.adapters.secrets import KeyRing, SecretScope
 from ops.cli import app
+from ops.connection.connection_secrets import seal
+from ops.settings import VARIABLES
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_http
@@ -200,7 +200,7 @@ def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
 def seed_unreachable_pancake(owner_url: str) -> None:
     """Create a connection with a key, to a Pancake that does not answer, as a person would with psql."""
     url = f"{NOWHERE}/api"
-    key = seal(KeyRing.parse(KEYS), "key-of-pancake", Use("api_key", CONNECTION_ID, url))
+    key = seal(KeyRing.parse(KEYS), "key-of-pancake", SecretScope("api_key", CONNECTION_ID, url))
     with psycopg.connect(owner_url, autocommit=True) as db:
         db.execute(
             "INSERT INTO pancake_connection"

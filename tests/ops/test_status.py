@@ -19,11 +19,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from leads.adapters.db_session import open_session
-from leads.adapters.variables import VARIABLES
 from leads.services.cron_runs import CRONS
 from leads.services.unassigned_count import UnassignedTickets
 from ops.cli import app
+from ops.clients.db_session import open_session
 from ops.doctor.checks import PREFLIGHT, judge_clocks, judge_token
 from ops.metadata.engine import Engine
 from ops.metadata.source import REINSTALL
@@ -40,6 +39,7 @@ from ops.probes.http_services import (
 from ops.probes.lines import Level, Line, find_cause, print_lines, worst
 from ops.probes.pancake import KeyLook
 from ops.probes.running import Failure
+from ops.settings import VARIABLES
 from ops.status import judging, looking
 from ops.status.looking import read_schedules
 from ops.status.state import (

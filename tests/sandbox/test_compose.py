@@ -18,9 +18,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from leads.adapters.settings import read_bind, read_settings
-from leads.adapters.variables import VARIABLES
+from leads.adapters.settings import Environment, read_settings
 from leads.serve import SHUTDOWN_SECONDS
+from ops.settings import VARIABLES
 from sandbox.__main__ import app
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.waiting import eventually
@@ -87,7 +87,8 @@ def test_the_example_explains_every_variable_of_the_handlers() -> None:
     explained = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert len(explained) == len(set(explained))
     code = (ROOT / "leads/adapters/settings.py").read_text() + (ROOT / "app.py").read_text()
-    read = set(re.findall(r"(?:required|number|secrets|get|_read)\(\"([A-Z_]+)\"|\$\{([A-Z_]+):-", code))
+    methods = "number|text|address|url|key_ring|caller_secret"
+    read = set(re.findall(rf"(?:{methods})\(\"([A-Z_]+)\"|\$\{{([A-Z_]+):-", code))
     previous = {f"{name}_SECRET_PREVIOUS{until}" for name in ("HANDLER", "EDGE") for until in ("", "_UNTIL")}
     assert ({one or other for one, other in read} - {"ROOT"}) | previous | VARIABLES.keys() <= set(explained)
 
@@ -109,7 +110,7 @@ def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> No
         "OPS_BIND=0.0.0.0:9146", "^EXPOSE 8080 9146$", "http://127.0.0.1:8080/healthz",
     ):  # fmt: skip
         assert re.search(text, instructions, re.MULTILINE), text
-    assert read_bind({"BIND": "0.0.0.0:8080"}) == ("0.0.0.0", 8080)
+    assert Environment({}, environment={"BIND": "0.0.0.0:8080"}).address("BIND") == ("0.0.0.0", 8080)
 
 
 def test_the_wheel_of_the_image_is_the_one_that_the_project_declares() -> None:

@@ -13,9 +13,10 @@ import psycopg
 
 from app import create_app
 from leads.adapters.pancake_api import PancakeApi
+from leads.adapters.secrets import SecretScope
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
-from leads.services.sealed_secrets import Use, seal
+from ops.connection.connection_secrets import seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.roles import grant_rights, owner_url
@@ -92,7 +93,7 @@ def add_engine_tables(url: str) -> None:
 
 def seed_cron_connection(settings: Settings, connection_id: str) -> None:
     """Add an API key and the simulator's sources to a seeded connection."""
-    key = seal(settings.key_ring, API_KEY, Use("api_key", connection_id, API_URL))
+    key = seal(settings.key_ring, API_KEY, SecretScope("api_key", connection_id, API_URL))
     with owner_session(settings.database_url) as session:
         session.execute(
             "UPDATE pancake_connection SET api_key_encrypted = %s, api_base_url = %s,"

@@ -16,9 +16,9 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from app import create_app
-from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.graphql import GraphqlClient
 from leads.adapters.secrets import KeyRing
+from leads.adapters.settings import CallerSecret
 from leads.runtime import Runtime
 from ops.cli import app
 from ops.metadata.pieces import Json, Key, put, split

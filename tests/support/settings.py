@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from leads.adapters.caller_secret import CallerSecret
 from leads.adapters.secrets import KeyRing
-from leads.adapters.settings import Settings
+from leads.adapters.settings import CallerSecret, Settings
 from sandbox.postgres.roles import handlers_url
 
 WEBHOOK_TOKEN = "token-of-the-test-connection"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from leads.adapters.db_session import DatabaseError, DbSession
+from ops.clients.db_session import DatabaseError, DbSession
 from ops.exit_codes import ExitCode
 from ops.golive.deploy.step import Action, Result
 from ops.output import say

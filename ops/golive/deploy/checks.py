@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from leads.adapters.db_session import DatabaseError
 from ops.backfill_phones.limits import Limits
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run
+from ops.clients.db_session import DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
 from ops.golive.deploy.site import Site, first_line
 from ops.golive.deploy.step import Found, State

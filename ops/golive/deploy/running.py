@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leads.adapters.db_session import DatabaseError
 from leads.domain.errors import IntegrationError
+from ops.clients.db_session import DatabaseError
 from ops.exit_codes import ExitCode
 from ops.failures import CommandFailed
 from ops.golive.deploy.database_steps import (

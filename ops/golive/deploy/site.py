@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leads.adapters.db_session import DatabaseError, DbSession, open_session
-from leads.adapters.settings import OperatorSettings, read_operator_settings, read_variable
-from leads.adapters.variables import VARIABLES
+from ops.clients.db_session import DatabaseError, DbSession, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.journal import Journal
@@ -18,6 +16,7 @@ from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment
 from ops.metadata.opening import open_deployment
 from ops.queries import QUERIES
+from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, read_variable
 
 LOCK_FILE = "deploy.lock"
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")

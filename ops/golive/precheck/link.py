@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from leads.adapters.settings import OperatorSettings, read_operator_settings
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.measuring import SourceDown
@@ -17,6 +16,7 @@ from ops.metadata.engine import Engine
 from ops.metadata.files import Files
 from ops.metadata.opening import BACKUPS
 from ops.probes.engine import own_metadata
+from ops.settings import OperatorSettings, read_operator_settings
 
 REQUEST_SECONDS = 10.0
 VARIABLES = (

@@ -17,11 +17,11 @@ import pytest
 
 from leads.adapters import round_trip
 from leads.adapters.database import Database, Statement
-from leads.adapters.db_session import login_name
 from leads.adapters.pools import CONNECTION_SETTINGS, SESSION_OPTIONS
 from leads.adapters.queries import QUERIES
 from leads.adapters.round_trip import PreparingConnection, Text, run_together
 from leads.domain.errors import Contended, DatabaseUnavailable
+from ops.clients.db_session import login_name
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
 from sandbox.postgres import binaries
 from sandbox.postgres.server import Cluster

@@ -21,8 +21,8 @@ from werkzeug import Response
 from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
 from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.adapters.tracing import TraceContext, within
-from leads.domain.base_url import DEFAULT_HOSTS
 from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
+from leads.domain.hosts import DEFAULT_HOSTS
 from tests.support.fakes import MovableClock, SimulatorClock
 from tests.support.settings import NOT_BASE_URLS, OTHER_HOSTS
 from tests.support.waiting import eventually_async

@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from leads.adapters.caller_secret import CallerSecret
-from leads.adapters.clear_text import HOPS
-from leads.adapters.secrets import DecryptionError, KeyRing, matches
-from leads.adapters.settings import SettingsError, read_bind, read_operator_settings, read_settings
+from leads.adapters.secrets import DecryptionError, KeyRing, SecretScope, matches, open_sealed
+from leads.adapters.settings import HOPS, CallerSecret, SettingsError, read_settings
 from leads.domain.errors import SecretUnreadable
-from leads.services.sealed_secrets import Use, open_sealed, reseal, seal
 from ops.cli import app
+from ops.connection.connection_secrets import reseal, seal
+from ops.settings import read_operator_settings
 
 KEY = base64.b64encode(bytes(32)).decode()
 HANDLER_SECRET = "handler-secret-of-32-characters!"
@@ -176,7 +175,7 @@ def test_a_verb_reads_only_what_it_needs_and_all_that_is_missing_is_named_with_w
 @pytest.mark.parametrize("bind", ["8000x", "localhost", "127.0.0.1:", "127.0.0.1:70000"])
 def test_an_address_without_a_usable_port_is_refused(bind: str) -> None:
     with pytest.raises(SettingsError, match="BIND is not an address and a port"):
-        read_bind({"BIND": bind})
+        read_settings(COMPLETE | {"BIND": bind})
 
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"
@@ -249,7 +248,7 @@ def test_the_same_holds_for_an_option_in_place_of_a_variable(arguments: list[str
 OLD_KEY, NEW_KEY = bytes(32), bytes([1]) * 32
 OLD = KeyRing({"2025": OLD_KEY})
 RING = KeyRing({"2026": NEW_KEY, "2025": OLD_KEY})
-KEY_USE = Use("api_key", "c1", "https://crm.pancake.vn/api")
+KEY_USE = SecretScope("api_key", "c1", "https://crm.pancake.vn/api")
 
 
 @given(st.text(max_size=100).filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)))
@@ -304,18 +303,20 @@ def test_an_api_key_opens_for_its_connection_and_base_url_only_and_other_secrets
     sealed = seal(RING, "secret", KEY_USE)
     assert open_sealed(RING, sealed, KEY_USE) == "secret"
     for other in (
-        Use("api_key", "c1", "https://crm.pancake.vn/api2"),
-        Use("api_key", "c2", "https://crm.pancake.vn/api"),
-        Use("header_secret", "c1", "https://crm.pancake.vn/api"),
-        Use("api_key", "c1"),
+        SecretScope("api_key", "c1", "https://crm.pancake.vn/api2"),
+        SecretScope("api_key", "c2", "https://crm.pancake.vn/api"),
+        SecretScope("header_secret", "c1", "https://crm.pancake.vn/api"),
+        SecretScope("api_key", "c1"),
     ):
         for read in (open_sealed, reseal):
             with pytest.raises(SecretUnreadable, match="it was not sealed for this use, or key '2026'"):
                 read(RING, sealed, other)
-    sealed = seal(RING, "secret", Use("header_secret", "c1", "https://crm.pancake.vn/api"))
-    assert open_sealed(RING, sealed, Use("header_secret", "c1")) == "secret", "whatever the base URL is"
+    sealed = seal(RING, "secret", SecretScope("header_secret", "c1", "https://crm.pancake.vn/api"))
+    assert open_sealed(RING, sealed, SecretScope("header_secret", "c1")) == "secret", (
+        "whatever the base URL is"
+    )
     with pytest.raises(SecretUnreadable):
-        open_sealed(RING, sealed, Use("webhook_secret", "c1"))
+        open_sealed(RING, sealed, SecretScope("webhook_secret", "c1"))
 
 
 def test_a_secret_is_sealed_again_only_with_another_key_or_if_it_was_sealed_for_its_kind_only() -> None:
@@ -330,7 +331,7 @@ def test_a_secret_is_sealed_again_only_with_another_key_or_if_it_was_sealed_for_
         fresh = reseal(RING, unbound, KEY_USE)
         assert (RING.key_id(fresh), open_sealed(RING, fresh, KEY_USE)) == ("2026", "secret")
         with pytest.raises(SecretUnreadable):
-            reseal(RING, unbound, Use("webhook_secret", "c1"))
+            reseal(RING, unbound, SecretScope("webhook_secret", "c1"))
 
 
 def test_the_id_of_an_unknown_key_is_shown_without_control_characters() -> None:

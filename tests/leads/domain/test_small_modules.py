@@ -12,11 +12,10 @@ from croniter import croniter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.domain.base_url import DEFAULT_HOSTS, EXAMPLE, host_of, read_hosts
 from leads.domain.event_states import MAX_ATTEMPTS, delay_after
 from leads.domain.health import Signs, judge
+from leads.domain.hosts import DEFAULT_HOSTS, EXAMPLE, host_of, is_clear_text, is_private, read_hosts
 from leads.domain.look_ups import LookUps
-from leads.domain.private_hosts import is_clear_text, is_private
 from leads.domain.table_record import TableRecord
 from leads.services.cron_runs import CRONS
 from ops.cron_schedule import Schedule

@@ -22,9 +22,9 @@ import yaml
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from leads.adapters.db_session import DbSession
 from leads.domain.window import ICT
 from ops.cli import app
+from ops.clients.db_session import DbSession
 from ops.golive import watching
 from ops.golive.commit import commit_of_run
 from ops.golive.criterion import Criterion, Part, Source

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from leads.adapters.db_session import DbSession
+from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source
 from ops.golive.gates import Inputs, evaluate
 from ops.golive.judgement import Outcome, Why

@@ -49,7 +49,7 @@ local function parse_range(text)
     return { bytes = bytes, bits = bits }
 end
 
--- Loopback, private and link-local addresses, and endings that no public name has: leads/domain/private_hosts.py has
+-- Loopback, private and link-local addresses, and endings that no public name has: leads/domain/hosts.py has
 -- the same rule, and its reasons.
 local PRIVATE_RANGES = {
     "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7",

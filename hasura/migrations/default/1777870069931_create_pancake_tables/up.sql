@@ -105,7 +105,7 @@ CREATE TABLE public.pancake_connection (
     CONSTRAINT ck_pancake_connection_table_names CHECK (
         table_names <@ ARRAY['lead', 'account', 'contact'] AND cardinality(table_names) > 0
     ),
-    -- Scheme, host, port and path in one spelling, as in leads/domain/base_url.py: the API key is sealed for this text.
+    -- Scheme, host, port and path in one spelling, as in leads/domain/hosts.py: the API key is sealed for this text.
     CONSTRAINT ck_pancake_connection_api_base_url CHECK (
         api_base_url ~ '^https?://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$'
     ),

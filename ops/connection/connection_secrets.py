@@ -1,10 +1,10 @@
-"""Create connections, change their secrets and status: for `leads connection`; handlers only read.
+"""Create connections, change their secrets and status; handlers only read them.
 
 Of a token only the SHA-256 is stored. The other secrets are sealed with the key ring.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,16 +13,29 @@ from uuid import UUID, uuid4
 from zoneinfo import available_timezones
 
 from leads.adapters.database import Params
-from leads.adapters.db_session import DbSession, class_row
-from leads.adapters.queries import QUERIES
-from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing
-from leads.services.sealed_secrets import CIPHERTEXTS, Use, open_sealed, reseal, seal, stored_uses
+from leads.adapters.secrets import (
+    MIN_SECRET_CHARACTERS,
+    DecryptionError,
+    KeyRing,
+    Secret,
+    SecretScope,
+    open_sealed,
+    unreadable,
+)
+from ops.clients.db_session import DbSession, class_row
+from ops.queries import QUERIES
 
-HEADER_NAME = "X-Pancake-Secret"
-"""The request header with the shared secret; the admin enters it in Pancake's form "Request Headers"."""
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""
 
+CIPHERTEXTS: Mapping[str, Secret] = {
+    "api_key_encrypted": "api_key",
+    "webhook_secret_encrypted": "webhook_secret",
+    "previous_webhook_secret_encrypted": "webhook_secret",
+    "header_secret_encrypted": "header_secret",
+    "previous_header_secret_encrypted": "header_secret",
+}
+"""The columns of pancake_connection that hold sealed secrets."""
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -104,7 +117,7 @@ def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Con
     connection_id = str(UUID(workspace.id) if workspace.id else uuid4())
     token = check_length(workspace.token or new_secret())
     header_secret = check_length(workspace.header_secret or new_secret())
-    key_use = Use("api_key", connection_id, workspace.api_base_url)
+    key_use = SecretScope("api_key", connection_id, workspace.api_base_url)
     row = db.execute(
         QUERIES["connection_secrets/insert_connection"],
         {
@@ -115,7 +128,7 @@ def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Con
             "api_base_url": workspace.api_base_url,
             "record_timezone": workspace.record_timezone,
             "api_key": seal(ring, workspace.api_key, key_use) if workspace.api_key else None,
-            "header_secret": seal(ring, header_secret, Use("header_secret", connection_id)),
+            "header_secret": seal(ring, header_secret, SecretScope("header_secret", connection_id)),
             "token_sha256": sha256(token.encode()).digest(),
         },
     ).fetchone()
@@ -132,11 +145,11 @@ def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timede
     return token
 
 
-def store_secret(db: DbSession, ring: KeyRing, use: Use, value: str, now: datetime) -> None:
+def store_secret(db: DbSession, ring: KeyRing, scope: SecretScope, value: str, now: datetime) -> None:
     """Set or rotate a secret; the previous webhook or header secret works until `now + GRACE`."""
-    sealed = seal(ring, value, use)
-    params = {"purpose": use.kind, "encrypted": sealed, "expires_at": now + GRACE, "now": now}
-    _change(db, "connection_secrets/store_secret", use.connection_id, params)
+    sealed = seal(ring, value, scope)
+    params = {"purpose": scope.kind, "encrypted": sealed, "expires_at": now + GRACE, "now": now}
+    _change(db, "connection_secrets/store_secret", scope.connection_id, params)
 
 
 def forget_previous(
@@ -182,10 +195,10 @@ def check_length(secret: str) -> str:
 def check_ring(ring: KeyRing, rows: Iterable[ConnectionRow]) -> None:
     """Raise SecretUnreadable unless the ring opens every stored secret of these connections."""
     for row in rows:
-        for column, use in stored_uses(row.id, row.api_base_url):
+        for column, scope in stored_uses(row.id, row.api_base_url):
             ciphertext: bytes | None = getattr(row, column)
             if ciphertext is not None:
-                open_sealed(ring, ciphertext, use)
+                open_sealed(ring, ciphertext, scope)
 
 
 def check_time_zone(zone: str) -> None:
@@ -222,8 +235,8 @@ def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[
             ).fetchall()
             for row in rows:
                 fresh = {
-                    column: None if row[column] is None else reseal(ring, row[column], use)
-                    for column, use in stored_uses(row["id"], row["api_base_url"])
+                    column: None if row[column] is None else reseal(ring, row[column], scope)
+                    for column, scope in stored_uses(row["id"], row["api_base_url"])
                 }
                 seen += sum(value is not None for value in fresh.values())
                 different = sum(fresh[column] != row[column] for column in CIPHERTEXTS)
@@ -233,6 +246,29 @@ def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[
         if len(rows) < rows_per_batch:
             return changed, seen
         after = rows[-1]["id"]
+
+
+def stored_uses(connection_id: str, base_url: str) -> list[tuple[str, SecretScope]]:
+    """Return every column of CIPHERTEXTS, and what its secret is sealed for."""
+    return [(column, SecretScope(secret, connection_id, base_url)) for column, secret in CIPHERTEXTS.items()]
+
+
+def seal(ring: KeyRing, value: str, scope: SecretScope) -> bytes:
+    """Encrypt a secret with the current key."""
+    return ring.encrypt(value, scope.text)
+
+
+def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
+    """Return the secret sealed with the current key: unchanged if it is. Raises SecretUnreadable."""
+    try:
+        value = ring.decrypt(ciphertext, scope.text)
+    except DecryptionError as error:
+        try:
+            # Before secrets were sealed for a connection, their kind was the whole use.
+            return seal(ring, ring.decrypt(ciphertext, scope.kind), scope)
+        except DecryptionError:
+            raise unreadable(scope, error) from error
+    return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
 
 
 def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:

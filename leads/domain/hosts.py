@@ -1,12 +1,23 @@
-"""Which hosts a secret may reach without TLS: this machine and private networks, as far as the name tells.
+"""Which hosts may get a secret: an API key, those that are named; without TLS, those of private networks.
 
 A name is not looked up: what it means may change after the start. deploy/nginx/lua/pancake/network.lua has
-the same rule for the edge.
+the same rule of private networks for the edge.
 """
 
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
+
+DEFAULT_HOSTS = frozenset({"https://crm.pancake.vn"})
+EXAMPLE = "https://crm.pancake.vn/api"
+
+# Scheme, host, port, path and nothing else, in one spelling: every parser of URLs reads it alike. The
+# constraint ck_pancake_connection_api_base_url has the same rule.
+_HOST = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]*)(:[1-9][0-9]{0,4})?")
+_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_DEFAULT_PORTS = {("https", ":443"), ("http", ":80")}
 
 RANGES = tuple(
     ip_network(text)
@@ -20,6 +31,30 @@ RANGES = tuple(
 SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".home.arpa")
 """Endings that no public name has (RFC 6761, 6762 and 8375, ICANN's resolution on `.internal`), and that of
 Kubernetes. A name without a dot is one of a container or of a network's own name server."""
+
+
+def host_of(base_url: str) -> str | None:
+    """Return scheme, host and port, for example `https://crm.pancake.vn`; None if it is not a base URL."""
+    match = _HOST.match(base_url)
+    if match is None or not _PATH.fullmatch(base_url, match.end()):
+        return None
+    return _spell(match)
+
+
+def read_hosts(entries: Iterable[str]) -> frozenset[str]:
+    """Read hosts as `host_of` returns them; one without a scheme means https. Raises ValueError."""
+    hosts = set()
+    for entry in entries:
+        match = _HOST.fullmatch(entry if "://" in entry else f"https://{entry}")
+        if match is None:
+            raise ValueError(f"{entry!r} is not a host")
+        hosts.add(_spell(match))
+    return frozenset(hosts)
+
+
+def _spell(match: re.Match[str]) -> str:
+    scheme, host, port = match.groups()
+    return f"{scheme}://{host}" if port is None or (scheme, port) in _DEFAULT_PORTS else match[0]
 
 
 @lru_cache(maxsize=256)
