@@ -1,8 +1,3 @@
--- name: database/ping
--- Check that the database answers.
--- Returns one row: one.
-SELECT 1 AS one
-
 -- name: database/try_lock
 -- Take the session lock of a cron or of replaying, so that two runs of one name never overlap in any process.
 -- Returns one row: locked. Lock class 7 = crons and replaying. PostgreSQL releases the lock when the session ends.

@@ -10,17 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 import psycopg
+from psycopg import errors
 from psycopg.rows import class_row, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from leads.adapters.pg_errors import translated
-from leads.adapters.pools import (
-    POOL_TIMEOUT_SECONDS,
-    Pool,
-    ReaderSessions,
-    new_pool,
-    pooled_connection,
-    unpooled_connection,
-)
 from leads.adapters.queries import QUERIES
 from leads.adapters.round_trip import PreparingConnection, run_together
 from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
@@ -28,7 +21,7 @@ from leads.domain.errors import Busy, Contended, DatabaseUnavailable, Overloaded
 Row = dict[str, Any]
 Params = Mapping[str, object]
 Statement = tuple[str, Params]
-"""The name of a file under sql/ and its parameters."""
+"""The name of a statement of sql/ and its parameters."""
 
 RowType = TypeVar("RowType")
 
@@ -37,7 +30,42 @@ StatementError = psycopg.Error
 UnstorableData = psycopg.DataError
 """The kind of StatementError that says: PostgreSQL cannot hold this value."""
 
-HEALTH_TIMEOUT_SECONDS = 2
+Pool = AsyncConnectionPool[PreparingConnection]
+
+POOL_TIMEOUT_SECONDS = 5.0
+CHECK_SECONDS = 2.0
+"""How long an idle session may take to answer, before another is opened."""
+MAX_WAITING_FOR_CONNECTION = 500
+SESSION_OPTIONS = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "timezone": "UTC",
+        "jit": "off",  # the planner overrates store_deliveries, and compiling it costs more than running it
+        "lock_timeout": "5s",
+        "statement_timeout": "10s",
+        "idle_in_transaction_session_timeout": "20s",
+    }.items()
+)
+CONNECTION_SETTINGS: dict[str, Any] = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    "options": SESSION_OPTIONS,
+    "fallback_application_name": "pancake handlers",
+}
+READER_SETTINGS = CONNECTION_SETTINGS | {
+    # The last value of an option counts.
+    "options": f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on",
+    # Each statement is planned for its times: a generic plan does not know how short a window is.
+    "prepare_threshold": None,
+}
+
+CONTENDED = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.IdleInTransactionSessionTimeout,
+)
 
 
 class Transaction:
@@ -112,9 +140,9 @@ class Database:
     ) -> None:
         """`wait_seconds`: the longest wait for a connection or a work slot."""
         self._url = url
-        self._ingest = new_pool(url, "ingest", ingest_connections, wait_seconds)
-        self._work = new_pool(url, "work", work_connections, wait_seconds)
-        self._readers = ReaderSessions(url)
+        self._ingest = _new_pool(url, "ingest", ingest_connections, wait_seconds)
+        self._work = _new_pool(url, "work", work_connections, wait_seconds)
+        self._idle_readers: list[PreparingConnection] = []
         self._work_slots = asyncio.Semaphore(work_connections)
 
     async def open(self) -> None:
@@ -124,7 +152,8 @@ class Database:
     async def close(self) -> None:
         await self._ingest.close()
         await self._work.close()
-        await self._readers.close()
+        while self._idle_readers:
+            await self._idle_readers.pop().close()
 
     async def ingest(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]:
         """Run one statement in its own transaction, on the connections kept for ingest."""
@@ -154,15 +183,6 @@ class Database:
         rows = await self._run_work(name, params, row_type)
         return rows[0] if rows else None
 
-    async def is_healthy(self) -> bool:
-        """Whether the database answers, and a connection is free, within two seconds."""
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
-                await self.fetch_all("database/ping", {})
-        except (DatabaseUnavailable, Contended, TimeoutError):
-            return False
-        return True
-
     @asynccontextmanager
     async def work_slot(self) -> AsyncIterator[None]:
         """Reserve a work slot; there are as many as connections, so that a claimed event gets a connection.
@@ -182,7 +202,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction; committed at the end if its last `run` did not, undone on an error."""
-        async with pooled_connection(self._work) as db_connection:
+        async with _pooled_connection(self._work) as db_connection:
             transaction = Transaction(db_connection)
             yield transaction
             await transaction.commit()
@@ -193,7 +213,7 @@ class Database:
 
         Yields whether the lock was free, and the session. Raises DatabaseUnavailable.
         """
-        async with unpooled_connection(self._url) as db_connection:
+        async with _unpooled_connection(self._url) as db_connection:
             session = Transaction(db_connection)
             ((row,),) = await session.run(("database/try_lock", {"name": name}), commit=True)
             try:
@@ -210,22 +230,44 @@ class Database:
     async def reader(self) -> AsyncIterator[Reader]:
         """A session for figures, outside the pools: they take no connection from leads.
 
-        It is kept for the next caller. A statement may take two seconds. Raises DatabaseUnavailable.
+        It is kept for the next caller, unless the block raises: in a new one each statement is planned with
+        empty caches, longer than it runs. A statement may take two seconds. Raises DatabaseUnavailable.
         """
-        async with self._readers.session() as db_connection:
+        db_connection = await self._take_idle_reader() or await _connect(self._url, READER_SETTINGS)
+        try:
             yield Reader(db_connection)
+        except BaseException:
+            await db_connection.close()
+            raise
+        self._idle_readers.append(db_connection)
 
     @asynccontextmanager
     async def dry_run(self) -> AsyncIterator[Transaction]:
         """A transaction that is always rolled back. Raises Busy instead of Contended."""
         try:
             async with (
-                pooled_connection(self._work) as db_connection,
+                _pooled_connection(self._work) as db_connection,
                 db_connection.transaction(force_rollback=True),
             ):
                 yield Transaction(db_connection, is_open=True)
         except Contended as error:
             raise Busy from error
+
+    async def _take_idle_reader(self) -> PreparingConnection | None:
+        """Return a session that still answers."""
+        while self._idle_readers:
+            db_connection = self._idle_readers.pop()
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await Pool.check_connection(db_connection)
+            except (psycopg.OperationalError, TimeoutError):
+                await db_connection.close()
+            except BaseException:
+                await db_connection.close()
+                raise
+            else:
+                return db_connection
+        return None
 
     async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
         return await self._run_alone(self._work, name, params, row_type)
@@ -233,7 +275,102 @@ class Database:
     async def _run_alone(
         self, pool: Pool, name: str, params: Params, row_type: type[RowType] | None
     ) -> list[Any]:
-        async with pooled_connection(pool) as db_connection:
+        async with _pooled_connection(pool) as db_connection:
             with translated(DatabaseUnavailable):
                 (rows,) = await run_together(db_connection, [(QUERIES[name], params)])
         return [row_type(**row) for row in rows] if row_type else rows
+
+
+class UndoneDatabase(Database):
+    """Runs statements and transactions as savepoints of one transaction, one at a time.
+
+    Later work sees what earlier work wrote, as in the real run; a part that fails is undone alone.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._whole = transaction
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._turn, self._whole.savepoint():
+            yield _Part(self._whole)
+
+    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
+        async with self.transaction() as part:
+            (rows,) = await part.run((name, params))
+        return [row_type(**row) for row in rows] if row_type else rows
+
+
+class _Part(Transaction):
+    """What is a transaction in the real work: here a part of the one that is undone."""
+
+    def __init__(self, whole: Transaction) -> None:
+        self._whole = whole
+
+    async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
+        """Run the statements; a commit is left out."""
+        return await self._whole.run(*statements)
+
+    async def commit(self) -> None:
+        return None
+
+
+def _new_pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
+    """Return a pool of `size` connections, not yet open; `wait_seconds` is the longest wait for one."""
+    return AsyncConnectionPool(
+        url,
+        connection_class=PreparingConnection,
+        kwargs=CONNECTION_SETTINGS,
+        min_size=1,
+        max_size=size,
+        timeout=wait_seconds,
+        max_waiting=MAX_WAITING_FOR_CONNECTION,
+        name=name,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def _pooled_connection(pool: Pool) -> AsyncIterator[PreparingConnection]:
+    """Take a connection of the pool. Raises DatabaseUnavailable."""
+    try:
+        db_connection = await pool.getconn()
+    except (PoolTimeout, PoolClosed, TooManyRequests) as error:
+        raise DatabaseUnavailable from error
+    try:
+        yield db_connection
+    finally:
+        # The pool rolls back what an error left open, and replaces a broken connection.
+        await pool.putconn(db_connection)
+
+
+@asynccontextmanager
+async def _unpooled_connection(url: str) -> AsyncIterator[PreparingConnection]:
+    """Open a session outside the pools. Raises DatabaseUnavailable."""
+    db_connection = await _connect(url, CONNECTION_SETTINGS)
+    try:
+        yield db_connection
+    finally:
+        await db_connection.close()
+
+
+async def _connect(url: str, settings: dict[str, Any]) -> PreparingConnection:
+    with translated(DatabaseUnavailable):
+        return await PreparingConnection.connect(url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **settings)
+
+
+class translated:
+    """Raise Contended for a conflict and `lost` for a lost connection; other errors pass unchanged."""
+
+    def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
+        self._lost = lost
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CONTENDED):
+            raise Contended(type(error).__name__) from error
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            raise self._lost from error

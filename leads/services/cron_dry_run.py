@@ -11,12 +11,11 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-from leads.adapters.database import Database
+from leads.adapters.database import Database, UndoneDatabase
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.metrics import Metrics
-from leads.adapters.undone_database import UndoneDatabase
 from leads.domain.errors import BadRequest
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, shorten
 from leads.runtime import Runtime

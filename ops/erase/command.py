@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from leads.adapters.pg_errors import translated
+from leads.adapters.database import translated
 from leads.domain.errors import Contended, DatabaseUnavailable
 from ops.connection.session import NEEDS, Session, open_session
 from ops.edge_spool.spool import Folder, Spool

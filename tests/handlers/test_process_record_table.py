@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from leads.adapters.breaker import Breakers
-from leads.adapters.pools import POOL_TIMEOUT_SECONDS
+from leads.adapters.database import POOL_TIMEOUT_SECONDS
 from leads.services.process_record import table
 from leads.services.process_record.attempts import WORK_TIMEOUT_SECONDS
 from tests.support.crons import CronHarness

@@ -89,7 +89,7 @@ class KeptPools:
     """Open pools of one process of the handlers, lent to one process after another in the same event loop."""
 
     def __init__(self, of: Database) -> None:
-        self._ingest, self._work, self._readers = of._ingest, of._work, of._readers
+        self._ingest, self._work, self._idle_readers = of._ingest, of._work, of._idle_readers
         self._timeouts = self._ingest.timeout, self._work.timeout
         self.sizes = of._ingest.max_size, of._work.max_size
         self.is_lent = self.is_ending = self.is_closed = False
@@ -97,11 +97,11 @@ class KeptPools:
     @property
     def pids(self) -> list[int]:
         """The backends of the sessions that are not in use."""
-        sessions = (*self._ingest._pool, *self._work._pool, *self._readers._idle)
+        sessions = (*self._ingest._pool, *self._work._pool, *self._idle_readers)
         return [each.info.backend_pid for each in sessions]
 
     def lend(self, to: Database) -> None:
-        to._ingest, to._work, to._readers = self._ingest, self._work, self._readers
+        to._ingest, to._work, to._idle_readers = self._ingest, self._work, self._idle_readers
         to.close = self._close_of_borrower  # type: ignore[method-assign]
         self.is_lent, self.is_ending = True, False
 
@@ -113,8 +113,10 @@ class KeptPools:
 
     async def close(self) -> None:
         self.is_closed = True
-        for part in (self._ingest, self._work, self._readers):
-            await part.close()
+        await self._ingest.close()
+        await self._work.close()
+        while self._idle_readers:
+            await self._idle_readers.pop().close()
 
     async def _close_of_borrower(self) -> None:
         """Close the pools when a test asks for it, but not at the regular end of the process."""

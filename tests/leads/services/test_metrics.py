@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from leads.adapters import pools
+from leads.adapters import database
 from leads.adapters.database import Database
 from leads.adapters.metrics import Metrics
 from leads.adapters.sql_series import FAMILIES
@@ -187,7 +187,7 @@ async def session_of_a_reading(harness: CronHarness) -> int:
 
 async def test_the_session_is_kept_and_a_lost_one_is_replaced_without_a_failure(harness: CronHarness) -> None:
     def kept() -> set[int]:
-        return {each.info.backend_pid for each in harness.runtime.db._readers._idle}
+        return {each.info.backend_pid for each in harness.runtime.db._idle_readers}
 
     first = await session_of_a_reading(harness)
     assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
@@ -213,7 +213,7 @@ async def test_a_session_that_does_not_answer_is_replaced_and_one_in_which_somet
             1 / 0  # noqa: B018
     assert reader._db_connection.closed
     first = await session_of_a_reading(harness)
-    monkeypatch.setattr(pools, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(database, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(AsyncConnectionPool, "check_connection", hang)
     async with asyncio.timeout(30):
         assert await session_of_a_reading(harness) != first
