@@ -102,7 +102,7 @@ async def healthz(runtime: Runtime, request: Request) -> Response:
 
 async def readyz(runtime: Runtime, request: Request) -> Response:
     """Answer 200 if the database answers, else 503; and what Hasura lacks, which stops no delivery here."""
-    state = await runtime.engine_watch.state()
+    state = await runtime.readiness.state()
     return JSONResponse(dict(state), 200 if state["database"] else 503)
 
 

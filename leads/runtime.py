@@ -14,11 +14,11 @@ from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
 from leads.services.cron_runs import CronRuns
 from leads.services.cron_work import CRON_PERIOD_SECONDS
-from leads.services.engine_watch import EngineWatch
 from leads.services.ingest_record import IngestQueue
-from leads.services.metrics.scrape import Scrape
+from leads.services.metrics import SERIES, Scrape
 from leads.services.outbox import Outbox
 from leads.services.process_record.turns import Turns
+from leads.services.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Runtime:
     outbox: Outbox
     ingest: IngestQueue
     turns: Turns
-    engine_watch: EngineWatch
+    readiness: Readiness
     scrape: Scrape
     digester: Digester
 
@@ -50,7 +50,7 @@ class Runtime:
         pancake: PancakeApi | None = None,
     ) -> "Runtime":
         """Build the parts; `open` connects them. Tests replace some parts."""
-        metrics = Metrics()
+        metrics = Metrics(SERIES)
         clock = clock or Clock()
         db = Database(
             settings.database_url,
@@ -67,7 +67,7 @@ class Runtime:
         for name, seconds in CRON_PERIOD_SECONDS.items():
             metrics.add_cron(name, seconds)
         metrics.build_info.labels(settings.version, settings.commit).set(1)
-        engine_watch = EngineWatch(db, graphql, metrics)
+        readiness = Readiness(db, graphql, metrics)
         return cls(
             settings=settings,
             clock=clock,
@@ -80,8 +80,8 @@ class Runtime:
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, digester),
             turns=Turns(db, clock),
-            engine_watch=engine_watch,
-            scrape=Scrape(db, metadata_db, engine_watch, pancake, metrics, clock),
+            readiness=readiness,
+            scrape=Scrape(db, metadata_db, readiness, pancake, metrics, clock),
             digester=digester,
         )
 

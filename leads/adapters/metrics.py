@@ -1,11 +1,13 @@
 """The Prometheus series of a process. One registry per application, so that tests do not share counters."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from leads.adapters.sql_series import SqlSeries
 from leads.domain.event_states import RESULTS
 
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
@@ -33,7 +35,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 class Metrics:
     """The series of the handlers; docs/metrics.md explains each."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_database: Sequence["Family"] = ()) -> None:
+        """`of_database`: the series of `sql_series`."""
         self.registry = CollectorRegistry()
         # Memory and CPU, as every client library of Prometheus names them.
         ProcessCollector(registry=self.registry)
@@ -91,19 +94,15 @@ class Metrics:
             ["name", "connection"],
         )
         self.build_info = gauge("pancake_build_info", "1, with the version", ["version", "commit"])
-        self._add_figures(gauge)
-        self._start_at_zero()
-
-    def _add_figures(self, gauge: Callable[..., Gauge]) -> None:
-        """Add what is read from the database, and how old it is."""
         self.sql_last_success = gauge(
             "pancake_sql_last_success_timestamp_seconds",
             "When a figure was last read from the database; 0 before",
             ["query"],
         )
         self.sql_seconds = gauge("pancake_sql_seconds", "How long it took", ["query"])
-        self.sql_series = SqlSeries()
+        self.sql_series = SqlSeries(of_database)
         self.registry.register(self.sql_series)
+        self._start_at_zero()
 
     def _start_at_zero(self) -> None:
         """Name every label of a closed set: increase() does not see the first event of a new series."""
@@ -132,3 +131,43 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return the text that `GET /metrics` answers."""
         return generate_latest(self.registry)
+
+
+Sample = tuple[str, tuple[str, ...], float]
+"""Name of a family, values of its labels in their order, value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A gauge: its name, what it is, and the names of its labels."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+
+
+class SqlSeries(Collector):
+    """The samples of every statement, by its name. A family without samples is named, and has none."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self.families = families
+        self._samples: dict[str, Sequence[Sample]] = {}
+
+    def put(self, query: str, samples: Iterable[Sample]) -> None:
+        """Replace the samples of a statement."""
+        self._samples[query] = tuple(samples)
+
+    def withdraw(self, query: str) -> None:
+        """Remove the samples of a statement: no figure is better than an old one."""
+        self._samples.pop(query, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield every family, for the registry."""
+        gauges = {
+            family.name: GaugeMetricFamily(family.name, family.help, labels=family.labels)
+            for family in self.families
+        }
+        for samples in self._samples.values():
+            for name, labels, value in samples:
+                gauges[name].add_metric(labels, value)
+        yield from gauges.values()

@@ -1,18 +1,9 @@
 """The six key figures of the integration: one statement each, for acceptance, screens and alerts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Protocol
 
-from leads.adapters.database import Params, RowType
-
-
-class Reads(Protocol):
-    """The part of a database, or of a session on it, that is used here."""
-
-    async def fetch_all(self, name: str, params: Params, row_type: type[RowType], /) -> list[RowType]: ...
+from leads.adapters.database import Database, RowType
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,60 +90,21 @@ class Kpis:
     zero_miss: ZeroMiss
 
 
-KeyFigure = Latency | Success | AutoAssign | Intervention | Response | ZeroMiss
-
-
-class KpiName(StrEnum):
-    """The statement of a key figure."""
-
-    LATENCY = "kpi/load_latency"
-    SUCCESS = "kpi/load_success"
-    AUTO_ASSIGN = "kpi/load_auto_assign"
-    INTERVENTION = "kpi/load_intervention"
-    RESPONSE = "kpi/load_response"
-    ZERO_MISS = "kpi/load_zero_miss"
-
-
-_ROWS: dict[KpiName, type[KeyFigure]] = {
-    KpiName.LATENCY: Latency,
-    KpiName.SUCCESS: Success,
-    KpiName.AUTO_ASSIGN: AutoAssign,
-    KpiName.INTERVENTION: Intervention,
-    KpiName.RESPONSE: Response,
-    KpiName.ZERO_MISS: ZeroMiss,
-}
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    name: tuple(field.name for field in fields(row_type)) for name, row_type in _ROWS.items()
-}
-"""The columns of each statement's row."""
-
-
-async def load_kpi(db: Reads, name: KpiName, since: datetime, until: datetime) -> KeyFigure:
-    """Return one figure of what arrived from `since` (included) to `until` (excluded).
-
-    Raises DatabaseUnavailable, Contended or StatementError.
-    """
-    (row,) = await db.fetch_all(name, {"from": since, "to": until}, _ROWS[name])
-    return row
-
-
-async def load_kpis(db: Reads, since: datetime, until: datetime) -> Kpis:
+async def load_kpis(db: Database, since: datetime, until: datetime) -> Kpis:
     """Return the figures of what arrived from `since` (included) to `until` (excluded).
 
     Raises DatabaseUnavailable.
     """
-    window = {"from": since, "to": until}
+
+    async def load(statement: str, row_type: type[RowType]) -> RowType:
+        (row,) = await db.fetch_all(statement, {"from": since, "to": until}, row_type)
+        return row
+
     return Kpis(
-        latency=await _load(db, KpiName.LATENCY, window, Latency),
-        success=await _load(db, KpiName.SUCCESS, window, Success),
-        auto_assign=await _load(db, KpiName.AUTO_ASSIGN, window, AutoAssign),
-        intervention=await _load(db, KpiName.INTERVENTION, window, Intervention),
-        response=await _load(db, KpiName.RESPONSE, window, Response),
-        zero_miss=await _load(db, KpiName.ZERO_MISS, window, ZeroMiss),
+        latency=await load("kpi/load_latency", Latency),
+        success=await load("kpi/load_success", Success),
+        auto_assign=await load("kpi/load_auto_assign", AutoAssign),
+        intervention=await load("kpi/load_intervention", Intervention),
+        response=await load("kpi/load_response", Response),
+        zero_miss=await load("kpi/load_zero_miss", ZeroMiss),
     )
-
-
-async def _load(db: Reads, statement: KpiName, window: Params, row_type: type[RowType]) -> RowType:
-    (row,) = await db.fetch_all(statement, window, row_type)
-    return row

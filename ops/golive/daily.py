@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from leads.domain.window import ICT
-from leads.services.kpi import KpiName
 from ops.clients.db_session import DbSession
 from ops.golive.html_page import Figure
 from ops.golive.statements import read_row
@@ -26,7 +25,7 @@ class DailyFigure:
 
     title_vi: str
     title_en: str
-    statement: KpiName
+    statement: str
     column: str
     unit: Unit
     broken: Broken
@@ -38,27 +37,27 @@ class DailyFigure:
 
 FIGURES = (
     DailyFigure(
-        "Tỷ lệ xử lý thành công", "Leads processed", KpiName.SUCCESS, "ratio", Unit.RATIO, "<", 0.995,
+        "Tỷ lệ xử lý thành công", "Leads processed", "kpi/load_success", "ratio", Unit.RATIO, "<", 0.995,
         "≥ 99.5 %", is_cut=True,
     ),
     DailyFigure(
-        "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", KpiName.LATENCY, "p95_seconds",
+        "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", "kpi/load_latency", "p95_seconds",
         Unit.SECONDS, ">", 30, "≤ 30 s",
     ),
     DailyFigure(
-        "Giữ đúng người được chọn", "Tickets that keep the chosen owner", KpiName.AUTO_ASSIGN, "ratio",
+        "Giữ đúng người được chọn", "Tickets that keep the chosen owner", "kpi/load_auto_assign", "ratio",
         Unit.RATIO, "<", 0.9, "≥ 90 %", is_cut=True,
     ),
     DailyFigure(
-        "Quản lý phân công lại", "Reassigned by managers", KpiName.INTERVENTION, "ratio", Unit.RATIO,
+        "Quản lý phân công lại", "Reassigned by managers", "kpi/load_intervention", "ratio", Unit.RATIO,
         ">=", 0.2, "< 20 %",
     ),
     DailyFigure(
-        "Phản hồi đầu tiên, p95", "First response, p95", KpiName.RESPONSE, "p95_minutes", Unit.SECONDS,
+        "Phản hồi đầu tiên, p95", "First response, p95", "kpi/load_response", "p95_minutes", Unit.SECONDS,
         ">", 1800, "≤ 30 min", factor=60,
     ),
     DailyFigure(
-        "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", KpiName.ZERO_MISS,
+        "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", "kpi/load_zero_miss",
         "left_missing", Unit.COUNT, ">", 0, "0",
     ),
 )  # fmt: skip

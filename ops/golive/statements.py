@@ -1,9 +1,10 @@
 """The statements that a criterion of source `sql` may name, with the columns of their row."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from leads.services.kpi import COLUMNS
+from leads.services.kpi import AutoAssign, Intervention, Latency, Response, Success, ZeroMiss
 from ops.clients.db_session import DbSession
 from ops.queries import QUERIES
 
@@ -26,7 +27,18 @@ OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "golive/load_reconciliation": ("longest_minutes", "runs"),
     "golive/load_server_version": ("value",),
 }
-STATEMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {**OWN_COLUMNS, **COLUMNS}
+KEY_FIGURES = {
+    "kpi/load_auto_assign": AutoAssign,
+    "kpi/load_intervention": Intervention,
+    "kpi/load_latency": Latency,
+    "kpi/load_response": Response,
+    "kpi/load_success": Success,
+    "kpi/load_zero_miss": ZeroMiss,
+}
+STATEMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    **OWN_COLUMNS,
+    **{name: tuple(column.name for column in fields(row)) for name, row in KEY_FIGURES.items()},
+}
 
 
 def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ from leads.domain.event_states import MAX_ATTEMPTS
 from leads.domain.versions import MAX_FUTURE
 from leads.services.cron_runs import CRONS
 from leads.services.ingest_record import MAX_NEW_SOURCES_PER_HOUR
-from leads.services.metrics.figures import EVENT_LOGS
+from leads.services.metrics import EVENT_LOGS
 from leads.services.outbox import SEND_LEASE
 
 _OTHER_DIGITS = "999000001"

@@ -15,8 +15,7 @@ import psycopg
 import uvloop
 
 from leads.adapters.queries import QUERIES
-from leads.services.metrics.collector import MAX_AGE_SECONDS
-from leads.services.metrics.key_figures import KEY_FIGURES
+from leads.services.metrics import FIGURES, MAX_AGE_SECONDS
 from leads.services.outbox import SEND_LEASE
 from sandbox.bench.costs import Piece
 from sandbox.bench.environment import SECRET, TOKEN_SHA256, BenchEnvironment, action_call
@@ -50,9 +49,9 @@ class Work:
         yield Piece("process", REQUESTS, self._process)
         yield _unprepared("poll", TICKS, partial(poll_again, self.pancake, TICKS))
         yield _unprepared("retry", TICKS, self._retry)
-        for figure in KEY_FIGURES:
-            window = {"from": self.until - figure.length, "to": self.until}
-            yield self._statement(figure.query, figure.name, window)
+        for figure in FIGURES:
+            if figure.is_of_window:
+                yield self._statement(figure.name, figure.statement, figure.params_at(self.until))
         late = {"now": self.until + timedelta(seconds=2), "limit": 200, "lease": SEND_LEASE}
         yield self._statement("check_sla/flag_late_tickets", "check_sla/flag_late_tickets", late)
         yield Piece("scrape", SCRAPES, lambda: self._scrape, rounds=1, pause_seconds=SCRAPE_PAUSE_SECONDS)

@@ -14,9 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.queries import QUERIES
-from leads.services.metrics.collector import MAX_AGE_SECONDS
-from leads.services.metrics.figures import FIGURES
-from leads.services.metrics.key_figures import KEY_FIGURES
+from leads.services.metrics import FIGURES, MAX_AGE_SECONDS
 from sandbox.bench.bars import print_result
 from sandbox.bench.environment import BenchEnvironment, bench_environment, describe_machine
 from sandbox.bench.status import fill
@@ -97,11 +95,7 @@ class _Statement:
 def _statements() -> Iterator[_Statement]:
     now = datetime.now(UTC)
     for figure in FIGURES:
-        text = QUERIES[figure.statement or figure.query]
-        yield _Statement(figure.query, figure.pace, text, {"now": now, **figure.params})
-    for key_figure in KEY_FIGURES:
-        window = {"from": now - key_figure.length, "to": now}
-        yield _Statement(key_figure.query, "slow", QUERIES[key_figure.name], window)
+        yield _Statement(figure.name, figure.pace, QUERIES[figure.statement], figure.params_at(now))
 
 
 def _explain(db: psycopg.Connection[Any], statement: _Statement, rounds: int) -> dict[str, Any]:

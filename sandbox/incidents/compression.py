@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from leads.adapters.sql_series import FAMILIES
+from leads.services.metrics import SERIES
 from sandbox.incidents.rules import ALERTMANAGER, PROMETHEUS, load, rule_files, seconds
 
 MIN_SECONDS = 1.0
 """Between two scrapes or evaluations."""
 _RANGE = re.compile(r"\[(\w+)\]")
 _LIMIT = re.compile(r"> (\d+)\b(?! \*)")
-_WINDOWS = tuple(family.name for family in FAMILIES if family.name.startswith("pancake_recent_"))
+_WINDOWS = tuple(series.name for series in SERIES if series.name.startswith("pancake_recent_"))
 _EMPTIED = ("pancake_edge_spool_files", "pancake_unsent_notification_oldest_timestamp_seconds")
 _WAITS = ("group_wait", "group_interval", "repeat_interval")
 

@@ -20,10 +20,8 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from leads.adapters.queries import QUERIES as STATEMENTS
-from leads.adapters.sql_series import FAMILIES
 from leads.services.cron_runs import CRONS
-from leads.services.metrics.figures import FIGURES
-from leads.services.metrics.key_figures import KEY_FIGURES
+from leads.services.metrics import FIGURES, SERIES
 from ops.cli import app
 from ops.golive.load import load_criteria
 from ops.golive.measuring import Places, Sources, measure
@@ -145,9 +143,11 @@ class Sql:
     def samples(self) -> Samples:
         """Every series that is read from the database."""
         found: dict[str, dict[Labels, float]] = defaultdict(dict)
-        names = {family.name: family.labels for family in FAMILIES}
+        names = {series.name: series.labels for series in SERIES}
         for figure in FIGURES:
-            rows = self._rows(figure.statement or figure.query, {"now": self._now, **figure.params})
+            if figure.is_of_window:
+                continue
+            rows = self._rows(figure.statement, figure.params_at(self._now))
             for family, values, number in figure.samples(rows):
                 found[family][frozenset(zip(names[family], values, strict=True))] = number
         for family, labels, value in self._kpis():
@@ -185,7 +185,7 @@ FORM = re.compile(
 def expected(query: str, samples: Samples, now: datetime) -> dict[Labels, float] | None:
     """What a query of a figure, its sum by a label or the time since it must answer; None for others."""
     form = FORM.fullmatch(query)
-    if form is None or form["family"] not in {family.name for family in FAMILIES}:
+    if form is None or form["family"] not in {series.name for series in SERIES}:
         return None
     (selector,) = selectors(query)
     found: dict[Labels, float] = defaultdict(float)
@@ -270,7 +270,7 @@ def drift(counted: Mapping[str, int], rows: Mapping[str, tuple[int, int]]) -> di
 
 
 DASHBOARD = read_dashboard()
-OF_DATABASE = {family.name for family in FAMILIES}
+OF_DATABASE = {series.name for series in SERIES}
 QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]
 PER_PERIOD = "pancake_cron_period_seconds"
 """The one query that joins a figure of the database with one of the processes."""
@@ -389,7 +389,7 @@ def have_read(found: Observed, since: float) -> bool:
     """Whether every process has read every figure of the database since then."""
     read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
     numbers = [*found.answer(read, found.one).values(), *found.answer(read).values()]
-    return numbers == [len(FIGURES) + len(KEY_FIGURES)] * 3
+    return numbers == [len(FIGURES)] * 3
 
 
 def still_miscounted(found: Observed, since: datetime) -> object:

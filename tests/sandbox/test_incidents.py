@@ -18,6 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from leads.adapters.metrics import Metrics
+from leads.services.metrics import SERIES
 from sandbox.chaos.__main__ import app
 from sandbox.incidents.catalogue import INCIDENTS
 from sandbox.incidents.compression import compress_expression, compress_prometheus, compress_rules
@@ -281,7 +282,7 @@ def test_the_recorded_series_are_those_that_the_product_exposes_and_the_rules_re
         selector.name for name in FILES for rule in all_rules(name) for selector in selectors(rule["expr"])
     }
     assert read <= written | {rule["record"] for rule in recorded()}
-    metrics = Metrics()
+    metrics = Metrics(SERIES)
     exposed = exposed_by_the_handlers(metrics) | exposed_by_the_edge()
     assert {name for name in written if name.startswith("pancake_")} <= exposed
     families = {family.name: set(family.labels) for family in metrics.sql_series.families}

@@ -23,6 +23,7 @@ from promql_parser import (
 )
 
 from leads.adapters.metrics import Metrics as HandlerMetrics
+from leads.services.metrics import SERIES
 from tests.support.monitoring import FILES, PROMETHEUS, ROOT, all_rules, recorded
 
 SCRAPE_LABELS = frozenset({"job", "instance"})
@@ -79,7 +80,7 @@ def sources() -> Iterator[tuple[str, Metric]]:
 
 def _of_handlers() -> Iterator[tuple[str, Metric]]:
     """Figures of the database, what a process counts, and what a library adds, for instance its memory."""
-    metrics = HandlerMetrics()
+    metrics = HandlerMetrics(SERIES)
     of_database = {family.name: frozenset(family.labels) for family in metrics.sql_series.families}
     for name, labels in of_database.items():
         yield name, Metric(HANDLERS, labels, "copy")

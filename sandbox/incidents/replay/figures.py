@@ -6,8 +6,7 @@ from datetime import datetime
 from statistics import median
 
 from leads.services.cron_work import CRON_PERIOD_SECONDS
-from leads.services.metrics.figures import FIGURES
-from leads.services.metrics.key_figures import KEY_FIGURES
+from leads.services.metrics import FIGURES
 from sandbox.incidents.replay.conditions import Conditions
 from sandbox.incidents.replay.minute import Minute, Stored
 
@@ -17,7 +16,7 @@ STUCK_AFTER_MINUTES = 5
 WEEKS_BEFORE = 4
 FAILED_RESULTS = ("failed", "dead_letter", "invalid")
 STATUSES = ("active", "silent", "suspended", "outage", "key_invalid", "disabled")
-QUERIES = {figure.query: 5.0 for figure in FIGURES} | {figure.query: 60.0 for figure in KEY_FIGURES}
+READ_SECONDS_AGO = {figure.name: 60.0 if figure.is_of_window else 5.0 for figure in FIGURES}
 """How old each figure is at a scrape, at most, in seconds."""
 Sample = tuple[str, str, float]
 """Name, labels as text, value."""
@@ -45,7 +44,7 @@ class Figures:
         yield from self._states(seen, now)
         yield from self._crons(seen, now)
         age = "pancake_sql_last_success_timestamp_seconds"
-        for query, seconds in QUERIES.items():
+        for query, seconds in READ_SECONDS_AGO.items():
             yield age, f'query="{query}"', self._start + minute * 60 - seconds
 
     def _key_figures(self, minute: int, recent: Sequence[Minute], now: Conditions) -> Iterator[Sample]:

@@ -11,12 +11,10 @@ from psycopg_pool import AsyncConnectionPool
 from leads.adapters import database
 from leads.adapters.database import Database
 from leads.adapters.metrics import Metrics
-from leads.adapters.sql_series import FAMILIES
 from leads.domain.errors import DatabaseUnavailable
 from leads.services.cron_runs import CRONS
-from leads.services.engine_watch import EngineWatch
-from leads.services.metrics.figures import FIGURES
-from leads.services.metrics.scrape import Scrape
+from leads.services.metrics import FIGURES, SERIES, Scrape
+from leads.services.readiness import Readiness
 from tests.support.crons import CronHarness
 from tests.support.fakes import FakeDatabase, FakeHasura
 from tests.support.handlers import HandlerHarness
@@ -61,16 +59,12 @@ async def test_every_label_of_a_closed_set_is_there_with_0_on_an_empty_database(
         assert value(harness, "pancake_engine_log_dead_rows", log=log) is not None
 
 
-async def test_each_figure_was_read_and_gives_only_declared_series(harness: CronHarness) -> None:
+async def test_each_figure_was_read(harness: CronHarness) -> None:
     await harness.process_lead()
     await harness.scrape("pancake_unassigned_tickets")
     for figure in FIGURES:
-        read_at = value(harness, LAST_SUCCESS, query=figure.query)
-        assert read_at == pytest.approx(harness.clock.now().timestamp(), abs=60), figure.query
-    declared = {family.name: family.labels for family in FAMILIES}
-    for figure in FIGURES:
-        for column, name in figure.series.items():
-            assert len(declared[name]) == len(figure.labels) + (column in figure.fixed), figure.query
+        read_at = value(harness, LAST_SUCCESS, query=figure.name)
+        assert read_at == pytest.approx(harness.clock.now().timestamp(), abs=60), figure.name
 
 
 async def test_the_oldest_event_of_each_status_is_shown_by_creation_or_replay(harness: CronHarness) -> None:
@@ -234,9 +228,9 @@ async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> N
 
 async def figures_of_a_new_process(harness: CronHarness) -> dict[str, float]:
     """Every series that a process started now reads from the database, with its value."""
-    runtime, metrics = harness.runtime, Metrics()
+    runtime, metrics = harness.runtime, Metrics(SERIES)
     scrape = Scrape(
-        runtime.db, runtime.metadata_db, runtime.engine_watch, runtime.pancake, metrics, harness.clock
+        runtime.db, runtime.metadata_db, runtime.readiness, runtime.pancake, metrics, harness.clock
     )
     scrape.answer_within_seconds = 60.0
     await scrape.exposition()
@@ -253,7 +247,7 @@ async def test_two_replicas_give_the_same_figures(harness: CronHarness) -> None:
     await harness.run("reconcile_daily")
     one, two = [await figures_of_a_new_process(harness) for _ in range(2)]
     names = {series.partition("[")[0] for series in one}
-    assert names == {family.name for family in FAMILIES}
+    assert names == {series.name for series in SERIES}
     # An unanswered ticket counts with its age: the readings are some moments apart.
     assert two == pytest.approx(one, abs=1, rel=0)
 
@@ -375,11 +369,11 @@ def db() -> FakeDatabase:
 
 async def test_however_often_it_is_asked_it_looks_once(db: FakeDatabase) -> None:
     metrics = Metrics()
-    looking = EngineWatch(db, FakeHasura(), metrics, max_age_seconds=15)
+    looking = Readiness(db, FakeHasura(), metrics, max_age_seconds=15)
     assert [await looking.state() for _ in range(3)] == [HEALTHY] * 3
     assert len(db.ran) == 1
     assert shown(metrics, "consistent") == 1
-    again = EngineWatch(db, FakeHasura(), metrics, max_age_seconds=0)
+    again = Readiness(db, FakeHasura(), metrics, max_age_seconds=0)
     assert [await again.state() for _ in range(2)] == [HEALTHY] * 2
     assert len(db.ran) == 3
 
@@ -388,7 +382,7 @@ async def test_however_often_it_is_asked_it_looks_once(db: FakeDatabase) -> None
 async def test_a_trigger_that_does_not_fire_is_missing(database: str) -> None:
     """After a wipe the engine drops it; a superuser may disable it."""
     db = Database(database, ingest_connections=1, work_connections=1)
-    looking = EngineWatch(db, FakeHasura(), Metrics(), max_age_seconds=0)
+    looking = Readiness(db, FakeHasura(), Metrics(), max_age_seconds=0)
     await db.open()
     try:
         with psycopg.connect(database, autocommit=True) as connection:
@@ -414,7 +408,7 @@ async def test_what_cannot_be_said_is_no_failure(db: FakeDatabase) -> None:
     hasura, metrics = FakeHasura(), Metrics()
     hasura.failing = True
     db.error = DatabaseUnavailable("gone")
-    state = await EngineWatch(db, hasura, metrics, max_age_seconds=15).state()
+    state = await Readiness(db, hasura, metrics, max_age_seconds=15).state()
     assert (state["database"], state["event_trigger"], state["hasura"]) == (False, None, False)
     assert shown(metrics, "hasura") == 0
     assert math.isnan(shown(metrics, "event_trigger"))

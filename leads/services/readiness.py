@@ -20,7 +20,7 @@ State = Mapping[str, bool | None]
 """By the name of a check: whether it succeeded; None if that cannot be said."""
 
 
-class EngineWatch:
+class Readiness:
     """The last state, of all callers of a process; docs/metrics.md explains the checks."""
 
     def __init__(

@@ -1,0 +1,356 @@
+"""Answer `GET /metrics`: with what the process counts, and with figures that are read from the database.
+
+Nothing here fails a scrape. A figure that cannot be read keeps its samples for a while and is then left out;
+`pancake_sql_last_success_timestamp_seconds` says how old it is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database, Params, Reader, Row, StatementError
+from leads.adapters.logs import LOGGER, describe
+from leads.adapters.metrics import BREAKER, Family, Metrics, Sample
+from leads.adapters.pancake_api import PancakeApi
+from leads.domain.errors import Contended, DatabaseUnavailable
+from leads.services.cron_work import CRON_PERIOD_SECONDS
+from leads.services.readiness import Readiness
+
+ANSWER_WITHIN_SECONDS = 1.0
+"""A reading that takes longer goes on, and is shown by the next scrape. So are the slow figures always."""
+Pace = Literal["fast", "slow"]
+"""How old a figure may be: what grows with the traffic of an hour or a day is read less often."""
+MAX_AGE_SECONDS: dict[Pace, float] = {"fast": 5.0, "slow": 60.0}
+"""How long the samples of a statement are used before it runs again."""
+WITHDRAWN_AFTER_SECONDS: dict[Pace, float] = {"fast": 60.0, "slow": 300.0}
+"""How long samples are shown at most while their statement fails."""
+RETRY_SECONDS = 60.0
+"""When a statement that failed runs again: one that takes too long must not run at each scrape."""
+
+Source = Callable[[], Awaitable[object]]
+
+
+class Scrape:
+    """Answers scrapes; each source is read by one task at a time, however many scrapes there are."""
+
+    def __init__(
+        self,
+        db: Database,
+        metadata_db: Database,
+        readiness: Readiness,
+        pancake: PancakeApi,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._metrics = metrics
+        self._pancake = pancake
+        fast = SqlMetrics("fast", db, metadata_db, metrics, clock)
+        slow = SqlMetrics("slow", db, metadata_db, metrics, clock)
+        self.sql = (fast, slow)
+        self._awaited: tuple[Source, ...] = (readiness.state, fast.refresh)
+        self._not_awaited: tuple[Source, ...] = (slow.refresh,)
+        self._reading: dict[Source, asyncio.Task[None]] = {}
+        self.answer_within_seconds = ANSWER_WITHIN_SECONDS
+
+    async def exposition(self) -> bytes:
+        """Return the text for Prometheus within a second, in every state of database and Hasura."""
+        for source in self._not_awaited:
+            self._start(source)
+        awaited = [self._start(source) for source in self._awaited]
+        await asyncio.wait(awaited, timeout=self.answer_within_seconds)
+        for sql in self.sql:
+            sql.withdraw_old()
+        for connection, opened, answered in self._pancake.breakers.times():
+            self._metrics.breaker_open_since.labels(BREAKER, connection).set(opened)
+            self._metrics.breaker_last_success.labels(BREAKER, connection).set(answered)
+        return self._metrics.exposition()
+
+    def _start(self, source: Source) -> asyncio.Task[None]:
+        """Read a source, if it is not being read already."""
+        if source not in self._reading:
+            self._reading[source] = asyncio.create_task(_read(source))
+            self._reading[source].add_done_callback(lambda _: self._reading.pop(source, None))
+        return self._reading[source]
+
+    async def settle(self) -> None:
+        """Wait for everything that is being read."""
+        await asyncio.gather(*self._reading.values())
+
+    async def close(self) -> None:
+        """End what is being read."""
+        reading = list(self._reading.values())
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+
+async def _read(source: Source) -> None:
+    try:
+        await source()
+    except Exception as error:  # noqa: BLE001 - a scrape shows the rest; the trace is logged
+        LOGGER.error("metrics not read", exc_info=error)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """When a statement was read last, and when it is due, both in seconds of the event loop."""
+
+    read_at: float | None = None
+    due_at: float = 0.0
+    is_failing: bool = False
+
+
+class SqlMetrics:
+    """The figures of one pace. `refresh` runs once at a time: see `Scrape`."""
+
+    def __init__(
+        self, pace: Pace, db: Database, metadata_db: Database, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._db = db
+        self._metadata_db = metadata_db
+        self._metrics = metrics
+        self._clock = clock
+        self.max_age_seconds = MAX_AGE_SECONDS[pace]
+        self._withdrawn_after_seconds = WITHDRAWN_AFTER_SECONDS[pace]
+        self._readings = {figure: _Reading() for figure in FIGURES if figure.pace == pace}
+        for figure in self._readings:
+            metrics.sql_last_success.labels(figure.name)
+
+    async def refresh(self) -> None:
+        """Read the figures that are due, in one session if both databases are one."""
+        now = asyncio.get_running_loop().time()
+        due = [figure for figure, reading in self._readings.items() if reading.due_at <= now]
+        for db in dict.fromkeys((self._db, self._metadata_db)):
+            await self._read(db, [figure for figure in due if self._db_of(figure) is db])
+
+    def _db_of(self, figure: "Figure") -> Database:
+        return self._metadata_db if figure.of_engine else self._db
+
+    async def _read(self, db: Database, figures: Sequence["Figure"]) -> None:
+        if not figures:
+            return
+        left = list(figures)
+        try:
+            async with db.reader() as reader:
+                while left:
+                    await self._read_one(reader, left[0])
+                    del left[0]
+        except DatabaseUnavailable as error:
+            for figure in left:
+                self._note_failure(figure, error, self.max_age_seconds)
+
+    async def _read_one(self, reader: Reader, figure: "Figure") -> None:
+        """Read the figures of a statement. Raises DatabaseUnavailable: the session is lost."""
+        started = asyncio.get_running_loop().time()
+        now = self._clock.now()
+        try:
+            rows = await reader.fetch_all(figure.statement, figure.params_at(now))
+        except (Contended, StatementError) as error:
+            self._note_failure(figure, error, RETRY_SECONDS)
+            return
+        read_at = asyncio.get_running_loop().time()
+        reading = self._readings[figure]
+        reading.read_at, reading.due_at, reading.is_failing = read_at, read_at + self.max_age_seconds, False
+        self._metrics.sql_series.put(figure.name, figure.samples(rows))
+        self._metrics.sql_last_success.labels(figure.name).set(now.timestamp())
+        self._metrics.sql_seconds.labels(figure.name).set(read_at - started)
+
+    def _note_failure(self, figure: "Figure", error: Exception, retry_seconds: float) -> None:
+        """Log the first failure in a row: the metric shows how long it lasts."""
+        reading = self._readings[figure]
+        reading.due_at = asyncio.get_running_loop().time() + retry_seconds
+        if not reading.is_failing:
+            reading.is_failing = True
+            LOGGER.warning("figure not read", extra={"fields": {"query": figure.name, **describe(error)}})
+
+    def withdraw_old(self) -> None:
+        """Remove the samples that are too old to be shown."""
+        oldest = asyncio.get_running_loop().time() - self._withdrawn_after_seconds
+        for figure, reading in self._readings.items():
+            if reading.read_at is not None and reading.read_at < oldest:
+                self._metrics.sql_series.withdraw(figure.name)
+
+    def forget(self) -> None:
+        """Let the next refresh read every figure, of any age. For tests."""
+        for reading in self._readings.values():
+            reading.due_at = 0.0
+
+
+WINDOWS = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
+"""Of the key figures, by their label; each ends now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figure:
+    """A statement that gives the samples of some series. `use` tells the uses of one apart.
+
+    That of a key figure is a key of WINDOWS. `of_engine`: it runs in Hasura's metadata database.
+    """
+
+    statement: str
+    pace: Pace
+    params: Params = field(default_factory=dict)
+    of_engine: bool = False
+    use: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label `query` of its metrics."""
+        return f"{self.statement} of {self.use}" if self.use else self.statement
+
+    @property
+    def is_of_window(self) -> bool:
+        return self.use in WINDOWS
+
+    def params_at(self, now: datetime) -> Params:
+        if self.is_of_window:
+            return {"from": now - WINDOWS[self.use], "to": now}
+        return {"now": now, **self.params}
+
+    def samples(self, rows: Sequence[Row]) -> list[Sample]:
+        """Return the samples of all its series."""
+        of_window = [{**row, "window": self.use} for row in rows]
+        return [s for series in SERIES if self in series.figures for s in series.samples(of_window)]
+
+
+@dataclass(frozen=True, slots=True)
+class Series(Family):
+    """A gauge that is read from the database; `columns` of the rows of `figures` hold its values.
+
+    Of several columns each has its value of the last label; the row has the other labels. A column that is
+    null gives no sample, but 0 if it ends in `_at`.
+    """
+
+    columns: str | Mapping[str, str]
+    figures: tuple[Figure, ...]
+    factor: int = 1
+
+    def samples(self, rows: Sequence[Row]) -> Iterator[Sample]:
+        of_row = self.labels if isinstance(self.columns, str) else self.labels[:-1]
+        columns = {self.columns: None} if isinstance(self.columns, str) else self.columns
+        for row in rows:
+            labels = tuple(str(row[name]) for name in of_row)
+            for column, label in columns.items():
+                value = row[column]
+                if value is None and not column.endswith("_at"):
+                    continue
+                yield self.name, labels if label is None else (*labels, label), _number(value) * self.factor
+
+
+def _number(value: datetime | float | None) -> float:
+    if value is None:
+        return 0.0
+    return value.timestamp() if isinstance(value, datetime) else float(value)
+
+
+EVENT_LOGS = ("event_log", "event_invocation_logs")
+CRON_LOGS = ("hdb_cron_events", "hdb_cron_event_invocation_logs")
+SECONDS_PER_MINUTE = 60
+
+_CRONS: Params = {"names": list(CRON_PERIOD_SECONDS)}
+_EVENTS = (Figure("metrics/count_waiting", "fast"), Figure("metrics/count_held", "slow"))
+_WEBHOOK_HOURS = (Figure("metrics/count_webhook_hours", "slow"),)
+_UNSENT = (Figure("metrics/count_unsent", "fast"),)
+_UNASSIGNED = (Figure("unassigned_count/count_tickets", "fast", {"most": None}),)
+_CONNECTIONS = (Figure("metrics/list_connections", "fast"),)
+_SWITCHES = (Figure("metrics/load_switches", "fast"),)
+_ENGINE_EVENTS = (
+    Figure("metrics/count_engine_events", "fast"),
+    Figure("metrics/count_failed_engine_events", "slow"),
+)
+_LOG_SIZES = (
+    Figure("metrics/load_log_sizes", "slow", {"logs": list(EVENT_LOGS)}),
+    Figure("metrics/load_log_sizes", "slow", {"logs": list(CRON_LOGS)}, of_engine=True, use="the crons"),
+)
+_CRON_TICKS = (Figure("metrics/count_cron_ticks", "fast", _CRONS, of_engine=True),)
+_CRON_RUNS = (Figure("metrics/list_cron_runs", "fast", _CRONS),)
+_LATENCY = tuple(Figure("kpi/load_latency", "slow", use=window) for window in WINDOWS)
+_SUCCESS = tuple(Figure("kpi/load_success", "slow", use=window) for window in WINDOWS)
+_AUTO_ASSIGN = (Figure("kpi/load_auto_assign", "slow", use="1d"),)
+_INTERVENTION = (Figure("kpi/load_intervention", "slow", use="1d"),)
+_RESPONSE = (Figure("kpi/load_response", "slow", use="1d"),)
+_ZERO_MISS = (Figure("kpi/load_zero_miss", "slow", use="1d"),)
+
+_NAME, _STATUS, _CONNECTION, _WINDOW = ("name",), ("status",), ("connection",), ("window",)
+_RESULTS = ("processed", "failed", "dead", "stuck", "held", "held_earlier", "invalid", "waiting")
+
+SERIES: tuple[Series, ...] = (
+    Series("pancake_stored_events", "Events that are not processed, by status", _STATUS, "events", _EVENTS),
+    Series("pancake_stored_event_oldest_timestamp_seconds",
+           "Creation or replay of the oldest of them; 0 without one", _STATUS, "oldest_at", _EVENTS),
+    Series("pancake_recent_events", "Events of the last hour", ("status", "origin"), "events",
+           (Figure("metrics/count_recent", "slow"),)),
+    Series("pancake_counted_rows", "Rows of the last hour that a counter has counted, at least and at most",
+           ("counter", "bound"), {"least": "least", "most": "most"},
+           (Figure("metrics/count_counted", "slow", _CRONS),)),
+    Series("pancake_recent_source_events", "Events of the last hour by active source; `other` are the rest",
+           ("connection", "source"), "events", (Figure("metrics/count_source_events", "slow"),)),
+    Series("pancake_recent_lead_seconds",
+           "Time to store or to process the leads of the last hour, or the last 20",
+           ("stage", "leads", "quantile"), {"p95_seconds": "0.95", "p99_seconds": "0.99"},
+           (Figure("metrics/load_last_leads", "slow"),)),
+    Series("pancake_recent_deliveries", "Deliveries of the webhook in the last hour", _CONNECTION,
+           "deliveries", _WEBHOOK_HOURS),
+    Series("pancake_usual_deliveries", "Median of the deliveries in the same hour of the four weeks before",
+           _CONNECTION, "usual", _WEBHOOK_HOURS),
+    Series("pancake_unsent_notifications", "Rows with notifications that wait to be sent", ("source",),
+           "unsent", _UNSENT),
+    Series("pancake_unsent_notification_oldest_timestamp_seconds",
+           "Since when the oldest of them waits; 0 without one", ("source",), "oldest_at", _UNSENT),
+    Series("pancake_unassigned_tickets", "Open tickets of the integration without an owner", (), "tickets",
+           _UNASSIGNED),
+    Series("pancake_unassigned_ticket_oldest_timestamp_seconds",
+           "Creation of the oldest of them; 0 without one", (), "oldest_at", _UNASSIGNED),
+    Series("pancake_connection_status", "1 for the status of a connection", ("connection", "status"),
+           "has_status", (Figure("metrics/list_connection_statuses", "fast"),)),
+    Series("pancake_connection_status_timestamp_seconds", "Last change of its status", _CONNECTION,
+           "status_since_at", _CONNECTIONS),
+    Series("pancake_connection_last_poll_timestamp_seconds", "Its last poll; 0 before one", _CONNECTION,
+           "last_poll_at", _CONNECTIONS),
+    Series("pancake_switch_on", "1 while a switch is on", ("switch",), "is_on", _SWITCHES),
+    Series("pancake_switch_changed_timestamp_seconds", "Last change of any setting; 0 if unknown",
+           ("switch",), "changed_at", _SWITCHES),
+    Series("pancake_engine_events", "Events of our trigger that Hasura has not delivered", ("state",),
+           "events", _ENGINE_EVENTS),
+    Series("pancake_engine_event_oldest_timestamp_seconds", "Creation of the oldest of them; 0 without one",
+           ("state",), "oldest_at", _ENGINE_EVENTS),
+    Series("pancake_engine_log_rows", "Rows of Hasura's log tables, as the server estimates", ("log",),
+           "live_rows", _LOG_SIZES),
+    Series("pancake_engine_log_dead_rows", "Dead rows of Hasura's log tables, the same way", ("log",),
+           "dead_rows", _LOG_SIZES),
+    Series("pancake_later_cron_ticks", "Ticks that Hasura has scheduled for later", _NAME, "later",
+           _CRON_TICKS),
+    Series("pancake_overdue_cron_ticks", "Ticks that are due for more than a minute", _NAME, "overdue",
+           _CRON_TICKS),
+    Series("pancake_lost_cron_ticks", "Ticks of the last day that Hasura gave up", _NAME, "lost",
+           _CRON_TICKS),
+    Series("pancake_cron_last_success_timestamp_seconds",
+           "End of the last run that succeeded, or creation of the oldest connection; 0 without any", _NAME,
+           "succeeded_at", _CRON_RUNS),
+    Series("pancake_cron_last_start_timestamp_seconds", "Start of the last run; 0 without one", _NAME,
+           "started_at", _CRON_RUNS),
+    Series("pancake_cron_last_delay_seconds", "From the last tick to the start of its run", _NAME,
+           "delay_seconds", _CRON_RUNS),
+    Series("pancake_kpi_latency_seconds", "Latency of the window", ("window", "quantile"),
+           {"p50_seconds": "0.5", "p95_seconds": "0.95", "p99_seconds": "0.99"}, _LATENCY),
+    Series("pancake_kpi_success_ratio", "Share of processed deliveries", _WINDOW, "ratio", _SUCCESS),
+    Series("pancake_kpi_deliveries", "Deliveries of the window by result", ("window", "result"),
+           {name: name for name in _RESULTS}, _SUCCESS),
+    Series("pancake_kpi_auto_assign_ratio", "Share of tickets that kept the chosen owner", _WINDOW, "ratio",
+           _AUTO_ASSIGN),
+    Series("pancake_kpi_intervention_ratio", "Share of tickets whose owner was changed", _WINDOW, "ratio",
+           _INTERVENTION),
+    Series("pancake_kpi_tickets", "Tickets that were created in the window", _WINDOW, "tickets",
+           _AUTO_ASSIGN),
+    Series("pancake_kpi_response_seconds", "Time to the first response", ("window", "quantile"),
+           {"p95_minutes": "0.95"}, _RESPONSE, SECONDS_PER_MINUTE),
+    Series("pancake_kpi_found_missing", "Records that reconciliation found missing", _WINDOW, "found_missing",
+           _ZERO_MISS),
+    Series("pancake_kpi_left_missing", "Records that are missing after it", _WINDOW, "left_missing",
+           _ZERO_MISS),
+)  # fmt: skip
+"""All of them, named once; docs/metrics.md explains each."""
+FIGURES = tuple(dict.fromkeys(figure for series in SERIES for figure in series.figures))

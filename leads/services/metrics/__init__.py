@@ -1,1 +1,0 @@
-"""The figures of `GET /metrics` that are read from the database."""
