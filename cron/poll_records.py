@@ -11,10 +11,8 @@ from functools import partial
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.pancake_api import COMPLETE
-from leads.domain.listing import ListedLead
-from leads.domain.poll import PollProgress, SavedPoll
-from leads.domain.reports import PollReport
-from leads.domain.table_record import TableRecord
+from leads.domain.listing import ListedLead, TableRecord
+from leads.domain.poll import PollProgress, PollReport, SavedPoll
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems

@@ -8,8 +8,8 @@ from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
+from leads.domain.day_ledger import days_owed, is_over
 from leads.domain.errors import BadRequest
-from leads.domain.window import days_owed, is_over
 from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun
 from leads.services.reconcile_daily.days import load_history, reconcile_days

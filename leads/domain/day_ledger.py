@@ -1,4 +1,4 @@
-"""The ledger of one ICT day of one connection: the standing of each record that Pancake lists.
+"""The ledger of one ICT day of one connection: the state of each record that Pancake lists.
 
 A listed record is counted as processed, held, rejected or pending, by the events that cover it. The id of a
 record that no event covers is entered as found missing if it could be inserted, else as left missing.
@@ -6,19 +6,88 @@ record that no event covers is entered as found missing if it could be inserted,
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NotRequired, TypedDict, cast
 from zlib import crc32
 
-from leads.domain.coverage import EventsByRecord, covering, standing
-from leads.domain.listing import ListedLead, ListPosition, SavedPosition
-from leads.domain.look_ups import LookUps, SavedLookUp
-from leads.domain.reports import DayReport, LedgerEntries
-from leads.domain.table_record import TableRecord
-from leads.domain.window import Window, day_window
+from leads.domain.listing import (
+    ICT,
+    SETTLE,
+    EventsByRecord,
+    ListedLead,
+    ListPosition,
+    LookUps,
+    SavedLookUp,
+    SavedPosition,
+    TableRecord,
+    Window,
+    covering,
+    record_state,
+)
+from leads.domain.reports import ConnectionReport
 
+MAX_DAYS_BACK = 14
+"""How many closed days before today are reconciled at most."""
 SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
+
+
+def days_owed(
+    now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK
+) -> list[date]:
+    """Return the closed ICT days without a succeeded reconciliation, oldest first."""
+    today = _settled_day(now)
+    days = (today - timedelta(days=back) for back in range(max_days_back, 0, -1))
+    return [day for day in days if day not in succeeded]
+
+
+def is_over(day: date, now: datetime) -> bool:
+    """Whether an ICT day is over, so that its ledger can be closed."""
+    return day < _settled_day(now)
+
+
+def _settled_day(now: datetime) -> date:
+    """Return the present ICT day; the day before lasts until its last versions have settled."""
+    return (now - SETTLE).astimezone(ICT).date()
+
+
+def day_window(day: date) -> Window:
+    """Return the window of a whole ICT day."""
+    start = datetime.combine(day, time(), ICT).astimezone(UTC)
+    return Window(start, start + timedelta(days=1) - timedelta(microseconds=1))
+
+
+class LedgerEntries(TypedDict, total=False):
+    """What a day's ledger counts while the list is read."""
+
+    processed: int
+    held: int
+    pending: int
+    found: int
+    sampled: int
+    found_missing: list[str]
+    left_missing: list[str]
+    duplicates: list[str]
+    rejected: list[list[str]]
+    sample_missing: list[str]
+    seconds: float
+
+
+class DayReport(ConnectionReport, LedgerEntries, total=False):
+    """One ICT day: the entries of its ledger, and what was compared when the list was read to its end."""
+
+    day: str
+    expected: int
+    inserted: int
+    superseded: int
+    unexpected: list[str]
+    unlisted: list[str]
+    not_looked_up: int
+    pages: int
+    short_pages: int
+    ending: str
+    first_seen: dict[str, int]
+    webhook_loss: float
 
 
 class SavedLedger(TypedDict):
@@ -126,7 +195,7 @@ class DayLedger:
             if is_added:
                 self.found.setdefault(lead.table_name, []).append(lead.record_id)
             elif covered_by:
-                self._enter_found(lead.record_id, standing(covered_by), covered_by[-1].error_code)
+                self._enter_found(lead.record_id, record_state(covered_by), covered_by[-1].error_code)
             else:
                 self.entries["left_missing"].append(lead.record_id)
 
@@ -172,13 +241,13 @@ class DayLedger:
     def _is_of_day(self, lead: ListedLead) -> bool:
         return lead.modified_on is None or lead.modified_on in self.window
 
-    def _enter_found(self, record_id: str, standing_word: str, error_code: str | None) -> None:
+    def _enter_found(self, record_id: str, state: str, error_code: str | None) -> None:
         self.entries["found"] += 1
-        match standing_word:
+        match state:
             case "rejected":
                 self.entries["rejected"].append([record_id, error_code or "unknown"])
             case "processed" | "held" | "pending":
-                self.entries[standing_word] += 1
+                self.entries[state] += 1
 
     def _enter_sample(self, record_id: str, *, is_missing: bool) -> None:
         self.entries["sampled"] += 1

@@ -23,9 +23,10 @@ from leads.domain.phone import (
     read_mobile,
     read_phones,
 )
-from leads.domain.table_record import OTHER_TABLES
 from leads.domain.visible_text import without_unseen
 
+OTHER_TABLES = ("account", "contact")
+"""The other tables that Pancake documents."""
 MAX_NAME_CHARACTERS = 500
 MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
 MAX_ADDRESS_CHARACTERS = 2000

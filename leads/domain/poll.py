@@ -1,27 +1,49 @@
-"""The progress of one poll of a connection: its window, what the list has to contain, what it contained."""
+"""A poll of a connection: its window of time, what the list has to contain, what it contained.
+
+Windows overlap, and end before the present.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypedDict
 
-from leads.domain.listing import ListedLead, ListPosition, SavedPosition
-from leads.domain.look_ups import LookUps, SavedLookUp
-from leads.domain.reports import PollReport
-from leads.domain.table_record import TableRecord
-from leads.domain.window import (
-    OVERLAP,
+from leads.domain.listing import (
+    SETTLE,
     ZONE_MARGIN,
+    ListedLead,
+    ListPosition,
+    LookUps,
+    SavedLookUp,
+    SavedPosition,
+    TableRecord,
     Window,
-    advance,
-    has_explanation,
-    latest_window,
-    next_window,
-    unreturned,
 )
+from leads.domain.reports import ConnectionReport
 
+OVERLAP = timedelta(minutes=10)
+"""How far a window starts before the watermark: covers search lag, late commits and clock skew."""
+MAX_STEP = timedelta(days=1)
+"""How far one window advances the watermark at most: after an outage it catches up in steps."""
 MAX_IDS_PER_REPORT = 1_000
 """How many ids a report lists of each kind."""
+
+
+class PollReport(ConnectionReport, total=False):
+    """One poll. `latest`: the poll of the newest window, if that was read too."""
+
+    window: list[str]
+    listed: int
+    missed: int
+    missed_ids: list[str]
+    outside: int
+    suspects: list[str]
+    may_lag: bool
+    short_pages: int
+    latest: "PollReport"
+    ending: str
+    trusted: bool
+    pages: int
 
 
 SavedRecord = tuple[str | None, str, str]
@@ -103,7 +125,7 @@ class PollProgress:
 
     def expect(self, known: Mapping[TableRecord, datetime]) -> None:
         """Set what the list has to contain: the records that the webhook brought, with their newest time."""
-        self.awaited = {key: known[key] for key in unreturned(self.window, known, ())}
+        self.awaited = {key: time for key, time in known.items() if time in self.window}
 
     def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
         """Return the leads of the window."""
@@ -128,11 +150,20 @@ class PollProgress:
         return list(self.awaited)
 
     def has_explanation(self) -> bool:
-        """Whether the present state of the suspects, all looked up, explains that they were not listed."""
-        return has_explanation(self.window, self.awaited, self.look_ups.present)
+        """Whether the present state of each suspect, all looked up, explains that it was not listed.
+
+        It was deleted, or changed since. One that still lies in the window proves that the list left it out.
+        """
+        present = self.look_ups.present
+        return not any(
+            key in present and ((time := present[key]) is None or time in self.window) for key in self.awaited
+        )
 
     def watermark_after(self, watermark: datetime | None, *, trusted: bool) -> datetime | None:
-        return advance(watermark, self.window, trusted=trusted)
+        """Return the window's end if the list is trusted, never an earlier time."""
+        if not trusted:
+            return watermark
+        return self.window.end if watermark is None else max(watermark, self.window.end)
 
     def report(self) -> PollReport:
         """Return the report so far. `may_lag`: all suspects are so young that the index may just lag."""
@@ -153,3 +184,39 @@ class PollProgress:
 
     def _window_as_text(self) -> list[str]:
         return [self.window.start.isoformat(), self.window.end.isoformat()]
+
+
+def next_window(
+    watermark: datetime | None,
+    now: datetime,
+    *,
+    overlap: timedelta = OVERLAP,
+    settle: timedelta = SETTLE,
+    max_step: timedelta = MAX_STEP,
+) -> Window:
+    """Return the window after `watermark`; without one, the last `max_step` before now.
+
+    It ends at `now - settle` at the latest, and at most `max_step` after the watermark. If the clock was set
+    back, the window is the last `overlap` before now, and the watermark stays (`watermark_after`).
+    """
+    settled = now - settle
+    since = settled - max_step if watermark is None else min(watermark, settled)
+    return Window(since - overlap, min(settled, since + max_step))
+
+
+def latest_window(
+    due: Window,
+    now: datetime,
+    *,
+    overlap: timedelta = OVERLAP,
+    settle: timedelta = SETTLE,
+    max_step: timedelta = MAX_STEP,
+) -> Window | None:
+    """Return the newest window, to be read too if the window that is due ends before it; at most `max_step`.
+
+    Thus new records are not delayed while the watermark is far behind or kept back by an untrusted list.
+    """
+    settled = now - settle
+    if due.end >= settled:
+        return None
+    return Window(max(due.end, settled - max_step) - overlap, settled)

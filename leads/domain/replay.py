@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import TypedDict
 
+from leads.domain.body import MAX_TIME_CHARACTERS, read_time
 from leads.domain.errors import BadRequest
 from leads.domain.event_states import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.listing import ICT
 from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
-from leads.domain.window import read_moment
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}
 MAX_EVENTS_PER_REPLAY = 1000
@@ -222,7 +223,19 @@ def _text(given: Mapping[str, object], name: str) -> str | None:
 
 def _time(given: Mapping[str, object], name: str) -> datetime | None:
     value = given.get(name)
-    moment = read_moment(value)
+    moment = _read_moment(value)
     if value is not None and moment is None:
         raise BadRequest(f"filter.{name} is neither a date nor a time of ISO 8601.")
     return moment
+
+
+def _read_moment(value: object) -> datetime | None:
+    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC); None for anything else."""
+    if not isinstance(value, str) or len(value) > MAX_TIME_CHARACTERS:
+        return None
+    if moment := read_time(value):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return datetime.combine(date.fromisoformat(value), time(), ICT)
+    except ValueError:
+        return None

@@ -19,56 +19,6 @@ class ConnectionReport(TypedDict, total=False):
     detail: str
 
 
-class PollReport(ConnectionReport, total=False):
-    """One poll. `latest`: the poll of the newest window, if that was read too."""
-
-    window: list[str]
-    listed: int
-    missed: int
-    missed_ids: list[str]
-    outside: int
-    suspects: list[str]
-    may_lag: bool
-    short_pages: int
-    latest: "PollReport"
-    ending: str
-    trusted: bool
-    pages: int
-
-
-class LedgerEntries(TypedDict, total=False):
-    """What a day's ledger counts while the list is read."""
-
-    processed: int
-    held: int
-    pending: int
-    found: int
-    sampled: int
-    found_missing: list[str]
-    left_missing: list[str]
-    duplicates: list[str]
-    rejected: list[list[str]]
-    sample_missing: list[str]
-    seconds: float
-
-
-class DayReport(ConnectionReport, LedgerEntries, total=False):
-    """One ICT day: the entries of its ledger, and what was compared when the list was read to its end."""
-
-    day: str
-    expected: int
-    inserted: int
-    superseded: int
-    unexpected: list[str]
-    unlisted: list[str]
-    not_looked_up: int
-    pages: int
-    short_pages: int
-    ending: str
-    first_seen: dict[str, int]
-    webhook_loss: float
-
-
 def shorten(body: object) -> object:
     """Return a report as it is answered and logged: long lists as their length, times as text."""
     if isinstance(body, dict):

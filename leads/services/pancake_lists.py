@@ -7,17 +7,24 @@ from functools import partial
 
 from leads.adapters.database import Database, Params, UnstorableData
 from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, PancakeApi
-from leads.domain import coverage
 from leads.domain.body import Delivery
 from leads.domain.canonical_json import JsonObject, read_json
-from leads.domain.coverage import Event, EventsByRecord
 from leads.domain.digest import Digester
 from leads.domain.lead import read_lead
-from leads.domain.listing import ListedLead, ListPosition, modified_in_utc, read_listed_leads
-from leads.domain.look_ups import LookUps
-from leads.domain.table_record import TableRecord
+from leads.domain.listing import (
+    Event,
+    EventsByRecord,
+    ListedLead,
+    ListPosition,
+    LookUps,
+    TableRecord,
+    Window,
+    group_by_record,
+    modified_in_utc,
+    not_covered,
+    read_listed_leads,
+)
 from leads.domain.versions import cap_future_time
-from leads.domain.window import Window
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
 from leads.services.cron_work import PAUSED
@@ -143,7 +150,7 @@ async def store_missing(
     Events are compared once without locks, then under the records' locks, so that polling and reconciliation
     do not both store a version. Raises Contended and DatabaseUnavailable.
     """
-    missing = coverage.missing(leads, await load_events(db, connection, leads))
+    missing = not_covered(leads, await load_events(db, connection, leads))
     if not missing:
         return []
     stored = await _store(db, _Batch(connection, origin, now, missing, digester))
@@ -191,7 +198,7 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
             lock_records_statement([lead.record_id for lead in batch.leads]),
             ("pancake_lists/load_events", params),
         )
-        leads = coverage.missing(batch.leads, _group(EventRow(**row) for row in found))
+        leads = not_covered(batch.leads, _group(EventRow(**row) for row in found))
         if not leads:
             return []
         store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now, batch.digester)
@@ -215,7 +222,7 @@ def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> P
 
 
 def _group(rows: Iterable[EventRow]) -> EventsByRecord:
-    return coverage.group_by_record(read_event(row) for row in rows)
+    return group_by_record(read_event(row) for row in rows)
 
 
 def read_event(row: EventRow) -> Event:

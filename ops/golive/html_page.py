@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from leads.domain.listing import ICT
 from leads.domain.visible_text import escape_unseen
-from leads.domain.window import ICT
 from ops.golive.gates import Evaluation
 from ops.golive.html_style import STYLE
 from ops.golive.judgement import Judgement, Outcome

@@ -11,9 +11,8 @@ import typer
 
 from leads.adapters.clock import Clock
 from leads.adapters.settings import Settings, read_settings
+from leads.domain.day_ledger import DayReport, is_over
 from leads.domain.errors import PancakeUnavailable
-from leads.domain.reports import DayReport
-from leads.domain.window import is_over
 from ops.exit_codes import ExitCode
 from ops.failures import WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, show_activity

@@ -8,8 +8,8 @@ from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.settings import Settings
+from leads.domain.day_ledger import DayReport
 from leads.domain.errors import Retryable
-from leads.domain.reports import DayReport
 from leads.runtime import Runtime
 from leads.services.connections import for_each, load_connections
 from leads.services.cron_work import CronReport, CronRun

@@ -2,8 +2,8 @@
 
 from html import escape
 
+from leads.domain.listing import ICT
 from leads.domain.visible_text import escape_unseen
-from leads.domain.window import ICT
 from ops.report.figures import OwnerFigures, Report, SourceFigures
 from ops.report.text import duration, is_fair, percentage, source_name
 

@@ -16,10 +16,10 @@ import pytest
 from leads.adapters.database import Database, Transaction
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS, PancakeApi
+from leads.domain.day_ledger import day_window
 from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
 from leads.domain.notifications import with_text
 from leads.domain.reports import shorten
-from leads.domain.window import day_window
 from leads.services import pancake_lists
 from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
 from leads.services.cron_runs import CRONS

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from cron.poll_records import MAX_LOOK_UPS
-from leads.domain.window import OVERLAP, SETTLE
+from leads.domain.listing import SETTLE
+from leads.domain.poll import OVERLAP
 from tests.support.crons import CronHarness
 from tests.support.postgres import RECORD_LOCK, wait_for_lock_waiter
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leads.domain.window import day_window
+from leads.domain.day_ledger import day_window
 from leads.services.connections import load_connections
 from leads.services.reconcile_daily import days
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness

@@ -13,7 +13,7 @@ import yaml
 
 from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from leads.domain.window import MAX_DAYS_BACK
+from leads.domain.day_ledger import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from ops.metadata.directory import DIRECTORY, read_directory, role_of_action
 from ops.replay.following import MAX_EVENTS_PER_QUERY

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from leads.adapters.pancake_api import Access, Page, PancakeApi
-from leads.domain.window import Window
+from leads.domain.listing import Window
 from sandbox.pancake.app import create_app
 from sandbox.pancake.workspace import Workspace
 from tests.support.fakes import API_KEY, T0, SimulatorClock

@@ -21,8 +21,8 @@ from psycopg.types.json import Jsonb
 
 from leads.adapters.queries import load_queries
 from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.listing import ICT
 from leads.domain.notifications import NEEDS_ATTENTION
-from leads.domain.window import ICT
 from ops.queries import QUERIES
 from sandbox.postgres.plans import custom_plan, prepare
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures

@@ -3,7 +3,7 @@
 from shlex import quote
 
 from leads.domain.event_states import KILL_SWITCH
-from leads.domain.table_record import OTHER_TABLES
+from leads.domain.lead import OTHER_TABLES
 from leads.domain.trace.owners import limits_of
 from leads.domain.trace.people import OPEN
 from leads.domain.trace.reasons import held_by, is_held

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from leads.domain.table_record import OTHER_TABLES
+from leads.domain.lead import OTHER_TABLES
 from leads.domain.trace.owners import owner_steps
 from leads.domain.trace.step import Step, listed
 from leads.domain.trace.stored import StoredEvent, list_at, text_at, value_at

@@ -8,11 +8,8 @@ from typing import TypedDict
 
 from leads.adapters.database import Params
 from leads.adapters.pancake_api import COMPLETE
-from leads.domain import coverage
-from leads.domain.day_ledger import DayLedger, SavedLedger
-from leads.domain.listing import ListedLead
-from leads.domain.reports import DayReport
-from leads.domain.table_record import TableRecord
+from leads.domain.day_ledger import DayLedger, DayReport, SavedLedger
+from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection
@@ -98,7 +95,7 @@ async def _enter_leads(
     selected = selection.leads
     events = await load_events(runtime.db, connection, selected) if selected else {}
     added: set[TableRecord] = set()
-    if not dry_run and coverage.missing(selected, events):
+    if not dry_run and not_covered(selected, events):
         stored = await store_missing(runtime.db, connection, selected, "reconcile", run.now, runtime.digester)
         added = {lead.key for lead, _ in stored}
         runtime.metrics.webhook_missed.labels("reconcile").inc(len(added))

@@ -6,8 +6,7 @@ from datetime import date, datetime
 from functools import partial
 
 from leads.adapters.database import Database
-from leads.domain.reports import DayReport
-from leads.domain.window import day_window
+from leads.domain.day_ledger import DayReport, day_window
 from leads.runtime import Runtime
 from leads.services.connections import for_each, is_unfinished, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun

@@ -12,28 +12,26 @@ from hypothesis import strategies as st
 
 from leads.domain.body import in_utc, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
-from leads.domain.coverage import Event, covering, covers, group_by_record, missing, same_fields, standing
-from leads.domain.day_ledger import DayLedger
-from leads.domain.listing import ListedLead, read_listed_leads
-from leads.domain.look_ups import LookUps
-from leads.domain.poll import PollProgress
-from leads.domain.reports import DayReport
-from leads.domain.table_record import TableRecord
-from leads.domain.window import (
+from leads.domain.day_ledger import DayLedger, DayReport, day_window, days_owed
+from leads.domain.listing import (
     ICT,
-    OVERLAP,
     SETTLE,
     ZONE_MARGIN,
+    Event,
+    ListedLead,
+    LookUps,
+    TableRecord,
     Window,
-    advance,
-    day_window,
-    days_owed,
+    covering,
+    covers,
     filter_bounds,
-    has_explanation,
-    latest_window,
-    next_window,
-    unreturned,
+    group_by_record,
+    not_covered,
+    read_listed_leads,
+    record_state,
+    same_fields,
 )
+from leads.domain.poll import OVERLAP, PollProgress, latest_window, next_window
 from tests.support.suites import IS_FULL
 
 NOW = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
@@ -148,7 +146,7 @@ def test_without_a_time_on_either_side_the_mapped_fields_that_both_mention_decid
 def test_only_what_nothing_covers_is_to_be_inserted() -> None:
     leads = [listed("a", at(5)), listed("b", at(5)), listed("c", None, name="x"), listed("d", at(5))]
     events = [event("a", 4), event("a", 5), event("b", 4), event("c", 1, name="y")]
-    assert missing(leads, group_by_record(events)) == [leads[1], leads[2], leads[3]]
+    assert not_covered(leads, group_by_record(events)) == [leads[1], leads[2], leads[3]]
 
 
 def test_the_best_of_its_covering_rows_says_where_a_record_stands(subtests: pytest.Subtests) -> None:
@@ -162,7 +160,7 @@ def test_the_best_of_its_covering_rows_says_where_a_record_stands(subtests: pyte
         "dead_letter": "rejected",
     }.items():
         with subtests.test(states):
-            assert standing(event("a", 5, status) for status in states.split()) == word
+            assert record_state(event("a", 5, status) for status in states.split()) == word
 
 
 # --- the ledger of a day: each listed record under one word, or named as missing
@@ -309,7 +307,7 @@ def test_a_window_ends_before_the_present_and_reaches_back_before_the_watermark(
     assert window.end in window
     first = next_window(None, NOW)
     assert first == Window(NOW - SETTLE - timedelta(days=1) - OVERLAP, NOW - SETTLE)
-    assert advance(None, first, trusted=True) == first.end
+    assert PollProgress(first).watermark_after(None, trusted=True) == first.end
 
 
 def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> None:
@@ -318,7 +316,7 @@ def test_after_an_outage_the_watermark_catches_up_in_steps_without_a_gap() -> No
     watermark: datetime | None = now - timedelta(days=3)
     while not windows or windows[-1].end < now - SETTLE:
         windows.append(next_window(watermark, now))
-        watermark = advance(watermark, windows[-1], trusted=True)
+        watermark = PollProgress(windows[-1]).watermark_after(watermark, trusted=True)
     assert len(windows) == 3
     assert all(later.start == earlier.end - OVERLAP for earlier, later in pairwise(windows))
 
@@ -333,10 +331,10 @@ def test_what_is_new_is_read_besides_a_window_that_ends_before_it() -> None:
 
 
 def test_a_window_that_is_not_trusted_or_ends_before_the_watermark_leaves_it() -> None:
-    assert advance(at(0), next_window(at(0), at(300)), trusted=False) == at(0)
+    assert PollProgress(next_window(at(0), at(300))).watermark_after(at(0), trusted=False) == at(0)
     window = next_window(at(10_000), at(0))
     assert window == Window(at(0) - SETTLE - OVERLAP, at(0) - SETTLE), "the clock went back"
-    assert advance(at(10_000), window, trusted=True) == at(10_000)
+    assert PollProgress(window).watermark_after(at(10_000), trusted=True) == at(10_000)
 
 
 @given(st.integers(-12, 14), st.floats(0, 90_000))
@@ -380,12 +378,18 @@ def test_naive_times_are_read_in_the_zone_of_the_connection() -> None:
 
 
 def test_a_record_known_to_lie_in_the_window_must_be_in_the_answer_unless_deleted_or_changed_since() -> None:
-    window = Window(at(0), at(600))
-    assert unreturned(window, {"a": at(0), "b": at(600), "c": at(601), "d": at(-1)}, {"a"}) == ["b"]
-    assert has_explanation(window, ["gone", "changed"], {"changed": at(700)})
-    assert has_explanation(window, [], {})
+    progress = PollProgress(Window(at(0), at(600)))
+    keys = {name: TableRecord("lead", name) for name in ("a", "b", "c", "d")}
+    progress.expect(dict(zip(keys.values(), (at(0), at(600), at(601), at(-1)), strict=True)))
+    progress.enter([listed("a", at(0))], [])
+    assert progress.suspects() == [keys["b"]]
+    assert progress.has_explanation(), "deleted"
+    progress.look_ups = LookUps(present={keys["b"]: at(700)})
+    assert progress.has_explanation(), "changed"
     for modified_on in (at(600), None):
-        assert not has_explanation(window, ["b"], {"b": modified_on}), "the filter is suspect"
+        progress.look_ups = LookUps(present={keys["b"]: modified_on})
+        assert not progress.has_explanation(), "the filter is suspect"
+    assert PollProgress(progress.window).has_explanation()
 
 
 # --- polling by windows loses no version of a record, whatever the order of writes, listing and polls
@@ -487,7 +491,7 @@ def lost(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelta = S
         window = next_window(watermark, at(now), overlap=overlap, settle=settle, max_step=timedelta(days=30))
         read = ((v.record_id, v.modified_on) for v in schedule.read(window, now))
         found |= {(name, time) for name, time in read if time is None or time in window}
-        watermark = advance(watermark, window, trusted=True)
+        watermark = PollProgress(window).watermark_after(watermark, trusted=True)
     newest = {w.record: w for w in schedule.writes}
     wanted: Versions = {(str(w.record), at(w.stamp)) for w in newest.values()}
     return wanted - found

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from leads.domain.event_states import MAX_ATTEMPTS, delay_after
 from leads.domain.health import Signs, judge
 from leads.domain.hosts import DEFAULT_HOSTS, EXAMPLE, host_of, is_clear_text, is_private, read_hosts
-from leads.domain.look_ups import LookUps
-from leads.domain.table_record import TableRecord
+from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
 from ops.cron_schedule import Schedule
 from ops.proportion import is_shown_below, needed_to_show, wilson_interval

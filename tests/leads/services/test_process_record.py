@@ -21,7 +21,6 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.assign import choose
-from leads.domain.coverage import Event, covering
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -32,10 +31,8 @@ from leads.domain.errors import (
 )
 from leads.domain.facts import Account, Ticket
 from leads.domain.lead import Lead, read_stored_lead
-from leads.domain.listing import ListedLead
-from leads.domain.look_ups import LookUps
+from leads.domain.listing import Event, ListedLead, LookUps, TableRecord, covering
 from leads.domain.phone import PhoneReading
-from leads.domain.table_record import TableRecord
 from leads.domain.ticket_text import TEXT
 from leads.services.connections import Connection
 from leads.services.pancake_lists import EventRow, load_events_params, look_up_times, read_event
