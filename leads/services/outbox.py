@@ -3,7 +3,7 @@
 A row is claimed first: by the transaction that wrote its notifications, or by claim_notifications. A claim
 counts as an attempt with an unknown result until the result is stored, so that a sender that dies each time
 does not repeat for ever. What was not sent, also after a crash, is sent again by retry_failed, with the same
-idempotency keys. Waits and bounds: leads/domain/sending.py.
+idempotency keys. Waits and bounds: leads/domain/notifications.py.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.logs import LOGGER
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain, Retryable
-from leads.domain.notifications import input_of
-from leads.domain.sending import (
+from leads.domain.notifications import (
     MAX_ROWS_PER_CALL,
     NO_RECIPIENTS,
     REFUSED,
     UNKNOWN,
     UNREACHED,
     RetryState,
+    input_of,
     max_rows_per_call,
 )
 
@@ -286,7 +286,7 @@ class Outbox:
         return self._result(row, sent, failed)
 
     async def _call(self, inputs: Sequence[Mapping[str, object]]) -> str | None:
-        """Send inputs and count those accepted; return None, or the error of leads/domain/sending.py."""
+        """Send inputs and count those accepted; return None, or REFUSED, UNREACHED, UNKNOWN."""
         if not inputs:
             return None
         try:

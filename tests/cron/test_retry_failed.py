@@ -15,7 +15,7 @@ import pytest
 from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, release, send_notifications
 from leads.adapters.database import POOL_TIMEOUT_SECONDS, SESSION_OPTIONS
 from leads.adapters.hasura_calls import CronCall
-from leads.domain.sending import MAX_REFUSALS, MAX_UNKNOWNS
+from leads.domain.notifications import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_errors import RunFailed
 from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun
 from tests.support.crons import CronHarness

@@ -20,7 +20,7 @@ MAX_REST = timedelta(seconds=180)
 MAX_REST_AFTER_ENGINE_KILL = timedelta(seconds=100)
 """An event that a killed Hasura left locked is found by then (docs/decisions/0039)."""
 MAX_REST_UNANSWERED_TWICE = timedelta(minutes=21)
-"""If two calls of sendNotifications had no answer: the next waits 20 minutes (leads/domain/sending.py)."""
+"""If two calls of sendNotifications had no answer: WAITS_AFTER_UNKNOWN of leads/domain/notifications.py."""
 CRON_PERIOD = timedelta(days=1)
 """The longest of all crons."""
 ENGINE_LOCK = timedelta(minutes=31)

@@ -17,17 +17,21 @@ from typer.main import get_command
 
 from leads.domain.errors import InvalidPhone
 from leads.domain.facts import Account, Facts, Ticket
-from leads.domain.notifications import TEXTS, TICKET_RECALLED, Notification, notifications_of, with_text
-from leads.domain.sending import (
+from leads.domain.notifications import (
     GIVE_UP_AFTER,
     MAX_REFUSALS,
     MAX_UNKNOWNS,
     NO_RECIPIENTS,
     REFUSED,
+    TEXTS,
+    TICKET_RECALLED,
     UNKNOWN,
     UNREACHED,
+    Notification,
     RetryState,
     max_rows_per_call,
+    notifications_of,
+    with_text,
 )
 from leads.domain.tickets import ticket_applied
 from ops.cli import app

@@ -214,7 +214,7 @@ CREATE TABLE public.pancake_webhook_event (
     notifications jsonb DEFAULT '[]' NOT NULL,
     notify_claimed_at timestamptz,
     notified_at timestamptz,
-    -- Attempts to send the notifications that did not succeed, by leads/domain/sending.py. At most one a minute for a day.
+    -- Attempts to send the notifications that did not succeed, by leads/domain/notifications.py. At most one a minute for a day.
     -- squawk-ignore prefer-bigint-over-int
     notify_attempts integer DEFAULT 0 NOT NULL,
     -- squawk-ignore prefer-bigint-over-int
