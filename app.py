@@ -31,8 +31,7 @@ from leads.adapters.http import Application, HasuraRoute, RequestLog
 from leads.adapters.logs import configure_logs
 from leads.adapters.metrics import CONTENT_TYPE
 from leads.adapters.settings import read_settings
-from leads.runtime import Runtime
-from leads.services.cron_dry_run import with_dry_run
+from leads.runtime import Runtime, with_dry_run
 
 HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
     HasuraRoute(

@@ -22,7 +22,7 @@ from leads.services.check_connection import (
     load_setting_problems,
     mark_operator_changes,
 )
-from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
+from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 
 PROBE_OF_ERROR = {
@@ -93,8 +93,8 @@ async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
 async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Probe and judge all connections; changed statuses are stored in the transaction of the report."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    probes = await for_each(run, connections, partial(probe, runtime))
-    if is_unfinished(connections, probes):
+    probes, is_complete = await for_each(run, connections, partial(probe, runtime))
+    if not is_complete:
         return CronReport({"probes": probes}, unfinished=True)
     previous = await _load_previous(runtime, run)
     failed_probes = previous.failed_probes()

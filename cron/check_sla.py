@@ -12,8 +12,7 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER
 from leads.runtime import Runtime
-from leads.services.cron_steps import Report, take_steps
-from leads.services.cron_work import CronReport, CronRun
+from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps
 from leads.services.kpi import load_kpis
 from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE
 
@@ -35,27 +34,28 @@ async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
 
 async def check(runtime: Runtime, run: CronRun) -> CronReport:
     """Take both steps; one that fails does not stop the other."""
-    return await take_steps(runtime, run, (notify_late, measure))
+    steps = (notify_late, measure)
+    return await run_steps(run, {step.__name__: partial(step, runtime, run) for step in steps})
 
 
-async def notify_late(runtime: Runtime, run: CronRun) -> Report:
+async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
     """Flag late tickets and notify once: the flag and the notification are stored together."""
     params = {"now": run.now, "limit": MAX_TICKETS_PER_TICK, "lease": SEND_LEASE}
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, LateEvent)
     flagged = [event.id for event in late if event.is_flagged]
-    untold = [event.id for event in late if not event.is_flagged]
+    not_notified = [event.id for event in late if not event.is_flagged]
     if flagged:
         await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
-    if untold:
-        _note_untold(runtime, untold)
-    return {"late": len(flagged), "late_untold": len(untold)}
+    if not_notified:
+        _note_not_notified(runtime, not_notified)
+    return {"late": len(flagged), "late_untold": len(not_notified)}
 
 
-async def measure(runtime: Runtime, run: CronRun) -> Report:
+async def measure(runtime: Runtime, run: CronRun) -> StepReport:
     return {"kpi": asdict(await load_kpis(runtime.db, run.now - timedelta(days=1), run.now))}
 
 
-def _note_untold(runtime: Runtime, event_ids: Sequence[int]) -> None:
+def _note_not_notified(runtime: Runtime, event_ids: Sequence[int]) -> None:
     """Log and count at each tick that no recipient is active; a later tick notifies those who are by then."""
     fields = {
         "name": "sla_missed",

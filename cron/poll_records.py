@@ -15,8 +15,8 @@ from leads.domain.listing import ListedLead, TableRecord
 from leads.domain.poll import PollProgress, PollReport, SavedPoll
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
-from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
-from leads.services.cron_work import PAUSED, AdminNotice, CronReport, CronRun
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun
 from leads.services.pancake_lists import look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_POLL = 5_000
@@ -41,7 +41,7 @@ async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
 async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Poll every connection; one that runs out of time continues at the next delivery of the tick."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    reports = await for_each(run, connections, partial(poll_connection, runtime, run))
+    reports, is_complete = await for_each(run, connections, partial(poll_connection, runtime, run))
     return CronReport(
         {"connections": reports},
         window=_window(reports),
@@ -52,7 +52,7 @@ async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
             for notice in _notices(run, connection, report)
         ),
         problem=problems(reports),
-        unfinished=is_unfinished(connections, reports),
+        unfinished=not is_complete,
     )
 
 
@@ -63,12 +63,12 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
     try:
         ending = await _read(runtime, run, connection, progress)
         if ending == COMPLETE and not await _look_up_suspects(runtime, run, connection, progress):
-            ending = PAUSED
+            ending = OUT_OF_TIME
     finally:
-        run.state[connection.id] = progress.save()
+        run.progress[connection.id] = progress.save()
     report = progress.report()
     report["ending"] = ending
-    if ending == PAUSED:
+    if ending == OUT_OF_TIME:
         return report
 
     trusted = ending == COMPLETE and _is_trusted(progress)
@@ -77,7 +77,7 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
 
     report["trusted"] = trusted
     report["pages"] = progress.position.pages
-    del run.state[connection.id]
+    del run.progress[connection.id]
     return report
 
 
@@ -100,8 +100,8 @@ async def _read(runtime: Runtime, run: CronRun, connection: Connection, progress
     """Read the newest window first, if the window that is due ends before it; return how reading ended."""
     if progress.latest:
         ending = await _read_window(runtime, run, connection, progress.latest)
-        if ending == PAUSED:
-            return PAUSED
+        if ending == OUT_OF_TIME:
+            return OUT_OF_TIME
     return await _read_window(runtime, run, connection, progress)
 
 

@@ -3,7 +3,7 @@
 Called by: cron trigger `pancake_retry_failed`, every minute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,12 +12,17 @@ from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.runtime import Runtime
-from leads.services.cron_steps import Postponed, Report, Step, take_steps
-from leads.services.cron_work import AdminNotice, CronReport, CronRun
-from leads.services.lost_ticks import count_lost_ticks, lost_ticks_notice
+from leads.services import late_owners
+from leads.services.cron_runs import CRONS
+from leads.services.cron_work import (
+    AdminNotice,
+    CronReport,
+    CronRun,
+    Postponed,
+    StepReport,
+    run_steps,
+)
 from leads.services.outbox import SEND_LEASE, DueRow
-from leads.services.recalled_tickets import recall_tickets
-from leads.services.unassigned_tickets import assign_tickets
 
 MAX_RUNS_PER_TICK = 200
 MAX_ROWS_PER_TICK = 500
@@ -30,6 +35,8 @@ the claim takes at most 10 s. If the row is still received, the instance that lo
 other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
 answered that there is nothing to do.
 """
+TOLD_AT_MOST_EVERY = timedelta(hours=1)
+"""How often the administrators are told of ticks that Hasura gave up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,23 @@ class GivenUp:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ToldTicks:
+    """The row of lost_ticks/load_told_ticks."""
+
+    told_at: datetime | None
+    told_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LostTicks:
+    """A row of lost_ticks/count_lost_ticks."""
+
+    trigger_name: str
+    not_notified: int
+    until: datetime
+
+
 async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was released, given up and sent."""
     return await runtime.cron_runs.run(call, partial(release, runtime))
@@ -56,28 +80,36 @@ async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
 
 async def release(runtime: Runtime, run: CronRun) -> CronReport:
     """Take every step; one that fails does not stop the others, but makes the run fail."""
-    report = await take_steps(runtime, run, STEPS)
+    report = await run_steps(run, {step.__name__: partial(step, runtime, run) for step in STEPS})
     return report if report.unfinished else replace(report, notices=_notices(run, report.body))
 
 
-async def release_failed(runtime: Runtime, run: CronRun) -> Report:
+async def release_failed(runtime: Runtime, run: CronRun) -> StepReport:
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK}
     return {"failed": len(await runtime.db.fetch_all("retry_failed/release_failed", due))}
 
 
-async def release_claims(runtime: Runtime, run: CronRun) -> Report:
+async def release_claims(runtime: Runtime, run: CronRun) -> StepReport:
     expired = {"limit": MAX_ROWS_PER_TICK, "max_attempts": MAX_ATTEMPTS, "lease": CLAIM_LEASE}
     claims = await runtime.db.fetch_all("retry_failed/release_claims", expired, ReleasedClaim)
     given_up = sum(claim.status == "dead_letter" for claim in claims)
     return {"claims": len(claims) - given_up, "dead_letter": given_up}
 
 
-async def refire_received(runtime: Runtime, run: CronRun) -> Report:
+async def refire_received(runtime: Runtime, run: CronRun) -> StepReport:
     stuck = {"limit": MAX_ROWS_PER_TICK, "lease": EVENT_LOCK_LEASE}
     return {"refired": len(await runtime.db.fetch_all("retry_failed/refire_received", stuck))}
 
 
-async def send_notifications(runtime: Runtime, run: CronRun) -> Report:
+async def assign_tickets(runtime: Runtime, run: CronRun) -> StepReport:
+    return await late_owners.assign_tickets(runtime.db, runtime.outbox, run)
+
+
+async def recall_tickets(runtime: Runtime, run: CronRun) -> StepReport:
+    return await late_owners.recall_tickets(runtime.db, runtime.outbox, run)
+
+
+async def send_notifications(runtime: Runtime, run: CronRun) -> StepReport:
     """Send what events hold; not those that a sender has claimed, and not before their wait is over."""
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
     events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
@@ -86,7 +118,7 @@ async def send_notifications(runtime: Runtime, run: CronRun) -> Report:
     return {"notified": await runtime.outbox.send_due(events, run.has_time_to_send)}
 
 
-async def send_notices(runtime: Runtime, run: CronRun) -> Report:
+async def send_notices(runtime: Runtime, run: CronRun) -> StepReport:
     """The same for the notices of cron runs."""
     due = {"now": run.now, "limit": MAX_RUNS_PER_TICK, "lease": SEND_LEASE}
     runs = await runtime.db.fetch_all("run_notices/list_unnotified", due, DueRow)
@@ -95,13 +127,32 @@ async def send_notices(runtime: Runtime, run: CronRun) -> Report:
     return {"runs_notified": await runtime.cron_runs.notices.send_due(runs, run.has_time_to_send)}
 
 
-async def count_given_up(runtime: Runtime, run: CronRun) -> Report:
+async def count_given_up(runtime: Runtime, run: CronRun) -> StepReport:
     """Count what was given up since the administrators were last told of it; at most once an hour."""
     row = await runtime.db.fetch_one("retry_failed/count_given_up", {"now": run.now}, GivenUp)
     return {"given_up": {"events": row.events, "runs": row.runs, "until": row.until}} if row else {}
 
 
-STEPS: Sequence[Step] = (
+async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
+    """Count the ticks that Hasura gave up in the last day, of which it says nothing; once an hour, each once.
+
+    A tick is given up if it could not be delivered within its tolerance, or if its last try failed.
+    """
+    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now}, ToldTicks)
+    params = {
+        "now": run.now,
+        "triggers": [f"pancake_{name}" for name in CRONS],
+        "told_until": told.told_until if told else None,
+    }
+    lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params, LostTicks)
+    counts = {row.trigger_name.removeprefix("pancake_"): row.not_notified for row in lost if row.not_notified}
+    is_told = told and told.told_at and told.told_at > run.now - TOLD_AT_MOST_EVERY
+    if not counts or is_told:
+        return {}
+    return {"lost_ticks": {**counts, "until": max(row.until for row in lost).isoformat()}}
+
+
+STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
     release_failed,
     release_claims,
     refire_received,
@@ -120,9 +171,14 @@ def _require_time_to_send(run: CronRun) -> None:
         raise Postponed
 
 
-def _notices(run: CronRun, body: Report) -> tuple[AdminNotice, ...]:
+def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
     """Tell the administrators of notifications, and of ticks of the crons, that were given up."""
-    notices = [lost] if (lost := lost_ticks_notice(run, body)) else []
+    notices = []
+    lost = body.get("lost_ticks")
+    if isinstance(lost, dict):
+        detail = ", ".join(f"{name}: {ticks}" for name, ticks in lost.items() if name != "until")
+        key = f"cron_ticks_lost:{run.scheduled_time.isoformat()}"
+        notices.append(AdminNotice(key, "cron_ticks_lost", detail))
     given_up = body.get("given_up")
     if isinstance(given_up, dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"

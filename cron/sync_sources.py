@@ -18,7 +18,7 @@ from leads.adapters.http import Answer
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.domain.sources import Source, read_sources
 from leads.runtime import Runtime
-from leads.services.connections import Connection, for_each, is_unfinished, load_connections, problems
+from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 
 
@@ -61,8 +61,8 @@ async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
 async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
     """Read and store the sources of every connection."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    reports = await for_each(run, connections, partial(sync_connection, runtime, run))
-    if is_unfinished(connections, reports):
+    reports, is_complete = await for_each(run, connections, partial(sync_connection, runtime, run))
+    if not is_complete:
         return CronReport({"connections": reports}, unfinished=True)
     new = await runtime.db.fetch_all("sync_sources/list_unannounced", {}, NewSource)
     announced: Params = {"ids": [source.id for source in new], "now": run.now}

@@ -1,19 +1,23 @@
 """The parts of a process, which every handler and cron gets: built at the start, closed at the end."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
 
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database
+from leads.adapters.database import Database, UndoneDatabase
 from leads.adapters.graphql import GraphqlClient
+from leads.adapters.hasura_calls import CronCall
+from leads.adapters.http import Answer
 from leads.adapters.logs import counting_log_messages
 from leads.adapters.metrics import BREAKER, Metrics
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
-from leads.services.cron_runs import CronRuns
-from leads.services.cron_work import CRON_PERIOD_SECONDS
+from leads.domain.errors import BadRequest
+from leads.services.cron_runs import CronRuns, DryRuns, NotSent
+from leads.services.cron_work import CRON_PERIOD_SECONDS, DRY_RUN
 from leads.services.ingest_record import IngestQueue
 from leads.services.metrics import SERIES, Scrape
 from leads.services.outbox import Outbox
@@ -110,3 +114,44 @@ class Runtime:
         if self.metadata_db is not self.db:
             await self.metadata_db.close()
         await self.db.close()
+
+    @asynccontextmanager
+    async def undone(self) -> AsyncIterator["Runtime"]:
+        """The parts with databases whose work is undone at the end, and nothing that is sent or counted."""
+        not_sent, metrics = NotSent(), Metrics()
+        async with AsyncExitStack() as stack:
+            db = metadata_db = UndoneDatabase(await stack.enter_async_context(self.db.dry_run()))
+            if self.metadata_db is not self.db:
+                metadata_db = UndoneDatabase(await stack.enter_async_context(self.metadata_db.dry_run()))
+            seconds = self.cron_runs.answer_within_seconds
+            yield replace(
+                self,
+                metrics=metrics,
+                db=db,
+                metadata_db=metadata_db,
+                graphql=not_sent,
+                cron_runs=DryRuns(db, not_sent, metrics, self.clock, seconds),
+                outbox=Outbox(db, not_sent, metrics, self.clock),
+            )
+
+
+Cron = Callable[[Runtime, CronCall], Awaitable[Answer]]
+
+
+def with_dry_run(cron: Cron) -> Cron:
+    """Return the cron, with a dry run for a call whose payload is `{"dry_run": true}`.
+
+    It is the real work in a transaction that is rolled back, and nothing leaves the database. Its answer has
+    the report of the run, and which notifications would be sent; nothing is stored of it.
+    """
+
+    @wraps(cron)
+    async def handle(runtime: Runtime, call: CronCall) -> Answer:
+        if DRY_RUN not in call.payload:
+            return await cron(runtime, call)
+        if call.payload[DRY_RUN] is not True:
+            raise BadRequest("payload.dry_run is not true.")
+        async with runtime.undone() as undone:
+            return await cron(undone, call)
+
+    return handle

@@ -105,11 +105,11 @@ WHERE
 
 -- name: lost_ticks/count_lost_ticks
 -- Count the ticks of our crons that Hasura gave up in the last day: 'dead' without a call, 'error' after the last try.
--- Returns trigger_name, until (the last one's time) and untold (those after `told_until`), one row per cron with any.
+-- Returns trigger_name, until (the last one's time) and not_notified (those after `told_until`), one row per cron with any.
 -- Relies on Hasura's index on status. Runs in Hasura's metadata database.
 SELECT
     c.trigger_name,
-    count(*) FILTER (WHERE c.scheduled_time > COALESCE(%(told_until)s::timestamptz, '-infinity')) AS untold,
+    count(*) FILTER (WHERE c.scheduled_time > COALESCE(%(told_until)s::timestamptz, '-infinity')) AS not_notified,
     max(c.scheduled_time) AS until
 FROM hdb_catalog.hdb_cron_events AS c
 WHERE

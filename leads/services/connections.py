@@ -4,7 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from leads.adapters.database import Database
@@ -20,7 +21,7 @@ from leads.domain.errors import (
     SecretUnreadable,
 )
 from leads.domain.reports import ConnectionReport
-from leads.services.cron_work import PAUSED, CronRun
+from leads.services.cron_work import CronRun, run_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,6 @@ class Connection:
     def zone(self) -> ZoneInfo:
         """The zone of naive times. Raises ZoneInfoNotFoundError."""
         return ZoneInfo(self.record_timezone)
-
-
-Report = TypeVar("Report", bound=ConnectionReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,69 +61,6 @@ async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
     """Return every connection that is not disabled."""
     rows = await db.fetch_all("connections/load_connections", {}, _ConnectionRow)
     return [_connection(row, key_ring) for row in rows]
-
-
-async def for_each(
-    run: CronRun,
-    connections: Sequence[Connection],
-    work: Callable[[Connection], Awaitable[Report]],
-    *,
-    part: str = "",
-) -> list[Report]:
-    """Return what `work` reports of each connection, or the error that it raised.
-
-    What an earlier delivery of the tick reported is not done again; `part` tells the reports of several calls
-    apart. With no time left the list ends early, or with a report whose `ending` is PAUSED: `is_unfinished`.
-    Raises DatabaseUnavailable and Contended, which would fail for all connections.
-    """
-    reports: list[Report] = []
-    for connection in connections:
-        name = f"{part}{connection.id}"
-        if name not in run.reports:
-            if run.seconds_left() <= 0:
-                break
-            report = await _attempt(connection, work)
-            if report.get("ending") == PAUSED:
-                return [*reports, report]
-            run.reports[name] = report
-        reports.append(run.reports[name])
-    return reports
-
-
-def is_unfinished(connections: Sequence[Connection], reports: Sequence[ConnectionReport]) -> bool:
-    """Whether these reports of `for_each` are not yet those of all the connections."""
-    return len(reports) < len(connections) or any(report.get("ending") == PAUSED for report in reports)
-
-
-def problems(reports: Sequence[ConnectionReport]) -> str | None:
-    """Return all errors in one line; None without any."""
-    lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
-    return "; ".join(lines) or None
-
-
-async def _attempt(connection: Connection, work: Callable[[Connection], Awaitable[Report]]) -> Report:
-    try:
-        report = await work(connection)
-    except (DatabaseUnavailable, Contended):
-        raise
-    except Exception as error:  # noqa: BLE001 - reported and logged; the others go on
-        # Every type of report has the keys of a failure.
-        return cast(Report, _failure(connection, error))
-    report["connection_id"] = connection.id
-    return report
-
-
-def _failure(connection: Connection, error: Exception) -> ConnectionReport:
-    """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
-    failure: ConnectionReport = {"connection_id": connection.id}
-    if isinstance(error, IntegrationError):
-        failure |= {"error": error.code, "detail": str(error)}
-    else:
-        failure |= {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
-    is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
-    level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
-    LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
-    return failure
 
 
 def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:
@@ -151,3 +86,49 @@ def _api_key(row: _ConnectionRow, key_ring: KeyRing) -> str | SecretUnreadable:
         return open_sealed(key_ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url))
     except SecretUnreadable as error:
         return error
+
+
+Report = TypeVar("Report", bound=ConnectionReport)
+
+
+async def for_each(
+    run: CronRun,
+    connections: Sequence[Connection],
+    work: Callable[[Connection], Awaitable[Report]],
+    *,
+    part: str = "",
+) -> tuple[list[Report], bool]:
+    """Return what `work` reports of each connection, or the error that it raised; and whether all are done.
+
+    The rest as run_parts; `part` tells the reports of several calls apart. Raises DatabaseUnavailable and
+    Contended, which would fail for all connections.
+    """
+    parts = {f"{part}{each.id}": partial(_report, each, work) for each in connections}
+    return await run_parts(run, parts, partial(_fail, part))
+
+
+async def _report(connection: Connection, work: Callable[[Connection], Awaitable[Report]]) -> Report:
+    report = await work(connection)
+    report["connection_id"] = connection.id
+    return report
+
+
+def _fail(part: str, name: str, error: Exception) -> Any:
+    """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
+    if isinstance(error, DatabaseUnavailable | Contended):
+        raise error
+    failure: ConnectionReport = {"connection_id": name.removeprefix(part)}
+    if isinstance(error, IntegrationError):
+        failure |= {"error": error.code, "detail": str(error)}
+    else:
+        failure |= {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
+    is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
+    level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
+    LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
+    return failure  # every type of report has the keys of a failure
+
+
+def problems(reports: Sequence[ConnectionReport]) -> str | None:
+    """Return all errors in one line; None without any."""
+    lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
+    return "; ".join(lines) or None

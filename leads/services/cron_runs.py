@@ -7,24 +7,22 @@ report under `state`. If the next tick comes first, that one continues with it, 
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Transaction
-from leads.adapters.graphql import GraphqlClient
+from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import BadRequest, DatabaseUnavailable, Retryable
 from leads.domain.notifications import NEEDS_ATTENTION
-from leads.domain.reports import shorten
-from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
-from leads.services.cron_limit import do_until
+from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, shorten
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
     CRON_PERIOD_SECONDS,
@@ -35,6 +33,10 @@ from leads.services.cron_work import (
     CronReport,
     CronRun,
     CronWork,
+    RunFailed,
+    RunUnderWay,
+    RunUnfinished,
+    run_until_deadline,
 )
 from leads.services.outbox import RUNS, Outbox
 
@@ -137,9 +139,9 @@ class CronRuns:
                 payload=call.payload,
                 seconds_left=lambda: stop_at - self._clock.monotonic(),
                 overrun_seconds=OVERRUN * self.answer_within_seconds,
-                state=started.report.get("state", {}),
             )
-            return await self._work(name, run, partial(do_until, cut_off_at, run, work), session)
+            run.restore(started.report.get("state", {}))
+            return await self._work(name, run, partial(run_until_deadline, cut_off_at, run, work), session)
 
     def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
         if run is not None and run.outcome == "running":
@@ -196,7 +198,8 @@ class CronRuns:
 
         Raises Contended if the session is lost.
         """
-        state = {"state": run.state} if outcome != "succeeded" and run.state else {}
+        has_state = report.unfinished or run.reports or run.progress
+        state = {"state": run.state} if outcome != "succeeded" and has_state else {}
         body = {**report.body, **state, "notifications": notifications}
         params = {
             "id": run.id,
@@ -244,3 +247,64 @@ async def _start(session: Transaction, tick: Params) -> _StartedRun | None:
 async def _skip(session: Transaction, tick: Params) -> _SkippedRun | None:
     (rows,) = await session.run(("cron_runs/skip_run", tick), commit=True)
     return _SkippedRun(**rows[0]) if rows else None
+
+
+class NotSent(GraphqlClient):
+    """Takes notifications as Hasura does when all are accepted, and keeps them."""
+
+    def __init__(self) -> None:
+        self.kept: list[Mapping[str, Any]] = []
+
+    async def send_notifications(
+        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
+    ) -> dict[str, int]:
+        self.kept += notifications
+        return {"accepted": len(notifications), "duplicates": 0}
+
+
+class DryRuns(CronRuns):
+    """Runs the work without a row in pancake_cron_run, and answers what it would do.
+
+    The lock of the cron is not taken: a real run may be under way.
+    """
+
+    def __init__(
+        self, db: Database, not_sent: NotSent, metrics: Metrics, clock: Clock, answer_within_seconds: float
+    ) -> None:
+        super().__init__(db, not_sent, metrics, clock)
+        self.answer_within_seconds = answer_within_seconds
+        self._not_sent = not_sent
+
+    async def run(self, call: CronCall, work: CronWork) -> Answer:
+        """Answer `{result, report, would_send, unfinished}`. Raises what `work` raises."""
+        seconds = self.answer_within_seconds
+        stop_at = self._clock.monotonic() + STOP_AT * seconds
+        run = CronRun(
+            id=0,
+            scheduled_time=call.scheduled_time,
+            now=self._clock.now(),
+            payload={name: value for name, value in call.payload.items() if name != DRY_RUN},
+            seconds_left=lambda: stop_at - self._clock.monotonic(),
+            overrun_seconds=OVERRUN * seconds,
+            is_dry_run=True,
+        )
+        deadline = asyncio.get_running_loop().time() + CUT_OFF_AT * seconds
+        report = await run_until_deadline(deadline, run, work)
+        async with self._db.transaction() as transaction:
+            await transaction.run(*report.statements, commit=True)
+        sent = [*self._not_sent.kept, *await self._notifications(report)]
+        answer: Answer = {
+            "result": DRY_RUN,
+            "report": shorten(report.body or run.reports),
+            "would_send": [_told(each) for each in sent[:MAX_ITEMS_PER_ANSWERED_LIST]],
+            "would_send_count": len(sent),
+            "unfinished": report.unfinished,
+        }
+        return answer | ({"problem": report.problem} if report.problem else {})
+
+
+def _told(notification: Mapping[str, Any]) -> dict[str, object]:
+    """Return a notification without what it says of the customer."""
+    recipients = len(notification["recipient_ids"])
+    shown = {name: notification[name] for name in ("idempotency_key", "template_code")}
+    return {**shown, "reason": notification["data"].get("reason"), "recipients": recipients}

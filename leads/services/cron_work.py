@@ -1,11 +1,21 @@
-"""What a cron is given for a run and what it returns; leads/services/cron_runs.py runs it."""
+"""What a cron is given for a run and what it returns, and how its work stops in time.
 
+leads/services/cron_runs.py makes the runs.
+"""
+
+import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, cast
+from zlib import crc32
 
 from leads.adapters.database import Statement
+from leads.adapters.logs import LOGGER, summarize
+from leads.domain.errors import IntegrationError, Retryable, Unavailable
 
 ANSWER_WITHIN_SECONDS = 8.0
 """The longest call of a cron. Hasura delivers the crons of all applications in one loop, which waits for the
@@ -27,8 +37,8 @@ CRON_PERIOD_SECONDS = {
     "reconcile_daily": 86_400,
 }
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
-PAUSED = "paused"
-"""How work ended that had no time left."""
+OUT_OF_TIME = "paused"
+"""How work ended that had no time left: the `ending` of its report."""
 SECONDS_LEFT_TO_SEND = 3.7
 """A call of sendNotifications takes up to 5 s (SEND_TIMEOUT_SECONDS). A run is cut off 1.6 s after
 `seconds_left` is 0, and a call that is cut off counts as one without an answer, which may disturb a person
@@ -38,6 +48,7 @@ DRY_RUN = "dry_run"
 """The key in a tick's payload that asks for a dry run, and the result of one."""
 
 Saved = TypeVar("Saved")
+Report = TypeVar("Report", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class CronReport:
     """The result of a run. `statements` are run in the transaction that stores `body`, the stored report.
 
     `window` is the period of time that was covered. `problem` makes the run fail. An `unfinished` run is
-    delivered again and finds its `state`.
+    delivered again and finds its reports and its progress.
     """
 
     body: dict[str, object]
@@ -73,8 +84,10 @@ class CronReport:
 class CronRun:
     """One execution of a cron. `now` does not change during the run.
 
-    `seconds_left` is 0 or less when nothing more may begin. `state` is a JSON object; it is stored when a
-    delivery of the tick ends, also when it is cut off, and given to the next one until one succeeds.
+    `seconds_left` is 0 or less when nothing more may begin. `reports` has what parts of the work reported, by
+    name; a later delivery does not repeat them. `progress` has what an unfinished part needs to continue.
+    Both are JSON; they are stored when a delivery of the tick ends, also when it is cut off, and given to the
+    next one until one succeeds.
     """
 
     id: int
@@ -84,25 +97,151 @@ class CronRun:
     seconds_left: Callable[[], float]
     overrun_seconds: float = 0.0
     is_dry_run: bool = False
-    state: dict[str, object] = field(default_factory=dict)
+    reports: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, object] = field(default_factory=dict)
 
     def has_time_to_send(self) -> bool:
         return self.seconds_left() >= SECONDS_LEFT_TO_SEND
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:
-        """Return what an earlier delivery of the tick saved in `state`; None if it saved nothing."""
+        """Return what an earlier delivery of the tick saved in `progress`; None if it saved nothing."""
         # The same cron wrote the value, as `kind`: JSON from the database carries no type.
-        return cast(Saved | None, self.state.get(key))
+        return cast(Saved | None, self.progress.get(key))
 
     @property
-    def reports(self) -> dict[str, Any]:
-        """What parts of the work have reported, by name; a later delivery does not repeat them."""
-        return cast(dict[str, Any], self.state.setdefault("reports", {}))
+    def state(self) -> dict[str, object]:
+        """Return reports and progress as one object, as they are stored."""
+        return {**self.progress, "reports": self.reports}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a stored `state`."""
+        self.progress = {key: value for key, value in state.items() if key != "reports"}
+        self.reports = state.get("reports", {})
 
     def forget_failures(self) -> None:
         """Forget the reports with an `error`, so that these parts are tried again."""
-        if "reports" in self.state:
-            self.state["reports"] = {k: v for k, v in self.reports.items() if "error" not in v}
+        self.reports = {name: report for name, report in self.reports.items() if "error" not in report}
 
 
 CronWork = Callable[[CronRun], Awaitable[CronReport]]
+
+
+class RunUnfinished(Unavailable):
+    """The run used up its time; it continues when this tick is delivered again."""
+
+    code = "run_unfinished"
+    retry_after_seconds = 1
+
+
+class RunUnderWay(Unavailable):
+    """This tick is being worked on by another delivery."""
+
+    code = "run_under_way"
+    retry_after_seconds = 5
+
+
+class RunStuck(Retryable):
+    """One step of the run takes longer than a call of a cron may."""
+
+    code = "run_stuck"
+
+
+class RunFailed(Retryable):
+    """The run did not complete all of its work; its report says what is missing."""
+
+    code = "run_failed"
+
+
+async def run_until_deadline(deadline: float, run: CronRun, work: CronWork) -> CronReport:
+    """Do the work until the deadline, a time of the event loop.
+
+    At each `await` of the work, what the run keeps for the next delivery has to be what is done.
+    Returns an unfinished report if it was cut off. Raises RunStuck if it had achieved nothing.
+    """
+    before = _digest(run.state)
+    cut_off = asyncio.timeout_at(deadline)
+    try:
+        async with cut_off:
+            return await work(run)
+    except TimeoutError as error:
+        if not cut_off.expired():
+            raise
+        if _digest(run.state) == before:
+            raise RunStuck from error
+    return CronReport({}, unfinished=True)
+
+
+def _digest(state: dict[str, object]) -> int:
+    """The database gives the keys of a stored state back in another order."""
+    return crc32(json.dumps(state, default=str, sort_keys=True).encode())
+
+
+StepReport: TypeAlias = dict[str, object]
+"""A step's part of the report of the run."""
+Step: TypeAlias = Callable[[], Awaitable[StepReport]]
+
+
+class Postponed(Exception):
+    """The step needs more time than is left: it is taken first when the tick is delivered again."""
+
+
+async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
+    """Take every step and put their reports together; steps that failed are named, and make the run fail.
+
+    A step for which the whole time of a delivery is too short fails.
+    """
+    _, is_complete = await run_parts(
+        run, {name: partial(_in_time, run, step) for name, step in steps.items()}, _fail_step
+    )
+    body: StepReport = {}
+    problems: dict[str, str] = {}
+    for name, report in run.reports.items():
+        if "error" in report:
+            problems[name] = report["error"]
+        else:
+            body |= report
+    if problems:
+        body["failed_steps"] = list(problems)
+    return CronReport(body, problem="; ".join(problems.values()) or None, unfinished=not is_complete)
+
+
+async def _in_time(run: CronRun, step: Step) -> StepReport:
+    async with asyncio.timeout(run.seconds_left() + run.overrun_seconds):
+        return await step()
+
+
+def _fail_step(name: str, error: Exception) -> StepReport:
+    level = logging.WARNING if isinstance(error, IntegrationError) else logging.ERROR
+    LOGGER.log(level, "step failed", extra={"fields": {"step": name}}, exc_info=error)
+    return {"error": f"{name}: {summarize(error)}"}
+
+
+async def run_parts(
+    run: CronRun,
+    parts: Mapping[str, Callable[[], Awaitable[Report]]],
+    on_error: Callable[[str, Exception], Report],
+) -> tuple[list[Report], bool]:
+    """Do those parts of the work that no earlier delivery of the tick has done.
+
+    Returns the reports of all, in their order, and whether all are done. With no time left the list ends
+    early, or with a report whose `ending` is OUT_OF_TIME: the next delivery does the rest. A part that fails
+    does not stop the others: `on_error` gets its name and returns its report, or raises the error again.
+    """
+    reports: list[Report] = []
+    is_first = True
+    for name, part in parts.items():
+        if name not in run.reports:
+            if run.seconds_left() <= 0:
+                return reports, False
+            try:
+                report = await part()
+            except Exception as error:  # noqa: BLE001 - logged and reported; the others must be done
+                if isinstance(error, TimeoutError | Postponed) and not is_first:
+                    return reports, False
+                report = on_error(name, error)
+            if report.get("ending") == OUT_OF_TIME:
+                return [*reports, report], False
+            run.reports[name] = report
+            is_first = False
+        reports.append(run.reports[name])
+    return reports, True

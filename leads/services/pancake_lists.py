@@ -27,7 +27,7 @@ from leads.domain.listing import (
 from leads.domain.versions import cap_future_time
 from leads.services.connections import Connection
 from leads.services.contention import retry_contended
-from leads.services.cron_work import PAUSED
+from leads.services.cron_work import OUT_OF_TIME
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.process_record.load import lock_records_statement
 
@@ -60,8 +60,8 @@ async def read_pages(
 ) -> str:
     """Read the window's records of every table, from `position`, which advances after each group of pages.
 
-    `on_leads` gets some leads of one table at a time. Returns COMPLETE, or why reading stopped: PAUSED (no
-    time left), REPEATED_CURSOR or PAGE_LIMIT. If it is cut off, it continues after the last whole group.
+    `on_leads` gets some leads of one table at a time. Returns COMPLETE, or why reading stopped: OUT_OF_TIME,
+    REPEATED_CURSOR or PAGE_LIMIT. If it is cut off, it continues after the last whole group.
     """
     while position.ending is None and position.table < len(connection.tables):
         table, has_answered = connection.tables[position.table], False
@@ -76,13 +76,13 @@ async def read_pages(
                 pages += 1
                 short_pages += page.after_short
                 ending = page.ending or (PAGE_LIMIT if position.pages + pages >= max_pages else None)
-                ending = ending or (PAUSED if seconds_left() <= 0 else None)
+                ending = ending or (OUT_OF_TIME if seconds_left() <= 0 else None)
                 if ending or len(entries) >= LEADS_PER_GROUP:
                     await on_leads(read_listed_leads(entries, table, connection.zone))
                     position.advance(page.cursor, pages, short_pages)
                     entries, pages, short_pages = [], 0, 0
-                if ending == PAUSED:
-                    return PAUSED
+                if ending == OUT_OF_TIME:
+                    return OUT_OF_TIME
                 if ending:
                     break
         except Exception:

@@ -58,7 +58,8 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
         now = runtime.clock.now()
         run = CronRun(0, now, now, {}, lambda: MAX_SECONDS)
         work = partial(reconcile_day, runtime, run, day, dry_run=True)
-        return await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
+        reports, _ = await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
+        return reports
 
 
 async def load_stored(settings: Settings, day: date) -> list[DayReport]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
-from leads.services.unassigned_count import COUNT_TICKETS, UnassignedTickets
+from leads.services.late_owners import COUNT_TICKETS, UnassignedTickets
 from ops.clients.db_session import DbSession, class_row
 from ops.cron_schedule import Schedule
 from ops.probes.database import open_limited

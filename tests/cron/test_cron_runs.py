@@ -21,7 +21,6 @@ from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
 from leads.domain.notifications import with_text
 from leads.domain.reports import shorten
 from leads.services import pancake_lists
-from leads.services.cron_errors import RunFailed, RunUnderWay, RunUnfinished
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
@@ -30,6 +29,9 @@ from leads.services.cron_work import (
     CronReport,
     CronRun,
     CronWork,
+    RunFailed,
+    RunUnderWay,
+    RunUnfinished,
 )
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 from tests.support.fakes import Crash
@@ -69,7 +71,7 @@ speaking = reporting(CronReport({}, notices=(AdminNotice("k1", "sla_missed", "TK
 
 async def stepwise(run: CronRun) -> CronReport:
     step = (run.saved("step", int) or 0) + 1
-    run.state["step"] = step
+    run.progress["step"] = step
     return CronReport({"step": step}, unfinished=step < 3)
 
 
@@ -172,7 +174,7 @@ async def test_the_run_of_a_dead_process_is_taken_over_and_an_older_one_closed(h
     states: list[dict[str, object]] = []
 
     async def work(run: CronRun) -> CronReport:
-        states.append(dict(run.state))
+        states.append(dict(run.progress))
         return CronReport({})
 
     assert (await run(harness, tick, work))["result"] == "succeeded"

@@ -16,8 +16,7 @@ from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, release, send
 from leads.adapters.database import POOL_TIMEOUT_SECONDS, SESSION_OPTIONS
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.notifications import MAX_REFUSALS, MAX_UNKNOWNS
-from leads.services.cron_errors import RunFailed
-from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun
+from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun, RunFailed
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
 from tests.support.stored_rows import counted, insert_unsent, keys, sending, taken

@@ -9,11 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from cron.retry_failed import assign_tickets
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
 from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
-from leads.services.unassigned_tickets import MAX_ASSIGNED_PER_TICK, assign_tickets
+from leads.services.late_owners import MAX_GIVEN_PER_TICK
 from ops.queries import QUERIES
 from tests.support.builders import member
 from tests.support.crons import CronHarness
@@ -177,11 +178,11 @@ async def test_the_oldest_tickets_are_assigned_first_and_a_few_per_tick(harness:
     newer = seed_unassigned(harness, 30, record="b", hour=23)
     older = seed_unassigned(harness, 30, record="a", hour=20)
     harness.fill_roster(1)
-    assert await tick(harness) == (MAX_ASSIGNED_PER_TICK, 60 - MAX_ASSIGNED_PER_TICK)
+    assert await tick(harness) == (MAX_GIVEN_PER_TICK, 60 - MAX_GIVEN_PER_TICK)
     assert all(harness.event(event_id)["assignee_id"] for event_id in older)
     left = harness.sql("SELECT id FROM pancake_webhook_event WHERE assignee_id IS NULL ORDER BY id")
-    assert [row["id"] for row in left] == newer[MAX_ASSIGNED_PER_TICK - 30 :]
-    assert await tick(harness) == (60 - MAX_ASSIGNED_PER_TICK, 0)
+    assert [row["id"] for row in left] == newer[MAX_GIVEN_PER_TICK - 30 :]
+    assert await tick(harness) == (60 - MAX_GIVEN_PER_TICK, 0)
 
 
 async def test_a_replay_keeps_the_owner_and_the_evidence_of_a_later_assignment(harness: CronHarness) -> None:

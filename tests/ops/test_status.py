@@ -20,7 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from leads.services.cron_runs import CRONS
-from leads.services.unassigned_count import UnassignedTickets
+from leads.services.late_owners import UnassignedTickets
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.doctor.checks import PREFLIGHT, judge_clocks, judge_token

@@ -19,9 +19,9 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
+from cron.retry_failed import recall_tickets
 from leads.adapters.secrets import KeyRing
 from leads.services.cron_work import CronRun
-from leads.services.recalled_tickets import recall_tickets
 from ops.cli import app
 from ops.tail import EventRow, describe, follow
 from sandbox.payloads import Sample, load_samples

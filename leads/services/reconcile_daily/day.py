@@ -13,7 +13,7 @@ from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection
-from leads.services.cron_work import PAUSED, CronRun
+from leads.services.cron_work import OUT_OF_TIME, CronRun
 from leads.services.pancake_lists import load_events, look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_DAY = 50_000
@@ -62,18 +62,18 @@ async def reconcile_day(
             seconds_left=run.seconds_left,
             max_pages=MAX_PAGES_PER_DAY,
         )
-        report = None if ending == PAUSED else await _close(runtime, run, connection, ledger, ending)
+        report = None if ending == OUT_OF_TIME else await _close(runtime, run, connection, ledger, ending)
     finally:
         if ledger.position.pages > pages:  # else the state would change though nothing was done
             ledger.add_seconds(runtime.clock.monotonic() - started)
-        run.state[key] = ledger.save()
+        run.progress[key] = ledger.save()
 
     if report is None:
-        return {"day": day.isoformat(), "ending": PAUSED}
+        return {"day": day.isoformat(), "ending": OUT_OF_TIME}
     if "error" in report:
-        run.state[key] = ledger.restart().save()
+        run.progress[key] = ledger.restart().save()
     else:
-        del run.state[key]
+        del run.progress[key]
     return report
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from leads.adapters.database import Database
 from leads.domain.day_ledger import DayReport, day_window
 from leads.runtime import Runtime
-from leads.services.connections import for_each, is_unfinished, load_connections, problems
+from leads.services.connections import for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 from leads.services.reconcile_daily.day import part_of, reconcile_day
 
@@ -86,9 +86,9 @@ async def reconcile_days(
         end = day_window(day).end
         existing = [each for each in connections if each.id in created_at and created_at[each.id] <= end]
         work = partial(reconcile_day, runtime, run, day, dry_run=run.is_dry_run)
-        of_day = await for_each(run, existing, work, part=part_of(day))
+        of_day, is_complete = await for_each(run, existing, work, part=part_of(day))
         reports += of_day
-        if is_unfinished(existing, of_day):
+        if not is_complete:
             return _report(names, reports, closed, unfinished=True)
         if existing and problems(of_day) is None:
             closed.append(day.isoformat())

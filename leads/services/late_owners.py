@@ -1,0 +1,176 @@
+"""Give open tickets another owner, later than at processing: one without an owner, or whose owner is silent.
+
+Tickets that were created without an owner are assigned as soon as a member of their roster is available.
+Tickets whose owner does not respond in time are recalled and given to another member, unless the owner
+touched them (a response, another status) or a person gave them to somebody else; the setting
+recall_after_minutes turns this on.
+
+One transaction for each ticket: it locks the event that created the ticket, the ticket and the roster, in the
+order of processing; it chooses, and writes owner, counters, evidence and notifications together.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from leads.adapters.database import Database, StatementError, Transaction
+from leads.adapters.logs import LOGGER, describe
+from leads.domain.assign import Choice
+from leads.domain.errors import Contended
+from leads.domain.notifications import Notification, new_lead_notification, recall_notifications
+from leads.services.cron_work import CronRun, StepReport
+from leads.services.outbox import SEND_LEASE, Outbox
+from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
+
+MAX_GIVEN_PER_TICK = 50
+"""Of each kind, so that the first person on duty does not get all leads of the night."""
+MAX_TRIED_PER_TICK = 500
+"""More than are given: tickets that no one can take, or that Diva's database refuses to change, must not stop
+the newer ones.
+"""
+MAX_SETTLED_PER_TICK = 1000
+COUNT_TICKETS = "unassigned_count/count_tickets"
+"""The statement of UnassignedTickets; its parameter `most` limits what is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnassignedTickets:
+    """The open tickets of our events that have no owner; `oldest_at` is None if there are none."""
+
+    tickets: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedEvent:
+    """A row of unassigned_tickets/list_events and recalled_tickets/list_events, which has no roster."""
+
+    id: int
+    roster_source_id: str | None = None
+
+
+async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepReport:
+    """Assign what can be assigned, notify the owners; return what the run reports of it.
+
+    The notifications for which no time is left are sent by the step of retry_failed that follows.
+    Raises DatabaseUnavailable.
+    """
+    settle = {"now": run.now, "limit": MAX_SETTLED_PER_TICK}
+    settled = await db.fetch_all("unassigned_tickets/mark_settled", settle)
+    due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
+    listed = await db.fetch_all("unassigned_tickets/list_events", due, _ListedEvent)
+    assigned = await _give(db, run, listed, is_recall=False)
+    await _notify(outbox, run, assigned)
+    (left,) = await db.fetch_all(COUNT_TICKETS, {"most": None}, UnassignedTickets)
+    oldest = left.oldest_at
+    return {
+        "assigned": len(assigned),
+        "settled_in_diva": len(settled),
+        "unassigned": left.tickets,
+        "oldest_unassigned_seconds": int((run.now - oldest).total_seconds()) if oldest else None,
+    }
+
+
+async def recall_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepReport:
+    """Recall what is due, notify both owners of each; the rest as assign_tickets."""
+    due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
+    listed = await db.fetch_all("recalled_tickets/list_events", due, _ListedEvent)
+    recalled = await _give(db, run, listed, is_recall=True)
+    await _notify(outbox, run, recalled)
+    return {"recalled": len(recalled)}
+
+
+async def _notify(outbox: Outbox, run: CronRun, event_ids: Sequence[int]) -> None:
+    if event_ids:
+        await outbox.claim_and_send(event_ids, has_time=run.has_time_to_send)
+
+
+async def _give(db: Database, run: CronRun, listed: Sequence[_ListedEvent], *, is_recall: bool) -> list[int]:
+    """Give tickets to others, oldest first, while there is time; return the ids of their events."""
+    given: list[int] = []
+    without_member: set[str | None] = set()
+    failed: list[tuple[int, Exception]] = []
+    for event in listed:
+        if len(given) == MAX_GIVEN_PER_TICK or run.seconds_left() <= 0:
+            break
+        if event.roster_source_id in without_member:
+            continue
+        try:
+            choice = await _give_one(db, event.id, run.now, is_recall=is_recall)
+        except (Contended, StatementError) as error:
+            failed.append((event.id, error))
+            continue
+        if choice and choice.staff_id:
+            given.append(event.id)
+        elif choice and not is_recall:  # those who may take a recalled ticket differ from ticket to ticket
+            without_member.add(event.roster_source_id)
+    if failed:
+        first_id, first_error = failed[0]
+        fields = {"count": len(failed), "first_event_id": first_id, **describe(first_error)}
+        message = "tickets not recalled" if is_recall else "tickets not assigned"
+        LOGGER.warning(message, extra={"fields": fields})
+    return given
+
+
+async def _give_one(db: Database, event_id: int, now: datetime, *, is_recall: bool) -> Choice | None:
+    """Choose the owner of an event's ticket and commit; None if the ticket is to stay as it is.
+
+    A choice without a member changes nothing. Raises Contended, StatementError.
+    """
+    async with db.transaction() as transaction:
+        ticket = await _lock_ticket(transaction, event_id, now, is_recall=is_recall)
+        if ticket is None:
+            return None
+        had_it = frozenset({ticket.owner, *ticket.former_owners} if ticket.owner else ())
+        asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now, not_again=had_it)
+        choice = await choose_owner(transaction, asked)
+        if choice.staff_id:
+            change = {"owner": choice.staff_id, "former_owner": ticket.owner, "now": now}
+            stored = {
+                "id": event_id,
+                "assignment": json.dumps(choice.evidence()),
+                "notifications": json.dumps(ticket.notifications(choice.staff_id), ensure_ascii=False),
+            }
+            store = "recalled_tickets/store_choice" if is_recall else "unassigned_tickets/store_choice"
+            await transaction.run(
+                ("locked_tickets/set_owner", {"ticket_id": ticket.ticket_id, **change}),
+                store_roster_statement(choice, now),
+                (store, change | stored),
+                commit=True,
+            )
+    return choice
+
+
+@dataclass(frozen=True, slots=True)
+class _LockedTicket:
+    """The row of locked_tickets/lock_ticket: a ticket without an owner, or one to recall.
+
+    `former_owners` lost it by earlier recalls.
+    """
+
+    ticket_id: str
+    account_id: str | None
+    owner: str | None
+    former_owners: Sequence[str]
+    customer_name: str
+    phone: str
+    replay_count: int
+    roster_source_id: str | None
+
+    def notifications(self, owner: str) -> list[Notification]:
+        """Return those of the change to another owner."""
+        data = {"ticket_id": self.ticket_id, "customer_name": self.customer_name, "phone": self.phone}
+        if self.owner is None:
+            return [new_lead_notification(owner, data, self.replay_count)]
+        number = len(self.former_owners) + 1
+        return recall_notifications(self.owner, owner, data, number, self.replay_count)
+
+
+async def _lock_ticket(
+    transaction: Transaction, event_id: int, now: datetime, *, is_recall: bool
+) -> _LockedTicket | None:
+    """Lock the ticket of an event; None if it is not to be recalled, or assigned, any more."""
+    params = {"id": event_id, "lease": SEND_LEASE, "now": now, "is_recall": is_recall}
+    (rows,) = await transaction.run(("locked_tickets/lock_ticket", params))
+    return _LockedTicket(**rows[0]) if rows else None
