@@ -43,7 +43,7 @@ WHERE id = %(connection_id)s AND status = %(before)s
 -- Load what is wrong with the settings: one text for each that is missing, unreadable or out of its bounds, and that therefore
 -- has another value. A text begins with the name of its setting.
 -- Returns one row: problems. Relies on the primary key of Diva's table app_setting.
-SELECT s.problems FROM public.pancake_setting() AS s
+SELECT s.problems FROM public.view_pancake_setting AS s
 
 -- name: check_connection/list_status_changes
 -- List the changes of a connection's status that `leads connection` made in the last 7 days, and that no admin was notified of.

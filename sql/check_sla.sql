@@ -23,7 +23,7 @@ WITH recent AS (
         SELECT k.id, k.code, k.created_at FROM public.ticket AS k
         WHERE
             k.id = r.ticket_id AND k.first_response_at IS NULL AND public.pancake_ticket_is_open(k.status)
-            AND k.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.pancake_setting() AS s))
+            AND k.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.view_pancake_setting AS s))
         OFFSET 0
     ) AS t
     -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.

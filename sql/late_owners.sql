@@ -43,7 +43,7 @@ WHERE
             public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
             AND public.pancake_ticket_is_open(t.status)
     END
-    AND NOT EXISTS (SELECT FROM public.pancake_switch() AS w WHERE w.kill_switch OR w.processing_paused)
+    AND NOT EXISTS (SELECT FROM public.view_pancake_setting AS w WHERE w.kill_switch OR w.processing_paused)
 FOR NO KEY UPDATE OF e, t SKIP LOCKED
 
 -- name: recalled_tickets/list_events
@@ -58,7 +58,7 @@ CROSS JOIN LATERAL (
     SELECT k.assignee_id, k.status, k.first_response_at, k.created_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
 ) AS t
 WHERE
-    (SELECT s.recall_after_minutes > 0 AND NOT s.kill_switch AND NOT s.processing_paused FROM public.pancake_setting() AS s)
+    (SELECT s.recall_after_minutes > 0 AND NOT s.kill_switch AND NOT s.processing_paused FROM public.view_pancake_setting AS s)
     AND (
         e.created_at > %(now)s::timestamptz - interval '3 days' AND e.created_at <= %(now)s::timestamptz
         OR e.replayed_at > %(now)s::timestamptz - interval '3 days' AND e.replayed_at <= %(now)s::timestamptz
@@ -160,7 +160,7 @@ WITH unassigned AS MATERIALIZED (
         public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
         AND t.assignee_id IS NULL
         AND public.pancake_ticket_is_open(t.status)
-        AND NOT EXISTS (SELECT FROM public.pancake_switch() AS w WHERE w.kill_switch OR w.processing_paused)
+        AND NOT EXISTS (SELECT FROM public.view_pancake_setting AS w WHERE w.kill_switch OR w.processing_paused)
 ), roster AS (
     SELECT g.connection_id, g.source_ids, r.id
     FROM (SELECT DISTINCT u.connection_id, u.source_ids FROM unassigned AS u) AS g

@@ -254,12 +254,9 @@ FROM public.pancake_connection AS c
 SELECT
     n.switch,
     CASE n.switch WHEN 'kill_switch' THEN w.kill_switch ELSE w.processing_paused END AS is_on,
-    (jsonb_path_query_first_tz(
-        v.setting, '$.changed_at ? (@ like_regex "^[0-9]{4}-").datetime()', silent => true
-    ) #>> '{}')::timestamptz AS changed_at
-FROM public.pancake_switch() AS w
+    w.changed_at
+FROM public.view_pancake_setting AS w
 CROSS JOIN unnest(ARRAY['kill_switch', 'processing_paused']) AS n (switch)
-LEFT JOIN public.view_pancake_stored_setting AS v ON true
 
 -- name: metrics/count_engine_events
 -- Count the events of our trigger that Hasura has not delivered: those that wait, and those locked for more than 5 minutes, whose

@@ -9,7 +9,7 @@ SELECT
         WHERE e.id = %(id)s AND (e.status || '') = 'received'
     ) AS is_received,
     s.replay_rate_per_second AS events_per_second
-FROM public.pancake_setting() AS s
+FROM public.view_pancake_setting AS s
 
 -- name: process_record/lock_turns
 -- Lock the turns of repeated deliveries against those of all processes, until the transaction ends.
@@ -33,7 +33,7 @@ SELECT
     NOT w.kill_switch AS switched_on,
     h.is_redelivered,
     h.is_answered
-FROM public.pancake_switch() AS w
+FROM public.view_pancake_setting AS w
 CROSS JOIN public.pancake_delivery_history(%(hasura_event_id)s::text, %(tries)s::integer) AS h
 LEFT JOIN public.pancake_webhook_event AS e ON e.id = %(id)s
 LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
@@ -45,7 +45,7 @@ LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
     SELECT s.processing_paused AS paused
-    FROM public.pancake_switch() AS s
+    FROM public.view_pancake_setting AS s
 -- MATERIALIZED: merged into the UPDATE, the search for a source would run once for each column that needs its result.
 ), gate AS MATERIALIZED (
     SELECT e.id, COALESCE(h.status, 'ingested') AS status
@@ -283,7 +283,7 @@ SELECT
     ) AS open_tickets,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
-    (SELECT s.consent_mode FROM public.pancake_setting() AS s) AS consent_mode,
+    (SELECT s.consent_mode FROM public.view_pancake_setting AS s) AS consent_mode,
     (SELECT r.id::text FROM public.pancake_webhook_event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r WHERE e.id = %(id)s) AS roster_source_id,
     gen_random_uuid()::text AS new_account_id, gen_random_uuid()::text AS new_ticket_id
 
@@ -346,7 +346,7 @@ SELECT
     ) END AS former_owner
 FROM public.pancake_assignee AS a
 JOIN public.staff AS s ON s.id = a.staff_id
-CROSS JOIN public.pancake_setting() AS p
+CROSS JOIN public.view_pancake_setting AS p
 -- Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
 WHERE a.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND a.source_id IS NULL)
 ORDER BY a.id

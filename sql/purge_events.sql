@@ -10,7 +10,7 @@ SELECT
     p.emptied_to,
     p.held_emptied_to,
     p.started_at
-FROM public.pancake_setting() AS s
+FROM public.view_pancake_setting AS s
 LEFT JOIN (
     SELECT
         (r.report ->> 'emptied_to')::timestamptz AS emptied_to,

@@ -37,8 +37,8 @@ SELECT
         SELECT COALESCE(jsonb_agg(jsonb_build_object('event_id', r.id, 'reason', r.refusal) ORDER BY r.id), '[]')
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r
     ) AS refused,
-    NOT (SELECT w.kill_switch FROM public.pancake_switch() AS w) AS switched_on,
-    (SELECT s.replay_rate_per_second FROM public.pancake_setting() AS s) AS rate_per_second
+    NOT (SELECT w.kill_switch FROM public.view_pancake_setting AS w) AS switched_on,
+    (SELECT s.replay_rate_per_second FROM public.view_pancake_setting AS s) AS rate_per_second
 
 -- name: replay_events/find_fired
 -- Find Hasura's event that this transaction fired for a row, to name it to the person who replayed the row.
@@ -51,7 +51,7 @@ SELECT public.pancake_fired_event_id(%(id)s) AS hasura_event_id
 -- Returns one row: switched_on, ids of the changed events. Relies on pk_pancake_webhook_event.
 WITH switch AS (
     SELECT NOT w.kill_switch AS switched_on
-    FROM public.pancake_switch() AS w
+    FROM public.view_pancake_setting AS w
 ), taken AS (
     SELECT e.id
     FROM public.pancake_webhook_event AS e
@@ -159,7 +159,7 @@ SELECT
         WHERE e.id = ANY (%(ids)s) AND (e.status || '') IN ('received', 'ingested')
     ) AS events,
     w.processing_paused
-FROM public.pancake_switch() AS w
+FROM public.view_pancake_setting AS w
 
 -- name: replay_results/load_events
 -- Load the results of replayed events. The outcome of a row is that of the last processing that changed something; the result in

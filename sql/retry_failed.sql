@@ -12,7 +12,7 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
 RETURNING e.id
 
 -- name: retry_failed/release_claims
@@ -32,7 +32,7 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
 RETURNING e.id, e.status
 
 -- name: retry_failed/refire_received
@@ -57,7 +57,7 @@ WHERE
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
-    AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+    AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
 RETURNING e.id
 
 -- name: retry_failed/list_unnotified

@@ -70,7 +70,7 @@ SELECT
 FROM chosen AS c
 JOIN public.pancake_webhook_event AS e ON e.id = c.id
 JOIN public.pancake_connection AS n ON n.id = e.connection_id
-CROSS JOIN public.pancake_setting() AS s
+CROSS JOIN public.view_pancake_setting AS s
 -- One row read by its key each, whatever the planner expects.
 LEFT JOIN LATERAL (
     SELECT jsonb_build_object('code', k.code, 'status', k.status, 'owner_id', k.assignee_id, 'created_at', k.created_at,

@@ -46,7 +46,7 @@ BEGIN
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
             ('public.customer_consent', 'SELECT', 'account_id, consent_data, consent_version'),
             ('public.customer_consent', 'INSERT', 'account_id, consent_data, consent_version'),
-            ('public.view_pancake_stored_setting', 'SELECT', NULL),
+            ('public.view_pancake_setting', 'SELECT', NULL),
             -- The integration's. Secrets, sources' switches and rosters are written by operators and screens only.
             ('public.pancake_connection', 'SELECT', NULL),
             ('public.pancake_connection', 'UPDATE', 'status, status_changed_at, last_poll_at, poll_watermark, updated_at'),
@@ -83,11 +83,10 @@ BEGIN
             ('public.ticket', 'SELECT', 'id, code, source_id, account_id, assignee_id, status, first_response_at, data, created_at'),
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
-            ('public.view_pancake_stored_setting', 'SELECT', NULL),
             -- How often a connection was suspended, for the gates of the go-live.
             ('public.view_pancake_connection_status', 'SELECT', 'status_after, scheduled_time'),
             -- The switches, and no other setting: the trigger of the view writes Diva's table with the rights of its owner.
-            ('public.view_pancake_setting', 'SELECT', 'id'),
+            ('public.view_pancake_setting', 'SELECT', NULL),
             ('public.view_pancake_setting', 'UPDATE', 'kill_switch, processing_paused, change_reason'),
             ('public.pancake_source', 'UPDATE', 'is_active, change_reason'),
             -- The integration's: connection and reconcile. The base URL of a connection is set when it is created, and never changed.

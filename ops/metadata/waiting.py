@@ -30,7 +30,7 @@ FIRE = f"""
                 LIMIT {BATCH}
                 FOR UPDATE SKIP LOCKED
             )
-            AND NOT (SELECT w.processing_paused FROM public.pancake_switch() AS w)
+            AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
         RETURNING e.id
     )
     SELECT count(*) FROM fired

@@ -108,7 +108,7 @@ SELECT
     (SELECT count(*) FROM public.pancake_assignee AS a WHERE a.is_active) AS members,
     EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.status = 'skipped_kill_switch') AS is_waiting,
     EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id IS NOT NULL) AS is_processed
-FROM public.pancake_switch() AS s
+FROM public.view_pancake_setting AS s
 
 -- name: golive/insert_roster
 -- Add the active staff of a role to the default roster; who is in it stays as he is.
@@ -345,7 +345,7 @@ SELECT
     (NOT s.kill_switch)::integer + (c.active > 1)::integer AS before_start,
     s.kill_switch::integer + (c.active <> 1)::integer AS after_start,
     format('kill switch %%s, %%s active sources', CASE WHEN s.kill_switch THEN 'on' ELSE 'off' END, c.active) AS details
-FROM public.pancake_switch() AS s
+FROM public.view_pancake_setting AS s
 CROSS JOIN (SELECT count(*) AS active FROM public.pancake_source AS p WHERE p.is_active AND NOT p.is_removed) AS c
 
 -- name: golive/check_ticket_sources

@@ -7,10 +7,10 @@ WITH switch AS (
     SELECT
         1 AS position, 'kill' AS kind, 'setting' AS change_kind, 'kill_switch' AS field, 'all' AS row_id, NULL AS name,
         NULL AS pancake_source_id, NULL AS connection, s.kill_switch AS is_on, true AS can_be_on
-    FROM public.pancake_switch() AS s
+    FROM public.view_pancake_setting AS s
     UNION ALL
     SELECT 2, 'pause', 'setting', 'processing_paused', 'all', NULL, NULL, NULL, s.processing_paused, true
-    FROM public.pancake_switch() AS s
+    FROM public.view_pancake_setting AS s
     UNION ALL
     SELECT 3, 'connection', 'connection', 'status', c.id::text, c.name, NULL, c.name, c.status <> 'disabled', true
     FROM public.pancake_connection AS c
@@ -44,7 +44,7 @@ SET
     kill_switch = COALESCE(%(kill_switch)s::boolean, b.kill_switch),
     processing_paused = COALESCE(%(processing_paused)s::boolean, b.processing_paused),
     change_reason = %(reason)s
-FROM public.pancake_switch() AS b
+FROM public.view_pancake_setting AS b
 WHERE s.id = 1
 RETURNING b.kill_switch, b.processing_paused
 

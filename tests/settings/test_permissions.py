@@ -22,7 +22,7 @@ from tests.support.settings import ADMIN_ID, WEBHOOK_TOKEN_SHA256
 
 ROLES = ["crm_admin", "crm_manager", "crm_telesale", "pancake_edge", "pancake_service", "anonymous"]
 OTHER_ROLES = ROLES[1:]
-UNTRACKED = ["customer_erasure", "view_pancake_stored_setting"]
+UNTRACKED = ["customer_erasure"]
 """Relations that the engine does not serve."""
 FIGURES = "changed connection source source_id tickets week "
 LIMITS = "daily_cap is_active open_cap shift weight "

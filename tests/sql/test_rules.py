@@ -31,7 +31,7 @@ CONNECTION = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
 Db = psycopg.Connection[Any]
 RULES = (
-    "pancake_setting", "pancake_switch", "pancake_active_source", "pancake_roster_source",
+    "view_pancake_setting", "pancake_active_source", "pancake_roster_source",
     "pancake_applied_version", "pancake_applied_event", "pancake_event_is_unassigned",
     "pancake_payload_hash", "pancake_hold_reason", "pancake_record_table", "pancake_ticket_is_open",
     "pancake_event_is_invalid", "pancake_event_was_held_or_replayed", "pancake_event_is_being_sent",
@@ -101,9 +101,8 @@ def test_an_unreadable_switch_has_its_safe_value(
 ) -> None:
     settings = json.dumps({"pancake_integration": {"kill_switch": stored, "processing_paused": stored}})
     db.execute("UPDATE app_setting SET app_settings = %s WHERE id = 1", [settings])
-    for source in ("pancake_switch()", "view_pancake_setting"):
-        look = f"SELECT kill_switch, processing_paused FROM {source}"
-        assert db.execute(look.encode()).fetchall() == [(kill_switch, processing_paused)]
+    look = "SELECT kill_switch, processing_paused FROM view_pancake_setting"
+    assert db.execute(look).fetchall() == [(kill_switch, processing_paused)]
 
 
 def test_active_sources_are_those_that_a_lead_names_on_its_connection(db: Db) -> None:
@@ -233,7 +232,7 @@ def copied_rules(statement: str) -> set[str]:
     text = re.sub("--.*", "", statement)
     aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
     spelled = {
-        "pancake_setting": "app_setting",
+        "view_pancake_setting": "app_setting",
         "pancake_active_source": rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b",
         "pancake_payload_hash": r"sha256\(",
         "pancake_applied_version": r"'stale'|\bapplied_at IS NOT NULL\b",

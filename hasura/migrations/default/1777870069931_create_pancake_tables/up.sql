@@ -540,7 +540,7 @@ CREATE TRIGGER pancake_assignee_keep_ratio
 
 -- The functions of the rules return sets, because PostgreSQL inlines a function with a subquery only in FROM, and only if it is
 -- STABLE or IMMUTABLE, not STRICT and without SET. Inlined, they cost nothing, use the indexes of the statement that calls
--- them, and need the caller's privileges on the tables and on view_pancake_stored_setting only.
+-- them, and need the caller's privileges on the tables and on view_pancake_setting only.
 
 -- The text of the value that is used for a setting; never null. `setting` is the JSON object with all of them, or anything else.
 CREATE FUNCTION public.pancake_setting_value(setting jsonb, name text) RETURNS text
@@ -586,99 +586,33 @@ CREATE FUNCTION public.pancake_setting_problem(setting jsonb)
         AND NOT public.pancake_valid_hours(setting ->> 'business_hours')
 $$;
 
--- The settings as the handlers use them, always one row without nulls. It reads no table: the view below gives it what its owner
--- may read, pancake_setting() what the caller may read.
-CREATE FUNCTION public.pancake_read_setting(setting jsonb)
-    RETURNS TABLE (
-        kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
-        payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
-        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
-    )
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT
-        public.pancake_setting_value(setting, 'kill_switch') = 'true',
-        public.pancake_setting_value(setting, 'processing_paused') = 'true',
-        public.pancake_setting_value(setting, 'consent_mode'),
-        public.pancake_setting_value(setting, 'sla_minutes')::integer,
-        public.pancake_setting_value(setting, 'replay_rate_per_second')::integer,
-        d.payload,
-        -- A body that is held is never emptied before one that is processed.
-        CASE
-            WHEN d.held >= d.payload THEN d.held
-            ELSE greatest(d.payload, (public.pancake_setting_rules() -> 'held_retention_days' ->> 'default')::integer)
-        END,
-        public.pancake_setting_value(setting, 'cron_run_retention_days')::integer,
-        public.pancake_setting_value(setting, 'engine_log_retention_days')::integer,
-        public.pancake_setting_value(setting, 'former_owner'),
-        public.pancake_setting_value(setting, 'recall_after_minutes')::integer,
-        public.pancake_setting_value(setting, 'recall_max_times')::integer,
-        public.pancake_setting_value(setting, 'max_tickets_ahead')::integer,
-        public.pancake_setting_value(setting, 'business_hours'),
-        public.pancake_setting_value(setting, 'holidays'),
-        ARRAY(SELECT p.problem FROM public.pancake_setting_problem(setting) AS p ORDER BY p.problem)
-    FROM (
-        SELECT
-            public.pancake_setting_value(setting, 'payload_retention_days')::integer AS payload,
-            public.pancake_setting_value(setting, 'held_retention_days')::integer AS held
-    ) AS d
-$$;
-
--- The part of Diva's settings that is the integration's. The handlers may read this view, and not app_setting, where the settings
--- of the whole application are. The planner merges it into the statement.
-CREATE VIEW public.view_pancake_stored_setting AS
-SELECT a.app_settings -> 'pancake_integration' AS setting FROM public.app_setting AS a WHERE a.id = 1;
-
--- The settings for every statement. OFFSET 0 keeps the planner from reading app_setting once for each column.
-CREATE FUNCTION public.pancake_setting()
-    RETURNS TABLE (
-        kill_switch boolean, processing_paused boolean, consent_mode text, sla_minutes integer, replay_rate_per_second integer,
-        payload_retention_days integer, held_retention_days integer, cron_run_retention_days integer,
-        engine_log_retention_days integer, former_owner text, recall_after_minutes integer,
-        recall_max_times integer, max_tickets_ahead integer, business_hours text, holidays text, problems text[]
-    )
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT
-        r.kill_switch, r.processing_paused, r.consent_mode, r.sla_minutes, r.replay_rate_per_second, r.payload_retention_days,
-        r.held_retention_days, r.cron_run_retention_days, r.engine_log_retention_days, r.former_owner,
-        r.recall_after_minutes, r.recall_max_times, r.max_tickets_ahead, r.business_hours, r.holidays, r.problems
-    FROM (
-        SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting OFFSET 0
-    ) AS s
-    CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r
-$$;
-
--- The switches, always one row. Unreadable ones have the safe value: the kill switch is on, processing is not paused.
-CREATE FUNCTION public.pancake_switch()
-    RETURNS TABLE (kill_switch boolean, processing_paused boolean)
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT s.kill_switch, s.processing_paused FROM public.pancake_setting() AS s
-$$;
-
--- The settings for the Settings screens, which change them through this view. When and by whom is written by its trigger; a time
--- that cannot be read is null.
+-- The settings as they are used: always one row, and no setting is null. Handlers, commands and screens read them here, and the screens
+-- change them through it; when and by whom is written by its trigger, and a time that cannot be read is null. Who may read the view
+-- may not read app_setting, where the settings of the whole application are. The planner merges the view into a statement; OFFSET 0
+-- keeps it from reading app_setting once for each column.
 CREATE VIEW public.view_pancake_setting AS
 SELECT
     1 AS id,
-    r.kill_switch,
-    r.processing_paused,
-    r.consent_mode,
-    r.sla_minutes,
-    r.replay_rate_per_second,
-    r.payload_retention_days,
-    r.held_retention_days,
-    r.cron_run_retention_days,
-    r.engine_log_retention_days,
-    r.former_owner,
-    r.recall_after_minutes,
-    r.recall_max_times,
-    r.max_tickets_ahead,
-    r.business_hours,
-    r.holidays,
-    r.problems,
+    public.pancake_setting_value(s.setting, 'kill_switch') = 'true' AS kill_switch,
+    public.pancake_setting_value(s.setting, 'processing_paused') = 'true' AS processing_paused,
+    public.pancake_setting_value(s.setting, 'consent_mode') AS consent_mode,
+    public.pancake_setting_value(s.setting, 'sla_minutes')::integer AS sla_minutes,
+    public.pancake_setting_value(s.setting, 'replay_rate_per_second')::integer AS replay_rate_per_second,
+    d.payload AS payload_retention_days,
+    -- A body that is held is never emptied before one that is processed.
+    CASE
+        WHEN d.held >= d.payload THEN d.held
+        ELSE greatest(d.payload, (public.pancake_setting_rules() -> 'held_retention_days' ->> 'default')::integer)
+    END AS held_retention_days,
+    public.pancake_setting_value(s.setting, 'cron_run_retention_days')::integer AS cron_run_retention_days,
+    public.pancake_setting_value(s.setting, 'engine_log_retention_days')::integer AS engine_log_retention_days,
+    public.pancake_setting_value(s.setting, 'former_owner') AS former_owner,
+    public.pancake_setting_value(s.setting, 'recall_after_minutes')::integer AS recall_after_minutes,
+    public.pancake_setting_value(s.setting, 'recall_max_times')::integer AS recall_max_times,
+    public.pancake_setting_value(s.setting, 'max_tickets_ahead')::integer AS max_tickets_ahead,
+    public.pancake_setting_value(s.setting, 'business_hours') AS business_hours,
+    public.pancake_setting_value(s.setting, 'holidays') AS holidays,
+    ARRAY(SELECT p.problem FROM public.pancake_setting_problem(s.setting) AS p ORDER BY p.problem) AS problems,
     (jsonb_path_query_first_tz(
         s.setting, '$.changed_at ? (@ like_regex "^[0-9]{4}-").datetime()', silent => true
     ) #>> '{}')::timestamptz AS changed_at,
@@ -686,9 +620,13 @@ SELECT
     -- Written only: the reason of a change, for the history.
     NULL::text AS change_reason
 FROM (
-    SELECT (SELECT v.setting FROM public.view_pancake_stored_setting AS v) AS setting
+    SELECT (SELECT a.app_settings -> 'pancake_integration' FROM public.app_setting AS a WHERE a.id = 1) AS setting OFFSET 0
 ) AS s
-CROSS JOIN LATERAL public.pancake_read_setting(s.setting) AS r;
+CROSS JOIN LATERAL (
+    SELECT
+        public.pancake_setting_value(s.setting, 'payload_retention_days')::integer AS payload,
+        public.pancake_setting_value(s.setting, 'held_retention_days')::integer AS held
+) AS d;
 
 -- Who changes something through Hasura: the user, else the role. Null for a session that is not Hasura's.
 CREATE FUNCTION public.pancake_hasura_person() RETURNS text
@@ -840,7 +778,7 @@ CREATE FUNCTION public.pancake_recall_is_due(evidence jsonb, ticket_created_at t
             greatest(ticket_created_at, (evidence #>> '{assignment,assigned_at}')::timestamptz), moment, s.business_hours, s.holidays
         ) >= s.recall_after_minutes
         AND s.recall_after_minutes > 0
-    FROM public.pancake_setting() AS s
+    FROM public.view_pancake_setting AS s
 $$;
 
 -- The active sources among those that a lead names; none while their connection is disabled. A lead is processed if it has at
@@ -865,7 +803,7 @@ CREATE FUNCTION public.pancake_hold_reason(for_connection_id uuid, among_source_
     LANGUAGE sql STABLE
     AS $$
     SELECT CASE
-        WHEN (SELECT w.kill_switch FROM public.pancake_switch() AS w) THEN 'skipped_kill_switch'
+        WHEN (SELECT w.kill_switch FROM public.view_pancake_setting AS w) THEN 'skipped_kill_switch'
         WHEN cardinality(among_source_ids) > 0
             AND NOT EXISTS (SELECT FROM public.pancake_active_source(for_connection_id, among_source_ids))
             THEN 'skipped_source_disabled'
@@ -1114,7 +1052,7 @@ CREATE FUNCTION public.pancake_created_ticket(since timestamptz, until timestamp
     LANGUAGE sql STABLE
     AS $$
     -- The planner would check the settings against their rules for each ticket.
-    WITH s AS MATERIALIZED (SELECT g.business_hours, g.holidays FROM public.pancake_setting() AS g)
+    WITH s AS MATERIALIZED (SELECT g.business_hours, g.holidays FROM public.view_pancake_setting AS g)
     SELECT
         m.connection_id, m.source_id, m.chosen, m.chosen = m.owner, m.chosen IS DISTINCT FROM m.owner, m.is_unanswered,
         extract(epoch FROM m.ended_at - m.created_at)::double precision / 60,
@@ -1217,7 +1155,7 @@ CREATE FUNCTION public.pancake_report_owner(since timestamptz, until timestamptz
                 max(a.assigned_count::double precision / a.weight) - min(a.assigned_count::double precision / a.weight) AS spread,
                 (
                     SELECT CASE WHEN p.former_owner = 'on' OR p.recall_after_minutes > 0 THEN p.max_tickets_ahead ELSE 1 END
-                    FROM public.pancake_setting() AS p
+                    FROM public.view_pancake_setting AS p
                 )::double precision / min(a.weight) AS bound
             FROM public.pancake_assignee AS a
             WHERE a.source_id IS NOT DISTINCT FROM r.id AND a.is_active AND a.was_available
@@ -1515,9 +1453,7 @@ COMMENT ON COLUMN public.customer_erasure.requested_by IS 'Who asked for the era
 COMMENT ON COLUMN public.customer_erasure.run_by IS 'Who ran it';
 COMMENT ON COLUMN public.customer_erasure.reason IS 'Why, as the operator wrote it';
 COMMENT ON COLUMN public.customer_erasure.counts IS 'How many rows of each kind were emptied';
-COMMENT ON VIEW public.view_pancake_stored_setting IS 'The part of app_setting that is the integration''s, as it is stored';
-COMMENT ON COLUMN public.view_pancake_stored_setting.setting IS 'The JSON object pancake_integration; anything else if it was damaged';
-COMMENT ON VIEW public.view_pancake_setting IS 'The settings as they are used, one row; an UPDATE changes them, within their bounds';
+COMMENT ON VIEW public.view_pancake_setting IS 'The settings as they are used, always one row; an UPDATE changes them, within their bounds';
 COMMENT ON COLUMN public.view_pancake_setting.id IS 'Always 1';
 COMMENT ON COLUMN public.view_pancake_setting.kill_switch IS 'While on, leads are stored and held: no ticket is created. On if it cannot be read';
 COMMENT ON COLUMN public.view_pancake_setting.processing_paused IS 'While on, stored leads wait as received and nothing is held';
@@ -1553,9 +1489,6 @@ COMMENT ON FUNCTION public.pancake_setting_rules() IS 'The settings: allowed val
 COMMENT ON FUNCTION public.pancake_valid_setting(text, jsonb) IS 'The stored text of a setting if its rule allows it, else null';
 COMMENT ON FUNCTION public.pancake_setting_value(jsonb, text) IS 'The value that is used for a setting';
 COMMENT ON FUNCTION public.pancake_setting_problem(jsonb) IS 'What is wrong with the settings, one row for each';
-COMMENT ON FUNCTION public.pancake_read_setting(jsonb) IS 'The settings as they are used, from a JSON object';
-COMMENT ON FUNCTION public.pancake_setting() IS 'The settings as they are used, one row';
-COMMENT ON FUNCTION public.pancake_switch() IS 'The kill switch and the pause, one row';
 COMMENT ON FUNCTION public.pancake_hasura_person() IS 'Who changes something through Hasura: the user, else the role; null for other sessions';
 COMMENT ON FUNCTION public.pancake_setting_write() IS 'Writes the settings that an UPDATE of view_pancake_setting changes';
 COMMENT ON FUNCTION public.pancake_active_source(uuid, text[]) IS 'The active sources among those that a lead names; none while the connection is disabled';

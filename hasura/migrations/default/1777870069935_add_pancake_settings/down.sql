@@ -1,5 +1,5 @@
 -- Remove the settings of the integration. Other keys of app_settings stay.
--- Without them, pancake_setting() (migration 1777870069931) reads the kill switch as on and the defaults of the others.
+-- Without them, view_pancake_setting (migration 1777870069931) reads the kill switch as on and the defaults of the others.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
