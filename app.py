@@ -25,9 +25,8 @@ from handlers.process_record import process_record
 from handlers.replay_events import replay_events
 from handlers.trace_lead import trace_lead
 from leads.adapters import http
-from leads.adapters.callers import authenticate_edge_in_private
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
-from leads.adapters.http import Application, HasuraRoute, RequestLog
+from leads.adapters.http import Application, HasuraRoute, RequestLog, authenticate_edge_in_private
 from leads.adapters.logs import configure_logs
 from leads.adapters.metrics import CONTENT_TYPE
 from leads.adapters.settings import read_settings

@@ -6,11 +6,11 @@ half-open; this subclass keeps its states and its interface and changes those th
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
+from leads.adapters.clock import Clock
 from leads.domain.errors import PancakeUnavailable
 
 FAILURES_TO_OPEN = 5
@@ -22,18 +22,6 @@ LEVEL = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 Answer = TypeVar("Answer")
 
 
-class MonotonicClock(Protocol):
-    """The part of a clock that the breaker needs."""
-
-    def monotonic(self) -> float: ...
-
-
-class Clock(MonotonicClock, Protocol):
-    """The part of a clock that the times of breakers need."""
-
-    def now(self) -> datetime: ...
-
-
 class BreakerOpen(PancakeUnavailable):
     """Pancake failed repeatedly; no calls are made until a probe succeeds."""
 
@@ -43,7 +31,7 @@ class BreakerOpen(PancakeUnavailable):
 class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
     """Closed → open at the 5th failure in 60 s → half-open after 30 s, one probe → closed or open again."""
 
-    def __init__(self, name: str, clock: MonotonicClock) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         super().__init__(FAILURES_TO_OPEN, RECOVERY_SECONDS, PancakeUnavailable, name)
         self._clock = clock
         self._failures: deque[float] = deque(maxlen=FAILURES_TO_OPEN)

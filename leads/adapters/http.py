@@ -7,7 +7,9 @@ action as "not a valid json response from webhook".
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from ipaddress import ip_address
 from json import JSONEncoder
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -20,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from leads.adapters.callers import authenticate
 from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import read_body
 from leads.adapters.logs import binding, log_request
@@ -28,12 +29,15 @@ from leads.adapters.metrics import Metrics
 from leads.adapters.settings import Settings
 from leads.adapters.tracing import trace_of_request, within
 from leads.domain.errors import (
+    InClearText,
     IntegrationError,
     Misconfigured,
     Refused,
     Retryable,
+    Unauthorized,
     Unavailable,
 )
+from leads.domain.hosts import is_private
 
 _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -42,6 +46,26 @@ Answer = dict[str, Any]
 """What a handler answers with status 200: a JSON object."""
 Call = TypeVar("Call")
 Parts = TypeVar("Parts")
+HANDLER_SECRET_HEADER = b"x-handler-secret"
+EDGE_SECRET_HEADER = b"x-edge-secret"
+
+
+class Application(Starlette):
+    """Passes a POST to a route of Hasura straight to it.
+
+    These routes need neither Starlette's middleware nor its search: RequestLog answers their errors.
+    """
+
+    def __init__(
+        self, hasura_routes: Sequence[Route], routes: Sequence[Route], lifespan: Lifespan[Any]
+    ) -> None:
+        super().__init__(routes=[*hasura_routes, *routes], lifespan=lifespan)
+        self.router.redirect_slashes = False
+        self._posts = {route.path: route.app for route in hasura_routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        post = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
+        await (post or super().__call__)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +101,6 @@ class HasuraRoute(Generic[Parts, Call]):
             retry_after_seconds=self.retry_after_seconds,
         )
         return Route(self.path, log, methods=["POST"])
-
-
-class Application(Starlette):
-    """Passes a POST to a route of Hasura straight to it.
-
-    These routes need neither Starlette's middleware nor its search: RequestLog answers their errors.
-    """
-
-    def __init__(
-        self, hasura_routes: Sequence[Route], routes: Sequence[Route], lifespan: Lifespan[Any]
-    ) -> None:
-        super().__init__(routes=[*hasura_routes, *routes], lifespan=lifespan)
-        self.router.redirect_slashes = False
-        self._posts = {route.path: route.app for route in hasura_routes}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        post = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
-        await (post or super().__call__)(scope, receive, send)
 
 
 class RequestLog:
@@ -159,12 +165,6 @@ class RequestLog:
         log_request(self._route, status, seconds, notes.get("log_answer", {}), notes.get("error"))
 
 
-def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
-    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
-    _notes(request.scope)["log_answer"] = body if log is None else log
-    return JSONResponse(body)
-
-
 async def send_answer(
     scope: Scope, send: Send, body: Answer, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
 ) -> None:
@@ -175,6 +175,12 @@ async def send_answer(
     lines += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": content})
+
+
+def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
+    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
+    _notes(request.scope)["log_answer"] = body if log is None else log
+    return JSONResponse(body)
 
 
 def _notes(scope: Scope) -> dict[str, Any]:
@@ -188,21 +194,62 @@ def error_response(
 ) -> tuple[int, dict[str, object], dict[str, str]]:
     """Return status, body and headers for an exception; the only map from errors to answers."""
     if not isinstance(error, IntegrationError):
-        return 500, _error_body("internal error", "internal"), {}
+        return 500, {"message": "internal error", "extensions": {"code": "internal"}}, {}
+    status, headers = 422, dict[str, str]()
     if isinstance(error, Misconfigured):
-        return 500, _error_body(str(error), error.code), {}
-    if isinstance(error, Refused):
-        return error.status, _error_body(str(error), error.code), {}
-    if isinstance(error, Retryable):
+        status = 500
+    elif isinstance(error, Refused):
+        status = error.status
+    elif isinstance(error, Retryable):
+        status = 503
         named = error.retry_after_seconds if isinstance(error, Unavailable) else None
-        seconds = named or default_retry_after_seconds
-        headers = {"Retry-After": str(seconds)} if seconds else {}
-        return 503, _error_body(str(error), error.code), headers
-    return 422, _error_body(str(error), error.code), {}
+        if seconds := named or default_retry_after_seconds:
+            headers = {"Retry-After": str(seconds)}
+    return status, {"message": str(error), "extensions": {"code": error.code}}, headers
 
 
-def _error_body(message: str, code: str) -> dict[str, object]:
-    return {"message": message, "extensions": {"code": code}}
+def authenticate(scope: Scope, settings: Settings, now: datetime, *, allows_edge: bool) -> None:
+    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
+    if not (_is_tls(scope) or "handlers" in settings.clear_text or _is_caller_private(scope)):
+        raise InClearText
+    if settings.handler_secret.accepts(_header(scope, HANDLER_SECRET_HEADER), now):
+        return
+    if allows_edge and settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now):
+        return
+    raise Unauthorized
+
+
+def authenticate_edge_in_private(scope: Scope, settings: Settings, now: datetime) -> None:
+    """Accept the edge's secret, over loopback or TLS only. Raises Unauthorized."""
+    is_edge = settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now)
+    if not is_edge or not _is_private(scope):
+        raise Unauthorized
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of a header, whose name ASGI gives in lower case."""
+    return next((value.decode("latin-1") for given, value in scope["headers"] if given == name), None)
+
+
+def _is_tls(scope: Scope) -> bool:
+    return bool(scope.get("scheme") == "https")
+
+
+def _is_caller_private(scope: Scope) -> bool:
+    """Whether the caller is on this machine or in a private network."""
+    client = scope.get("client")
+    return client is not None and is_private(client[0])
+
+
+def _is_private(scope: Scope) -> bool:
+    """Whether the hop cannot be read by others: TLS, or a caller on this machine."""
+    if _is_tls(scope):
+        return True
+    client = scope.get("client")
+    try:
+        return client is not None and ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def only_on(address: tuple[str, int] | None, endpoint: Endpoint) -> Endpoint:

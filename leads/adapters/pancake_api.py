@@ -10,17 +10,16 @@ not followed.
 
 import json
 import logging
+import zlib
 from asyncio import timeout
 from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
 from urllib.parse import quote
 
 import httpx
 
 from leads.adapters.breaker import Breakers
-from leads.adapters.limited_body import read_limited
+from leads.adapters.clock import Clock
 from leads.adapters.tracing import add_trace
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.duration import read_retry_after
@@ -42,18 +41,8 @@ MAX_CONNECTIONS = 20
 """For all of Pancake's connections together; each cron sends one request at a time."""
 MAX_IDLE_CONNECTIONS = 5
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-MAX_PAGES_PER_READ = 10_000
 COMPLETE = "complete"
 REPEATED_CURSOR = "repeated_cursor"
-PAGE_LIMIT = "page_limit"
-
-
-class Clock(Protocol):
-    """The part of `leads.adapters.clock` that is used here."""
-
-    def now(self) -> datetime: ...
-
-    def monotonic(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,6 @@ class Page:
     although this one follows: keyset pagination does not do that.
     """
 
-    number: int
     entries: list[JsonObject]
     cursor: str | None
     ending: str | None = None
@@ -148,9 +136,8 @@ class PancakeApi:
         record_filter: Mapping[str, object] | None = None,
         *,
         cursor: str | None = None,
-        max_pages: int = MAX_PAGES_PER_READ,
     ) -> AsyncIterator[Page]:
-        """Read the records of a table, page by page from `cursor`, to the end or to `max_pages`.
+        """Read the records of a table, page by page from `cursor`.
 
         The vendor does not document what ends a list. Here it ends with a page without entries or with a
         cursor that is missing, empty or repeated. A full page that repeats a cursor is a fault
@@ -159,8 +146,8 @@ class PancakeApi:
         query = {"view_id": "all"}
         if record_filter is not None:
             query["filter"] = json.dumps(record_filter, ensure_ascii=False, separators=(",", ":"))
-        asked, full, previous = {cursor}, 0, 0
-        for number in range(1, max_pages + 1):
+        asked, full, is_short = {cursor}, 0, False
+        while True:
             answer = await self._get(
                 access, f"{table}/records", query | ({"cursor": cursor} if cursor else {})
             )
@@ -169,16 +156,13 @@ class PancakeApi:
             entries, next_cursor = _objects(body.get("entries")), body.get("cursor")
             following = next_cursor if isinstance(next_cursor, str) else None
             full = full or len(entries)
-            after_short, previous = bool(entries) and previous < full and number > 1, len(entries)
+            after_short, is_short = bool(entries) and is_short, len(entries) < full
             ending = None
             if not entries or not following:
                 ending = COMPLETE
             elif following in asked:
-                ending = COMPLETE if len(entries) < full else REPEATED_CURSOR
-            elif number == max_pages:
-                ending = PAGE_LIMIT
-            resume = following if ending in (None, PAGE_LIMIT) else None
-            yield Page(number, entries, resume, ending, after_short)
+                ending = COMPLETE if is_short else REPEATED_CURSOR
+            yield Page(entries, None if ending else following, ending, after_short)
             if ending:
                 return
             asked.add(following)
@@ -216,7 +200,7 @@ class PancakeApi:
                 timeout(self._total_timeout_seconds),
                 self._http.stream("GET", url, params=query) as response,
             ):
-                content = await read_limited(response, self._max_answer_bytes)
+                content = await _read_limited(response, self._max_answer_bytes)
                 if len(content) <= self._max_answer_bytes:
                     return response.status_code, response.headers, content
                 problem = "the answer is too large"
@@ -226,6 +210,30 @@ class PancakeApi:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             problem = _reason(error)
         raise PancakeUnavailable(f"Pancake could not be read: {problem}.")
+
+
+async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes:
+    """Return the decoded body of a streamed answer; more than `max_bytes` if it is longer.
+
+    httpx would decode a whole piece from the network at once: 64 KiB become 64 MiB, and more if they are
+    compressed several times. Raises httpx.DecodingError for other encodings than gzip, and for a torn body.
+    """
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise httpx.DecodingError("unknown Content-Encoding")
+    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None  # 16: the format of gzip
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    content = bytearray()
+    async for chunk in response.stream:
+        try:
+            content += gzip.decompress(chunk, max_bytes + 1 - len(content)) if gzip else chunk
+        except zlib.error:
+            raise httpx.DecodingError("not gzip") from None
+        if len(content) > max_bytes:
+            return bytes(content)
+    if gzip and not gzip.eof:
+        raise httpx.DecodingError("torn")
+    return bytes(content)
 
 
 def _reason(error: Exception) -> str:

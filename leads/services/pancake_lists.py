@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from leads.adapters.database import Database, Params, UnstorableData
-from leads.adapters.pancake_api import COMPLETE, PAGE_LIMIT, PancakeApi
+from leads.adapters.pancake_api import COMPLETE, PancakeApi
 from leads.domain.body import Delivery
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import Digester
@@ -31,6 +31,7 @@ from leads.services.cron_work import OUT_OF_TIME
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.process_record.load import lock_records_statement
 
+PAGE_LIMIT = "page_limit"
 LEADS_PER_GROUP = 300
 """How many leads are compared and stored together, about ten pages."""
 

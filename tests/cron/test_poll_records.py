@@ -150,6 +150,17 @@ async def test_a_repeated_cursor_is_tolerated_and_not_trusted(harness: CronHarne
     assert len(rows(harness, "poll")) == 100
 
 
+async def test_a_poll_ends_at_the_page_limit_and_is_not_trusted(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cron.poll_records.MAX_PAGES_PER_POLL", 2)
+    now = harness.clock.now()
+    harness.pancake.bulk(100, now - timedelta(hours=2), now - timedelta(minutes=5))
+    report = await poll(harness)
+    assert (report["ending"], report["trusted"], report["pages"]) == ("page_limit", False, 2)
+    assert harness.connection()["poll_watermark"] is None
+
+
 @pytest.mark.test_case("TC-014")
 async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronHarness) -> None:
     harness.pancake.faults.drop = 1

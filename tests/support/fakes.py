@@ -187,7 +187,7 @@ API_KEY = "0123456789abcdef0123456789abcdef"
 T0 = datetime(2026, 5, 14, 2, 0, tzinfo=UTC)
 
 
-class SimulatorClock:
+class SimulatorClock(Clock):
     def __init__(self) -> None:
         self.time = T0
 
