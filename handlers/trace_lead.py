@@ -5,9 +5,8 @@ Called by: action `pancake_trace_lead`, from the Settings tabs.
 
 from leads.adapters.hasura_calls import ActionCall
 from leads.adapters.http import Answer
-from leads.domain.trace.search import read_search
-from leads.domain.trace.stored import StoredEvent
-from leads.domain.trace.story import document, tell_stories
+from leads.domain.trace import document, read_search, tell_stories
+from leads.domain.trace_event import StoredEvent
 from leads.runtime import Runtime
 from leads.services.trace_lead import load_events_statement
 

@@ -10,10 +10,8 @@ from rich.console import Console
 
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
-from leads.domain.trace.search import Search, read_search
-from leads.domain.trace.step import Step
-from leads.domain.trace.stored import StoredEvent
-from leads.domain.trace.story import Story, document, tell_stories
+from leads.domain.trace import Search, Story, document, read_search, tell_stories
+from leads.domain.trace_event import Step, StoredEvent
 from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import DbSession, class_row, open_session
 from ops.exit_codes import ExitCode

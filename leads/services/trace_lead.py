@@ -5,7 +5,7 @@ from datetime import datetime
 
 from leads.adapters.database import Statement
 from leads.domain.digest import PHONE, Digester
-from leads.domain.trace.search import Search
+from leads.domain.trace import Search
 
 
 def load_events_statement(search: Search, digester: Digester | None, now: datetime) -> Statement:

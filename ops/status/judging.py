@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from shlex import quote
 
-from leads.domain.trace.advice import END_KILL_SWITCH, END_PAUSE
+from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
 from ops.cron_schedule import Schedule
 from ops.probes.lines import Level, Line
 from ops.probes.pancake import KeyLook

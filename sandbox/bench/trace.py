@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 
 from leads.adapters.queries import QUERIES
-from leads.domain.trace.search import read_search
-from leads.domain.trace.stored import StoredEvent
-from leads.domain.trace.story import tell_stories
+from leads.domain.trace import read_search, tell_stories
+from leads.domain.trace_event import StoredEvent
 from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import class_row, open_session
 from sandbox.bench.bars import print_result

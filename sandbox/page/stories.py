@@ -7,9 +7,8 @@ from typing import Any
 from psycopg import Cursor
 
 from leads.adapters.queries import QUERIES
-from leads.domain.trace.search import Search
-from leads.domain.trace.stored import StoredEvent
-from leads.domain.trace.story import Story, tell_stories
+from leads.domain.trace import Search, Story, tell_stories
+from leads.domain.trace_event import StoredEvent
 from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import DbSession, class_row, open_session
 from ops.switches import Switch, list_switches

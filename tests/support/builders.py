@@ -13,8 +13,7 @@ from leads.domain.facts import Account, Applied, Facts
 from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
-from leads.domain.trace.step import Step
-from leads.domain.trace.stored import StoredEvent
+from leads.domain.trace_event import Step, StoredEvent
 from leads.domain.versions import phones_of_version, with_capped_time
 from leads.services.process_record.claim import Claim
 from leads.services.process_record.plan import PlannedEvent

@@ -11,14 +11,21 @@ import pytest
 from leads.domain.assign import Rules, choose
 from leads.domain.duration import duration
 from leads.domain.errors import BadRequest
-from leads.domain.trace.advice import NOTHING, next_step
-from leads.domain.trace.decisions import RESULTS, decision_steps
-from leads.domain.trace.owners import LIMITED, UNAVAILABLE
-from leads.domain.trace.people import UNSENT, notification_steps, ticket_steps
-from leads.domain.trace.reasons import ERRORS, REJECTED, arrival_steps, state_step
-from leads.domain.trace.search import read_search
-from leads.domain.trace.step import clock_time, listed
-from leads.domain.trace.story import tell_stories
+from leads.domain.trace import NOTHING, next_step, read_search, tell_stories
+from leads.domain.trace_event import clock_time, listed
+from leads.domain.trace_steps import (
+    ERRORS,
+    LIMITED,
+    REJECTED,
+    RESULTS,
+    UNAVAILABLE,
+    UNSENT,
+    arrival_steps,
+    decision_steps,
+    notification_steps,
+    state_step,
+    ticket_steps,
+)
 from tests.support.builders import STORED_EVENT as EVENT
 from tests.support.builders import STORED_TICKET as TICKET
 from tests.support.builders import TRACED_AT as NOW

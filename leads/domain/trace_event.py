@@ -1,12 +1,30 @@
-"""An event as a trace sees it: its row, and what Diva's database says of it now."""
+"""An event as a trace sees it: its row, what Diva's database says of it now, and a step of its story."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from leads.domain import lead
 from leads.domain.body import record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
+from leads.domain.event_states import KILL_SWITCH, SKIPPED_KILL_SWITCH, SOURCE_INACTIVE
+from leads.domain.lead import all_phones, typed_phones
+
+MAX_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened to a lead, or what is so now. `at` is None for what belongs to the step before.
+
+    `kind` is the layer of an arrival (webhook, poll, reconcile), else one of these, in the order in which an
+    event has them: replay, held, waits, failed, dead_letter, result, customer, owner, recall, skipped, note,
+    told, ticket.
+    """
+
+    kind: str
+    text: str
+    at: datetime | None = None
+    event_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,18 @@ class StoredEvent:
         return self.has_no_body and not self.has_raw
 
     @property
+    def is_held(self) -> bool:
+        """Whether a switch holds the event now."""
+        return self.status.startswith("skipped_")
+
+    @property
+    def held_by(self) -> str:
+        """Which switch holds the event."""
+        if self.status == SKIPPED_KILL_SWITCH:
+            return KILL_SWITCH
+        return text_at(self.evidence, "held_by") or SOURCE_INACTIVE
+
+    @property
     def result(self) -> str | None:
         """The result of the last processing; `outcome` keeps that of an earlier one which changed more."""
         return text_at(self.evidence, "result") or self.outcome
@@ -85,14 +115,10 @@ class StoredEvent:
         """Return the name of a member of staff, or the id if there is no such member."""
         return self.names.get(str(staff_id), str(staff_id))
 
-
-def typed_phones(event: StoredEvent) -> tuple[str, ...]:
-    """Return the phones of the event's body as typed; none if it holds no body any more."""
-    body = read_json(event.body.encode(), max_bytes=None) if event.body else None
-    if not isinstance(body, Mapping):
-        return ()
-    record = record_of(body)
-    return lead.all_phones(lead.typed_phones(record))
+    def phones_as_typed(self) -> tuple[str, ...]:
+        """Return the phones of the event's body; none if it holds no body any more."""
+        body = read_json(self.body.encode(), max_bytes=None) if self.body else None
+        return all_phones(typed_phones(record_of(body))) if isinstance(body, Mapping) else ()
 
 
 def value_at(value: JsonValue, *keys: str) -> JsonValue:
@@ -120,3 +146,14 @@ def time_at(value: JsonValue, *keys: str) -> datetime | None:
     """Return the time that lies under these keys, aware, as PostgreSQL writes it in JSON; None without."""
     text = text_at(value, *keys)
     return datetime.fromisoformat(text) if text else None
+
+
+def clock_time(time: datetime | None) -> str:
+    """Return the date and time to the second, in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if time else "an unknown time"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many others there are."""
+    rest = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,252 @@
+"""A trace: what happened to a lead and why, from the stored rows of its events, and what to do next.
+
+`read_search` says what a text can name, `tell_stories` turns the rows that it found into stories.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from shlex import quote
+
+from leads.domain.errors import BadRequest
+from leads.domain.event_states import KILL_SWITCH
+from leads.domain.lead import OTHER_TABLES, PHONE_KEYS
+from leads.domain.phone import read_phones
+from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at
+from leads.domain.trace_steps import (
+    LIMITED,
+    OPEN,
+    arrival_steps,
+    decision_steps,
+    notification_steps,
+    state_step,
+    ticket_steps,
+)
+
+NOTHING = "nothing to do"
+END_KILL_SWITCH = "leads switch kill off --reason TEXT"
+END_PAUSE = "leads switch pause off --reason TEXT"
+REPLAYED_AS_IT_IS = frozenset({"contended", "database_unavailable", "claim_expired"})
+"""Error codes whose cause was not the event."""
+MAX_SEARCH_CHARACTERS = 200
+_EVENT_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+"""Every such number is within PostgreSQL's bigint."""
+_TYPED_PHONE = re.compile(r"[0-9+ ().-]+", re.ASCII)
+MIN_TYPED_DIGITS = 3
+MIN_TYPED_DIGITS_OF_A_NUMBER = 8
+"""A shorter text than this is no phone that somebody mistyped. A number may also be the id of an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a text can name. Each of these that exists is found.
+
+    `event_id` is None unless the text is one. `phones` are in E.164. `typed` is the text itself if it looks
+    like a phone that cannot be read; a lead may have been typed with it.
+    """
+
+    text: str
+    event_id: int | None
+    phones: tuple[str, ...]
+    typed: str | None
+
+    def typed_bodies(self) -> list[dict[str, object]]:
+        """Return what a body contains, as JSON objects, if one of its phones was typed like this."""
+        if self.typed is None:
+            return []
+        values: list[object] = [self.typed]
+        if self.event_id is not None:
+            values.append(self.event_id)
+        records: list[dict[str, object]] = [{key: value} for key in PHONE_KEYS for value in values]
+        records += [{"pancake_customer_obj": {"phone_numbers": [value]}} for value in values]
+        return records + [{"data": record} for record in records]
+
+
+def read_search(value: object) -> Search:
+    """Read what to search for. Raises BadRequest for anything but a text of 1 to 200 characters."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or len(text) > MAX_SEARCH_CHARACTERS or "\0" in text:
+        raise BadRequest(
+            f"Give a phone, a record id, a ticket code or an event id, of at most {MAX_SEARCH_CHARACTERS}"
+            " characters."
+        )
+    phones = read_phones([text]).usable
+    digits = sum(character.isdigit() for character in text)
+    event_id = int(text) if _EVENT_ID.fullmatch(text) else None
+    least = MIN_TYPED_DIGITS if event_id is None else MIN_TYPED_DIGITS_OF_A_NUMBER
+    is_typed = not phones and digits >= least and _TYPED_PHONE.fullmatch(text)
+    return Search(text, event_id, phones, typed=text if is_typed else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happened to one lead, oldest first.
+
+    `tickets` are the codes of those that exist in Diva. `reason` is a code of the newest event: its result,
+    its error or what holds it; its status if it waits; `ticket_deleted` if a person deleted its ticket.
+    `next` says what to do, `is_at_rest` whether nothing more happens by itself.
+    """
+
+    connection: str
+    table_name: str
+    record_id: str | None
+    tickets: tuple[str, ...]
+    reason: str
+    steps: tuple[Step, ...]
+    next: str
+    is_at_rest: bool
+
+    def document(self) -> dict[str, object]:
+        """Return the story as a JSON object; times are ISO 8601."""
+        steps = [
+            {
+                "at": step.at.isoformat() if step.at else None,
+                "kind": step.kind,
+                "event_id": step.event_id,
+                "text": step.text,
+            }
+            for step in self.steps
+        ]
+        return {
+            "connection": self.connection,
+            "table": self.table_name,
+            "record_id": self.record_id,
+            "tickets": list(self.tickets),
+            "reason": self.reason,
+            "is_at_rest": self.is_at_rest,
+            "steps": steps,
+            "next": self.next,
+        }
+
+
+def document(text: str, stories: list[Story]) -> dict[str, object]:
+    """Return what a search for `text` found, as the command and the action give it."""
+    return {
+        "text": text,
+        "has_ticket": any(story.tickets for story in stories),
+        "leads": [story.document() for story in stories],
+    }
+
+
+def tell_stories(events: Iterable[StoredEvent], now: datetime) -> list[Story]:
+    """Return the stories of leads, in the order of their events. Rows of one lead follow each other."""
+    return [_story(list(of_lead), now) for _, of_lead in groupby(events, key=attrgetter("newest_id"))]
+
+
+def _story(events: list[StoredEvent], now: datetime) -> Story:
+    newest = events[-1]
+    codes = [code for event in events if (code := text_at(event.ticket, "code"))]
+    return Story(
+        connection=newest.connection,
+        table_name=newest.table_name,
+        record_id=newest.record_id,
+        tickets=tuple(dict.fromkeys(codes)),
+        reason=_reason(newest),
+        steps=tuple(step for event in events for step in _event_steps(event, now))
+        + tuple(ticket_steps(events, now)),
+        next=next_step(events),
+        is_at_rest=all(event.is_at_rest for event in events),
+    )
+
+
+def _event_steps(event: StoredEvent, now: datetime) -> Iterator[Step]:
+    yield from arrival_steps(event)
+    if event.status == "processed":
+        yield from decision_steps(event)
+    else:
+        yield state_step(event, now)
+    yield from notification_steps(event)
+
+
+def _reason(event: StoredEvent) -> str:
+    if event.is_held:
+        return event.held_by
+    if event.status in ("failed", "dead_letter"):
+        return event.error_code or event.status
+    if event.status != "processed":
+        return event.status
+    return "ticket_deleted" if event.ticket_id and event.ticket is None else event.result or event.status
+
+
+def next_step(events: list[StoredEvent]) -> str:
+    """Return what to do about a lead; `events` are its own, oldest first.
+
+    An event that is not processed comes first: the newest one behind which no later version was applied.
+    """
+    pending: StoredEvent | None = None
+    for event in events:
+        if event.status != "processed":
+            pending = event
+        elif event.result != "stale":
+            pending = None
+    if pending:
+        return _of_pending(pending)
+    return _of_processed(events[-1], next((e for e in reversed(events) if e.ticket_id), None))
+
+
+def _of_pending(event: StoredEvent) -> str:
+    replay = f"leads replay {event.id}"
+    if event.status == "received" and event.processing_paused:
+        return f"{END_PAUSE}: it is processed then"
+    if event.status in ("received", "ingested"):
+        return f"leads trace {event.id} --follow; if it stays so: leads status"
+    if event.status == "failed":
+        return f"wait for the next attempt, or: {replay}"
+    if event.is_emptied:
+        return f"{NOTHING}: the body was emptied, so it cannot be replayed"
+    if event.is_held:
+        return _of_held(event, replay)
+    if event.error_code == "invalid_phone":
+        return f"{replay} --corrected-phone PHONE"
+    if event.error_code == "internal":
+        return f"find that digest in the handlers' log, mend the cause, then: {replay}"
+    if event.error_code in REPLAYED_AS_IT_IS:
+        return replay
+    if event.error_code in ("test_ping", "erased"):
+        return NOTHING
+    return "save the record in Pancake again: it then sends a new version"
+
+
+def _of_held(event: StoredEvent, replay: str) -> str:
+    if event.kill_switch:
+        return f"{END_KILL_SWITCH}, then: {replay}"
+    if event.connection_status == "disabled":
+        return f"leads connection enable {quote(event.connection)}, then: {replay}"
+    if event.has_active_source or event.held_by == KILL_SWITCH:
+        return replay
+    if event.held_by == "source_unknown":
+        return f"wait until sync_sources has its name, then: {_source_on(event)}, then: {replay}"
+    return f"{_source_on(event)}, then: {replay}"
+
+
+def _source_on(event: StoredEvent) -> str:
+    """Return the command that switches the first source on, and name the others: one suffices."""
+    first, *others = [quote(name) for name in event.sources] or ["NAME"]
+    instead = f" (or {listed(others)})" if others else ""
+    return f"leads switch source {first} on --reason TEXT{instead}"
+
+
+def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
+    """The newest event is processed; `with_ticket` is the newest that names a ticket."""
+    if newest.notify_given_up_at:
+        return f"leads replay {newest.id} sends what was given up"
+    if not newest.is_at_rest:
+        return "wait: retry_failed sends the notification again"
+    forced = f"leads replay {newest.id} --force opens a new ticket"
+    if with_ticket is None or newest.table_name in OTHER_TABLES or newest.result == "record_deleted":
+        return NOTHING
+    if with_ticket.ticket is None:
+        return forced
+    is_open = text_at(with_ticket.ticket, "status") in OPEN
+    if newest.result == "contact_updated" and not is_open:
+        return forced
+    settled = text_at(with_ticket.evidence, "assignment", "settled")
+    if is_open and text_at(with_ticket.ticket, "owner_id") is None and not settled:
+        skipped = list_at(with_ticket.evidence, "assignment", "skipped")
+        is_limited = any(text_at(item, "reason") in LIMITED for item in skipped)
+        limit = "raise a limit, or " if is_limited else ""
+        return f"{limit}put somebody into the roster or on duty: retry_failed assigns it then"
+    return NOTHING
