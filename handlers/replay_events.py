@@ -8,7 +8,7 @@ from leads.adapters.http import Answer
 from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
 from leads.runtime import Runtime
-from leads.services.process_record.table import find_tables
+from leads.services.find_table import find_tables
 from leads.services.replay_events import dry_run, find_events, replay
 from leads.services.replay_results import load_results, wait_for_results
 
@@ -26,7 +26,9 @@ async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     changes: list[dict[str, object]] = []
     replayed: list[int] = []
     if request.dry_run:
-        tables = await find_tables(runtime, chosen)
+        tables = await find_tables(
+            runtime.db, runtime.clock, runtime.pancake, runtime.settings.key_ring, chosen
+        )
         changes = await dry_run(runtime.db, runtime.clock, request, chosen, tables, runtime.digester)
     else:
         replayed = await replay(runtime.db, runtime.clock, request, chosen, before.events_per_second)

@@ -21,8 +21,8 @@ from leads.services.cron_work import CRON_PERIOD_SECONDS, DRY_RUN
 from leads.services.ingest_record import IngestQueue
 from leads.services.metrics import SERIES, Scrape
 from leads.services.outbox import Outbox
-from leads.services.process_record.turns import Turns
 from leads.services.readiness import Readiness
+from leads.services.redelivery import RepeatLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Runtime:
     cron_runs: CronRuns
     outbox: Outbox
     ingest: IngestQueue
-    turns: Turns
+    repeat_limit: RepeatLimit
     readiness: Readiness
     scrape: Scrape
     digester: Digester
@@ -83,7 +83,7 @@ class Runtime:
             cron_runs=CronRuns(db, graphql, metrics, clock),
             outbox=Outbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, digester),
-            turns=Turns(db, clock),
+            repeat_limit=RepeatLimit(db, clock),
             readiness=readiness,
             scrape=Scrape(db, metadata_db, readiness, pancake, metrics, clock),
             digester=digester,

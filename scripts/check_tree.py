@@ -195,7 +195,7 @@ def codes(tree: Tree) -> Iterator[str]:
     """docs/flow.md explains each code that the `error_code` of an event can hold, and no other."""
     written = {Contended.code, DatabaseUnavailable.code, IntegrationError.code}
     written |= {kind.code for kind in Final.__subclasses__()}
-    for path in python(tree, "leads/domain/", "leads/services/process_record/"):
+    for path in python(tree, "leads/domain/", "leads/services/process_record.py"):
         if path != "leads/domain/errors.py":
             for line in re.findall(r"\bcode ?= ?(\".*)", tree[path]):
                 written |= set(re.findall(r'(?:^|else )"(\w+)"', line))

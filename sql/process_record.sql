@@ -71,7 +71,7 @@ SELECT
     w.paused, c.id, c.status, c.claim_id, c.connection_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
     c.arrived_at, c.attempts, c.replay_count, c.created_at,
     CASE WHEN c.notified_at IS NULL THEN public.pancake_unsent(c.notifications, c.notify_sent) ELSE '[]' END AS unsent,
-    public.pancake_event_was_held_or_replayed(c.held_at, c.replay_count) AS is_apart,
+    public.pancake_event_was_held_or_replayed(c.held_at, c.replay_count) AS was_held_or_replayed,
     c.evidence ->> 'corrected_phone' AS corrected_phone,
     COALESCE((c.evidence ->> 'force')::boolean, false) AS force
 FROM switches AS w

@@ -1,24 +1,96 @@
-"""Decide what a lead changes in Diva's data: from Facts to a Plan."""
+"""Decide what a lead changes in Diva's data: from Facts, the rows that concern the lead, to a Plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from typing import Literal
 
-from leads.domain.customer import matching_account, phone_digests, phone_evidence, usable_evidence
-from leads.domain.facts import Account, Applied, Facts, Ticket
+from leads.domain.canonical_json import JsonValue
+from leads.domain.digest import PHONE
 from leads.domain.lead import Digests, Lead
 from leads.domain.phone import PhoneReading
-from leads.domain.tickets import is_closed, ticket_applied, ticket_of_customer, ticket_of_record
 from leads.domain.versions import (
+    LastApplied,
+    VersionPart,
     applied_phone_first,
     changed_fields,
+    is_new_request,
     is_phone_changed,
     is_unchanged,
-    not_stale_part,
-    phones_of_part,
 )
 
 STALE, NO_CHANGE, RECORD_DELETED = "stale", "no_change", "record_deleted"
+AccountState = Literal["enabled", "disabled", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that may be the customer's. All phones are E.164.
+
+    `phone` is the account's own, normalized by us if the column is still empty (`normalized_phone` None);
+    `phone_code` and `phone_number` are what it was normalized from. `contact_phone` is a phone of the lead
+    that belongs to a contact of the account.
+    """
+
+    id: str
+    phone: str | None
+    state: AccountState = "enabled"
+    contact_phone: str | None = None
+    normalized_phone: str | None = None
+    phone_code: str | None = None
+    phone_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An open ticket that the integration made. `fields` are the mapped fields that it holds.
+
+    `account_phone` is the phone of its account, unless that was deleted.
+    """
+
+    id: str
+    account_id: str | None
+    assignee_id: str | None
+    account_phone: str | None = None
+    assignee_is_active: bool = False
+    title: str = ""
+    description: str | None = None
+    fields: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database says, read under the lead's locks. Accounts: oldest first. Tickets: newest first.
+
+    `ticket_account` is the account of the record's ticket and `applied_account` that of the version
+    applied last, both also if they have another phone by now. `ticket_is_shared`: another record's version
+    applied last names the record's ticket too. `admins` and `managers` are the ids of active staff.
+    `roster_source_id` is None for the default roster.
+    """
+
+    applied: LastApplied | None
+    accounts: tuple[Account, ...]
+    open_tickets: tuple[Ticket, ...]
+    ticket_account: Account | None
+    applied_account: Account | None
+    ticket_is_shared: bool
+    admins: tuple[str, ...]
+    managers: tuple[str, ...]
+    consent_mode: str | None
+    roster_source_id: str | None
+    new_account_id: str
+    new_ticket_id: str
+
+    def own_phones(self) -> set[str]:
+        """Return the own phones of all accounts that may be the customer's."""
+        return {each.phone for each in self._customers() if each.phone}
+
+    def not_normalized_phones(self) -> set[str]:
+        """Return those of them that the accounts do not have in normalized form yet."""
+        return {each.phone for each in self._customers() if each.phone and not each.normalized_phone}
+
+    def _customers(self) -> Iterator[Account]:
+        known = (*self.accounts, self.ticket_account, self.applied_account)
+        return (each for each in known if each and each.state != "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,83 +133,48 @@ class Plan:
         return self.outcome not in (STALE, NO_CHANGE)
 
 
-def decide(
-    lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool = False
-) -> Plan:
-    """Decide on one lead; `force` applies it whatever was applied before.
+def decide(version: VersionPart, facts: Facts, *, force: bool = False) -> Plan:
+    """Decide on what counts of a version (versions.part_to_apply); `force` applies it whatever was applied.
 
-    `phones` are those of the version (versions.phones_of_version). Raises InvalidPhone if there is no usable
-    one; a deletion needs none.
+    Raises InvalidPhone if there is no usable phone; a deletion needs none.
     """
-    if phones.are_from_last_version:
-        lead = lead.naming(lead.named_fields - {"phones"})
-    plan = _plan(lead, phones, facts, arrived_at, force=force)
+    plan = _plan(version, facts, force=force)
     return _with_notes(_with_phone_digests(plan, facts) if plan.is_applied else plan, facts)
 
 
-def _plan(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
-    applied = facts.applied
+def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
+    lead, phones, applied = version.lead, version.phones, facts.applied
     if lead.is_deletion:
-        return _deletion(lead, phones, facts, arrived_at, force=force)
+        return _deletion(version, facts)
     phone = phones.require_primary()
-    if applied is not None and not force:
-        part = not_stale_part(lead, arrived_at, applied)
-        if part is None:
-            return _nothing_to_write(STALE, lead, phone, applied)
-        if part is not lead:
-            lead, phones = part, phones_of_part(part, phones, applied)
+    if applied is not None and version.is_stale:
+        return _nothing_to_write(STALE, lead, phone, applied)
     phones = applied_phone_first(phones, applied)
     phone = phones.require_primary()
     is_same = applied is not None and is_unchanged(lead, applied) and not is_phone_changed(phones, applied)
     if applied is not None and is_same and not force:
         plan = _nothing_to_write(NO_CHANGE, lead, phone, applied)
-        evidence = usable_evidence(phones, applied)
+        evidence = _usable_evidence(phones, applied)
         return replace(plan, digests=_merged_digests(lead, applied), evidence={"phone": evidence})
-    plan = _with_customer(lead, phone, phones, facts)
+    matched_phone, account = matching_account(phones.usable, facts.accounts)
+    plan = _with_customer(lead, phone, phones, facts, matched_phone, account)
     if not lead.makes_ticket:
         return plan
-    plan, own = _with_ticket(plan, phones, facts, force=force), ticket_of_record(facts)
+    plan, own = _with_ticket(plan, phones, facts, matched_phone, force=force), ticket_of_record(facts)
     # Only a forced version comes here unchanged. It is no news of the record's ticket, but of any other.
     return replace(plan, is_news=not (is_same and own and plan.ticket and plan.ticket.id == own.id))
 
 
-def _with_notes(plan: Plan, facts: Facts) -> Plan:
-    """Record what of the body was not taken as it is.
-
-    A time in the future is told once for each record, by a version that is applied.
-    """
-    notes: dict[str, object] = {}
-    attention = plan.attention
-    if plan.lead.has_future_time:
-        notes["future_time"] = True
-        if plan.is_applied and (facts.applied is None or not facts.applied.had_future_time):
-            attention = (*attention, "future_time")
-    if plan.lead.cut_fields:
-        notes["cut_fields"] = list(plan.lead.cut_fields)
-    return replace(plan, evidence={**plan.evidence, **notes}, attention=attention)
-
-
-def _with_phone_digests(plan: Plan, facts: Facts) -> Plan:
-    """Add what is left of the phones after retention."""
-    phone, applied = plan.evidence.get("phone"), facts.applied
-    if not isinstance(phone, dict):
-        return plan
-    digests: Mapping[str, object] | None = phone_digests(phone, plan.phone, plan.lead.digester)
-    if plan.phone is None and applied and applied.is_phone_forgotten:
-        digests = applied.phone_digests
-    return replace(plan, evidence={**plan.evidence, "phone": {**phone, "digests": digests}})
-
-
-def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: datetime, *, force: bool) -> Plan:
+def _deletion(version: VersionPart, facts: Facts) -> Plan:
     """A deletion changes nothing of Diva's; the owner of the record's open ticket is told, once.
 
     That of an unknown record counts with its time and its phones.
     """
-    applied = facts.applied
+    lead, phones, applied = version.lead, version.phones, facts.applied
     if applied is None:
         plan = Plan(RECORD_DELETED, lead, phones.primary, None, writes_customer=False, digests={})
-        return replace(plan, evidence={"phone": usable_evidence(phones, None)})
-    if not force and not_stale_part(lead.naming(frozenset()), arrived_at, applied) is None:
+        return replace(plan, evidence={"phone": _usable_evidence(phones, None)})
+    if version.is_stale:
         return _nothing_to_write(STALE, lead, applied.phone, applied)
     plan = _nothing_to_write(RECORD_DELETED, lead, applied.phone, applied)
     evidence: dict[str, object] = {
@@ -150,10 +187,31 @@ def _deletion(lead: Lead, phones: PhoneReading, facts: Facts, arrived_at: dateti
     return replace(plan, ticket=ticket, attention=("record_deleted",))
 
 
-def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -> Plan:
+def matching_account(
+    phones: tuple[str, ...], accounts: tuple[Account, ...]
+) -> tuple[str | None, Account | None]:
+    """Take the first phone with a match; return it and the account, or None and None.
+
+    Among its accounts (own phone before contact, oldest first) take the first enabled one, else the first.
+    """
+    for phone in phones:
+        own = [account for account in accounts if account.phone == phone]
+        known = own + [account for account in accounts if account.contact_phone == phone]
+        if known:
+            return phone, next((each for each in known if each.state == "enabled"), known[0])
+    return None, None
+
+
+def _with_customer(
+    lead: Lead,
+    phone: str,
+    phones: PhoneReading,
+    facts: Facts,
+    matched_phone: str | None,
+    account: Account | None,
+) -> Plan:
     """Find the customer: by phone, else where a person moved the record's ticket or account to, else new."""
     applied = facts.applied
-    matched_phone, account = matching_account(phones.usable, facts.accounts)
     if account is None and not is_phone_changed(phones, applied):
         known = (facts.ticket_account, facts.applied_account)
         account = next((each for each in known if each and each.state != "deleted"), None)
@@ -170,11 +228,26 @@ def _with_customer(lead: Lead, phone: str, phones: PhoneReading, facts: Facts) -
         other_phones=tuple(other for other in phones.usable if other not in {phone, *known_phones}),
         digests=_merged_digests(lead, applied),
         changed_fields=changed_fields(lead, applied),
-        evidence={"phone": phone_evidence(phones, facts, account_id, matched)},
+        evidence={"phone": _phone_evidence(phones, facts, account_id, matched)},
     )
 
 
-def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool) -> Plan:
+def _phone_evidence(
+    phones: PhoneReading, facts: Facts, winner: str, matched: str | None
+) -> dict[str, object]:
+    """`matched` is the phone that is the winner's own; a contact or a person may lead to it without one."""
+    return {
+        **_usable_evidence(phones, facts.applied),
+        "rejected": [{"phone": phone, "reason": reason} for phone, reason in phones.rejected],
+        "candidates": list(dict.fromkeys(account.id for account in facts.accounts)),
+        "winner": winner,
+        "matched": matched,
+    }
+
+
+def _with_ticket(
+    plan: Plan, phones: PhoneReading, facts: Facts, matched_phone: str | None, *, force: bool
+) -> Plan:
     """Update the open ticket of the record or of the customer, or open a new one.
 
     The record's ticket stays with the record while its phone did not change in Pancake, also if a person
@@ -182,7 +255,6 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
     the customer, unless another record shares it.
     """
     applied, own = facts.applied, ticket_of_record(facts)
-    matched_phone, _ = matching_account(phones.usable, facts.accounts)
     ticket = ticket_of_customer(plan.account, plan.account_id, matched_phone, facts)
     if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
         return replace(plan, ticket=ticket_applied(applied))
@@ -199,13 +271,36 @@ def _with_ticket(plan: Plan, phones: PhoneReading, facts: Facts, *, force: bool)
     return _writing_ticket(plan, own if moves else ticket, facts, moves=moves)
 
 
-def _writing_ticket(plan: Plan, ticket: Ticket | None, facts: Facts, *, moves: bool) -> Plan:
-    if ticket is None:
-        new = Ticket(facts.new_ticket_id, plan.account_id, None)
-        return replace(plan, outcome="ticket_created", ticket=new, ticket_is_new=True, writes_ticket=True)
-    if moves:
-        ticket = replace(ticket, account_id=plan.account_id)
-    return replace(plan, outcome="ticket_updated", ticket=ticket, writes_ticket=True, moves_ticket=moves)
+def ticket_of_record(facts: Facts) -> Ticket | None:
+    """The open ticket that the record's version applied last names."""
+    ticket_id = facts.applied.ticket_id if facts.applied else None
+    return next((ticket for ticket in facts.open_tickets if ticket.id == ticket_id), None)
+
+
+def ticket_of_customer(
+    account: Account | None, account_id: str | None, matched_phone: str | None, facts: Facts
+) -> Ticket | None:
+    """The open ticket on the customer's account, or on another account with the same phone.
+
+    `matched_phone` is the phone of the lead that led to the customer: if an account that has it is disabled,
+    the customer may be that of its contact. The record's own ticket comes first, else the newest. An
+    `account` of None is a new customer's, who has none.
+    """
+    phones = {matched_phone, account.phone} - {None} if account else set()
+    ids = {account_id, *(other.id for other in facts.accounts if other.phone in phones)}
+    tickets = [each for each in facts.open_tickets if each.account_id in ids or each.account_phone in phones]
+    own = ticket_of_record(facts)
+    return own if own in tickets else next(iter(tickets), None)
+
+
+def is_closed(lead: Lead, phones: PhoneReading, applied: LastApplied | None) -> bool:
+    """Whether the record had its ticket, which is no longer open, and the version asks for nothing new."""
+    return applied is not None and bool(applied.ticket_id) and not is_new_request(lead, phones, applied)
+
+
+def ticket_applied(applied: LastApplied | None) -> Ticket | None:
+    """The ticket that the version applied last names, as a name only: nothing is written to it."""
+    return Ticket(applied.ticket_id, applied.account_id, None) if applied and applied.ticket_id else None
 
 
 def _with_account_state(plan: Plan, facts: Facts) -> Plan:
@@ -234,10 +329,57 @@ def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str) ->
     return replace(plan, evidence=evidence, attention=(*plan.attention, "phone_changed"))
 
 
-def _nothing_to_write(outcome: str, lead: Lead, phone: str | None, applied: Applied) -> Plan:
+def _writing_ticket(plan: Plan, ticket: Ticket | None, facts: Facts, *, moves: bool) -> Plan:
+    if ticket is None:
+        new = Ticket(facts.new_ticket_id, plan.account_id, None)
+        return replace(plan, outcome="ticket_created", ticket=new, ticket_is_new=True, writes_ticket=True)
+    if moves:
+        ticket = replace(ticket, account_id=plan.account_id)
+    return replace(plan, outcome="ticket_updated", ticket=ticket, writes_ticket=True, moves_ticket=moves)
+
+
+def _nothing_to_write(outcome: str, lead: Lead, phone: str | None, applied: LastApplied) -> Plan:
     ticket = ticket_applied(applied)
     return Plan(outcome, lead, phone, applied.account_id, writes_customer=False, ticket=ticket)
 
 
-def _merged_digests(lead: Lead, applied: Applied | None) -> Digests:
+def _usable_evidence(phones: PhoneReading, applied: LastApplied | None) -> dict[str, object]:
+    """The usable phones of a version, which a later version without one takes over."""
+    usable: dict[str, object] = {"usable": list(phones.usable), "typed": phones.typed}
+    return {**usable, "applied_before": applied.phone} if phones.are_from_last_version and applied else usable
+
+
+def _merged_digests(lead: Lead, applied: LastApplied | None) -> Digests:
     return {**((applied.digests if applied else None) or {}), **lead.digests()}
+
+
+def _with_phone_digests(plan: Plan, facts: Facts) -> Plan:
+    """Add digests of the phones in the evidence, which stay when retention empties the phones."""
+    phone, applied, digest = plan.evidence.get("phone"), facts.applied, plan.lead.digester.digest
+    if not isinstance(phone, dict):
+        return plan
+    usable, matched = phone.get("usable"), phone.get("matched")
+    digests: Mapping[str, object] | None = {
+        "primary": digest(PHONE, plan.phone) if plan.phone else None,
+        "usable": [digest(PHONE, each) for each in usable] if isinstance(usable, list) else [],
+        "matched": digest(PHONE, matched) if isinstance(matched, str) else None,
+    }
+    if plan.phone is None and applied and applied.is_phone_forgotten:
+        digests = applied.phone_digests
+    return replace(plan, evidence={**plan.evidence, "phone": {**phone, "digests": digests}})
+
+
+def _with_notes(plan: Plan, facts: Facts) -> Plan:
+    """Record what of the body was not taken as it is.
+
+    A time in the future is told once for each record, by a version that is applied.
+    """
+    notes: dict[str, object] = {}
+    attention = plan.attention
+    if plan.lead.has_future_time:
+        notes["future_time"] = True
+        if plan.is_applied and (facts.applied is None or not facts.applied.had_future_time):
+            attention = (*attention, "future_time")
+    if plan.lead.cut_fields:
+        notes["cut_fields"] = list(plan.lead.cut_fields)
+    return replace(plan, evidence={**plan.evidence, **notes}, attention=attention)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypedDict
 
-from leads.domain.decide import Plan
-from leads.domain.facts import Facts
+from leads.domain.decide import Facts, Plan
 from leads.domain.visible_text import without_unseen
 
 NEW_LEAD = "noti_pancake_new_lead"

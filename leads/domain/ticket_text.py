@@ -6,8 +6,8 @@ They are composed of the fields that the ticket holds, so that a field which a v
 from collections.abc import Mapping, Sequence
 
 from leads.domain.canonical_json import JsonValue
+from leads.domain.decide import Ticket
 from leads.domain.digest import Digester
-from leads.domain.facts import Ticket
 
 WRITTEN = "written"
 """The key in ticket.data.pancake of the digests of the texts that we wrote last."""

@@ -1,14 +1,14 @@
-"""The versions of a record: their order, what one changes, which phones it has.
+"""The versions of a record: their order, what one changes, which part of it and which phones count.
 
 List and webhook do not name the same fields of a version. A field that it does not name keeps its value.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from leads.domain.facts import Applied
-from leads.domain.lead import PHONE_KEYS, Lead, all_phones
+from leads.domain.canonical_json import JsonValue
+from leads.domain.lead import PHONE_KEYS, Digests, Lead, TypedPhones, all_phones, read_typed_phones
 from leads.domain.phone import PhoneReading, read_phones
 
 MAX_FUTURE = timedelta(hours=48)
@@ -17,124 +17,34 @@ FIELDS_OF_A_NEW_TICKET = ("sources", "interested_products")
 """Together with the phones: a new value of one of them is a new request of a customer."""
 
 
-def is_stale(lead: Lead, arrived_at: datetime, applied: Applied) -> bool:
-    """Whether a version is older than one that was applied.
+@dataclass(frozen=True, slots=True)
+class LastApplied:
+    """What was applied of a record before this version.
 
-    Two versions with a time are ordered by it. Versions of equal or no time are ordered by their arrival.
+    The times are those of all its applied versions: `newest_modified_on` is the newest, `newest_arrived_at`
+    when that one arrived; `untimed_arrived_at` is the newest arrival of a version without a time, and
+    `last_arrived_at` that of any version. Everything else is of the version that was applied last.
+    `digests` are those of every mapped field that a version has named so far. `typed_phones` are the phones
+    of each key that a version has named; retention empties them.
+
+    After retention a phone is known again if the lead or its customer in Diva has one with its digest;
+    `is_phone_forgotten` says that `phone` is not. `phone_digests` are as they are stored.
     """
-    time, newest = lead.modified_on, applied.newest_modified_on
-    if time is None:
-        return applied.last_arrived_at > arrived_at
-    if newest is not None and newest > time:
-        return True
-    if _arrived_after(applied.untimed_arrived_at, arrived_at):
-        return True
-    return newest == time and _arrived_after(applied.newest_arrived_at, arrived_at)
 
-
-def not_stale_part(lead: Lead, arrived_at: datetime, applied: Applied) -> Lead | None:
-    """Return the lead, or what is left of a version that is stale, or None.
-
-    Of two copies of a version, the one that arrived first may name fields that the other left out.
-    """
-    if not is_stale(lead, arrived_at, applied):
-        return lead
-    if lead.modified_on is None or lead.modified_on != applied.newest_modified_on:
-        return None
-    part = lead.naming(set(_new_fields(lead, applied)))
-    return part if part.named_fields else None
-
-
-def is_unchanged(lead: Lead, applied: Applied) -> bool:
-    """Whether every mapped field that the lead names is as it was applied last."""
-    if applied.outcome == "record_deleted":
-        return False
-    if applied.digests is None:
-        return lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
-    return not changed_fields(lead, applied)
-
-
-def changed_fields(lead: Lead, applied: Applied | None) -> tuple[str, ...]:
-    """Return the fields that the lead names with another value than was applied last.
-
-    The order of a list does not matter. A field that no version named before is a change if it has a value.
-    """
-    new = tuple(_new_fields(lead, applied))
-    before = applied.digests if applied else None
-    if not before:
-        return new
-    now = lead.digests()
-    return tuple(
-        name for name in now if name in new or (name in before and not _equal(before[name], now[name]))
-    )
-
-
-def with_kept_phones(lead: Lead, applied: Applied | None) -> Lead:
-    """Return the lead with the phones of the keys that its body does not name, as they were applied.
-
-    A body without any usable phone is left as it is: it keeps them all (phones_of_version). After retention
-    all phones that are known again count as those of the first key.
-    """
-    if applied is None or not lead.typed_phones:
-        return lead
-    before = applied.typed_phones or {PHONE_KEYS[0]: applied.usable_phones}
-    kept = {key: phones for key, phones in before.items() if phones and key not in lead.typed_phones}
-    if not kept or not read_phones(lead.phones).usable:
-        return lead
-    typed = {**lead.typed_phones, **kept}
-    return replace(lead, typed_phones=typed, phones=all_phones(typed))
-
-
-def phones_of_version(read: PhoneReading, applied: Applied | None) -> PhoneReading:
-    """Return the phones of a version: those applied before, corrected ones too, if it has no usable one."""
-    if read.usable or applied is None:
-        return read
-    return _applied_phones(read, applied)
-
-
-def phones_for_matching(
-    lead: Lead, phones: PhoneReading, arrived_at: datetime, applied: Applied | None, *, force: bool
-) -> PhoneReading:
-    """Return the phones of a version, or of what is left of it if it is stale."""
-    if applied is None or force or lead.is_deletion:
-        return phones
-    part = not_stale_part(lead, arrived_at, applied)
-    return phones if part is None or part is lead else phones_of_part(part, phones, applied)
-
-
-def phones_of_part(part: Lead, read: PhoneReading, applied: Applied) -> PhoneReading:
-    """Return the phones of what is left of a stale version: those applied, unless it names phones at last."""
-    if "phones" in part.named_fields or not applied.usable_phones:
-        return read
-    return _applied_phones(read, applied)
-
-
-def _applied_phones(read: PhoneReading, applied: Applied) -> PhoneReading:
-    return PhoneReading(
-        applied.usable_phones, read.rejected, are_from_last_version=True, typed=applied.typed_phones
-    )
-
-
-def applied_phone_first(phones: PhoneReading, applied: Applied | None) -> PhoneReading:
-    """Return the phones with the one that was applied first: it decides as long as Pancake names it."""
-    if applied is None or applied.phone is None or is_phone_changed(phones, applied):
-        return phones
-    return replace(phones, usable=tuple(dict.fromkeys([applied.phone, *phones.usable])))
-
-
-def is_phone_changed(phones: PhoneReading, applied: Applied | None) -> bool:
-    """Whether the phone that the record had is no longer among those that Pancake names."""
-    if applied is not None and applied.is_phone_forgotten:
-        return not phones.are_from_last_version
-    return applied is not None and applied.phone is not None and applied.phone not in phones.usable
-
-
-def is_new_request(lead: Lead, phones: PhoneReading, applied: Applied) -> bool:
-    """Whether a phone, an interested product or a source is new, so that a closed ticket needs a new one."""
-    if not set(phones.usable) <= set(applied.usable_phones):
-        return True
-    before, now = applied.digests or {}, lead.digests()
-    return any(not set(now.get(name, ())) <= set(before.get(name, ())) for name in FIELDS_OF_A_NEW_TICKET)
+    newest_modified_on: datetime | None
+    newest_arrived_at: datetime | None
+    untimed_arrived_at: datetime | None
+    last_arrived_at: datetime
+    had_future_time: bool
+    outcome: str
+    digests: Digests | None
+    ticket_id: str | None
+    account_id: str | None
+    phone: str | None
+    usable_phones: tuple[str, ...]
+    typed_phones: TypedPhones = field(default_factory=dict, hash=False)
+    phone_digests: Mapping[str, JsonValue] | None = None
+    is_phone_forgotten: bool = False
 
 
 def with_capped_time(lead: Lead, arrived_at: datetime) -> Lead:
@@ -149,8 +59,134 @@ def cap_future_time(modified_on: datetime | None, arrived_at: datetime) -> datet
     return modified_on if is_possible else arrived_at
 
 
+@dataclass(frozen=True, slots=True)
+class VersionPart:
+    """What counts of a version: the lead as it is applied, with the phones that find its customer.
+
+    `is_stale`: nothing counts, since a newer version was applied; the lead is then the whole version.
+    """
+
+    lead: Lead
+    phones: PhoneReading
+    is_stale: bool = False
+
+
+def part_to_apply(
+    lead: Lead,
+    read: PhoneReading,
+    arrived_at: datetime,
+    applied: LastApplied | None,
+    *,
+    is_corrected: bool = False,
+    force: bool = False,
+) -> VersionPart:
+    """Return what counts of a version; `read` are its phones, or the one that a person corrected.
+
+    Phones of keys that it does not name stay. Without a usable phone it has those applied last, corrected
+    ones too. Of two copies of a version, the one that arrived first may name fields that the other left out:
+    these count though it is stale. Phones of a partly stale version: its own if it names phones for the first
+    time, else those applied last.
+    """
+    if applied is None:
+        return VersionPart(lead, read)
+    if not is_corrected and (whole := _with_kept_phones(lead, applied)) is not lead:
+        lead, read = whole, read_typed_phones(whole.typed_phones)
+    phones = read if read.usable else _phones_applied(read, applied)
+    if phones.are_from_last_version:
+        lead = lead.naming(lead.named_fields - {"phones"})
+    if force or not is_stale(lead, arrived_at, applied):
+        return VersionPart(lead, phones)
+    part = lead.naming(set(_new_fields(lead, applied)))
+    is_copy = lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
+    if lead.is_deletion or not is_copy or not part.named_fields:
+        return VersionPart(lead, phones, is_stale=True)
+    if "phones" not in part.named_fields and applied.usable_phones:
+        phones = _phones_applied(read, applied)
+    return VersionPart(part, phones)
+
+
+def _with_kept_phones(lead: Lead, applied: LastApplied) -> Lead:
+    """Return the lead with the phones of the keys that its body does not name, as they were applied.
+
+    A body without any usable phone is left as it is: it keeps them all. After retention all phones that are
+    known again count as those of the first key.
+    """
+    if not lead.typed_phones:
+        return lead
+    before = applied.typed_phones or {PHONE_KEYS[0]: applied.usable_phones}
+    kept = {key: phones for key, phones in before.items() if phones and key not in lead.typed_phones}
+    if not kept or not read_phones(lead.phones).usable:
+        return lead
+    typed = {**lead.typed_phones, **kept}
+    return replace(lead, typed_phones=typed, phones=all_phones(typed))
+
+
+def _phones_applied(read: PhoneReading, applied: LastApplied) -> PhoneReading:
+    return PhoneReading(
+        applied.usable_phones, read.rejected, are_from_last_version=True, typed=applied.typed_phones
+    )
+
+
+def is_stale(lead: Lead, arrived_at: datetime, applied: LastApplied) -> bool:
+    """Whether a version is older than one that was applied.
+
+    Two versions with a time are ordered by it. Versions of equal or no time are ordered by their arrival.
+    """
+    time, newest = lead.modified_on, applied.newest_modified_on
+    if time is None:
+        return applied.last_arrived_at > arrived_at
+    if newest is not None and newest > time:
+        return True
+    if _arrived_after(applied.untimed_arrived_at, arrived_at):
+        return True
+    return newest == time and _arrived_after(applied.newest_arrived_at, arrived_at)
+
+
 def _arrived_after(other: datetime | None, arrived_at: datetime) -> bool:
     return other is not None and other > arrived_at
+
+
+def _new_fields(lead: Lead, applied: LastApplied | None) -> Iterator[str]:
+    before = (applied.digests if applied else None) or {}
+    return (name for name, value in lead.fields().items() if value and name not in before)
+
+
+def applied_phone_first(phones: PhoneReading, applied: LastApplied | None) -> PhoneReading:
+    """Return the phones with the one that was applied first: it decides as long as Pancake names it."""
+    if applied is None or applied.phone is None or is_phone_changed(phones, applied):
+        return phones
+    return replace(phones, usable=tuple(dict.fromkeys([applied.phone, *phones.usable])))
+
+
+def is_phone_changed(phones: PhoneReading, applied: LastApplied | None) -> bool:
+    """Whether the phone that the record had is no longer among those that Pancake names."""
+    if applied is not None and applied.is_phone_forgotten:
+        return not phones.are_from_last_version
+    return applied is not None and applied.phone is not None and applied.phone not in phones.usable
+
+
+def is_unchanged(lead: Lead, applied: LastApplied) -> bool:
+    """Whether every mapped field that the lead names is as it was applied last."""
+    if applied.outcome == "record_deleted":
+        return False
+    if applied.digests is None:
+        return lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
+    return not changed_fields(lead, applied)
+
+
+def changed_fields(lead: Lead, applied: LastApplied | None) -> tuple[str, ...]:
+    """Return the fields that the lead names with another value than was applied last.
+
+    The order of a list does not matter. A field that no version named before is a change if it has a value.
+    """
+    new = tuple(_new_fields(lead, applied))
+    before = applied.digests if applied else None
+    if not before:
+        return new
+    now = lead.digests()
+    return tuple(
+        name for name in now if name in new or (name in before and not _equal(before[name], now[name]))
+    )
 
 
 def _equal(before: str | list[str], now: str | list[str]) -> bool:
@@ -159,6 +195,9 @@ def _equal(before: str | list[str], now: str | list[str]) -> bool:
     return set(before) == set(now)
 
 
-def _new_fields(lead: Lead, applied: Applied | None) -> Iterator[str]:
-    before = (applied.digests if applied else None) or {}
-    return (name for name, value in lead.fields().items() if value and name not in before)
+def is_new_request(lead: Lead, phones: PhoneReading, applied: LastApplied) -> bool:
+    """Whether a phone, an interested product or a source is new, so that a closed ticket needs a new one."""
+    if not set(phones.usable) <= set(applied.usable_phones):
+        return True
+    before, now = applied.digests or {}, lead.digests()
+    return any(not set(now.get(name, ())) <= set(before.get(name, ())) for name in FIELDS_OF_A_NEW_TICKET)

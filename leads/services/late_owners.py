@@ -21,7 +21,7 @@ from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, new_lead_notification, recall_notifications
 from leads.services.cron_work import CronRun, StepReport
 from leads.services.outbox import SEND_LEASE, Outbox
-from leads.services.process_record.roster import OwnerRequest, choose_owner, store_roster_statement
+from leads.services.process_record import OwnerRequest, choose_owner, store_roster_statement
 
 MAX_GIVEN_PER_TICK = 50
 """Of each kind, so that the first person on duty does not get all leads of the night."""

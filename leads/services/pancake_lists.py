@@ -29,7 +29,7 @@ from leads.services.connections import Connection
 from leads.services.contention import retry_contended
 from leads.services.cron_work import OUT_OF_TIME
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
-from leads.services.process_record.load import lock_records_statement
+from leads.services.load_facts import lock_records_statement
 
 PAGE_LIMIT = "page_limit"
 LEADS_PER_GROUP = 300

@@ -17,17 +17,18 @@ from leads.domain.errors import Busy, ProcessingPaused
 from leads.domain.event_states import DEAD_LETTER, INGESTED, UNDER_WAY
 from leads.domain.lead import read_stored_lead
 from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
-from leads.services.process_record.apply import plan_statements
-from leads.services.process_record.attempts import attempt_dry_run
-from leads.services.process_record.claim import Claim, claim_statement, read_claim
-from leads.services.process_record.load import (
+from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
+from leads.services.process_record import (
     ERASED,
+    Claim,
     NotProcessed,
-    RecordKey,
-    lock_phones_statement,
-    lock_records_statement,
+    PlannedEvent,
+    attempt_dry_run,
+    claim_statement,
+    load_and_decide,
+    plan_statements,
+    read_claim,
 )
-from leads.services.process_record.plan import PlannedEvent, load_and_decide
 
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
@@ -186,7 +187,7 @@ async def _lock_leads(
 async def _claim_in_dry_run(
     transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int, tables: FoundTables
 ) -> Claim | str:
-    """Claim one event as handlers/process_record.py does; return what it is instead if it is not claimed."""
+    """Claim one event as process_event does; return what it is instead if it is not claimed."""
     replay = replay_statement(request, [event_id], clock.now())
     _, (row,) = await transaction.run(replay, claim_statement(event_id))
     try:
@@ -206,7 +207,7 @@ async def _process_in_dry_run(
     claim_event: Callable[[], Awaitable[Claim | str]],
     digester: Digester,
 ) -> dict[str, object]:
-    """Process one event as handlers/process_record.py does: claim, load, decide, apply."""
+    """Process one event as process_event does: claim, load, decide, apply."""
     now = clock.now()
     claim = await claim_event()
     if isinstance(claim, str):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, Digester, erasure_digests
 from leads.domain.ticket_text import written_by_us
-from leads.services.process_record.load import RecordKey
+from leads.services.load_facts import RecordKey
 from ops.clients.db_session import DbSession, DictRow
 from ops.erase.finding import Customer
 from ops.erase.target import Target, pattern_of

@@ -6,7 +6,7 @@ from uuid import UUID
 from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import Contended
 from leads.domain.phone import stored_digits
-from leads.services.process_record.load import RecordKey, lock_phones_statement, lock_records_statement
+from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
 from ops.clients.db_session import DbSession
 from ops.erase.target import Target
 from ops.failures import CommandFailed

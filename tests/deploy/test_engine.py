@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from leads.services.process_record.turns import MAX_WAITING
+from leads.services.redelivery import MAX_WAITING
 from ops.metadata.preflight import MIN_VERSION
 from scripts.check_tree import read_tree
 

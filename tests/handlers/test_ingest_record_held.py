@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from handlers.process_record import Processed, process_claim
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.ingest_record import Origin
 from leads.services.pancake_lists import store_missing
-from leads.services.process_record.claim import claim_event
+from leads.services.process_record import DeliveryResult, claim_event, process_claim
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
 from tests.support.processing import insert_connection, stored
@@ -97,10 +96,12 @@ async def test_a_switch_turned_between_claim_and_work_holds_the_row(harness: Han
         ("DELETE FROM app_setting", "skipped_kill_switch", None),
     ):
         event_id = await stored(harness, id=statement)
-        claim = await claim_event(harness.runtime.db, event_id)
+        runtime = harness.runtime
+        claim = await claim_event(runtime.db, event_id)
         assert claim is not None
         harness.sql(statement)
-        assert await process_claim(harness.runtime, claim) == Processed(expected)
+        result = await process_claim(runtime.db, runtime.clock, runtime.digester, claim)
+        assert result == DeliveryResult(expected)
         assert (harness.event(event_id)["status"], harness.count_tickets()) == (expected, 0)
         assert held_by(harness, event_id) == held
         harness.sql("UPDATE pancake_source SET is_active = true")

@@ -7,10 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from handlers.process_record import Processed, process_claim
 from leads.adapters.database import Database, Params, Row, Statement, Transaction
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.services.process_record.claim import Claim, claim_event, mark_failed
+from leads.services.process_record import Claim, DeliveryResult, claim_event, mark_failed, process_claim
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
 from tests.support.postgres import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -68,12 +67,13 @@ async def test_two_processes_with_every_event_in_opposite_order_process_each_onc
 
 
 async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: HandlerHarness) -> None:
-    event_id = await stored(harness)
+    event_id, runtime = await stored(harness), harness.runtime
     late = await claimed(harness, event_id)
     lose_claim(harness, event_id)
     newer = await claimed(harness, event_id)
-    assert await process_claim(harness.runtime, late) == Processed("claim_lost")
-    await mark_failed(harness.runtime.db, late, "internal", "", next_attempt_at=None, error={})
+    result = await process_claim(runtime.db, runtime.clock, runtime.digester, late)
+    assert result == DeliveryResult("claim_lost")
+    await mark_failed(runtime.db, runtime.clock, late, RuntimeError())
     row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
     assert row == {"status": "ingested", "claim_id": newer.claim_id}
     assert harness.count_tickets() == 0

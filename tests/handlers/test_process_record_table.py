@@ -7,8 +7,8 @@ import pytest
 
 from leads.adapters.breaker import Breakers
 from leads.adapters.database import POOL_TIMEOUT_SECONDS
-from leads.services.process_record import table
-from leads.services.process_record.attempts import WORK_TIMEOUT_SECONDS
+from leads.services import find_table
+from leads.services.process_record import WORK_TIMEOUT_SECONDS
 from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
 from tests.support.processing import process, replay, stored
@@ -93,7 +93,7 @@ async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(harne
 async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(find_table, "LOOK_UP_SECONDS", 0.05)
     write(harness, "contact")
     harness.pancake.faults.slow_seconds = 30
     started = time.monotonic()
@@ -109,8 +109,8 @@ async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
 
 
 def test_the_wait_leaves_the_work_its_time() -> None:
-    assert table.LOOK_UP_SECONDS < table.NAME_TIMEOUT_SECONDS
-    longest = POOL_TIMEOUT_SECONDS + table.NAME_TIMEOUT_SECONDS + WORK_TIMEOUT_SECONDS
+    assert find_table.LOOK_UP_SECONDS < find_table.NAME_TIMEOUT_SECONDS
+    longest = POOL_TIMEOUT_SECONDS + find_table.NAME_TIMEOUT_SECONDS + WORK_TIMEOUT_SECONDS
     assert longest < 30, "Hasura waits 30 s"
 
 
@@ -157,6 +157,6 @@ async def test_an_error_before_the_work_is_an_attempt_that_failed(
         raise ZeroDivisionError
 
     event_id = await stored(harness)
-    monkeypatch.setattr(table, "load_connections", fail)
+    monkeypatch.setattr(find_table, "load_connections", fail)
     assert await harness.process(event_id) == "failed"
     assert harness.event(event_id)["error_code"] == "internal"

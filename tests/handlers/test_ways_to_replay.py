@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.services.process_record.claim import claim_event
+from leads.services.process_record import claim_event
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import numbered_lead
 from tests.support.processing import ADMIN, Console, receive

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from leads.domain.assign import choose
-from leads.services.process_record.load import NotProcessed
-from leads.services.process_record.plan import PlannedEvent, load_and_decide
+from leads.services.process_record import NotProcessed, PlannedEvent, load_and_decide
 from tests.support.histories.checks import HistoryFailed
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import run_histories
@@ -20,20 +19,20 @@ async def decide_without_notifications(*given: Any) -> PlannedEvent | NotProcess
 
 
 MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
-    "older versions are applied": ("leads.domain.decide.not_stale_part", lambda lead, *_: lead),
+    "older versions are applied": ("leads.domain.versions.is_stale", lambda *_: False),
     "unchanged versions are written": ("leads.domain.decide.is_unchanged", lambda *_: False),
     "no phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: False),
     "every phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: True),
     "closed tickets are replaced": ("leads.domain.decide.is_closed", lambda *_: False),
     "no ticket is the customer's": ("leads.domain.decide.ticket_of_customer", lambda *_: None),
     "no account has the phone": ("leads.domain.decide.matching_account", lambda *_: (None, None)),
-    "phones are forgotten": ("leads.services.process_record.load.phones_of_version", lambda read, _: read),
+    "phones are forgotten": ("leads.domain.versions._phones_applied", lambda read, _: read),
     "the last member gets all tickets": (
-        "leads.services.process_record.roster.choose",
+        "leads.services.process_record.choose",
         lambda members, *_: choose(members[-1:]),
     ),
     "typed texts are overwritten": (
-        "leads.services.process_record.apply.texts_to_write",
+        "leads.services.process_record.texts_to_write",
         lambda ticket, texts: texts,
     ),
     "dry runs announce no notifications": (

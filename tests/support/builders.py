@@ -7,16 +7,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from leads.domain.assign import Choice, Member
-from leads.domain.decide import Plan, decide
+from leads.domain.decide import Account, Facts, Plan, decide
 from leads.domain.digest import Digester
-from leads.domain.facts import Account, Applied, Facts
 from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
 from leads.domain.trace_event import Step, StoredEvent
-from leads.domain.versions import phones_of_version, with_capped_time
-from leads.services.process_record.claim import Claim
-from leads.services.process_record.plan import PlannedEvent
+from leads.domain.versions import LastApplied, part_to_apply, with_capped_time
+from leads.services.process_record import Claim, PlannedEvent
 from tests.support.leads import PHONE
 
 DIGESTER = Digester({"test": bytes(32)})
@@ -57,14 +55,14 @@ def lead_case(
 
 
 def decide_on(case: LeadCase, facts: Facts) -> Plan:
-    phones = phones_of_version(case.phones, facts.applied)
-    return decide(case.lead, phones, facts, case.arrived_at, force=case.force)
+    version = part_to_apply(case.lead, case.phones, case.arrived_at, facts.applied, force=case.force)
+    return decide(version, facts, force=case.force)
 
 
-def applied(of: LeadCase, **changes: Any) -> Applied:
+def applied(of: LeadCase, **changes: Any) -> LastApplied:
     """What is known of a record whose only applied version is this case."""
     time = of.lead.modified_on
-    before = Applied(
+    before = LastApplied(
         newest_modified_on=time, newest_arrived_at=of.arrived_at, last_arrived_at=of.arrived_at,
         untimed_arrived_at=None if time else of.arrived_at, had_future_time=of.lead.has_future_time,
         outcome="ticket_created", digests=of.lead.digests(), ticket_id="ticket-1", account_id="account-1",
@@ -80,7 +78,7 @@ def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
 CLAIM = Claim(
     id=7, claim_id=UUID(int=12), connection_id=UUID(int=1), status="ingested", record_id="r-1",
     table_name=None, modified_on=None, payload=None, arrived_at=NOW, attempts=1, replay_count=0,
-    created_at=NOW, is_apart=False, unsent=[], corrected_phone=None, force=False,
+    created_at=NOW, was_held_or_replayed=False, unsent=[], corrected_phone=None, force=False,
 )  # fmt: skip
 
 

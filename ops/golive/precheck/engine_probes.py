@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from leads.services.process_record.turns import MAX_WAITING
+from leads.services.redelivery import MAX_WAITING
 from ops.golive.judgement import Measurement
 from ops.golive.precheck.link import Link
 from ops.metadata.checks import find_idle_crons, find_inconsistencies, find_stopped_calls

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
+from leads.domain.decide import Account, Facts, Ticket, ticket_applied
 from leads.domain.errors import InvalidPhone
-from leads.domain.facts import Account, Facts, Ticket
 from leads.domain.notifications import (
     GIVE_UP_AFTER,
     MAX_REFUSALS,
@@ -33,7 +33,6 @@ from leads.domain.notifications import (
     notifications_of,
     with_text,
 )
-from leads.domain.tickets import ticket_applied
 from ops.cli import app
 from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE

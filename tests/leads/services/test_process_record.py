@@ -1,4 +1,4 @@
-"""Processing: attempts, turns, what is loaded, the parameters with which a plan is written.
+"""Processing: attempts, turns of repeats, what is loaded, the parameters with which a plan is written.
 
 And what is loaded and read to compare the lists of Pancake with the stored events.
 """
@@ -21,6 +21,7 @@ from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.assign import choose
+from leads.domain.decide import Account, Ticket
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -29,23 +30,22 @@ from leads.domain.errors import (
     InvalidPhone,
     ProcessingPaused,
 )
-from leads.domain.facts import Account, Ticket
 from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.listing import Event, ListedLead, LookUps, TableRecord, covering
 from leads.domain.phone import PhoneReading
 from leads.domain.ticket_text import TEXT
+from leads.services import process_record
 from leads.services.connections import Connection
+from leads.services.load_facts import read_facts
 from leads.services.pancake_lists import EventRow, load_events_params, look_up_times, read_event
-from leads.services.process_record import attempts as process_record
-from leads.services.process_record.apply import (
+from leads.services.process_record import (
+    DeliveryResult,
     customer_params,
     event_params,
+    store_roster_statement,
     ticket_params,
 )
-from leads.services.process_record.attempts import FailedAttempt
-from leads.services.process_record.roster import store_roster_statement
-from leads.services.process_record.rows import read_facts
-from leads.services.process_record.turns import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, Turns
+from leads.services.redelivery import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, RepeatLimit
 from tests.support.builders import (
     CLAIM,
     DIGESTER,
@@ -64,7 +64,7 @@ from tests.support.postgres import insert_events
 from tests.support.waiting import eventually_async
 
 CLOCK = SteadyClock()
-CONTENDED = FailedAttempt("failed", "contended")
+CONTENDED = DeliveryResult("failed", "contended")
 
 
 class Work:
@@ -98,7 +98,7 @@ async def test_contention_is_retried_twice_and_successful_work_marks_nothing() -
 @pytest.mark.parametrize("attempts", [5, 6])
 async def test_after_the_last_attempt_the_event_is_a_dead_letter(attempts: int) -> None:
     db = FakeDatabase()
-    assert await attempt(db, Work(*[Contended()] * 3), attempts) == FailedAttempt("dead_letter", "contended")
+    assert await attempt(db, Work(*[Contended()] * 3), attempts) == DeliveryResult("dead_letter", "contended")
     assert db.ran[0][1]["next_attempt_at"] is None
 
 
@@ -146,16 +146,16 @@ def backlog(database: str) -> Iterator[DatabaseHarness]:
 
 
 @asynccontextmanager
-async def process(database: str, clock: Clock | None = None) -> AsyncIterator[Turns]:
-    """The turns of one process of the handlers."""
+async def process(database: str, clock: Clock | None = None) -> AsyncIterator[RepeatLimit]:
+    """The limit of one process of the handlers."""
     db = Database(database, ingest_connections=1, work_connections=4)
     await db.open()
-    yield Turns(db, clock or Clock())
+    yield RepeatLimit(db, clock or Clock())
     await db.close()
 
 
 @pytest.fixture
-async def turns(database: str) -> AsyncIterator[Turns]:
+async def limit(database: str) -> AsyncIterator[RepeatLimit]:
     async with process(database) as started:
         yield started
 
@@ -174,20 +174,22 @@ async def test_two_processes_keep_the_rate(database: str, backlog: DatabaseHarne
     backlog.change_settings(replay_rate_per_second=rate)
     times: list[float] = []
 
-    async def take(turns: Turns) -> None:
-        await turns.take(event)
+    async def take(limit: RepeatLimit) -> None:
+        await limit.take(event)
         times.append(time.monotonic())
 
     async with process(database) as first, process(database) as second:
-        await asyncio.gather(*(take(turns) for turns in (first, second) for _ in range(each)))
+        await asyncio.gather(*(take(limit) for limit in (first, second) for _ in range(each)))
     assert len(times) == 2 * each
     assert times[-1] - times[0] >= (2 * each - 1 - 4) / rate
 
 
-async def test_beyond_the_line_each_gets_a_time(turns: Turns, backlog: DatabaseHarness, event: int) -> None:
+async def test_beyond_the_line_each_gets_a_time(
+    limit: RepeatLimit, backlog: DatabaseHarness, event: int
+) -> None:
     rate = 10
     backlog.change_settings(replay_rate_per_second=rate)
-    results = await results_of(turns.take(event) for _ in range(60))
+    results = await results_of(limit.take(event) for _ in range(60))
     waits = Counter(result.retry_after_seconds for result in results if isinstance(result, Deferred))
     assert results.count(None) == rate
     assert waits.total() == 60 - rate
@@ -196,15 +198,15 @@ async def test_beyond_the_line_each_gets_a_time(turns: Turns, backlog: DatabaseH
 
 
 async def test_the_line_is_no_longer_than_half_of_what_hasura_delivers_at_a_time(
-    database: str, turns: Turns, backlog: DatabaseHarness, event: int
+    database: str, limit: RepeatLimit, backlog: DatabaseHarness, event: int
 ) -> None:
     """And an event that is not received any more takes no turn."""
     backlog.change_settings(replay_rate_per_second=1000)
     with psycopg.connect(database) as other:
         other.execute("SELECT pg_advisory_xact_lock(6, 0)")
         async with asyncio.timeout(3):
-            await turns.take(event + 1)
-        taking = [asyncio.create_task(turns.take(event)) for _ in range(120)]
+            await limit.take(event + 1)
+        taking = [asyncio.create_task(limit.take(event)) for _ in range(120)]
         await eventually_async(lambda: sum(task.done() for task in taking) == 120 - MAX_WAITING)
         other.rollback()
     assert (await results_of(taking)).count(None) == MAX_WAITING == 50
@@ -213,15 +215,17 @@ async def test_the_line_is_no_longer_than_half_of_what_hasura_delivers_at_a_time
 async def test_no_event_waits_over_five_minutes(database: str, backlog: DatabaseHarness, event: int) -> None:
     """So that a higher rate takes effect."""
     backlog.change_settings(replay_rate_per_second=1)
-    async with process(database, MovableClock()) as turns:
-        results = await results_of(turns.take(event) for _ in range(400))
+    async with process(database, MovableClock()) as limit:
+        results = await results_of(limit.take(event) for _ in range(400))
     waits = [result.retry_after_seconds for result in results if isinstance(result, Deferred)]
     assert max(waits) == MAX_RETRY_AFTER_SECONDS == 300
 
 
-async def test_a_pause_is_told_before_the_line(turns: Turns, backlog: DatabaseHarness, event: int) -> None:
+async def test_a_pause_is_told_before_the_line(
+    limit: RepeatLimit, backlog: DatabaseHarness, event: int
+) -> None:
     backlog.change_settings(processing_paused=True, replay_rate_per_second=1)
-    results = await results_of(turns.take(event) for _ in range(20))
+    results = await results_of(limit.take(event) for _ in range(20))
     assert {type(result) for result in results} == {ProcessingPaused}
 
 

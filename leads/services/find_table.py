@@ -5,13 +5,14 @@ Only a connection with several tables has such events: ingest fills in the table
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database
 from leads.adapters.pancake_api import PancakeApi
+from leads.adapters.secrets import KeyRing
 from leads.domain.errors import Misconfigured, PancakeRefused, PancakeUnavailable
-from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
-from leads.services.process_record.claim import Claim
 
 LOOK_UP_SECONDS = 3.0
 """For all tables together."""
@@ -20,6 +21,15 @@ NAME_TIMEOUT_SECONDS = 4.0
 Hasura waits."""
 LOOK_UPS_SECONDS = 10.0
 """For all events of a dry run, which has at most 100."""
+
+
+async def find_table_of(
+    db: Database, pancake: PancakeApi, key_ring: KeyRing, connection_id: str, record_id: str | None
+) -> str | None:
+    """Return the table of a record; None if Pancake cannot tell. Raises DatabaseUnavailable."""
+    connections = await load_connections(db, key_ring)
+    connection = next((each for each in connections if each.id == connection_id), None)
+    return await find_table(pancake, connection, record_id) if connection and record_id else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +41,25 @@ class EventWithoutTable:
     record_id: str
 
 
-async def name_table(runtime: Runtime, claim: Claim) -> Claim:
-    """Return the claim with the table of its record, and store it in the event.
-
-    If Pancake cannot tell, the table stays unknown: the record is processed as a lead, and the event says so.
-    Raises DatabaseUnavailable.
-    """
-    connections = await load_connections(runtime.db, runtime.settings.key_ring)
-    connection = next((each for each in connections if each.id == str(claim.connection_id)), None)
-    table_name = None
-    if connection and claim.record_id:
-        table_name = await find_table(runtime.pancake, connection, claim.record_id)
-    await runtime.db.fetch_all(
-        "process_record/set_table", {"id": claim.id, "claim_id": claim.claim_id, "table_name": table_name}
-    )
-    return replace(claim, table_name=table_name)
-
-
-async def find_tables(runtime: Runtime, event_ids: Sequence[int]) -> dict[int, str | None]:
+async def find_tables(
+    db: Database, clock: Clock, pancake: PancakeApi, key_ring: KeyRing, event_ids: Sequence[int]
+) -> dict[int, str | None]:
     """Return the tables of those events that lack one, for a dry run, which stores nothing.
 
     None where Pancake cannot tell, or where LOOK_UPS_SECONDS were used up. Raises DatabaseUnavailable.
     """
     params = {"ids": list(event_ids)}
-    events = await runtime.db.fetch_all("process_record/list_without_table", params, EventWithoutTable)
+    events = await db.fetch_all("process_record/list_without_table", params, EventWithoutTable)
     if not events:
         return {}
-    loaded = await load_connections(runtime.db, runtime.settings.key_ring)
+    loaded = await load_connections(db, key_ring)
     connections = {connection.id: connection for connection in loaded}
     found: dict[tuple[str, str], str | None] = {}
-    deadline = runtime.clock.monotonic() + LOOK_UPS_SECONDS
+    deadline = clock.monotonic() + LOOK_UPS_SECONDS
     for event in events:
         connection, key = connections.get(event.connection_id), (event.connection_id, event.record_id)
-        if connection and key not in found and runtime.clock.monotonic() < deadline:
-            found[key] = await find_table(runtime.pancake, connection, event.record_id)
+        if connection and key not in found and clock.monotonic() < deadline:
+            found[key] = await find_table(pancake, connection, event.record_id)
     return {event.id: found.get((event.connection_id, event.record_id)) for event in events}
 
 

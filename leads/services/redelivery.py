@@ -1,8 +1,12 @@
-"""Turns of repeated deliveries: after a pause the backlog is processed at a bounded rate, over all processes.
+"""Repeated deliveries: their rate after a pause, and the answer for an event that is not `received`.
 
-Hasura repeats a delivery that was refused: processing was paused, or the process could not serve it. Each
-turn holds an advisory lock for a part of a second, so all processes together give no more turns a second than
-the setting replay_rate_per_second says. A first delivery needs no turn and is never behind the backlog.
+Hasura repeats a delivery that was refused: processing was paused, or the process could not serve it. Then the
+backlog is processed at a bounded rate, over all processes: each turn holds an advisory lock for a part of a
+second, so all processes together give no more turns a second than the setting replay_rate_per_second says. A
+first delivery needs no turn and is never behind the backlog.
+
+A person repeats a delivery too: "Redeliver" in the Hasura console delivers the same event of Hasura again,
+"Invoke" makes a new one. Then the event is replayed.
 """
 
 import asyncio
@@ -12,7 +16,19 @@ from math import ceil
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
+from leads.adapters.hasura_calls import EventCall
 from leads.domain.errors import Deferred, ProcessingPaused
+from leads.domain.event_states import (
+    REPLAYED,
+    REPLAYED_BY_MANUAL_INVOCATION,
+    UNDER_WAY,
+    UnclaimedEvent,
+    refusal,
+    unclaimed_answer,
+)
+from leads.domain.replay import ReplayRequest
+from leads.services.outbox import Outbox
+from leads.services.replay_events import replay_one
 
 MAX_WAIT_SECONDS = 1.0
 """How long a delivery waits here for its turn at most; the next one is deferred, and Hasura repeats it."""
@@ -31,7 +47,7 @@ class Turn:
     events_per_second: int
 
 
-class Turns:
+class RepeatLimit:
     """The line of a process. One at a time waits for the lock, so that the others hold no connection."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -82,3 +98,33 @@ class Turns:
         seconds = min(seconds, MAX_RETRY_AFTER_SECONDS)
         self._line_ends_at = now + seconds
         return ceil(seconds)
+
+
+async def answer_unclaimed(
+    db: Database, clock: Clock, outbox: Outbox, call: EventCall, event_id: int
+) -> dict[str, object]:
+    """Replay the event if a person asked for that and it can be; else send what it has not sent yet.
+
+    Raises DatabaseUnavailable, or Contended: nothing was changed.
+    """
+    event = await _load(db, call, event_id)
+    refused = refusal(event, by_hand=call.is_by_hand)
+    if refused is None:
+        request = ReplayRequest(
+            states=REPLAYED_BY_MANUAL_INVOCATION,
+            requested_by=call.user_id or ("console:invoke" if call.is_by_hand else "console:redeliver"),
+        )
+        replayed = await replay_one(db, request, event_id, clock.now())
+        if replayed.done:
+            return unclaimed_answer(event_id, REPLAYED, event, replayed.hasura_event_id)
+        # Another session changed the row, or the switch, since it was read.
+        event = await _load(db, call, event_id)
+        refused = refusal(event, by_hand=call.is_by_hand) or UNDER_WAY
+    await outbox.claim_and_send([event_id])
+    return unclaimed_answer(event_id, refused, event)
+
+
+async def _load(db: Database, call: EventCall, event_id: int) -> UnclaimedEvent:
+    params = {"id": event_id, "hasura_event_id": call.id, "tries": call.current_retry}
+    (event,) = await db.fetch_all("process_record/load_unclaimed", params, UnclaimedEvent)
+    return event

@@ -1,0 +1,510 @@
+"""Process an event: claim it, load the facts, decide, apply, in at most six round trips.
+
+The claim commits alone, and its `claim_id` fences the work that follows. A conflict with a concurrent
+transaction is retried twice at once; after that, and for any other error, the event is marked failed or
+dead_letter, the answer to Hasura is 200, and only the cron retry_failed brings the event back. The dry run of
+leads/services/replay_events.py calls the same functions and rolls back.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database, Params, Row, Statement, Transaction
+from leads.adapters.logs import LOGGER, bind, describe, loggable_record_id
+from leads.adapters.pancake_api import PancakeApi
+from leads.adapters.secrets import KeyRing
+from leads.domain.assign import Choice, Member, Rules, choose
+from leads.domain.canonical_json import JsonValue
+from leads.domain.decide import Plan, decide
+from leads.domain.digest import Digester, erasure_digests
+from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused
+from leads.domain.event_states import DEAD_LETTER, FAILED, INGESTED, delay_after
+from leads.domain.lead import read_stored_lead
+from leads.domain.notifications import Notification, notifications_of
+from leads.domain.phone import PhoneReading, national_parts, read_phones
+from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
+from leads.domain.versions import part_to_apply, with_capped_time
+from leads.services.contention import retry_contended
+from leads.services.find_table import NAME_TIMEOUT_SECONDS, find_table_of
+from leads.services.load_facts import (
+    RecordKey,
+    load_facts,
+    lock_phones_statement,
+    lock_records_statement,
+    read_applied,
+)
+from leads.services.outbox import UnsentRow
+
+Result = TypeVar("Result")
+WORK_TIMEOUT_SECONDS = 20.0
+"""For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
+INVALID_CODES = "invalid_"
+"""The beginning of the error codes of dead letters that do not count in sql/kpi/load_success.sql."""
+CLAIM_LOST = "claim_lost"
+ERASED = "erased"
+_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """The result of a claimed event, and what its delivery has to send.
+
+    `result` is an outcome, `failed`, `dead_letter`, a skipped status or `claim_lost`. `is_invalid`: a dead
+    letter because of what it holds, which is no failure of the integration. `dropped` names notifications
+    that have no recipient. `created_at` is None unless the event's age at `finished_at` says how fast events
+    are processed.
+    """
+
+    result: str
+    error_code: str | None = None
+    is_invalid: bool = False
+    unsent: UnsentRow | None = None
+    dropped: Sequence[str] = ()
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+async def process_event(
+    db: Database, clock: Clock, pancake: PancakeApi, key_ring: KeyRing, digester: Digester, event_id: int
+) -> DeliveryResult | None:
+    """Claim and process an event; None if it is not received.
+
+    Raises ProcessingPaused if nothing was claimed, DatabaseUnavailable also if a failure could not be marked:
+    then the event returns when its lease ends.
+    """
+    claim = await claim_event(db, event_id)
+    if claim is None:
+        return None
+    bind(record_id=loggable_record_id(claim.record_id))
+    if claim.status != INGESTED:
+        return DeliveryResult(claim.status)
+    if claim.lacks_table:
+        find_table = partial(_with_table, db, pancake, key_ring, claim)
+        named = await attempt(db, clock, claim, find_table, timeout_seconds=NAME_TIMEOUT_SECONDS)
+        if isinstance(named, DeliveryResult):
+            return named
+        claim = named
+    return await attempt(db, clock, claim, partial(process_claim, db, clock, digester, claim))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on an event, and what the work needs of it.
+
+    `status` is `ingested`, or a skipped status if the kill switch is on or no source is active. `unsent`
+    holds the notifications that the event has not sent yet. `was_held_or_replayed`: its age then says nothing
+    about the speed of processing.
+    """
+
+    id: int
+    claim_id: UUID | None
+    connection_id: UUID
+    status: str
+    record_id: str | None
+    table_name: str | None
+    modified_on: datetime | None
+    payload: str | None
+    arrived_at: datetime
+    attempts: int
+    replay_count: int
+    created_at: datetime
+    was_held_or_replayed: bool
+    unsent: list[Notification]
+    corrected_phone: str | None
+    force: bool
+
+    @property
+    def lacks_table(self) -> bool:
+        """Whether the body named no table, and its connection had several when it was stored."""
+        return self.table_name is None and self.record_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimRow(Claim):
+    """The row of process_record/claim_event. All columns but `paused` are null if nothing was claimed."""
+
+    paused: bool
+
+
+async def claim_event(db: Database, event_id: int) -> Claim | None:
+    """Claim a received event; None if it is not received. Raises ProcessingPaused: nothing was claimed."""
+    name, params = claim_statement(event_id)
+    return _claim_of(await db.fetch_one(name, params, _ClaimRow))
+
+
+def claim_statement(event_id: int) -> Statement:
+    return "process_record/claim_event", {"id": event_id}
+
+
+def read_claim(row: Row | None) -> Claim | None:
+    """Read the row of process_record/claim_event. Raises ProcessingPaused."""
+    return _claim_of(_ClaimRow(**row) if row else None)
+
+
+def _claim_of(row: _ClaimRow | None) -> Claim | None:
+    if row is None or row.paused:
+        raise ProcessingPaused
+    return row if row.id is not None else None
+
+
+async def attempt(
+    db: Database,
+    clock: Clock,
+    claim: Claim,
+    work: Callable[[], Awaitable[Result]],
+    *,
+    timeout_seconds: float = WORK_TIMEOUT_SECONDS,
+) -> Result | DeliveryResult:
+    """Do the work of a claim, or mark the event and return how. Raises DatabaseUnavailable."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await retry_contended(work)
+    except TimeoutError:
+        error: Exception = Contended(f"The work took longer than {timeout_seconds:g} s.")
+    except Exception as caught:  # noqa: BLE001 - the event is marked failed, the trace is logged
+        error = caught
+    return await mark_failed(db, clock, claim, error)
+
+
+async def _with_table(db: Database, pancake: PancakeApi, key_ring: KeyRing, claim: Claim) -> Claim:
+    """Return the claim with the table of its record, and store it in the event.
+
+    If Pancake cannot tell, the table stays unknown: the record is processed as a lead, and the event says so.
+    Raises DatabaseUnavailable.
+    """
+    table_name = await find_table_of(db, pancake, key_ring, str(claim.connection_id), claim.record_id)
+    params = {"id": claim.id, "claim_id": claim.claim_id, "table_name": table_name}
+    await db.fetch_all("process_record/set_table", params)
+    return replace(claim, table_name=table_name)
+
+
+async def process_claim(db: Database, clock: Clock, digester: Digester, claim: Claim) -> DeliveryResult:
+    """Load, decide, apply in one transaction, which commits with its last statement."""
+    async with db.transaction() as transaction:
+        planned = await load_and_decide(transaction, claim, digester, clock.now())
+        if isinstance(planned, NotProcessed):
+            if planned.result == ERASED:
+                await transaction.run(("process_record/clear_event", {"id": claim.id}), commit=True)
+                return DeliveryResult(DEAD_LETTER, error_code=ERASED, is_invalid=True)
+            if planned.result != CLAIM_LOST:
+                hold: Params = {"id": claim.id, "status": planned.result}
+                await transaction.run(("process_record/hold_event", hold), commit=True)
+            return DeliveryResult(planned.result)
+        now = clock.now()
+        unsent = await apply_plan(transaction, planned, now)
+    created_at = None if claim.was_held_or_replayed else claim.created_at
+    return DeliveryResult(
+        planned.plan.outcome,
+        unsent=unsent,
+        dropped=planned.dropped,
+        created_at=created_at,
+        finished_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NotProcessed:
+    """A claimed event that is not processed: switched off, its customer erased, or the claim lost."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """A claimed event with everything that is to be written.
+
+    `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan. `dropped`
+    names notifications that have no recipient.
+    """
+
+    claim: Claim
+    phones: PhoneReading
+    plan: Plan
+    choice: Choice | None
+    owner: str | None
+    notifications: list[Notification]
+    dropped: list[str]
+    roster_source_id: str | None
+
+
+async def load_and_decide(
+    transaction: Transaction, claim: Claim, digester: Digester, now: datetime
+) -> PlannedEvent | NotProcessed:
+    """Take the locks, load the facts, decide: what processing and the dry run have in common.
+
+    Raises InvalidBody or InvalidPhone if the event cannot be processed as it is, Contended if the transaction
+    lost against another one.
+    """
+    lead, read = read_stored_lead(
+        claim.payload,
+        corrected_phone=claim.corrected_phone,
+        modified_on=claim.modified_on,
+        table_name=claim.table_name,
+        digester=digester,
+    )
+    lead = with_capped_time(lead, claim.arrived_at)
+    # The column, not the body: jsonb writes a number like 1e2 as 100, and polling locks what is stored.
+    record = RecordKey(claim.connection_id, claim.table_name, claim.record_id or lead.record_id)
+    erasure = erasure_digests(digester, read.usable, record.record_id)
+    fences, _, locks, past = await transaction.run(
+        ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
+        lock_records_statement([record.record_id]),
+        lock_phones_statement([record], read.usable),
+        ("process_record/load_applied", {**record.params(), "id": claim.id, "erasure_digests": erasure}),
+    )
+    if not fences:
+        return NotProcessed(CLAIM_LOST)
+    if held_as := fences[0]["held_as"]:
+        return NotProcessed(held_as)
+    if past[0].pop("is_erased"):
+        return NotProcessed(ERASED)
+    applied = read_applied(past[0], lead, read)
+    version = part_to_apply(
+        lead, read, claim.arrived_at, applied, is_corrected=bool(claim.corrected_phone), force=claim.force
+    )
+    locked = {phone for lock in locks for phone in lock["phones"]}
+    facts = await load_facts(transaction, claim.id, record, version.phones, applied, digester, locked)
+    plan = decide(version, facts, force=claim.force)
+    if not _customer_phones(plan) <= locked:
+        raise Contended("The phone's contact came to this customer while its locks were taken.")
+    choice, owner = None, plan.ticket.assignee_id if plan.ticket else None
+    if plan.ticket_is_new:
+        account_id = plan.account.id if plan.account else None
+        choice = await choose_owner(transaction, OwnerRequest(facts.roster_source_id, account_id, now))
+        owner = choice.staff_id
+    sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
+    return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
+
+
+def _customer_phones(plan: Plan) -> set[str]:
+    """The phone of the customer's account: every event of the customer holds its lock."""
+    phone = plan.account.normalized_phone if plan.account else None
+    return {phone} if phone else set()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRequest:
+    """Which ticket an owner is to be chosen for.
+
+    `roster_source_id` is None for the default roster. `account_id` is the customer's, None for a new one.
+    `not_again` are the staff ids of those who had the ticket before.
+    """
+
+    roster_source_id: str | None
+    account_id: str | None
+    now: datetime
+    not_again: frozenset[str] = frozenset()
+
+
+async def choose_owner(transaction: Transaction, request: OwnerRequest) -> Choice:
+    """Lock the roster, the last of all locks that a transaction takes, and choose, in one round trip."""
+    roster = {"roster_source_id": request.roster_source_id}
+    facts: Params = {**roster, "account_id": request.account_id, "now": request.now}
+    _, rows = await transaction.run(
+        ("process_record/lock_roster", roster), ("process_record/load_roster", facts)
+    )
+    if not rows:
+        return choose([])
+    rules = Rules(rows[0]["former_owner"], request.not_again, rows[0]["max_tickets_ahead"])
+    of_all = ("former_owner", "max_tickets_ahead")
+    members = [Member(**{key: value for key, value in row.items() if key not in of_all}) for row in rows]
+    return choose(members, rules)
+
+
+async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentRow:
+    """Write the plan and commit in one round trip; return the notifications to send. Raises Contended."""
+    rows = await transaction.run(*plan_statements(planned, now), commit=True)
+    ((finished,),) = rows[-1:]
+    return UnsentRow(
+        id=planned.claim.id,
+        notifications=planned.claim.unsent + planned.notifications,
+        notify_claimed_at=finished["notify_claimed_at"],
+    )
+
+
+def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
+    """Return the statements of a plan, in the order of the foreign keys between their tables."""
+    plan, choice = planned.plan, planned.choice
+    statements: list[Statement] = []
+    if plan.writes_customer:
+        statements += _customer_statements(planned, now)
+    if plan.writes_ticket:
+        name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
+        statements.append((name, ticket_params(planned, now)))
+    if choice and choice.changed():
+        statements.append(store_roster_statement(choice, now))
+    statements.append(("process_record/finish_event", event_params(planned, now)))
+    return statements
+
+
+def _customer_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
+    plan, customer = planned.plan, customer_params(planned, now)
+    statements: list[Statement] = [
+        ("process_record/touch_account" if plan.account else "process_record/insert_account", customer)
+    ]
+    if plan.records_consent:
+        statements.append(("process_record/insert_consent", customer))
+    statements.append(("process_record/upsert_contact", customer))
+    if plan.other_phones:
+        other = {**customer, "phones": list(plan.other_phones)}
+        statements.append(("process_record/insert_other_contacts", other))
+    return statements
+
+
+def customer_params(planned: PlannedEvent, now: datetime) -> Params:
+    """Parameters of the statements that write account, consent and contacts."""
+    plan = planned.plan
+    lead, account, phone = plan.lead, plan.account, plan.phone or ""
+    phone_code, national = national_parts(phone)
+    return {
+        "account_id": plan.account_id,
+        "account_phone": account.phone if account else phone,
+        "read_phone_code": account.phone_code if account else None,
+        "read_phone_number": account.phone_number if account else None,
+        "phone": phone,
+        "phone_code": phone_code,
+        "phone_number": national,
+        "display_name": lead.name or phone,
+        "name": lead.name,
+        "email": lead.email,
+        "address": lead.address,
+        "metadata": _json(lead.metadata()),
+        "now": now,
+    }
+
+
+def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
+    """Parameters of insert_ticket and update_ticket. A text that is None keeps what a person typed."""
+    plan = planned.plan
+    ticket, phone = plan.ticket, plan.phone or ""
+    assert ticket is not None
+    fields: dict[str, JsonValue] = {**ticket.fields, **plan.lead.metadata()}
+    texts = ticket_texts(fields, phone, _phones_to_show(planned, fields))
+    if not plan.ticket_is_new:
+        texts = texts_to_write(ticket, texts, plan.lead.digester)
+    digests = written_digests(ticket, texts, plan.lead.digester)
+    return {
+        "ticket_id": ticket.id,
+        "account_id": ticket.account_id,
+        "moves": plan.moves_ticket,
+        "phone": phone,
+        "assignee_id": planned.choice.staff_id if planned.choice else None,
+        "title": texts.get("title"),
+        "description": texts.get("description"),
+        "data": _json({"pancake": {**fields, WRITTEN: digests}}),
+        "now": now,
+    }
+
+
+def _phones_to_show(planned: PlannedEvent, fields: Mapping[str, JsonValue]) -> Sequence[str]:
+    """Return the phones that the version names; without any, those that the ticket holds."""
+    held = fields.get("phones")
+    if "phones" in planned.plan.lead.named_fields or not isinstance(held, list):
+        return planned.phones.usable
+    return read_phones(str(text) for text in held).usable or planned.phones.usable
+
+
+def store_roster_statement(choice: Choice, now: datetime) -> Statement:
+    """Return the statement that stores the members whose counters a choice changed."""
+    members = choice.changed()
+    return (
+        "process_record/store_roster",
+        {
+            "chosen": choice.chosen.assignee_id if choice.chosen else None,
+            "assignee_ids": [member.assignee_id for member in members],
+            "assigned_counts": [member.assigned_count for member in members],
+            "last_assigned_seqs": [member.last_assigned_seq for member in members],
+            "was_available": [member.was_available for member in members],
+            "now": now,
+        },
+    )
+
+
+def event_params(planned: PlannedEvent, now: datetime) -> Params:
+    """Parameters of finish_event."""
+    plan, choice = planned.plan, planned.choice
+    evidence: dict[str, object] = {
+        **plan.evidence,
+        "result": plan.outcome,  # also of a replay that changes nothing and keeps the row's outcome
+    }
+    if plan.digests is not None:
+        evidence["digests"] = plan.digests
+    if choice:
+        evidence["assignment"] = choice.evidence()
+    return {
+        "id": planned.claim.id,
+        "outcome": plan.outcome,
+        "changes": plan.changes,
+        "is_applied": plan.is_applied,
+        "phone": plan.phone,
+        "account_id": plan.account_id,
+        "ticket_id": plan.ticket.id if plan.ticket else None,
+        "assignee_id": planned.owner,
+        "evidence": _json(evidence),
+        "notifications": _json(planned.notifications),
+        "now": now,
+    }
+
+
+async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception) -> DeliveryResult:
+    """Mark a claimed event failed, with its next attempt, or dead_letter; nothing if the claim is lost.
+
+    Raises DatabaseUnavailable.
+    """
+    delay = None if isinstance(error, Final) else delay_after(claim.attempts, clock.jitter())
+    code, detail = _code_and_detail(error)
+    described = {} if isinstance(error, IntegrationError) else describe(error)
+    await db.fetch_all(
+        "process_record/fail_event",
+        {
+            "id": claim.id,
+            "claim_id": claim.claim_id,
+            "next_attempt_at": clock.now() + delay if delay else None,
+            "error_code": code,
+            "error_detail": detail,
+            "evidence": json.dumps({"error": described}),
+        },
+    )
+    _log_internal_error(error, claim.id)
+    is_invalid = isinstance(error, Final) and code.startswith(INVALID_CODES)
+    return DeliveryResult(FAILED if delay else DEAD_LETTER, code, is_invalid)
+
+
+async def attempt_dry_run(
+    transaction: Transaction, work: Callable[[], Awaitable[dict[str, object]]]
+) -> dict[str, object]:
+    """One attempt inside a dry run: the result of `work`, or what the event would say had it failed.
+
+    Raises Contended, which depends on other transactions and not on the event.
+    """
+    try:
+        async with transaction.savepoint():
+            return await work()
+    except Contended:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported to the caller of the dry run, the trace is logged
+        _log_internal_error(error, None)
+        code, detail = _code_and_detail(error)
+        result = DEAD_LETTER if isinstance(error, Final) else FAILED
+        return {"result": result, "error_code": code, "error_detail": detail}
+
+
+def _code_and_detail(error: Exception) -> tuple[str, str]:
+    """Return error_code and error_detail. The text of other libraries' exceptions may quote data."""
+    if isinstance(error, IntegrationError):
+        return error.code, str(error)
+    described = describe(error)
+    return "internal", f"{described['error']}, digest {described['digest']}"
+
+
+def _log_internal_error(error: Exception, event_id: int | None) -> None:
+    if not isinstance(error, IntegrationError):
+        fields = {"event_id": event_id}
+        LOGGER.error("processing failed: internal error", exc_info=error, extra={"fields": fields})
