@@ -16,6 +16,7 @@ from sandbox.mutants.sample import QUOTAS, Mutant, read_sample, write_sample
 
 ROOT = Path(__file__).parents[2]
 SEED = 20261129
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 Position = tuple[str, int]
 """The name of an operator, and which of the places where it applies."""
 
@@ -73,21 +74,25 @@ def _shuffled(positions: list[Position], chance: random.Random) -> list[Position
 
 
 def _positions(path: Path) -> dict[str, dict[str, list[Position]]]:
-    """Where the operators apply in a module, by function and kind of operator."""
+    """Where the operators apply in a module, by function and kind of operator.
+
+    What stands before the first line of the body, decorators and defaults, runs when the module is imported:
+    no test is recorded for it.
+    """
     functions, annotations = _spans(ast.parse(path.read_text("utf-8")))
     found: dict[str, dict[str, list[Position]]] = defaultdict(lambda: defaultdict(list))
     nodes = list(ast_nodes(get_ast_from_path(path)))
-    for name in operator_names():
-        operator_class = get_operator(name)
+    for operator_name in operator_names():
+        operator_class = get_operator(operator_name)
         if operator_class.arguments():
             continue
         operator = operator_class()
         places = (start for node in nodes for start, _ in operator.mutation_positions(node))
         for occurrence, start in enumerate(places):
-            inside = [function for function, first, last in functions if first <= start[0] <= last]
+            inside = [name for name, node in functions if node.body[0].lineno <= start[0] <= _end(node)]
             # A changed annotation changes a type, not what happens.
             if inside and not any(first <= start <= last for first, last in annotations):
-                found[inside[-1]][_kind(name)].append((name, occurrence))
+                found[inside[-1]][_kind(operator_name)].append((operator_name, occurrence))
     return found
 
 
@@ -97,25 +102,23 @@ def _kind(operator: str) -> str:
 
 def _spans(
     tree: ast.Module,
-) -> tuple[list[tuple[str, int, int]], list[tuple[tuple[int, int], tuple[int, int]]]]:
-    """The lines of each function and method, and the positions of annotations."""
+) -> tuple[list[tuple[str, _Function]], list[tuple[tuple[int, int], tuple[int, int]]]]:
+    """The functions and methods, and the positions of annotations."""
     names = Counter(name for name, _ in definitions(tree))
     functions = [
-        (
-            name,
-            min([node.lineno, *(each.lineno for each in node.decorator_list)]),
-            node.end_lineno or node.lineno,
-        )
-        for name, node in definitions(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and names[name] == 1
+        (name, node) for name, node in definitions(tree) if isinstance(node, _Function) and names[name] == 1
     ]
     found = (getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns"))
     annotations = [
-        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
+        ((node.lineno, node.col_offset), (_end(node), node.end_col_offset or 0))
         for node in found
         if isinstance(node, ast.expr)
     ]
     return functions, annotations
+
+
+def _end(node: ast.stmt | ast.expr) -> int:
+    return node.end_lineno or node.lineno
 
 
 def _one_line(source: str, function: str, operator: str, occurrence: int) -> Mutant | None:
@@ -126,15 +129,13 @@ def _one_line(source: str, function: str, operator: str, occurrence: int) -> Mut
     except (AttributeError, SyntaxError, TypeError, ValueError):
         return None  # among them what cosmic-ray cannot change: `except some.name`
     before, after = source.splitlines(), changed.splitlines()
-    if len(after) == len(before) - 1:  # a decorator was removed
-        gap = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
-        after.insert(gap, "")
     different = [n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b]
     if len(before) != len(after) or len(different) != 1:
         return None
     (number,) = different
-    spans, _ = _spans(ast.parse(source))
-    first = next(first for name, first, _ in spans if name == function.partition(":")[2])
+    functions, _ = _spans(ast.parse(source))
+    node = next(node for name, node in functions if name == function.partition(":")[2])
+    first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
     line = before[number].strip()
     earlier = sum(each.strip() == line for each in before[first - 1 : number])
     return Mutant(function, operator.removeprefix("core/"), line, after[number].strip(), earlier)
