@@ -9,7 +9,7 @@ import re
 from leads.adapters.hasura_calls import EventCall
 from leads.adapters.http import Answer
 from leads.adapters.logs import bind
-from leads.adapters.tracing import follow
+from leads.adapters.tracing import join_event_trace
 from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_states import processed_answer
 from leads.runtime import Runtime
@@ -30,7 +30,7 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     event_id = _event_id(call)
     if not call.is_by_hand and call.new.keys() - DELIVERED_COLUMNS:
         runtime.metrics.whole_row_deliveries.inc()
-    bind(event_id=event_id, event_trace_id=follow(call.trace))
+    bind(event_id=event_id, event_trace_id=join_event_trace(call.trace))
     processed = await _process(runtime, call, event_id)
     if processed is None:
         answer = await answer_unclaimed(runtime.db, runtime.clock, runtime.outbox, call, event_id)

@@ -7,7 +7,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from time import monotonic
 from typing import Generic, TypeVar
 
 from leads.adapters.tracing import TraceContext, current_trace, within
@@ -74,12 +73,13 @@ class Batcher(Generic[Item, Result]):
             self._sending -= 1
 
     async def _empty_queue(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
-            if (seconds := self._gathers_until - monotonic()) > 0:
+            if (seconds := self._gathers_until - loop.time()) > 0:
                 await asyncio.sleep(seconds)
             batch = [self._waiting.popleft() for _ in range(min(self._max_batch_size, len(self._waiting)))]
             if len(batch) > 1:
-                self._gathers_until = monotonic() + self._gather_seconds
+                self._gathers_until = loop.time() + self._gather_seconds
             try:
                 with within(batch[0][2]):
                     results = await self._send([item for item, _, _ in batch])

@@ -83,7 +83,7 @@ class GraphqlClient:
         except (KeyError, TypeError, ValueError) as error:
             raise HasuraUncertain("sendNotifications gave no result.") from error
 
-    async def examine(self) -> dict[str, bool | None]:
+    async def probe(self) -> dict[str, bool | None]:
         """Return whether the engine answers, is consistent, and lets us call sendNotifications.
 
         The call has no variables, so the engine refuses it before it calls anything; how it refuses tells

@@ -74,7 +74,7 @@ def trace_of_request(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:
     return caller.child() if caller else TraceContext(_random_hex(128), _random_hex(64))
 
 
-def follow(trace: TraceContext | None) -> str | None:
+def join_event_trace(trace: TraceContext | None) -> str | None:
     """Go on with the trace of an event if the caller named none; else return its id if it is another one."""
     current = _current.get()
     if trace is None or current is None or trace.trace_id == current.trace_id:

@@ -11,7 +11,6 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 DEFAULT_HOSTS = frozenset({"https://crm.pancake.vn"})
-EXAMPLE = "https://crm.pancake.vn/api"
 
 # Scheme, host, port, path and nothing else, in one spelling: every parser of URLs reads it alike. The
 # constraint ck_pancake_connection_api_base_url has the same rule.

@@ -44,7 +44,7 @@ class Readiness:
         async with self._looking:
             now = asyncio.get_running_loop().time()
             if not now - self._looked_at < self._max_age_seconds:
-                database, engine = await asyncio.gather(self._look_at_database(), self._graphql.examine())
+                database, engine = await asyncio.gather(self._look_at_database(), self._graphql.probe())
                 self._state = {**database, **engine}
                 self._looked_at = now
             for check, succeeded in self._state.items():

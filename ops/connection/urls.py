@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from leads.domain.hosts import EXAMPLE, host_of
+from leads.domain.hosts import host_of
 from ops.connection.session import NEEDS
 from ops.failures import WrongUsage
 from ops.settings import OperatorSettings, check_url, read_operator_settings
 
+EXAMPLE = "https://crm.pancake.vn/api"
 PublicUrl = Annotated[
     str | None,
     typer.Option(

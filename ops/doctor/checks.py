@@ -87,7 +87,7 @@ def examine_token(url: str, token: str) -> TokenLook:
 async def _examine(url: str, token: str) -> dict[str, bool | None]:
     client = GraphqlClient(url, token)
     try:
-        return await client.examine()
+        return await client.probe()
     finally:
         await client.close()
 

@@ -297,13 +297,13 @@ async def test_readiness_sees_what_stops_our_notifications(harness: SettingsHarn
     hasura = GraphqlClient(url, harness.keys.token("pancake_service"))
     healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
     try:
-        assert await hasura.examine() == healthy
+        assert await hasura.probe() == healthy
         await change_metadata(harness, drop, dropped)
         try:
-            assert await hasura.examine() == healthy | lost
+            assert await hasura.probe() == healthy | lost
         finally:
             await change_metadata(harness, add, dropped | added)
-        assert await hasura.examine() == healthy
+        assert await hasura.probe() == healthy
     finally:
         await hasura.close()
 

@@ -99,7 +99,7 @@ class FakeHasura(GraphqlClient):
             raise HasuraUncertain("no answer in time")
         return {"accepted": len(new), "duplicates": len(accepted) - len(new)}
 
-    async def examine(self) -> dict[str, bool | None]:
+    async def probe(self) -> dict[str, bool | None]:
         state: dict[str, bool | None] = dict.fromkeys(("consistent", "allow_list", "notifications"))
         return {"hasura": not self.failing, **({} if self.failing else dict.fromkeys(state, True))}
 

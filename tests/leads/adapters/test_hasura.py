@@ -229,7 +229,7 @@ async def test_what_the_engine_lets_us_do_is_asked_without_doing_it(
     """The messages are those of a genuine engine."""
     respx.get(f"{URL}/healthz").respond(text=health)
     call = respx.post(f"{URL}/v1/graphql").respond(json={"errors": [{"message": message}]})
-    state = await graphql.examine()
+    state = await graphql.probe()
     assert [state[part] for part in ("hasura", *PARTS)] == [True, *expected]
     request = call.calls.last.request
     assert "variables" not in json.loads(request.content)
@@ -246,7 +246,7 @@ async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(graphql: G
     ]
     respx.post(f"{URL}/v1/graphql").mock(side_effect=answers)
     for _ in answers:
-        assert await graphql.examine() == {"hasura": False} | dict.fromkeys(PARTS)
+        assert await graphql.probe() == {"hasura": False} | dict.fromkeys(PARTS)
 
 
 EXPORT = {"type": "export_metadata", "args": {}}

@@ -28,7 +28,7 @@ from leads.adapters.tracing import (
     TraceContext,
     add_trace,
     current_trace,
-    follow,
+    join_event_trace,
     read_context,
     read_headers,
     trace_of_request,
@@ -279,15 +279,15 @@ def test_a_request_is_a_span_below_its_caller_or_the_first_of_a_trace() -> None:
 def test_the_event_decides_if_the_caller_named_no_trace() -> None:
     event = TraceContext(TRACE, SPAN)
     with within(trace_of_request([])):
-        assert follow(event) is None
+        assert join_event_trace(event) is None
         current = current_trace()
         assert current is not None
         assert (current.trace_id, current.parent_span_id) == (TRACE, SPAN)
     other = "1" * 32
     with within(trace_of_request([(b"b3", f"{other}-{SPAN}-1".encode())])):
-        assert follow(event) == TRACE
-        assert follow(TraceContext(other, SPAN)) is None
-        assert follow(None) is None
+        assert join_event_trace(event) == TRACE
+        assert join_event_trace(TraceContext(other, SPAN)) is None
+        assert join_event_trace(None) is None
         current = current_trace()
         assert current is not None
         assert current.trace_id == other

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from leads.domain.event_states import MAX_ATTEMPTS, delay_after
 from leads.domain.health import Signs, judge
-from leads.domain.hosts import DEFAULT_HOSTS, EXAMPLE, host_of, is_clear_text, is_private, read_hosts
+from leads.domain.hosts import DEFAULT_HOSTS, host_of, is_clear_text, is_private, read_hosts
 from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
+from ops.connection.urls import EXAMPLE
 from ops.cron_schedule import Schedule
 from ops.proportion import is_shown_below, needed_to_show, wilson_interval
 from ops.reasons import connection_reason, file_reason
