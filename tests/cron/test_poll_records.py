@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from cron.poll_records import MAX_LOOK_UPS
 from leads.domain.listing import SETTLE
 from leads.domain.poll import OVERLAP
+from leads.services.cron_work import OUT_OF_TIME
 from tests.support.crons import CronHarness
 from tests.support.postgres import RECORD_LOCK, wait_for_lock_waiter
 
@@ -159,6 +161,20 @@ async def test_a_poll_ends_at_the_page_limit_and_is_not_trusted(
     report = await poll(harness)
     assert (report["ending"], report["trusted"], report["pages"]) == ("page_limit", False, 2)
     assert harness.connection()["poll_watermark"] is None
+
+
+async def test_a_poll_that_is_out_of_time_is_ended_by_the_next_delivery(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = await lead(harness, drop=1)
+    harness.move_clock(minutes=5)
+    due = harness.clock.now()
+    with monkeypatch.context() as patched:
+        patched.setattr("cron.poll_records.read_pages", AsyncMock(return_value=OUT_OF_TIME))
+        first = await harness.tick("poll_records", due)
+    assert first.json()["extensions"]["code"] == "run_unfinished"
+    assert (await harness.tick("poll_records", due)).json()["result"] == "succeeded"
+    assert [row["record_id"] for row in rows(harness, "poll")] == missed
 
 
 @pytest.mark.test_case("TC-014")

@@ -96,6 +96,7 @@ def test_missing_values_are_named_and_no_cells() -> None:
     for panel in (series(), stat(None), stat(math.nan), bars(), bars(a=None), heatmap()):
         assert "no data" in texts(draw(panel))
     hours = [(SINCE + timedelta(hours=hour), value) for hour, value in enumerate((1, 1, 1, 2, 2, None, 2))]
+    hours = [(SINCE - timedelta(hours=1), 2), *hours, (UNTIL, 2)]  # two are outside
     white_and_frame, key, cells = 2, 2, 3  # equal values that follow each other are one
     assert len(found(draw(heatmap(Line("a", hours))), "rect")) == white_and_frame + key + cells
 

@@ -426,10 +426,12 @@ ENGINE = of_engine.EngineLook(("v2.50.6", 0.01), PIECES, [], {"is_allow_list_ena
 def test_each_other_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
     """The others: tests/end_to_end/test_operators.py and the golden outputs of a service that is away."""
     unreadable = replace(LOOK, server=replace(SERVER, refused=["app_setting"]))
+    unmigrated = replace(LOOK, server=replace(SERVER, missing=["pancake_switch"]))
     missing = replace(PIECES, missing=[("allow-list entry", "pancake")])
     drifted = replace(PIECES, differences=["table public.y differs: event_triggers"])
     engines = (
         replace(ENGINE, version=REFUSED),
+        replace(ENGINE, configuration=AWAY),
         replace(ENGINE, pieces=AWAY),
         replace(ENGINE, pieces=missing),
         replace(ENGINE, pieces=drifted, triggers=["a trigger is missing. Install it"], inconsistencies=["x"]),
@@ -437,6 +439,7 @@ def test_each_other_red_line_ends_with_the_command_that_helps(subtests: pytest.S
     red = set()
     for line in (
         of_database.judge_database(unreadable),
+        of_database.judge_database(unmigrated),
         looking._judge_both(LOOK, AWAY, None),
         looking._judge_both(LOOK, AWAY, WAIT),
         *(line for each in engines for line in of_engine.judge_engine(each)),

@@ -40,6 +40,13 @@ from tests.support.leads import PHONE
 EARLIER, EVEN_LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
 
 
+def test_a_deletion_older_than_what_was_applied_changes_nothing() -> None:
+    older = lead_case(modified_on=NOW - timedelta(hours=1))
+    deletion = older._replace(lead=replace(older.lead, is_deletion=True))
+    assert decide_on(deletion, replace(EMPTY, applied=applied(lead_case()))).outcome == "stale"
+    assert decide_on(deletion, EMPTY).outcome == "record_deleted"
+
+
 def test_an_unknown_customer_gets_an_account_and_a_ticket_a_known_one_keeps_the_account() -> None:
     plan = decide_on(lead_case(), EMPTY)
     assert (plan.outcome, plan.phone) == ("ticket_created", PHONE)

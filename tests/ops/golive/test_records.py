@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import io
 import json
 import os
 import re
@@ -17,11 +18,14 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.clients.signing import SignatureRefused, SigningKey, VerifyKey
+from ops.golive.gates import Before
 from ops.golive.html_page import html_page
+from ops.golive.judgement import Outcome
 from ops.golive.record import FIRST
 from ops.golive.records import (
     MAX_EVIDENCE_BYTES,
@@ -33,6 +37,7 @@ from ops.golive.records import (
     read_file,
 )
 from ops.golive.statement import PAYLOAD_TYPE
+from ops.golive.text import print_evaluation
 from tests.support.fake_services import fake_prometheus
 from tests.support.golive import Pilot, sample_evaluation, sample_figures, sample_records, write_keys
 
@@ -382,6 +387,13 @@ def test_a_key_that_cannot_sign_or_verify_is_refused(signed: Signed, tmp_path: P
     result = signed._replace(public=signed.private).verify()
     assert result.exit_code == 2
     assert "is not a public key in PEM" in " ".join(result.output.split())
+
+
+def test_a_closed_gate_before_is_the_first_thing_said() -> None:
+    before = Before("W1", Outcome.FAIL, "It was closed when W2 began.")
+    said = io.StringIO()
+    print_evaluation(replace(sample_evaluation(), before=before), Console(file=said, width=100))
+    assert said.getvalue().splitlines()[2].endswith("The gate of wave W1. It was closed when W2 began.")
 
 
 def test_the_page_is_the_sample_in_the_documentation_and_loads_and_runs_nothing() -> None:
