@@ -5,23 +5,20 @@ Also notify the admins of settings that cannot be read, and of connections that 
 Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from typing import TypedDict
 
 from leads.adapters.database import Statement
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
+from leads.adapters.logs import LOGGER
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
 from leads.runtime import Runtime
-from leads.services.check_connection import (
-    load_operator_changes,
-    load_setting_problems,
-    mark_operator_changes,
-)
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import AdminNotice, CronReport, CronRun
 
@@ -85,6 +82,60 @@ class _PreviousRow:
         return {each["connection_id"]: each.get("failed_probes", 0) for each in self.connections or ()}
 
 
+@dataclass(frozen=True, slots=True)
+class SettingProblems:
+    """The row of check_connection/load_settings: a text for each setting that has another value than stored.
+
+    The texts quote stored values, so only the admins get them; logs and answers have the names.
+    """
+
+    problems: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [problem.split(" ", 1)[0] for problem in self.problems]
+
+    @property
+    def digest(self) -> str | None:
+        """A digest that changes when a stored value changes; None without a problem."""
+        return sha256("\n".join(self.problems).encode()).hexdigest() if self.problems else None
+
+    def report(self) -> dict[str, object]:
+        return {"unreadable": self.names, "digest": self.digest}
+
+    def notices(self, run: CronRun, digest_before: str | None) -> Sequence[AdminNotice]:
+        """Return the notice for the admins, and log a line, unless the previous run found the same."""
+        if not self.problems or self.digest == digest_before:
+            return ()
+        LOGGER.warning("settings unreadable", extra={"fields": {"settings": self.names}})
+        key = f"settings_unreadable:{run.scheduled_time.isoformat()}"
+        return (AdminNotice(key, "settings_unreadable", "; ".join(self.problems)),)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorChange:
+    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection.
+
+    No admin was notified of it yet.
+    """
+
+    id: int
+    connection_id: str
+    name: str
+    before: str
+    after: str
+    reason: str | None
+
+    def notice(self) -> AdminNotice:
+        reason = f" ({self.reason})" if self.reason else ""
+        return AdminNotice(
+            key=f"connection_status:{self.connection_id}:{self.id}",
+            reason=f"connection_{self.after}",
+            detail=f"{self.before} → {self.after}{reason}",
+            facts={"connection": self.name},
+        )
+
+
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds the Finding of each connection."""
     return await runtime.cron_runs.run(call, partial(check_all, runtime))
@@ -98,8 +149,10 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
         return CronReport({"probes": probes}, unfinished=True)
     previous = await _load_previous(runtime, run)
     failed_probes = previous.failed_probes()
-    settings = await load_setting_problems(runtime.db)
-    by_operators = await load_operator_changes(runtime.db, run)
+    (settings,) = await runtime.db.fetch_all("check_connection/load_settings", {}, SettingProblems)
+    by_operators = await runtime.db.fetch_all(
+        "check_connection/list_status_changes", {"now": run.now}, OperatorChange
+    )
 
     internal_errors = [
         each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
@@ -115,7 +168,7 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
         {"connections": [asdict(finding) for finding in findings], "settings": settings.report()},
         statements=(
             *(_set_status(run, finding) for finding in changed),
-            *mark_operator_changes(run, by_operators),
+            *_mark_notified(run, by_operators),
         ),
         notices=(
             *(change.notice() for change in by_operators),
@@ -170,6 +223,11 @@ def _set_status(run: CronRun, finding: Finding) -> Statement:
         "now": run.now,
     }
     return "check_connection/set_status", params
+
+
+def _mark_notified(run: CronRun, changes: Sequence[OperatorChange]) -> Sequence[Statement]:
+    params = {"ids": [change.id for change in changes], "now": run.now}
+    return (("check_connection/mark_status_changes", params),) if changes else ()
 
 
 def _notice(run: CronRun, finding: Finding) -> AdminNotice:

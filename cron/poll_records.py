@@ -17,7 +17,7 @@ from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection, for_each, load_connections, problems
 from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun
-from leads.services.pancake_lists import look_up_times, read_pages, store_missing
+from leads.services.missing_leads import look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20

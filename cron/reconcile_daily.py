@@ -8,11 +8,11 @@ from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.http import Answer
-from leads.domain.day_ledger import days_owed, is_over
+from leads.domain.day_ledger import is_over
 from leads.domain.errors import BadRequest
 from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun
-from leads.services.reconcile_daily.days import load_history, reconcile_days
+from leads.services.reconcile_daily import Reconciliation
 
 
 async def reconcile_daily(runtime: Runtime, call: CronCall) -> Answer:
@@ -22,9 +22,15 @@ async def reconcile_daily(runtime: Runtime, call: CronCall) -> Answer:
 
 async def reconcile_owed(runtime: Runtime, run: CronRun) -> CronReport:
     """Reconcile the day that the payload names, else the closed days without a succeeded run."""
-    history = await load_history(runtime.db, run)
-    days = _requested(run) or days_owed(run.now, history.closed_days)
-    return await reconcile_days(runtime, run, days, history.created_at)
+    reconciliation = Reconciliation(
+        runtime.db,
+        runtime.pancake,
+        runtime.clock,
+        runtime.metrics,
+        runtime.digester,
+        runtime.settings.key_ring,
+    )
+    return await reconciliation.reconcile(run, _requested(run))
 
 
 def _requested(run: CronRun) -> list[date]:

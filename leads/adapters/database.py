@@ -1,11 +1,11 @@
 """PostgreSQL through psycopg: two pools, named statements, one round trip for what belongs together.
 
 Ingest has its own connections, so that it does not wait behind processing, which waits for locks.
-Statements come from leads/adapters/queries.py; nothing is retried here.
+Statements come from leads/adapters/queries.py; none is retried, but by retry_contended the whole work.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
@@ -24,6 +24,7 @@ Statement = tuple[str, Params]
 """The name of a statement of sql/ and its parameters."""
 
 RowType = TypeVar("RowType")
+Result = TypeVar("Result")
 
 StatementError = psycopg.Error
 """What psycopg raises for a fault in a statement; services catch it without importing psycopg."""
@@ -32,6 +33,8 @@ UnstorableData = psycopg.DataError
 
 Pool = AsyncConnectionPool[PreparingConnection]
 
+MAX_TRIES = 3
+"""Of work that loses against concurrent transactions; after that the caller gets Contended."""
 POOL_TIMEOUT_SECONDS = 5.0
 CHECK_SECONDS = 2.0
 """How long an idle session may take to answer, before another is opened."""
@@ -374,3 +377,13 @@ class translated:
             raise Contended(type(error).__name__) from error
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             raise self._lost from error
+
+
+async def retry_contended(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do the work, and repeat it at once while it raises Contended: MAX_TRIES times in all."""
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return await work()
+        except Contended:
+            continue
+    return await work()

@@ -12,13 +12,12 @@ from typing import Literal
 
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Statement, StatementError, UnstorableData
+from leads.adapters.database import MAX_TRIES, Database, Statement, StatementError, UnstorableData
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.body import Body, Delivery
 from leads.domain.digest import Digester, erasure_digests
 from leads.domain.errors import Contended, IntegrationError
 from leads.domain.lead import first_phone
-from leads.services.contention import MAX_TRIES
 
 MAX_DELIVERIES_PER_BATCH = 100
 BATCHES_AT_A_TIME = 1

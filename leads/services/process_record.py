@@ -16,7 +16,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, Row, Statement, Transaction
+from leads.adapters.database import Database, Params, Row, Statement, Transaction, retry_contended
 from leads.adapters.logs import LOGGER, bind, describe, loggable_record_id
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.secrets import KeyRing
@@ -31,7 +31,6 @@ from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading, national_parts, read_phones
 from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
 from leads.domain.versions import part_to_apply, with_capped_time
-from leads.services.contention import retry_contended
 from leads.services.find_table import NAME_TIMEOUT_SECONDS, find_table_of
 from leads.services.load_facts import (
     RecordKey,

@@ -12,14 +12,8 @@ from leads.domain.day_ledger import DayReport
 from leads.domain.errors import Retryable
 from leads.runtime import Runtime
 from leads.services.connections import for_each, load_connections
-from leads.services.cron_work import CronReport, CronRun
-from leads.services.reconcile_daily.day import reconcile_day
-from leads.services.reconcile_daily.days import (
-    load_history,
-    load_reports,
-    reconcile_days,
-    unfinished_since,
-)
+from leads.services.cron_work import CronRun
+from leads.services.reconcile_daily import Reconciliation, load_reports, unfinished_since
 from ops.clients.db_session import open_session
 from ops.failures import CommandFailed
 
@@ -37,7 +31,7 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
             )
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
         call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
-        work = partial(_reconcile, runtime, day)
+        work = partial(_reconciliation(runtime).reconcile, requested=[day])
         try:
             answer = await runtime.cron_runs.run(call, work)
         except Retryable:
@@ -56,8 +50,8 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
     async with _open_runtime(settings) as runtime:
         await _check_keys(runtime)
         now = runtime.clock.now()
-        run = CronRun(0, now, now, {}, lambda: MAX_SECONDS)
-        work = partial(reconcile_day, runtime, run, day, dry_run=True)
+        run = CronRun(0, now, now, {}, lambda: MAX_SECONDS, is_dry_run=True)
+        work = partial(_reconciliation(runtime).reconcile_day, run, day)
         reports, _ = await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
         return reports
 
@@ -74,9 +68,15 @@ async def _check_keys(runtime: Runtime) -> None:
         connection.access.require_key(runtime.settings.pancake_api_hosts)
 
 
-async def _reconcile(runtime: Runtime, day: date, run: CronRun) -> CronReport:
-    history = await load_history(runtime.db, run)
-    return await reconcile_days(runtime, run, [day], history.created_at)
+def _reconciliation(runtime: Runtime) -> Reconciliation:
+    return Reconciliation(
+        runtime.db,
+        runtime.pancake,
+        runtime.clock,
+        runtime.metrics,
+        runtime.digester,
+        runtime.settings.key_ring,
+    )
 
 
 @asynccontextmanager

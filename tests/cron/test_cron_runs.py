@@ -20,7 +20,7 @@ from leads.domain.day_ledger import day_window
 from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
 from leads.domain.notifications import with_text
 from leads.domain.reports import shorten
-from leads.services import pancake_lists
+from leads.services import missing_leads
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
@@ -315,7 +315,7 @@ async def test_a_run_that_is_interrupted_at_any_step_ends_with_everything_stored
     harness: CronHarness, day: date, monkeypatch: pytest.MonkeyPatch, name: str, by_death: bool
 ) -> None:
     """The report counts each record once, however often its page was read."""
-    monkeypatch.setattr(pancake_lists, "LEADS_PER_GROUP", 15)
+    monkeypatch.setattr(missing_leads, "LEADS_PER_GROUP", 15)
     window = day_window(day)
     harness.pancake.bulk(RECORDS, window.start, window.end)
     step, reached = 0, True

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from leads.domain.day_ledger import day_window
+from leads.services import reconcile_daily
 from leads.services.connections import load_connections
-from leads.services.reconcile_daily import days
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 
 RECORD = {"id": "r-1", "name": "Lan", "phone_number": "0905111222", "source": ["-1"]}
@@ -103,7 +103,7 @@ async def test_a_connection_that_is_created_meanwhile_has_no_closed_days(
         harness.sql(insert, b"n" * 32)
         return await load(*arguments)
 
-    monkeypatch.setattr(days, "load_connections", create_and_load)
+    monkeypatch.setattr(reconcile_daily, "load_connections", create_and_load)
     assert (await reconcile(harness))["connection_id"] == harness.connection_id
 
 

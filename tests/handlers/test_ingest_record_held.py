@@ -12,7 +12,7 @@ import pytest
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.ingest_record import Origin
-from leads.services.pancake_lists import store_missing
+from leads.services.missing_leads import store_missing
 from leads.services.process_record import DeliveryResult, claim_event, process_claim
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD

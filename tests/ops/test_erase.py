@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
-from leads.services.pancake_lists import store_missing
+from leads.services.missing_leads import store_missing
 from ops.cli import app
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.crons import CronHarness

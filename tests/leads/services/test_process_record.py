@@ -37,7 +37,7 @@ from leads.domain.ticket_text import TEXT
 from leads.services import process_record
 from leads.services.connections import Connection
 from leads.services.load_facts import read_facts
-from leads.services.pancake_lists import EventRow, load_events_params, look_up_times, read_event
+from leads.services.missing_leads import EventRow, load_events_params, look_up_times, read_event
 from leads.services.process_record import (
     DeliveryResult,
     customer_params,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from leads.adapters.database import Database, Params, UnstorableData
+from leads.adapters.database import Database, Params, UnstorableData, retry_contended
 from leads.adapters.pancake_api import COMPLETE, PancakeApi
 from leads.domain.body import Delivery
 from leads.domain.canonical_json import JsonObject, read_json
@@ -26,7 +26,6 @@ from leads.domain.listing import (
 )
 from leads.domain.versions import cap_future_time
 from leads.services.connections import Connection
-from leads.services.contention import retry_contended
 from leads.services.cron_work import OUT_OF_TIME
 from leads.services.ingest_record import Origin, StoredDelivery, store_deliveries_statement
 from leads.services.load_facts import lock_records_statement
@@ -34,19 +33,6 @@ from leads.services.load_facts import lock_records_statement
 PAGE_LIMIT = "page_limit"
 LEADS_PER_GROUP = 300
 """How many leads are compared and stored together, about ten pages."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
-
-    table_name: str | None
-    record_id: str
-    modified_on: datetime | None
-    arrived_at: datetime
-    status: str
-    error_code: str | None
-    payload: str | None
 
 
 async def read_pages(
@@ -99,18 +85,6 @@ async def read_pages(
     return position.ending or COMPLETE
 
 
-async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord) -> JsonObject | None:
-    """Read one record; None if it does not exist.
-
-    If its table is not known, it is read from the first of the connection's tables that holds its id.
-    """
-    for table in (key.table_name,) if key.table_name else connection.tables:
-        record = await pancake.record(connection.access, table, key.record_id)
-        if record is not None:
-            return record
-    return None
-
-
 async def look_up_times(
     pancake: PancakeApi,
     connection: Connection,
@@ -132,10 +106,56 @@ async def look_up_times(
     return True
 
 
+async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord) -> JsonObject | None:
+    """Read one record; None if it does not exist.
+
+    If its table is not known, it is read from the first of the connection's tables that holds its id.
+    """
+    for table in (key.table_name,) if key.table_name else connection.tables:
+        record = await pancake.record(connection.access, table, key.record_id)
+        if record is not None:
+            return record
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
+
+    table_name: str | None
+    record_id: str
+    modified_on: datetime | None
+    arrived_at: datetime
+    status: str
+    error_code: str | None
+    payload: str | None
+
+
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
     params = load_events_params(connection, leads)
     rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
     return _group(rows)
+
+
+def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
+    """Request the body only of records listed without a time: the others are compared by time."""
+    return {
+        "connection_id": connection.id,
+        "record_ids": sorted({lead.record_id for lead in leads}),
+        "whole": sorted({lead.record_id for lead in leads if lead.modified_on is None}),
+    }
+
+
+def _group(rows: Iterable[EventRow]) -> EventsByRecord:
+    return group_by_record(read_event(row) for row in rows)
+
+
+def read_event(row: EventRow) -> Event:
+    # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
+    body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
+    fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
+    modified_on = cap_future_time(row.modified_on, row.arrived_at)
+    return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)
 
 
 async def store_missing(
@@ -211,24 +231,3 @@ async def _store_locked(db: Database, batch: _Batch) -> _Stored:
     stored = [StoredDelivery(**row) for row in [*inserted, *refilled]]
     by_ordinal = {delivery.ordinal: delivery for delivery in stored}
     return [(leads[ordinal], delivery) for ordinal, delivery in by_ordinal.items()]
-
-
-def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
-    """Request the body only of records listed without a time: the others are compared by time."""
-    return {
-        "connection_id": connection.id,
-        "record_ids": sorted({lead.record_id for lead in leads}),
-        "whole": sorted({lead.record_id for lead in leads if lead.modified_on is None}),
-    }
-
-
-def _group(rows: Iterable[EventRow]) -> EventsByRecord:
-    return group_by_record(read_event(row) for row in rows)
-
-
-def read_event(row: EventRow) -> Event:
-    # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
-    body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
-    fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    modified_on = cap_future_time(row.modified_on, row.arrived_at)
-    return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)

@@ -1,0 +1,251 @@
+"""Reconcile closed days with Pancake, for the cron and for the operators' command `reconcile`.
+
+Of each connection the list of the day is read, what is missing is stored, and the day's ledger is filled.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import TypedDict
+
+from leads.adapters.clock import Clock
+from leads.adapters.database import Database, Params
+from leads.adapters.metrics import Metrics
+from leads.adapters.pancake_api import COMPLETE, PancakeApi
+from leads.adapters.secrets import KeyRing
+from leads.domain.day_ledger import DayLedger, DayReport, SavedLedger, day_window, days_owed
+from leads.domain.digest import Digester
+from leads.domain.listing import ListedLead, TableRecord, not_covered
+from leads.domain.versions import MAX_FUTURE
+from leads.services.connections import Connection, for_each, load_connections, problems
+from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun
+from leads.services.missing_leads import load_events, look_up_times, read_pages, store_missing
+
+MAX_PAGES_PER_DAY = 50_000
+MAX_LOOK_UPS = 100
+MIN_FOUND_MISSING_NOTIFIED = 5
+"""How many records that webhook and polling missed on a day are worth a notification."""
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """The row of reconcile_daily/list_closed_days; `since` maps a connection's id to an ISO time."""
+
+    days: list[str]
+    since: dict[str, str]
+
+
+class _UnlistedRecord(TypedDict):
+    """A stored record of the day that the list did not show."""
+
+    record_id: str
+    table_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _DayComparison:
+    """The row of reconcile_daily/compare_day."""
+
+    superseded: int
+    unlisted: list[_UnlistedRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstSeen:
+    """A row of reconcile_daily/count_first_seen."""
+
+    origin: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The parts of a process that reconcile days."""
+
+    db: Database
+    pancake: PancakeApi
+    clock: Clock
+    metrics: Metrics
+    digester: Digester
+    key_ring: KeyRing
+
+    async def reconcile(self, run: CronRun, requested: Sequence[date] = ()) -> CronReport:
+        """Reconcile these days, else the closed ones without a succeeded run; each after the other.
+
+        A day is reconciled for the connections that existed on it. One that the history does not name was
+        created after it was read.
+        """
+        params = {"now": run.now, "scheduled_time": run.scheduled_time}
+        (history,) = await self.db.fetch_all("reconcile_daily/list_closed_days", params, _History)
+        closed_before = frozenset(date.fromisoformat(text) for text in history.days)
+        created_at = {id_: datetime.fromisoformat(text) for id_, text in history.since.items()}
+        connections = await load_connections(self.db, self.key_ring)
+        names = {each.id: each.name for each in connections}
+        reports: list[DayReport] = []
+        closed: list[str] = []
+        for day in requested or days_owed(run.now, closed_before):
+            end = day_window(day).end
+            existing = [each for each in connections if each.id in created_at and created_at[each.id] <= end]
+            work = partial(self.reconcile_day, run, day)
+            of_day, is_complete = await for_each(run, existing, work, part=_part_of(day))
+            reports += of_day
+            if not is_complete:
+                return _report(names, reports, closed, unfinished=True)
+            if existing and problems(of_day) is None:
+                closed.append(day.isoformat())
+        return _report(names, reports, closed)
+
+    async def reconcile_day(self, run: CronRun, day: date, connection: Connection) -> DayReport:
+        """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
+        key = _part_of(day) + connection.id
+        saved = run.saved(key, SavedLedger)
+        ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
+
+        started, pages = self.clock.monotonic(), ledger.position.pages
+        try:
+            ending = await read_pages(
+                self.pancake,
+                connection,
+                ledger.window,
+                ledger.position,
+                partial(self._enter_leads, run, connection, ledger),
+                seconds_left=run.seconds_left,
+                max_pages=MAX_PAGES_PER_DAY,
+            )
+            report = None if ending == OUT_OF_TIME else await self._close(run, connection, ledger, ending)
+        finally:
+            if ledger.position.pages > pages:  # else the progress would change though nothing was done
+                ledger.add_seconds(self.clock.monotonic() - started)
+            run.progress[key] = ledger.save()
+
+        if report is None:
+            return {"day": day.isoformat(), "ending": OUT_OF_TIME}
+        if "error" in report:
+            run.progress[key] = ledger.restart().save()
+        else:
+            del run.progress[key]
+        return report
+
+    async def _enter_leads(
+        self, run: CronRun, connection: Connection, ledger: DayLedger, leads: list[ListedLead]
+    ) -> None:
+        """Enter some pages into the ledger, and store what is missing; a dry run stores nothing."""
+        selection = ledger.select(leads)
+        selected = selection.leads
+        events = await load_events(self.db, connection, selected) if selected else {}
+        added: set[TableRecord] = set()
+        if not run.is_dry_run and not_covered(selected, events):
+            stored = await store_missing(self.db, connection, selected, "reconcile", run.now, self.digester)
+            added = {lead.key for lead, _ in stored}
+            self.metrics.webhook_missed.labels("reconcile").inc(len(added))
+            # Webhook or polling may have stored some of them in the meantime.
+            events = await load_events(self.db, connection, selected)
+        ledger.enter(selection, events, added)
+
+    async def _close(
+        self, run: CronRun, connection: Connection, ledger: DayLedger, ending: str
+    ) -> DayReport | None:
+        """Return the day's report, with the stored records that were not listed and the origin of all.
+
+        None if there was no time left to look up all of the records that were not listed.
+        """
+        params: Params = {
+            "connection_id": connection.id,
+            "tables": list(connection.tables),
+            "window_from": ledger.window.start,
+            "window_to": ledger.window.end,
+        }
+        # As JSON: psycopg takes six times the memory for an array of so many ids.
+        seen = json.dumps({table_name: list(ids) for table_name, ids in ledger.seen.items()})
+        compared = {**params, "seen": seen, "max_future": MAX_FUTURE}
+        (comparison,) = await self.db.fetch_all("reconcile_daily/compare_day", compared, _DayComparison)
+        looked_up = [
+            TableRecord(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
+        ]
+        is_complete = await look_up_times(
+            self.pancake, connection, looked_up, ledger.look_ups, seconds_left=run.seconds_left
+        )
+        if not is_complete:
+            return None
+        origins = await self.db.fetch_all("reconcile_daily/count_first_seen", params, _FirstSeen)
+
+        first_seen = {row.origin: row.records for row in origins}
+        records = sum(first_seen.values())
+        report = ledger.report(
+            superseded=comparison.superseded,
+            looked_up=looked_up,
+            not_looked_up=len(comparison.unlisted) - len(looked_up),
+        )
+        report["ending"] = ending
+        report["first_seen"] = first_seen
+        report["webhook_loss"] = round(1 - first_seen.get("webhook", 0) / records, 4) if records else 0.0
+        if ending != COMPLETE or report["unlisted"]:
+            report["error"] = "list_incomplete"
+            report["detail"] = (
+                f"{ledger.day}: the list ended with {ending}, {len(report['unlisted'])} records unlisted"
+            )
+        return report
+
+
+def _part_of(day: date) -> str:
+    """Return what tells the progress and the reports of one day of a run from those of others."""
+    return f"{day}/"
+
+
+def _report(
+    names: Mapping[str, str], reports: Sequence[DayReport], closed: Sequence[str], *, unfinished: bool = False
+) -> CronReport:
+    """Put the reports together; `names` are those of the connections, by id."""
+    days = [day_window(date.fromisoformat(report["day"])) for report in reports if "day" in report]
+    return CronReport(
+        {"days": reports, "closed_days": closed},
+        window=(min((day.start for day in days), default=None), max((day.end for day in days), default=None)),
+        notices=tuple(_notices(names, reports)),
+        problem=problems(reports),
+        unfinished=unfinished,
+    )
+
+
+def _notices(names: Mapping[str, str], reports: Sequence[DayReport]) -> Iterator[AdminNotice]:
+    """Notify of a day on which webhook and polling missed many records, or a record could not be stored."""
+    for report in reports:
+        found, left = len(report.get("found_missing", ())), len(report.get("left_missing", ()))
+        if found >= MIN_FOUND_MISSING_NOTIFIED or left:
+            facts = {"day": report["day"], "found": str(found), "left": str(left)}
+            yield AdminNotice(
+                key=f"reconciliation_miss:{report['connection_id']}:{report['day']}",
+                reason="reconciliation_miss",
+                detail=f"{report['day']}: {found} found missing, {left} left missing",
+                facts={"connection": names[report["connection_id"]], **facts},
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredReport:
+    """A row of reconcile_daily/load_reports."""
+
+    report: DayReport
+
+
+async def load_reports(db: Database, day: date) -> list[DayReport]:
+    """Load the newest stored report of a day, of each connection."""
+    rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()}, _StoredReport)
+    return [row.report for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _UnfinishedRun:
+    """The row of reconcile_daily/load_unfinished."""
+
+    scheduled_time: datetime
+
+
+async def unfinished_since(db: Database, now: datetime) -> datetime | None:
+    """Return the scheduled time of the run that waits for its next delivery, if there is one.
+
+    Another run that began now would continue with its progress, in its place.
+    """
+    run = await db.fetch_one("reconcile_daily/load_unfinished", {"now": now}, _UnfinishedRun)
+    return run.scheduled_time if run else None
