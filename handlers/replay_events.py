@@ -9,8 +9,7 @@ from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
 from leads.runtime import Runtime
 from leads.services.find_table import find_tables
-from leads.services.replay_events import dry_run, find_events, replay
-from leads.services.replay_results import load_results, wait_for_results
+from leads.services.replay_events import dry_run, find_events, load_results, replay, wait_for_results
 
 
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:

@@ -1,13 +1,25 @@
-"""A replay: what was asked for, its balance, and what a dry run would change."""
+"""A replay: what was asked for, what a dry run would change, its balance, what the events became."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import TypedDict
 
 from leads.domain.body import MAX_TIME_CHARACTERS, read_time
 from leads.domain.errors import BadRequest
-from leads.domain.event_states import PROCESSED, REPLAYED_BY_MANUAL_INVOCATION
+from leads.domain.event_states import (
+    DEAD_LETTER,
+    FAILED,
+    INGESTED,
+    KILL_SWITCH,
+    PROCESSED,
+    RECEIVED,
+    REPLAYED_BY_MANUAL_INVOCATION,
+    SKIPPED_KILL_SWITCH,
+    SOURCE_INACTIVE,
+)
 from leads.domain.listing import ICT
 from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 
@@ -21,6 +33,7 @@ MAX_EVENTS_PER_DRY_RUN = 100
 
 _INPUTS = frozenset({"ids", "filter", "corrected_phone", "force", "dry_run", "wait"})
 _CRITERIA = frozenset({"status", "error_code", "source_id", "from", "to", "limit"})
+WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
 PARTS = ("account", "contact", "ticket", "consent")
 
 
@@ -45,100 +58,88 @@ class ReplayRequest:
     waits: bool = True
 
 
-class TouchedRows(TypedDict):
-    """The rows that a plan writes, as JSON objects; `roster` and `other_contacts` map an id to its row."""
-
-    account: dict[str, object] | None
-    contact: dict[str, object] | None
-    ticket: dict[str, object] | None
-    consent: dict[str, object] | None
-    roster: dict[str, dict[str, object]]
-    other_contacts: dict[str, dict[str, object]]
-
-
-class Refusal(TypedDict):
-    """An event that cannot be replayed, with the reason."""
-
-    event_id: int
-    reason: str
-
-
 def read_request(given: Mapping[str, object], session: Mapping[str, str]) -> ReplayRequest:
     """Read the request in an action's input. Raises BadRequest that says what to give instead."""
     _refuse_unknown(given, _INPUTS, "the replay")
     dry_run = _flag(given, "dry_run")
-    max_events = MAX_EVENTS_PER_DRY_RUN if dry_run else MAX_EVENTS_PER_REPLAY
-    force = _flag(given, "force")
-    waits = given.get("wait") is None or _flag(given, "wait")
+    request = ReplayRequest(
+        requested_by=session.get("x-hasura-user-id") or f"role {session.get('x-hasura-role', 'unknown')}",
+        states=REPLAYABLE,
+        max_events=MAX_EVENTS_PER_DRY_RUN if dry_run else MAX_EVENTS_PER_REPLAY,
+        force=_flag(given, "force"),
+        dry_run=dry_run,
+        waits=given.get("wait") is None or _flag(given, "wait"),
+    )
     ids, criteria, phone = given.get("ids"), given.get("filter"), given.get("corrected_phone")
     if (ids is None) == (criteria is None):
         raise BadRequest("Give either ids or filter.")
-    requested_by = session.get("x-hasura-user-id") or f"role {session.get('x-hasura-role', 'unknown')}"
     if criteria is not None:
-        request = _filtered(
-            criteria, max_events, requested_by=requested_by, force=force, dry_run=dry_run, waits=waits
-        )
+        request = _filtered(request, criteria)
         if phone is not None:
             raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
         return request
-    event_ids = _event_ids(ids, max_events)
-    return ReplayRequest(
-        requested_by=requested_by,
-        states=REPLAYABLE,
-        ids=event_ids,
-        max_events=max_events,
-        corrected_phone=None if phone is None else _corrected_phone(phone, event_ids),
-        force=force,
-        dry_run=dry_run,
-        waits=waits,
+    event_ids = _event_ids(ids, request.max_events)
+    corrected_phone = None if phone is None else _corrected_phone(phone, event_ids)
+    return replace(request, ids=event_ids, corrected_phone=corrected_phone)
+
+
+def _refuse_unknown(given: Mapping[str, object], known: Collection[str], where: str) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise BadRequest(f"{where} does not know {', '.join(unknown)[:MAX_QUOTED_CHARACTERS]}.")
+
+
+def _flag(given: Mapping[str, object], name: str) -> bool:
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadRequest(f"{name} is neither true nor false.")
+    return bool(value)
+
+
+def _filtered(request: ReplayRequest, criteria: object) -> ReplayRequest:
+    if not isinstance(criteria, Mapping):
+        raise BadRequest("filter is not an object.")
+    _refuse_unknown(criteria, _CRITERIA, "filter")
+    status, limit = criteria.get("status"), criteria.get("limit")
+    if not any(criteria.get(name) for name in ("status", "error_code", "source_id")):
+        raise BadRequest("filter names neither status, error_code nor source_id.")
+    if status is not None and (not isinstance(status, str) or status not in REPLAYABLE):
+        raise BadRequest(f"filter.status is not one of {', '.join(sorted(REPLAYABLE))}.")
+    if limit is not None and (
+        isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= request.max_events
+    ):
+        raise BadRequest(f"filter.limit is a number from 1 to {request.max_events}.")
+    return replace(
+        request,
+        states=frozenset({status}) if status else REPLAYED_BY_MANUAL_INVOCATION,
+        error_code=_text(criteria, "error_code"),
+        source_id=_text(criteria, "source_id"),
+        created_from=_time(criteria, "from"),
+        created_to=_time(criteria, "to"),
+        max_events=limit or request.max_events,
     )
 
 
-def balance(
-    request: ReplayRequest,
-    before: Collection[int],
-    replayed: Collection[int],
-    after: Collection[int],
-    refused: Sequence[Refusal],
-) -> dict[str, object]:
-    """Return the balance of a replay. `before` and `after` are the ids that the request finds.
-
-    matched = replayed + remaining + changed, and held = remaining + returned + arrived. `changed` events were
-    moved by others meanwhile, `returned` ones were replayed and are back, `arrived` ones are new.
-    """
-    found, done, now = set(before), set(replayed), set(after)
-    return {
-        "dry_run": request.dry_run,
-        "matched": len(found),
-        "replayed": len(done),
-        "remaining": len((found - done) & now),
-        "changed": len(found - done - now),
-        "returned": len(done & now),
-        "arrived": len(now - found),
-        "held": len(now),
-        "refused": list(refused),
-        "changes": [],
-    }
+def _text(given: Mapping[str, object], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise BadRequest(f"filter.{name} is not text.")
+    if value is not None and len(value) > MAX_TEXT_CHARACTERS:
+        raise BadRequest(f"filter.{name} is longer than {MAX_TEXT_CHARACTERS} characters.")
+    return value
 
 
-def changed_parts(before: TouchedRows, after: TouchedRows) -> dict[str, object]:
-    """Return what applying a plan changed: each part that differs, before and after, and the owner."""
-    pairs = {part: (before.get(part), after.get(part)) for part in PARTS}
-    parts = {part: {"before": a, "after": b} if a != b else None for part, (a, b) in pairs.items()}
-    owner = after["ticket"]["assignee_id"] if after["ticket"] else None
-    return {
-        **parts,
-        "other_contacts": _changed_rows(before["other_contacts"], after["other_contacts"]),
-        "roster": _changed_rows(before["roster"], after["roster"]),
-        "owner": owner,
-    }
-
-
-def _changed_rows(
-    before: Mapping[str, dict[str, object]], after: Mapping[str, dict[str, object]]
-) -> list[dict[str, object]]:
-    """Return before and after of each row that differs; `before` is None for a new one."""
-    return [{"before": before.get(key), "after": row} for key, row in after.items() if before.get(key) != row]
+def _time(given: Mapping[str, object], name: str) -> datetime | None:
+    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC)."""
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and len(value) <= MAX_TIME_CHARACTERS:
+        if moment := read_time(value):
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        with suppress(ValueError):
+            return datetime.combine(date.fromisoformat(value), time(), ICT)
+    raise BadRequest(f"filter.{name} is neither a date nor a time of ISO 8601.")
 
 
 def _event_ids(ids: object, max_events: int) -> tuple[int, ...]:
@@ -170,72 +171,151 @@ def _corrected_phone(phone: object, event_ids: tuple[int, ...]) -> str:
     return phones.primary
 
 
-def _filtered(
-    criteria: object, max_events: int, *, requested_by: str, force: bool, dry_run: bool, waits: bool
-) -> ReplayRequest:
-    if not isinstance(criteria, Mapping):
-        raise BadRequest("filter is not an object.")
-    _refuse_unknown(criteria, _CRITERIA, "filter")
-    status, limit = criteria.get("status"), criteria.get("limit")
-    if not any(criteria.get(name) for name in ("status", "error_code", "source_id")):
-        raise BadRequest("filter names neither status, error_code nor source_id.")
-    if status is not None and (not isinstance(status, str) or status not in REPLAYABLE):
-        raise BadRequest(f"filter.status is not one of {', '.join(sorted(REPLAYABLE))}.")
-    if limit is not None and (
-        isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= max_events
-    ):
-        raise BadRequest(f"filter.limit is a number from 1 to {max_events}.")
-    return ReplayRequest(
-        requested_by=requested_by,
-        states=frozenset({status}) if status else REPLAYED_BY_MANUAL_INVOCATION,
-        error_code=_text(criteria, "error_code"),
-        source_id=_text(criteria, "source_id"),
-        created_from=_time(criteria, "from"),
-        created_to=_time(criteria, "to"),
-        max_events=limit or max_events,
-        force=force,
-        dry_run=dry_run,
-        waits=waits,
+class TouchedRows(TypedDict):
+    """The rows that a plan writes, as JSON objects; `roster` and `other_contacts` map an id to its row."""
+
+    account: dict[str, object] | None
+    contact: dict[str, object] | None
+    ticket: dict[str, object] | None
+    consent: dict[str, object] | None
+    roster: dict[str, dict[str, object]]
+    other_contacts: dict[str, dict[str, object]]
+
+
+def changed_parts(before: TouchedRows, after: TouchedRows) -> dict[str, object]:
+    """Return what applying a plan changed: each part that differs, before and after, and the owner."""
+    pairs = {part: (before.get(part), after.get(part)) for part in PARTS}
+    parts = {part: {"before": a, "after": b} if a != b else None for part, (a, b) in pairs.items()}
+    owner = after["ticket"]["assignee_id"] if after["ticket"] else None
+    return {
+        **parts,
+        "other_contacts": _changed_rows(before["other_contacts"], after["other_contacts"]),
+        "roster": _changed_rows(before["roster"], after["roster"]),
+        "owner": owner,
+    }
+
+
+def _changed_rows(
+    before: Mapping[str, dict[str, object]], after: Mapping[str, dict[str, object]]
+) -> list[dict[str, object]]:
+    """Return before and after of each row that differs; `before` is None for a new one."""
+    return [{"before": before.get(key), "after": row} for key, row in after.items() if before.get(key) != row]
+
+
+class Refusal(TypedDict):
+    """An event that cannot be replayed, with the reason."""
+
+    event_id: int
+    reason: str
+
+
+def balance(
+    request: ReplayRequest,
+    before: Collection[int],
+    replayed: Collection[int],
+    after: Collection[int],
+    refused: Sequence[Refusal],
+) -> dict[str, object]:
+    """Return the balance of a replay. `before` and `after` are the ids that the request finds.
+
+    matched = replayed + remaining + changed, and held = remaining + returned + arrived. `changed` events were
+    moved by others meanwhile, `returned` ones were replayed and are back, `arrived` ones are new.
+    """
+    found, done, now = set(before), set(replayed), set(after)
+    return {
+        "dry_run": request.dry_run,
+        "matched": len(found),
+        "replayed": len(done),
+        "remaining": len((found - done) & now),
+        "changed": len(found - done - now),
+        "returned": len(done & now),
+        "arrived": len(now - found),
+        "held": len(now),
+        "refused": list(refused),
+        "changes": [],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedEvent:
+    """An event after its replay.
+
+    `result`: the outcome of its last processing, also if it changed nothing. `held_by`: connection_disabled
+    or source_unknown, if that is what holds it.
+    """
+
+    id: int
+    status: str
+    result: str | None
+    error_code: str | None
+    held_by: str | None
+    ticket_id: str | None
+    owner_id: str | None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.status in {RECEIVED, INGESTED}
+
+
+class OwnedTickets(TypedDict):
+    """How many of the tickets belong to a member of staff."""
+
+    id: str
+    tickets: int
+
+
+class ReplayResults(TypedDict):
+    """Numbers of events: by outcome, by what holds them, by error code; and of tickets, by owner."""
+
+    outcomes: dict[str, int]
+    held: dict[str, int]
+    failed: dict[str, int]
+    dead_letter: dict[str, int]
+    waiting: int
+    owners: list[OwnedTickets]
+    unassigned: int
+
+
+def summarize(events: Iterable[ReplayedEvent]) -> ReplayResults:
+    """Count the results. A ticket of several events counts once for its owner."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    tickets: dict[str, str | None] = {}
+    for event in events:
+        counts[_group(event)][_reason(event)] += 1
+        if event.ticket_id and event.status == PROCESSED and event.result in WITH_TICKET:
+            tickets[event.ticket_id] = event.owner_id
+    return ReplayResults(
+        outcomes=_sorted(counts["outcomes"]),
+        held=_sorted(counts["held"]),
+        failed=_sorted(counts["failed"]),
+        dead_letter=_sorted(counts["dead_letter"]),
+        waiting=counts["waiting"].total(),
+        owners=_owners(owner for owner in tickets.values() if owner),
+        unassigned=sum(owner is None for owner in tickets.values()),
     )
 
 
-def _refuse_unknown(given: Mapping[str, object], known: Collection[str], where: str) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise BadRequest(f"{where} does not know {', '.join(unknown)[:MAX_QUOTED_CHARACTERS]}.")
+def _group(event: ReplayedEvent) -> str:
+    if event.is_waiting:
+        return "waiting"
+    if event.status == PROCESSED:
+        return "outcomes"
+    return event.status if event.status in {FAILED, DEAD_LETTER} else "held"
 
 
-def _flag(given: Mapping[str, object], name: str) -> bool:
-    value = given.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadRequest(f"{name} is neither true nor false.")
-    return bool(value)
+def _reason(event: ReplayedEvent) -> str:
+    if event.status == PROCESSED:
+        return event.result or ""
+    if event.status in {FAILED, DEAD_LETTER}:
+        return event.error_code or ""
+    return KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE
 
 
-def _text(given: Mapping[str, object], name: str) -> str | None:
-    value = given.get(name)
-    if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise BadRequest(f"filter.{name} is not text.")
-    if value is not None and len(value) > MAX_TEXT_CHARACTERS:
-        raise BadRequest(f"filter.{name} is longer than {MAX_TEXT_CHARACTERS} characters.")
-    return value
+def _owners(owners: Iterable[str]) -> list[OwnedTickets]:
+    """Return the owners, those with most tickets first."""
+    counted = sorted(Counter(owners).items(), key=lambda item: (-item[1], item[0]))
+    return [OwnedTickets(id=owner, tickets=number) for owner, number in counted]
 
 
-def _time(given: Mapping[str, object], name: str) -> datetime | None:
-    value = given.get(name)
-    moment = _read_moment(value)
-    if value is not None and moment is None:
-        raise BadRequest(f"filter.{name} is neither a date nor a time of ISO 8601.")
-    return moment
-
-
-def _read_moment(value: object) -> datetime | None:
-    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC); None for anything else."""
-    if not isinstance(value, str) or len(value) > MAX_TIME_CHARACTERS:
-        return None
-    if moment := read_time(value):
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    try:
-        return datetime.combine(date.fromisoformat(value), time(), ICT)
-    except ValueError:
-        return None
+def _sorted(counted: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counted.items()))

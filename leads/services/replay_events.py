@@ -4,7 +4,7 @@ An event that is set to received is processed by its event trigger.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,15 @@ from leads.domain.digest import Digester
 from leads.domain.errors import Busy, ProcessingPaused
 from leads.domain.event_states import DEAD_LETTER, INGESTED, UNDER_WAY
 from leads.domain.lead import read_stored_lead
-from leads.domain.replay import Refusal, ReplayRequest, TouchedRows, changed_parts
+from leads.domain.replay import (
+    Refusal,
+    ReplayedEvent,
+    ReplayRequest,
+    ReplayResults,
+    TouchedRows,
+    changed_parts,
+    summarize,
+)
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
 from leads.services.process_record import (
     ERASED,
@@ -33,6 +41,9 @@ from leads.services.process_record import (
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
 MAX_REPLAY_SECONDS = 20.0
+MAX_WAIT_SECONDS = 10.0
+"""Hasura waits 60 s for the action, and the replay itself takes up to 20 s."""
+POLL_SECONDS = 0.5
 
 FoundTables = Mapping[int, str | None]
 """The tables of events whose bodies named none; None where Pancake cannot tell."""
@@ -46,14 +57,6 @@ class FoundEvents:
     refused: list[Refusal]
     switched_on: bool
     events_per_second: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedEvent:
-    """Whether an event was set to received, and Hasura's event that this fired."""
-
-    done: bool
-    hasura_event_id: str | None
 
 
 async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
@@ -81,58 +84,6 @@ async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
     )
 
 
-async def replay(
-    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int], events_per_second: int
-) -> list[int]:
-    """Set events to received, at most so many a second over all callers; return those that were set.
-
-    Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
-    """
-    replayed: list[int] = []
-    async with db.exclusive("replay_events") as (is_free, session):
-        if not is_free:
-            raise Busy("Another replay is running: try again in a few seconds.")
-        deadline = clock.monotonic() + MAX_REPLAY_SECONDS
-        for start in range(0, len(ids), events_per_second):
-            batch = ids[start : start + events_per_second]
-            ((row,),) = await session.run(replay_statement(request, batch, clock.now()), commit=True)
-            replayed += row["ids"]
-            await clock.sleep(len(batch) / events_per_second)
-            if not row["switched_on"] or clock.monotonic() >= deadline:
-                break
-    return replayed
-
-
-async def replay_one(db: Database, request: ReplayRequest, event_id: int, now: datetime) -> ReplayedEvent:
-    """Set one event to received, unless another session changed it or the kill switch is on.
-
-    Raises DatabaseUnavailable, or Contended if the connection was lost.
-    """
-    find_fired: Statement = ("replay_events/find_fired", {"id": event_id})
-    async with db.transaction() as transaction:
-        (row,), (fired,) = await transaction.run(
-            replay_statement(request, [event_id], now), find_fired, commit=True
-        )
-    return ReplayedEvent(bool(row["ids"]), fired["hasura_event_id"])
-
-
-def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
-    """Return the statement that sets events to received, with the request noted in their evidence."""
-    evidence: dict[str, object] = {}
-    if request.corrected_phone:
-        evidence["corrected_phone"] = request.corrected_phone
-    if request.force:
-        evidence["force"] = True
-    params = {
-        "ids": list(ids),
-        "states": sorted(request.states),
-        "by": request.requested_by,
-        "now": now,
-        "evidence": json.dumps(evidence),
-    }
-    return "replay_events/replay_rows", params
-
-
 async def dry_run(
     db: Database,
     clock: Clock,
@@ -150,8 +101,7 @@ async def dry_run(
         await _lock_leads(transaction, request, ids, tables)
         changes: list[dict[str, object]] = []
         for event_id in ids:
-            claim = partial(_claim_in_dry_run, transaction, clock, request, event_id, tables)
-            work = partial(_process_in_dry_run, transaction, clock, claim, digester)
+            work = partial(_process_in_dry_run, transaction, clock, request, event_id, tables, digester)
             changes.append({"event_id": event_id} | await attempt_dry_run(transaction, work))
         return changes
 
@@ -184,32 +134,17 @@ async def _lock_leads(
     )
 
 
-async def _claim_in_dry_run(
-    transaction: Transaction, clock: Clock, request: ReplayRequest, event_id: int, tables: FoundTables
-) -> Claim | str:
-    """Claim one event as process_event does; return what it is instead if it is not claimed."""
-    replay = replay_statement(request, [event_id], clock.now())
-    _, (row,) = await transaction.run(replay, claim_statement(event_id))
-    try:
-        claim = read_claim(row)
-    except ProcessingPaused as error:
-        return error.code
-    if claim is None:
-        return UNDER_WAY
-    if claim.status != INGESTED:
-        return claim.status
-    return replace(claim, table_name=claim.table_name or tables.get(event_id))
-
-
 async def _process_in_dry_run(
     transaction: Transaction,
     clock: Clock,
-    claim_event: Callable[[], Awaitable[Claim | str]],
+    request: ReplayRequest,
+    event_id: int,
+    tables: FoundTables,
     digester: Digester,
 ) -> dict[str, object]:
     """Process one event as process_event does: claim, load, decide, apply."""
     now = clock.now()
-    claim = await claim_event()
+    claim = await _claim_in_dry_run(transaction, request, event_id, tables, clock.now())
     if isinstance(claim, str):
         return {"result": claim}
     planned = await load_and_decide(transaction, claim, digester, now)
@@ -223,6 +158,23 @@ async def _process_in_dry_run(
     (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
     changes = changed_parts(before, after)
     return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
+
+
+async def _claim_in_dry_run(
+    transaction: Transaction, request: ReplayRequest, event_id: int, tables: FoundTables, now: datetime
+) -> Claim | str:
+    """Claim one event as process_event does; return what it is instead if it is not claimed."""
+    replay = replay_statement(request, [event_id], now)
+    _, (row,) = await transaction.run(replay, claim_statement(event_id))
+    try:
+        claim = read_claim(row)
+    except ProcessingPaused as error:
+        return error.code
+    if claim is None:
+        return UNDER_WAY
+    if claim.status != INGESTED:
+        return claim.status
+    return replace(claim, table_name=claim.table_name or tables.get(event_id))
 
 
 def _load_touched_statement(planned: PlannedEvent) -> Statement:
@@ -239,3 +191,85 @@ def _load_touched_statement(planned: PlannedEvent) -> Statement:
             "roster_source_id": planned.roster_source_id,
         },
     )
+
+
+async def replay(
+    db: Database, clock: Clock, request: ReplayRequest, ids: Sequence[int], events_per_second: int
+) -> list[int]:
+    """Set events to received, at most so many a second over all callers; return those that were set.
+
+    Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
+    """
+    replayed: list[int] = []
+    async with db.exclusive("replay_events") as (is_free, session):
+        if not is_free:
+            raise Busy("Another replay is running: try again in a few seconds.")
+        deadline = clock.monotonic() + MAX_REPLAY_SECONDS
+        for start in range(0, len(ids), events_per_second):
+            batch = ids[start : start + events_per_second]
+            ((row,),) = await session.run(replay_statement(request, batch, clock.now()), commit=True)
+            replayed += row["ids"]
+            await clock.sleep(len(batch) / events_per_second)
+            if not row["switched_on"] or clock.monotonic() >= deadline:
+                break
+    return replayed
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOfOne:
+    """Whether an event was set to received, and Hasura's event that this fired."""
+
+    done: bool
+    hasura_event_id: str | None
+
+
+async def replay_one(db: Database, request: ReplayRequest, event_id: int, now: datetime) -> ReplayOfOne:
+    """Set one event to received, unless another session changed it or the kill switch is on.
+
+    Raises DatabaseUnavailable, or Contended if the connection was lost.
+    """
+    replay: Statement = replay_statement(request, [event_id], now)
+    find_fired: Statement = ("replay_events/find_fired", {"id": event_id})
+    async with db.transaction() as transaction:
+        (row,), (fired,) = await transaction.run(replay, find_fired, commit=True)
+    return ReplayOfOne(bool(row["ids"]), fired["hasura_event_id"])
+
+
+def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
+    """Return the statement that sets events to received, with the request noted in their evidence."""
+    evidence: dict[str, object] = {}
+    if request.corrected_phone:
+        evidence["corrected_phone"] = request.corrected_phone
+    if request.force:
+        evidence["force"] = True
+    params = {
+        "ids": list(ids),
+        "states": sorted(request.states),
+        "by": request.requested_by,
+        "now": now,
+        "evidence": json.dumps(evidence),
+    }
+    return "replay_events/replay_rows", params
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The row of replay_results/count_waiting."""
+
+    events: int
+    processing_paused: bool
+
+
+async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wait: bool) -> bool:
+    """Wait until no event waits, a pause is found or the time is up; return whether processing is paused."""
+    deadline = clock.monotonic() + (MAX_WAIT_SECONDS if wait else 0)
+    while True:
+        (found,) = await db.fetch_all("replay_results/count_waiting", {"ids": list(ids)}, Waiting)
+        if not found.events or found.processing_paused or clock.monotonic() >= deadline:
+            return found.processing_paused
+        await clock.sleep(POLL_SECONDS)
+
+
+async def load_results(db: Database, ids: Sequence[int]) -> ReplayResults:
+    """Load and count the results of replayed events."""
+    return summarize(await db.fetch_all("replay_results/load_events", {"ids": list(ids)}, ReplayedEvent))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from leads.domain.replay_results import ReplayedEvent
+from leads.domain.replay import ReplayedEvent
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.failures import CommandFailed, WrongUsage
 from ops.metadata.directory import role_of_action

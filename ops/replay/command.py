@@ -7,8 +7,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from leads.domain.errors import BadRequest, IntegrationError
-from leads.domain.replay import read_request
-from leads.domain.replay_results import ReplayResults
+from leads.domain.replay import ReplayResults, read_request
 from ops.exit_codes import ExitCode
 from ops.failures import CommandFailed, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, progress_bar, say, show_activity

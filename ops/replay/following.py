@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.progress import Progress
 
-from leads.domain.replay_results import ReplayedEvent, ReplayResults, summarize
+from leads.domain.replay import ReplayedEvent, ReplayResults, summarize
 from ops.replay.action import ReplayAction
 
 POLL_SECONDS = 1.0

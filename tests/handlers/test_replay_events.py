@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from leads.domain.replay import ReplayRequest
-from leads.services.replay_events import find_events, replay
-from leads.services.replay_results import MAX_WAIT_SECONDS
+from leads.services.replay_events import MAX_WAIT_SECONDS, find_events, replay
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, numbered_lead
 from tests.support.postgres import count_deadlocks
