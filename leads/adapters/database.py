@@ -216,7 +216,8 @@ class Database:
 
         Yields whether the lock was free, and the session. Raises DatabaseUnavailable.
         """
-        async with _unpooled_connection(self._url) as db_connection:
+        db_connection = await _connect(self._url, CONNECTION_SETTINGS)
+        try:
             session = Transaction(db_connection)
             ((row,),) = await session.run(("database/try_lock", {"name": name}), commit=True)
             try:
@@ -228,6 +229,8 @@ class Database:
                     with suppress(psycopg.Error):
                         await db_connection.rollback()
                         await db_connection.execute(QUERIES["database/unlock"], {"name": name})
+        finally:
+            await db_connection.close()
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
@@ -346,16 +349,6 @@ async def _pooled_connection(pool: Pool) -> AsyncIterator[PreparingConnection]:
     finally:
         # The pool rolls back what an error left open, and replaces a broken connection.
         await pool.putconn(db_connection)
-
-
-@asynccontextmanager
-async def _unpooled_connection(url: str) -> AsyncIterator[PreparingConnection]:
-    """Open a session outside the pools. Raises DatabaseUnavailable."""
-    db_connection = await _connect(url, CONNECTION_SETTINGS)
-    try:
-        yield db_connection
-    finally:
-        await db_connection.close()
 
 
 async def _connect(url: str, settings: dict[str, Any]) -> PreparingConnection:
