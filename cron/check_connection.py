@@ -13,14 +13,13 @@ from hashlib import sha256
 from typing import TypedDict
 
 from leads.adapters.database import Statement
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
 from leads.runtime import Runtime
-from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_work import AdminNotice, CronReport, CronRun
+from leads.services.connections import Connection, load_connections
+from leads.services.cron_work import AdminNotice, CronReport, CronRun, for_each, problems
 
 PROBE_OF_ERROR = {
     "secret_unreadable": REJECTED,

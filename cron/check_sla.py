@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER
 from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps

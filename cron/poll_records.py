@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead, TableRecord
 from leads.domain.poll import PollProgress, PollReport, SavedPoll
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
-from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun
+from leads.services.connections import Connection, load_connections
+from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun, for_each, problems
 from leads.services.missing_leads import look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_POLL = 5_000

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from leads.adapters.database import Database, Params
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.event_states import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS

@@ -6,8 +6,7 @@ Called by: cron trigger `pancake_reconcile_daily`, daily at 19:00 UTC (02:00 in 
 from datetime import date
 from functools import partial
 
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.day_ledger import is_over
 from leads.domain.errors import BadRequest
 from leads.runtime import Runtime

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.runtime import Runtime
 from leads.services import late_owners

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer
 from leads.adapters.secrets import HEADER_NAME, KeyRing, SecretScope, open_sealed
 from leads.runtime import Runtime
 

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
 
-from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES, ActionCall, Answer
 from leads.adapters.logs import bind, loggable_record_id
 from leads.domain.body import Body, Delivery, body_of, read_body, read_time
 from leads.domain.canonical_json import JsonValue, read_json

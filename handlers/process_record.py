@@ -6,8 +6,7 @@ to it.
 
 import re
 
-from leads.adapters.hasura_calls import EventCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, EventCall
 from leads.adapters.logs import bind
 from leads.adapters.tracing import join_event_trace
 from leads.domain.errors import BadRequest, ProcessingPaused

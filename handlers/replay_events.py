@@ -3,8 +3,7 @@
 Called by: action `pancake_replay_events`, from the Hasura console, the Settings tabs and `leads replay`.
 """
 
-from leads.adapters.hasura_calls import ActionCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import ActionCall, Answer
 from leads.domain.errors import KillSwitchOn
 from leads.domain.replay import balance, read_request
 from leads.runtime import Runtime

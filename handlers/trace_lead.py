@@ -3,8 +3,7 @@
 Called by: action `pancake_trace_lead`, from the Settings tabs.
 """
 
-from leads.adapters.hasura_calls import ActionCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import ActionCall, Answer
 from leads.domain.trace import document, read_search, tell_stories
 from leads.domain.trace_event import StoredEvent
 from leads.runtime import Runtime

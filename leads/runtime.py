@@ -8,8 +8,7 @@ from functools import wraps
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, UndoneDatabase
 from leads.adapters.graphql import GraphqlClient
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import counting_log_messages
 from leads.adapters.metrics import BREAKER, Metrics
 from leads.adapters.pancake_api import PancakeApi

@@ -14,6 +14,8 @@ from starlette.types import Receive
 from leads.adapters.tracing import TraceContext, read_context
 from leads.domain.errors import BadRequest, UnknownTrigger
 
+Answer = dict[str, Any]
+"""What a handler answers with status 200: a JSON object."""
 MAX_ENVELOPE_BYTES = 1024 * 1024
 _KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text"}
 

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from leads.adapters.clock import Clock
-from leads.adapters.hasura_calls import read_body
+from leads.adapters.hasura_calls import Answer, read_body
 from leads.adapters.logs import binding, log_request
 from leads.adapters.metrics import Metrics
 from leads.adapters.settings import Settings
@@ -42,8 +42,6 @@ from leads.domain.hosts import is_private
 _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Endpoint = Callable[[Request], Awaitable[Response]]
-Answer = dict[str, Any]
-"""What a handler answers with status 200: a JSON object."""
 Call = TypeVar("Call")
 Parts = TypeVar("Parts")
 HANDLER_SECRET_HEADER = b"x-handler-secret"

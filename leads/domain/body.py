@@ -8,7 +8,7 @@ the first; integrations receive all. Times are ISO 8601, often without a time zo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from leads.domain.canonical_json import (
     JsonObject,
@@ -27,6 +27,8 @@ MAX_ITEMS_PER_FIELD = 50
 MAX_ID_CHARACTERS = 200
 TIME_KEYS = ("modified_on", "created_on")
 """The version of a record: the first of these that holds a time."""
+ICT = timezone(timedelta(hours=7), "ICT")
+"""Indochina time, the zone of the operator's day; without daylight saving."""
 MAX_TIME_CHARACTERS = 64
 MAX_OFFSET = timedelta(hours=15, minutes=59)
 """PostgreSQL refuses a time whose zone is further from UTC."""

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NotRequired, TypedDict, cast
 from zlib import crc32
 
+from leads.domain.body import ICT
 from leads.domain.listing import (
-    ICT,
     SETTLE,
     EventsByRecord,
     ListedLead,

@@ -7,7 +7,7 @@ requested wider than needed; the answer is filtered again here.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple, TypedDict, cast
 
 from leads.domain.body import Body, Delivery, body_of, in_utc, modified_time, read_body
@@ -23,8 +23,6 @@ from leads.domain.event_states import (
 )
 from leads.domain.lead import OTHER_TABLES, read_lead
 
-ICT = timezone(timedelta(hours=7), "ICT")
-"""Indochina time, the zone of the operator's day; without daylight saving."""
 SETTLE = timedelta(minutes=1)
 """How far before the present a window ends: younger versions may not be listed yet."""
 ZONE_MARGIN = timedelta(hours=14)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import TypedDict
 
-from leads.domain.body import MAX_TIME_CHARACTERS, read_time
+from leads.domain.body import ICT, MAX_TIME_CHARACTERS, read_time
 from leads.domain.errors import BadRequest
 from leads.domain.event_states import (
     DEAD_LETTER,
@@ -20,7 +20,6 @@ from leads.domain.event_states import (
     SKIPPED_KILL_SWITCH,
     SOURCE_INACTIVE,
 )
-from leads.domain.listing import ICT
 from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 
 REPLAYABLE = REPLAYED_BY_MANUAL_INVOCATION | {PROCESSED}

@@ -16,8 +16,7 @@ from typing import Any, TypedDict
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Transaction
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
-from leads.adapters.hasura_calls import CronCall
-from leads.adapters.http import Answer
+from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import BadRequest, DatabaseUnavailable, Retryable

@@ -6,7 +6,7 @@ leads/services/cron_runs.py makes the runs.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,8 +14,18 @@ from typing import Any, TypeAlias, TypeVar, cast
 from zlib import crc32
 
 from leads.adapters.database import Statement
-from leads.adapters.logs import LOGGER, summarize
-from leads.domain.errors import IntegrationError, Retryable, Unavailable
+from leads.adapters.logs import LOGGER, describe, summarize
+from leads.domain.errors import (
+    Contended,
+    DatabaseUnavailable,
+    IntegrationError,
+    PancakeRefused,
+    PancakeUnavailable,
+    Retryable,
+    Unavailable,
+)
+from leads.domain.reports import ConnectionReport
+from leads.services.connections import Connection
 
 ANSWER_WITHIN_SECONDS = 8.0
 """The longest call of a cron. Hasura delivers the crons of all applications in one loop, which waits for the
@@ -49,6 +59,7 @@ DRY_RUN = "dry_run"
 
 Saved = TypeVar("Saved")
 Report = TypeVar("Report", bound=Mapping[str, object])
+ConnectionResult = TypeVar("ConnectionResult", bound=ConnectionReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,3 +256,48 @@ async def run_parts(
             is_first = False
         reports.append(run.reports[name])
     return reports, True
+
+
+async def for_each(
+    run: CronRun,
+    connections: Sequence[Connection],
+    work: Callable[[Connection], Awaitable[ConnectionResult]],
+    *,
+    part: str = "",
+) -> tuple[list[ConnectionResult], bool]:
+    """Return what `work` reports of each connection, or the error that it raised; and whether all are done.
+
+    The rest as run_parts; `part` tells the reports of several calls apart. Raises DatabaseUnavailable and
+    Contended, which would fail for all connections.
+    """
+    parts = {f"{part}{each.id}": partial(_report_of, each, work) for each in connections}
+    return await run_parts(run, parts, partial(_fail_connection, part))
+
+
+async def _report_of(
+    connection: Connection, work: Callable[[Connection], Awaitable[ConnectionResult]]
+) -> ConnectionResult:
+    report = await work(connection)
+    report["connection_id"] = connection.id
+    return report
+
+
+def _fail_connection(part: str, name: str, error: Exception) -> Any:
+    """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
+    if isinstance(error, DatabaseUnavailable | Contended):
+        raise error
+    failure: ConnectionReport = {"connection_id": name.removeprefix(part)}
+    if isinstance(error, IntegrationError):
+        failure |= {"error": error.code, "detail": str(error)}
+    else:
+        failure |= {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
+    is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
+    level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
+    LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
+    return failure  # every type of report has the keys of a failure
+
+
+def problems(reports: Sequence[ConnectionReport]) -> str | None:
+    """Return all errors in one line; None without any."""
+    lines = [f"{report['connection_id']}: {report['detail']}" for report in reports if "error" in report]
+    return "; ".join(lines) or None

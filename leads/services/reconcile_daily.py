@@ -19,8 +19,8 @@ from leads.domain.day_ledger import DayLedger, DayReport, SavedLedger, day_windo
 from leads.domain.digest import Digester
 from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.versions import MAX_FUTURE
-from leads.services.connections import Connection, for_each, load_connections, problems
-from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun
+from leads.services.connections import Connection, load_connections
+from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun, for_each, problems
 from leads.services.missing_leads import load_events, look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_DAY = 50_000

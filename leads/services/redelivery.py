@@ -10,12 +10,14 @@ A person repeats a delivery too: "Redeliver" in the Hasura console delivers the 
 """
 
 import asyncio
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database
+from leads.adapters.database import Database, Statement
 from leads.adapters.hasura_calls import EventCall
 from leads.domain.errors import Deferred, ProcessingPaused
 from leads.domain.event_states import (
@@ -26,9 +28,7 @@ from leads.domain.event_states import (
     refusal,
     unclaimed_answer,
 )
-from leads.domain.replay import ReplayRequest
 from leads.services.outbox import Outbox
-from leads.services.replay_events import replay_one
 
 MAX_WAIT_SECONDS = 1.0
 """How long a delivery waits here for its turn at most; the next one is deferred, and Hasura repeats it."""
@@ -110,13 +110,11 @@ async def answer_unclaimed(
     event = await _load(db, call, event_id)
     refused = refusal(event, by_hand=call.is_by_hand)
     if refused is None:
-        request = ReplayRequest(
-            states=REPLAYED_BY_MANUAL_INVOCATION,
-            requested_by=call.user_id or ("console:invoke" if call.is_by_hand else "console:redeliver"),
-        )
-        replayed = await replay_one(db, request, event_id, clock.now())
-        if replayed.done:
-            return unclaimed_answer(event_id, REPLAYED, event, replayed.hasura_event_id)
+        by = call.user_id or ("console:invoke" if call.is_by_hand else "console:redeliver")
+        statement = replay_statement([event_id], REPLAYED_BY_MANUAL_INVOCATION, by, clock.now())
+        is_done, hasura_event_id = await replay_event(db, event_id, statement)
+        if is_done:
+            return unclaimed_answer(event_id, REPLAYED, event, hasura_event_id)
         # Another session changed the row, or the switch, since it was read.
         event = await _load(db, call, event_id)
         refused = refusal(event, by_hand=call.is_by_hand) or UNDER_WAY
@@ -128,3 +126,41 @@ async def _load(db: Database, call: EventCall, event_id: int) -> UnclaimedEvent:
     params = {"id": event_id, "hasura_event_id": call.id, "tries": call.current_retry}
     (event,) = await db.fetch_all("process_record/load_unclaimed", params, UnclaimedEvent)
     return event
+
+
+async def replay_event(db: Database, event_id: int, replay: Statement) -> tuple[bool, str | None]:
+    """Set one event to received, unless another session changed it or the kill switch is on.
+
+    Returns whether it was set, and Hasura's event that this fired. Raises DatabaseUnavailable, or Contended
+    if the connection was lost.
+    """
+    async with db.transaction() as transaction:
+        (row,), (fired,) = await transaction.run(
+            replay, ("replay_events/find_fired", {"id": event_id}), commit=True
+        )
+    return bool(row["ids"]), fired["hasura_event_id"]
+
+
+def replay_statement(
+    ids: Sequence[int],
+    states: Collection[str],
+    requested_by: str,
+    now: datetime,
+    *,
+    corrected_phone: str | None = None,
+    force: bool = False,
+) -> Statement:
+    """Return the statement that sets events to received, with the request noted in their evidence."""
+    evidence: dict[str, object] = {}
+    if corrected_phone:
+        evidence["corrected_phone"] = corrected_phone
+    if force:
+        evidence["force"] = True
+    params = {
+        "ids": list(ids),
+        "states": sorted(states),
+        "by": requested_by,
+        "now": now,
+        "evidence": json.dumps(evidence),
+    }
+    return "replay_events/replay_rows", params

@@ -3,7 +3,6 @@
 An event that is set to received is processed by its event trigger.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +36,7 @@ from leads.services.process_record import (
     plan_statements,
     read_claim,
 )
+from leads.services.redelivery import replay_statement
 
 MAX_EVENTS_PER_SEARCH = 100_000
 """The oldest first."""
@@ -164,7 +164,7 @@ async def _claim_in_dry_run(
     transaction: Transaction, request: ReplayRequest, event_id: int, tables: FoundTables, now: datetime
 ) -> Claim | str:
     """Claim one event as process_event does; return what it is instead if it is not claimed."""
-    replay = replay_statement(request, [event_id], now)
+    replay = statement_of(request, [event_id], now)
     _, (row,) = await transaction.run(replay, claim_statement(event_id))
     try:
         claim = read_claim(row)
@@ -207,7 +207,7 @@ async def replay(
         deadline = clock.monotonic() + MAX_REPLAY_SECONDS
         for start in range(0, len(ids), events_per_second):
             batch = ids[start : start + events_per_second]
-            ((row,),) = await session.run(replay_statement(request, batch, clock.now()), commit=True)
+            ((row,),) = await session.run(statement_of(request, batch, clock.now()), commit=True)
             replayed += row["ids"]
             await clock.sleep(len(batch) / events_per_second)
             if not row["switched_on"] or clock.monotonic() >= deadline:
@@ -215,41 +215,10 @@ async def replay(
     return replayed
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOfOne:
-    """Whether an event was set to received, and Hasura's event that this fired."""
-
-    done: bool
-    hasura_event_id: str | None
-
-
-async def replay_one(db: Database, request: ReplayRequest, event_id: int, now: datetime) -> ReplayOfOne:
-    """Set one event to received, unless another session changed it or the kill switch is on.
-
-    Raises DatabaseUnavailable, or Contended if the connection was lost.
-    """
-    replay: Statement = replay_statement(request, [event_id], now)
-    find_fired: Statement = ("replay_events/find_fired", {"id": event_id})
-    async with db.transaction() as transaction:
-        (row,), (fired,) = await transaction.run(replay, find_fired, commit=True)
-    return ReplayOfOne(bool(row["ids"]), fired["hasura_event_id"])
-
-
-def replay_statement(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
-    """Return the statement that sets events to received, with the request noted in their evidence."""
-    evidence: dict[str, object] = {}
-    if request.corrected_phone:
-        evidence["corrected_phone"] = request.corrected_phone
-    if request.force:
-        evidence["force"] = True
-    params = {
-        "ids": list(ids),
-        "states": sorted(request.states),
-        "by": request.requested_by,
-        "now": now,
-        "evidence": json.dumps(evidence),
-    }
-    return "replay_events/replay_rows", params
+def statement_of(request: ReplayRequest, ids: Sequence[int], now: datetime) -> Statement:
+    """Return the statement of a request that sets events to received."""
+    by, phone = request.requested_by, request.corrected_phone
+    return replay_statement(ids, request.states, by, now, corrected_phone=phone, force=request.force)
 
 
 @dataclass(frozen=True, slots=True)

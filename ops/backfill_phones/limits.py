@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 
 WINDOW_START_HOUR, WINDOW_END_HOUR = 2, 6
 """Hours in ICT between which the backfill runs."""

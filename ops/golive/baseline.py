@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.clients.db_session import open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.evidence import MAX_ROWS, p95_minutes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.clients.db_session import DbSession
 from ops.golive.html_page import Figure
 from ops.golive.statements import read_row

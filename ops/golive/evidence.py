@@ -10,7 +10,7 @@ from statistics import quantiles
 from typing import Any
 from xml.etree import ElementTree
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.failures import WrongUsage
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement

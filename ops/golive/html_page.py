@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from leads.domain.visible_text import escape_unseen
 from ops.golive.gates import Evaluation
 from ops.golive.html_style import STYLE

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.clients.db_session import login_name
 from ops.failures import WrongUsage
 from ops.golive.criterion import Criterion, Source

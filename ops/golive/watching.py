@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.golive.criterion import Part
 from ops.golive.document import evaluation_document
 from ops.golive.gate import exit_code

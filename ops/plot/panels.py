@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Literal
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.plot.units import Unit, known, shown
 
 Point = tuple[datetime, float | None]

@@ -11,8 +11,8 @@ from leads.adapters.settings import Settings
 from leads.domain.day_ledger import DayReport
 from leads.domain.errors import Retryable
 from leads.runtime import Runtime
-from leads.services.connections import for_each, load_connections
-from leads.services.cron_work import CronRun
+from leads.services.connections import load_connections
+from leads.services.cron_work import CronRun, for_each
 from leads.services.reconcile_daily import Reconciliation, load_reports, unfinished_since
 from ops.clients.db_session import open_session
 from ops.failures import CommandFailed

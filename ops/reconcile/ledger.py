@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 
 LISTS = (
     "found_missing",

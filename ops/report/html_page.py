@@ -2,7 +2,7 @@
 
 from html import escape
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from leads.domain.visible_text import escape_unseen
 from ops.report.figures import OwnerFigures, Report, SourceFigures
 from ops.report.text import duration, is_fair, percentage, source_name

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.failures import WrongUsage
 
 

@@ -10,8 +10,8 @@ import psycopg
 import typer
 from rich.console import Console
 
+from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
-from leads.domain.listing import ICT
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS
 from sandbox.bench.bars import print_result
 from sandbox.bench.environment import bench_environment, describe_machine

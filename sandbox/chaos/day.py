@@ -15,7 +15,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from leads.services.cron_runs import CRONS
 from sandbox.chaos.accelerated_sandbox import AcceleratedSandbox
 from sandbox.chaos.layers_plan import DAY, plan_day

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from sandbox.chaos.accelerated_sandbox import AcceleratedSandbox
 from sandbox.chaos.layers_plan import POLL_INTERVAL, plan_afternoon
 from sandbox.chaos.layers_run import LayersRun, end_task

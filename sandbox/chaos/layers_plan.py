@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from sandbox.pancake.leads import relative_rate
 
 AFTERNOON = timedelta(minutes=40)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER
 from tests.support.postgres import wait_for_lock_waiter

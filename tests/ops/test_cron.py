@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from app import HASURA_ROUTES
 from leads.adapters.secrets import KeyRing, SecretScope
+from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
-from leads.domain.listing import ICT
 from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.connection.connection_secrets import seal

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.plot.draw import draw
 from ops.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
 from ops.plot.scales import time_ticks, value_ticks

@@ -20,8 +20,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from leads.adapters.queries import load_queries
+from leads.domain.body import ICT
 from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
-from leads.domain.listing import ICT
 from leads.domain.notifications import NEEDS_ATTENTION
 from ops.queries import QUERIES
 from sandbox.postgres.plans import custom_plan, prepare

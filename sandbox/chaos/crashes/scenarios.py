@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from sandbox.bench.environment import SECRET
 from sandbox.chaos.crashes import states
 from sandbox.chaos.crashes.callers import Callers

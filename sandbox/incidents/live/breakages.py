@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from leads.adapters.breaker import FAILURES_TO_OPEN
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.incidents.live.stage import Stage

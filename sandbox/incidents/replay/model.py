@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from leads.domain.body import ICT
 from leads.domain.health import ACTIVE, ALIVE, UNAVAILABLE, Signs, judge
-from leads.domain.listing import ICT
 from leads.services.cron_work import CRON_PERIOD_SECONDS
 from sandbox.incidents.replay.conditions import CRONS, CRONS_WITH_PANCAKE, Conditions
 from sandbox.incidents.replay.minute import Minute, Stored

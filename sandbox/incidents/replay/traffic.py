@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from sandbox.pancake.leads import relative_rate
 
 MINUTE = timedelta(minutes=1)

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from leads.domain.body import in_utc, read_body
+from leads.domain.body import ICT, in_utc, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.day_ledger import DayLedger, DayReport, day_window, days_owed
 from leads.domain.listing import (
-    ICT,
     SETTLE,
     ZONE_MARGIN,
     Event,

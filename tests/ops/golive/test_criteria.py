@@ -22,7 +22,7 @@ import yaml
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from leads.domain.listing import ICT
+from leads.domain.body import ICT
 from ops.cli import app
 from ops.clients.db_session import DbSession
 from ops.golive import watching

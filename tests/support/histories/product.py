@@ -26,7 +26,8 @@ from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
 from leads.runtime import Runtime
-from leads.services.replay_events import dry_run, find_events, replay_one
+from leads.services.redelivery import replay_event
+from leads.services.replay_events import dry_run, find_events, statement_of
 from sandbox.postgres.roles import grant_rights
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura, SteadyClock
@@ -228,8 +229,9 @@ class Product:
     def replay(self, request: ReplayRequest) -> None:
         """Set the event of a request to received."""
         (event_id,) = request.ids or ()
-        replayed = self._call(replay_one(self._runtime.db, request, event_id, self.clock.now()))
-        assert replayed.done
+        statement = statement_of(request, [event_id], self.clock.now())
+        is_done, _ = self._call(replay_event(self._runtime.db, event_id, statement))
+        assert is_done
 
     def dry_run(self, request: ReplayRequest) -> dict[str, Any]:
         """Return what processing the event of a request would change."""
