@@ -7,7 +7,6 @@ Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from typing import TypedDict
@@ -40,30 +39,41 @@ class ProbeReport(ConnectionReport, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The stored result for one connection: status before and after, and the signs that led to it."""
+    """The result for one connection: status before and after, and the signs that led to it."""
 
     connection_id: str
     name: str
     before: str
     after: str
-    probe: str
-    failed_probes: int
-    last_webhook_at: datetime | None
-    missed: int
-    missed_since: datetime | None
+    signs: Signs
+
+    def report(self) -> dict[str, object]:
+        return {
+            "connection_id": self.connection_id,
+            "name": self.name,
+            "before": self.before,
+            "after": self.after,
+            **asdict(self.signs),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class _SignsRow:
-    """The row of check_connection/load_signs."""
+class OperatorChange:
+    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection.
 
-    last_webhook_at: datetime | None
-    missed: int
-    missed_since: datetime | None
+    No admin was notified of it yet.
+    """
+
+    id: int
+    connection_id: str
+    name: str
+    before: str
+    after: str
+    reason: str | None
 
 
 class _PreviousFinding(TypedDict, total=False):
-    """The part of a stored Finding that the next run continues."""
+    """The part of a Finding's report that the next run continues."""
 
     connection_id: str
     failed_probes: int
@@ -111,30 +121,6 @@ class SettingProblems:
         return (AdminNotice(key, "settings_unreadable", "; ".join(self.problems)),)
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorChange:
-    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection.
-
-    No admin was notified of it yet.
-    """
-
-    id: int
-    connection_id: str
-    name: str
-    before: str
-    after: str
-    reason: str | None
-
-    def notice(self) -> AdminNotice:
-        reason = f" ({self.reason})" if self.reason else ""
-        return AdminNotice(
-            key=f"connection_status:{self.connection_id}:{self.id}",
-            reason=f"connection_{self.after}",
-            detail=f"{self.before} → {self.after}{reason}",
-            facts={"connection": self.name},
-        )
-
-
 async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report holds the Finding of each connection."""
     return await runtime.cron_runs.run(call, partial(check_all, runtime))
@@ -164,14 +150,14 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
 
     changed = [finding for finding in findings if finding.before != finding.after]
     return CronReport(
-        {"connections": [asdict(finding) for finding in findings], "settings": settings.report()},
-        statements=(
-            *(_set_status(run, finding) for finding in changed),
-            *_mark_notified(run, by_operators),
-        ),
+        {"connections": [finding.report() for finding in findings], "settings": settings.report()},
+        statements=(*(_set_status(run, each) for each in changed), *_mark_notified(run, by_operators)),
         notices=(
-            *(change.notice() for change in by_operators),
-            *(_notice(run, finding) for finding in changed),
+            *(
+                _notice(each, str(each.id), f" ({each.reason})" if each.reason else "")
+                for each in by_operators
+            ),
+            *(_notice(each, run.scheduled_time.isoformat()) for each in changed),
             *settings.notices(run, previous.settings_digest),
         ),
         problem=problems(internal_errors),
@@ -189,23 +175,15 @@ async def examine(
 ) -> Finding:
     """Judge one connection by its two channels, webhook and API."""
     params = {"connection_id": connection.id, "now": run.now}
-    rows = await runtime.db.fetch_all("check_connection/load_signs", params, _SignsRow)
-    webhook = rows[0]
+    (webhook,) = await runtime.db.fetch_all("check_connection/load_signs", params)
     probe_word = PROBE_OF_ERROR[report["error"]] if "error" in report else ALIVE
     signs = Signs(
         probe=probe_word,
         failed_probes=failed_before + 1 if probe_word == UNAVAILABLE else 0,
-        last_webhook_at=webhook.last_webhook_at,
-        missed=webhook.missed,
-        missed_since=webhook.missed_since,
+        **webhook,
     )
-    return Finding(
-        connection_id=connection.id,
-        name=connection.name,
-        before=connection.status,
-        after=judge(connection.status, run.now, signs),
-        **asdict(signs),
-    )
+    after = judge(connection.status, run.now, signs)
+    return Finding(connection.id, connection.name, connection.status, after, signs)
 
 
 async def _load_previous(runtime: Runtime, run: CronRun) -> _PreviousRow:
@@ -229,10 +207,11 @@ def _mark_notified(run: CronRun, changes: Sequence[OperatorChange]) -> Sequence[
     return (("check_connection/mark_status_changes", params),) if changes else ()
 
 
-def _notice(run: CronRun, finding: Finding) -> AdminNotice:
+def _notice(change: Finding | OperatorChange, occasion: str, reason: str = "") -> AdminNotice:
+    """Return the notice of a changed status; `occasion` tells it from those of other changes."""
     return AdminNotice(
-        key=f"connection_status:{finding.connection_id}:{run.scheduled_time.isoformat()}",
-        reason=f"connection_{finding.after}",
-        detail=f"{finding.before} → {finding.after}",
-        facts={"connection": finding.name},
+        key=f"connection_status:{change.connection_id}:{occasion}",
+        reason=f"connection_{change.after}",
+        detail=f"{change.before} → {change.after}{reason}",
+        facts={"connection": change.name},
     )

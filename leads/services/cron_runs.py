@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, Transaction
+from leads.adapters.database import Database, Row, Transaction
 from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
 from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER, summarize
@@ -43,29 +43,7 @@ CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
 
 
-class _Tick(TypedDict):
-    """The parameters of cron_runs/start_run and skip_run."""
-
-    name: str
-    scheduled_time: datetime
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _StartedRun:
-    """The row of cron_runs/start_run; `report` has a `state` if the run continues one."""
-
-    id: int
-    outcome: str
-    report: dict[str, dict[str, object]]
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _SkippedRun:
-    """The row of cron_runs/skip_run."""
-
-    outcome: str
+_LimitedWork = Callable[[], Awaitable[CronReport]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,122 +72,88 @@ class CronRuns:
         """
         if DRY_RUN in call.payload:
             raise BadRequest(f"{call.name} has no dry run.")
-        started = asyncio.get_running_loop().time()
-        limit = asyncio.timeout_at(started + self.answer_within_seconds)
+        name = call.name.removeprefix("pancake_")
+        limit = asyncio.timeout(self.answer_within_seconds)
+        run, limited_work = self._begin(call, work)
         try:
             async with limit:
-                return await self._run(call, work, started + CUT_OFF_AT * self.answer_within_seconds)
+                return await self._run(name, run, limited_work)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise DatabaseUnavailable from error
 
-    async def _run(self, call: CronCall, work: CronWork, cut_off_at: float) -> Answer:
-        """Do the same; `cut_off_at` is a time of the event loop."""
-        stop_at = self._clock.monotonic() + STOP_AT * self.answer_within_seconds
-        name = call.name.removeprefix("pancake_")
-        tick = _Tick(name=name, scheduled_time=call.scheduled_time, now=self._clock.now())
-        if self._running.get(name) == call.scheduled_time:
+    def _begin(
+        self, call: CronCall, work: CronWork, is_dry_run: bool = False
+    ) -> tuple[CronRun, _LimitedWork]:
+        """Return a run that is not stored yet, and its work, which is cut off in time."""
+        seconds = self.answer_within_seconds
+        stop_at = self._clock.monotonic() + STOP_AT * seconds
+        run = CronRun(
+            id=0,
+            scheduled_time=call.scheduled_time,
+            now=self._clock.now(),
+            payload={key: value for key, value in call.payload.items() if key != DRY_RUN},
+            seconds_left=lambda: stop_at - self._clock.monotonic(),
+            overrun_seconds=OVERRUN * seconds,
+            is_dry_run=is_dry_run,
+        )
+        deadline = asyncio.get_running_loop().time() + CUT_OFF_AT * seconds
+        return run, partial(run_until_deadline, deadline, run, work)
+
+    async def _run(self, name: str, run: CronRun, work: _LimitedWork) -> Answer:
+        """Do the work unless the tick is done, or another one is under way."""
+        tick = {"name": name, "scheduled_time": run.scheduled_time, "now": run.now}
+        if self._running.get(name) == run.scheduled_time:
             raise RunUnderWay  # its row may not be there yet, and must not be `skipped`
         if name in self._running:  # no session is opened: after an outage Hasura delivers many ticks at once
-            return self._answer_busy(name, await self._db.fetch_one("cron_runs/skip_run", tick, _SkippedRun))
-        self._running[name] = call.scheduled_time
+            return self._answer_busy(name, await self._db.fetch_all("cron_runs/skip_run", tick))
+        self._running[name] = run.scheduled_time
         try:
-            return await self._run_alone(call, work, cut_off_at, stop_at, tick)
+            async with self._db.exclusive(name) as (is_free, session):
+                statement = "cron_runs/start_run" if is_free else "cron_runs/skip_run"
+                (rows,) = await session.run((statement, tick), commit=True)
+                if not is_free:
+                    return self._answer_busy(name, rows)
+                if not rows:
+                    return self._count(name, {"result": "already_done"})
+                if rows[0]["outcome"] == "skipped":
+                    return self._answer_skipped(name, "A later run did this work.")
+                run.id = rows[0]["id"]
+                run.restore(rows[0]["report"].get("state", {}))
+                return await self._work(name, run, work, session)
         finally:
             del self._running[name]
 
-    async def _run_alone(
-        self, call: CronCall, work: CronWork, cut_off_at: float, stop_at: float, tick: _Tick
-    ) -> Answer:
-        name, now = tick["name"], tick["now"]
-        async with self._db.exclusive(name) as (is_free, session):
-            if not is_free:
-                return self._answer_busy(name, await _skip(session, tick))
-            started = await _start(session, tick)
-            if started is None:
-                return self._count(name, {"result": "already_done"})
-            if started.outcome == "skipped":
-                return self._answer_skipped(name, "A later run did this work.")
-            run = CronRun(
-                id=started.id,
-                scheduled_time=call.scheduled_time,
-                now=now,
-                payload=call.payload,
-                seconds_left=lambda: stop_at - self._clock.monotonic(),
-                overrun_seconds=OVERRUN * self.answer_within_seconds,
-            )
-            run.restore(started.report.get("state", {}))
-            return await self._work(name, run, partial(run_until_deadline, cut_off_at, run, work), session)
-
-    def _answer_busy(self, name: str, run: _SkippedRun | None) -> Answer:
-        if run is not None and run.outcome == "running":
+    def _answer_busy(self, name: str, rows: Sequence[Row]) -> Answer:
+        """Answer a tick that was not begun; the row of skip_run says what its run is now."""
+        outcome = rows[0]["outcome"] if rows else None
+        if outcome == "running":
             raise RunUnderWay
-        if run is not None and run.outcome == "skipped":
+        if outcome == "skipped":
             return self._answer_skipped(name, "Another run of this cron is under way.")
         return self._count(name, {"result": "already_done"})
 
     def _answer_skipped(self, name: str, reason: str) -> Answer:
         return self._count(name, {"result": "skipped", "reason": reason})
 
-    async def _work(
-        self, name: str, run: CronRun, work: Callable[[], Awaitable[CronReport]], session: Transaction
-    ) -> Answer:
+    async def _work(self, name: str, run: CronRun, work: _LimitedWork, session: Transaction) -> Answer:
         try:
             report = await work()
         except Exception as error:
-            run.forget_failures()
-            problem = CronReport({}, problem=summarize(error))
-            await self._store(session, run, "failed", problem, [])
+            await self._store(session, run, CronReport({}, problem=summarize(error)), [])
             self._count(name, {"result": "failed"})
             raise
         notifications = await self._notifications(report)
-        outcome = "running" if report.unfinished else "failed" if report.problem else "succeeded"
-        if outcome == "failed":
-            run.forget_failures()
-        await self._store(session, run, outcome, report, notifications)
+        await self._store(session, run, report, notifications)
         if notifications:
             await self._send_notices(run)
         if report.unfinished:
             raise RunUnfinished
-        answer = self._count(name, {"result": outcome, "report": shorten(report.body)})
+        answer = self._count(name, {"result": report.outcome, "report": shorten(report.body)})
         if report.problem:
             raise RunFailed(report.problem)
         return answer
-
-    async def _send_notices(self, run: CronRun) -> None:
-        """Send the notices of a stored run; those that fail, or have no time, are left to retry_failed."""
-        try:
-            await self.notices.claim_and_send([run.id], has_time=run.has_time_to_send)
-        except Retryable as error:
-            fields = {"run": run.id, "reason": str(error)}
-            LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
-
-    async def _store(
-        self,
-        session: Transaction,
-        run: CronRun,
-        outcome: str,
-        report: CronReport,
-        notifications: list[dict[str, object]],
-    ) -> None:
-        """Store the run in the session that holds its lock: a run that lost its lock cannot.
-
-        Raises Contended if the session is lost.
-        """
-        has_state = report.unfinished or run.reports or run.progress
-        state = {"state": run.state} if outcome != "succeeded" and has_state else {}
-        body = {**report.body, **state, "notifications": notifications}
-        params = {
-            "id": run.id,
-            "outcome": outcome,
-            "now": self._clock.now(),
-            "report": json.dumps(body, ensure_ascii=False, default=str),
-            "error": report.problem,
-            "window_from": report.window[0],
-            "window_to": report.window[1],
-        }
-        await session.run(*report.statements, ("cron_runs/finish_run", params), commit=True)
 
     async def _notifications(self, report: CronReport) -> list[dict[str, object]]:
         """Return the inputs of sendNotifications for a report's notices."""
@@ -233,19 +177,40 @@ class CronRuns:
             for notice in report.notices
         ]
 
+    async def _store(
+        self, session: Transaction, run: CronRun, report: CronReport, notifications: list[dict[str, object]]
+    ) -> None:
+        """Store the run in the session that holds its lock: a run that lost its lock cannot.
+
+        Raises Contended if the session is lost.
+        """
+        if report.outcome == "failed":  # parts with an error are tried again
+            run.reports = {part: each for part, each in run.reports.items() if "error" not in each}
+        has_state = report.unfinished or run.reports or run.progress
+        state = {"state": run.state} if report.outcome != "succeeded" and has_state else {}
+        body = {**report.body, **state, "notifications": notifications}
+        params = {
+            "id": run.id,
+            "outcome": report.outcome,
+            "now": self._clock.now(),
+            "report": json.dumps(body, ensure_ascii=False, default=str),
+            "error": report.problem,
+            "window_from": report.window[0],
+            "window_to": report.window[1],
+        }
+        await session.run(*report.statements, ("cron_runs/finish_run", params), commit=True)
+
+    async def _send_notices(self, run: CronRun) -> None:
+        """Send the notices of a stored run; those that fail, or have no time, are left to retry_failed."""
+        try:
+            await self.notices.claim_and_send([run.id], has_time=run.has_time_to_send)
+        except Retryable as error:
+            fields = {"run": run.id, "reason": str(error)}
+            LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
+
     def _count(self, name: str, answer: Answer) -> Answer:
         self._metrics.cron_runs.labels(name, answer["result"]).inc()
         return answer
-
-
-async def _start(session: Transaction, tick: Params) -> _StartedRun | None:
-    (rows,) = await session.run(("cron_runs/start_run", tick), commit=True)
-    return _StartedRun(**rows[0]) if rows else None
-
-
-async def _skip(session: Transaction, tick: Params) -> _SkippedRun | None:
-    (rows,) = await session.run(("cron_runs/skip_run", tick), commit=True)
-    return _SkippedRun(**rows[0]) if rows else None
 
 
 class NotSent(GraphqlClient):
@@ -276,19 +241,8 @@ class DryRuns(CronRuns):
 
     async def run(self, call: CronCall, work: CronWork) -> Answer:
         """Answer `{result, report, would_send, unfinished}`. Raises what `work` raises."""
-        seconds = self.answer_within_seconds
-        stop_at = self._clock.monotonic() + STOP_AT * seconds
-        run = CronRun(
-            id=0,
-            scheduled_time=call.scheduled_time,
-            now=self._clock.now(),
-            payload={name: value for name, value in call.payload.items() if name != DRY_RUN},
-            seconds_left=lambda: stop_at - self._clock.monotonic(),
-            overrun_seconds=OVERRUN * seconds,
-            is_dry_run=True,
-        )
-        deadline = asyncio.get_running_loop().time() + CUT_OFF_AT * seconds
-        report = await run_until_deadline(deadline, run, work)
+        run, limited_work = self._begin(call, work, is_dry_run=True)
+        report = await limited_work()
         async with self._db.transaction() as transaction:
             await transaction.run(*report.statements, commit=True)
         sent = [*self._not_sent.kept, *await self._notifications(report)]

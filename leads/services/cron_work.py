@@ -90,6 +90,11 @@ class CronReport:
     problem: str | None = None
     unfinished: bool = False
 
+    @property
+    def outcome(self) -> str:
+        """Return the stored outcome of the run."""
+        return "running" if self.unfinished else "failed" if self.problem else "succeeded"
+
 
 @dataclass(slots=True)
 class CronRun:
@@ -128,10 +133,6 @@ class CronRun:
         """Continue from a stored `state`."""
         self.progress = {key: value for key, value in state.items() if key != "reports"}
         self.reports = state.get("reports", {})
-
-    def forget_failures(self) -> None:
-        """Forget the reports with an `error`, so that these parts are tried again."""
-        self.reports = {name: report for name, report in self.reports.items() if "error" not in report}
 
 
 CronWork = Callable[[CronRun], Awaitable[CronReport]]
