@@ -32,12 +32,10 @@ SAMPLE_ONE_IN = 10
 """Of the day before, one record in this many is compared again."""
 
 
-def days_owed(
-    now: datetime, succeeded: Collection[date], *, max_days_back: int = MAX_DAYS_BACK
-) -> list[date]:
+def days_owed(now: datetime, succeeded: Collection[date]) -> list[date]:
     """Return the closed ICT days without a succeeded reconciliation, oldest first."""
     today = _settled_day(now)
-    days = (today - timedelta(days=back) for back in range(max_days_back, 0, -1))
+    days = (today - timedelta(days=back) for back in range(MAX_DAYS_BACK, 0, -1))
     return [day for day in days if day not in succeeded]
 
 
@@ -189,15 +187,24 @@ class DayLedger:
             covered_by = covering(lead, events)
             is_added = lead.key in added
             if not self._is_of_day(lead):
-                self._enter_sample(lead.record_id, is_missing=not covered_by or is_added)
+                self.entries["sampled"] += 1
+                if is_added or not covered_by:
+                    self.entries["sample_missing"].append(lead.record_id)
                 continue
             self.seen.setdefault(lead.table_name, set()).add(lead.record_id)
             if is_added:
                 self.found.setdefault(lead.table_name, []).append(lead.record_id)
-            elif covered_by:
-                self._enter_found(lead.record_id, record_state(covered_by), covered_by[-1].error_code)
-            else:
+            elif not covered_by:
                 self.entries["left_missing"].append(lead.record_id)
+            else:
+                self.entries["found"] += 1
+                match record_state(covered_by):
+                    case "rejected":
+                        self.entries["rejected"].append(
+                            [lead.record_id, covered_by[-1].error_code or "unknown"]
+                        )
+                    case "processed" | "held" | "pending" as state:
+                        self.entries[state] += 1
 
     def add_seconds(self, seconds: float) -> None:
         """Add to the time that reading the list took."""
@@ -240,19 +247,6 @@ class DayLedger:
 
     def _is_of_day(self, lead: ListedLead) -> bool:
         return lead.modified_on is None or lead.modified_on in self.window
-
-    def _enter_found(self, record_id: str, state: str, error_code: str | None) -> None:
-        self.entries["found"] += 1
-        match state:
-            case "rejected":
-                self.entries["rejected"].append([record_id, error_code or "unknown"])
-            case "processed" | "held" | "pending":
-                self.entries[state] += 1
-
-    def _enter_sample(self, record_id: str, *, is_missing: bool) -> None:
-        self.entries["sampled"] += 1
-        if is_missing:
-            self.entries["sample_missing"].append(record_id)
 
 
 def _is_sampled(record_id: str) -> bool:

@@ -45,7 +45,7 @@ MAX_DIGITS = 17  # 15 digits of E.164 after the prefix 00
 MAX_NATIONAL_DIGITS = 10  # without the leading 0
 MAX_DIGITS_BEFORE_PARENTHESIS = 5  # "0084 (0)…": a later "(" begins an extension: "0283 822 3344 (102)"
 
-Read = Callable[[str, bool], str | None]
+_Read = Callable[[str, bool], str | None]
 """Return the E.164 number that digits make, or None; the flag says that a + stands before them."""
 
 _SIGNS = "0123456789+ .()-"  # everything else separates two numbers
@@ -121,9 +121,9 @@ def _candidates(fields: Iterable[str]) -> Iterator[tuple[str | None, str, str]]:
         if mobile := read_mobile(typed):
             yield mobile, typed, ""
             continue
-        (text, cut), end = clean_field(typed), 0
-        with suppress(TooManyReadings):
-            for found in find_numbers(text, _reader()):
+        (text, cut), end = _clean_field(typed), 0
+        with suppress(_TooManyReadings):
+            for found in _find_numbers(text, _reader()):
                 yield from _rejected(text[end : found.start])
                 yield found.number, text[found.start : found.end], ""
                 end = found.end
@@ -158,9 +158,9 @@ def read_mobile(text: str) -> str | None:
     return f"+{COUNTRY_CODE}{plain[1]}" if plain else None
 
 
-def clean_field(field: str) -> tuple[str, str]:
+def _clean_field(field: str) -> tuple[str, str]:
     """Clean a field, and split off the end of one that was cut: its last number may be incomplete."""
-    text = clean(field[:MAX_PHONE_CHARACTERS])
+    text = _clean(field[:MAX_PHONE_CHARACTERS])
     if len(field) < MAX_PHONE_CHARACTERS and len(text) <= MAX_CLEAN_CHARACTERS:
         return text, ""
     text = text[:MAX_CLEAN_CHARACTERS]
@@ -168,12 +168,12 @@ def clean_field(field: str) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
-def clean(text: str) -> str:
+def _clean(text: str) -> str:
     """Return the text in NFKC with plain hyphens."""
     return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_HYPHENS)
 
 
-class Group(NamedTuple):
+class _Group(NamedTuple):
     """Neighbouring digits and the text before them; `start` is the position of the +, else of the digits."""
 
     gap: str
@@ -186,7 +186,7 @@ class Group(NamedTuple):
         return "+" in self.gap
 
 
-class Found(NamedTuple):
+class _Found(NamedTuple):
     """A number and its place in the text."""
 
     start: int
@@ -194,12 +194,12 @@ class Found(NamedTuple):
     number: str
 
 
-class TooManyReadings(Exception):
+class _TooManyReadings(Exception):
     """`read` refuses to read more numbers of this field."""
 
 
-def find_numbers(text: str, read: Read) -> Iterator[Found]:
-    """Yield the numbers of a cleaned text in order. Passes on TooManyReadings that `read` raises."""
+def _find_numbers(text: str, read: _Read) -> Iterator[_Found]:
+    """Yield the numbers of a cleaned text in order. Passes on _TooManyReadings that `read` raises."""
     parts = groups_of(text)
     if sum(map(len, parts)) > MAX_GROUPS_PER_FIELD:
         return
@@ -212,11 +212,11 @@ def find_numbers(text: str, read: Read) -> Iterator[Found]:
             yield from [whole] if whole else _several(piece, read)
 
 
-def groups_of(text: str) -> list[list[Group]]:
+def groups_of(text: str) -> list[list[_Group]]:
     """Return the groups of digits between two separators; a + separates too, and belongs to what follows."""
-    parts: list[list[Group]] = []
+    parts: list[list[_Group]] = []
     for piece in _PIECE.finditer(text):
-        part: list[Group] = []
+        part: list[_Group] = []
         gap_start = piece.start()
         for match in _DIGITS.finditer(text, *piece.span()):
             gap = text[gap_start : match.start()]
@@ -225,23 +225,23 @@ def groups_of(text: str) -> list[list[Group]]:
             if plus >= 0 and part:
                 parts.append(part)
                 part = []
-            part.append(Group(gap, match[0], start, match.end()))
+            part.append(_Group(gap, match[0], start, match.end()))
             gap_start = match.end()
         if part:
             parts.append(part)
     return parts
 
 
-def _whole(groups: Sequence[Group], read: Read) -> Found | None:
+def _whole(groups: Sequence[_Group], read: _Read) -> _Found | None:
     """Read all groups as one number."""
     digits = "".join(group.digits for group in groups)
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS or not are_one_number(groups):
         return None
     number = read(digits, groups[0].is_international)
-    return Found(groups[0].start, groups[-1].end, number) if number else None
+    return _Found(groups[0].start, groups[-1].end, number) if number else None
 
 
-def are_one_number(groups: Sequence[Group]) -> bool:
+def are_one_number(groups: Sequence[_Group]) -> bool:
     """Whether no group begins an extension."""
     before = 0
     for group in groups:
@@ -251,7 +251,7 @@ def are_one_number(groups: Sequence[Group]) -> bool:
     return True
 
 
-def _split_at_hyphens(groups: list[Group]) -> list[list[Group]]:
+def _split_at_hyphens(groups: list[_Group]) -> list[list[_Group]]:
     pieces = [[groups[0]]]
     for group in groups[1:]:
         if _SPACED_HYPHEN.search(group.gap):
@@ -276,7 +276,7 @@ class _Choice(NamedTuple):
     runs: frozenset[_Run]
 
 
-def _several(groups: Sequence[Group], read: Read) -> list[Found]:
+def _several(groups: Sequence[_Group], read: _Read) -> list[_Found]:
     """Read the groups as several numbers, and return those that stand in every best reading.
 
     Numbers with a certain start may leave digits over (extensions). A national number without its 0 counts
@@ -289,11 +289,11 @@ def _several(groups: Sequence[Group], read: Read) -> list[Found]:
     if choice.covered < all_digits:
         choice = _without_rest(groups, runs) or _certain(groups, choice)
     return [
-        Found(groups[run.first].start, groups[run.last - 1].end, run.number) for run in sorted(choice.runs)
+        _Found(groups[run.first].start, groups[run.last - 1].end, run.number) for run in sorted(choice.runs)
     ]
 
 
-def _runs_from(groups: Sequence[Group], first: int, read: Read) -> Iterator[_Run]:
+def _runs_from(groups: Sequence[_Group], first: int, read: _Read) -> Iterator[_Run]:
     """Yield the numbers that begin at a group."""
     digits, is_international = "", groups[first].is_international
     for last in range(first, min(first + MAX_GROUPS_PER_NUMBER, len(groups))):
@@ -312,11 +312,11 @@ def _has_certain_start(digits: str) -> bool:
     return len(digits) >= (10 if digits[0] == "0" else 11) and digits.startswith(("0", "84"))
 
 
-def _begins_extension(group: Group, digits_before: int) -> bool:
+def _begins_extension(group: _Group, digits_before: int) -> bool:
     return "(" in group.gap and ")" not in group.gap and digits_before > MAX_DIGITS_BEFORE_PARENTHESIS
 
 
-def _with_rest(groups: Sequence[Group], runs: list[list[_Run]]) -> _Choice:
+def _with_rest(groups: Sequence[_Group], runs: list[list[_Run]]) -> _Choice:
     """Cover as many digits as possible."""
     best = [_Choice(0, frozenset())] * (len(groups) + 1)
     for first in reversed(range(len(groups))):
@@ -324,7 +324,7 @@ def _with_rest(groups: Sequence[Group], runs: list[list[_Run]]) -> _Choice:
     return best[0]
 
 
-def _without_rest(groups: Sequence[Group], runs: list[list[_Run]]) -> _Choice | None:
+def _without_rest(groups: Sequence[_Group], runs: list[list[_Run]]) -> _Choice | None:
     """Cover all digits."""
     best: list[_Choice | None] = [None] * len(groups) + [_Choice(0, frozenset())]
     for first in reversed(range(len(groups))):
@@ -333,7 +333,7 @@ def _without_rest(groups: Sequence[Group], runs: list[list[_Run]]) -> _Choice | 
     return best[0]
 
 
-def _taking(run: _Run, groups: Sequence[Group], rest: _Choice) -> _Choice:
+def _taking(run: _Run, groups: Sequence[_Group], rest: _Choice) -> _Choice:
     covered = sum(len(group.digits) for group in groups[run.first : run.last])
     return _Choice(rest.covered + covered, rest.runs | {run})
 
@@ -344,7 +344,7 @@ def _best(choices: Sequence[_Choice]) -> _Choice:
     return _Choice(covered, best[0].intersection(*best[1:]))
 
 
-def _certain(groups: Sequence[Group], choice: _Choice) -> _Choice:
+def _certain(groups: Sequence[_Group], choice: _Choice) -> _Choice:
     """Drop numbers of several groups that stand after the start of another number left over.
 
     "0905 0377 2223 33" has digits too many and holds no number.
@@ -370,7 +370,7 @@ def _reader() -> Callable[[str, bool], str | None]:
         if text.startswith(("0", f"+{COUNTRY_CODE}")):
             return None
         if not parses_left:
-            raise TooManyReadings
+            raise _TooManyReadings
         parses_left -= 1
         return parse_fully(text)[0]
 
@@ -399,7 +399,7 @@ def normalize(text: str, country_code: str | None = None) -> tuple[str | None, s
     """
     if country_code in _OWN_CODES and (mobile := read_mobile(text)):
         return mobile, ""
-    if len(text) > MAX_PHONE_CHARACTERS or len(text := clean(text)) > MAX_CLEAN_CHARACTERS:
+    if len(text) > MAX_PHONE_CHARACTERS or len(text := _clean(text)) > MAX_CLEAN_CHARACTERS:
         return None, "too_long"
     parts = groups_of(text)
     digits = "".join(group.digits for part in parts for group in part)

@@ -204,19 +204,12 @@ def next_window(
     return Window(since - overlap, min(settled, since + max_step))
 
 
-def latest_window(
-    due: Window,
-    now: datetime,
-    *,
-    overlap: timedelta = OVERLAP,
-    settle: timedelta = SETTLE,
-    max_step: timedelta = MAX_STEP,
-) -> Window | None:
-    """Return the newest window, to be read too if the window that is due ends before it; at most `max_step`.
+def latest_window(due: Window, now: datetime) -> Window | None:
+    """Return the newest window, to be read too if the window that is due ends before it; at most MAX_STEP.
 
     Thus new records are not delayed while the watermark is far behind or kept back by an untrusted list.
     """
-    settled = now - settle
+    settled = now - SETTLE
     if due.end >= settled:
         return None
-    return Window(max(due.end, settled - max_step) - overlap, settled)
+    return Window(max(due.end, settled - MAX_STEP) - OVERLAP, settled)
