@@ -59,12 +59,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class OperatorChange:
-    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection.
+    """A row of check_connection/list_status_changes: an operator disabled or enabled a connection."""
 
-    No admin was notified of it yet.
-    """
-
-    id: int
+    key: str
     connection_id: str
     name: str
     before: str
@@ -85,6 +82,7 @@ class _PreviousRow:
 
     connections: list[_PreviousFinding] | None
     settings_digest: str | None
+    notified_changes: list[str] | None
 
     def failed_probes(self) -> Mapping[str, int]:
         """Return how many consecutive probes of each connection had failed."""
@@ -149,13 +147,19 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     ]
 
     changed = [finding for finding in findings if finding.before != finding.after]
+    notified = previous.notified_changes or ()
     return CronReport(
-        {"connections": [finding.report() for finding in findings], "settings": settings.report()},
-        statements=(*(_set_status(run, each) for each in changed), *_mark_notified(run, by_operators)),
+        {
+            "connections": [finding.report() for finding in findings],
+            "settings": settings.report(),
+            "notified_changes": [change.key for change in by_operators],
+        },
+        statements=tuple(_set_status(run, each) for each in changed),
         notices=(
             *(
-                _notice(each, str(each.id), f" ({each.reason})" if each.reason else "")
+                _notice(each, each.key, f" ({each.reason})" if each.reason else "")
                 for each in by_operators
+                if each.key not in notified
             ),
             *(_notice(each, run.scheduled_time.isoformat()) for each in changed),
             *settings.notices(run, previous.settings_digest),
@@ -189,7 +193,7 @@ async def examine(
 async def _load_previous(runtime: Runtime, run: CronRun) -> _PreviousRow:
     params = {"scheduled_time": run.scheduled_time}
     row = await runtime.db.fetch_one("check_connection/load_previous", params, _PreviousRow)
-    return row or _PreviousRow(connections=None, settings_digest=None)
+    return row or _PreviousRow(connections=None, settings_digest=None, notified_changes=None)
 
 
 def _set_status(run: CronRun, finding: Finding) -> Statement:
@@ -200,11 +204,6 @@ def _set_status(run: CronRun, finding: Finding) -> Statement:
         "now": run.now,
     }
     return "check_connection/set_status", params
-
-
-def _mark_notified(run: CronRun, changes: Sequence[OperatorChange]) -> Sequence[Statement]:
-    params = {"ids": [change.id for change in changes], "now": run.now}
-    return (("check_connection/mark_status_changes", params),) if changes else ()
 
 
 def _notice(change: Finding | OperatorChange, occasion: str, reason: str = "") -> AdminNotice:

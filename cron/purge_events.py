@@ -82,7 +82,6 @@ async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
         Purge("empty_replayed", db, "purge_events/empty_replayed", replayed),
         Purge("empty_leftovers", db, "purge_events/empty_leftovers", leftovers),
         Purge("delete_runs", db, "purge_events/delete_runs", runs),
-        Purge("empty_runs", db, "purge_events/empty_runs", runs),
         Purge("delete_event_logs", db, "purge_events/delete_event_logs", logs),
         Purge("delete_cron_events", metadata_db, "purge_events/delete_cron_events", ticks),
     )

@@ -24,9 +24,12 @@ WHERE
 
 -- name: check_connection/load_previous
 -- Load what the previous run of check_connection found for each connection, and of the settings.
--- Returns at most one row: connections, a JSON array; settings_digest, null if all settings were readable.
+-- Returns at most one row: connections, a JSON array; settings_digest, null if all settings were readable; notified_changes, keys of
+-- list_status_changes, null without one.
 -- Relies on uq_pancake_cron_run_tick.
-SELECT r.report -> 'connections' AS connections, r.report -> 'settings' ->> 'digest' AS settings_digest
+SELECT
+    r.report -> 'connections' AS connections, r.report -> 'settings' ->> 'digest' AS settings_digest,
+    r.report -> 'notified_changes' AS notified_changes
 FROM public.pancake_cron_run AS r
 WHERE r.name = 'check_connection' AND r.scheduled_time < %(scheduled_time)s AND r.report ? 'connections'
 ORDER BY r.scheduled_time DESC
@@ -46,23 +49,13 @@ WHERE id = %(connection_id)s AND status = %(before)s
 SELECT s.problems FROM public.view_pancake_setting AS s
 
 -- name: check_connection/list_status_changes
--- List the changes of a connection's status that `leads connection` made in the last 7 days, and that no admin was notified of.
--- Returns one row for each, the oldest first: id (of the run), connection_id, name, before, after, reason.
--- Relies on uq_pancake_cron_run_tick.
+-- List how persons disabled and enabled connections in the last 7 days.
+-- Returns one row for each change, the oldest first: key (identifies it), connection_id, name, before, after, reason.
+-- Relies on ix_integration_change_row.
 SELECT
-    r.id, c ->> 'connection_id' AS connection_id, c ->> 'name' AS name, c ->> 'before' AS before, c ->> 'after' AS after,
-    c ->> 'reason' AS reason
-FROM public.pancake_cron_run AS r
-CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
-WHERE
-    r.name = 'connection_status'
-    AND r.scheduled_time > %(now)s::timestamptz - interval '7 days'
-    AND NOT r.report ? 'notified_at'
-ORDER BY r.scheduled_time
-
--- name: check_connection/mark_status_changes
--- Record that the notices of some changes of a status are stored with a run of check_connection.
--- Returns nothing. Relies on pk_pancake_cron_run.
-UPDATE public.pancake_cron_run
-SET report = report || jsonb_build_object('notified_at', %(now)s::timestamptz)
-WHERE id = ANY (%(ids)s)
+    extract(epoch FROM v.scheduled_time)::text AS key, c.id::text AS connection_id, c.name, v.status_before AS before,
+    v.status_after AS after, v.reason
+FROM public.view_pancake_connection_status AS v
+JOIN public.pancake_connection AS c ON c.id = v.connection_id
+WHERE 'disabled' IN (v.status_before, v.status_after) AND v.scheduled_time > %(now)s::timestamptz - interval '7 days'
+ORDER BY v.scheduled_time

@@ -73,48 +73,25 @@ SELECT public.pancake_empty_events(ARRAY(
 )) AS changed
 
 -- name: purge_events/delete_runs
--- Delete one batch of old runs. Runs that changed a connection's status are kept: they are its status history.
+-- Delete one batch of old runs.
 -- Returns one row: changed. Relies on uq_pancake_cron_run_tick.
 WITH deleted AS (
     DELETE FROM public.pancake_cron_run AS r
     WHERE r.id IN (
         SELECT o.id
-        FROM public.pancake_cron_run AS o
-        WHERE
-            o.name = ANY (%(names)s)
-            AND o.scheduled_time < %(before)s
-            AND o.outcome <> 'running'
-            AND NOT EXISTS (
-                SELECT FROM jsonb_array_elements(CASE WHEN o.name = 'check_connection' THEN o.report -> 'connections' END) AS c
-                WHERE c ->> 'before' IS DISTINCT FROM c ->> 'after'
-            )
+        FROM unnest(%(names)s::text[]) AS n (name)
+        CROSS JOIN LATERAL (
+            SELECT c.id
+            FROM public.pancake_cron_run AS c
+            WHERE c.name = n.name AND c.scheduled_time < %(before)s AND c.outcome <> 'running'
+            ORDER BY c.scheduled_time
+            LIMIT %(limit)s
+        ) AS o
         LIMIT %(limit)s
     )
     RETURNING r.id
 )
 SELECT count(*) AS changed FROM deleted
-
--- name: purge_events/empty_runs
--- Empty one batch of old runs that are kept as the status history of the connections: everything but the changes.
--- Returns one row: changed. Relies on uq_pancake_cron_run_tick.
-WITH emptied AS (
-    UPDATE public.pancake_cron_run AS r
-    SET report = jsonb_build_object('connections', r.report -> 'connections'), error = NULL
-    WHERE r.id IN (
-        SELECT o.id
-        FROM public.pancake_cron_run AS o
-        WHERE
-            o.name IN ('check_connection', 'connection_status')
-            AND o.scheduled_time < %(before)s
-            AND o.outcome <> 'running'
-            AND (o.report - 'connections' <> '{}' OR o.error IS NOT NULL)
-            AND o.report ? 'connections'
-        LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    )
-    RETURNING r.id
-)
-SELECT count(*) AS changed FROM emptied
 
 -- name: purge_events/delete_event_logs
 -- Delete one batch of Hasura's old finished events of our event trigger, with their invocation logs. Hasura's open-source

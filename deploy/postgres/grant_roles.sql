@@ -62,6 +62,7 @@ BEGIN
             ('public.pancake_cron_run', 'INSERT', NULL),
             ('public.pancake_cron_run', 'UPDATE', NULL),
             ('public.pancake_cron_run', 'DELETE', NULL),
+            ('public.view_pancake_connection_status', 'SELECT', NULL),
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
             -- What else they do with our events in this log, four functions of the migrations do.

@@ -173,11 +173,10 @@ def change_status(
     connection_id: str,
     status: Literal["active", "disabled"],
     reason: str | None,
-    changed_by: str,
     now: datetime,
 ) -> StatusChange:
-    """Disable a connection or make it active again, unless it is; record it. Raises ChangeRefused."""
-    params = {"id": connection_id, "after": status, "reason": reason, "by": changed_by, "now": now}
+    """Disable a connection or make it active again, unless it is. Raises ChangeRefused."""
+    params = {"id": connection_id, "after": status, "reason": reason, "now": now}
     cursor = db.cursor(row_factory=class_row(StatusChange))
     change = cursor.execute(QUERIES["connection_secrets/set_status"], params).fetchone()
     if change is None:

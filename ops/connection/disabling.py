@@ -1,6 +1,5 @@
 """Commands that disable a connection and enable it again."""
 
-import getpass
 from typing import Annotated, Literal
 
 import typer
@@ -55,8 +54,7 @@ def _change(status: Literal["active", "disabled"], which: str, reason: str | Non
         raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
-        changed_by = f"script:{getpass.getuser()}"
-        change = connections.change_status(session.db, row.id, status, reason, changed_by, session.now)
+        change = connections.change_status(session.db, row.id, status, reason, session.now)
     if as_json:
         after = status if change.is_changed else change.before
         print_json({"id": row.id, "status": after, "before": change.before, "changed": change.is_changed})

@@ -1,5 +1,5 @@
 -- name: history/list_changes
--- List the changes of a period, the newest first. The replays of one transaction are one row, and so are its deletes of events, and
+-- List the changes of a period by people, the newest first. The replays of one transaction are one row, and so are its deletes of events, and
 -- an erasure: `rows` counts the events or digests, `row_id` and `last_row_id` are the first and the last.
 -- Returns id, changed_at, kind, action, row_id, last_row_id, rows, name, changed_by, person (name of a member of staff),
 -- hasura_role, database_role, application, before, after, reason. Relies on ix_integration_change_changed_at.
@@ -21,7 +21,7 @@ SELECT
     (array_agg(c.after ORDER BY c.id))[1] AS after,
     (array_agg(c.reason ORDER BY c.id))[1] AS reason
 FROM public.integration_change AS c
-WHERE c.changed_at >= %(since)s AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
+WHERE c.changed_at >= %(since)s AND c.kind <> 'status' AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
 GROUP BY
     CASE WHEN c.kind NOT IN ('event', 'replay', 'erasure') THEN c.id END, c.transaction_id, c.kind, c.action, c.changed_by, c.hasura_role,
     c.database_role, c.application

@@ -95,7 +95,7 @@ async def test_no_cron_calls_pancake_for_a_disabled_connection(harness: CronHarn
 def set_status(harness: CronHarness, status: Literal["active", "disabled"]) -> None:
     """Do what `leads connection disable` or `enable` does, at the time of the test's clock."""
     with psycopg.connect(harness.database_url, row_factory=dict_row) as db:
-        change_status(db, harness.connection_id, status, "moving", "script:lan", harness.clock.now())
+        change_status(db, harness.connection_id, status, "moving", harness.clock.now())
 
 
 async def test_disabling_and_enabling_a_connection_notifies_admins_once(harness: CronHarness) -> None:

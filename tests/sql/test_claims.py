@@ -72,11 +72,6 @@ TICKETS = [
     "DELETE FROM ticket",
     "INSERT INTO ticket (title, source_id) SELECT 'Lead', 'ticket_source_pancake' FROM generate_series(1, 3)",
 ]
-OLD_RUNS = [
-    "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
-    " SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', '{\"connections\": [], \"status\": 1}'"
-    " FROM generate_series(1, 3) AS n, LATERAL (SELECT now() - n * interval '100 days' AS at) AS t"
-]
 WORKS = [
     of_events("retry_failed/release_failed", "failed", "next_attempt_at = now() - interval '1 minute'",
               "status = 'received'", now=NOW, limit=9),
@@ -94,7 +89,6 @@ WORKS = [
     of_events("purge_events/empty_leftovers", "processed",
               f"{OLD}, payload = NULL, normalized_phone = '+84905111222'", EMPTIED,
               statuses=["processed"], **PURGE),
-    Work("purge_events/empty_runs", PURGE, "NOT report ? 'status'", table=RUN, seed=OLD_RUNS),
     Work("tickets/update_tickets",
          {"from_source": "ticket_source_pancake", "to_source": "ticket_source_8", "only_marked": False,
           "limit": 9},

@@ -119,18 +119,31 @@ def test_text_stored_instead_of_a_ciphertext_is_not_recorded_and_a_long_value_cu
     assert (len(last(db, "connection")[1]["name"]), len(entries(db)[-1]["name"])) == (1002, 200)
 
 
-def test_the_switch_of_a_connection_is_recorded_and_other_changes_of_its_status_are_not(db: Db) -> None:
-    count = len(entries(db))
+def test_the_switch_of_a_connection_is_a_change_and_its_other_statuses_are_findings(db: Db) -> None:
+    count = len(entries(db, "connection"))
     for status in ("silent", "suspended", "active"):
         db.execute("UPDATE pancake_connection SET status = %s, status_changed_at = now()", [status])
     db.execute(
         "UPDATE pancake_connection SET poll_watermark = now(), last_poll_at = now(), updated_at = now()"
     )
-    assert len(entries(db)) == count
+    assert len(entries(db, "connection")) == count
+    assert [(entry["before"]["status"], entry["after"]["status"]) for entry in entries(db, "status")] == [
+        ("active", "silent"), ("silent", "suspended"), ("suspended", "active"),
+    ]  # fmt: skip
     db.execute("UPDATE pancake_connection SET status = 'disabled'")
     assert last(db, "connection") == ({"status": "active"}, {"status": "disabled"})
     db.execute("UPDATE pancake_connection SET status = 'active'")
     assert last(db, "connection") == ({"status": "disabled"}, {"status": "active"})
+    (row,) = db.execute("SELECT id, name FROM pancake_connection").fetchall()
+    history = (
+        "SELECT status_before, status_after FROM view_pancake_connection_status WHERE connection_id = %s"
+    )
+    found = db.execute(f"{history} ORDER BY scheduled_time".encode(), [row["id"]]).fetchall()
+    assert [(each["status_before"], each["status_after"]) for each in found] == [
+        ("active", "silent"), ("silent", "suspended"), ("suspended", "active"), ("active", "disabled"),
+        ("disabled", "active"),
+    ]  # fmt: skip
+    assert {entry["name"] for entry in entries(db, "status")} == {row["name"]}
 
 
 def test_what_sync_sources_and_deliveries_write_of_a_source_is_not_recorded_and_its_switch_is(db: Db) -> None:

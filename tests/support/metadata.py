@@ -300,6 +300,8 @@ class SettingsHarness(DatabaseHarness):
             " FROM generate_series(10, 14) AS n",
             connection_id,
         )
+        for status in ("silent", "active"):
+            self.sql("UPDATE pancake_connection SET status = %s", status)
         checked = {"connection_id": str(connection_id), "before": "silent", "after": "active"}
         for cron, report in (
             ("check_sla", {"kpi": {"success": {"ratio": 1}}}),

@@ -4,7 +4,6 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
-DROP VIEW IF EXISTS public.view_pancake_connection_status;
 DROP VIEW IF EXISTS public.view_pancake_report_owner;
 DROP VIEW IF EXISTS public.view_pancake_report_source;
 DROP FUNCTION IF EXISTS public.pancake_report_week();

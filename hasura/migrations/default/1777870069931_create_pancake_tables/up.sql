@@ -1,6 +1,6 @@
 -- Create the five tables of the integration and that of erased customers, the guard of the event states, the rules that several
 -- statements share (settings, active source, applied versions, hash of a body, retention, erasure, staff roles), the view through
--- which the settings are shown and changed, and a view of the connection history.
+-- which the settings are shown and changed, and the report.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
@@ -1311,20 +1311,6 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION public.pancake_fired_event_id(bigint) FROM PUBLIC;
 
--- The history of a connection's status: one row for each change that a run of check_connection or `leads connection` made.
--- Only the latter has a reason.
-CREATE VIEW public.view_pancake_connection_status AS
-SELECT
-    (c ->> 'connection_id')::uuid AS connection_id,
-    r.scheduled_time,
-    c ->> 'before' AS status_before,
-    c ->> 'after' AS status_after,
-    c ->> 'reason' AS reason
-FROM public.pancake_cron_run AS r
-CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS c
-WHERE r.name IN ('check_connection', 'connection_status')
-    AND c ->> 'before' IS DISTINCT FROM c ->> 'after';
-
 -- What the console, GraphiQL and \d+ show of the tables, their columns and views.
 COMMENT ON TABLE public.pancake_connection IS 'One row for each workspace of Pancake that we are connected to, with its sealed secrets and its state';
 COMMENT ON COLUMN public.pancake_connection.id IS 'Identifies the connection; part of what its secrets are sealed for';
@@ -1467,12 +1453,6 @@ COMMENT ON COLUMN public.view_pancake_setting.engine_log_retention_days IS 'Days
 COMMENT ON COLUMN public.view_pancake_setting.problems IS 'What is wrong with stored settings, for which other values are used; empty if nothing is';
 COMMENT ON COLUMN public.view_pancake_setting.changed_at IS 'When a setting was last changed through this view';
 COMMENT ON COLUMN public.view_pancake_setting.changed_by IS 'Who changed it';
-COMMENT ON VIEW public.view_pancake_connection_status IS 'History of the status of connections: one row for each change';
-COMMENT ON COLUMN public.view_pancake_connection_status.connection_id IS 'The connection';
-COMMENT ON COLUMN public.view_pancake_connection_status.scheduled_time IS 'When the run that changed the status was due';
-COMMENT ON COLUMN public.view_pancake_connection_status.status_before IS 'Status before the change';
-COMMENT ON COLUMN public.view_pancake_connection_status.status_after IS 'Status after it';
-COMMENT ON COLUMN public.view_pancake_connection_status.reason IS 'Why, for a change by `leads connection`';
 
 -- Of the functions and triggers.
 COMMENT ON FUNCTION public.pancake_webhook_event_guard_status() IS 'Checks a change of status, and sets received_at, held_at and the replay columns';

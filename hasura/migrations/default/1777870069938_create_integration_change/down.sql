@@ -7,6 +7,7 @@ SET LOCAL statement_timeout = '60s';
 DROP FUNCTION IF EXISTS public.integration_change_record_setting() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_record() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_take_reason() CASCADE;
+DROP VIEW IF EXISTS public.view_pancake_connection_status;
 DROP TABLE IF EXISTS public.integration_change;
 DROP FUNCTION IF EXISTS public.integration_change_guard() CASCADE;
 DROP FUNCTION IF EXISTS public.integration_change_add(jsonb, jsonb, jsonb);

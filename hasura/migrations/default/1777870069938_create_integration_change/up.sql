@@ -1,5 +1,5 @@
 -- Create the history of what is changed by people: modes, switches, secrets, sources, rosters, settings, replays and erasures, in
--- whatever way. Triggers write it, so a change by SQL is in it too. It never holds a secret, and nothing of a customer.
+-- whatever way; and of the status of connections, which check_connection changes. Triggers write it, so a change by SQL is in it too. It never holds a secret, and nothing of a customer.
 -- May run again: it creates what a repeated 1777870069931 dropped with its tables.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
@@ -25,7 +25,9 @@ CREATE TABLE IF NOT EXISTS public.integration_change (
     -- Why: what the transaction gave as its reason.
     reason text,
     CONSTRAINT pk_integration_change PRIMARY KEY (id),
-    CONSTRAINT ck_integration_change_kind CHECK (kind IN ('connection', 'source', 'roster', 'setting', 'event', 'replay', 'erasure')),
+    CONSTRAINT ck_integration_change_kind CHECK (
+        kind IN ('connection', 'status', 'source', 'roster', 'setting', 'event', 'replay', 'erasure')
+    ),
     CONSTRAINT ck_integration_change_action CHECK (action IN ('insert', 'update', 'delete', 'truncate'))
 );
 
@@ -41,7 +43,7 @@ COMMENT ON TABLE public.integration_change IS 'Who changed what of the integrati
 COMMENT ON COLUMN public.integration_change.id IS 'Identifies the change; higher is later';
 COMMENT ON COLUMN public.integration_change.changed_at IS 'When it was changed';
 COMMENT ON COLUMN public.integration_change.transaction_id IS 'The changes of one transaction have the same number';
-COMMENT ON COLUMN public.integration_change.kind IS 'What was changed: connection, source, roster, setting, event, replay or erasure';
+COMMENT ON COLUMN public.integration_change.kind IS 'What was changed: connection, source, roster, setting, event, replay or erasure; status is what check_connection found';
 COMMENT ON COLUMN public.integration_change.action IS 'insert, update, delete or truncate';
 COMMENT ON COLUMN public.integration_change.row_id IS 'Key of the changed row';
 COMMENT ON COLUMN public.integration_change.name IS 'Name of the changed row: that of a connection, Pancake''s id of a source, the staff of a member';
@@ -134,6 +136,11 @@ BEGIN
     -- The status of a connection is a finding of check_connection, unless it is the switch.
     IF TG_OP = 'UPDATE' AND old_row ->> 'status' <> 'disabled' AND new_row ->> 'status' <> 'disabled' AND TG_ARGV[0] = 'connection' THEN
         counted := array_remove(counted, 'status');
+        PERFORM public.integration_change_add(
+            jsonb_build_object('kind', 'status', 'action', 'update', 'row_id', new_row ->> 'id', 'name', new_row ->> 'name'),
+            jsonb_build_object('status', old_row -> 'status'),
+            jsonb_build_object('status', new_row -> 'status')
+        );
     END IF;
     PERFORM public.integration_change_add(
         jsonb_build_object(
@@ -294,7 +301,28 @@ CREATE OR REPLACE TRIGGER integration_change_record
     AFTER INSERT OR DELETE OR UPDATE OF id, app_settings ON public.app_setting
     FOR EACH ROW EXECUTE FUNCTION public.integration_change_record_setting();
 
--- What the console and \d+ show of the functions and triggers.
+-- The history of a connection's status: one row for each change, by check_connection or by a person, who may give a reason.
+CREATE OR REPLACE VIEW public.view_pancake_connection_status AS
+SELECT
+    k.connection_id,
+    h.changed_at AS scheduled_time,
+    h.before ->> 'status' AS status_before,
+    h.after ->> 'status' AS status_after,
+    h.reason
+FROM public.integration_change AS h
+-- The keys of other rows need not be ids, and a condition on the column may be checked first. A view on two relations takes no writes.
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN h.kind IN ('connection', 'status') AND h.action = 'update' THEN h.row_id::uuid END AS connection_id
+) AS k
+WHERE h.kind IN ('connection', 'status') AND h.action = 'update' AND h.after ? 'status';
+
+-- What the console and \d+ show of the view, the functions and triggers.
+COMMENT ON VIEW public.view_pancake_connection_status IS 'History of the status of connections: one row for each change';
+COMMENT ON COLUMN public.view_pancake_connection_status.connection_id IS 'The connection';
+COMMENT ON COLUMN public.view_pancake_connection_status.scheduled_time IS 'When the status was changed';
+COMMENT ON COLUMN public.view_pancake_connection_status.status_before IS 'Status before the change';
+COMMENT ON COLUMN public.view_pancake_connection_status.status_after IS 'Status after it';
+COMMENT ON COLUMN public.view_pancake_connection_status.reason IS 'Why, if a person changed it and said so';
 COMMENT ON FUNCTION public.integration_change_guard() IS 'Refuses everything but INSERTs of the triggers';
 COMMENT ON FUNCTION public.integration_change_shown(text, jsonb) IS 'What the history shows of a column: nothing of a secret, and at most 1000 characters';
 COMMENT ON FUNCTION public.integration_change_add(jsonb, jsonb, jsonb) IS 'Adds an entry to the history';
