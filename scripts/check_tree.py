@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from app import HASURA_ROUTES
-from leads.adapters.queries import split
+from leads.adapters.database import split
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
 from ops.cli import app

@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from sandbox.bench.environment import (
     SECRET,
     BenchEnvironment,

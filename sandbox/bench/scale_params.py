@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from cron.retry_failed import MAX_ROWS_PER_TICK
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.domain.event_states import MAX_ATTEMPTS
 from leads.domain.versions import MAX_FUTURE
 from leads.services.cron_runs import CRONS

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import uvloop
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.services.metrics import FIGURES, MAX_AGE_SECONDS
 from leads.services.outbox import SEND_LEASE
 from sandbox.bench.costs import Piece

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.services.metrics import FIGURES, MAX_AGE_SECONDS
 from sandbox.bench.bars import print_result
 from sandbox.bench.environment import BenchEnvironment, bench_environment, describe_machine

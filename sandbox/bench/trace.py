@@ -9,7 +9,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.domain.trace import read_search, tell_stories
 from leads.domain.trace_event import StoredEvent
 from leads.services.trace_lead import load_events_statement

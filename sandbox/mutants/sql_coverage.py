@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ops.queries
-from leads.adapters import queries
+from leads.adapters import database
 from sandbox.mutants.places import MIGRATIONS
 
 FOLDER = Path(__file__).parents[2] / ".mutants"
@@ -36,7 +36,7 @@ _recorded = _Recorded(ops.queries.QUERIES)
 
 def pytest_configure() -> None:
     """Record, from before the modules that send statements are imported."""
-    queries.QUERIES = ops.queries.QUERIES = _recorded
+    database.QUERIES = ops.queries.QUERIES = _recorded
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -49,7 +49,7 @@ def unsent(root: Path) -> Iterator[str]:
     """Yield the statements that no test sent, and the functions that none of the sent ones can reach."""
     sent = {name for path in FOLDER.glob("statements-*") for name in path.read_text().split()}
     folder = root / "sql"
-    statements = queries.load_queries(folder, folder / "kpi", folder / "ops")
+    statements = database.load_queries(folder, folder / "kpi", folder / "ops")
     yield from sorted(statements.keys() - sent)
     text = "".join(path.read_text("utf-8") for path in sorted((root / MIGRATIONS).glob("*/up.sql")))
     created = [(kind, name, body) for kind, name, body in _CREATED.findall(text)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import Cursor
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.domain.trace import Search, Story, tell_stories
 from leads.domain.trace_event import StoredEvent
 from leads.services.trace_lead import load_events_statement

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
-from leads.adapters.queries import QUERIES as STATEMENTS
+from leads.adapters.database import QUERIES as STATEMENTS
 from leads.services.cron_runs import CRONS
 from leads.services.metrics import FIGURES, SERIES
 from ops.cli import app

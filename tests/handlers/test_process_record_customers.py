@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, PHONE, RECORD_ID
 from tests.support.postgres import PHONE_LOCK, count_deadlocks, wait_for_lock_waiter

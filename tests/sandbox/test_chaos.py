@@ -10,7 +10,7 @@ import pytest
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from sandbox.chaos.checker import Verdict, Verdicts, check
 from sandbox.chaos.crash_points import Choice
 from sandbox.chaos.crashes.pg_proxy import statement_names

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from leads.adapters.queries import SQL_FOLDER, split
+from leads.adapters.database import SQL_FOLDER, split
 from ops.queries import QUERIES
 from sandbox.postgres.database import migrate
 from sandbox.postgres.plans import (

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from leads.adapters.queries import load_queries
+from leads.adapters.database import load_queries
 from leads.domain.body import ICT
 from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.notifications import NEEDS_ATTENTION

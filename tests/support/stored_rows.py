@@ -13,7 +13,7 @@ from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from leads.adapters.secrets import KeyRing
 from ops.cli import app
 from tests.support.crons import CronHarness

@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Mapping
 
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import QUERIES
 from sandbox.chaos.crashes.points import Moment
 from sandbox.chaos.crashes.tripwire import Tripwire
 

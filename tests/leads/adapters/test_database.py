@@ -16,8 +16,7 @@ import psycopg
 import pytest
 
 from leads.adapters import round_trip
-from leads.adapters.database import CONNECTION_SETTINGS, SESSION_OPTIONS, Database, Statement
-from leads.adapters.queries import QUERIES
+from leads.adapters.database import CONNECTION_SETTINGS, QUERIES, SESSION_OPTIONS, Database, Statement
 from leads.adapters.round_trip import PreparingConnection, Text, run_together
 from leads.domain.errors import Contended, DatabaseUnavailable
 from ops.clients.db_session import login_name
