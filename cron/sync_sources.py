@@ -14,8 +14,8 @@ from operator import attrgetter
 
 from leads.adapters.database import Params
 from leads.adapters.hasura_calls import Answer, CronCall
+from leads.domain.listing import Source, read_sources
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
-from leads.domain.sources import Source, read_sources
 from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
 from leads.services.cron_work import AdminNotice, CronReport, CronRun, for_each, problems

@@ -1,33 +1,5 @@
 """The errors of the integration, as one tree. An exception's docstring is its message unless one is given.
 
-    IntegrationError
-    ├── Retryable                 the same call may succeed later
-    │   ├── Unavailable           nothing was claimed: the caller keeps the work (503)
-    │   │   ├── DatabaseUnavailable
-    │   │   ├── Overloaded
-    │   │   ├── ProcessingPaused
-    │   │   └── Deferred
-    │   ├── Contended             serialization failure, deadlock, lock timeout, lost connection
-    │   ├── HasuraUnavailable
-    │   │   ├── HasuraRefused     it answered with an error
-    │   │   └── HasuraUncertain   it may have done what it was asked
-    │   └── PancakeUnavailable
-    ├── PancakeRefused            Pancake answered that it will not serve the request
-    │   └── PancakeKeyRejected
-    ├── Misconfigured             a person has to change the configuration
-    │   ├── SecretUnreadable
-    │   └── HostNotAllowed
-    ├── Final                     the same call will fail again
-    │   ├── InvalidBody
-    │   └── InvalidPhone
-    └── Refused                   an error of the caller, answered 4xx
-        ├── BadRequest
-        ├── UnknownTrigger
-        ├── Unauthorized
-        ├── InClearText           403
-        ├── KillSwitchOn          409
-        └── Busy                  409
-
 `code` is the machine-readable name in answers, in the column `error_code` and in metrics.
 """
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from leads.domain.body import (
     MAX_ITEMS_PER_FIELD,
@@ -36,7 +37,7 @@ MAX_GROUPED_CHARACTERS = 24
 """Of a phone that is tried as one mobile number in groups of digits."""
 CHAT_CUSTOMER = "pancake_customer_obj"
 PHONE_KEYS = ("phone_number", "secondary_phone_number")
-_KEYS_OF_FIELD = {
+_KEYS_OF_FIELD: Mapping[str, tuple[str, ...]] = {
     "name": ("name",),
     "phones": PHONE_KEYS,
     "email": ("email",),
@@ -45,6 +46,7 @@ _KEYS_OF_FIELD = {
     "tags": ("pancake_tags",),
     "interested_products": ("interested_product",),
 }
+"""The mapped fields of `Lead`, with the keys of a record that name each."""
 
 TypedPhones = Mapping[str, tuple[str, ...]]
 """The phones of a record as typed, by the key of the body that names them, PHONE_KEYS or CHAT_CUSTOMER."""
@@ -60,9 +62,8 @@ class Lead:
     `has_future_time`: `modified_on` is the time of arrival, since the body claims one in the far future.
 
     `phones` are as typed, those of Pancake's chat customer last; `typed_phones` are the same by the key that
-    names them. `modified_on` is in UTC; it and `table_name`
-    come from the stored row, which knows the connection's time zone and tables; both are None for a lead that
-    was read from a body alone. `digester` computes its digests.
+    names them. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows the
+    connection's time zone and tables; both are None for a lead that was read from a body alone.
     """
 
     record_id: str
@@ -89,16 +90,8 @@ class Lead:
 
     def fields(self) -> dict[str, JsonValue]:
         """Return the mapped fields that the body contained, for comparison and for storage."""
-        everything: dict[str, JsonValue] = {
-            "name": self.name,
-            "phones": list(self.phones),
-            "email": self.email,
-            "address": self.address,
-            "sources": list(self.sources),
-            "tags": list(self.tags),
-            "interested_products": list(self.interested_products),
-        }
-        return {key: value for key, value in everything.items() if key in self.named_fields}
+        values = ((name, getattr(self, name)) for name in _KEYS_OF_FIELD if name in self.named_fields)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
     def digests(self) -> dict[str, str | list[str]]:
         """Return the same fields as digests, which show a change after retention emptied the body."""
@@ -108,7 +101,7 @@ class Lead:
             for key, value in self._compared_fields()
         }
 
-    def restated(self, before: Digests) -> Digests:
+    def with_current_key(self, before: Digests) -> Digests:
         """Return stored digests, those of this lead's values with the current key. All others then differ."""
         restated = dict(before)
         for key, value in self._compared_fields():
@@ -122,18 +115,12 @@ class Lead:
 
     def naming(self, fields: Set[str]) -> "Lead":
         """Return the lead as if its body had named these fields only."""
-        return replace(
-            self,
-            name=self.name if "name" in fields else None,
-            phones=self.phones if "phones" in fields else (),
-            typed_phones=self.typed_phones if "phones" in fields else {},
-            email=self.email if "email" in fields else None,
-            address=self.address if "address" in fields else None,
-            sources=self.sources if "sources" in fields else (),
-            tags=self.tags if "tags" in fields else (),
-            interested_products=self.interested_products if "interested_products" in fields else (),
-            named_fields=self.named_fields & fields,
-        )
+        others = [name for name in _KEYS_OF_FIELD if name not in fields]
+        emptied: dict[str, Any] = {
+            name: () if isinstance(getattr(self, name), tuple) else None for name in others
+        }
+        typed = self.typed_phones if "phones" in fields else {}
+        return replace(self, **emptied, typed_phones=typed, named_fields=self.named_fields & fields)
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what account.pancake_metadata and ticket.data keep of the record."""

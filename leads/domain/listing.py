@@ -1,4 +1,4 @@
-"""What Pancake's lists show: windows of time, records as leads and as deliveries, which are stored already.
+"""What Pancake's lists show: windows of time, records as leads and deliveries, which are stored; sources.
 
 The list of records has no "changed since" filter and no guaranteed order: only a filter over `modified_on`,
 whose time zone is not documented, on a search index that may lag. So windows include both ends, and are
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple, TypedDict, cast
 
-from leads.domain.body import Body, Delivery, body_of, in_utc, modified_time, read_body
+from leads.domain.body import NO_SOURCE, Body, Delivery, body_of, in_utc, modified_time, read_body
 from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
 from leads.domain.event_states import (
     DEAD_LETTER,
@@ -22,9 +22,11 @@ from leads.domain.event_states import (
     SKIPPED_SOURCE_DISABLED,
 )
 from leads.domain.lead import OTHER_TABLES, read_lead
+from leads.domain.visible_text import without_unseen
 
 SETTLE = timedelta(minutes=1)
 """How far before the present a window ends: younger versions may not be listed yet."""
+MAX_SOURCE_CHARACTERS = 200
 ZONE_MARGIN = timedelta(hours=14)
 """The largest offset of a zone from UTC: in whichever zone the filter is read, it contains the window."""
 MAX_PLAIN_CHARACTERS = 16 * 1024
@@ -290,3 +292,33 @@ def record_state(events: Iterable[Event]) -> str:
     """
     statuses = {event.status for event in events}
     return next(word for status, word in RECORD_STATE_OF_STATUS.items() if status in statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source of a workspace; `is_removed`: removed in Pancake."""
+
+    id: str
+    name: str | None
+    parent_id: str | None
+    is_removed: bool
+
+
+def read_sources(entries: Iterable[JsonObject]) -> list[Source]:
+    """Read each source once, ordered by id, which Pancake sends as text or number."""
+    sources: dict[str, Source] = {}
+    for entry in entries:
+        source_id = str(entry.get("id") or "").strip()
+        if source_id and source_id != NO_SOURCE:
+            sources[source_id] = Source(
+                id=source_id,
+                name=_source_text(without_unseen(str(entry.get("name") or ""))),
+                parent_id=_source_text(entry.get("parent_id")),
+                is_removed=entry.get("is_removed") is True,
+            )
+    return [sources[source_id] for source_id in sorted(sources)]
+
+
+def _source_text(value: object) -> str | None:
+    text = "" if value is None else str(value).replace("\0", "").strip()
+    return text[:MAX_SOURCE_CHARACTERS] or None

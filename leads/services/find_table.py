@@ -5,7 +5,6 @@ Only a connection with several tables has such events: ingest fills in the table
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
@@ -32,15 +31,6 @@ async def find_table_of(
     return await find_table(pancake, connection, record_id) if connection and record_id else None
 
 
-@dataclass(frozen=True, slots=True)
-class EventWithoutTable:
-    """A row of process_record/list_without_table."""
-
-    id: int
-    connection_id: str
-    record_id: str
-
-
 async def find_tables(
     db: Database, clock: Clock, pancake: PancakeApi, key_ring: KeyRing, event_ids: Sequence[int]
 ) -> dict[int, str | None]:
@@ -48,19 +38,18 @@ async def find_tables(
 
     None where Pancake cannot tell, or where LOOK_UPS_SECONDS were used up. Raises DatabaseUnavailable.
     """
-    params = {"ids": list(event_ids)}
-    events = await db.fetch_all("process_record/list_without_table", params, EventWithoutTable)
-    if not events:
+    rows = await db.fetch_all("process_record/list_without_table", {"ids": list(event_ids)})
+    if not rows:
         return {}
-    loaded = await load_connections(db, key_ring)
-    connections = {connection.id: connection for connection in loaded}
+    connections = {connection.id: connection for connection in await load_connections(db, key_ring)}
     found: dict[tuple[str, str], str | None] = {}
     deadline = clock.monotonic() + LOOK_UPS_SECONDS
-    for event in events:
-        connection, key = connections.get(event.connection_id), (event.connection_id, event.record_id)
-        if connection and key not in found and clock.monotonic() < deadline:
-            found[key] = await find_table(pancake, connection, event.record_id)
-    return {event.id: found.get((event.connection_id, event.record_id)) for event in events}
+    events = {row["id"]: (row["connection_id"], row["record_id"]) for row in rows}
+    for connection_id, record_id in dict.fromkeys(events.values()):
+        connection = connections.get(connection_id)
+        if connection and clock.monotonic() < deadline:
+            found[connection_id, record_id] = await find_table(pancake, connection, record_id)
+    return {event_id: found.get(key) for event_id, key in events.items()}
 
 
 async def find_table(pancake: PancakeApi, connection: Connection, record_id: str) -> str | None:

@@ -21,7 +21,7 @@ from leads.domain.errors import Contended
 from leads.domain.notifications import Notification, new_lead_notification, recall_notifications
 from leads.services.cron_work import CronRun, StepReport
 from leads.services.outbox import SEND_LEASE, Outbox
-from leads.services.process_record import OwnerRequest, choose_owner, store_roster_statement
+from leads.services.process_record import choose_owner, store_roster_statement
 
 MAX_GIVEN_PER_TICK = 50
 """Of each kind, so that the first person on duty does not get all leads of the night."""
@@ -123,8 +123,9 @@ async def _give_one(db: Database, event_id: int, now: datetime, *, is_recall: bo
         if ticket is None:
             return None
         had_it = frozenset({ticket.owner, *ticket.former_owners} if ticket.owner else ())
-        asked = OwnerRequest(ticket.roster_source_id, ticket.account_id, now, not_again=had_it)
-        choice = await choose_owner(transaction, asked)
+        choice = await choose_owner(
+            transaction, ticket.roster_source_id, ticket.account_id, now, not_again=had_it
+        )
         if choice.staff_id:
             change = {"owner": choice.staff_id, "former_owner": ticket.owner, "now": now}
             stored = {

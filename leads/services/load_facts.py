@@ -5,7 +5,8 @@ Lock order: record, phones (by lock key), roster last. All are transaction advis
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 from uuid import UUID
 
 from leads.adapters.database import Params, Row, Statement, Transaction
@@ -16,20 +17,12 @@ from leads.domain.phone import PhoneReading, normalize, stored_digits
 from leads.domain.versions import LastApplied
 
 
-@dataclass(frozen=True, slots=True)
-class RecordKey:
+class RecordKey(NamedTuple):
     """What identifies a record: its connection, its table (None counts as `lead`) and its id."""
 
     connection_id: UUID
     table_name: str | None
     record_id: str
-
-    def params(self) -> Params:
-        return {
-            "connection_id": self.connection_id,
-            "table_name": self.table_name,
-            "record_id": self.record_id,
-        }
 
 
 def lock_records_statement(record_ids: Sequence[str]) -> Statement:
@@ -60,7 +53,7 @@ def read_applied(row: Row, lead: Lead, read: PhoneReading) -> LastApplied | None
     typed = {key: tuple(phones) for key, phones in row["typed_phones"].items()}
     applied = LastApplied(**{**row, "usable_phones": tuple(row["usable_phones"]), "typed_phones": typed})
     if applied.digests is not None:
-        applied = replace(applied, digests=lead.restated(applied.digests))
+        applied = replace(applied, digests=lead.with_current_key(applied.digests))
     stored = applied.phone_digests
     if applied.phone is not None or not isinstance(stored, Mapping) or not stored.get("primary"):
         return applied
@@ -102,7 +95,7 @@ async def load_facts(
     }
     record_facts: list[Statement] = []
     if applied:
-        record_facts.append(("process_record/load_record_facts", {**of_record, **record.params()}))
+        record_facts.append(("process_record/load_record_facts", {**of_record, **record._asdict()}))
     (row,), *others = await transaction.run(_facts_statement(params, []), *record_facts)
     facts = read_facts(row, applied, others[0][0] if others else None, digester)
     own_phones = sorted(facts.own_phones() - set(phones.usable))

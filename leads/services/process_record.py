@@ -125,17 +125,9 @@ class Claim:
         return self.table_name is None and self.record_id is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _ClaimRow(Claim):
-    """The row of process_record/claim_event. All columns but `paused` are null if nothing was claimed."""
-
-    paused: bool
-
-
 async def claim_event(db: Database, event_id: int) -> Claim | None:
     """Claim a received event; None if it is not received. Raises ProcessingPaused: nothing was claimed."""
-    name, params = claim_statement(event_id)
-    return _claim_of(await db.fetch_one(name, params, _ClaimRow))
+    return read_claim(await db.fetch_one(*claim_statement(event_id)))
 
 
 def claim_statement(event_id: int) -> Statement:
@@ -143,14 +135,13 @@ def claim_statement(event_id: int) -> Statement:
 
 
 def read_claim(row: Row | None) -> Claim | None:
-    """Read the row of process_record/claim_event. Raises ProcessingPaused."""
-    return _claim_of(_ClaimRow(**row) if row else None)
+    """Read the row of process_record/claim_event, null but for `paused` if nothing was claimed.
 
-
-def _claim_of(row: _ClaimRow | None) -> Claim | None:
-    if row is None or row.paused:
+    Raises ProcessingPaused.
+    """
+    if row is None or row.pop("paused"):
         raise ProcessingPaused
-    return row if row.id is not None else None
+    return Claim(**row) if row["id"] is not None else None
 
 
 async def attempt(
@@ -200,11 +191,7 @@ async def process_claim(db: Database, clock: Clock, digester: Digester, claim: C
         unsent = await apply_plan(transaction, planned, now)
     created_at = None if claim.was_held_or_replayed else claim.created_at
     return DeliveryResult(
-        planned.plan.outcome,
-        unsent=unsent,
-        dropped=planned.dropped,
-        created_at=created_at,
-        finished_at=now,
+        planned.plan.outcome, unsent=unsent, dropped=planned.dropped, created_at=created_at, finished_at=now
     )
 
 
@@ -256,7 +243,7 @@ async def load_and_decide(
         ("process_record/fence_claim", {"id": claim.id, "claim_id": claim.claim_id}),
         lock_records_statement([record.record_id]),
         lock_phones_statement([record], read.usable),
-        ("process_record/load_applied", {**record.params(), "id": claim.id, "erasure_digests": erasure}),
+        ("process_record/load_applied", {**record._asdict(), "id": claim.id, "erasure_digests": erasure}),
     )
     if not fences:
         return NotProcessed(CLAIM_LOST)
@@ -271,47 +258,39 @@ async def load_and_decide(
     locked = {phone for lock in locks for phone in lock["phones"]}
     facts = await load_facts(transaction, claim.id, record, version.phones, applied, digester, locked)
     plan = decide(version, facts, force=claim.force)
-    if not _customer_phones(plan) <= locked:
+    phone = plan.account.normalized_phone if plan.account else None
+    if phone and phone not in locked:  # every event of the customer holds the lock of its account's phone
         raise Contended("The phone's contact came to this customer while its locks were taken.")
     choice, owner = None, plan.ticket.assignee_id if plan.ticket else None
     if plan.ticket_is_new:
         account_id = plan.account.id if plan.account else None
-        choice = await choose_owner(transaction, OwnerRequest(facts.roster_source_id, account_id, now))
+        choice = await choose_owner(transaction, facts.roster_source_id, account_id, now)
         owner = choice.staff_id
     sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
     return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
 
 
-def _customer_phones(plan: Plan) -> set[str]:
-    """The phone of the customer's account: every event of the customer holds its lock."""
-    phone = plan.account.normalized_phone if plan.account else None
-    return {phone} if phone else set()
+async def choose_owner(
+    transaction: Transaction,
+    roster_source_id: str | None,
+    account_id: str | None,
+    now: datetime,
+    *,
+    not_again: frozenset[str] = frozenset(),
+) -> Choice:
+    """Lock the roster, the last of all locks that a transaction takes, and choose, in one round trip.
 
-
-@dataclass(frozen=True, slots=True)
-class OwnerRequest:
-    """Which ticket an owner is to be chosen for.
-
-    `roster_source_id` is None for the default roster. `account_id` is the customer's, None for a new one.
-    `not_again` are the staff ids of those who had the ticket before.
+    `roster_source_id` is None for the default roster, `account_id` for a new customer. `not_again` are the
+    staff ids of those who had the ticket before.
     """
-
-    roster_source_id: str | None
-    account_id: str | None
-    now: datetime
-    not_again: frozenset[str] = frozenset()
-
-
-async def choose_owner(transaction: Transaction, request: OwnerRequest) -> Choice:
-    """Lock the roster, the last of all locks that a transaction takes, and choose, in one round trip."""
-    roster = {"roster_source_id": request.roster_source_id}
-    facts: Params = {**roster, "account_id": request.account_id, "now": request.now}
+    roster = {"roster_source_id": roster_source_id}
+    facts: Params = {**roster, "account_id": account_id, "now": now}
     _, rows = await transaction.run(
         ("process_record/lock_roster", roster), ("process_record/load_roster", facts)
     )
     if not rows:
         return choose([])
-    rules = Rules(rows[0]["former_owner"], request.not_again, rows[0]["max_tickets_ahead"])
+    rules = Rules(rows[0]["former_owner"], not_again, rows[0]["max_tickets_ahead"])
     of_all = ("former_owner", "max_tickets_ahead")
     members = [Member(**{key: value for key, value in row.items() if key not in of_all}) for row in rows]
     return choose(members, rules)

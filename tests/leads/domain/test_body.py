@@ -32,8 +32,8 @@ from leads.domain.canonical_json import (
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.lead import Lead, first_phone, read_lead
+from leads.domain.listing import Source, read_sources
 from leads.domain.phone import parse_fully, read_phones
-from leads.domain.sources import Source, read_sources
 from leads.domain.ticket_text import ticket_texts, written_by_us, written_digests
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged
 from leads.domain.visible_text import escape_unseen, without_unseen
@@ -553,7 +553,7 @@ def test_digests_stay_comparable_while_their_key_is_in_the_ring(digester: Digest
         ({"interested_product": ["B"]}, ("interested_products",)),
     ):
         later = digested_lead(digester, **fields)
-        known = replace(before, digests=later.restated(before.digests or {}))
+        known = replace(before, digests=later.with_current_key(before.digests or {}))
         assert changed_fields(later, known) == changed
         assert is_unchanged(later, known) == (not changed)
         assert is_new_request(later, lead_case().phones, known) == ("interested_products" in changed)
@@ -561,13 +561,15 @@ def test_digests_stay_comparable_while_their_key_is_in_the_ring(digester: Digest
 
 def test_fields_are_restated_with_the_present_key_and_those_of_a_key_that_is_gone_count_as_changed() -> None:
     later = digested_lead(AFTER)
-    known = applied(lead_case(), digests=later.restated(digested_lead(BEFORE).digests()))
+    known = applied(lead_case(), digests=later.with_current_key(digested_lead(BEFORE).digests()))
     assert set(changed_fields(later, known)) == set(later.fields())
     stored = digested_lead(BEFORE).digests()
     named = read_lead({"id": "r-1", "name": "An"}, digester=ROTATED)
-    assert named.restated(stored) == stored | {"name": ROTATED.digest("r-1", "name", "An")}
+    assert named.with_current_key(stored) == stored | {"name": ROTATED.digest("r-1", "name", "An")}
     stored = digested_lead(BEFORE, interested_product=["A", "B"]).digests()
-    restated = digested_lead(ROTATED, interested_product=["B", "C"]).restated(stored)["interested_products"]
+    restated = digested_lead(ROTATED, interested_product=["B", "C"]).with_current_key(stored)[
+        "interested_products"
+    ]
     assert restated == [stored["interested_products"][0], ROTATED.digest("r-1", "interested_products", "B")]
 
 
