@@ -223,7 +223,7 @@ WITH candidate AS (
         CASE WHEN f.is_found AND NOT f.is_named THEN jsonb_build_object('phones', f.named_phones, 'digests', f.named_digests) END
     FROM public.contact_book AS b
     JOIN public.account AS a ON a.id = b.account_id
-    CROSS JOIN LATERAL public.pancake_phone_of_account(
+    CROSS JOIN LATERAL public.pancake_contact_phone_history(
         b.primary_phone, %(phone_digests)s::jsonb -> b.primary_phone, a.id, a.normalized_phone
     ) AS f
     WHERE

@@ -227,6 +227,17 @@ def test_what_holds_an_event_is_the_kill_switch_then_its_sources(db: Db) -> None
         assert held_as(on, CONNECTION) == by_switch
 
 
+def test_each_function_and_view_of_the_migrations_is_on_the_page_of_the_architecture(migrated: Db) -> None:
+    made = migrated.execute(
+        "SELECT p.proname FROM pg_proc AS p WHERE p.pronamespace = 'public'::regnamespace"
+        " AND p.proname ~ 'pancake|integration_change|clear_normalized_phone'"
+        " UNION SELECT c.relname FROM pg_class AS c WHERE c.relkind = 'v' AND c.relname LIKE 'view_pancake%'"
+    ).fetchall()
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.partition("## Functions and views")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(name for (name,) in made)
+
+
 def copied_rules(statement: str) -> set[str]:
     """The rules that a statement spells out instead of using their function."""
     text = re.sub("--.*", "", statement)

@@ -27,7 +27,7 @@ DROP FUNCTION IF EXISTS public.pancake_erasure(text[], uuid, text, timestamptz);
 DROP TABLE IF EXISTS public.customer_erasure;
 DROP FUNCTION IF EXISTS public.pancake_emptied_evidence(jsonb);
 DROP FUNCTION IF EXISTS public.pancake_account_of_phone(text[], text[]);
-DROP FUNCTION IF EXISTS public.pancake_phone_of_account(text, jsonb, uuid, text);
+DROP FUNCTION IF EXISTS public.pancake_contact_phone_history(text, jsonb, uuid, text);
 DROP FUNCTION IF EXISTS public.pancake_staff_role(text);
 DROP FUNCTION IF EXISTS public.pancake_applied_event(uuid, text, text);
 DROP FUNCTION IF EXISTS public.pancake_applied_version(uuid, text, text);

@@ -899,7 +899,7 @@ $$;
 -- account by it (is_found), and no lead named it together with the account's present phone (is_named). While that is not normalized
 -- yet, named_phones are all phones that leads named with it. Retention leaves digests of phones: `phone_digests` are those of the
 -- phone, and named_digests those of the phones that emptied events named with it. Inlined.
-CREATE FUNCTION public.pancake_phone_of_account(phone text, phone_digests jsonb, of_account_id uuid, account_phone text)
+CREATE FUNCTION public.pancake_contact_phone_history(phone text, phone_digests jsonb, of_account_id uuid, account_phone text)
     RETURNS TABLE (is_named boolean, is_found boolean, named_phones jsonb, named_digests jsonb)
     LANGUAGE sql STABLE
     AS $$
@@ -1479,7 +1479,7 @@ COMMENT ON FUNCTION public.pancake_applied_event(uuid, text, text) IS 'The versi
 COMMENT ON FUNCTION public.pancake_event_is_unassigned(text, uuid, jsonb) IS 'Whether the ticket that an event created still waits for an owner';
 COMMENT ON FUNCTION public.pancake_payload_hash(bytea, uuid, text) IS 'The hash that identifies a body of a connection and table';
 COMMENT ON FUNCTION public.pancake_account_of_phone(text[], text[]) IS 'The accounts that have one of the phones themselves';
-COMMENT ON FUNCTION public.pancake_phone_of_account(text, jsonb, uuid, text) IS 'Whether a phone of a contact leads to the contact''s account';
+COMMENT ON FUNCTION public.pancake_contact_phone_history(text, jsonb, uuid, text) IS 'Whether a phone of a contact leads to the contact''s account';
 COMMENT ON FUNCTION public.pancake_emptied_evidence(jsonb) IS 'What retention keeps of evidence: nothing personal';
 COMMENT ON FUNCTION public.pancake_empty_events(bigint[]) IS 'Empties everything personal of finished events; returns how many';
 COMMENT ON FUNCTION public.pancake_erase_events(bigint[]) IS 'Erases events of a customer; returns how many';
