@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from leads.adapters.secrets import KeyRing
 from sandbox.handover import FOLDER
 from sandbox.pancake.leads import Leads
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
@@ -20,10 +21,11 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.keys import Keys
 from tests.support.databases import Databases, SchemaChanged
-from tests.support.handlers import seed_connection
-from tests.support.leads import LEAD, PHONE
+from tests.support.fakes import FakeHasura
+from tests.support.handlers import running_handlers, seed_connection
+from tests.support.leads import LEAD, PHONE, numbered_lead
 from tests.support.logs import LogWatch, find_kinds, lines_of_logins, watching_logs
-from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN
+from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN, handler_settings
 
 ROOT = Path(__file__).parents[1]
 NAMES_OF_SOURCES = {"Cộng tác viên", "Nguồn ", "Tên cũ"}
@@ -182,6 +184,20 @@ def test_a_session_that_a_test_left_is_ended(lent: Databases) -> None:
     with pytest.raises(psycopg.OperationalError):
         left.execute("SELECT 1")
     left.close()
+
+
+async def test_pools_whose_sessions_ended_in_another_test_are_not_lent(
+    kept_pools: None, database: str, connection_id: str, key_ring: KeyRing
+) -> None:
+    for number in range(2):
+        with psycopg.connect(database, autocommit=True) as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'pancake handlers'"
+            )
+        settings = handler_settings(database, key_ring)
+        async with running_handlers(settings, connection_id, FakeHasura()) as handlers:
+            assert (await handlers.deliver(numbered_lead(number)))["status"] == "received"
 
 
 @pytest.mark.parametrize(
