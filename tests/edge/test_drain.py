@@ -156,9 +156,10 @@ def test_the_count_of_the_folder_is_right_after_a_worker_was_killed(shared: Edge
             harness.post_many([b"%d-%d" % (number, step) for step in range(20)])
 
     with ThreadPoolExecutor(20) as threads:
-        threads.map(deliver, range(20))
+        ended = threads.map(deliver, range(20))
         eventually(harness.edge.held)
         harness.edge.kill_worker()
+        assert len(list(ended)) == 20
     gauge = 'pancake_edge_spool_files{folder="spool"}'
     eventually(lambda: harness.metric(gauge) == len(harness.edge.held()))
     harness.start_upstreams()

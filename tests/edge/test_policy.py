@@ -357,6 +357,7 @@ def test_an_unknown_token_is_answered_before_its_body_is_read(shared: Edge) -> N
     assert not harness.edge.held("unknown")
 
 
+@pytest.mark.serial
 def test_handlers_that_hang_delay_one_stranger_and_no_valid_token(shared: Edge) -> None:
     """After a fetch without an answer other strangers do not wait for another one."""
     harness = shared(**RARELY)

@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -255,11 +254,9 @@ def test_repeated_headers_prove_nothing(harness: EdgeHarness) -> None:
 
 
 def test_a_body_that_is_too_slow_ends_the_request(own: Edge) -> None:
-    """Each byte arrives within client_body_timeout, the body does not; the failure is counted."""
+    """Each byte arrives within client_body_timeout; all of them would take 6 s. The failure is counted."""
     harness = own().edit("request.lua", "BODY_TIMEOUT_SECONDS = 10", "BODY_TIMEOUT_SECONDS = 1").bring_up()
-    began = time.monotonic()
-    raw_exchange(harness.edge.port, post("Content-Length: 99\r\n", b""), *[b"."] * 30, pause_seconds=0.2)
-    assert 1 <= time.monotonic() - began < 3
+    raw_exchange(harness.edge.port, post("Content-Length: 30\r\n", b""), *[b"."] * 30, pause_seconds=0.2)
     eventually(lambda: harness.budget_used() == 1)
     assert harness.answered("client_timeout", 408) == 1
     assert not harness.bodies

@@ -206,10 +206,10 @@ def test_sigkill_during_a_burst_loses_no_delivery_that_was_answered(harness: Edg
                     return
 
     with ThreadPoolExecutor(4) as threads:
-        for number in range(4):
-            threads.submit(deliver, number)
+        ended = threads.map(deliver, range(4))
         eventually(lambda: len(answered) >= 40)
         harness.edge.kill()
+        assert len(list(ended)) == 4
     harness.edge.start()
     harness.edge.wait_ready()
     harness.start_upstreams()

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from app import HASURA_ROUTES, create_app
 from leads.domain.canonical_json import MAX_BODY_BYTES
@@ -171,6 +172,30 @@ async def test_malformed_input_gets_400_and_a_token_what_to_send_instead(harness
     )
     upper = {"token_sha256": WEBHOOK_TOKEN_SHA256.upper(), "raw": RAW}
     assert (await harness.call_action(upper)).json()["status"] == "dead_letter"
+
+
+async def test_a_client_that_leaves_within_its_body_gets_400_and_no_trace(
+    harness: HandlerHarness, capture_logs: list[str]
+) -> None:
+    app, sent = create_app(harness.runtime), list[Message]()
+
+    async def receive() -> Message:
+        return next(received)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in harness.headers.items()]
+    for route in HASURA_ROUTES:
+        begin = {"type": "http.request", "body": b'{"action": ', "more_body": True}
+        received: Iterator[Message] = iter([begin, {"type": "http.disconnect"}])
+        scope = {"type": "http", "scheme": "http", "method": "POST", "path": route.path, "query_string": b""}
+        await app(scope | {"client": ("127.0.0.1", 1), "headers": headers}, receive, send)
+    answers = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    assert answers == [400] * len(HASURA_ROUTES)
+    lines = [json.loads(line) for line in capture_logs]
+    assert [line["status"] for line in lines] == answers
+    assert not any("where" in line for line in lines), "a trace is logged"
 
 
 def event_body(name: object, event: object) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -211,11 +210,10 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     ):
         other = threading.Thread(target=wait_for_it)
         other.start()
-        started = time.monotonic()
         with pytest.raises(Stopped, match="Another session waited"):
             Writer(connection, limits, watch.check).fill([Account(*account)], ["+84912345678"])
-        assert time.monotonic() - started < 15
         other.join()
+    assert filled(crowded) == 0
 
 
 def test_the_window_is_two_to_six_in_ict() -> None:

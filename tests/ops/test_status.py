@@ -178,6 +178,16 @@ def test_what_never_answers_is_red_within_three_seconds() -> None:
     assert all(of_doctor.values())
 
 
+@pytest.mark.serial
+def test_a_locked_table_is_red_within_three_seconds(database: str) -> None:
+    with psycopg.connect(database, application_name="forgotten psql") as db:
+        db.execute("LOCK TABLE pancake_webhook_event")
+        started = time.monotonic()
+        found = look(operators_url(database), CLOSED)
+        assert time.monotonic() - started < 3
+    assert "forgotten psql" in found["lines"]["database"]["text"]
+
+
 def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 

@@ -318,6 +318,7 @@ async def post(leg: Leg, url: str, connections: int = 4) -> Leg:
     return leg
 
 
+@pytest.mark.serial
 async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() -> None:
     """One connection, 50 ms for each answer, a request every 10 ms: all but the first are sent late."""
     async with server(delay=0.05) as url:
@@ -327,6 +328,7 @@ async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() ->
     assert measurement.latencies_seconds[-1] >= 4 * 0.05 - 0.03
 
 
+@pytest.mark.serial
 async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> None:
     async with server() as url:
         started = time.time()
@@ -340,6 +342,7 @@ async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> No
     assert 42 / seconds <= leg.delivered_per_second < 42 / 0.4
 
 
+@pytest.mark.serial
 async def test_a_stall_shows_in_all_deliveries_that_were_due_during_it() -> None:
     """No coordinated omission: one answer took 0.5 s, and about half of the others waited for it."""
     async with server(stall=0.5) as url:
@@ -349,6 +352,7 @@ async def test_a_stall_shows_in_all_deliveries_that_were_due_during_it() -> None
     assert leg.latencies.get_value_at_percentile(100) > 400_000
 
 
+@pytest.mark.serial
 async def test_what_no_connection_is_free_for_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "MAX_DELAY_SECONDS", 0.2)
     async with server(delay=0.3) as url:
@@ -358,6 +362,7 @@ async def test_what_no_connection_is_free_for_is_dropped(monkeypatch: pytest.Mon
     assert len(leg.sent.versions) == leg.delivered
 
 
+@pytest.mark.serial
 async def test_errors_are_counted_and_the_next_delivery_has_a_new_connection() -> None:
     async with server(status=503) as url:
         refused = await post(Leg(50, 0.2), url)
@@ -393,6 +398,5 @@ def test_a_short_load_test_counts_every_lead() -> None:
     assert step["ticket_ms"]["n"] > 10
     assert step["ticket_ms"]["p50"] > step["edge_ms"]["p50"]
     cpu_ms = step["cpu_ms_per_lead"]
-    # A part may need less than the kernel's tick in so short a time.
-    assert min(cpu_ms.values()) >= 0 < max(cpu_ms.values())
+    assert max(cpu_ms.values()) > 0, "a part may need less than the kernel's tick in so short a time"
     assert cpu_ms["engine_sessions"] < cpu_ms["postgres"]

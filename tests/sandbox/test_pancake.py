@@ -236,7 +236,9 @@ async def test_webhook_bodies_conform_in_each_shape(simulator: Simulator, shape:
     for _ in range(20):
         simulator.workspace.new_lead()
     await simulator.workspace.sender.idle()
-    for body in simulator.receiver.bodies():
+    bodies = simulator.receiver.bodies()
+    assert len(bodies) == 20
+    for body in bodies:
         record = body["data"] if shape == "enveloped" else body
         conforms(record, SCHEMAS["components"]["schemas"]["RecordPayload"])
         assert "interested_product" not in record

@@ -515,6 +515,7 @@ def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool)
     assert shared_buffers(found) <= MAX_BUFFERS
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("table_name", ["lead", None])
 def test_a_long_list_is_compared_quickly(database: str, connection_id: str, table_name: str | None) -> None:
     """Also when PostgreSQL knows how long the list is."""

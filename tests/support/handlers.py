@@ -83,7 +83,11 @@ class DatabaseHarness:
         return [row["staff_id"] for row in rows]
 
     def slow_down(self, table: str, seconds: float) -> None:
-        """Delay every insert into a table, so that concurrent ones overlap."""
+        """Delay every insert into a table, so that concurrent ones overlap.
+
+        A test needs no `own_database` for this and `refuse_tickets`: the harness drops what they created, and
+        the check of the emptied database finds it if not.
+        """
         self._at_end.append(f"DROP FUNCTION slow_{table} CASCADE")
         self.session.execute(
             f"CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS"

@@ -65,16 +65,20 @@ async def test_items_that_arrive_during_a_batch_go_into_the_next_one() -> None:
 async def test_after_a_batch_of_several_the_next_one_waits_for_more() -> None:
     sink = Sink()
     batcher = Batcher(sink, max_batch_size=10, batches_at_a_time=1, gather_seconds=GATHER_SECONDS)
+    await asyncio.gather(batcher.submit(0), batcher.submit(1))
     started = time.monotonic()
-    assert await batcher.submit(0) == 0
-    assert await batcher.submit(1) == 10
-    assert time.monotonic() - started < GATHER_SECONDS  # one by one they do not wait
-    await asyncio.gather(batcher.submit(2), batcher.submit(3))
-    calls = [asyncio.create_task(batcher.submit(item)) for item in (4, 5)]
-    await asyncio.sleep(GATHER_SECONDS / 4)
-    await asyncio.gather(*calls, batcher.submit(6))
-    assert sink.batches == [[0], [1], [2, 3], [4, 5, 6]]
-    assert time.monotonic() - started >= GATHER_SECONDS
+    calls = [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
+    for _ in range(10):  # long enough for a batch that does not wait
+        await asyncio.sleep(0)
+    await asyncio.gather(*calls, batcher.submit(4))
+    assert sink.batches == [[0, 1], [2, 3, 4]]
+    assert time.monotonic() - started >= GATHER_SECONDS / 2
+
+
+async def test_after_a_batch_of_one_the_next_one_does_not_wait() -> None:
+    batcher = Batcher(Sink(), max_batch_size=10, batches_at_a_time=1, gather_seconds=3600)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        assert [await batcher.submit(item) for item in (0, 1)] == [0, 10]
 
 
 async def test_a_bad_item_fails_its_caller_alone_and_a_failed_call_every_caller_of_its_batch() -> None:
