@@ -13,7 +13,7 @@ from leads.domain.lead import Lead, read_stored_lead
 from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
 from leads.domain.trace_event import Step, StoredEvent
-from leads.domain.versions import LastApplied, part_to_apply, with_capped_time
+from leads.domain.versions import LastApplied, VersionPart, part_to_apply, with_capped_time
 from leads.services.process_record import Claim, PlannedEvent
 from tests.support.leads import PHONE
 
@@ -54,9 +54,12 @@ def lead_case(
     return LeadCase(with_capped_time(lead, arrived_at), phones, force, arrived_at)
 
 
+def part_of(case: LeadCase, facts: Facts) -> VersionPart:
+    return part_to_apply(case.lead, case.phones, case.arrived_at, facts.applied, force=case.force)
+
+
 def decide_on(case: LeadCase, facts: Facts) -> Plan:
-    version = part_to_apply(case.lead, case.phones, case.arrived_at, facts.applied, force=case.force)
-    return decide(version, facts, force=case.force)
+    return decide(part_of(case, facts), facts, force=case.force)
 
 
 def applied(of: LeadCase, **changes: Any) -> LastApplied:
@@ -87,9 +90,8 @@ def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) ->
     plan = decide_on(case, facts)
     owner = choice.staff_id if choice else plan.ticket.assignee_id if plan.ticket else None
     sent, dropped = notifications_of(plan, facts, owner)
-    return PlannedEvent(
-        CLAIM, case.phones, plan, choice, owner, sent, dropped, roster_source_id=facts.roster_source_id
-    )
+    phones = part_of(case, facts).phones
+    return PlannedEvent(CLAIM, phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
 
 
 def member(number: int, **changes: object) -> Member:

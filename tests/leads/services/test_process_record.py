@@ -310,6 +310,16 @@ def test_a_ticket_names_the_lead_and_its_fields() -> None:
     assert json.loads(params["data"]) == {"pancake": {**case.lead.metadata(), "written": written}}
 
 
+def test_a_ticket_of_a_partly_stale_version_shows_the_phones_that_were_applied() -> None:
+    """Of two copies of a version, the second to be processed only adds the product."""
+    copy = lead_case(phone_number="0912345678", interested_product=["Gói A"], arrived_at=NOW)
+    later = lead_case(arrived_at=NOW + timedelta(seconds=1))
+    planned = planned_event(copy, replace(EMPTY, applied=applied(later)))
+    assert (planned.plan.phone, planned.plan.ticket_is_new) == (PHONE, True)
+    params: Any = ticket_params(planned, NOW)
+    assert params["description"].splitlines() == [f"Điện thoại: {PHONE}", "Quan tâm: Gói A"]
+
+
 def test_metadata_holds_only_fields_that_the_body_named() -> None:
     assert set(lead_case().lead.metadata()) == {"record_id", "table_name", "modified_on", "name", "phones"}
 
