@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from leads.domain.visible_text import escape_unseen
+from leads.domain.visible_text import UNSEEN_CHARACTER
 from ops.exit_codes import MEANINGS
 
 MIN_COLUMN_WIDTH = 20
@@ -153,3 +153,21 @@ def exit_code_table() -> str:
     """Format the end of the first help page."""
     rows = [f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
     return "\n".join(["\b", "Exit codes:", *rows])
+
+
+def escape_unseen(text: str) -> str:
+    r"""Return the text with such characters as `\u202e`; tabs and line feeds stay."""
+    if text.isprintable():
+        return text
+    return UNSEEN_CHARACTER.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    """Write a character as JSON does, so that an escaped JSON document stays the same document."""
+    code = ord(match[0])
+    if match[0] in "\t\n":
+        return match[0]
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

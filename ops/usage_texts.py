@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import typer
 from pydantic import ValidationError
 
-from leads.domain.visible_text import escape_unseen
-from ops.output import wrapped
+from ops.output import escape_unseen, wrapped
 
 EXAMPLE = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
 _NO_TIME = re.compile(r"(?P<value>.*) does not match the formats (?P<known>.*)\.", re.DOTALL)

@@ -14,6 +14,8 @@ import zlib
 from asyncio import timeout
 from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import httpx
@@ -22,7 +24,6 @@ from leads.adapters.breaker import Breakers
 from leads.adapters.clock import Clock
 from leads.adapters.tracing import add_trace
 from leads.domain.canonical_json import JsonObject, read_json_loosely
-from leads.domain.duration import read_retry_after
 from leads.domain.errors import (
     HostNotAllowed,
     PancakeKeyRejected,
@@ -41,6 +42,9 @@ MAX_CONNECTIONS = 20
 """For all of Pancake's connections together; each cron sends one request at a time."""
 MAX_IDLE_CONNECTIONS = 5
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+DEFAULT_WAIT_SECONDS = 30.0
+MAX_WAIT_SECONDS = 3600.0
+MAX_HEADER_CHARACTERS = 64
 COMPLETE = "complete"
 REPEATED_CURSOR = "repeated_cursor"
 
@@ -234,6 +238,26 @@ async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes:
     if gzip and not gzip.eof:
         raise httpx.DecodingError("torn")
     return bytes(content)
+
+
+def read_retry_after(value: str | None, now: datetime) -> float:
+    """Return the seconds of a header Retry-After: 1 to MAX_WAIT_SECONDS, the default if it is unreadable.
+
+    RFC 9110, section 10.2.3: a number of seconds, or an HTTP date.
+    """
+    seconds = DEFAULT_WAIT_SECONDS
+    if value and len(value) > MAX_HEADER_CHARACTERS:
+        return DEFAULT_WAIT_SECONDS
+    try:
+        if value and value.strip().isdigit():
+            seconds = float(value)
+        elif value:
+            moment = parsedate_to_datetime(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = (moment - now).total_seconds()
+    except (ValueError, OverflowError):
+        return DEFAULT_WAIT_SECONDS
+    return min(max(seconds, 1.0), MAX_WAIT_SECONDS)
 
 
 def _reason(error: Exception) -> str:

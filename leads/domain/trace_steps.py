@@ -10,7 +10,6 @@ from fractions import Fraction
 
 from leads.domain.assign import CHOSEN, HAD_IT, NOT_IN_ROSTER, TOO_FAR_AHEAD
 from leads.domain.canonical_json import JsonObject, JsonValue
-from leads.domain.duration import duration
 from leads.domain.event_states import CLAIM_LEASE, KILL_SWITCH, MAX_ATTEMPTS, SOURCE_INACTIVE
 from leads.domain.lead import OTHER_TABLES
 from leads.domain.phone import read_phones
@@ -24,6 +23,7 @@ from leads.domain.trace_event import (
     time_at,
     value_at,
 )
+from leads.domain.visible_text import duration
 
 ERRORS: Mapping[str, str] = {
     "invalid_json": "the body is not a JSON object",

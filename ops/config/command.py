@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.settings import SettingsError
-from leads.domain.visible_text import escape_unseen
 from ops.exit_codes import ExitCode
-from ops.output import AsJson, examples, print_json, say, verb_group
+from ops.output import AsJson, escape_unseen, examples, print_json, say, verb_group
 from ops.settings import PLAIN_VARIABLES, VARIABLES, read_operator_settings, read_variable
 
 FROM_FILE = "LEADS_ENV_FILE_NAMES"

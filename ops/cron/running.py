@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from leads.domain.duration import read_retry_after
+from leads.adapters.pancake_api import read_retry_after
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.failures import CommandFailed, WrongUsage

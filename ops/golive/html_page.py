@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from html import escape
 
 from leads.domain.body import ICT
-from leads.domain.visible_text import escape_unseen
 from ops.golive.gates import Evaluation
 from ops.golive.html_style import STYLE
 from ops.golive.judgement import Judgement, Outcome
 from ops.golive.record import Kind, Record
 from ops.golive.text import finding, note, sign, time_text
 from ops.golive.text import number as number_text
+from ops.output import escape_unseen
 
 WORDS = {
     Outcome.FAIL: ("✗", "Không đạt", "Fail"),

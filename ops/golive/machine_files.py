@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from leads.domain.visible_text import escape_unseen
 from ops.golive.gates import Evaluation
 from ops.golive.judgement import Judgement, Outcome
 from ops.golive.text import finding
+from ops.output import escape_unseen
 
 Sample = tuple[str, float]
 """The labels of a sample, and its value."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from leads.domain.visible_text import escape_unseen
+from ops.output import escape_unseen
 
 INK, SOFT, GRID, BAD = "#1b1f24", "#57606a", "#d8dee4", "#b3261e"
 FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"

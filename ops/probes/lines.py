@@ -10,9 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from leads.domain.visible_text import escape_unseen
 from ops.failures import LINE_LENGTH
-from ops.output import KEPT_SPACE
+from ops.output import KEPT_SPACE, escape_unseen
 
 NAME_COLUMNS = 15
 LEVEL_COLUMNS = 8

@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import asdict, fields
 
-from leads.domain.visible_text import escape_unseen
+from ops.output import escape_unseen
 from ops.report.figures import OwnerFigures, Report, SourceFigures
 
 BYTE_ORDER_MARK = "\ufeff"

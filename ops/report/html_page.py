@@ -3,7 +3,7 @@
 from html import escape
 
 from leads.domain.body import ICT
-from leads.domain.visible_text import escape_unseen
+from ops.output import escape_unseen
 from ops.report.figures import OwnerFigures, Report, SourceFigures
 from ops.report.text import duration, is_fair, percentage, source_name
 

@@ -24,7 +24,7 @@ def source_name(source: SourceFigures | OwnerFigures, total: str, no_source: str
 def duration(minutes: float | None, minute: str = "min", hour: str = "h") -> str:
     """Return minutes as `12 min`, from an hour on as `1 h 05`; `minute` and `hour` are the units' words.
 
-    Figures are compared, and in Vietnamese too: leads/domain/duration.py says how long ago something was.
+    Figures are compared, and in Vietnamese too: leads/domain/visible_text.py says how long ago something was.
     """
     if minutes is None:
         return NOTHING

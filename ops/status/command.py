@@ -11,9 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from leads.domain.visible_text import escape_unseen
 from ops.failures import LINE_LENGTH, WrongUsage
-from ops.output import AsJson, print_json
+from ops.output import AsJson, escape_unseen, print_json
 from ops.probes.lines import STYLES, Line, find_cause, print_lines, worst
 from ops.settings import read_operator_settings
 from ops.status.looking import MAY_HAVE, NEEDS, Watcher

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from leads.domain.duration import duration
+from leads.domain.visible_text import duration
 
 
 def age(then: datetime | None, now: datetime) -> str:

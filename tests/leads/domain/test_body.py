@@ -36,7 +36,8 @@ from leads.domain.listing import Source, read_sources
 from leads.domain.phone import parse_fully, read_phones
 from leads.domain.ticket_text import ticket_texts, written_by_us, written_digests
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged
-from leads.domain.visible_text import escape_unseen, without_unseen
+from leads.domain.visible_text import without_unseen
+from ops.output import escape_unseen
 from tests.support.builders import DIGESTER, EMPTY, applied, decide_on, lead_case
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from leads.domain.assign import Rules, choose
-from leads.domain.duration import duration
 from leads.domain.errors import BadRequest
 from leads.domain.trace import NOTHING, next_step, read_search, tell_stories
 from leads.domain.trace_event import clock_time, listed
@@ -26,6 +25,7 @@ from leads.domain.trace_steps import (
     state_step,
     ticket_steps,
 )
+from leads.domain.visible_text import duration
 from tests.support.builders import STORED_EVENT as EVENT
 from tests.support.builders import STORED_TICKET as TICKET
 from tests.support.builders import TRACED_AT as NOW
