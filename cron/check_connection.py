@@ -156,11 +156,7 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
         },
         statements=tuple(_set_status(run, each) for each in changed),
         notices=(
-            *(
-                _notice(each, each.key, f" ({each.reason})" if each.reason else "")
-                for each in by_operators
-                if each.key not in notified
-            ),
+            *(_notice(each, each.key, each.reason) for each in by_operators if each.key not in notified),
             *(_notice(each, run.scheduled_time.isoformat()) for each in changed),
             *settings.notices(run, previous.settings_digest),
         ),
@@ -206,11 +202,12 @@ def _set_status(run: CronRun, finding: Finding) -> Statement:
     return "check_connection/set_status", params
 
 
-def _notice(change: Finding | OperatorChange, occasion: str, reason: str = "") -> AdminNotice:
+def _notice(change: Finding | OperatorChange, occasion: str, reason: str | None = None) -> AdminNotice:
     """Return the notice of a changed status; `occasion` tells it from those of other changes."""
+    why = f" ({reason})" if reason else ""
     return AdminNotice(
         key=f"connection_status:{change.connection_id}:{occasion}",
         reason=f"connection_{change.after}",
-        detail=f"{change.before} → {change.after}{reason}",
+        detail=f"{change.before} → {change.after}{why}",
         facts={"connection": change.name},
     )

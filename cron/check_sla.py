@@ -4,7 +4,7 @@ Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 
@@ -16,14 +16,6 @@ from leads.services.kpi import load_kpis
 from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE
 
 MAX_TICKETS_PER_TICK = 200
-
-
-@dataclass(frozen=True, slots=True)
-class LateEvent:
-    """A row of check_sla/flag_late_tickets; none is flagged while no manager and no admin is active."""
-
-    id: int
-    is_flagged: bool
 
 
 async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
@@ -40,9 +32,9 @@ async def check(runtime: Runtime, run: CronRun) -> CronReport:
 async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
     """Flag late tickets and notify once: the flag and the notification are stored together."""
     params = {"now": run.now, "limit": MAX_TICKETS_PER_TICK, "lease": SEND_LEASE}
-    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params, LateEvent)
-    flagged = [event.id for event in late if event.is_flagged]
-    not_notified = [event.id for event in late if not event.is_flagged]
+    late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
+    flagged = [event["id"] for event in late if event["is_flagged"]]
+    not_notified = [event["id"] for event in late if not event["is_flagged"]]  # no manager or admin is active
     if flagged:
         await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
     if not_notified:

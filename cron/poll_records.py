@@ -4,7 +4,6 @@ Called by: cron trigger `pancake_poll_records`, every 5 minutes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -21,15 +20,6 @@ from leads.services.missing_leads import look_up_times, read_pages, store_missin
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
 """Suspects read one by one; if there are more, the list is not trusted without looking them up."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRecord:
-    """A row of poll_records/load_known: the newest time of a record that the webhook brought."""
-
-    table_name: str | None
-    record_id: str
-    modified_on: datetime
 
 
 async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
@@ -72,7 +62,8 @@ async def poll_connection(runtime: Runtime, run: CronRun, connection: Connection
 
     trusted = ending == COMPLETE and _is_trusted(progress)
     watermark = progress.watermark_after(connection.watermark, trusted=trusted)
-    await _set_watermark(runtime, run, connection, watermark)
+    params = {"connection_id": connection.id, "now": run.now, "watermark": watermark}
+    await runtime.db.fetch_all("poll_records/set_watermark", params)
 
     report["trusted"] = trusted
     report["pages"] = progress.position.pages
@@ -90,30 +81,26 @@ async def _start(runtime: Runtime, run: CronRun, connection: Connection) -> Poll
         "window_to": progress.window.end,
         "max_future": MAX_FUTURE,
     }
-    rows = await runtime.db.fetch_all("poll_records/load_known", params, KnownRecord)
-    progress.expect({TableRecord(row.table_name, row.record_id): row.modified_on for row in rows})
+    rows = await runtime.db.fetch_all("poll_records/load_known", params)
+    progress.expect({TableRecord(row["table_name"], row["record_id"]): row["modified_on"] for row in rows})
     return progress
 
 
 async def _read(runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress) -> str:
     """Read the newest window first, if the window that is due ends before it; return how reading ended."""
-    if progress.latest:
-        ending = await _read_window(runtime, run, connection, progress.latest)
+    for each in (progress.latest, progress) if progress.latest else (progress,):
+        ending = await read_pages(
+            runtime.pancake,
+            connection,
+            each.window,
+            each.position,
+            partial(_store_missing, runtime, run, connection, each),
+            seconds_left=run.seconds_left,
+            max_pages=MAX_PAGES_PER_POLL,
+        )
         if ending == OUT_OF_TIME:
-            return OUT_OF_TIME
-    return await _read_window(runtime, run, connection, progress)
-
-
-async def _read_window(runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress) -> str:
-    return await read_pages(
-        runtime.pancake,
-        connection,
-        progress.window,
-        progress.position,
-        partial(_store_missing, runtime, run, connection, progress),
-        seconds_left=run.seconds_left,
-        max_pages=MAX_PAGES_PER_POLL,
-    )
+            break
+    return ending
 
 
 async def _store_missing(
@@ -147,13 +134,6 @@ async def _look_up_suspects(
 def _is_trusted(progress: PollProgress) -> bool:
     """Whether every record that had to be listed was, or its present state explains why it was not."""
     return len(progress.suspects()) <= MAX_LOOK_UPS and progress.has_explanation()
-
-
-async def _set_watermark(
-    runtime: Runtime, run: CronRun, connection: Connection, watermark: datetime | None
-) -> None:
-    params = {"connection_id": connection.id, "now": run.now, "watermark": watermark}
-    await runtime.db.fetch_all("poll_records/set_watermark", params)
 
 
 def _window(reports: Sequence[PollReport]) -> tuple[datetime | None, datetime | None]:

@@ -48,13 +48,6 @@ class Purge:
     params: Params
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The row of a statement that purges one batch."""
-
-    changed: int
-
-
 async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was emptied and deleted, of each kind."""
     return await runtime.cron_runs.run(call, partial(purge_all, runtime))
@@ -94,9 +87,9 @@ async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     for purge in purges:
         while purge.kind not in done and run.seconds_left() > 0:
             params = {**purge.params, "limit": ROWS_PER_BATCH}
-            (batch,) = await purge.db.fetch_all(purge.statement, params, Batch)
-            purged[purge.kind] += batch.changed
-            if batch.changed < ROWS_PER_BATCH:
+            (batch,) = await purge.db.fetch_all(purge.statement, params)
+            purged[purge.kind] += batch["changed"]
+            if batch["changed"] < ROWS_PER_BATCH:
                 done.append(purge.kind)
 
     return CronReport(

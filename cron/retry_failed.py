@@ -4,8 +4,8 @@ Called by: cron trigger `pancake_retry_failed`, every minute.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from leads.adapters.hasura_calls import Answer, CronCall
@@ -38,40 +38,6 @@ TOLD_AT_MOST_EVERY = timedelta(hours=1)
 """How often the administrators are told of ticks that Hasura gave up."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedClaim:
-    """A row of retry_failed/release_claims. `status` is received or dead_letter."""
-
-    id: int
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """The row of retry_failed/count_given_up: rows with notifications given up, the last one at `until`."""
-
-    events: int
-    runs: int
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ToldTicks:
-    """The row of lost_ticks/load_told_ticks."""
-
-    told_at: datetime | None
-    told_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class LostTicks:
-    """A row of lost_ticks/count_lost_ticks."""
-
-    trigger_name: str
-    not_notified: int
-    until: datetime
-
-
 async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was released, given up and sent."""
     return await runtime.cron_runs.run(call, partial(release, runtime))
@@ -90,8 +56,8 @@ async def release_failed(runtime: Runtime, run: CronRun) -> StepReport:
 
 async def release_claims(runtime: Runtime, run: CronRun) -> StepReport:
     expired = {"limit": MAX_ROWS_PER_TICK, "max_attempts": MAX_ATTEMPTS, "lease": CLAIM_LEASE}
-    claims = await runtime.db.fetch_all("retry_failed/release_claims", expired, ReleasedClaim)
-    given_up = sum(claim.status == "dead_letter" for claim in claims)
+    claims = await runtime.db.fetch_all("retry_failed/release_claims", expired)
+    given_up = sum(claim["status"] == "dead_letter" for claim in claims)
     return {"claims": len(claims) - given_up, "dead_letter": given_up}
 
 
@@ -128,8 +94,8 @@ async def send_notices(runtime: Runtime, run: CronRun) -> StepReport:
 
 async def count_given_up(runtime: Runtime, run: CronRun) -> StepReport:
     """Count what was given up since the administrators were last told of it; at most once an hour."""
-    row = await runtime.db.fetch_one("retry_failed/count_given_up", {"now": run.now}, GivenUp)
-    return {"given_up": {"events": row.events, "runs": row.runs, "until": row.until}} if row else {}
+    row = await runtime.db.fetch_one("retry_failed/count_given_up", {"now": run.now})
+    return {"given_up": row} if row else {}
 
 
 async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
@@ -137,18 +103,19 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
 
     A tick is given up if it could not be delivered within its tolerance, or if its last try failed.
     """
-    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now}, ToldTicks)
+    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now})
     params = {
         "now": run.now,
         "triggers": [f"pancake_{name}" for name in CRONS],
-        "told_until": told.told_until if told else None,
+        "told_until": told["told_until"] if told else None,
     }
-    lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params, LostTicks)
-    counts = {row.trigger_name.removeprefix("pancake_"): row.not_notified for row in lost if row.not_notified}
-    is_told = told and told.told_at and told.told_at > run.now - TOLD_AT_MOST_EVERY
+    lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params)
+    names = {row["trigger_name"].removeprefix("pancake_"): row["not_notified"] for row in lost}
+    counts = {name: ticks for name, ticks in names.items() if ticks}
+    is_told = told and told["told_at"] and told["told_at"] > run.now - TOLD_AT_MOST_EVERY
     if not counts or is_told:
         return {}
-    return {"lost_ticks": {**counts, "until": max(row.until for row in lost).isoformat()}}
+    return {"lost_ticks": {**counts, "until": max(row["until"] for row in lost).isoformat()}}
 
 
 STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (

@@ -7,14 +7,14 @@ Called by: cron trigger `pancake_sync_sources`, every 15 minutes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from typing import Literal
 
 from leads.adapters.database import Params
 from leads.adapters.hasura_calls import Answer, CronCall
-from leads.domain.listing import Source, read_sources
+from leads.domain.listing import read_sources
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
@@ -44,14 +44,6 @@ class NewSource:
         return f"{self.name} ({self.source_id})" if self.name else self.source_id
 
 
-@dataclass(frozen=True, slots=True)
-class SourceChange:
-    """A row of sync_sources/store_sources. `change` is new, removed or restored."""
-
-    source_id: str
-    change: str
-
-
 async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report lists for each connection what is new, removed or restored."""
     return await runtime.cron_runs.run(call, partial(sync_all, runtime))
@@ -76,25 +68,19 @@ async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
 async def sync_connection(runtime: Runtime, run: CronRun, connection: Connection) -> SourcesReport:
     """Read and store the sources of one connection. Raises PancakeUnavailable or PancakeRefused."""
     sources = read_sources(await runtime.pancake.sources(connection.access))
-    params = _store_sources_params(connection.id, sources, run.now)
-    changes = await runtime.db.fetch_all("sync_sources/store_sources", params, SourceChange)
-    return {
-        "listed": len(sources),
-        "new": [each.source_id for each in changes if each.change == "new"],
-        "removed": [each.source_id for each in changes if each.change == "removed"],
-        "restored": [each.source_id for each in changes if each.change == "restored"],
-    }
-
-
-def _store_sources_params(connection_id: str, sources: Sequence[Source], now: datetime) -> Params:
-    return {
-        "connection_id": connection_id,
+    params = {
+        "connection_id": connection.id,
         "ids": [source.id for source in sources],
         "names": [source.name for source in sources],
         "parents": [source.parent_id for source in sources],
         "removed": [source.is_removed for source in sources],
-        "now": now,
+        "now": run.now,
     }
+    report: SourcesReport = {"listed": len(sources), "new": [], "removed": [], "restored": []}
+    for row in await runtime.db.fetch_all("sync_sources/store_sources", params):
+        change: Literal["new", "removed", "restored"] = row["change"]
+        report[change].append(row["source_id"])
+    return report
 
 
 def _notices(names: Mapping[str, str], new: Sequence[NewSource]) -> Iterator[AdminNotice]:

@@ -8,7 +8,6 @@ report under `state`. If the next tick comes first, that one continues with it, 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -43,14 +42,7 @@ CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
 
 
-_LimitedWork = Callable[[], Awaitable[CronReport]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipient:
-    """A row of cron_runs/load_recipients."""
-
-    id: str
+_InTime = Callable[[], Awaitable[CronReport]]
 
 
 class CronRuns:
@@ -83,9 +75,7 @@ class CronRuns:
                 raise
             raise DatabaseUnavailable from error
 
-    def _begin(
-        self, call: CronCall, work: CronWork, is_dry_run: bool = False
-    ) -> tuple[CronRun, _LimitedWork]:
+    def _begin(self, call: CronCall, work: CronWork, is_dry_run: bool = False) -> tuple[CronRun, _InTime]:
         """Return a run that is not stored yet, and its work, which is cut off in time."""
         seconds = self.answer_within_seconds
         stop_at = self._clock.monotonic() + STOP_AT * seconds
@@ -101,7 +91,7 @@ class CronRuns:
         deadline = asyncio.get_running_loop().time() + CUT_OFF_AT * seconds
         return run, partial(run_until_deadline, deadline, run, work)
 
-    async def _run(self, name: str, run: CronRun, work: _LimitedWork) -> Answer:
+    async def _run(self, name: str, run: CronRun, work: _InTime) -> Answer:
         """Do the work unless the tick is done, or another one is under way."""
         tick = {"name": name, "scheduled_time": run.scheduled_time, "now": run.now}
         if self._running.get(name) == run.scheduled_time:
@@ -137,7 +127,7 @@ class CronRuns:
     def _answer_skipped(self, name: str, reason: str) -> Answer:
         return self._count(name, {"result": "skipped", "reason": reason})
 
-    async def _work(self, name: str, run: CronRun, work: _LimitedWork, session: Transaction) -> Answer:
+    async def _work(self, name: str, run: CronRun, work: _InTime, session: Transaction) -> Answer:
         try:
             report = await work()
         except Exception as error:
@@ -159,7 +149,7 @@ class CronRuns:
         """Return the inputs of sendNotifications for a report's notices."""
         if not report.notices:
             return []
-        recipients = await self._db.fetch_all("cron_runs/load_recipients", {}, _Recipient)
+        recipients = await self._db.fetch_all("cron_runs/load_recipients", {})
         if not recipients:
             keys = [notice.key for notice in report.notices]
             LOGGER.warning(
@@ -170,7 +160,7 @@ class CronRuns:
         return [
             {
                 "template_code": NEEDS_ATTENTION,
-                "recipient_ids": [recipient.id for recipient in recipients],
+                "recipient_ids": [recipient["id"] for recipient in recipients],
                 "data": {"reason": notice.reason, "detail": notice.detail, **notice.facts},
                 "idempotency_key": notice.key,
             }

@@ -1,13 +1,12 @@
 """Read Pancake's lists and store what is missing: what polling and reconciliation share."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from leads.adapters.database import Database, Params, UnstorableData, retry_contended
 from leads.adapters.pancake_api import COMPLETE, PancakeApi
-from leads.domain.body import Delivery
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import Digester
 from leads.domain.lead import read_lead
@@ -158,6 +157,9 @@ def read_event(row: EventRow) -> Event:
     return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)
 
 
+_Stored = list[tuple[ListedLead, StoredDelivery]]
+
+
 async def store_missing(
     db: Database,
     connection: Connection,
@@ -165,7 +167,7 @@ async def store_missing(
     origin: Origin,
     now: datetime,
     digester: Digester,
-) -> list[tuple[ListedLead, StoredDelivery]]:
+) -> _Stored:
     """Store the leads that no event covers; return those that were added, as they were stored.
 
     Events are compared once without locks, then under the records' locks, so that polling and reconciliation
@@ -174,59 +176,49 @@ async def store_missing(
     missing = not_covered(leads, await load_events(db, connection, leads))
     if not missing:
         return []
-    stored = await _store(db, _Batch(connection, origin, now, missing, digester))
+    stored = await _store(partial(_store_locked, db, connection, origin, now, digester), missing)
     return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Leads to store in one transaction; `as_raw`: keep bodies as bytes, which PostgreSQL can always hold."""
-
-    connection: Connection
-    origin: Origin
-    now: datetime
-    leads: Sequence[ListedLead]
-    digester: Digester
-    as_raw: bool = False
-
-    def deliveries(self, leads: Sequence[ListedLead]) -> list[Delivery]:
-        found = [lead.delivery(self.connection.id, self.now) for lead in leads]
-        return [delivery.as_raw() for delivery in found] if self.as_raw else found
-
-
-_Stored = list[tuple[ListedLead, StoredDelivery]]
-
-
-async def _store(db: Database, batch: _Batch) -> _Stored:
-    """Store a batch; if PostgreSQL cannot hold it, each lead alone; if it cannot hold that, its bytes."""
+async def _store(
+    store: Callable[[Sequence[ListedLead], bool], Awaitable[_Stored]],
+    leads: Sequence[ListedLead],
+    as_raw: bool = False,
+) -> _Stored:
+    """Store leads together; if PostgreSQL cannot hold them, each alone; if it cannot hold that, its bytes."""
     try:
-        return await retry_contended(partial(_store_locked, db, batch))
+        return await retry_contended(partial(store, leads, as_raw))
     except UnstorableData:
-        if batch.as_raw:
+        if as_raw:
             raise
-    if len(batch.leads) == 1:
-        return await _store(db, replace(batch, as_raw=True))
-    stored: _Stored = []
-    for lead in batch.leads:
-        stored += await _store(db, replace(batch, leads=[lead]))
-    return stored
+    if len(leads) == 1:
+        return await _store(store, leads, as_raw=True)
+    return [stored for lead in leads for stored in await _store(store, [lead])]
 
 
-async def _store_locked(db: Database, batch: _Batch) -> _Stored:
-    params = load_events_params(batch.connection, batch.leads)
+async def _store_locked(
+    db: Database,
+    connection: Connection,
+    origin: Origin,
+    now: datetime,
+    digester: Digester,
+    listed: Sequence[ListedLead],
+    as_raw: bool,
+) -> _Stored:
     async with db.transaction() as transaction:
         _, found = await transaction.run(
-            lock_records_statement([lead.record_id for lead in batch.leads]),
-            ("pancake_lists/load_events", params),
+            lock_records_statement([lead.record_id for lead in listed]),
+            ("pancake_lists/load_events", load_events_params(connection, listed)),
         )
-        leads = not_covered(batch.leads, _group(EventRow(**row) for row in found))
+        leads = not_covered(listed, _group(EventRow(**row) for row in found))
         if not leads:
             return []
-        store = store_deliveries_statement(batch.deliveries(leads), batch.origin, batch.now, batch.digester)
-        _, store_params = store
-        refilled, inserted = await transaction.run(
-            ("pancake_lists/fill_held", store_params), store, commit=True
-        )
+        deliveries = [lead.delivery(connection.id, now) for lead in leads]
+        if as_raw:  # bytes can always be stored
+            deliveries = [delivery.as_raw() for delivery in deliveries]
+        store = store_deliveries_statement(deliveries, origin, now, digester)
+        fill = ("pancake_lists/fill_held", store[1])
+        refilled, inserted = await transaction.run(fill, store, commit=True)
     # A held event that got its body back is a duplicate to the insert that follows: the refilled row counts.
     stored = [StoredDelivery(**row) for row in [*inserted, *refilled]]
     by_ordinal = {delivery.ordinal: delivery for delivery in stored}

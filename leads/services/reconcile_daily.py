@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
-from typing import TypedDict
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params
@@ -35,29 +34,6 @@ class _History:
 
     days: list[str]
     since: dict[str, str]
-
-
-class _UnlistedRecord(TypedDict):
-    """A stored record of the day that the list did not show."""
-
-    record_id: str
-    table_name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _DayComparison:
-    """The row of reconcile_daily/compare_day."""
-
-    superseded: int
-    unlisted: list[_UnlistedRecord]
-
-
-@dataclass(frozen=True, slots=True)
-class _FirstSeen:
-    """A row of reconcile_daily/count_first_seen."""
-
-    origin: str
-    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +136,22 @@ class Reconciliation:
         # As JSON: psycopg takes six times the memory for an array of so many ids.
         seen = json.dumps({table_name: list(ids) for table_name, ids in ledger.seen.items()})
         compared = {**params, "seen": seen, "max_future": MAX_FUTURE}
-        (comparison,) = await self.db.fetch_all("reconcile_daily/compare_day", compared, _DayComparison)
-        looked_up = [
-            TableRecord(each["table_name"], each["record_id"]) for each in comparison.unlisted[:MAX_LOOK_UPS]
-        ]
+        (comparison,) = await self.db.fetch_all("reconcile_daily/compare_day", compared)
+        unlisted = comparison["unlisted"]
+        looked_up = [TableRecord(each["table_name"], each["record_id"]) for each in unlisted[:MAX_LOOK_UPS]]
         is_complete = await look_up_times(
             self.pancake, connection, looked_up, ledger.look_ups, seconds_left=run.seconds_left
         )
         if not is_complete:
             return None
-        origins = await self.db.fetch_all("reconcile_daily/count_first_seen", params, _FirstSeen)
+        origins = await self.db.fetch_all("reconcile_daily/count_first_seen", params)
 
-        first_seen = {row.origin: row.records for row in origins}
+        first_seen = {row["origin"]: row["records"] for row in origins}
         records = sum(first_seen.values())
         report = ledger.report(
-            superseded=comparison.superseded,
+            superseded=comparison["superseded"],
             looked_up=looked_up,
-            not_looked_up=len(comparison.unlisted) - len(looked_up),
+            not_looked_up=len(unlisted) - len(looked_up),
         )
         report["ending"] = ending
         report["first_seen"] = first_seen
@@ -222,24 +197,10 @@ def _notices(names: Mapping[str, str], reports: Sequence[DayReport]) -> Iterator
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _StoredReport:
-    """A row of reconcile_daily/load_reports."""
-
-    report: DayReport
-
-
 async def load_reports(db: Database, day: date) -> list[DayReport]:
     """Load the newest stored report of a day, of each connection."""
-    rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()}, _StoredReport)
-    return [row.report for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class _UnfinishedRun:
-    """The row of reconcile_daily/load_unfinished."""
-
-    scheduled_time: datetime
+    rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()})
+    return [row["report"] for row in rows]
 
 
 async def unfinished_since(db: Database, now: datetime) -> datetime | None:
@@ -247,5 +208,5 @@ async def unfinished_since(db: Database, now: datetime) -> datetime | None:
 
     Another run that began now would continue with its progress, in its place.
     """
-    run = await db.fetch_one("reconcile_daily/load_unfinished", {"now": now}, _UnfinishedRun)
-    return run.scheduled_time if run else None
+    run = await db.fetch_one("reconcile_daily/load_unfinished", {"now": now})
+    return run["scheduled_time"] if run else None
