@@ -163,6 +163,32 @@ class RequestLog:
         log_request(self._route, status, seconds, notes.get("log_answer", {}), notes.get("error"))
 
 
+def authenticate(scope: Scope, settings: Settings, now: datetime, *, allows_edge: bool) -> None:
+    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
+    if not (_is_tls(scope) or "handlers" in settings.clear_text or _is_caller_private(scope)):
+        raise InClearText
+    if settings.handler_secret.accepts(_header(scope, HANDLER_SECRET_HEADER), now):
+        return
+    if allows_edge and settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now):
+        return
+    raise Unauthorized
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of a header, whose name ASGI gives in lower case."""
+    return next((value.decode("latin-1") for given, value in scope["headers"] if given == name), None)
+
+
+def _is_tls(scope: Scope) -> bool:
+    return bool(scope.get("scheme") == "https")
+
+
+def _is_caller_private(scope: Scope) -> bool:
+    """Whether the caller is on this machine or in a private network."""
+    client = scope.get("client")
+    return client is not None and is_private(client[0])
+
+
 async def send_answer(
     scope: Scope, send: Send, body: Answer, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
 ) -> None:
@@ -173,12 +199,6 @@ async def send_answer(
     lines += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": content})
-
-
-def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
-    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
-    _notes(request.scope)["log_answer"] = body if log is None else log
-    return JSONResponse(body)
 
 
 def _notes(scope: Scope) -> dict[str, Any]:
@@ -206,15 +226,10 @@ def error_response(
     return status, {"message": str(error), "extensions": {"code": error.code}}, headers
 
 
-def authenticate(scope: Scope, settings: Settings, now: datetime, *, allows_edge: bool) -> None:
-    """Accept Hasura's secret, and the edge's where it may call. Raises Unauthorized and InClearText."""
-    if not (_is_tls(scope) or "handlers" in settings.clear_text or _is_caller_private(scope)):
-        raise InClearText
-    if settings.handler_secret.accepts(_header(scope, HANDLER_SECRET_HEADER), now):
-        return
-    if allows_edge and settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now):
-        return
-    raise Unauthorized
+def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
+    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
+    _notes(request.scope)["log_answer"] = body if log is None else log
+    return JSONResponse(body)
 
 
 def authenticate_edge_in_private(scope: Scope, settings: Settings, now: datetime) -> None:
@@ -222,21 +237,6 @@ def authenticate_edge_in_private(scope: Scope, settings: Settings, now: datetime
     is_edge = settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now)
     if not is_edge or not _is_private(scope):
         raise Unauthorized
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    """Return the first value of a header, whose name ASGI gives in lower case."""
-    return next((value.decode("latin-1") for given, value in scope["headers"] if given == name), None)
-
-
-def _is_tls(scope: Scope) -> bool:
-    return bool(scope.get("scheme") == "https")
-
-
-def _is_caller_private(scope: Scope) -> bool:
-    """Whether the caller is on this machine or in a private network."""
-    client = scope.get("client")
-    return client is not None and is_private(client[0])
 
 
 def _is_private(scope: Scope) -> bool:
