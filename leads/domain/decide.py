@@ -217,7 +217,15 @@ def _with_customer(
         account = next((each for each in known if each and each.state != "deleted"), None)
     account_id = account.id if account else facts.new_account_id
     known_phones = {each.phone for each in facts.accounts}
+    # The winner's own phone; a contact or a person may lead to it without one.
     matched = phone if account is None else matched_phone if account.phone == matched_phone else None
+    evidence = {
+        **_usable_evidence(phones, applied),
+        "rejected": [{"phone": phone, "reason": reason} for phone, reason in phones.rejected],
+        "candidates": list(dict.fromkeys(account.id for account in facts.accounts)),
+        "winner": account_id,
+        "matched": matched,
+    }
     return Plan(
         outcome="contact_updated",
         lead=lead,
@@ -228,21 +236,8 @@ def _with_customer(
         other_phones=tuple(other for other in phones.usable if other not in {phone, *known_phones}),
         digests=_merged_digests(lead, applied),
         changed_fields=changed_fields(lead, applied),
-        evidence={"phone": _phone_evidence(phones, facts, account_id, matched)},
+        evidence={"phone": evidence},
     )
-
-
-def _phone_evidence(
-    phones: PhoneReading, facts: Facts, winner: str, matched: str | None
-) -> dict[str, object]:
-    """`matched` is the phone that is the winner's own; a contact or a person may lead to it without one."""
-    return {
-        **_usable_evidence(phones, facts.applied),
-        "rejected": [{"phone": phone, "reason": reason} for phone, reason in phones.rejected],
-        "candidates": list(dict.fromkeys(account.id for account in facts.accounts)),
-        "winner": winner,
-        "matched": matched,
-    }
 
 
 def _with_ticket(

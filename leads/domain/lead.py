@@ -14,7 +14,7 @@ from leads.domain.body import (
     record_of,
     source_ids,
 )
-from leads.domain.canonical_json import JsonObject, JsonValue, read_json
+from leads.domain.canonical_json import JsonValue, read_json
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
 from leads.domain.phone import (
@@ -157,18 +157,12 @@ def read_stored_lead(
         raise InvalidBody(
             "The row holds no JSON to process, or its body was emptied.", code="invalid_payload"
         )
-    body = _read_payload(payload)
+    body = read_json(payload.encode(), max_bytes=None)  # PostgreSQL writes it longer than ingest read it
+    if not isinstance(body, Mapping):
+        raise InvalidBody("The row does not hold a JSON object.", code="invalid_payload")
     lead = read_lead(body, modified_on=modified_on, table_name=table_name, digester=digester)
     typed = {PHONE_KEYS[0]: (corrected_phone,)} if corrected_phone else lead.typed_phones
     return lead, read_typed_phones(typed)
-
-
-def _read_payload(payload: str) -> JsonObject:
-    """Read a payload as PostgreSQL writes it: it was read strictly at ingest, so its size is not limited."""
-    value = read_json(payload.encode(), max_bytes=None)
-    if not isinstance(value, Mapping):
-        raise InvalidBody("The row does not hold a JSON object.", code="invalid_payload")
-    return value
 
 
 def read_lead(
@@ -250,21 +244,16 @@ def _is_cut(field: str, value: JsonValue, max_characters: int) -> bool:
 
 def typed_phones(record: Mapping[str, JsonValue]) -> TypedPhones:
     """Return the phones of each key that the record names; it names a chat customer only with a phone."""
-    typed = {key: _texts(record[key], MAX_PHONE_CHARACTERS) for key in PHONE_KEYS if key in record}
-    of_chat = chat_phones(record)
-    return {**typed, CHAT_CUSTOMER: of_chat} if of_chat else typed
+    typed = {key: _texts(record[key]) for key in PHONE_KEYS if key in record}
+    customer = record.get(CHAT_CUSTOMER)  # its phones Pancake finds in messages
+    of_chat = _texts(customer.get("phone_numbers")) if isinstance(customer, Mapping) else ()
+    return {**typed, CHAT_CUSTOMER: of_chat[:MAX_CANDIDATES_PER_RECORD]} if of_chat else typed
 
 
-def chat_phones(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return the phones of the record's customer in Pancake's chat, which Pancake finds in messages."""
-    customer = record.get(CHAT_CUSTOMER)
-    numbers = customer.get("phone_numbers") if isinstance(customer, Mapping) else None
-    return _texts(numbers, MAX_PHONE_CHARACTERS)[:MAX_CANDIDATES_PER_RECORD]
-
-
-def _texts(value: JsonValue, max_characters: int) -> tuple[str, ...]:
+def _texts(value: JsonValue) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
-    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := read_text(item, max_characters)))
+    texts = (read_text(item, MAX_PHONE_CHARACTERS) for item in items[:MAX_ITEMS_PER_FIELD])
+    return tuple(text for text in texts if text)
 
 
 def all_phones(typed: TypedPhones) -> tuple[str, ...]:

@@ -16,8 +16,21 @@ TEXT = "ticket text"
 
 
 def ticket_texts(fields: Mapping[str, JsonValue], phone: str, phones: Sequence[str]) -> dict[str, str]:
-    """Return title and description of a ticket that holds these fields."""
-    return {"title": _title(fields, phone), "description": _description(fields, phones)}
+    """Return title and description of a ticket that holds these fields: a line for each that has a value.
+
+    A lead without a name is called by its phone.
+    """
+    products = fields.get("interested_products")
+    lines = [
+        ("Điện thoại", ", ".join(phones)),
+        ("Email", fields.get("email")),
+        ("Địa chỉ", fields.get("address")),
+        ("Quan tâm", ", ".join(str(each) for each in products) if isinstance(products, list) else None),
+    ]
+    return {
+        "title": f"Lead Pancake: {fields.get('name') or phone}",
+        "description": "\n".join(f"{label}: {value}" for label, value in lines if value),
+    }
 
 
 def texts_to_write(ticket: Ticket, texts: Mapping[str, str], digester: Digester) -> dict[str, str]:
@@ -51,20 +64,3 @@ def written_digests(ticket: Ticket, texts: Mapping[str, str], digester: Digester
 def _digests_of(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     written = fields.get(WRITTEN)
     return written if isinstance(written, Mapping) else {}
-
-
-def _title(fields: Mapping[str, JsonValue], phone: str) -> str:
-    """A lead without a name is called by its phone."""
-    return f"Lead Pancake: {fields.get('name') or phone}"
-
-
-def _description(fields: Mapping[str, JsonValue], phones: Sequence[str]) -> str:
-    """One line for each field that has a value."""
-    products = fields.get("interested_products")
-    lines = [
-        ("Điện thoại", ", ".join(phones)),
-        ("Email", fields.get("email")),
-        ("Địa chỉ", fields.get("address")),
-        ("Quan tâm", ", ".join(str(each) for each in products) if isinstance(products, list) else None),
-    ]
-    return "\n".join(f"{label}: {value}" for label, value in lines if value)
