@@ -69,7 +69,7 @@ class OperatorChange:
     reason: str | None
 
 
-class _PreviousFinding(TypedDict, total=False):
+class PreviousFinding(TypedDict, total=False):
     """The part of a Finding's report that the next run continues."""
 
     connection_id: str
@@ -77,12 +77,12 @@ class _PreviousFinding(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class _PreviousRow:
-    """The row of check_connection/load_previous."""
+class PreviousRun:
+    """The row of check_connection/load_previous; empty without a previous run."""
 
-    connections: list[_PreviousFinding] | None
-    settings_digest: str | None
-    notified_changes: list[str] | None
+    connections: list[PreviousFinding] | None = None
+    settings_digest: str | None = None
+    notified_changes: list[str] | None = None
 
     def failed_probes(self) -> Mapping[str, int]:
         """Return how many consecutive probes of each connection had failed."""
@@ -130,7 +130,9 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     probes, is_complete = await for_each(run, connections, partial(probe, runtime))
     if not is_complete:
         return CronReport({"probes": probes}, unfinished=True)
-    previous = await _load_previous(runtime, run)
+    tick = {"scheduled_time": run.scheduled_time}
+    found = await runtime.db.fetch_one("check_connection/load_previous", tick, PreviousRun)
+    previous = found or PreviousRun()
     failed_probes = previous.failed_probes()
     (settings,) = await runtime.db.fetch_all("check_connection/load_settings", {}, SettingProblems)
     by_operators = await runtime.db.fetch_all(
@@ -184,12 +186,6 @@ async def examine(
     )
     after = judge(connection.status, run.now, signs)
     return Finding(connection.id, connection.name, connection.status, after, signs)
-
-
-async def _load_previous(runtime: Runtime, run: CronRun) -> _PreviousRow:
-    params = {"scheduled_time": run.scheduled_time}
-    row = await runtime.db.fetch_one("check_connection/load_previous", params, _PreviousRow)
-    return row or _PreviousRow(connections=None, settings_digest=None, notified_changes=None)
 
 
 def _set_status(run: CronRun, finding: Finding) -> Statement:
