@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.breakages import BREAKAGES
 from tests.support.crons import CronHarness
 from tests.support.monitoring import (
     FILES,
@@ -88,6 +89,13 @@ def test_an_alert_has_its_texts_and_a_section_of_four_parts_in_a_runbook(subtest
             mitigation = " ".join(section[found[3] :].split())
             # Who is told within which time is a table of docs/alerts.md, by tier.
             assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
+
+
+def test_the_alert_of_each_breakage_exists_and_fires_in_a_case() -> None:
+    named = {f"Pancake{each.alert}" for each in BREAKAGES if each.alert}
+    assert named - {rule["alert"] for rule in ALERTS} == set()
+    firing = {name for file in FILES for name, found in cases(file).items() if found["fires"]}
+    assert named - firing == set()
 
 
 def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -> None:

@@ -1,4 +1,8 @@
-"""How each incident is made in a sandbox, and mended."""
+"""How each incident is made in a sandbox, and mended.
+
+tests/support/breakages.py breaks some of the same parts for one look. Here a fault is a scene for people:
+leads arrive meanwhile, it looks as old as its alert needs, and what it leaves behind is made good.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

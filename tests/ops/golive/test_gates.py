@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from ops.golive.opening import GATE_PROBES
 from ops.golive.records import Kind, Record, Records, Statement
 from ops.golive.scans import FILE, scans_file
 from ops.golive.statements import read_row
+from tests.support.breakages import BREAKAGES, Break, Installation, by_sql
 from tests.support.fake_services import FakePrometheus, fake_prometheus
 from tests.support.golive import Pilot, attest_all, write_keys
 from tests.support.stored_rows import KHOA
@@ -92,10 +94,14 @@ def dead(number: int, condition: str) -> str:
     )
 
 
+NO_FAULT = by_sql("", "")
+
+
 @dataclass(frozen=True)
 class GateBreakage:
     """A statement that makes these criteria red, the `value` of their series, or an `alert` that is missing.
 
+    `fault`: one of tests/support/breakages.py instead, the same fault that status and alerts name.
     `before` brings the database into the state in which they pass, if BEFORE does not.
     """
 
@@ -104,6 +110,7 @@ class GateBreakage:
     value: str = ""
     alert: str = ""
     before: str = ""
+    fault: Break = NO_FAULT
 
 
 GATE_BREAKAGES = (
@@ -157,7 +164,7 @@ GATE_BREAKAGES = (
     GateBreakage("E4-7", "DELETE FROM notification_template WHERE code LIKE 'noti\\_pancake\\_%'"),
     # Without its settings the kill switch counts as on.
     GateBreakage("E4-8 E4-14", "UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'"),
-    GateBreakage("E4-14", KILL_SWITCH.format("true")),
+    *(GateBreakage(each.gates, fault=each.broken) for each in BREAKAGES if each.gates),
     GateBreakage("E7.5-accounts",
                  "UPDATE pg_class SET reltuples = 3000000 WHERE oid = 'account'::regclass"),
 )  # fmt: skip
@@ -236,7 +243,9 @@ def test_a_broken_condition_makes_its_criteria_red_and_no_other(
                 healthy = outcomes(seeded, session, prometheus, criteria, subject)
                 assert set(healthy.values()) == {Outcome.PASS}, healthy
                 session.execute(breakage.statement.encode())
-                with prometheus.broken(expressions, [breakage.value], breakage.alert):
+                system = cast(Installation, SimpleNamespace(sql=lambda text: session.execute(text.encode())))
+                broken = prometheus.broken(expressions, [breakage.value], breakage.alert)
+                with broken, breakage.fault(system):
                     found = outcomes(seeded, session, prometheus, criteria, subject)
                 red = {name for name, outcome in found.items() if outcome == Outcome.FAIL}
                 assert red == {each.id for each in named if each in criteria}

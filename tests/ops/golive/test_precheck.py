@@ -5,7 +5,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,12 +35,11 @@ from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
 from ops.golive.probes import probes_of
 from ops.golive.records import Kind, Records, Statement
 from ops.golive.scans import FILE
-from ops.metadata.engine import Engine
 from ops.probes.engine import own_metadata
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
-from tests.support.breakages import BREAKAGES, Break, Breakage, Installation, Variables
+from tests.support.breakages import BREAKAGES, Installation, Variables
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, fake_prometheus
 from tests.support.golive import note_snapshot
@@ -108,38 +106,7 @@ def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_st
     assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
 
 
-def engine_method(name: str, method: Callable[[Engine], Any]) -> Break:
-    @contextmanager
-    def replaced(system: Installation) -> Iterator[Variables]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Engine, name, method)
-            yield {}
-
-    return replaced
-
-
-def export_without_a_cron_of_staging() -> Callable[[Engine], Any]:
-    """The engine that is asked first is our own."""
-    export, asked = Engine.export, []
-
-    def exported(engine: Engine) -> tuple[dict[str, Any], int]:
-        asked.append(engine)
-        metadata, version = export(engine)
-        if engine is asked[0]:
-            return metadata, version
-        return metadata | {"cron_triggers": metadata["cron_triggers"][1:]}, version
-
-    return exported
-
-
-BROKEN = [
-    *(each for each in BREAKAGES if each.criteria),
-    Breakage("staging differs", engine_method("export", export_without_a_cron_of_staging()),
-             criteria="staging-metadata"),
-    Breakage("a late engine", engine_method("version", lambda _: "v2.51.0"),
-             criteria="engine-version engine-no-downgrade"),
-    Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
-]  # fmt: skip
+BROKEN = [each for each in BREAKAGES if each.criteria]
 ELSEWHERE = {
     "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
     "engine-pool", "engine-stop", "engine-logs", "database-connections",
