@@ -44,7 +44,7 @@ ENTRYPOINT ["leads"]
 # Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
 # connection, and Diva's project of the Hasura CLI with our part in it.
 FROM ops AS sandbox
-USER root
+USER 0:0
 ENTRYPOINT []
 COPY sandbox sandbox
 COPY hasura hasura
