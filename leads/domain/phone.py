@@ -80,8 +80,7 @@ _MOBILE, _VIETNAMESE = _shortcuts()
 class PhoneReading:
     """The phones of one record: usable ones in E.164, in order, and (text, reason) of rejected ones.
 
-    `are_from_last_version`: the usable ones are those of the version applied last.
-    `typed`: by the key of the body.
+    `are_from_last_version`: the usable ones are of the version applied last. `typed`: by the key of the body.
     """
 
     usable: tuple[str, ...]

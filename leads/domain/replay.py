@@ -280,41 +280,33 @@ def summarize(events: Iterable[ReplayedEvent]) -> ReplayResults:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     tickets: dict[str, str | None] = {}
     for event in events:
-        counts[_group(event)][_reason(event)] += 1
+        group, reason = _group_and_reason(event)
+        counts[group][reason] += 1
         if event.ticket_id and event.status == PROCESSED and event.result in WITH_TICKET:
             tickets[event.ticket_id] = event.owner_id
+    ordered = {
+        group: dict(sorted(counts[group].items())) for group in ("outcomes", "held", FAILED, DEAD_LETTER)
+    }
+    owners = sorted(
+        Counter(owner for owner in tickets.values() if owner).items(), key=lambda item: (-item[1], item[0])
+    )
     return ReplayResults(
-        outcomes=_sorted(counts["outcomes"]),
-        held=_sorted(counts["held"]),
-        failed=_sorted(counts["failed"]),
-        dead_letter=_sorted(counts["dead_letter"]),
+        outcomes=ordered["outcomes"],
+        held=ordered["held"],
+        failed=ordered[FAILED],
+        dead_letter=ordered[DEAD_LETTER],
         waiting=counts["waiting"].total(),
-        owners=_owners(owner for owner in tickets.values() if owner),
+        owners=[OwnedTickets(id=owner, tickets=number) for owner, number in owners],
         unassigned=sum(owner is None for owner in tickets.values()),
     )
 
 
-def _group(event: ReplayedEvent) -> str:
+def _group_and_reason(event: ReplayedEvent) -> tuple[str, str]:
+    """Return under which of ReplayResults an event counts, and under which key there."""
     if event.is_waiting:
-        return "waiting"
+        return "waiting", ""
     if event.status == PROCESSED:
-        return "outcomes"
-    return event.status if event.status in {FAILED, DEAD_LETTER} else "held"
-
-
-def _reason(event: ReplayedEvent) -> str:
-    if event.status == PROCESSED:
-        return event.result or ""
+        return "outcomes", event.result or ""
     if event.status in {FAILED, DEAD_LETTER}:
-        return event.error_code or ""
-    return KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE
-
-
-def _owners(owners: Iterable[str]) -> list[OwnedTickets]:
-    """Return the owners, those with most tickets first."""
-    counted = sorted(Counter(owners).items(), key=lambda item: (-item[1], item[0]))
-    return [OwnedTickets(id=owner, tickets=number) for owner, number in counted]
-
-
-def _sorted(counted: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counted.items()))
+        return event.status, event.error_code or ""
+    return "held", KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE
