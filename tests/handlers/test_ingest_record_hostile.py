@@ -193,6 +193,7 @@ async def test_a_client_that_leaves_within_its_body_gets_400_and_no_trace(
         await app(scope | {"client": ("127.0.0.1", 1), "headers": headers}, receive, send)
     answers = [message["status"] for message in sent if message["type"] == "http.response.start"]
     assert answers == [400] * len(HASURA_ROUTES)
+    assert all(b"not complete" in message["body"] for message in sent if "body" in message)
     lines = [json.loads(line) for line in capture_logs]
     assert [line["status"] for line in lines] == answers
     assert not any("where" in line for line in lines), "a trace is logged"
