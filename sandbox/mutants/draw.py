@@ -5,19 +5,21 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-from sandbox.mutants.places import definitions
+from sandbox.mutants.places import definitions, find_place
 from sandbox.mutants.sample import QUOTAS, Mutant, read_sample, write_sample
 
 ROOT = Path(__file__).parents[2]
 SEED = 20261129
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-Position = tuple[str, int]
+Position = tuple[int, int]
+Choice = tuple[str, int]
 """The name of an operator, and which of the places where it applies."""
 
 
@@ -28,97 +30,75 @@ def draw(root: Path = ROOT) -> None:
         have = [mutant for mutant in kept if mutant.part == part]
         taken = {mutant.function for mutant in have}
         fresh = (mutant for mutant in _candidates(root, part) if mutant.function not in taken)
-        for mutant in fresh:
-            if len(have) >= quota:
-                break
-            have.append(mutant)
+        have.extend(islice(fresh, max(0, quota - len(have))))
         kept = [mutant for mutant in kept if mutant.part != part] + have
         print(f"{part}: {len(have)}", file=sys.stderr)
     write_sample(kept)
 
 
 def _is_there(mutant: Mutant, root: Path) -> bool:
-    try:
-        mutant.line_number(root)
-    except LookupError:
-        return False
-    return True
-
-
-def _files(root: Path, part: str) -> list[Path]:
-    folder = root.joinpath(*part.split("."))
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    with suppress(LookupError):
+        return mutant.line_number(root) > 0
+    return False
 
 
 def _candidates(root: Path, part: str) -> Iterator[Mutant]:
     """Yield one mutant of each function of a part, in a random order that is always the same."""
     chance = random.Random(f"{SEED} {part}")
-    functions = [
-        (path, name, kinds) for path in _files(root, part) for name, kinds in _positions(path).items()
-    ]
+    folder = root.joinpath(*part.split("."))
+    paths = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    functions = [(path, name, kinds) for path in paths for name, kinds in _positions(path).items()]
     chance.shuffle(functions)
     for path, name, kinds in functions:
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         order = chance.sample(sorted(kinds), len(kinds))
-        for operator, occurrence in (
-            position for kind in order for position in _shuffled(kinds[kind], chance)
-        ):
-            mutant = _one_line(path.read_text("utf-8"), f"{module}:{name}", operator, occurrence)
-            if mutant is not None:
-                yield mutant
-                break
+        choices = (choice for kind in order for choice in chance.sample(kinds[kind], len(kinds[kind])))
+        source, function = path.read_text("utf-8"), f"{module}:{name}"
+        mutants = (_one_line(source, function, *choice) for choice in choices)
+        yield from islice(filter(None, mutants), 1)
 
 
-def _shuffled(positions: list[Position], chance: random.Random) -> list[Position]:
-    return chance.sample(positions, len(positions))
-
-
-def _positions(path: Path) -> dict[str, dict[str, list[Position]]]:
+def _positions(path: Path) -> dict[str, dict[str, list[Choice]]]:
     """Where the operators apply in a module, by function and kind of operator.
 
     What stands before the first line of the body, decorators and defaults, runs when the module is imported:
     no test is recorded for it.
     """
-    functions, annotations = _spans(ast.parse(path.read_text("utf-8")))
-    found: dict[str, dict[str, list[Position]]] = defaultdict(lambda: defaultdict(list))
+    tree = ast.parse(path.read_text("utf-8"))
+    functions, annotations = _functions(tree), _annotations(tree)
+    found: dict[str, dict[str, list[Choice]]] = defaultdict(lambda: defaultdict(list))
     nodes = list(ast_nodes(get_ast_from_path(path)))
     for operator_name in operator_names():
         operator_class = get_operator(operator_name)
         if operator_class.arguments():
             continue
-        operator = operator_class()
+        operator, kind = operator_class(), operator_name.removeprefix("core/").partition("_")[0]
         places = (start for node in nodes for start, _ in operator.mutation_positions(node))
         for occurrence, start in enumerate(places):
-            inside = [name for name, node in functions if node.body[0].lineno <= start[0] <= _end(node)]
+            lines = ((name, node.body[0].lineno, node.end_lineno or 0) for name, node in functions)
+            inside = [name for name, first, last in lines if first <= start[0] <= last]
             # A changed annotation changes a type, not what happens.
             if inside and not any(first <= start <= last for first, last in annotations):
-                found[inside[-1]][_kind(operator_name)].append((operator_name, occurrence))
+                found[inside[-1]][kind].append((operator_name, occurrence))
     return found
 
 
-def _kind(operator: str) -> str:
-    return operator.removeprefix("core/").partition("_")[0]
-
-
-def _spans(
-    tree: ast.Module,
-) -> tuple[list[tuple[str, _Function]], list[tuple[tuple[int, int], tuple[int, int]]]]:
-    """The functions and methods, and the positions of annotations."""
+def _functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     names = Counter(name for name, _ in definitions(tree))
-    functions = [
-        (name, node) for name, node in definitions(tree) if isinstance(node, _Function) and names[name] == 1
+    return [
+        (name, node)
+        for name, node in definitions(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and names[name] == 1
     ]
+
+
+def _annotations(tree: ast.Module) -> list[tuple[Position, Position]]:
     found = (getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns"))
-    annotations = [
-        ((node.lineno, node.col_offset), (_end(node), node.end_col_offset or 0))
+    return [
+        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
         for node in found
         if isinstance(node, ast.expr)
     ]
-    return functions, annotations
-
-
-def _end(node: ast.stmt | ast.expr) -> int:
-    return node.end_lineno or node.lineno
 
 
 def _one_line(source: str, function: str, operator: str, occurrence: int) -> Mutant | None:
@@ -133,11 +113,8 @@ def _one_line(source: str, function: str, operator: str, occurrence: int) -> Mut
     if len(before) != len(after) or len(different) != 1:
         return None
     (number,) = different
-    functions, _ = _spans(ast.parse(source))
-    node = next(node for name, node in functions if name == function.partition(":")[2])
-    first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
     line = before[number].strip()
-    earlier = sum(each.strip() == line for each in before[first - 1 : number])
+    earlier = sum(each.strip() == line for each in before[find_place(ROOT, function).first : number])
     return Mutant(function, operator.removeprefix("core/"), line, after[number].strip(), earlier)
 
 

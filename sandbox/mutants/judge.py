@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,6 +17,7 @@ from sandbox.mutants.sample import CAUGHT, GONE, SURVIVED, TIMED_OUT, UNCOVERED,
 from sandbox.processes import Processes
 
 LIMIT_SECONDS = 60.0
+"""Of one mutant: all its runs of pytest together."""
 STARTING_SECONDS = 15.0
 """Of the limit, what pytest and PostgreSQL may need before the first test."""
 PASSED, NOT_FOUND = 0, 4
@@ -27,15 +29,15 @@ LEFT_OUT = ("tests/scripts/",)
 class Copy:
     """A copy of the committed tree, to change and to test."""
 
-    def __init__(self, root: Path, home: Path, processes: Processes) -> None:
+    def __init__(self, home: Path, processes: Processes) -> None:
         self.root = home
         self._processes = processes
-        subprocess.run(["git", "clone", "--quiet", "--shared", str(root), str(home)], check=True)
-        (home / ".mutants").mkdir()
         self._sound: dict[str, bool] = {}
+        self._end = 0.0
+        (home / ".mutants").mkdir()
 
     def judge(self, mutant: Mutant, covering: CoveringTests) -> None:
-        """Set the mutant's verdict."""
+        """Set the mutant's verdict. Raises LookupError if its function or line is gone."""
         number, path = mutant.line_number(self.root), mutant.place(self.root).path
         limit = LIMIT_SECONDS - STARTING_SECONDS
         tests = covering.of_line(path.relative_to(self.root), number, limit)
@@ -44,9 +46,13 @@ class Copy:
             tests.remove(mutant.by)
             tests.insert(0, mutant.by)
         started = time.monotonic()
-        mutant.verdict, mutant.by = self._verdict(mutant, path, tests)
+        self._end = started + LIMIT_SECONDS
+        try:
+            mutant.verdict, mutant.by = self._verdict(mutant, path, tests)
+        except subprocess.TimeoutExpired:
+            mutant.verdict, mutant.by = TIMED_OUT, ""
         mutant.seconds = round(time.monotonic() - started, 1)
-        mutant.digest = mutant.digest_in(self.root)
+        mutant.digest = mutant.digest_in(self.root, _files(mutant, self.root, covering))
 
     def _exists(self, test: str) -> bool:
         path, _, name = test.partition("::")
@@ -54,8 +60,6 @@ class Copy:
         return (self.root / path).exists() and f"def {function}(" in (self.root / path).read_text("utf-8")
 
     def _verdict(self, mutant: Mutant, path: Path, tests: list[str]) -> tuple[str, str]:
-        if not tests:
-            return UNCOVERED, ""
         whole = path.read_text("utf-8")
         while tests:
             try:
@@ -63,18 +67,16 @@ class Copy:
                 code, failed = self._run(tests)
             finally:
                 path.write_text(whole, "utf-8")
-            if code is None:
-                return TIMED_OUT, ""
             if code == NOT_FOUND and self._run(["--collect-only", *tests])[0] == NOT_FOUND:
                 functions = list(dict.fromkeys(test.partition("[")[0] for test in tests))
                 tests = [] if functions == tests else functions  # a case has another name now
                 continue
             if code == PASSED:
-                break
+                return SURVIVED, ""
             if not failed or self._is_sound(failed):
                 return CAUGHT, failed
             tests = [test for test in tests if test != failed]
-        return SURVIVED if tests else UNCOVERED, ""
+        return UNCOVERED, ""
 
     def _is_sound(self, test: str) -> bool:
         """Whether the test passes on the product as it is."""
@@ -82,8 +84,11 @@ class Copy:
             self._sound[test] = self._run([test])[0] == PASSED
         return self._sound[test]
 
-    def _run(self, tests: list[str]) -> tuple[int | None, str]:
-        """Run tests up to the first failure; return the exit code (None: the limit) and the failed test."""
+    def _run(self, tests: list[str]) -> tuple[int, str]:
+        """Run tests up to the first failure; return the exit code and the failed test.
+
+        Raises TimeoutExpired at the mutant's limit.
+        """
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("DATABASE_URL", None)
         named = self.root / ".mutants" / "tests"
@@ -96,9 +101,7 @@ class Copy:
                 stop_signal=signal.SIGINT,
             )  # fmt: skip
             try:
-                code: int | None = process.wait(LIMIT_SECONDS)
-            except subprocess.TimeoutExpired:
-                code = None
+                code = process.wait(max(0.0, self._end - time.monotonic()))
             finally:
                 self._processes.stop(process)
         return code, _failed(log.read_text(errors="replace"), tests)
@@ -111,24 +114,32 @@ def _failed(output: str, tests: list[str]) -> str:
     return max(found, key=len, default="")
 
 
-def judge_all(
-    mutants: list[Mutant],
-    root: Path,
-    processes: Processes,
-    workers: int,
-    seconds: float,
-    done: Callable[[Mutant], None],
-) -> None:
-    """Judge mutants in `workers` copies at once, and begin no more after `seconds`.
+def is_current(mutant: Mutant, root: Path, covering: CoveringTests) -> bool:
+    """Whether the verdict holds: its function is as it was, and so are the tests that it depends on."""
+    with suppress(LookupError):
+        digest = mutant.digest_in(root, _files(mutant, root, covering))
+        return mutant.verdict in (CAUGHT, SURVIVED) and mutant.digest == digest
+    return False
 
-    `done` is called after each, by one thread. Raises FileNotFoundError if the coverage was not measured.
-    """
+
+def _files(mutant: Mutant, root: Path, covering: CoveringTests) -> list[str]:
+    """The test files that a verdict depends on: the catching test's, else of all that execute the line."""
+    if mutant.by:
+        return [mutant.by.partition("::")[0]]
+    return covering.files_of_line(mutant.place(root).path.relative_to(root), mutant.line_number(root))
+
+
+def judge_all(
+    mutants: list[Mutant], covering: CoveringTests, processes: Processes, workers: int, seconds: float
+) -> Iterator[Mutant]:
+    """Judge mutants in `workers` copies at once, and begin no more after `seconds`. Yield each judged one."""
     end = time.monotonic() + seconds
-    covering = CoveringTests.read(root)
     home = processes.directory("mutants-")
     copies: SimpleQueue[Copy] = SimpleQueue()
     for number in range(workers):
-        copies.put(Copy(root, home / str(number), processes))
+        folder = home / str(number)
+        subprocess.run(["git", "clone", "--quiet", "--shared", str(covering.root), str(folder)], check=True)
+        copies.put(Copy(folder, processes))
 
     def judge(mutant: Mutant) -> Mutant | None:
         if time.monotonic() > end:
@@ -142,7 +153,10 @@ def judge_all(
             copies.put(copy)
         return mutant
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for judged in as_completed([pool.submit(judge, mutant) for mutant in mutants]):
             if (mutant := judged.result()) is not None:
-                done(mutant)
+                yield mutant
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,10 +2,10 @@
 
 import ast
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,6 +13,7 @@ from sandbox.mutants.places import Place, find_place
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
 CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED, GONE = "caught", "survived", "timed out", "not covered", "gone"
+NOT_RUN = "not run"
 QUOTAS = {
     "app": 2, "handlers": 10, "cron": 14,
     "leads.domain": 48, "leads.services": 46, "leads.adapters": 32, "ops": 64,
@@ -46,13 +47,15 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        return self.function, self.line, self.becomes, self.nth
+        """The fault. A function that moved to another module is the same one."""
+        return self.function.partition(":")[2], self.line, self.becomes, self.nth
 
     @property
     def part(self) -> str:
         """The part of the product: `leads.domain`, `handlers`."""
-        module = self.function.partition(":")[0].split(".")
-        return ".".join(module[: 2 if module[0] == "leads" else 1])
+        names = self.function.partition(":")[0].split(".")
+        part = ".".join(names[: 2 if names[0] == "leads" else 1])
+        return "ops" if part == "leads.cli" else part  # where the commands were
 
     def place(self, root: Path) -> Place:
         """The lines of its function in a tree. Raises LookupError if it is gone."""
@@ -68,16 +71,14 @@ class Mutant:
 
     def apply(self, root: Path) -> None:
         """Put the fault into a tree. Raises LookupError if its function or line is gone."""
-        number = self.line_number(root)
         place = self.place(root)
+        number = self.line_number(root) - 1 - place.first
         lines = place.text.splitlines(keepends=True)
-        whole = lines[number - 1 - place.first]
-        indent = whole[: len(whole) - len(whole.lstrip())]
-        lines[number - 1 - place.first] = f"{indent}{self.becomes}\n" if self.becomes else "\n"
+        lines[number] = lines[number].replace(self.line, self.becomes)
         place.write("".join(lines))
 
-    def digest_in(self, root: Path) -> str:
-        """The digest of the function's code, without comments and layout, and of the catching test's file.
+    def digest_in(self, root: Path, tests: Iterable[str]) -> str:
+        """The digest of the function's code, without comments and layout, and of files of tests.
 
         Raises LookupError if the function is gone.
         """
@@ -85,35 +86,31 @@ class Mutant:
         indent = len(text) - len(text.lstrip(" "))
         code = "\n".join(line[indent:] for line in text.splitlines())
         digest = sha256(ast.dump(ast.parse(code)).encode())
-        test = root / self.by.partition("::")[0]
-        digest.update(test.read_bytes() if test.is_file() else b"")
+        for path in (root / name for name in tests):
+            digest.update(path.read_bytes() if path.is_file() else b"")
         return digest.hexdigest()[:12]
 
 
 def read_sample(path: Path = SAMPLE) -> list[Mutant]:
     """Read the sample. Raises TypeError for an entry with other keys."""
-    return (
-        [Mutant(**entry) for entry in yaml.safe_load(path.read_text("utf-8")) or []] if path.exists() else []
-    )
+    return [Mutant(**entry) for entry in yaml.safe_load(path.read_text("utf-8")) or []]
 
 
 def write_sample(sample: list[Mutant], path: Path = SAMPLE) -> None:
     """Write the sample, complete or not at all; fields with their default are left out."""
     defaults = {field.name: field.default for field in fields(Mutant)}
-    entries: list[dict[str, Any]] = [
-        {name: value for name, value in asdict(mutant).items() if value != defaults[name]}
-        for mutant in sample
-    ]
+    entries = [{k: v for k, v in asdict(mutant).items() if v != defaults[k]} for mutant in sample]
     new = path.with_suffix(".new")
     text = yaml.safe_dump(entries, allow_unicode=True, sort_keys=False, width=10_000)
     new.write_text(HEADER + text, "utf-8")
     new.replace(path)
 
 
-def shares(sample: list[Mutant]) -> dict[str, Counter[str]]:
-    """Count the verdicts by part; an equivalent mutant counts as that only."""
+def shares(sample: list[Mutant], *, by_module: bool = False) -> dict[str, Counter[str]]:
+    """Count the verdicts by part or module; an equivalent mutant counts as that only."""
     counts: dict[str, Counter[str]] = {}
     for mutant in sample:
-        verdict = "equivalent" if mutant.equivalent else mutant.verdict or "not run"
-        counts.setdefault(mutant.part, Counter())[verdict] += 1
+        verdict = "equivalent" if mutant.equivalent else mutant.verdict or NOT_RUN
+        name = mutant.function.partition(":")[0] if by_module else mutant.part
+        counts.setdefault(name, Counter())[verdict] += 1
     return counts

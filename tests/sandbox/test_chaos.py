@@ -1,4 +1,4 @@
-"""The chaos runs: checkers, plans, crash points, the wire that strikes there, guards; generated mutants."""
+"""The chaos runs: checkers, plans, crash points, the wire that strikes there, guards."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -35,7 +35,6 @@ from sandbox.chaos.stream import LeadVersion, Sent
 from sandbox.chaos.stream_effects import NEW_LEAD, expected_effects
 from sandbox.chaos.ticks import EngineTick, Run, check_delivered, check_engine_ticks, count_succeeded
 from sandbox.mutants.places import find_place
-from sandbox.mutants.sample import CAUGHT, SURVIVED, Mutant, read_sample, shares, write_sample
 
 
 def test_each_id_is_named_by_what_happened_to_it() -> None:
@@ -276,22 +275,9 @@ async def test_a_run_names_what_a_fault_did_and_another_process_goes_on(runner: 
         await runner.trace(twice)
 
 
-# Guards and mutants: each place and proof exists, and a fault is put in and taken out exactly
+# Guards: each place and proof exists, and a fault is put in and taken out exactly
 
 TABLE = read_table()
-MODULE = """\
-LIMIT = 3
-
-
-class Door:
-    @property
-    def is_open(self) -> bool:
-        if LIMIT > 2:
-            return True
-        if LIMIT > 2:  # again
-            return True
-        return False
-"""
 
 
 def test_the_text_of_each_guard_is_at_its_place_once_and_its_proof_exists(subtests: pytest.Subtests) -> None:
@@ -312,9 +298,9 @@ def test_the_text_of_each_guard_is_at_its_place_once_and_its_proof_exists(subtes
 
 def test_a_guard_is_removed_once_or_refused(tmp_path: Path) -> None:
     mutation = Mutation("g", "module:LIMIT", "3", "4", "pytest x")
-    (tmp_path / "module.py").write_text(MODULE)
+    (tmp_path / "module.py").write_text("LIMIT = 3\nOTHER = 3\n")
     mutation.apply(tmp_path)
-    assert (tmp_path / "module.py").read_text() == MODULE.replace("LIMIT = 3", "LIMIT = 4")
+    assert (tmp_path / "module.py").read_text() == "LIMIT = 4\nOTHER = 3\n"
     with pytest.raises(LookupError, match="has '3' 0 times"):
         mutation.apply(tmp_path)
 
@@ -336,31 +322,3 @@ def test_several_proofs_of_a_kind_are_one_command_whose_exit_code_counts(tmp_pat
 def test_a_place_that_is_gone_is_named(name: str) -> None:
     with pytest.raises(LookupError, match="no"):
         find_place(ROOT, name)
-
-
-def test_a_mutant_changes_its_line_only_and_is_found_again_after_the_file_changed(tmp_path: Path) -> None:
-    mutant = Mutant("module:Door.is_open", "AddNot", "if LIMIT > 2:  # again", "if not LIMIT > 2:  # again")
-    (tmp_path / "module.py").write_text(MODULE)
-    digest = mutant.digest_in(tmp_path)
-    for text in (MODULE, "# a new first line\n" + MODULE):
-        (tmp_path / "module.py").write_text(text)
-        assert mutant.digest_in(tmp_path) == digest
-        mutant.apply(tmp_path)
-        assert (tmp_path / "module.py").read_text() == text.replace(mutant.line, mutant.becomes)
-    second = Mutant("module:Door.is_open", "ReplaceTrueWithFalse", "return True", "return False", nth=1)
-    (tmp_path / "module.py").write_text(MODULE)
-    second.apply(tmp_path)
-    assert (tmp_path / "module.py").read_text().count("return True") == 1
-    with pytest.raises(LookupError, match="no line"):
-        second.apply(tmp_path)
-
-
-def test_the_sample_is_spread_over_the_product_and_its_verdicts_are_kept(tmp_path: Path) -> None:
-    sample = read_sample()
-    assert len(sample) >= 200
-    assert len({mutant.key for mutant in sample}) == len(sample)
-    sample[0].verdict, sample[1].verdict, sample[1].equivalent = CAUGHT, SURVIVED, "a cache"
-    write_sample(sample, tmp_path / "sample.yaml")
-    assert read_sample(tmp_path / "sample.yaml") == sample
-    assert sum(shares(sample[:2])["app"].values()) == 2
-    assert shares(sample[:2])["app"]["equivalent"] == 1

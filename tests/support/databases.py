@@ -73,7 +73,7 @@ SELECT oid::regclass::text, pg_relation_size(oid), reltuples FROM pg_class WHERE
 """
 _UNKNOWN = -1
 """The number of rows of a table that was never analyzed."""
-_END_SESSIONS = """
+END_SESSIONS = """
 SELECT pg_terminate_backend(pid, 5000)
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> ALL(%s::int[])
@@ -156,7 +156,7 @@ class EmptiedDatabase:
         """End the sessions that a test left, and undo what it wrote. Raises SchemaChanged."""
         self._renew_session()
         kept = [pid for pools in self.pools if not pools.is_closed for pid in pools.pids]
-        self._session.execute(_END_SESSIONS, [kept])
+        self._session.execute(END_SESSIONS, [kept])
         self._check_schema()
         truncated = self._tables_to_truncate()
         stamps = {} if truncated else self._read_row_stamps()  # TRUNCATE empties more tables than these
