@@ -5,7 +5,6 @@ So a small run may be above a bar: its exit code has to say so.
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,13 +14,11 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import psycopg
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
@@ -34,7 +31,7 @@ from sandbox.bench.load import constant_arrival, request_for
 from sandbox.bench.pgbench import pgbench
 from sandbox.bench.scale_data import HISTORY_AGE, add_history, add_rosters
 from sandbox.bench.scale_plans import FENCED, STATEMENTS, WHOLE, read_plans, reads_at_the_end, scanned_whole
-from sandbox.bench.slices import Contender, Done, Slice, figures, ratio, run_slices, spread
+from sandbox.bench.slices import Slice, figures, ratio, spread
 from sandbox.chaos.stream import versions
 from sandbox.loadtest import sender
 from sandbox.loadtest.__main__ import app as loadtest
@@ -148,61 +145,6 @@ def test_no_argument_of_pgbench_is_a_password(tmp_path: Path, monkeypatch: pytes
     assert (done.number, done.rate) == (6, 2.0), "those of the warm-up are left out"
     assert "pass-word" not in (tmp_path / "pgbench.arguments").read_text()
     assert (tmp_path / "pgbench.environment").read_text() == "owner pass-word bench\n"
-
-
-MACHINE = {"cpu": "A", "cores": 2, "python": "3.11.7"}
-
-
-def write(path: Path, *results: object) -> str:
-    path.write_text("".join(f"{json.dumps(result)}\n" for result in results))
-    return str(path)
-
-
-def test_compare_shows_medians_and_their_quotient(tmp_path: Path) -> None:
-    a = [
-        {"machine": MACHINE, "cpu_us": value, "steps": [{"p95": 10}], "only_a": 1}
-        for value in (100, 300, 200)
-    ]
-    b = [{"machine": MACHINE, "cpu_us": 150, "steps": [{"p95": 20}], "seed": 5, "ok": True}]
-    ended = CliRunner().invoke(app, ["compare", write(tmp_path / "a", *a), write(tmp_path / "b", *b)])
-    assert ended.exit_code == 0
-    lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
-    assert "cpu_us 200 (100 to 300) 150 0.75" in lines
-    assert "steps.1.p95 10 (10 to 10) 20 2.00" in lines
-    assert not any(word in ended.stdout for word in ("only_a", "seed", "ok"))
-
-
-def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    a, b = write(tmp_path / "a", {"machine": MACHINE, "x": 1}), tmp_path / "b"
-    for text, message in (
-        (None, "cannot be read"),
-        (json.dumps({"machine": {**MACHINE, "cores": 4}}), "unlike machines"),
-        ("rubbish", "not one JSON object a line"),
-        ("{}", "states its machine"),
-    ):
-        if text is not None:
-            b.write_text(text)
-        ended = CliRunner().invoke(app, ["compare", a, str(b)], env={"COLUMNS": "300"})
-        assert ended.exit_code == 2, text
-        assert message in ended.output
-
-
-def test_contenders_take_turns_in_changing_order() -> None:
-    order: list[str] = []
-
-    def contender(name: str) -> Contender:
-        def work() -> Done:
-            order.append(name)
-            return Done(10, 2.0)
-
-        return lambda: work
-
-    contenders = {name: contender(name) for name in ("ours", "pgbench")}
-    fake: Any = SimpleNamespace(cluster=SimpleNamespace(pid=os.getpid()), cpu_seconds=lambda: 0.0)
-    found = run_slices(fake, contenders, 3, Console(quiet=True))
-    assert order == ["ours", "pgbench", "pgbench", "ours", "ours", "pgbench"]
-    assert [each.rate for each in found["ours"]] == [5.0, 5.0, 5.0]
-    assert set(found["ours"][0].cpu_us) == {"handler", "postgres", "client"}
 
 
 def test_rates_are_compared_in_pairs() -> None:

@@ -3,16 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import nan
-from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
-import pytest
-from typer.testing import CliRunner
-
 from ops.plot.units import Unit
-from sandbox.dashboard import __main__ as command
-from sandbox.dashboard import source
-from sandbox.dashboard.grafana import TARGET
 from sandbox.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_sections
 from sandbox.dashboard.source import Kind, PanelSource, read_dashboard
 from sandbox.incidents.queries import Queries, Series
@@ -74,23 +67,3 @@ def test_every_section_can_be_drawn_within_its_width() -> None:
         for drawn in root.findall(f"{SVG}svg"):
             assert float(drawn.get("x", "")) + float(drawn.get("width", "")) <= layout.width
             assert float(drawn.get("y", "")) + float(drawn.get("height", "")) <= float(root.get("height", ""))
-
-
-FIELDS = "title: A, description: d, unit: s, queries: {a: b}, width: 6"
-
-
-def test_a_wrong_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "panels.yaml"
-    monkeypatch.setattr(source, "SOURCE", path)
-    before = TARGET.read_bytes()
-    for panel, said in (
-        (FIELDS.replace("description: d, ", ""), "A: misses description"),
-        (f"{FIELDS}, hight: 3", "A: unknown fields hight"),
-        (FIELDS.replace("unit: s", "unit: km"), "'km' is not a valid Unit"),
-        (f"{FIELDS}, kind: pie", "A: kind pie is none of"),
-    ):
-        sections = f"sections: [{{title: s, panels: [{{{panel}}}]}}]"
-        path.write_text(f"uid: u\ntitle: t\ndescription: d\n{sections}\n")
-        done = CliRunner().invoke(command.app, ["json"])
-        assert (done.exit_code, TARGET.read_bytes()) == (2, before)
-        assert said in done.output

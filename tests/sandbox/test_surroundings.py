@@ -147,15 +147,3 @@ def test_leads_and_files_are_posted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert read_phones([json.loads(happy)["phone_number"]]).usable
     assert not read_phones([json.loads(no_phone)["phone_number"]]).usable
     assert json.loads(happy)["id"] != json.loads(happy_again)["id"]
-
-
-def test_what_cannot_be_sent_is_said() -> None:
-    for words, url, code, said in (
-        (["nonsense"], URL, 2, "nonsense is neither a file nor one of happy, no-phone, duplicate."),
-        (["happy"], "", 2, "WEBHOOK_URL is not set"),
-        (["happy", "--env-file", "/missing"], "", 2, "/missing cannot be read"),
-        (["happy"], URL, 3, "The edge does not answer: Connection refused"),
-    ):
-        result = send(*words, url=url)
-        assert (result.exit_code, result.stdout) == (code, "")
-        assert said in result.stderr
