@@ -170,15 +170,15 @@ async def test_the_run_of_a_dead_process_is_taken_over_and_an_older_one_closed(h
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, report) VALUES (%s, %s, now(), %s)"
     )
     harness.sql(insert, "poll_records", tick.scheduled_time - timedelta(minutes=5), "{}")
-    harness.sql(insert, "poll_records", tick.scheduled_time, '{"state": {"page": 7}}')
-    states: list[dict[str, object]] = []
+    harness.sql(insert, "poll_records", tick.scheduled_time, '{"state": {"page": 7, "reports": {"a": {}}}}')
+    found: list[tuple[object, object]] = []
 
     async def work(run: CronRun) -> CronReport:
-        states.append(dict(run.progress))
+        found.append((run.progress, run.reports))
         return CronReport({})
 
     assert (await run(harness, tick, work))["result"] == "succeeded"
-    assert states == [{"page": 7}]
+    assert found == [({"page": 7}, {"a": {}})]
     assert outcomes(harness) == [("failed", "interrupted"), ("succeeded", None)]
 
 
