@@ -1,11 +1,10 @@
 """Read Pancake's lists and store what is missing: what polling and reconciliation share."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from leads.adapters.database import Database, Params, UnstorableData, retry_contended
+from leads.adapters.database import Database, Params, Row, UnstorableData, retry_contended
 from leads.adapters.pancake_api import COMPLETE, PancakeApi
 from leads.domain.canonical_json import JsonObject, read_json
 from leads.domain.digest import Digester
@@ -117,23 +116,9 @@ async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """A row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
-
-    table_name: str | None
-    record_id: str
-    modified_on: datetime | None
-    arrived_at: datetime
-    status: str
-    error_code: str | None
-    payload: str | None
-
-
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
     params = load_events_params(connection, leads)
-    rows = await db.fetch_all("pancake_lists/load_events", params, EventRow)
-    return _group(rows)
+    return _group(await db.fetch_all("pancake_lists/load_events", params))
 
 
 def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
@@ -145,16 +130,26 @@ def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> P
     }
 
 
-def _group(rows: Iterable[EventRow]) -> EventsByRecord:
-    return group_by_record(read_event(row) for row in rows)
+def _group(rows: Iterable[Row]) -> EventsByRecord:
+    return group_by_record(read_event(**row) for row in rows)
 
 
-def read_event(row: EventRow) -> Event:
+def read_event(
+    *,
+    table_name: str | None,
+    record_id: str,
+    modified_on: datetime | None,
+    arrived_at: datetime,
+    status: str,
+    error_code: str | None,
+    payload: str | None,
+) -> Event:
+    """Read a row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
-    body = read_json(row.payload.encode(), max_bytes=None) if row.payload else None
+    body = read_json(payload.encode(), max_bytes=None) if payload else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    modified_on = cap_future_time(row.modified_on, row.arrived_at)
-    return Event(row.table_name, row.record_id, modified_on, fields, row.status, row.error_code)
+    modified_on = cap_future_time(modified_on, arrived_at)
+    return Event(table_name, record_id, modified_on, fields, status, error_code)
 
 
 _Stored = list[tuple[ListedLead, StoredDelivery]]
@@ -210,7 +205,7 @@ async def _store_locked(
             lock_records_statement([lead.record_id for lead in listed]),
             ("pancake_lists/load_events", load_events_params(connection, listed)),
         )
-        leads = not_covered(listed, _group(EventRow(**row) for row in found))
+        leads = not_covered(listed, _group(found))
         if not leads:
             return []
         deliveries = [lead.delivery(connection.id, now) for lead in leads]

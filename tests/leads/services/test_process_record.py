@@ -37,7 +37,7 @@ from leads.domain.ticket_text import TEXT
 from leads.services import process_record
 from leads.services.connections import Connection
 from leads.services.load_facts import read_facts
-from leads.services.missing_leads import EventRow, load_events_params, look_up_times, read_event
+from leads.services.missing_leads import load_events_params, look_up_times, read_event
 from leads.services.process_record import (
     DeliveryResult,
     customer_params,
@@ -394,6 +394,17 @@ def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
     }
 
 
+STORED: dict[str, Any] = {
+    "table_name": "lead",
+    "record_id": "a",
+    "modified_on": T0,
+    "arrived_at": T0,
+    "status": "processed",
+    "error_code": None,
+    "payload": None,
+}
+
+
 def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
     """jsonb writes a space after every colon and comma, so what just fitted does not any more.
 
@@ -401,9 +412,9 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
     """
     payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
     assert len(payload) > 256 * 1024
-    event = read_event(EventRow("lead", "a", None, T0, "processed", None, payload))
+    event = read_event(**STORED | {"modified_on": None, "payload": payload})
     assert covering(listed("a", T0), {"a": [event]}) == [event]
-    event = read_event(EventRow("lead", "a", T0, T0, "dead_letter", "invalid_phone", None))
+    event = read_event(**STORED | {"status": "dead_letter", "error_code": "invalid_phone"})
     assert event == Event("lead", "a", T0, {}, "dead_letter", "invalid_phone")
 
 
@@ -412,5 +423,5 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
 )
 def test_an_event_too_far_in_the_future_is_as_old_as_its_arrival(days_ahead: float, of_arrival: bool) -> None:
     modified_on = T0 + timedelta(days=days_ahead)
-    event = read_event(EventRow("lead", "a", modified_on, T0, "processed", None, None))
+    event = read_event(**STORED | {"modified_on": modified_on})
     assert event.modified_on == (T0 if of_arrival else modified_on)
