@@ -284,9 +284,9 @@ def _several(groups: Sequence[_Group], read: _Read) -> list[_Found]:
     runs = [list(_runs_from(groups, first, read)) for first in range(len(groups))]
     anchored = [[run for run in starting if run.is_anchored] for starting in runs]
     all_digits = sum(len(group.digits) for group in groups)
-    choice = _with_rest(groups, anchored)
+    choice = _cover(groups, anchored, may_leave_digits=True) or _Choice(0, frozenset())
     if choice.covered < all_digits:
-        choice = _without_rest(groups, runs) or _certain(groups, choice)
+        choice = _cover(groups, runs, may_leave_digits=False) or _certain(groups, choice)
     return [
         _Found(groups[run.first].start, groups[run.last - 1].end, run.number) for run in sorted(choice.runs)
     ]
@@ -315,19 +315,13 @@ def _begins_extension(group: _Group, digits_before: int) -> bool:
     return "(" in group.gap and ")" not in group.gap and digits_before > MAX_DIGITS_BEFORE_PARENTHESIS
 
 
-def _with_rest(groups: Sequence[_Group], runs: list[list[_Run]]) -> _Choice:
-    """Cover as many digits as possible."""
-    best = [_Choice(0, frozenset())] * (len(groups) + 1)
-    for first in reversed(range(len(groups))):
-        best[first] = _best([best[first + 1], *(_taking(run, groups, best[run.last]) for run in runs[first])])
-    return best[0]
-
-
-def _without_rest(groups: Sequence[_Group], runs: list[list[_Run]]) -> _Choice | None:
-    """Cover all digits."""
+def _cover(groups: Sequence[_Group], runs: list[list[_Run]], *, may_leave_digits: bool) -> _Choice | None:
+    """Cover as many digits as possible, or all; None if all cannot be covered."""
     best: list[_Choice | None] = [None] * len(groups) + [_Choice(0, frozenset())]
     for first in reversed(range(len(groups))):
         choices = [_taking(run, groups, rest) for run in runs[first] if (rest := best[run.last])]
+        if may_leave_digits and (rest := best[first + 1]):
+            choices.append(rest)
         best[first] = _best(choices) if choices else None
     return best[0]
 
