@@ -69,10 +69,11 @@ UNASSIGNED = (
     " WHERE u.id = e.ticket_id"
 )
 SUSPENDED = (
-    "UPDATE pancake_cron_run SET report = jsonb_build_object('connections', jsonb_build_array("
-    "jsonb_build_object('connection_id', (SELECT id FROM pancake_connection LIMIT 1),"
-    " 'before', 'active', 'after', 'suspended')))"
-    " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'check_connection')"
+    "INSERT INTO integration_change (changed_at, changed_by, kind, action, row_id, before, after)"
+    " SELECT r.finished_at, 'handlers', 'status', 'update', c.id::text,"
+    ' \'{"status": "active"}\', \'{"status": "suspended"}\''
+    " FROM pancake_connection AS c, pancake_cron_run AS r"
+    " WHERE r.id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'check_connection') LIMIT 1"
 )
 MORE_SOURCES = (
     "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
