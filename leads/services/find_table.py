@@ -22,13 +22,13 @@ LOOK_UPS_SECONDS = 10.0
 """For all events of a dry run, which has at most 100."""
 
 
-async def find_table_of(
+async def find_table(
     db: Database, pancake: PancakeApi, key_ring: KeyRing, connection_id: str, record_id: str | None
 ) -> str | None:
     """Return the table of a record; None if Pancake cannot tell. Raises DatabaseUnavailable."""
     connections = await load_connections(db, key_ring)
     connection = next((each for each in connections if each.id == connection_id), None)
-    return await find_table(pancake, connection, record_id) if connection and record_id else None
+    return await _find_in(pancake, connection, record_id) if connection and record_id else None
 
 
 async def find_tables(
@@ -48,11 +48,11 @@ async def find_tables(
     for connection_id, record_id in dict.fromkeys(events.values()):
         connection = connections.get(connection_id)
         if connection and clock.monotonic() < deadline:
-            found[connection_id, record_id] = await find_table(pancake, connection, record_id)
+            found[connection_id, record_id] = await _find_in(pancake, connection, record_id)
     return {event_id: found.get(key) for event_id, key in events.items()}
 
 
-async def find_table(pancake: PancakeApi, connection: Connection, record_id: str) -> str | None:
+async def _find_in(pancake: PancakeApi, connection: Connection, record_id: str) -> str | None:
     """Return the one table of a connection that holds a record.
 
     None if no table or several hold it, or if Pancake refuses, does not answer in time or cannot be asked.

@@ -31,7 +31,7 @@ from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading, national_parts, read_phones
 from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
 from leads.domain.versions import part_to_apply, with_capped_time
-from leads.services.find_table import NAME_TIMEOUT_SECONDS, find_table_of
+from leads.services.find_table import NAME_TIMEOUT_SECONDS, find_table
 from leads.services.load_facts import (
     RecordKey,
     load_facts,
@@ -85,8 +85,8 @@ async def process_event(
     if claim.status != INGESTED:
         return DeliveryResult(claim.status)
     if claim.lacks_table:
-        find_table = partial(_with_table, db, pancake, key_ring, claim)
-        named = await attempt(db, clock, claim, find_table, timeout_seconds=NAME_TIMEOUT_SECONDS)
+        look_up = partial(_with_table, db, pancake, key_ring, claim)
+        named = await attempt(db, clock, claim, look_up, timeout_seconds=NAME_TIMEOUT_SECONDS)
         if isinstance(named, DeliveryResult):
             return named
         claim = named
@@ -169,7 +169,7 @@ async def _with_table(db: Database, pancake: PancakeApi, key_ring: KeyRing, clai
     If Pancake cannot tell, the table stays unknown: the record is processed as a lead, and the event says so.
     Raises DatabaseUnavailable.
     """
-    table_name = await find_table_of(db, pancake, key_ring, str(claim.connection_id), claim.record_id)
+    table_name = await find_table(db, pancake, key_ring, str(claim.connection_id), claim.record_id)
     params = {"id": claim.id, "claim_id": claim.claim_id, "table_name": table_name}
     await db.fetch_all("process_record/set_table", params)
     return replace(claim, table_name=table_name)
