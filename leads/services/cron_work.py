@@ -228,37 +228,6 @@ def _fail_step(name: str, error: Exception) -> StepReport:
     return {"error": f"{name}: {summarize(error)}"}
 
 
-async def run_parts(
-    run: CronRun,
-    parts: Mapping[str, Callable[[], Awaitable[Report]]],
-    on_error: Callable[[str, Exception], Report],
-) -> tuple[list[Report], bool]:
-    """Do those parts of the work that no earlier delivery of the tick has done.
-
-    Returns the reports of all, in their order, and whether all are done. With no time left the list ends
-    early, or with a report whose `ending` is OUT_OF_TIME: the next delivery does the rest. A part that fails
-    does not stop the others: `on_error` gets its name and returns its report, or raises the error again.
-    """
-    reports: list[Report] = []
-    is_first = True
-    for name, part in parts.items():
-        if name not in run.reports:
-            if run.seconds_left() <= 0:
-                return reports, False
-            try:
-                report = await part()
-            except Exception as error:  # noqa: BLE001 - logged and reported; the others must be done
-                if isinstance(error, TimeoutError | Postponed) and not is_first:
-                    return reports, False
-                report = on_error(name, error)
-            if report.get("ending") == OUT_OF_TIME:
-                return [*reports, report], False
-            run.reports[name] = report
-            is_first = False
-        reports.append(run.reports[name])
-    return reports, True
-
-
 async def for_each(
     run: CronRun,
     connections: Sequence[Connection],
@@ -296,6 +265,37 @@ def _fail_connection(part: str, name: str, error: Exception) -> Any:
     level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
     LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
     return failure  # every type of report has the keys of a failure
+
+
+async def run_parts(
+    run: CronRun,
+    parts: Mapping[str, Callable[[], Awaitable[Report]]],
+    on_error: Callable[[str, Exception], Report],
+) -> tuple[list[Report], bool]:
+    """Do those parts of the work that no earlier delivery of the tick has done.
+
+    Returns the reports of all, in their order, and whether all are done. With no time left the list ends
+    early, or with a report whose `ending` is OUT_OF_TIME: the next delivery does the rest. A part that fails
+    does not stop the others: `on_error` gets its name and returns its report, or raises the error again.
+    """
+    reports: list[Report] = []
+    is_first = True
+    for name, part in parts.items():
+        if name not in run.reports:
+            if run.seconds_left() <= 0:
+                return reports, False
+            try:
+                report = await part()
+            except Exception as error:  # noqa: BLE001 - logged and reported; the others must be done
+                if isinstance(error, TimeoutError | Postponed) and not is_first:
+                    return reports, False
+                report = on_error(name, error)
+            if report.get("ending") == OUT_OF_TIME:
+                return [*reports, report], False
+            run.reports[name] = report
+            is_first = False
+        reports.append(run.reports[name])
+    return reports, True
 
 
 def problems(reports: Sequence[ConnectionReport]) -> str | None:
