@@ -69,13 +69,10 @@ class IngestQueue:
             try:
                 (stored,) = await self._store([delivery])
                 return stored
-            except Contended as error:
+            except (Contended, UnstorableData) as error:
                 if attempt == MAX_TRIES:
                     return error
-            except UnstorableData as error:
-                if attempt == MAX_TRIES:
-                    return error
-                delivery = delivery.as_raw()
+                delivery = delivery.as_raw() if isinstance(error, UnstorableData) else delivery
             except (StatementError, IntegrationError) as error:
                 return error
         return None

@@ -312,27 +312,21 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
     plan, choice = planned.plan, planned.choice
     statements: list[Statement] = []
     if plan.writes_customer:
-        statements += _customer_statements(planned, now)
+        customer = customer_params(planned, now)
+        name = "process_record/touch_account" if plan.account else "process_record/insert_account"
+        statements.append((name, customer))
+        if plan.records_consent:
+            statements.append(("process_record/insert_consent", customer))
+        statements.append(("process_record/upsert_contact", customer))
+        if plan.other_phones:
+            other = {**customer, "phones": list(plan.other_phones)}
+            statements.append(("process_record/insert_other_contacts", other))
     if plan.writes_ticket:
         name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
         statements.append((name, ticket_params(planned, now)))
     if choice and choice.changed():
         statements.append(store_roster_statement(choice, now))
     statements.append(("process_record/finish_event", event_params(planned, now)))
-    return statements
-
-
-def _customer_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
-    plan, customer = planned.plan, customer_params(planned, now)
-    statements: list[Statement] = [
-        ("process_record/touch_account" if plan.account else "process_record/insert_account", customer)
-    ]
-    if plan.records_consent:
-        statements.append(("process_record/insert_consent", customer))
-    statements.append(("process_record/upsert_contact", customer))
-    if plan.other_phones:
-        other = {**customer, "phones": list(plan.other_phones)}
-        statements.append(("process_record/insert_other_contacts", other))
     return statements
 
 
