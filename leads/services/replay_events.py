@@ -144,7 +144,7 @@ async def _process_in_dry_run(
 ) -> dict[str, object]:
     """Process one event as process_event does: claim, load, decide, apply."""
     now = clock.now()
-    claim = await _claim_in_dry_run(transaction, request, event_id, tables, clock.now())
+    claim = await _claim_in_dry_run(transaction, request, event_id, tables, now)
     if isinstance(claim, str):
         return {"result": claim}
     planned = await load_and_decide(transaction, claim, digester, now)
@@ -164,8 +164,7 @@ async def _claim_in_dry_run(
     transaction: Transaction, request: ReplayRequest, event_id: int, tables: FoundTables, now: datetime
 ) -> Claim | str:
     """Claim one event as process_event does; return what it is instead if it is not claimed."""
-    replay = statement_of(request, [event_id], now)
-    _, (row,) = await transaction.run(replay, claim_statement(event_id))
+    _, (row,) = await transaction.run(statement_of(request, [event_id], now), claim_statement(event_id))
     try:
         claim = read_claim(row)
     except ProcessingPaused as error:
@@ -221,21 +220,14 @@ def statement_of(request: ReplayRequest, ids: Sequence[int], now: datetime) -> S
     return replay_statement(ids, request.states, by, now, corrected_phone=phone, force=request.force)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The row of replay_results/count_waiting."""
-
-    events: int
-    processing_paused: bool
-
-
 async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wait: bool) -> bool:
     """Wait until no event waits, a pause is found or the time is up; return whether processing is paused."""
     deadline = clock.monotonic() + (MAX_WAIT_SECONDS if wait else 0)
     while True:
-        (found,) = await db.fetch_all("replay_results/count_waiting", {"ids": list(ids)}, Waiting)
-        if not found.events or found.processing_paused or clock.monotonic() >= deadline:
-            return found.processing_paused
+        (found,) = await db.fetch_all("replay_results/count_waiting", {"ids": list(ids)})
+        is_paused: bool = found["processing_paused"]
+        if not found["events"] or is_paused or clock.monotonic() >= deadline:
+            return is_paused
         await clock.sleep(POLL_SECONDS)
 
 
