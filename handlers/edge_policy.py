@@ -8,31 +8,12 @@ import base64
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from leads.adapters.database import Row
 from leads.adapters.hasura_calls import Answer
 from leads.adapters.secrets import HEADER_NAME, KeyRing, SecretScope, open_sealed
 from leads.runtime import Runtime
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionRow:
-    """A row of edge_policy/list_connections."""
-
-    id: str
-    token_sha256: str
-    previous_token_sha256: str | None
-    previous_token_expires_at: datetime | None
-    signature_mode: str
-    allowlist_mode: str
-    allowed_ip_ranges: list[str]
-    webhook_secret_encrypted: bytes | None
-    previous_webhook_secret_encrypted: bytes | None
-    previous_webhook_secret_expires_at: datetime | None
-    header_secret_encrypted: bytes | None
-    previous_header_secret_encrypted: bytes | None
-    previous_header_secret_expires_at: datetime | None
 
 
 async def edge_policy(runtime: Runtime) -> Answer:
@@ -43,7 +24,7 @@ async def edge_policy(runtime: Runtime) -> Answer:
     last policy.
     """
     now = runtime.clock.now()
-    rows = await runtime.db.fetch_all("edge_policy/list_connections", {}, ConnectionRow)
+    rows = await runtime.db.fetch_all("edge_policy/list_connections", {})
     connections = [_connection(row, runtime.settings.key_ring, now) for row in rows]
     text = json.dumps(connections, sort_keys=True).encode()
     version = hmac.digest(runtime.settings.edge_secret.current.encode(), text, "sha256").hex()
@@ -55,31 +36,23 @@ def summarize_policy(policy: Answer) -> Mapping[str, object]:
     return {"version": policy["version"], "connections": len(policy["connections"])}
 
 
-def _connection(row: ConnectionRow, key_ring: KeyRing, now: datetime) -> dict[str, object]:
-    tokens: list[dict[str, str | None]] = [{"sha256": row.token_sha256, "expires_at": None}]
-    if row.previous_token_sha256 is not None and row.previous_token_expires_at is not None:
-        expires_at = row.previous_token_expires_at.isoformat()
-        tokens.append({"sha256": row.previous_token_sha256, "expires_at": expires_at})
+def _connection(row: Row, key_ring: KeyRing, now: datetime) -> dict[str, object]:
+    tokens: list[dict[str, str | None]] = [{"sha256": row["token_sha256"], "expires_at": None}]
+    if row["previous_token_sha256"] is not None and row["previous_token_expires_at"] is not None:
+        expires_at = row["previous_token_expires_at"].isoformat()
+        tokens.append({"sha256": row["previous_token_sha256"], "expires_at": expires_at})
+    secrets: dict[str, object] = {}
+    for kind in ("webhook_secret", "header_secret"):
+        current, ends_at = row[f"{kind}_encrypted"], row[f"previous_{kind}_expires_at"]
+        previous = _valid(row[f"previous_{kind}_encrypted"], ends_at, now)
+        secrets |= _open(key_ring, SecretScope(kind, row["id"]), current, previous, ends_at)
     return {
-        "id": row.id,
+        "id": row["id"],
         "token_sha256": tokens,
-        "signature_mode": row.signature_mode,
-        "allowlist_mode": row.allowlist_mode,
-        "allowed_ip_ranges": row.allowed_ip_ranges,
-        **_open(
-            key_ring,
-            SecretScope("webhook_secret", row.id),
-            row.webhook_secret_encrypted,
-            _valid(row.previous_webhook_secret_encrypted, row.previous_webhook_secret_expires_at, now),
-            row.previous_webhook_secret_expires_at,
-        ),
-        **_open(
-            key_ring,
-            SecretScope("header_secret", row.id),
-            row.header_secret_encrypted,
-            _valid(row.previous_header_secret_encrypted, row.previous_header_secret_expires_at, now),
-            row.previous_header_secret_expires_at,
-        ),
+        "signature_mode": row["signature_mode"],
+        "allowlist_mode": row["allowlist_mode"],
+        "allowed_ip_ranges": row["allowed_ip_ranges"],
+        **secrets,
         "header_name": HEADER_NAME,
     }
 
