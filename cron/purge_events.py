@@ -3,6 +3,7 @@
 Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vietnam).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,16 +39,6 @@ class Retention:
     started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """How old rows of one kind are found; `kind` is also the key of the report."""
-
-    kind: str
-    db: Database
-    statement: str
-    params: Params
-
-
 async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
     """Answer `{result, report}`; the report counts what was emptied and deleted, of each kind."""
     return await runtime.cron_runs.run(call, partial(purge_all, runtime))
@@ -69,33 +60,33 @@ async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
     logs = {"before": logs_to}
     ticks = {"before": logs_to, "triggers": [f"pancake_{cron}" for cron in CRONS]}
     db, metadata_db = runtime.db, runtime.metadata_db
-    purges = (
-        Purge("empty_payloads", db, "purge_events/empty_payloads", bodies),
-        Purge("empty_held", db, "purge_events/empty_payloads", held),
-        Purge("empty_replayed", db, "purge_events/empty_replayed", replayed),
-        Purge("empty_leftovers", db, "purge_events/empty_leftovers", leftovers),
-        Purge("delete_runs", db, "purge_events/delete_runs", runs),
-        Purge("delete_event_logs", db, "purge_events/delete_event_logs", logs),
-        Purge("delete_cron_events", metadata_db, "purge_events/delete_cron_events", ticks),
+    # The kind, which is the key of the report, then how its old rows are found.
+    purges: Sequence[tuple[str, Database, str, Params]] = (
+        ("empty_payloads", db, "purge_events/empty_payloads", bodies),
+        ("empty_held", db, "purge_events/empty_payloads", held),
+        ("empty_replayed", db, "purge_events/empty_replayed", replayed),
+        ("empty_leftovers", db, "purge_events/empty_leftovers", leftovers),
+        ("delete_runs", db, "purge_events/delete_runs", runs),
+        ("delete_event_logs", db, "purge_events/delete_event_logs", logs),
+        ("delete_cron_events", metadata_db, "purge_events/delete_cron_events", ticks),
     )
 
     saved = run.saved("purged", dict[str, int]) or {}
-    purged = {purge.kind: saved.get(purge.kind, 0) for purge in purges}
+    purged = {kind: saved.get(kind, 0) for kind, *_ in purges}
     done = run.saved("done", list[str]) or []
     # Both change in place, so that a run that is cut off has them too.
     run.progress |= {"purged": purged, "done": done}
-    for purge in purges:
-        while purge.kind not in done and run.seconds_left() > 0:
-            params = {**purge.params, "limit": ROWS_PER_BATCH}
-            (batch,) = await purge.db.fetch_all(purge.statement, params)
-            purged[purge.kind] += batch["changed"]
+    for kind, database, statement, params in purges:
+        while kind not in done and run.seconds_left() > 0:
+            (batch,) = await database.fetch_all(statement, {**params, "limit": ROWS_PER_BATCH})
+            purged[kind] += batch["changed"]
             if batch["changed"] < ROWS_PER_BATCH:
-                done.append(purge.kind)
+                done.append(kind)
 
     return CronReport(
         {**purged, "emptied_to": emptied_to.isoformat(), "held_emptied_to": held_emptied_to.isoformat()},
         window=(since, emptied_to),
-        unfinished=len(done) < len(purges),
+        unfinished=any(kind not in done for kind in purged),
     )
 
 

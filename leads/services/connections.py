@@ -28,47 +28,32 @@ class Connection:
         return ZoneInfo(self.record_timezone)
 
 
-@dataclass(frozen=True, slots=True)
-class _ConnectionRow:
-    """A row of connections/load_connections."""
-
-    id: str
-    name: str
-    workspace_id: int
-    table_names: list[str]
-    api_base_url: str
-    record_timezone: str
-    api_key_encrypted: bytes | None
-    status: str
-    poll_watermark: datetime | None
-
-
 async def load_connections(db: Database, key_ring: KeyRing) -> list[Connection]:
     """Return every connection that is not disabled."""
-    rows = await db.fetch_all("connections/load_connections", {}, _ConnectionRow)
-    return [_connection(row, key_ring) for row in rows]
+    connections = []
+    for row in await db.fetch_all("connections/load_connections", {}):
+        id_, base_url = row["id"], row["api_base_url"]
+        key = _open_key(key_ring, row["api_key_encrypted"], SecretScope("api_key", id_, base_url))
+        connections.append(
+            Connection(
+                id=id_,
+                name=row["name"],
+                status=row["status"],
+                tables=tuple(row["table_names"]),
+                record_timezone=row["record_timezone"],
+                watermark=row["poll_watermark"],
+                access=Access(id_, base_url, row["workspace_id"], key),
+            )
+        )
+    return connections
 
 
-def _connection(row: _ConnectionRow, key_ring: KeyRing) -> Connection:
-    return Connection(
-        id=row.id,
-        name=row.name,
-        status=row.status,
-        tables=tuple(row.table_names),
-        record_timezone=row.record_timezone,
-        watermark=row.poll_watermark,
-        access=Access(row.id, row.api_base_url, row.workspace_id, _api_key(row, key_ring)),
-    )
-
-
-def _api_key(row: _ConnectionRow, key_ring: KeyRing) -> str | SecretUnreadable:
-    """Return the key, or why it cannot be opened, which the first call to Pancake then raises.
+def _open_key(key_ring: KeyRing, sealed: bytes | None, scope: SecretScope) -> str | SecretUnreadable:
+    """Return the API key, or why it cannot be opened, which the first call to Pancake then raises.
 
     A key that is not set is sent as an empty one: Pancake rejects it, and check_connection reports that.
     """
-    if row.api_key_encrypted is None:
-        return ""
     try:
-        return open_sealed(key_ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url))
+        return open_sealed(key_ring, sealed, scope) if sealed is not None else ""
     except SecretUnreadable as error:
         return error

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.adapters.database import Database, StatementError, Transaction
+from leads.adapters.database import Database, Row, StatementError, Transaction
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.assign import Choice
 from leads.domain.errors import Contended
@@ -42,14 +42,6 @@ class UnassignedTickets:
     oldest_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class _ListedEvent:
-    """A row of unassigned_tickets/list_events and recalled_tickets/list_events, which has no roster."""
-
-    id: int
-    roster_source_id: str | None = None
-
-
 async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepReport:
     """Assign what can be assigned, notify the owners; return what the run reports of it.
 
@@ -59,7 +51,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     settle = {"now": run.now, "limit": MAX_SETTLED_PER_TICK}
     settled = await db.fetch_all("unassigned_tickets/mark_settled", settle)
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
-    listed = await db.fetch_all("unassigned_tickets/list_events", due, _ListedEvent)
+    listed = await db.fetch_all("unassigned_tickets/list_events", due)
     assigned = await _give(db, run, listed, is_recall=False)
     await _notify(outbox, run, assigned)
     (left,) = await db.fetch_all(COUNT_TICKETS, {"most": None}, UnassignedTickets)
@@ -75,7 +67,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
 async def recall_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepReport:
     """Recall what is due, notify both owners of each; the rest as assign_tickets."""
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
-    listed = await db.fetch_all("recalled_tickets/list_events", due, _ListedEvent)
+    listed = await db.fetch_all("recalled_tickets/list_events", due)
     recalled = await _give(db, run, listed, is_recall=True)
     await _notify(outbox, run, recalled)
     return {"recalled": len(recalled)}
@@ -86,7 +78,7 @@ async def _notify(outbox: Outbox, run: CronRun, event_ids: Sequence[int]) -> Non
         await outbox.claim_and_send(event_ids, has_time=run.has_time_to_send)
 
 
-async def _give(db: Database, run: CronRun, listed: Sequence[_ListedEvent], *, is_recall: bool) -> list[int]:
+async def _give(db: Database, run: CronRun, listed: Sequence[Row], *, is_recall: bool) -> list[int]:
     """Give tickets to others, oldest first, while there is time; return the ids of their events."""
     given: list[int] = []
     without_member: set[str | None] = set()
@@ -94,17 +86,18 @@ async def _give(db: Database, run: CronRun, listed: Sequence[_ListedEvent], *, i
     for event in listed:
         if len(given) == MAX_GIVEN_PER_TICK or run.seconds_left() <= 0:
             break
-        if event.roster_source_id in without_member:
+        id_, roster = event["id"], event.get("roster_source_id")
+        if roster in without_member:
             continue
         try:
-            choice = await _give_one(db, event.id, run.now, is_recall=is_recall)
+            choice = await _give_one(db, id_, run.now, is_recall=is_recall)
         except (Contended, StatementError) as error:
-            failed.append((event.id, error))
+            failed.append((id_, error))
             continue
         if choice and choice.staff_id:
-            given.append(event.id)
+            given.append(id_)
         elif choice and not is_recall:  # those who may take a recalled ticket differ from ticket to ticket
-            without_member.add(event.roster_source_id)
+            without_member.add(roster)
     if failed:
         first_id, first_error = failed[0]
         fields = {"count": len(failed), "first_event_id": first_id, **describe(first_error)}

@@ -29,14 +29,6 @@ MIN_FOUND_MISSING_NOTIFIED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _History:
-    """The row of reconcile_daily/list_closed_days; `since` maps a connection's id to an ISO time."""
-
-    days: list[str]
-    since: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Reconciliation:
     """The parts of a process that reconcile days."""
 
@@ -54,9 +46,9 @@ class Reconciliation:
         created after it was read.
         """
         params = {"now": run.now, "scheduled_time": run.scheduled_time}
-        (history,) = await self.db.fetch_all("reconcile_daily/list_closed_days", params, _History)
-        closed_before = frozenset(date.fromisoformat(text) for text in history.days)
-        created_at = {id_: datetime.fromisoformat(text) for id_, text in history.since.items()}
+        (history,) = await self.db.fetch_all("reconcile_daily/list_closed_days", params)
+        closed_before = frozenset(date.fromisoformat(text) for text in history["days"])
+        created_at = {id_: datetime.fromisoformat(text) for id_, text in history["since"].items()}
         connections = await load_connections(self.db, self.key_ring)
         names = {each.id: each.name for each in connections}
         reports: list[DayReport] = []
