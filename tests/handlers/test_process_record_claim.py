@@ -9,6 +9,7 @@ import pytest
 
 from leads.adapters.database import Database, Params, Row, Statement, Transaction
 from leads.adapters.pancake_api import Access, PancakeApi
+from leads.domain.errors import InvalidBody
 from leads.services.process_record import Claim, DeliveryResult, claim_event, mark_failed, process_claim
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
@@ -73,7 +74,8 @@ async def test_a_lost_claim_writes_nothing_while_a_newer_one_works(harness: Hand
     newer = await claimed(harness, event_id)
     result = await process_claim(runtime.db, runtime.clock, runtime.digester, late)
     assert result == DeliveryResult("claim_lost")
-    await mark_failed(runtime.db, runtime.clock, late, RuntimeError())
+    result = await mark_failed(runtime.db, runtime.clock, late, InvalidBody(code="missing_record_id"))
+    assert result == DeliveryResult("dead_letter", "missing_record_id", is_invalid=False)
     row = harness.one("SELECT status, claim_id FROM pancake_webhook_event WHERE id = %s", event_id)
     assert row == {"status": "ingested", "claim_id": newer.claim_id}
     assert harness.count_tickets() == 0

@@ -129,7 +129,7 @@ NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
      "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17"),
     (NONE_ACTIVE | {"sources": ["A", "B"]},
      "leads switch source A on --reason TEXT (or B), then: leads replay 17"),
-    ({}, NOTHING),
+    ({"status": "received"}, "leads trace 17 --follow; if it stays so: leads status"), ({}, NOTHING),
 ]  # fmt: skip
 
 

@@ -153,7 +153,9 @@ async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness
 
 
 @pytest.mark.own_database
-async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_then_left_out(harness: CronHarness) -> None:
+async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_then_left_out(
+    harness: CronHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     assert await harness.scrape("pancake_engine_events", state="pending") == 0
     harness.sql("DROP SCHEMA hdb_catalog CASCADE")
     assert await harness.scrape("pancake_engine_events", state="pending") == 0
@@ -161,6 +163,8 @@ async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_then_left_out(h
     fast, _ = harness.runtime.scrape.sql
     fast._withdrawn_after_seconds = 0.0
     assert await harness.scrape("pancake_engine_events", state="pending") is None
+    lines = [vars(each)["fields"] for each in caplog.records if each.getMessage() == "figure not read"]
+    assert len({line["query"] for line in lines}) == len(lines) > 0, "only its first failure is logged"
 
 
 async def test_a_scrape_reads_once_in_a_few_seconds_and_once_at_a_time(harness: CronHarness) -> None:

@@ -30,7 +30,7 @@ from leads.domain.errors import (
     InvalidPhone,
     ProcessingPaused,
 )
-from leads.domain.lead import Lead, read_stored_lead
+from leads.domain.lead import read_stored_lead
 from leads.domain.listing import Event, ListedLead, LookUps, TableRecord, covering
 from leads.domain.phone import PhoneReading
 from leads.domain.ticket_text import TEXT
@@ -229,17 +229,16 @@ async def test_a_pause_is_told_before_the_line(
     assert {type(result) for result in results} == {ProcessingPaused}
 
 
-def read(payload: str | None) -> tuple[Lead, PhoneReading]:
-    return read_stored_lead(payload, corrected_phone=None, modified_on=None, table_name=None)
+def read(payload: str | None) -> PhoneReading:
+    return read_stored_lead(payload, corrected_phone=PHONE, modified_on=None, table_name=None)[1]
 
 
-def test_a_row_without_payload_or_record_id_is_invalid() -> None:
+def test_a_corrected_phone_replaces_all_of_a_body_as_its_main_one_but_no_body_that_is_missing() -> None:
+    phones = read('{"id": "r", "phone_number": "x", "secondary_phone_number": "0912345678"}')
+    assert (phones.usable, phones.typed) == ((PHONE,), {"phone_number": (PHONE,)})
     with pytest.raises(InvalidBody) as caught:
         read(None)
     assert caught.value.code == "invalid_payload"
-    with pytest.raises(InvalidBody) as caught:
-        read('{"name": "An"}')
-    assert caught.value.code == "missing_record_id"
 
 
 def test_facts_are_read_from_the_statements_rows() -> None:
