@@ -283,6 +283,45 @@ def headers(tree: Tree) -> Iterator[str]:
                 yield f"{path}:1: {name} names no index of a large table. Write `Relies on …`."
 
 
+SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
+SHOWING = {
+    "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
+    "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
+    "golive/check_diva_columns", "golive/check_migration", "golive/check_switches",
+    "golive/insert_thousand_events", "golive/load_opening",
+}  # fmt: skip
+"""Statements that show or turn switches, or check the installation; they decide about no lead."""
+
+
+def copied_rules(tree: Tree) -> Iterator[str]:
+    """A statement uses the function of a rule, and does not spell the rule out."""
+    for path in (path for path in tree if path.startswith("sql/") and path.endswith(".sql")):
+        for name, statement in split(tree[path]):
+            text = re.sub("--.*", "", statement)
+            aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
+            spelled = {
+                "view_pancake_setting": "app_setting",
+                "pancake_active_source": rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b",
+                "pancake_payload_hash": r"sha256\(",
+                "pancake_applied_version": r"'stale'|\bapplied_at IS NOT NULL\b",
+                "pancake_roster_source": r"\barray_position\(\s*(?:\w+\.)?source_ids\b",
+                "pancake_event_is_unassigned": r"\bevidence\s*#>>?\s*'{assignment,settled}'"
+                r"|'settled'.*\bIS NULL",
+                "pancake_applied_event": r"\bapplied_at DESC\b",
+                "pancake_record_table": r"'account', 'contact'\) THEN",
+                "pancake_ticket_is_open": r"'in_progress'",
+                "pancake_event_is_invalid": r"LIKE 'invalid",
+                "pancake_event_was_held_or_replayed": r"\bheld_at IS NOT NULL\b",
+            }
+            if "pancake_source" not in text:
+                del spelled["pancake_active_source"]
+            if "pancake_applied_version" in text:
+                del spelled["pancake_applied_event"]
+            for rule, pattern in spelled.items() if name not in SHOWING else ():
+                if re.search(pattern, text):
+                    yield f"{path}:1: {name} spells out a rule. Use {rule}."
+
+
 def cases(tree: Tree) -> Iterator[str]:
     """Each test case of docs/test-cases.md has one title and a test, and no other is marked."""
     page = "docs/test-cases.md"
@@ -342,7 +381,8 @@ def secrets(tree: Tree) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
-    links, names, walks, codes, crons, runbook_commands, statements, headers, cases, sizes, patterns, secrets,
+    links, names, walks, codes, crons, runbook_commands, statements, headers, copied_rules, cases, sizes,
+    patterns, secrets,
 )  # fmt: skip
 
 

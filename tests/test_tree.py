@@ -26,6 +26,7 @@ from tests.support.promql import faults, metrics
 from tests.support.runbook import PAGES, queries_of_blocks, words_of_code
 
 ROOT = Path(__file__).parents[1]
+COPY = "-- name: a/b\nSELECT e.id FROM public.ticket AS t WHERE t.status = 'in_progress'"
 SCAN = "-- name: a/b\n-- Load. Returns rows.\nSELECT e.id FROM public.account AS e WHERE true"
 STATEMENT = '"kpi' + '/load_"'
 
@@ -67,6 +68,11 @@ FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]
     (check_tree.statements, with_file("leads/a.py", STATEMENT), "leads/a.py:1: a statement's name is built"),
     (check_tree.statements, with_file("cron/poll_records.py", ""), "no module sends poll_records/"),
     (check_tree.headers, with_file("sql/a.sql", "-- name: a/b\nSELECT 1"), "sql/a.sql:1: a/b has no comment"),
+    (
+        check_tree.copied_rules,
+        with_file("sql/a.sql", COPY),
+        "sql/a.sql:1: a/b spells out a rule. Use pancake_t",
+    ),
     (check_tree.headers, with_file("sql/a.sql", SCAN), "sql/a.sql:1: a/b names no index of a large table"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-901 has no test"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-001 is not in"),

@@ -218,8 +218,8 @@ def test_a_quarantine_that_cannot_be_written_leaves_deliveries_in_the_spool(harn
     harness.stop_upstreams()
     harness.post(b"1")
     (path,) = harness.edge.held()
-    path.write_bytes(b"torn")
     with harness.unwritable("quarantine"):
+        path.write_bytes(b"torn")  # a drain reads it at once, also while nothing answers
         harness.start_upstreams()
         eventually(lambda: "delivery not quarantined: " in harness.edge.errors())
         assert harness.edge.held() == [path]

@@ -36,7 +36,6 @@ RULES = (
     "pancake_payload_hash", "pancake_hold_reason", "pancake_record_table", "pancake_ticket_is_open",
     "pancake_event_is_invalid", "pancake_event_was_held_or_replayed", "pancake_event_is_being_sent",
 )  # fmt: skip
-SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
 OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TET = "2027-02-05..2027-02-11, 2027-04-30"
@@ -50,11 +49,6 @@ SWITCHING = {
     "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
 }  # fmt: skip
 """Statements that show and turn the switches; they decide nothing by them."""
-CHECKING = {
-    "golive/check_diva_columns", "golive/check_migration", "golive/check_switches",
-    "golive/insert_thousand_events", "golive/load_opening",
-}  # fmt: skip
-"""Statements that check the installation before and after the go-live; no lead is decided by them."""
 
 HELD_STATES = "skipped_kill_switch skipped_source_disabled"
 NEXT_STATES: dict[str | None, str] = {
@@ -236,37 +230,6 @@ def test_each_function_and_view_of_the_migrations_is_on_the_page_of_the_architec
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page.partition("## Functions and views")[2], re.MULTILINE)
     assert sorted(listed) == sorted(name for (name,) in made)
-
-
-def copied_rules(statement: str) -> set[str]:
-    """The rules that a statement spells out instead of using their function."""
-    text = re.sub("--.*", "", statement)
-    aliases = "|".join({"pancake_source", *SOURCES.findall(text)})
-    spelled = {
-        "view_pancake_setting": "app_setting",
-        "pancake_active_source": rf"\b(?:{aliases})\.is_active\b|(?<!\.)\bis_active\b",
-        "pancake_payload_hash": r"sha256\(",
-        "pancake_applied_version": r"'stale'|\bapplied_at IS NOT NULL\b",
-        "pancake_roster_source": r"\barray_position\(\s*(?:\w+\.)?source_ids\b",
-        "pancake_event_is_unassigned": r"\bevidence\s*#>>?\s*'{assignment,settled}'|'settled'.*\bIS NULL",
-        "pancake_applied_event": r"\bapplied_at DESC\b",
-        "pancake_record_table": r"'account', 'contact'\) THEN",
-        "pancake_ticket_is_open": r"'in_progress'",
-        "pancake_event_is_invalid": r"LIKE 'invalid",
-        "pancake_event_was_held_or_replayed": r"\bheld_at IS NOT NULL\b",
-    }
-    if "pancake_source" not in text:
-        del spelled["pancake_active_source"]
-    if "pancake_applied_version" in text:
-        del spelled["pancake_applied_event"]
-    return {rule for rule, pattern in spelled.items() if re.search(pattern, text)}
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_a_rule_is_defined_in_the_migrations_alone(rule: str) -> None:
-    assert any(f"public.{rule}".encode() in text for text in QUERIES.values())
-    copies = {name for name, text in QUERIES.items() if rule in copied_rules(text.decode())}
-    assert copies <= SWITCHING | CHECKING
 
 
 def test_a_rule_is_inlined_into_the_statement_that_uses_it(db: Db, subtests: pytest.Subtests) -> None:
