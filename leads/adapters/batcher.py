@@ -63,7 +63,7 @@ class Batcher(Generic[Item, Result]):
     async def drain(self) -> None:
         """Wait until every submitted item is sent."""
         while self._running:
-            # Not gather(): from Python 3.12 on it does not yield if all are done, and then none is ever discarded.
+            # Not gather(): from Python 3.12 on it does not yield if all are done; then none is discarded.
             await asyncio.wait(self._running)
 
     async def _work(self) -> None:
