@@ -37,7 +37,7 @@ _EVENT_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _TYPED_PHONE = re.compile(r"[0-9+ ().-]+", re.ASCII)
 MIN_TYPED_DIGITS = 3
 MIN_TYPED_DIGITS_OF_A_NUMBER = 8
-"""A shorter text than this is no phone that somebody mistyped. A number may also be the id of an event."""
+"""A shorter text than this is no mistyped phone. A number may also be the id of an event."""
 
 
 @dataclass(frozen=True, slots=True)

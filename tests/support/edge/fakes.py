@@ -11,6 +11,7 @@ import json
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ def chunked(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-class FakePath:
+class FakePath(ABC):
     """A path of deliveries: an HTTP/1.1 server in a thread that keeps each one and answers with `status`.
 
     `override`: an answer to every delivery; none is kept. `refuses`: whether to refuse a body, which is then
@@ -107,9 +108,9 @@ class FakePath:
     def bodies(self) -> list[bytes]:
         return [delivery.raw for delivery in self.deliveries]
 
+    @abstractmethod
     def answer(self, request: Request) -> Answer:
         """Called in the server's thread."""
-        raise NotImplementedError
 
     def accept(self, arguments: dict[str, Any]) -> str | None:
         """Keep a delivery. Return its status, or None if it is refused."""
