@@ -29,6 +29,12 @@ class Received:
     method: str = "POST"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+    """More than the 100 events that an engine sends at once: a connection that finds the queue full fails."""
+
+
 class Receiver:
     """A server on the loopback address, or on all addresses if the engine runs elsewhere."""
 
@@ -36,8 +42,7 @@ class Receiver:
         self._received: dict[str, list[Received]] = defaultdict(list)
         self._answers: dict[str, list[Answer]] = {}
         self._changed = threading.Condition()
-        self._server = ThreadingHTTPServer((bind, 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server((bind, 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.port = self._server.server_port
