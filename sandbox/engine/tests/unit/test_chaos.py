@@ -17,7 +17,7 @@ TRIGGER = {
     "name": "job_changed",
     "table": {"schema": "public", "name": "job"},
     "insert": {"columns": "*"},
-    "retry_conf": {"num_retries": 50, "interval_sec": 0, "timeout_sec": 5},
+    "retry_conf": {"num_retries": 50, "interval_sec": 0, "timeout_sec": 60},
 }
 PLAN = {
     "seed": 7,
