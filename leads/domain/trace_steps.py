@@ -264,7 +264,7 @@ def _why(event: StoredEvent, assignment: JsonObject) -> str:
 
 
 def _turn(assignment: JsonObject) -> str:
-    """Say why the chosen member was next: the fewest tickets for the weight, else the longest wait."""
+    """Say why the chosen member was next: the fewest tickets for the weight, the longest wait, the id."""
     skipped = {text_at(item, "staff_id") for item in list_at(assignment, "skipped")}
     available = [item for item in list_at(assignment, "roster") if text_at(item, "staff_id") not in skipped]
     winner = text_at(assignment, "chosen")
@@ -273,14 +273,16 @@ def _turn(assignment: JsonObject) -> str:
         return "chosen by round robin"
     if len(available) == 1:
         return "the only one available"
-    ratio = _ratio(chosen)
-    equal = sum(_ratio(item) == ratio for item in available) - 1
+    equal = [item for item in available if _ratio(item) == _ratio(chosen) and item is not chosen]
     count, weight = _number(chosen, "assigned_count"), _number(chosen, "weight")
     counted = f"{count} {'ticket' if count == 1 else 'tickets'}"
     if weight != 1:
         counted += f" at weight {weight}"
     if equal:
-        return f"{counted} like {equal} {'other' if equal == 1 else 'others'}, waited longest"
+        turn = _number(chosen, "last_assigned_seq")
+        has_tie = any(_number(item, "last_assigned_seq") == turn for item in equal)
+        why = "first by id of those who waited longest" if has_tie else "waited longest"
+        return f"{counted} like {len(equal)} {'other' if len(equal) == 1 else 'others'}, {why}"
     return f"{counted}, fewest of {len(available)}"
 
 

@@ -201,7 +201,8 @@ def test_the_owner_is_explained_by_the_counters_that_decided() -> None:
     equal = [member(2, assigned_count=2), member(3, assigned_count=2)]
     for roster, text in (
         ([member(1)], "Hạnh: the only one available"),
-        ([member(1), member(2)], "Hạnh: 0 tickets like 1 other, waited longest"),
+        ([member(1), member(2, last_assigned_seq=1)], "Hạnh: 0 tickets like 1 other, waited longest"),
+        (equal, "Khoa: 2 tickets like 1 other, first by id of those who waited longest"),
         ([member(1, assigned_count=1), member(2, assigned_count=2)], "Hạnh: 1 ticket, fewest of 2"),
         ([member(1, assigned_count=5, weight=3), *equal], "Hạnh: 5 tickets at weight 3, fewest of 3"),
     ):
