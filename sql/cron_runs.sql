@@ -93,7 +93,7 @@ SET outcome = excluded.outcome, finished_at = excluded.finished_at, error = NULL
 WHERE r.outcome <> 'succeeded'
 RETURNING r.id, r.outcome, r.report, r.started_at
 
--- name: lost_ticks/load_told_ticks
+-- name: cron_runs/load_told_ticks
 -- Load up to when the administrators were told of ticks that Hasura gave up, and when that was; of the last day.
 -- Returns one row: told_at, told_until; null if they were not told. Relies on uq_pancake_cron_run_tick.
 SELECT max(r.scheduled_time) AS told_at, max((r.report -> 'lost_ticks' ->> 'until')::timestamptz) AS told_until
@@ -103,7 +103,7 @@ WHERE
     AND r.scheduled_time > %(now)s::timestamptz - interval '1 day'
     AND r.report -> 'lost_ticks' ->> 'until' IS NOT NULL
 
--- name: lost_ticks/count_lost_ticks
+-- name: cron_runs/count_lost_ticks
 -- Count the ticks of our crons that Hasura gave up in the last day: 'dead' without a call, 'error' after the last try.
 -- Returns trigger_name, until (the last one's time) and not_notified (those after `told_until`), one row per cron with any.
 -- Relies on Hasura's index on status. Runs in Hasura's metadata database.

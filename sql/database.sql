@@ -8,7 +8,7 @@ SELECT pg_try_advisory_lock(7, hashtext(%(name)s)) AS locked
 -- Returns one row: unlocked.
 SELECT pg_advisory_unlock(7, hashtext(%(name)s)) AS unlocked
 
--- name: engine_watch/find_triggers
+-- name: database/find_triggers
 -- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes.
 -- find_missing_triggers in ops/metadata/source.py asks through the engine, for every trigger of the metadata directory.
 -- Returns one row: has_triggers.

@@ -1,11 +1,11 @@
--- name: locked_tickets/set_owner
+-- name: late_owners/set_owner
 -- Give a ticket another owner than the one it had (null = none); the caller holds the ticket's row lock.
 -- Returns nothing. Relies on the primary key of Diva's ticket table.
 UPDATE public.ticket AS t
 SET assignee_id = %(owner)s, updated_at = %(now)s
 WHERE t.id = %(ticket_id)s AND t.assignee_id IS NOT DISTINCT FROM %(former_owner)s
 
--- name: locked_tickets/lock_ticket
+-- name: late_owners/lock_ticket
 -- Lock an event and its ticket, if that is still to get another owner: `is_recall`, in place of one who does not respond (new, too
 -- late), else its first (open, none). None while a switch is on. Rows that others have locked are left: a person may assign the ticket.
 -- Returns one row or none: ticket_id, account_id, owner (null = none), former_owners (of earlier recalls), customer_name, phone,
@@ -46,7 +46,7 @@ WHERE
     AND NOT EXISTS (SELECT FROM public.view_pancake_setting AS w WHERE w.kill_switch OR w.processing_paused)
 FOR NO KEY UPDATE OF e, t SKIP LOCKED
 
--- name: recalled_tickets/list_events
+-- name: late_owners/list_recallable
 -- List events whose ticket waits too long for the first response of the owner that was chosen: still new, and still that owner's;
 -- oldest ticket first. None while recall_after_minutes is 0, the kill switch is on or processing is paused: nothing is read then.
 -- Considers events that were stored or replayed in the last 3 days.
@@ -71,7 +71,7 @@ WHERE
 ORDER BY t.created_at, e.id
 LIMIT %(limit)s
 
--- name: recalled_tickets/store_choice
+-- name: late_owners/store_recall
 -- Record another owner on the event that created the ticket, as if chosen then, and add the notifications. `recalls` of the evidence
 -- keeps each owner who lost the ticket, with the time. The caller holds the event's row lock.
 -- Returns nothing. Relies on pk_pancake_webhook_event.
@@ -91,7 +91,7 @@ SET
     notify_claimed_at = NULL
 WHERE e.id = %(id)s
 
--- name: unassigned_count/count_tickets
+-- name: late_owners/count_unassigned
 -- Count the open tickets that our events created without an owner and that still have none: at most `most`, all if it is null.
 -- Returns one row: tickets, oldest_at (null without tickets).
 -- Relies on ix_pancake_webhook_event_unassigned and the primary key of Diva's ticket table.
@@ -110,7 +110,7 @@ FROM (
     LIMIT %(most)s
 ) AS u
 
--- name: unassigned_tickets/mark_settled
+-- name: late_owners/mark_settled
 -- Mark events whose ticket we need not assign any more, with the reason: it has an owner from Diva, is closed, or was deleted.
 -- Events processed within the last minute are left out: their ticket may be younger than this statement's snapshot.
 -- Returns id. Relies on ix_pancake_webhook_event_unassigned and the primary key of Diva's ticket table.
@@ -143,7 +143,7 @@ FROM found AS f
 WHERE e.id = f.id
 RETURNING e.id
 
--- name: unassigned_tickets/list_events
+-- name: late_owners/list_assignable
 -- List events whose ticket has no owner and can get one now, because its roster has an available member; oldest ticket first.
 -- None while the kill switch is on or processing is paused. What is available is decided again by leads/domain/assign.py, under
 -- the roster's lock: without this filter, tickets of a roster without members would hide all newer ones of other rosters.
@@ -179,7 +179,7 @@ JOIN roster AS r ON r.connection_id = u.connection_id AND r.source_ids = u.sourc
 ORDER BY u.created_at, u.id
 LIMIT %(limit)s
 
--- name: unassigned_tickets/store_choice
+-- name: late_owners/store_assignment
 -- Record an owner on the event that created the ticket, as if chosen then; and add the owner's notification.
 -- The evidence keeps the time, and the members who were skipped when the ticket was created. The caller holds the event's row lock.
 -- Returns nothing. Relies on pk_pancake_webhook_event.

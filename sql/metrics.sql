@@ -59,7 +59,7 @@ CROSS JOIN unnest(ARRAY['webhook', 'poll', 'reconcile']) AS o (origin)
 LEFT JOIN recent AS r USING (status, origin)
 GROUP BY s.status, o.origin
 
--- name: metrics/count_counted
+-- name: metrics/count_rows_of_counters
 -- Count the rows of the last hour that the counters of the processes have counted too: at least and at most how many.
 -- Returns counter, least, most: one row for each of six counters.
 -- Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_replayed and uq_pancake_cron_run_tick.

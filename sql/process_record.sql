@@ -375,7 +375,7 @@ FROM unnest(
 ) AS m (id, assigned_count, last_assigned_seq, was_available)
 WHERE a.id = m.id
 
--- name: process_record/clear_event
+-- name: process_record/erase_event
 -- Erase a claimed event: it is a version of an erased customer.
 -- Returns one row: erased (1). Relies on pk_pancake_webhook_event.
 SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
@@ -443,7 +443,7 @@ SET
 WHERE id = %(id)s
 RETURNING notify_claimed_at
 
--- name: process_record/touch_account
+-- name: process_record/merge_account
 -- Merge the record's fields into a known account, and fill normalized_phone. It is filled only if the phone is still the one
 -- that the decision read: Diva may have changed it while this statement waited for the row.
 -- Returns nothing. Relies on account's primary key.

@@ -148,7 +148,7 @@ SELECT
             AND (r.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND r.source_id IS NULL))
     ) AS roster
 
--- name: replay_results/count_waiting
+-- name: replay_events/count_waiting
 -- Count those of some events that are not at rest, and say whether processing is paused.
 -- Returns one row: events, processing_paused. Relies on pk_pancake_webhook_event.
 SELECT
@@ -161,7 +161,7 @@ SELECT
     w.processing_paused
 FROM public.view_pancake_setting AS w
 
--- name: replay_results/load_events
+-- name: replay_events/load_results
 -- Load the results of replayed events. The outcome of a row is that of the last processing that changed something; the result in
 -- its evidence is that of the last one.
 -- Returns one row per event, lowest id first: id, status, result, error_code, held_by, ticket_id, owner_id.

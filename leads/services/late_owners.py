@@ -30,7 +30,7 @@ MAX_TRIED_PER_TICK = 500
 the newer ones.
 """
 MAX_SETTLED_PER_TICK = 1000
-COUNT_TICKETS = "unassigned_count/count_tickets"
+COUNT_TICKETS = "late_owners/count_unassigned"
 """The statement of UnassignedTickets; its parameter `most` limits what is counted."""
 
 
@@ -49,9 +49,9 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     Raises DatabaseUnavailable.
     """
     settle = {"now": run.now, "limit": MAX_SETTLED_PER_TICK}
-    settled = await db.fetch_all("unassigned_tickets/mark_settled", settle)
+    settled = await db.fetch_all("late_owners/mark_settled", settle)
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
-    listed = await db.fetch_all("unassigned_tickets/list_events", due)
+    listed = await db.fetch_all("late_owners/list_assignable", due)
     assigned = await _give(db, run, listed, is_recall=False)
     await _notify(outbox, run, assigned)
     (left,) = await db.fetch_all(COUNT_TICKETS, {"most": None}, UnassignedTickets)
@@ -67,7 +67,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
 async def recall_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepReport:
     """Recall what is due, notify both owners of each; the rest as assign_tickets."""
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
-    listed = await db.fetch_all("recalled_tickets/list_events", due)
+    listed = await db.fetch_all("late_owners/list_recallable", due)
     recalled = await _give(db, run, listed, is_recall=True)
     await _notify(outbox, run, recalled)
     return {"recalled": len(recalled)}
@@ -126,9 +126,9 @@ async def _give_one(db: Database, event_id: int, now: datetime, *, is_recall: bo
                 "assignment": json.dumps(choice.evidence()),
                 "notifications": json.dumps(ticket.notifications(choice.staff_id), ensure_ascii=False),
             }
-            store = "recalled_tickets/store_choice" if is_recall else "unassigned_tickets/store_choice"
+            store = "late_owners/store_recall" if is_recall else "late_owners/store_assignment"
             await transaction.run(
-                ("locked_tickets/set_owner", {"ticket_id": ticket.ticket_id, **change}),
+                ("late_owners/set_owner", {"ticket_id": ticket.ticket_id, **change}),
                 store_roster_statement(choice, now),
                 (store, change | stored),
                 commit=True,
@@ -138,7 +138,7 @@ async def _give_one(db: Database, event_id: int, now: datetime, *, is_recall: bo
 
 @dataclass(frozen=True, slots=True)
 class _LockedTicket:
-    """The row of locked_tickets/lock_ticket: a ticket without an owner, or one to recall.
+    """The row of late_owners/lock_ticket: a ticket without an owner, or one to recall.
 
     `former_owners` lost it by earlier recalls.
     """
@@ -166,5 +166,5 @@ async def _lock_ticket(
 ) -> _LockedTicket | None:
     """Lock the ticket of an event; None if it is not to be recalled, or assigned, any more."""
     params = {"id": event_id, "lease": SEND_LEASE, "now": now, "is_recall": is_recall}
-    (rows,) = await transaction.run(("locked_tickets/lock_ticket", params))
+    (rows,) = await transaction.run(("late_owners/lock_ticket", params))
     return _LockedTicket(**rows[0]) if rows else None

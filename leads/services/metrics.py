@@ -254,7 +254,7 @@ _CRONS: Params = {"names": list(CRON_PERIOD_SECONDS)}
 _EVENTS = (Figure("metrics/count_waiting", "fast"), Figure("metrics/count_held", "slow"))
 _WEBHOOK_HOURS = (Figure("metrics/count_webhook_hours", "slow"),)
 _UNSENT = (Figure("metrics/count_unsent", "fast"),)
-_UNASSIGNED = (Figure("unassigned_count/count_tickets", "fast", {"most": None}),)
+_UNASSIGNED = (Figure("late_owners/count_unassigned", "fast", {"most": None}),)
 _CONNECTIONS = (Figure("metrics/list_connections", "fast"),)
 _SWITCHES = (Figure("metrics/load_switches", "fast"),)
 _ENGINE_EVENTS = (
@@ -285,7 +285,7 @@ SERIES: tuple[Series, ...] = (
            (Figure("metrics/count_recent", "slow"),)),
     Series("pancake_counted_rows", "Rows of the last hour that a counter has counted, at least and at most",
            ("counter", "bound"), {"least": "least", "most": "most"},
-           (Figure("metrics/count_counted", "slow", _CRONS),)),
+           (Figure("metrics/count_rows_of_counters", "slow", _CRONS),)),
     Series("pancake_recent_source_events", "Events of the last hour by active source; `other` are the rest",
            ("connection", "source"), "events", (Figure("metrics/count_source_events", "slow"),)),
     Series("pancake_recent_lead_seconds",

@@ -212,7 +212,7 @@ async def _store_locked(
         if as_raw:  # bytes can always be stored
             deliveries = [delivery.as_raw() for delivery in deliveries]
         store = store_deliveries_statement(deliveries, origin, now, digester)
-        fill = ("pancake_lists/fill_held", store[1])
+        fill = ("pancake_lists/restore_emptied_held", store[1])
         refilled, inserted = await transaction.run(fill, store, commit=True)
     # A held event that got its body back is a duplicate to the insert that follows: the refilled row counts.
     stored = [StoredDelivery(**row) for row in [*inserted, *refilled]]

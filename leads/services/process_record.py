@@ -181,7 +181,7 @@ async def process_claim(db: Database, clock: Clock, digester: Digester, claim: C
         planned = await load_and_decide(transaction, claim, digester, clock.now())
         if isinstance(planned, NotProcessed):
             if planned.result == ERASED:
-                await transaction.run(("process_record/clear_event", {"id": claim.id}), commit=True)
+                await transaction.run(("process_record/erase_event", {"id": claim.id}), commit=True)
                 return DeliveryResult(DEAD_LETTER, error_code=ERASED, is_invalid=True)
             if planned.result != CLAIM_LOST:
                 hold: Params = {"id": claim.id, "status": planned.result}
@@ -313,7 +313,7 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
     statements: list[Statement] = []
     if plan.writes_customer:
         customer = customer_params(planned, now)
-        name = "process_record/touch_account" if plan.account else "process_record/insert_account"
+        name = "process_record/merge_account" if plan.account else "process_record/insert_account"
         statements.append((name, customer))
         if plan.records_consent:
             statements.append(("process_record/insert_consent", customer))

@@ -55,7 +55,7 @@ class Readiness:
     async def _look_at_database(self) -> State:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                row = await self._db.fetch_one("engine_watch/find_triggers", {})
+                row = await self._db.fetch_one("database/find_triggers", {})
         except (DatabaseUnavailable, Contended, TimeoutError):
             return {"database": False, "event_trigger": None}
         return {"database": True, "event_trigger": bool(row and row["has_triggers"])}

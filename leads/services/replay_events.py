@@ -224,7 +224,7 @@ async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wa
     """Wait until no event waits, a pause is found or the time is up; return whether processing is paused."""
     deadline = clock.monotonic() + (MAX_WAIT_SECONDS if wait else 0)
     while True:
-        (found,) = await db.fetch_all("replay_results/count_waiting", {"ids": list(ids)})
+        (found,) = await db.fetch_all("replay_events/count_waiting", {"ids": list(ids)})
         is_paused: bool = found["processing_paused"]
         if not found["events"] or is_paused or clock.monotonic() >= deadline:
             return is_paused
@@ -233,4 +233,4 @@ async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wa
 
 async def load_results(db: Database, ids: Sequence[int]) -> ReplayResults:
     """Load and count the results of replayed events."""
-    return summarize(await db.fetch_all("replay_results/load_events", {"ids": list(ids)}, ReplayedEvent))
+    return summarize(await db.fetch_all("replay_events/load_results", {"ids": list(ids)}, ReplayedEvent))

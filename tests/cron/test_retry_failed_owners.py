@@ -355,7 +355,7 @@ async def test_a_ticket_is_listed_exactly_if_its_roster_has_a_member_to_choose(h
         harness.sql("UPDATE pancake_assignee SET is_active = %s", is_active)
         harness.sql(of_staff, staff_active, on_duty, staff_id)
         params = {"limit": 9, "now": harness.runtime.clock.now()}
-        listed = harness.session.execute(QUERIES["unassigned_tickets/list_events"], params).fetchall()
+        listed = harness.session.execute(QUERIES["late_owners/list_assignable"], params).fetchall()
         chosen = choose([member(1, is_active=is_active, staff_active=staff_active, on_duty=on_duty)])
         assert bool(listed) is (chosen.staff_id is not None)
 

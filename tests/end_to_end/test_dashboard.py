@@ -257,7 +257,9 @@ def counted_rows(db: psycopg.Connection[dict[str, Any]], text: str, since: datet
 
 def bounds(db: psycopg.Connection[dict[str, Any]], now: datetime) -> dict[str, tuple[int, int]]:
     """Return the least and the most rows of the last hour, by counter."""
-    found = db.execute(STATEMENTS["metrics/count_counted"], {"now": now, "names": list(CRONS)}).fetchall()
+    found = db.execute(
+        STATEMENTS["metrics/count_rows_of_counters"], {"now": now, "names": list(CRONS)}
+    ).fetchall()
     return {row["counter"]: (int(row["least"]), int(row["most"])) for row in found}
 
 

@@ -207,7 +207,7 @@ async def test_a_new_ticket_takes_six_round_trips_and_an_updated_one_needs_no_ro
     assert round_trips == [CLAIM, LOAD, FACTS, ROSTER, write, MARK]
     round_trips.clear()
     assert (await process(harness, name="Other", modified_on=LATER)).result == "ticket_updated"
-    write = ["touch_account", "upsert_contact", "update_ticket", "finish_event"]
+    write = ["merge_account", "upsert_contact", "update_ticket", "finish_event"]
     assert round_trips == [CLAIM, LOAD, RECORD_FACTS, write, MARK]
 
 

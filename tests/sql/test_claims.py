@@ -79,7 +79,7 @@ WORKS = [
               "status = 'received'", lease="60 s", max_attempts=5, limit=9),
     of_events("retry_failed/refire_received", "received", "received_at = now() - interval '1 hour'",
               "received_at > now() - interval '1 minute'", lease="60 s", limit=9),
-    of_events("unassigned_tickets/mark_settled", "processed",
+    of_events("late_owners/mark_settled", "processed",
               "processed_at = now() - interval '1 hour', evidence = '{\"assignment\": {\"chosen\": null}}'",
               "evidence -> 'assignment' ? 'settled'", now=NOW, limit=9),
     of_events("replay_events/replay_rows", "failed", "next_attempt_at = now() + interval '1 hour'",

@@ -34,7 +34,7 @@ NOW = "2026-05-14T00:00:00Z"
 BOTH = ("generic", "custom")
 FOLDERS = {"process_record", "ingest_record", "outbox", "retry_failed", "pancake_lists", "poll_records"}
 FOLDERS |= {"check_connection", "check_sla", "reconcile_daily", "cron_runs", "run_notices"}
-FOLDERS |= {"unassigned_tickets", "recalled_tickets", "status", "tail", "trace_lead"}
+FOLDERS |= {"late_owners", "status", "tail", "trace_lead"}
 HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 OF_FIGURES = sorted({n for n in QUERIES if n.split("/")[0] in ("kpi", "report")} - {"kpi/load_zero_miss"})
 ALONE = ["process_record/claim_event", "process_record/fail_event", "process_record/fence_claim"]
@@ -57,14 +57,14 @@ OF_LARGE_TABLES = re.compile(
 """The names of indexes in the comment of a statement; a small table is read without its index."""
 ANOTHER_PLAN = {
     "backfill_phones/create_index", "backfill_phones/drop_index", "connection_secrets/list_erasure_keys",
-    "erase/clear_events", "golive/load_opening", "metrics/count_counted", "process_record/clear_event",
-    "replay_events/find_rows",
+    "erase/clear_events", "golive/load_opening", "metrics/count_rows_of_counters",
+    "process_record/erase_event", "replay_events/find_rows",
 }  # fmt: skip
 """Statements that have no plan, or whose generic plan on these rows has another index than they name."""
 UNNAMED = {
-    "locked_tickets/set_owner": "ticket_pkey",
+    "late_owners/set_owner": "ticket_pkey",
     "process_record/load_facts": "ticket_account_id_idx",
-    "process_record/touch_account": "account_pkey",
+    "process_record/merge_account": "account_pkey",
     "process_record/update_ticket": "ticket_pkey",
     "trace_lead/load_events": "ix_phone_digest ix_ticket ix_held ticket_code_key ticket_account_id_idx",
 }
@@ -152,7 +152,7 @@ def test_an_account_is_looked_up_by_its_phone_or_by_the_digits_it_was_stored_wit
 def test_the_counted_rows_are_estimated_by_their_times(filled: Db) -> None:
     """A third of the table would be expected of times that the planner does not know: it scans it then."""
     params = {"now": datetime.now(UTC) + timedelta(days=30), "names": ["check_sla"]}
-    plan = custom_plan(filled, "metrics/count_counted", params)
+    plan = custom_plan(filled, "metrics/count_rows_of_counters", params)
     expected = [node["Plan Rows"] for node in plan if node.get("Relation Name") == EVENT]
     assert len(expected) == 2
     assert max(expected) < 1000
@@ -324,9 +324,9 @@ BY_KEY = [
     *((name, "ingested") for name in PARAMS if name.startswith("process_record/")),
     ("process_record/claim_event", "received"),
     ("process_record/load_turn", "received"),
-    ("replay_results/count_waiting", "received"),
-    ("replay_results/count_waiting", "ingested"),
-    ("replay_results/load_events", "skipped_kill_switch"),
+    ("replay_events/count_waiting", "received"),
+    ("replay_events/count_waiting", "ingested"),
+    ("replay_events/load_results", "skipped_kill_switch"),
     ("replay_events/replay_rows", "failed"),
     ("replay_events/replay_rows", "skipped_kill_switch"),
 ]
@@ -373,7 +373,7 @@ def test_a_held_event_of_an_unknown_backlog_is_found_by_its_record(backlog: Db, 
         "payload": "{}",
     }
     params = {"origin": "poll", "now": NOW, "deliveries": json.dumps([delivery])}
-    found = executed_plan(backlog, "pancake_lists/fill_held", params, kind)
+    found = executed_plan(backlog, "pancake_lists/restore_emptied_held", params, kind)
     assert index_scans(found, EVENT) == {of_events("pk"), of_events("uq_identity")}
     assert shared_buffers(found) <= 120
 
@@ -491,9 +491,9 @@ def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
 def test_a_search_reads_the_unassigned_tickets_alone(tickets: Db, kind: str) -> None:
     """The rule is inlined into the index: a change of an owner alone is seen by the index."""
     for search in (
-        "unassigned_tickets/list_events",
-        "unassigned_tickets/mark_settled",
-        "unassigned_count/count_tickets",
+        "late_owners/list_assignable",
+        "late_owners/mark_settled",
+        "late_owners/count_unassigned",
     ):
         found = executed_plan(tickets, search, SEARCH_PARAMS, kind)
         assert scanned(found) == set(), search
@@ -509,7 +509,7 @@ def test_a_search_reads_the_unassigned_tickets_alone(tickets: Db, kind: str) -> 
 def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool) -> None:
     ((newest,),) = tickets.execute("SELECT max(id) FROM pancake_webhook_event").fetchall()
     params = {"id": newest, "lease": "60 seconds", "now": "2026-03-04T05:06:07Z", "is_recall": is_recall}
-    found = executed_plan(tickets, "locked_tickets/lock_ticket", params, kind)
+    found = executed_plan(tickets, "late_owners/lock_ticket", params, kind)
     assert scanned(found) <= {"contact_book"}, "it has one row here"
     assert "ticket_pkey" in indexes(found)
     assert shared_buffers(found) <= MAX_BUFFERS
