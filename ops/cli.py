@@ -1,13 +1,56 @@
-"""The table of verbs: `leads <verb>`."""
+"""The table of verbs: `leads <verb>`. A verb's module is imported when the verb is used."""
 
 import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from ops.failures import VerbGroup, WrongUsage
-from ops.loading import Verb, Verbs
-from ops.output import exit_code_table
+from ops.failures import EXIT_CODES, VerbGroup, WrongUsage
+from ops.output import examples
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: `module:name` of a function or of a typer.Typer, and of a function the examples of its help."""
+
+    target: str
+    examples: tuple[str, ...] = ()
+
+
+class Verbs(Mapping[str, TyperCommand | TyperGroup]):
+    """The commands of the verbs by their names. The order is that of the help."""
+
+    def __init__(self, verbs: Mapping[str, Verb]) -> None:
+        self._verbs = verbs
+
+    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
+        return _load(name, self._verbs[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._verbs)
+
+    def __len__(self) -> int:
+        return len(self._verbs)
+
+
+@cache
+def _load(name: str, verb: Verb) -> TyperCommand | TyperGroup:
+    module, _, attribute = verb.target.partition(":")
+    target = getattr(import_module(module), attribute)
+    parent = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    if isinstance(target, typer.Typer):
+        parent.add_typer(target, name=name)
+    else:
+        parent.command(name, epilog=examples(*verb.examples))(target)
+    command = typer.main.get_group(parent).commands[name]
+    assert isinstance(command, (TyperCommand, TyperGroup))
+    return command
+
 
 VERBS = {
     "token": Verb("ops.token:token", ("token pancake_service",)),
@@ -63,6 +106,12 @@ class Leads(VerbGroup):
         if cmd_name in ELSEWHERE and not ctx.resilient_parsing:
             raise WrongUsage(ELSEWHERE[cmd_name])
         return super().get_command(ctx, cmd_name)
+
+
+def exit_code_table() -> str:
+    """Format the end of the first help page."""
+    rows = [f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()]
+    return "\n".join(["\b", "Exit codes:", *rows])
 
 
 app = typer.Typer(

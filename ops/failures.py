@@ -1,13 +1,36 @@
-"""Report every failure of a verb as one message on stderr and one exit code."""
+"""Failures of verbs: exit codes, one message on stderr, and reasons in words."""
 
 import json
+import re
+from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from ops.exit_codes import ExitCode
 from ops.output import print_line, say
+
+
+class ExitCode(IntEnum):
+    """The exit code of a command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES: Mapping[ExitCode, str] = {
+    ExitCode.OK: "ok",
+    ExitCode.FAILED: "the check or the work failed, or work is left",
+    ExitCode.USAGE: "wrong usage or configuration",
+    ExitCode.UNREACHABLE: "a service could not be reached",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
+}
+"""130 is 128 + SIGINT, as shells report it."""
+
 
 LINE_LENGTH = 80
 AS_JSON = "--json"
@@ -39,7 +62,7 @@ class VerbGroup(TyperGroup):
             fail(str(error), error.exit_code, as_json=as_json)
         except typer.BadParameter as error:
             # Only now, as below: it imports the library that checks values.
-            from ops.usage_texts import describe_value
+            from ops.error_texts import describe_value
 
             error.message = describe_value(error)
             if as_json:
@@ -49,7 +72,7 @@ class VerbGroup(TyperGroup):
             raise
         except Exception as error:
             # Only now: it knows the errors of every adapter, and so imports all of their libraries.
-            from ops.failure_texts import describe
+            from ops.error_texts import describe
 
             described = describe(error)
             if described is None:
@@ -69,3 +92,24 @@ def print_failure(message: str, exit_code: ExitCode) -> None:
     """Print a failure for programs, in one line: `leads tail --json` has printed lines before."""
     document = {"error": message, "exit_code": int(exit_code)}
     print_line(json.dumps(document, ensure_ascii=False))
+
+
+# How Python begins the text of an error of the operating system, for example "[Errno 111] ".
+_ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ?")
+
+
+def file_reason(error: Exception) -> str:
+    """Say why a file, or an answer, cannot be used; nothing of its content is quoted."""
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, ValueError):
+        return "its format is wrong"
+    return "a part of it is missing or of another kind"
+
+
+def connection_reason(error: Exception) -> str:
+    """Say why a server does not answer: the first line of the error, for what follows quotes or explains."""
+    lines = _ERROR_NUMBER.sub("", str(error)).strip().splitlines()
+    return lines[0] if lines else "no answer in time, or the connection broke"

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ops.changes import changed_fields, print_changes
-from ops.clients.db_session import class_row, open_session
-from ops.output import AsJson, print_indented, print_json, say, text_of
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, class_row, open_session
+from ops.output import AsJson, changed_fields, print_changes, print_indented, print_json, say, text_of
 from ops.settings import read_operator_settings
 
 DEFAULT_DAYS = 30

@@ -1,15 +1,16 @@
-"""What verbs print: results on stdout, messages and progress on stderr."""
+"""What verbs print: results and changes on stdout, messages and progress on stderr."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from shutil import get_terminal_size
 from textwrap import fill
 from typing import Annotated, Any
 
 import typer
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +23,6 @@ from rich.progress import (
 from rich.text import Text
 
 from leads.domain.visible_text import UNSEEN_CHARACTER
-from ops.exit_codes import MEANINGS
 
 MIN_COLUMN_WIDTH = 20
 # A command that ends a line: `See: leads status`.
@@ -149,12 +149,6 @@ def examples(*commands: str) -> str:
     return "\n".join(["\b", "Examples:", *lines, "", "The exit codes are listed by: leads --help"])
 
 
-def exit_code_table() -> str:
-    """Format the end of the first help page."""
-    rows = [f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
-    return "\n".join(["\b", "Exit codes:", *rows])
-
-
 def escape_unseen(text: str) -> str:
     r"""Return the text with such characters as `\u202e`; tabs and line feeds stay."""
     if text.isprintable():
@@ -171,3 +165,58 @@ def _escape(match: re.Match[str]) -> str:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+ARROW = "→"
+MAX_NAME_CELLS = 28
+"""A longer name has its value behind it, and does not move those of the others to the right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBlock:
+    """What changes of one thing: a title, and for each field its name and the texts before and after.
+
+    `before` is None if there is only one value to show: that of a new thing.
+    """
+
+    title: str
+    changes: Sequence[tuple[str, str | None, str]] = ()
+
+
+def print_block(block: ChangeBlock, console: Console, level: int = 1) -> None:
+    """Print a block within the width of the terminal; a change that is longer than a line has several.
+
+    The title is indented by `level` steps, the changes by one more.
+    """
+    print_indented(block.title, level, console)
+    print_changes(block.changes, console, level + 1)
+
+
+def print_changes(changes: Sequence[tuple[str, str | None, str]], console: Console, level: int) -> None:
+    """Print the changes of a block alone, indented by `level` steps."""
+    indentation = "  " * level
+    names = [cell_len(name) for name, _, _ in changes]
+    width = min(max(names, default=0), MAX_NAME_CELLS)
+    for name, before, after in changes:
+        beginning = f"{indentation}{set_cell_size(name, max(width, cell_len(name)))}  "
+        if before is None:
+            print_in_column(beginning, after, console)
+            continue
+        change = f"{before} {ARROW} {after}"
+        if cell_len(beginning + change) <= console.width:
+            print_in_column(beginning, change, console)
+            continue
+        print_in_column(beginning, before, console)
+        print_in_column(f"{' ' * cell_len(beginning)}{ARROW} ", after, console)
+
+
+def shown(value: Any) -> str:
+    """Return a value of a JSON document for people: a list without brackets, an empty one as `none`."""
+    if isinstance(value, list) and not any(isinstance(item, list | Mapping) for item in value):
+        return ", ".join(map(text_of, value)) or "none"
+    return text_of(value)
+
+
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str | None, str]]:
+    """Return the fields that differ, of objects in them only the keys that differ: `data.tags`."""
+    return [(path, shown(old), shown(new)) for path, old, new in differences(before, after)]

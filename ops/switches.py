@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ops.clients.db_session import DbSession, class_row
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession, class_row
 
 Setting = Literal["kill_switch", "processing_paused"]
 LIST_SWITCHES = "switches/list_switches"

@@ -18,9 +18,8 @@ from leads.domain.event_states import (
     SKIPPED_KILL_SWITCH,
     SKIPPED_SOURCE_DISABLED,
 )
-from ops.clients.db_session import DbSession, class_row, open_session
+from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
 from ops.output import AsJson, escape_unseen, print_line
-from ops.queries import QUERIES
 from ops.settings import read_operator_settings
 
 POLL_SECONDS = 1.0

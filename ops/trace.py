@@ -13,11 +13,9 @@ from leads.domain.errors import BadRequest
 from leads.domain.trace import Search, Story, document, read_search, tell_stories
 from leads.domain.trace_event import Step, StoredEvent
 from leads.services.trace_lead import load_events_statement
-from ops.clients.db_session import DbSession, class_row, open_session
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
+from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
-from ops.queries import QUERIES
 from ops.settings import read_operator_settings, read_variable
 
 POLL_SECONDS = 0.5

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import typer
 
-from ops.reasons import connection_reason
+from ops.failures import connection_reason
 from sandbox.payloads import HERE
 
 KINDS = {"happy": "01-happy-path", "no-phone": "09-unusable-phone", "duplicate": "01-happy-path"}

@@ -20,7 +20,7 @@ from leads.adapters.database import split
 from leads.domain.errors import Contended, DatabaseUnavailable, Final, IntegrationError
 from leads.services.cron_runs import CRONS
 from ops.cli import app
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from tests.support.runbook import PAGES, commands
 
 ROOT = Path(__file__).parents[1]

@@ -100,7 +100,7 @@ def split(text: str) -> Iterator[tuple[str, str]]:
 
 
 QUERIES = load_queries(SQL_FOLDER, SQL_FOLDER / "kpi")
-"""The statements of the server. Those of the operators' command are in ops/queries.py."""
+"""The statements of the server. Those of the operators' command are in ops/clients/db_session.py."""
 
 
 class Transaction:

@@ -12,8 +12,7 @@ import typer
 
 from ops.alert.delivery import Delivery, Result, integrations, judge
 from ops.clients.alertmanager import Alertmanager, Routed
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, ExitCode
 from ops.output import AsJson, examples, print_json, print_line, say, show_activity, verb_group
 from ops.settings import read_operator_settings
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-from ops.clients.db_session import DbSession, class_row
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession, class_row
 
 FIRST_ID = UUID(int=0)
 _LAST_ID = UUID(int=2**128 - 1)

@@ -14,9 +14,8 @@ from ops.backfill_phones.limits import Limits, Stopped
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run
 from ops.clients.db_session import DatabaseError
-from ops.exit_codes import ExitCode
-from ops.failure_texts import describe_answer
-from ops.failures import WrongUsage
+from ops.error_texts import describe_answer
+from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, progress_bar
 from ops.settings import read_operator_settings
 

@@ -1,9 +1,8 @@
 """The index that finds accounts without normalized_phone: on a large table no migration builds it."""
 
 from ops.backfill_phones.limits import Stopped
-from ops.clients.db_session import DbSession, InsufficientPrivilege
+from ops.clients.db_session import QUERIES, DbSession, InsufficientPrivilege
 from ops.output import say
-from ops.queries import QUERIES
 
 NEEDS_OWNER = (
     "The index account_phone_not_normalized_idx is missing, and only the owner of the table account may"

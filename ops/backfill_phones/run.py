@@ -16,8 +16,7 @@ from ops.backfill_phones.state import State
 from ops.backfill_phones.unusable import remove_old_file
 from ops.backfill_phones.watching import LockWatch
 from ops.backfill_phones.writing import Writer
-from ops.clients.db_session import open_session
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, open_session
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from typing import Self
 
 from leads.domain.errors import IntegrationError
 from ops.backfill_phones.limits import Stopped
-from ops.clients.db_session import DatabaseError, DbSession, open_session
-from ops.queries import QUERIES
-from ops.reasons import connection_reason
+from ops.clients.db_session import QUERIES, DatabaseError, DbSession, open_session
+from ops.failures import connection_reason
 
 CHECK_INTERVAL_SECONDS = 0.05
 JOIN_TIMEOUT_SECONDS = 5

@@ -6,8 +6,7 @@ from typing import Any
 
 from ops.backfill_phones.accounts import Account
 from ops.backfill_phones.limits import Limits, Stopped
-from ops.clients.db_session import DbSession, DictRow, QueryCanceled
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession, DictRow, QueryCanceled
 
 
 class Writer:

@@ -1,4 +1,4 @@
-"""A synchronous database session, for commands; handlers and crons use leads/adapters/database.py."""
+"""A synchronous database session and the statements of commands; others use leads/adapters/database.py."""
 
 import getpass
 import os
@@ -7,9 +7,12 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from psycopg.rows import DictRow, class_row, dict_row
 
+from leads.adapters import database
+from leads.adapters.database import SQL_FOLDER, load_queries
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 
 __all__ = [
+    "QUERIES",
     "DatabaseError",
     "DbSession",
     "DictRow",
@@ -21,6 +24,9 @@ __all__ = [
     "login_name",
     "open_session",
 ]
+
+QUERIES = {**database.QUERIES, **load_queries(SQL_FOLDER / "ops")}
+"""The statements that commands send: their own, and those of the server."""
 
 DbSession = psycopg.Connection[DictRow]
 """Rows are dictionaries."""

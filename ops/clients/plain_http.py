@@ -11,7 +11,7 @@ import httpx
 
 from leads.domain.errors import IntegrationError
 from ops.clients.tls import tls_context
-from ops.reasons import connection_reason
+from ops.failures import connection_reason
 
 
 class NoAnswer(IntegrationError):

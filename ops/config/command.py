@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.settings import SettingsError
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.output import AsJson, escape_unseen, examples, print_json, say, verb_group
 from ops.settings import PLAIN_VARIABLES, VARIABLES, read_operator_settings, read_variable
 

@@ -22,8 +22,7 @@ from leads.adapters.secrets import (
     open_sealed,
     unreadable,
 )
-from ops.clients.db_session import DbSession, class_row
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession, class_row
 
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""

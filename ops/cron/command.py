@@ -12,8 +12,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.cron_work import DRY_RUN
 from ops.cron.running import run_to_its_end
 from ops.cron_schedule import Schedule
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.output import (
     AsJson,
     ForeignTextConsole,

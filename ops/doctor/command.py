@@ -12,7 +12,7 @@ from leads.adapters.settings import SettingsError
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.doctor import checks
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.metadata.deploy import Deployment
 from ops.metadata.engine import Engine
 from ops.metadata.files import Files

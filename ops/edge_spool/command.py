@@ -8,8 +8,7 @@ import typer
 from ops.edge_spool.spool import Folder, Spool, Unreadable, read_failure
 from ops.erase.files import erase_deliveries
 from ops.erase.target import Phone, Record, read_target
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.output import AsJson, examples, print_json, print_line, progress_bar, say, verb_group
 from ops.settings import read_operator_settings
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from leads.adapters.secrets import DecryptionError, KeyRing
-from ops.failures import WrongUsage
-from ops.reasons import file_reason
+from ops.failures import WrongUsage, file_reason
 
 MAGIC = b"PE1"
 PURPOSE = "delivery"

@@ -10,16 +10,15 @@ import typer
 
 from leads.adapters.database import translated
 from leads.domain.errors import Contended, DatabaseUnavailable
+from ops.clients.db_session import QUERIES
 from ops.connection.session import NEEDS, Session, open_session
 from ops.edge_spool.spool import Folder, Spool
 from ops.erase.erasing import Erasure, Request, erase_rows
 from ops.erase.files import erase_deliveries, erase_unusable
 from ops.erase.finding import find_and_lock
 from ops.erase.target import Phone, Record, Target, read_target
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.output import AsJson, print_json, print_line, say, show_activity
-from ops.queries import QUERIES
 from ops.settings import OperatorSettings, read_operator_settings
 
 MAX_TRIES = 3

@@ -7,10 +7,9 @@ from datetime import datetime
 from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, Digester, erasure_digests
 from leads.domain.ticket_text import written_by_us
 from leads.services.load_facts import RecordKey
-from ops.clients.db_session import DbSession, DictRow
+from ops.clients.db_session import QUERIES, DbSession, DictRow
 from ops.erase.finding import Customer
 from ops.erase.target import Target, pattern_of
-from ops.queries import QUERIES
 
 ERASED_TITLE = "Lead Pancake: (đã xoá)"
 

@@ -7,10 +7,9 @@ from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import Contended
 from leads.domain.phone import stored_digits
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
-from ops.clients.db_session import DbSession
+from ops.clients.db_session import QUERIES, DbSession
 from ops.erase.target import Target
 from ops.failures import CommandFailed
-from ops.queries import QUERIES
 
 MAX_BODIES = 100_000
 

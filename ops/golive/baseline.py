@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from leads.domain.body import ICT
-from ops.clients.db_session import open_session
+from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.output import AsJson, print_json
-from ops.queries import QUERIES
 from ops.settings import read_operator_settings
 
 DAY = ["%Y-%m-%d"]

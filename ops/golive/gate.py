@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.golive.document import evaluation_document
 from ops.golive.gates import Evaluation
 from ops.golive.load import load_criteria

@@ -11,8 +11,7 @@ from typing import Any, Self
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 from ops.clients.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, ExitCode
 from ops.golive.criterion import WAVES, Criterion, Source
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Why

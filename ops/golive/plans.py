@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.clients.db_session import DbSession
+from ops.clients.db_session import QUERIES, DbSession
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import Sources
-from ops.queries import QUERIES
 
 SMALL_TABLE_ROWS = 10_000
 """Below it the planner may rightly read a whole table."""

@@ -5,11 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.clients.db_session import DbSession
-from ops.failures import CommandFailed
+from ops.clients.db_session import QUERIES, DbSession
+from ops.failures import CommandFailed, file_reason
 from ops.golive.commit import CLONE
-from ops.queries import QUERIES
-from ops.reasons import file_reason
 
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
 ROLE = re.compile(r"SELECT '(\w+)'")

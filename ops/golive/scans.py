@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from ops.clients.db_session import DbSession
+from ops.clients.db_session import QUERIES, DbSession
 from ops.golive.criterion import Criterion
 from ops.golive.judgement import Measurement, Why
 from ops.golive.measuring import Sources
 from ops.golive.records import Kind
-from ops.queries import QUERIES
 
 FILE = "scans.json"
 SCANS_PER_HOUR = 1.0

@@ -10,18 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from leads.domain.phone import read_phones
-from ops.clients.db_session import DbSession, open_session
+from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.plain_http import NoAnswer, ask
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
 from ops.golive.commit import installed_commit
 from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from ops.golive.drill.sender import read_webhook
 from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
-from ops.queries import QUERIES
-from ops.reasons import file_reason
 from ops.settings import read_operator_settings
 
 MAX_BODY_BYTES = 256 * 1024

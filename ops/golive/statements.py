@@ -5,8 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from leads.services.kpi import AutoAssign, Intervention, Latency, Response, Success, ZeroMiss
-from ops.clients.db_session import DbSession
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession
 
 OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "golive/check_diva_columns": ("expected", "missing", "details"),

@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 
 from ops.clients.signing import MAX_ENVELOPE_BYTES, SignatureRefused, VerifyKey
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, ExitCode
 from ops.golive.criterion import Source
 from ops.golive.document import evaluation_document
 from ops.golive.load import load_criteria

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.changes import ChangeBlock
 from ops.metadata.detail import changed_places
 from ops.metadata.normal import same
 from ops.metadata.pieces import Json, Key
-from ops.output import text_of
+from ops.output import ChangeBlock, text_of
 
 HIDDEN = "(hidden)"
 TRANSFORMS = ("request_transform", "response_transform")

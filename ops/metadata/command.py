@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ops.clients.hasura_admin import HasuraAdmin
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.metadata.compare import compare_engines, print_differences
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.engine import Engine

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ops.failures import file_reason
 from ops.metadata.engine import MetadataError
 from ops.metadata.pieces import Json, Key
-from ops.reasons import file_reason
 
 
 class Files:

@@ -5,15 +5,14 @@ from typing import Any
 
 import typer
 
-from ops.changes import print_block
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.metadata.changes import Change
 from ops.metadata.deploy import MAX_EVENTS_WAIT_SECONDS, Deployment
 from ops.metadata.engine import MetadataError
 from ops.metadata.probe import MAX_WAIT_SECONDS
 from ops.metadata.source import count_waiting
 from ops.metadata.waiting import fire_waiting
-from ops.output import ForeignTextConsole, print_json, say, show_activity
+from ops.output import ForeignTextConsole, print_block, print_json, say, show_activity
 
 
 class Step(StrEnum):

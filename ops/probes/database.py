@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops.clients.db_session import DbSession, class_row, open_session
+from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
 from ops.probes.lines import Level, Line
 from ops.probes.running import CONNECT_SECONDS, REQUEST_SECONDS, Failure, Probe
-from ops.queries import QUERIES
 
 NAME = "database"
 STATEMENT_TIMEOUT = f"{REQUEST_SECONDS:g}s"

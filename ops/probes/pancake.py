@@ -7,10 +7,9 @@ from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
-from ops.clients.db_session import class_row
+from ops.clients.db_session import QUERIES, class_row
 from ops.probes.database import open_limited
 from ops.probes.running import REQUEST_SECONDS
-from ops.queries import QUERIES
 from ops.settings import OperatorSettings
 
 

@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 from leads.domain.errors import IntegrationError
 from ops.clients.db_session import DatabaseError, LoginRefused, QueryCanceled, is_lost
 from ops.clients.hasura_admin import AccessDenied
-from ops.failures import NO_REASON, CommandFailed
-from ops.reasons import file_reason
+from ops.failures import NO_REASON, CommandFailed, file_reason
 
 PROBE_SECONDS = 2.4
 """How long all probes of a look together may take: with the start of the program it ends within 3 s."""

@@ -13,8 +13,7 @@ from leads.adapters.clock import Clock
 from leads.adapters.settings import Settings, read_settings
 from leads.domain.day_ledger import DayReport, is_over
 from leads.domain.errors import PancakeUnavailable
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, show_activity
 from ops.reconcile.day import load_stored, reconcile_and_store, try_out
 from ops.reconcile.ledger import print_reports

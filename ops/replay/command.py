@@ -8,8 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayResults, read_request
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, progress_bar, say, show_activity
 from ops.replay.action import ReplayAction
 from ops.replay.draining import Drain

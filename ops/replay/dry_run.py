@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.changes import ChangeBlock, changed_fields
+from ops.output import ChangeBlock, changed_fields
 
 Names = Mapping[str, str]
 """Names of staff and of the customers in the report, by their ids."""

@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from leads.domain.replay import ReplayResults
-from ops.changes import print_block
-from ops.output import print_indented
+from ops.output import print_block, print_indented
 from ops.replay.dry_run import change_blocks
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")

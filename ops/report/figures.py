@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.clients.db_session import DbSession, class_row
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession, class_row
 from ops.report.period import Period
 
 

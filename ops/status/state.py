@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import COUNT_TICKETS, UnassignedTickets
-from ops.clients.db_session import DbSession, class_row
+from ops.clients.db_session import QUERIES, DbSession, class_row
 from ops.cron_schedule import Schedule
 from ops.probes.database import open_limited
-from ops.queries import QUERIES
 from ops.switches import LIST_SWITCHES, Switch
 
 MOST_ROWS = 10_000

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from ops.clients.db_session import open_session
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, examples, print_json, progress_bar, verb_group
 from ops.settings import read_operator_settings
 from ops.tickets.moving import OUR_SOURCE, Move, count_tickets, move_tickets

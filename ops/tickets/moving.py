@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from rich.progress import Progress
 
-from ops.clients.db_session import DbSession
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES, DbSession
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0

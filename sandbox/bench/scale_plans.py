@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from leads.adapters.database import SESSION_OPTIONS
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.bench.scale_params import claim_event, new_rows
 from sandbox.postgres.plans import LARGE_TABLES, Plan, chosen_plan, custom_plan
 

@@ -10,7 +10,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from sandbox.genuine.containers import ROOT, Containers, DockerMissing, NotStarted, require_docker
 from sandbox.genuine.report import SuiteResult, read_results, render, replace_section
 from sandbox.secrets import new_secrets

@@ -15,7 +15,7 @@ import pytest
 from psycopg._cursor_base import BaseCursor
 
 from leads.adapters import round_trip
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.mutants.coverage_of_tests import FOLDER
 from sandbox.mutants.places import MIGRATIONS
 from sandbox.postgres import server

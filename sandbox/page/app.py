@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from leads.domain.errors import IntegrationError
-from ops.reasons import connection_reason
+from ops.failures import connection_reason
 from sandbox.page.buttons import Buttons, Refused
 from sandbox.page.render import live_part, page
 from sandbox.page.stories import load_view

@@ -10,7 +10,7 @@ from psycopg import pq, sql
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 
 LARGE_TABLES = {"account", "contact_book", "ticket", "pancake_webhook_event"}
 PLANNED_EACH_TIME = 5

@@ -15,7 +15,7 @@ from leads.domain.assign import choose
 from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.late_owners import MAX_GIVEN_PER_TICK
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from tests.support.builders import member
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing

@@ -28,13 +28,22 @@ from leads.domain.errors import (
     SecretUnreadable,
 )
 from ops.__main__ import NOT_INSTALLED
-from ops.changes import ChangeBlock, changed_fields, print_block, shown
 from ops.cli import ELSEWHERE, app
 from ops.clients.db_session import LoginRefused
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, VerbGroup, WrongUsage
-from ops.output import AsJson, ForeignTextConsole, print_json, print_line, say
+from ops.output import (
+    AsJson,
+    ChangeBlock,
+    ForeignTextConsole,
+    changed_fields,
+    print_block,
+    print_json,
+    print_line,
+    say,
+    shown,
+)
 from ops.reconcile.ledger import print_reports
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from leads.adapters.database import Database
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.mutants import sql_coverage
 from sandbox.mutants.coverage_of_tests import CoveringTests
 from sandbox.mutants.judge import Copy, is_current

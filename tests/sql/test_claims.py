@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from tests.support.handlers import DatabaseHarness
 from tests.support.postgres import insert_events
 from tests.support.stored_rows import insert_unsent

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from leads.adapters.database import SQL_FOLDER, split
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.postgres.database import migrate
 from sandbox.postgres.plans import (
     Plan,

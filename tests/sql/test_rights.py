@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.postgres.database import run_file
 from sandbox.postgres.plans import placeholders, prepare
 from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES

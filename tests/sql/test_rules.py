@@ -23,7 +23,7 @@ from leads.adapters.database import load_queries
 from leads.domain.body import ICT
 from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.notifications import NEEDS_ATTENTION
-from ops.queries import QUERIES
+from ops.clients.db_session import QUERIES
 from sandbox.postgres.plans import custom_plan, prepare
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ops.clients.db_session import DatabaseError, DbSession
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.golive.deploy.step import Action, Result
 from ops.output import say
 

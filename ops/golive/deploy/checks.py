@@ -7,7 +7,7 @@ from typing import TypeVar
 from ops.backfill_phones.limits import Limits
 from ops.backfill_phones.report import Report
 from ops.backfill_phones.run import Options, run
-from ops.clients.db_session import DatabaseError
+from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
 from ops.golive.deploy.site import Site, first_line
 from ops.golive.deploy.step import Found, State
@@ -16,7 +16,6 @@ from ops.metadata.pieces import CRON
 from ops.output import progress_bar
 from ops.probes.http_services import look_at_edge, look_at_handlers
 from ops.probes.running import REQUEST_SECONDS
-from ops.queries import QUERIES
 
 Look = TypeVar("Look")
 

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import commands_of, read_plan_file
 from ops.golive.deploy.running import Outcome, all_steps, deploy, find_step, roll_back, survey

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.failures import CommandFailed
-from ops.reasons import file_reason
+from ops.failures import CommandFailed, file_reason
 
 FILE = "deploy.jsonl"
 HIDDEN = "(hidden)"

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from ops.failures import WrongUsage
-from ops.reasons import file_reason
+from ops.failures import WrongUsage, file_reason
 
 SERVICES = ("edge", "handlers", "front_end")
 

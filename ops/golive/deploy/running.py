@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from leads.domain.errors import IntegrationError
 from ops.clients.db_session import DatabaseError
-from ops.exit_codes import ExitCode
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, ExitCode
 from ops.golive.deploy.database_steps import (
     MIGRATED,
     OF_DIVA,

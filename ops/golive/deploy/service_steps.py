@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
 from ops.golive.deploy import checks
 from ops.golive.deploy.actions import function, program, verb
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, Step
-from ops.queries import QUERIES
 from ops.switches import list_switches
 
 REASON = "go-live, step 14"

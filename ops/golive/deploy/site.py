@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.clients.db_session import DatabaseError, DbSession, open_session
+from ops.clients.db_session import QUERIES, DatabaseError, DbSession, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment
 from ops.metadata.opening import open_deployment
-from ops.queries import QUERIES
 from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, read_variable
 
 LOCK_FILE = "deploy.lock"

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.exit_codes import ExitCode
-from ops.failures import WrongUsage
+from ops.failures import ExitCode, WrongUsage
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site

@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from ops.clients.db_session import QUERIES
 from ops.golive.deploy.site import Site
 from ops.golive.drill.sender import Sent
-from ops.queries import QUERIES
 
 POLL_SECONDS = 1.0
 NAMED = 50

@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ops.clients.plain_http import NoAnswer, ask
-from ops.failures import WrongUsage
-from ops.reasons import file_reason
+from ops.failures import WrongUsage, file_reason
 
 ANSWER_SECONDS = 10.0
 AT_ONCE = 64

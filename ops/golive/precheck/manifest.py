@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from ops.failures import file_reason
 from ops.golive.measuring import SourceDown
-from ops.reasons import file_reason
 
 IMAGE = "graphql-engine"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}

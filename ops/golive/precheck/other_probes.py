@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
+from ops.clients.db_session import QUERIES
 from ops.clients.plain_http import NoAnswer, ask
 from ops.golive.deploy.database_steps import newest_snapshot
 from ops.golive.judgement import Measurement
@@ -16,7 +17,6 @@ from ops.golive.precheck.link import Link
 from ops.golive.rights import load_rights
 from ops.metadata.checks import find_differences
 from ops.metadata.compare import compare_engines
-from ops.queries import QUERIES
 
 CONNECT_SECONDS = 5.0
 EVENTS = 1000

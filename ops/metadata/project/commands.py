@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ops.exit_codes import ExitCode
+from ops.failures import ExitCode
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.opening import Directory
 from ops.metadata.project.check import find_problems

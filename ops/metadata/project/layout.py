@@ -5,12 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ops.failures import WrongUsage
+from ops.failures import WrongUsage, file_reason
 from ops.metadata.directory import read_project
 from ops.metadata.pieces import Key, split
 from ops.metadata.project.edit_error import EXPORT_FIRST, ProjectRefused
 from ops.metadata.yaml_files import INCLUDE, DirectoryError, parse
-from ops.reasons import file_reason
 
 
 @dataclass(frozen=True)

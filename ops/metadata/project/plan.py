@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ops.failures import file_reason
 from ops.metadata.normal import same
 from ops.metadata.ownership import foreign
 from ops.metadata.pieces import CRON, Key
@@ -15,7 +16,6 @@ from ops.metadata.project.layout import Layout
 from ops.metadata.project.our_part import MIGRATION, OurPart, held_migrations
 from ops.metadata.project.record import FILE, Before, Record, digest, read_record, record_text
 from ops.metadata.project.yaml_lists import find_list
-from ops.reasons import file_reason
 
 OUR_ACTION = ("action", "pancake_ingest_record")
 """A project without a record that has it has our part, as after an export from an engine that has it."""

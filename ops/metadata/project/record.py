@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ops.failures import file_reason
 from ops.metadata.pieces import Key
 from ops.metadata.project.edit_error import ProjectRefused
-from ops.reasons import file_reason
 
 FILE = "leads-merge.json"
 

@@ -19,8 +19,8 @@ from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
 from ops.connection.urls import EXAMPLE
 from ops.cron_schedule import Schedule
+from ops.failures import connection_reason, file_reason
 from ops.proportion import is_shown_below, needed_to_show, wilson_interval
-from ops.reasons import connection_reason, file_reason
 from ops.status.looking import read_expressions
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 from leads.domain.body import ICT
 from ops.cli import app
-from ops.clients.db_session import DbSession
+from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import watching
 from ops.golive.commit import commit_of_run
 from ops.golive.criterion import Criterion, Part, Source
@@ -37,7 +37,6 @@ from ops.golive.records import Kind, Records, Statement
 from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.golive.statements import STATEMENT_COLUMNS
 from ops.golive.text import number, sign
-from ops.queries import QUERIES
 from sandbox.chaos.proof import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors

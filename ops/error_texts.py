@@ -1,4 +1,9 @@
-"""What a person reads of an error that no verb caught: what happened and what to check."""
+"""What a person reads of an error that no verb caught, and of a value that a command line may not have."""
+
+import re
+from datetime import UTC, datetime
+
+import typer
 
 from leads.adapters.settings import SettingsError
 from leads.domain.errors import (
@@ -12,8 +17,8 @@ from ops.clients.alertmanager import AlertmanagerUnavailable
 from ops.clients.db_session import DatabaseError, LoginRefused, is_lost
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
-from ops.exit_codes import ExitCode
-from ops.failures import NO_REASON
+from ops.failures import NO_REASON, ExitCode
+from ops.output import escape_unseen, wrapped
 
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
@@ -58,3 +63,37 @@ def describe_answer(error: IntegrationError | DatabaseError) -> tuple[str, ExitC
 def _unreachable(service: str, reason: str, check: str) -> tuple[str, ExitCode]:
     message = f"Could not reach {service}: {reason}\nCheck {check} and try again."
     return message, ExitCode.UNREACHABLE
+
+
+EXAMPLE = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
+_NO_TIME = re.compile(r"(?P<value>.*) does not match the formats (?P<known>.*)\.", re.DOTALL)
+_NO_CHOICE = re.compile(r"(?P<value>.*) is not one of (?P<known>.*)\.", re.DOTALL)
+_QUOTED = re.compile(r"'([^']*)'")
+_MEANINGS = {
+    "int_parsing": "is not a whole number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is less than {ge:g}",
+    "less_than_equal": "is more than {le:g}",
+}
+"""By the type of an error of pydantic: what is wrong with the value."""
+
+
+def describe_value(error: typer.BadParameter) -> str:
+    """Return what is wrong with the value, in plain words and at most as wide as the terminal."""
+    # Only now: no other text needs the library, and it takes long to import.
+    from pydantic import ValidationError
+
+    if not isinstance(error.__cause__, ValidationError):
+        return error.message
+    first = error.__cause__.errors()[0]
+    if first["type"] in _MEANINGS:
+        meaning = _MEANINGS[first["type"]].format_map(first.get("ctx", {}))
+        return escape_unseen(f"'{first['input']}' {meaning}.")
+    message = escape_unseen(str(first.get("ctx", {}).get("error", first["msg"])))
+    if found := _NO_TIME.fullmatch(message):
+        examples = [EXAMPLE.strftime(known) for known in _QUOTED.findall(found["known"])]
+        return f"{found['value']} is not understood.\n  Write it like {' or '.join(examples)}"
+    if found := _NO_CHOICE.fullmatch(message):
+        choices = wrapped(f"  {', '.join(_QUOTED.findall(found['known']))}")
+        return f"{found['value']} is not one of:\n{choices}"
+    return message
