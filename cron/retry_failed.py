@@ -103,13 +103,13 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
 
     A tick is given up if it could not be delivered within its tolerance, or if its last try failed.
     """
-    told = await runtime.db.fetch_one("cron_runs/load_told_ticks", {"now": run.now})
+    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now})
     params = {
         "now": run.now,
         "triggers": [f"pancake_{name}" for name in CRONS],
         "told_until": told["told_until"] if told else None,
     }
-    lost = await runtime.metadata_db.fetch_all("cron_runs/count_lost_ticks", params)
+    lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params)
     names = {row["trigger_name"].removeprefix("pancake_"): row["not_notified"] for row in lost}
     counts = {name: ticks for name, ticks in names.items() if ticks}
     is_told = told and told["told_at"] and told["told_at"] > run.now - TOLD_AT_MOST_EVERY
