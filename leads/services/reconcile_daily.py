@@ -187,18 +187,3 @@ def _notices(names: Mapping[str, str], reports: Sequence[DayReport]) -> Iterator
                 detail=f"{report['day']}: {found} found missing, {left} left missing",
                 facts={"connection": names[report["connection_id"]], **facts},
             )
-
-
-async def load_reports(db: Database, day: date) -> list[DayReport]:
-    """Load the newest stored report of a day, of each connection."""
-    rows = await db.fetch_all("reconcile_daily/load_reports", {"day": day.isoformat()})
-    return [row["report"] for row in rows]
-
-
-async def unfinished_since(db: Database, now: datetime) -> datetime | None:
-    """Return the scheduled time of the run that waits for its next delivery, if there is one.
-
-    Another run that began now would continue with its progress, in its place.
-    """
-    run = await db.fetch_one("reconcile_daily/load_unfinished", {"now": now})
-    return run["scheduled_time"] if run else None

@@ -15,7 +15,7 @@ from leads.domain.day_ledger import DayReport, is_over
 from leads.domain.errors import PancakeUnavailable
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_json, show_activity
-from ops.reconcile.day import load_stored, reconcile_and_store, try_out
+from ops.reconcile.day import load_reports, reconcile_and_store, try_out
 from ops.reconcile.ledger import print_reports
 
 
@@ -56,7 +56,7 @@ def _exit_code(reports: list[DayReport]) -> ExitCode:
 
 def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
     if stored:
-        return asyncio.run(load_stored(settings, day))
+        return load_reports(settings, day)
     with show_activity(f"reconciling {day}"):
         work = try_out if dry_run else reconcile_and_store
         return asyncio.run(work(settings, day))

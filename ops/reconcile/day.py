@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 
 from leads.adapters.hasura_calls import CronCall
@@ -13,8 +13,8 @@ from leads.domain.errors import Retryable
 from leads.runtime import Runtime
 from leads.services.connections import load_connections
 from leads.services.cron_work import CronRun, for_each
-from leads.services.reconcile_daily import Reconciliation, load_reports, unfinished_since
-from ops.clients.db_session import open_session
+from leads.services.reconcile_daily import Reconciliation
+from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed
 
 MAX_SECONDS = 6 * 3600.0
@@ -24,11 +24,7 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
         await _check_keys(runtime)
-        if due := await unfinished_since(runtime.db, runtime.clock.now()):
-            raise CommandFailed(
-                f"The run of {due:%Y-%m-%d %H:%M} UTC is not finished: it waits for its next delivery.\n"
-                "Run this again when it has ended, or in an hour."
-            )
+        _require_no_unfinished(settings, runtime.clock.now())
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
         call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
         work = partial(_reconciliation(runtime).reconcile, requested=[day])
@@ -36,13 +32,25 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
             answer = await runtime.cron_runs.run(call, work)
         except Retryable:
             # The run failed for some connections; what it stored of the day says why.
-            if reports := await load_reports(runtime.db, day):
+            if reports := load_reports(settings, day):
                 return reports
             raise
         if answer["result"] != "succeeded":
             reason = answer.get("reason", answer["result"])
             raise CommandFailed(f"{day} was not reconciled: {reason}. Run this again later.")
-        return await load_reports(runtime.db, day)
+        return load_reports(settings, day)
+
+
+def _require_no_unfinished(settings: Settings, now: datetime) -> None:
+    """Raise CommandFailed while a run waits for its next delivery: this one would continue in its place."""
+    with open_session(settings.database_url, "reconcile") as db:
+        run = db.execute(QUERIES["reconcile/load_unfinished"], {"now": now}).fetchone()
+    if run:
+        due = run["scheduled_time"].astimezone(UTC)
+        raise CommandFailed(
+            f"The run of {due:%Y-%m-%d %H:%M} UTC is not finished: it waits for its next delivery.\n"
+            "Run this again when it has ended, or in an hour."
+        )
 
 
 async def try_out(settings: Settings, day: date) -> list[DayReport]:
@@ -56,10 +64,11 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
         return reports
 
 
-async def load_stored(settings: Settings, day: date) -> list[DayReport]:
-    """Load the stored reports of the day, one for each connection."""
-    async with _open_runtime(settings) as runtime:
-        return await load_reports(runtime.db, day)
+def load_reports(settings: Settings, day: date) -> list[DayReport]:
+    """Load the newest stored report of the day, of each connection."""
+    with open_session(settings.database_url, "reconcile") as db:
+        rows = db.execute(QUERIES["reconcile/load_reports"], {"day": day.isoformat()}).fetchall()
+    return [row["report"] for row in rows]
 
 
 async def _check_keys(runtime: Runtime) -> None:

@@ -30,8 +30,8 @@ BY_OWNER = {
 OF_BOTH = ("kpi", "trace_lead")
 """Folders of the statements that the handlers and `leads golive` or `leads trace` run."""
 OF_COMMANDS = (
-    "backfill_phones", "connection_secrets", "golive", "history", "probes", "report", "status", "switches",
-    "tail", "tickets",
+    "backfill_phones", "connection_secrets", "golive", "history", "probes", "reconcile", "report", "status",
+    "switches", "tail", "tickets",
 )  # fmt: skip
 """Folders of the statements that only `leads` runs with the operators' role."""
 BY_OWNER_ALONE = ("erase", "golive")
