@@ -32,6 +32,7 @@ from leads.services.cron_work import (
     RunFailed,
     RunUnderWay,
     RunUnfinished,
+    _digest,
 )
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 from tests.support.fakes import Crash
@@ -307,6 +308,7 @@ async def test_a_day_whose_comparison_never_ends_is_stuck(
     assert codes == ["run_unfinished", "run_stuck"]
     error = harness.last_run("reconcile_daily")["error"]
     assert error == "One step of the run takes longer than a call of a cron may."
+    assert _digest({"a": 1, "b": 2}) == _digest({"b": 2, "a": 1}), "a stored state has its keys in any order"
 
 
 @pytest.mark.parametrize("by_death", [False, True], ids=["cut off", "killed"])

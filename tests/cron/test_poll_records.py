@@ -213,13 +213,20 @@ async def test_contacts_from_the_webhook_are_not_expected_in_a_list_of_leads(har
 
 
 @pytest.mark.test_case("TC-014-003")
-async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(harness: CronHarness) -> None:
+async def test_after_an_outage_the_newest_records_come_first_and_none_is_lost(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older window waits while the newest one is not read to its end."""
     await poll(harness)
     missed = []
     for _ in range(6):
         harness.move_clock(hours=12)
         missed += await lead(harness, drop=1)
     assert (await poll(harness))["latest"]["missed_ids"][-1:] == missed[-1:]
+    with monkeypatch.context() as patched:
+        patched.setattr("cron.poll_records.read_pages", read := AsyncMock(return_value=OUT_OF_TIME))
+        await harness.tick("poll_records")
+    assert read.await_count == 1
     for _ in range(3):
         report = await poll(harness)
     assert "latest" not in report

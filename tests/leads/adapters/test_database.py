@@ -18,7 +18,7 @@ import pytest
 from leads.adapters import round_trip
 from leads.adapters.database import CONNECTION_SETTINGS, QUERIES, SESSION_OPTIONS, Database, Statement
 from leads.adapters.round_trip import PreparingConnection, Text, run_together
-from leads.domain.errors import Contended, DatabaseUnavailable
+from leads.domain.errors import Busy, Contended, DatabaseUnavailable
 from ops.clients.db_session import login_name
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
 from sandbox.postgres import binaries
@@ -228,9 +228,13 @@ async def test_a_lock_does_not_use_a_connection_of_the_pools(database: str) -> N
 async def test_a_statement_that_fails_or_is_cancelled_under_a_lock_releases_it(
     db: Database, other: Database, database: str
 ) -> None:
-    with refusing(database, "55P03"), pytest.raises(Contended, match="LockNotAvailable"):
-        async with db.exclusive("x") as (_, session):
-            await session.run(CONSENT, commit=True)
+    with refusing(database, "55P03"):
+        with pytest.raises(Contended, match="LockNotAvailable"):
+            async with db.exclusive("x") as (_, session):
+                await session.run(CONSENT, commit=True)
+        with pytest.raises(Busy):  # a dry run is not tried again
+            async with db.dry_run() as transaction:
+                await transaction.run(CONSENT)
     async with other.exclusive("x") as (free, _):
         assert free
     with psycopg.connect(database) as blocking:

@@ -60,6 +60,8 @@ async def test_every_label_of_a_closed_set_is_there_with_0_on_an_empty_database(
 
 
 async def test_each_figure_was_read(harness: CronHarness) -> None:
+    """Before its first reading it is there with 0."""
+    assert {value(harness, LAST_SUCCESS, query=figure.name) for figure in FIGURES} == {0}
     await harness.process_lead()
     await harness.scrape("pancake_unassigned_tickets")
     for figure in FIGURES:

@@ -403,6 +403,12 @@ def golive(folder: Path, *words: str, **environment: str) -> Result:
     return CliRunner().invoke(app, ["golive", *words, *records], env={"COLUMNS": "80", **environment})
 
 
+def test_the_list_has_the_criteria_of_a_gate_or_all(folder: Path) -> None:
+    for words, waves in (((), None), (("--gate", "W2"), "W2")):
+        listed = [each["id"] for each in json.loads(golive(folder, "list", "--json", *words).stdout)]
+        assert listed == [each.id for each in load_criteria() if waves is None or waves in each.waves]
+
+
 def test_an_attestation_is_a_record_with_its_evidence(folder: Path, signed: Path) -> None:
     words = ["attest", "G-1", "--value", "1", "--evidence", str(signed), "--by", "Nguyễn Lan"]
     result = golive(folder, *words)

@@ -31,7 +31,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
-from ops.golive.deploy import database_steps, running
+from ops.golive.deploy import database_steps, running, service_steps
 from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import AnotherDeployment, _file_lock, known_secrets
@@ -41,7 +41,7 @@ from ops.golive.drill import command
 from ops.golive.drill.counting import Ledger, count_records
 from ops.golive.drill.sender import Sender, Sent, Webhook
 from ops.golive.drill.telling import tell
-from ops.golive.drill.tiers import TIERS, Limit
+from ops.golive.drill.tiers import TIERS, DrillFailed, Limit
 from ops.golive.evidence import read_evidence_file
 from ops.golive.load import load_criteria
 from sandbox.edge.packages import missing_packages
@@ -541,6 +541,18 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     site.journal.write("undone", "14", text="leads are held")
     of_step_1["missing"] = 0
     assert deploy_twice() == ["was done", "was done"]
+    site.journal.write("confirmed", "12")
+    assert [site.journal.confirmation(step) is None for step in ("10", "12", "14")] == [True, False, True]
+
+
+def test_the_pilot_opens_the_source_of_golive_yaml_and_none_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_steps, "_is_listed", lambda _: True)
+    row = {"members": 1, "is_held": False, "is_waiting": False}
+    for source, active, opened in (("-1", [], 1), ("-1", ["Facebook"], 0), ("", [], 0)):
+        site: Any = SimpleNamespace(
+            plan=PlanFile(source=source), row=lambda _, a=active: {**row, "active": a}
+        )
+        assert len(service_steps._opening().do(site)) == opened
 
 
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
@@ -599,6 +611,12 @@ def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30() -> None
         assert limit.is_kept_by(minutes - 0.001)
         assert limit.is_kept_by(minutes) is (tier > 1)
         assert not limit.is_kept_by(minutes + 0.001)
+
+
+def test_tier_2_needs_the_command_that_brings_the_former_handlers_back() -> None:
+    drill: Any = SimpleNamespace(site=SimpleNamespace(plan=PlanFile()))
+    with pytest.raises(DrillFailed, match=r"no services\.handlers\.back"):
+        TIERS[2][0](drill)
 
 
 def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
