@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import httpx
 import typer
-from prometheus_client.parser import text_string_to_metric_families
 
+from sandbox.metrics_text import scrape
 from sandbox.stack.stack import Sandbox
 
 ProcessCount = Annotated[
@@ -15,9 +14,7 @@ ProcessCount = Annotated[
 
 def events_by_process(sandbox: Sandbox) -> list[int]:
     """Return how many deliveries of events each process of the handlers answered since its start."""
-    counts = []
-    for process in sandbox.replicas:
-        text = httpx.get(f"{process.url}/metrics", timeout=10).raise_for_status().text
-        samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
-        counts.append(int(sum(each.value for each in samples if each.name == "pancake_events_total")))
-    return counts
+    return [
+        int(sum(each.value for each in scrape(process.url) if each.name == "pancake_events_total"))
+        for process in sandbox.replicas
+    ]

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from sandbox.edge.packages import NGINX
+from sandbox.metrics_text import find_value, scrape
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes, Unprivileged
 from sandbox.stack.services import NotReady
@@ -192,8 +193,7 @@ class NginxEdge:
 
     def metric(self, series: str) -> float:
         """Return the value of a series of /metrics, named as there; 0 if there is none yet."""
-        lines = httpx.get(f"{self.ops_url}/metrics", timeout=5).text.splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(series + " ")), 0)
+        return find_value(scrape(self.ops_url), series) or 0
 
     def taken(self, path: str) -> int:
         """Return the number of deliveries that one path took: "hasura" or "handlers"."""

@@ -185,8 +185,7 @@ async def test_a_record_stored_by_another_layer_meanwhile_is_found(harness: Cron
     report = await reconcile(harness)
     assert (report["found"], report["found_missing"], report["left_missing"]) == (4, ids[4:], [])
     assert report["pending"] == 4
-    metrics = (await harness.client.get("/metrics")).text
-    assert 'pancake_webhook_missed_total{origin="reconcile"} 1.0' in metrics
+    assert harness.value("pancake_webhook_missed_total", origin="reconcile") == 1
 
 
 async def test_an_overtaken_version_is_superseded_and_what_pancake_deleted_is_unexpected(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sandbox.metrics_text import read_samples
 from tests.support.breakages import BREAKAGES
 from tests.support.crons import CronHarness
 from tests.support.monitoring import (
@@ -27,7 +28,6 @@ from tests.support.promql import (
     HANDLERS,
     faults,
     lacks,
-    samples_of,
     selectors,
     selectors_of_ranges,
     selectors_of_rules,
@@ -192,7 +192,7 @@ async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(cron_harn
 
     increase() does not see the first event of a series that appears with it: an idle process must have it.
     """
-    idle = samples_of((await cron_harness.client.get("/metrics")).text)
+    idle = read_samples((await cron_harness.client.get("/metrics")).text)
     counters = list(selectors_of_rules(HANDLERS, selectors_of_ranges))
     assert len(counters) > 20
     assert without_series(counters, idle) == []
@@ -204,7 +204,7 @@ async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(cron_harn
     await cron_harness.run("sync_sources")
     await cron_harness.run("reconcile_daily")
     await cron_harness.scrape("pancake_unassigned_tickets")
-    assert without_series(wanted, samples_of((await cron_harness.client.get("/metrics")).text)) == []
+    assert without_series(wanted, read_samples((await cron_harness.client.get("/metrics")).text)) == []
 
 
 @needs_monitoring

@@ -29,14 +29,12 @@ def call_of(event_id: int) -> EventCall:
 
 def counted(harness: HandlerHarness, *results: str) -> list[float]:
     """Return how many events were counted with each of these results."""
-    sample = harness.runtime.metrics.registry.get_sample_value
-    return [sample("pancake_events_total", {"result": result}) or 0.0 for result in results]
+    return [harness.value("pancake_events_total", result=result) or 0.0 for result in results]
 
 
 def measured(harness: HandlerHarness) -> float | None:
     """Return how many durations were observed."""
-    name = "pancake_event_process_duration_seconds_count"
-    return harness.runtime.metrics.registry.get_sample_value(name)
+    return harness.value("pancake_event_process_duration_seconds_count")
 
 
 async def test_after_the_third_deadlock_the_row_waits_for_the_retry_cron(harness: HandlerHarness) -> None:

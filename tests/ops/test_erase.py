@@ -151,9 +151,8 @@ async def test_a_version_with_a_later_phone_is_erased(harness: CronHarness, tmp_
     row = harness.event(event)
     assert (row["status"], row["error_code"], row["payload"]) == ("dead_letter", "erased", None)
     # No failure, as in the figures of the database.
-    counted = harness.runtime.metrics.registry.get_sample_value
-    assert counted("pancake_events_total", {"result": "invalid"}) == 1
-    assert counted("pancake_events_total", {"result": "dead_letter"}) == 0
+    assert harness.value("pancake_events_total", result="invalid") == 1
+    assert harness.value("pancake_events_total", result="dead_letter") == 0
     assert found_in([dump(harness)["public.pancake_webhook_event"]]) == set()
     await harness.replay(ids=[event], corrected_phone=None)
     assert await harness.process(event) in ("dead_letter", "already_dead_letter")

@@ -33,7 +33,7 @@ from sandbox.incidents.replay.recording import Recording, Scenario
 from sandbox.incidents.replay.scenarios import FEW_LEADS_PER_HOUR, clean, incident
 from sandbox.incidents.rules import WATCHDOG, Alert, Inhibition, inhibitions, rule_files
 from tests.support.monitoring import FILES, all_rules, needs_monitoring, recorded
-from tests.support.promql import selectors
+from tests.support.promql import metrics, selectors
 from tests.support.suites import IS_FULL
 
 PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
@@ -214,7 +214,6 @@ def test_an_inbox_knows_what_fires_and_what_was_sent() -> None:
 SHORT = ("metadata_wiped", "pancake_rest_down", "kill_switch_left_on")
 """A loss with much that follows from it, an alert with a limit of time, and a state of a day."""
 SHORT_CLEAN_MINUTES = 360
-HISTOGRAM_ENDINGS = ("_bucket", "_count", "_sum")
 
 
 @needs_monitoring
@@ -282,23 +281,8 @@ def test_the_recorded_series_are_those_that_the_product_exposes_and_the_rules_re
         selector.name for name in FILES for rule in all_rules(name) for selector in selectors(rule["expr"])
     }
     assert read <= written | {rule["record"] for rule in recorded()}
-    metrics = Metrics(SERIES)
-    exposed = exposed_by_the_handlers(metrics) | exposed_by_the_edge()
-    assert {name for name in written if name.startswith("pancake_")} <= exposed
-    families = {family.name: set(family.labels) for family in metrics.sql_series.families}
+    assert {name for name in written if name.startswith("pancake_")} <= metrics().keys()
+    families = {family.name: set(family.labels) for family in Metrics(SERIES).sql_series.families}
     for name, labels in hour.series:
         if name in families:
             assert set(re.findall(r"(\w+)=", labels)) == families[name] | {"job", "instance"}, name
-
-
-def exposed_by_the_handlers(metrics: Metrics) -> set[str]:
-    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", metrics.exposition().decode(), re.MULTILINE))
-    histograms = [name for name, kind in types.items() if kind == "histogram"]
-    buckets = {f"{name}{ending}" for name in histograms for ending in HISTOGRAM_ENDINGS}
-    return types.keys() | buckets | {family.name for family in metrics.sql_series.families}
-
-
-def exposed_by_the_edge() -> set[str]:
-    lua = Path(__file__).parents[2] / "deploy/nginx/lua/pancake"
-    found = {name for path in lua.glob("*.lua") for name in re.findall(r"pancake_\w+", path.read_text())}
-    return {f"{name}{ending}" for name in found for ending in ("", *HISTOGRAM_ENDINGS)}

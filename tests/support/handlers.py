@@ -246,6 +246,10 @@ class HandlerHarness(DatabaseHarness):
         for row in self.sql("SELECT id FROM pancake_webhook_event ORDER BY id"):
             await self.process(row["id"])
 
+    def value(self, series: str, **labels: str) -> float | None:
+        """Return the value of a series as the process has it now: nothing is read from the database."""
+        return self.runtime.metrics.registry.get_sample_value(series, labels)
+
     async def scrape(self, series: str, **labels: str) -> float | None:
         """Scrape the process, with every figure read anew; return the value of a series."""
         self.runtime.scrape.answer_within_seconds = 60.0
@@ -253,7 +257,7 @@ class HandlerHarness(DatabaseHarness):
             sql.forget()
         assert (await self.client.get("/metrics")).status_code == 200
         await self.runtime.scrape.settle()
-        return self.runtime.metrics.registry.get_sample_value(series, labels)
+        return self.value(series, **labels)
 
     async def process_lead(self, **fields: Any) -> tuple[int, str]:
         """Deliver LEAD with these fields changed and process it; return event id and result."""

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from sandbox.incidents.compression import compress_alertmanager
 from sandbox.incidents.live.receiver import Inbox
 from sandbox.incidents.prometheus import alertmanager, missing_monitoring
+from sandbox.metrics_text import scrape
 from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 
@@ -39,7 +40,6 @@ FACTOR = 60.0
 """How much faster the Alertmanager of the tests is."""
 HELD_MINUTES = 12
 """Longer than an alert is kept firing."""
-ENGINE_CHECK = re.compile(r'^pancake_engine_check\{check="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 @cache
@@ -88,8 +88,8 @@ def engine_alerts() -> list[str]:
 
 def read_engine_checks(handlers_url: str) -> dict[str, str]:
     """Return the metric of the checks of the engine, as Prometheus scrapes it."""
-    answer = httpx.get(f"{handlers_url}/metrics", timeout=30).raise_for_status()
-    return dict(ENGINE_CHECK.findall(answer.text))
+    found = (each for each in scrape(handlers_url) if each.name == "pancake_engine_check")
+    return {each.labels["check"]: str(each.value) for each in found}
 
 
 def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> bool:

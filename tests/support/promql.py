@@ -9,7 +9,7 @@ from typing import Literal
 import promql_parser as promql
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from promql_parser import (
     AggregateExpr,
     BinaryExpr,
@@ -36,8 +36,6 @@ COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
 ABSENCES = {"absent", "absent_over_time"}
 OF_EQUALS = {"max", "min"}
 """Aggregations that give one of equal figures, however many processes show them."""
-Samples = Mapping[str, list[Mapping[str, str]]]
-"""The labels of the samples by name."""
 
 
 @dataclass(frozen=True)
@@ -212,14 +210,6 @@ def fits(metric: Metric, selector: VectorSelector) -> bool:
     return True
 
 
-def samples_of(text: str) -> Samples:
-    found: dict[str, list[Mapping[str, str]]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append(sample.labels)
-    return found
-
-
 def selectors_of_rules(
     job: str, find: Callable[[str], Iterator[VectorSelector]]
 ) -> Iterator[tuple[str, VectorSelector]]:
@@ -231,11 +221,13 @@ def selectors_of_rules(
                 yield rule.get("alert") or rule["record"], selector
 
 
-def without_series(wanted: Iterable[tuple[str, VectorSelector]], found: Samples) -> list[tuple[str, str]]:
+def without_series(
+    wanted: Iterable[tuple[str, VectorSelector]], found: Sequence[Sample]
+) -> list[tuple[str, str]]:
     return [
         (name, str(selector))
         for name, selector in wanted
-        if not any(selects(selector, labels) for labels in found.get(selector.name or "", ()))
+        if not any(each.name == selector.name and selects(selector, each.labels) for each in found)
     ]
 
 
