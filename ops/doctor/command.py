@@ -13,10 +13,8 @@ from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.doctor import checks
 from ops.failures import ExitCode
-from ops.metadata.deploy import Deployment
+from ops.metadata.deploy import BACKUPS, Deployment, Files
 from ops.metadata.engine import Engine
-from ops.metadata.files import Files
-from ops.metadata.opening import BACKUPS
 from ops.metadata.preflight import Check
 from ops.output import AsJson, print_json
 from ops.probes.database import judge_database, look_at_database

@@ -13,7 +13,7 @@ from typing import Any
 from ops.golive.criterion import OPERATORS, WAVES, Criterion, Part, Source, Window
 from ops.golive.evidence import PARAMETERS, READERS
 from ops.golive.statements import STATEMENT_COLUMNS
-from ops.metadata.yaml_files import DirectoryError, parse
+from ops.metadata.directory import DirectoryError, parse
 
 CRITERIA = Path(__file__).with_name("criteria")
 CHECKLIST = Path(__file__).with_name("checklist.yaml")

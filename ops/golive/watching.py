@@ -17,7 +17,7 @@ from ops.golive.gates import Evaluation
 from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts, show
 from ops.golive.records import Kind, Records, newest
-from ops.metadata.opening import Source
+from ops.metadata.deploy import Source
 from ops.output import AsJson, say
 
 DAYS = 7

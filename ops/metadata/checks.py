@@ -4,10 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops.metadata.changes import find_changes
-from ops.metadata.detail import describe_places
 from ops.metadata.engine import Engine
-from ops.metadata.pieces import Key
+from ops.metadata.pieces import Key, describe_places, find_changes
 
 EVENTS_CHECK_INTERVAL_SECONDS = 1
 

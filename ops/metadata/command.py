@@ -1,44 +1,49 @@
 """The command line of `leads metadata`."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import ExitCode
-from ops.metadata.compare import compare_engines, print_differences
-from ops.metadata.directory import DIRECTORY
-from ops.metadata.engine import Engine
-from ops.metadata.opening import (
+from ops.metadata.deploy import (
     BACKUPS,
+    MAX_EVENTS_WAIT_SECONDS,
     AcceptEngine,
+    Deployment,
     Directory,
     DryRun,
     Folder,
     OverDrift,
     Source,
+    Step,
+    compare_engines,
     open_deployment,
 )
-from ops.metadata.project.commands import check, merge, unmerge
-from ops.metadata.steps import (
-    Step,
-    apply_step,
-    deliver_probe,
-    dry_run_step,
-    recover_pieces,
-    report,
-    show_changes,
-)
+from ops.metadata.directory import DIRECTORY
+from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.pieces import Change
+from ops.metadata.probe import MAX_WAIT_SECONDS
+from ops.metadata.project.merge import check, merge, unmerge
+from ops.metadata.source import count_waiting
 from ops.output import (
     AsJson,
     ForeignTextConsole,
     examples,
+    print_block,
     print_json,
     say,
+    show_activity,
     verb_group,
 )
 from ops.settings import check_url, read_operator_settings
+
+APPLY = """Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
+Exit code 1: refused, and nothing was changed; or the check found a problem."""
 
 app = verb_group(
     "Apply, check and remove our Hasura metadata.",
@@ -47,52 +52,61 @@ app = verb_group(
     examples("metadata 9a", "metadata verify 9a"),
 )
 
+BATCH = 500
+"""As many as retry_failed fires at once: new leads do not stand behind a long backlog."""
+MAX_FIRING_SECONDS = 60.0
+CHECK_INTERVAL_SECONDS = 0.5
 
-@app.command(epilog=examples("metadata backup"))
-def backup(folder: Folder = BACKUPS, as_json: AsJson = False) -> None:
-    """Write the engine's whole metadata to a file, and print its path."""
-    with open_deployment(folder) as deployment:
-        path = deployment.back_up("backup")
-    if as_json:
-        print_json({"backup": str(path)})
-    else:
-        typer.echo(path)
+PENDING = """
+    SELECT (l.payload -> 'data' -> 'new' ->> 'id')::bigint AS id
+    FROM hdb_catalog.event_log AS l
+    WHERE
+        l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
+        AND l.trigger_name = 'pancake_webhook_event_status_update'
+"""
+COUNT_PENDING = f"SELECT count(*) FROM ({PENDING}) AS p"  # noqa: S608 - a constant
+FIRE = f"""
+    WITH pending AS MATERIALIZED ({PENDING}), fired AS (
+        UPDATE public.pancake_webhook_event AS e
+        SET status = 'received'
+        WHERE
+            e.id IN (
+                SELECT r.id
+                FROM public.pancake_webhook_event AS r
+                WHERE r.status = 'received' AND NOT EXISTS (SELECT FROM pending AS p WHERE p.id = r.id)
+                ORDER BY r.received_at
+                LIMIT {BATCH}
+                FOR UPDATE SKIP LOCKED
+            )
+            AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
+        RETURNING e.id
+    )
+    SELECT count(*) FROM fired
+"""  # noqa: S608 - constants
+"""As retry_failed/refire_received, for rows of any age: what waits has lost its event, or never had one."""
 
 
-@app.command("9a", epilog=examples("metadata 9a --dry-run", "metadata 9a"))
-def apply_9a(
+@app.command(
+    "9b", epilog=examples("metadata 9b"),
+    help=f"Apply the cron triggers, after the services are deployed.\n\n{APPLY}",
+)  # fmt: skip
+@app.command(
+    "9a", epilog=examples("metadata 9a --dry-run", "metadata 9a"),
+    help=f"Apply everything but cron triggers, before the services are deployed.\n\n{APPLY}",
+)  # fmt: skip
+def apply(
+    context: typer.Context,
     folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
     over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Apply everything but cron triggers, before the services are deployed.
-
-    Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
-    Exit code 1: refused, and nothing was changed; or the check found a problem.
-    """
+    """Apply the step that is the verb's name, or show what it would change."""
+    step = Step(str(context.info_name))
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         if dry_run:
-            dry_run_step(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
+            dry_run_step(deployment, step, over_drift=over_drift, as_json=as_json)
         else:
-            apply_step(deployment, Step.BEFORE_SERVICES, over_drift=over_drift, as_json=as_json)
-
-
-@app.command("9b", epilog=examples("metadata 9b"))
-def apply_9b(
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
-    over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """Apply the cron triggers, after the services are deployed.
-
-    Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
-    Exit code 1: refused, and nothing was changed; or the check found a problem.
-    """
-    with open_deployment(folder, source, directory, accept_engine) as deployment:
-        if dry_run:
-            dry_run_step(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
-        else:
-            apply_step(deployment, Step.AFTER_SERVICES, over_drift=over_drift, as_json=as_json)
+            apply_step(deployment, step, over_drift=over_drift, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata recover"))
@@ -212,3 +226,130 @@ def compare(
 app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))(merge)
 app.command(epilog=examples("metadata unmerge ../hasura"))(unmerge)
 app.command(epilog=examples("metadata check ../hasura"))(check)
+
+
+def apply_step(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
+    """Apply a step and check it. Raises MetadataError, and Exit with code 1 for a problem."""
+    path = apply_pieces(deployment, step, over_drift=over_drift)
+    report(verify_after(deployment, step), {"step": step.value, "backup": str(path)}, as_json=as_json)
+
+
+def apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> str:
+    """Apply the pieces of a step; return the path of the backup. Raises MetadataError."""
+    if note := deployment.describe_allow_list(step):
+        say(note)
+    path = deployment.apply(step, over_drift=over_drift)
+    say(f"Applied {step}. The state before is in {path}.")
+    return str(path)
+
+
+def dry_run_step(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
+    """Check what a step checks, and print what it would change. Raises MetadataError."""
+    deployment.check_before(step, over_drift=over_drift)
+    if note := deployment.describe_allow_list(step):
+        say(note)
+    show_changes(step, deployment.changes(step), "Nothing would change.", as_json=as_json)
+
+
+def show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bool) -> None:
+    """Print changes, each object as a block; without any, say so."""
+    if as_json:
+        print_json({"step": step.value, "changes": [change.document() for change in changes]})
+    elif changes:
+        console = ForeignTextConsole()
+        for change in changes:
+            print_block(change.block(), console, level=0)
+    else:
+        say(if_none)
+
+
+def verify_after(deployment: Deployment, step: Step) -> list[str]:
+    """List the problems after a step was applied; wait for what the engine does later."""
+    return deliver_probe(deployment, step) + verify_pieces(deployment, step)
+
+
+def recover_pieces(deployment: Deployment, *, as_json: bool) -> None:
+    """Put back what is missing, and process what was stored meanwhile.
+
+    Raises MetadataError, and Exit with code 1 for a problem.
+    """
+    for step in Step:
+        apply_pieces(deployment, step, over_drift=False)
+    problems = deliver_probe(deployment, Step.AFTER_SERVICES)
+    waiting = count_waiting(deployment.engine, deployment.source)
+    fired = None if problems else _fire_waiting(deployment)
+    what = (
+        "pancake_retry_failed begins within two minutes"
+        if fired is None
+        else f"{fired} of them had no event and were fired again"
+    )
+    say(f"{waiting} rows wait to be processed; {what}.")
+    problems += verify_pieces(deployment, Step.AFTER_SERVICES)
+    report(problems, {"waiting": waiting, "fired": fired}, as_json=as_json)
+
+
+def _fire_waiting(deployment: Deployment) -> int | None:
+    """Return how many rows were fired; None if that was refused, and say why."""
+    try:
+        with show_activity("firing what waits"):
+            return fire_waiting(deployment.engine, deployment.source)
+    except MetadataError as error:
+        say(f"What waits was not fired: {error}")
+        return None
+
+
+def verify_pieces(deployment: Deployment, step: Step) -> list[str]:
+    """List what is not as it should be; wait until the engine has scheduled the crons."""
+    if step is Step.AFTER_SERVICES:
+        say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
+    with show_activity("verifying"):
+        return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
+
+
+def deliver_probe(deployment: Deployment, step: Step) -> list[str]:
+    """Deliver a probe event; return what is wrong. Before the services are deployed no answer is needed."""
+    with show_activity("delivering a probe event"):
+        probe = deployment.deliver_probe(MAX_WAIT_SECONDS)
+    if not probe.problem:
+        say("The handlers answered a probe event.")
+    elif step is Step.BEFORE_SERVICES and not probe.is_answered:
+        say(f"Not a problem before the services are deployed: {probe.problem}. 9b looks again.")
+    else:
+        return [probe.problem]
+    return []
+
+
+def report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result of a check. Raises Exit with code 1 if there are problems."""
+    if as_json:
+        print_json(result | {"problems": problems})
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(ExitCode.FAILED)
+    if not as_json:
+        typer.echo("Verified: our metadata is in place and nothing is inconsistent.")
+
+
+def print_differences(found: list[dict[str, Any]], console: Console) -> None:
+    table = Table("kind", "name", "integration", "difference")
+    for each in found:
+        table.add_row(each["kind"], each["name"], "yes" if each["of_integration"] else "", each["difference"])
+    console.print(table)
+
+
+def fire_waiting(engine: Engine, source: str, max_seconds: float = MAX_FIRING_SECONDS) -> int:
+    """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
+
+    Stops after `max_seconds`; retry_failed fires the others. Raises MetadataError, for example if the
+    engine's role may not write our table.
+    """
+    deadline = time.monotonic() + max_seconds
+    total = 0
+    while True:
+        fired = int(engine.run_sql(FIRE, source, read_only=False)[0][0])
+        total += fired
+        if fired < BATCH or time.monotonic() > deadline:
+            return total
+        while int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5 and time.monotonic() < deadline:
+            time.sleep(CHECK_INTERVAL_SECONDS)

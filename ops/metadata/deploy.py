@@ -1,21 +1,28 @@
 """The steps: 9a applies everything but cron triggers, 9b the cron triggers; each with a backup and checks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ops.failures import WrongUsage
-from ops.metadata.changes import Change, find_changes
+import typer
+
+from ops.clients.hasura_admin import HasuraAdmin
+from ops.failures import WrongUsage, file_reason
 from ops.metadata.checks import (
     find_differences,
     find_idle_crons,
     find_inconsistencies,
     find_stopped_calls,
 )
+from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine, MetadataError
-from ops.metadata.files import Files
-from ops.metadata.ownership import drift, foreign
 from ops.metadata.permission import (
     ACTION,
     OF_DIVA,
@@ -24,14 +31,101 @@ from ops.metadata.permission import (
     find_missing_permission,
     is_allowed,
 )
-from ops.metadata.pieces import CRON, Json, Key, put, split
+from ops.metadata.pieces import CRON, Change, Json, Key, drift, find_changes, foreign, put, same, split
 from ops.metadata.preflight import Check, describe_allow_list, obstacle_checks
 from ops.metadata.probe import Probe, deliver_probe
 from ops.metadata.source import find_missing_triggers
+from ops.settings import read_operator_settings
 
 RENAME_FIRST = "Nothing was changed. Ask its owner to rename it, then run this again."
 MAX_EVENTS_WAIT_SECONDS = 90.0
 """The engine creates the events of a new cron trigger within a minute."""
+
+BACKUPS = Path("metadata-backups")
+
+Folder = Annotated[
+    Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
+]
+Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
+Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
+OverDrift = Annotated[
+    bool,
+    typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")]
+AcceptEngine = Annotated[
+    str,
+    typer.Option("--accept-engine", help="Accept this version of the engine, which is older than needed."),
+]
+
+
+class Step(StrEnum):
+    """The two steps of a deployment."""
+
+    BEFORE_SERVICES = "9a"
+    AFTER_SERVICES = "9b"
+
+
+class Files:
+    """The files of one engine, with a hash of its URL in their names; only their owner may read them."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        self._engine_hash = hashlib.sha256(url.encode()).hexdigest()[:12]
+        self._url = url
+
+    def back_up(self, step: str, metadata: Json) -> Path:
+        """Write a backup; return its path."""
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        path = self._folder / f"{moment}-{self._engine_hash}-{step}.json"
+        self._write(path, {"url": self._url, "step": step, "metadata": metadata})
+        return path
+
+    def newest_backup(self, step: str | None) -> Path:
+        """Find the newest backup, or the newest from before that step. Raises MetadataError."""
+        found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
+        if not found:
+            raise MetadataError(
+                f"{self._folder} has no backup {f'of step {step} ' if step else ''}of {self._url}. "
+                "Give one with --backup."
+            )
+        return found[-1]
+
+    def read_backup(self, path: Path) -> Json:
+        """Return the metadata in a backup. Raises MetadataError for another file or engine."""
+        try:
+            content = json.loads(path.read_text())
+            url, metadata = content["url"], content["metadata"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MetadataError(
+                f"{path} is not a backup: {file_reason(error)}. Give another with --backup."
+            ) from error
+        if url != self._url:
+            raise MetadataError(
+                f"{path} is a backup of {url}, not of {self._url}. Give another with --backup."
+            )
+        return metadata  # type: ignore[no-any-return]
+
+    def record(self, pieces: Mapping[Key, Any]) -> None:
+        """Record our pieces that the engine holds after a change."""
+        self._write(self._record_path, [[*key, piece] for key, piece in pieces.items()])
+
+    def recorded(self) -> dict[Key, Any] | None:
+        """Return the pieces that were applied last; None if this folder has no record."""
+        try:
+            return {(kind, name): piece for kind, name, piece in json.loads(self._record_path.read_text())}
+        except FileNotFoundError:
+            return None
+
+    @property
+    def _record_path(self) -> Path:
+        return self._folder / f"applied-{self._engine_hash}.json"
+
+    def _write(self, path: Path, content: Any) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
 
 
 @dataclass(frozen=True)
@@ -232,3 +326,37 @@ class Deployment:
         if was_given and is_allowed(held):
             pieces[PERMISSION] = ROLE
         self.files.record(pieces)
+
+
+@contextmanager
+def open_deployment(
+    folder: Path = BACKUPS, source: str = "default", directory: Path = DIRECTORY, accepted_engine: str = ""
+) -> Iterator[Deployment]:
+    """Open the engine that HASURA_URL names. Raises WrongUsage for an unreadable directory."""
+    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
+    try:
+        own = read_directory(directory)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
+    with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
+        engine = Engine(hasura)
+        yield Deployment(engine, Files(folder, engine.url), own, source, accepted_engine=accepted_engine)
+
+
+def compare_engines(deployment: Deployment, other: Engine, *, only_integration: bool) -> list[dict[str, Any]]:
+    """List the pieces that differ between the engine of the deployment and another one."""
+    wanted = deployment.wanted("9b")
+    here, there = deployment.held()[2], replace(deployment, engine=other).held()[2]
+    keys = sorted(key for key in {*here, *there} if not only_integration or key in wanted)
+    return [_describe(key, here, there, key in wanted) for key in keys if not _is_equal(key, here, there)]
+
+
+def _is_equal(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any]) -> bool:
+    return key in here and key in there and same(here[key], there[key])
+
+
+def _describe(
+    key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any], of_integration: bool
+) -> dict[str, Any]:
+    difference = "differs" if key in here and key in there else "only here" if key in here else "only there"
+    return {"kind": key[0], "name": key[1], "of_integration": of_integration, "difference": difference}

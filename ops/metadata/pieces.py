@@ -5,8 +5,13 @@ are the whole metadata and a comparison covers all of it.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+
+from ops.output import ChangeBlock, differences, text_of
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -31,6 +36,51 @@ TYPES = {
 }
 SOURCE_LISTS = {"tables": ("table", "table"), "functions": ("function", "function")}
 CRON = "cron trigger"
+
+DEFAULTS: dict[str, Any] = {
+    "kind": "synchronous",
+    "type": "mutation",
+    "timeout": 30,
+    "forward_client_headers": False,
+    "allow_aggregations": False,
+    "backend_only": False,
+    "enable_manual": False,
+    "trigger_on_replication": False,
+    "is_enum": False,
+    "num_retries": 0,
+    "interval_sec": 10,
+    "timeout_sec": 60,
+    "retry_interval_seconds": 10,
+    "timeout_seconds": 60,
+    "tolerance_seconds": 21600,
+}
+OPAQUE = {"filter", "check", "set", "payload"}
+"""Keys of rules and data. Their values are compared unchanged: an empty list is not a default there."""
+
+UNORDERED = {"columns", "methods", "headers", "permissions", "event_triggers", "fields", "arguments"}
+UNORDERED |= {f"{operation}_permissions" for operation in ("select", "insert", "update", "delete")}
+UNORDERED |= {"object_relationships", "array_relationships", "computed_fields", "queries", "values"}
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+OUR_ADDRESS = "{{HANDLERS_URL}}"
+OUR_TABLES = ("pancake", "integration_change")
+"""One of these is in the name of each of the integration's tables and views."""
+
+NAMING = ("name", "role")
+"""The keys that name an item of a list: of columns' relationships, triggers and headers, of permissions."""
+
+EXPLAINED = {
+    "event_triggers": "the table has no event trigger on the engine",
+    "payload": (
+        "all columns are delivered, and Hasura's event log gets whole rows with personal data:"
+        " the console drops this list when it saves an event trigger"
+    ),
+}
+"""By the last key of a path: what it means that the engine lacks it."""
+
+HIDDEN = "(hidden)"
+TRANSFORMS = ("request_transform", "response_transform")
+"""They may write headers."""
 
 
 def split(metadata: Json, source: str) -> dict[Key, Any]:
@@ -96,3 +146,203 @@ def _source(metadata: Json, name: str) -> Json:
         if source["name"] == name:
             return source  # type: ignore[no-any-return]
     raise KeyError(name)
+
+
+def normal(value: Any, key: str = "") -> Any:
+    """Return the value without defaults and with its unordered lists sorted."""
+    if key in OPAQUE and not (key == "payload" and isinstance(value, list)):
+        return value
+    if isinstance(value, dict):
+        kept = {name: normal(item, name) for name, item in value.items() if name != "ignored_client_headers"}
+        return {
+            name: item
+            for name, item in kept.items()
+            if item not in EMPTY and not (name in DEFAULTS and item == DEFAULTS[name])
+        }
+    if isinstance(value, list):
+        items = [normal(item) for item in value]
+        return sorted(items, key=_text) if key in UNORDERED or key == "payload" else items
+    return value
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two pieces mean the same."""
+    return _text(normal(left)) == _text(normal(right))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def foreign(wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:
+    """List the pieces of other applications that have our names or addresses, each with the reason.
+
+    A piece that we applied, or that equals the one we would apply, belongs to the integration.
+    """
+    reasons = [
+        f"{key[0]} {key[1]} exists and belongs to another application"
+        for key, piece in wanted.items()
+        if key in held
+        and key not in recorded
+        and not same(piece, held[key])
+        and not _looks_ours(key, piece, held[key], held)
+    ]
+    urls = {piece["url"]: key for key, piece in wanted.items() if key[0] == "REST endpoint"}
+    triggers = {name: key for key, piece in wanted.items() for name in _triggers(piece)}
+    for key, piece in held.items():
+        if key[0] == "REST endpoint" and urls.get(piece["url"], key) != key:
+            reasons.append(f"the path {piece['url']} belongs to the REST endpoint {key[1]}")
+        for name in _triggers(piece) if key[0] == "table" else []:
+            if triggers.get(name, key) != key:
+                reasons.append(f"the event trigger {name} exists on table {key[1]}")
+    return reasons
+
+
+def drift(
+    wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any] | None
+) -> list[Key]:
+    """List our pieces that were changed on the engine since we applied them.
+
+    Without a record, a piece that differs from the one we want counts as changed. One that is missing does
+    not: putting it back overwrites nothing.
+    """
+    before = wanted if recorded is None else recorded
+    return [
+        key
+        for key in before
+        if key in held
+        and not same(before[key], held[key])
+        and not (key in wanted and same(wanted[key], held[key]))
+    ]
+
+
+def _looks_ours(key: Key, piece: Any, other: Any, held: Mapping[Key, Any]) -> bool:
+    kind, name = key
+    if kind == "table":
+        return any(word in name for word in OUR_TABLES)
+    if kind == "action":
+        return str(other["definition"].get("handler", "")).startswith(OUR_ADDRESS)
+    if kind == CRON:
+        return str(other.get("webhook", "")).startswith(OUR_ADDRESS)
+    if kind == "query collection":
+        return bool(_queries(piece) & _queries(other))
+    if kind == "REST endpoint":
+        return bool(piece["url"] == other["url"])
+    if kind in TYPES.values():
+        return any(
+            k == "action" and OUR_ADDRESS in json.dumps(p) and name in json.dumps(p)
+            for (k, _), p in held.items()
+        )
+    return False
+
+
+def _queries(collection: Any) -> set[str]:
+    return {query["name"] for query in collection["definition"]["queries"]}
+
+
+def _triggers(piece: Any) -> list[str]:
+    return [each["name"] for each in piece.get("event_triggers", [])] if isinstance(piece, dict) else []
+
+
+def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Return path, our value and the engine's value of what differs; of equal parts nothing."""
+    yield from differences({"": _named(normal(wanted))}, {"": _named(normal(held))})
+
+
+def describe_places(wanted: Any, held: Any) -> str:
+    """Return the paths of what differs, each meaning once.
+
+    Values are left out: a header of the engine may hold a secret.
+    """
+    found, told = [], set()
+    for path, _, theirs in changed_places(wanted, held):
+        place = path.lstrip(".")
+        explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
+        meaning = "the same" if explained in told else explained
+        found.append(f"{place} ({meaning})" if meaning else place)
+        told.add(explained)
+    return "; ".join(found)
+
+
+def _named(value: Any) -> Any:
+    """Return a value with each list of named items as an object by name."""
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    for key in NAMING:
+        if value and all(isinstance(item, dict) and key in item for item in value):
+            return {str(item[key]): _named(item) for item in value}
+    return [_named(item) for item in value]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One of our objects that differs. `before` is on the engine, `after` in our directory; None: none."""
+
+    key: Key
+    before: Any
+    after: Any
+
+    @property
+    def kind(self) -> str:
+        """`added`, `removed` or `changed`: what a step does with the object."""
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+    def places(self) -> Iterator[tuple[str, Any, Any]]:
+        """Yield path, value before and value after of what was changed, without what may be a secret."""
+        if self.kind != "changed":
+            return
+        for path, after, before in changed_places(self.after, self.before):
+            place = path.lstrip(".")
+            yield place, shown(before, place), shown(after, place)
+
+    def block(self) -> ChangeBlock:
+        """Return the change for people: before and after of each place, the engine's value first."""
+        title = " ".join(self.key)
+        if self.kind == "added":
+            return ChangeBlock(title, [("on the engine", "missing", "added")])
+        if self.kind == "removed":
+            return ChangeBlock(title, [("on the engine", "of a former version", "removed")])
+        places = [(path, text_of(before), text_of(after)) for path, before, after in self.places()]
+        return ChangeBlock(title, places)
+
+    def document(self) -> Json:
+        """Return the change as JSON."""
+        places = [{"path": path, "before": before, "after": after} for path, before, after in self.places()]
+        return {"kind": self.key[0], "name": self.key[1], "change": self.kind, "places": places}
+
+
+def find_changes(
+    wanted: Mapping[Key, Any], held: Mapping[Key, Any], gone: Set[Key] = frozenset()
+) -> list[Change]:
+    """List our objects that are missing or differ, and those of `gone`, which are to be removed."""
+    changes = [
+        Change(key, held.get(key), piece)
+        for key, piece in wanted.items()
+        if key not in held or not same(piece, held[key])
+    ]
+    return changes + [Change(key, held[key], None) for key in sorted(gone) if key in held]
+
+
+def shown(value: Any, path: str = "") -> Any:
+    """Return a value without what may be a secret: the value of a header, and of a URL all but the host."""
+    names = path.split(".")
+    if value is not None and (("headers" in names and names[-1] == "value") or {*names} & {*TRANSFORMS}):
+        return HIDDEN
+    if isinstance(value, dict):
+        hidden = (*TRANSFORMS, "value") if "name" in value else TRANSFORMS
+        return {key: HIDDEN if key in hidden else shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    if isinstance(value, str) and "://" in value:
+        return _without_path(value)
+    return value
+
+
+def _without_path(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}/…" if parts.hostname else HIDDEN
+    except ValueError:
+        return HIDDEN

@@ -9,15 +9,12 @@ from typing import Any
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import WrongUsage
 from ops.metadata.checks import find_differences, find_inconsistencies
-from ops.metadata.deploy import Deployment
-from ops.metadata.directory import DIRECTORY, read_directory
+from ops.metadata.deploy import BACKUPS, Deployment, Files
+from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine
-from ops.metadata.files import Files
-from ops.metadata.opening import BACKUPS
 from ops.metadata.permission import find_missing_permission
 from ops.metadata.pieces import CRON, Key
 from ops.metadata.source import find_missing_triggers
-from ops.metadata.yaml_files import DirectoryError
 from ops.probes.lines import Level, Line
 from ops.probes.running import REQUEST_SECONDS, Failure, Probes
 from ops.settings import OperatorSettings

@@ -9,8 +9,7 @@ from typing import Any, Self
 from leads.domain.replay import ReplayedEvent
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.failures import CommandFailed, WrongUsage
-from ops.metadata.directory import role_of_action
-from ops.metadata.yaml_files import DirectoryError
+from ops.metadata.directory import DirectoryError, role_of_action
 from ops.output import say
 
 REPLAY = """

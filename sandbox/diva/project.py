@@ -3,11 +3,10 @@
 import shutil
 from pathlib import Path
 
+from ops.metadata.deploy import Step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.project.layout import find_layout
-from ops.metadata.project.plan import find_our_part, plan_merge
-from ops.metadata.project.write import write_plan
-from ops.metadata.steps import Step
+from ops.metadata.project.merge import find_our_part, plan_merge, write_plan
+from ops.metadata.project.our_part import find_layout
 from sandbox.diva import CONFIG, METADATA
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ops.metadata.yaml_files import INCLUDE, DirectoryError, parse
+from ops.metadata.directory import INCLUDE, DirectoryError, parse
 from sandbox.metadata_form.documents import UnknownForm, format_query, format_signatures
 from sandbox.metadata_form.order import ordered
 

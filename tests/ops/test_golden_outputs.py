@@ -100,7 +100,6 @@ COMMANDS: dict[str, Call] = {
     "switch kill": Call("on --reason test", (DATABASE,)),
     "switch pause": Call("on --reason test", (DATABASE,)),
     "switch source": Call("Facebook on --reason test", (DATABASE,)),
-    "metadata backup": E,
     "metadata 9a": E,
     "metadata 9b": E,
     "metadata recover": E,

@@ -14,7 +14,7 @@ from ops.golive.deploy.plan_file import commands_of, read_plan_file
 from ops.golive.deploy.running import Outcome, all_steps, deploy, find_step, roll_back, survey
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Step
-from ops.metadata.opening import BACKUPS, Folder, Source
+from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_indented, print_json, say
 
 FOLDER = Path("golive")

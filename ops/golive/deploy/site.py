@@ -13,8 +13,7 @@ from ops.failures import CommandFailed, WrongUsage
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile
-from ops.metadata.deploy import Deployment
-from ops.metadata.opening import open_deployment
+from ops.metadata.deploy import Deployment, open_deployment
 from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, read_variable
 
 LOCK_FILE = "deploy.lock"

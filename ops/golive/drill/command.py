@@ -24,7 +24,7 @@ from ops.golive.drill.tiers import TIERS, Drill
 from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.precheck.evaluating import PLAN, PlanOption
 from ops.golive.text import sign
-from ops.metadata.opening import BACKUPS, Folder, Source
+from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.switches import list_switches
 

@@ -10,7 +10,7 @@ from ops.golive.criterion import Part
 from ops.golive.gate import exit_code
 from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts, show
-from ops.metadata.opening import Source
+from ops.metadata.deploy import Source
 from ops.output import AsJson
 
 

@@ -11,10 +11,8 @@ from ops.clients.hasura_admin import HasuraAdmin
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.measuring import SourceDown
 from ops.golive.precheck.manifest import Manifest, read_manifest
-from ops.metadata.deploy import Deployment
+from ops.metadata.deploy import BACKUPS, Deployment, Files
 from ops.metadata.engine import Engine
-from ops.metadata.files import Files
-from ops.metadata.opening import BACKUPS
 from ops.probes.engine import own_metadata
 from ops.settings import OperatorSettings, read_operator_settings
 

@@ -16,7 +16,7 @@ from ops.golive.precheck.engine_probes import counted
 from ops.golive.precheck.link import Link
 from ops.golive.rights import load_rights
 from ops.metadata.checks import find_differences
-from ops.metadata.compare import compare_engines
+from ops.metadata.deploy import compare_engines
 
 CONNECT_SECONDS = 5.0
 EVENTS = 1000

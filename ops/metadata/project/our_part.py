@@ -1,26 +1,35 @@
-"""What belongs to us: the pieces and texts of `hasura/`, and the editors that put them into a project."""
+"""What belongs to us in a project of the Hasura CLI (config v3), and what puts it into each file."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ops.metadata.directory import DIRECTORY, read_directory
+from ops.failures import WrongUsage, file_reason
+from ops.metadata.directory import DIRECTORY, INCLUDE, DirectoryError, parse, read_directory, read_project
 from ops.metadata.pieces import CRON, Key, split
-from ops.metadata.project.editors import (
-    IN_ACTIONS,
-    ActionsFile,
-    Editor,
-    ListFile,
-    SignaturesFile,
-    WholeFile,
-    blocks_of,
-    definitions_of,
+from ops.metadata.project import edits
+from ops.metadata.project.edits import (
+    EXPORT_FIRST,
+    ProjectRefused,
+    Step,
+    block,
+    find_list,
+    insert_item,
+    remove_item,
 )
-from ops.metadata.project.layout import Layout
-from ops.metadata.project.record import Record
-from ops.metadata.yaml_files import INCLUDE
+
+FILE = "leads-merge.json"
+IN_ACTIONS = {"action": ("actions",), "input type": ("custom_types", "input_objects")}
+IN_ACTIONS |= {"object type": ("custom_types", "objects")}
+SORTED_ACTIONS = {"action": "name"}
+"""Custom types keep the order in which they are sent."""
+
+EMPTY = "[]\n"
 
 LISTS = {
     "cron_triggers.yaml": (CRON, "name", "name"),
@@ -31,6 +40,251 @@ LISTS = {
 """Kind, naming key and the key by which the CLI sorts."""
 
 MIGRATION = "migration"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories of a project, and its source that gets our tables."""
+
+    root: Path
+    metadata: Path
+    migrations: Path
+    """Of the source."""
+
+    source: str
+    tables: Path
+    """The file that lists the tables of the source; the files of tables stand beside it."""
+
+    def name(self, path: Path) -> str:
+        """Return a path as it is shown: relative to the project."""
+        return path.relative_to(self.root).as_posix()
+
+    @cached_property
+    def pieces(self) -> dict[Key, Any]:
+        """Return the pieces of the project. Raises ProjectRefused for one that cannot be read."""
+        try:
+            return split(read_project(self.metadata), self.source)
+        except DirectoryError as error:
+            raise ProjectRefused(f"{error}. Nothing was changed.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProjectRefused(
+                f"{self.metadata} cannot be read: {file_reason(error)}. Nothing was changed."
+            ) from error
+
+
+def find_layout(root: Path, source: str | None) -> Layout:
+    """Return the layout of a project. Raises WrongUsage, and ProjectRefused for a form that is not known."""
+    config = _parse(root / "config.yaml")
+    if not isinstance(config, dict) or config.get("version") != 3:
+        raise ProjectRefused(f"{root / 'config.yaml'}: the project must have version 3 of the CLI's config")
+    root = root.resolve()
+    metadata = root / str(config.get("metadata_directory", "metadata"))
+    databases = metadata / "databases" / "databases.yaml"
+    sources = {str(each["name"]): each for each in _parse(databases) or []}
+    chosen = _choose(sources, source, databases)
+    tables = sources[chosen].get("tables")
+    if not isinstance(tables, str) or not tables.startswith(INCLUDE):
+        raise ProjectRefused(f"{databases}: the tables of {chosen} have no file of their own. {EXPORT_FIRST}")
+    migrations = root / str(config.get("migrations_directory", "migrations")) / chosen
+    return Layout(root, metadata, migrations, chosen, databases.parent / tables.removeprefix(INCLUDE).strip())
+
+
+def _choose(sources: dict[str, Any], source: str | None, databases: Path) -> str:
+    names = ", ".join(sources) or "none"
+    if source is None and len(sources) == 1:
+        return next(iter(sources))
+    if source is None:
+        raise WrongUsage(f"{databases} has several databases. Choose one with --source: {names}")
+    if source not in sources:
+        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --source: {names}")
+    return source
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return parse(path)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. Name the directory of a project of the Hasura CLI.") from error
+
+
+@dataclass(frozen=True)
+class Before:
+    """The text of a file before the merge (None: no file), and the SHA-256 of it afterwards.
+
+    A merge that was interrupted leaves the texts of two versions, so there may be two digests.
+    """
+
+    text: str | None
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a merge put into a project."""
+
+    pieces: frozenset[Key] = frozenset()
+    """Kind and name of our pieces, the migrations too."""
+
+    before: Mapping[str, Before] = field(default_factory=dict)
+    """By path: the files that lose or change more than our lines when our part is taken out."""
+
+    is_permission_theirs: bool = False
+    """Whether the project had the permission for sendNotifications before."""
+
+    def text_before(self, name: str, current: str | None) -> Before | None:
+        """Return the text before the merge, if no one changed the file since."""
+        before = self.before.get(name)
+        return before if before and digest(current) in before.digests else None
+
+
+def digest(text: str | None) -> str:
+    return hashlib.sha256(b"" if text is None else text.encode()).hexdigest()
+
+
+def read_record(root: Path) -> Record | None:
+    """Return the record of a project, or None. Raises ProjectRefused if it cannot be read."""
+    path = root / FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Record(
+            frozenset((kind, str(name)) for kind, names in content["pieces"].items() for name in names),
+            {name: Before(each["text"], tuple(each["sha256"])) for name, each in content["before"].items()},
+            bool(content["permission_was_there"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProjectRefused(
+            f"{path} is not a record of a merge: {file_reason(error)}. Restore it from your repository."
+        ) from error
+
+
+def record_text(record: Record) -> str:
+    """Return the record as the text of its file."""
+    kinds = sorted({kind for kind, _ in record.pieces})
+    content = {
+        "pieces": {kind: sorted(name for of, name in record.pieces if of == kind) for kind in kinds},
+        "before": {
+            name: {"text": before.text, "sha256": list(before.digests)}
+            for name, before in sorted(record.before.items())
+        },
+        "permission_was_there": record.is_permission_theirs,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Editor(ABC):
+    """Edits one file. Both methods raise ProjectRefused for a form that they cannot edit."""
+
+    path: Path
+    where: str
+    """The path as it is shown."""
+
+    @abstractmethod
+    def take_out(self, text: str | None) -> str | None:
+        """Return the text without our part; None for a file that is not there."""
+
+    @abstractmethod
+    def put_in(self, text: str | None) -> str | None:
+        """Return a text without our part with our part in it."""
+
+
+@dataclass(frozen=True)
+class WholeFile(Editor):
+    """A file that no one else writes: of a table, or of a migration."""
+
+    content: str | None
+    """None: an older version had it, and this version has it no more."""
+
+    def take_out(self, text: str | None) -> None:
+        return None
+
+    def put_in(self, text: str | None) -> str | None:
+        return self.content
+
+
+@dataclass(frozen=True)
+class ListFile(Editor):
+    """A file that is one list."""
+
+    naming: str
+    names: frozenset[str]
+    """Our items, also those that this version has no more."""
+
+    blocks: tuple[str, ...]
+    sorting: str
+
+    def take_out(self, text: str | None) -> str | None:
+        for name in sorted(self.names) if text is not None else ():
+            text = remove_item(text or "", (), self.naming, name, self.where)
+        return text
+
+    def put_in(self, text: str | None) -> str | None:
+        if text is None and not self.blocks:
+            return None
+        text = text or ""
+        for lines in self.blocks:
+            text = insert_item(text, (), lines, self.sorting, self.where)
+        return text
+
+
+@dataclass(frozen=True)
+class ActionsFile(Editor):
+    """`actions.yaml`: actions, types and the permission for Diva's action."""
+
+    names: frozenset[Key]
+    blocks: tuple[tuple[str, str], ...]
+    """Kind and lines."""
+
+    is_permission_theirs: bool
+
+    def take_out(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        for kind, name in sorted(self.names):
+            if find_list(text, IN_ACTIONS[kind], self.where).items:
+                text = remove_item(text, IN_ACTIONS[kind], "name", name, self.where)
+        return text if self.is_permission_theirs else edits.remove_permission(text, self.where)
+
+    def put_in(self, text: str | None) -> str:
+        text = edits.add_permission(text or "", self.where)
+        for kind, lines in self.blocks:
+            text = insert_item(text, IN_ACTIONS[kind], lines, SORTED_ACTIONS.get(kind), self.where)
+        return text
+
+
+@dataclass(frozen=True)
+class SignaturesFile(Editor):
+    """`actions.graphql`."""
+
+    names: frozenset[Key]
+    blocks: tuple[str, ...]
+
+    def take_out(self, text: str | None) -> str | None:
+        for kind, name in sorted(self.names) if text is not None else ():
+            is_action = kind == "action"
+            text = edits.remove_definition(text or "", name, is_action=is_action, where=self.where)
+        return text
+
+    def put_in(self, text: str | None) -> str:
+        text = text or ""
+        for lines in self.blocks:
+            text = edits.insert_definition(text, lines, self.where)
+        return text
+
+
+def blocks_of(path: Path, at: Sequence[Step] = ()) -> Iterable[str]:
+    """Yield the items of a list in one of our files."""
+    text = path.read_text("utf-8")
+    found = find_list(text, at, str(path))
+    yield from (block(text, item, found.indent) for item in found.items)
+
+
+def definitions_of(path: Path) -> Iterable[str]:
+    """Yield the definitions in our `actions.graphql`."""
+    text = path.read_text("utf-8")
+    yield from (text[each.start : each.end] for each in edits.find_definitions(text, str(path)))
 
 
 @dataclass(frozen=True)
@@ -125,3 +379,13 @@ def _read(path: Path) -> str | None:
 
 def _table_file(name: str) -> str:
     return f"{name.replace('.', '_', 1)}.yaml"
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a file with its line endings, None if there is none. Raises ProjectRefused."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectRefused(f"{path} cannot be read: {file_reason(error)}. Nothing was changed.") from error

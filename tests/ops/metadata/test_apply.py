@@ -9,13 +9,10 @@ import pytest
 
 from leads.services.cron_runs import CRONS
 from ops.clients.hasura_admin import HasuraAdmin
-from ops.metadata.changes import Change
 from ops.metadata.checks import find_idle_crons
 from ops.metadata.directory import read_directory
 from ops.metadata.engine import Engine, MetadataError
-from ops.metadata.normal import same
-from ops.metadata.ownership import foreign
-from ops.metadata.pieces import Json, Key, put, split
+from ops.metadata.pieces import Change, Json, Key, foreign, put, same, split
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import MIGRATIONS
@@ -69,9 +66,6 @@ def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
     """Tables, permissions, actions, types, crons, event triggers, endpoints, and the crons' events."""
     before, events = shared.export(), shared.scheduled("diva_nightly")
     private = shared.api("get_cron_triggers")
-    backup = Path(shared.run("backup").strip())
-    assert json.loads(backup.read_text())["metadata"] == before
-    assert oct(backup.stat().st_mode & 0o777) == "0o600"
     assert "9a must be applied first" in shared.run("9b", code=1)
     assert shared.export() == before
     missing = shared.run("verify", "9b", code=1)
@@ -79,6 +73,9 @@ def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
     assert "cron trigger pancake_poll_records is missing" in missing
 
     shared.run("9a")
+    (backup,) = shared.folder.glob("*-9a.json")
+    assert json.loads(backup.read_text())["metadata"] == before
+    assert oct(backup.stat().st_mode & 0o777) == "0o600"
     shared.run("verify", "9a")
     after_9a = shared.pieces()
     assert of_others(after_9a) == split(before, "default")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.metadata.project import write
+from ops.metadata.project import merge
 from sandbox.metadata_form.files import formatted_files
 from tests.support.fakes import Crash
 from tests.support.metadata import CRON, METADATA, TABLES, Project, make_own
@@ -356,7 +356,7 @@ def test_a_file_that_is_not_utf8_a_broken_record_and_a_renamed_file_are_refused(
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
     """End the program after so many files were put in place, without any cleaning up."""
-    put_in_place = write._put_in_place
+    put_in_place = merge._put_in_place
     done: list[Path] = []
 
     def stopping(path: Path, text: str | None) -> None:
@@ -365,8 +365,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
         done.append(path)
         put_in_place(path, text)
 
-    monkeypatch.setattr(write, "_put_in_place", stopping)
-    monkeypatch.setattr(write, "_remove", lambda paths: None)
+    monkeypatch.setattr(merge, "_put_in_place", stopping)
+    monkeypatch.setattr(merge, "_remove", lambda paths: None)
 
 
 @pytest.mark.parametrize("changes", [0, 5, 30])

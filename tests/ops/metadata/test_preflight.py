@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from ops.clients.hasura_admin import HasuraAdmin
-from ops.metadata.deploy import Deployment
+from ops.metadata.deploy import Deployment, Files
 from ops.metadata.directory import DIRECTORY, read_directory
 from ops.metadata.engine import Engine, MetadataError
-from ops.metadata.files import Files
 from ops.metadata.probe import Probe, judge
 from tests.support.metadata import SECRET, Shared, make_own, running_shared_engine
 
@@ -204,7 +203,7 @@ def test_9a_goes_on_without_handlers_and_9b_does_not(database: str, tmp_path: Pa
 def test_an_engine_that_delivers_no_events_or_has_a_variable_that_none_should_have_is_named(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.metadata.steps.MAX_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("ops.metadata.command.MAX_WAIT_SECONDS", 0.3)
     for name, value, texts in (
         ("PANCAKE_PREFLIGHT_NEVER_SET", "set",
          ("The engine has the variable PANCAKE_PREFLIGHT_NEVER_SET", "Delete the trigger")),

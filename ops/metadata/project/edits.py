@@ -1,4 +1,7 @@
-"""Insert and remove items of a YAML list as lines of text; every other byte stays as it is."""
+"""Insert and remove parts of a project's files as lines of text; every other byte stays as it is.
+
+Items of YAML lists, definitions of `actions.graphql`, and the permission for Diva's `sendNotifications`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +9,41 @@ from functools import lru_cache
 from itertools import pairwise
 
 import yaml
+from graphql import (
+    DefinitionNode,
+    EnumTypeDefinitionNode,
+    GraphQLSyntaxError,
+    InputObjectTypeDefinitionNode,
+    ObjectTypeDefinitionNode,
+    ObjectTypeExtensionNode,
+    ScalarTypeDefinitionNode,
+    parse,
+)
 
-from ops.metadata.project.edit_error import EXPORT_FIRST, ProjectRefused
+from ops.failures import CommandFailed
+from ops.metadata.directory import ROOTS
+from ops.metadata.permission import ACTION, ROLE
+
+EXPORT_FIRST = "Nothing was changed. Run `hasura metadata export`, which writes it in another form."
 
 Step = str | tuple[str, str]
 """A key of an object, or key and value of the list item that has them."""
+
+ACTION_RANK = 0
+RANKS = (
+    EnumTypeDefinitionNode,
+    InputObjectTypeDefinitionNode,
+    ObjectTypeDefinitionNode,
+    ScalarTypeDefinitionNode,
+)
+"""The order of custom types behind the actions, that of `custom_types` in `actions.yaml`."""
+
+PATH = ("actions", ("name", ACTION))
+PERMISSIONS = (*PATH, "permissions")
+
+
+class ProjectRefused(CommandFailed):
+    """The project cannot be edited. Nothing was changed; the message names the file or the piece."""
 
 
 @dataclass(frozen=True)
@@ -239,3 +272,129 @@ def _empty(text: str, path: Sequence[Step], item: Item, where: str) -> str:
     found = find(text, path, where)
     assert found is not None
     return f"{text[: found.after]} []{text[found.after : item.start]}{text[item.end :]}"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One definition: the names of its actions, or that of its custom type."""
+
+    names: tuple[str, ...]
+    rank: int
+    start: int
+    end: int
+    """Behind its last character, and behind a comment on that line."""
+
+
+def find_definitions(text: str, where: str) -> list[Definition]:
+    """Return the definitions in their order. Raises ProjectRefused."""
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        return []
+    try:
+        document = parse(text)
+    except GraphQLSyntaxError as error:
+        raise ProjectRefused(f"{where}: {error}") from error
+    return [_definition(text, node) for node in document.definitions]
+
+
+def _definition(text: str, node: DefinitionNode) -> Definition:
+    assert node.loc is not None
+    end = node.loc.end
+    line_end = text.find("\n", end)
+    rest = text[end:] if line_end < 0 else text[end:line_end]
+    if rest.lstrip().startswith("#"):
+        end += len(rest.rstrip())
+    name: str = node.name.value  # type: ignore[attr-defined]
+    if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and name in ROOTS:
+        names = tuple(field.name.value for field in node.fields or ())
+        return Definition(names, ACTION_RANK, node.loc.start, end)
+    rank = next((1 + place for place, kind in enumerate(RANKS) if isinstance(node, kind)), len(RANKS))
+    return Definition((name,), rank, node.loc.start, end)
+
+
+def insert_definition(text: str, lines: str, where: str) -> str:
+    """Insert one definition: an action by its name, a custom type behind the others of its kind."""
+    ending = newline(text)
+    lines = lines.strip().replace("\n", ending)
+    (new,) = find_definitions(lines, where)
+    others = find_definitions(text, where)
+    place = sum(1 for other in others if other.rank <= new.rank)
+    if new.rank == ACTION_RANK:
+        later = [index for index, other in enumerate(others[:place]) if other.names[:1] > new.names]
+        actions = [index for index, other in enumerate(others) if other.rank == ACTION_RANK]
+        place = later[0] if later else (actions[-1] + 1 if actions else 0)
+    elif place:
+        place = 1 + max(index for index, other in enumerate(others) if other.rank <= new.rank)
+    if place:
+        position = others[place - 1].end
+        return f"{text[:position]}{ending * 2}{lines}{text[position:]}"
+    if others:
+        position = _before_comments(text, others[0].start)
+        return f"{text[:position]}{lines}{ending * 2}{text[position:]}"
+    return f"{text}{lines}{ending * 2}"
+
+
+def remove_definition(text: str, name: str, *, is_action: bool, where: str) -> str:
+    """Remove a definition, if the text has it, with the empty line that separates it."""
+    found = find_definitions(text, where)
+    for index, each in enumerate(found):
+        if name not in each.names or (each.rank == ACTION_RANK) is not is_action:
+            continue
+        if len(each.names) > 1:
+            raise ProjectRefused(
+                f"{where}: {name} shares its `type` with {_others(each, name)}. {EXPORT_FIRST}"
+            )
+        head, tail = text[: each.start], text[each.end :]
+        ending = newline(text)
+        if index and not head[found[index - 1].end :].strip():
+            return head[: found[index - 1].end] + tail
+        return head + tail.removeprefix(ending).removeprefix(ending)
+    return text
+
+
+def _others(definition: Definition, name: str) -> str:
+    return ", ".join(other for other in definition.names if other != name)
+
+
+def has_permission(text: str, where: str) -> bool:
+    return (
+        find(text, PERMISSIONS, where) is not None
+        and find_list(text, PERMISSIONS, where).find("role", ROLE) is not None
+    )
+
+
+def add_permission(text: str, where: str) -> str:
+    """Add the role to the permissions of the action. Raises ProjectRefused without the action."""
+    action = find(text, PATH, where)
+    if action is None:
+        raise ProjectRefused(
+            f"{where} has no action {ACTION}, with which the integration notifies. Nothing was changed."
+        )
+    if has_permission(text, where):
+        return text
+    if find(text, PERMISSIONS, where) is not None:
+        return insert_item(text, PERMISSIONS, f"- role: {ROLE}\n", "role", where)
+    definition = find(text, (*PATH, "definition"), where)
+    if not isinstance(action.node, yaml.MappingNode) or action.node.flow_style or definition is None:
+        raise ProjectRefused(f"{where}: {ACTION} has no line for each key. {EXPORT_FIRST}")
+    start = line_start(text, definition.after)
+    position = content_end(text, start, definition.limit, definition.indent)
+    ending, indent = newline(text), " " * definition.indent
+    added = f"{indent}permissions:{ending}{indent}  - role: {ROLE}{ending}"
+    if text[position - 1] != "\n":
+        return f"{text[:position]}{ending}{added.removesuffix(ending)}{text[position:]}"
+    return text[:position] + added + text[position:]
+
+
+def remove_permission(text: str, where: str) -> str:
+    """Remove the role from the permissions of the action, and the key with its last role."""
+    permissions = find(text, PERMISSIONS, where)
+    if permissions is None:
+        return text
+    found = find_list(text, PERMISSIONS, where)
+    item = found.find("role", ROLE)
+    if item is None or len(found.items) > 1:
+        return remove_item(text, PERMISSIONS, "role", ROLE, where)
+    head, tail = text[: line_start(text, permissions.after)], text[item.end :]
+    if not tail and not text.endswith("\n"):
+        head = head.removesuffix("\n").removesuffix("\r")
+    return head + tail

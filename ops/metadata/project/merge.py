@@ -1,0 +1,302 @@
+"""`leads metadata merge`, `unmerge` and `check`: our part in a project of the Hasura CLI.
+
+`hasura metadata apply` replaces everything that an engine holds. A project without our part removes our part.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.failures import ExitCode
+from ops.metadata.deploy import Directory, Step
+from ops.metadata.directory import DIRECTORY
+from ops.metadata.permission import ACTION, ROLE
+from ops.metadata.pieces import CRON, Key, foreign, same
+from ops.metadata.project.edits import EXPORT_FIRST, ProjectRefused, find_list, has_permission
+from ops.metadata.project.our_part import (
+    FILE,
+    MIGRATION,
+    Before,
+    Editor,
+    Layout,
+    OurPart,
+    Record,
+    digest,
+    find_layout,
+    held_migrations,
+    read_record,
+    read_text,
+    record_text,
+)
+from ops.output import AsJson, print_json, print_line, say
+
+OUR_ACTION = ("action", "pancake_ingest_record")
+"""A project without a record that has it has our part, as after an export from an engine that has it."""
+
+RENAME_FIRST = "Nothing was changed. Rename it, or the file, and run this again."
+
+ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]
+Database = Annotated[
+    str | None, typer.Option("--source", help="The source for our tables; needed if there are several.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would change; change nothing.")]
+StepOption = Annotated[Step, typer.Option("--step", help="9a: without cron triggers; 9b: everything.")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The texts of files: now, and after the change. None: no file."""
+
+    layout: Layout
+    now: Mapping[Path, str | None]
+    then: Mapping[Path, str | None]
+
+    @property
+    def changes(self) -> dict[Path, str | None]:
+        return {path: text for path, text in self.then.items() if text != self.now[path]}
+
+
+def merge(
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The project: it has config.yaml.")],
+    step: StepOption = Step.AFTER_SERVICES, source: Database = None, own: Directory = DIRECTORY,
+    dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Put our part into a project of the Hasura CLI, or bring it to this version.
+
+    Every other byte stays. Exit code 1: refused; nothing was changed.
+    """
+    plan = plan_merge(find_our_part(find_layout(into, source), step, own))
+    _carry_out(plan, "Our part is in the project", dry_run=dry_run, as_json=as_json)
+
+
+def unmerge(
+    directory: ProjectArgument, source: Database = None, own: Directory = DIRECTORY,
+    dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Take our part out of a project of the Hasura CLI.
+
+    Gives back the bytes from before the merge. Exit code 1: refused; nothing was changed.
+    """
+    plan = plan_unmerge(find_our_part(find_layout(directory, source), Step.AFTER_SERVICES, own))
+    _carry_out(plan, "Our part is not in the project", dry_run=dry_run, as_json=as_json)
+
+
+def check(
+    directory: ProjectArgument, step: StepOption = Step.AFTER_SERVICES, source: Database = None,
+    own: Directory = DIRECTORY, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Check that our part is in a project, whole and in this version.
+
+    Exit code 1: it is not; every problem is named.
+    """
+    problems = find_problems(find_our_part(find_layout(directory, source), step, own))
+    if as_json:
+        print_json({"step": step.value, "problems": problems})
+    for problem in problems:
+        say(problem)
+    if problems:
+        say("Run: leads metadata merge --into DIR")
+        raise typer.Exit(ExitCode.FAILED)
+    if not as_json:
+        print_line("Our part is in the project, whole and in this version.")
+
+
+def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None:
+    described = {
+        plan.layout.name(path): "remove" if text is None else "create" if plan.now[path] is None else "change"
+        for path, text in plan.changes.items()
+    }
+    if not dry_run:
+        write_plan(plan)
+    if as_json:
+        print_json({"dry_run": dry_run, "files": described})
+        return
+    for name, change in described.items():
+        print_line(f"{change:6}  {name}")
+    say(f"Dry run: {len(described)} files would change." if dry_run else f"{result}: {len(described)} files.")
+
+
+def find_our_part(layout: Layout, step: str, directory: Path) -> OurPart:
+    """Return our part for a project, with the record of what it has. Raises ProjectRefused."""
+    if (record := read_record(layout.root)) is None:
+        actions = layout.metadata / "actions.yaml"
+        has_it = has_permission(read_text(actions) or "", layout.name(actions))
+        record = Record(is_permission_theirs=has_it and OUR_ACTION not in layout.pieces)
+    return OurPart(layout, step, record, directory)
+
+
+def plan_merge(part: OurPart) -> Plan:
+    """Plan to put our part in, or its newer version. Raises ProjectRefused."""
+    layout, record = part.layout, part.record
+    refuse_foreign(part)
+    now, then, before = {}, {}, dict(record.before)
+    for editor in part.editors():
+        now[editor.path] = current = read_text(editor.path)
+        without = _without(editor, current, record)
+        then[editor.path] = merged = editor.put_in(without)
+        before.pop(editor.where, None)
+        if editor.take_out(merged) != without:
+            before[editor.where] = Before(without, _digests(record, editor.where, merged))
+    held_crons = {key for key in record.pieces if key[0] == CRON and part.step == "9a"}
+    path = layout.root / FILE
+    now[path] = read_text(path)
+    pieces = frozenset(part.pieces) | held_crons
+    then[path] = record_text(replace(record, pieces=pieces, before=before))
+    return Plan(layout, now, then)
+
+
+def plan_unmerge(part: OurPart) -> Plan:
+    """Plan to take our part out. Raises ProjectRefused."""
+    layout, record = part.layout, part.record
+    refuse_foreign(part)
+    now, then = {}, {}
+    for editor in reversed(list(part.editors())):
+        now[editor.path] = current = read_text(editor.path)
+        then[editor.path] = _without(editor, current, record)
+    path = layout.root / FILE
+    now[path], then[path] = read_text(path), None
+    return Plan(layout, now, then)
+
+
+def refuse_foreign(part: OurPart) -> None:
+    """Refuse pieces of the customer that have our names. Raises ProjectRefused naming all."""
+    held = part.layout.pieces
+    recorded = dict.fromkeys(part.record.pieces)
+    wanted = {key: piece for key, piece in part.pieces.items() if key[0] != MIGRATION}
+    reasons = foreign(wanted, held, recorded)
+    reasons += [
+        f"table {key[1]} exists and belongs to another application"
+        for key, piece in wanted.items()
+        if key[0] == "table" and key in held and key not in recorded and not _looks_ours(held[key], piece)
+    ]
+    migrations = held_migrations(part.layout)
+    for kind, name in part.pieces:
+        if kind != MIGRATION:
+            continue
+        version = name.split("_")[0]
+        twins = [other for _, other in migrations if other.split("_")[0] == version and other != name]
+        reasons += [f"the migration {other} has the version of our {name}" for other in twins]
+        is_changed = migrations.get((kind, name), part.pieces[kind, name]) != part.pieces[kind, name]
+        if is_changed and (kind, name) not in recorded:
+            reasons.append(f"the migration {name} exists with another text")
+    if reasons:
+        raise ProjectRefused(f"{'; '.join(reasons)}. {RENAME_FIRST}")
+    _refuse_other_files(part, held)
+
+
+def _refuse_other_files(part: OurPart, held: Mapping[Key, Any]) -> None:
+    where = part.layout.name(part.layout.tables)
+    items = find_list(read_text(part.layout.tables) or "", (), where).items
+    includes = {item.keys.get("text", "") for item in items}
+    for kind, name in part.names:
+        if kind == "table" and (kind, name) in held and not part.is_included(name, includes):
+            raise ProjectRefused(f"{where} has {name} under another name of its file. {EXPORT_FIRST}")
+
+
+def _looks_ours(held: Any, piece: Any) -> bool:
+    """Whether at least half of the columns that a table with our name shows are columns of our table."""
+    theirs = _columns(held)
+    return same(held, piece) or 2 * len(theirs & _columns(piece)) >= len(theirs)
+
+
+def _columns(table: Any) -> set[str]:
+    permissions = table.get("select_permissions") or []
+    return {str(column) for each in permissions for column in each["permission"].get("columns", [])}
+
+
+def _without(editor: Editor, current: str | None, record: Record) -> str | None:
+    before = record.text_before(editor.where, current)
+    return before.text if before else editor.take_out(current)
+
+
+def _digests(record: Record, where: str, merged: str | None) -> tuple[str, ...]:
+    """Return the digest of the merged text, and of the former one: an interrupted merge may leave either."""
+    former = record.before[where].digests[-1:] if where in record.before else ()
+    return tuple(dict.fromkeys((*former, digest(merged))))
+
+
+def find_problems(part: OurPart) -> list[str]:
+    """List our pieces that are missing or of another version. Raises ProjectRefused."""
+    layout = part.layout
+    held = layout.pieces | held_migrations(layout)
+    problems = []
+    for key, piece in part.pieces.items():
+        if key not in held:
+            problems.append(f"{' '.join(key)} is missing")
+        elif held[key] != piece if key[0] == MIGRATION else not same(piece, held[key]):
+            problems.append(f"{' '.join(key)} differs from this version")
+    former = sorted(part.names - part.pieces.keys())
+    problems += [f"{' '.join(key)} is of a former version" for key in former if key in held]
+    path = layout.metadata / "actions.yaml"
+    if not has_permission(read_text(path) or "", layout.name(path)):
+        problems.append(f"{ROLE} may not call the action {ACTION}")
+    return problems
+
+
+def write_plan(plan: Plan) -> None:
+    """Write the record first, then the other files; remove the record last. Raises ProjectRefused."""
+    changes = {path.resolve(): text for path, text in plan.changes.items()}
+    record = plan.layout.root / FILE
+    order = [path for path in changes if path != record]
+    if record in changes:
+        order.insert(len(order) if changes[record] is None else 0, record)
+    written = {path: text for path, text in changes.items() if text is not None}
+    try:
+        _write_beside(written)
+    except OSError as error:
+        _remove(map(_fresh, written))
+        raise ProjectRefused(
+            f"{error.filename or plan.layout.root} cannot be written: {error.strerror}. Nothing was changed."
+        ) from error
+    try:
+        for path in order:
+            _put_in_place(path, changes[path])
+    except OSError as error:
+        raise ProjectRefused(
+            f"{error.filename} cannot be written: {error.strerror}. The change is not whole: run this again."
+        ) from error
+    finally:
+        _remove(_fresh(path.resolve()) for path in plan.then)
+    for path in order:
+        _remove_empty(path.parent, plan.layout.root)
+
+
+def _write_beside(texts: Mapping[Path, str]) -> None:
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _fresh(path)
+        with fresh.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, fresh)
+
+
+def _put_in_place(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        os.replace(_fresh(path), path)
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f".{path.name}.leads-merge")
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.parent.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(directory: Path, above: Path) -> None:
+    """Remove a directory that has become empty, and those above it within the project."""
+    while above in directory.parents and directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
