@@ -9,13 +9,13 @@ from functools import partial
 
 from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.pancake_api import COMPLETE
-from leads.domain.listing import ListedLead, TableRecord
+from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.poll import PollProgress, PollReport, SavedPoll
 from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
 from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun, for_each, problems
-from leads.services.missing_leads import look_up_times, read_pages, store_missing
+from leads.services.missing_leads import load_events, look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
@@ -113,8 +113,8 @@ async def _store_missing(
     """Store those leads of some pages that are in the window and not stored."""
     selected = progress.select(leads)
     added = []
-    if selected:
-        added = await store_missing(runtime.db, connection, selected, "poll", run.now, runtime.digester)
+    if missing := not_covered(selected, await load_events(runtime.db, connection, selected)):
+        added = await store_missing(runtime.db, connection, missing, "poll", run.now, runtime.digester)
     progress.enter(leads, [lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))
 

@@ -117,6 +117,8 @@ async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord
 
 
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
+    if not leads:
+        return {}
     params = load_events_params(connection, leads)
     return _group(await db.fetch_all("pancake_lists/load_events", params))
 
@@ -158,19 +160,16 @@ _Stored = list[tuple[ListedLead, StoredDelivery]]
 async def store_missing(
     db: Database,
     connection: Connection,
-    leads: Sequence[ListedLead],
+    missing: Sequence[ListedLead],
     origin: Origin,
     now: datetime,
     digester: Digester,
 ) -> _Stored:
-    """Store the leads that no event covers; return those that were added, as they were stored.
+    """Store leads that no event covered; return those that were added, as they were stored.
 
-    Events are compared once without locks, then under the records' locks, so that polling and reconciliation
-    do not both store a version. Raises Contended and DatabaseUnavailable.
+    They are compared again under the records' locks, so that polling and reconciliation do not both store a
+    version. Raises Contended and DatabaseUnavailable.
     """
-    missing = not_covered(leads, await load_events(db, connection, leads))
-    if not missing:
-        return []
     stored = await _store(partial(_store_locked, db, connection, origin, now, digester), missing)
     return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 

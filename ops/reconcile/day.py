@@ -1,4 +1,4 @@
-"""Compare one day with Pancake by the services of the cron, without its short time limit."""
+"""Compare one day with Pancake by the cron reconcile_daily, without its short time limit."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 
+from cron.reconcile_daily import reconcile_daily, reconcile_day
 from leads.adapters.hasura_calls import CronCall
 from leads.adapters.settings import Settings
 from leads.domain.day_ledger import DayReport
@@ -13,7 +14,6 @@ from leads.domain.errors import Retryable
 from leads.runtime import Runtime
 from leads.services.connections import load_connections
 from leads.services.cron_work import CronRun, for_each
-from leads.services.reconcile_daily import Reconciliation
 from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed
 
@@ -26,10 +26,10 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
         await _check_keys(runtime)
         _require_no_unfinished(settings, runtime.clock.now())
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
-        call = CronCall("leads reconcile", "pancake_reconcile_daily", runtime.clock.now(), {})
-        work = partial(_reconciliation(runtime).reconcile, requested=[day])
+        now, payload = runtime.clock.now(), {"day": day.isoformat()}
+        call = CronCall("leads reconcile", "pancake_reconcile_daily", now, payload)
         try:
-            answer = await runtime.cron_runs.run(call, work)
+            answer = await reconcile_daily(runtime, call)
         except Retryable:
             # The run failed for some connections; what it stored of the day says why.
             if reports := load_reports(settings, day):
@@ -59,7 +59,7 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
         await _check_keys(runtime)
         now = runtime.clock.now()
         run = CronRun(0, now, now, {}, lambda: MAX_SECONDS, is_dry_run=True)
-        work = partial(_reconciliation(runtime).reconcile_day, run, day)
+        work = partial(reconcile_day, runtime, run, day)
         reports, _ = await for_each(run, await load_connections(runtime.db, settings.key_ring), work)
         return reports
 
@@ -75,17 +75,6 @@ async def _check_keys(runtime: Runtime) -> None:
     """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
     for connection in await load_connections(runtime.db, runtime.settings.key_ring):
         connection.access.require_key(runtime.settings.pancake_api_hosts)
-
-
-def _reconciliation(runtime: Runtime) -> Reconciliation:
-    return Reconciliation(
-        runtime.db,
-        runtime.pancake,
-        runtime.clock,
-        runtime.metrics,
-        runtime.digester,
-        runtime.settings.key_ring,
-    )
 
 
 @asynccontextmanager

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cron import reconcile_daily
 from leads.domain.day_ledger import day_window
-from leads.services import reconcile_daily
 from leads.services.connections import load_connections
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 
