@@ -53,35 +53,37 @@ def _load(name: str, verb: Verb) -> TyperCommand | TyperGroup:
 
 
 VERBS = {
-    "token": Verb("ops.token:token", ("token pancake_service",)),
+    "token": Verb("ops.daily.token:token", ("token pancake_service",)),
     "replay": Verb(
-        "ops.replay.command:replay",
+        "ops.daily.replay:replay",
         ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain"),
     ),
-    "trace": Verb("ops.trace:trace", ("trace 0905111222", "trace TK000017 --json", "trace 17 --follow")),
-    "reconcile": Verb("ops.reconcile.command:reconcile", ("reconcile --day 2026-05-14 --dry-run",)),
+    "trace": Verb(
+        "ops.daily.trace:trace", ("trace 0905111222", "trace TK000017 --json", "trace 17 --follow")
+    ),
+    "reconcile": Verb("ops.daily.reconcile:reconcile", ("reconcile --day 2026-05-14 --dry-run",)),
     "backfill-phones": Verb(
-        "ops.backfill_phones.command:backfill_phones", ("backfill-phones --dry-run", "backfill-phones")
+        "ops.daily.backfill_phones:backfill_phones", ("backfill-phones --dry-run", "backfill-phones")
     ),
     "history": Verb(
-        "ops.history:history", ("history", "history --of connection --of setting --since 2026-05-01")
+        "ops.daily.history:history", ("history", "history --of connection --of setting --since 2026-05-01")
     ),
     "erase": Verb(
-        "ops.erase.command:erase",
+        "ops.daily.erase:erase",
         ("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"),
     ),
-    "report": Verb("ops.report.command:report", ("report", "report --from 2026-05-01 --html > may.html")),
+    "report": Verb("ops.daily.report:report", ("report", "report --from 2026-05-01 --html > may.html")),
     "status": Verb("ops.status.command:status", ("status", "status --watch", "status --json")),
     "doctor": Verb("ops.doctor.command:doctor", ("doctor", "doctor --json")),
-    "tail": Verb("ops.tail:tail", ("tail", "tail --last 50")),
-    "connection": Verb("ops.connection.command:app"),
-    "switch": Verb("ops.switch:app"),
+    "tail": Verb("ops.daily.tail:tail", ("tail", "tail --last 50")),
+    "connection": Verb("ops.daily.connection:app"),
+    "switch": Verb("ops.daily.switch:app"),
     "metadata": Verb("ops.metadata.command:app"),
-    "alert": Verb("ops.alert.command:app"),
-    "cron": Verb("ops.cron.command:app"),
-    "config": Verb("ops.config.command:app"),
-    "edge-spool": Verb("ops.edge_spool.command:app"),
-    "tickets": Verb("ops.tickets.command:app"),
+    "alert": Verb("ops.daily.alert:app"),
+    "cron": Verb("ops.daily.cron:app"),
+    "config": Verb("ops.daily.config:app"),
+    "edge-spool": Verb("ops.daily.edge_spool:app"),
+    "tickets": Verb("ops.daily.tickets:app"),
     "golive": Verb("ops.golive.command:app"),
 }
 

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from app import HASURA_ROUTES
-from ops.backfill_phones.unusable import MAX_AGE
 from ops.clients.db_session import QUERIES
-from ops.edge_spool.command import DEFAULT_MAX_DAYS
+from ops.daily.backfill_phones import MAX_AGE
+from ops.daily.edge_spool import DEFAULT_MAX_DAYS
 from scripts import check_tree
 from scripts.check_tree import SECRET, Tree, fault, read_tree, secret_commands
 from tests.support.promql import faults, metrics

@@ -9,12 +9,12 @@ import jwt
 
 from leads.adapters.graphql import GraphqlClient
 from ops.clients.plain_http import HttpAnswer, ask
+from ops.daily.token import NAMESPACE, Role
 from ops.probes.database import DatabaseLook
 from ops.probes.engine import CHECK_ADMIN, CHECK_ENGINE
 from ops.probes.lines import Level, Line
 from ops.probes.pancake import KeyLook
 from ops.probes.running import REQUEST_SECONDS, Failure
-from ops.token import NAMESPACE, Role
 
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 """Tokens, ticks and leases compare times of different machines."""

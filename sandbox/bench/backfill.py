@@ -109,7 +109,7 @@ def backfill(
 def _run(url: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "ops", "backfill-phones", "--anytime", "--json",
-         "--state", folder / "state.json", "--unusable", folder / "unusable.csv"],
+         "--unusable", folder / "unusable.csv"],
         env=os.environ | {"DATABASE_URL": url}, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 
 from leads.adapters.secrets import KeyRing, SecretScope
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from sandbox.bench.environment import ENCRYPTION_KEYS, ROOT, SECRET, BenchEnvironment
 from sandbox.processes import Processes
 

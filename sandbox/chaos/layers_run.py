@@ -12,8 +12,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import Progress
 
-from ops.replay.action import ReplayAction
-from ops.replay.draining import Drain
+from ops.daily.replay import Drain, ReplayAction
 from sandbox.chaos.accelerated_sandbox import AcceleratedSandbox
 from sandbox.chaos.checker import Verdict, Verdicts
 from sandbox.chaos.effects import count_unfinished

@@ -11,8 +11,8 @@ import psycopg
 from leads.domain.errors import IntegrationError
 from ops import switches
 from ops.clients.db_session import open_session
+from ops.daily.replay import ReplayAction
 from ops.failures import CommandFailed
-from ops.replay.action import ReplayAction
 from ops.switches import Setting
 from sandbox.page.render import CHAIN
 from sandbox.payloads import load_samples

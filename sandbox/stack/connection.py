@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from leads.adapters.secrets import KeyRing
-from ops.connection.connection_secrets import ChangeRefused, Workspace, create_connection
+from ops.daily.connection_secrets import ChangeRefused, Workspace, create_connection
 from sandbox.postgres.roles import HANDLERS, OPERATORS, grant_rights
 
 WORKSPACE_ID = 607

@@ -7,7 +7,7 @@ import pytest
 from leads.adapters.secrets import KeyRing, SecretScope
 from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from tests.support.crons import SAME_API_URL, CronHarness
 from tests.support.fakes import API_KEY
 

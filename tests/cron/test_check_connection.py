@@ -11,7 +11,7 @@ from leads.adapters.breaker import FAILURES_TO_OPEN, BreakerOpen
 from leads.adapters.pancake_api import Access
 from leads.domain.canonical_json import JsonObject
 from leads.domain.errors import PancakeKeyRejected, PancakeUnavailable
-from ops.connection.connection_secrets import change_status
+from ops.daily.connection_secrets import change_status
 from tests.support.crons import CronHarness
 
 

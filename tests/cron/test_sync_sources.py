@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from leads.adapters.secrets import KeyRing, SecretScope
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from tests.support.crons import API_URL, CronHarness
 from tests.support.fakes import API_KEY
 from tests.support.leads import LEAD

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.config.command import describe
+from ops.daily.config import describe
 from sandbox.demo import Result
 from sandbox.incidents.live.receiver import FIRING
 from sandbox.incidents.rules import WATCHDOG, alerts

@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 
 from leads.adapters.secrets import KeyRing, SecretScope
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from sandbox.edge.nginx import NginxEdge
 from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing, Secret, SecretScope
-from ops.connection.connection_secrets import seal, store_secret
+from ops.daily.connection_secrets import seal, store_secret
 from tests.support.handlers import HandlerHarness
 from tests.support.settings import EDGE_SECRET, WEBHOOK_TOKEN
 

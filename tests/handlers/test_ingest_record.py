@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from leads.domain.canonical_json import MAX_BODY_BYTES
 from leads.services import ingest_record
-from ops.connection.connection_secrets import rotate_token
+from ops.daily.connection_secrets import rotate_token
 from sandbox.metrics_text import find_value, read_samples
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD, PHONE

@@ -15,8 +15,8 @@ from app import HASURA_ROUTES
 from leads.adapters.hasura_calls import read_action, read_cron, read_event
 from leads.domain.day_ledger import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
+from ops.daily.replay import MAX_EVENTS_PER_QUERY
 from ops.metadata.directory import DIRECTORY, read_directory, role_of_action
-from ops.replay.following import MAX_EVENTS_PER_QUERY
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import merge_project
 from sandbox.processes import Processes

@@ -12,9 +12,9 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from ops.backfill_phones.index import build_index
 from ops.cli import app
 from ops.clients.db_session import QUERIES, open_session
+from ops.daily.backfill_phones import build_index
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from sandbox.postgres.psql import psql_environment
 from tests.support.postgres import need_pg_dump, run_program

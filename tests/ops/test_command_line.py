@@ -32,6 +32,7 @@ from ops.cli import ELSEWHERE, app
 from ops.clients.db_session import LoginRefused
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
+from ops.daily.reconcile import print_reports
 from ops.failures import CommandFailed, VerbGroup, WrongUsage
 from ops.output import (
     AsJson,
@@ -44,7 +45,6 @@ from ops.output import (
     say,
     shown,
 )
-from ops.reconcile.ledger import print_reports
 
 ROOT = Path(__file__).parents[2]
 LIBRARY_WORDS = ("Value error", "Input should", "%Y", "Errno", "parse")
@@ -203,7 +203,7 @@ def test_a_verb_starts_without_the_modules_of_the_others() -> None:
         "app(['token', '--help'], standalone_mode=False)\n"
         "print(*{verb.target.partition(':')[0] for verb in VERBS.values()} & sys.modules.keys())\n"
     )
-    assert done.stdout.splitlines()[-1] == "ops.token"
+    assert done.stdout.splitlines()[-1] == "ops.daily.token"
 
 
 def test_the_environment_is_read_in_one_module() -> None:

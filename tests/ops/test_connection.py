@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
 from ops.cli import app
 from ops.clients.db_session import DbSession
-from ops.connection.connection_secrets import (
+from ops.daily.connection_secrets import (
     StatusChange,
     Workspace,
     change_status,

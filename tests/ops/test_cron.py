@@ -19,9 +19,8 @@ from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
 from leads.services.cron_runs import CRONS
 from ops.cli import app
-from ops.connection.connection_secrets import seal
-from ops.cron.command import INSTEAD_OF_DRY_RUN
-from ops.cron.running import run_to_its_end
+from ops.daily.connection_secrets import seal
+from ops.daily.cron import INSTEAD_OF_DRY_RUN, run_to_its_end
 from sandbox.postgres.roles import operators_url
 from sandbox.processes import Processes
 from tests.support.fake_services import Scripted, scripted_server

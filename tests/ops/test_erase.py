@@ -171,7 +171,7 @@ async def test_what_cannot_be_read_ends_it_before_an_erasure(harness: CronHarnes
     await harness.deliver("not JSON")
     before = dump(harness)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.erase.finding.MAX_BODIES", 1)
+        patch.setattr("ops.daily.erase.MAX_BODIES", 1)
         result = run_erase(harness, tmp_path, *PHONE, "--yes")
         assert (result.exit_code, "nothing was erased" in result.stderr) == (1, True)
     state = tmp_path / "edge"

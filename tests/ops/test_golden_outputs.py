@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing, SecretScope
 from ops.cli import app
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from ops.settings import VARIABLES
 from sandbox.postgres.roles import operators_url
 from sandbox.postgres.server import Cluster

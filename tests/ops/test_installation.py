@@ -29,12 +29,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from leads.serve import MAX_CONNECTIONS
-from ops.alert.delivery import Result as Delivery
-from ops.alert.delivery import judge
 from ops.cli import app
 from ops.clients.alertmanager import Attempts
+from ops.daily.alert import Result as Delivery
+from ops.daily.alert import judge
+from ops.daily.token import VARIABLE, Role, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
-from ops.token import VARIABLE, Role, make_token
 from sandbox.incidents.rules import ALERTMANAGER, load
 from sandbox.metrics_text import find_value, scrape
 from sandbox.postgres.server import free_port

@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.clients.hasura_admin import HasuraAdmin
+from ops.daily import replay as following
+from ops.daily.replay import ReplayAction, session_headers
 from ops.metadata.directory import role_of_action
-from ops.replay import following
-from ops.replay.action import ReplayAction, session_headers
 
 WIDTH = 80
 COUNTS = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")

@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
+from ops.daily.report import read_period
 from ops.failures import WrongUsage
-from ops.report.period import read_period
 from sandbox.postgres.roles import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 

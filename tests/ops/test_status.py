@@ -23,6 +23,7 @@ from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
 from ops.cli import app
 from ops.clients.db_session import open_session
+from ops.daily.token import NAMESPACE
 from ops.doctor.checks import PREFLIGHT, judge_clocks, judge_token
 from ops.metadata.engine import Engine
 from ops.metadata.source import REINSTALL
@@ -55,7 +56,6 @@ from ops.status.state import (
 )
 from ops.status.words import age, count
 from ops.switches import Switch
-from ops.token import NAMESPACE
 from sandbox.postgres.roles import operators_url
 from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, scripted_server, silent_port

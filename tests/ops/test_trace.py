@@ -23,7 +23,7 @@ from cron.retry_failed import recall_tickets
 from leads.adapters.secrets import KeyRing
 from leads.services.cron_work import CronRun
 from ops.cli import app
-from ops.tail import EventRow, describe, follow
+from ops.daily.tail import EventRow, describe, follow
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.roles import operators_url
 from tests.support.fakes import FakeHasura

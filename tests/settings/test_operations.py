@@ -9,7 +9,7 @@ import yaml
 from graphql import parse, print_ast
 
 from leads.adapters.graphql import SEND_NOTIFICATIONS, GraphqlClient
-from ops.replay.action import EVENTS, NAMES, REPLAY
+from ops.daily.replay import EVENTS, NAMES, REPLAY
 from tests.support.metadata import METADATA, SettingsHarness
 from tests.support.settings import ADMIN_ID
 

@@ -16,7 +16,7 @@ from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.secrets import SecretScope
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
-from ops.connection.connection_secrets import seal
+from ops.daily.connection_secrets import seal
 from sandbox.pancake.app import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
 from sandbox.postgres.roles import grant_rights, owner_url

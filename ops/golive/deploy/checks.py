@@ -4,11 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ops.backfill_phones.limits import Limits
-from ops.backfill_phones.report import Report
-from ops.backfill_phones.run import Options, run
 from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
+from ops.daily.backfill_phones import Limits, Options, Report, run
 from ops.golive.deploy.site import Site, first_line
 from ops.golive.deploy.step import Found, State
 from ops.golive.rights import load_rights
@@ -40,7 +38,7 @@ def check_backfill(site: Site) -> Found:
     if check_migration(site, "928").state is not State.DONE:
         return Found(State.ABSENT, "account has no column normalized_phone yet")
     report = Report("dry run")
-    options = Options("dry run", Limits(), 1, *backfill_files(site))
+    options = Options("dry run", Limits(), 1, unusable_phones(site))
     with progress_bar() as progress:
         run(site.settings.database_url, options, report, progress)
     filled = report.counts["normalized"]
@@ -51,9 +49,9 @@ def check_backfill(site: Site) -> Found:
     return Found(State.DONE, f"{filled} accounts are filled, no usable phone is left")
 
 
-def backfill_files(site: Site) -> tuple[Path, Path]:
-    """Return where the backfill keeps its position, and the accounts with an unusable phone."""
-    return site.folder / "backfill.state.json", site.folder / "backfill.unusable.csv"
+def unusable_phones(site: Site) -> Path:
+    """Return the file in which the backfill lists the accounts with an unusable phone."""
+    return site.folder / "backfill.unusable.csv"
 
 
 def check_ticket_source(site: Site) -> Found:

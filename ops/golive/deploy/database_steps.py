@@ -165,8 +165,8 @@ def _ticket_source(step: Step) -> Step:
 
 def _backfill() -> Step:
     def words(site: Site, *more: str) -> Action:
-        state, unusable = map(str, checks.backfill_files(site))
-        return verb("backfill-phones", "--state", state, "--unusable", unusable, *more)
+        unusable = str(checks.unusable_phones(site))
+        return verb("backfill-phones", "--unusable", unusable, *more)
 
     def do(site: Site) -> Sequence[Action]:
         return _file(site, "929", "up.sql"), words(site, *(["--anytime"] if site.choices.anytime else []))

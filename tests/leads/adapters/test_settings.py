@@ -18,7 +18,7 @@ from leads.adapters.secrets import DecryptionError, KeyRing, SecretScope, matche
 from leads.adapters.settings import HOPS, CallerSecret, SettingsError, read_settings
 from leads.domain.errors import SecretUnreadable
 from ops.cli import app
-from ops.connection.connection_secrets import reseal, seal
+from ops.daily.connection_secrets import reseal, seal
 from ops.settings import read_operator_settings
 
 KEY = base64.b64encode(bytes(32)).decode()

@@ -17,8 +17,8 @@ from leads.domain.health import Signs, judge
 from leads.domain.hosts import DEFAULT_HOSTS, host_of, is_clear_text, is_private, read_hosts
 from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
-from ops.connection.urls import EXAMPLE
 from ops.cron_schedule import Schedule
+from ops.daily.connection import EXAMPLE
 from ops.failures import connection_reason, file_reason
 from ops.proportion import is_shown_below, needed_to_show, wilson_interval
 from ops.status.looking import read_expressions

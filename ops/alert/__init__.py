@@ -1,1 +1,0 @@
-"""`leads alert`: whether alerts reach their receivers."""

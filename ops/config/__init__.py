@@ -1,1 +1,0 @@
-"""`leads config`: which variables are set, and from where; no secret is shown."""

@@ -1,1 +1,0 @@
-"""`leads connection`: the connections to Pancake workspaces, and their secrets."""

@@ -1,1 +1,0 @@
-"""`leads cron`: the seven crons, when they ran and when they are due; run one now."""

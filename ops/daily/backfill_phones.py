@@ -1,0 +1,530 @@
+"""`leads backfill-phones`: fill account.normalized_phone beside live traffic.
+
+It passes over the accounts by id: read, parse in several processes, write. Rows that another session holds or
+changes meanwhile are left to the next pass. The last pass finds only unusable phones, and lists them."""
+
+import csv
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from leads.domain.body import ICT
+from leads.domain.errors import DatabaseUnavailable, IntegrationError
+from ops.clients.db_session import (
+    QUERIES,
+    DatabaseError,
+    DbSession,
+    DictRow,
+    InsufficientPrivilege,
+    QueryCanceled,
+    class_row,
+    open_session,
+)
+from ops.daily.phone_parsers import Account, Parsers, Reading
+from ops.error_texts import describe_answer
+from ops.failures import ExitCode, WrongUsage, connection_reason
+from ops.files import replacing
+from ops.output import AsJson, ForeignTextConsole, print_indented, print_json, progress_bar, say
+from ops.settings import read_operator_settings
+
+WINDOW_START_HOUR, WINDOW_END_HOUR = 2, 6
+"""Hours in ICT between which the backfill runs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Accounts per batch, and times in seconds.
+
+    `max_batch_seconds`: a batch that holds its row locks longer is rolled back and halved.
+    `max_wait_seconds`: the run stops when another session waits longer for these locks.
+    """
+
+    rows_per_batch: int = 10_000
+    min_rows_per_batch: int = 50
+    pause_seconds: float = 0.1
+    max_batch_seconds: float = 0.5
+    max_wait_seconds: float = 1.0
+    max_passes: int = 10
+    anytime: bool = False
+
+
+class Stopped(Exception):
+    """The run stopped early. What is written stays, and the next run continues from there."""
+
+
+def check_window(limits: Limits, now: datetime) -> None:
+    """Raise Stopped outside the time window, unless the limits allow any time."""
+    local = now.astimezone(ICT)
+    if not limits.anytime and not WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
+        raise Stopped(
+            f"It is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
+            f"{WINDOW_END_HOUR:02}:00: run it again then, or give --anytime"
+        )
+
+
+FIRST_ID = UUID(int=0)
+_LAST_ID = UUID(int=2**128 - 1)
+
+
+def next_id(account_id: str) -> UUID | None:
+    """Return the smallest id after this one; None after the highest possible id."""
+    value = UUID(account_id)
+    return None if value == _LAST_ID else UUID(int=value.int + 1)
+
+
+def read_batches(db_connection: DbSession, from_id: UUID | None, size: int) -> Iterator[list[Account]]:
+    """Yield batches of accounts without a normalized phone, in the order of their ids, without locks."""
+    while from_id is not None:
+        with db_connection.cursor(row_factory=class_row(Account)) as cursor:
+            cursor.execute(
+                QUERIES["backfill_phones/list_accounts"],
+                {"from_id": from_id, "limit": size},
+                prepare=False,
+            )
+            rows = cursor.fetchall()
+        from_id = next_id(rows[-1].id) if len(rows) == size else None
+        if rows:
+            yield rows
+
+
+def count_accounts(db_connection: DbSession) -> dict[str, int]:
+    """Return the counts with_phone, normalized, open, active and active_normalized."""
+    row = db_connection.execute(QUERIES["backfill_phones/count_accounts"]).fetchone()
+    assert row is not None
+    return row
+
+
+NEEDS_OWNER = (
+    "The index account_phone_not_normalized_idx is missing, and only the owner of the table account may"
+    " build it: run this once with the owner's DATABASE_URL"
+)
+
+
+def build_index(db_connection: DbSession) -> None:
+    """Build the index unless it exists. Other sessions read and write meanwhile.
+
+    A build that was interrupted leaves an invalid index, which is replaced. Raises DatabaseError; and Stopped
+    for a role that does not own the table: PostgreSQL lets no other build an index.
+    """
+    found = db_connection.execute(QUERIES["backfill_phones/find_index"]).fetchone()
+    if found is not None and found["is_valid"]:
+        return
+    say("Building account_phone_not_normalized_idx. Other sessions need not wait ...")
+    try:
+        if found is not None:
+            db_connection.execute(QUERIES["backfill_phones/drop_index"])
+        db_connection.execute(QUERIES["backfill_phones/create_index"])
+    except InsufficientPrivilege as error:
+        raise Stopped(NEEDS_OWNER) from error
+
+
+CHECK_INTERVAL_SECONDS = 0.05
+JOIN_TIMEOUT_SECONDS = 5
+
+
+class LockWatch:
+    """Context manager: a thread with a second connection watches `writer`, which takes the locks."""
+
+    def __init__(self, database_url: str, writer: DbSession, max_wait_seconds: float) -> None:
+        self._url = database_url
+        self._writer = writer
+        self._limit_ms = max_wait_seconds * 1000
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.longest_ms = 0.0
+
+    def check(self) -> None:
+        """Raise Stopped if another session waited too long, or if the watch failed."""
+        if self._failure is not None:
+            raise Stopped(f"Lock waits can no longer be watched: {connection_reason(self._failure)}")
+        if self.longest_ms > self._limit_ms:
+            raise Stopped(
+                f"Another session waited {self.longest_ms:.0f} ms for a row that this run held "
+                f"(limit {self._limit_ms:.0f} ms): run it again when the database is quieter"
+            )
+
+    def _watch(self) -> None:
+        try:
+            with open_session(self._url, "backfill-phones") as db_connection:
+                while not self._stop.wait(CHECK_INTERVAL_SECONDS):
+                    self._check_waits(db_connection)
+        except (DatabaseError, IntegrationError) as error:
+            self._failure = error
+
+    def _check_waits(self, db_connection: DbSession) -> None:
+        row = db_connection.execute(
+            QUERIES["backfill_phones/find_longest_wait"], {"pid": self._writer.info.backend_pid}
+        ).fetchone()
+        if row is not None:
+            self.longest_ms = max(self.longest_ms, row["waited_ms"])
+            if row["waited_ms"] > self._limit_ms:
+                self._writer.cancel()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(JOIN_TIMEOUT_SECONDS)
+
+
+class Writer:
+    """Runs one statement per transaction, with as many rows as fit into the time limit.
+
+    `check` is called before each transaction and after a cancelled one; it raises Stopped.
+    """
+
+    def __init__(self, db_connection: DbSession, limits: Limits, check: Callable[[], None]) -> None:
+        self._db_connection = db_connection
+        self._limits = limits
+        self._check = check
+        self._size = limits.rows_per_batch
+        self._paused_until = 0.0
+        self.longest_ms = 0.0
+        milliseconds = int(limits.max_batch_seconds * 1000)
+        db_connection.execute(
+            QUERIES["backfill_phones/set_statement_timeout"], {"statement_timeout": str(milliseconds)}
+        )
+
+    def fill(self, accounts: Sequence[Account], phones: Sequence[str]) -> int:
+        """Write the phones; return the number of rows written, without those locked or changed meanwhile."""
+        written = done = 0
+        while done < len(accounts):
+            part = accounts[done : done + self._size]
+            row = self._run(
+                "backfill_phones/fill_accounts",
+                {
+                    "ids": [account.id for account in part],
+                    "phone_codes": [account.phone_code for account in part],
+                    "phone_numbers": [account.phone_number for account in part],
+                    "phones": list(phones[done : done + len(part)]),
+                },
+                len(part),
+            )
+            if row is not None:
+                written += row["written"]
+                done += len(part)
+        return written
+
+    def clear(self, from_id: object) -> tuple[int, str | None]:
+        """Empty the next accounts from that id on; return how many, and the last id (None at the end)."""
+        while True:
+            size = self._size
+            params = {"from_id": from_id, "limit": size}
+            row = self._run("backfill_phones/clear_accounts", params, size)
+            if row is not None:
+                return row["written"], row["last_id"]
+
+    def _run(self, statement: str, params: dict[str, Any], rows: int) -> DictRow | None:
+        """Run a statement; return its row, or None if it took too long: the next batch must be smaller."""
+        time.sleep(max(0.0, self._paused_until - time.monotonic()))  # reading and parsing continue meanwhile
+        self._check()
+        started = time.monotonic()
+        try:
+            with self._db_connection.transaction():
+                row = self._db_connection.execute(QUERIES[statement], params, prepare=False).fetchone()
+        except QueryCanceled:
+            self._check()
+            self._shrink(rows)
+            return None
+        finally:
+            held = time.monotonic() - started
+            self.longest_ms = max(self.longest_ms, held * 1000)
+        self._adapt(held, rows)
+        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.rows_per_batch)
+        self._paused_until = time.monotonic() + pause
+        return row
+
+    def _shrink(self, rows: int) -> None:
+        if rows <= self._limits.min_rows_per_batch:
+            raise Stopped(f"{rows} rows take longer than {self._limits.max_batch_seconds} s to write")
+        self._size = max(self._limits.min_rows_per_batch, rows // 2)
+
+    def _adapt(self, held: float, rows: int) -> None:
+        if held > self._limits.max_batch_seconds / 2:
+            self._size = max(self._limits.min_rows_per_batch, rows // 2)
+        elif held < self._limits.max_batch_seconds / 5 and rows >= self._size:
+            self._size = min(self._limits.rows_per_batch, self._size * 2)
+
+
+MAX_AGE = timedelta(days=30)
+"""How long the file of an earlier run is kept: it holds customers' phones (docs/privacy.md)."""
+
+
+def remove_old_file(path: Path, now: datetime) -> bool:
+    """Remove the file of a run that ended more than MAX_AGE ago; return whether there was one."""
+    if not path.exists() or datetime.fromtimestamp(path.stat().st_mtime, UTC) > now - MAX_AGE:
+        return False
+    path.unlink()
+    return True
+
+
+@dataclass
+class Report:
+    """Counts of one run. `left`: usable phones in rows that other sessions locked in the last pass."""
+
+    mode: str
+    outcome: str = "stopped"
+    reason: str = ""
+    seconds: float = 0.0
+    read: int = 0
+    written: int = 0
+    left: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)
+    passes: int = 0
+    longest_batch_ms: float = 0.0
+    longest_wait_ms: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"unusable": dict(self.unusable)}
+
+    def print(self, console: Console) -> None:
+        """Print a table, and why the run ended early."""
+        if self.read or self.counts:
+            self._print_table(console)
+        if self.reason:
+            for line in self.reason.splitlines():
+                print_indented(line, 0, console)
+
+    def _print_table(self, console: Console) -> None:
+        table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)
+        for name in ("read", "written", "left", "passes"):
+            table.add_row(name, f"{getattr(self, name):,}")
+        for reason, count in sorted(self.unusable.items()):
+            table.add_row(f"unusable: {reason}", f"{count:,}")
+        for name, count in self.counts.items():
+            table.add_row(f"accounts: {name}", f"{count:,}")
+        table.add_row("seconds", f"{self.seconds:.1f}")
+        table.add_row("longest batch, ms", f"{self.longest_batch_ms:.0f}")
+        table.add_row("longest wait of other sessions, ms", f"{self.longest_wait_ms:.0f}")
+        console.print(table)
+
+
+PAUSE_BETWEEN_PASSES_SECONDS = 0.5
+
+
+@dataclass
+class Pass:
+    """The counts of one pass."""
+
+    usable: int = 0
+    written: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Backfill:
+    """The work of one run. `now` gives the current time, for the time window."""
+
+    reader: DbSession
+    parsers: Parsers
+    limits: Limits
+    report: Report
+    progress: Progress
+    now: Callable[[], datetime]
+
+    def fill(self, writer: Writer, unusable: Path) -> None:
+        """Fill what is open in passes, until one finds only unusable phones. Raises Stopped."""
+        for _ in range(self.limits.max_passes):
+            with replacing(unusable) as fresh:
+                last = self._pass("filling", writer, fresh)
+            self.report.counts = count_accounts(self.reader)
+            self.report.unusable, self.report.left = last.unusable, last.usable - last.written
+            if last.usable == 0 and self.report.counts["open"] == last.unusable.total():
+                self.report.outcome = "verified"
+                return
+            time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
+        self.report.outcome = "not verified"
+        self.report.reason = (
+            f"after {self.limits.max_passes} passes {self.report.left} usable phones are still not written: "
+            "other sessions held or changed their rows in each pass. Run this again."
+        )
+
+    def dry_run(self) -> None:
+        """Read and parse everything, write nothing."""
+        self.report.counts = count_accounts(self.reader)
+        found = self._pass("reading", None, None)
+        self.report.unusable, self.report.left = found.unusable, found.usable
+        self.report.outcome = "not written"
+
+    def undo(self, writer: Writer) -> None:
+        """Empty normalized_phone everywhere, in passes. Raises Stopped."""
+        task = self.progress.add_task("emptying", total=count_accounts(self.reader)["normalized"])
+        for _ in range(self.limits.max_passes):
+            self.report.passes += 1
+            from_id: UUID | None = FIRST_ID
+            while from_id is not None:
+                check_window(self.limits, self.now())
+                written, last_id = writer.clear(from_id)
+                self.report.written += written
+                self.progress.advance(task, written)
+                from_id = next_id(last_id) if last_id else None
+            self.report.counts = count_accounts(self.reader)
+            self.report.left = self.report.counts["normalized"]
+            if self.report.left == 0:
+                self.report.outcome = "verified"
+                return
+            time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
+        self.report.outcome = "not verified"
+        self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
+
+    def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> Pass:
+        """Read and parse what is open; write the usable phones, and list the others in a file."""
+        found = Pass()
+        self.report.passes += 1
+        task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
+        batches = read_batches(self.reader, FIRST_ID, self.limits.rows_per_batch)
+        with ExitStack() as stack:
+            rows = None
+            if unusable is not None:
+                file = stack.enter_context(unusable.open("w", encoding="utf-8", newline=""))
+                rows = csv.writer(file)
+                rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
+            for accounts, readings in self.parsers.parse_all(batches):
+                self._take(found, accounts, readings, writer)
+                if rows is not None:
+                    rows.writerows(
+                        [account.id, account.phone_code, account.phone_number, reason]
+                        for account, (phone, reason) in zip(accounts, readings, strict=True)
+                        if phone is None
+                    )
+                self.progress.advance(task, len(accounts))
+        return found
+
+    def _take(
+        self, found: Pass, accounts: list[Account], readings: list[Reading], writer: Writer | None
+    ) -> None:
+        usable = [(a, phone) for a, (phone, _) in zip(accounts, readings, strict=True) if phone is not None]
+        found.usable += len(usable)
+        found.unusable.update(reason for phone, reason in readings if phone is None)
+        self.report.read += len(accounts)
+        if writer is None:
+            return
+        check_window(self.limits, self.now())
+        written = writer.fill([a for a, _ in usable], [phone for _, phone in usable])
+        found.written += written
+        self.report.written += written
+
+
+@dataclass(frozen=True)
+class Options:
+    """The mode and the limits of a run, and the files that it writes."""
+
+    mode: str
+    limits: Limits
+    processes: int
+    unusable: Path
+
+
+def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
+    """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
+    remove_old_file(options.unusable, datetime.now(UTC))
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_session(database_url, "backfill-phones"))
+        parsers = stack.enter_context(Parsers(options.processes))
+        job = Backfill(reader, parsers, options.limits, report, progress, lambda: datetime.now(UTC))
+        if options.mode == "dry run":
+            job.dry_run()
+            return
+        check_window(options.limits, job.now())
+        db_connection = stack.enter_context(open_session(database_url, "backfill-phones"))
+        row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
+        if row is None or not row["locked"]:
+            raise Stopped("Another backfill is running on this database: wait until it ends")
+        if options.mode == "fill":
+            build_index(db_connection)
+        watch = stack.enter_context(LockWatch(database_url, db_connection, options.limits.max_wait_seconds))
+        writer = Writer(db_connection, options.limits, watch.check)
+        try:
+            if options.mode == "undo":
+                job.undo(writer)
+            else:
+                job.fill(writer, options.unusable)
+        finally:
+            report.longest_batch_ms = round(writer.longest_ms, 1)
+            report.longest_wait_ms = round(watch.longest_ms, 1)
+
+
+MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
+MAX_DEFAULT_PROCESSES = 4
+
+
+class Rate(ProgressColumn):
+    """Accounts per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+def backfill_phones(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; count only.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Empty normalized_phone instead.")] = False,
+    anytime: Annotated[bool, typer.Option("--anytime", help="Run outside 02:00 to 06:00 ICT too.")] = False,
+    rows_per_batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
+    pause_seconds: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
+    processes: Annotated[int, typer.Option(help="Processes that parse.", min=1, max=16)] = min(
+        MAX_DEFAULT_PROCESSES, os.cpu_count() or 1
+    ),
+    unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = Path(
+        "backfill_normalized_phone.unusable.csv"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Fill account.normalized_phone, and verify it.
+
+    It runs beside live traffic. Needs DATABASE_URL. You may stop it (Ctrl-C, SIGTERM) and start it again at
+    any time. Exit code 1: it stopped early or was not started (time window, lock waits, another run), or
+    usable phones are left; the last line says which. Run it again then.
+    """
+    if dry_run and undo:
+        raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")
+    database_url = read_operator_settings("DATABASE_URL").database_url
+    limits = Limits(rows_per_batch=rows_per_batch, pause_seconds=pause_seconds, anytime=anytime)
+    options = Options(MODES[dry_run, undo], limits, processes, unusable)
+    report = Report(options.mode)
+    code = _attempt(database_url, options, report)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        report.print(ForeignTextConsole())
+    raise typer.Exit(code)
+
+
+def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
+    """Run the backfill and complete its report, also when it ends early."""
+    started = time.monotonic()
+    try:
+        with progress_bar(BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()) as progress:
+            run(database_url, options, report, progress)
+    except Stopped as stopped:
+        report.reason = str(stopped)
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        report.outcome, report.reason = "interrupted", "Interrupted. The next run continues from here."
+        return ExitCode.INTERRUPTED
+    except (DatabaseUnavailable, DatabaseError) as error:
+        report.reason, exit_code = describe_answer(error)
+        return exit_code
+    finally:
+        report.seconds = round(time.monotonic() - started, 2)
+    return ExitCode.FAILED if report.outcome == "not verified" else ExitCode.OK

@@ -1,0 +1,557 @@
+"""`leads connection`: the connections to Pancake workspaces, and their secrets."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from leads.adapters.clock import Clock
+from leads.adapters.pancake_api import Access, PancakeApi
+from leads.adapters.secrets import (
+    HEADER_NAME,
+    MIN_SECRET_CHARACTERS,
+    KeyRing,
+    Secret,
+    SecretScope,
+    open_sealed,
+)
+from leads.domain.errors import PancakeKeyRejected
+from leads.domain.hosts import host_of
+from ops.clients.db_session import DbSession
+from ops.clients.db_session import open_session as open_db_session
+from ops.daily import connection_secrets as connections
+from ops.daily.connection_secrets import (
+    CIPHERTEXTS,
+    ChangeRefused,
+    ConnectionRow,
+    Workspace,
+    list_connections,
+    new_secret,
+)
+from ops.failures import CommandFailed, WrongUsage
+from ops.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
+from ops.settings import OperatorSettings, check_url, read_operator_settings, read_variable
+
+Which = Annotated[
+    str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
+]
+NEEDS = ("DATABASE_URL", "ENCRYPTION_KEYS")
+CREATE_FIRST = "Create one with: leads connection create"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open transaction and the key ring of the environment."""
+
+    db: DbSession
+    ring: KeyRing
+    now: datetime
+
+    def find(self, which: str | None, choose: str = "Choose one with --connection") -> ConnectionRow:
+        """Return the connection of that id or name, or the only one.
+
+        Raises WrongUsage; `choose` says in its message how to name another one.
+        """
+        rows = list_connections(self.db, self.now)
+        found = [row for row in rows if which is None or which in (row.id, row.name)]
+        if len(found) == 1:
+            return found[0]
+        if not rows:
+            raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
+        names = ", ".join(row.name for row in rows)
+        if which is None:
+            raise WrongUsage(f"Ambiguous connection. {choose}: {names}")
+        if found:
+            ids = ", ".join(row.id for row in found)
+            raise WrongUsage(f"Several connections are named {which!r}. Choose one by its id: {ids}")
+        raise WrongUsage(f"There is no connection {which!r}. {choose}: {names}")
+
+
+@contextmanager
+def open_session(settings: OperatorSettings | None = None, command: str = "connection") -> Iterator[Session]:
+    """Open one transaction of a command; it is rolled back if the command fails. Raises CommandFailed."""
+    settings = settings or read_operator_settings(*NEEDS)
+    try:
+        with open_db_session(settings.database_url, command, autocommit=False) as db:
+            yield Session(db, settings.key_ring, datetime.now(UTC))
+    except ChangeRefused as error:
+        raise CommandFailed(f"Refused: {error}") from error
+
+
+EXAMPLE = "https://crm.pancake.vn/api"
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Where Pancake reaches the edge, for example https://crm.example.com; else PUBLIC_URL."
+    ),
+]
+
+
+def read_settings(public_url: str | None) -> OperatorSettings:
+    """Read the variables of a command that prints a webhook URL; the option replaces PUBLIC_URL."""
+    if public_url:
+        check_url("--public-url", "edge", public_url)
+        return replace(read_operator_settings(*NEEDS), public_url=public_url)
+    return read_operator_settings(*NEEDS, "PUBLIC_URL")
+
+
+def webhook_url(public_url: str, token: str) -> str:
+    """Return the URL to enter in Pancake."""
+    return f"{public_url.rstrip('/')}/api/pancake/record/{token}"
+
+
+def check_api_url(url: str, settings: OperatorSettings) -> None:
+    """Raise WrongUsage unless it is a base URL to which the API key may be sent."""
+    host = host_of(url)
+    if host is None:
+        raise WrongUsage(f"{url!r} is not a base URL. Give scheme, host and path, for example {EXAMPLE}")
+    if host not in settings.pancake_api_hosts:
+        raise WrongUsage(
+            f"{host} is not in PANCAKE_API_HOSTS. Add it there, in the environment of the handlers too."
+        )
+
+
+OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
+InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
+Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
+ReplaceUnreadable = Annotated[
+    bool,
+    typer.Option(
+        "--replace-unreadable",
+        help="Even if a stored secret cannot be opened: its key is lost, or the base URL was changed.",
+    ),
+]
+Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]
+
+
+def read_secret(
+    label: str,
+    file: Path | None = None,
+    variable: str | None = None,
+    generate: bool = False,
+    min_characters: int = 1,
+) -> str:
+    """Read a secret from a file (`-` is stdin), a variable or a hidden prompt, or generate one.
+
+    Raises typer.BadParameter if no secret is given, or a shorter one.
+    """
+    if generate:
+        return new_secret()
+    if file is not None:
+        value = sys.stdin.read() if str(file) == "-" else _read(file)
+    elif variable is not None:
+        value = read_variable(variable)
+    elif sys.stdin.isatty():
+        value = typer.prompt(label, hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        raise typer.BadParameter(f"{label}: give --file or --variable, or run this in a terminal to be asked")
+    value = value.strip()
+    if not value or any(character.isspace() for character in value):
+        raise typer.BadParameter(f"{label}: empty, or with white space inside")
+    if len(value) < min_characters:
+        raise typer.BadParameter(f"{label}: give at least {min_characters} characters, or --generate")
+    return value
+
+
+def show_once(label: str, value: str, file: Path | None, *, printed: bool = True) -> None:
+    """Print a secret, or write it to a new file that only its owner may read.
+
+    It is stored only as a hash or encrypted, so it cannot be shown again.
+    Without `printed` the caller prints it.
+    """
+    if file is None:
+        if printed:
+            say(f"{label}, shown only once:")
+            typer.echo(value)
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be created: {error.strerror}") from error
+    with os.fdopen(descriptor, "w") as out:
+        out.write(value + "\n")
+    say(f"{label} is in {file}.")
+
+
+def check_free(file: Path | None) -> None:
+    """Raise typer.BadParameter if the file for a new secret exists, before anything is changed."""
+    if file is not None and (file.exists() or not file.absolute().parent.is_dir()):
+        raise typer.BadParameter(f"{file} exists already, or its folder does not")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{file} cannot be read: it is not text in UTF-8") from error
+
+
+def describe(row: ConnectionRow, now: datetime) -> dict[str, Any]:
+    """Return a connection without its ciphertexts; times as ISO text."""
+    columns = asdict(row)
+    shown = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in columns.items()
+        if name not in CIPHERTEXTS
+    }
+    expires = row.previous_token_expires_at
+    shown["previous_token_valid"] = expires is not None and expires > now
+    shown["secrets"] = {column.removesuffix("_encrypted"): _key_id(columns[column]) for column in CIPHERTEXTS}
+    return shown
+
+
+def print_status(shown: list[dict[str, Any]], current_key: str, console: Console) -> None:
+    """Print a table for each connection, and the keys that are still in use."""
+    if not shown:
+        console.print("There is no connection yet. Create one with: leads connection create")
+    for connection in shown:
+        table = Table(title=f"{connection['name']} ({connection['id']})", show_header=False)
+        for name, value in connection.items():
+            if name in ("id", "name", "secrets"):
+                continue
+            table.add_row(name, _as_text(value))
+        for name, key_id in connection["secrets"].items():
+            table.add_row(name, "not set" if key_id is None else f"set, key {key_id}")
+        console.print(table)
+    stale = {key for connection in shown for key in connection["secrets"].values() if key is not None}
+    stale.discard(current_key)
+    if stale:
+        console.print(
+            f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
+            "Before you remove them from ENCRYPTION_KEYS, run: leads connection rotate-keys"
+        )
+
+
+def _key_id(ciphertext: bytes | None) -> str | None:
+    return None if ciphertext is None else KeyRing.key_id(ciphertext)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "-" if value is None else str(value)
+
+
+TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
+Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
+by 7 hours), a change may look older than the version before it for that long, and its event ends as
+`stale`. Replay those events with `leads replay --force`. Polling reads the last day again."""
+
+app = verb_group(
+    "Manage connections to Pancake and their secrets.",
+    "Secrets are never arguments: they come from a file, a variable or a prompt. Needs DATABASE_URL and "
+    "ENCRYPTION_KEYS.",
+    examples("connection status", "connection rotate-token --out url.txt"),
+)
+
+
+@app.command(epilog=examples("connection create --name Diva --workspace 607 --out url.txt"))
+def create(
+    name: Annotated[str, typer.Option(help="Name of the connection.")],
+    workspace: Annotated[int, typer.Option(help="Pancake's workspace id.")],
+    public_url: PublicUrl = None,
+    table: Annotated[list[str] | None, typer.Option(help="lead, account, contact; may be repeated.")] = None,
+    api_url: Annotated[str, typer.Option(help="Base URL of Pancake's API.")] = "https://crm.pancake.vn/api",
+    timezone: Annotated[str, typer.Option(help="Zone of Pancake's times without a zone.")] = "UTC",
+    key_file: Annotated[Path | None, typer.Option(help="File with the API key; - is stdin.")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="Variable with the API key.")] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="Set the API key later.")] = False,
+    out: OutFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a workspace, and show its webhook URL and its header secret once.
+
+    The API key is read from a file, a variable or a prompt. Deliveries without the header are counted, and
+    refused after signature_mode is set to enforce.
+    """
+    check_free(out)
+    settings = read_settings(public_url)
+    check_api_url(api_url, settings)
+    key = None if no_key else read_secret("API key", key_file, key_variable)
+    details = Workspace(name, workspace, api_url, key, tuple(table or ["lead"]), timezone)
+    with open_session(settings) as session:
+        connections.check_ring(session.ring, connections.list_connections(session.db, session.now))
+        created = connections.create_connection(session.db, session.ring, details)
+        url = webhook_url(settings.public_url, created.token)
+        lines = f"{url}\n{HEADER_NAME}: {created.header_secret}"
+        show_once("Webhook URL and request header", lines, out, printed=not as_json)
+    if as_json:
+        header = {"header_name": HEADER_NAME, "header_secret": created.header_secret}
+        shown = {"webhook_url": url} | header if out is None else {"file": str(out)}
+        print_json({"id": created.id, "name": name} | shown)
+    say(f'Created connection "{name}" ({created.id}).')
+
+
+@app.command(epilog=examples("connection set-time-zone Asia/Ho_Chi_Minh"))
+def set_time_zone(
+    zone: Annotated[str, typer.Argument(help="Region and city, for example Asia/Ho_Chi_Minh, or UTC.")],
+    connection: Which = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the zone of Pancake's times without a zone, if they were read wrongly."""
+    with open_session() as session:
+        row = session.find(connection)
+        say(TIME_ZONE_WARNING.format(name=row.name, before=row.record_timezone, after=zone))
+        if not yes:
+            typer.confirm("Change it?", abort=True, err=True)
+        connections.set_time_zone(session.db, row.id, zone, session.now)
+    if as_json:
+        print_json({"id": row.id, "record_timezone": zone})
+    say(f"{row.name}: the time zone is {zone}.")
+
+
+@app.command("test", epilog=examples("connection test --connection Diva"))
+def check_key(connection: Which = None, as_json: AsJson = False) -> None:
+    """Read the workspace's sources from Pancake with the stored API key.
+
+    Exit code 1: no key is set, or Pancake rejects it. Exit code 3: Pancake does not answer.
+    """
+    settings = read_operator_settings(*NEEDS)
+    with open_session(settings) as session:
+        row = session.find(connection)
+        if row.api_key_encrypted is None:
+            raise CommandFailed("No API key is set. Set it with: leads connection set-api-key")
+        key = open_sealed(
+            session.ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url)
+        )
+    access = Access(row.id, row.api_base_url, row.workspace_id, key)
+    try:
+        sources = asyncio.run(_count_sources(access, settings))
+    except PancakeKeyRejected as error:
+        raise CommandFailed(
+            f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
+        ) from error
+    if as_json:
+        print_json({"id": row.id, "sources": sources})
+    else:
+        typer.echo(f"The API key works: {sources} sources.")
+
+
+@app.command(epilog=examples("connection status", "connection status --json"))
+def status(as_json: AsJson = False) -> None:
+    """Show every connection: its health and modes, which secrets are set, and their keys' ids."""
+    with open_session() as session:
+        rows = connections.list_connections(session.db, session.now)
+        shown = [describe(row, session.now) for row in rows]
+    if as_json:
+        print_json(shown)
+    else:
+        print_status(shown, session.ring.current, ForeignTextConsole())
+
+
+@app.command(epilog=examples("connection rotate-keys"))
+def rotate_keys(
+    rows_per_batch: Annotated[int, typer.Option(help="Connections per transaction.", min=1, max=1000)] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Seal every secret with the first key of ENCRYPTION_KEYS, for its connection and base URL.
+
+    Afterwards the other keys may be removed from ENCRYPTION_KEYS, except those
+    that the output says to keep. What was stored with a removed key counts as
+    changed when a lead is compared.
+    """
+    with open_session() as session, show_activity("sealing secrets"):
+        changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
+        kept = [key for key in connections.list_erasure_keys(session.db) if key != session.ring.current]
+    if as_json:
+        print_json({"sealed": changed, "secrets": seen, "key": session.ring.current, "keep": kept})
+        return
+    typer.echo(f"Sealed {changed} of {seen} secrets with key {session.ring.current}.")
+    if kept:
+        typer.echo(f"Keep these keys, which erasures of customers name: {', '.join(kept)}")
+
+
+async def _count_sources(access: Access, settings: OperatorSettings) -> int:
+    pancake = PancakeApi(Clock(), settings.pancake_api_hosts)
+    try:
+        return len(await pancake.sources(access))
+    finally:
+        await pancake.aclose()
+
+
+class Previous(StrEnum):
+    """What a rotation leaves valid."""
+
+    TOKEN = "token"  # noqa: S105 - a kind of secret, not a secret
+    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - a kind of secret, not a secret
+    HEADER_SECRET = "header_secret"  # noqa: S105 - a kind of secret, not a secret
+
+
+@app.command(epilog=examples("connection rotate-token --out url.txt"))
+def rotate_token(
+    connection: Which = None,
+    public_url: PublicUrl = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="End the old URL at once (it leaked).")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Even if the URL before the present one is still valid.")
+    ] = False,
+    out: OutFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a new webhook URL and show it once; the old one works for 24 more hours."""
+    check_free(out)
+    settings = read_settings(public_url)
+    with open_session(settings) as session:
+        row = session.find(connection)
+        if not (again or revoke):
+            _check_previous_token(session, row)
+        grace = timedelta(0) if revoke else connections.GRACE
+        token = connections.rotate_token(session.db, row.id, session.now, grace)
+        url = webhook_url(settings.public_url, token)
+        show_once("New webhook URL", url, out, printed=not as_json)
+    expires_at = session.now + grace
+    if as_json:
+        shown = {"webhook_url": url} if out is None else {"file": str(out)}
+        print_json({"id": row.id, "previous_token_expires_at": expires_at.isoformat()} | shown)
+    say(f"The old URL works until {expires_at:%Y-%m-%d %H:%M} UTC.")
+
+
+@app.command(epilog=examples("connection set-webhook-secret --generate --out secret.txt"))
+def set_webhook_secret(
+    connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
+    generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Set or rotate the secret that signs webhooks; the former one works for 24 more hours."""
+    _store("webhook_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
+
+
+@app.command(epilog=examples("connection set-header-secret --generate --out secret.txt"))
+def set_header_secret(
+    connection: Which = None, file: InFile = None, variable: Variable = None, out: OutFile = None,
+    generate: Generate = False, replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Set or rotate the secret of Pancake's custom header; the former one works for 24 more hours."""
+    _store("header_secret", connection, file, variable, generate, out, replace_unreadable, as_json)
+    say(f"Enter it in Pancake under Request Headers with the key {HEADER_NAME}.")
+
+
+@app.command(epilog=examples("connection set-api-key --file api-key.txt"))
+def set_api_key(
+    connection: Which = None, file: InFile = None, variable: Variable = None,
+    replace_unreadable: ReplaceUnreadable = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Set or rotate the key of Pancake's API, for the base URL; try it with `leads connection test`."""
+    _store("api_key", connection, file, variable, False, None, replace_unreadable, as_json)
+
+
+@app.command(epilog=examples("connection forget webhook_secret"))
+def forget(
+    what: Annotated[Previous, typer.Argument(help="token, webhook_secret or header_secret")],
+    connection: Which = None,
+    as_json: AsJson = False,
+) -> None:
+    """End at once what a rotation left valid."""
+    with open_session() as session:
+        row = session.find(connection)
+        connections.forget_previous(session.db, row.id, what.value, session.now)
+    if as_json:
+        print_json({"id": row.id, "forgotten": what.value})
+    say(f"{row.name}: the former {what.value.replace('_', ' ')} is no longer valid.")
+
+
+def _check_previous_token(session: Session, row: ConnectionRow) -> None:
+    """Raise CommandFailed if the rotation would end a URL that is still valid."""
+    expires = row.previous_token_expires_at
+    if expires is not None and expires > session.now:
+        raise CommandFailed(
+            f"Refused: the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would end "
+            "now. Give --again if Pancake no longer uses it."
+        )
+
+
+def _store(
+    purpose: Secret, which: str | None, file: Path | None, variable: str | None, generate: bool,
+    out: Path | None, replace_unreadable: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Store a secret. Raises SecretUnreadable if the keys do not open what the connection has."""
+    check_free(out)
+    label = purpose.replace("_", " ")
+    # Pancake alone decides how long an API key is.
+    min_characters = 1 if purpose == "api_key" else MIN_SECRET_CHARACTERS
+    value = read_secret(label, file, variable, generate, min_characters)
+    with open_session() as session:
+        row = session.find(which)
+        if not replace_unreadable:
+            connections.check_ring(session.ring, [row])
+        had_one = getattr(row, f"{purpose}_encrypted") is not None
+        use = SecretScope(purpose, row.id, row.api_base_url)
+        connections.store_secret(session.db, session.ring, use, value, session.now)
+        if replace_unreadable and purpose != "api_key":
+            connections.forget_previous(session.db, row.id, purpose, session.now)
+        if generate:
+            show_once(label, value, out, printed=not as_json)
+    if as_json:
+        shown = {"secret": value} if generate and out is None else {"file": str(out)} if generate else {}
+        print_json({"id": row.id, "stored": purpose} | shown)
+    say(f"{row.name}: the {label} is set.")
+    if had_one and purpose != "api_key" and not replace_unreadable:
+        say(f"The former one works until {session.now + connections.GRACE:%Y-%m-%d %H:%M} UTC.")
+
+
+MAX_REASON_CHARACTERS = 200
+REASON_HELP = "Why; the admins get it, and the status history keeps it."
+DISABLED = """{name}: disabled (before: {before}).
+Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
+reconciliation and checks leave it out. Undo it with: leads connection enable {name}"""
+ENABLED = """{name}: active (before: disabled).
+Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the connection.")]
+
+
+@app.command(epilog=examples('connection disable Diva --reason "new workspace"'))
+def disable(
+    name: Name,
+    reason: Annotated[str, typer.Option(help=REASON_HELP)],
+    as_json: AsJson = False,
+) -> None:
+    """Hold every lead of a connection until it is enabled; its URL stays valid.
+
+    A connection that is disabled already stays as it is.
+    """
+    _change("disabled", name, reason, as_json)
+
+
+@app.command(epilog=examples("connection enable Diva"))
+def enable(
+    name: Name,
+    reason: Annotated[str | None, typer.Option(help=REASON_HELP)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Process the leads of a disabled connection again; held ones need `leads replay`.
+
+    A connection that is not disabled stays as it is.
+    """
+    _change("active", name, reason, as_json)
+
+
+def _change(status: Literal["active", "disabled"], which: str, reason: str | None, as_json: bool) -> None:
+    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON_CHARACTERS:
+        raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
+    with open_session() as session:
+        row = session.find(which, choose="Choose one of")
+        change = connections.change_status(session.db, row.id, status, reason, session.now)
+    if as_json:
+        after = status if change.is_changed else change.before
+        print_json({"id": row.id, "status": after, "before": change.before, "changed": change.is_changed})
+    if change.is_changed:
+        say((DISABLED if status == "disabled" else ENABLED).format(name=row.name, before=change.before))
+    elif status == "disabled":
+        say(f"{row.name}: disabled already.")
+    else:
+        say(f"{row.name}: not disabled, its status is {change.before}.")

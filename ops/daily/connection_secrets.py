@@ -1,0 +1,273 @@
+"""Create connections, change their secrets and status; handlers only read them.
+
+Of a token only the SHA-256 is stored. The other secrets are sealed with the key ring."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Literal
+from uuid import UUID, uuid4
+from zoneinfo import available_timezones
+
+from leads.adapters.database import Params
+from leads.adapters.secrets import (
+    MIN_SECRET_CHARACTERS,
+    DecryptionError,
+    KeyRing,
+    Secret,
+    SecretScope,
+    open_sealed,
+    unreadable,
+)
+from ops.clients.db_session import QUERIES, DbSession, class_row
+
+GRACE = timedelta(hours=24)
+"""How long a rotation leaves the former webhook URL or secret valid."""
+
+CIPHERTEXTS: Mapping[str, Secret] = {
+    "api_key_encrypted": "api_key",
+    "webhook_secret_encrypted": "webhook_secret",
+    "previous_webhook_secret_encrypted": "webhook_secret",
+    "header_secret_encrypted": "header_secret",
+    "previous_header_secret_encrypted": "header_secret",
+}
+"""The columns of pancake_connection that hold sealed secrets."""
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class ChangeRefused(ValueError):
+    """The change is not possible; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace of Pancake to connect. Without `id`, `token` and `header_secret` new ones are generated."""
+
+    name: str
+    workspace_id: int
+    api_base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    table_names: tuple[str, ...] = ("lead",)
+    record_timezone: str = "UTC"
+    id: str | None = None
+    token: str | None = field(default=None, repr=False)
+    header_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A new connection, its webhook token, which is not stored, and its header secret."""
+
+    id: str
+    token: str = field(repr=False)
+    header_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """A row of connection_secrets/list_connections; secrets are ciphertexts."""
+
+    id: str
+    name: str
+    workspace_id: int
+    table_names: list[str]
+    api_base_url: str
+    record_timezone: str
+    status: str
+    status_changed_at: datetime
+    signature_mode: str
+    allowlist_mode: str
+    previous_token_expires_at: datetime | None
+    previous_webhook_secret_expires_at: datetime | None
+    previous_header_secret_expires_at: datetime | None
+    last_poll_at: datetime | None
+    poll_watermark: datetime | None
+    api_key_encrypted: bytes | None
+    webhook_secret_encrypted: bytes | None
+    previous_webhook_secret_encrypted: bytes | None
+    header_secret_encrypted: bytes | None
+    previous_header_secret_encrypted: bytes | None
+    last_webhook_at: datetime | None
+    events_24h: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A row of connection_secrets/set_status: the status before, and whether it was changed."""
+
+    before: str
+    is_changed: bool
+
+
+def new_secret() -> str:
+    """Return 256 random bits as URL-safe text."""
+    return secrets.token_urlsafe(32)
+
+
+def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Connected:
+    """Store a connection, with a header secret in mode `monitor`: deliveries without it are counted.
+
+    Raises ChangeRefused if the workspace is connected already.
+    """
+    check_time_zone(workspace.record_timezone)
+    connection_id = str(UUID(workspace.id) if workspace.id else uuid4())
+    token = check_length(workspace.token or new_secret())
+    header_secret = check_length(workspace.header_secret or new_secret())
+    key_use = SecretScope("api_key", connection_id, workspace.api_base_url)
+    row = db.execute(
+        QUERIES["connection_secrets/insert_connection"],
+        {
+            "id": connection_id,
+            "name": workspace.name,
+            "workspace_id": workspace.workspace_id,
+            "table_names": list(workspace.table_names),
+            "api_base_url": workspace.api_base_url,
+            "record_timezone": workspace.record_timezone,
+            "api_key": seal(ring, workspace.api_key, key_use) if workspace.api_key else None,
+            "header_secret": seal(ring, header_secret, SecretScope("header_secret", connection_id)),
+            "token_sha256": sha256(token.encode()).digest(),
+        },
+    ).fetchone()
+    if row is None:
+        raise ChangeRefused(f"Workspace {workspace.workspace_id} is connected already.")
+    return Connected(row["id"], token, header_secret)
+
+
+def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = GRACE) -> str:
+    """Replace the token; the previous one works until `now + grace`. Raises ChangeRefused."""
+    token = new_secret()
+    params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
+    _change(db, "connection_secrets/set_token", connection_id, params)
+    return token
+
+
+def store_secret(db: DbSession, ring: KeyRing, scope: SecretScope, value: str, now: datetime) -> None:
+    """Set or rotate a secret; the previous webhook or header secret works until `now + GRACE`."""
+    sealed = seal(ring, value, scope)
+    params = {"purpose": scope.kind, "encrypted": sealed, "expires_at": now + GRACE, "now": now}
+    _change(db, "connection_secrets/store_secret", scope.connection_id, params)
+
+
+def forget_previous(
+    db: DbSession,
+    connection_id: str,
+    purpose: Literal["token", "webhook_secret", "header_secret"],
+    now: datetime,
+) -> None:
+    """End the previous token or secret at once."""
+    _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
+
+
+def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -> None:
+    """Read naive times in another zone from now on. Raises ChangeRefused."""
+    check_time_zone(zone)
+    _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
+
+
+def change_status(
+    db: DbSession,
+    connection_id: str,
+    status: Literal["active", "disabled"],
+    reason: str | None,
+    now: datetime,
+) -> StatusChange:
+    """Disable a connection or make it active again, unless it is. Raises ChangeRefused."""
+    params = {"id": connection_id, "after": status, "reason": reason, "now": now}
+    cursor = db.cursor(row_factory=class_row(StatusChange))
+    change = cursor.execute(QUERIES["connection_secrets/set_status"], params).fetchone()
+    if change is None:
+        raise ChangeRefused(f"There is no connection {connection_id}.")
+    return change
+
+
+def check_length(secret: str) -> str:
+    """Return a token or a secret. Raises ChangeRefused if it is short enough to be guessed."""
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        raise ChangeRefused(f"A secret has at least {MIN_SECRET_CHARACTERS} characters.")
+    return secret
+
+
+def check_ring(ring: KeyRing, rows: Iterable[ConnectionRow]) -> None:
+    """Raise SecretUnreadable unless the ring opens every stored secret of these connections."""
+    for row in rows:
+        for column, scope in stored_uses(row.id, row.api_base_url):
+            ciphertext: bytes | None = getattr(row, column)
+            if ciphertext is not None:
+                open_sealed(ring, ciphertext, scope)
+
+
+def check_time_zone(zone: str) -> None:
+    """Raise ChangeRefused unless Python and PostgreSQL read the name alike.
+
+    PostgreSQL also accepts abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is
+    seven hours west of Greenwich) and any case.
+    """
+    if zone != "UTC" and ("/" not in zone or zone not in available_timezones()):
+        raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
+
+
+def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
+    cursor = db.cursor(row_factory=class_row(ConnectionRow))
+    return cursor.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
+
+
+def list_erasure_keys(db: DbSession) -> list[str]:
+    """List the ids of the keys that erasures of customers name: these keys stay in the ring."""
+    return [row["key_id"] for row in db.execute(QUERIES["connection_secrets/list_erasure_keys"])]
+
+
+def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
+    """Seal every secret with the current key, one transaction per batch; return (changed, all).
+
+    Raises SecretUnreadable if the ring does not open a secret; that batch is rolled back.
+    """
+    changed = seen = 0
+    after = _LOWEST_ID
+    while True:
+        with db.transaction():
+            rows = db.execute(
+                QUERIES["connection_secrets/lock_ciphertexts"], {"after": after, "limit": rows_per_batch}
+            ).fetchall()
+            for row in rows:
+                fresh = {
+                    column: None if row[column] is None else reseal(ring, row[column], scope)
+                    for column, scope in stored_uses(row["id"], row["api_base_url"])
+                }
+                seen += sum(value is not None for value in fresh.values())
+                different = sum(fresh[column] != row[column] for column in CIPHERTEXTS)
+                if different:
+                    db.execute(QUERIES["connection_secrets/store_ciphertexts"], {"id": row["id"], **fresh})
+                    changed += different
+        if len(rows) < rows_per_batch:
+            return changed, seen
+        after = rows[-1]["id"]
+
+
+def stored_uses(connection_id: str, base_url: str) -> list[tuple[str, SecretScope]]:
+    """Return every column of CIPHERTEXTS, and what its secret is sealed for."""
+    return [(column, SecretScope(secret, connection_id, base_url)) for column, secret in CIPHERTEXTS.items()]
+
+
+def seal(ring: KeyRing, value: str, scope: SecretScope) -> bytes:
+    """Encrypt a secret with the current key."""
+    return ring.encrypt(value, scope.text)
+
+
+def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
+    """Return the secret sealed with the current key: unchanged if it is. Raises SecretUnreadable."""
+    try:
+        value = ring.decrypt(ciphertext, scope.text)
+    except DecryptionError as error:
+        try:
+            # Before secrets were sealed for a connection, their kind was the whole use.
+            return seal(ring, ring.decrypt(ciphertext, scope.kind), scope)
+        except DecryptionError:
+            raise unreadable(scope, error) from error
+    return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
+
+
+def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:
+    if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
+        raise ChangeRefused(f"There is no connection {connection_id}.")

@@ -1,0 +1,216 @@
+"""`leads cron`: the seven crons, when they ran and when they are due; run one now."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from leads.adapters.pancake_api import read_retry_after
+from leads.services.cron_runs import CRONS
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
+from ops.clients.plain_http import HttpAnswer, ask
+from ops.cron_schedule import Schedule
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.output import (
+    AsJson,
+    ForeignTextConsole,
+    examples,
+    print_indented,
+    print_json,
+    print_line,
+    show_activity,
+    text_of,
+    verb_group,
+)
+from ops.probes.database import open_limited
+from ops.settings import read_operator_settings
+from ops.status.looking import read_expressions
+from ops.status.state import LastRuns, load_last_runs
+from ops.status.words import age, times
+
+REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + 2
+SECRET_HEADER = "X-Handler-Secret"  # noqa: S105 - the name of a header
+
+
+def run_to_its_end(
+    handlers_url: str,
+    secret: str,
+    name: str,
+    tick: datetime,
+    wait: Callable[[float], None] = time.sleep,
+    *,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Return the answer of the finished run, or of the one call of a dry run. `wait` gets seconds.
+
+    Raises NoAnswer; WrongUsage if the handlers refuse the secret; CommandFailed if the run failed.
+    """
+    body = {
+        "id": str(uuid4()),
+        "name": f"pancake_{name}",
+        "scheduled_time": tick.isoformat(),
+        "payload": {DRY_RUN: True} if dry_run else {},
+    }
+    while True:
+        answer = ask(
+            f"{handlers_url}/cron/{name}",
+            body=body,
+            headers={SECRET_HEADER: secret},
+            timeout_seconds=REQUEST_SECONDS,
+        )
+        if answer.status != 503 or answer.retry_after is None:
+            return _read(answer, name)
+        wait(read_retry_after(answer.retry_after, datetime.now(UTC)))
+
+
+def _read(answer: HttpAnswer, name: str) -> dict[str, Any]:
+    found = answer.json if isinstance(answer.json, dict) else {}
+    if answer.status == 200 and "result" in found:
+        return dict(found)
+    if answer.status == 401:
+        raise WrongUsage("The handlers do not accept the secret. Check HANDLER_SECRET.")
+    message = str(found.get("message", f"status {answer.status}"))[:300]
+    raise CommandFailed(f"{name} failed: {message}\nSee its runs with: leads cron list")
+
+
+INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
+    "sync_sources": "leads connection test counts the sources that Pancake lists.",
+    "check_connection": "leads connection test calls Pancake with the stored key, and changes nothing.",
+    "poll_records": "leads reconcile --day D --dry-run compares a day with Pancake, and inserts nothing.",
+}
+"""The crons without a dry run: they write what Pancake answers, while other leads arrive."""
+
+app = verb_group(
+    "Show the seven crons, and run one now.",
+    "The schedules are those of our metadata, in UTC.",
+    examples("cron list", "cron run retry_failed"),
+)
+
+
+@app.command("list", epilog=examples("cron list", "cron list --json"))
+def list_crons(as_json: AsJson = False) -> None:
+    """Show each cron with its schedule, last success, next tick, and whether it is late.
+
+    Late: two ticks failed and the time of the third has passed; of a daily one, an hour after its tick. On
+    the day of the installation a daily one is not late before its first tick.
+    Needs DATABASE_URL. Exit code 1: one is late.
+    """
+    url = read_operator_settings("DATABASE_URL").database_url
+    now, expressions = datetime.now(UTC), read_expressions()
+    with open_limited(url, "cron") as db:
+        runs = load_last_runs(db)
+    shown = [describe(each, expressions[each.name], now) for each in runs]
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown, now)
+    if any(each["late_since"] for each in shown):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command(epilog=examples("cron run retry_failed", "cron run purge_events --dry-run"))
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `leads cron list` shows.")],
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Do the work of one call and undo it. Not every cron can."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Call the handlers as Hasura does at a tick, until the run is finished, and print its report.
+
+    A dry run is the real work of one call in a transaction that is rolled back: nothing is stored, Hasura
+    gets no event, and nothing is sent to people. reconcile_daily reads Pancake's lists in it.
+    Needs HANDLERS_URL and HANDLER_SECRET. Exit code 1: the run failed, or another one is under way.
+    """
+    name = name.removeprefix("pancake_")
+    if name not in CRONS:
+        raise WrongUsage(f"There is no cron {name!r}. Choose one of: {', '.join(CRONS)}")
+    if dry_run and name in INSTEAD_OF_DRY_RUN:
+        raise WrongUsage(
+            f"{name} has no dry run: it writes what Pancake answers.\n{INSTEAD_OF_DRY_RUN[name]}"
+        )
+    settings = read_operator_settings("HANDLERS_URL", "HANDLER_SECRET")
+    url, secret, now = settings.handlers_url, settings.handler_secret, datetime.now(UTC)
+    with show_activity(f"running {name}"):
+        answer = run_to_its_end(url, secret, name, now, dry_run=dry_run)
+    if as_json:
+        print_json({"name": name, **answer})
+    else:
+        _print_answer(name, answer)
+    if answer["result"] not in ("succeeded", DRY_RUN) or answer.get("problem"):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
+    """Return what is known of a cron; times in UTC."""
+    schedule = Schedule.parse(expression)
+    return {
+        "name": each.name,
+        "schedule": expression,
+        "succeeded_tick": each.succeeded_tick,
+        "succeeded_at": each.succeeded_at,
+        "last_tick": each.last_tick,
+        "last_outcome": each.last_outcome,
+        "last_error": each.last_error,
+        "next_tick": schedule.next_after(now),
+        "late_since": each.late_since(schedule, now),
+    }
+
+
+def _print(shown: list[dict[str, Any]], now: datetime) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("cron", "schedule (UTC)", "last success", "next (UTC)", ""):
+        table.add_column(heading)
+    for each in shown:
+        succeeded = f"{age(each['succeeded_at'], now)} ago" if each["succeeded_at"] else "never"
+        state = "[bold red]late[/]" if each["late_since"] else "[green]in time[/]"
+        table.add_row(each["name"], each["schedule"], succeeded, f"{each['next_tick']:%d %b %H:%M}", state)
+    Console().print(table)
+    for each in shown:
+        if each["last_outcome"] == "failed":
+            tick = f"{each['last_tick']:%Y-%m-%d %H:%M} UTC"
+            print_line(f"{each['name']} failed at {tick}: {each['last_error']}")
+
+
+def _print_answer(name: str, answer: Mapping[str, Any]) -> None:
+    console = ForeignTextConsole()
+    if answer["result"] == DRY_RUN:
+        print_indented(f"{name}: dry run, rolled back. Nothing was changed and nothing was sent.", 0, console)
+    else:
+        print_indented(f"{name}: {answer['result']}", 0, console)
+    for reason in filter(None, (answer.get("reason"), answer.get("problem"))):
+        print_indented(reason, 1, console)
+    _print_report(answer.get("report") or {}, 1, console)
+    if answer["result"] == DRY_RUN:
+        _print_left_out(answer, console)
+
+
+def _print_report(report: Mapping[str, Any], level: int, console: Console) -> None:
+    """Print one figure in a line; those of an object are indented below its name."""
+    for key, value in report.items():
+        if isinstance(value, Mapping) and value:
+            print_indented(f"{key}:", level, console)
+            _print_report(value, level + 1, console)
+        else:
+            shown = round(value, 3) if isinstance(value, float) else value
+            print_indented(f"{key}: {text_of(shown)}", level, console)
+
+
+def _print_left_out(answer: Mapping[str, Any], console: Console) -> None:
+    """Say what a dry run left out: notifications, and the work of further calls."""
+    for each in answer["would_send"]:
+        reason = f", {each['reason']}" if each["reason"] else ""
+        recipients = times(each["recipients"], "recipient")
+        text = f"would send: {each['idempotency_key']} ({each['template_code']}{reason}) to {recipients}"
+        print_indented(text, 1, console)
+    if more := answer["would_send_count"] - len(answer["would_send"]):
+        print_indented(f"would send {more} more", 1, console)
+    if answer["unfinished"]:
+        text = "The time of one call was not enough: the real run would go on at the next delivery."
+        print_indented(text, 1, console)

@@ -1,0 +1,438 @@
+"""`leads erase`: erase a customer from everything that the integration wrote, and keep the customer out."""
+
+import csv
+import getpass
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from leads.adapters.database import translated
+from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, PHONE, Digester, erasure_digests
+from leads.domain.errors import Contended, DatabaseUnavailable
+from leads.domain.phone import stored_digits
+from leads.domain.ticket_text import written_by_us
+from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
+from ops.clients.db_session import QUERIES, DbSession, DictRow
+from ops.daily.connection import NEEDS, Session, open_session
+from ops.daily.edge_spool import Folder, Spool, erase_deliveries
+from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.files import replacing
+from ops.output import AsJson, print_json, print_line, say, show_activity
+from ops.settings import OperatorSettings, read_operator_settings
+
+
+def erase_unusable(path: Path, target: Target, account_ids: set[str], *, dry_run: bool) -> int:
+    """Remove a customer's rows from the file of `leads backfill-phones`; return how many.
+
+    The file is replaced at once.
+    """
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    kept = [row for row in rows if not _is_of(row, target, account_ids)]
+    if len(kept) < len(rows) and not dry_run:
+        with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(kept)
+    return len(rows) - len(kept)
+
+
+def _is_of(row: list[str], target: Target, account_ids: set[str]) -> bool:
+    return bool(row) and (row[0] in account_ids or target.is_in(" ".join(row[1:3])))
+
+
+MAX_BODIES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerEvent:
+    """A row of erase/find_events."""
+
+    id: int
+    connection_id: UUID
+    table_name: str
+    record_id: str | None
+    account_id: UUID | None
+    ticket_id: UUID | None
+    phones: list[str]
+    phone_digests: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What was found. `phones` are those that only this customer's events name.
+
+    `mentions` are events of other records that name the phone somewhere in their body.
+    """
+
+    events: list[CustomerEvent]
+    phones: list[str]
+    mentions: list[int]
+
+    @property
+    def event_ids(self) -> list[int]:
+        return [event.id for event in self.events]
+
+    @property
+    def records(self) -> list[RecordKey]:
+        keys = {
+            RecordKey(event.connection_id, event.table_name, event.record_id): None
+            for event in self.events
+            if event.record_id is not None
+        }
+        return list(keys)
+
+    @property
+    def record_ids(self) -> list[str]:
+        return sorted({record.record_id for record in self.records})
+
+    @property
+    def account_ids(self) -> list[UUID]:
+        return sorted({event.account_id for event in self.events if event.account_id})
+
+    @property
+    def ticket_ids(self) -> list[UUID]:
+        return sorted({event.ticket_id for event in self.events if event.ticket_id})
+
+    @property
+    def stored_digits(self) -> list[str]:
+        return [digits for phone in self.phones for digits in stored_digits(phone)]
+
+
+def find_and_lock(db: DbSession, target: Target, digester: Digester) -> Customer:
+    """Lock the customer's events, records and phones until the transaction ends.
+
+    The rows come first, as in processing: it locks its event before the record and the phones. Raises
+    Contended if another event of the customer came meanwhile.
+    """
+    db.execute(QUERIES["erase/set_limits"])
+    customer = find(db, target, digester)
+    db.execute(QUERIES["erase/lock_events"], {"ids": customer.event_ids})
+    phones = sorted({*customer.phones, *(phone for event in customer.events for phone in event.phones)})
+    for name, params in (
+        lock_records_statement(customer.record_ids),
+        lock_phones_statement(customer.records, phones),
+    ):
+        db.execute(QUERIES[name], params)
+    found = find(db, target, digester)
+    if not set(found.event_ids) <= set(customer.event_ids):
+        raise Contended("Another event of the customer was stored meanwhile.")
+    return found
+
+
+def find(db: DbSession, target: Target, digester: Digester) -> Customer:
+    """Find the customer's events, with those whose body alone shows it."""
+    named = _find_bodies(db, target) if target.phone else []
+    params = {
+        "phone": target.phone,
+        "phone_digests": digester.digests(PHONE, target.phone) if target.phone else [],
+        "ids": [event_id for event_id, is_of in named if is_of],
+        "connection_id": target.connection_id,
+        "table_name": target.table_name,
+        "record_id": target.record_id,
+    }
+    rows = db.execute(QUERIES["erase/find_events"], params).fetchall()
+    events = [CustomerEvent(**row) for row in rows]
+    ids = [event.id for event in events]
+    phones = sorted(_phones_of(db, events, digester) - {target.phone or ""})
+    own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids}).fetchall()
+    found = [row["phone"] for row in own]
+    mentions = [event_id for event_id, is_of in named if not is_of and event_id not in ids]
+    return Customer(events, [target.phone, *found] if target.phone else found, mentions)
+
+
+def _phones_of(db: DbSession, events: list[CustomerEvent], digester: Digester) -> set[str]:
+    """Return the phones of events; those that retention emptied are found among the customer's contacts."""
+    accounts = [event.account_id for event in events if event.account_id]
+    contacts = db.execute(QUERIES["erase/list_contacts"], {"account_ids": accounts}).fetchall()
+    listed = [row["phone"] for row in contacts]
+    digests = {digest for event in events for digest in event.phone_digests}
+    found = {digester.find_phone(digest, listed) for digest in digests}
+    return {phone for event in events for phone in event.phones} | {phone for phone in found if phone}
+
+
+def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:
+    """Return the events whose body names the phone, and whether it is the customer's body.
+
+    Raises CommandFailed if there are too many bodies to look at.
+    """
+    params = {"pattern": target.pattern, "limit": MAX_BODIES + 1}
+    bodies = [
+        (row["id"], row["raw"] if row["payload"] is None else row["payload"].encode())
+        for row in db.execute(QUERIES["erase/find_mentions"], params)
+    ]
+    if len(bodies) > MAX_BODIES:
+        raise CommandFailed(
+            f"More than {MAX_BODIES} stored bodies may name the phone: nothing was erased. "
+            "Wait for retention, or shorten held_retention_days."
+        )
+    return [
+        (event_id, target.is_of(raw))
+        for event_id, raw in bodies
+        if target.is_in(raw.decode(errors="replace"))
+    ]
+
+
+ERASED_TITLE = "Lead Pancake: (đã xoá)"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asked for the erasure, who runs it, why."""
+
+    requested_by: str
+    run_by: str
+    reason: str | None
+    now: datetime
+
+
+@dataclass(slots=True)
+class Erasure:
+    """What was erased, by kind, and what is left to Diva. Ids and counts only."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    event_ids: list[int] = field(default_factory=list)
+    mentions: list[int] = field(default_factory=list)
+    diva_accounts: list[str] = field(default_factory=list)
+    diva_consents: list[str] = field(default_factory=list)
+    diva_tickets: list[str] = field(default_factory=list)
+    has_engine_logs: bool = True
+    unset_log_settings: list[str] = field(default_factory=list)
+    """Settings that keep the phone out of PostgreSQL's log and that the role may not set."""
+
+    def as_document(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def erase_rows(
+    db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request
+) -> Erasure:
+    """Empty every row of the customer that the integration wrote, inside the caller's transaction."""
+    erasure = Erasure(event_ids=customer.event_ids, mentions=customer.mentions)
+    counts, ids = erasure.counts, customer.event_ids
+    params = {
+        "ids": ids,
+        "phones": customer.phones,
+        "account_ids": customer.account_ids,
+        "record_ids": customer.record_ids,
+        "stored_digits": customer.stored_digits,
+        "pattern": pattern_of(customer.phones),
+        "now": request.now,
+    }
+    (row,) = db.execute(QUERIES["erase/clear_events"], {"ids": ids}).fetchall()
+    counts["events"] = row["erased"]
+    counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
+    contacts = db.execute(QUERIES["erase/empty_contacts"], params).fetchall()
+    counts["contacts"] = len(contacts)
+    counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
+    counts["cron_runs"] = len(db.execute(QUERIES["erase/empty_runs"], params).fetchall())
+    counts["engine_logs"] = _delete_engine_logs(db, params, erasure)
+    for left in db.execute(QUERIES["erase/list_left"], params).fetchall():
+        erasure.diva_accounts.append(left["id"])
+        if left["has_consent"]:
+            erasure.diva_consents.append(left["id"])
+    _leave_digests(db, target, customer, digester, request, erasure)
+    return erasure
+
+
+def _empty_tickets(
+    db: DbSession, customer: Customer, digester: Digester, now: datetime, erasure: Erasure
+) -> int:
+    """Empty our part of the customer's tickets. Texts that people changed, and shared tickets, are Diva's."""
+    params = {"ids": customer.event_ids, "ticket_ids": customer.ticket_ids}
+    emptied = 0
+    for ticket in db.execute(QUERIES["erase/load_tickets"], params).fetchall():
+        fields = ticket["fields"] if isinstance(ticket["fields"], dict) else {}
+        if ticket["is_shared"] and fields.get("record_id") not in customer.record_ids:
+            erasure.diva_tickets.append(ticket["code"])
+            continue
+        present = {"title": ticket["title"], "description": ticket["description"] or ""}
+        written = written_by_us(fields, present, digester)
+        changed = {name for name, text in present.items() if text and text != ERASED_TITLE} - written
+        if changed:
+            erasure.diva_tickets.append(ticket["code"])
+        if ticket["fields"] is None:
+            continue
+        texts = {
+            "title": ERASED_TITLE if "title" in written else None,
+            "description": "" if "description" in written else None,
+        }
+        db.execute(QUERIES["erase/empty_ticket"], {"id": ticket["id"], "now": now, **texts})
+        emptied += 1
+    return emptied
+
+
+def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasure) -> int:
+    """Delete Hasura's logs of our trigger and crons, as far as they are in this database."""
+    (engine,) = db.execute(QUERIES["erase/find_engine"]).fetchall()
+    erasure.has_engine_logs = engine["has_events"] and engine["has_crons"]
+    rows: list[DictRow] = []
+    if engine["has_events"]:
+        rows += db.execute(QUERIES["erase/delete_event_logs"], params).fetchall()
+    if engine["has_crons"]:
+        rows += db.execute(QUERIES["erase/delete_cron_logs"], params).fetchall()
+    return sum(row["deleted"] for row in rows)
+
+
+def _leave_digests(
+    db: DbSession,
+    target: Target,
+    customer: Customer,
+    digester: Digester,
+    request: Request,
+    erasure: Erasure,
+) -> None:
+    """Leave the digests that keep the customer's old versions out, unless nothing was left to erase."""
+    known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)
+    (row,) = db.execute(QUERIES["erase/find_erasures"], {"digests": known}).fetchall()
+    if row["count"] and not any(erasure.counts.values()):
+        return
+    common = {
+        "now": request.now,
+        "requested_by": request.requested_by,
+        "run_by": request.run_by,
+        "reason": request.reason,
+        "counts": json.dumps(erasure.counts),
+    }
+    records = set(customer.records)
+    if target.connection_id and target.record_id:
+        records.add(RecordKey(target.connection_id, target.table_name, target.record_id))
+    rows: list[dict[str, object]] = [
+        {"digest": digester.digest(ERASED_RECORD, record.record_id),
+         "connection_id": record.connection_id, "table_name": record.table_name}
+        for record in records
+    ]  # fmt: skip
+    if target.phone:
+        phone = digester.digest(ERASED_PHONE, target.phone)
+        rows.append({"digest": phone, "connection_id": None, "table_name": None})
+    for digest in rows:
+        db.execute(QUERIES["erase/insert_erasure"], {**common, **digest})
+    erasure.counts["digests"] = len(rows)
+
+
+MAX_TRIES = 3
+UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
+
+
+def erase(
+    phone: Phone = None,
+    record: Record = None,
+    by: Annotated[str | None, typer.Option(help="Who asked for it; default: your login name.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, without personal data: a case number.")] = None,
+    edge: Annotated[bool, typer.Option("--edge", help="The edge's folders are on this machine.")] = False,
+    unusable: Annotated[Path, typer.Option(help="CSV file that backfill-phones wrote.")] = UNUSABLE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a customer from everything that the integration wrote.
+
+    Prints ids and counts, and what Diva has to erase itself. What is left
+    keeps the customer's old versions out; a later request is a new customer.
+
+    Needs DATABASE_URL (the owner's) and ENCRYPTION_KEYS; --edge needs
+    EDGE_STATE_KEYS too. Exit code 1: a file could not be read, or the
+    customer's leads were being processed. Run it again.
+    """
+    target = read_target(phone, record)
+    run_by = getpass.getuser()
+    _refuse_personal_data(target, by, reason)
+    if not (yes or dry_run):
+        if as_json:
+            raise WrongUsage("--json needs --yes or --dry-run.")
+        typer.confirm("Erase this customer? It cannot be undone", abort=True)
+    settings = read_operator_settings(*NEEDS, *(["EDGE_STATE_KEYS"] if edge else []))
+    spool = _open_spool(settings) if edge else None
+    with show_activity("erasing"):
+        erasure = _erase_in_database(settings, target, (by or run_by, run_by, reason), dry_run=dry_run)
+    unreadable: list[str] = []
+    if spool:
+        erasure.counts["deliveries"], unreadable = erase_deliveries(spool, target, dry_run=dry_run)
+    accounts = set(erasure.diva_accounts)
+    erasure.counts["unusable_phones"] = erase_unusable(unusable, target, accounts, dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, **erasure.as_document(), "unreadable": unreadable})
+    else:
+        _print(erasure, dry_run=dry_run, edge=edge)
+    if erasure.unset_log_settings:
+        names = ", ".join(erasure.unset_log_settings)
+        say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
+        say(f"Search the log. A superuser allows it with: GRANT SET ON PARAMETER {names} TO the role.")
+    for name in unreadable:
+        say(f"{name} is unreadable: it may be the customer's. Remove it.")
+    if unreadable:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _open_spool(settings: OperatorSettings) -> Spool:
+    """Open the edge's folders before anything is erased. Raises WrongUsage."""
+    spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
+    for folder in Folder:
+        spool.names(folder)
+    return spool
+
+
+def _erase_in_database(
+    settings: OperatorSettings, target: Target, who: tuple[str, str, str | None], *, dry_run: bool
+) -> Erasure:
+    """Erase in one transaction, which a dry run rolls back. Raises CommandFailed."""
+    for _ in range(MAX_TRIES):
+        try:
+            with translated(DatabaseUnavailable), open_session(settings, "erase") as session:
+                erasure = _erase(session, target, who)
+                if dry_run:
+                    session.db.rollback()
+                return erasure
+        except Contended:
+            continue
+    raise CommandFailed("The customer's leads are being processed. Try again in a minute.")
+
+
+def _erase(session: Session, target: Target, who: tuple[str, str, str | None]) -> Erasure:
+    settings = session.db.execute(QUERIES["erase/set_log"]).fetchall()
+    unset = [setting["name"] for setting in settings if not setting["is_set"]]
+    digester = session.ring.digester()
+    if target.connection:
+        target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of").id))
+    customer = find_and_lock(session.db, target, digester)
+    erasure = erase_rows(session.db, target, customer, digester, Request(*who, session.now))
+    erasure.unset_log_settings = unset
+    return erasure
+
+
+def _refuse_personal_data(target: Target, *texts: str | None) -> None:
+    """These texts are kept."""
+    if any(text and target.is_in(text) for text in texts):
+        raise WrongUsage("--by and --reason are kept: do not put the customer's phone into them.")
+
+
+def _print(erasure: Erasure, *, dry_run: bool, edge: bool) -> None:
+    print_line("Would be erased:" if dry_run else "Erased:")
+    for kind, count in erasure.counts.items():
+        print_line(f"  {kind.replace('_', ' ')}: {count}")
+    if erasure.event_ids:
+        print_line(f"  ids of the events: {', '.join(map(str, erasure.event_ids))}")
+    if erasure.mentions:
+        ids = ", ".join(map(str, erasure.mentions))
+        print_line(f"Other records name the phone in their body. Look at these events: {ids}")
+    print_line("Diva has to erase:")
+    for account in erasure.diva_accounts:
+        print_line(f"  account {account}: display_name, phone_number, and normalized_phone with it")
+    for account in erasure.diva_consents:
+        print_line(f"  customer_consent of account {account}")
+    for code in erasure.diva_tickets:
+        print_line(f"  ticket {code}: a person changed its text, or it is of another customer too")
+    print_line("  messages that sendNotifications sent, files and calls of the tickets, backups")
+    print_line("Pancake has to erase: its record of the customer")
+    print_line("  do this first: a later change of that record makes a new customer")
+    if not edge:
+        print_line("On the edge's machine run: leads edge-spool erase with the same --phone or")
+        print_line("  --record (there with the id of the connection)")
+    if not erasure.has_engine_logs:
+        print_line("Hasura's metadata is in another database: its logs of our crons end by retention")

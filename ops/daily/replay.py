@@ -1,0 +1,529 @@
+"""`leads replay`: call the action pancake_replay_events."""
+
+import getpass
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from leads.domain.errors import BadRequest, IntegrationError
+from leads.domain.replay import ReplayedEvent, ReplayResults, read_request, summarize
+from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.metadata.directory import DirectoryError, role_of_action
+from ops.output import (
+    AsJson,
+    ChangeBlock,
+    ForeignTextConsole,
+    changed_fields,
+    print_block,
+    print_indented,
+    print_json,
+    progress_bar,
+    say,
+    show_activity,
+)
+from ops.settings import read_operator_settings
+
+REPLAY = """
+mutation PancakeReplay(
+  $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean,
+  $wait: Boolean
+) {
+  pancake_replay_events(
+    ids: $ids, filter: $filter, corrected_phone: $corrected_phone, force: $force, dry_run: $dry_run,
+    wait: $wait
+  ) {
+    dry_run matched replayed remaining changed returned arrived held rate_per_second refused changes
+    replayed_ids processing_paused
+  }
+}
+"""
+EVENTS = """
+query PancakeReplayedEvents($ids: [bigint!]!) {
+  pancake_webhook_event(where: {id: {_in: $ids}}) {
+    id status outcome result: evidence(path: "result") held_by: evidence(path: "held_by")
+    error_code ticket_id assignee_id
+  }
+  view_pancake_setting { processing_paused }
+}
+"""
+NAMES = """
+query PancakeOwners($ids: [uuid!]!) {
+  staff(where: {id: {_in: $ids}}) { id full_name }
+}
+"""
+CALL_TIMEOUT_SECONDS = 70.0
+MAX_BUSY_SECONDS = 60.0
+"""How long to wait for another replay to end."""
+
+
+class ReplayAction:
+    """Context manager around the action, called under the role that may call it.
+
+    `script:` and the operator's login name are recorded as the caller.
+    """
+
+    def __init__(self, hasura: HasuraAdmin, busy_wait_seconds: float = 1.0) -> None:
+        self._hasura = hasura
+        self._busy_wait_seconds = busy_wait_seconds
+
+    @classmethod
+    def at(cls, hasura_url: str, admin_secret: str) -> "ReplayAction":
+        """Return the action of the engine at `hasura_url`."""
+        return cls(
+            HasuraAdmin(
+                hasura_url,
+                admin_secret,
+                headers=session_headers(),
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+                use_proxies=True,
+            )
+        )
+
+    def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the action's report, without the results of the rows: those are loaded later.
+
+        While another replay runs, the call is repeated. Raises CommandFailed.
+        """
+        deadline = time.monotonic() + MAX_BUSY_SECONDS
+        has_waited = False
+        while True:
+            try:
+                answer = self._hasura.graphql(REPLAY, {**request, "wait": False})
+                report: dict[str, Any] = answer["pancake_replay_events"]
+            except RequestRefused as error:
+                if error.code != "busy" or time.monotonic() > deadline:
+                    raise CommandFailed(f"Hasura refused the replay: {error}") from error
+            else:
+                return report
+            if not has_waited:
+                say(f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ...")
+            has_waited = True
+            time.sleep(self._busy_wait_seconds)
+
+    def load_events(self, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
+        """Return the states of events, and whether processing is paused."""
+        data = self._hasura.graphql(EVENTS, {"ids": list(ids)})
+        paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
+        return [_event(row) for row in data["pancake_webhook_event"]], paused
+
+    def load_names(self, staff_ids: Sequence[str]) -> dict[str, str]:
+        """Return the names of members of staff by their ids."""
+        staff = self._hasura.graphql(NAMES, {"ids": list(staff_ids)})["staff"] if staff_ids else []
+        return {member["id"]: member["full_name"] for member in staff}
+
+    def __enter__(self) -> Self:
+        self._hasura.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hasura.__exit__(kind, error, trace)
+
+
+def session_headers() -> dict[str, str]:
+    """Return the headers of an operator's Hasura session. Raises WrongUsage."""
+    try:
+        role = role_of_action("pancake_replay_events")
+    except DirectoryError as error:
+        raise WrongUsage(str(error)) from error
+    return {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+
+
+def _event(row: Mapping[str, Any]) -> ReplayedEvent:
+    return ReplayedEvent(
+        id=int(row["id"]),  # text, if the engine is set to give large numbers as text
+        status=row["status"],
+        result=row["result"] or row["outcome"],
+        error_code=row["error_code"],
+        held_by=row["held_by"],
+        ticket_id=row["ticket_id"],
+        owner_id=row["assignee_id"],
+    )
+
+
+SUMS = ("replayed", "changed", "returned", "arrived")
+
+
+class Drain:
+    """The report of a drain: the sums of its calls, as far as it came.
+
+    matched + arrived + returned = replayed + changed + held.
+    """
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {}
+        self._sums: Counter[str] = Counter()
+        self._held: int | None = None
+        self._ids: list[int] = []
+
+    def run(self, action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> None:
+        """Call the action until the request finds no row. Raises CommandFailed when a call moves nothing."""
+        with progress:
+            task = progress.add_task("replayed", total=None)
+            while self._held != 0:
+                call = action.call(request)
+                self._add(call)
+                replayed = self.report["replayed"]
+                progress.update(task, completed=replayed, total=replayed + call["held"])
+                if call["held"] and not call["replayed"]:
+                    raise CommandFailed(
+                        f"{call['held']} rows are held and the last call replayed none of them. "
+                        "Is the kill switch on? Turn it off, then run this again."
+                    )
+
+    def _add(self, call: dict[str, Any]) -> None:
+        """Add a call. What it finds beyond the rows that the call before left has arrived in between."""
+        self._sums["matched" if self._held is None else "arrived"] += call["matched"] - (self._held or 0)
+        self._sums.update({name: call[name] for name in SUMS})
+        self._held = call["held"]
+        self._ids += call["replayed_ids"]
+        self.report = call | self._sums | {"replayed_ids": self._ids}
+
+
+Names = Mapping[str, str]
+"""Names of staff and of the customers in the report, by their ids."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TITLES = {"account": "display_name", "contact": "primary_phone", "ticket": "", "consent": ""}
+"""The parts of an event, each with the column that names its row."""
+
+_ID = "id"
+_WRITTEN = "data.pancake.written."
+"""Digests by which the program knows what it wrote."""
+
+
+def staff_ids(changes: list[dict[str, Any]]) -> set[str]:
+    """Return the ids of the staff that a dry run mentions: owners, members of rosters, recipients."""
+    ids: set[str] = set()
+    for item in changes:
+        ids |= {member["after"]["staff_id"] for member in item.get("roster", ())}
+        ids |= {id_ for each in item.get("notifications") or () for id_ in each.get("recipient_ids", ())}
+        tickets = item.get("ticket") or {}
+        ids |= {row["assignee_id"] for row in tickets.values() if row and row.get("assignee_id")}
+        ids |= {item["owner"]} if item.get("owner") else set()
+    return ids
+
+
+def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[ChangeBlock]:
+    """Return the blocks of one event of a dry run. `staff` are names by ids."""
+    names = {**_customers(item), **staff}
+    for part, column in _TITLES.items():
+        if change := item.get(part):
+            yield _row_block(part, column, change, names)
+    for change in item.get("other_contacts", ()):
+        yield _row_block("other contact", "primary_phone", change, names)
+    if roster := item.get("roster"):
+        yield ChangeBlock("roster", [_member(member, names) for member in roster])
+    people = [("owner", None, _named(item["owner"], names))] if item.get("owner") else []
+    people += [("would notify", None, _told(each, names)) for each in item.get("notifications") or ()]
+    if people:
+        yield ChangeBlock("people", people)
+
+
+def _customers(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stands for the ids of accounts and contacts in this event."""
+    names: dict[str, str] = {}
+    for part in ("account", "contact"):
+        for row in (item.get(part) or {}).values():
+            if row and row.get(_ID) and row.get(_TITLES[part]):
+                names[row[_ID]] = row[_TITLES[part]]
+    return names
+
+
+def _row_block(part: str, column: str, change: Mapping[str, Any], names: Names) -> ChangeBlock:
+    """Return the block of a row; of a new one the values that its title does not show."""
+    before, after = change["before"], change["after"]
+    named = after.get(column)
+    title = f"{part} {named}" if named else part
+    if before is not None:
+        changes = [
+            (_label(name), _named(old or "", names), _named(new, names))
+            for name, old, new in changed_fields(before, after)
+            if not name.startswith(_WRITTEN)
+        ]
+        return ChangeBlock(title, changes)
+    values = [
+        (_label(name), None, _named(value, names))
+        for name, _, value in changed_fields({}, after)
+        if name not in (_ID, column) and not isinstance(after[name], Mapping)
+    ]
+    return ChangeBlock(f"{title}: new", values)
+
+
+def _member(member: Mapping[str, Any], names: Names) -> tuple[str, str | None, str]:
+    """Return a member of a roster with the counters that change."""
+    after = member["after"]
+    fields = changed_fields(member["before"] or {}, after)
+    text = ", ".join(f"{name} {old} → {new}" for name, old, new in fields)
+    return _named(after["staff_id"], names), None, text
+
+
+def _told(notification: Mapping[str, Any], names: Names) -> str:
+    recipients = ", ".join(_named(each, names) for each in notification.get("recipient_ids", ()))
+    return f"{recipients}: {notification['name']}" if recipients else str(notification["name"])
+
+
+def _label(path: str) -> str:
+    """Return the name of a field; one that holds the id of a row is called like the row."""
+    field = path.removeprefix("data.pancake.").removeprefix("pancake_metadata.")
+    return field.removesuffix("_book_id").removesuffix("_id")
+
+
+def _named(value: str, names: Names) -> str:
+    """Return the name in place of an id; of an id without a known name its first characters."""
+    if value in names:
+        return names[value]
+    return f"{value[:8]}…" if _UUID.fullmatch(value) else value
+
+
+POLL_SECONDS = 1.0
+MAX_SECONDS_WITHOUT_PROGRESS = 60.0
+MAX_EVENTS_PER_QUERY = 1000
+
+
+class FollowedEvents:
+    """The events of a replay, as far as their states are known."""
+
+    def __init__(self, ids: Sequence[int], *, processing_paused: bool) -> None:
+        self.processing_paused = processing_paused
+        self._ids = ids
+        self._known: dict[int, ReplayedEvent] = {}
+
+    def waiting(self) -> list[int]:
+        """Return the ids of the events that are not at rest, as far as is known."""
+        return [id_ for id_ in self._ids if id_ not in self._known or self._known[id_].is_waiting]
+
+    def load(self, action: ReplayAction) -> None:
+        """Ask for the states of the events that are not at rest."""
+        waiting = self.waiting()
+        for start in range(0, len(waiting), MAX_EVENTS_PER_QUERY):
+            events, self.processing_paused = action.load_events(waiting[start : start + MAX_EVENTS_PER_QUERY])
+            self._known |= {event.id: event for event in events}
+
+    def results(self) -> ReplayResults:
+        """Count the results. An event whose state was not loaded counts as waiting."""
+        results = summarize(self._known.values())
+        results["waiting"] = len(self.waiting())
+        return results
+
+
+def follow(action: ReplayAction, events: FollowedEvents, progress: Progress) -> None:
+    """Ask for the events until all are at rest, a pause is found, or too long none came to rest."""
+    total = waiting = len(events.waiting())
+    with progress:
+        task = progress.add_task("processed", total=total)
+        deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
+        while waiting:
+            events.load(action)
+            before, waiting = waiting, len(events.waiting())
+            progress.update(task, completed=total - waiting)
+            if waiting < before:
+                deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
+            if not waiting or events.processing_paused or time.monotonic() > deadline:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
+
+
+def print_report(report: dict[str, Any], console: Console, names: Mapping[str, str] | None = None) -> None:
+    """Print the balance, then the refused rows, then the results or the changes of a dry run.
+
+    `names` are those of the staff by their ids.
+    """
+    console.print("  ".join(f"{name} {report[name]}" for name in BALANCE), soft_wrap=True)
+    for item in report["refused"]:
+        console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
+    if report["results"] is not None:
+        _print_counts(_result_lines(report["results"], names or {}), console)
+    if report["changes"]:
+        _print_changes(report["changes"], console, names or {})
+
+
+def _result_lines(results: ReplayResults, names: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Return a label and a number for each result that occurred."""
+    yield from results["outcomes"].items()
+    for label, counts in (
+        ("held again", results["held"]),
+        ("failed, will be retried", results["failed"]),
+        ("dead_letter", results["dead_letter"]),
+    ):
+        yield from ((f"{label}: {reason}", number) for reason, number in counts.items())
+    yield from ((f"owner {names.get(own['id'], own['id'])}", own["tickets"]) for own in results["owners"])
+    yield "without an owner", results["unassigned"]
+    yield "waiting", results["waiting"]
+
+
+def _print_counts(lines: Iterator[tuple[str, int]], console: Console) -> None:
+    counts = [(label, number) for label, number in lines if number]
+    width = max((len(label) for label, _ in counts), default=0)
+    for label, number in counts:
+        console.print(f"{label.ljust(width)}  {number}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mapping[str, str]) -> None:
+    """Print each event with its changes, one below the other: a table would be cut on 80 columns."""
+    for item in changes:
+        reasons = ": ".join(item[key] for key in ("error_code", "error_detail") if key in item)
+        blocks = list(change_blocks(item, names))
+        text = f"{item['result']}, {reasons}" if reasons else item["result"]
+        nothing = "" if blocks or reasons else ", nothing changes"
+        print_indented(f"event {item['event_id']}: {text}{nothing}", 0, console)
+        for block in blocks:
+            print_block(block, console)
+    results = Counter(item["result"] for item in changes)
+    counted = ", ".join(f"{result} {number}" for result, number in sorted(results.items()))
+    print_indented(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
+
+
+AFTER_PAUSE = "They are processed when the pause ends: do not replay them again."
+STILL_WAITING = "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."
+TIME_FORMAT = "a date (from midnight in Vietnam) or an ISO 8601 time (UTC if it names no zone)."
+
+
+def replay(
+    ids: Annotated[list[int] | None, typer.Argument(help="Event ids; or use the options below.")] = None,
+    status: Annotated[str | None, typer.Option(help="failed, dead_letter, skipped_kill_switch …")] = None,
+    error_code: Annotated[str | None, typer.Option(help="Only rows with this error code.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Only rows of this source (its id at Pancake or in Diva's database).")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help=f"Created at or after {TIME_FORMAT}")] = None,
+    until: Annotated[str | None, typer.Option("--to", help=f"Created before {TIME_FORMAT}")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of rows.", min=1, max=1000)] = None,
+    corrected_phone: Annotated[
+        str | None, typer.Option(help="The right phone, for one row with invalid_phone.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Apply even an older or unchanged version.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    drain_all: Annotated[
+        bool, typer.Option("--drain", help="Repeat until no row is held. For the statuses skipped_….")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait/--no-wait", help="Wait until the rows are processed; report the results."),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Process events again through Hasura and report their results.
+
+    Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are
+    left, or a replayed row is held again, failed, a dead letter or still waiting.
+    """
+    criteria: dict[str, Any] = {"status": status, "error_code": error_code, "source_id": source}
+    criteria |= {"from": since, "to": until, "limit": limit}
+    given = {name: value for name, value in criteria.items() if value is not None}
+    request: dict[str, Any] = {"ids": ids} if ids else {"filter": given}
+    request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
+    _check(request, bool(ids and given), drain_all)
+    settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
+    with ReplayAction.at(settings.hasura_url, settings.hasura_admin_secret) as action:
+        if drain_all:
+            report = _drain(action, request, wait=wait, as_json=as_json)
+        else:
+            with show_activity("replaying"):
+                report = action.call(request)
+            _finish(action, report, wait=wait and not dry_run, as_json=as_json)
+    if report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
+    """Drain and show the report, also that of a drain that failed or was interrupted on its way."""
+    drain = Drain()
+    try:
+        drain.run(action, request, progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()))
+    except CommandFailed:
+        if drain.report:
+            _finish(action, drain.report, wait=wait, as_json=as_json)
+        raise
+    except (IntegrationError, KeyboardInterrupt):
+        if drain.report:
+            _finish(action, drain.report, wait=False, as_json=as_json)
+        raise
+    _finish(action, drain.report, wait=wait, as_json=as_json)
+    return drain.report
+
+
+def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Show the report: with the results of the rows, if they are waited for."""
+    report["results"] = None
+    if wait:
+        _add_results(action, report, as_json=as_json)
+    _show(report, {} if as_json else _load_names(action, report), as_json=as_json)
+
+
+def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:
+    """Follow the replayed rows, and add their results to the report.
+
+    If that fails or is interrupted, the report is shown at once: the rows are replayed all the same.
+    """
+    events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
+    try:
+        follow(action, events, progress_bar())
+    except (IntegrationError, KeyboardInterrupt):
+        _show(report | {"results": events.results()}, {}, as_json=as_json)
+        raise
+    report |= {"results": events.results(), "processing_paused": events.processing_paused}
+
+
+def _load_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
+    """Return the names of the owners in the results, or of the staff in a dry run's changes."""
+    ids = staff_ids(report["changes"])
+    ids |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()
+    return action.load_names(sorted(ids))
+
+
+def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report, ForeignTextConsole(), names)
+    if reason := _describe_waiting(report):
+        say(reason)
+
+
+def _describe_waiting(report: dict[str, Any]) -> str:
+    """Return why rows wait and what to do, or nothing."""
+    waiting = report["results"]["waiting"] if report["results"] else 0
+    rows = "1 row" if waiting == 1 else f"{waiting} rows" if waiting else "The rows"
+    verb = "waits" if waiting == 1 else "wait"
+    if report["processing_paused"] and report["replayed"] and (waiting or report["results"] is None):
+        return f"{rows} {verb} because processing is paused (setting processing_paused).\n{AFTER_PAUSE}"
+    if waiting:
+        return f"{rows} still {verb} to be processed. {STILL_WAITING}"
+    return ""
+
+
+def _has_failures(results: ReplayResults | None) -> bool:
+    """Whether a replayed row is not processed."""
+    return results is not None and any(results[name] for name in ("held", "failed", "dead_letter", "waiting"))
+
+
+def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -> None:
+    """Check the request as the action does. Raises WrongUsage."""
+    if has_ids_and_filter:
+        raise WrongUsage("Give either ids or a filter, not both.")
+    if "filter" in request and not request["filter"].keys() & {"status", "error_code", "source_id"}:
+        raise WrongUsage("Give event ids, or --status, --error-code or --source.")
+    if drain_all:
+        status = request.get("filter", {}).get("status") or ""
+        if request["dry_run"] or request["force"] or not status.startswith("skipped_"):
+            raise WrongUsage(
+                "--drain is for --status skipped_kill_switch or skipped_source_disabled, "
+                "without --dry-run and --force."
+            )
+    try:
+        read_request(request, {})
+    except BadRequest as error:
+        raise WrongUsage(str(error)) from error

@@ -1,0 +1,412 @@
+"""`leads report`: the figures of a period for sales managers."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, time, timedelta
+from html import escape
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from leads.domain.body import ICT
+from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
+from ops.failures import WrongUsage
+from ops.output import AsJson, ForeignTextConsole, escape_unseen, print_json
+from ops.settings import read_operator_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From the beginning of `first` to the end of `last`, both days in Vietnam, and not beyond `now`."""
+
+    first: date
+    last: date
+    now: datetime
+
+    @property
+    def since(self) -> datetime:
+        return datetime.combine(self.first, time(), ICT)
+
+    @property
+    def until(self) -> datetime:
+        return min(datetime.combine(self.last + timedelta(days=1), time(), ICT), self.now)
+
+
+def read_period(week: int | None, first: date | None, last: date | None, now: datetime) -> Period:
+    """Return the period that the options name; without any, the last week that is over.
+
+    `week` is the number of an ISO week, the newest that has begun. Raises WrongUsage.
+    """
+    today = now.astimezone(ICT).date()
+    if week is not None and (first or last):
+        raise WrongUsage("Give either --week, or --from and --to.")
+    if week is not None:
+        first = _monday(week, today)
+    elif first is None and last is None:
+        first = today - timedelta(days=today.weekday() + 7)
+    elif first is None:
+        raise WrongUsage("Give --from too: the first day of the report.")
+    else:
+        last = last or today
+    last = last or first + timedelta(days=6)
+    if first > last:
+        raise WrongUsage(f"--from {first} is after --to {last}.")
+    if first > today:
+        raise WrongUsage(f"{first} has not begun yet in Vietnam. Give an earlier day.")
+    return Period(first, last, now)
+
+
+def _monday(week: int, today: date) -> date:
+    """Return the first day of the newest week of that number that has begun. Raises WrongUsage."""
+    for year in range(today.isocalendar().year, today.isocalendar().year - 8, -1):
+        try:
+            monday = date.fromisocalendar(year, week, 1)
+        except ValueError:
+            continue  # a week 53, which few years have
+        if monday <= today:
+            return monday
+    raise WrongUsage(f"There is no week {week}. Weeks are 1 to 53.")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """A row of report/list_sources. `connection` is None for the sum of all sources.
+
+    `unanswered` tickets count in the response times with their age at the end of the period.
+    """
+
+    connection: str | None
+    source_id: str | None
+    source: str | None
+    leads: int
+    tickets: int
+    held: int
+    no_phone: int
+    missed_by_webhook: int
+    unassigned: int
+    changed: int
+    unanswered: int
+    response_p50_minutes: float | None
+    response_p95_minutes: float | None
+    response_p50_business_minutes: float | None
+    response_p95_business_minutes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerFigures:
+    """A row of report/list_owners: the tickets of a source that an owner was chosen for.
+
+    `share`: of the source's tickets with an owner, None without one. `weight` is None for an owner who is no
+    member any more. `spread` and `bound` are of the roster as it is now; None while no member is available.
+    """
+
+    connection: str
+    source_id: str
+    source: str | None
+    owner: str | None
+    tickets: int
+    share: float | None
+    changed: int
+    weight: int | None
+    spread: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of a period: of all sources together, of each source, and of the owners of each."""
+
+    period: Period
+    total: SourceFigures
+    sources: Sequence[SourceFigures]
+    owners: Sequence[OwnerFigures]
+
+    def owners_of(self, source: SourceFigures) -> list[OwnerFigures]:
+        key = (source.connection, source.source_id)
+        return [owner for owner in self.owners if (owner.connection, owner.source_id) == key]
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        days: dict[str, datetime | str] = {
+            "from": self.period.first.isoformat(),
+            "to": self.period.last.isoformat(),
+            "until": self.period.until,
+        }
+        return {
+            "period": days,
+            "total": asdict(self.total),
+            "sources": [asdict(source) for source in self.sources],
+            "owners": [asdict(owner) for owner in self.owners],
+        }
+
+
+def load_report(db: DbSession, period: Period) -> Report:
+    window = {"from": period.since, "to": period.until}
+    sources = db.cursor(row_factory=class_row(SourceFigures))
+    total, *of_sources = sources.execute(QUERIES["report/list_sources"], window).fetchall()
+    owners = db.cursor(row_factory=class_row(OwnerFigures))
+    return Report(period, total, of_sources, owners.execute(QUERIES["report/list_owners"], window).fetchall())
+
+
+NO_SOURCE_ID = "(none)"
+MINUTES_PER_HOUR = 60
+NOTHING = "–"
+
+
+def source_name(source: SourceFigures | OwnerFigures, total: str, no_source: str) -> str:
+    """Return the name of a source, else its id; `total` and `no_source` are words for what is no source."""
+    if source.source_id is None:
+        return total
+    if source.source_id == NO_SOURCE_ID:
+        return no_source
+    return source.source or source.source_id
+
+
+def duration(minutes: float | None, minute: str = "min", hour: str = "h") -> str:
+    """Return minutes as `12 min`, from an hour on as `1 h 05`; `minute` and `hour` are the units' words.
+
+    Figures are compared, and in Vietnamese too: leads/domain/visible_text.py says how long ago something was.
+    """
+    if minutes is None:
+        return NOTHING
+    rounded = round(minutes)
+    if rounded < MINUTES_PER_HOUR:
+        return f"{rounded} {minute}"
+    return f"{rounded // MINUTES_PER_HOUR} {hour} {rounded % MINUTES_PER_HOUR:02}"
+
+
+def percentage(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.1%}"
+
+
+def is_fair(owner: OwnerFigures) -> bool:
+    """Whether the members' counters are within the bound of round robin; so without available members."""
+    return owner.spread is None or owner.bound is None or owner.spread <= owner.bound + 1e-9
+
+
+def fairness(owner: OwnerFigures) -> str:
+    """Return the spread of the roster's counters and its bound."""
+    if owner.spread is None or owner.bound is None:
+        return "no one available"
+    return f"{owner.spread:.2f} of at most {owner.bound:.2f}"
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the table of sources, then the owners of each source, within 80 columns."""
+    console.print(f"{report.period.first} to {report.period.last} (Vietnam)")
+    console.print(_sources_table([report.total, *report.sources]))
+    for source in report.sources:
+        owners = report.owners_of(source)
+        if owners:
+            console.print(f"{source_name(source, '', 'without a source')}: fairness {fairness(owners[0])}")
+            console.print(_owners_table(owners))
+    console.print("response: p50 / p95, then in business hours. held: switched off. lost: by the webhook.")
+
+
+def _sources_table(sources: Sequence[SourceFigures]) -> Table:
+    table = Table()
+    table.add_column("source", overflow="fold")
+    for name in ("leads", "tickets", "held", "no phone", "lost", "changed"):
+        table.add_column(name, justify="right")
+    table.add_column("response")
+    for each in sources:
+        times = (
+            f"{duration(each.response_p50_minutes)} / {duration(each.response_p95_minutes)}\n"
+            f"{duration(each.response_p50_business_minutes)} / {duration(each.response_p95_business_minutes)}"
+        )
+        counts = (each.leads, each.tickets, each.held, each.no_phone, each.missed_by_webhook, each.changed)
+        table.add_row(source_name(each, "all", "without a source"), *map(str, counts), times)
+    return table
+
+
+def _owners_table(owners: Sequence[OwnerFigures]) -> Table:
+    table = Table()
+    table.add_column("owner", overflow="fold")
+    for name in ("tickets", "share", "changed", "weight"):
+        table.add_column(name, justify="right")
+    for each in owners:
+        weight = NOTHING if each.weight is None else str(each.weight)
+        counts = (str(each.tickets), percentage(each.share), str(each.changed), weight)
+        table.add_row(each.owner or NOTHING, *counts)
+    return table
+
+
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel reads Vietnamese names in the code page of the machine."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a cell with text must not begin with: a spreadsheet would run it. Names are text of others."""
+OF_SOURCES = [field.name for field in fields(SourceFigures)]
+OF_OWNERS = [field.name for field in fields(OwnerFigures) if field.name not in OF_SOURCES]
+
+
+def csv_text(report: Report) -> str:
+    """Return the rows `total`, `source` and `owner`; a column that a row does not have is empty."""
+    rows = [
+        ("total", asdict(report.total)),
+        *(("source", asdict(source)) for source in report.sources),
+        *(("owner", asdict(owner)) for owner in report.owners),
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["row", *OF_SOURCES, *OF_OWNERS])
+    for kind, figures in rows:
+        writer.writerow([kind, *(_cell(figures.get(name)) for name in [*OF_SOURCES, *OF_OWNERS])])
+    return BYTE_ORDER_MARK + text.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = escape_unseen(str(value))
+    # A number is one with any first digits.
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
+
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #2563eb; --bad: #b91c1c }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; font: 16px/1.4 system-ui, sans-serif }
+h1 { font-size: 1.4rem; margin: 0 }
+h2 { font-size: 1.15rem; margin: 0 0 .5rem }
+p { margin: .25rem 0 }
+section { border: 1px solid var(--line); border-radius: .6rem; padding: .9rem; margin: 1rem 0 }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .5rem; margin: 0 }
+dl div { background: var(--soft); border-radius: .4rem; padding: .45rem .6rem }
+dt { font-size: .8rem; opacity: .8 }
+dd { margin: 0; font-size: 1.2rem; font-weight: 600 }
+dd small { display: block; font-size: .8rem; font-weight: 400 }
+ul { list-style: none; margin: .8rem 0 0; padding: 0 }
+li { margin: .45rem 0 }
+li span { display: flex; justify-content: space-between; gap: .6rem }
+li i { display: block; height: .45rem; border-radius: .25rem; background: var(--accent); min-width: 2px }
+.note { font-size: .85rem; opacity: .85 }
+.bad { color: var(--bad); font-weight: 600 }
+@media (prefers-color-scheme: dark) { :root { --accent: #60a5fa; --bad: #f87171 } }
+"""
+NOTES = """<p class="note">Lead được tính cho nguồn được ghi đầu tiên. “Đang giữ”: lead chờ vì nguồn
+hoặc công tắc đang tắt. “Đã đổi người”: ticket không còn ở người được hệ thống chọn. “Webhook bỏ sót”: lead
+do hệ thống tự tìm lại. Ticket chưa phản hồi được tính bằng tuổi của nó ở cuối kỳ.</p>"""
+
+
+def html_page(report: Report) -> str:
+    """Return the page; every name in it is escaped."""
+    period = report.period
+    days = f"{period.first:%d/%m/%Y} – {period.last:%d/%m/%Y}"
+    made = f"Số liệu đến {period.until.astimezone(ICT):%H:%M %d/%m/%Y}"
+    sections = [_section(report.total, [])]
+    sections += [_section(source, report.owners_of(source)) for source in report.sources]
+    return f"""<!doctype html>
+<html lang="vi">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Lead Pancake {days}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>Lead Pancake: {days}</h1>
+<p class="note">{made} (giờ Việt Nam)</p>
+{"".join(sections)}
+{NOTES}
+</body>
+</html>
+"""
+
+
+def _section(source: SourceFigures, owners: list[OwnerFigures]) -> str:
+    title = _text(source_name(source, "Tất cả các nguồn", "Không có nguồn"))
+    figures = [
+        ("Lead", str(source.leads)),
+        ("Ticket", str(source.tickets)),
+        ("Chưa có người phụ trách", str(source.unassigned)),
+        ("Đang giữ", str(source.held)),
+        ("Không có số điện thoại", str(source.no_phone)),
+        ("Webhook bỏ sót", str(source.missed_by_webhook)),
+        ("Đã đổi người", str(source.changed)),
+        ("Chưa phản hồi", str(source.unanswered)),
+        ("Phản hồi đầu tiên p50", _times(source.response_p50_minutes, source.response_p50_business_minutes)),
+        ("Phản hồi đầu tiên p95", _times(source.response_p95_minutes, source.response_p95_business_minutes)),
+    ]
+    tiles = "".join(f"<div><dt>{name}</dt><dd>{shown}</dd></div>" for name, shown in figures)
+    return f"<section>\n<h2>{title}</h2>\n<dl>{tiles}</dl>\n{_owners(owners)}</section>\n"
+
+
+def _times(by_clock: float | None, in_business_hours: float | None) -> str:
+    clock, business = (duration(minutes, "phút", "giờ") for minutes in (by_clock, in_business_hours))
+    return f"{clock} <small>trong giờ làm việc: {business}</small>"
+
+
+def _owners(owners: list[OwnerFigures]) -> str:
+    """The share of each owner as a bar, and how far the roster is from an even distribution."""
+    if not owners:
+        return ""
+    items = "".join(
+        f"<li><span><b>{_text(owner.owner or '–')}</b> <span>{owner.tickets} · {percentage(owner.share)}"
+        f"{_details(owner)}</span></span>"
+        f'<i style="width: {(owner.share or 0) * 100:.1f}%"></i></li>\n'
+        for owner in owners
+    )
+    return f"<ul>\n{items}</ul>\n{_fairness(owners[0])}"
+
+
+def _details(owner: OwnerFigures) -> str:
+    weight = f" · trọng số {owner.weight}" if owner.weight not in (None, 1) else ""
+    changed = f" · đổi {owner.changed}" if owner.changed else ""
+    return weight + changed
+
+
+def _fairness(owner: OwnerFigures) -> str:
+    if owner.spread is None or owner.bound is None:
+        return '<p class="note">Chia đều: hiện không có ai sẵn sàng nhận lead.</p>\n'
+    shown = f"Chia đều: chênh lệch {owner.spread:.2f}, tối đa cho phép {owner.bound:.2f}"
+    if is_fair(owner):
+        return f'<p class="note">{shown}.</p>\n'
+    return f'<p class="bad">{shown}: vượt mức.</p>\n'
+
+
+def _text(name: str) -> str:
+    return escape(escape_unseen(name))
+
+
+DAY = ["%Y-%m-%d"]
+
+
+def report(
+    week: Annotated[
+        int | None, typer.Option(help="An ISO week, the newest of that number.", min=1, max=53)
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY, help="The first day, in Vietnam.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=DAY, help="The last day; without it today.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a table for spreadsheets.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print a page for managers.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show managers what happened to the leads of a week: sources, response times, owners.
+
+    Without a period it is the last week that is over. The figures are counted as the key figures are. Needs
+    DATABASE_URL.
+    """
+    if as_csv + as_html + as_json > 1:
+        raise WrongUsage("Give one of --csv, --html and --json.")
+    period = read_period(week, first and first.date(), last and last.date(), datetime.now(UTC))
+    with open_session(read_operator_settings("DATABASE_URL").database_url, "report") as db:
+        found = load_report(db, period)
+    if as_json:
+        print_json(found.document())
+    elif as_csv:
+        typer.echo(csv_text(found), nl=False)
+    elif as_html:
+        typer.echo(html_page(found), nl=False)
+    else:
+        print_report(found, ForeignTextConsole())

@@ -1,0 +1,121 @@
+"""`leads token`: print the JWT that the handlers or the edge send to Hasura.
+
+Facts: the claims and the variable HASURA_GRAPHQL_JWT_SECRET,
+https://hasura.io/docs/2.0/auth/authentication/jwt/."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import jwt
+import typer
+
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS
+from ops.failures import WrongUsage
+from ops.output import AsJson, print_json, say
+from ops.settings import read_operator_settings
+
+VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
+NAMESPACE = "https://hasura.io/jwt/claims"
+SYMMETRIC = ("HS256", "HS384", "HS512")
+ASYMMETRIC = {"RS256": "RS256", "RS384": "RS384", "RS512": "RS512", "Ed25519": "EdDSA"}
+"""The engine's names of algorithms with a key pair, and those of the JWT standard."""
+
+MAX_DAYS = 90
+"""How long a token may be valid."""
+
+ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
+
+
+class Role(StrEnum):
+    """The holder of a token."""
+
+    SERVICE = "pancake_service"
+    EDGE = "pancake_edge"
+
+
+def token(
+    role: Annotated[
+        Role, typer.Argument(help="pancake_service for the handlers, pancake_edge for the edge.")
+    ],
+    private_key: Annotated[
+        Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=MAX_DAYS)] = MAX_DAYS,
+    as_json: AsJson = False,
+) -> None:
+    """Print a JWT of one role, and say when it ends. The one before is valid until its own end.
+
+    HASURA_GRAPHQL_JWT_SECRET must have the engine's own value. Exit code 2: no token can be signed with it.
+    """
+    issued_at = datetime.now(UTC).replace(microsecond=0)
+    expires_at = issued_at + timedelta(days=days)
+    configuration = _read_configuration()
+    try:
+        signed = make_token(role, configuration, issued_at, expires_at, private_key)
+    except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
+        raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
+    if as_json:
+        print_json({"role": role.value, "token": signed, "expires_at": expires_at.isoformat()})
+    else:
+        typer.echo(signed)
+    say(f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC. Put the next one into place before.")
+
+
+def make_token(
+    role: Role,
+    configuration: dict[str, Any],
+    issued_at: datetime,
+    expires_at: datetime,
+    private_key: Path | None = None,
+) -> str:
+    """Sign a token that an engine with this configuration accepts until it ends. Raises WrongUsage."""
+    claims: Any = {"x-hasura-default-role": role.value, "x-hasura-allowed-roles": [role.value]}
+    if configuration.get("claims_format") == "stringified_json":
+        claims = json.dumps(claims)
+    payload: dict[str, Any] = {configuration.get("claims_namespace", NAMESPACE): claims}
+    payload |= {"iat": issued_at, "exp": expires_at}
+    if (audience := configuration.get("audience")) is not None:
+        payload["aud"] = audience
+    if (issuer := configuration.get("issuer")) is not None:
+        payload["iss"] = issuer
+    algorithm, key = _choose_key(configuration, private_key)
+    return jwt.encode(payload, key, algorithm=algorithm)
+
+
+def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tuple[str, str]:
+    """Return the algorithm and the key to sign with. Raises WrongUsage."""
+    kind = str(configuration.get("type"))
+    for key in ("claims_map", "claims_namespace_path"):
+        if key in configuration:
+            raise WrongUsage(f"{VARIABLE} has {key}, which is not supported: {ASK_THE_ISSUER}.")
+    if kind in SYMMETRIC and configuration.get("key"):
+        return kind, _check_length(str(configuration["key"]))
+    if kind in ASYMMETRIC and private_key is not None:
+        return ASYMMETRIC[kind], private_key.read_text()
+    if kind in ASYMMETRIC:
+        raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with --private-key FILE.")
+    raise WrongUsage(f"{VARIABLE} has no key that can sign: {ASK_THE_ISSUER}.")
+
+
+def _check_length(key: str) -> str:
+    """Return a key that engine and holder share. Raises WrongUsage if it is short enough to be guessed."""
+    if len(key) < MIN_SECRET_CHARACTERS:
+        raise WrongUsage(
+            f"The key in {VARIABLE} is shorter than {MIN_SECRET_CHARACTERS} characters. "
+            "Give the engine a longer one."
+        )
+    return key
+
+
+def _read_configuration() -> dict[str, Any]:
+    text = read_operator_settings(VARIABLE).jwt_secret
+    try:
+        configuration = json.loads(text)
+    except ValueError as error:
+        raise WrongUsage(f"{VARIABLE} is not JSON. Give it the same value as that of the engine.") from error
+    if not isinstance(configuration, dict):
+        raise WrongUsage(f"{VARIABLE} is not a JSON object. Give it the same value as that of the engine.")
+    return configuration

@@ -1,1 +1,0 @@
-"""`leads edge-spool`: show the deliveries that the edge keeps on disk, and release quarantined ones."""

@@ -1,1 +1,0 @@
-"""`leads reconcile`: print the ledger of one ICT day, computed now or stored."""

@@ -1,1 +1,0 @@
-"""`leads replay`: call the action pancake_replay_events."""

@@ -1,1 +1,0 @@
-"""`leads report`: the figures of a period for sales managers."""

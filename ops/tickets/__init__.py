@@ -1,1 +1,0 @@
-"""`leads tickets`: move Pancake's tickets to another ticket source, and back."""
