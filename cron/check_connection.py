@@ -131,8 +131,8 @@ async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
     if not is_complete:
         return CronReport({"probes": probes}, unfinished=True)
     tick = {"scheduled_time": run.scheduled_time}
-    found = await runtime.db.fetch_one("check_connection/load_previous", tick, PreviousRun)
-    previous = found or PreviousRun()
+    found = await runtime.db.fetch_one("check_connection/load_previous", tick)
+    previous = PreviousRun(**(found or {}))
     failed_probes = previous.failed_probes()
     (settings,) = await runtime.db.fetch_all("check_connection/load_settings", {}, SettingProblems)
     by_operators = await runtime.db.fetch_all(

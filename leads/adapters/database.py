@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 import psycopg
 from psycopg import errors
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from leads.adapters.round_trip import PreparingConnection, run_together
@@ -104,17 +104,21 @@ QUERIES = load_queries(SQL_FOLDER, SQL_FOLDER / "kpi")
 
 
 class Transaction:
-    """A transaction, begun with its first statements, in which several statements can share a round trip."""
+    """A transaction, begun with its first statements, in which several statements can share a round trip.
 
-    def __init__(self, db_connection: PreparingConnection, *, is_open: bool = False) -> None:
+    `is_undone`: it has begun, and the caller rolls it back: no commit is sent.
+    """
+
+    def __init__(self, db_connection: PreparingConnection, *, is_undone: bool = False) -> None:
         self._db_connection = db_connection
-        self._is_open = is_open
+        self._is_open = self._is_undone = is_undone
 
     async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
         """Run the statements in order in one round trip; with `commit`, end the transaction in it too.
 
         Returns the rows of each. Raises Contended, or StatementError.
         """
+        commit = commit and not self._is_undone
         parts = [(QUERIES[name], params) for name, params in statements]
         first = 0 if self._is_open else 1
         if not self._is_open:
@@ -145,20 +149,10 @@ class Reader:
     def __init__(self, db_connection: PreparingConnection) -> None:
         self._db_connection = db_connection
 
-    @overload
-    async def fetch_all(self, name: str, params: Params) -> list[Row]: ...
-    @overload
-    async def fetch_all(self, name: str, params: Params, row_type: type[RowType]) -> list[RowType]: ...
-    async def fetch_all(
-        self, name: str, params: Params, row_type: type[RowType] | None = None
-    ) -> list[RowType] | list[Row]:
-        """Run one statement; rows are dictionaries, or built by `row_type`.
-
-        Raises DatabaseUnavailable, Contended if the statement takes too long, or StatementError.
-        """
-        rows: Any = class_row(row_type) if row_type else dict_row
+    async def fetch_all(self, name: str, params: Params) -> list[Row]:
+        """Run one statement. Raises DatabaseUnavailable, Contended (it takes too long) or StatementError."""
         with translated(DatabaseUnavailable):
-            cursor = await self._db_connection.cursor(row_factory=rows).execute(QUERIES[name], params)
+            cursor = await self._db_connection.execute(QUERIES[name], params)
             return await cursor.fetchall()
 
 
@@ -207,15 +201,9 @@ class Database:
         """
         return await self._run_work(name, params, row_type)
 
-    @overload
-    async def fetch_one(self, name: str, params: Params) -> Row | None: ...
-    @overload
-    async def fetch_one(self, name: str, params: Params, row_type: type[RowType]) -> RowType | None: ...
-    async def fetch_one(
-        self, name: str, params: Params, row_type: type[RowType] | None = None
-    ) -> RowType | Row | None:
+    async def fetch_one(self, name: str, params: Params) -> Row | None:
         """Return the first row of `fetch_all`, or None."""
-        rows = await self._run_work(name, params, row_type)
+        rows = await self._run_work(name, params, None)
         return rows[0] if rows else None
 
     @asynccontextmanager
@@ -268,8 +256,8 @@ class Database:
     async def reader(self) -> AsyncIterator[Reader]:
         """A session for figures, outside the pools: they take no connection from leads.
 
-        It is kept for the next caller, unless the block raises: in a new one each statement is planned with
-        empty caches, longer than it runs. A statement may take two seconds. Raises DatabaseUnavailable.
+        It is kept for the next caller, unless the block raises: in a new session, planning a statement takes
+        longer than running it. A statement may take two seconds. Raises DatabaseUnavailable.
         """
         db_connection = await self._take_idle_reader() or await _connect(self._url, READER_SETTINGS)
         try:
@@ -287,7 +275,7 @@ class Database:
                 _pooled_connection(self._work) as db_connection,
                 db_connection.transaction(force_rollback=True),
             ):
-                yield Transaction(db_connection, is_open=True)
+                yield Transaction(db_connection, is_undone=True)
         except Contended as error:
             raise Busy from error
 
@@ -332,30 +320,16 @@ class UndoneDatabase(Database):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._turn, self._whole.savepoint():
-            yield _Part(self._whole)
+            yield self._whole
 
     async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
-        async with self.transaction() as part:
-            (rows,) = await part.run((name, params))
+        async with self.transaction() as transaction:
+            (rows,) = await transaction.run((name, params))
         return [row_type(**row) for row in rows] if row_type else rows
 
 
-class _Part(Transaction):
-    """What is a transaction in the real work: here a part of the one that is undone."""
-
-    def __init__(self, whole: Transaction) -> None:
-        self._whole = whole
-
-    async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
-        """Run the statements; a commit is left out."""
-        return await self._whole.run(*statements)
-
-    async def commit(self) -> None:
-        return None
-
-
 def _new_pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
-    """Return a pool of `size` connections, not yet open; `wait_seconds` is the longest wait for one."""
+    """Return a pool that is not open yet; `wait_seconds` is the longest wait for a connection."""
     return AsyncConnectionPool(
         url,
         connection_class=PreparingConnection,
