@@ -53,12 +53,7 @@ class GraphqlClient:
         )
         self._opening = asyncio.Lock()
 
-    async def send_notifications(
-        self,
-        notifications: Sequence[Mapping[str, object]],
-        *,
-        timeout_seconds: float = SEND_TIMEOUT_SECONDS,
-    ) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
         """Send notifications; return how many were accepted and how many were known already.
 
         Raises HasuraRefused if the answer is an error, HasuraUncertain if there is no valid answer in time,
@@ -68,7 +63,7 @@ class GraphqlClient:
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 data = await session.execute(request)
         except TransportQueryError as error:
             if asyncio.get_running_loop().time() - started > MAX_SECONDS_TO_REFUSE:
@@ -121,10 +116,7 @@ def _without_answer(error: Exception) -> HasuraUnavailable:
     cause = error.__cause__ or error
     message = f"sendNotifications failed: {type(cause).__name__}"
     # 4xx and 503 say that the request was not passed on; any other status, that it may have been.
-    was_turned_away = isinstance(error, TransportServerError) and (error.code or 500) in (
-        *range(400, 500),
-        503,
-    )
-    if was_turned_away or isinstance(cause, NOT_SENT):
+    status = error.code if isinstance(error, TransportServerError) and error.code else 500
+    if 400 <= status < 500 or status == 503 or isinstance(cause, NOT_SENT):
         return HasuraUnavailable(message)
     return HasuraUncertain(message)

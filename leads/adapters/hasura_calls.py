@@ -24,7 +24,6 @@ _KINDS: Mapping[type[Any], str] = {dict: "an object", str: "text"}
 class ActionCall:
     """One execution of an action. `body` keeps the bytes, which hold numbers as they were written."""
 
-    name: str
     input: Mapping[str, Any]
     session: Mapping[str, str]
     body: bytes
@@ -40,7 +39,6 @@ class EventCall:
     """
 
     id: str
-    name: str
     op: str
     new: Mapping[str, Any]
     current_retry: int = 0
@@ -87,7 +85,7 @@ def read_action(body: bytes, name: str) -> ActionCall:
     envelope = _object(body)
     _expect_name(_get(envelope, "action", dict), name)
     session = _get(envelope, "session_variables", dict)
-    return ActionCall(name, _get(envelope, "input", dict), session, body)
+    return ActionCall(_get(envelope, "input", dict), session, body)
 
 
 def read_event(body: bytes, name: str) -> EventCall:
@@ -100,7 +98,6 @@ def read_event(body: bytes, name: str) -> EventCall:
     user_id = session.get("x-hasura-user-id") if isinstance(session, dict) else None
     return EventCall(
         id=_get(envelope, "id", str),
-        name=name,
         op=_get(event, "op", str),
         new=new,
         current_retry=_current_retry(envelope),

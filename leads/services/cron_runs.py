@@ -14,7 +14,7 @@ from typing import Any
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Row, Transaction
-from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
+from leads.adapters.graphql import GraphqlClient
 from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
@@ -209,9 +209,7 @@ class NotSent(GraphqlClient):
     def __init__(self) -> None:
         self.kept: list[Mapping[str, Any]] = []
 
-    async def send_notifications(
-        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
-    ) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         self.kept += notifications
         return {"accepted": len(notifications), "duplicates": 0}
 

@@ -24,7 +24,7 @@ BROKEN = "RAISE EXCEPTION 'quotes a row'"
 
 
 def call_of(event_id: int) -> EventCall:
-    return EventCall("e", "pancake_webhook_event_status_update", "INSERT", {"id": event_id})
+    return EventCall("e", "INSERT", {"id": event_id})
 
 
 def counted(harness: HandlerHarness, *results: str) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Row, RowType, Statement, Transaction
-from leads.adapters.graphql import SEND_TIMEOUT_SECONDS, GraphqlClient
+from leads.adapters.graphql import GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.notifications import NEEDS_ATTENTION, TEXTS
 from leads.runtime import Runtime
@@ -78,9 +78,7 @@ class FakeHasura(GraphqlClient):
         self.taken: list[str] = []
         self.accepted_per_call: int | None = None
 
-    async def send_notifications(
-        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
-    ) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         keys = [notification["idempotency_key"] for notification in notifications]
         self.calls.append(keys)
         await self.gate.wait()
@@ -161,11 +159,8 @@ class CrashingHasura(GraphqlClient):
     def __init__(self, real: GraphqlClient, fuse: Fuse) -> None:
         self._real, self._fuse = real, fuse
 
-    async def send_notifications(
-        self, notifications: Sequence[Mapping[str, object]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
-    ) -> dict[str, int]:
-        send = self._real.send_notifications
-        return await self._fuse.around(lambda: send(notifications, timeout_seconds=timeout_seconds))
+    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
+        return await self._fuse.around(lambda: self._real.send_notifications(notifications))
 
 
 class DirectOutbox(Outbox):

@@ -21,7 +21,6 @@ from psycopg.rows import dict_row, tuple_row
 from cron.retry_failed import retry_failed
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
-from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
@@ -110,15 +109,13 @@ class RecordingHasura(FakeHasura):
         self.attempts: list[Sent] = []
         self.received: list[Sent] = []
 
-    async def send_notifications(
-        self, notifications: Sequence[Mapping[str, Any]], *, timeout_seconds: float = SEND_TIMEOUT_SECONDS
-    ) -> dict[str, int]:
+    async def send_notifications(self, notifications: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         sent = [
             Sent(each["idempotency_key"], each["template_code"], frozenset(each["recipient_ids"]))
             for each in notifications
         ]
         self.attempts += sent
-        answer = await super().send_notifications(notifications, timeout_seconds=timeout_seconds)
+        answer = await super().send_notifications(notifications)
         self.received += sent
         return answer
 
@@ -208,12 +205,12 @@ class Product:
             "token_sha256": sha256(workspace.encode()).hexdigest(),
             "raw": base64.b64encode(raw).decode(),
         }
-        call = ActionCall("pancake_ingest_record", given, {"x-hasura-role": "pancake_edge"}, b"")
+        call = ActionCall(given, {"x-hasura-role": "pancake_edge"}, b"")
         return self._call(ingest_record(self._runtime, call))
 
     def process(self, event_id: int) -> str:
         """Deliver the event's trigger, and return the result."""
-        call = EventCall("", "pancake_webhook_event_status_update", "UPDATE", {"id": event_id})
+        call = EventCall("", "UPDATE", {"id": event_id})
         return str(self._call(process_record(self._runtime, call))["result"])
 
     def replay_request(self, event_id: int, *, force: bool, corrected_phone: str | None) -> ReplayRequest:
