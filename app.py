@@ -105,5 +105,4 @@ async def readyz(runtime: Runtime, request: Request) -> Response:
 
 
 async def metrics(runtime: Runtime, request: Request) -> Response:
-    """Answer the series of the process and of the database, for Prometheus."""
     return Response(await runtime.scrape.exposition(), media_type=CONTENT_TYPE)

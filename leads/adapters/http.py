@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import cache
 from ipaddress import ip_address
 from json import JSONEncoder
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from starlette.applications import Starlette
@@ -40,7 +39,6 @@ from leads.domain.errors import (
 from leads.domain.hosts import is_private
 
 _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Endpoint = Callable[[Request], Awaitable[Response]]
 Call = TypeVar("Call")
 Parts = TypeVar("Parts")
@@ -70,8 +68,8 @@ class Application(Starlette):
 class HasuraRoute(Generic[Parts, Call]):
     """A Hasura action or trigger and the function that serves it. `allows_edge`: the edge may call it too.
 
-    `retry_after_seconds`: the Retry-After of each 503 whose error names no other. Hasura then never gives a
-    trigger's event up because of a 503: it looks at the limit of the tries only without Retry-After.
+    `retry_after_seconds`: the Retry-After of every 503 whose error has none. With Retry-After, Hasura ignores
+    its limit of retries.
     """
 
     path: str
@@ -119,10 +117,7 @@ class RequestLog:
         retry_after_seconds: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery.
-
-        `retry_after_seconds`: the Retry-After of each 503 whose error names no other.
-        """
+        """`headers` are added to every answer. `measures_delivery`: observe the latency of a delivery."""
         self._app = app
         self._route = route
         self._clock = clock
@@ -151,9 +146,11 @@ class RequestLog:
             except Exception as error:
                 if has_started:
                     raise
-                status, body, headers = error_response(error, self._retry_after_seconds)
+                status, body, wait_seconds = error_response(error)
+                if status == 503:
+                    wait_seconds = wait_seconds or self._retry_after_seconds
                 _notes(scope)["error"] = error
-                await send_answer(scope, log_and_send, body, status, headers)
+                await send_answer(scope, log_and_send, body, status, wait_seconds)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         self._count(status).inc()
@@ -190,13 +187,14 @@ def _is_caller_private(scope: Scope) -> bool:
 
 
 async def send_answer(
-    scope: Scope, send: Send, body: Answer, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+    scope: Scope, send: Send, body: Answer, status: int = 200, retry_after_seconds: int | None = None
 ) -> None:
     """Send a JSON object, which the log line shows too."""
     _notes(scope)["log_answer"] = body
     content = _encode(body).encode()
     lines = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
-    lines += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    if retry_after_seconds:
+        lines.append((b"retry-after", b"%d" % retry_after_seconds))
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": content})
 
@@ -207,42 +205,35 @@ def _notes(scope: Scope) -> dict[str, Any]:
     return notes
 
 
-def error_response(
-    error: Exception, default_retry_after_seconds: int | None = None
-) -> tuple[int, dict[str, object], dict[str, str]]:
-    """Return status, body and headers for an exception; the only map from errors to answers."""
+def error_response(error: Exception) -> tuple[int, dict[str, object], int | None]:
+    """Return status, body and seconds of Retry-After for an error; the only map from errors to answers."""
     if not isinstance(error, IntegrationError):
-        return 500, {"message": "internal error", "extensions": {"code": "internal"}}, {}
-    status, headers = 422, dict[str, str]()
+        return 500, {"message": "internal error", "extensions": {"code": "internal"}}, None
+    status = 422
     if isinstance(error, Misconfigured):
         status = 500
     elif isinstance(error, Refused):
         status = error.status
     elif isinstance(error, Retryable):
         status = 503
-        named = error.retry_after_seconds if isinstance(error, Unavailable) else None
-        if seconds := named or default_retry_after_seconds:
-            headers = {"Retry-After": str(seconds)}
-    return status, {"message": str(error), "extensions": {"code": error.code}}, headers
+    seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    return status, {"message": str(error), "extensions": {"code": error.code}}, seconds
 
 
-def answer(request: Request, body: Answer, *, log: Mapping[str, object] | None = None) -> Response:
-    """Answer 200 with a JSON object; the log line shows `log` instead of the body, if given."""
-    _notes(request.scope)["log_answer"] = body if log is None else log
+def answer(request: Request, body: Answer, *, log: Mapping[str, object]) -> Response:
+    """Answer 200 with a JSON object; the log line shows `log` instead."""
+    _notes(request.scope)["log_answer"] = log
     return JSONResponse(body)
 
 
 def authenticate_edge_in_private(scope: Scope, settings: Settings, now: datetime) -> None:
     """Accept the edge's secret, over loopback or TLS only. Raises Unauthorized."""
     is_edge = settings.edge_secret.accepts(_header(scope, EDGE_SECRET_HEADER), now)
-    if not is_edge or not _is_private(scope):
+    if not is_edge or not (_is_tls(scope) or _is_caller_local(scope)):
         raise Unauthorized
 
 
-def _is_private(scope: Scope) -> bool:
-    """Whether the hop cannot be read by others: TLS, or a caller on this machine."""
-    if _is_tls(scope):
-        return True
+def _is_caller_local(scope: Scope) -> bool:
     client = scope.get("client")
     try:
         return client is not None and ip_address(client[0]).is_loopback

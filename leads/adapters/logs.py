@@ -5,8 +5,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
@@ -77,8 +76,8 @@ class JsonFormatter(logging.Formatter):
         return _encode(line)
 
 
-class CountingHandler(logging.Handler):
-    """Counts lines by level for pancake_log_messages_total."""
+class counting_log_messages(logging.Handler):
+    """Count log lines by level for pancake_log_messages_total while the context is open."""
 
     def __init__(self, counter: Counter) -> None:
         super().__init__()
@@ -87,16 +86,11 @@ class CountingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._count(record.levelname).inc()
 
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self)
 
-@contextmanager
-def counting_log_messages(counter: Counter) -> Iterator[None]:
-    """Count log lines by level while the context is open."""
-    handler = CountingHandler(counter)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger().removeHandler(self)
 
 
 def configure_logs(level: str = "INFO") -> None:

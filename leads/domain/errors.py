@@ -85,15 +85,12 @@ class HasuraUncertain(HasuraUnavailable):
 
 
 class PancakeUnavailable(Retryable):
-    """Pancake's API does not answer as expected.
-
-    `retry_after_seconds`: how long to wait before the next call.
-    """
+    """Pancake's API does not answer as expected."""
 
     code = "pancake_unavailable"
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: float = 30.0) -> None:
-        super().__init__(message or "Pancake's API does not answer as expected.")
+        super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 

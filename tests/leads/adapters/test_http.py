@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leads.adapters.clock import Clock
 from leads.adapters.http import RequestLog, error_response
-from leads.adapters.logs import CountingHandler, JsonFormatter, describe, log_request
+from leads.adapters.logs import JsonFormatter, counting_log_messages, describe, log_request
 from leads.adapters.metrics import (
     CRON_RESULTS,
     EVENT_RESULTS,
@@ -80,11 +80,10 @@ def test_every_error_is_answered_with_message_and_code() -> None:
 )
 def test_the_status_and_code_of_each_error(error: Exception, status: int, code: str) -> None:
     """Only a pause and its backlog name a time on every route."""
-    given, body, headers = error_response(error)
+    given, body, wait_seconds = error_response(error)
     assert (given, body["extensions"]) == (status, {"code": code})
     assert "a secret" not in str(body)
-    seconds = {"processing_paused": "60", "deferred": "7"}.get(code)
-    assert headers == ({"Retry-After": seconds} if seconds else {})
+    assert wait_seconds == {"processing_paused": 60, "deferred": 7}.get(code)
 
 
 ROUTE = "/cron/x"
@@ -190,7 +189,7 @@ def test_a_request_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_lines_are_counted_by_level() -> None:
     registry = CollectorRegistry()
-    handler = CountingHandler(Counter("lines", "x", ["level"], registry=registry))
+    handler = counting_log_messages(Counter("lines", "x", ["level"], registry=registry))
     for level in (logging.INFO, logging.ERROR, logging.ERROR):
         handler.emit(logging.LogRecord("n", level, "f", 1, "m", None, None))
     assert registry.get_sample_value("lines_total", {"level": "error"}) == 2
