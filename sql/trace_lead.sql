@@ -73,8 +73,9 @@ JOIN public.pancake_connection AS n ON n.id = e.connection_id
 CROSS JOIN public.view_pancake_setting AS s
 -- One row read by its key each, whatever the planner expects.
 LEFT JOIN LATERAL (
-    SELECT jsonb_build_object('code', k.code, 'status', k.status, 'owner_id', k.assignee_id, 'created_at', k.created_at,
-        'first_response_at', k.first_response_at, 'business_minutes', public.pancake_business_minutes(
+    SELECT jsonb_build_object('code', k.code, 'status', k.status, 'is_open', public.pancake_ticket_is_open(k.status),
+        'owner_id', k.assignee_id, 'created_at', k.created_at, 'first_response_at', k.first_response_at,
+        'business_minutes', public.pancake_business_minutes(
             k.created_at, coalesce(k.first_response_at, %(now)s), s.business_hours, s.holidays)) AS found
     FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
 ) AS t ON true

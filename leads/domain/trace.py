@@ -15,10 +15,9 @@ from leads.domain.errors import BadRequest
 from leads.domain.event_states import KILL_SWITCH
 from leads.domain.lead import OTHER_TABLES, PHONE_KEYS
 from leads.domain.phone import read_phones
-from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at
+from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at, value_at
 from leads.domain.trace_steps import (
     LIMITED,
-    OPEN,
     arrival_steps,
     decision_steps,
     notification_steps,
@@ -174,7 +173,7 @@ def _reason(event: StoredEvent) -> str:
 def next_step(events: list[StoredEvent]) -> str:
     """Return what to do about a lead; `events` are its own, oldest first.
 
-    An event that is not processed comes first: the newest one behind which no later version was applied.
+    The newest event that is not processed decides, unless a later version was applied.
     """
     pending: StoredEvent | None = None
     for event in events:
@@ -240,7 +239,7 @@ def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
         return NOTHING
     if with_ticket.ticket is None:
         return forced
-    is_open = text_at(with_ticket.ticket, "status") in OPEN
+    is_open = value_at(with_ticket.ticket, "is_open") is True
     if newest.result == "contact_updated" and not is_open:
         return forced
     settled = text_at(with_ticket.evidence, "assignment", "settled")

@@ -91,7 +91,6 @@ UNSENT: Mapping[str, str] = {
     "unknown": "the service did not answer",
     "no_recipients": "it has no recipients",
 }
-OPEN = frozenset({"new", "in_progress"})
 
 
 def arrival_steps(event: StoredEvent) -> Iterator[Step]:
@@ -374,7 +373,7 @@ def _response(ticket: JsonObject, sla_minutes: int, told: datetime | None, now: 
     sla = timedelta(minutes=sla_minutes)
     if responded:
         return _answered(taken, in_hours, sla)
-    if text_at(ticket, "status") not in OPEN:
+    if value_at(ticket, "is_open") is not True:
         return "never answered"
     known = f"; managers told at {clock_time(told)}" if told and taken > sla else ""
     if in_hours is None:

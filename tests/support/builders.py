@@ -105,8 +105,8 @@ def member(number: int, **changes: object) -> Member:
 
 TRACED_AT = datetime(2026, 11, 26, 3, tzinfo=UTC)
 STORED_TICKET: dict[str, Any] = {
-    "code": "TK000017", "status": "new", "owner_id": "s-1", "created_at": TRACED_AT.isoformat(),
-    "first_response_at": None, "business_minutes": None,
+    "code": "TK000017", "status": "new", "is_open": True, "owner_id": "s-1",
+    "created_at": TRACED_AT.isoformat(), "first_response_at": None, "business_minutes": None,
 }  # fmt: skip
 STORED_EVENT = StoredEvent(
     id=17, newest_id=17, table_name="lead", connection="Diva", connection_status="active", record_id="r-1",

@@ -277,7 +277,7 @@ TICKETS: list[tuple[dict[str, Any], int, str]] = [
     ({}, 10, "new, Hạnh; unanswered, due in 20 min"),
     ({}, 45, f"new, Hạnh; unanswered, 15 min late; {TOLD}"),
     ({"owner_id": "s-2"}, 10, "new, Khoa (changed in Diva); unanswered, due in 20 min"),
-    ({"status": "done"}, 10, "done, Hạnh; never answered"),
+    ({"status": "done", "is_open": False}, 10, "done, Hạnh; never answered"),
     ({"first_response_at": after(minutes=12)}, 99, "new, Hạnh; answered after 12 min (SLA 30 min)"),
     ({"first_response_at": after(minutes=31)}, 99,
      "new, Hạnh; answered after 31 min (SLA 30 min, too late)"),
