@@ -123,7 +123,7 @@ async def _look_up_suspects(
     runtime: Runtime, run: CronRun, connection: Connection, progress: PollProgress
 ) -> bool:
     """Look up the records that had to be listed and were not; return whether there was time for all."""
-    suspects = progress.suspects()
+    suspects = list(progress.awaited)
     if len(suspects) > MAX_LOOK_UPS:
         return True
     return await look_up_times(
@@ -133,7 +133,7 @@ async def _look_up_suspects(
 
 def _is_trusted(progress: PollProgress) -> bool:
     """Whether every record that had to be listed was, or its present state explains why it was not."""
-    return len(progress.suspects()) <= MAX_LOOK_UPS and progress.has_explanation()
+    return len(progress.awaited) <= MAX_LOOK_UPS and progress.has_explanation()
 
 
 def _window(reports: Sequence[PollReport]) -> tuple[datetime | None, datetime | None]:

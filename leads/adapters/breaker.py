@@ -43,7 +43,6 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
     @property
     def level(self) -> int:
-        """0 closed, 1 half-open, 2 open."""
         return LEVEL[self.state]
 
     @property
@@ -100,17 +99,15 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
 
 class Breakers:
-    """The breakers of a service by name: a connection's id, or one that a caller adds for its own calls."""
+    """The breakers by name: a connection's id, or one that a caller adds for its own calls."""
 
-    def __init__(self, service: str, clock: Clock) -> None:
-        self._service = service
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
 
     def __getitem__(self, name: str) -> Breaker:
-        """Return the breaker of that name."""
         if name not in self._breakers:
-            self._breakers[name] = Breaker(f"{self._service}:{name}", self._clock)
+            self._breakers[name] = Breaker(name, self._clock)
         return self._breakers[name]
 
     def level(self) -> int:

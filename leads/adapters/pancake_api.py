@@ -97,12 +97,12 @@ class PancakeApi:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         """`allowed_hosts`, as `host_of` spells them, may get a key. `transport` is for tests."""
-        _drop_request_lines()
+        logging.getLogger("httpx").addFilter(_is_not_request_line)
         self._clock = clock
         self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
         self._max_answer_bytes = max_answer_bytes
-        self.breakers = Breakers("pancake_rest", clock)
+        self.breakers = Breakers(clock)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(
@@ -245,13 +245,12 @@ def read_retry_after(value: str | None, now: datetime) -> float:
 
     RFC 9110, section 10.2.3: a number of seconds, or an HTTP date.
     """
-    seconds = DEFAULT_WAIT_SECONDS
-    if value and len(value) > MAX_HEADER_CHARACTERS:
+    if not value or len(value) > MAX_HEADER_CHARACTERS:
         return DEFAULT_WAIT_SECONDS
     try:
-        if value and value.strip().isdigit():
+        if value.strip().isdigit():
             seconds = float(value)
-        elif value:
+        else:
             moment = parsedate_to_datetime(value)
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             seconds = (moment - now).total_seconds()
@@ -276,7 +275,3 @@ def _objects(value: object) -> list[JsonObject]:
 
 def _is_not_request_line(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("HTTP Request:")
-
-
-def _drop_request_lines() -> None:
-    logging.getLogger("httpx").addFilter(_is_not_request_line)

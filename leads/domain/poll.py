@@ -128,7 +128,6 @@ class PollProgress:
         self.awaited = {key: time for key, time in known.items() if time in self.window}
 
     def select(self, leads: Iterable[ListedLead]) -> list[ListedLead]:
-        """Return the leads of the window."""
         return [lead for lead in leads if lead.modified_on is None or lead.modified_on in self.window]
 
     def enter(self, leads: Sequence[ListedLead], record_ids: Sequence[str]) -> None:
@@ -145,14 +144,10 @@ class PollProgress:
         self.missed += len(record_ids)
         self.missed_ids = [*self.missed_ids, *record_ids][:MAX_IDS_PER_REPORT]
 
-    def suspects(self) -> list[TableRecord]:
-        """Return the records that had to be listed and were not."""
-        return list(self.awaited)
-
     def has_explanation(self) -> bool:
-        """Whether the present state of each suspect, all looked up, explains that it was not listed.
+        """Whether the present state of all awaited records explains that they were not listed.
 
-        It was deleted, or changed since. One that still lies in the window proves that the list left it out.
+        They were deleted, or changed since. One that still is in the window was left out by the list.
         """
         present = self.look_ups.present
         return not any(
@@ -166,7 +161,7 @@ class PollProgress:
         return self.window.end if watermark is None else max(watermark, self.window.end)
 
     def report(self) -> PollReport:
-        """Return the report so far. `may_lag`: all suspects are so young that the index may just lag."""
+        """Return the report so far. `may_lag`: all missing records are so young that the index may lag."""
         lag_limit = self.window.end - OVERLAP
         report: PollReport = {
             "window": self._window_as_text(),
@@ -186,22 +181,15 @@ class PollProgress:
         return [self.window.start.isoformat(), self.window.end.isoformat()]
 
 
-def next_window(
-    watermark: datetime | None,
-    now: datetime,
-    *,
-    overlap: timedelta = OVERLAP,
-    settle: timedelta = SETTLE,
-    max_step: timedelta = MAX_STEP,
-) -> Window:
-    """Return the window after `watermark`; without one, the last `max_step` before now.
+def next_window(watermark: datetime | None, now: datetime) -> Window:
+    """Return the window after `watermark`; without one, the last MAX_STEP before now.
 
-    It ends at `now - settle` at the latest, and at most `max_step` after the watermark. If the clock was set
-    back, the window is the last `overlap` before now, and the watermark stays (`watermark_after`).
+    It ends at `now - SETTLE` at the latest, and at most MAX_STEP after the watermark. If the clock was set
+    back, the window is the last OVERLAP before that end, and the watermark stays (`watermark_after`).
     """
-    settled = now - settle
-    since = settled - max_step if watermark is None else min(watermark, settled)
-    return Window(since - overlap, min(settled, since + max_step))
+    settled = now - SETTLE
+    since = settled - MAX_STEP if watermark is None else min(watermark, settled)
+    return Window(since - OVERLAP, min(settled, since + MAX_STEP))
 
 
 def latest_window(due: Window, now: datetime) -> Window | None:

@@ -66,7 +66,7 @@ async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
     write(harness, "contact")
     faults = ("rate_limited", "unauthorized", "success_false", "truncate_body", "down")
     for number, fault in enumerate(faults):
-        monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers("pancake_rest", harness.clock))
+        monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers(harness.clock))
         harness.pancake.faults.change({fault: True})
         lead = await process(harness, modified_on=f"2026-05-14T0{number}:00:00")
         assert lead.result in ("ticket_created", "no_change"), fault

@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+from leads.domain import poll
 from leads.domain.body import ICT, in_utc, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.day_ledger import DayLedger, DayReport, day_window, days_owed
@@ -381,7 +383,7 @@ def test_a_record_known_to_lie_in_the_window_must_be_in_the_answer_unless_delete
     keys = {name: TableRecord("lead", name) for name in ("a", "b", "c", "d")}
     progress.expect(dict(zip(keys.values(), (at(0), at(600), at(601), at(-1)), strict=True)))
     progress.enter([listed("a", at(0))], [])
-    assert progress.suspects() == [keys["b"]]
+    assert list(progress.awaited) == [keys["b"]]
     assert progress.has_explanation(), "deleted"
     progress.look_ups = LookUps(present={keys["b"]: at(700)})
     assert progress.has_explanation(), "changed"
@@ -487,7 +489,8 @@ def lost(schedule: Schedule, overlap: timedelta = OVERLAP, settle: timedelta = S
     found: Versions = set()
     watermark: datetime | None = at(-3_600)
     for now in schedule.polls:
-        window = next_window(watermark, at(now), overlap=overlap, settle=settle, max_step=timedelta(days=30))
+        with patch.multiple(poll, OVERLAP=overlap, SETTLE=settle, MAX_STEP=timedelta(days=30)):
+            window = next_window(watermark, at(now))
         read = ((v.record_id, v.modified_on) for v in schedule.read(window, now))
         found |= {(name, time) for name, time in read if time is None or time in window}
         watermark = PollProgress(window).watermark_after(watermark, trusted=True)
@@ -525,7 +528,7 @@ def test_an_interrupted_poll_goes_on_from_its_state() -> None:
 
     resumed = PollProgress.load(json.loads(json.dumps(progress.save())))
     assert resumed == progress
-    assert (resumed.suspects(), resumed.listed, resumed.missed_ids) == ([b], 2, ["c"])
+    assert (list(resumed.awaited), resumed.listed, resumed.missed_ids) == ([b], 2, ["c"])
 
 
 def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
@@ -534,7 +537,7 @@ def test_a_contact_in_the_list_is_not_the_lead_of_its_id() -> None:
     lead, unknown = TableRecord("lead", "a"), TableRecord(None, "a")
     progress.expect({lead: inside, unknown: inside})
     progress.enter([listed("a", inside, "contact")], [])
-    assert progress.suspects() == [lead]
+    assert list(progress.awaited) == [lead]
     assert progress.report()["suspects"] == ["a"]
 
 
