@@ -24,7 +24,6 @@ Exit codes: 1 an address is taken; 2 the environment is incomplete, and every pr
 
 
 def main() -> None:
-    """Serve the handlers with the settings of the environment."""
     ArgumentParser(prog="pancake-handlers", description=HELP).parse_args()
     try:
         settings = read_settings()

@@ -129,7 +129,6 @@ class Metrics:
             self.requests.labels(route, code)
 
     def exposition(self) -> bytes:
-        """Return the text that `GET /metrics` answers."""
         return generate_latest(self.registry)
 
 
@@ -162,7 +161,6 @@ class SqlSeries(Collector):
         self._samples.pop(query, None)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield every family, for the registry."""
         gauges = {
             family.name: GaugeMetricFamily(family.name, family.help, labels=family.labels)
             for family in self.families

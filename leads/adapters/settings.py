@@ -171,7 +171,6 @@ class Environment:
         return default
 
     def address(self, name: str, default: str = "") -> tuple[str, int]:
-        """Read an address and a port."""
         text = self._values.get(name, default).strip()
         host, _, port = text.rpartition(":")
         if host and port.isdecimal() and int(port) <= 65535:

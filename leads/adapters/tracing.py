@@ -75,7 +75,7 @@ def trace_of_request(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext:
 
 
 def join_event_trace(trace: TraceContext | None) -> str | None:
-    """Go on with the trace of an event if the caller named none; else return its id if it is another one."""
+    """Continue the trace of an event if the caller sent none; else return its id if it is another one."""
     current = _current.get()
     if trace is None or current is None or trace.trace_id == current.trace_id:
         return None

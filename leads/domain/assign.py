@@ -5,10 +5,10 @@ Among the available members the one with the lowest `assigned_count / weight` is
 choice) is lifted to the lowest ratio of the members that stayed: it does not get all tickets that it missed.
 A choice without an available member changes no counter.
 
-A returning customer's former owner, if available, goes before the turns, and so does anyone but those who had
-a recalled ticket (`Rules`). They are counted as every other choice, and no one gets more than so many tickets
-ahead of the member with the lowest ratio. So among members that are available the ratios differ by at most
-`max_ahead` over the lowest weight, and by at most 1 over it where only turns decide.
+`Rules` are exceptions: a returning customer's former owner is preferred, and those who had a recalled ticket
+do not get it again. Such a choice is counted like every other, and no one gets more than `max_ahead` tickets
+above the lowest ratio. So the ratios of available members differ by at most `max_ahead` over the lowest
+weight, and by at most 1 over it where only turns decide.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What goes before the turns; the defaults are the turns alone. Ids are staff ids.
+    """Exceptions to the turns; the default is none. Ids are staff ids.
 
     `former_owner` is preferred; `not_again` had the ticket before and do not get it. With either, a member
     may get at most `max_ahead` tickets (1 or more) above what the lowest ratio is for its weight.
@@ -133,7 +133,7 @@ def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
 
 
 def _barred(available: Sequence[Member], rules: Rules) -> dict[str, str]:
-    """Return why available members may not get a recalled ticket; of any other ticket no one is barred."""
+    """Return why available members may not get a recalled ticket; any other ticket bars no one."""
     if not rules.not_again:
         return {}
     lowest = min((member.ratio for member in available), default=Fraction())

@@ -157,7 +157,6 @@ class DayLedger:
 
     @property
     def window(self) -> Window:
-        """The day in UTC."""
         return day_window(self.day)
 
     def select(self, leads: Iterable[ListedLead]) -> Selection:

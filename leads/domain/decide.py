@@ -166,9 +166,9 @@ def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
 
 
 def _deletion(version: VersionPart, facts: Facts) -> Plan:
-    """A deletion changes nothing of Diva's; the owner of the record's open ticket is told, once.
+    """Plan no change in Diva; the owner of the record's open ticket is notified once.
 
-    That of an unknown record counts with its time and its phones.
+    The deletion of an unknown record is applied too: its time and its phones count for later versions.
     """
     lead, phones, applied = version.lead, version.phones, facts.applied
     if applied is None:
@@ -267,7 +267,7 @@ def _with_ticket(
 
 
 def ticket_of_record(facts: Facts) -> Ticket | None:
-    """The open ticket that the record's version applied last names."""
+    """Return the ticket that the record's version applied last names, if it is open."""
     ticket_id = facts.applied.ticket_id if facts.applied else None
     return next((ticket for ticket in facts.open_tickets if ticket.id == ticket_id), None)
 
@@ -275,7 +275,7 @@ def ticket_of_record(facts: Facts) -> Ticket | None:
 def ticket_of_customer(
     account: Account | None, account_id: str | None, matched_phone: str | None, facts: Facts
 ) -> Ticket | None:
-    """The open ticket on the customer's account, or on another account with the same phone.
+    """Return the open ticket on the customer's account, or on another account with the same phone.
 
     `matched_phone` is the phone of the lead that led to the customer: if an account that has it is disabled,
     the customer may be that of its contact. The record's own ticket comes first, else the newest. An
@@ -294,7 +294,7 @@ def is_closed(lead: Lead, phones: PhoneReading, applied: LastApplied | None) -> 
 
 
 def ticket_applied(applied: LastApplied | None) -> Ticket | None:
-    """The ticket that the version applied last names, as a name only: nothing is written to it."""
+    """Return the ids of the ticket that the version applied last names: nothing is written to it."""
     return Ticket(applied.ticket_id, applied.account_id, None) if applied and applied.ticket_id else None
 
 
@@ -339,7 +339,7 @@ def _nothing_to_write(outcome: str, lead: Lead, phone: str | None, applied: Last
 
 
 def _usable_evidence(phones: PhoneReading, applied: LastApplied | None) -> dict[str, object]:
-    """The usable phones of a version, which a later version without one takes over."""
+    """Return the usable phones of a version; a later version without one takes them over."""
     usable: dict[str, object] = {"usable": list(phones.usable), "typed": phones.typed}
     return {**usable, "applied_before": applied.phone} if phones.are_from_last_version and applied else usable
 
@@ -365,10 +365,7 @@ def _with_phone_digests(plan: Plan, facts: Facts) -> Plan:
 
 
 def _with_notes(plan: Plan, facts: Facts) -> Plan:
-    """Record what of the body was not taken as it is.
-
-    A time in the future is told once for each record, by a version that is applied.
-    """
+    """Record which values of the body were changed. A time in the future is reported once for each record."""
     notes: dict[str, object] = {}
     attention = plan.attention
     if plan.lead.has_future_time:

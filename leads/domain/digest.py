@@ -50,7 +50,7 @@ class Digester:
         return next((phone for phone in phones if self.matches(stored, PHONE, phone)), None)
 
     def restate(self, stored: str, values: Iterable[tuple[JsonValue, ...]]) -> str:
-        """Return the current digest of that of the values which `stored` is of, else `stored`."""
+        """Return the digest under the current key if `stored` is that of one of the values, else `stored`."""
         if stored.rpartition(":")[0] == self.key_ids[0]:
             return stored
         return next((self.digest(*value) for value in values if self.matches(stored, *value)), stored)

@@ -102,7 +102,7 @@ class Lead:
         }
 
     def with_current_key(self, before: Digests) -> Digests:
-        """Return stored digests, those of this lead's values with the current key. All others then differ."""
+        """Return stored digests, under the current key where they are those of this lead's values."""
         restated = dict(before)
         for key, value in self._compared_fields():
             stored, items = before.get(key), value if isinstance(value, list) else [value]
@@ -114,7 +114,7 @@ class Lead:
         return restated
 
     def naming(self, fields: Set[str]) -> "Lead":
-        """Return the lead as if its body had named these fields only."""
+        """Return the lead as if its body had named only these fields."""
         others = [name for name in _KEYS_OF_FIELD if name not in fields]
         emptied: dict[str, Any] = {
             name: () if isinstance(getattr(self, name), tuple) else None for name in others

@@ -250,7 +250,7 @@ def covering(lead: ListedLead, events: EventsByRecord) -> list[Event]:
 
 
 def covers(event: Event, lead: ListedLead) -> bool:
-    """Whether the event is of the same record and at least as new: the listed lead needs no new row then.
+    """Whether a listed lead needs no new row: the event is of its record and at least as new.
 
     Without both times, the mapped fields decide. The payload hash is not compared: the bodies of webhook and
     list differ in keys for the same version of a record.

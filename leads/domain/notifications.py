@@ -15,7 +15,7 @@ NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
 TICKET_RECALLED = "ticket_recalled"
-"""The reason by which the owner who loses a ticket is told."""
+"""The reason in the notice to the owner who loses a ticket."""
 
 FIELD_LABELS = {
     "name": "tên",
@@ -162,7 +162,7 @@ class RetryState:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the senders died so often that another attempt could be one too many."""
+        """Whether so many attempts had no answer that there is no further one: each may have been sent."""
         return self.unknowns >= MAX_UNKNOWNS
 
     def after(self, error: str, now: datetime) -> "RetryState":
@@ -206,7 +206,7 @@ def _wait(failed: RetryState) -> timedelta | None:
 def input_of(notification: Mapping[str, object], idempotency_key: str) -> dict[str, object]:
     """Return the input of sendNotifications for a stored notification.
 
-    The text of a notice is made here, so that what was stored before has the text of today too.
+    The text of a notice is made when it is sent: notices that were stored earlier get today's text too.
     """
     data = notification["data"]
     if notification["template_code"] == NEEDS_ATTENTION and isinstance(data, Mapping):

@@ -338,7 +338,7 @@ def _best(choices: Sequence[_Choice]) -> _Choice:
 
 
 def _certain(groups: Sequence[_Group], choice: _Choice) -> _Choice:
-    """Drop numbers of several groups that stand after the start of another number left over.
+    """Drop numbers of several groups that follow the unread start of another number.
 
     "0905 0377 2223 33" has digits too many and holds no number.
     """

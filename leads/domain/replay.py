@@ -74,12 +74,13 @@ def read_request(given: Mapping[str, object], session: Mapping[str, str]) -> Rep
         raise BadRequest("Give either ids or filter.")
     if criteria is not None:
         request = _filtered(request, criteria)
-        if phone is not None:
-            raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
+    else:
+        request = replace(request, ids=_event_ids(ids, request.max_events))
+    if phone is None:
         return request
-    event_ids = _event_ids(ids, request.max_events)
-    corrected_phone = None if phone is None else _corrected_phone(phone, event_ids)
-    return replace(request, ids=event_ids, corrected_phone=corrected_phone)
+    if request.ids is None or len(request.ids) != 1:
+        raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
+    return replace(request, corrected_phone=_corrected_phone(phone))
 
 
 def _refuse_unknown(given: Mapping[str, object], known: Collection[str], where: str) -> None:
@@ -155,9 +156,7 @@ def _is_event_id(item: object) -> bool:
     return len(text) <= MAX_ID_DIGITS and text.isascii() and text.isdigit() and int(text) < 2**63
 
 
-def _corrected_phone(phone: object, event_ids: tuple[int, ...]) -> str:
-    if len(event_ids) != 1:
-        raise BadRequest("corrected_phone belongs to one event: give exactly one id with it.")
+def _corrected_phone(phone: object) -> str:
     if isinstance(phone, str) and len(phone) > MAX_PHONE_CHARACTERS:
         raise BadRequest(
             f"corrected_phone has {len(phone)} characters: give one phone number"

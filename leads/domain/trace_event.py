@@ -89,12 +89,10 @@ class StoredEvent:
 
     @property
     def is_held(self) -> bool:
-        """Whether a switch holds the event now."""
         return self.status.startswith("skipped_")
 
     @property
     def held_by(self) -> str:
-        """Which switch holds the event."""
         if self.status == SKIPPED_KILL_SWITCH:
             return KILL_SWITCH
         return text_at(self.evidence, "held_by") or SOURCE_INACTIVE

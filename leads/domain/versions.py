@@ -48,13 +48,13 @@ class LastApplied:
 
 
 def with_capped_time(lead: Lead, arrived_at: datetime) -> Lead:
-    """Return the lead, with the time of its arrival if it claims one that would block all later versions."""
+    """Return the lead; if it claims a time in the far future, with the time of its arrival instead."""
     time = cap_future_time(lead.modified_on, arrived_at)
     return lead if time == lead.modified_on else replace(lead, modified_on=time, has_future_time=True)
 
 
 def cap_future_time(modified_on: datetime | None, arrived_at: datetime) -> datetime | None:
-    """Return the time of a version, which is that of its arrival if it claims one too far in the future."""
+    """Return a version's time, or that of its arrival: one in the far future would block later versions."""
     is_possible = modified_on is None or modified_on <= arrived_at + MAX_FUTURE
     return modified_on if is_possible else arrived_at
 
@@ -152,7 +152,7 @@ def _new_fields(lead: Lead, applied: LastApplied | None) -> Iterator[str]:
 
 
 def applied_phone_first(phones: PhoneReading, applied: LastApplied | None) -> PhoneReading:
-    """Return the phones with the one that was applied first: it decides as long as Pancake names it."""
+    """Return the phones, the one applied last before all: it decides as long as Pancake names it."""
     if applied is None or applied.phone is None or is_phone_changed(phones, applied):
         return phones
     return replace(phones, usable=tuple(dict.fromkeys([applied.phone, *phones.usable])))
