@@ -30,7 +30,7 @@ from leads.adapters.http import Application, HasuraRoute, RequestLog, authentica
 from leads.adapters.logs import configure_logs
 from leads.adapters.metrics import CONTENT_TYPE
 from leads.adapters.settings import read_settings
-from leads.runtime import Runtime, with_dry_run
+from leads.runtime import Runtime, run_cron, with_dry_run
 
 HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
     HasuraRoute(
@@ -45,12 +45,12 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
         process_record,
         retry_after_seconds=15,
     ),
-    HasuraRoute("/cron/sync_sources", "pancake_sync_sources", read_cron, sync_sources),
-    HasuraRoute("/cron/check_connection", "pancake_check_connection", read_cron, check_connection),
+    HasuraRoute("/cron/sync_sources", "pancake_sync_sources", read_cron, run_cron(sync_sources)),
+    HasuraRoute("/cron/check_connection", "pancake_check_connection", read_cron, run_cron(check_connection)),
     HasuraRoute("/cron/retry_failed", "pancake_retry_failed", read_cron, with_dry_run(retry_failed)),
     HasuraRoute("/cron/check_sla", "pancake_check_sla", read_cron, with_dry_run(check_sla)),
     HasuraRoute("/cron/purge_events", "pancake_purge_events", read_cron, with_dry_run(purge_events)),
-    HasuraRoute("/cron/poll_records", "pancake_poll_records", read_cron, poll_records),
+    HasuraRoute("/cron/poll_records", "pancake_poll_records", read_cron, run_cron(poll_records)),
     HasuraRoute("/cron/reconcile_daily", "pancake_reconcile_daily", read_cron, with_dry_run(reconcile_daily)),
 )
 

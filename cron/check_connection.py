@@ -12,7 +12,6 @@ from hashlib import sha256
 from typing import TypedDict
 
 from leads.adapters.database import Statement
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER
 from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.domain.reports import ConnectionReport
@@ -119,13 +118,11 @@ class SettingProblems:
         return (AdminNotice(key, "settings_unreadable", "; ".join(self.problems)),)
 
 
-async def check_connection(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report holds the Finding of each connection."""
-    return await runtime.cron_runs.run(call, partial(check_all, runtime))
+async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
+    """Probe and judge all connections; report the Finding of each.
 
-
-async def check_all(runtime: Runtime, run: CronRun) -> CronReport:
-    """Probe and judge all connections; changed statuses are stored in the transaction of the report."""
+    Changed statuses are stored in the transaction of the report.
+    """
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     probes, is_complete = await for_each(run, connections, partial(probe, runtime))
     if not is_complete:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER
 from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps
@@ -18,13 +17,8 @@ from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE
 MAX_TICKETS_PER_TICK = 200
 
 
-async def check_sla(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report holds `late`, `late_untold` and the KPIs of a day."""
-    return await runtime.cron_runs.run(call, partial(check, runtime))
-
-
-async def check(runtime: Runtime, run: CronRun) -> CronReport:
-    """Take both steps; one that fails does not stop the other."""
+async def check_sla(runtime: Runtime, run: CronRun) -> CronReport:
+    """Report `late`, `late_untold` and the KPIs of a day; a step that fails does not stop the other."""
     steps = (notify_late, measure)
     return await run_steps(run, {step.__name__: partial(step, runtime, run) for step in steps})
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.poll import PollProgress, PollReport, SavedPoll
@@ -22,13 +21,11 @@ MAX_LOOK_UPS = 20
 """Suspects read one by one; if there are more, the list is not trusted without looking them up."""
 
 
-async def poll_records(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report holds for each connection its window and what was missed."""
-    return await runtime.cron_runs.run(call, partial(poll_all, runtime))
+async def poll_records(runtime: Runtime, run: CronRun) -> CronReport:
+    """Poll every connection; report the window of each and what was missed.
 
-
-async def poll_all(runtime: Runtime, run: CronRun) -> CronReport:
-    """Poll every connection; one that runs out of time continues at the next delivery of the tick."""
+    One that runs out of time continues at the next delivery of the tick.
+    """
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     reports, is_complete = await for_each(run, connections, partial(poll_connection, runtime, run))
     return CronReport(

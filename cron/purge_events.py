@@ -6,10 +6,8 @@ Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vie
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from leads.adapters.database import Database, Params
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.event_states import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
 from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
@@ -39,13 +37,8 @@ class Retention:
     started_at: datetime | None
 
 
-async def purge_events(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report counts what was emptied and deleted, of each kind."""
-    return await runtime.cron_runs.run(call, partial(purge_all, runtime))
-
-
-async def purge_all(runtime: Runtime, run: CronRun) -> CronReport:
-    """Purge each kind, batch by batch, until no old row is left or the time is up."""
+async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
+    """Purge each kind, batch by batch, until no old row is left or the time is up; report the counts."""
     (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {}, Retention)
     since = _since(retention.emptied_to)
     emptied_to, held_emptied_to, runs_to, logs_to = (

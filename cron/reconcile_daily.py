@@ -11,7 +11,6 @@ from datetime import date, datetime
 from functools import partial
 
 from leads.adapters.database import Params
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.pancake_api import COMPLETE
 from leads.domain.day_ledger import DayLedger, DayReport, SavedLedger, day_window, days_owed, is_over
 from leads.domain.errors import BadRequest
@@ -28,12 +27,7 @@ MIN_FOUND_MISSING_NOTIFIED = 5
 """How many records that webhook and polling missed on a day are worth a notification."""
 
 
-async def reconcile_daily(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report holds the ledger of each day, and which days are closed."""
-    return await runtime.cron_runs.run(call, partial(reconcile, runtime))
-
-
-async def reconcile(runtime: Runtime, run: CronRun) -> CronReport:
+async def reconcile_daily(runtime: Runtime, run: CronRun) -> CronReport:
     """Reconcile the day that the payload names, else each closed day without a succeeded run.
 
     A day is reconciled for the connections that existed on it. One that the history does not name was

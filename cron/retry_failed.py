@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.runtime import Runtime
 from leads.services import late_owners
@@ -38,13 +37,8 @@ TOLD_AT_MOST_EVERY = timedelta(hours=1)
 """How often the administrators are told of ticks that Hasura gave up."""
 
 
-async def retry_failed(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report counts what was released, given up and sent."""
-    return await runtime.cron_runs.run(call, partial(release, runtime))
-
-
-async def release(runtime: Runtime, run: CronRun) -> CronReport:
-    """Take every step; one that fails does not stop the others, but makes the run fail."""
+async def retry_failed(runtime: Runtime, run: CronRun) -> CronReport:
+    """Take every step and report its counts; one that fails makes the run fail and stops no other."""
     report = await run_steps(run, {step.__name__: partial(step, runtime, run) for step in STEPS})
     return report if report.unfinished else replace(report, notices=_notices(run, report.body))
 

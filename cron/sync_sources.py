@@ -13,7 +13,6 @@ from operator import attrgetter
 from typing import Literal
 
 from leads.adapters.database import Params
-from leads.adapters.hasura_calls import Answer, CronCall
 from leads.domain.listing import read_sources
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, ConnectionReport
 from leads.runtime import Runtime
@@ -44,13 +43,8 @@ class NewSource:
         return f"{self.name} ({self.source_id})" if self.name else self.source_id
 
 
-async def sync_sources(runtime: Runtime, call: CronCall) -> Answer:
-    """Answer `{result, report}`; the report lists for each connection what is new, removed or restored."""
-    return await runtime.cron_runs.run(call, partial(sync_all, runtime))
-
-
-async def sync_all(runtime: Runtime, run: CronRun) -> CronReport:
-    """Read and store the sources of every connection."""
+async def sync_sources(runtime: Runtime, run: CronRun) -> CronReport:
+    """Read and store the sources of every connection; report which are new, removed or restored."""
     connections = await load_connections(runtime.db, runtime.settings.key_ring)
     reports, is_complete = await for_each(run, connections, partial(sync_connection, runtime, run))
     if not is_complete:

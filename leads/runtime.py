@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, UndoneDatabase
@@ -16,7 +16,7 @@ from leads.adapters.settings import Settings
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
 from leads.services.cron_runs import CronRuns, DryRuns, NotSent
-from leads.services.cron_work import CRON_PERIOD_SECONDS, DRY_RUN
+from leads.services.cron_work import CRON_PERIOD_SECONDS, DRY_RUN, CronReport, CronRun
 from leads.services.ingest_record import IngestQueue
 from leads.services.metrics import SERIES, Scrape
 from leads.services.outbox import Outbox
@@ -134,23 +134,33 @@ class Runtime:
             )
 
 
+Work = Callable[[Runtime, CronRun], Awaitable[CronReport]]
 Cron = Callable[[Runtime, CronCall], Awaitable[Answer]]
 
 
-def with_dry_run(cron: Cron) -> Cron:
-    """Return the cron, with a dry run for a call whose payload is `{"dry_run": true}`.
+def run_cron(work: Work) -> Cron:
+    """Return what answers the calls of a cron: `{result, report}` of its work for a tick."""
+
+    async def handle(runtime: Runtime, call: CronCall) -> Answer:
+        return await runtime.cron_runs.run(call, partial(work, runtime))
+
+    return handle
+
+
+def with_dry_run(work: Work) -> Cron:
+    """Return the same, with a dry run for a call whose payload is `{"dry_run": true}`.
 
     It is the real work in a transaction that is rolled back, and nothing leaves the database. Its answer has
     the report of the run, and which notifications would be sent; nothing is stored of it.
     """
 
-    @wraps(cron)
+    @wraps(work)
     async def handle(runtime: Runtime, call: CronCall) -> Answer:
         if DRY_RUN not in call.payload:
-            return await cron(runtime, call)
+            return await run_cron(work)(runtime, call)
         if call.payload[DRY_RUN] is not True:
             raise BadRequest("payload.dry_run is not true.")
         async with runtime.undone() as undone:
-            return await cron(undone, call)
+            return await run_cron(work)(undone, call)
 
     return handle

@@ -19,7 +19,7 @@ from leads.adapters.settings import Settings, read_settings
 from leads.domain.body import ICT
 from leads.domain.day_ledger import DayReport, is_over
 from leads.domain.errors import PancakeUnavailable, Retryable
-from leads.runtime import Runtime
+from leads.runtime import Runtime, run_cron
 from leads.services.connections import load_connections
 from leads.services.cron_work import CronRun, for_each
 from ops.clients.db_session import QUERIES, open_session
@@ -38,7 +38,7 @@ async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
         now, payload = runtime.clock.now(), {"day": day.isoformat()}
         call = CronCall("leads reconcile", "pancake_reconcile_daily", now, payload)
         try:
-            answer = await reconcile_daily(runtime, call)
+            answer = await run_cron(reconcile_daily)(runtime, call)
         except Retryable:
             # The run failed for some connections; what it stored of the day says why.
             if reports := load_reports(settings, day):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, release, send_notifications
+from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, retry_failed, send_notifications
 from leads.adapters.database import POOL_TIMEOUT_SECONDS, SESSION_OPTIONS
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.notifications import MAX_REFUSALS, MAX_UNKNOWNS
@@ -314,7 +314,7 @@ async def test_a_sender_that_always_dies_does_not_repeat_for_ever(harness: CronH
 
 async def test_two_runs_at_the_same_time_send_each_notification_once(harness: CronHarness) -> None:
     ids = insert_unsent(harness, 400)
-    reports = await asyncio.gather(*(release(harness.runtime, new_run(harness)) for _ in range(2)))
+    reports = await asyncio.gather(*(retry_failed(harness.runtime, new_run(harness)) for _ in range(2)))
     assert sorted(taken(harness)) == sorted(keys(ids))
     assert sum(int(str(report.body["notified"])) for report in reports) == 400
 
@@ -322,7 +322,7 @@ async def test_two_runs_at_the_same_time_send_each_notification_once(harness: Cr
 async def test_what_a_run_has_no_time_for_stays_as_it_was(harness: CronHarness) -> None:
     harness.hasura.refused = keys(insert_unsent(harness, 120))
     run = new_run(harness, seconds_left=SECONDS_LEFT_TO_SEND - 0.1)
-    report = await release(harness.runtime, run)
+    report = await retry_failed(harness.runtime, run)
     assert report.unfinished
     assert "send_notifications" not in run.reports
     assert harness.count("pancake_webhook_event", "notify_attempts = 0 AND notify_claimed_at IS NULL") == 120

@@ -24,7 +24,7 @@ from handlers.process_record import process_record
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
-from leads.runtime import Runtime
+from leads.runtime import Runtime, run_cron
 from leads.services.redelivery import replay_event
 from leads.services.replay_events import dry_run, find_events, statement_of
 from sandbox.postgres.roles import grant_rights
@@ -240,7 +240,7 @@ class Product:
         """Run the retry cron, and return its report."""
         self._ticks += 1
         call = CronCall(f"tick-{self._ticks}", "pancake_retry_failed", self.clock.now(), {})
-        answer = self._call(retry_failed(self._runtime, call))
+        answer = self._call(run_cron(retry_failed)(self._runtime, call))
         assert answer["result"] == "succeeded", answer
         report: dict[str, Any] = answer["report"]
         return report
