@@ -10,9 +10,9 @@ from rich.console import Console
 
 from sandbox.edge.packages import describe_edge, missing_packages, require_edge_packages
 from sandbox.env_file import env_lines
-from sandbox.incidents.live.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
-from sandbox.incidents.live.receiver import Inbox, Notification
-from sandbox.incidents.prometheus import require_monitoring
+from sandbox.monitoring.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
+from sandbox.monitoring.prometheus import require_monitoring
+from sandbox.monitoring.receiver import Inbox, Notification
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.postgres.binaries import PostgresNotFound

@@ -28,7 +28,7 @@ Tree = Mapping[str, str]
 """The text of each file by its path from the root."""
 MAX_LINES = 600
 PRODUCT = ("app.py", "handlers/", "cron/", "leads/", "ops/")
-FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|ops|sandbox|scripts|sql|tests"
+FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|ops|proofs|sandbox|scripts|sql|tests"
 FENCE = re.compile(r"^ *```")
 # A link of Markdown without an address of the web: its text, then the path and the heading.
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -39,9 +39,11 @@ FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
 TEST = re.compile(r"\btest_\w+\b(?!\.py)")
 # A dotted name of code, not the end of a path or of a file name; and an import.
 MODULE = re.compile(
-    r"(?<![\w/.-])(?:leads|ops|handlers|cron|sandbox)(?:\.(?!py\b|md\b|yaml\b|conf\b|txt\b)[a-z_]+)+\b"
+    r"(?<![\w/.-])(?:leads|ops|handlers|cron|proofs|sandbox)(?:\.(?!py\b|md\b|yaml\b|conf\b|txt\b)[a-z_]+)+\b"
 )
-IMPORT = re.compile(r"^ *from ((?:leads|ops|handlers|cron|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$")
+IMPORT = re.compile(
+    r"^ *from ((?:leads|ops|handlers|cron|proofs|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$"
+)
 # What the recipes of docs/adding-a-….md create, the console's test of a trigger, and a mark of pytest.
 EXAMPLE = re.compile(
     r"count_(leads|event|status)|ops/(daily/)?events|ops/test_events|test_events$|test_it_counts_|_gender_"
@@ -56,7 +58,7 @@ BUILT_IN = {"printf", "echo", "read", "export", "eval", "test", "["}
 MODULES_OF_APP = "|".join(sorted(sys.stdlib_module_names | {"handlers", "cron", "leads", "starlette"}))
 # Where, what must not stand there, and how to mend it.
 PATTERNS = [
-    (r"(?!tests/|sandbox/|scripts/check_tree|CHANGELOG).*",
+    (r"(?!tests/|proofs/|sandbox/|scripts/check_tree|CHANGELOG).*",
      r"(?i)\b(nobody|whoever|what became of|goes by|ours|of its own|reckon\w*|situations?)\b",
      "use a plain word"),
     (r".*\.py",
@@ -67,10 +69,10 @@ PATTERNS = [
     (r"(leads/domain|handlers|cron)/.*\.py", r"datetime\.now\(|utcnow\(|\btoday\(\)", "`now` is an argument"),
     (r"leads/domain/.*\.py", r"^\s*(async|await) |= await ", "the domain waits for nothing: use a service"),
     (r"(handlers|cron)/.*\.py", r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) ", "write it into sql/"),
-    (r"(app|(handlers|cron|leads|ops|sandbox)/.*)\.py", r"noqa: BLE001(?! - \w)",
+    (r"(app|(handlers|cron|leads|ops|proofs|sandbox)/.*)\.py", r"noqa: BLE001(?! - \w)",
      "give the reason after ` - `"),
     (r"tests/.*\.py", r"^(from|import) tests\.(?!support\b).*", "share code through tests/support"),
-    (r"(sandbox/(?!engine)|tests/).*\.py", r"\"--database-url\"", "use a variable"),
+    (r"(proofs/|sandbox/(?!engine)|tests/).*\.py", r"\"--database-url\"", "use a variable"),
 ]  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def names(tree: Tree) -> Iterator[str]:
     known = {*tree, *folders(tree)}
     files = {PurePosixPath(name).name for name in tree}
     tests = {PurePosixPath(name).stem for name in tree if name.endswith(".py")}
-    for test in python(tree, "tests/", "sandbox/"):
+    for test in python(tree, "tests/", "proofs/", "sandbox/"):
         tests |= set(re.findall(r"^ *(?:async )?def (test_\w+)", tree[test], re.M))
 
     def exists(path: str) -> bool:
@@ -260,7 +262,7 @@ def statements(tree: Tree) -> Iterator[str]:
         rf"f[\"'](?:{senders})/|(?<!startswith\()[\"'](?:{senders})/(?:\w*_|\w*(?:%s|\{{\w*\}})\w*)?[\"']"
     )
     unnamed = set(QUERIES)
-    for path in python(tree, *PRODUCT, "scripts/", "sandbox/", "tests/"):
+    for path in python(tree, *PRODUCT, "scripts/", "proofs/", "sandbox/", "tests/"):
         for number, line in enumerate(tree[path].splitlines(), 1):
             if built.search(line):
                 yield f"{path}:{number}: a statement's name is built from parts. Write it in full."

@@ -76,7 +76,7 @@ def names_in_use() -> Iterator[str]:
     yield from re.findall(r"0', '(\w+ \w+ \w+)'", (ROOT / "sandbox" / "diva" / "seed.sql").read_text())
     leads = Leads(seed=1)
     yield from (leads.lead()["name"] for _ in range(300))
-    for folder in ("tests", "sandbox"):
+    for folder in ("tests", "proofs", "sandbox"):
         for path in (ROOT / folder).rglob("*.py"):
             yield from re.findall(r'\bname"?(?:: |=)f?"(\w+ \w[^"]*)"', path.read_text())
             yield from re.findall(r'\bname"?(?:: |=)f"(\w+ )\{', path.read_text())

@@ -5,8 +5,8 @@ import re
 import pytest
 import yaml
 
-from sandbox.dashboard.grafana import TARGET, json_model
-from sandbox.dashboard.source import GRAFANA, read_dashboard
+from proofs.dashboard.grafana import TARGET, json_model
+from proofs.dashboard.source import GRAFANA, read_dashboard
 from tests.support.monitoring import ROOT, alerts
 from tests.support.promql import faults
 

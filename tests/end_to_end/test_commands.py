@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from ops.cli import app
 from ops.daily.config import describe
 from sandbox.demo import Result
-from sandbox.incidents.live.receiver import FIRING
-from sandbox.incidents.rules import WATCHDOG, alerts
+from sandbox.monitoring.receiver import FIRING
+from sandbox.monitoring.rules import WATCHDOG, alerts
 from sandbox.payloads import load_samples
 from sandbox.stack.observer import Effect
 from sandbox.stack.services import ROOT

@@ -26,10 +26,10 @@ from ops.cli import app
 from ops.golive.load import load_criteria
 from ops.golive.measuring import Places, Sources, measure
 from ops.golive.records import Records
-from sandbox.dashboard.prometheus import scraping_prometheus
-from sandbox.dashboard.source import read_dashboard
+from proofs.dashboard.prometheus import scraping_prometheus
+from proofs.dashboard.source import read_dashboard
 from sandbox.edge.nginx import NginxEdge
-from sandbox.incidents.queries import Queries
+from sandbox.monitoring.queries import Queries
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer

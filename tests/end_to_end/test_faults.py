@@ -34,7 +34,7 @@ PRODUCTION = "postgresql://postgres@127.0.0.1:9/production"
 @pytest.mark.test_case("TC-014-015")
 def test_four_layers_lose_no_record_and_make_no_customer_two_tickets() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "sandbox.chaos", "four_layers", "--json", "--speed=120", "--leads=60"],
+        [sys.executable, "-m", "proofs.chaos", "four_layers", "--json", "--speed=120", "--leads=60"],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": PRODUCTION},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip

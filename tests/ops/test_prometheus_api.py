@@ -14,8 +14,8 @@ import yaml
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from ops.golive.criterion import Criterion, Source
 from ops.golive.load import load_criteria
-from sandbox.incidents.prometheus import prometheus, run_promtool
-from sandbox.incidents.rules import rule_files
+from sandbox.monitoring.prometheus import prometheus, run_promtool
+from sandbox.monitoring.rules import rule_files
 from sandbox.processes import Processes
 from tests.support.fake_services import ANY, FakeServer, fake_prometheus, silent_port
 from tests.support.monitoring import needs_monitoring

@@ -230,7 +230,7 @@ class Clone:
             "TMPDIR": str(self.path / "tmp"),
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "sandbox.genuine"], cwd=self.path, env=environment,
+            [sys.executable, "-m", "proofs.genuine"], cwd=self.path, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_the_server_of_the_environment_is_used_only_on_request(monkeypatch: pyte
     monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@127.0.0.1:9/production")
     with closing(Cluster()) as own, closing(Cluster(server_url=server_url_from_environment())) as named:
         assert (own.is_embedded, named.is_embedded) == (True, False)
-    users = (path for room in ("bench", "chaos") for path in (ROOT / "sandbox" / room).glob("*.py"))
+    users = (path for room in ("bench", "chaos") for path in (ROOT / "proofs" / room).glob("*.py"))
     assert [path for path in users if "server_url" in path.read_text("utf-8")] == []
 
 
@@ -151,7 +151,7 @@ def test_a_child_gets_sigterm_first_and_sigkill_if_it_ignores_that() -> None:
 
 def replica(shared_port: int, log: Path, processes: Processes) -> Service:
     port = free_port()
-    program = [sys.executable, "-m", "sandbox.stack.replica", "sandbox.chaos.upstream:create_upstream"]
+    program = [sys.executable, "-m", "sandbox.stack.replica", "proofs.chaos.upstream:create_upstream"]
     return Service(
         name="replica", arguments=[*program, f"--shared-port={shared_port}", f"--port={port}"],
         environment={"PYTHONPATH": str(ROOT)}, url=f"http://127.0.0.1:{port}", ready_path="/taken",

@@ -89,7 +89,7 @@ def checked(tmp_path: Path) -> Path:
     for name in ("check", "_environment"):
         shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
     (tmp_path / "Dockerfile").write_text("")
-    for name in (".ci", "deploy", "sandbox", "system"):
+    for name in (".ci", "deploy", "proofs", "sandbox", "system"):
         (tmp_path / name).mkdir()
     program(bin_folder / "python", "echo SECRET=1")
     program(bin_folder / "docker", "exit 1")

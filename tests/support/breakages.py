@@ -1,6 +1,6 @@
 """What can break in a running installation: how it is done and undone, and everything that has to name it.
 
-`leads status`, the alerts, the precheck and the gates are tested from this table. sandbox/incidents/live has
+`leads status`, the alerts, the precheck and the gates are tested from this table. proofs/incidents/live has
 one of its own: its incidents are scenes in which leads arrive, that last, and that must leave the windows of
 the rules; here a fault lasts for one look. What only a pilot of weeks can show is in
 tests/ops/golive/test_gates.py.

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
-from sandbox.bench import environment as bench
+from proofs.bench import environment as bench
 from sandbox.handover import FOLDER, LOGS, SECRETS
 from sandbox.postgres.roles import LOGINS
 from sandbox.stack.keys import Keys

@@ -345,7 +345,7 @@ async def running_settings_tab(
                 # Crons must not run during a test: the engine drops every delivery.
                 admin = {"X-Hasura-Admin-Secret": keys.admin_secret}
                 plan = {"seed": 1, "triggers": {"*": {"drop": 1}}}
-                (await client.post("/sandbox/chaos", json=plan, headers=admin)).raise_for_status()
+                (await client.post("/proofs/chaos", json=plan, headers=admin)).raise_for_status()
                 with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as session:
                     (row,) = session.execute("SELECT app_settings FROM app_setting").fetchall()
                     harness = SettingsHarness(session, client, keys, Jsonb(row["app_settings"]))

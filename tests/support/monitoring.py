@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from sandbox.incidents.compression import compress_alertmanager
-from sandbox.incidents.live.receiver import Inbox
-from sandbox.incidents.prometheus import alertmanager, missing_monitoring
 from sandbox.metrics_text import scrape
+from sandbox.monitoring.compression import compress_alertmanager
+from sandbox.monitoring.prometheus import alertmanager, missing_monitoring
+from sandbox.monitoring.receiver import Inbox
 from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 

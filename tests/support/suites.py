@@ -26,7 +26,7 @@ PATHS_WITH_SERVERS = (
     "tests/end_to_end/",
     "tests/ops/test_installation.py",
     "tests/sandbox/test_servers.py",
-    "tests/sandbox/test_bench.py",
+    "tests/proofs/test_bench.py",
 )
 """Their tests start servers themselves."""
 LONG_PATHS = (

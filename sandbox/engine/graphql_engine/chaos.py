@@ -1,6 +1,6 @@
 """Fault injection: a seeded plan decides the fate of each delivery of a trigger.
 
-The plan comes from a file or from the control route `/sandbox/chaos` (not one of Hasura's):
+The plan comes from a file or from the control route `/proofs/chaos` (not one of Hasura's):
 `{"seed": 7, "triggers": {"<name or *>": {"drop": 0.2, "duplicate": 0.1, "lost_ack": 0.1, …}}}`.
 """
 

@@ -26,7 +26,7 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
         Route("/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/hasura/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/v1/version", bind(engine, health.version), methods=["GET"]),
-        Route("/sandbox/chaos", bind(engine, control.chaos), methods=["GET", "POST"]),
+        Route("/proofs/chaos", bind(engine, control.chaos), methods=["GET", "POST"]),
         Route("/sandbox/clock", bind(engine, control.clock), methods=["GET", "POST"]),
     ]
     enabled = engine.settings.enabled_apis

@@ -37,7 +37,7 @@ from ops.golive.records import Kind, Records, Statement
 from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.golive.statements import STATEMENT_COLUMNS
 from ops.golive.text import number, sign
-from sandbox.chaos.proof import proof
+from proofs.chaos.proof import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
 from tests.support.golive import (

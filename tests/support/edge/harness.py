@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from leads.adapters.secrets import KeyRing
+from proofs.mutants.lua_lines import record_lines
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
-from sandbox.mutants.lua_lines import record_lines
 from sandbox.processes import Processes
 from tests.support.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
 from tests.support.edge.sender import Reply, Sender

@@ -12,7 +12,7 @@ from graphql_engine.http.answers import answer, authenticate, parse_body
 
 
 async def chaos(request: Request, engine: Engine) -> Response:
-    """Show or replace the plan of faults (/sandbox/chaos)."""
+    """Show or replace the plan of faults (/proofs/chaos)."""
     await _admin(request, engine)
     if request.method == "POST":
         engine.chaos.load(_object(parse_body(await request.body())))

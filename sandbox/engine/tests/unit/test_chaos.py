@@ -38,11 +38,11 @@ def test_every_one_of_2000_events_arrives_in_spite_of_faults(engines: Engines, t
         call("/v1/metadata", "pg_track_table", {"table": TRIGGER["table"]})
         webhook = {"webhook": engines.receiver.url + "/job"}
         call("/v1/metadata", "pg_create_event_trigger", {**TRIGGER, **webhook})
-        assert client.post("/sandbox/chaos", json=PLAN).status_code == 200
+        assert client.post("/proofs/chaos", json=PLAN).status_code == 200
         call("/v2/query", "run_sql", {"sql": f"INSERT INTO job SELECT generate_series(1, {NUMBER})"})
         args = {"name": "job_changed", "source": "default", "status": "pending", "limit": 1}
         eventually(lambda: call("/v1/metadata", "pg_get_event_logs", args) == [], seconds=90)
-        counts = client.get("/sandbox/chaos").json()["counts"]
+        counts = client.get("/proofs/chaos").json()["counts"]
         everything = {**args, "status": "processed", "limit": NUMBER + 1}
         logs = call("/v1/metadata", "pg_get_event_logs", everything)
     assert isinstance(logs, list)
@@ -66,11 +66,11 @@ def test_a_crash_while_locked_leaves_the_event_to_the_lock_expiry(engines: Engin
         client.post("/v1/metadata", json={"type": "pg_track_table", "args": {"table": TRIGGER["table"]}})
         args = {**TRIGGER, "webhook": engines.receiver.url + "/job"}
         client.post("/v1/metadata", json={"type": "pg_create_event_trigger", "args": args})
-        client.post("/sandbox/chaos", json={"triggers": {"*": {"crash_locked": 1.0}}})
+        client.post("/proofs/chaos", json={"triggers": {"*": {"crash_locked": 1.0}}})
         with psycopg.connect(engines.database_url, autocommit=True) as connection:
             connection.execute("INSERT INTO job VALUES (1)")
-            eventually(lambda: client.get("/sandbox/chaos").json()["counts"].get("crash_locked") == 1)
-            client.post("/sandbox/chaos", json={"triggers": {}})
+            eventually(lambda: client.get("/proofs/chaos").json()["counts"].get("crash_locked") == 1)
+            client.post("/proofs/chaos", json={"triggers": {}})
             locked = connection.execute("SELECT locked IS NOT NULL FROM hdb_catalog.event_log").fetchone()
             assert locked == (True,)
             connection.execute("UPDATE hdb_catalog.event_log SET locked = now() - interval '31 minutes'")

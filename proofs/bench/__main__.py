@@ -1,0 +1,40 @@
+"""The command line of `scripts/bench`."""
+
+import typer
+
+from proofs.bench.backfill import backfill
+from proofs.bench.compare import compare
+from proofs.bench.crons import crons
+from proofs.bench.edge import edge
+from proofs.bench.ingest import ingest
+from proofs.bench.latency import latency
+from proofs.bench.poll import poll
+from proofs.bench.process import process
+from proofs.bench.reconcile import reconcile
+from proofs.bench.scale import scale
+from proofs.bench.scrape import scrape
+from proofs.bench.status import status
+from proofs.bench.trace import trace
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run a benchmark. Each prints the machine; compare ratios, not rates, between machines. "
+    "Exit code 1: a figure is above its bar (`bars` in the result), or the run was not valid.",
+)
+app.command()(ingest)
+app.command()(process)
+app.command()(backfill)
+app.command()(reconcile)
+app.command()(poll)
+app.command()(crons)
+app.command()(edge)
+app.command()(latency)
+app.command()(status)
+app.command()(scrape)
+app.command()(trace)
+app.command()(scale)
+app.command()(compare)
+
+if __name__ == "__main__":
+    app(prog_name="scripts/bench")

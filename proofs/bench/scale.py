@@ -1,0 +1,128 @@
+"""`scripts/bench scale`: what one piece of work costs, with few, many and very many stored events."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from proofs.bench.bars import print_result
+from proofs.bench.costs import Costs, measure
+from proofs.bench.environment import BenchEnvironment, analyze, bench_environment, describe_machine
+from proofs.bench.poll import list_records
+from proofs.bench.scale_data import SOURCES, TELESALES, add_history, add_rosters
+from proofs.bench.scale_plans import (
+    Readings,
+    Snapshot,
+    read_plans,
+    scanned_whole,
+    summarize,
+    write_snapshot,
+)
+from proofs.bench.scale_work import Work
+from proofs.bench.simulator import simulator
+from proofs.bench.sink import notification_sink
+
+MAX_GROWTH = {"ingest": 1.5, "process": 1.5, "poll": 1.1, "retry": 1.5}
+"""How much the blocks that a piece of work touches may grow from the first size to the last."""
+MAX_DAY_MS = 100
+MAX_LATE_MS = 300
+
+
+def scale(
+    sizes: Annotated[
+        str, typer.Option(help="Stored events, rising; a quarter of them are of new customers.")
+    ] = "10000,1000000",
+    plans: Annotated[Path | None, typer.Option(help="Write what each statement reads, at each size.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure ingest, processing, a poll, a retry, key figures, late tickets and a scrape at each size.
+
+    Traffic is 30,000 events a day from 40 sources, each with a roster of 60; a size is the length of the
+    history. 10,000,000 events need about 20 GB of disk and half an hour. Exit code 1: the blocks of a piece
+    grew above its bar, a key figure of a day or the search for late tickets took too long, or a statement
+    reads a large table whole at the last size.
+    """
+    steps = _read_sizes(sizes)
+    console = Console(stderr=True)
+    costs: dict[str, dict[str, Costs]] = {}
+    readings: Readings = {}
+    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+        for size, work in _stored(bench, steps, console):
+            for name, found in read_plans(bench.database_url, work.until).items():
+                readings.setdefault(name, {})[size] = found
+            analyze(bench.database_url)  # the row versions that were undone would be measured too
+            for piece in work.pieces():
+                costs.setdefault(piece.name, {})[str(size)] = cost = measure(bench, piece)
+                console.print(f"{piece.name}: {cost}")
+    snapshot = summarize(readings)
+    if plans is not None:
+        write_snapshot(plans, snapshot)
+    result = _result(costs, snapshot, steps)
+    if not as_json:
+        Console().print(_table(result.pop("costs"), steps))
+    print_result(result, as_json)
+
+
+def _stored(bench: BenchEnvironment, steps: list[int], console: Console) -> Iterator[tuple[int, Work]]:
+    """Store each size in turn, and yield it with its work."""
+    add_rosters(bench.database_url)
+    with simulator(bench) as pancake:
+        work = Work(bench, pancake, list_records(pancake))
+        stored = 0
+        for size in steps:
+            console.print(f"storing {size:,} events ...")
+            add_history(bench.database_url, stored, size, work.until)
+            stored = size
+            yield size, work
+
+
+def _result(costs: dict[str, dict[str, Costs]], snapshot: Snapshot, steps: list[int]) -> dict[str, Any]:
+    last = str(steps[-1])
+    growth = {f"{name}_blocks_growth": _growth(costs[name], steps, "blocks") for name in MAX_GROWTH}
+    of_day = {name: cost[last]["ms"] for name, cost in costs.items() if name.endswith(" of 1d")}
+    whole = scanned_whole(snapshot)
+    return {
+        "sizes": steps,
+        "sources": SOURCES,
+        "telesales": TELESALES,
+        "costs": costs,
+        **growth,
+        "poll_cpu_growth": _growth(costs["poll"], steps, "postgres_cpu_ms", "handler_cpu_ms"),
+        "slowest_day_ms": max(of_day.values()),
+        "late_tickets_ms": costs["check_sla/flag_late_tickets"][last]["ms"],
+        "scanned_whole": whole,
+        "scans": len(whole),
+        "bars": {f"{name}_blocks_growth": bar for name, bar in MAX_GROWTH.items()}
+        | {"poll_cpu_growth": 1.1, "slowest_day_ms": MAX_DAY_MS, "late_tickets_ms": MAX_LATE_MS, "scans": 0},
+        "machine": describe_machine(),
+    }
+
+
+def _read_sizes(text: str) -> list[int]:
+    """Raises typer.BadParameter."""
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--sizes is not a list of numbers: {text!r}") from None
+    if steps != sorted(set(steps)) or steps[0] < 1000 or steps[-1] > 20_000_000:
+        raise typer.BadParameter("--sizes takes rising numbers from 1000 to 20000000")
+    if any(step % 4 for step in steps):
+        raise typer.BadParameter("--sizes takes multiples of 4")
+    return steps
+
+
+def _growth(costs: dict[str, Costs], steps: list[int], *figures: str) -> float:
+    first, last = (sum(costs[str(size)][figure] for figure in figures) for size in (steps[0], steps[-1]))
+    return round(last / first, 2) if first else 0.0
+
+
+def _table(costs: dict[str, dict[str, Costs]], steps: list[int]) -> Table:
+    table = Table("work", "events", "ms", "median", "PostgreSQL ms", "handler ms", "blocks", box=None)
+    for name, by_size in costs.items():
+        for size in steps:
+            cost = by_size[str(size)]
+            table.add_row(name, f"{size:,}", *(f"{value:g}" for value in cost.values()))
+    return table

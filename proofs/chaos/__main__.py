@@ -1,0 +1,38 @@
+"""The command line of `scripts/chaos`."""
+
+import typer
+
+from proofs.chaos.crash_points import crash_points
+from proofs.chaos.day import day
+from proofs.chaos.drill import drill
+from proofs.chaos.edge_flood import edge_flood
+from proofs.chaos.edge_outage import edge_outage
+from proofs.chaos.engine_kill import engine_kill
+from proofs.chaos.four_layers import four_layers
+from proofs.chaos.incidents import incidents
+from proofs.chaos.mutations import mutations
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Inject faults and count every lead. Exit codes: 0 all checks passed, 1 a lead was lost, "
+    "duplicated or answered with an error, or an alert is not as expected, 2 the scenario could not run.",
+)
+app.command("crash_points")(crash_points)
+app.command("edge_outage")(edge_outage)
+app.command("four_layers")(four_layers)
+app.command("day")(day)
+app.command("edge_flood")(edge_flood)
+app.command("engine_kill")(engine_kill)
+app.command("incidents")(incidents)
+app.command("drill")(drill)
+app.command("mutations")(mutations)
+
+
+@app.callback()
+def main() -> None:
+    """Make each scenario a command, even if there were only one."""
+
+
+if __name__ == "__main__":
+    app(prog_name="scripts/chaos")

@@ -1,0 +1,237 @@
+"""What happens to leads, minute by minute: the queues, states and clocks behind the series.
+
+It is a model of the flow, not of the code: who delivers, stores, processes and notifies, and what waits.
+The status of the connection is judged by the product's own rule.
+"""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from leads.domain.body import ICT
+from leads.domain.health import ACTIVE, ALIVE, UNAVAILABLE, Signs, judge
+from leads.services.cron_work import CRON_PERIOD_SECONDS
+from proofs.incidents.replay.conditions import CRONS, CRONS_WITH_PANCAKE, Conditions
+from proofs.incidents.replay.minute import Minute, Stored
+from proofs.incidents.replay.traffic import MINUTE, poisson
+
+RETRY_AT_MINUTES = (0, 1, 3, 13, 73)
+"""The five attempts of a lead, by the backoff 30 s, 2 min, 10 min, 1 h; the last makes it a dead letter."""
+DAILY_AT_MINUTE = {"reconcile_daily": 19 * 60, "purge_events": 20 * 60 + 30}
+"""Of the day, UTC."""
+ON_DUTY = range(8, 21)
+"""The hours of the day in Vietnam in which a roster has a member who is on duty."""
+PROCESS_SECONDS = 1.2
+STORE_SECONDS = 0.008
+
+
+class Model:
+    """Steps through the minutes in order. `stored` is right up to the last step."""
+
+    def __init__(self, start: datetime, leads: Sequence[int], seed: int) -> None:
+        self.start = start
+        self.stored = Stored.of(len(leads))
+        self._leads = leads
+        self._chance = random.Random(seed)
+        self._spool: deque[tuple[int, int]] = deque()
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._retries: dict[int, list[tuple[int, int, bool]]] = {}
+        self._owed = self._missed = self._failed_probes = 0
+        self._missed_since: int | None = None
+        self._webhook_at: int | None = None
+        self._unsent_since: float | None = None
+        self._unassigned_since: float | None = None
+        self._breaker_open_since: float | None = None
+        self._answered_at = 0.0
+        self._succeeded_at = dict.fromkeys(CRONS, 0.0)
+        self._due: set[str] = set()
+        self._is_failing = False
+        self._status = ACTIVE
+        self._switched_at, self._kill_switch = -86_400.0, False
+
+    def step(self, minute: int, now: Conditions) -> Minute:
+        """Return what happens in a minute."""
+        seen = Minute()
+        if now.kill_switch != self._kill_switch:
+            self._kill_switch, self._switched_at = now.kill_switch, minute * 60.0
+        self._deliver(minute, now, seen)
+        self._run_crons(minute, now, seen)
+        self._process(minute, now, seen)
+        self._retry(minute, now, seen)
+        self._notify(minute, now, seen)
+        seen.spooled += sum(count for _, count in self._spool)
+        seen.oldest = self._oldest(minute)
+        seen.unassigned_since = self._unassigned(minute, seen)
+        seen.unsent_since, seen.status = self._unsent_since, self._status
+        seen.breaker_open_since, seen.pancake_answered_at = self._breaker_open_since, self._answered_at
+        seen.cron_succeeded_at, seen.switched_at = dict(self._succeeded_at), self._switched_at
+        return seen
+
+    def _deliver(self, minute: int, now: Conditions, seen: Minute) -> None:
+        count = self._leads[minute]
+        if not now.webhook_delivers:
+            self._owed += count
+            return
+        if not now.is_served:
+            if count:
+                self._spool.append((minute, count))
+                seen.edge["spooled"] += count
+                seen.upstream["hasura", "refused"] += count
+                seen.upstream["handlers", "down"] += count
+            return
+        slow = min(count, poisson(self._chance, count * now.slow_share))
+        # The edge gives up on a slow one and keeps it; it is stored all the same, so its drain is quick.
+        seen.edge.update(received=count - slow, spooled=slow)
+        seen.spooled = slow
+        path = "hasura" if now.engine_takes_deliveries else "handlers"
+        if path == "handlers":
+            seen.upstream["hasura", "refused"] += count
+        seen.upstream[path, "ok"] += count
+        seen.store_seconds += [(STORE_SECONDS, count - slow), (now.slow_store_seconds, slow)]
+        self._store(minute, count, now, seen)
+        while self._spool:
+            arrived, waiting = self._spool.popleft()
+            seen.store_seconds.append(((minute - arrived) * 60.0, waiting))
+            self._store(minute, waiting, now, seen)
+
+    def _store(self, minute: int, count: int, now: Conditions, seen: Minute) -> None:
+        if count:
+            self._webhook_at, self._missed, self._missed_since = minute, 0, None
+        self.stored.webhook[minute] += count
+        seen.stored["skipped_kill_switch" if now.kill_switch else "received"] += count
+        self._queue(minute, count, now)
+
+    def _queue(self, minute: int, count: int, now: Conditions) -> None:
+        if now.kill_switch:
+            self.stored.held[minute] += count
+        elif count:
+            self._waiting.append((minute, count))
+
+    def _run_crons(self, minute: int, now: Conditions, seen: Minute) -> None:
+        moment = self.start + minute * MINUTE
+        for name in CRONS:
+            period = CRON_PERIOD_SECONDS[name] // 60
+            of_day = moment.hour * 60 + moment.minute
+            if (of_day - DAILY_AT_MINUTE.get(name, 0)) % period == 0 and name in now.scheduled_crons:
+                self._due.add(name)
+        if now.is_served:
+            for name in sorted(self._due):
+                self._run_cron(name, minute, now, seen)
+
+    def _run_cron(self, name: str, minute: int, now: Conditions, seen: Minute) -> None:
+        if name in CRONS_WITH_PANCAKE:
+            self._call_pancake(minute, now)
+            if not now.pancake_answers:
+                return
+        if name == "poll_records" and self._owed:
+            self._missed += self._owed
+            self._missed_since = self._missed_since if self._missed_since is not None else minute
+            seen.missed = self._owed
+            self.stored.poll[minute] += self._owed
+            self._queue(minute, self._owed, now)
+            self._owed = 0
+        if name == "check_connection":
+            self._check_connection(minute, now)
+        self._succeeded_at[name] = minute * 60.0
+        seen.cron_runs[name] += 1
+        self._due.discard(name)
+
+    def _call_pancake(self, minute: int, now: Conditions) -> None:
+        if now.pancake_answers:
+            self._answered_at, self._breaker_open_since = minute * 60.0, None
+        elif self._breaker_open_since is None:
+            self._breaker_open_since = minute * 60.0
+
+    def _check_connection(self, minute: int, now: Conditions) -> None:
+        self._call_pancake(minute, now)
+        self._failed_probes = 0 if now.pancake_answers else self._failed_probes + 1
+        signs = Signs(
+            probe=ALIVE if now.pancake_answers else UNAVAILABLE,
+            failed_probes=self._failed_probes,
+            last_webhook_at=self._moment(self._webhook_at),
+            missed=self._missed,
+            missed_since=self._moment(self._missed_since),
+        )
+        self._status = judge(self._status, self.start + minute * MINUTE, signs)
+
+    def _moment(self, minute: int | None) -> datetime | None:
+        return None if minute is None else self.start + timedelta(minutes=minute)
+
+    def _replay(self, minute: int, seen: Minute) -> None:
+        """Replay what failed for good, as a person does after a repair."""
+        rows = self.stored
+        self._retries.clear()
+        for created in range(minute):
+            if again := rows.dead[created] + rows.failed[created]:
+                rows.dead[created] = rows.failed[created] = 0
+                rows.processed[created] += again
+                seen.results["ticket_created"] += again
+
+    def _process(self, minute: int, now: Conditions, seen: Minute) -> None:
+        if not (now.is_served and now.event_trigger_exists):
+            return
+        if self._is_failing and not now.failing_share:
+            self._replay(minute, seen)
+        self._is_failing = bool(now.failing_share)
+        left = now.leads_per_minute_processed
+        while self._waiting and left >= 1:
+            created, count = self._waiting.popleft()
+            done = int(min(count, left))
+            left -= done
+            if done < count:
+                self._waiting.appendleft((created, count - done))
+            for share, is_hopeless in ((now.failing_share, True), (now.once_failing_share, False)):
+                failing = min(done, poisson(self._chance, done * share))
+                self._retries.setdefault(minute, []).extend([(created, 0, is_hopeless)] * failing)
+                self.stored.failed[created] += failing
+                done -= failing
+            self._finish(created, minute, done, seen)
+
+    def _finish(self, created: int, minute: int, count: int, seen: Minute) -> None:
+        self.stored.processed[created] += count
+        seen.results["ticket_created"] += count
+        seen.process_seconds.append((PROCESS_SECONDS + 60.0 * (minute - created), count))
+
+    def _retry(self, minute: int, now: Conditions, seen: Minute) -> None:
+        for created, attempt, is_hopeless in self._retries.pop(minute, []):
+            if not now.is_served:
+                self._retries.setdefault(minute + 1, []).append((created, attempt, is_hopeless))
+            elif attempt and not is_hopeless:
+                self.stored.failed[created] -= 1
+                self._finish(created, minute, 1, seen)
+            elif attempt + 1 < len(RETRY_AT_MINUTES):
+                seen.results["failed"] += 1
+                seen.errors += is_hopeless  # contention is logged as a warning
+                wait = RETRY_AT_MINUTES[attempt + 1] - RETRY_AT_MINUTES[attempt]
+                self._retries.setdefault(minute + wait, []).append((created, attempt + 1, is_hopeless))
+            else:
+                seen.results["dead_letter"] += 1
+                seen.errors += 1
+                self.stored.failed[created] -= 1
+                self.stored.dead[created] += 1
+
+    def _notify(self, minute: int, now: Conditions, seen: Minute) -> None:
+        if now.may_notify and now.is_served:
+            seen.notified, self._unsent_since = seen.results["ticket_created"], None
+        elif seen.results["ticket_created"] and self._unsent_since is None:
+            self._unsent_since = minute * 60.0
+
+    def _unassigned(self, minute: int, seen: Minute) -> float | None:
+        """Leads of the night wait for the first who come on duty."""
+        if (self.start + minute * MINUTE).astimezone(ICT).hour in ON_DUTY:
+            self._unassigned_since = None
+        elif seen.results["ticket_created"] and self._unassigned_since is None:
+            self._unassigned_since = minute * 60.0
+        return self._unassigned_since
+
+    def _oldest(self, minute: int) -> dict[str, float]:
+        rows = self.stored
+        found = {
+            status: next(
+                (made * 60.0 for made in range(max(0, minute - 1440), minute + 1) if counts[made]), None
+            )
+            for status, counts in (("failed", rows.failed), ("dead_letter", rows.dead))
+        }
+        found["received"] = self._waiting[0][0] * 60.0 if self._waiting else None
+        return {status: since for status, since in found.items() if since is not None}

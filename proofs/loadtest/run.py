@@ -1,0 +1,213 @@
+"""Run the legs of a load test and collect its result."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from hdrh.histogram import HdrHistogram
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from proofs.bench.environment import describe_machine
+from proofs.chaos.effects import count_unfinished
+from proofs.chaos.proof import proof
+from proofs.chaos.stream import LeadVersion, Sent, versions
+from proofs.chaos.stream_effects import check_stream
+from proofs.loadtest.database import server_version, table_bytes, ticket_latencies, wal_bytes
+from proofs.loadtest.histograms import milliseconds
+from proofs.loadtest.resources import Sampler
+from proofs.loadtest.sender import Leg, send
+from sandbox.edge.nginx import NginxEdge
+from sandbox.stack.stack import Sandbox
+
+MAX_P95_MS = 1000.0
+MIN_SHARE = 0.99
+"""Of the deliveries per second, for a rate that counts as kept."""
+MAX_SETTLING_SECONDS = 600.0
+OURS = ("edge", "handlers", "postgres")
+"""The services whose CPU is ours, but for the sessions of the engine."""
+ENGINE_SESSIONS = "engine_sessions"
+"""What PostgreSQL does for the stand-in engine: it reads events, writes its log and marks what was delivered.
+They are part of `postgres` too."""
+MAX_LISTED = 20
+
+Latencies = dict[str, HdrHistogram]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is posted. `is_search`: rates are raised until one is not kept, which is no failure."""
+
+    rates: Sequence[float]
+    seconds: float
+    connections: int
+    seed: int
+    is_search: bool
+
+
+async def run(
+    sandbox: Sandbox, plan: Plan, console: Console
+) -> tuple[dict[str, Any], list[tuple[Leg, Latencies]]]:
+    """Run all legs on one sandbox; return the result, and the histograms of each leg."""
+    started = datetime.now(UTC)
+    generated = versions(plan.seed)
+    steps: list[dict[str, Any]] = []
+    legs: list[tuple[Leg, Latencies]] = []
+    for rate in plan.rates:
+        leg = Leg(rate, plan.seconds)
+        step = await run_leg(sandbox, leg, generated, plan.connections, console)
+        latencies = {"edge": leg.latencies, "ticket": await asyncio.to_thread(of_tickets, sandbox, leg)}
+        legs.append((leg, latencies))
+        steps.append({**step, **{f"{name}_ms": milliseconds(each) for name, each in latencies.items()}})
+    sent = _merged([leg for leg, _ in legs])
+    console.print(f"looking for {len(sent.versions)} versions ...")
+    verdicts = await asyncio.to_thread(check_stream, sandbox.database_url, sandbox.notifications_url, sent)
+    kept = [step for step in steps if _is_kept(step)]
+    result = {
+        "started_at": started.isoformat(timespec="seconds"),
+        "machine": describe_machine() | {"postgres": server_version(sandbox.database_url)},
+        "seed": plan.seed,
+        "steps": steps,
+        "knee_per_second": max((step["offered_per_second"] for step in kept), default=None),
+        **verdicts.as_json(),
+        "non_2xx": sent.non_2xx[:MAX_LISTED],
+        "table_bytes": table_bytes(sandbox.database_url),
+        "ok": verdicts.is_valid and (plan.is_search or kept == steps),
+    }
+    if not plan.is_search:
+        result |= _summary(plan, steps[0])
+    return proof("loadtest", result), legs
+
+
+def _summary(plan: Plan, step: dict[str, Any]) -> dict[str, Any]:
+    """Return what the gates of the go-live ask a load test (docs/go-live.md)."""
+    edge, ticket = (step[name]["p95"] for name in ("edge_ms", "ticket_ms"))
+    return {
+        "rate": plan.rates[0],
+        "minutes": plan.seconds / 60,
+        "p95_seconds": None if edge is None else edge / 1000,
+        "process_p95_seconds": None if ticket is None else ticket / 1000,
+    }
+
+
+async def run_leg(
+    sandbox: Sandbox, leg: Leg, generated: Iterator[LeadVersion], connections: int, console: Console
+) -> dict[str, Any]:
+    """Post the deliveries of a leg, wait until all is at rest, and return what was seen and what it cost.
+
+    `round_the_engine`: deliveries that the edge gave to the handlers directly.
+    """
+    assert isinstance(sandbox.edge, NginxEdge)
+    wal, direct = wal_bytes(sandbox.database_url), sandbox.edge.taken("handlers")
+    with Sampler(_pids(sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as sampler:
+        sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, connections))
+        await _show_progress(leg, sending, console)
+        settled = await _settle(sandbox, console)
+    leads = max(1, len({version.record_id for version in leg.sent.versions}))
+    cpu_ms = {name: 1000 * usage.cpu_seconds / leads for name, usage in sampler.usage.items()}
+    until_end = {
+        name: [sample for sample in usage.samples if sample[0] <= leg.ended_at + 1]
+        for name, usage in sampler.usage.items()
+    }
+    cores = {name: _mean([sample[1] for sample in samples]) for name, samples in until_end.items()}
+    return {
+        "offered_per_second": leg.per_second,
+        "seconds": leg.seconds,
+        "achieved_per_second": round(leg.delivered_per_second, 2),
+        "offered": leg.offered,
+        "delivered": leg.delivered,
+        "dropped": leg.dropped,
+        "unpunctual": leg.unpunctual,
+        "answers": dict(Counter(leg.sent.answers)),
+        "non_2xx": len(leg.sent.non_2xx),
+        "late": leg.late,
+        "round_the_engine": sandbox.edge.taken("handlers") - direct,
+        "leads": leads,
+        "versions": len({version.number for version in leg.sent.versions}),
+        "settled": settled,
+        "cpu_ms_per_lead": {name: round(each, 2) for name, each in cpu_ms.items()}
+        | {"ours": round(sum(cpu_ms[name] for name in OURS) - cpu_ms[ENGINE_SESSIONS], 2)},
+        "cores": {name: round(each, 2) for name, each in cores.items()},
+        "busiest": max(cores, key=lambda name: cores[name]),
+        "peak_mb": {name: round(usage.peak_mb, 1) for name, usage in sampler.usage.items()},
+        "wal_bytes_per_lead": round((wal_bytes(sandbox.database_url) - wal) / leads),
+        "started_at": leg.started_at,
+        "samples": {name: [list(each) for each in samples] for name, samples in until_end.items()},
+        "interval_seconds": leg.interval_seconds,
+        "intervals": [
+            {"at": leg.started_at + number * leg.interval_seconds, **milliseconds(leg.intervals[number])}
+            for number in sorted(leg.intervals)
+        ],
+    }
+
+
+def _is_kept(step: dict[str, Any]) -> bool:
+    """Whether every delivery was answered with 2xx, at the offered rate, with p95 at the edge in its bar."""
+    is_complete = not step["non_2xx"] and not step["dropped"] and step["settled"]
+    is_fast = step["edge_ms"]["p95"] is not None and step["edge_ms"]["p95"] < MAX_P95_MS
+    return bool(
+        is_complete and is_fast and step["achieved_per_second"] >= MIN_SHARE * step["offered_per_second"]
+    )
+
+
+def _pids(sandbox: Sandbox) -> dict[str, int]:
+    assert isinstance(sandbox.edge, NginxEdge)
+    services = {"engine": sandbox.hasura, "handlers": sandbox.handlers}
+    pids = {name: service.process.pid for name, service in services.items() if service.process is not None}
+    server = sandbox.cluster.pid
+    return {"edge": sandbox.edge.pid, **pids, "postgres": server, ENGINE_SESSIONS: server}
+
+
+def _title_of_engine(sandbox: Sandbox) -> str:
+    """Return how the command lines of the engine's sessions begin; the handlers log in as another user."""
+    return f"postgres: {urlsplit(sandbox.database_url).username} "
+
+
+async def _show_progress(leg: Leg, sending: asyncio.Task[None], console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"{leg.per_second:g}/s", total=round(leg.per_second * leg.seconds))
+        while not sending.done():
+            await asyncio.wait([sending], timeout=0.5)
+            progress.update(task, completed=leg.offered)
+    await sending
+
+
+async def _settle(sandbox: Sandbox, console: Console) -> bool:
+    """Wait until the spool is empty and every event is final; return whether that was reached in time."""
+    assert isinstance(sandbox.edge, NginxEdge)
+    deadline = time.monotonic() + MAX_SETTLING_SECONDS
+    with console.status("waiting for the last tickets ...") as status:
+        while time.monotonic() < deadline:
+            spooled = len(sandbox.edge.held()) + len(sandbox.edge.held("unknown"))
+            unfinished = await asyncio.to_thread(count_unfinished, sandbox.database_url)
+            if not spooled and not unfinished:
+                return True
+            status.update(f"{spooled} files in the spool, {unfinished} events unfinished ...")
+            await asyncio.sleep(0.25)
+    return False
+
+
+def of_tickets(sandbox: Sandbox, leg: Leg) -> HdrHistogram:
+    """Return the times to the tickets of the records of which the leg posted a single version."""
+    posted = Counter(record for record, _ in {(each.record_id, each.number) for each in leg.sent.versions})
+    first = {record: at for record, at in leg.due.items() if posted[record] == 1}
+    return ticket_latencies(sandbox.database_url, first)
+
+
+def _merged(legs: Sequence[Leg]) -> Sent:
+    sent = Sent()
+    for leg in legs:
+        sent.versions += leg.sent.versions
+        sent.acknowledged += leg.sent.acknowledged
+        sent.non_2xx += leg.sent.non_2xx
+    return sent
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

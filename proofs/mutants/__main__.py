@@ -1,0 +1,118 @@
+"""The command line of `scripts/mutants`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from proofs.mutants import sql_coverage
+from proofs.mutants.coverage_of_tests import CoveringTests, branch_coverage, measure
+from proofs.mutants.judge import is_current, judge_all
+from proofs.mutants.lua_lines import FOLDER, unexecuted
+from proofs.mutants.report import print_report
+from proofs.mutants.sample import QUOTAS, Mutant, read_sample, write_sample
+from sandbox.processes import Processes
+from sandbox.stack.signals import exit_on_sigterm
+
+ROOT = Path(__file__).parents[2]
+Half = Annotated[bool, typer.Option("--half", help="Every second mutant of each part.")]
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Put small faults into the Python of the product, one at a time, and see whether the tests notice. "
+    "First `cover`, then `run`; `draw` fills the stored sample up after functions of it are gone.",
+)
+
+
+@app.command()
+def cover(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Of pytest, after `--`.")] = None,
+) -> None:
+    """Run the tests under coverage, so that `run` knows which of them execute a line."""
+    default = ["-m", "not full", "--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+    raise typer.Exit(measure(ROOT, arguments or default))
+
+
+@app.command()
+def run(
+    half: Half = False,
+    only: Annotated[str, typer.Option(help="Only mutants whose function has this text.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Those with a verdict too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=8, help="How many at once.")] = 2,
+    minutes: Annotated[float, typer.Option(min=1, help="Start no more after this time.")] = 90,
+) -> None:
+    """Judge the mutants without a verdict, and those of which function or tests changed. It may be stopped.
+
+    Tests the committed tree. Exit codes: 0 each is caught or explained, 1 one is not or has no verdict,
+    2 usage, or the product changed since `cover`.
+    """
+    exit_on_sigterm()
+    try:
+        covering = CoveringTests.read(ROOT)
+    except LookupError as error:
+        typer.echo(f"{error}. Run first: scripts/mutants cover", err=True)
+        raise typer.Exit(2) from error
+    sample = read_sample()
+    chosen = [mutant for mutant in (every_second(sample) if half else sample) if only in mutant.function]
+    waiting = [mutant for mutant in chosen if again or not is_current(mutant, ROOT, covering)]
+    for mutant in waiting:
+        mutant.verdict = ""
+    with Processes() as processes:
+        judged = judge_all(waiting, covering, processes, workers, 60 * minutes)
+        for number, mutant in enumerate(judged, 1):
+            write_sample(sample)
+            typer.echo(f"{number} of {len(waiting)} {mutant.verdict}: {mutant.function}", err=True)
+    raise typer.Exit(0 if print_report(chosen, Console()) else 1)
+
+
+@app.command()
+def lua() -> None:
+    """Run the tests of the edge, and print the lines of its Lua that none of them executed."""
+    with Processes() as processes:
+        folder = processes.directory("lua-lines-")
+        environment = {**os.environ, FOLDER: str(folder)}
+        command = [sys.executable, "-m", "pytest", "-n0", "-q", "tests/edge"]
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        for line in unexecuted(folder):
+            typer.echo(line)
+    raise typer.Exit(code)
+
+
+@app.command()
+def uncovered() -> None:
+    """Print the coverage of the last `cover` by part, and the SQL that no test executed."""
+    for part in QUOTAS:
+        path = ROOT.joinpath(*part.split("."))
+        share = branch_coverage(ROOT, f"{path}/*" if path.is_dir() else f"{path}.py")
+        typer.echo(f"{part}: {share:.1f} % of lines and branches")
+    for name in sql_coverage.unexecuted(ROOT):
+        typer.echo(f"not executed: {name}")
+
+
+@app.command()
+def report(
+    half: Half = False,
+    modules: Annotated[bool, typer.Option("--modules", help="By module instead of part.")] = False,
+    before: Annotated[Path | None, typer.Option(exists=True, help="An earlier sample.yaml.")] = None,
+) -> None:
+    """Print the share caught by part, and the survivors that nobody has explained.
+
+    Exit codes: 0 each is caught or explained, 1 one is not or has no verdict, or a part's share was larger.
+    """
+    sample = every_second(read_sample()) if half else read_sample()
+    earlier = read_sample(before) if before else None
+    raise typer.Exit(0 if print_report(sample, Console(), before=earlier, by_module=modules) else 1)
+
+
+def every_second(sample: list[Mutant]) -> list[Mutant]:
+    """Return every second mutant of each part."""
+    parts = dict.fromkeys(mutant.part for mutant in sample)
+    return [each for part in parts for each in [m for m in sample if m.part == part][::2]]
+
+
+if __name__ == "__main__":
+    app(prog_name="scripts/mutants")

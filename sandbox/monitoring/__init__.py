@@ -1,0 +1,1 @@
+"""A real Prometheus and Alertmanager with the rules of deploy/, on loopback."""

@@ -1,0 +1,288 @@
+"""Incidents: how alerts fire, the faster rules of live ones, and what replayed ones raise.
+
+Incidents and clean weeks, replayed into a real Prometheus, raise exactly the alerts of docs/alerts.md. The
+slow suite replays some of them, `scripts/test --full` all, and two clean weeks. After a change of the rules:
+TEST_FULL=1 WRITE_DOCS=1 scripts/test FILE, and read the difference.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from leads.adapters.metrics import Metrics
+from leads.services.metrics import SERIES
+from proofs.chaos.__main__ import app
+from proofs.incidents.catalogue import INCIDENTS
+from proofs.incidents.live.breakages import BREAKAGES
+from proofs.incidents.live.incident_run import Outcome, failed
+from proofs.incidents.replay.conditions import Conditions
+from proofs.incidents.replay.evaluation import replay
+from proofs.incidents.replay.firing import Firing, apply_for, sent
+from proofs.incidents.replay.recording import Recording, Scenario
+from proofs.incidents.replay.scenarios import FEW_LEADS_PER_HOUR, clean, incident
+from sandbox.monitoring.compression import compress_expression, compress_prometheus, compress_rules
+from sandbox.monitoring.prometheus import run_promtool
+from sandbox.monitoring.receiver import FIRING, RESOLVED, Inbox, Notification
+from sandbox.monitoring.rules import WATCHDOG, Alert, Inhibition, inhibitions, rule_files
+from tests.support.monitoring import FILES, all_rules, needs_monitoring, recorded
+from tests.support.promql import metrics, selectors
+from tests.support.suites import IS_FULL
+
+PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
+HEAD = "| incident | alerts that are sent | alerts that fire and are silenced |\n|---|---|---|\n"
+HEAD_OF_FEW = HEAD.replace("incident", "incident at 5 leads an hour")
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The alerts of a time, without the Watchdog."""
+
+    sent: frozenset[str]
+    silenced: frozenset[str]
+    has_watchdog: bool
+
+
+def evaluate(scenarios: Sequence[Scenario], folder: Path) -> dict[str, Raised]:
+    """Return what each scenario raises, by its name."""
+    recordings = [Recording(scenario) for scenario in scenarios]
+    with replay(recordings, folder) as loaded:
+        return {scenario.name: _raised(loaded.firings(scenario)) for scenario in scenarios}
+
+
+def _raised(firings: Sequence[Firing]) -> Raised:
+    names = {firing.name for firing in firings}
+    reached = sent(firings, inhibitions())
+    return Raised(frozenset(reached - {WATCHDOG}), frozenset(names - reached), WATCHDOG in reached)
+
+
+def documented(head: str = HEAD) -> dict[str, Raised]:
+    """Return the table of the page with this head, by the titles of the incidents."""
+    text = PAGE.read_text().partition(head)[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+) \| (.*) \| (.*) \|$", text, re.M)
+    return {title: Raised(_read(sent), _read(silenced), has_watchdog=True) for title, sent, silenced in rows}
+
+
+def write(found: Mapping[str, Raised], head: str = HEAD) -> None:
+    """Replace the table of the page with this head."""
+    before, _, rest = PAGE.read_text().partition(head)
+    rows = [
+        f"| {incident.title} | {_listed(found[name].sent)} | {_listed(found[name].silenced)} |\n"
+        for name, incident in INCIDENTS.items()
+    ]
+    PAGE.write_text(before + head + "".join(rows) + "\n" + rest.partition("\n\n")[2])
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _read(cell: str) -> frozenset[str]:
+    return frozenset() if cell == "none" else frozenset(cell.split(", "))
+
+
+STEPS = [float(time) for time in range(0, 600, 60)]
+
+
+def alert(for_seconds: float, keep_seconds: float = 0.0) -> Alert:
+    return Alert("Example", "vector(1)", for_seconds, keep_seconds, "warning")
+
+
+def firing(*times: float, **labels: str) -> Firing:
+    return Firing(tuple(sorted(labels.items())), times)
+
+
+@pytest.mark.parametrize(
+    ("times", "rule", "fires"),
+    [
+        ([0, 60, 120, 180], alert(120), [120, 180]),
+        ([0, 60, 180, 240, 300], alert(120), [300]),
+        ([0, 60], alert(0), [0, 60]),
+        ([0, 60], alert(120), []),
+        ([0, 60], alert(60, 120), [60, 120]),
+        ([0, 60, 120, 240], alert(120, 180), [120, 180, 240, 300, 360]),
+        ([60], alert(60, 300), []),
+    ],
+)
+def test_an_alert_fires_when_its_expression_held_for_its_time(
+    times: list[float], rule: Alert, fires: list[float]
+) -> None:
+    assert list(apply_for(times, rule, STEPS)) == fires
+
+
+def test_only_what_is_silenced_at_every_time_is_not_sent() -> None:
+    rule = Inhibition((("alertname", "Outage"),), (("alertname", "Slow|Late"),), ("connection",))
+    outage = firing(60, 120, 180, alertname="Outage", connection="c")
+    assert sent([outage, firing(120, 180, alertname="Slow", connection="c")], [rule]) == {"Outage"}
+    for name, connection, times in (
+        ("Slow", "other", (120,)),
+        ("Slow", "c", (180, 240)),
+        ("Slower", "c", (120,)),
+    ):
+        other = firing(*times, alertname=name, connection=connection)
+        assert sent([outage, other], [rule]) == {"Outage", name}
+
+
+def test_ranges_and_limits_are_divided_and_hours_of_the_database_are_not() -> None:
+    for expression, faster in (
+        ("increase(x[10m]) >= 3", "increase(x[20000ms]) >= 3"),
+        ("time() - max(x > 0) > 600", "time() - max(x > 0) > 20"),
+        ("x > 5000", "x > 5000"),
+        ("time() - x > 2 * period + 60", "time() - x > 2 * period + 60"),
+        ("increase(x[1h]) - sum(pancake_recent_events)", "increase(x[1h]) - sum(pancake_recent_events)"),
+    ):
+        assert compress_expression(expression, 30) == faster
+
+
+@needs_monitoring
+def test_prometheus_accepts_the_faster_rules(tmp_path: Path) -> None:
+    jobs = ("pancake_handlers", "pancake_edge", "prometheus", "alertmanager")
+    targets = {job: f"127.0.0.1:{number}" for number, job in enumerate(jobs, 1)}
+    for name, document in compress_rules(30).items():
+        (tmp_path / name).write_text(yaml.safe_dump(document))
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump(compress_prometheus(30, targets, "127.0.0.1:4")))
+    assert "SUCCESS" in run_promtool("check", "config", config)
+
+
+def test_every_alert_is_kept_with_its_labels_and_a_shorter_time() -> None:
+    faster = compress_rules(30)
+    old = rules_of(yaml.safe_load(path.read_text()) for path in rule_files())
+    new = rules_of(faster[path.name] for path in rule_files())
+    for before, after in zip(old, new, strict=True):
+        for name in ("alert", "record", "labels"):
+            assert after.get(name) == before.get(name)
+        assert ("for" in before) == ("for" in after)
+    written = {rule.get("alert", ""): rule for rule in new}
+    down, stuck = written["PancakeHandlersDown"], written["PancakeEdgeSpoolStuck"]
+    assert (down["for"], down["keep_firing_for"], stuck["for"]) == ("4000ms", "20000ms", "15m")
+
+
+def rules_of(documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rule for document in documents for group in document["groups"] for rule in group["rules"]]
+
+
+NONE: frozenset[str] = frozenset()
+WELL = Outcome(
+    name="stuck_lock", sent=frozenset({"PancakeEngineEventsLocked"}),
+    expected=frozenset({"PancakeEngineEventsLocked"}), early=NONE, unresolved=NONE, seconds=61.23,
+    has_heartbeat=True,
+)  # fmt: skip
+
+
+def test_every_incident_can_be_made_and_an_unknown_one_is_refused() -> None:
+    assert list(BREAKAGES) == list(INCIDENTS)
+    result = CliRunner().invoke(app, ["incidents", "--only", "flood"])
+    assert result.exit_code == 2
+    assert "unknown incident flood" in result.output
+
+
+def test_exactly_the_expected_alerts_are_ok_and_any_other_is_named() -> None:
+    shown = WELL.as_json()
+    assert (WELL.is_ok, shown["ok"], shown["sent"]) == (True, True, ["PancakeEngineEventsLocked"])
+    assert not any(shown[problem] for problem in ("missing", "unexpected", "early", "unresolved", "error"))
+    assert not replace(WELL, has_heartbeat=False).is_ok, "without the heartbeat silence is no proof"
+    for outcome, problem in (
+        (replace(WELL, sent=NONE), "missing"),
+        (replace(WELL, expected=NONE), "unexpected"),
+        (replace(WELL, early=WELL.sent), "early"),
+        (replace(WELL, unresolved=WELL.sent), "unresolved"),
+    ):
+        assert not outcome.is_ok, problem
+        assert outcome.as_json()[problem] == ["PancakeEngineEventsLocked"]
+    not_made = failed("stuck_lock", "TimeoutError: no events", 3)
+    assert (not_made.is_ok, not_made.as_json()["error"]) == (False, "TimeoutError: no events")
+
+
+def test_an_inbox_knows_what_fires_and_what_was_sent() -> None:
+    inbox = Inbox()
+    for status in (FIRING, RESOLVED):
+        inbox.add(Notification("pager", status, {"alertname": "Late"}))
+        inbox.add(Notification("pager", FIRING, {"alertname": "Slow", "name": status}))
+    inbox.add(Notification("pager", RESOLVED, {"alertname": "Slow", "name": FIRING}))
+    assert inbox.sent() == {"Late", "Slow"}
+    assert inbox.firing() == {"Slow"}
+
+
+SHORT = ("metadata_wiped", "pancake_rest_down", "kill_switch_left_on")
+"""A loss with much that follows from it, an alert with a limit of time, and a state of a day."""
+SHORT_CLEAN_MINUTES = 360
+
+
+@needs_monitoring
+@pytest.mark.slow("it replays days")
+def test_an_incident_raises_exactly_its_alerts(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    names = INCIDENTS if IS_FULL else SHORT
+    hours = clean(5, SHORT_CLEAN_MINUTES)
+    raised = evaluate([*map(incident, names), hours], tmp_path)
+    if IS_FULL and os.environ.get("WRITE_DOCS"):
+        write({name: raised[name] for name in names})
+    rows = documented()
+    for name in names:
+        with subtests.test(name):
+            assert raised[name].sent == INCIDENTS[name].sent
+            assert raised[name].has_watchdog
+            assert rows[INCIDENTS[name].title] == raised[name]
+    (of_hours,) = [found for name, found in raised.items() if name not in names]
+    assert of_hours == Raised(frozenset(), frozenset(), has_watchdog=True)
+
+
+@needs_monitoring
+@pytest.mark.full("twelve more incidents")
+def test_the_second_table_is_what_the_replay_raises_at_five_leads_an_hour(tmp_path: Path) -> None:
+    raised = evaluate([incident(name, FEW_LEADS_PER_HOUR) for name in INCIDENTS], tmp_path)
+    if os.environ.get("WRITE_DOCS"):
+        write(raised, HEAD_OF_FEW)
+    assert {INCIDENTS[name].title: found for name, found in raised.items()} == documented(HEAD_OF_FEW)
+
+
+def test_at_five_leads_an_hour_each_incident_is_noticed_by_alerts_of_its_own() -> None:
+    rows, few = documented(), documented(HEAD_OF_FEW)
+    assert list(few) == list(rows) == [each.title for each in INCIDENTS.values()]
+    for each in INCIDENTS.values():
+        raised = few[each.title]
+        assert rows[each.title].sent == each.sent
+        assert raised.sent, each.title
+        # Of the last 20 leads: with many, they are soon those after the incident.
+        late = {name for name in raised.sent if name.endswith("SlowLast20")}
+        assert raised.sent - late <= each.sent, each.title
+
+
+@needs_monitoring
+@pytest.mark.full("two weeks of samples")
+@pytest.mark.parametrize("leads_per_hour", [5, 50 * 3600])
+def test_a_clean_week_raises_none_but_the_watchdog(leads_per_hour: float, tmp_path: Path) -> None:
+    (week,) = evaluate([clean(leads_per_hour)], tmp_path).values()
+    assert week == Raised(frozenset(), frozenset(), has_watchdog=True)
+
+
+@needs_monitoring
+@pytest.mark.slow("it replays three hours")
+def test_a_rule_that_reads_a_recorded_series_is_recorded_too(tmp_path: Path) -> None:
+    scenario = clean(60, 200)
+    with replay([Recording(scenario)], tmp_path) as replayed:
+        for name in ("pancake:counted:increase1h", "pancake_metric_drift"):
+            assert replayed.has_samples(name, scenario), name
+
+
+def test_the_recorded_series_are_those_that_the_product_exposes_and_the_rules_read() -> None:
+    """A series that is misspelt here would keep an alert silent, and the replay would not show it."""
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    hour = Recording(Scenario("an hour", start, 60, 60, lambda minute: Conditions()))
+    written = {name for name, _ in hour.series}
+    read = {
+        selector.name for name in FILES for rule in all_rules(name) for selector in selectors(rule["expr"])
+    }
+    assert read <= written | {rule["record"] for rule in recorded()}
+    assert {name for name in written if name.startswith("pancake_")} <= metrics().keys()
+    families = {family.name: set(family.labels) for family in Metrics(SERIES).sql_series.families}
+    for name, labels in hour.series:
+        if name in families:
+            assert set(re.findall(r"(\w+)=", labels)) == families[name] | {"job", "instance"}, name
