@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from leads.adapters.database import Database, Params
-from leads.domain.event_states import DEAD_LETTER, PROCESSED, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED
+from leads.domain.event_states import AT_REST, PROCESSED
 from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import CronReport, CronRun
 
 ROWS_PER_BATCH = 1000
-FINISHED = [PROCESSED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED]
 FIRST_PURGE_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 PURGE_OVERLAP = timedelta(days=2)
 """How far a purge starts before the end of the last one: rows unfinished then are finished by now."""
@@ -46,9 +45,9 @@ async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
         for days in (retention.payload_days, retention.held_days, retention.run_days, retention.log_days)
     )
     bodies: Params = {"since": since, "before": emptied_to, "statuses": [PROCESSED]}
-    held = {"since": _since(retention.held_emptied_to), "before": held_emptied_to, "statuses": FINISHED}
+    held = {"since": _since(retention.held_emptied_to), "before": held_emptied_to, "statuses": list(AT_REST)}
     replayed = {"replayed_since": _since(retention.started_at), "before": emptied_to}
-    leftovers = {"before": emptied_to, "statuses": FINISHED}
+    leftovers = {"before": emptied_to, "statuses": list(AT_REST)}
     runs = {"before": runs_to, "names": list(CRONS)}
     logs = {"before": logs_to}
     ticks = {"before": logs_to, "triggers": [f"pancake_{cron}" for cron in CRONS]}

@@ -17,13 +17,17 @@ DEAD_LETTER: Final = "dead_letter"
 SKIPPED_KILL_SWITCH: Final = "skipped_kill_switch"
 SKIPPED_SOURCE_DISABLED: Final = "skipped_source_disabled"
 
-REPLAYED_BY_MANUAL_INVOCATION = frozenset({FAILED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED})
+WAITING = frozenset({RECEIVED, INGESTED})
+HELD = frozenset({SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED})
+AT_REST = HELD | {PROCESSED, DEAD_LETTER}
+"""States in which nothing more happens to an event by itself."""
+REPLAYED_BY_MANUAL_INVOCATION = HELD | {FAILED, DEAD_LETTER}
 """States in which "Invoke" in the Hasura console replays the event."""
 CLAIM_LEASE = timedelta(seconds=60)
 """How long an ingested event is left to its handler; the database refuses to release it earlier."""
 KILL_SWITCH = "kill_switch"
 SOURCE_INACTIVE = "source_inactive"
-"""What holds an event; a disabled connection and an unknown source are named by the event itself."""
+"""What holds an event. The event itself names the others: a disabled connection, an unknown source."""
 
 MAX_ATTEMPTS = 5
 DELAYS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
@@ -123,6 +127,11 @@ class UnclaimedEvent:
     is_answered: bool
 
 
+def what_holds(status: str | None, named: str | None) -> str:
+    """Return what holds an event; `named` is what the event names."""
+    return KILL_SWITCH if status == SKIPPED_KILL_SWITCH else named or SOURCE_INACTIVE
+
+
 def refusal(event: UnclaimedEvent, *, by_hand: bool) -> str | None:
     """Return why the event stays as it is; None if it is to be replayed.
 
@@ -130,7 +139,7 @@ def refusal(event: UnclaimedEvent, *, by_hand: bool) -> str | None:
     """
     if event.status is None:
         return UNKNOWN_ID
-    if event.status in (RECEIVED, INGESTED):
+    if event.status in WAITING:
         return UNDER_WAY
     is_asked = (by_hand or event.is_redelivered) and not event.is_answered
     if event.status == PROCESSED or not is_asked:
@@ -163,7 +172,7 @@ def unclaimed_answer(
         **facts,
         id=event_id,
         status=event.status,
-        held_by=KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE,
+        held_by=what_holds(event.status, event.held_by),
         ticket=f"ticket {event.ticket_code}" if event.ticket_code else "no ticket",
         where=f"Hasura's event {fired_event_id}" if fired_event_id else "The next event of this trigger",
     )

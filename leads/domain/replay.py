@@ -12,13 +12,10 @@ from leads.domain.errors import BadRequest
 from leads.domain.event_states import (
     DEAD_LETTER,
     FAILED,
-    INGESTED,
-    KILL_SWITCH,
     PROCESSED,
-    RECEIVED,
     REPLAYED_BY_MANUAL_INVOCATION,
-    SKIPPED_KILL_SWITCH,
-    SOURCE_INACTIVE,
+    WAITING,
+    what_holds,
 )
 from leads.domain.phone import MAX_PHONE_CHARACTERS, read_phones
 
@@ -252,7 +249,7 @@ class ReplayedEvent:
 
     @property
     def is_waiting(self) -> bool:
-        return self.status in {RECEIVED, INGESTED}
+        return self.status in WAITING
 
 
 class OwnedTickets(TypedDict):
@@ -308,4 +305,4 @@ def _group_and_reason(event: ReplayedEvent) -> tuple[str, str]:
         return "outcomes", event.result or ""
     if event.status in {FAILED, DEAD_LETTER}:
         return event.status, event.error_code or ""
-    return "held", KILL_SWITCH if event.status == SKIPPED_KILL_SWITCH else event.held_by or SOURCE_INACTIVE
+    return "held", what_holds(event.status, event.held_by)

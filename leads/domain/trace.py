@@ -12,7 +12,7 @@ from operator import attrgetter
 from shlex import quote
 
 from leads.domain.errors import BadRequest
-from leads.domain.event_states import KILL_SWITCH
+from leads.domain.event_states import KILL_SWITCH, WAITING
 from leads.domain.lead import OTHER_TABLES, PHONE_KEYS
 from leads.domain.phone import read_phones
 from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at, value_at
@@ -190,7 +190,7 @@ def _of_pending(event: StoredEvent) -> str:
     replay = f"leads replay {event.id}"
     if event.status == "received" and event.processing_paused:
         return f"{END_PAUSE}: it is processed then"
-    if event.status in ("received", "ingested"):
+    if event.status in WAITING:
         return f"leads trace {event.id} --follow; if it stays so: leads status"
     if event.status == "failed":
         return f"wait for the next attempt, or: {replay}"

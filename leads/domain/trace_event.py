@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from leads.domain.body import record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
-from leads.domain.event_states import KILL_SWITCH, SKIPPED_KILL_SWITCH, SOURCE_INACTIVE
+from leads.domain.event_states import AT_REST, HELD, what_holds
 from leads.domain.lead import all_phones, typed_phones
 
 MAX_NAMES = 3
@@ -89,13 +89,11 @@ class StoredEvent:
 
     @property
     def is_held(self) -> bool:
-        return self.status.startswith("skipped_")
+        return self.status in HELD
 
     @property
     def held_by(self) -> str:
-        if self.status == SKIPPED_KILL_SWITCH:
-            return KILL_SWITCH
-        return text_at(self.evidence, "held_by") or SOURCE_INACTIVE
+        return what_holds(self.status, text_at(self.evidence, "held_by"))
 
     @property
     def result(self) -> str | None:
@@ -105,7 +103,7 @@ class StoredEvent:
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing more happens to the event by itself: it is done, held or a dead letter."""
-        if self.status in ("received", "ingested", "failed"):
+        if self.status not in AT_REST:
             return False
         return not self.notifications or bool(self.notified_at or self.notify_given_up_at)
 

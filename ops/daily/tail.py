@@ -11,13 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from leads.domain.event_states import (
-    DEAD_LETTER,
-    FAILED,
-    PROCESSED,
-    SKIPPED_KILL_SWITCH,
-    SKIPPED_SOURCE_DISABLED,
-)
+from leads.domain.event_states import AT_REST, DEAD_LETTER, FAILED, PROCESSED
 from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
 from ops.output import AsJson, escape_unseen, print_line
 from ops.settings import read_operator_settings
@@ -28,7 +22,6 @@ MAX_ROWS = 200
 OVERLAP_IDS = 100
 """Ids are given before the commit: an event may appear after one with a higher id."""
 MAX_AWAITED = 1000
-AT_REST = frozenset({PROCESSED, DEAD_LETTER, SKIPPED_KILL_SWITCH, SKIPPED_SOURCE_DISABLED})
 STYLES = {PROCESSED: "green", DEAD_LETTER: "red", FAILED: "yellow"}
 
 

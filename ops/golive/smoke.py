@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from leads.domain.event_states import AT_REST
 from leads.domain.phone import read_phones
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.plain_http import NoAnswer, ask
@@ -25,7 +26,6 @@ MAX_BODY_BYTES = 256 * 1024
 """What the edge accepts."""
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.2
-FINAL = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 OF_THE_CUSTOMER = (
     "email", "full_address", "birthday", "pancake_customer_obj", "phone_numbers", "owner", "conversation_id",
     "facebookid",
@@ -124,7 +124,7 @@ def _wait(db: DbSession, record_id: str, seconds: float) -> Mapping[str, Any] | 
     deadline = time.monotonic() + seconds
     while True:
         row = db.execute(QUERIES["golive/load_record"], {"record_id": record_id}).fetchone()
-        if (row is not None and row["status"] in FINAL) or time.monotonic() > deadline:
+        if (row is not None and row["status"] in AT_REST) or time.monotonic() > deadline:
             return row
         time.sleep(POLL_SECONDS)
 
