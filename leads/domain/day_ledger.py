@@ -5,9 +5,9 @@ record that no event covers is entered as found missing if it could be inserted,
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 from zlib import crc32
 
 from leads.domain.body import ICT
@@ -18,7 +18,6 @@ from leads.domain.listing import (
     ListPosition,
     LookUps,
     SavedLookUp,
-    SavedPosition,
     TableRecord,
     Window,
     covering,
@@ -91,7 +90,8 @@ class DayReport(ConnectionReport, LedgerEntries, total=False):
 class SavedLedger(TypedDict):
     """The JSON of a DayLedger."""
 
-    position: SavedPosition
+    position: dict[str, Any]
+    """The fields of a ListPosition."""
     seen_records: dict[str, list[str]]
     """The ids that were listed and are not in `found_records`, by table."""
     found_records: NotRequired[dict[str, list[str]]]
@@ -127,8 +127,8 @@ def no_entries() -> LedgerEntries:
 class DayLedger:
     """An interrupted day continues from what `save` returned.
 
-    `seen` holds the ids that the list of each table showed, `found` those of them that were stored now: of a
-    day without any webhook these are all, and saved once. `look_ups`: stored records that it did not show.
+    `seen` holds the ids that the list of each table showed, `found` those of them that had to be stored: on a
+    day without any webhook these are all, so `save` writes each id once. `look_ups`: what it did not show.
     """
 
     day: date
@@ -142,13 +142,13 @@ class DayLedger:
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
         found = saved.get("found_records", {})
         seen = {name: {*ids, *found.get(name, ())} for name, ids in saved["seen_records"].items()}
-        position, look_ups = ListPosition.load(saved["position"]), LookUps.load(saved["look_ups"])
+        position, look_ups = ListPosition(**saved["position"]), LookUps.load(saved["look_ups"])
         return cls(day, position, seen, found, saved["entries"], look_ups)
 
     def save(self) -> SavedLedger:
         seen = {name: sorted(ids.difference(self.found.get(name, ()))) for name, ids in self.seen.items()}
         return {
-            "position": self.position.save(),
+            "position": asdict(self.position),
             "seen_records": seen,
             "found_records": self.found,
             "entries": self.entries,

@@ -6,9 +6,9 @@ requested wider than needed; the answer is filtered again here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import NamedTuple, TypedDict, cast
+from typing import NamedTuple
 
 from leads.domain.body import NO_SOURCE, Body, Delivery, body_of, in_utc, modified_time, read_body
 from leads.domain.canonical_json import MAX_DEPTH, JsonObject, JsonValue, canonical, has_exponent
@@ -144,16 +144,6 @@ def _reread(entry: JsonObject) -> Body:
     return read_body(canonical(entry).encode("utf-8", "surrogatepass"))
 
 
-class SavedPosition(TypedDict):
-    """The JSON of a ListPosition."""
-
-    table: int
-    cursor: str | None
-    pages: int
-    short_pages: int
-    ending: str | None
-
-
 @dataclass(slots=True)
 class ListPosition:
     """Where reading the lists of a connection stopped.
@@ -167,13 +157,6 @@ class ListPosition:
     pages: int = 0
     short_pages: int = 0
     ending: str | None = None
-
-    @classmethod
-    def load(cls, saved: SavedPosition) -> "ListPosition":
-        return cls(**saved)
-
-    def save(self) -> SavedPosition:
-        return cast(SavedPosition, asdict(self))
 
     def advance(self, cursor: str | None, pages: int, short_pages: int) -> None:
         """Go on to the page of `cursor`, after so many more pages."""

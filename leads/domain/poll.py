@@ -4,9 +4,9 @@ Windows overlap, and end before the present.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from leads.domain.listing import (
     SETTLE,
@@ -15,7 +15,6 @@ from leads.domain.listing import (
     ListPosition,
     LookUps,
     SavedLookUp,
-    SavedPosition,
     TableRecord,
     Window,
 )
@@ -46,16 +45,14 @@ class PollReport(ConnectionReport, total=False):
     pages: int
 
 
-SavedRecord = tuple[str | None, str, str]
-"""Table, id and `modified_on` of a record that the list still has to contain; a list in JSON."""
-
-
 class SavedPoll(TypedDict):
     """The JSON of a PollProgress."""
 
     window: list[str]
-    position: SavedPosition
-    awaited_records: list[SavedRecord]
+    position: dict[str, Any]
+    """The fields of a ListPosition."""
+    awaited_records: list[tuple[str | None, str, str]]
+    """Table, id and `modified_on` of each record that the list still has to contain."""
     listed: int
     outside: int
     missed: int
@@ -97,7 +94,7 @@ class PollProgress:
         latest = saved["latest"]
         return cls(
             window=Window(start, end),
-            position=ListPosition.load(saved["position"]),
+            position=ListPosition(**saved["position"]),
             awaited={
                 TableRecord(table_name, record_id): datetime.fromisoformat(text)
                 for table_name, record_id, text in saved["awaited_records"]
@@ -113,7 +110,7 @@ class PollProgress:
     def save(self) -> SavedPoll:
         return {
             "window": self._window_as_text(),
-            "position": self.position.save(),
+            "position": asdict(self.position),
             "awaited_records": [(*key, time.isoformat()) for key, time in self.awaited.items()],
             "listed": self.listed,
             "outside": self.outside,
