@@ -157,7 +157,7 @@ def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
         evidence = _usable_evidence(phones, applied)
         return replace(plan, digests=_merged_digests(lead, applied), evidence={"phone": evidence})
     matched_phone, account = matching_account(phones.usable, facts.accounts)
-    plan = _with_customer(lead, phone, phones, facts, matched_phone, account)
+    plan = _with_customer(lead, phones, facts, matched_phone, account)
     if not lead.makes_ticket:
         return plan
     plan, own = _with_ticket(plan, phones, facts, matched_phone, force=force), ticket_of_record(facts)
@@ -203,15 +203,10 @@ def matching_account(
 
 
 def _with_customer(
-    lead: Lead,
-    phone: str,
-    phones: PhoneReading,
-    facts: Facts,
-    matched_phone: str | None,
-    account: Account | None,
+    lead: Lead, phones: PhoneReading, facts: Facts, matched_phone: str | None, account: Account | None
 ) -> Plan:
     """Find the customer: by phone, else where a person moved the record's ticket or account to, else new."""
-    applied = facts.applied
+    applied, phone = facts.applied, phones.require_primary()
     if account is None and not is_phone_changed(phones, applied):
         known = (facts.ticket_account, facts.applied_account)
         account = next((each for each in known if each and each.state != "deleted"), None)
@@ -250,7 +245,7 @@ def _with_ticket(
     the customer, unless another record shares it.
     """
     applied, own = facts.applied, ticket_of_record(facts)
-    ticket = ticket_of_customer(plan.account, plan.account_id, matched_phone, facts)
+    ticket = ticket_of_customer(plan, matched_phone, facts)
     if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
         return replace(plan, ticket=ticket_applied(applied))
     if not is_phone_changed(phones, applied):
@@ -272,17 +267,15 @@ def ticket_of_record(facts: Facts) -> Ticket | None:
     return next((ticket for ticket in facts.open_tickets if ticket.id == ticket_id), None)
 
 
-def ticket_of_customer(
-    account: Account | None, account_id: str | None, matched_phone: str | None, facts: Facts
-) -> Ticket | None:
+def ticket_of_customer(plan: Plan, matched_phone: str | None, facts: Facts) -> Ticket | None:
     """Return the open ticket on the customer's account, or on another account with the same phone.
 
     `matched_phone` is the phone of the lead that led to the customer: if an account that has it is disabled,
-    the customer may be that of its contact. The record's own ticket comes first, else the newest. An
-    `account` of None is a new customer's, who has none.
+    the customer may be that of its contact. The record's own ticket comes first, else the newest. A new
+    customer has none.
     """
-    phones = {matched_phone, account.phone} - {None} if account else set()
-    ids = {account_id, *(other.id for other in facts.accounts if other.phone in phones)}
+    phones = {matched_phone, plan.account.phone} - {None} if plan.account else set()
+    ids = {plan.account_id, *(other.id for other in facts.accounts if other.phone in phones)}
     tickets = [each for each in facts.open_tickets if each.account_id in ids or each.account_phone in phones]
     own = ticket_of_record(facts)
     return own if own in tickets else next(iter(tickets), None)
