@@ -26,7 +26,7 @@ from leads.services.redelivery import RepeatLimit
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that a handler may use. `metadata_db` holds the engine's metadata, often in the same one."""
+    """Everything that a handler may use. `metadata_db` has the engine's metadata; often it is `db`."""
 
     settings: Settings
     clock: Clock
@@ -116,7 +116,7 @@ class Runtime:
 
     @asynccontextmanager
     async def undone(self) -> AsyncIterator["Runtime"]:
-        """The parts with databases whose work is undone at the end, and nothing that is sent or counted."""
+        """The same parts, with databases whose work is undone at the end; nothing is sent or counted."""
         not_sent, metrics = NotSent(), Metrics()
         async with AsyncExitStack() as stack:
             db = metadata_db = UndoneDatabase(await stack.enter_async_context(self.db.dry_run()))

@@ -20,9 +20,9 @@ from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertai
 SEND_TIMEOUT_SECONDS = 5.0
 """Short enough for a call of a cron, which has 8 s (leads/services/cron_work.py)."""
 CONNECT_TIMEOUT_SECONDS = 3.0
-"""Less than the others, so that what could not arrive is told from what had no answer."""
+"""Shorter than the other limits: it tells a request that did not arrive from one without an answer."""
 MAX_SECONDS_TO_REFUSE = 2.0
-"""An error that takes longer is Hasura's own time-out with the service, which may have taken them."""
+"""An error that comes later is Hasura's own time-out: the service may have taken the notifications."""
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 HEALTH_TIMEOUT_SECONDS = 2.0
 NOT_ALLOWED = "query is not allowed"

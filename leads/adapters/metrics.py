@@ -146,7 +146,7 @@ class Family:
 
 
 class SqlSeries(Collector):
-    """The samples of every statement, by its name. A family without samples is named, and has none."""
+    """The samples of every statement, by its name. A family without samples has its help and type only."""
 
     def __init__(self, families: Sequence[Family]) -> None:
         self.families = families

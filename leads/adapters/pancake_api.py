@@ -94,14 +94,12 @@ class PancakeApi:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         total_timeout_seconds: float = TOTAL_TIMEOUT_SECONDS,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         """`allowed_hosts`, as `host_of` spells them, may get a key. `transport` is for tests."""
         logging.getLogger("httpx").addFilter(_is_not_request_line)
         self._clock = clock
         self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
-        self._max_answer_bytes = max_answer_bytes
         self.breakers = Breakers(clock)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
@@ -204,8 +202,8 @@ class PancakeApi:
                 timeout(self._total_timeout_seconds),
                 self._http.stream("GET", url, params=query) as response,
             ):
-                content = await _read_limited(response, self._max_answer_bytes)
-                if len(content) <= self._max_answer_bytes:
+                content = await _read_limited(response, MAX_ANSWER_BYTES)
+                if len(content) <= MAX_ANSWER_BYTES:
                     return response.status_code, response.headers, content
                 problem = "the answer is too large"
         except TimeoutError:

@@ -77,7 +77,7 @@ class Digester:
 
 
 NO_KEYS = Digester({})
-"""Of what is read without comparing it with stored digests."""
+"""For what is read without comparing it with stored digests."""
 
 
 def erasure_digests(digester: Digester, phones: Iterable[str], record_id: str | None) -> list[str]:

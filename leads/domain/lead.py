@@ -34,7 +34,7 @@ MAX_ADDRESS_CHARACTERS = 2000
 MAX_TAG_CHARACTERS = 200
 MAX_PRODUCT_CHARACTERS = 500
 MAX_GROUPED_CHARACTERS = 24
-"""Of a phone that is tried as one mobile number in groups of digits."""
+"""The longest text that `first_phone` tries as one mobile number in groups of digits."""
 CHAT_CUSTOMER = "pancake_customer_obj"
 PHONE_KEYS = ("phone_number", "secondary_phone_number")
 _KEYS_OF_FIELD: Mapping[str, tuple[str, ...]] = {

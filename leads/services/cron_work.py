@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from zlib import crc32
 
 from leads.adapters.database import Statement
-from leads.adapters.logs import LOGGER, describe, summarize
+from leads.adapters.logs import LOGGER, summarize
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -260,7 +260,7 @@ def _fail_connection(part: str, name: str, error: Exception) -> Any:
     if isinstance(error, IntegrationError):
         failure |= {"error": error.code, "detail": str(error)}
     else:
-        failure |= {"error": "internal", "detail": "{error}, digest {digest}".format(**describe(error))}
+        failure |= {"error": "internal", "detail": summarize(error)}
     is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
     level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
     LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
