@@ -1,9 +1,10 @@
 """The parts of a process, which every handler and cron gets: built at the start, closed at the end."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from typing import Any
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, UndoneDatabase
@@ -135,7 +136,7 @@ class Runtime:
 
 
 Work = Callable[[Runtime, CronRun], Awaitable[CronReport]]
-Cron = Callable[[Runtime, CronCall], Awaitable[Answer]]
+Cron = Callable[[Runtime, CronCall], Coroutine[Any, Any, Answer]]
 
 
 def run_cron(work: Work) -> Cron:
