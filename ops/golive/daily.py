@@ -8,27 +8,27 @@ from leads.domain.body import ICT
 from ops.clients.db_session import DbSession
 from ops.golive.html_page import Figure
 from ops.golive.statements import read_row
-from ops.plot.draw import draw
-from ops.plot.panels import Broken, Limit, Line, Point, TimeSeries
-from ops.plot.units import Unit
+from ops.line_chart import LineChart, Point, Unit, draw
 
 DAY = timedelta(days=1)
 MAX_DAYS = 120
-STEP_SECONDS = DAY.total_seconds()
 WIDTH, HEIGHT = 400, 220
 """In pixels: a phone shows it about as large as it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyFigure:
-    """A key figure: its statement and column, factor to its unit, and the target that breaks it."""
+    """A key figure: its statement and column, factor to its unit, and its target.
+
+    `is_upper`: the target is broken by higher values, otherwise by lower ones.
+    """
 
     title_vi: str
     title_en: str
     statement: str
     column: str
     unit: Unit
-    broken: Broken
+    is_upper: bool
     target: float
     label: str
     factor: float = 1.0
@@ -37,28 +37,28 @@ class DailyFigure:
 
 FIGURES = (
     DailyFigure(
-        "Tỷ lệ xử lý thành công", "Leads processed", "kpi/load_success", "ratio", Unit.RATIO, "<", 0.995,
+        "Tỷ lệ xử lý thành công", "Leads processed", "kpi/load_success", "ratio", Unit.RATIO, False, 0.995,
         "≥ 99.5 %", is_cut=True,
     ),
     DailyFigure(
         "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", "kpi/load_latency", "p95_seconds",
-        Unit.SECONDS, ">", 30, "≤ 30 s",
+        Unit.SECONDS, True, 30, "≤ 30 s",
     ),
     DailyFigure(
         "Giữ đúng người được chọn", "Tickets that keep the chosen owner", "kpi/load_auto_assign", "ratio",
-        Unit.RATIO, "<", 0.9, "≥ 90 %", is_cut=True,
+        Unit.RATIO, False, 0.9, "≥ 90 %", is_cut=True,
     ),
     DailyFigure(
         "Quản lý phân công lại", "Reassigned by managers", "kpi/load_intervention", "ratio", Unit.RATIO,
-        ">=", 0.2, "< 20 %",
+        True, 0.2, "< 20 %",
     ),
     DailyFigure(
         "Phản hồi đầu tiên, p95", "First response, p95", "kpi/load_response", "p95_minutes", Unit.SECONDS,
-        ">", 1800, "≤ 30 min", factor=60,
+        True, 1800, "≤ 30 min", factor=60,
     ),
     DailyFigure(
         "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", "kpi/load_zero_miss",
-        "left_missing", Unit.COUNT, ">", 0, "0",
+        "left_missing", Unit.COUNT, True, 0, "0",
     ),
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def daily_figures(session: DbSession, since: datetime, until: datetime) -> list[
     Only the last MAX_DAYS days are drawn.
     """
     days = days_between(max(since, until - MAX_DAYS * DAY), until)
-    return [drawn(figure, days, _points(session, figure, days)) for figure in FIGURES]
+    return [drawn(figure, _points(session, figure, days)) for figure in FIGURES]
 
 
 def days_between(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
@@ -95,18 +95,18 @@ def _points(
     return points
 
 
-def drawn(figure: DailyFigure, days: Sequence[tuple[datetime, datetime]], points: list[Point]) -> Figure:
-    """Draw a figure of these days, with a point for each."""
-    panel = TimeSeries(
+def drawn(figure: DailyFigure, points: Sequence[Point]) -> Figure:
+    """Draw a figure with a point for each day."""
+    chart = LineChart(
         title=figure.title_vi,
         description="Mỗi điểm là một ngày.",
         unit=figure.unit,
-        limits=[Limit(figure.target, figure.broken, f"mục tiêu {figure.label}")],
+        zone=ICT,
+        points=points,
+        target=figure.target,
+        target_label=f"mục tiêu {figure.label}",
+        is_upper=figure.is_upper,
         nothing="không có số liệu",
-        since=days[0][0],
-        until=days[-1][1],
-        lines=[Line("theo ngày", points)],
-        step_seconds=STEP_SECONDS,
         is_cut=figure.is_cut,
     )
-    return Figure(draw(panel, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {figure.label}.")
+    return Figure(draw(chart, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {figure.label}.")

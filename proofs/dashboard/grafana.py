@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ops.plot.panels import Limit
 from proofs.dashboard.source import GRAFANA, Dashboard, DrawnLimit, Kind, PanelSource, Section
+from proofs.plot.panels import Limit
 
 TARGET = GRAFANA / "dashboards" / "pancake-diva.json"
 SCHEMA_VERSION = 39

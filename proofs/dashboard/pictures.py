@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from ops.plot.draw import draw
-from ops.plot.elements import FONT
-from ops.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
-from ops.plot.units import Unit, shown
 from proofs.dashboard.source import PanelSource, Section
+from proofs.plot.draw import draw
+from proofs.plot.elements import FONT
+from proofs.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from proofs.plot.units import Unit, shown
 from sandbox.monitoring.queries import Queries, Series
 
 Row = list[PanelSource]

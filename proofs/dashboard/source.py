@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from ops.plot.panels import Limit
-from ops.plot.units import Unit
+from proofs.plot.panels import Limit
+from proofs.plot.units import Unit
 
 GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 SOURCE = GRAFANA / "panels.yaml"

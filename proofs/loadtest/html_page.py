@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 
-from ops.plot.draw import draw
-from ops.plot.panels import Limit, Line, TimeSeries
-from ops.plot.units import Unit
 from proofs.loadtest.run import MAX_P95_MS
 from proofs.loadtest.text import HEADINGS, LEGEND, row
+from proofs.plot.draw import draw
+from proofs.plot.panels import Limit, Line, TimeSeries
+from proofs.plot.units import Unit
 
 STYLE = """
 body { margin: 0 auto; max-width: 46rem; padding: 1rem; font: 16px/1.45 system-ui, sans-serif;

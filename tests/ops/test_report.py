@@ -1,21 +1,29 @@
-"""`leads report`: the figures of a period in each form, the same as the key figures, no formula in a CSV."""
+"""`leads report`: the figures of a period in each form, the same as the key figures, no formula in a CSV.
+
+And the chart of a key figure, by day.
+"""
 
 import csv
 import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import psycopg
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
+from leads.domain.body import ICT
 from ops.cli import app
 from ops.daily.report import read_period
 from ops.failures import WrongUsage
+from ops.line_chart import LineChart, Unit, draw, shown, value_ticks
 from sandbox.postgres.roles import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
@@ -167,3 +175,41 @@ def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:
         assert read_period(week, None, None, monday).first == first
     with pytest.raises(WrongUsage, match="There is no week 99"):
         read_period(99, None, None, monday)
+
+
+def chart(*values: float | None, unit: Unit = Unit.SECONDS, title: str = "p95") -> str:
+    points = [(FROM + timedelta(days=number), value) for number, value in enumerate(values)]
+    drawn = LineChart(
+        title=title, description="d", unit=unit, zone=ICT, points=points, target=30,
+        target_label="at most 30 s", is_upper=True, nothing="no data",
+    )  # fmt: skip
+    return draw(drawn, 400, 220)
+
+
+def test_a_line_is_interrupted_at_missing_days_and_every_text_is_escaped() -> None:
+    svg = chart(1, 2, None, 3, title="</text><script>\u202e")
+    assert (svg.count("<polyline"), svg.count("<circle"), "at most 30 s" in svg) == (2, 3, True)
+    assert [part for part in ("<script", "\u202e") if part in svg] == []
+    assert ("no data</text>" in chart(None), "no data" in chart(), "no data" in svg) == (True, True, False)
+
+
+def test_a_value_of_a_chart_is_written_with_its_unit() -> None:
+    for value, unit, text in (
+        (0, Unit.COUNT, "0"), (1234, Unit.COUNT, "1,234"), (0.25, Unit.COUNT, "0.25"),
+        (1, Unit.RATIO, "100 %"), (0.9996, Unit.RATIO, "99.96 %"), (0.99999, Unit.RATIO, "99.999 %"),
+        (0.5, Unit.RATIO, "50 %"), (0.123, Unit.RATIO, "12.3 %"), (0, Unit.SECONDS, "0 s"),
+        (0.0042, Unit.SECONDS, "4.2 ms"), (90, Unit.SECONDS, "1.5 min"), (200_000, Unit.SECONDS, "2.31 d"),
+    ):  # fmt: skip
+        assert shown(value, unit) == text
+
+
+@given(st.lists(st.floats(-1e15, 1e15), min_size=1, max_size=5), st.sampled_from(list(Unit)), st.booleans())
+@example([6e-8], Unit.COUNT, False)  # far below the step of 1
+@settings(deadline=None)
+def test_the_axis_of_a_chart_encloses_every_value(values: list[float], unit: Unit, is_cut: bool) -> None:
+    ticks = value_ticks(values, unit, 5, is_cut)
+    assert 2 <= len(ticks) <= 14
+    assert ticks == sorted(ticks)
+    margin = 1e-6 * max(1.0, *map(abs, ticks))
+    assert all(ticks[0] - margin <= value <= ticks[-1] + margin for value in values)
+    fromstring(chart(*values, unit=unit))

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from math import nan
 from xml.etree.ElementTree import fromstring
 
-from ops.plot.units import Unit
 from proofs.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_sections
 from proofs.dashboard.source import Kind, PanelSource, read_dashboard
+from proofs.plot.units import Unit
 from sandbox.monitoring.queries import Queries, Series
 
 SINCE = datetime(2026, 5, 14, 3, tzinfo=UTC)

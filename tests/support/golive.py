@@ -303,7 +303,7 @@ def sample_evaluation() -> Evaluation:
 def sample_figures() -> list[Figure]:
     days = days_between(BEGAN, AT)
     return [
-        drawn(figure, days, [
+        drawn(figure, [
             (start + (end - start) / 2, value)
             for (start, end), value in zip(days, [*VALUES[figure.statement], None], strict=True)
         ])

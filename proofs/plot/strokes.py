@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import draw_path
+from proofs.plot.elements import draw_path
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers. Without its yellow,
 # which is too light on white.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from math import ceil, floor, log10
 
-from ops.plot.units import DAY, HOUR, MINUTE, Unit
+from proofs.plot.units import DAY, HOUR, MINUTE, Unit
 
 STEPS = (1, 2, 2.5, 5, 10)
 SECONDS = (

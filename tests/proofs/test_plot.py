@@ -8,14 +8,14 @@ from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leads.domain.body import ICT
-from ops.plot.draw import draw
-from ops.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
-from ops.plot.scales import time_ticks, value_ticks
-from ops.plot.units import Unit, shown
+from proofs.plot.draw import draw
+from proofs.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
+from proofs.plot.scales import time_ticks
+from proofs.plot.units import Unit
 
 SVG = "{http://www.w3.org/2000/svg}"
 SINCE = datetime(2026, 5, 13, 17, 0, tzinfo=UTC)
@@ -119,30 +119,6 @@ def test_an_image_of_many_points_stays_small_and_keeps_its_peaks() -> None:
     top = min(float(point.split(",")[1]) for point in found(svg, "polyline")[0].get("points", "").split())
     assert "2 min" in texts(svg)
     assert top < 90
-
-
-def test_a_value_is_written_with_its_unit() -> None:
-    for value, unit, text in (
-        (None, Unit.COUNT, "–"),
-        (math.inf, Unit.SECONDS, "–"), (0, Unit.COUNT, "0"), (1234, Unit.COUNT, "1,234"),
-        (12345, Unit.COUNT, "12.3 k"), (0.25, Unit.COUNT, "0.25"), (1, Unit.RATIO, "100 %"),
-        (0.9996, Unit.RATIO, "99.96 %"), (0.99999, Unit.RATIO, "99.999 %"), (0.5, Unit.RATIO, "50 %"),
-        (0.123, Unit.RATIO, "12.3 %"), (0, Unit.SECONDS, "0 s"), (0.0042, Unit.SECONDS, "4.2 ms"),
-        (90, Unit.SECONDS, "1.5 min"), (7200, Unit.SECONDS, "2 h"), (200_000, Unit.SECONDS, "2.31 d"),
-        (268435456, Unit.BYTES, "256 MiB"), (1.5, Unit.PER_SECOND, "1.5/s"), (-3, Unit.COUNT, "-3"),
-    ):  # fmt: skip
-        assert shown(value, unit) == text
-
-
-@given(st.lists(st.floats(-1e15, 1e15), max_size=5), st.sampled_from(list(Unit)), st.booleans())
-@example([6e-8], Unit.COUNT, False)  # far below the step of 1
-@settings(deadline=None)
-def test_the_axis_encloses_every_value(values: list[float], unit: Unit, is_cut: bool) -> None:
-    ticks = value_ticks(values, unit, 5, is_cut)
-    assert 2 <= len(ticks) <= 14
-    assert ticks == sorted(ticks)
-    margin = 1e-6 * max(1.0, *map(abs, ticks))
-    assert all(ticks[0] - margin <= value <= ticks[-1] + margin for value in values)
 
 
 def test_times_are_round_in_the_zone_and_few() -> None:

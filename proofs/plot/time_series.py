@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import draw_polyline
-from ops.plot.frame import (
+from proofs.plot.elements import draw_polyline
+from proofs.plot.frame import (
     AXIS_HEIGHT,
     MARGIN,
     TITLE_HEIGHT,
@@ -17,11 +17,11 @@ from ops.plot.frame import (
     draw_values,
     time_scale,
 )
-from ops.plot.legend import draw_legend, legend_height
-from ops.plot.panels import Line, TimeSeries, known_points
-from ops.plot.scales import Scale, value_ticks
-from ops.plot.strokes import Stroke, draw_marker, stroke_of
-from ops.plot.units import known
+from proofs.plot.legend import draw_legend, legend_height
+from proofs.plot.panels import Line, TimeSeries, known_points
+from proofs.plot.scales import Scale, value_ticks
+from proofs.plot.strokes import Stroke, draw_marker, stroke_of
+from proofs.plot.units import known
 
 PIXELS_PER_TICK = 34
 LEAST_HEIGHT = 60

@@ -1,12 +1,12 @@
 """Draw a panel."""
 
-from ops.plot.bars import draw_bars
-from ops.plot.elements import image, text_of
-from ops.plot.heatmap import draw_heatmap
-from ops.plot.legend import legend_height
-from ops.plot.panels import Bars, Heatmap, OverTime, Stat, TimeSeries, summary
-from ops.plot.stat import draw_stat
-from ops.plot.time_series import LEAST_HEIGHT, draw_time_series
+from proofs.plot.bars import draw_bars
+from proofs.plot.elements import image, text_of
+from proofs.plot.heatmap import draw_heatmap
+from proofs.plot.legend import legend_height
+from proofs.plot.panels import Bars, Heatmap, OverTime, Stat, TimeSeries, summary
+from proofs.plot.stat import draw_stat
+from proofs.plot.time_series import LEAST_HEIGHT, draw_time_series
 
 LEAST_WIDTH, MOST_PIXELS = 160, 4000
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import GRID, INK, SOFT, draw_box, draw_line, text_width, write
-from ops.plot.frame import (
+from proofs.plot.elements import GRID, INK, SOFT, draw_box, draw_line, text_width, write
+from proofs.plot.frame import (
     AXIS_HEIGHT,
     MARGIN,
     TITLE_HEIGHT,
@@ -14,9 +14,9 @@ from ops.plot.frame import (
     draw_title,
     time_scale,
 )
-from ops.plot.panels import Heatmap, Line, known_points
-from ops.plot.scales import Scale
-from ops.plot.units import known, shown
+from proofs.plot.panels import Heatmap, Line, known_points
+from proofs.plot.scales import Scale
+from proofs.plot.units import known, shown
 
 SCALE_HEIGHT = 20.0
 LIGHT, DARK = (255, 255, 255), (8, 48, 107)

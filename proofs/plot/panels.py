@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from typing import Literal
 
 from leads.domain.body import ICT
-from ops.plot.units import Unit, known, shown
+from proofs.plot.units import Unit, known, shown
 
 Point = tuple[datetime, float | None]
 """A time and a value in the unit of the panel; None, NaN and infinities are missing values."""

@@ -2,12 +2,12 @@
 
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import BAD, INK, SOFT, draw_path, draw_polyline, write
-from ops.plot.frame import MARGIN, TITLE_HEIGHT, Area, draw_title
-from ops.plot.panels import Line, Stat, known_points
-from ops.plot.scales import Scale
-from ops.plot.strokes import COLOURS
-from ops.plot.units import known, shown
+from proofs.plot.elements import BAD, INK, SOFT, draw_path, draw_polyline, write
+from proofs.plot.frame import MARGIN, TITLE_HEIGHT, Area, draw_title
+from proofs.plot.panels import Line, Stat, known_points
+from proofs.plot.scales import Scale
+from proofs.plot.strokes import COLOURS
+from proofs.plot.units import known, shown
 
 GOOD = "#116329"
 KEPT, BROKEN = "m-6 0l4 5l9 -11", "m-6 -6l12 12m0 -12l-12 12"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import BAD, GRID, SOFT, draw_box, draw_line, text_width, write
-from ops.plot.panels import Limit, OverTime, Panel
-from ops.plot.scales import Scale, time_ticks
-from ops.plot.units import Unit, shown
+from proofs.plot.elements import BAD, GRID, SOFT, draw_box, draw_line, text_width, write
+from proofs.plot.panels import Limit, OverTime, Panel
+from proofs.plot.scales import Scale, time_ticks
+from proofs.plot.units import Unit, shown
 
 MARGIN = 12.0
 TITLE_SIZE = 14.0

@@ -2,12 +2,12 @@
 
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import BAD, INK, SOFT, draw_box, draw_line, text_width, write
-from ops.plot.frame import LABEL, MARGIN, TITLE_HEIGHT, Area, draw_nothing, draw_title
-from ops.plot.panels import Bar, Bars
-from ops.plot.scales import Scale
-from ops.plot.strokes import COLOURS
-from ops.plot.units import known, shown
+from proofs.plot.elements import BAD, INK, SOFT, draw_box, draw_line, text_width, write
+from proofs.plot.frame import LABEL, MARGIN, TITLE_HEIGHT, Area, draw_nothing, draw_title
+from proofs.plot.panels import Bar, Bars
+from proofs.plot.scales import Scale
+from proofs.plot.strokes import COLOURS
+from proofs.plot.units import known, shown
 
 MOST_ROW_HEIGHT = 26.0
 LIMIT_HEIGHT = 16.0

@@ -3,11 +3,11 @@
 from math import ceil
 from xml.etree.ElementTree import Element
 
-from ops.plot.elements import draw_line, shortened, text_width, write
-from ops.plot.frame import MARGIN
-from ops.plot.panels import TimeSeries, last_value
-from ops.plot.strokes import draw_marker, stroke_of
-from ops.plot.units import shown
+from proofs.plot.elements import draw_line, shortened, text_width, write
+from proofs.plot.frame import MARGIN
+from proofs.plot.panels import TimeSeries, last_value
+from proofs.plot.strokes import draw_marker, stroke_of
+from proofs.plot.units import shown
 
 ROW_HEIGHT = 17.0
 SAMPLE_WIDTH = 30.0
