@@ -1,6 +1,7 @@
 """Insert and remove parts of a project's files as lines of text; every other byte stays as it is.
 
-Items of YAML lists, definitions of `actions.graphql`, and the permission for Diva's `sendNotifications`.
+Items of YAML lists, definitions of `actions.graphql`, and the permission for Diva's `sendNotifications`. Each
+function raises CannotEdit for a text in a form that it cannot edit.
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,19 @@ from graphql import (
     parse,
 )
 
-from ops.failures import CommandFailed
 from ops.metadata.directory import ROOTS
 from ops.metadata.permission import ACTION, ROLE
 
-EXPORT_FIRST = "Nothing was changed. Run `hasura metadata export`, which writes it in another form."
+EXPORT_FIRST = (
+    "Nothing was changed. Export the project first: `hasura metadata export` writes it in the CLI's form."
+)
+EMPTY_LIST = "[]\n"
 
-Step = str | tuple[str, str]
+Place = str | tuple[str, str]
 """A key of an object, or key and value of the list item that has them."""
+
+SENDING = ("actions", ("name", ACTION))
+PERMISSIONS = (*SENDING, "permissions")
 
 ACTION_RANK = 0
 RANKS = (
@@ -38,12 +44,9 @@ RANKS = (
 )
 """The order of custom types behind the actions, that of `custom_types` in `actions.yaml`."""
 
-PATH = ("actions", ("name", ACTION))
-PERMISSIONS = (*PATH, "permissions")
 
-
-class ProjectRefused(CommandFailed):
-    """The project cannot be edited. Nothing was changed; the message names the file or the piece."""
+class CannotEdit(Exception):
+    """The text has a form that lines cannot change; the message does not name its file."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,11 @@ class Item:
 
 @dataclass(frozen=True)
 class FoundList:
-    """A list in a text. An empty one is a gap: nothing at all or `[]`."""
+    """A list in a text, with start and end of its `[]` if it is empty."""
 
     items: tuple[Item, ...]
     indent: int
-    gap: tuple[int, int]
+    brackets: tuple[int, int] = (0, 0)
 
     def find(self, key: str, value: str) -> Item | None:
         return next((item for item in self.items if item.keys.get(key) == value), None)
@@ -84,39 +87,40 @@ def newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def find_list(text: str, path: Sequence[Step], where: str) -> FoundList:
-    """Return the list at a path. Raises ProjectRefused naming `where` for one that lines cannot change."""
-    found = find(text, path, where)
+def find_list(text: str, path: Sequence[Place]) -> FoundList:
+    """Return the list at a path, which must be there."""
+    found = find(text, path)
     if found is None:
-        raise ProjectRefused(f"{where}: {_shown(path)} is missing. {EXPORT_FIRST}")
+        raise CannotEdit(f"{_shown(path)} is missing. {EXPORT_FIRST}")
     node = found.node
     if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
-        gap = (found.after, found.after) if node is None else (node.start_mark.index, node.end_mark.index)
-        return FoundList((), found.indent, gap)
+        raise CannotEdit(f"{_shown(path)} holds nothing: a list without items is `[]`. {EXPORT_FIRST}")
     if isinstance(node, yaml.SequenceNode) and not node.value:
-        return FoundList((), found.indent, (node.start_mark.index, node.end_mark.index))
+        start = node.start_mark.index
+        if path or not text[line_start(text, start) : start].strip():
+            return FoundList((), found.indent, (start, node.end_mark.index))
     if not isinstance(node, yaml.SequenceNode) or node.flow_style:
-        raise ProjectRefused(
-            f"{where}: {_shown(path)} is not a list with a line for each item. {EXPORT_FIRST}"
-        )
-    starts = [_dash(text, item, where) for item in node.value]
+        raise CannotEdit(f"{_shown(path)} is not a list with a line for each item. {EXPORT_FIRST}")
+    starts = [_dash(text, item) for item in node.value]
     indent = len(text[starts[0] :]) - len(text[starts[0] :].lstrip(" "))
     ends = [content_end(text, *span, indent) for span in pairwise([*starts, found.limit])]
     items = (Item(_keys(item), *span) for item, *span in zip(node.value, starts, ends, strict=True))
-    return FoundList(tuple(items), indent, (0, 0))
+    return FoundList(tuple(items), indent)
 
 
-def find(text: str, path: Sequence[Step], where: str) -> Found | None:
-    """Return the node at a path; None if a key or an item is missing. Raises ProjectRefused."""
+def find(text: str, path: Sequence[Place]) -> Found | None:
+    """Return the node at a path; None if a key or an item is missing."""
     try:
-        root = _compose(text)
+        found: Found | None = Found(_compose(text), 0, len(text))
     except yaml.YAMLError as error:
-        raise ProjectRefused(f"{where}: not valid YAML: {error}") from error
-    found: Found | None = Found(root, 0, len(text))
-    for step in path:
+        raise CannotEdit(f"not valid YAML: {error}") from error
+    for depth, place in enumerate(path):
         if found is None:
             return None
-        found = _child(text, found, step) if isinstance(step, str) else _item(text, found, step, where)
+        if isinstance(found.node, yaml.CollectionNode) and found.node.flow_style and found.node.value:
+            what = "key" if isinstance(found.node, yaml.MappingNode) else "item"
+            raise CannotEdit(f"{_shown(path[:depth])} has no line for each {what}. {EXPORT_FIRST}")
+        found = _child(text, found, place) if isinstance(place, str) else _item(text, found, place)
     return found
 
 
@@ -127,9 +131,7 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 def _child(text: str, parent: Found, key: str) -> Found | None:
-    if not isinstance(parent.node, yaml.MappingNode):
-        return None
-    pairs = parent.node.value
+    pairs = parent.node.value if isinstance(parent.node, yaml.MappingNode) else []
     for (name, value), following in zip(pairs, [*pairs[1:], None], strict=False):
         if name.value == key:
             limit = line_start(text, following[0].start_mark.index) if following else parent.limit
@@ -138,23 +140,21 @@ def _child(text: str, parent: Found, key: str) -> Found | None:
     return None
 
 
-def _item(text: str, parent: Found, step: tuple[str, str], where: str) -> Found | None:
-    if not isinstance(parent.node, yaml.SequenceNode):
-        return None
-    nodes = parent.node.value
+def _item(text: str, parent: Found, place: tuple[str, str]) -> Found | None:
+    nodes = parent.node.value if isinstance(parent.node, yaml.SequenceNode) else []
     for node, following in zip(nodes, [*nodes[1:], None], strict=False):
-        if _keys(node).get(step[0]) == step[1]:
-            limit = _dash(text, following, where) if following else parent.limit
+        if _keys(node).get(place[0]) == place[1]:
+            limit = _dash(text, following) if following else parent.limit
             return Found(node, node.start_mark.column, limit)
     return None
 
 
-def _dash(text: str, node: yaml.Node, where: str) -> int:
+def _dash(text: str, node: yaml.Node) -> int:
     """Return the start of the line that begins an item."""
     start = line_start(text, node.start_mark.index)
     if not text[start : node.start_mark.index].lstrip(" ").startswith("- "):
         line = node.start_mark.line + 1
-        raise ProjectRefused(f"{where}: line {line} does not begin with `- ` and a key. {EXPORT_FIRST}")
+        raise CannotEdit(f"line {line} does not begin with `- ` and a key. {EXPORT_FIRST}")
     return start
 
 
@@ -179,17 +179,12 @@ def _is_apart(line: str, indent: int) -> bool:
 def _keys(node: yaml.Node) -> dict[str, str]:
     if isinstance(node, yaml.ScalarNode):
         return {"text": str(node.value)}
-    if isinstance(node, yaml.MappingNode):
-        return {str(key.value): str(value.value) for key, value in node.value if _is_text(value)}
-    return {}
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {str(key.value): str(value.value) for key, value in pairs if isinstance(value, yaml.ScalarNode)}
 
 
-def _is_text(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode)
-
-
-def _shown(path: Sequence[Step]) -> str:
-    return ".".join(step if isinstance(step, str) else step[1] for step in path) or "the file"
+def _shown(path: Sequence[Place]) -> str:
+    return ".".join(place if isinstance(place, str) else place[1] for place in path) or "the file"
 
 
 def block(text: str, item: Item, indent: int) -> str:
@@ -197,81 +192,73 @@ def block(text: str, item: Item, indent: int) -> str:
     return "".join(line[indent:] for line in text[item.start : item.end].splitlines(keepends=True))
 
 
-def insert_item(text: str, path: Sequence[Step], lines: str, sorting: str | None, where: str) -> str:
+def insert_item(text: str, path: Sequence[Place], lines: str, sorting: str | None) -> str:
     """Insert an item before the first one that sorts after it by the key `sorting`; at the end without one.
 
     `lines` have no indent and end with a line feed.
     """
-    found = find_list(text, path, where)
+    found = find_list(text, path)
+    ending = newline(text)
     if not found.items:
-        return _fill(text, found, path, lines)
-    key = "" if sorting is None else _sort_key(find_list(lines, (), where).items[0], sorting)
-    before = [item for item in found.items if sorting is None or _sort_key(item, sorting) < key]
-    following = [item for item in found.items if item not in before]
-    added = _lines(lines, found.indent, newline(text))
-    if following and following[0] is found.items[0]:
-        position = _before_comments(text, following[0].start)
-    else:
-        position = (before[-1] if not following else found.items[found.items.index(following[0]) - 1]).end
+        return _fill(text, found, lines, is_file=not path)
+    (new,) = find_list(lines, ()).items
+    later = (n for n, item in enumerate(found.items) if sorting and not _sorts_before(item, new, sorting))
+    number = next(later, len(found.items))
+    position = found.items[number - 1].end if number else _before_comments(text, found.items[0].start)
+    added = _indented(lines, found.indent, ending)
     if position and text[position - 1] != "\n":
-        return text[:position] + newline(text) + added.removesuffix(newline(text)) + text[position:]
+        added = ending + added.removesuffix(ending)
     return text[:position] + added + text[position:]
 
 
-def _sort_key(item: Item, sorting: str) -> str:
-    return item.keys.get(sorting, "").removesuffix(".yaml")
+def _sorts_before(item: Item, other: Item, key: str) -> bool:
+    return item.keys.get(key, "").removesuffix(".yaml") < other.keys.get(key, "").removesuffix(".yaml")
 
 
-def _lines(lines: str, indent: int, ending: str) -> str:
+def _indented(lines: str, indent: int, ending: str) -> str:
     return "".join(f"{' ' * indent}{line}{ending}" for line in lines.splitlines())
 
 
 def _before_comments(text: str, position: int) -> int:
     while position:
         above = line_start(text, position - 1)
-        if not text[above:position].lstrip(" ").startswith("#"):
+        if not text[above:position].lstrip().startswith("#"):
             break
         position = above
     return position
 
 
-def _fill(text: str, found: FoundList, path: Sequence[Step], lines: str) -> str:
-    """Put the first item into an empty list; a comment on the line of `[]` goes above it."""
+def _fill(text: str, found: FoundList, lines: str, *, is_file: bool) -> str:
+    """Put the first item in the place of `[]`; a comment on its line goes above it."""
     ending = newline(text)
-    start, end = found.gap
-    line_end = text.find("\n", end)
-    rest = text[end:] if line_end < 0 else text[end:line_end]
-    tail = "" if line_end < 0 else text[line_end + 1 :]
-    head = text[:start].rstrip(" ")
-    if path:
-        head += f"{rest.rstrip()}{ending}"
-    elif start == end:
-        return text + (ending if text and not text.endswith("\n") else "") + _lines(lines, 0, ending)
-    elif rest.strip():
-        head += f"{rest.strip()}{ending}"
-    return head + _lines(lines, found.indent + 2 if path else 0, ending) + tail
+    start, end = found.brackets
+    line, _, tail = text[end:].partition("\n")
+    head, comment = text[:start].rstrip(" "), line.rstrip()
+    if not is_file:
+        head += f"{comment}{ending}"
+    elif comment:
+        head += f"{comment.lstrip()}{ending}"
+    return head + _indented(lines, 0 if is_file else found.indent + 2, ending) + tail
 
 
-def remove_item(text: str, path: Sequence[Step], key: str, value: str, where: str) -> str:
+def remove_item(text: str, path: Sequence[Place], key: str, value: str) -> str:
     """Remove the item whose `key` holds `value`, if the list has it. The last one leaves `[]`."""
-    found = find_list(text, path, where)
+    found = find_list(text, path)
     if (item := found.find(key, value)) is None:
         return text
     head, tail = text[: item.start], text[item.end :]
-    if len(found.items) == 1:
-        return _empty(text, path, item, where)
-    if item is found.items[-1] and not text.endswith("\n") and not tail:
-        head = head.removesuffix("\n").removesuffix("\r")
-    return head + tail
-
-
-def _empty(text: str, path: Sequence[Step], item: Item, where: str) -> str:
-    """Remove the only item of a list."""
+    if len(found.items) > 1:
+        return _without_last_feed(head, text, tail) + tail
     if not path:
-        return f"{text[: item.start]}[]{newline(text)}{text[item.end :]}"
-    found = find(text, path, where)
-    assert found is not None
-    return f"{text[: found.after]} []{text[found.after : item.start]}{text[item.end :]}"
+        return f"{head}[]{newline(text)}{tail}"
+    of_key = find(text, path)
+    assert of_key is not None
+    return f"{text[: of_key.after]} []{text[of_key.after : item.start]}{tail}"
+
+
+def _without_last_feed(head: str, text: str, tail: str) -> str:
+    """Return what is left before a removed end of the text, which has a line feed at its end or none."""
+    return head if tail or text.endswith("\n") else head.removesuffix("\n").removesuffix("\r")
 
 
 @dataclass(frozen=True)
@@ -285,116 +272,96 @@ class Definition:
     """Behind its last character, and behind a comment on that line."""
 
 
-def find_definitions(text: str, where: str) -> list[Definition]:
-    """Return the definitions in their order. Raises ProjectRefused."""
+def find_definitions(text: str) -> list[Definition]:
+    """Return the definitions of `actions.graphql` in their order."""
     if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
         return []
     try:
-        document = parse(text)
+        return [_definition(text, node) for node in parse(text).definitions]
     except GraphQLSyntaxError as error:
-        raise ProjectRefused(f"{where}: {error}") from error
-    return [_definition(text, node) for node in document.definitions]
+        raise CannotEdit(str(error)) from error
 
 
 def _definition(text: str, node: DefinitionNode) -> Definition:
     assert node.loc is not None
     end = node.loc.end
-    line_end = text.find("\n", end)
-    rest = text[end:] if line_end < 0 else text[end:line_end]
+    rest = text[end:].partition("\n")[0].rstrip()
     if rest.lstrip().startswith("#"):
-        end += len(rest.rstrip())
+        end += len(rest)
     name: str = node.name.value  # type: ignore[attr-defined]
     if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and name in ROOTS:
         names = tuple(field.name.value for field in node.fields or ())
         return Definition(names, ACTION_RANK, node.loc.start, end)
-    rank = next((1 + place for place, kind in enumerate(RANKS) if isinstance(node, kind)), len(RANKS))
+    rank = next((1 + number for number, kind in enumerate(RANKS) if isinstance(node, kind)), len(RANKS))
     return Definition((name,), rank, node.loc.start, end)
 
 
-def insert_definition(text: str, lines: str, where: str) -> str:
+def insert_definition(text: str, lines: str) -> str:
     """Insert one definition: an action by its name, a custom type behind the others of its kind."""
     ending = newline(text)
     lines = lines.strip().replace("\n", ending)
-    (new,) = find_definitions(lines, where)
-    others = find_definitions(text, where)
-    place = sum(1 for other in others if other.rank <= new.rank)
-    if new.rank == ACTION_RANK:
-        later = [index for index, other in enumerate(others[:place]) if other.names[:1] > new.names]
-        actions = [index for index, other in enumerate(others) if other.rank == ACTION_RANK]
-        place = later[0] if later else (actions[-1] + 1 if actions else 0)
-    elif place:
-        place = 1 + max(index for index, other in enumerate(others) if other.rank <= new.rank)
-    if place:
-        position = others[place - 1].end
+    (new,) = find_definitions(lines)
+    others = find_definitions(text)
+    behind = max((n + 1 for n, other in enumerate(others) if other.rank <= new.rank), default=0)
+    later = (n for n, other in enumerate(others) if other.rank == ACTION_RANK and other.names[:1] > new.names)
+    number = next(later, behind) if new.rank == ACTION_RANK else behind
+    if number:
+        position = others[number - 1].end
         return f"{text[:position]}{ending * 2}{lines}{text[position:]}"
-    if others:
-        position = _before_comments(text, others[0].start)
-        return f"{text[:position]}{lines}{ending * 2}{text[position:]}"
-    return f"{text}{lines}{ending * 2}"
+    position = _before_comments(text, others[0].start) if others else len(text)
+    return f"{text[:position]}{lines}{ending * 2}{text[position:]}"
 
 
-def remove_definition(text: str, name: str, *, is_action: bool, where: str) -> str:
+def remove_definition(text: str, name: str, *, is_action: bool) -> str:
     """Remove a definition, if the text has it, with the empty line that separates it."""
-    found = find_definitions(text, where)
-    for index, each in enumerate(found):
+    found = find_definitions(text)
+    for number, each in enumerate(found):
         if name not in each.names or (each.rank == ACTION_RANK) is not is_action:
             continue
         if len(each.names) > 1:
-            raise ProjectRefused(
-                f"{where}: {name} shares its `type` with {_others(each, name)}. {EXPORT_FIRST}"
-            )
+            others = ", ".join(other for other in each.names if other != name)
+            raise CannotEdit(f"{name} shares its `type` with {others}. {EXPORT_FIRST}")
         head, tail = text[: each.start], text[each.end :]
+        if number and not head[found[number - 1].end :].strip():
+            return head[: found[number - 1].end] + tail
         ending = newline(text)
-        if index and not head[found[index - 1].end :].strip():
-            return head[: found[index - 1].end] + tail
         return head + tail.removeprefix(ending).removeprefix(ending)
     return text
 
 
-def _others(definition: Definition, name: str) -> str:
-    return ", ".join(other for other in definition.names if other != name)
+def has_permission(text: str) -> bool:
+    """Whether our role may call Diva's action."""
+    return find(text, PERMISSIONS) is not None and find_list(text, PERMISSIONS).find("role", ROLE) is not None
 
 
-def has_permission(text: str, where: str) -> bool:
-    return (
-        find(text, PERMISSIONS, where) is not None
-        and find_list(text, PERMISSIONS, where).find("role", ROLE) is not None
-    )
-
-
-def add_permission(text: str, where: str) -> str:
-    """Add the role to the permissions of the action. Raises ProjectRefused without the action."""
-    action = find(text, PATH, where)
-    if action is None:
-        raise ProjectRefused(
-            f"{where} has no action {ACTION}, with which the integration notifies. Nothing was changed."
+def add_permission(text: str) -> str:
+    """Add our role to the permissions of Diva's action, which must be there."""
+    if find(text, SENDING) is None:
+        raise CannotEdit(
+            f"the action {ACTION} is missing, with which the integration notifies. Nothing was changed."
         )
-    if has_permission(text, where):
-        return text
-    if find(text, PERMISSIONS, where) is not None:
-        return insert_item(text, PERMISSIONS, f"- role: {ROLE}\n", "role", where)
-    definition = find(text, (*PATH, "definition"), where)
-    if not isinstance(action.node, yaml.MappingNode) or action.node.flow_style or definition is None:
-        raise ProjectRefused(f"{where}: {ACTION} has no line for each key. {EXPORT_FIRST}")
+    if find(text, PERMISSIONS) is not None:
+        return text if has_permission(text) else insert_item(text, PERMISSIONS, f"- role: {ROLE}\n", "role")
+    definition = find(text, (*SENDING, "definition"))
+    if definition is None:
+        raise CannotEdit(f"{ACTION} has no definition. {EXPORT_FIRST}")
     start = line_start(text, definition.after)
     position = content_end(text, start, definition.limit, definition.indent)
-    ending, indent = newline(text), " " * definition.indent
-    added = f"{indent}permissions:{ending}{indent}  - role: {ROLE}{ending}"
+    ending = newline(text)
+    added = _indented(f"permissions:\n  - role: {ROLE}\n", definition.indent, ending)
     if text[position - 1] != "\n":
-        return f"{text[:position]}{ending}{added.removesuffix(ending)}{text[position:]}"
+        added = ending + added.removesuffix(ending)
     return text[:position] + added + text[position:]
 
 
-def remove_permission(text: str, where: str) -> str:
-    """Remove the role from the permissions of the action, and the key with its last role."""
-    permissions = find(text, PERMISSIONS, where)
+def remove_permission(text: str) -> str:
+    """Remove our role from the permissions of Diva's action, and the key with its last role."""
+    permissions = find(text, PERMISSIONS)
     if permissions is None:
         return text
-    found = find_list(text, PERMISSIONS, where)
+    found = find_list(text, PERMISSIONS)
     item = found.find("role", ROLE)
     if item is None or len(found.items) > 1:
-        return remove_item(text, PERMISSIONS, "role", ROLE, where)
-    head, tail = text[: line_start(text, permissions.after)], text[item.end :]
-    if not tail and not text.endswith("\n"):
-        head = head.removesuffix("\n").removesuffix("\r")
-    return head + tail
+        return remove_item(text, PERMISSIONS, "role", ROLE)
+    tail = text[item.end :]
+    return _without_last_feed(text[: line_start(text, permissions.after)], text, tail) + tail

@@ -5,7 +5,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ from ops.failures import ExitCode
 from ops.metadata.deploy import Directory, Step
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.permission import ACTION, ROLE
-from ops.metadata.pieces import CRON, Key, foreign, same
-from ops.metadata.project.edits import EXPORT_FIRST, ProjectRefused, find_list, has_permission
+from ops.metadata.pieces import CRON, foreign, same
+from ops.metadata.project.edits import EXPORT_FIRST, find_list, has_permission
 from ops.metadata.project.our_part import (
     FILE,
     MIGRATION,
@@ -25,10 +25,13 @@ from ops.metadata.project.our_part import (
     Editor,
     Layout,
     OurPart,
+    ProjectRefused,
     Record,
     digest,
+    editing,
     find_layout,
     held_migrations,
+    is_included,
     read_record,
     read_text,
     record_text,
@@ -124,10 +127,15 @@ def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None
 def find_our_part(layout: Layout, step: str, directory: Path) -> OurPart:
     """Return our part for a project, with the record of what it has. Raises ProjectRefused."""
     if (record := read_record(layout.root)) is None:
-        actions = layout.metadata / "actions.yaml"
-        has_it = has_permission(read_text(actions) or "", layout.name(actions))
-        record = Record(is_permission_theirs=has_it and OUR_ACTION not in layout.pieces)
+        is_theirs = _has_permission(layout) and OUR_ACTION not in layout.pieces
+        record = Record(is_permission_theirs=is_theirs)
     return OurPart(layout, step, record, directory)
+
+
+def _has_permission(layout: Layout) -> bool:
+    path = layout.metadata / "actions.yaml"
+    with editing(layout.name(path)):
+        return has_permission(read_text(path) or "")
 
 
 def plan_merge(part: OurPart) -> Plan:
@@ -136,17 +144,18 @@ def plan_merge(part: OurPart) -> Plan:
     refuse_foreign(part)
     now, then, before = {}, {}, dict(record.before)
     for editor in part.editors():
-        now[editor.path] = current = read_text(editor.path)
-        without = _without(editor, current, record)
-        then[editor.path] = merged = editor.put_in(without)
-        before.pop(editor.where, None)
-        if editor.take_out(merged) != without:
-            before[editor.where] = Before(without, _digests(record, editor.where, merged))
+        path, name = editor.path, layout.name(editor.path)
+        now[path] = read_text(path)
+        with editing(name):
+            without = _without(editor, name, now[path], record)
+            then[path] = merged = editor.put_in(without)
+            before.pop(name, None)
+            if editor.take_out(merged) != without:
+                before[name] = Before(without, _digests(record, name, merged))
     held_crons = {key for key in record.pieces if key[0] == CRON and part.step == "9a"}
     path = layout.root / FILE
     now[path] = read_text(path)
-    pieces = frozenset(part.pieces) | held_crons
-    then[path] = record_text(replace(record, pieces=pieces, before=before))
+    then[path] = record_text(replace(record, pieces=frozenset(part.pieces) | held_crons, before=before))
     return Plan(layout, now, then)
 
 
@@ -156,8 +165,10 @@ def plan_unmerge(part: OurPart) -> Plan:
     refuse_foreign(part)
     now, then = {}, {}
     for editor in reversed(list(part.editors())):
-        now[editor.path] = current = read_text(editor.path)
-        then[editor.path] = _without(editor, current, record)
+        path, name = editor.path, layout.name(editor.path)
+        now[path] = read_text(path)
+        with editing(name):
+            then[path] = _without(editor, name, now[path], record)
     path = layout.root / FILE
     now[path], then[path] = read_text(path), None
     return Plan(layout, now, then)
@@ -174,28 +185,27 @@ def refuse_foreign(part: OurPart) -> None:
         for key, piece in wanted.items()
         if key[0] == "table" and key in held and key not in recorded and not _looks_ours(held[key], piece)
     ]
-    migrations = held_migrations(part.layout)
-    for kind, name in part.pieces:
-        if kind != MIGRATION:
-            continue
-        version = name.split("_")[0]
-        twins = [other for _, other in migrations if other.split("_")[0] == version and other != name]
-        reasons += [f"the migration {other} has the version of our {name}" for other in twins]
-        is_changed = migrations.get((kind, name), part.pieces[kind, name]) != part.pieces[kind, name]
-        if is_changed and (kind, name) not in recorded:
-            reasons.append(f"the migration {name} exists with another text")
-    if reasons:
+    if reasons := [*reasons, *_foreign_migrations(part)]:
         raise ProjectRefused(f"{'; '.join(reasons)}. {RENAME_FIRST}")
-    _refuse_other_files(part, held)
-
-
-def _refuse_other_files(part: OurPart, held: Mapping[Key, Any]) -> None:
     where = part.layout.name(part.layout.tables)
-    items = find_list(read_text(part.layout.tables) or "", (), where).items
+    with editing(where):
+        items = find_list(read_text(part.layout.tables) or "", ()).items
     includes = {item.keys.get("text", "") for item in items}
     for kind, name in part.names:
-        if kind == "table" and (kind, name) in held and not part.is_included(name, includes):
+        if kind == "table" and (kind, name) in held and not is_included(name, includes):
             raise ProjectRefused(f"{where} has {name} under another name of its file. {EXPORT_FIRST}")
+
+
+def _foreign_migrations(part: OurPart) -> Iterator[str]:
+    held = held_migrations(part.layout)
+    for (kind, name), files in part.pieces.items():
+        if kind != MIGRATION:
+            continue
+        for _, other in held:
+            if other != name and other.split("_")[0] == name.split("_")[0]:
+                yield f"the migration {other} has the version of our {name}"
+        if held.get((kind, name), files) != files and (kind, name) not in part.record.pieces:
+            yield f"the migration {name} exists with another text"
 
 
 def _looks_ours(held: Any, piece: Any) -> bool:
@@ -209,14 +219,14 @@ def _columns(table: Any) -> set[str]:
     return {str(column) for each in permissions for column in each["permission"].get("columns", [])}
 
 
-def _without(editor: Editor, current: str | None, record: Record) -> str | None:
-    before = record.text_before(editor.where, current)
+def _without(editor: Editor, name: str, current: str | None, record: Record) -> str | None:
+    before = record.text_before(name, current)
     return before.text if before else editor.take_out(current)
 
 
-def _digests(record: Record, where: str, merged: str | None) -> tuple[str, ...]:
+def _digests(record: Record, name: str, merged: str | None) -> tuple[str, ...]:
     """Return the digest of the merged text, and of the former one: an interrupted merge may leave either."""
-    former = record.before[where].digests[-1:] if where in record.before else ()
+    former = record.before[name].digests[-1:] if name in record.before else ()
     return tuple(dict.fromkeys((*former, digest(merged))))
 
 
@@ -232,8 +242,7 @@ def find_problems(part: OurPart) -> list[str]:
             problems.append(f"{' '.join(key)} differs from this version")
     former = sorted(part.names - part.pieces.keys())
     problems += [f"{' '.join(key)} is of a former version" for key in former if key in held]
-    path = layout.metadata / "actions.yaml"
-    if not has_permission(read_text(path) or "", layout.name(path)):
+    if not _has_permission(layout):
         problems.append(f"{ROLE} may not call the action {ACTION}")
     return problems
 

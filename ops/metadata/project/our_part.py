@@ -4,33 +4,21 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ops.failures import WrongUsage, file_reason
+from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.metadata.directory import DIRECTORY, INCLUDE, DirectoryError, parse, read_directory, read_project
 from ops.metadata.pieces import CRON, Key, split
 from ops.metadata.project import edits
-from ops.metadata.project.edits import (
-    EXPORT_FIRST,
-    ProjectRefused,
-    Step,
-    block,
-    find_list,
-    insert_item,
-    remove_item,
-)
+from ops.metadata.project.edits import EXPORT_FIRST, CannotEdit
 
 FILE = "leads-merge.json"
 IN_ACTIONS = {"action": ("actions",), "input type": ("custom_types", "input_objects")}
 IN_ACTIONS |= {"object type": ("custom_types", "objects")}
-SORTED_ACTIONS = {"action": "name"}
-"""Custom types keep the order in which they are sent."""
-
-EMPTY = "[]\n"
-
 LISTS = {
     "cron_triggers.yaml": (CRON, "name", "name"),
     "query_collections.yaml": ("query collection", "name", "name"),
@@ -40,6 +28,10 @@ LISTS = {
 """Kind, naming key and the key by which the CLI sorts."""
 
 MIGRATION = "migration"
+
+
+class ProjectRefused(CommandFailed):
+    """The project cannot be edited. Nothing was changed; the message names the file or the piece."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +57,10 @@ class Layout:
         try:
             return split(read_project(self.metadata), self.source)
         except DirectoryError as error:
-            raise ProjectRefused(f"{error}. Nothing was changed.") from error
-        except (KeyError, TypeError, ValueError) as error:
+            raise ProjectRefused(f"{error}. {EXPORT_FIRST}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProjectRefused(
-                f"{self.metadata} cannot be read: {file_reason(error)}. Nothing was changed."
+                f"{self.metadata} cannot be read: {file_reason(error)}. {EXPORT_FIRST}"
             ) from error
 
 
@@ -80,24 +72,22 @@ def find_layout(root: Path, source: str | None) -> Layout:
     root = root.resolve()
     metadata = root / str(config.get("metadata_directory", "metadata"))
     databases = metadata / "databases" / "databases.yaml"
-    sources = {str(each["name"]): each for each in _parse(databases) or []}
-    chosen = _choose(sources, source, databases)
+    listed = _parse(databases)
+    listed = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    sources = {str(each.get("name")): each for each in listed}
+    if not sources:
+        raise ProjectRefused(f"{databases} lists no database. {EXPORT_FIRST}")
+    names = ", ".join(sources)
+    if source is None and len(sources) > 1:
+        raise WrongUsage(f"{databases} has several databases. Choose one with --source: {names}")
+    chosen = source or next(iter(sources))
+    if chosen not in sources:
+        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --source: {names}")
     tables = sources[chosen].get("tables")
     if not isinstance(tables, str) or not tables.startswith(INCLUDE):
         raise ProjectRefused(f"{databases}: the tables of {chosen} have no file of their own. {EXPORT_FIRST}")
     migrations = root / str(config.get("migrations_directory", "migrations")) / chosen
     return Layout(root, metadata, migrations, chosen, databases.parent / tables.removeprefix(INCLUDE).strip())
-
-
-def _choose(sources: dict[str, Any], source: str | None, databases: Path) -> str:
-    names = ", ".join(sources) or "none"
-    if source is None and len(sources) == 1:
-        return next(iter(sources))
-    if source is None:
-        raise WrongUsage(f"{databases} has several databases. Choose one with --source: {names}")
-    if source not in sources:
-        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --source: {names}")
-    return source
 
 
 def _parse(path: Path) -> Any:
@@ -173,13 +163,20 @@ def record_text(record: Record) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
+@contextmanager
+def editing(where: str) -> Iterator[None]:
+    """Raise ProjectRefused, naming the file, for a text in a form that cannot be edited."""
+    try:
+        yield
+    except CannotEdit as error:
+        raise ProjectRefused(f"{where}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Editor(ABC):
-    """Edits one file. Both methods raise ProjectRefused for a form that they cannot edit."""
+    """Edits one file. Both methods raise CannotEdit."""
 
     path: Path
-    where: str
-    """The path as it is shown."""
 
     @abstractmethod
     def take_out(self, text: str | None) -> str | None:
@@ -205,53 +202,55 @@ class WholeFile(Editor):
 
 
 @dataclass(frozen=True)
-class ListFile(Editor):
-    """A file that is one list."""
+class OurItems:
+    """Our items of one list of a YAML file."""
+
+    at: tuple[str, ...]
+    """The path of the list in the file; empty if it is the whole file."""
 
     naming: str
     names: frozenset[str]
-    """Our items, also those that this version has no more."""
+    """Also those that this version has no more."""
 
     blocks: tuple[str, ...]
-    sorting: str
-
-    def take_out(self, text: str | None) -> str | None:
-        for name in sorted(self.names) if text is not None else ():
-            text = remove_item(text or "", (), self.naming, name, self.where)
-        return text
-
-    def put_in(self, text: str | None) -> str | None:
-        if text is None and not self.blocks:
-            return None
-        text = text or ""
-        for lines in self.blocks:
-            text = insert_item(text, (), lines, self.sorting, self.where)
-        return text
+    sorting: str | None
+    """The key by which the CLI sorts; custom types keep the order in which they are sent."""
 
 
 @dataclass(frozen=True)
-class ActionsFile(Editor):
-    """`actions.yaml`: actions, types and the permission for Diva's action."""
+class YamlFile(Editor):
+    """Lists of a YAML file."""
 
-    names: frozenset[Key]
-    blocks: tuple[tuple[str, str], ...]
-    """Kind and lines."""
-
-    is_permission_theirs: bool
+    lists: tuple[OurItems, ...]
 
     def take_out(self, text: str | None) -> str | None:
         if text is None:
             return None
-        for kind, name in sorted(self.names):
-            if find_list(text, IN_ACTIONS[kind], self.where).items:
-                text = remove_item(text, IN_ACTIONS[kind], "name", name, self.where)
-        return text if self.is_permission_theirs else edits.remove_permission(text, self.where)
-
-    def put_in(self, text: str | None) -> str:
-        text = edits.add_permission(text or "", self.where)
-        for kind, lines in self.blocks:
-            text = insert_item(text, IN_ACTIONS[kind], lines, SORTED_ACTIONS.get(kind), self.where)
+        for each in self.lists:
+            for name in sorted(each.names):
+                text = edits.remove_item(text, each.at, each.naming, name)
         return text
+
+    def put_in(self, text: str | None) -> str | None:
+        for each in self.lists:
+            for lines in each.blocks:
+                before = edits.EMPTY_LIST if text is None else text
+                text = edits.insert_item(before, each.at, lines, each.sorting)
+        return text
+
+
+@dataclass(frozen=True)
+class ActionsFile(YamlFile):
+    """`actions.yaml`, which has the permission for Diva's action too."""
+
+    is_permission_theirs: bool
+
+    def take_out(self, text: str | None) -> str | None:
+        text = super().take_out(text)
+        return text if text is None or self.is_permission_theirs else edits.remove_permission(text)
+
+    def put_in(self, text: str | None) -> str | None:
+        return super().put_in(edits.add_permission(text or ""))
 
 
 @dataclass(frozen=True)
@@ -263,28 +262,14 @@ class SignaturesFile(Editor):
 
     def take_out(self, text: str | None) -> str | None:
         for kind, name in sorted(self.names) if text is not None else ():
-            is_action = kind == "action"
-            text = edits.remove_definition(text or "", name, is_action=is_action, where=self.where)
+            text = edits.remove_definition(text or "", name, is_action=kind == "action")
         return text
 
     def put_in(self, text: str | None) -> str:
         text = text or ""
         for lines in self.blocks:
-            text = edits.insert_definition(text, lines, self.where)
+            text = edits.insert_definition(text, lines)
         return text
-
-
-def blocks_of(path: Path, at: Sequence[Step] = ()) -> Iterable[str]:
-    """Yield the items of a list in one of our files."""
-    text = path.read_text("utf-8")
-    found = find_list(text, at, str(path))
-    yield from (block(text, item, found.indent) for item in found.items)
-
-
-def definitions_of(path: Path) -> Iterable[str]:
-    """Yield the definitions in our `actions.graphql`."""
-    text = path.read_text("utf-8")
-    yield from (text[each.start : each.end] for each in edits.find_definitions(text, str(path)))
 
 
 @dataclass(frozen=True)
@@ -317,50 +302,58 @@ class OurPart:
     def _is_of_step(self, key: Key) -> bool:
         return self.step == "9b" or key[0] != CRON
 
-    def _named(self, *kinds: str) -> frozenset[str]:
-        return frozenset(name for kind, name in self.names if kind in kinds)
+    def _named(self, kind: str) -> frozenset[str]:
+        return frozenset(name for of, name in self.names if of == kind)
 
     def editors(self) -> Iterator[Editor]:
         """Yield the editors of all files; a file comes before those that refer to it."""
         yield from self._migrations()
         yield from self._tables()
         metadata = self.layout.metadata
-        keys = frozenset(key for key in self.names if key[0] in IN_ACTIONS)
-        signatures = self.directory / "actions.graphql"
-        yield SignaturesFile(*self._at(metadata / "actions.graphql"), keys, tuple(definitions_of(signatures)))
+        sdl = (self.directory / "actions.graphql").read_text("utf-8")
+        definitions = tuple(sdl[each.start : each.end] for each in edits.find_definitions(sdl))
+        names = frozenset(key for key in self.names if key[0] in IN_ACTIONS)
+        yield SignaturesFile(metadata / "actions.graphql", names, definitions)
         actions = tuple(
-            (kind, lines)
-            for kind, path in IN_ACTIONS.items()
-            for lines in blocks_of(self.directory / "actions.yaml", path)
+            self._items("actions.yaml", kind, at, "name", "name" if kind == "action" else None)
+            for kind, at in IN_ACTIONS.items()
         )
-        is_theirs = self.record.is_permission_theirs
-        yield ActionsFile(*self._at(metadata / "actions.yaml"), keys, actions, is_theirs)
+        yield ActionsFile(metadata / "actions.yaml", actions, self.record.is_permission_theirs)
         for file, (kind, naming, sorting) in LISTS.items():
             if self._is_of_step((kind, "")):
-                blocks, names = tuple(blocks_of(self.directory / file)), self._named(kind)
-                yield ListFile(*self._at(metadata / file), naming, names, blocks, sorting)
+                yield YamlFile(metadata / file, (self._items(file, kind, (), naming, sorting),))
+
+    def _items(
+        self, file: str, kind: str, at: tuple[str, ...], naming: str, sorting: str | None
+    ) -> OurItems:  # fmt: skip
+        return OurItems(at, naming, self._named(kind), _blocks(self.directory / file, at), sorting)
 
     def _tables(self) -> Iterator[Editor]:
-        folder, own = self.layout.tables.parent, self.directory / "databases" / "default" / "tables"
+        own = self.directory / "databases" / "default" / "tables"
         names = sorted(_table_file(name) for name in self._named("table"))
         for name in names:
-            yield WholeFile(*self._at(folder / name), _read(own / name))
+            yield WholeFile(self.layout.tables.parent / name, read_text(own / name))
         includes = frozenset(f"{INCLUDE}{name}" for name in names)
-        blocks = tuple(blocks_of(own / "tables.yaml"))
-        yield ListFile(*self._at(self.layout.tables), "text", includes, blocks, "text")
+        items = OurItems((), "text", includes, _blocks(own / "tables.yaml"), "text")
+        yield YamlFile(self.layout.tables, (items,))
 
     def _migrations(self) -> Iterator[Editor]:
         for name in sorted(self._named(MIGRATION)):
             theirs, own = _files(self.layout.migrations / name), _files(self._own_migrations / name)
             for file in sorted({*theirs, *own}):
-                yield WholeFile(*self._at(self.layout.migrations / name / file), own.get(file))
+                yield WholeFile(self.layout.migrations / name / file, own.get(file))
 
-    def _at(self, path: Path) -> tuple[Path, str]:
-        return path, self.layout.name(path)
 
-    def is_included(self, name: str, includes: Iterable[str]) -> bool:
-        """Whether `tables.yaml` includes a table by the name of file that the CLI gives it."""
-        return f"{INCLUDE}{_table_file(name)}" in includes
+def is_included(table: str, includes: Iterable[str]) -> bool:
+    """Whether `tables.yaml` includes a table by the name of file that the CLI gives it."""
+    return f"{INCLUDE}{_table_file(table)}" in includes
+
+
+def _blocks(path: Path, at: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the lines of each item of a list in one of our files."""
+    text = path.read_text("utf-8")
+    found = edits.find_list(text, at)
+    return tuple(edits.block(text, item, found.indent) for item in found.items)
 
 
 def held_migrations(layout: Layout) -> dict[Key, dict[str, str]]:
@@ -371,10 +364,6 @@ def held_migrations(layout: Layout) -> dict[Key, dict[str, str]]:
 
 def _files(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text("utf-8", "replace") for path in sorted(directory.glob("*.sql"))}
-
-
-def _read(path: Path) -> str | None:
-    return path.read_text("utf-8") if path.exists() else None
 
 
 def _table_file(name: str) -> str:
