@@ -1,6 +1,6 @@
 -- name: history/list_changes
 -- List the changes of a period by people, the newest first. The replays of one transaction are one row, and so are its deletes of events, and
--- an erasure: `rows` counts the events or digests, `row_id` and `last_row_id` are the first and the last.
+-- an erasure: `rows` counts the events or digests, `row_id` and `last_row_id` are the lowest and the highest, as numbers.
 -- Returns id, changed_at, kind, action, row_id, last_row_id, rows, name, changed_by, person (name of a member of staff),
 -- hasura_role, database_role, application, before, after, reason. Relies on ix_integration_change_changed_at.
 SELECT
@@ -8,8 +8,8 @@ SELECT
     max(c.changed_at) AS changed_at,
     c.kind,
     c.action,
-    (array_agg(c.row_id ORDER BY c.id))[1] AS row_id,
-    (array_agg(c.row_id ORDER BY c.id DESC))[1] AS last_row_id,
+    (array_agg(c.row_id ORDER BY length(c.row_id), c.row_id))[1] AS row_id,
+    (array_agg(c.row_id ORDER BY length(c.row_id) DESC, c.row_id DESC))[1] AS last_row_id,
     count(*) AS rows,
     (array_agg(c.name ORDER BY c.id))[1] AS name,
     c.changed_by,

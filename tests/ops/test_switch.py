@@ -209,7 +209,7 @@ def test_it_prints_who_changed_what_within_80_columns(empty: psycopg.Connection)
 
 @pytest.mark.own_database
 def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(empty: psycopg.Connection) -> None:
-    """In a new table: the first and the last are those in the order in which a statement met them."""
+    """It names the lowest and the highest id, in whatever order the statement met the rows."""
     empty.execute(
         "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
         " VALUES ('Diva', 1, sha256('t')) RETURNING id)"
@@ -219,6 +219,8 @@ def test_the_replays_and_the_deletes_of_one_transaction_are_one_change(empty: ps
         " now(), now()"
         " FROM c, generate_series(1, 12) AS n ORDER BY n"
     )
+    # A row that is written again stands behind the others: here 1 behind 11.
+    empty.execute("UPDATE pancake_webhook_event SET error_detail = 'again' WHERE id = 1")
     empty.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id < 12")
     empty.execute("UPDATE pancake_webhook_event SET status = 'received' WHERE id = 12")
     last, several = changes(empty, "--of", "replay")
