@@ -6,10 +6,9 @@ Called by: cron trigger `pancake_check_connection`, every 5 minutes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import TypedDict
 
 from leads.adapters.database import Statement
 from leads.adapters.logs import LOGGER
@@ -68,24 +67,13 @@ class OperatorChange:
     reason: str | None
 
 
-class PreviousFinding(TypedDict, total=False):
-    """The part of a Finding's report that the next run continues."""
-
-    connection_id: str
-    failed_probes: int
-
-
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
     """The row of check_connection/load_previous; empty without a previous run."""
 
-    connections: list[PreviousFinding] | None = None
+    failed_probes: Mapping[str, int] = field(default_factory=dict)
     settings_digest: str | None = None
-    notified_changes: list[str] | None = None
-
-    def failed_probes(self) -> Mapping[str, int]:
-        """Return how many consecutive probes of each connection had failed."""
-        return {each["connection_id"]: each.get("failed_probes", 0) for each in self.connections or ()}
+    notified_changes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +118,6 @@ async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
     tick = {"scheduled_time": run.scheduled_time}
     found = await runtime.db.fetch_one("check_connection/load_previous", tick)
     previous = PreviousRun(**(found or {}))
-    failed_probes = previous.failed_probes()
     (settings,) = await runtime.db.fetch_all("check_connection/load_settings", {}, SettingProblems)
     by_operators = await runtime.db.fetch_all(
         "check_connection/list_status_changes", {"now": run.now}, OperatorChange
@@ -140,13 +127,12 @@ async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
         each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
     ]
     findings = [
-        await examine(runtime, run, connection, report, failed_probes.get(connection.id, 0))
+        await examine(runtime, run, connection, report, previous.failed_probes.get(connection.id, 0))
         for connection, report in zip(connections, probes, strict=True)
         if report not in internal_errors
     ]
 
     changed = [finding for finding in findings if finding.before != finding.after]
-    notified = previous.notified_changes or ()
     return CronReport(
         {
             "connections": [finding.report() for finding in findings],
@@ -155,7 +141,11 @@ async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
         },
         statements=tuple(_set_status(run, each) for each in changed),
         notices=(
-            *(_notice(each, each.key, each.reason) for each in by_operators if each.key not in notified),
+            *(
+                _notice(each, each.key, each.reason)
+                for each in by_operators
+                if each.key not in previous.notified_changes
+            ),
             *(_notice(each, run.scheduled_time.isoformat()) for each in changed),
             *settings.notices(run, previous.settings_digest),
         ),

@@ -29,8 +29,7 @@ async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
     flagged = [event["id"] for event in late if event["is_flagged"]]
     not_notified = [event["id"] for event in late if not event["is_flagged"]]  # no manager or admin is active
-    if flagged:
-        await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
+    await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
     if not_notified:
         _note_not_notified(runtime, not_notified)
     return {"late": len(flagged), "late_untold": len(not_notified)}

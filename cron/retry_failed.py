@@ -20,7 +20,7 @@ from leads.services.cron_work import (
     StepReport,
     run_steps,
 )
-from leads.services.outbox import SEND_LEASE, DueRow
+from leads.services.outbox import SEND_LEASE, DueRow, Outbox
 
 MAX_RUNS_PER_TICK = 200
 MAX_ROWS_PER_TICK = 500
@@ -69,21 +69,22 @@ async def recall_tickets(runtime: Runtime, run: CronRun) -> StepReport:
 
 
 async def send_notifications(runtime: Runtime, run: CronRun) -> StepReport:
-    """Send what events hold; not those that a sender has claimed, and not before their wait is over."""
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
     events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
-    if events:
-        _require_time_to_send(run)
-    return {"notified": await runtime.outbox.send_due(events, run.has_time_to_send)}
+    return {"notified": await _send(runtime.outbox, events, run)}
 
 
 async def send_notices(runtime: Runtime, run: CronRun) -> StepReport:
-    """The same for the notices of cron runs."""
     due = {"now": run.now, "limit": MAX_RUNS_PER_TICK, "lease": SEND_LEASE}
     runs = await runtime.db.fetch_all("run_notices/list_unnotified", due, DueRow)
-    if runs:
-        _require_time_to_send(run)
-    return {"runs_notified": await runtime.cron_runs.notices.send_due(runs, run.has_time_to_send)}
+    return {"runs_notified": await _send(runtime.cron_runs.notices, runs, run)}
+
+
+async def _send(outbox: Outbox, due: Sequence[DueRow], run: CronRun) -> int:
+    """Send rows that are due and that no sender has claimed. Raises Postponed without time for a call."""
+    if due and not run.has_time_to_send():
+        raise Postponed
+    return await outbox.send_due(due, run.has_time_to_send)
 
 
 async def count_given_up(runtime: Runtime, run: CronRun) -> StepReport:
@@ -123,12 +124,6 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
     count_given_up,
     count_lost_ticks,
 )
-
-
-def _require_time_to_send(run: CronRun) -> None:
-    """Raise Postponed if no call could be made now."""
-    if not run.has_time_to_send():
-        raise Postponed
 
 
 def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:

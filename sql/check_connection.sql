@@ -24,12 +24,16 @@ WHERE
 
 -- name: check_connection/load_previous
 -- Load what the previous run of check_connection found for each connection, and of the settings.
--- Returns at most one row: connections, a JSON array; settings_digest, null if all settings were readable; notified_changes, keys of
--- list_status_changes, null without one.
+-- Returns at most one row: failed_probes (connection id → how many in a row), settings_digest, null if all settings were readable;
+-- notified_changes, keys of list_status_changes.
 -- Relies on uq_pancake_cron_run_tick.
 SELECT
-    r.report -> 'connections' AS connections, r.report -> 'settings' ->> 'digest' AS settings_digest,
-    r.report -> 'notified_changes' AS notified_changes
+    (
+        SELECT COALESCE(jsonb_object_agg(c ->> 'connection_id', COALESCE(c -> 'failed_probes', '0')), '{}')
+        FROM jsonb_array_elements(r.report -> 'connections') AS c
+    ) AS failed_probes,
+    r.report -> 'settings' ->> 'digest' AS settings_digest,
+    COALESCE(r.report -> 'notified_changes', '[]') AS notified_changes
 FROM public.pancake_cron_run AS r
 WHERE r.name = 'check_connection' AND r.scheduled_time < %(scheduled_time)s AND r.report ? 'connections'
 ORDER BY r.scheduled_time DESC

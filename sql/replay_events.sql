@@ -1,6 +1,6 @@
 -- name: replay_events/find_rows
 -- Find the events that a replay request selects: those that can be replayed, and the first 100 of the others with the reason.
--- Returns one row: ids, refused (JSON array of {event_id, reason}), switched_on, rate_per_second.
+-- Returns one row: ids, refused (JSON array of {event_id, reason}), switched_on, events_per_second.
 -- Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_held, ix_pancake_webhook_event_retry,
 -- ix_pancake_webhook_event_created_at.
 WITH found AS (
@@ -38,7 +38,7 @@ SELECT
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r
     ) AS refused,
     NOT (SELECT w.kill_switch FROM public.view_pancake_setting AS w) AS switched_on,
-    (SELECT s.replay_rate_per_second FROM public.view_pancake_setting AS s) AS rate_per_second
+    (SELECT s.replay_rate_per_second FROM public.view_pancake_setting AS s) AS events_per_second
 
 -- name: replay_events/find_fired
 -- Find Hasura's event that this transaction fired for a row, to name it to the person who replayed the row.

@@ -189,3 +189,8 @@ class Busy(Refused):
 
     code = "busy"
     status = 409
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of an error; that of any foreign exception is `internal`."""
+    return error.code if isinstance(error, IntegrationError) else IntegrationError.code

@@ -108,7 +108,7 @@ class CronRuns:
                 if not rows:
                     return self._count(name, {"result": "already_done"})
                 if rows[0]["outcome"] == "skipped":
-                    return self._answer_skipped(name, "A later run did this work.")
+                    return self._count(name, {"result": "skipped", "reason": "A later run did this work."})
                 run.id = rows[0]["id"]
                 run.restore(rows[0]["report"].get("state", {}))
                 return await self._work(name, run, work, session)
@@ -121,11 +121,9 @@ class CronRuns:
         if outcome == "running":
             raise RunUnderWay
         if outcome == "skipped":
-            return self._answer_skipped(name, "Another run of this cron is under way.")
+            reason = "Another run of this cron is under way."
+            return self._count(name, {"result": "skipped", "reason": reason})
         return self._count(name, {"result": "already_done"})
-
-    def _answer_skipped(self, name: str, reason: str) -> Answer:
-        return self._count(name, {"result": "skipped", "reason": reason})
 
     async def _work(self, name: str, run: CronRun, work: _InTime, session: Transaction) -> Answer:
         try:

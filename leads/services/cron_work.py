@@ -23,6 +23,7 @@ from leads.domain.errors import (
     PancakeUnavailable,
     Retryable,
     Unavailable,
+    code_of,
 )
 from leads.domain.reports import ConnectionReport
 from leads.services.connections import Connection
@@ -256,11 +257,11 @@ def _fail_connection(part: str, name: str, error: Exception) -> Any:
     """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
     if isinstance(error, DatabaseUnavailable | Contended):
         raise error
-    failure: ConnectionReport = {"connection_id": name.removeprefix(part)}
-    if isinstance(error, IntegrationError):
-        failure |= {"error": error.code, "detail": str(error)}
-    else:
-        failure |= {"error": "internal", "detail": summarize(error)}
+    failure: ConnectionReport = {
+        "connection_id": name.removeprefix(part),
+        "error": code_of(error),
+        "detail": summarize(error),
+    }
     is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
     level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
     LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)

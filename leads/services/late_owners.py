@@ -53,7 +53,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
     listed = await db.fetch_all("late_owners/list_assignable", due)
     assigned = await _give(db, run, listed, is_recall=False)
-    await _notify(outbox, run, assigned)
+    await outbox.claim_and_send(assigned, has_time=run.has_time_to_send)
     (left,) = await db.fetch_all(COUNT_TICKETS, {"most": None}, UnassignedTickets)
     oldest = left.oldest_at
     return {
@@ -69,13 +69,8 @@ async def recall_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
     listed = await db.fetch_all("late_owners/list_recallable", due)
     recalled = await _give(db, run, listed, is_recall=True)
-    await _notify(outbox, run, recalled)
+    await outbox.claim_and_send(recalled, has_time=run.has_time_to_send)
     return {"recalled": len(recalled)}
-
-
-async def _notify(outbox: Outbox, run: CronRun, event_ids: Sequence[int]) -> None:
-    if event_ids:
-        await outbox.claim_and_send(event_ids, has_time=run.has_time_to_send)
 
 
 async def _give(db: Database, run: CronRun, listed: Sequence[Row], *, is_recall: bool) -> list[int]:

@@ -17,14 +17,14 @@ from uuid import UUID
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Row, Statement, Transaction, retry_contended
-from leads.adapters.logs import LOGGER, bind, describe, loggable_record_id
+from leads.adapters.logs import LOGGER, bind, describe, loggable_record_id, summarize
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import Choice, Member, Rules, choose
 from leads.domain.canonical_json import JsonValue
 from leads.domain.decide import Plan, decide
 from leads.domain.digest import Digester, erasure_digests
-from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused
+from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused, code_of
 from leads.domain.event_states import DEAD_LETTER, FAILED, INGESTED, delay_after
 from leads.domain.lead import read_stored_lead
 from leads.domain.notifications import Notification, notifications_of
@@ -179,27 +179,20 @@ async def process_claim(db: Database, clock: Clock, digester: Digester, claim: C
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with db.transaction() as transaction:
         planned = await load_and_decide(transaction, claim, digester, clock.now())
-        if isinstance(planned, NotProcessed):
-            if planned.result == ERASED:
+        if isinstance(planned, str):
+            if planned == ERASED:
                 await transaction.run(("process_record/erase_event", {"id": claim.id}), commit=True)
                 return DeliveryResult(DEAD_LETTER, error_code=ERASED, is_invalid=True)
-            if planned.result != CLAIM_LOST:
-                hold: Params = {"id": claim.id, "status": planned.result}
+            if planned != CLAIM_LOST:
+                hold: Params = {"id": claim.id, "status": planned}
                 await transaction.run(("process_record/hold_event", hold), commit=True)
-            return DeliveryResult(planned.result)
+            return DeliveryResult(planned)
         now = clock.now()
         unsent = await apply_plan(transaction, planned, now)
     created_at = None if claim.was_held_or_replayed else claim.created_at
     return DeliveryResult(
         planned.plan.outcome, unsent=unsent, dropped=planned.dropped, created_at=created_at, finished_at=now
     )
-
-
-@dataclass(frozen=True, slots=True)
-class NotProcessed:
-    """A claimed event that is not processed: switched off, its customer erased, or the claim lost."""
-
-    result: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +215,11 @@ class PlannedEvent:
 
 async def load_and_decide(
     transaction: Transaction, claim: Claim, digester: Digester, now: datetime
-) -> PlannedEvent | NotProcessed:
+) -> PlannedEvent | str:
     """Take the locks, load the facts, decide: what processing and the dry run have in common.
 
-    Raises InvalidBody or InvalidPhone if the event cannot be processed as it is, Contended if the transaction
-    lost against another one.
+    Returns a skipped status, ERASED or CLAIM_LOST if the event is not to be processed. Raises InvalidBody or
+    InvalidPhone if it cannot be processed as it is, Contended if the transaction lost against another one.
     """
     lead, read = read_stored_lead(
         claim.payload,
@@ -246,11 +239,11 @@ async def load_and_decide(
         ("process_record/load_applied", {**record._asdict(), "id": claim.id, "erasure_digests": erasure}),
     )
     if not fences:
-        return NotProcessed(CLAIM_LOST)
+        return CLAIM_LOST
     if held_as := fences[0]["held_as"]:
-        return NotProcessed(held_as)
+        return str(held_as)
     if past[0].pop("is_erased"):
-        return NotProcessed(ERASED)
+        return ERASED
     applied = read_applied(past[0], lead, read)
     version = part_to_apply(
         lead, read, claim.arrived_at, applied, is_corrected=bool(claim.corrected_phone), force=claim.force
@@ -431,7 +424,7 @@ async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception
     Raises DatabaseUnavailable.
     """
     delay = None if isinstance(error, Final) else delay_after(claim.attempts, clock.jitter())
-    code, detail = _code_and_detail(error)
+    code = code_of(error)
     described = {} if isinstance(error, IntegrationError) else describe(error)
     await db.fetch_all(
         "process_record/fail_event",
@@ -440,7 +433,7 @@ async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception
             "claim_id": claim.claim_id,
             "next_attempt_at": clock.now() + delay if delay else None,
             "error_code": code,
-            "error_detail": detail,
+            "error_detail": summarize(error),
             "evidence": json.dumps({"error": described}),
         },
     )
@@ -463,17 +456,8 @@ async def attempt_dry_run(
         raise
     except Exception as error:  # noqa: BLE001 - reported to the caller of the dry run, the trace is logged
         _log_internal_error(error, None)
-        code, detail = _code_and_detail(error)
         result = DEAD_LETTER if isinstance(error, Final) else FAILED
-        return {"result": result, "error_code": code, "error_detail": detail}
-
-
-def _code_and_detail(error: Exception) -> tuple[str, str]:
-    """Return error_code and error_detail. The text of other libraries' exceptions may quote data."""
-    if isinstance(error, IntegrationError):
-        return error.code, str(error)
-    described = describe(error)
-    return "internal", f"{described['error']}, digest {described['digest']}"
+        return {"result": result, "error_code": code_of(error), "error_detail": summarize(error)}
 
 
 def _log_internal_error(error: Exception, event_id: int | None) -> None:

@@ -28,7 +28,6 @@ from leads.services.load_facts import RecordKey, lock_phones_statement, lock_rec
 from leads.services.process_record import (
     ERASED,
     Claim,
-    NotProcessed,
     PlannedEvent,
     attempt_dry_run,
     claim_statement,
@@ -61,7 +60,7 @@ class FoundEvents:
 
 async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
     """Find the events of a request, at most MAX_EVENTS_PER_SEARCH. Raises DatabaseUnavailable."""
-    (row,) = await db.fetch_all(
+    (found,) = await db.fetch_all(
         "replay_events/find_rows",
         {
             "ids": list(request.ids) if request.ids is not None else None,
@@ -73,15 +72,11 @@ async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
             "corrected": request.corrected_phone is not None,
             "most": MAX_EVENTS_PER_SEARCH,
         },
+        FoundEvents,
     )
-    known = {refusal["event_id"] for refusal in row["refused"]} | set(row["ids"])
+    known = {refusal["event_id"] for refusal in found.refused} | set(found.ids)
     unknown = [Refusal(event_id=id_, reason="unknown_id") for id_ in request.ids or () if id_ not in known]
-    return FoundEvents(
-        ids=row["ids"],
-        refused=row["refused"] + unknown,
-        switched_on=row["switched_on"],
-        events_per_second=row["rate_per_second"],
-    )
+    return replace(found, refused=found.refused + unknown)
 
 
 async def dry_run(
@@ -148,10 +143,8 @@ async def _process_in_dry_run(
     if isinstance(claim, str):
         return {"result": claim}
     planned = await load_and_decide(transaction, claim, digester, now)
-    if isinstance(planned, NotProcessed):
-        if planned.result == ERASED:
-            return {"result": DEAD_LETTER, "error_code": ERASED}
-        return {"result": planned.result}
+    if isinstance(planned, str):
+        return {"result": DEAD_LETTER, "error_code": ERASED} if planned == ERASED else {"result": planned}
     # One round trip, as when it is processed: the locks of all leads are held meanwhile.
     touched = _load_touched_statement(planned)
     rows = await transaction.run(touched, *plan_statements(planned, now), touched)
