@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ops.clients.hasura_admin import HasuraAdmin
@@ -104,9 +103,13 @@ def apply(
     step = Step(str(context.info_name))
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         if dry_run:
-            dry_run_step(deployment, step, over_drift=over_drift, as_json=as_json)
-        else:
-            apply_step(deployment, step, over_drift=over_drift, as_json=as_json)
+            deployment.check_before(step, over_drift=over_drift)
+            _note_allow_list(deployment, step)
+            _show_changes(step, deployment.changes(step), "Nothing would change.", as_json=as_json)
+            return
+        path = _apply_pieces(deployment, step, over_drift=over_drift)
+        problems = _deliver_probe(deployment, step) + _verify_pieces(deployment, step)
+        _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata recover"))
@@ -120,7 +123,19 @@ def recover(
     Exit code 1: refused, or the check found a problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
-        recover_pieces(deployment, as_json=as_json)
+        for step in Step:
+            _apply_pieces(deployment, step, over_drift=False)
+        problems = _deliver_probe(deployment, Step.AFTER_SERVICES)
+        waiting = count_waiting(deployment.engine, deployment.source)
+        fired = None if problems else _fire_waiting(deployment)
+        what = (
+            "pancake_retry_failed begins within two minutes"
+            if fired is None
+            else f"{fired} of them had no event and were fired again"
+        )
+        say(f"{waiting} rows wait to be processed; {what}.")
+        problems += _verify_pieces(deployment, Step.AFTER_SERVICES)
+        _report(problems, {"waiting": waiting, "fired": fired}, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata verify 9b"))
@@ -138,8 +153,8 @@ def verify(
     Exit code 1: it is not; every problem is named.
     """
     with open_deployment(folder, source, directory) as deployment:
-        problems = deliver_probe(deployment, step) if probe else []
-        report(problems + deployment.verify(step), {"step": step.value}, as_json=as_json)
+        problems = _deliver_probe(deployment, step) if probe else []
+        _report(problems + deployment.verify(step), {"step": step.value}, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata diff", "metadata diff 9a --json"))
@@ -156,7 +171,7 @@ def diff(
     """
     with open_deployment(folder, source, directory) as deployment:
         changes = deployment.changes(step)
-    show_changes(step, changes, "No differences.", as_json=as_json)
+    _show_changes(step, changes, "No differences.", as_json=as_json)
     raise typer.Exit(ExitCode.FAILED if changes else ExitCode.OK)
 
 
@@ -172,8 +187,7 @@ def restore(
     """Restore our metadata from a backup; later changes to other metadata stay."""
     with open_deployment(folder, source, directory) as deployment:
         chosen = path or deployment.files.newest_backup(step)
-        before = deployment.back_up("restore")
-        deployment.restore(chosen)
+        before = deployment.restore(chosen)
     if as_json:
         print_json({"restored": str(chosen), "backup": str(before)})
     say(f"Restored the metadata of the integration from {chosen}. The state before is in {before}.")
@@ -217,7 +231,11 @@ def compare(
     if as_json:
         print_json({"differences": found})
     elif found:
-        print_differences(found, ForeignTextConsole())
+        table = Table("kind", "name", "integration", "difference")
+        for each in found:
+            of_integration = "yes" if each["of_integration"] else ""
+            table.add_row(each["kind"], each["name"], of_integration, each["difference"])
+        ForeignTextConsole().print(table)
     else:
         say("No differences.")
     raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
@@ -228,30 +246,20 @@ app.command(epilog=examples("metadata unmerge ../hasura"))(unmerge)
 app.command(epilog=examples("metadata check ../hasura"))(check)
 
 
-def apply_step(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
-    """Apply a step and check it. Raises MetadataError, and Exit with code 1 for a problem."""
-    path = apply_pieces(deployment, step, over_drift=over_drift)
-    report(verify_after(deployment, step), {"step": step.value, "backup": str(path)}, as_json=as_json)
-
-
-def apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> str:
+def _apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> Path:
     """Apply the pieces of a step; return the path of the backup. Raises MetadataError."""
-    if note := deployment.describe_allow_list(step):
-        say(note)
+    _note_allow_list(deployment, step)
     path = deployment.apply(step, over_drift=over_drift)
     say(f"Applied {step}. The state before is in {path}.")
-    return str(path)
+    return path
 
 
-def dry_run_step(deployment: Deployment, step: Step, *, over_drift: bool, as_json: bool) -> None:
-    """Check what a step checks, and print what it would change. Raises MetadataError."""
-    deployment.check_before(step, over_drift=over_drift)
+def _note_allow_list(deployment: Deployment, step: Step) -> None:
     if note := deployment.describe_allow_list(step):
         say(note)
-    show_changes(step, deployment.changes(step), "Nothing would change.", as_json=as_json)
 
 
-def show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bool) -> None:
+def _show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bool) -> None:
     """Print changes, each object as a block; without any, say so."""
     if as_json:
         print_json({"step": step.value, "changes": [change.document() for change in changes]})
@@ -263,42 +271,34 @@ def show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bo
         say(if_none)
 
 
-def verify_after(deployment: Deployment, step: Step) -> list[str]:
-    """List the problems after a step was applied; wait for what the engine does later."""
-    return deliver_probe(deployment, step) + verify_pieces(deployment, step)
-
-
-def recover_pieces(deployment: Deployment, *, as_json: bool) -> None:
-    """Put back what is missing, and process what was stored meanwhile.
-
-    Raises MetadataError, and Exit with code 1 for a problem.
-    """
-    for step in Step:
-        apply_pieces(deployment, step, over_drift=False)
-    problems = deliver_probe(deployment, Step.AFTER_SERVICES)
-    waiting = count_waiting(deployment.engine, deployment.source)
-    fired = None if problems else _fire_waiting(deployment)
-    what = (
-        "pancake_retry_failed begins within two minutes"
-        if fired is None
-        else f"{fired} of them had no event and were fired again"
-    )
-    say(f"{waiting} rows wait to be processed; {what}.")
-    problems += verify_pieces(deployment, Step.AFTER_SERVICES)
-    report(problems, {"waiting": waiting, "fired": fired}, as_json=as_json)
-
-
 def _fire_waiting(deployment: Deployment) -> int | None:
     """Return how many rows were fired; None if that was refused, and say why."""
     try:
         with show_activity("firing what waits"):
-            return fire_waiting(deployment.engine, deployment.source)
+            return _fire_batches(deployment.engine, deployment.source)
     except MetadataError as error:
         say(f"What waits was not fired: {error}")
         return None
 
 
-def verify_pieces(deployment: Deployment, step: Step) -> list[str]:
+def _fire_batches(engine: Engine, source: str) -> int:
+    """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
+
+    Stops after MAX_FIRING_SECONDS; retry_failed fires the others. Raises MetadataError, for example if the
+    engine's role may not write our table.
+    """
+    deadline = time.monotonic() + MAX_FIRING_SECONDS
+    total = 0
+    while True:
+        fired = int(engine.run_sql(FIRE, source, read_only=False)[0][0])
+        total += fired
+        if fired < BATCH or time.monotonic() > deadline:
+            return total
+        while int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5 and time.monotonic() < deadline:
+            time.sleep(CHECK_INTERVAL_SECONDS)
+
+
+def _verify_pieces(deployment: Deployment, step: Step) -> list[str]:
     """List what is not as it should be; wait until the engine has scheduled the crons."""
     if step is Step.AFTER_SERVICES:
         say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
@@ -306,7 +306,7 @@ def verify_pieces(deployment: Deployment, step: Step) -> list[str]:
         return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
 
 
-def deliver_probe(deployment: Deployment, step: Step) -> list[str]:
+def _deliver_probe(deployment: Deployment, step: Step) -> list[str]:
     """Deliver a probe event; return what is wrong. Before the services are deployed no answer is needed."""
     with show_activity("delivering a probe event"):
         probe = deployment.deliver_probe(MAX_WAIT_SECONDS)
@@ -319,7 +319,7 @@ def deliver_probe(deployment: Deployment, step: Step) -> list[str]:
     return []
 
 
-def report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
+def _report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
     """Print the result of a check. Raises Exit with code 1 if there are problems."""
     if as_json:
         print_json(result | {"problems": problems})
@@ -329,27 +329,3 @@ def report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> Non
         raise typer.Exit(ExitCode.FAILED)
     if not as_json:
         typer.echo("Verified: our metadata is in place and nothing is inconsistent.")
-
-
-def print_differences(found: list[dict[str, Any]], console: Console) -> None:
-    table = Table("kind", "name", "integration", "difference")
-    for each in found:
-        table.add_row(each["kind"], each["name"], "yes" if each["of_integration"] else "", each["difference"])
-    console.print(table)
-
-
-def fire_waiting(engine: Engine, source: str, max_seconds: float = MAX_FIRING_SECONDS) -> int:
-    """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
-
-    Stops after `max_seconds`; retry_failed fires the others. Raises MetadataError, for example if the
-    engine's role may not write our table.
-    """
-    deadline = time.monotonic() + max_seconds
-    total = 0
-    while True:
-        fired = int(engine.run_sql(FIRE, source, read_only=False)[0][0])
-        total += fired
-        if fired < BATCH or time.monotonic() > deadline:
-            return total
-        while int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5 and time.monotonic() < deadline:
-            time.sleep(CHECK_INTERVAL_SECONDS)

@@ -1,20 +1,19 @@
 """The steps: 9a applies everything but cron triggers, 9b the cron triggers; each with a backup and checks."""
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import WrongUsage, file_reason
+from ops.files import digest_of, write_file
 from ops.metadata.checks import (
     find_differences,
     find_idle_crons,
@@ -71,7 +70,7 @@ class Files:
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
-        self._engine_hash = hashlib.sha256(url.encode()).hexdigest()[:12]
+        self._engine_hash = digest_of(url.encode())[:12]
         self._url = url
 
     def back_up(self, step: str, metadata: Json) -> Path:
@@ -123,9 +122,15 @@ class Files:
 
     def _write(self, path: Path, content: Any) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
+        write_file(path, json.dumps(content, ensure_ascii=False, indent=1))
+
+
+class Held(NamedTuple):
+    """The metadata that an engine holds, its version, and its pieces."""
+
+    metadata: Json
+    version: int
+    pieces: dict[Key, Any]
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,11 @@ class Deployment:
             if key[0] not in ("source settings", "setting") and (step == "9b" or key[0] != CRON)
         }
 
-    def held(self) -> tuple[Json, int, dict[Key, Any]]:
-        """Read the engine's metadata; return it with its version and its pieces. Raises WrongUsage."""
+    def held(self) -> Held:
+        """Read the engine's metadata. Raises WrongUsage."""
         metadata, version = self.engine.export()
         try:
-            return metadata, version, split(metadata, self.source)
+            return Held(metadata, version, split(metadata, self.source))
         except KeyError as error:
             names = ", ".join(each["name"] for each in metadata.get("sources", []))
             if not names:
@@ -164,12 +169,9 @@ class Deployment:
                 f"The engine has no source {self.source!r}. Choose one with --source: {names}"
             ) from error
 
-    def back_up(self, step: str) -> Path:
-        return self.files.back_up(step, self.engine.export()[0])
-
     def changes(self, step: str) -> list[Change]:
         """List what a step changes of the engine's metadata. Raises MetadataError."""
-        _, _, held = self.held()
+        held = self.held().pieces
         changes = find_changes(self.wanted(step), held, self._former(held))
         if OF_DIVA in held and not is_allowed(held):
             changes.append(Change(PERMISSION, None, ROLE))
@@ -177,29 +179,22 @@ class Deployment:
 
     def describe_allow_list(self, step: str) -> str:
         """Say that the allow list is on and a step adds our entries; empty otherwise."""
-        return describe_allow_list(self.engine, self.wanted(step), self.held()[2])
+        return describe_allow_list(self.engine, self.wanted(step), self.held().pieces)
 
     def check_before(self, step: str, *, over_drift: bool) -> None:
         """Check everything that can be checked before this step. Raises MetadataError."""
-        _, _, held = self.held()
-        self._check_pieces(step, self.wanted(step), held, self.files.recorded(), over_drift)
+        self._check_pieces(step, over_drift=over_drift)
         if obstacles := self.find_obstacles(step):
             raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
 
     def apply(self, step: str, *, over_drift: bool) -> Path:
         """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""
         self.check_before(step, over_drift=over_drift)
-        metadata, version, held = self.held()
-        wanted = self.wanted(step)
-        backup = self.files.back_up(step, metadata)
-        gone = self._former(held)
-        bad = self.engine.inconsistencies()
-        changed = put(metadata, self.source, wanted, gone)
-        self.engine.replace(changed, version, allow_inconsistent=bool(bad))
-        self._check_others(held, {*wanted, *gone}, backup)
-        self._allow_notifications(held)
-        worse = self.engine.inconsistencies().keys() - bad.keys()
-        if worse:
+        held = self.held()
+        backup = self.files.back_up(step, held.metadata)
+        bad = self._replace(held, self.wanted(step), self._former(held.pieces), backup)
+        self._allow_notifications(held.pieces)
+        if worse := self.engine.inconsistencies().keys() - bad:
             raise MetadataError(
                 f"The step is applied, but now inconsistent: {', '.join(sorted(worse))}. "
                 f"Restore with: leads metadata restore --backup {backup}"
@@ -209,9 +204,9 @@ class Deployment:
 
     def obstacle_checks(self, step: str) -> Mapping[str, Check]:
         """Return the checks, by name, of what would keep our metadata from working on this engine."""
-        metadata, _, held = self.held()
+        metadata, _, pieces = self.held()
         return obstacle_checks(
-            self.engine, metadata, self.source, self.wanted(step), held, self.accepted_engine
+            self.engine, metadata, self.source, self.wanted(step), pieces, self.accepted_engine
         )
 
     def find_obstacles(self, step: str) -> list[str]:
@@ -220,7 +215,7 @@ class Deployment:
 
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
         """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""
-        _, _, held = self.held()
+        held = self.held().pieces
         problems = find_differences(self.wanted(step), held)
         problems += find_missing_permission(held)
         problems += find_stopped_calls(self.engine, self.wanted(step), held)
@@ -236,36 +231,33 @@ class Deployment:
         """Deliver a probe event to the handlers, and wait for their answer. Raises MetadataError."""
         return deliver_probe(self.engine, self.source, self.wanted("9a"), wait_seconds)
 
-    def restore(self, backup: Path) -> None:
-        """Restore our pieces from the backup; later changes to other metadata stay. Raises MetadataError."""
+    def restore(self, backup: Path) -> Path:
+        """Restore our pieces from a backup; return the path of one from before. Raises MetadataError.
+
+        Later changes to other metadata stay.
+        """
+        held = self.held()
+        path = self.files.back_up("restore", held.metadata)
         old = split(self.files.read_backup(backup), self.source)
-        metadata, version, held = self.held()
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
         back = {key: old[key] for key in keys if key in old}
-        gone = {key for key in keys if key not in old}
-        bad = self.engine.inconsistencies()
-        changed = put(metadata, self.source, back, gone)
-        self.engine.replace(changed, version, allow_inconsistent=bool(bad))
-        self._check_others(held, keys, backup)
+        self._replace(held, back, keys - back.keys(), path)
         if not is_allowed(old):
             self._forbid_notifications()
         self._record()
+        return path
 
     def remove(self, step: str) -> Path:
         """Remove our pieces, those of 9b alone or all; return the path of the backup. Raises MetadataError.
 
         It does not use backups, because a backup from before an upgrade holds our pieces too.
         """
-        metadata, version, held = self.held()
-        recorded = self.files.recorded() or {}
-        if reasons := foreign(self.wanted("9b"), held, recorded):
-            raise MetadataError(f"{'; '.join(reasons)}. {RENAME_FIRST}")
-        keys = {*self.wanted("9b"), *recorded}
-        gone = {key for key in keys if key in held and (step == "9a" or key[0] == CRON)}
-        backup = self.files.back_up(f"remove-{step}", metadata)
-        bad = self.engine.inconsistencies()
-        self.engine.replace(put(metadata, self.source, {}, gone), version, allow_inconsistent=bool(bad))
-        self._check_others(held, gone, backup)
+        held = self.held()
+        self._refuse_foreign(held.pieces)
+        keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
+        gone = {key for key in keys if key in held.pieces and (step == "9a" or key[0] == CRON)}
+        backup = self.files.back_up(f"remove-{step}", held.metadata)
+        self._replace(held, {}, gone, backup)
         if step == "9a":
             self._forbid_notifications()
         self._record()
@@ -275,16 +267,17 @@ class Deployment:
         """Return the pieces that we applied before and that are in our directory no more."""
         return {key for key in self.files.recorded() or {} if key in held and key not in self.wanted("9b")}
 
-    def _check_pieces(
-        self, step: str, wanted: Mapping[Key, Any], held: Mapping[Key, Any],
-        recorded: Mapping[Key, Any] | None, over_drift: bool,
-    ) -> None:  # fmt: skip
-        if reasons := foreign(self.wanted("9b"), held, recorded or {}):
+    def _refuse_foreign(self, held: Mapping[Key, Any]) -> None:
+        if reasons := foreign(self.wanted("9b"), held, self.files.recorded() or {}):
             raise MetadataError(f"{'; '.join(reasons)}. {RENAME_FIRST}")
-        known = (
-            None if recorded is None else {k: p for k, p in recorded.items() if step == "9b" or k[0] != CRON}
-        )
-        if (drifted := drift(wanted, held, known)) and not over_drift:
+
+    def _check_pieces(self, step: str, *, over_drift: bool) -> None:
+        held = self.held().pieces
+        self._refuse_foreign(held)
+        recorded = self.files.recorded()
+        if recorded is not None and step == "9a":
+            recorded = {key: piece for key, piece in recorded.items() if key[0] != CRON}
+        if (drifted := drift(self.wanted(step), held, recorded)) and not over_drift:
             names = ", ".join(f"{kind} {name}" for kind, name in drifted)
             raise MetadataError(
                 f"Changed on the engine since it was applied: {names}. "
@@ -295,18 +288,22 @@ class Deployment:
                 f"9a must be applied first: {' '.join(missing[0])} is missing. Run: leads metadata 9a"
             )
 
-    def _check_others(self, before: Mapping[Key, Any], own_keys: set[Key], backup: Path) -> None:
-        _, _, after = self.held()
-        touched = [
-            f"{key[0]} {key[1]}"
-            for key in {*before, *after} - own_keys
-            if key not in after or key not in before or before[key] != after[key]
-        ]
-        if touched:
+    def _replace(self, held: Held, wanted: Mapping[Key, Any], gone: set[Key], backup: Path) -> set[str]:
+        """Replace our pieces; return what was inconsistent before.
+
+        Raises MetadataError if a piece of others changed too.
+        """
+        bad = self.engine.inconsistencies()
+        changed = put(held.metadata, self.source, wanted, gone)
+        self.engine.replace(changed, held.version, allow_inconsistent=bool(bad))
+        before, after = held.pieces, self.held().pieces
+        others = {*before, *after} - wanted.keys() - gone
+        if touched := [" ".join(key) for key in others if before.get(key) != after.get(key)]:
             raise MetadataError(
                 f"The change is applied, but other metadata changed too: {', '.join(sorted(touched))}. "
                 f"The state before is in {backup}"
             )
+        return set(bad)
 
     def _allow_notifications(self, held: Mapping[Key, Any]) -> None:
         """Allow the handlers to send notifications, and remember that it was we who did."""
@@ -316,11 +313,11 @@ class Deployment:
 
     def _forbid_notifications(self) -> None:
         """Take back the permission, if we gave it; one that Diva gave stays."""
-        if PERMISSION in (self.files.recorded() or {}) and is_allowed(self.held()[2]):
+        if PERMISSION in (self.files.recorded() or {}) and is_allowed(self.held().pieces):
             self.engine.set_permission(ACTION, ROLE, is_allowed=False)
 
     def _record(self, *, has_given_permission: bool = False) -> None:
-        _, _, held = self.held()
+        held = self.held().pieces
         pieces = {key: held[key] for key in self.wanted("9b") if key in held}
         was_given = has_given_permission or PERMISSION in (self.files.recorded() or {})
         if was_given and is_allowed(held):
@@ -346,17 +343,19 @@ def open_deployment(
 def compare_engines(deployment: Deployment, other: Engine, *, only_integration: bool) -> list[dict[str, Any]]:
     """List the pieces that differ between the engine of the deployment and another one."""
     wanted = deployment.wanted("9b")
-    here, there = deployment.held()[2], replace(deployment, engine=other).held()[2]
-    keys = sorted(key for key in {*here, *there} if not only_integration or key in wanted)
-    return [_describe(key, here, there, key in wanted) for key in keys if not _is_equal(key, here, there)]
-
-
-def _is_equal(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any]) -> bool:
-    return key in here and key in there and same(here[key], there[key])
-
-
-def _describe(
-    key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any], of_integration: bool
-) -> dict[str, Any]:
-    difference = "differs" if key in here and key in there else "only here" if key in here else "only there"
-    return {"kind": key[0], "name": key[1], "of_integration": of_integration, "difference": difference}
+    here, there = deployment.held().pieces, replace(deployment, engine=other).held().pieces
+    found = []
+    for key in sorted(here.keys() | there.keys()):
+        if only_integration and key not in wanted:
+            continue
+        if key not in there:
+            difference = "only here"
+        elif key not in here:
+            difference = "only there"
+        elif same(here[key], there[key]):
+            continue
+        else:
+            difference = "differs"
+        is_ours = key in wanted
+        found.append({"kind": key[0], "name": key[1], "of_integration": is_ours, "difference": difference})
+    return found
