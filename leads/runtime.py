@@ -53,7 +53,7 @@ class Runtime:
         graphql: GraphqlClient | None = None,
         pancake: PancakeApi | None = None,
     ) -> "Runtime":
-        """Build the parts; `open` connects them. Tests replace some parts."""
+        """Build the parts; `running` connects them. Tests replace some parts."""
         metrics = Metrics(SERIES)
         clock = clock or Clock()
         db = Database(
@@ -93,18 +93,15 @@ class Runtime:
     async def running(self) -> AsyncIterator[None]:
         """Open the connections, and close them at the end: the application's lifespan."""
         with counting_log_messages(self.metrics.log_messages):
-            await self.open()
+            await self.db.open()
+            if self.metadata_db is not self.db:
+                await self.metadata_db.open()
             try:
                 yield
             finally:
-                await self.close()
+                await self._close()
 
-    async def open(self) -> None:
-        await self.db.open()
-        if self.metadata_db is not self.db:
-            await self.metadata_db.open()
-
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Finish what callers submitted, then close the connections."""
         await self.scrape.close()
         await self.ingest.drain()

@@ -8,21 +8,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from leads.domain.event_states import RESULTS
+from leads.domain.event_states import DEAD_LETTER, HELD, RECEIVED, RESULTS
 
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 PROCESS_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BREAKER = "pancake_rest"
 """The name of the circuit breakers of Pancake's API, one for each connection."""
-WEBHOOK_STATUSES = (
-    "received",
-    "duplicate",
-    "skipped_kill_switch",
-    "skipped_source_disabled",
-    "dead_letter",
-    "unknown_token",
-)
+WEBHOOK_STATUSES = (RECEIVED, "duplicate", *sorted(HELD), DEAD_LETTER, "unknown_token")
 EVENT_RESULTS = (*RESULTS, "invalid")
 """`invalid` is a dead letter because of what it holds."""
 CRON_RESULTS = ("succeeded", "failed", "skipped", "already_done")

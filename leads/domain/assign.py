@@ -68,24 +68,20 @@ HAD_IT = "had_the_ticket"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen owner, and the roster's counters afterwards."""
+    """The chosen owner, and the roster: as it is to be stored, as it was read (`seen`), as it was `compared`.
+
+    In `compared` members that returned are lifted, and nothing is counted yet. `skipped` has staff id and
+    reason of each member that is not available. `former_owner` has the staff id, and `chosen` or why not; it
+    is None unless the customer had an owner before.
+    """
 
     staff_id: str | None
     chosen: Member | None
     skipped: tuple[tuple[str, str], ...]
-    """(staff id, reason) of members that are not available."""
-
     roster: tuple[Member, ...]
-    """Every member as it is to be stored."""
-
     seen: tuple[Member, ...]
-    """The roster as it was read."""
-
     compared: tuple[Member, ...]
-    """The roster whose counters decided: members that returned are lifted, nothing is counted yet."""
-
     former_owner: tuple[str, str] | None = None
-    """(staff id, `chosen` or why not); None unless the customer had an owner before."""
 
     def evidence(self) -> dict[str, object]:
         """Return what the event's row records of the choice."""

@@ -7,7 +7,7 @@ record that no event covers is entered as found missing if it could be inserted,
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 from zlib import crc32
 
 from leads.domain.body import ICT
@@ -54,8 +54,8 @@ def day_window(day: date) -> Window:
     return Window(start, start + timedelta(days=1) - timedelta(microseconds=1))
 
 
-class LedgerEntries(TypedDict, total=False):
-    """What a day's ledger counts while the list is read."""
+class DayReport(ConnectionReport, total=False):
+    """One ICT day: the entries of its ledger, then what was compared when the list was read to its end."""
 
     processed: int
     held: int
@@ -68,11 +68,6 @@ class LedgerEntries(TypedDict, total=False):
     rejected: list[list[str]]
     sample_missing: list[str]
     seconds: float
-
-
-class DayReport(ConnectionReport, LedgerEntries, total=False):
-    """One ICT day: the entries of its ledger, and what was compared when the list was read to its end."""
-
     day: str
     expected: int
     inserted: int
@@ -95,7 +90,7 @@ class SavedLedger(TypedDict):
     seen_records: dict[str, list[str]]
     """The ids that were listed and are not in `found_records`, by table."""
     found_records: NotRequired[dict[str, list[str]]]
-    entries: LedgerEntries
+    entries: DayReport
     look_ups: list[SavedLookUp]
 
 
@@ -107,7 +102,7 @@ class Selection:
     duplicates: list[str]
 
 
-def no_entries() -> LedgerEntries:
+def no_entries() -> DayReport:
     return {
         "processed": 0,
         "held": 0,
@@ -135,7 +130,7 @@ class DayLedger:
     position: ListPosition = field(default_factory=ListPosition)
     seen: dict[str, set[str]] = field(default_factory=dict)
     found: dict[str, list[str]] = field(default_factory=dict)
-    entries: LedgerEntries = field(default_factory=no_entries)
+    entries: DayReport = field(default_factory=no_entries)
     look_ups: LookUps = field(default_factory=LookUps)
 
     @classmethod
@@ -237,8 +232,7 @@ class DayLedger:
             "pages": self.position.pages,
             "short_pages": self.position.short_pages,
         }
-        # mypy does not unpack a TypedDict into one that has more keys.
-        return cast(DayReport, {**compared, **self.entries, "found_missing": found_missing})
+        return {**compared, **self.entries, "found_missing": found_missing}
 
     def _found_missing(self) -> list[str]:
         """Return the ids of an attempt that failed, then those of this one."""

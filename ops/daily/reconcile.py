@@ -93,11 +93,8 @@ async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     with open_session(settings.database_url, "reconcile"):
         pass  # a database that cannot be reached is reported at once, with its reason
     runtime = Runtime.assemble(settings)
-    await runtime.open()
-    try:
+    async with runtime.running():
         yield runtime
-    finally:
-        await runtime.close()
 
 
 LISTS = (
