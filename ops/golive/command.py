@@ -1,17 +1,15 @@
 """The verbs of `leads golive`."""
 
-from ops.golive.baseline import baseline
-from ops.golive.beginning import begin
 from ops.golive.deploy.command import deploy_command as deploy
 from ops.golive.drill.command import drill
-from ops.golive.gate import gate, list_criteria
+from ops.golive.gate import begin, gate, list_criteria
 from ops.golive.handover import handover
 from ops.golive.precheck.command import precheck
 from ops.golive.report import report
 from ops.golive.smoke import smoke
 from ops.golive.stating import attest, not_applicable, waive
 from ops.golive.verify import verify
-from ops.golive.watching import day0, watch
+from ops.golive.watching import baseline, day0, watch
 from ops.output import examples, verb_group
 
 app = verb_group(

@@ -199,8 +199,3 @@ def _time(text: Any) -> datetime:
 READERS: Mapping[str, Reader] = {
     "junit": _test_cases, "junit_all": _all_tests, "figures": _figures, "baseline": _baseline,
 }  # fmt: skip
-PARAMETERS: Mapping[str, frozenset[str]] = {
-    "junit": frozenset({"prefix", "first", "last"}),
-    "figures": frozenset({"kind", "exactly", "at_least", "is_true"}),
-}
-"""The parameters that a reader knows; the others have none."""

@@ -1,23 +1,39 @@
-"""`leads golive gate` and `leads golive list`."""
+"""`leads golive gate`, `leads golive list` and `leads golive begin`."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ops.failures import ExitCode, WrongUsage
-from ops.golive.document import evaluation_document
-from ops.golive.gates import Evaluation
-from ops.golive.load import load_criteria
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder, Subject, Wave, gate_at, open_inputs
-from ops.golive.text import number, print_criterion, print_evaluation, sign
-from ops.output import AsJson, print_json, show_activity
+from ops.failures import CommandFailed, WrongUsage
+from ops.golive.criterion import Part, criteria_of, load_criteria
+from ops.golive.gates import (
+    DEFAULT_RECORDS,
+    By,
+    Evaluation,
+    Inputs,
+    RecordsFolder,
+    Subject,
+    Wave,
+    gate_at,
+    gate_file,
+    open_inputs,
+    wave_before,
+)
+from ops.golive.records import Kind, newest
+from ops.golive.scans import FILE, scans_file
+from ops.golive.stating import state
+from ops.golive.text import print_criterion, print_evaluation, time_text
+from ops.output import AsJson, print_json, print_line, say, show_activity
+from ops.settings import read_operator_settings
 
 TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 At = Annotated[
     datetime | None, typer.Option("--at", formats=TIMES, help="A time in UTC; without it the present.")
 ]
+MAX_BACKDATED = timedelta(days=7)
 
 
 def gate(
@@ -37,21 +53,18 @@ def gate(
     inconclusive. --at judges a time in the past by what the database, Prometheus
     and the records say of it.
     """
-    criteria = load_criteria()
     with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
-        evaluation = gate_at(subject, criteria, inputs, moment(at))
+        evaluation = gate_at(subject, inputs, moment(at))
+    show(evaluation, as_json=as_json)
+    raise typer.Exit(evaluation.exit_code)
+
+
+def show(evaluation: Evaluation, *, as_json: bool) -> None:
+    """Print an evaluation: what is open first, each with the fix."""
     if as_json:
-        print_json(evaluation_document(evaluation))
+        print_json(evaluation.document())
     else:
         print_evaluation(evaluation, Console())
-    raise typer.Exit(exit_code(evaluation))
-
-
-def exit_code(evaluation: Evaluation) -> ExitCode:
-    """Return 0 for an open gate, 3 if only services that do not answer keep it closed, else 1."""
-    if evaluation.is_open:
-        return ExitCode.OK
-    return ExitCode.UNREACHABLE if evaluation.is_unreachable else ExitCode.FAILED
 
 
 def moment(at: datetime | None) -> datetime:
@@ -72,14 +85,14 @@ def list_criteria(
     as_json: AsJson = False,
 ) -> None:
     """List the criteria: title and target, waves, source, lines of the checklist."""
-    criteria = [each for each in load_criteria() if wave is None or wave in each.waves]
+    criteria = criteria_of(Part(wave)) if wave else load_criteria()
     if as_json:
         print_json([
             {
                 "id": each.id, "lines": each.lines, "title": {"vi": each.title_vi, "en": each.title_en},
-                "part": each.part, "waves": each.waves, "source": each.source, "query": each.query,
-                "target": f"{sign(each.operator)} {number(each.target, each)}", "owner": each.owner,
-                "remediation": each.remediation, "runbook": each.runbook,
+                "parts": each.parts, "source": each.source, "query": each.query,
+                "target": each.shown_target, "owner": each.owner, "remediation": each.remediation,
+                "runbook": each.runbook,
             }
             for each in criteria
         ])  # fmt: skip
@@ -87,3 +100,58 @@ def list_criteria(
     console = Console()
     for criterion in criteria:
         print_criterion(criterion, console)
+
+
+def begin(
+    wave: Annotated[Wave, typer.Argument(help="The wave that begins.")],
+    by: By,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="When it began, in UTC, at most 7 days ago; without it now."),
+    ] = None,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    as_json: AsJson = False,
+) -> None:
+    """Record that a wave begins: its figures count from then on.
+
+    Evaluates the gate of the wave before and refuses (exit code 1) while it is
+    closed. Keeps the result of the gate, and how often large tables were read
+    whole and indexes were read, as evidence. Needs DATABASE_URL.
+    """
+    read_operator_settings("DATABASE_URL")
+    evidence = []
+    with open_inputs(folder) as inputs:
+        start = _start(wave, moment(since), inputs)
+        if earlier := wave_before(wave):
+            with show_activity(f"evaluating the gate before {wave}"):
+                before = gate_at(earlier, inputs, datetime.now(UTC))
+            if not before.is_open:
+                print_evaluation(before, Console(stderr=True))
+                say(f"{wave} cannot begin: the gate of {earlier} is closed.")
+                raise typer.Exit(before.exit_code)
+            document = json.dumps(before.document(), ensure_ascii=False, indent=1)
+            evidence.append((gate_file(earlier), document.encode()))
+        evidence.insert(0, (FILE, scans_file(inputs.sources.database(), datetime.now(UTC))))
+        record = inputs.sources.records.add(state(Kind.BEGIN, wave, by, since=start), evidence)
+    if as_json:
+        print_json({"wave": wave, "since": start, "record": record.number, "sha256": record.sha256()})
+    else:
+        print_line(f"{wave} began at {time_text(start)}. Record {record.number}, {record.sha256()[:12]}")
+
+
+def _start(wave: str, start: datetime, inputs: Inputs) -> datetime:
+    """Check when the wave began. Raises WrongUsage or CommandFailed."""
+    now = datetime.now(UTC)
+    if start < now - MAX_BACKDATED:
+        raise WrongUsage(f"--since is at most {MAX_BACKDATED.days} days ago.")
+    if found := newest(inputs.records, Kind.BEGIN, wave, now):
+        raise CommandFailed(f"{wave} began at {time_text(found.holds_at)} already (record {found.number}).")
+    earlier = wave_before(wave)
+    if earlier is None:
+        return start
+    begun = newest(inputs.records, Kind.BEGIN, earlier, now)
+    if begun is None:
+        raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier} --by NAME")
+    if start <= begun.holds_at:
+        raise WrongUsage(f"--since is after {time_text(begun.holds_at)}, when {earlier} began.")
+    return start

@@ -1,13 +1,55 @@
-"""Evaluate a gate of a wave, or a part of the checklist: every criterion that it needs."""
+"""Evaluate a gate of a wave, or other parts of the checklist: every criterion that they need."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
-from ops.golive.criterion import WAVES, Criterion, Part
+import typer
+
+from ops.failures import ExitCode
+from ops.golive.alerts import missing_alerts
+from ops.golive.criterion import WAVES, Criterion, Part, criteria_of
 from ops.golive.judgement import Exemption, Judgement, Outcome, Why, judge
 from ops.golive.measuring import Probe, Sources, measure
-from ops.golive.records import Kind, Record, newest
+from ops.golive.plans import explain_lookups
+from ops.golive.records import Kind, Record, Records, newest
+from ops.golive.scans import scans_since_begin
+from ops.settings import read_operator_settings
+
+FORMAT = 1
+"""The version of the document of an evaluation; it changes when a reader of the old one would be wrong."""
+VARIABLES = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "PUBLIC_URL")
+GATE_PROBES: Mapping[str, Probe] = {
+    "explain_lookups": explain_lookups,
+    "scans_since_begin": scans_since_begin,
+    "missing_alerts": missing_alerts,
+}
+"""The measurements by a program that gates need, by the name that `query` of a criterion has."""
+
+
+class Wave(StrEnum):
+    """A wave of the pilot."""
+
+    W1, W2, W3, W4 = WAVES
+
+
+class Subject(StrEnum):
+    """What is judged: the gate of a wave, or the sign-off at the end of the pilot."""
+
+    W1, W2, W3, W4 = WAVES
+    SIGN_OFF = "sign-off"
+
+
+RecordsFolder = Annotated[
+    Path, typer.Option("--records", metavar="DIR", help="The folder of the records and of their evidence.")
+]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who states it: a person's name.")]
+DEFAULT_RECORDS = Path("golive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +74,61 @@ class Evaluation:
     @property
     def is_open(self) -> bool:
         """Whether all of it, and the gate before it, is pass, waived or not applicable."""
-        is_before_open = self.before is None or self.before.outcome is Outcome.PASS
-        return is_before_open and not any(each.is_blocking for each in self.judgements)
+        return self._is_before_open and not any(each.is_blocking for each in self.judgements)
 
     @property
-    def is_unreachable(self) -> bool:
-        """Whether only services that do not answer keep the gate closed."""
-        blocking = [each for each in self.judgements if each.is_blocking]
-        is_before_open = self.before is None or self.before.outcome is Outcome.PASS
-        return is_before_open and bool(blocking) and all(each.why is Why.SOURCE_DOWN for each in blocking)
+    def exit_code(self) -> ExitCode:
+        """0 if it is open, 3 if only services that do not answer keep it closed, else 1."""
+        if self.is_open:
+            return ExitCode.OK
+        blocking = [each.why for each in self.judgements if each.is_blocking]
+        is_unreachable = self._is_before_open and set(blocking) == {Why.SOURCE_DOWN}
+        return ExitCode.UNREACHABLE if is_unreachable else ExitCode.FAILED
+
+    @property
+    def _is_before_open(self) -> bool:
+        return self.before is None or self.before.outcome is Outcome.PASS
 
     def count(self, outcome: Outcome) -> int:
         """Return how many criteria have this outcome."""
         return sum(each.outcome is outcome for each in self.judgements)
+
+    def document(self) -> dict[str, Any]:
+        """Return the evaluation as JSON values; times are ISO 8601 in UTC, shares from 0 to 1."""
+        before = self.before
+        return {
+            "format": FORMAT,
+            "subject": self.subject,
+            "at": _utc(self.at),
+            "commit": self.commit,
+            "is_open": self.is_open,
+            "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
+            "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
+            "criteria": [_criterion_document(each) for each in self.judgements],
+        }
+
+
+def _criterion_document(judgement: Judgement) -> dict[str, Any]:
+    criterion, measured = judgement.criterion, judgement.measurement
+    exemption = judgement.exemption
+    return {
+        "id": criterion.id, "lines": criterion.lines, "source": criterion.source,
+        "title": {"vi": criterion.title_vi, "en": criterion.title_en},
+        "outcome": judgement.outcome, "why": judgement.why, "reason": judgement.reason,
+        "value": measured.value, "operator": criterion.operator, "target": criterion.target,
+        "unit": criterion.unit, "cases": measured.total, "bad": measured.bad,
+        "interval": judgement.interval, "is_shown": judgement.is_shown, "needed": judgement.needed,
+        "since": _utc(measured.since), "until": _utc(measured.until),
+        "measured_at": _utc(measured.measured_at), "measured_commit": measured.commit,
+        "details": measured.details,
+        "exemption": exemption
+        and {"reason": exemption.reason, "by": exemption.by, "until": _utc(exemption.until)},
+        "owner": criterion.owner, "remediation": criterion.remediation, "runbook": criterion.runbook,
+    }  # fmt: skip
+
+
+def _utc(time: datetime | None) -> str | None:
+    return time.astimezone(UTC).isoformat() if time else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +141,26 @@ class Inputs:
     probes: Mapping[str, Probe]
 
 
+@contextmanager
+def open_inputs(folder: Path) -> Iterator[Inputs]:
+    """Read the records, and open the sources when they are asked. Raises RecordsError, SettingsError."""
+    settings = read_operator_settings(may_have=VARIABLES)
+    records = Records(folder)
+    with Sources(records, settings.database_url, settings.prometheus_url) as sources:
+        yield Inputs(sources, records.read(), settings.commit, GATE_PROBES)
+
+
 def evaluate(
-    subject: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, wave: str | None = None
-) -> Evaluation:
+    subject: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, wave: str | None = None,
+    before: Before | None = None,
+) -> Evaluation:  # fmt: skip
     """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
     judgements = []
     for criterion in criteria:
         measured = measure(criterion, inputs.sources, inputs.records, at, wave, inputs.probes)
         exemption = exemption_of(criterion, inputs.records, at)
         judgements.append(judge(criterion, measured, at, inputs.commit, exemption))
-    return Evaluation(subject, at, inputs.commit, tuple(judgements))
-
-
-def evaluate_gate(
-    wave: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, before: Before | None
-) -> Evaluation:
-    """Evaluate the gate of a wave; `before` is what `gate_before` says."""
-    needed = [criterion for criterion in criteria if wave in criterion.waves]
-    found = evaluate(wave, needed, inputs, at, wave)
-    return Evaluation(wave, at, inputs.commit, found.judgements, before)
+    return Evaluation(subject, at, inputs.commit, tuple(judgements), before)
 
 
 def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Exemption | None:
@@ -88,11 +173,45 @@ def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime
     return Exemption(kinds[stated.kind], stated.reason, stated.by, stated.until)
 
 
+def gate_at(subject: str, inputs: Inputs, at: datetime) -> Evaluation:
+    """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
+    if subject != Subject.SIGN_OFF:
+        before = _gate_before(subject, inputs, at)
+        return evaluate(subject, criteria_of(Part(subject)), inputs, at, subject, before)
+    last = gate_at(WAVES[-1], inputs, at)
+    outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
+    before = Before(last.subject, outcome, reason)
+    return evaluate(subject, criteria_of(Part.SIGN_OFF), inputs, at, last.subject, before)
+
+
 def wave_before(wave: str) -> str | None:
     """Return the wave before; None for the first."""
     return WAVES[WAVES.index(wave) - 1] if wave != WAVES[0] else None
 
 
-def criteria_of(part: Part, criteria: Sequence[Criterion]) -> list[Criterion]:
-    """Return the criteria of one part of the checklist."""
-    return [criterion for criterion in criteria if criterion.part is part]
+def gate_file(wave: str) -> str:
+    """Return the name of the evidence that says how a gate was when the next wave began."""
+    return f"gate-{wave}.json"
+
+
+def _gate_before(wave: str, inputs: Inputs, at: datetime) -> Before | None:
+    """Say whether the gate of the wave before was open when this wave began, by the evidence of that."""
+    before = wave_before(wave)
+    if before is None:
+        return None
+    record = newest(inputs.records, Kind.BEGIN, wave, at)
+    if record is None:
+        reason = f"Wave {wave} has not begun: leads golive begin {wave} --by NAME"
+        return Before(before, Outcome.INCONCLUSIVE, reason)
+    when = f"when {wave} began, {record.holds_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if _was_open(before, record, inputs.sources.records):
+        return Before(before, Outcome.PASS, f"It was open {when}.")
+    return Before(before, Outcome.FAIL, f"It was not open {when}.")
+
+
+def _was_open(wave: str, record: Record, files: Records) -> bool:
+    kept = [each for each in record.evidence if each.name == gate_file(wave)]
+    if not kept:
+        return False
+    document = json.loads(files.read_evidence(kept[0]))
+    return document.get("subject") == wave and document.get("is_open") is True

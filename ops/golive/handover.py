@@ -1,10 +1,8 @@
 """`leads golive handover`: one file for those who operate the integration from now on."""
 
 import gzip
-import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -14,19 +12,25 @@ from typing import Annotated, Any
 import typer
 
 from ops.failures import CommandFailed, WrongUsage
+from ops.files import digest_of, write_file
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
 from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.records import MAX_FILE_BYTES, read_limited
 from ops.output import AsJson, print_json
 from ops.probes.engine import own_metadata
 
-RESULTS = ("*.jsonl", "*.json", "report*.html", "report*.xml", "report*.prom", "*.dsse.json")
+RESULTS = ("*.jsonl", "*.json", "report*.html")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""
 
 PAGES = ("docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
+FOR_DEVELOPERS = (
+    "docs/decisions/", "docs/adding-", "docs/architecture.md", "docs/engine-report.md", "docs/glossary.md",
+    "docs/proofs.md", "docs/style.md", "docs/trials.md",
+)  # fmt: skip
+"""How the paths of pages begin that are of no use to those who operate the integration."""
 MIN_SECRET_CHARACTERS = 8
-MAX_BYTES = 64 * 1024 * 1024
 
 
 def handover(
@@ -55,7 +59,7 @@ def handover(
         raise CommandFailed(
             f"A secret is in {', '.join(leaking)}. Nothing was written; remove it there first."
         )
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    hashes = {name: digest_of(content) for name, content in sorted(files.items())}
     manifest = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": installed_commit(), "sha256": hashes,
     }  # fmt: skip
@@ -87,27 +91,22 @@ def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
     """Yield each file with its name in the bundle. Raises CommandFailed for one that is too large."""
     for pattern in PAGES:
         for path in sorted(CLONE.glob(pattern)):
-            yield path.relative_to(CLONE).as_posix(), _read(path)
+            name = path.relative_to(CLONE).as_posix()
+            if not name.startswith(FOR_DEVELOPERS):
+                yield name, path.read_bytes()
     for place, name in ((folder, "golive"), (report, "report")):
         for pattern in RESULTS if place else ():
             for path in sorted(place.glob(pattern)) if place else ():
-                yield f"{name}/{path.name}", _read(path)
-
-
-def _read(path: Path) -> bytes:
-    if path.stat().st_size > MAX_BYTES:
-        raise CommandFailed(f"{path} is larger than {MAX_BYTES // 1024**2} MiB: take it out of the folder.")
-    return path.read_bytes()
+                yield f"{name}/{path.name}", read_limited(path, MAX_FILE_BYTES)
 
 
 def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> Iterator[str]:
     """Yield the files that hold a secret."""
     words = webhook_url_file.read_text("utf-8").split() if webhook_url_file.is_file() else []
-    tokens = [word.rpartition("/")[2] for word in words]
+    tokens = [word.rpartition("/")[2] for word in words if word != "X-Pancake-Secret:"]
     secrets = [each for each in (*known_secrets(), *tokens) if len(each) >= MIN_SECRET_CHARACTERS]
-    names = {"X-Pancake-Secret:"}
     for name, content in files.items():
-        if any(secret.encode() in content for secret in secrets if secret not in names):
+        if any(secret.encode() in content for secret in secrets):
             yield name
 
 
@@ -120,14 +119,8 @@ def _write(path: Path, files: Mapping[str, bytes]) -> str:
             entry.size, entry.mode = len(content), 0o644
             bundle.addfile(entry, io.BytesIO(content))
     content = gzip.compress(buffer.getvalue(), mtime=0)
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    return hashlib.sha256(content).hexdigest()
+    write_file(path, content)
+    return digest_of(content)
 
 
 def _text(document: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import isfinite
 
-from ops.golive.criterion import Criterion
+from ops.golive.criterion import SAME_COMMIT, Criterion
 from ops.proportion import is_shown_below, needed_to_show, wilson_interval
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -119,21 +119,18 @@ def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: st
 
 
 def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
-    found = measured.total or 0
-    if found >= criterion.min_samples:
-        return None
-    return Why.TOO_FEW, f"{found} cases; at least {criterion.min_samples} are needed."
+    found, needed = measured.total or 0, criterion.min_samples or 0
+    return None if found >= needed else (Why.TOO_FEW, f"{found} cases; at least {needed} are needed.")
 
 
 def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> tuple[Why, str] | None:
     if measured.measured_at and measured.measured_at > at + CLOCK_TOLERANCE:
         return Why.STALE, f"It is dated {measured.measured_at:%Y-%m-%d %H:%M}, after the evaluation."
-    if criterion.max_age and measured.measured_at and at - measured.measured_at > criterion.max_age:
-        days, allowed = (
-            age.total_seconds() / 86_400 for age in (at - measured.measured_at, criterion.max_age)
-        )
-        return Why.STALE, f"It is {days:.1f} days old; at most {allowed:g} are allowed."
-    if not criterion.same_commit:
+    if criterion.max_age_days and measured.measured_at:
+        days = (at - measured.measured_at) / timedelta(days=1)
+        if days > criterion.max_age_days:
+            return Why.STALE, f"It is {days:.1f} days old; at most {criterion.max_age_days} are allowed."
+    if criterion.query not in SAME_COMMIT:
         return None
     if len(commit) < SHORTEST_COMMIT:
         return Why.STALE, "The installed commit is unknown: set COMMIT to it."

@@ -2,37 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
-from ops.clients.db_session import DatabaseError, DbSession, LoginRefused, is_lost, open_session
+from ops.clients.db_session import QUERIES, DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
 from ops.failures import CommandFailed, ExitCode
-from ops.golive.criterion import WAVES, Criterion, Source
+from ops.golive.criterion import WAVES, Criterion, Source, Window
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Why
 from ops.golive.records import Kind, Record, Records, RecordsError, newest
-from ops.golive.statements import knows_the_past, read_row
-from ops.golive.windows import Period, WaveNotBegun, period_of
 
 STATEMENT_TIMEOUT = "30s"
 PRESENT = timedelta(minutes=15)
 """An evaluation at a time not longer ago than this is one of the present."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the sources are; an empty one makes its criteria inconclusive."""
-
-    database_url: str = field(default="", repr=False)
-    prometheus_url: str = ""
-    hasura_url: str = ""
-    hasura_admin_secret: str = field(default="", repr=False)
-    public_url: str = ""
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class SourceDown(CommandFailed):
@@ -44,12 +32,13 @@ class SourceDown(CommandFailed):
 class Sources:
     """The sources of one evaluation, opened when they are first asked. A context manager.
 
-    A source that did not answer is not asked again in the same evaluation.
+    A source that did not answer is not asked again in the same evaluation; one without an address is never.
     """
 
-    def __init__(self, places: Places, records: Records) -> None:
-        self.places = places
+    def __init__(self, records: Records, database_url: str = "", prometheus_url: str = "") -> None:
         self.records = records
+        self._database_url = database_url
+        self._prometheus_url = prometheus_url
         self._open = ExitStack()
         self._down: dict[Source, str] = {}
         self._database: DbSession | None = None
@@ -82,10 +71,10 @@ class Sources:
             raise SourceDown(self._down[source])
 
     def _open_database(self) -> DbSession:
-        if not self.places.database_url:
+        if not self._database_url:
             raise SourceDown("DATABASE_URL is not set.")
         try:
-            session = self._open.enter_context(open_session(self.places.database_url, "golive"))
+            session = self._open.enter_context(open_session(self._database_url, "golive"))
             session.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
             session.execute("SET default_transaction_read_only = on")
         except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
@@ -93,9 +82,9 @@ class Sources:
         return session
 
     def _open_prometheus(self) -> PrometheusApi:
-        if not self.places.prometheus_url:
+        if not self._prometheus_url:
             raise SourceDown("PROMETHEUS_URL is not set.")
-        return self._open.enter_context(PrometheusApi(self.places.prometheus_url))
+        return self._open.enter_context(PrometheusApi(self._prometheus_url))
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +97,42 @@ class Sources:
 
 Probe = Callable[[Sources, Criterion], Measurement]
 """A measurement by a program, for the sources `engine` and `command`. Raises SourceDown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The time that a measurement covers: from `start` (included) to `end` (excluded), both aware."""
+
+    start: datetime
+    end: datetime
+
+    def expression(self, query: str) -> str:
+        """Return a PromQL expression with the length of this time, at least a second."""
+        return query.replace("$window", f"{max(1, int((self.end - self.start).total_seconds()))}s")
+
+
+class WaveNotBegun(Exception):
+    """The window begins with a wave that has no record of its beginning; the text names the wave."""
+
+
+def period_of(criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]) -> Period:
+    """Return the window of a criterion up to `at`. Raises WaveNotBegun."""
+    match criterion.window:
+        case Window.NONE:
+            return Period(LONG_AGO, at)
+        case Window.DAY:
+            return Period(at - timedelta(days=1), at)
+        case Window.WAVE if wave:
+            return Period(beginning(wave, at, records), at)
+    return Period(beginning(WAVES[0], at, records), at)
+
+
+def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
+    """Return when a wave began. Raises WaveNotBegun."""
+    record = newest(records, Kind.BEGIN, wave, at)
+    if record is None:
+        raise WaveNotBegun(wave)
+    return record.holds_at
 
 
 def measure(
@@ -138,7 +163,8 @@ def measure(
 def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
     if datetime.now(UTC) - at <= PRESENT or criterion.source is Source.PROMQL:
         return True
-    return criterion.source is Source.SQL and knows_the_past(criterion.query)
+    # A statement without the end of its window tells the state of now.
+    return criterion.source is Source.SQL and b"%(to)s" in QUERIES[criterion.query]
 
 
 def first_line(error: Exception) -> str:
@@ -163,26 +189,27 @@ def _from_sql(criterion: Criterion, session: DbSession, period: Period) -> Measu
     )
 
 
+def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Mapping[str, Any] | None:
+    """Run a statement for the window from `from` to `to` of the parameters; None if it returned no row.
+
+    Raises DatabaseError.
+    """
+    return session.execute(QUERIES[name], params).fetchone()
+
+
 def _sum(row: Mapping[str, Any], columns: tuple[str, ...]) -> int | None:
     return sum(int(row[name] or 0) for name in columns) if columns else None
 
 
 def _from_prometheus(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> Measurement:
-    expression = criterion.query.replace("$window", f"{period.seconds}s")
-    values = prometheus.query(expression, period.end)
-    samples = _samples(criterion, prometheus, period)
+    values = prometheus.query(period.expression(criterion.query), period.end)
+    total = None
+    if cases := criterion.parameters.get("samples"):
+        counted = prometheus.query(period.expression(cases), period.end)
+        total = int(counted[0]) if len(counted) == 1 and isfinite(counted[0]) else 0
     if len(values) != 1:
         return Measurement(why=Why.NO_DATA, problem=f"The query has {len(values)} series; it needs one.")
-    return Measurement(value=values[0], total=samples, since=period.start, until=period.end)
-
-
-def _samples(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> int | None:
-    """Ask how many cases the value is made of, with the parameter `samples`."""
-    if "samples" not in criterion.parameters:
-        return None
-    expression = criterion.parameters["samples"].replace("$window", f"{period.seconds}s")
-    values = prometheus.query(expression, period.end)
-    return int(values[0]) if len(values) == 1 and isfinite(values[0]) else 0
+    return Measurement(value=values[0], total=total, since=period.start, until=period.end)
 
 
 def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime) -> Measurement:

@@ -6,9 +6,9 @@ from functools import partial
 from leads.domain.errors import HasuraUnavailable
 from ops.failures import CommandFailed
 from ops.golive.criterion import Criterion
+from ops.golive.gates import GATE_PROBES
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import Probe, SourceDown, Sources, first_line
-from ops.golive.opening import GATE_PROBES
 from ops.golive.precheck import engine_probes, other_probes, role_probes
 from ops.golive.precheck.link import Link
 

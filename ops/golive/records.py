@@ -5,31 +5,130 @@ are kept under their hash.
 """
 
 import fcntl
-import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ops.failures import CommandFailed
-from ops.golive.record import FIRST, Evidence, Kind, Record, Statement, parse_record
+from ops.files import digest_of, write_file
 
 FILE = "records.jsonl"
 HEAD = "records.head"
 EVIDENCE = "evidence"
+FIRST = "0" * 64
+"""Stands for the hash before the first record."""
 MAX_EVIDENCE_BYTES = 64 * 1024 * 1024
 MAX_EVIDENCE_FILES = 10
 MAX_FILE_BYTES = 64 * 1024 * 1024
 LOCK_SECONDS = 10.0
-
-__all__ = ["FIRST", "Evidence", "Kind", "Record", "Records", "RecordsError", "Statement", "newest"]
+TIMES = ("at", "since", "until")
 
 
 class RecordsError(CommandFailed):
     """The records cannot be read or written, or their chain is broken."""
+
+
+class Kind(StrEnum):
+    """What a record states."""
+
+    BEGIN = "begin"
+    """A wave begins."""
+    ATTEST = "attest"
+    WAIVE = "waive"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A file that was handed in: its name, and the hash under which it is kept."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a person states at `at`. `of` is the id of a criterion, or the wave that begins.
+
+    `login` is the user of the operating system, `cases` how many were asked in a survey, `since` when a wave
+    began, `until` when a waiver ends.
+    """
+
+    kind: Kind
+    of: str
+    by: str
+    login: str
+    at: datetime
+    value: float | None = None
+    cases: int | None = None
+    reason: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A statement in the chain: `previous` is the hash of the record before it."""
+
+    number: int
+    statement: Statement
+    evidence: tuple[Evidence, ...] = ()
+    previous: str = FIRST
+
+    @property
+    def kind(self) -> Kind:
+        return self.statement.kind
+
+    @property
+    def of(self) -> str:
+        return self.statement.of
+
+    @property
+    def holds_at(self) -> datetime:
+        """From when on the statement holds."""
+        return self.statement.since or self.statement.at
+
+    def as_json(self) -> str:
+        """Return the record as one line, always the same for the same record."""
+        document = asdict(self)
+        statement = document["statement"]
+        statement |= {name: statement[name] and statement[name].isoformat() for name in TIMES}
+        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    def sha256(self) -> str:
+        """Return the hash that the next record names."""
+        return digest_of(self.as_json().encode())
+
+
+def parse_record(line: bytes) -> Record | None:
+    """Read a line; None if it is not exactly what a record is written as."""
+    try:
+        document: Mapping[str, Any] = json.loads(line)
+        statement = document["statement"]
+        times = {name: statement[name] and datetime.fromisoformat(statement[name]) for name in TIMES}
+        record = Record(
+            number=document["number"],
+            statement=Statement(**(statement | times | {"kind": Kind(statement["kind"])})),
+            evidence=tuple(Evidence(**each) for each in document["evidence"]),
+            previous=document["previous"],
+        )
+        return record if record.as_json().encode() == line else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def newest(records: tuple[Record, ...], kind: Kind, of: str, until: datetime) -> Record | None:
+    """Return the last record of that kind on `of` that holds at `until`, an aware time."""
+    found = [each for each in records if each.kind is kind and each.of == of and each.holds_at <= until]
+    return found[-1] if found else None
 
 
 class Records:
@@ -60,31 +159,31 @@ class Records:
             raise RecordsError(f"{len(files)} files of evidence: at most {MAX_EVIDENCE_FILES} are kept.")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            evidence = tuple(self._keep(name, content) for name, content in files)
             with open(self.path, "a+b", opener=_private) as file, _locked(file, fcntl.LOCK_EX):
-                return self._append(file, statement, evidence)
+                return self._append(file, statement, files)
         except OSError as error:
             raise RecordsError(f"{error.filename or self.folder}: {error.strerror}") from error
 
-    def _append(self, file: BinaryIO, statement: Statement, evidence: tuple[Evidence, ...]) -> Record:
+    def _append(self, file: BinaryIO, statement: Statement, files: Sequence[tuple[str, bytes]]) -> Record:
         records, end = self._read(file)
         if statement.kind is Kind.BEGIN and newest(records, Kind.BEGIN, statement.of, statement.at):
             raise RecordsError(f"{statement.of} has begun already.")
+        evidence = tuple(self._keep(name, content) for name, content in files)
         # What an interrupted append left behind the last full line; it was never confirmed.
         file.truncate(end)
-        record = Record(len(records) + 1, statement, evidence, _last_hash(list(records)))
+        record = Record(len(records) + 1, statement, evidence, _last_hash(records))
         file.write(record.as_json().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-        self._write(self.folder / HEAD, f"{record.number} {record.sha256()}\n".encode())
+        write_file(self.folder / HEAD, f"{record.number} {record.sha256()}\n")
         return record
 
     def _keep(self, name: str, content: bytes) -> Evidence:
-        evidence = Evidence(name, hashlib.sha256(content).hexdigest(), len(content))
+        evidence = Evidence(name, digest_of(content), len(content))
         kept = self.evidence_path(evidence)
         kept.parent.mkdir(mode=0o700, exist_ok=True)
         if not kept.is_file() or kept.read_bytes() != content:
-            self._write(kept, content)
+            write_file(kept, content)
         return evidence
 
     def evidence_path(self, evidence: Evidence) -> Path:
@@ -98,7 +197,7 @@ class Records:
             content = path.read_bytes()
         except OSError as error:
             raise RecordsError(f"The evidence {evidence.name} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(content).hexdigest() != evidence.sha256:
+        if digest_of(content) != evidence.sha256:
             raise RecordsError(f"The evidence {evidence.name} was changed: {path} has another hash.")
         return content
 
@@ -121,7 +220,7 @@ class Records:
         self._check_head(records)
         return tuple(records), len(full) + 1 if full else 0
 
-    def _check_head(self, records: list[Record]) -> None:
+    def _check_head(self, records: Sequence[Record]) -> None:
         """Compare the last record with the file that names it, which is written after the record."""
         try:
             head = (self.folder / HEAD).read_text("ascii").split()
@@ -134,32 +233,11 @@ class Records:
         if head not in (last, before):
             raise RecordsError(
                 f"{self.path} does not end with the record that {HEAD} names: it was changed, or records "
-                "were removed. "
-                "Restore both files from a copy."
+                "were removed. Restore both files from a copy."
             )
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Replace a file at once; it is on disk when this returns."""
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with open(partial, "wb", opener=_private) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
-
-def newest(records: tuple[Record, ...], kind: Kind, of: str, until: datetime) -> Record | None:
-    """Return the last record of that kind on `of` that holds at `until`, an aware time."""
-    found = [each for each in records if each.kind is kind and each.of == of and each.holds_at <= until]
-    return found[-1] if found else None
-
-
-def _last_hash(records: list[Record]) -> str:
+def _last_hash(records: Sequence[Record]) -> str:
     return records[-1].sha256() if records else FIRST
 
 
@@ -167,18 +245,23 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def read_file(path: Path) -> tuple[str, bytes]:
-    """Read a file that is handed in as evidence: its name and content. Raises RecordsError."""
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Read a file of at most so many bytes. Raises CommandFailed."""
     try:
-        if not path.is_file():
-            raise RecordsError(f"{path} is not a file, or does not exist.")
         with path.open("rb") as file:
-            content = file.read(MAX_EVIDENCE_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
-        raise RecordsError(f"{path}: {error.strerror}") from error
-    if len(content) > MAX_EVIDENCE_BYTES:
-        raise RecordsError(f"{path} is larger than {MAX_EVIDENCE_BYTES // 1024 // 1024} MB.")
-    return path.name, content
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > max_bytes:
+        raise CommandFailed(f"{path} is larger than {max_bytes // 1024**2} MB.")
+    return content
+
+
+def read_file(path: Path) -> tuple[str, bytes]:
+    """Read a file that is handed in as evidence: its name and content. Raises CommandFailed."""
+    if not path.is_file():
+        raise RecordsError(f"{path} is not a file, or does not exist.")
+    return path.name, read_limited(path, MAX_EVIDENCE_BYTES)
 
 
 @contextmanager

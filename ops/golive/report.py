@@ -1,35 +1,60 @@
-"""`leads golive report`: a gate as files for people and programs, with a signed statement of their hashes."""
+"""`leads golive report`: a gate as files for people and programs, with a signed statement of their hashes.
+
+What is signed is an in-toto Statement, whose subjects are hashes of files. Source:
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from markupsafe import Markup
 
+from leads.domain.body import ICT
 from leads.domain.errors import IntegrationError
-from ops.clients.db_session import DatabaseError
+from ops.clients.db_session import DatabaseError, DbSession
 from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
-from ops.golive.criterion import Criterion
-from ops.golive.daily import daily_figures
-from ops.golive.document import evaluation_document
-from ops.golive.gate import At, exit_code, moment
-from ops.golive.gates import Evaluation, Inputs
-from ops.golive.html_page import Figure, html_page
-from ops.golive.load import load_criteria
-from ops.golive.machine_files import junit_text, prometheus_text
-from ops.golive.measuring import SourceDown
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder, Subject, gate_at, open_inputs
-from ops.golive.records import Record
-from ops.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, statement_bytes
-from ops.golive.windows import WaveNotBegun, beginning
+from ops.files import digest_of
+from ops.golive.criterion import load_criteria
+from ops.golive.gate import At, moment
+from ops.golive.gates import (
+    DEFAULT_RECORDS,
+    Evaluation,
+    Inputs,
+    RecordsFolder,
+    Subject,
+    gate_at,
+    open_inputs,
+)
+from ops.golive.measuring import SourceDown, WaveNotBegun, beginning, read_row
+from ops.golive.records import Kind, Record
+from ops.golive.text import WORDS, finding, note, time_text
+from ops.html import render_page
+from ops.line_chart import LineChart, Point, Unit, draw
 from ops.output import AsJson, print_json, print_line, show_activity
 
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 ENVELOPE = "report.dsse.json"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:pancake-diva:golive:v1"
+EVIDENCE = "evidence/"
+KINDS = {
+    Kind.BEGIN: ("Bắt đầu", "Begins"),
+    Kind.ATTEST: ("Xác nhận", "Attested"),
+    Kind.WAIVE: ("Miễn", "Waived"),
+    Kind.NOT_APPLICABLE: ("Không áp dụng", "Not applicable"),
+}
+DAY = timedelta(days=1)
+MAX_DAYS = 120
+WIDTH, HEIGHT = 400, 220
+"""In pixels: a phone shows it about as large as it is drawn."""
 
 
 def report(
@@ -42,17 +67,15 @@ def report(
 ) -> None:
     """Write the gate of a wave as a signed report.
 
-    The folder holds report.html for people, report.json, report.xml (JUnit) and
-    report.prom for programs, the criteria and the records that it was made of, and
-    report.dsse.json: the signed hashes of them all and of the evidence. Exit codes
-    and variables are those of gate.
+    The folder holds report.html for people, report.json for programs, the criteria
+    and the records that it was made of, and report.dsse.json: the signed hashes of
+    them all and of the evidence. Exit codes and variables are those of gate.
     """
     signing_key = SigningKey.read(key)
-    criteria = load_criteria()
     with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
-        evaluation = gate_at(subject, criteria, inputs, moment(at))
-        files = report_files(evaluation, criteria, inputs)
-    payload = statement_bytes(signed_report(evaluation, files, inputs.records))
+        evaluation = gate_at(subject, inputs, moment(at))
+        files = report_files(evaluation, inputs)
+    payload = statement_bytes(evaluation, files, inputs.records)
     envelope = json.dumps(signing_key.envelope(PAYLOAD_TYPE, payload), indent=1) + "\n"
     made = write_folder(to, evaluation, {**files, ENVELOPE: envelope.encode()})
     if as_json:
@@ -61,35 +84,24 @@ def report(
         state = "open" if evaluation.is_open else "closed"
         print_line(f"Gate {subject} is {state}. Report: {made / 'report.html'}")
         print_line(f"Check it with: leads golive verify {made / ENVELOPE} --public-key FILE")
-    raise typer.Exit(exit_code(evaluation))
+    raise typer.Exit(evaluation.exit_code)
 
 
-def report_files(evaluation: Evaluation, criteria: tuple[Criterion, ...], inputs: Inputs) -> dict[str, bytes]:
+def report_files(evaluation: Evaluation, inputs: Inputs) -> dict[str, bytes]:
     """Return the files of a report by their names."""
-    document = json.dumps(evaluation_document(evaluation), ensure_ascii=False, indent=1)
+    document = json.dumps(evaluation.document(), ensure_ascii=False, indent=1)
     records = [record for record in inputs.records if record.statement.at <= evaluation.at]
     return {
         "report.html": html_page(evaluation, _figures(evaluation, inputs), records).encode(),
         "report.json": document.encode(),
-        "report.xml": junit_text(evaluation).encode(),
-        "report.prom": prometheus_text(evaluation).encode(),
-        "criteria.json": criteria_bytes(criteria),
+        "criteria.json": criteria_bytes(),
         "records.jsonl": records_bytes(inputs.records),
     }
 
 
-def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
-    """Draw the key figures of the pilot; without the database or a beginning there are none."""
-    try:
-        since = beginning("W1", evaluation.at, inputs.records)
-        return daily_figures(inputs.sources.database(), since, evaluation.at)
-    except (WaveNotBegun, SourceDown, DatabaseError, IntegrationError):
-        return []
-
-
-def criteria_bytes(criteria: tuple[Criterion, ...]) -> bytes:
+def criteria_bytes() -> bytes:
     """Return the criteria as canonical JSON: equal bytes are equal criteria."""
-    document = [asdict(each) for each in criteria]
+    document = [asdict(each) for each in load_criteria()]
     return json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1, default=str).encode()
 
 
@@ -98,20 +110,20 @@ def records_bytes(records: tuple[Record, ...]) -> bytes:
     return "".join(f"{record.as_json()}\n" for record in records).encode()
 
 
-def signed_report(
-    evaluation: Evaluation, files: Mapping[str, bytes], records: tuple[Record, ...]
-) -> SignedReport:
-    """Return what is signed of a report."""
+def statement_bytes(evaluation: Evaluation, files: Mapping[str, bytes], records: tuple[Record, ...]) -> bytes:
+    """Return what is signed of a report, as canonical JSON."""
     subjects = {name: digest_of(content) for name, content in files.items()}
-    evidence = {each.sha256 for record in records for each in record.evidence}
-    return SignedReport(
-        subjects=subjects | {f"{EVIDENCE}{digest}": digest for digest in evidence},
-        gate=evaluation.subject,
-        at=evaluation.at,
-        commit=evaluation.commit,
-        is_open=evaluation.is_open,
-        records=len(records),
-    )
+    subjects |= {f"{EVIDENCE}{each.sha256}": each.sha256 for record in records for each in record.evidence}
+    document = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "gate": evaluation.subject, "at": evaluation.at.isoformat(), "commit": evaluation.commit,
+            "is_open": evaluation.is_open, "records": len(records),
+        },
+    }  # fmt: skip
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def write_folder(to: Path, evaluation: Evaluation, files: Mapping[str, bytes]) -> Path:
@@ -130,3 +142,123 @@ def write_folder(to: Path, evaluation: Evaluation, files: Mapping[str, bytes]) -
     except OSError as error:
         raise CommandFailed(f"{error.filename or made}: {error.strerror}") from error
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An SVG image in Vietnamese, and its caption in English."""
+
+    svg: Markup
+    caption_en: str
+
+
+def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequence[Record]) -> str:
+    """Return the page, in Vietnamese and English: no script, nothing from elsewhere."""
+    return render_page(
+        TEMPLATE, evaluation=evaluation, figures=figures, records=records, words=WORDS, kinds=KINDS,
+        local=f"{evaluation.at.astimezone(ICT):%H:%M %d/%m/%Y}", time_text=time_text, finding=finding,
+        note=note,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DailyFigure:
+    """A key figure: its statement and column, factor to its unit, and its target.
+
+    `is_upper`: the target is broken by higher values, otherwise by lower ones.
+    """
+
+    title_vi: str
+    title_en: str
+    statement: str
+    column: str
+    unit: Unit
+    is_upper: bool
+    target: float
+    label: str
+    factor: float = 1.0
+    is_cut: bool = False
+
+
+FIGURES = (
+    DailyFigure(
+        "Tỷ lệ xử lý thành công", "Leads processed", "kpi/load_success", "ratio", Unit.RATIO, False, 0.995,
+        "≥ 99.5 %", is_cut=True,
+    ),
+    DailyFigure(
+        "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", "kpi/load_latency", "p95_seconds",
+        Unit.SECONDS, True, 30, "≤ 30 s",
+    ),
+    DailyFigure(
+        "Giữ đúng người được chọn", "Tickets that keep the chosen owner", "kpi/load_auto_assign", "ratio",
+        Unit.RATIO, False, 0.9, "≥ 90 %", is_cut=True,
+    ),
+    DailyFigure(
+        "Quản lý phân công lại", "Reassigned by managers", "kpi/load_intervention", "ratio", Unit.RATIO,
+        True, 0.2, "< 20 %",
+    ),
+    DailyFigure(
+        "Phản hồi đầu tiên, p95", "First response, p95", "kpi/load_response", "p95_minutes", Unit.SECONDS,
+        True, 1800, "≤ 30 min", factor=60,
+    ),
+    DailyFigure(
+        "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", "kpi/load_zero_miss",
+        "left_missing", Unit.COUNT, True, 0, "0",
+    ),
+)  # fmt: skip
+
+
+def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
+    """Draw the key figures of the pilot, a point for each day; without the database or a beginning none.
+
+    Only the last MAX_DAYS days are drawn.
+    """
+    until = evaluation.at
+    try:
+        since = beginning("W1", until, inputs.records)
+        days = days_between(max(since, until - MAX_DAYS * DAY), until)
+        session = inputs.sources.database()
+        return [drawn(figure, _points(session, figure, days)) for figure in FIGURES]
+    except (WaveNotBegun, SourceDown, DatabaseError, IntegrationError):
+        return []
+
+
+def days_between(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the days of Vietnam from `since` to `until`; the first and the last may be shorter."""
+    days = []
+    start = since
+    while start < until:
+        midnight = start.astimezone(ICT).replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+        end = min(midnight, until)
+        days.append((start, end))
+        start = end
+    return days
+
+
+def _points(
+    session: DbSession, figure: DailyFigure, days: Sequence[tuple[datetime, datetime]]
+) -> list[Point]:
+    points: list[Point] = []
+    for start, end in days:
+        row = read_row(session, figure.statement, {"from": start, "to": end}) or {}
+        value = row.get(figure.column)
+        points.append((start + (end - start) / 2, None if value is None else float(value) * figure.factor))
+    return points
+
+
+def drawn(figure: DailyFigure, points: Sequence[Point]) -> Figure:
+    """Draw a figure with a point for each day."""
+    chart = LineChart(
+        title=figure.title_vi,
+        description="Mỗi điểm là một ngày.",
+        unit=figure.unit,
+        zone=ICT,
+        points=points,
+        target=figure.target,
+        target_label=f"mục tiêu {figure.label}",
+        is_upper=figure.is_upper,
+        nothing="không có số liệu",
+        is_cut=figure.is_cut,
+    )
+    svg = Markup(draw(chart, WIDTH, HEIGHT))  # noqa: S704 - SVG of our own, its texts are escaped
+    return Figure(svg, f"{figure.title_en}, by day. Target {figure.label}.")

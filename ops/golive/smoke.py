@@ -17,7 +17,7 @@ from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
 from ops.golive.commit import installed_commit
 from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from ops.golive.drill.sender import read_webhook
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
 from ops.settings import read_operator_settings

@@ -1,4 +1,4 @@
-"""`leads golive begin`, `attest`, `waive` and `not-applicable`: what people state, as records."""
+"""`leads golive attest`, `waive` and `not-applicable`: what people state, as records."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -11,16 +11,15 @@ import typer
 from leads.domain.body import ICT
 from ops.clients.db_session import login_name
 from ops.failures import WrongUsage
-from ops.golive.criterion import Criterion, Source
+from ops.golive.criterion import Criterion, Source, find_criterion
 from ops.golive.evidence import read_evidence_file
-from ops.golive.load import load_criteria
-from ops.golive.opening import DEFAULT_RECORDS, By, RecordsFolder
-from ops.golive.record import MAX_NAME_CHARACTERS, MAX_REASON_CHARACTERS, Evidence
+from ops.golive.gates import DEFAULT_RECORDS, By, RecordsFolder
 from ops.golive.records import Kind, Record, Records, Statement, read_file
-from ops.golive.text import number
 from ops.output import AsJson, print_json, print_line
 
 MAX_WAIVER_DAYS = 180
+MAX_NAME_CHARACTERS = 100
+MAX_REASON_CHARACTERS = 1000
 CriterionId = Annotated[str, typer.Argument(metavar="ID", help="The id of a criterion: leads golive list")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who read it later.")]
 
@@ -49,7 +48,7 @@ def attest(
     stated = _attested_value(criterion, value, cases, [content for _, content in files])
     statement = state(Kind.ATTEST, criterion_id, by, value=stated, cases=cases)
     record = Records(folder).add(statement, files)
-    shown = f"{criterion_id} = {number(stated, criterion)}" if stated is not None else criterion_id
+    shown = f"{criterion_id} = {criterion.shown(stated)}" if stated is not None else criterion_id
     _print(record, f"Attested {shown}", as_json)
 
 
@@ -115,17 +114,6 @@ def not_applicable(
     _print(record, f"{criterion_id} does not apply", as_json)
 
 
-def find_criterion(criterion_id: str) -> Criterion:
-    """Return the criterion of that id. Raises WrongUsage, which names similar ones."""
-    criteria = load_criteria()
-    for each in criteria:
-        if each.id == criterion_id:
-            return each
-    near = [each.id for each in criteria if criterion_id.casefold() in each.id.casefold()]
-    hint = f" Similar: {', '.join(near[:5])}." if near and criterion_id else ""
-    raise WrongUsage(f"There is no criterion {criterion_id!r}.{hint} List them with: leads golive list")
-
-
 def state(kind: Kind, of: str, by: str, **values: Any) -> Statement:
     """Make a statement of now. Raises WrongUsage for a name or reason that is empty or too long."""
     name, reason = by.strip(), str(values.pop("reason", "")).strip()
@@ -141,9 +129,7 @@ def _print(record: Record, words: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(record) | {"sha256": record.sha256()})
         return
-    kept = "".join(f"\n  evidence {_describe(each)}" for each in record.evidence)
+    kept = "".join(
+        f"\n  evidence {each.name}: {each.bytes} bytes, sha256 {each.sha256[:12]}" for each in record.evidence
+    )
     print_line(f"{words}. Record {record.number}, {record.sha256()[:12]}{kept}")
-
-
-def _describe(evidence: Evidence) -> str:
-    return f"{evidence.name}: {evidence.bytes} bytes, sha256 {evidence.sha256[:12]}"

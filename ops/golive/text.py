@@ -1,6 +1,7 @@
-"""Criteria and evaluations on a terminal, within 80 columns."""
+"""Criteria and evaluations in words: for the terminal, within 80 columns, and for the report."""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -10,15 +11,25 @@ from ops.golive.judgement import Judgement, Outcome
 from ops.output import print_in_column
 
 COLUMN = 14
-ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.WAIVED, Outcome.NOT_APPLICABLE, Outcome.PASS)
+
+
+class Word(NamedTuple):
+    """An outcome on the terminal, and in the report as a sign and in two languages."""
+
+    terminal: str
+    sign: str
+    vi: str
+    en: str
+
+
 WORDS = {
-    Outcome.FAIL: "FAIL",
-    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
-    Outcome.WAIVED: "waived",
-    Outcome.NOT_APPLICABLE: "n/a",
-    Outcome.PASS: "pass",
+    Outcome.FAIL: Word("FAIL", "✗", "Không đạt", "Fail"),
+    Outcome.INCONCLUSIVE: Word("INCONCLUSIVE", "?", "Chưa kết luận", "Inconclusive"),
+    Outcome.WAIVED: Word("waived", "!", "Được miễn", "Waived"),
+    Outcome.NOT_APPLICABLE: Word("n/a", "–", "Không áp dụng", "Not applicable"),
+    Outcome.PASS: Word("pass", "✓", "Đạt", "Pass"),
 }
-SIGNS = {">=": "≥", "<=": "≤"}
+"""In the order in which outcomes are shown."""
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -28,15 +39,13 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
     state = fine if evaluation.is_open else bad
     commit = evaluation.commit[:12] or "unknown"
-    print_line = console.print
-    print_line(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
-    counts = [f"{evaluation.count(outcome)} {WORDS[outcome].lower()}" for outcome in ORDER]
-    print_line(", ".join(counts))
-    if evaluation.before is not None:
-        before = evaluation.before
+    console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
+    counts = [f"{evaluation.count(outcome)} {word.terminal.lower()}" for outcome, word in WORDS.items()]
+    console.print(", ".join(counts))
+    if before := evaluation.before:
         text = f"The gate of wave {before.wave}. {before.reason}"
-        print_in_column(WORDS[before.outcome].ljust(COLUMN), text, console)
-    for outcome in ORDER:
+        print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
+    for outcome in WORDS:
         for judgement in evaluation.judgements:
             if judgement.outcome is outcome:
                 _print_judgement(judgement, console)
@@ -45,7 +54,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 def _print_judgement(judgement: Judgement, console: Console) -> None:
     criterion = judgement.criterion
     head = f"{criterion.id}: {criterion.title_en}"
-    print_in_column(WORDS[judgement.outcome].ljust(COLUMN), head, console)
+    print_in_column(WORDS[judgement.outcome].terminal.ljust(COLUMN), head, console)
     for text in (finding(judgement), note(judgement)):
         if text:
             print_in_column(" " * COLUMN, text, console)
@@ -56,10 +65,10 @@ def _print_judgement(judgement: Judgement, console: Console) -> None:
 def finding(judgement: Judgement) -> str:
     """Return what was measured and the target, in a line."""
     criterion, measured = judgement.criterion, judgement.measurement
-    target = f"target {sign(criterion.operator)} {number(criterion.target, criterion)}"
+    target = f"target {criterion.shown_target}"
     if judgement.why is not None:
         return f"{judgement.why}: {judgement.reason} ({target})"
-    parts = [number(measured.value, criterion)]
+    parts = [criterion.shown(measured.value)]
     if measured.total is not None:
         parts.append(f"of {measured.total}" if judgement.interval else f"(n = {measured.total})")
     if judgement.interval is not None:
@@ -71,8 +80,7 @@ def finding(judgement: Judgement) -> str:
 
 def note(judgement: Judgement) -> str:
     """Return what a reader has to know beside the figure; empty if there is nothing."""
-    exemption = judgement.exemption
-    if exemption is not None:
+    if exemption := judgement.exemption:
         until = f" until {time_text(exemption.until)}" if exemption.until else ""
         return f"by {exemption.by}{until}: {exemption.reason}"
     if judgement.is_shown is False:
@@ -82,27 +90,9 @@ def note(judgement: Judgement) -> str:
 
 def print_criterion(criterion: Criterion, console: Console) -> None:
     """Print a criterion of the list."""
-    target = f"{sign(criterion.operator)} {number(criterion.target, criterion)}"
-    where = " ".join(criterion.waves) or criterion.part
-    print_in_column(f"{criterion.id:<25} ", f"{criterion.title_en} ({target})", console)
-    print_in_column(" " * 26, f"{where}; {criterion.source}; {', '.join(criterion.lines)}", console)
-
-
-def number(value: float | None, criterion: Criterion) -> str:
-    """Return a value with its unit; a share as a percentage."""
-    if value is None:
-        return "no value"
-    if criterion.unit == "share":
-        return f"{value * 100:.4g} %"
-    if criterion.unit == "version":
-        return f"{criterion.unit} {value:.0f}"
-    shown = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
-    return f"{shown} {criterion.unit}".strip()
-
-
-def sign(operator: str) -> str:
-    """Return an operator as people write it."""
-    return SIGNS.get(operator, operator)
+    print_in_column(f"{criterion.id:<25} ", f"{criterion.title_en} ({criterion.shown_target})", console)
+    places = f"{' '.join(criterion.parts)}; {criterion.source}; {', '.join(criterion.lines)}"
+    print_in_column(" " * 26, places, console)
 
 
 def time_text(time: datetime) -> str:

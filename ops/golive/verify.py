@@ -1,7 +1,9 @@
 """`leads golive verify`: whether a report is what was signed, and whether the sources still say the same."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +12,35 @@ from rich.console import Console
 
 from ops.clients.signing import MAX_ENVELOPE_BYTES, SignatureRefused, VerifyKey
 from ops.failures import CommandFailed, ExitCode
+from ops.files import digest_of
 from ops.golive.criterion import Source
-from ops.golive.document import evaluation_document
-from ops.golive.load import load_criteria
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs
-from ops.golive.records import Records, RecordsError
-from ops.golive.report import criteria_bytes, records_bytes
-from ops.golive.statement import EVIDENCE, PAYLOAD_TYPE, SignedReport, digest_of, read_statement
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs
+from ops.golive.records import MAX_FILE_BYTES, Records, RecordsError, read_limited
+from ops.golive.report import (
+    EVIDENCE,
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    criteria_bytes,
+    records_bytes,
+)
 from ops.golive.text import time_text
 from ops.output import AsJson, print_in_column, print_json, show_activity
 
-MAX_FILE_BYTES = 64 * 1024 * 1024
 COLUMN = 10
 RECORDS_FILE = "records.jsonl"
 CRITERIA_FILE = "criteria.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReport:
+    """What was signed: the SHA-256 of each subject by its name, and what the report is of."""
+
+    subjects: Mapping[str, str]
+    gate: str
+    at: datetime
+    is_open: bool
+    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +72,38 @@ def verify(
     """
     key = VerifyKey.read(public_key)
     try:
-        signed = read_statement(key.open(_read(file, MAX_ENVELOPE_BYTES), PAYLOAD_TYPE))
+        signed = read_statement(key.open(read_limited(file, MAX_ENVELOPE_BYTES), PAYLOAD_TYPE))
     except SignatureRefused as error:
         raise CommandFailed(f"{file}: {error}") from error
     checks = [Check(f"signature of key {key.key_id[:12]}"), *check_files(file.parent, signed)]
-    checks += check_records(Records(folder), signed, file.parent)
+    checks += check_records(Records(folder), signed)
     if reevaluate:
         with show_activity(f"evaluating gate {signed.gate}"):
             checks += compare_again(folder, signed, file.parent)
     is_right = not any(check.problem for check in checks)
     if as_json:
-        print_json(_document(signed, checks, is_right))
+        print_json({
+            "is_right": is_right, "gate": signed.gate, "at": signed.at, "is_open": signed.is_open,
+            "checks": [{"name": check.name, "problem": check.problem or None} for check in checks],
+        })  # fmt: skip
     else:
         _print(signed, checks, is_right)
     if not is_right:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def read_statement(payload: bytes) -> SignedReport:
+    """Read a signed statement. Raises CommandFailed."""
+    try:
+        document: Mapping[str, Any] = json.loads(payload)
+        if (document["_type"], document["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+            raise ValueError("another type")
+        subjects = {each["name"]: each["digest"]["sha256"] for each in document["subject"]}
+        of = document["predicate"]
+        at = datetime.fromisoformat(of["at"])
+        return SignedReport(subjects, of["gate"], at, of["is_open"], of["records"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandFailed("What was signed is not the statement of a report of leads golive.") from error
 
 
 def check_files(folder: Path, signed: SignedReport) -> list[Check]:
@@ -82,27 +116,26 @@ def check_files(folder: Path, signed: SignedReport) -> list[Check]:
             checks.append(Check(name, "it is no name of a file of a report"))
             continue
         try:
-            found = digest_of(_read(folder / name, MAX_FILE_BYTES))
+            found = digest_of(read_limited(folder / name, MAX_FILE_BYTES))
             checks.append(Check(name, "" if found == digest else "it was changed: its hash is another one"))
         except CommandFailed as error:
             checks.append(Check(name, str(error)))
     return checks
 
 
-def check_records(records: Records, signed: SignedReport, folder: Path) -> list[Check]:
+def check_records(records: Records, signed: SignedReport) -> list[Check]:
     """Compare the records of the folder, and their evidence, with those of the report."""
     name = f"records in {records.folder}"
     try:
         found = records.read()
-        held = records_bytes(found[: signed.records])
-        if len(found) < signed.records or digest_of(held) != signed.subjects.get(RECORDS_FILE):
-            return [Check(name, f"they do not begin with the {signed.records} records of the report")]
     except RecordsError as error:
         return [Check(name, str(error))]
+    held = digest_of(records_bytes(found[: signed.records]))
+    if len(found) < signed.records or held != signed.subjects.get(RECORDS_FILE):
+        return [Check(name, f"they do not begin with the {signed.records} records of the report")]
     checks = [Check(name)]
-    wanted = {subject for subject in signed.subjects if subject.startswith(EVIDENCE)}
     for evidence in {each.sha256: each for record in found for each in record.evidence}.values():
-        if f"{EVIDENCE}{evidence.sha256}" in wanted:
+        if f"{EVIDENCE}{evidence.sha256}" in signed.subjects:
             try:
                 records.read_evidence(evidence)
                 checks.append(Check(f"evidence {evidence.name}"))
@@ -116,13 +149,13 @@ def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Chec
 
     A criterion that is another one by now is not asked again: its difference would say nothing.
     """
-    before: dict[str, Any] = json.loads(_read(report / "report.json", MAX_FILE_BYTES))
+    before: dict[str, Any] = json.loads(read_limited(report / "report.json", MAX_FILE_BYTES))
     then, now = (
         {each["id"]: each for each in json.loads(content)}
-        for content in (_read(report / CRITERIA_FILE, MAX_FILE_BYTES), criteria_bytes(load_criteria()))
+        for content in (read_limited(report / CRITERIA_FILE, MAX_FILE_BYTES), criteria_bytes())
     )
     with open_inputs(folder) as inputs:
-        again = evaluation_document(gate_at(signed.gate, load_criteria(), inputs, signed.at))
+        again = gate_at(signed.gate, inputs, signed.at).document()
     found = {each["id"]: each for each in again["criteria"]}
     return [
         Check(f"again: {old['id']}", _difference(old, found[old["id"]]))
@@ -138,24 +171,6 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         return ""
     was, now = (f"{each['outcome']} ({each['value']})" for each in (old, new))
     return f"it was {was}, it is {now}. {new['reason']}".strip()
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > limit:
-        raise CommandFailed(f"{path} is larger than {limit // 1024 // 1024} MB.")
-    return content
-
-
-def _document(signed: SignedReport, checks: list[Check], is_right: bool) -> dict[str, Any]:
-    return {
-        "is_right": is_right, "gate": signed.gate, "at": signed.at, "is_open": signed.is_open,
-        "checks": [{"name": check.name, "problem": check.problem or None} for check in checks],
-    }  # fmt: skip
 
 
 def _print(signed: SignedReport, checks: list[Check], is_right: bool) -> None:

@@ -1,25 +1,30 @@
-"""`leads golive day0` and `leads golive watch`: the checks of the day itself, and of the first week."""
+"""`leads golive day0`, `watch` and `baseline`: the day itself, the first week, the time before."""
 
+import csv
+import io
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from leads.domain.body import ICT
+from ops.clients.db_session import QUERIES, open_session
+from ops.failures import CommandFailed, WrongUsage
+from ops.files import write_file
 from ops.golive.criterion import Part
-from ops.golive.document import evaluation_document
-from ops.golive.gate import exit_code
-from ops.golive.gates import Evaluation
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts, show
+from ops.golive.evidence import MAX_ROWS, p95_minutes
+from ops.golive.gate import show
+from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder
+from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.deploy import Source
-from ops.output import AsJson, say
+from ops.output import AsJson, print_json, say
+from ops.settings import read_operator_settings
 
+DAY = ["%Y-%m-%d"]
 DAYS = 7
 
 
@@ -35,8 +40,9 @@ def day0(
     metrics; the menu and the dashboard are attested. The result is kept in the
     folder of the records. Reads what precheck reads. Exit codes as of precheck.
     """
-    parts = [Part.DEPLOY, Part.DAY0]
-    raise typer.Exit(exit_code(_look("day 0", parts, folder, file, source, as_json=as_json)))
+    evaluation = evaluate_parts("day 0", [Part.DEPLOY, Part.DAY0], folder, file, source)
+    _show_and_keep(evaluation, folder, Part.DAY0, as_json=as_json)
+    raise typer.Exit(evaluation.exit_code)
 
 
 def watch(
@@ -55,42 +61,29 @@ def watch(
     begun = newest(Records(folder).read(), Kind.BEGIN, "W1", now)
     first = _day(now if begun is None else begun.holds_at)
     subject = "watch" if begun is None else f"day {(_day(now) - first).days}"
-    evaluation = _look(subject, [Part.WATCH], folder, file, source, as_json=as_json)
+    evaluation = evaluate_parts(subject, [Part.WATCH], folder, file, source)
+    _show_and_keep(evaluation, folder, Part.WATCH, as_json=as_json)
     if begun is not None:
         _tell_days(folder, [first + timedelta(days=number) for number in range(1, DAYS + 1)], _day(now))
-    raise typer.Exit(exit_code(evaluation))
+    raise typer.Exit(evaluation.exit_code)
 
 
-def _look(
-    subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str, *, as_json: bool
-) -> Evaluation:
-    """Evaluate parts of the checklist, and keep the result under the name of the last of them."""
-    evaluation = evaluate_parts(subject, parts, folder, file, source)
+def _show_and_keep(evaluation: Evaluation, folder: Path, part: Part, *, as_json: bool) -> None:
+    """Show an evaluation, and keep it under the day in Vietnam; a later one of the day replaces it."""
     show(evaluation, as_json=as_json)
-    say(f"The result is kept in {_keep(evaluation, folder, parts[-1])}.")
-    return evaluation
-
-
-def _keep(evaluation: Evaluation, folder: Path, part: Part) -> Path:
-    """Keep the result under the day in Vietnam; a later one of the same day replaces it."""
-    return keep_document(evaluation_document(evaluation), folder, f"{part.value}-{_day(evaluation.at)}")
+    path = keep_document(evaluation.document(), folder, f"{part.value}-{_day(evaluation.at)}")
+    say(f"The result is kept in {path}.")
 
 
 def keep_document(document: Mapping[str, Any], folder: Path, name: str) -> Path:
     """Write a result as a whole, or not at all; return its path."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{name}.json"
-    partial = path.with_suffix(".partial")
-    text = json.dumps(document, ensure_ascii=False, indent=2)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    write_file(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     return path
 
 
-def _tell_days(folder: Path, days: Sequence[date], today: date) -> None:
+def _tell_days(folder: Path, days: list[date], today: date) -> None:
     """Say how many of these days have a result, on which all passed, and which have none so far."""
     kept = {day: path for day in days if (path := folder / f"{Part.WATCH.value}-{day}.json").is_file()}
     passed = [day for day, path in kept.items() if json.loads(path.read_text("utf-8"))["is_open"]]
@@ -102,3 +95,42 @@ def _tell_days(folder: Path, days: Sequence[date], today: date) -> None:
 def _day(at: datetime) -> date:
     """Return the day in Vietnam."""
     return at.astimezone(ICT).date()
+
+
+def baseline(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day, in Vietnam.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day.")],
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only tickets of this source; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the response times of the tickets that people made by hand, as CSV.
+
+    An unanswered ticket counts with its age at the end of the last day, as in the
+    key figures. Hand the file in with: leads golive attest G-9. Needs DATABASE_URL.
+    """
+    if last < first:
+        raise WrongUsage("--to is not earlier than --from.")
+    start, end = (day.replace(tzinfo=ICT) for day in (first, last + timedelta(days=1)))
+    params = {"from": start, "to": min(end, datetime.now(UTC)), "sources": source, "limit": MAX_ROWS + 1}
+    with open_session(read_operator_settings("DATABASE_URL").database_url, "golive") as session:
+        rows = session.execute(QUERIES["golive/list_baseline"], params).fetchall()
+    if not rows:
+        raise CommandFailed("There are no such tickets. Give other days, or another --source.")
+    if len(rows) > MAX_ROWS:
+        raise CommandFailed(f"There are more than {MAX_ROWS} tickets. Give fewer days.")
+    times = [(row["created_at"], row["first_response_at"]) for row in rows]
+    if as_json:
+        p95 = p95_minutes([(answered - created).total_seconds() / 60 for created, answered in times])
+        print_json({"from": start, "to": end, "tickets": len(times), "p95_minutes": p95})
+    else:
+        typer.echo(_csv(times), nl=False)
+
+
+def _csv(times: list[tuple[datetime, datetime]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["created_at", "first_response_at"])
+    writer.writerows([created.isoformat(), answered.isoformat()] for created, answered in times)
+    return text.getvalue()

@@ -23,8 +23,8 @@ from leads.adapters.database import QUERIES as STATEMENTS
 from leads.services.cron_runs import CRONS
 from leads.services.metrics import FIGURES, SERIES
 from ops.cli import app
-from ops.golive.load import load_criteria
-from ops.golive.measuring import Places, Sources, measure
+from ops.golive.criterion import load_criteria
+from ops.golive.measuring import Sources, measure
 from ops.golive.records import Records
 from proofs.dashboard.prometheus import scraping_prometheus
 from proofs.dashboard.source import read_dashboard
@@ -489,7 +489,7 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
     success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
     assert success["ratio"] < 0.995
     (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
-    with Sources(Places(observed.sandbox.database_url), Records(tmp_path)) as sources:
+    with Sources(Records(tmp_path), observed.sandbox.database_url) as sources:
         at_gate = measure(criterion, sources, (), datetime.now(UTC), "W1", {})
     assert at_gate.value == pytest.approx(success["ratio"])
     assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
-from ops.golive.criterion import Criterion, Source
-from ops.golive.load import load_criteria
+from ops.golive.criterion import Criterion, Source, load_criteria
 from sandbox.monitoring.prometheus import prometheus, run_promtool
 from sandbox.monitoring.rules import rule_files
 from sandbox.processes import Processes

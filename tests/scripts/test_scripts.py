@@ -16,8 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ops.golive.criterion import load_criteria
 from ops.golive.evidence import read_evidence_file
-from ops.golive.load import load_criteria
 from sandbox.edge.packages import NEEDED
 from tests.support.suites import PATHS_WITH_SERVERS, belongs
 

@@ -329,7 +329,7 @@ BREAKAGES = (
     Breakage("the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone"),
     Breakage(
         "the future runs of the crons are gone", without_future_runs, "schedule", "future run",
-        alert="CronTicksGone", criteria="engine-crons D0-crons E4-9b",
+        alert="CronTicksGone", criteria="engine-crons",
     ),
     Breakage(
         "our calls left the allow list",
@@ -401,7 +401,7 @@ BREAKAGES = (
     Breakage(
         "the public URL leads to another service",
         by_variable("PUBLIC_URL", lambda sandbox: sandbox.hasura_url),
-        criteria="D0-webhook E4-10 E2-OPS-route",
+        criteria="edge-answers",
     ),
     Breakage(
         "inserting is slow", by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"), criteria="E3-BE-capacity",

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from ops.golive.load import load_criteria
+from ops.golive.criterion import load_criteria
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}

@@ -14,6 +14,7 @@ import typer
 
 from ops.failures import ExitCode, WrongUsage
 from ops.golive.commit import CLONE
+from ops.golive.criterion import SIGNS
 from ops.golive.deploy.plan_file import read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.drill.counting import NAMED as NAMED_IDS
@@ -21,9 +22,8 @@ from ops.golive.drill.counting import Ledger, wait_until_final
 from ops.golive.drill.sender import Sender, read_webhook
 from ops.golive.drill.telling import Told, tell
 from ops.golive.drill.tiers import TIERS, Drill
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.precheck.evaluating import PLAN, PlanOption
-from ops.golive.text import sign
 from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.switches import list_switches
@@ -187,10 +187,11 @@ def _print(result: dict[str, Any], path: Path, digest: str) -> None:
     told = result["told"]
     was_told = told["after_minutes"] is not None
     limit = TIERS[result["tier"]][2]
+    shown = f"{SIGNS.get(limit.operator, limit.operator)} {limit.minutes:g}"
     when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
     typer.echo(
         f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
-        f"({sign(limit.operator)} {limit.minutes:g}), back to normal in {result['minutes_back']:.2f} min.\n"
+        f"({shown}), back to normal in {result['minutes_back']:.2f} min.\n"
         f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
         f"{result['acknowledged']} acknowledged, {result['processed']} processed.\n"
         f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ops.golive.criterion import Part
-from ops.golive.gate import exit_code
-from ops.golive.opening import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts, show
+from ops.golive.gate import show
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts
 from ops.metadata.deploy import Source
 from ops.output import AsJson
 
@@ -46,4 +46,4 @@ def precheck(
     chosen = [Part(area.value) for area in areas or list(Area)]
     evaluation = evaluate_parts("pre-check", chosen, Path(folder), file, source)
     show(evaluation, as_json=as_json)
-    raise typer.Exit(exit_code(evaluation))
+    raise typer.Exit(evaluation.exit_code)

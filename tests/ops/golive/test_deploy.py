@@ -31,6 +31,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
+from ops.golive.criterion import load_criteria
 from ops.golive.deploy import database_steps, running, service_steps
 from ops.golive.deploy.journal import Journal
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
@@ -43,7 +44,6 @@ from ops.golive.drill.sender import Sender, Sent, Webhook
 from ops.golive.drill.telling import tell
 from ops.golive.drill.tiers import TIERS, DrillFailed, Limit
 from ops.golive.evidence import read_evidence_file
-from ops.golive.load import load_criteria
 from sandbox.edge.packages import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
@@ -140,7 +140,7 @@ def _check_day0() -> None:
     found = {each["id"]: each["outcome"] for each in run_golive("day0", code=1)["criteria"]}
     steps = {name: outcome for name, outcome in found.items() if name.startswith("E4-")}
     assert {name for name, outcome in steps.items() if outcome != "pass"} == {"E4-11", "E4-12", "E4-13"}
-    assert (found["D0-webhook"], found["D0-crons"]) == ("pass", "pass")
+    assert (found["edge-answers"], found["engine-crons"]) == ("pass", "pass")
     assert "fail" not in found.values()
 
 

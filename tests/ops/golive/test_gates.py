@@ -15,15 +15,12 @@ import pytest
 from psycopg.rows import dict_row
 
 from ops.clients.db_session import DbSession
-from ops.golive.criterion import Criterion, Source
-from ops.golive.gates import Inputs, evaluate
+from ops.golive.criterion import Criterion, Source, load_criteria
+from ops.golive.gates import GATE_PROBES, Inputs, evaluate
 from ops.golive.judgement import Outcome, Why
-from ops.golive.load import load_criteria
-from ops.golive.measuring import Places, Sources
-from ops.golive.opening import GATE_PROBES
+from ops.golive.measuring import Sources, read_row
 from ops.golive.records import Kind, Record, Records, Statement
 from ops.golive.scans import FILE, scans_file
-from ops.golive.statements import read_row
 from tests.support.breakages import BREAKAGES, Break, Installation, by_sql
 from tests.support.fake_services import FakePrometheus, fake_prometheus
 from tests.support.golive import Pilot, attest_all, write_keys
@@ -115,23 +112,22 @@ class GateBreakage:
 
 
 GATE_BREAKAGES = (
-    GateBreakage("D0-errors D7-errors", value="17"),
+    GateBreakage("error-lines", value="17"),
     GateBreakage("D0-metrics E4-11 heartbeat", value="0"),
     GateBreakage("webhook-latency", value="1.5"),
     GateBreakage("memory-W3", value="300"),
     GateBreakage("E2-OPS-scrape", value="1"),
     GateBreakage("G-7", alert="PancakeOutageActive"),
-    GateBreakage("E2-OPS-alerts", alert="PancakeDlqCountHigh"),
     GateBreakage("E7.1", alert="PancakeCircuitBreakerOpenLong"),
     GateBreakage("D0-trigger", LATER.format("5 s") + NEWEST_DAY),
     GateBreakage("process-latency E6-latency", LATER.format("1 minute") + "id IN " + NEWEST.format("id", 70)),
     GateBreakage("D7-dead-letters success-rate-day", dead(2, NEWEST_DAY)),
-    GateBreakage("success-rate E6-success", dead(5, OLDER)),
+    GateBreakage("success-rate", dead(5, OLDER)),
     GateBreakage("D7-missing zero-miss E6-zero-miss", REPORT.format("left_missing", '["a"]')),
     GateBreakage("missing-W4 E6-missing", REPORT.format("found_missing", '["a","b","c","d","e"]')),
     GateBreakage("D7-suspension", "UPDATE pancake_connection SET status = 'suspended'"),
-    GateBreakage("no-suspension E6-suspension", SUSPENDED),
-    GateBreakage("D7-plans no-sequential-scan-W3 E3-BE-explain", "DROP INDEX account_normalized_phone_idx"),
+    GateBreakage("no-suspension", SUSPENDED),
+    GateBreakage("lookup-plans", "DROP INDEX account_normalized_phone_idx"),
     GateBreakage("sources-W1", MORE_SOURCES, before=ONE_ACTIVE),
     GateBreakage("sources-W2 sources-W3", MORE_SOURCES),
     GateBreakage("sources-W4", ONE_ACTIVE, before=MORE_SOURCES),
@@ -139,7 +135,7 @@ GATE_BREAKAGES = (
     GateBreakage("intervention-W2 auto-assign-W2",
                  f"UPDATE ticket SET assignee_id = '{KHOA}' WHERE {TICKETS}"),
     GateBreakage("auto-assign-W2", UNASSIGNED.format(120)),
-    GateBreakage("auto-assign-W4 E6-auto-assign", UNASSIGNED.format(80)),
+    GateBreakage("auto-assign-W4", UNASSIGNED.format(80)),
     GateBreakage("replay-W2", "UPDATE pancake_webhook_event SET replayed_at = NULL, replay_count = 0"),
     GateBreakage("reconciliation-duration-W3",
                  "UPDATE pancake_cron_run SET started_at = finished_at - interval '40 minutes'" + NEWEST_RUN),
@@ -171,12 +167,8 @@ GATE_BREAKAGES = (
 )  # fmt: skip
 
 
-def subject_of(criterion: Criterion) -> str:
-    return criterion.waves[0] if criterion.waves else criterion.part
-
-
 def criteria_of(subject: str) -> list[Criterion]:
-    return [each for each in MEASURED.values() if subject in (*each.waves, each.part)]
+    return [each for each in MEASURED.values() if subject in each.parts]
 
 
 def open_session(url: str, *, autocommit: bool = False) -> psycopg.Connection[dict[str, Any]]:
@@ -216,7 +208,7 @@ class OpenSources(Sources):
     """Sources whose database session is one that the test has opened."""
 
     def __init__(self, pilot: Pilot, session: DbSession, prometheus_url: str) -> None:
-        super().__init__(Places(prometheus_url=prometheus_url), Records(pilot.folder))
+        super().__init__(Records(pilot.folder), prometheus_url=prometheus_url)
         self._database = session
 
 
@@ -237,7 +229,7 @@ def test_a_broken_condition_makes_its_criteria_red_and_no_other(
     for breakage in GATE_BREAKAGES:
         named = [MEASURED[name] for name in breakage.criteria.split()]
         expressions = [each.query for each in named] if breakage.value else []
-        for subject in {subject_of(each): None for each in named}:
+        for subject in {each.parts[0]: None for each in named}:
             criteria = criteria_of(subject)
             with subtests.test(f"{breakage.criteria} in {subject}"), session.transaction(force_rollback=True):
                 session.execute((breakage.before or BEFORE.get(subject, "")).encode())
@@ -359,7 +351,7 @@ def test_switches_and_modes_are_told_as_they_were_at_a_time(database: str, tmp_p
 def test_an_empty_database_passes_no_criterion_of_a_gate(database: str, prometheus: FakePrometheus) -> None:
     """What counts nothing must not look like a perfect result."""
     pilot, now = Pilot(database, Path("/nonexistent")), datetime.now(UTC)
-    criteria = [each for each in SQL if each.waves and not each.id.startswith("sources-")]
+    criteria = [each for each in SQL if "W" in each.parts[0] and not each.id.startswith("sources-")]
     begun = Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now - timedelta(1))
     with open_session(database) as opened, OpenSources(pilot, opened, prometheus.url) as sources:
         inputs = Inputs(sources, (Record(1, begun),), "", {})
@@ -382,7 +374,7 @@ def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> Non
 
         closed = pilot.gate(wave)
         keeps_closed = {each["id"] for each in closed["criteria"] if each["outcome"] != "pass"}
-        assert keeps_closed == {each.id for each in of_people if wave in each.waves} - attested, wave
+        assert keeps_closed == {each.id for each in of_people if wave in each.parts} - attested, wave
         assert {each["outcome"] for each in closed["criteria"]} == {"pass", "inconclusive"}
         assert not closed["is_open"]
 
@@ -452,6 +444,6 @@ def test_four_waves_are_opened_by_their_people_one_after_the_other(
     removed = tuple(each for each in load_criteria() if each.id != "success-rate")
     changed = (*removed, replace(MEASURED["success-rate"], target=0.9))
     for installed in (removed, changed):
-        monkeypatch.setattr("ops.golive.verify.load_criteria", lambda installed=installed: installed)
+        monkeypatch.setattr("ops.golive.report.load_criteria", lambda installed=installed: installed)
         found = differences(pilot, tmp_path)
         assert found["success-rate"] == "the installed criterion is not that of the report"

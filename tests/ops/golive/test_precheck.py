@@ -19,14 +19,12 @@ from typer.testing import CliRunner
 
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
-from ops.golive.criterion import Criterion, Part, Source
+from ops.golive.criterion import WAVES, Criterion, Part, Source, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.gates import Inputs, evaluate
+from ops.golive.gates import GATE_PROBES, Inputs, evaluate
 from ops.golive.judgement import Judgement, Measurement, Outcome, Why, judge
-from ops.golive.load import load_criteria
-from ops.golive.measuring import Places, SourceDown, Sources, measure
-from ops.golive.opening import GATE_PROBES
-from ops.golive.precheck import engine_probes, evaluating, other_probes
+from ops.golive.measuring import SourceDown, Sources, measure
+from ops.golive.precheck import engine_probes, other_probes
 from ops.golive.precheck.evaluating import evaluate_parts
 from ops.golive.precheck.link import Link
 from ops.golive.precheck.manifest import Manifest, read_manifest
@@ -48,14 +46,6 @@ ALL = load_criteria()
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
 SLOW_HERE = {"E3-BE-capacity"}
 """A busy machine may need more than 100 ms for 1,000 rows."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def criteria_read_once() -> Iterator[None]:
-    """Reading the files takes longer than asking the sandbox."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating, "load_criteria", lambda: ALL)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +110,8 @@ def test_what_is_broken_is_red_and_nothing_else(system: Installation, subtests: 
     at_gates |= {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
     named = {name for each in BROKEN for name in each.criteria.split()}
     assert named | ELSEWHERE | at_gates == {each.id for each in DECIDED}
-    part_of = {each.id: each.part for each in ALL}
-    healthy = judgements_in(system, set(part_of.values()) - {Part.GATE}, {})
+    part_of = {each.id: each.parts[-1] for each in ALL}
+    healthy = judgements_in(system, set(Part) - set(map(Part, WAVES)), {})
     for breakage in BROKEN:
         names = breakage.criteria.split()
         with subtests.test(breakage.name):
@@ -172,8 +162,7 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
         patch.setenv("DATABASE_URL", database)
         patch.setenv("HASURA_URL", f"http://{web}")
         patch.setenv("PUBLIC_URL", f"https://{web}")
-        places = Places(database, f"http://{web}")
-        with Sources(places, records) as sources, Link(plan, "default", folder) as opened:
+        with Sources(records, database, f"http://{web}") as sources, Link(plan, "default", folder) as opened:
             inputs = Inputs(sources, records.read(), "", probes_of(opened))
             found = evaluate("test", criteria, inputs, datetime.now(UTC), "W4").judgements
     return {each.criterion.id: each for each in found}
@@ -197,7 +186,7 @@ def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
         found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{server.getsockname()[1]}")
     assert not_down(found) == {}
-    for name in ("engine-version", "E2-OPS-alerts", "E2-OPS-scrape"):
+    for name in ("engine-version", "G-7", "E2-OPS-scrape"):
         assert "time" in found[name].reason
 
 
@@ -214,14 +203,14 @@ def link(tmp_path: Path) -> Link:
     return link_with(tmp_path)
 
 
-def measured(link: Link, name: str, places: Places | None = None) -> Measurement:
-    """What a criterion measures by its probe."""
-    with Sources(places or Places(), Records(link.folder)) as sources:
+def measured(link: Link, name: str, *urls: str) -> Measurement:
+    """What a criterion measures by its probe, with the URLs of database and Prometheus."""
+    with Sources(Records(link.folder), *urls) as sources:
         return measure(CRITERIA[name], sources, (), datetime.now(UTC), None, probes_of(link))
 
 
-def outcome(link: Link, name: str, places: Places | None = None) -> str:
-    found = judge(CRITERIA[name], measured(link, name, places), datetime.now(UTC), "")
+def outcome(link: Link, name: str, *urls: str) -> str:
+    found = judge(CRITERIA[name], measured(link, name, *urls), datetime.now(UTC), "")
     return found.why or found.outcome
 
 
@@ -272,7 +261,7 @@ def test_the_retention_of_prometheus_is_its_flag(link: Link) -> None:
         ):
             running.flags = flags
             assert prometheus.retention_days() == days
-            assert outcome(link, "E7.7-9", Places(prometheus_url=running.url)) == expected
+            assert outcome(link, "E7.7-9", "", running.url) == expected
 
 
 def test_only_an_unchanged_snapshot_has_an_age(link: Link) -> None:
@@ -350,7 +339,7 @@ def outcomes_with(manifest: str, folder: Path, database: str) -> dict[str, str]:
     (folder / "hasura.yaml").write_text(manifest)
     link = link_with(folder)
     with_engine(link)
-    return {name: outcome(link, name, Places(database)) for name in OF_MANIFEST}
+    return {name: outcome(link, name, database) for name in OF_MANIFEST}
 
 
 def test_a_wrong_line_of_the_manifest_is_red_and_nothing_else(
