@@ -16,6 +16,7 @@ from ops.clients.alertmanager import Alertmanager, Attempts, Channel, Routed
 from ops.failures import CommandFailed, ExitCode
 from ops.output import AsJson, examples, print_json, print_line, say, show_activity, verb_group
 from ops.settings import read_operator_settings
+from ops.waiting import poll
 
 CONFIGS = "_configs"
 NONE = Attempts()
@@ -31,16 +32,11 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An integration of a receiver, and its result.
-
-    `is_certain`: Alertmanager counts this receiver apart. Otherwise alerts that other receivers of the same
-    kind get meanwhile count too.
-    """
+    """An integration of a receiver, and its result."""
 
     receiver: str
     integration: str
     result: Result
-    is_certain: bool
 
 
 def integrations(configuration: str) -> Mapping[str, Counter[str]]:
@@ -64,14 +60,17 @@ def judge(
     before: Mapping[Channel, Attempts],
     after: Mapping[Channel, Attempts],
 ) -> list[Delivery]:
-    """Return the deliveries that the route promises, judged by the requests between two counts."""
+    """Return the deliveries that the route promises, judged by the requests between two counts.
+
+    Unless Alertmanager counts each receiver apart, alerts that others of the same kind get count too.
+    """
     names_receivers = any(receiver for _, receiver in after)
     needed: Counter[Channel] = Counter()
     for receiver in receivers:
         for kind, number in kinds.get(receiver, Counter()).items():
             needed[kind, receiver if names_receivers else ""] += number
     return [
-        Delivery(receiver, kind, _result(channel, needed[channel], before, after), names_receivers)
+        Delivery(receiver, kind, _result(channel, needed[channel], before, after))
         for receiver in receivers
         for kind in kinds.get(receiver, Counter())
         for channel in [(kind, receiver if names_receivers else "")]
@@ -155,10 +154,9 @@ def _send(alertmanager: Alertmanager, labels: Mapping[str, str], timeout_seconds
     """Return the deliveries when all were accepted, or at the time-out. Raises CommandFailed."""
     kinds = integrations(alertmanager.configuration())
     before = alertmanager.attempts()
-    deadline = time.monotonic() + timeout_seconds
     alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC) + timedelta(seconds=timeout_seconds) + MARGIN)
     try:
-        while True:
+        for _ in poll(timeout_seconds, POLL_SECONDS):
             routed = _routed(alertmanager, labels)
             deliveries = judge(routed.receivers, kinds, before, alertmanager.attempts())
             if not deliveries:
@@ -166,9 +164,9 @@ def _send(alertmanager: Alertmanager, labels: Mapping[str, str], timeout_seconds
                 raise CommandFailed(
                     f"The route ends at a receiver that sends nothing: {names}. Give it an integration."
                 )
-            if all(each.result is Result.ACCEPTED for each in deliveries) or time.monotonic() > deadline:
-                return deliveries
-            time.sleep(POLL_SECONDS)
+            if all(each.result is Result.ACCEPTED for each in deliveries):
+                break
+        return deliveries
     finally:
         alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC))
 
@@ -193,11 +191,6 @@ def _routed(alertmanager: Alertmanager, labels: Mapping[str, str]) -> Routed:
 def _print(deliveries: list[Delivery], seconds: float) -> None:
     for each in deliveries:
         print_line(f"{each.receiver}: {each.integration} {_WORDS[each.result]}")
-    if not all(each.is_certain for each in deliveries):
-        say(
-            "Alertmanager counts by kind of integration: another alert may be counted instead.\n"
-            "Start it with --enable-feature=receiver-name-in-metrics, or look into the channel."
-        )
     if all(each.result is Result.ACCEPTED for each in deliveries):
         say(f"The alert arrived after {seconds:g} s. It is ended; a receiver may show that too.")
     else:

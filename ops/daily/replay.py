@@ -30,6 +30,7 @@ from ops.output import (
     show_activity,
 )
 from ops.settings import read_operator_settings
+from ops.waiting import poll
 
 REPLAY = """
 mutation PancakeReplay(
@@ -92,21 +93,22 @@ class ReplayAction:
 
         While another replay runs, the call is repeated. Raises CommandFailed.
         """
-        deadline = time.monotonic() + MAX_BUSY_SECONDS
-        has_waited = False
-        while True:
+        refusal: RequestRefused | None = None
+        for _ in poll(MAX_BUSY_SECONDS, self._busy_wait_seconds):
             try:
                 answer = self._hasura.graphql(REPLAY, {**request, "wait": False})
                 report: dict[str, Any] = answer["pancake_replay_events"]
             except RequestRefused as error:
-                if error.code != "busy" or time.monotonic() > deadline:
-                    raise CommandFailed(f"Hasura refused the replay: {error}") from error
+                if refusal is None and error.code == "busy":
+                    say(
+                        f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ..."
+                    )
+                refusal = error
+                if error.code != "busy":
+                    break
             else:
                 return report
-            if not has_waited:
-                say(f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ...")
-            has_waited = True
-            time.sleep(self._busy_wait_seconds)
+        raise CommandFailed(f"Hasura refused the replay: {refusal}") from refusal
 
     def load_events(self, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
         """Return the states of events, and whether processing is paused."""

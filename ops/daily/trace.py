@@ -1,7 +1,5 @@
 """`leads trace`: what happened to a lead, why it has a ticket or none, and what to do."""
 
-import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -17,6 +15,7 @@ from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
 from ops.settings import read_operator_settings, read_variable
+from ops.waiting import poll
 
 POLL_SECONDS = 0.5
 TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
@@ -126,21 +125,20 @@ def _follow(
     db: DbSession, search: Search, digester: Digester | None, timeout_seconds: int, printer: Printer | None
 ) -> list[Story]:
     """Load the stories until something is found and all of it is at rest, or the time is up."""
-    deadline = time.monotonic() + timeout_seconds
+    stories: list[Story] = []
     with show_activity("waiting"):
-        for stories in _loaded(db, search, digester):
-            is_over = time.monotonic() >= deadline
-            is_at_rest = bool(stories) and all(story.is_at_rest for story in stories)
+        for _ in poll(timeout_seconds, POLL_SECONDS):
+            stories = _load(db, search, digester)
             if printer:
-                printer.print(stories, is_last=is_over or is_at_rest)
-            if is_over or is_at_rest:
+                printer.print(stories, is_last=False)
+            if _are_at_rest(stories):
                 break
-            time.sleep(POLL_SECONDS)
-    if not is_at_rest:
+        if printer:
+            printer.print(stories)
+    if not _are_at_rest(stories):
         say(f"Stopped after {timeout_seconds} s: more may happen. Give a longer --timeout.")
     return stories
 
 
-def _loaded(db: DbSession, search: Search, digester: Digester | None) -> Iterator[list[Story]]:
-    while True:
-        yield _load(db, search, digester)
+def _are_at_rest(stories: list[Story]) -> bool:
+    return bool(stories) and all(story.is_at_rest for story in stories)

@@ -1,11 +1,11 @@
 """Find what is wrong with our metadata on an engine."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ops.metadata.engine import Engine
 from ops.metadata.pieces import Key, describe_places, find_changes
+from ops.waiting import poll
 
 EVENTS_CHECK_INTERVAL_SECONDS = 1
 
@@ -39,12 +39,11 @@ def find_inconsistencies(engine: Engine) -> list[str]:
 
 def find_idle_crons(engine: Engine, crons: Sequence[str], wait_seconds: float) -> list[str]:
     """List the cron triggers that the engine will not run; wait at most so long for their events."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
+    counts: dict[str, int | None] = {}
+    for _ in poll(wait_seconds, EVENTS_CHECK_INTERVAL_SECONDS):
         counts = engine.future_events(crons)
-        if 0 not in counts.values() or time.monotonic() > deadline:
+        if 0 not in counts.values():
             break
-        time.sleep(EVENTS_CHECK_INTERVAL_SECONDS)
     return [
         f"cron trigger {name} "
         + ("has no scheduled event" if count == 0 else "is inconsistent: the engine does not run it")

@@ -1,7 +1,6 @@
 """Deliver an event without a row, and see how the handlers answer it."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from ops.clients.hasura_admin import RequestRefused
 from ops.metadata.engine import Engine
 from ops.metadata.pieces import Json, Key
+from ops.waiting import poll
 
 ROW: Json = {"id": 0}
 """Numbers of rows begin with 1: the handlers look for this one, find nothing and write nothing."""
@@ -48,16 +48,14 @@ def _deliver(engine: Engine, source: str, trigger: str, wait_seconds: float) -> 
         event_id = engine.invoke_event_trigger(trigger, source, ROW)
     except RequestRefused as error:
         return Probe(f"the engine refused a probe event of {trigger}: {error}")
-    deadline = time.monotonic() + wait_seconds
-    while not (invocations := engine.invocations(event_id, source)):
-        if time.monotonic() > deadline:
-            return Probe(
-                f"the engine did not deliver a probe event of {trigger} within {wait_seconds:.0f} s: it "
-                "delivers no events (HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL is 0, or "
-                "HASURA_GRAPHQL_DISABLE_EVENT_PROCESSING is set), or very many wait"
-            )
-        time.sleep(CHECK_INTERVAL_SECONDS)
-    return judge(trigger, invocations[0])
+    for _ in poll(wait_seconds, CHECK_INTERVAL_SECONDS):
+        if invocations := engine.invocations(event_id, source):
+            return judge(trigger, invocations[0])
+    return Probe(
+        f"the engine did not deliver a probe event of {trigger} within {wait_seconds:.0f} s: it delivers "
+        "no events (HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL is 0, or "
+        "HASURA_GRAPHQL_DISABLE_EVENT_PROCESSING is set), or very many wait"
+    )
 
 
 def judge(trigger: str, invocation: Mapping[str, Any]) -> Probe:
