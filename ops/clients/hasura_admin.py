@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 
 from leads.domain.errors import HasuraUnavailable, IntegrationError
-from ops.clients.tls import tls_context
+from ops.clients.plain_http import tls_context
 from ops.failures import connection_reason
 
 TIMEOUT_SECONDS = 120.0

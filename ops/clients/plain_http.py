@@ -1,17 +1,24 @@
 """Ask the handlers, the edge and Alertmanager, for operators' commands; hasura_admin.py asks Hasura."""
 
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx
 
 from leads.domain.errors import IntegrationError
-from ops.clients.tls import tls_context
 from ops.failures import connection_reason
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the context that httpx makes by default, once. It verifies servers."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class NoAnswer(IntegrationError):

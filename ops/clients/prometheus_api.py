@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from leads.domain.errors import IntegrationError
-from ops.clients.tls import tls_context
+from ops.clients.plain_http import tls_context
 from ops.failures import connection_reason
 
 TIMEOUT_SECONDS = 10.0
