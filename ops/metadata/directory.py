@@ -40,6 +40,13 @@ KNOWN |= {"actions.graphql", "databases"}
 
 INCLUDE = "!include "
 ROOTS = {"Mutation": "mutation", "Query": "query"}
+CUSTOM_TYPES: dict[type[DefinitionNode], str] = {
+    EnumTypeDefinitionNode: "enums",
+    InputObjectTypeDefinitionNode: "input_objects",
+    ObjectTypeDefinitionNode: "objects",
+    ScalarTypeDefinitionNode: "scalars",
+}
+"""The keys of `custom_types` in `actions.yaml`, in the CLI's order."""
 
 
 class DirectoryError(Exception):
@@ -53,7 +60,10 @@ def read_directory(directory: Path) -> Json:
     for entry in sorted(directory.iterdir()):
         if entry.name not in KNOWN and not entry.name.startswith("."):
             raise DirectoryError(f"{entry}: unknown file in a metadata directory")
-    return _Reader(directory).read()
+    for name in UNUSED:
+        if _optional(path := directory / f"{name}.yaml"):
+            raise DirectoryError(f"{path}: must be empty: its content is not supported")
+    return _read(directory, is_project=False)
 
 
 def read_project(directory: Path) -> Json:
@@ -61,7 +71,7 @@ def read_project(directory: Path) -> Json:
 
     An action or type that only one of its two files has is read too: a stopped merge may leave it.
     """
-    return _Reader(directory, others=True).read()
+    return _read(directory, is_project=True)
 
 
 def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
@@ -73,85 +83,59 @@ def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
     raise DirectoryError(f"{path}: no role may call the action {name!r}")
 
 
-class _Reader:
-    def __init__(self, directory: Path, *, others: bool = False) -> None:
-        self._directory = directory
-        self._others = others
-
-    def read(self) -> Json:
-        version = self._directory / "version.yaml"
-        if load(version) != {"version": 3}:
-            raise DirectoryError(f"{version}: version must be one of [3]")
-        metadata: Json = {"version": 3, "sources": self._sources()}
-        for name in (*LISTS, *OBJECTS):
-            if content := _optional(self._directory / FILES.get(name, f"{name}.yaml")):
-                metadata[name] = content
-        for name in () if self._others else UNUSED:
-            path = self._directory / f"{name}.yaml"
-            if path.exists() and load(path):
-                raise DirectoryError(f"{path}: must be empty: its content is not supported")
-        actions, types = self._actions()
-        if actions:
-            metadata["actions"] = actions
-        if any(types.values()):
-            metadata["custom_types"] = {kind: defined for kind, defined in types.items() if defined}
-        return metadata
-
-    def _sources(self) -> list[Json]:
-        path = self._directory / "databases" / "databases.yaml"
-        if not path.exists():
-            return []
-        raw = parse(path) or []
-        if not isinstance(raw, list):
-            raise DirectoryError(f"{path}: must be a list of sources")
-        return [_source(source, path) for source in raw]
-
-    def _actions(self) -> tuple[list[Json], dict[str, list[Json]]]:
-        sdl_path, path = self._directory / "actions.graphql", self._directory / "actions.yaml"
-        sdl = sdl_path.read_text(encoding="utf-8") if sdl_path.exists() else ""
-        signatures, types = read_sdl(sdl, str(sdl_path))
-        content = _optional(path) or {}
-        actions = []
-        for action in content.get("actions") or []:
-            if action["name"] not in signatures and not self._others:
-                raise DirectoryError(f"{path}: the action {action['name']!r} has no signature in {sdl_path}")
-            actions.append(_joined(action, signatures.pop(action["name"], {"type": ""})))
-        if signatures and not self._others:
-            raise DirectoryError(f"{sdl_path}: the action {next(iter(signatures))!r} is not in {path}")
-        extra = content.get("custom_types") or {}
-        if self._others:
-            _add_types(types, extra)
-        _merge_types(types, extra, path)
-        return actions, types
+def _read(directory: Path, *, is_project: bool) -> Json:
+    version, databases = directory / "version.yaml", directory / "databases" / "databases.yaml"
+    if load(version) != {"version": 3}:
+        raise DirectoryError(f"{version}: version must be one of [3]")
+    sources = _optional(databases) or []
+    if not isinstance(sources, list):
+        raise DirectoryError(f"{databases}: must be a list of sources")
+    metadata: Json = {"version": 3, "sources": [_source(source, databases) for source in sources]}
+    for name in (*LISTS, *OBJECTS):
+        if content := _optional(directory / FILES.get(name, f"{name}.yaml")):
+            metadata[name] = content
+    actions, types = _read_actions(directory, is_project=is_project)
+    if actions:
+        metadata["actions"] = actions
+    if defined := {kind: items for kind, items in types.items() if items}:
+        metadata["custom_types"] = defined
+    return metadata
 
 
 def _optional(path: Path) -> Any:
     return load(path) if path.exists() else None
 
 
-def _source(raw: Any, path: Path) -> Json:
-    source = dict(raw)
-    source["tables"] = _items(raw.get("tables", []), path)
-    if functions := _items(raw.get("functions", []), path):
-        source["functions"] = functions
-    else:
+def _source(raw: Json, path: Path) -> Json:
+    source = {"tables": [], **raw}
+    for kind in ("tables", "functions"):
+        if not isinstance(source.get(kind, []), list):
+            raise DirectoryError(f"{path}: the {kind} of {raw['name']} are not a list")
+    if not source.get("functions"):
         source.pop("functions", None)
     return source
 
 
-def _items(value: Any, path: Path) -> list[Any]:
-    """Return a list that is given inline or by includes."""
-    if isinstance(value, str) and value.startswith(INCLUDE):
-        path = path.parent / value[len(INCLUDE) :].strip()
-        value = parse(path) or []
-    if not isinstance(value, list):
-        raise DirectoryError(f"{path}: must be a list")
-    return [
-        load(path.parent / item[len(INCLUDE) :].strip())
-        if isinstance(item, str) and item.startswith(INCLUDE)
-        else item
-        for item in value
-    ]
+def _read_actions(directory: Path, *, is_project: bool) -> tuple[list[Json], dict[str, list[Json]]]:
+    sdl, path = directory / "actions.graphql", directory / "actions.yaml"
+    signatures, types = read_sdl(sdl.read_text(encoding="utf-8") if sdl.exists() else "", str(sdl))
+    content = _optional(path) or {}
+    actions = []
+    for action in content.get("actions") or []:
+        if action["name"] not in signatures and not is_project:
+            raise DirectoryError(f"{path}: the action {action['name']!r} has no signature in {sdl}")
+        actions.append(_joined(action, signatures.pop(action["name"], {"type": ""})))
+    if signatures and not is_project:
+        raise DirectoryError(f"{sdl}: the action {next(iter(signatures))!r} is not in {path}")
+    for kind, items in (content.get("custom_types") or {}).items():
+        defined = {item["name"]: item for item in types[kind]}
+        for item in items or []:
+            if (name := item["name"]) not in defined:
+                if not is_project:
+                    raise DirectoryError(f"{path}: custom_types.{kind}: {name!r} is not in actions.graphql")
+                types[kind].append(defined.setdefault(name, {"name": name}))
+            defined[name].update({k: v for k, v in item.items() if k not in ("fields", "values")})
+    return actions, types
 
 
 def _joined(action: Json, signature: Json) -> Json:
@@ -163,31 +147,13 @@ def _joined(action: Json, signature: Json) -> Json:
     return {**action, "definition": definition}
 
 
-def _add_types(types: dict[str, list[Json]], extra: dict[str, list[Json]]) -> None:
-    """Add the types that only `actions.yaml` has."""
-    for kind, items in extra.items():
-        names = {item["name"] for item in types[kind]}
-        types[kind] += [{"name": item["name"]} for item in items or [] if item["name"] not in names]
-
-
-def _merge_types(types: dict[str, list[Json]], extra: dict[str, list[Json]], path: Path) -> None:
-    for kind, items in extra.items():
-        by_name = {item["name"]: item for item in types[kind]}
-        for item in items or []:
-            if item["name"] not in by_name:
-                raise DirectoryError(
-                    f"{path}: custom_types.{kind}: {item['name']!r} is not in actions.graphql"
-                )
-            by_name[item["name"]].update({k: v for k, v in item.items() if k not in ("fields", "values")})
-
-
-def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+def read_sdl(text: str, where: str) -> tuple[dict[str, Json], dict[str, list[Json]]]:
     """Return the action signatures by name (`type`, `arguments`, `output_type`) and the custom types.
 
     Raises DirectoryError that names the file if it defines anything else.
     """
-    signatures: dict[str, dict[str, Any]] = {}
-    types: dict[str, list[dict[str, Any]]] = {"enums": [], "input_objects": [], "objects": [], "scalars": []}
+    signatures: dict[str, Json] = {}
+    types: dict[str, list[Json]] = {kind: [] for kind in CUSTOM_TYPES.values()}
     if not text.strip():
         return signatures, types
     try:
@@ -200,9 +166,10 @@ def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str
                 if field.name.value in signatures:
                     raise DirectoryError(f"{where}: the action {field.name.value!r} is defined twice")
                 signatures[field.name.value] = _signature(field, ROOTS[node.name.value])
+        elif type(node) in CUSTOM_TYPES:
+            types[CUSTOM_TYPES[type(node)]].append(_custom_type(node))
         else:
-            kind, described = _custom_type(node, where)
-            types[kind].append(described)
+            raise DirectoryError(f"{where}: {node.kind} is neither an action nor a custom type")
     return signatures, types
 
 
@@ -222,19 +189,13 @@ def _description(node: Any) -> dict[str, Any]:
     return {"description": node.description.value} if node.description else {}
 
 
-def _custom_type(node: DefinitionNode, where: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(node, ScalarTypeDefinitionNode):
-        return "scalars", {"name": node.name.value} | _description(node)
+def _custom_type(node: Any) -> Json:
+    described = {"name": node.name.value} | _description(node)
     if isinstance(node, EnumTypeDefinitionNode):
-        values = [{"value": value.name.value} | _description(value) for value in node.values or ()]
-        return "enums", {"name": node.name.value, "values": values} | _description(node)
-    if isinstance(node, InputObjectTypeDefinitionNode):
-        fields = [_field(field) for field in node.fields or ()]
-        return "input_objects", {"name": node.name.value, "fields": fields} | _description(node)
-    if isinstance(node, ObjectTypeDefinitionNode):
-        output = [_field(field) for field in node.fields or ()]
-        return "objects", {"name": node.name.value, "fields": output} | _description(node)
-    raise DirectoryError(f"{where}: {node.kind} is neither an action nor a custom type")
+        described["values"] = [{"value": each.name.value} | _description(each) for each in node.values or ()]
+    elif not isinstance(node, ScalarTypeDefinitionNode):
+        described["fields"] = [_field(field) for field in node.fields or ()]
+    return described
 
 
 def load(path: Path) -> Any:
@@ -279,7 +240,8 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in result:
-            raise DirectoryError(f"key {key!r} is given twice, {key_node.start_mark}")
+            said = f"key {key!r} is given twice"
+            raise yaml.constructor.ConstructorError(problem=said, problem_mark=key_node.start_mark)
         result[key] = loader.construct_object(value_node, deep=True)
     return result
 

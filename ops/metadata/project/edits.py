@@ -12,16 +12,13 @@ from itertools import pairwise
 import yaml
 from graphql import (
     DefinitionNode,
-    EnumTypeDefinitionNode,
     GraphQLSyntaxError,
-    InputObjectTypeDefinitionNode,
     ObjectTypeDefinitionNode,
     ObjectTypeExtensionNode,
-    ScalarTypeDefinitionNode,
     parse,
 )
 
-from ops.metadata.directory import ROOTS
+from ops.metadata.directory import CUSTOM_TYPES, ROOTS
 from ops.metadata.permission import ACTION, ROLE
 
 EXPORT_FIRST = (
@@ -36,13 +33,7 @@ SENDING = ("actions", ("name", ACTION))
 PERMISSIONS = (*SENDING, "permissions")
 
 ACTION_RANK = 0
-RANKS = (
-    EnumTypeDefinitionNode,
-    InputObjectTypeDefinitionNode,
-    ObjectTypeDefinitionNode,
-    ScalarTypeDefinitionNode,
-)
-"""The order of custom types behind the actions, that of `custom_types` in `actions.yaml`."""
+"""Custom types stand behind the actions, in the order of CUSTOM_TYPES."""
 
 
 class CannotEdit(Exception):
@@ -274,7 +265,7 @@ class Definition:
 
 def find_definitions(text: str) -> list[Definition]:
     """Return the definitions of `actions.graphql` in their order."""
-    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+    if not text.strip():
         return []
     try:
         return [_definition(text, node) for node in parse(text).definitions]
@@ -292,8 +283,9 @@ def _definition(text: str, node: DefinitionNode) -> Definition:
     if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and name in ROOTS:
         names = tuple(field.name.value for field in node.fields or ())
         return Definition(names, ACTION_RANK, node.loc.start, end)
-    rank = next((1 + number for number, kind in enumerate(RANKS) if isinstance(node, kind)), len(RANKS))
-    return Definition((name,), rank, node.loc.start, end)
+    kinds = list(CUSTOM_TYPES)
+    rank = kinds.index(type(node)) if type(node) in kinds else len(kinds)
+    return Definition((name,), ACTION_RANK + 1 + rank, node.loc.start, end)
 
 
 def insert_definition(text: str, lines: str) -> str:
