@@ -56,10 +56,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         """Call `func`, or raise BreakerOpen at once."""
         state = self.state
         if state == STATE_OPEN or (state == STATE_HALF_OPEN and self._probing):
-            raise BreakerOpen(
-                "Calls to Pancake are suspended after repeated failures.",
-                retry_after_seconds=max(1.0, self.open_remaining),
-            )
+            raise BreakerOpen("Calls to Pancake are suspended after repeated failures.")
         probe = state == STATE_HALF_OPEN
         self._probing = self._probing or probe
         try:

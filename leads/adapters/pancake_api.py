@@ -14,8 +14,6 @@ import zlib
 from asyncio import timeout
 from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import httpx
@@ -42,9 +40,6 @@ MAX_CONNECTIONS = 20
 """For all of Pancake's connections together; each cron sends one request at a time."""
 MAX_IDLE_CONNECTIONS = 5
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-DEFAULT_WAIT_SECONDS = 30.0
-MAX_WAIT_SECONDS = 3600.0
-MAX_HEADER_CHARACTERS = 64
 COMPLETE = "complete"
 REPEATED_CURSOR = "repeated_cursor"
 
@@ -97,7 +92,6 @@ class PancakeApi:
     ) -> None:
         """`allowed_hosts`, as `host_of` spells them, may get a key. `transport` is for tests."""
         logging.getLogger("httpx").addFilter(_is_not_request_line)
-        self._clock = clock
         self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
         self.breakers = Breakers(clock)
@@ -178,12 +172,11 @@ class PancakeApi:
         return answer
 
     async def _ask(self, url: str, query: Mapping[str, str]) -> JsonObject:
-        status, headers, content = await self._fetch(url, query)
+        status, content = await self._fetch(url, query)
         if status in (401, 403):
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
         if status in (408, 425, 429) or status >= 500:
-            wait = read_retry_after(headers.get("retry-after"), self._clock.now())
-            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=wait)
+            raise PancakeUnavailable(f"Pancake answered {status}.")
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
         answer = read_json_loosely(content)
@@ -193,7 +186,7 @@ class PancakeApi:
             raise PancakeKeyRejected("Pancake answered success: false.", status=200)
         return answer
 
-    async def _fetch(self, url: str, query: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes]:
+    async def _fetch(self, url: str, query: Mapping[str, str]) -> tuple[int, bytes]:
         """Send one request. Raises PancakeUnavailable."""
         # Raised outside the except clause: httpx's exception refers to the URL.
         problem = ""
@@ -204,7 +197,7 @@ class PancakeApi:
             ):
                 content = await _read_limited(response, MAX_ANSWER_BYTES)
                 if len(content) <= MAX_ANSWER_BYTES:
-                    return response.status_code, response.headers, content
+                    return response.status_code, content
                 problem = "the answer is too large"
         except TimeoutError:
             problem = f"no complete answer within {self._total_timeout_seconds:g} s"
@@ -236,25 +229,6 @@ async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes:
     if gzip and not gzip.eof:
         raise httpx.DecodingError("torn")
     return bytes(content)
-
-
-def read_retry_after(value: str | None, now: datetime) -> float:
-    """Return the seconds of a header Retry-After: 1 to MAX_WAIT_SECONDS, the default if it is unreadable.
-
-    RFC 9110, section 10.2.3: a number of seconds, or an HTTP date.
-    """
-    if not value or len(value) > MAX_HEADER_CHARACTERS:
-        return DEFAULT_WAIT_SECONDS
-    try:
-        if value.strip().isdigit():
-            seconds = float(value)
-        else:
-            moment = parsedate_to_datetime(value)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = (moment - now).total_seconds()
-    except (ValueError, OverflowError):
-        return DEFAULT_WAIT_SECONDS
-    return min(max(seconds, 1.0), MAX_WAIT_SECONDS)
 
 
 def _reason(error: Exception) -> str:

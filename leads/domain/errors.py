@@ -89,10 +89,6 @@ class PancakeUnavailable(Retryable):
 
     code = "pancake_unavailable"
 
-    def __init__(self, message: str | None = None, *, retry_after_seconds: float = 30.0) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-
 
 class PancakeRefused(IntegrationError):
     """Pancake refused a request that is wrong on our side; `status` is its HTTP status."""

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leads.adapters.pancake_api import read_retry_after
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
 from ops.clients.plain_http import HttpAnswer, ask
@@ -34,6 +33,9 @@ from ops.status.state import LastRuns, load_last_runs
 from ops.status.words import age, times
 
 REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + 2
+DEFAULT_WAIT_SECONDS = 30.0
+MAX_WAIT_SECONDS = 3600.0
+MAX_WAIT_DIGITS = 9
 SECRET_HEADER = "X-Handler-Secret"  # noqa: S105 - the name of a header
 
 
@@ -65,7 +67,13 @@ def run_to_its_end(
         )
         if answer.status != 503 or answer.retry_after is None:
             return _read(answer, name)
-        wait(read_retry_after(answer.retry_after, datetime.now(UTC)))
+        wait(_read_wait(answer.retry_after))
+
+
+def _read_wait(retry_after: str) -> float:
+    """Return the seconds of Retry-After, at most an hour. A proxy may give a date instead: then the default."""
+    is_number = retry_after.isdecimal() and len(retry_after) <= MAX_WAIT_DIGITS
+    return min(max(float(retry_after), 1.0), MAX_WAIT_SECONDS) if is_number else DEFAULT_WAIT_SECONDS
 
 
 def _read(answer: HttpAnswer, name: str) -> dict[str, Any]:

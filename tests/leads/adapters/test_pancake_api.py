@@ -162,25 +162,10 @@ async def test_a_refusal_does_not_open_the_breaker(error: type[Exception], answe
     assert api.breakers.level() == 0
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("7", 7),
-        ("Thu, 14 May 2026 02:01:30 GMT", 90),
-        ("0", 1),
-        ("Wed, 13 May 2026 02:01:30 GMT", 1),
-        ("999999", 3600),
-        ("soon", 30),
-        (None, 30),
-    ],
-)
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_busy_or_failing_server_is_unavailable_with_its_retry_after(
-    status: int, header: str | None, seconds: float
-) -> None:
-    with pytest.raises(PancakeUnavailable) as caught:
-        await client(always(status, headers={"Retry-After": header} if header else None)).sources(ACCESS)
-    assert caught.value.retry_after_seconds == seconds
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_busy_or_failing_server_is_unavailable(status: int) -> None:
+    with pytest.raises(PancakeUnavailable):
+        await client(always(status)).sources(ACCESS)
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"data": [1', b"\xff"])
@@ -429,9 +414,9 @@ async def test_it_opens_at_the_fifth_failure_within_sixty_seconds(guarded: Guard
     assert guarded.breaker.level == 0
     await guarded.fail(1)
     assert (guarded.breaker.level, guarded.calls) == (2, 10)
-    with pytest.raises(BreakerOpen) as caught:
+    with pytest.raises(BreakerOpen):
         await guarded.call()
-    assert (guarded.calls, caught.value.retry_after_seconds) == (10, 30)
+    assert guarded.calls == 10
 
 
 async def test_successes_in_between_do_not_hide_five_failures(guarded: Guarded) -> None:
