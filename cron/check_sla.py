@@ -3,7 +3,6 @@
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
@@ -30,22 +29,17 @@ async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
     flagged = [event["id"] for event in late if event["is_flagged"]]
     not_notified = [event["id"] for event in late if not event["is_flagged"]]  # no manager or admin is active
     await runtime.outbox.claim_and_send(flagged, has_time=run.has_time_to_send)
-    if not_notified:
-        _note_not_notified(runtime, not_notified)
+    if not_notified:  # at each tick; a later one notifies those who are active by then
+        fields = {
+            "name": "sla_missed",
+            "reason": "no active staff",
+            "count": len(not_notified),
+            "event_ids": not_notified[:MAX_LOGGED_IDS],
+        }
+        LOGGER.warning("notifications dropped", extra={"fields": fields})
+        runtime.metrics.notifications.labels("dropped").inc(len(not_notified))
     return {"late": len(flagged), "late_untold": len(not_notified)}
 
 
 async def measure(runtime: Runtime, run: CronRun) -> StepReport:
     return {"kpi": asdict(await load_kpis(runtime.db, run.now - timedelta(days=1), run.now))}
-
-
-def _note_not_notified(runtime: Runtime, event_ids: Sequence[int]) -> None:
-    """Log and count at each tick that no recipient is active; a later tick notifies those who are by then."""
-    fields = {
-        "name": "sla_missed",
-        "reason": "no active staff",
-        "count": len(event_ids),
-        "event_ids": list(event_ids[:MAX_LOGGED_IDS]),
-    }
-    LOGGER.warning("notifications dropped", extra={"fields": fields})
-    runtime.metrics.notifications.labels("dropped").inc(len(event_ids))

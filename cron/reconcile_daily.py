@@ -46,7 +46,7 @@ async def reconcile_daily(runtime: Runtime, run: CronRun) -> CronReport:
         end = day_window(day).end
         existing = [each for each in connections if each.id in created_at and created_at[each.id] <= end]
         work = partial(reconcile_day, runtime, run, day)
-        of_day, is_complete = await for_each(run, existing, work, part=_part_of(day))
+        of_day, is_complete = await for_each(run, existing, work, part=f"{day}/")
         reports += of_day
         if not is_complete:
             return _report(names, reports, closed, unfinished=True)
@@ -57,7 +57,7 @@ async def reconcile_daily(runtime: Runtime, run: CronRun) -> CronReport:
 
 async def reconcile_day(runtime: Runtime, run: CronRun, day: date, connection: Connection) -> DayReport:
     """Reconcile one day of one connection. Raises PancakeUnavailable or PancakeRefused."""
-    key = _part_of(day) + connection.id
+    key = f"{day}/{connection.id}"
     saved = run.saved(key, SavedLedger)
     ledger = DayLedger.load(day, saved) if saved else DayLedger(day)
 
@@ -163,11 +163,6 @@ def _requested(run: CronRun) -> list[date]:
     if not is_over(requested, run.now):
         raise BadRequest("payload.day is not over yet in Vietnam.")
     return [requested]
-
-
-def _part_of(day: date) -> str:
-    """Return what tells the progress and the reports of one day of a run from those of others."""
-    return f"{day}/"
 
 
 def _report(

@@ -7,13 +7,12 @@ from leads.adapters.hasura_calls import ActionCall, Answer
 from leads.domain.trace import document, read_search, tell_stories
 from leads.domain.trace_event import StoredEvent
 from leads.runtime import Runtime
-from leads.services.trace_lead import load_events_statement
 
 
 async def trace_lead(runtime: Runtime, call: ActionCall) -> Answer:
     """Answer the stories of the leads that `text` names. Raises BadRequest."""
     search = read_search(call.input.get("text"))
     now = runtime.clock.now()
-    name, params = load_events_statement(search, runtime.digester, now)
-    events = await runtime.db.fetch_all(name, params, StoredEvent)
+    params = search.params(runtime.digester, now)
+    events = await runtime.db.fetch_all("trace_lead/load_events", params, StoredEvent)
     return document(search.text, tell_stories(events, now))

@@ -3,14 +3,16 @@
 `read_search` says what a text can name, `tell_stories` turns the rows that it found into stories.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from shlex import quote
 
+from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import BadRequest
 from leads.domain.event_states import KILL_SWITCH, WAITING
 from leads.domain.lead import OTHER_TABLES, PHONE_KEYS
@@ -51,6 +53,21 @@ class Search:
     event_id: int | None
     phones: tuple[str, ...]
     typed: str | None
+
+    def params(self, digester: Digester | None, now: datetime) -> dict[str, object]:
+        """Return the parameters of trace_lead/load_events. `now` ends the wait for a response.
+
+        Without a digester, a lead whose phone retention emptied is found by its phone only through a ticket.
+        """
+        digests = (digester.digests(PHONE, phone) if digester else () for phone in self.phones)
+        return {
+            "text": self.text,
+            "event_id": self.event_id,
+            "phones": list(self.phones),
+            "phone_digests": list(chain.from_iterable(digests)),
+            "now": now,
+            "typed_bodies": [json.dumps(body) for body in self.typed_bodies()],
+        }
 
     def typed_bodies(self) -> list[dict[str, object]]:
         """Return what a body contains, as JSON objects, if one of its phones was typed like this."""

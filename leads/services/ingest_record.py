@@ -8,11 +8,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from leads.adapters.batcher import Batcher
 from leads.adapters.clock import Clock
-from leads.adapters.database import MAX_TRIES, Database, Statement, StatementError, UnstorableData
+from leads.adapters.database import Database, Statement, StatementError, UnstorableData, retry_contended
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.body import Body, Delivery
 from leads.domain.digest import Digester, erasure_digests
@@ -65,17 +66,13 @@ class IngestQueue:
             return [await self._store_alone(delivery) for delivery in deliveries]
 
     async def _store_alone(self, delivery: Delivery) -> StoredDelivery | Exception | None:
-        for attempt in range(1, MAX_TRIES + 1):
-            try:
-                (stored,) = await self._store([delivery])
-                return stored
-            except (Contended, UnstorableData) as error:
-                if attempt == MAX_TRIES:
-                    return error
-                delivery = delivery.as_raw() if isinstance(error, UnstorableData) else delivery
-            except (StatementError, IntegrationError) as error:
-                return error
-        return None
+        try:
+            (stored,) = await retry_contended(partial(self._store, [delivery]))
+        except UnstorableData as error:
+            return error if delivery.body.raw is not None else await self._store_alone(delivery.as_raw())
+        except (StatementError, IntegrationError) as error:
+            return error
+        return stored
 
     async def _store(self, deliveries: Sequence[Delivery]) -> list[StoredDelivery | None]:
         now = self._clock.now()

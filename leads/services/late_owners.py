@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from leads.adapters.database import Database, Row, StatementError, Transaction
+from leads.adapters.database import Database, Row, StatementError
 from leads.adapters.logs import LOGGER, describe
 from leads.domain.assign import Choice
 from leads.domain.errors import Contended
@@ -30,13 +30,11 @@ MAX_TRIED_PER_TICK = 500
 the newer ones.
 """
 MAX_SETTLED_PER_TICK = 1000
-COUNT_TICKETS = "late_owners/count_unassigned"
-"""The statement of UnassignedTickets; its parameter `most` limits what is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnassignedTickets:
-    """The open tickets of our events that have no owner; `oldest_at` is None if there are none."""
+    """The row of late_owners/count_unassigned."""
 
     tickets: int
     oldest_at: datetime | None
@@ -54,7 +52,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     listed = await db.fetch_all("late_owners/list_assignable", due)
     assigned = await _give(db, run, listed, is_recall=False)
     await outbox.claim_and_send(assigned, has_time=run.has_time_to_send)
-    (left,) = await db.fetch_all(COUNT_TICKETS, {"most": None}, UnassignedTickets)
+    (left,) = await db.fetch_all("late_owners/count_unassigned", {"most": None}, UnassignedTickets)
     oldest = left.oldest_at
     return {
         "assigned": len(assigned),
@@ -107,9 +105,11 @@ async def _give_one(db: Database, event_id: int, now: datetime, *, is_recall: bo
     A choice without a member changes nothing. Raises Contended, StatementError.
     """
     async with db.transaction() as transaction:
-        ticket = await _lock_ticket(transaction, event_id, now, is_recall=is_recall)
-        if ticket is None:
+        params = {"id": event_id, "lease": SEND_LEASE, "now": now, "is_recall": is_recall}
+        (rows,) = await transaction.run(("late_owners/lock_ticket", params))
+        if not rows:
             return None
+        ticket = _LockedTicket(**rows[0])
         had_it = frozenset({ticket.owner, *ticket.former_owners} if ticket.owner else ())
         choice = await choose_owner(
             transaction, ticket.roster_source_id, ticket.account_id, now, not_again=had_it
@@ -154,12 +154,3 @@ class _LockedTicket:
             return [new_lead_notification(owner, data, self.replay_count)]
         number = len(self.former_owners) + 1
         return recall_notifications(self.owner, owner, data, number, self.replay_count)
-
-
-async def _lock_ticket(
-    transaction: Transaction, event_id: int, now: datetime, *, is_recall: bool
-) -> _LockedTicket | None:
-    """Lock the ticket of an event; None if it is not to be recalled, or assigned, any more."""
-    params = {"id": event_id, "lease": SEND_LEASE, "now": now, "is_recall": is_recall}
-    (rows,) = await transaction.run(("late_owners/lock_ticket", params))
-    return _LockedTicket(**rows[0]) if rows else None

@@ -96,8 +96,15 @@ async def load_facts(
     record_facts: list[Statement] = []
     if applied:
         record_facts.append(("process_record/load_record_facts", {**of_record, **record._asdict()}))
-    (row,), *others = await transaction.run(_facts_statement(params, []), *record_facts)
-    facts = read_facts(row, applied, others[0][0] if others else None, digester)
+
+    async def load(own_phones: Sequence[str]) -> Facts:
+        own = {"own_phones": own_phones, "own_digits": _stored_digits(own_phones)}
+        (row,), *others = await transaction.run(
+            ("process_record/load_facts", {**params, **own}), *record_facts
+        )
+        return read_facts(row, applied, others[0][0] if others else None, digester)
+
+    facts = await load([])
     own_phones = sorted(facts.own_phones() - set(phones.usable))
     if not own_phones:
         return facts
@@ -105,13 +112,7 @@ async def load_facts(
     if unlocked := facts.not_normalized_phones() - locked_phones:
         (locks,) = await transaction.run(lock_phones_statement([], sorted(unlocked)))
         locked_phones |= {phone for lock in locks for phone in lock["phones"]}
-    (row,), *others = await transaction.run(_facts_statement(params, own_phones), *record_facts)
-    return read_facts(row, applied, others[0][0] if others else None, digester)
-
-
-def _facts_statement(params: Params, own_phones: Sequence[str]) -> Statement:
-    own = {"own_phones": list(own_phones), "own_digits": _stored_digits(own_phones)}
-    return "process_record/load_facts", {**params, **own}
+    return await load(own_phones)
 
 
 def _stored_digits(phones: Iterable[str]) -> list[str]:

@@ -50,16 +50,15 @@ class Scrape:
         fast = SqlMetrics("fast", db, metadata_db, metrics, clock)
         slow = SqlMetrics("slow", db, metadata_db, metrics, clock)
         self.sql = (fast, slow)
-        self._awaited: tuple[Source, ...] = (readiness.state, fast.refresh)
-        self._not_awaited: tuple[Source, ...] = (slow.refresh,)
+        self._readiness = readiness
         self._reading: dict[Source, asyncio.Task[None]] = {}
         self.answer_within_seconds = ANSWER_WITHIN_SECONDS
 
     async def exposition(self) -> bytes:
         """Return the text for Prometheus within a second, in every state of database and Hasura."""
-        for source in self._not_awaited:
-            self._start(source)
-        awaited = [self._start(source) for source in self._awaited]
+        fast, slow = self.sql
+        self._start(slow.refresh)
+        awaited = [self._start(self._readiness.state), self._start(fast.refresh)]
         await asyncio.wait(awaited, timeout=self.answer_within_seconds)
         for sql in self.sql:
             sql.withdraw_old()
@@ -124,10 +123,8 @@ class SqlMetrics:
         now = asyncio.get_running_loop().time()
         due = [figure for figure, reading in self._readings.items() if reading.due_at <= now]
         for db in dict.fromkeys((self._db, self._metadata_db)):
-            await self._read(db, [figure for figure in due if self._db_of(figure) is db])
-
-    def _db_of(self, figure: "Figure") -> Database:
-        return self._metadata_db if figure.of_engine else self._db
+            of_db = [each for each in due if db is (self._metadata_db if each.of_engine else self._db)]
+            await self._read(db, of_db)
 
     async def _read(self, db: Database, figures: Sequence["Figure"]) -> None:
         if not figures:

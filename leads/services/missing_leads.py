@@ -133,25 +133,16 @@ def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> P
 
 
 def _group(rows: Iterable[Row]) -> EventsByRecord:
-    return group_by_record(read_event(**row) for row in rows)
+    return group_by_record(map(read_event, rows))
 
 
-def read_event(
-    *,
-    table_name: str | None,
-    record_id: str,
-    modified_on: datetime | None,
-    arrived_at: datetime,
-    status: str,
-    error_code: str | None,
-    payload: str | None,
-) -> Event:
+def read_event(row: Row) -> Event:
     """Read a row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
-    body = read_json(payload.encode(), max_bytes=None) if payload else None
+    body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
-    modified_on = cap_future_time(modified_on, arrived_at)
-    return Event(table_name, record_id, modified_on, fields, status, error_code)
+    modified_on = cap_future_time(row["modified_on"], row["arrived_at"])
+    return Event(row["table_name"], row["record_id"], modified_on, fields, row["status"], row["error_code"])
 
 
 _Stored = list[tuple[ListedLead, StoredDelivery]]

@@ -44,9 +44,6 @@ MAX_SECONDS_TO_START = 20.0
 """No call starts later, but is left to retry_failed: Hasura waits 30 s for a handler, and leases end."""
 MAX_LOGGED_IDS = 20
 
-HasTime = Callable[[], bool]
-"""Whether there is time for another call."""
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -202,7 +199,7 @@ class Outbox:
         await self._batcher.drain()
         await self._alone.drain()
 
-    async def claim_and_send(self, ids: Sequence[int], *, has_time: HasTime | None = None) -> int:
+    async def claim_and_send(self, ids: Sequence[int], *, has_time: Callable[[], bool] | None = None) -> int:
         """Send what these rows hold and no other sender has claimed; return how many rows are done.
 
         What cannot be sent while there is time, by default 20 seconds, is left to retry_failed. Raises
@@ -212,7 +209,7 @@ class Outbox:
         due = [DueRow(id_, 0, 0) for id_ in ids]
         return await self.send_due(due, has_time or (lambda: self._clock.monotonic() < stop_at))
 
-    async def send_due(self, due: Sequence[DueRow], has_time: HasTime) -> int:
+    async def send_due(self, due: Sequence[DueRow], has_time: Callable[[], bool]) -> int:
         """Send rows while there is time, first those that never failed; return how many are done.
 
         An error does not stop the other rows. The first is raised at the end, the others are logged.

@@ -81,15 +81,11 @@ class RepeatLimit:
             raise Deferred(retry_after_seconds=self._join_line(turn.events_per_second))
         self._waiting += 1
         try:
-            async with self._order:
-                await self._hold_lock(1 / turn.events_per_second)
+            async with self._order, self._db.work_slot(), self._db.transaction() as transaction:
+                await transaction.run(("process_record/lock_turns", {}))
+                await self._clock.sleep(1 / turn.events_per_second)
         finally:
             self._waiting -= 1
-
-    async def _hold_lock(self, seconds: float) -> None:
-        async with self._db.work_slot(), self._db.transaction() as transaction:
-            await transaction.run(("process_record/lock_turns", {}))
-            await self._clock.sleep(seconds)
 
     def _join_line(self, events_per_second: int) -> int:
         """Return after how many seconds those that were deferred before, and this one, had their turns."""

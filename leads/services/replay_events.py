@@ -27,7 +27,6 @@ from leads.domain.replay import (
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
 from leads.services.process_record import (
     ERASED,
-    Claim,
     PlannedEvent,
     attempt_dry_run,
     claim_statement,
@@ -139,9 +138,14 @@ async def _process_in_dry_run(
 ) -> dict[str, object]:
     """Process one event as process_event does: claim, load, decide, apply."""
     now = clock.now()
-    claim = await _claim_in_dry_run(transaction, request, event_id, tables, now)
-    if isinstance(claim, str):
-        return {"result": claim}
+    _, (row,) = await transaction.run(statement_of(request, [event_id], now), claim_statement(event_id))
+    try:
+        claim = read_claim(row)
+    except ProcessingPaused as error:
+        return {"result": error.code}
+    if claim is None or claim.status != INGESTED:
+        return {"result": claim.status if claim else UNDER_WAY}
+    claim = replace(claim, table_name=claim.table_name or tables.get(event_id))
     planned = await load_and_decide(transaction, claim, digester, now)
     if isinstance(planned, str):
         return {"result": DEAD_LETTER, "error_code": ERASED} if planned == ERASED else {"result": planned}
@@ -151,22 +155,6 @@ async def _process_in_dry_run(
     (before,), (after,) = cast(list[list[TouchedRows]], [rows[0], rows[-1]])
     changes = changed_parts(before, after)
     return {"result": planned.plan.outcome, **changes, "notifications": planned.notifications}
-
-
-async def _claim_in_dry_run(
-    transaction: Transaction, request: ReplayRequest, event_id: int, tables: FoundTables, now: datetime
-) -> Claim | str:
-    """Claim one event as process_event does; return what it is instead if it is not claimed."""
-    _, (row,) = await transaction.run(statement_of(request, [event_id], now), claim_statement(event_id))
-    try:
-        claim = read_claim(row)
-    except ProcessingPaused as error:
-        return error.code
-    if claim is None:
-        return UNDER_WAY
-    if claim.status != INGESTED:
-        return claim.status
-    return replace(claim, table_name=claim.table_name or tables.get(event_id))
 
 
 def _load_touched_statement(planned: PlannedEvent) -> Statement:

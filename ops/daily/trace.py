@@ -10,7 +10,6 @@ from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
 from leads.domain.trace import Search, Story, document, read_search, tell_stories
 from leads.domain.trace_event import Step, StoredEvent
-from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
@@ -115,9 +114,8 @@ def _key(story: Story) -> str:
 
 def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
     now = datetime.now(UTC)
-    name, params = load_events_statement(search, digester, now)
     cursor = db.cursor(row_factory=class_row(StoredEvent))
-    events = cursor.execute(QUERIES[name], params).fetchall()
+    events = cursor.execute(QUERIES["trace_lead/load_events"], search.params(digester, now)).fetchall()
     return tell_stories(events, now)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
-from leads.services.late_owners import COUNT_TICKETS, UnassignedTickets
+from leads.services.late_owners import UnassignedTickets
 from ops.clients.db_session import QUERIES, DbSession, class_row
 from ops.cron_schedule import Schedule
 from ops.probes.database import open_limited
@@ -124,7 +124,7 @@ def read_state(db: DbSession, now: datetime) -> State:
         queue = ask("status/count_events", Queue)
         crons = ask("status/list_cron_runs", LastRuns)
         rosters = ask("status/list_rosters", Roster)
-        unassigned = ask(COUNT_TICKETS, UnassignedTickets)
+        unassigned = ask("late_owners/count_unassigned", UnassignedTickets)
         unsent = ask("status/count_unsent", UnsentCount)
         tickets = ask("status/count_tickets", Tickets)
     return State(

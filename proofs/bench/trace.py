@@ -12,7 +12,6 @@ from rich.console import Console
 from leads.adapters.database import QUERIES
 from leads.domain.trace import read_search, tell_stories
 from leads.domain.trace_event import StoredEvent
-from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import class_row, open_session
 from proofs.bench.bars import print_result
 from proofs.bench.commands import Meter, measure_command
@@ -126,9 +125,9 @@ def _trace(url: str, text: str) -> None:
     """Search as the command does, with a session of its own."""
     now = datetime.now(UTC)
     with open_session(url, "bench") as db:
-        name, params = load_events_statement(read_search(text), None, now)
+        params = read_search(text).params(None, now)
         cursor = db.cursor(row_factory=class_row(StoredEvent))
-        stories = tell_stories(cursor.execute(QUERIES[name], params).fetchall(), now)
+        stories = tell_stories(cursor.execute(QUERIES["trace_lead/load_events"], params).fetchall(), now)
     if bool(stories) is text.startswith("no-"):
         raise RuntimeError(f"{text}: {len(stories)} leads were found")
 

@@ -9,7 +9,6 @@ from psycopg import Cursor
 from leads.adapters.database import QUERIES
 from leads.domain.trace import Search, Story, tell_stories
 from leads.domain.trace_event import StoredEvent
-from leads.services.trace_lead import load_events_statement
 from ops.clients.db_session import DbSession, class_row, open_session
 from ops.switches import Switch, list_switches
 
@@ -86,5 +85,5 @@ def _load_leads(db: DbSession) -> list[Lead]:
 def _trace(db: DbSession, event_id: int, now: datetime) -> Cursor[StoredEvent]:
     """Send the statement of `leads trace` for an event; return the cursor."""
     search = Search(text="", event_id=event_id, phones=(), typed=None)
-    name, params = load_events_statement(search, None, now)
-    return db.cursor(row_factory=class_row(StoredEvent)).execute(QUERIES[name], params)
+    params = search.params(None, now)
+    return db.cursor(row_factory=class_row(StoredEvent)).execute(QUERIES["trace_lead/load_events"], params)
