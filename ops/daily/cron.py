@@ -12,6 +12,9 @@ from rich.table import Table
 
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
+from ops.checks.of_leads import age, read_expressions, times
+from ops.checks.read_database import LastRuns, load_last_runs
+from ops.checks.services import open_limited
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
 from ops.failures import CommandFailed, ExitCode, WrongUsage
@@ -26,11 +29,7 @@ from ops.output import (
     text_of,
     verb_group,
 )
-from ops.probes.database import open_limited
 from ops.settings import read_operator_settings
-from ops.status.looking import read_expressions
-from ops.status.state import LastRuns, load_last_runs
-from ops.status.words import age, times
 
 REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + 2
 DEFAULT_WAIT_SECONDS = 30.0

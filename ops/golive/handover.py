@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.checks.services import own_metadata
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of, write_file
 from ops.golive.commit import CLONE, installed_commit
@@ -19,7 +20,6 @@ from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.records import MAX_FILE_BYTES, read_limited
 from ops.output import AsJson, print_json
-from ops.probes.engine import own_metadata
 
 RESULTS = ("*.jsonl", "*.json", "report*.html")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""

@@ -91,12 +91,16 @@ def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]
         f" {ENABLE.format(table, name)}"
         if (table, name) in fires
         else f"the SQL trigger {name} is missing on table {table}: its rows make no event. {REINSTALL}"
-        for table, name in _sql_triggers(pieces)
+        for table, name in sql_triggers(pieces)
         if not fires.get((table, name))
     ]
 
 
-def _sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
+def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
+    """Yield table and name of each SQL trigger that the event triggers on our tables need.
+
+    The names are those of `Backends/Postgres/DDL/EventTrigger.hs`.
+    """
     for (kind, table), piece in pieces.items():
         for trigger in piece.get("event_triggers", []) if kind == "table" else []:
             for operation in ("insert", "update", "delete"):

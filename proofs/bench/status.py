@@ -1,6 +1,5 @@
 """`scripts/bench status`: how long `leads status` looks at a running system with many events."""
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
@@ -9,9 +8,10 @@ import typer
 from rich.console import Console
 
 from leads.services.cron_runs import CRONS
-from ops.settings import read_operator_settings
-from ops.status.looking import MAY_HAVE, NEEDS, Watcher
-from ops.status.state import load_state
+from ops.checks.read_database import read_state
+from ops.checks.services import NEEDED, Services
+from ops.daily.status import MAY_HAVE, Watcher
+from ops.settings import OperatorSettings, read_operator_settings
 from proofs.bench.bars import print_result
 from proofs.bench.commands import Meter, measure_command
 from proofs.bench.environment import describe_machine
@@ -71,14 +71,14 @@ def status(
     with Cluster(durable=False) as cluster, Sandbox(cluster) as sandbox:
         with console.status(f"Inserting {events} events ..."):
             fill(sandbox.database_url, events)
-        settings = read_operator_settings(*NEEDS, may_have=MAY_HAVE, environment=sandbox.environment())
+        settings = read_operator_settings(*NEEDED, may_have=MAY_HAVE, environment=sandbox.environment())
         watcher = Watcher(settings, "default")
         meter = Meter(cluster, sandbox.database_url)
         result = {
             "events": events,
             "looks": looks,
             **meter.measure("look", [watcher.look] * looks),
-            **meter.measure("tables", [partial(_read_tables, sandbox.database_url)] * looks),
+            **meter.measure("tables", [partial(_read_tables, settings)] * looks),
             **measure_command(["status"], sandbox.environment()),
             "bars": {"look_p95_ms": 300},
             "machine": describe_machine(),
@@ -86,8 +86,9 @@ def status(
     print_result(result, as_json)
 
 
-def _read_tables(database_url: str) -> None:
-    load_state(database_url, datetime.now(UTC))
+def _read_tables(settings: OperatorSettings) -> None:
+    with Services(settings, "status") as services:
+        read_state(services)
 
 
 def fill(database_url: str, events: int) -> None:

@@ -22,12 +22,12 @@ LEFT JOIN LATERAL (SELECT has_any_column_privilege(c.oid, 'SELECT') AS is_readab
 
 -- name: probes/find_lock_wait
 -- Find who has waited longest for a lock in this database, for at least `least`, and who holds it. It waits for no lock itself.
--- Returns at most one row: sessions (that wait), waiting_pid, waiting_since, blocking_pid, blocking_application (may be null).
+-- Returns at most one row: sessions (that wait), waiting_pid, waiting_seconds, blocking_pid, blocking_application (may be null).
 -- pg_locks shows every role the locks of all; of other sessions a role without pg_monitor sees little else.
 SELECT
     count(*) OVER () AS sessions,
     l.pid AS waiting_pid,
-    l.waitstart AS waiting_since,
+    extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS waiting_seconds,
     b.pid AS blocking_pid,
     (SELECT a.application_name FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = b.pid) AS blocking_application
 FROM pg_catalog.pg_locks AS l
@@ -39,8 +39,8 @@ LIMIT 1
 
 -- name: probes/list_keys
 -- List the sealed API keys of the connections that are in use.
--- Returns one row per connection: id, workspace_id, api_base_url, api_key_encrypted (may be null). Reads the whole table.
-SELECT c.id::text AS id, c.workspace_id, c.api_base_url, c.api_key_encrypted
+-- Returns one row per connection: id, name, workspace_id, api_base_url, api_key_encrypted (may be null). Reads the whole table.
+SELECT c.id::text AS id, c.name, c.workspace_id, c.api_base_url, c.api_key_encrypted
 FROM public.pancake_connection AS c
 WHERE c.status <> 'disabled'
 ORDER BY c.id

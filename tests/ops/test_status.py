@@ -17,46 +17,77 @@ import jwt
 import psycopg
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer import testing
+from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
-from ops.cli import app
-from ops.clients.db_session import open_session
-from ops.daily.token import NAMESPACE
-from ops.doctor.checks import PREFLIGHT, judge_clocks, judge_token
-from ops.metadata.engine import Engine
-from ops.metadata.source import REINSTALL
-from ops.probes import database as of_database
-from ops.probes import engine as of_engine
-from ops.probes.http_services import (
-    MANY_SPOOLED,
-    EdgeLook,
-    judge_edge,
-    judge_handlers,
-    look_at_edge,
-    look_at_handlers,
+from ops.checks.model import (
+    Asked,
+    Check,
+    Facts,
+    Finding,
+    Level,
+    NotRead,
+    Result,
+    When,
+    find_cause,
+    judge,
+    worst,
 )
-from ops.probes.lines import Level, Line, find_cause, print_lines, worst
-from ops.probes.pancake import KeyLook
-from ops.probes.running import Failure
-from ops.settings import VARIABLES
-from ops.status import judging, looking
-from ops.status.looking import read_schedules
-from ops.status.state import (
+from ops.checks.of_leads import age, count
+from ops.checks.of_services import MANY_SPOOLED
+from ops.checks.read_database import (
     MOST_ROWS,
     ConnectionState,
+    DatabaseLook,
     LastRuns,
+    LockWait,
     Queue,
     Roster,
+    Server,
     State,
     Tickets,
     UnsentCount,
     load_state,
+    read_blocker,
+    read_lock_wait,
+    read_server,
+    read_state,
 )
-from ops.status.words import age, count
+from ops.checks.read_engine import (
+    EngineLook,
+    Metadata,
+    read_clock,
+    read_configuration,
+    read_inconsistencies,
+    read_metadata,
+    read_sql_triggers,
+    read_version,
+)
+from ops.checks.read_pancake import KeyLook, read_keys
+from ops.checks.read_services import (
+    EdgeLook,
+    HandlersLook,
+    TokenLook,
+    look_at_edge,
+    look_at_handlers,
+    read_edge,
+    read_handlers,
+    read_token,
+)
+from ops.checks.screen import print_look
+from ops.checks.services import open_limited
+from ops.checks.table import BY_ID, CHECKS
+from ops.cli import app
+from ops.clients.db_session import open_session
+from ops.daily.token import NAMESPACE
+from ops.metadata.engine import Engine
+from ops.metadata.source import REINSTALL
+from ops.settings import VARIABLES
 from ops.switches import Switch
 from sandbox.postgres.roles import operators_url
+from sandbox.stack.services import ROOT
 from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, scripted_server, silent_port
 from tests.support.handlers import DatabaseHarness, seed_connection
@@ -68,7 +99,7 @@ DATABASE_AWAY = "postgresql://127.0.0.1:9/diva"
 KEY = "key-of-the-test-with-32-characters"
 FINE = {"hasura": True, "consistent": True, "allow_list": True, "notifications": True}
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
-AWAY, REFUSED = Failure("Connection refused"), Failure("password authentication failed", is_refused=True)
+AWAY = NotRead("Connection refused")
 CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
 OFF = Switch(
     kind="kill", row_id="all", name=None, pancake_source_id=None, connection=None, is_on=False,
@@ -87,44 +118,72 @@ STATE = State(
 )
 """What is found where every part works."""
 EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
+SERVER = Server("17.2", NOW, "operator", [], [])
+LOOK = DatabaseLook(SERVER, 0.01, NOW)
+TRIGGER = {"name": "status", "definition": {"insert": {}}}
+READERS: dict[str, Any] = {
+    "server": read_server, "state": read_state, "blocker": read_blocker, "lock_wait": read_lock_wait,
+    "edge": read_edge, "handlers": read_handlers, "keys": read_keys, "token": read_token, "clock": read_clock,
+    "version": read_version, "metadata": read_metadata, "sql_triggers": read_sql_triggers,
+    "configuration": read_configuration, "inconsistencies": read_inconsistencies,
+}  # fmt: skip
+KNOWN: dict[Any, Any] = {
+    read_server: LOOK, read_state: STATE, read_blocker: None, read_lock_wait: None, read_edge: EDGE,
+    read_handlers: AWAY, read_keys: {"c1": KeyLook("Diva", True)}, read_version: EngineLook("v2.50.6", 0.01),
+}  # fmt: skip
+"""What readers read where every part works."""
 
 
-def run(verb: str, *options: str, **variables: str) -> Result:
+def run(verb: str, *options: str, **variables: str) -> testing.Result:
     result = CliRunner().invoke(app, [verb, *options], env={**dict.fromkeys(VARIABLES, ""), **variables})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
 
-def status(database_url: str, hasura_url: str, *options: str, **variables: str) -> Result:
+def status(database_url: str, hasura_url: str, *options: str, **variables: str) -> testing.Result:
     services = {"DATABASE_URL": database_url, "HASURA_URL": hasura_url, "HASURA_ADMIN_SECRET": SECRET}
     return run("status", *options, **services, **variables)
 
 
 def look(database_url: str, hasura_url: str, **variables: str) -> dict[str, Any]:
-    """Return what `leads status` finds, with its lines by name."""
+    """Return what `leads status` finds, with its findings by their check."""
     result = status(database_url, hasura_url, "--json", **variables)
     found: dict[str, Any] = json.loads(result.stdout)
     assert result.exit_code == {"green": GREEN, "yellow": YELLOW, "red": RED}[found["level"]]
-    return found | {"lines": {line["name"]: line for line in found["lines"]}}
+    return found | {"findings": {each["check"]: each for each in found["findings"]}}
 
 
-def red(found: dict[str, Any]) -> set[str]:
-    lines = found["lines"].items()
-    return {name for name, line in lines if line["level"] == "red" and not line["is_symptom"]}
+def red(findings: dict[str, dict[str, Any]]) -> set[str]:
+    """Return the checks that are red, and that no other explains."""
+    return {name for name, each in findings.items() if each["level"] == "red" and not each["because_of"]}
 
 
 def examine(*, code: int, **variables: str) -> dict[str, dict[str, Any]]:
-    """Return the lines of `leads doctor` by name; of several with one name the first."""
+    """Return the findings of `leads doctor` by their check; of several of one check the first."""
     result = run("doctor", "--json", **{"HASURA_ADMIN_SECRET": SECRET} | variables)
     assert result.exit_code == code, result.output
     found: dict[str, dict[str, Any]] = {}
-    for line in json.loads(result.stdout):
-        found.setdefault(line["name"], line)
+    for finding in json.loads(result.stdout)["findings"]:
+        found.setdefault(finding["check"], finding)
     return found
 
 
+def ask(name: str, **values: Any) -> list[Finding]:
+    """Return what a check finds in these values: what is green, but for the readers that are named."""
+    facts = Facts(KNOWN | {READERS[reader]: value for reader, value in values.items()})
+    (result,) = judge([(Asked(BY_ID[name]), True)], facts)
+    for found in result.findings:
+        assert found.level is not Level.RED or ENDS_WITH_COMMAND.search(found.cure), found
+    return list(result.findings)
+
+
+def level_of(name: str, **values: Any) -> Level:
+    return max(found.level for found in ask(name, **values))
+
+
 def token(role: str = "pancake_service", days: int = 60) -> str:
-    claims = {NAMESPACE: {"x-hasura-default-role": role}, "exp": (NOW + timedelta(days=days)).timestamp()}
+    end = datetime.now(UTC) + timedelta(days=days, minutes=1)
+    claims = {NAMESPACE: {"x-hasura-default-role": role}, "exp": end.timestamp()}
     return jwt.encode(claims, KEY, algorithm="HS256")
 
 
@@ -138,11 +197,11 @@ def engine(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_before_the_migrations_both_say_so(engine: Shared, diva_database: str) -> None:
-    line = look(diva_database, CLOSED)["lines"]["database"]
+    line = look(diva_database, CLOSED)["findings"]["tables"]
     assert line["text"].startswith("tables are missing: integration_change, pancake_assignee")
-    before = examine(code=1, DATABASE_URL=diva_database, HASURA_URL=engine.url)["database"]
+    before = examine(code=1, DATABASE_URL=diva_database, HASURA_URL=engine.url)["tables"]
     assert before["text"].startswith("tables are missing: ")
-    assert before["helps"].startswith("Apply the migrations (docs/runbook/install.md, step 4): ")
+    assert before["cure"].startswith("Apply the migrations (docs/runbook/install.md, step 4): ")
 
 
 def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +211,10 @@ def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch
     with engine.changed(f"REVOKE {right.format('FROM')}", f"GRANT {right.format('TO')}"):
         found = examine(code=1, **given)
         refused = engine.run("9a", code=1)
-    assert {name for name, line in found.items() if line["level"] == "red"} == {"variables", "rights"}
-    assert PREFLIGHT.keys() <= found.keys()
+    assert red(found) == {"variables", "store-lead"}
     assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
-    assert "run deploy/postgres/grant_roles.sql" in found["rights"]["text"]
-    assert all(found[name]["helps"] and found[name]["text"] in refused for name in ("variables", "rights"))
+    assert found["store-lead"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
+    assert all(found[name]["text"] in refused for name in ("variables", "store-lead"))
 
 
 @pytest.mark.serial
@@ -171,11 +229,10 @@ def test_what_never_answers_is_red_within_three_seconds() -> None:
         started = time.monotonic()
         lines = examine(code=1, DATABASE_URL=database, HASURA_URL=web, **services, **secrets)
         assert time.monotonic() - started < 3
-    assert red(found) == {"database", "Hasura", "handlers", "edge"}
-    assert found["cause"]["name"] == "database"
-    of_doctor = {name: line["helps"] for name, line in lines.items() if line["level"] == "red"}
-    assert of_doctor.keys() == {"database", "Hasura", "handlers", "edge"}
-    assert all(of_doctor.values())
+    away = {"database", "hasura", "handlers", "edge"}
+    assert (red(found["findings"]), found["cause"]["check"]) == (away, "database")
+    assert red(lines) == away
+    assert all(lines[name]["cure"] for name in away)
 
 
 @pytest.mark.serial
@@ -185,7 +242,7 @@ def test_a_locked_table_is_red_within_three_seconds(database: str) -> None:
         started = time.monotonic()
         found = look(operators_url(database), CLOSED)
         assert time.monotonic() - started < 3
-    assert "forgotten psql" in found["lines"]["database"]["text"]
+    assert "forgotten psql" in found["findings"]["tables"]["text"]
 
 
 def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +265,7 @@ def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch:
 def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
     line = examine(code=1, HASURA_URL="ftp://x")["environment"]
     assert line["text"] == "HASURA_URL is not an http or https URL"
-    assert line["helps"].startswith("Give it the base URL of Hasura")
+    assert line["cure"].startswith("Give it the base URL of Hasura")
 
 
 def test_the_secret_of_the_handlers_is_tried_without_running_a_cron() -> None:
@@ -222,33 +279,29 @@ def test_the_secret_of_the_handlers_is_tried_without_running_a_cron() -> None:
 
 
 def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end() -> None:
-    for given, found, level, words in (
-        ("no token", ("", FINE), Level.RED, "is not a JWT"),
-        (token(), ("invalid-jwt", FINE), Level.RED, "refuses HASURA_SERVICE_TOKEN (invalid-jwt)"),
-        (token("pancake_edge"), ("", FINE), Level.RED, "is of role pancake_edge, not pancake_service"),
-        (token(), ("", {**FINE, "allow_list": False}), Level.RED, "the allow list stops"),
-        (token(), ("", {**FINE, "notifications": False}), Level.RED, "may not call sendNotifications"),
-        (token(days=3), ("", FINE), Level.YELLOW, "ends in 3 days"),
-        (token(), ("", FINE), Level.GREEN, "for 60 days more"),
-        (token(), None, Level.UNKNOWN, "HASURA_SERVICE_TOKEN is not set"),
+    for given, refusal, state, level, words in (
+        ("no token", "", FINE, Level.RED, "is not a JWT"),
+        (token(), "invalid-jwt", FINE, Level.RED, "refuses HASURA_SERVICE_TOKEN (invalid-jwt)"),
+        (token("pancake_edge"), "", FINE, Level.RED, "is of role pancake_edge, not pancake_service"),
+        (token(), "", {**FINE, "allow_list": False}, Level.RED, "the allow list stops"),
+        (token(), "", {**FINE, "notifications": False}, Level.RED, "may not call sendNotifications"),
+        (token(days=3), "", FINE, Level.YELLOW, "ends in 3 days"),
+        (token(), "", FINE, Level.GREEN, "for 60 days more"),
     ):
-        line = judge_token(given, found, NOW)
-        assert (line.level, words in line.text) == (level, True), line
+        (found,) = ask("token", token=TokenLook(given, refusal, state))
+        assert (found.level, words in found.text) == (level, True), found
+    unset = NotRead("X is not set", variable="HASURA_SERVICE_TOKEN")
+    assert ask("token", token=unset)[0].level is Level.UNKNOWN
 
 
 def test_a_clock_that_differs_is_named() -> None:
     for seconds, level in ((0, Level.GREEN), (40, Level.RED), (-40, Level.RED)):
-        server = of_database.Server("17.2", NOW + timedelta(seconds=seconds), "diva", [], [])
-        line = judge_clocks(of_database.DatabaseLook(server, None, 0.01, NOW), {"Hasura": None})
-        assert (line.level, "database is 40 s" in line.text) == (level, level is Level.RED)
-        line = judge_clocks(Failure("away"), {"the edge": datetime.now(UTC) + timedelta(seconds=seconds)})
-        assert line.level is level
-
-
-def level_of(line: Line) -> Level:
-    """Return its level; a red line has to end with the command that helps."""
-    assert line.level is not Level.RED or ENDS_WITH_COMMAND.search(line.helps), line
-    return line.level
+        server = replace(SERVER, now=NOW + timedelta(seconds=seconds))
+        (found,) = ask("clocks", server=replace(LOOK, server=server), clock=None)
+        assert (found.level, "database is 40 s" in found.text) == (level, level is Level.RED)
+        edge = replace(EDGE, date=datetime.now(UTC) + timedelta(seconds=seconds))
+        assert level_of("clocks", server=AWAY, clock=AWAY, edge=edge) is level
+    assert level_of("clocks", server=AWAY, clock=AWAY) is Level.UNKNOWN
 
 
 def test_tickets_are_compared_with_what_is_usual() -> None:
@@ -258,8 +311,7 @@ def test_tickets_are_compared_with_what_is_usual() -> None:
         (Tickets(12, 3, 14.0), Level.YELLOW), (Tickets(12, 5, 14.0), Level.GREEN),
         (Tickets(2, 1, 9.0), Level.GREEN),
     ):  # fmt: skip
-        line = judging.judge_tickets(replace(STATE, tickets=tickets))
-        assert (level_of(line), line.is_symptom) == (level, True), tickets
+        assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level, tickets
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
@@ -267,92 +319,111 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
     connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
     source = replace(changed, kind="source", pancake_source_id="-1")
     sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]
-    switches = [OFF, replace(changed, kind="pause"), connection, *sources]
-    lines = judging.judge_switches(replace(STATE, switches=switches))
+    state = replace(STATE, switches=[OFF, replace(changed, kind="pause"), connection, *sources])
+    names = ("kill-switch", "pause", "connection", "sources")
+    findings = [found for name in names for found in ask(name, state=state)]
+    assert {found.level for found in findings} == {Level.GREEN}
     since = "since 2026-05-14 09:31 UTC by Phạm Thu Trang (Tết)"
-    assert [(line.name, line.level) for line in lines] == [
-        (name, Level.GREEN) for name in ("kill switch", "pause", "connection", "sources")
-    ]
-    kill, pause, of_connection, of_sources = (line.text for line in lines)
+    kill, pause, of_connection, of_sources = (found.text for found in findings)
     assert (kill, pause) == ("off since it was set up", f"off {since}")
     assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết)"
     assert of_sources.splitlines()[:2] == [f"Nguồn 9: off {since}", f"Nguồn 1: on {since}"]
     assert of_sources.splitlines()[8:] == ["and 2 more: leads switch list"]
 
 
+def test_a_pause_is_yellow_with_who_and_since() -> None:
+    pause = replace(OFF, kind="pause", is_on=True, changed_at=NOW, person="Lan", reason="Tết")
+    (found,) = ask("pause", state=replace(STATE, switches=[OFF, pause]))
+    assert found.level is Level.YELLOW
+    assert found.text == "processing is paused since 2026-05-14 09:31 UTC by Lan (Tết): leads wait"
+    assert found.cure == "leads switch pause off --reason TEXT"
+
+
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
     switch = replace(OFF, kind="connection", name="Diva", changed_at=NOW, changed_by="lan")
     disabled = replace(CONNECTION, status="disabled")
     both = replace(STATE, switches=[switch], connections=[disabled, replace(CONNECTION, id="c2")])
-    assert [line.level for line in judging.judge_switches(both)] == [Level.YELLOW]
-    only = replace(STATE, switches=[switch], connections=[disabled])
-    assert [line.level for line in judging.judge_switches(only)] == [Level.RED]
-    assert judging.judge_pancake(only, None, None) == []
+    only = replace(both, connections=[disabled])
+    none = replace(STATE, connections=[])
+    levels = [level_of("connection", state=state) for state in (both, only, none)]
+    assert levels == [Level.YELLOW, Level.RED, Level.RED]
+    assert [found.text for found in ask("webhook", state=only)] == ["no connection is in use"]
 
 
 def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now() -> None:
-    for status, key, level in (
-        ("active", KeyLook(True), Level.GREEN),
-        ("active", None, Level.GREEN),
-        ("active", KeyLook(False, True, "Pancake answered 401."), Level.RED),
-        ("active", KeyLook(False, False, "Pancake answered 503."), Level.YELLOW),
-        ("key_invalid", None, Level.RED),
-        ("key_invalid", KeyLook(True), Level.GREEN),
-        ("suspended", KeyLook(True), Level.RED),
-        ("outage", None, Level.RED),
-        ("silent", KeyLook(True), Level.YELLOW),
+    for status, key, of_key, of_webhook in (
+        ("active", KeyLook("Diva", True), Level.GREEN, Level.GREEN),
+        ("active", KeyLook("Diva", False, True, "Pancake answered 401."), Level.RED, Level.GREEN),
+        ("active", KeyLook("Diva", False, False, "Pancake answered 503."), Level.YELLOW, Level.GREEN),
+        ("key_invalid", None, Level.UNKNOWN, Level.RED),
+        ("key_invalid", KeyLook("Diva", True), Level.GREEN, Level.GREEN),
+        ("suspended", KeyLook("Diva", True), Level.GREEN, Level.RED),
+        ("outage", None, Level.UNKNOWN, Level.RED),
+        ("silent", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
     ):
-        keys = {} if key is None else {"c1": key}
+        keys = AWAY if key is None else {"c1": key}
         state = replace(STATE, connections=[replace(CONNECTION, status=status)])
-        (line,) = judging.judge_pancake(state, keys, 0)
-        assert (level_of(line), bool(line.helps)) == (level, level is not Level.GREEN), (status, key)
-    assert [line.name for line in judging.judge_pancake(STATE, None, 2.0)] == ["Pancake", "breaker"]
+        levels = level_of("api-key", state=state, keys=keys), level_of("webhook", state=state, keys=keys)
+        assert levels == (of_key, of_webhook), (status, key)
+    assert level_of("breaker", handlers=replace(handlers(), breaker=2.0)) is Level.YELLOW
+
+
+def test_every_refused_key_is_named_with_its_connection() -> None:
+    refused = KeyLook("Diva Hà Nội", False, True, "Pancake answered 401.")
+    keys = {"c1": refused, "c2": KeyLook("Diva", True), "c3": replace(refused, name="Diva Huế")}
+    red = [found for found in ask("api-key", keys=keys) if found.level is Level.RED]
+    assert [found.about for found in red] == ["Diva Hà Nội", "Diva Huế"]
+    assert all(found.text.startswith(f"{found.about}: the API key does not work") for found in red)
 
 
 def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
-    queue = [Queue("received", 7, NOW - timedelta(minutes=12), 7, 7)]
-    line = judging.judge_queue(queue, NOW, is_stopped=False)
-    assert (level_of(line), line.text) == (Level.RED, "7 overdue: received 7 (oldest 12 min)")
-    assert judging.judge_queue(queue, NOW, is_stopped=True).level is Level.GREEN
-    held = [Queue("skipped_source_disabled", MOST_ROWS, NOW, 0, 7)]
-    line = judging.judge_queue(held, NOW, is_stopped=False)
-    assert (line.level, "10000 or more" in line.text) == (Level.YELLOW, True)
-    assert line.helps == "leads replay --status skipped_source_disabled --dry-run"
+    late = replace(STATE, queue=[Queue("received", 7, NOW - timedelta(minutes=12), 7, 7)])
+    (found,) = ask("queue", state=late)
+    assert (found.level, found.text) == (Level.RED, "7 overdue: received 7 (oldest 12 min)")
+    for kind in ("kill", "pause"):
+        assert level_of("queue", state=replace(late, switches=[replace(OFF, kind=kind, is_on=True)])) is (
+            Level.GREEN
+        )
+    held = replace(STATE, queue=[Queue("skipped_source_disabled", MOST_ROWS, NOW, 0, 7)])
+    (found,) = ask("queue", state=held)
+    assert (found.level, "10000 or more" in found.text) == (Level.YELLOW, True)
+    assert found.cure == "leads replay --status skipped_source_disabled --dry-run"
 
 
 def test_late_crons_are_named_with_the_last_error() -> None:
     old = NOW - timedelta(hours=3)
     failed = LastRuns("poll_records", NOW, "failed", "Pancake answered 401.", old, old, old)
     crons = [failed if each.name == failed.name else each for each in STATE.crons]
-    line = judging.judge_crons(replace(STATE, crons=crons), read_schedules())
-    assert line.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
-    assert line.helps == "leads cron run poll_records"
+    (found,) = ask("crons", state=replace(STATE, crons=crons))
+    assert found.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
+    assert found.cure == "leads cron run poll_records"
     never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
-    line = judging.judge_crons(replace(STATE, crons=never), read_schedules())
-    assert level_of(line) is Level.RED
-    assert line.text.endswith("is late: it never succeeded; 6 more are late")
-    assert line.helps.startswith("Hasura does not reach the handlers")
+    (found,) = ask("crons", state=replace(STATE, crons=never))
+    assert found.level is Level.RED
+    assert found.text.endswith("is late: it never succeeded; 6 more are late")
+    assert found.cure.startswith("Hasura does not reach the handlers")
 
 
 def test_a_daily_cron_that_was_never_due_is_not_late() -> None:
     """On the day of the installation: the others have run since then."""
-    schedules, names = read_schedules(), ("purge_events", "reconcile_daily")
+    names = ("purge_events", "reconcile_daily")
     for hours, level in ((1, Level.GREEN), (30, Level.RED)):
         first = NOW - timedelta(hours=hours)
         crons = [replace(each, first_tick=first) for each in STATE.crons]
         never: dict[str, Any] = {"succeeded_tick": None, "succeeded_at": None}
         crons = [replace(each, **never) if each.name in names else each for each in crons]
-        line = judging.judge_crons(replace(STATE, crons=crons), schedules)
-        assert line.level is level, line
-        assert (
-            level is Level.RED or line.text == "5 succeeded in time, the first ticks of 2 are still to come"
+        (found,) = ask("crons", state=replace(STATE, crons=crons))
+        assert found.level is level, found
+        assert level is Level.RED or found.text == (
+            "5 succeeded in time, the first ticks of 2 are still to come"
         )
 
 
 def test_the_call_of_curl_is_shown_in_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """A shell that gets a broken line would take the secret for the name of a program, and print it."""
-    print_lines([Line("event trigger", Level.RED, "x", REINSTALL)], Console(width=80))
-    shown = capsys.readouterr().out.splitlines()[1:]
+    broken = Result(BY_ID["event-trigger"], "event-trigger", (Finding(Level.RED, "x", REINSTALL),))
+    print_look([broken], Console(width=80), fine="")
+    shown = capsys.readouterr().out.splitlines()[3:-1]
     assert [line.strip(" →") for line in shown] == REINSTALL.splitlines()
     assert max(map(len, shown)) <= 80
 
@@ -364,60 +435,120 @@ def test_rosters_without_members_are_red_without_duty_yellow() -> None:
         ([Roster(None, 3, 0)], Level.YELLOW),
         ([Roster(None, 3, 1)], Level.GREEN),
     ):
-        assert level_of(judging.judge_rosters(rosters)) is level
+        assert level_of("rosters", state=replace(STATE, rosters=rosters)) is level
 
 
 def test_unsent_and_unassigned_are_yellow() -> None:
-    assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=5), 0), NOW).level is Level.GREEN
-    assert judging.judge_unsent(UnsentCount(3, NOW - timedelta(minutes=11), 0), NOW).level is Level.YELLOW
-    assert judging.judge_unsent(UnsentCount(0, None, 2), NOW).level is Level.YELLOW
+    for unsent, level in (
+        (UnsentCount(3, NOW - timedelta(minutes=5), 0), Level.GREEN),
+        (UnsentCount(3, NOW - timedelta(minutes=11), 0), Level.YELLOW),
+        (UnsentCount(0, None, 2), Level.YELLOW),
+    ):
+        assert level_of("unsent", state=replace(STATE, unsent=unsent)) is level
     unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
-    assert judging.judge_unassigned(unassigned).text.endswith("have no owner, the oldest for 5 h")
+    assert ask("unassigned", state=unassigned)[0].text.endswith("have no owner, the oldest for 5 h")
 
 
 def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy() -> None:
-    for judged, level, words in (
-        (EDGE, Level.GREEN, "nothing waits"),
-        (replace(EDGE, spooled=3), Level.YELLOW, "3 deliveries wait"),
-        (replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
-        (replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "skips the path to hasura"),
-        (replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura, handlers"),
-        (replace(EDGE, is_writable=False), Level.RED, "cannot be written"),
-        (replace(EDGE, connections=0), Level.RED, "no policy"),
-        (replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
-        (AWAY, Level.RED, "Connection refused"),
-        (None, Level.UNKNOWN, "EDGE_STATUS_URL is not set"),
-    ):
-        line = judge_edge(judged)
-        assert (level_of(line), words in line.text) == (level, True), line
+    for name, edge, level, words in (
+        ("edge", EDGE, Level.GREEN, "it answers"),
+        ("edge", replace(EDGE, is_writable=False), Level.RED, "cannot be written"),
+        ("edge", AWAY, Level.RED, "Connection refused"),
+        ("edge", NotRead("x", variable="EDGE_STATUS_URL"), Level.UNKNOWN, "not looked at"),
+        ("spool", EDGE, Level.GREEN, "nothing waits"),
+        ("spool", replace(EDGE, spooled=3), Level.YELLOW, "3 deliveries wait"),
+        ("spool", replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
+        ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "path to hasura"),
+        ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura, handlers"),
+        ("edge-policy", EDGE, Level.GREEN, "the tokens of 1 connections"),
+        ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
+        ("edge-policy", replace(EDGE, connections=0), Level.RED, "its policy has no connection"),
+        ("edge-policy", replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
+    ):  # fmt: skip
+        (found,) = ask(name, edge=edge)
+        assert (found.level, words in found.text) == (level, True), found
     with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
-        found = look_at_edge(url)
-    assert replace(found, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
-    assert found.date is not None
-    assert abs(found.date - datetime.now(UTC)) < timedelta(seconds=5)
+        look = look_at_edge(url)
+    assert replace(look, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
+    assert look.date is not None
+    assert abs(look.date - datetime.now(UTC)) < timedelta(seconds=5)
 
 
 def test_the_handlers_are_judged_by_what_they_reach() -> None:
-    with edge_status() as url:  # any server with /healthz and /metrics
-        found = look_at_handlers(url)
+    found = handlers()
     assert found.ready is None
     for database, notifications, level in (
         (True, True, Level.GREEN), (False, None, Level.RED), (True, False, Level.RED),
     ):  # fmt: skip
         ready = {"database": database, "notifications": notifications}
-        assert level_of(judge_handlers(replace(found, ready=ready))) is level
-    assert level_of(judge_handlers(found)) is Level.GREEN
-    assert level_of(judge_handlers(AWAY)) is Level.RED
+        assert level_of("readiness", handlers=replace(found, ready=ready)) is level
+    levels = [level_of(name, handlers=found) for name in ("handlers", "readiness")]
+    assert levels == [Level.GREEN, Level.UNKNOWN]
+    assert level_of("handlers", handlers=AWAY) is Level.RED
 
 
-def test_the_cause_is_the_first_of_the_worst_level_that_is_no_symptom() -> None:
-    symptom = Line("tickets", Level.RED, "0 new", is_symptom=True)
-    yellow, first, second = (Line(name, level, name) for name, level in
-                             (("a", Level.YELLOW), ("b", Level.RED), ("c", Level.RED)))  # fmt: skip
-    assert find_cause([symptom, yellow, first, second]) == first
-    assert find_cause([symptom, yellow]) == symptom
-    assert find_cause([Line("x", Level.UNKNOWN, ""), Line("y", Level.GREEN, "")]) is None
-    assert worst([Line("x", Level.UNKNOWN, "")]) is Level.GREEN
+def handlers() -> HandlersLook:
+    with edge_status() as url:  # any server with /healthz and /metrics
+        return look_at_handlers(url)
+
+
+def check(name: str, *needs: str, is_symptom: bool = False) -> Check:
+    return Check(name, "", set(), (), lambda *_: (), needs=needs, is_symptom=is_symptom)
+
+
+def results(*found: tuple[Check, Level]) -> list[Result]:
+    """Judge checks that find these levels."""
+    asked = [
+        (Asked(replace(each, ask=lambda *_, level=level: [Finding(level, "x")])), True)
+        for each, level in found
+    ]
+    return judge(asked, Facts({}))
+
+
+def test_the_cause_is_the_first_of_the_worst_level_that_nothing_explains() -> None:
+    first, second, third = check("a"), check("b", "a"), check("c", "b")
+    symptom = check("tickets", is_symptom=True)
+
+    def cause(*found: tuple[Check, Level]) -> str | None:
+        named = find_cause(results(*found))
+        return named and named[0].name
+
+    assert cause((symptom, Level.RED), (first, Level.YELLOW), (second, Level.RED)) == "b"
+    assert cause((symptom, Level.RED), (first, Level.YELLOW)) == "tickets"
+    assert cause((first, Level.UNKNOWN), (second, Level.GREEN)) is None
+    assert worst(results((first, Level.UNKNOWN))) is Level.GREEN
+    # What cannot be asked hands the cause on: c is red because of a.
+    chain = results((first, Level.RED), (second, Level.UNKNOWN), (third, Level.RED))
+    assert [found.because_of for each in chain for found in each.findings] == ["", "a", "a"]
+    assert find_cause(chain) == (chain[0], chain[0].findings[0])
+
+
+def test_below_a_cause_stands_what_it_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    found = results(
+        (check("a"), Level.RED), (check("b", "a"), Level.UNKNOWN), (check("c", "a"), Level.YELLOW),
+        (check("d"), Level.UNKNOWN), (check("e", "a"), Level.UNKNOWN),
+    )  # fmt: skip
+    print_look(found, Console(width=80), fine="")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert lines == [
+        ["red", "a", "x"], ["so", "yellow:", "c:", "x"], ["so", "not", "known:", "b,", "e"],
+        ["unknown", "d", "x"],
+    ]  # fmt: skip
+
+
+def test_the_table_is_in_the_order_of_needs_and_each_check_says_what_helps() -> None:
+    seen: set[str] = set()
+    for each in CHECKS:
+        assert seen.issuperset(each.needs), f"{each.id} needs what stands below it"
+        assert each.id not in seen
+        seen.add(each.id)
+        assert each.question.endswith("?")
+        assert ENDS_WITH_COMMAND.search(each.cure), f"{each.id}: {each.cure}"
+        page, _, heading = each.runbook.partition("#")
+        text = (ROOT / page).read_text("utf-8")
+        headings = [re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-")
+                    for line in re.findall(r"^#+ (.*)", text, re.MULTILINE)]  # fmt: skip
+        assert not heading or heading in headings, f"{each.id}: {each.runbook}"
 
 
 def test_ages_and_counts_are_short() -> None:
@@ -426,37 +557,47 @@ def test_ages_and_counts_are_short() -> None:
     assert (count(3, 10), count(10, 10)) == ("3", "10 or more")
 
 
-SERVER = of_database.Server("17.2", NOW, "operator", [], [])
-LOOK = of_database.DatabaseLook(SERVER, None, 0.01, NOW)
-WAIT = of_database.LockWait(1, 17, NOW.replace(hour=1), 18, "psql")
-PIECES = of_engine.Pieces(2, [], [], [])
-ENGINE = of_engine.EngineLook(("v2.50.6", 0.01), PIECES, [], {"is_allow_list_enabled": True}, [], {"poll": 5})
+def test_a_lock_wait_is_named_with_its_blocker() -> None:
+    wait = LockWait(1, 17, 3.0, 18, "psql")
+    for seconds, level in ((3.0, Level.YELLOW), (11.0, Level.RED)):
+        (found,) = ask("locks", lock_wait=replace(wait, waiting_seconds=seconds))
+        assert (found.level, "session 18 (psql) holds it" in found.text) == (level, True)
+    late = NotRead("a statement did not end within 2 s", is_late=True)
+    (found,) = ask("tables", state=late, blocker=wait)
+    assert found.text == "they are locked: session 18 (psql) holds the lock"
+    (found,) = ask("tables", state=late)
+    assert found.text == "they cannot be read: a statement did not end within 2 s"
 
 
-def test_each_other_red_line_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
+def test_the_version_of_the_engine_has_a_lower_and_an_upper_bound_everywhere() -> None:
+    for version, level in (
+        ("v2.50.5", Level.RED), ("v2.50.6", Level.GREEN), ("v2.50.9", Level.GREEN),
+        ("v2.51.0", Level.YELLOW), ("dev-12", Level.RED),
+    ):  # fmt: skip
+        assert level_of("engine-version", version=EngineLook(version, 0.01)) is level
+    assert BY_ID["engine-version"].when >= {When.STATUS, When.DOCTOR, When.APPLY}
+
+
+def test_each_other_red_finding_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
     """The others: tests/end_to_end/test_operators.py and the golden outputs of a service that is away."""
-    unreadable = replace(LOOK, server=replace(SERVER, refused=["app_setting"]))
-    unmigrated = replace(LOOK, server=replace(SERVER, missing=["pancake_switch"]))
-    missing = replace(PIECES, missing=[("allow-list entry", "pancake")])
-    drifted = replace(PIECES, differences=["table public.y differs: event_triggers"])
-    engines = (
-        replace(ENGINE, version=REFUSED),
-        replace(ENGINE, configuration=AWAY),
-        replace(ENGINE, pieces=AWAY),
-        replace(ENGINE, pieces=missing),
-        replace(ENGINE, pieces=drifted, triggers=["a trigger is missing. Install it"], inconsistencies=["x"]),
-    )
-    red = set()
-    for line in (
-        of_database.judge_database(unreadable),
-        of_database.judge_database(unmigrated),
-        looking._judge_both(LOOK, AWAY, None),
-        looking._judge_both(LOOK, AWAY, WAIT),
-        *(line for each in engines for line in of_engine.judge_engine(each)),
+    table = {"table": "pancake_webhook_event"}
+    drifted = Metadata({}, 1, {("table", "public.pancake_webhook_event"): table}, {
+        ("table", "public.pancake_webhook_event"): {**table, "event_triggers": [TRIGGER]}
+    })  # fmt: skip
+    no_entry = replace(drifted, own={("query collection", "pancake"): {}})
+    for name, values in (
+        ("tables", {"server": replace(LOOK, server=replace(SERVER, refused=["app_setting"]))}),
+        ("tables", {"server": replace(LOOK, server=replace(SERVER, missing=["pancake_switch"]))}),
+        ("hasura", {"version": NotRead("refused", is_refused=True)}),
+        ("metadata-read", {"metadata": AWAY}),
+        ("metadata", {"metadata": replace(drifted, held={})}),
+        ("event-trigger", {"metadata": drifted, "sql_triggers": {}}),
+        ("drift", {"metadata": drifted}),
+        ("allow-list", {"metadata": no_entry, "configuration": {"is_allow_list_enabled": True}}),
+        ("consistency", {"inconsistencies": {"a": "b"}}),
     ):
-        with subtests.test(line.name, helps=line.helps):
-            red |= {line.name} if level_of(line) is Level.RED else set()
-    assert red == {"database", "Hasura", "metadata", "event trigger", "allow list", "consistency"}
+        with subtests.test(name):
+            assert level_of(name, **values) is Level.RED
 
 
 THIS_HOUR = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
@@ -473,7 +614,12 @@ def harness(database: str) -> Iterator[DatabaseHarness]:
 @pytest.fixture
 def read(database: str, harness: DatabaseHarness) -> Read:
     """Read the state as the operators may, in this hour."""
-    return lambda: load_state(operators_url(database), THIS_HOUR)
+
+    def load() -> State:
+        with open_limited(operators_url(database), "test") as db:
+            return load_state(db, THIS_HOUR)
+
+    return load
 
 
 def add_events(harness: DatabaseHarness, number: int, created_at: datetime, **columns: Any) -> None:
@@ -556,7 +702,7 @@ def test_unsent_notifications_are_counted_until_given_up(read: Read, harness: Da
 def test_a_look_changes_nothing(database: str, read: Read) -> None:
     assert read() == read()
     with (
-        of_database.open_limited(database, "test") as db,
+        open_limited(database, "test") as db,
         pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
     ):
         db.execute("UPDATE pancake_connection SET name = 'x'")

@@ -216,7 +216,7 @@ def export_without_a_cron_of_staging() -> Callable[[Engine], Any]:
 
 ENDS_WITH_COMMAND = re.compile(
     r"(?:^|[:;]\s(?:then )?)"
-    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql) [^;:]*|pancake-handlers"
+    r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql|timedatectl) [^;:]*|pancake-handlers"
     r"|psql: [^;]*|printf '[\s\S]*)$"
 )
 """Of a piece of advice that ends with a command that a person can copy."""
@@ -226,8 +226,8 @@ ENDS_WITH_COMMAND = re.compile(
 class Breakage:
     """Something that breaks, how, and who names it; an empty field is of someone who is not asked.
 
-    `line`: the line that `leads status` names as the cause.
-    `text`: what that line says, or without a line the first criterion; a regular expression.
+    `check`: the check that `leads status` names as the cause.
+    `text`: what that says, or without it the first criterion; a regular expression.
     `alert`: the alert that fires, or the surest of several, without the `Pancake` before it.
     `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     `gates`: those that tests/ops/golive/test_gates.py asks; `broken` is of SQL alone then.
@@ -235,7 +235,7 @@ class Breakage:
 
     name: str
     broken: Break
-    line: str = ""
+    check: str = ""
     text: str = ""
     alert: str = ""
     criteria: str = ""
@@ -301,29 +301,29 @@ BREAKAGES = (
         "database", "password auth",
     ),
     Breakage(
-        "a session holds a lock on the events", locked_table, "database", "forgotten psql", "SqlMetricStale",
+        "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
     ),
-    Breakage("Hasura is away", without_service("hasura"), "Hasura", "does not answer", "CronMissed"),
+    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "CronMissed"),
     Breakage(
-        "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata",
+        "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata-read",
         "admin secret",
     ),
     Breakage("our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing"),
     Breakage(
         "the event trigger was deleted",
-        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})), "event trigger",
+        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})), "event-trigger",
         "SQL trigger .* is missing", "EventTriggerMissing",
     ),
     Breakage(
         "the SQL trigger is disabled",  # as by a dump that was restored without triggers
         by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
-        "event trigger",
+        "event-trigger",
         "is disabled",
         alert="EventTriggerMissing", criteria="E3-BE-trigger",
     ),
     Breakage(
         "our event trigger was saved in the console",
-        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "metadata",
+        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "drift",
         "insert.payload .all columns are delivered", "WholeRowsDelivered",
     ),
     Breakage("the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone"),
@@ -346,10 +346,11 @@ BREAKAGES = (
     ),
     Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
     Breakage(
-        "the spool of the edge grows", spooling_edge, "edge", "640 deliveries wait.*hasura", "EdgeSpoolStuck",
+        "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
+        "EdgeSpoolStuck",
     ),
     Breakage(
-        "the kill switch is on", by_setting("kill_switch"), "kill switch", "on since .* by postgres",
+        "the kill switch is on", by_setting("kill_switch"), "kill-switch", "on since .* by postgres",
         "SwitchLeftOn", gates="E4-14",
     ),
     Breakage(
@@ -358,7 +359,7 @@ BREAKAGES = (
     ),
     Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
-    Breakage("Pancake refuses the API key", refused_key, "Pancake", "Pancake answered 401", "ApiKeyInvalid"),
+    Breakage("Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid"),
     Breakage(
         "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
         "UnassignedWaits",
@@ -441,4 +442,4 @@ BREAKAGES = (
     ),
     Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
 )  # fmt: skip
-"""Those with a line in the order in which one part needs another, as in the table of docs/status.md."""
+"""Those with a check in the order in which one part needs another, as in the table of docs/status.md."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ops.checks.read_services import look_at_edge, look_at_handlers
+from ops.checks.services import REQUEST_SECONDS
 from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
 from ops.daily.backfill_phones import Limits, Options, Report, run
@@ -12,8 +14,6 @@ from ops.golive.deploy.step import Found, State
 from ops.golive.rights import load_rights
 from ops.metadata.pieces import CRON
 from ops.output import progress_bar
-from ops.probes.http_services import look_at_edge, look_at_handlers
-from ops.probes.running import REQUEST_SECONDS
 
 Look = TypeVar("Look")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ops.checks.read_services import look_at_handlers
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed
@@ -17,7 +18,6 @@ from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, State, Step
 from ops.golive.drill.sender import Sender
 from ops.output import say
-from ops.probes.http_services import look_at_handlers
 
 REASON = "rollback drill"
 ENOUGH = 5

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.checks.services import own_metadata
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.measuring import SourceDown
 from ops.golive.precheck.manifest import Manifest, read_manifest
 from ops.metadata.deploy import BACKUPS, Deployment, Files
 from ops.metadata.engine import Engine
-from ops.probes.engine import own_metadata
 from ops.settings import OperatorSettings, read_operator_settings
 
 REQUEST_SECONDS = 10.0

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.checks.services import own_metadata
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.golive.judgement import Measurement
 from ops.golive.precheck.engine_probes import counted
 from ops.golive.precheck.link import Link
-from ops.probes.engine import own_metadata
 
 HIDDEN = ("'{}' not found in type", "no mutations exist")
 """What Hasura answers a role that has no right on a table or action."""

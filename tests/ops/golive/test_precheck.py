@@ -17,6 +17,7 @@ import yaml
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
+from ops.checks.services import own_metadata
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.golive.criterion import WAVES, Criterion, Part, Source, load_criteria
@@ -33,7 +34,6 @@ from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
 from ops.golive.probes import probes_of
 from ops.golive.records import Kind, Records, Statement
 from ops.golive.scans import FILE
-from ops.probes.engine import own_metadata
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
@@ -120,7 +120,7 @@ def test_what_is_broken_is_red_and_nothing_else(system: Installation, subtests: 
             changed = {name for name, each in found.items() if each.outcome != healthy[name].outcome}
             assert changed - SLOW_HERE == {*names} - SLOW_HERE
             assert {found[name].outcome for name in names} == {Outcome.FAIL}
-            assert breakage.line or re.search(breakage.text, found[names[0]].measurement.details)
+            assert breakage.check or re.search(breakage.text, found[names[0]].measurement.details)
 
 
 def test_every_table_and_action_is_probed() -> None:

@@ -1,21 +1,58 @@
-"""Load what the database says of tickets, switches, queue, crons, rosters and notifications."""
+"""Read the database: what it is, who waits for a lock, and what the tables of the integration say."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
+from ops.checks.services import Services
 from ops.clients.db_session import QUERIES, DbSession, class_row
 from ops.cron_schedule import Schedule
-from ops.probes.database import open_limited
 from ops.switches import LIST_SWITCHES, Switch
 
 MOST_ROWS = 10_000
 """At most so many rows of each kind are counted: a look has to be quick with any number of them."""
 
+LOCK_WAIT = timedelta(seconds=2)
+"""A session that has waited for so long for a lock is named, with the one that holds it."""
+UNUSUAL_SECONDS = 1.0
+"""Our own statements take a fraction of that."""
+
 Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The row of probes/load_server."""
+
+    version: str
+    now: datetime
+    role_name: str
+    missing: list[str]
+    refused: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLook:
+    """What the server says of itself; `asked_at` is the time here in the middle of the statement."""
+
+    server: Server
+    seconds: float
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LockWait:
+    """The row of probes/find_lock_wait."""
+
+    sessions: int
+    waiting_pid: int
+    waiting_seconds: float
+    blocking_pid: int | None
+    blocking_application: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +142,47 @@ class State:
     unsent: UnsentCount
 
 
-def load_state(url: str, now: datetime) -> State:
-    """Load it in one read-only transaction. Raises DatabaseUnavailable, LoginRefused and DatabaseError."""
-    with open_limited(url, "status") as db:
-        return read_state(db, now)
+def read_server(services: Services) -> DatabaseLook:
+    """Connect and ask. Raises DatabaseUnavailable, LoginRefused and DatabaseError."""
+    started = time.monotonic()
+    with services.database() as db:
+        before = datetime.now(UTC)
+        server = db.cursor(row_factory=class_row(Server)).execute(QUERIES["probes/load_server"]).fetchone()
+        assert server is not None
+        asked_at = before + (datetime.now(UTC) - before) / 2
+        return DatabaseLook(server, time.monotonic() - started, asked_at)
 
 
-def read_state(db: DbSession, now: datetime) -> State:
-    """Read it in an open session, in one round trip. Raises DatabaseError."""
+def read_lock_wait(services: Services) -> LockWait | None:
+    """Find who has waited longest for a lock, for at least LOCK_WAIT; None without one."""
+    with services.database() as db:
+        return _find_lock_wait(db, LOCK_WAIT)
+
+
+def read_blocker(services: Services) -> LockWait | None:
+    """Find whom our own statements wait for, if they are not done after a second; None if they are."""
+    if services.state_is_read.wait(UNUSUAL_SECONDS):
+        return None
+    with services.database() as db:
+        return _find_lock_wait(db, timedelta(0))
+
+
+def _find_lock_wait(db: DbSession, least: timedelta) -> LockWait | None:
+    cursor = db.cursor(row_factory=class_row(LockWait))
+    return cursor.execute(QUERIES["probes/find_lock_wait"], {"least": least}).fetchone()
+
+
+def read_state(services: Services) -> State:
+    """Read what the tables say, in one read-only transaction."""
+    try:
+        with services.database() as db:
+            return load_state(db, datetime.now(UTC))
+    finally:
+        services.state_is_read.set()
+
+
+def load_state(db: DbSession, now: datetime) -> State:
+    """Load it in an open session, in one round trip. Raises DatabaseError."""
     params = {"now": now, "most": MOST_ROWS, "names": list(CRONS)}
 
     def ask(name: str, kind: type[Row]) -> Callable[[], list[Row]]:

@@ -1,0 +1,270 @@
+"""A check, what it finds, and how checks are asked: all readers at once, under one deadline."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from typing import Any, TypeVar
+
+from leads.domain.errors import IntegrationError
+from ops.checks.services import NotSet, Services
+from ops.clients.db_session import DatabaseError, InsufficientPrivilege, LoginRefused, QueryCanceled, is_lost
+from ops.clients.hasura_admin import AccessDenied
+from ops.failures import NO_REASON, CommandFailed, file_reason
+from ops.settings import VARIABLES
+
+LOOK_SECONDS = 2.4
+"""How long a look may take: with the start of the program it ends within 3 s."""
+
+Value = TypeVar("Value")
+Reader = Callable[[Services], Value]
+"""Reads one thing of the installation; what it raises says why that could not be read."""
+Params = Mapping[str, str]
+
+
+class Level(IntEnum):
+    """How well a part is. UNKNOWN: it could not be asked. Only GREEN passes a gate."""
+
+    GREEN = 0
+    UNKNOWN = 1
+    YELLOW = 2
+    RED = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class When(Enum):
+    """The command that asks a check. What criteria and steps of the deployment ask, they name by its id."""
+
+    STATUS = "leads status"
+    DOCTOR = "leads doctor"
+    APPLY = "leads metadata 9a and 9b, before they change anything"
+    VERIFY = "leads metadata verify, also after 9a and 9b"
+    PRECHECK = "leads golive precheck"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check says of its part, or of one of them, `about`.
+
+    `cure` ends with the command that helps; empty: that of the check. `is_present` is False where nothing of
+    the part is there yet. `because_of` is the id of the check whose red finding explains this one.
+    """
+
+    level: Level
+    text: str
+    cure: str = ""
+    about: str = ""
+    is_present: bool = True
+    because_of: str = ""
+
+
+class NotRead(Exception):
+    """A reader has no value. `is_refused`: the service answered, and did not accept who asked."""
+
+    def __init__(
+        self, reason: str, *, variable: str = "", is_refused: bool = False, is_late: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.variable = variable
+        """The variable that is not set, if that is why."""
+        self.is_refused = is_refused
+        self.is_late = is_late
+
+
+class Facts:
+    """What the readers of a look read, each in a thread."""
+
+    def __init__(self, values: Mapping[Reader[Any], Any], seconds: float = 0.0) -> None:
+        """Take values that are known already; a NotRead stands for a reader without one."""
+        self._deadline = time.monotonic() + seconds
+        self._futures: dict[Reader[Any], Future[Any]] = {}
+        for reader, value in values.items():
+            future = self._futures[reader] = Future[Any]()
+            if isinstance(value, NotRead):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
+
+    def start(self, readers: Iterable[Reader[Any]], services: Services) -> None:
+        """Start the readers that have no value yet."""
+        for reader in readers:
+            if reader not in self._futures:
+                future = self._futures[reader] = Future[Any]()
+                # A daemon: one that hangs does not keep the command from ending.
+                threading.Thread(target=_run, args=(reader, services, future), daemon=True).start()
+
+    def get(self, reader: Reader[Value]) -> Value:
+        """Return what the reader read. Raises NotRead."""
+        try:
+            value: Value = self._futures[reader].result(max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError:
+            raise NotRead("it does not answer", is_late=True) from None
+        return value
+
+    def failures(self) -> Iterator[NotRead]:
+        """Yield why readers that have ended have no value."""
+        for future in self._futures.values():
+            error = future.exception() if future.done() else None
+            if isinstance(error, NotRead):
+                yield error
+
+
+def _run(reader: Reader[Any], services: Services, future: "Future[Any]") -> None:
+    try:
+        future.set_result(reader(services))
+    except (CommandFailed, IntegrationError, DatabaseError) as error:
+        future.set_exception(_not_read(error, services))
+    except (LookupError, TypeError, ValueError, OSError) as error:
+        # What others answer may have any form: that is a finding of the look, not its end.
+        future.set_exception(NotRead(f"its answer cannot be used: {file_reason(error)}"))
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks for the value
+        future.set_exception(error)
+
+
+def _not_read(error: CommandFailed | IntegrationError | DatabaseError, services: Services) -> NotRead:
+    if isinstance(error, NotSet):
+        return NotRead(str(error), variable=error.variable)
+    if isinstance(error, QueryCanceled):
+        return NotRead(f"a statement did not end within {services.statement_seconds:g} s", is_late=True)
+    if isinstance(error, DatabaseError):
+        # Only the first line of PostgreSQL: DETAIL quotes values of the row.
+        reason = (str(error).strip().splitlines() or [NO_REASON])[0]
+        if isinstance(error, InsufficientPrivilege):
+            reason += ": it takes the login of the owner of the tables"
+        return NotRead(reason, is_refused=not is_lost(error))
+    text = " ".join(str(error).split()) or NO_REASON
+    return NotRead(text, is_refused=isinstance(error, (AccessDenied, LoginRefused)))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A question to the installation: a row of the table.
+
+    `ask` yields what is not green, or a line for each part; if it yields nothing the check is `fine`. A
+    NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
+    this one: a red one is its cause. `login` is that of DATABASE_URL: of the operators, or of the owner of
+    the tables. `is_symptom`: it shows the effect of another part's fault, and is the cause of nothing.
+    `writes`: it stores something to try it, and undoes that.
+    """
+
+    id: str
+    question: str
+    when: Set[When]
+    reads: tuple[Reader[Any], ...]
+    ask: Callable[[Facts, Params], Iterable[Finding]]
+    fine: str = ""
+    cure: str = ""
+    runbook: str = ""
+    needs: tuple[str, ...] = ()
+    login: str = "operators"
+    is_symptom: bool = False
+    writes: bool = False
+    seconds: float = LOOK_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A check with the parameters with which it is asked; of a criterion the name is its id."""
+
+    check: Check
+    params: Params = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a check found. `is_wanted` is False of one that was asked only because others need it."""
+
+    check: Check
+    name: str
+    findings: tuple[Finding, ...]
+    is_wanted: bool = True
+
+    @property
+    def level(self) -> Level:
+        return max(each.level for each in self.findings)
+
+
+def look(
+    wanted: Sequence[Asked], table: Sequence[Check], services: Services, known: Mapping[Reader[Any], Any]
+) -> tuple[list[Result], Facts]:
+    """Ask these checks, and those that they need, in the order of the table; see `judge`."""
+    asked = _with_needs(wanted, table)
+    facts = Facts(known, max((each.check.seconds for each, _ in asked), default=0.0))
+    facts.start((reader for each, _ in asked for reader in each.check.reads), services)
+    return judge(asked, facts), facts
+
+
+def _with_needs(wanted: Sequence[Asked], table: Sequence[Check]) -> list[tuple[Asked, bool]]:
+    """Return the checks in the order of the table, each with whether it is wanted for itself."""
+    needed = {need for each in wanted for need in each.check.needs}
+    named = {each.check.id for each in wanted}
+    found: list[tuple[Asked, bool]] = []
+    for check in reversed(table):
+        if check.id in named:
+            found += [(each, True) for each in reversed(wanted) if each.check.id == check.id]
+        elif check.id in needed:
+            needed |= set(check.needs)
+            found.append((Asked(check), False))
+    return found[::-1]
+
+
+def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
+    """Ask each check, and name for what is not green the first red check that it needs."""
+    causes: dict[str, str] = {}
+    results = []
+    for each, is_wanted in asked:
+        check = each.check
+        cause = next((causes[need] for need in check.needs if need in causes), "")
+        findings = tuple(
+            replace(found, because_of=cause, cure=found.cure or check.cure)
+            if found.level is not Level.GREEN
+            else found
+            for found in _ask(check, facts, each.params)
+        )
+        results.append(Result(check, each.name or check.id, findings, is_wanted))
+        level = results[-1].level
+        if level is Level.RED or (cause and level is Level.UNKNOWN):
+            causes.setdefault(check.id, cause or check.id)
+    return results
+
+
+def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
+    try:
+        found = list(check.ask(facts, params))
+    except NotRead as error:
+        if error.variable:
+            cure = f"Set {error.variable} to {VARIABLES[error.variable]}"
+            return [Finding(Level.UNKNOWN, f"not looked at: {error.reason}", cure)]
+        return [Finding(Level.UNKNOWN, error.reason)]
+    return found or [Finding(Level.GREEN, check.fine)]
+
+
+def worst(results: Iterable[Result]) -> Level:
+    """Return the level of a look; what is not known makes it no worse."""
+    levels = {found.level for each in results for found in each.findings}
+    return next((level for level in (Level.RED, Level.YELLOW) if level in levels), Level.GREEN)
+
+
+def find_cause(results: Sequence[Result]) -> tuple[Result, Finding] | None:
+    """Return what a look names first: the first of the worst findings that no other check explains.
+
+    A symptom is named only if no other check is as bad. Of a text of several lines it has the first.
+    """
+    level = worst(results)
+    found = [
+        (each, finding)
+        for each in results
+        for finding in each.findings
+        if finding.level is level and level is not Level.GREEN
+    ]
+    first = [(each, finding) for each, finding in found if not each.check.is_symptom]
+    unexplained = [pair for pair in first if not pair[1].because_of]
+    chosen = next(iter(unexplained or first or found), None)
+    return chosen and (chosen[0], replace(chosen[1], text=chosen[1].text.partition("\n")[0]))

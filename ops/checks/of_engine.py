@@ -1,0 +1,227 @@
+"""What is asked of Hasura: its version and metadata, and what keeps it from making tickets of leads."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops.checks.model import Facts, Finding, Level, NotRead, Params
+from ops.checks.read_engine import (
+    Metadata,
+    read_catalog,
+    read_configuration,
+    read_inconsistencies,
+    read_metadata,
+    read_missing_variables,
+    read_refused_insert,
+    read_schedule,
+    read_sql_triggers,
+    read_version,
+)
+from ops.metadata.permission import ACTION, OF_DIVA, ROLE, is_allowed
+from ops.metadata.pieces import CRON, Key, describe_places, find_changes
+from ops.metadata.source import ENABLE, MIN_CATALOG, REINSTALL, sql_triggers
+
+MIN_VERSION = (2, 50, 6)
+"""Of 2.48 no patch, and of 2.49 none before 2.49.2, mends CVE-2026-54698; 2.50.1 has the switches that keep
+customers' data out of the log; a database that 2.50 has used refuses earlier engines."""
+BELOW_VERSION = (2, 51, 0)
+"""The first one that was not tried with us."""
+RECOVER = "leads metadata recover"
+UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
+CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
+CHECK_ENGINE = (
+    "Check HASURA_URL, and start Hasura again (its log says why it ended); with compose: "
+    "docker compose up -d hasura"
+)
+MAX_NAMED = 5
+"""So many of what is wrong in the same way are named."""
+
+
+def ask_engine(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether the engine answers."""
+    try:
+        found = facts.get(read_version)
+    except NotRead as error:
+        if error.variable:
+            raise
+        yield Finding(Level.RED, error.reason, CHECK_ADMIN if error.is_refused else CHECK_ENGINE)
+        return
+    yield Finding(Level.GREEN, f"{found.version}, {found.seconds * 1000:.0f} ms")
+
+
+def ask_version(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say if the engine is too old, or newer than what was tried; an operator takes the `accepted` one."""
+    found = facts.get(read_version).version
+    numbers = numbers_of(found)
+    oldest, below = (".".join(map(str, version)) for version in (MIN_VERSION, BELOW_VERSION))
+    if found == params.get("accepted"):
+        return
+    if not re.match(r"v?\d+\.\d+\.\d+", found) or numbers < MIN_VERSION:
+        yield Finding(
+            Level.RED, f"the engine is {found}: v{oldest} or later is needed (or --accept-engine {found})"
+        )
+    elif numbers >= BELOW_VERSION:
+        text = f"the engine is {found}: only versions below v{below} were tried (or --accept-engine {found})"
+        yield Finding(Level.YELLOW, text)
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: (2, 50, 6) of v2.50.6."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def ask_readable(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether the engine gives its metadata, and has the source with our tables."""
+    facts.get(read_version)  # an engine that is away has no metadata either
+    try:
+        facts.get(read_metadata)
+    except NotRead as error:
+        if error.variable or error.is_late:
+            raise
+        yield Finding(Level.RED, error.reason, CHECK_ADMIN if error.is_refused else "")
+
+
+def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Our stored queries use the names that Hasura gives by default."""
+    metadata = facts.get(read_metadata)
+    of_source = next(
+        each for each in metadata.whole["sources"] if ("source settings", each["name"]) in metadata.held
+    )
+    custom = of_source.get("customization") or {}
+    default = facts.get(read_configuration).get("default_naming_convention") or "hasura-default"
+    convention = custom.get("naming_convention") or default
+    if convention != "hasura-default":
+        text = f"the naming convention is {convention}: our stored queries need hasura-default"
+        yield Finding(Level.RED, text)
+    for part in ("root_fields", "type_names"):
+        for kind, text in (custom.get(part) or {}).items():
+            if text:
+                said = f"the source gives {part} the {kind} {text!r}"
+                yield Finding(Level.RED, f"{said}: our stored queries have names without it")
+
+
+def ask_catalog(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say if the tables that Hasura keeps in the source are those of an old engine."""
+    version = facts.get(read_catalog)
+    if version and (not version.isdecimal() or int(version) < MIN_CATALOG):
+        text = f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed"
+        yield Finding(Level.RED, text)
+
+
+def ask_variables(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name the variables of our metadata that the engine's environment lacks."""
+    for name in facts.get(read_missing_variables):
+        text = f"the engine has no environment variable {name}: set it and restart the engine"
+        yield Finding(Level.RED, text, about=name)
+
+
+def ask_insert(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say what refuses a lead of the handlers."""
+    if refusal := facts.get(read_refused_insert):
+        yield Finding(Level.RED, f"the role pancake_handlers cannot store a lead: {refusal}")
+
+
+def ask_diva_action(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether Diva's metadata, with its action, are there."""
+    if OF_DIVA not in facts.get(read_metadata).held:
+        yield Finding(Level.RED, f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata")
+
+
+def ask_permission(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether the handlers may send notifications."""
+    held = facts.get(read_metadata).held
+    if not is_allowed(held):
+        yield Finding(Level.RED, f"the action {ACTION} is not allowed for {ROLE}: no notification is sent")
+
+
+def ask_pieces(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Count our pieces that the engine lacks."""
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted(params.get("step", "9b"))
+    missing = [key for key in wanted if key not in metadata.held]
+    if missing:
+        text = f"{len(missing)} of {len(wanted)} pieces are missing: {_names(missing)}"
+        yield Finding(Level.RED, text, is_present=len(missing) < len(wanted))
+    else:
+        yield Finding(Level.GREEN, f"{len(wanted)} pieces, all in place")
+
+
+def _names(keys: list[Key]) -> str:
+    more = f" and {len(keys) - MAX_NAMED} more" if len(keys) > MAX_NAMED else ""
+    return ", ".join(map(" ".join, keys[:MAX_NAMED])) + more
+
+
+def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name our pieces that are not as in our directory, each with the places."""
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted(params.get("step", "9b"))
+    present = {key: wanted[key] for key in wanted if key in metadata.held}
+    for change in find_changes(present, metadata.held):
+        text = f"{' '.join(change.key)} differs: {describe_places(change.after, change.before)}"
+        step = "9b" if change.key[0] == CRON else "9a"
+        yield Finding(Level.RED, text, UNDO.format(step), about=" ".join(change.key))
+
+
+def ask_event_trigger(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name the SQL triggers of our event trigger that PostgreSQL lacks.
+
+    Without its SQL trigger a row makes no event, and the engine calls that consistent. With `applied` only
+    the triggers that the engine has count.
+    """
+    metadata, fires = facts.get(read_metadata), facts.get(read_sql_triggers)
+    for table, name in sql_triggers(_expected(metadata, params)):
+        if fires.get((table, name)):
+            continue
+        is_disabled = (table, name) in fires
+        state = "disabled" if is_disabled else "missing"
+        text = f"the SQL trigger {name} is {state} on table {table}: its rows make no event"
+        yield Finding(Level.RED, text, _enable(metadata, table, name, is_disabled=is_disabled))
+
+
+def _expected(metadata: Metadata, params: Params) -> Mapping[Key, Any]:
+    wanted = metadata.wanted("9b")
+    if "applied" not in params:
+        return wanted
+    return {key: metadata.held[key] for key in wanted if key in metadata.held}
+
+
+def _enable(metadata: Metadata, table: str, name: str, *, is_disabled: bool) -> str:
+    """Return what puts a SQL trigger back: 9a if the engine has no such event trigger any more."""
+    if is_disabled:
+        return ENABLE.format(table, name)
+    if (table, name) in sql_triggers(metadata.held):
+        return REINSTALL
+    return RECOVER if ("table", table) not in metadata.held else "leads metadata 9a --over-drift"
+
+
+def ask_allow_list(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name our calls that an allow list stops; with `applied` those that it would stop after 9a."""
+    if not facts.get(read_configuration).get("is_allow_list_enabled"):
+        yield Finding(Level.GREEN, "off")
+        return
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted("9a")
+    held = wanted if "applied" in params else metadata.held
+    entries = [("allow-list entry", name) for kind, name in wanted if kind == "query collection"]
+    needed = dict.fromkeys([*entries, *(key for key in wanted if key[0] == "query collection")])
+    for kind, name in needed:
+        if (kind, name) not in held:
+            yield Finding(Level.RED, f"{kind} {name} is missing: Hasura stops its calls", about=name)
+
+
+def ask_consistency(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name what the engine calls inconsistent, of others too."""
+    for name, reason in facts.get(read_inconsistencies).items():
+        yield Finding(Level.RED, f"inconsistent: {name} ({reason})", about=name)
+
+
+def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name our crons that the engine will not run."""
+    counts = facts.get(read_schedule)
+    idle = [name for name, count in counts.items() if not count]
+    if idle:
+        more = f" and {len(idle) - MAX_NAMED} more" if len(idle) > MAX_NAMED else ""
+        text = f"no future run of {len(idle)} of {len(counts)} crons: {', '.join(idle[:MAX_NAMED])}{more}"
+        yield Finding(Level.RED, text)
+    else:
+        yield Finding(Level.GREEN, f"future runs of {len(counts)} crons")

@@ -1,0 +1,128 @@
+"""The services that readers ask, by the settings of the command; each is opened when it is first asked."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.clients.hasura_admin import HasuraAdmin
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
+from ops.metadata.engine import Engine
+from ops.settings import OperatorSettings
+
+REQUEST_SECONDS = 2.0
+"""How long one request or statement of a look may take."""
+CONNECT_SECONDS = 2
+"""The same for a connection to PostgreSQL; libpq takes no less."""
+MAX_SESSIONS = 4
+"""So many sessions read at the same time: the server's connections are for the handlers."""
+NEEDED = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
+"""The variables without which little is known of an installation."""
+
+
+class NotSet(CommandFailed):
+    """A variable is not set, so what it names is not asked."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"{variable} is not set")
+        self.variable = variable
+
+
+@cache
+def own_metadata() -> dict[str, Any]:
+    """Read our metadata, once. Raises WrongUsage."""
+    try:
+        return read_directory(DIRECTORY)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. It belongs to the installation of leads.") from error
+
+
+class Services:
+    """What readers ask. A context manager; each property raises NotSet without its variables."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        command: str,
+        source: str = "default",
+        *,
+        own: dict[str, Any] | None = None,
+        engine: Engine | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+        statement_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self.settings = settings
+        self.command = command
+        """The verb, which the database sees."""
+        self.source = source
+        """The engine's source that has our tables."""
+        self.own = own_metadata() if own is None else own
+        self.request_seconds = request_seconds
+        self.statement_seconds = statement_seconds
+        self._given_engine = engine
+        self.state_is_read = threading.Event()
+        """Set when the statements of the state have ended; see `read_blocker`."""
+        self._open = ExitStack()
+        self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
+        self._lock = threading.RLock()
+
+    def need(self, variable: str, value: str) -> str:
+        """Return the value of a variable. Raises NotSet."""
+        if not value:
+            raise NotSet(variable)
+        return value
+
+    @contextmanager
+    def database(self) -> Iterator[DbSession]:
+        """Open a session that only reads, and whose statements end in time.
+
+        Raises DatabaseUnavailable and LoginRefused.
+        """
+        url = self.need("DATABASE_URL", self.settings.database_url)
+        with self._sessions, open_limited(url, self.command, self.statement_seconds) as db:
+            yield db
+
+    @property
+    def engine(self) -> Engine:
+        """Return the engine of HASURA_URL."""
+        with self._lock:
+            return self._engine
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self._given_engine or Engine(self.open_engine())
+
+    def open_engine(self, **headers: str) -> HasuraAdmin:
+        """Open a client of the engine of HASURA_URL, which is closed with these services."""
+        settings = self.settings
+        url = self.need("HASURA_URL", settings.hasura_url)
+        secret = self.need("HASURA_ADMIN_SECRET", settings.hasura_admin_secret)
+        client = HasuraAdmin(url, secret, headers, timeout_seconds=self.request_seconds)
+        with self._lock:
+            return self._open.enter_context(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+
+@contextmanager
+def open_limited(url: str, command: str, seconds: float = REQUEST_SECONDS) -> Iterator[DbSession]:
+    """Open a session that only reads, and whose statements end in time.
+
+    Raises DatabaseUnavailable and LoginRefused.
+    """
+    with open_session(url, command, autocommit=False, connect_seconds=CONNECT_SECONDS) as db:
+        with db.pipeline():  # with the BEGIN in one round trip
+            db.execute(QUERIES["probes/set_limits"], {"timeout": f"{seconds:g}s"})
+        yield db

@@ -1,0 +1,288 @@
+"""The table of checks, in the order in which one part needs another.
+
+docs/adding-a-check.md says how to add one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leads.domain.trace import END_PAUSE
+from ops.checks import of_engine, of_leads, of_services
+from ops.checks.model import Asked, Check, Facts, Params, Reader, Result, When, look
+from ops.checks.read_database import read_blocker, read_lock_wait, read_server, read_state
+from ops.checks.read_engine import (
+    read_catalog,
+    read_clock,
+    read_configuration,
+    read_inconsistencies,
+    read_metadata,
+    read_missing_variables,
+    read_refused_insert,
+    read_schedule,
+    read_sql_triggers,
+    read_version,
+)
+from ops.checks.read_pancake import read_keys
+from ops.checks.read_services import read_edge, read_handlers, read_secret, read_token
+from ops.checks.services import Services
+
+STATUS, DOCTOR, APPLY, VERIFY, PRECHECK = When
+BOTH = {STATUS, DOCTOR}
+
+CHECKS = (
+    Check(
+        "environment", "Are the variables of the environment set?", {DOCTOR},
+        reads=(), ask=of_services.find_unset, fine="the variables that are needed are set",
+        cure="leads config show", runbook="docs/runbook/install.md",
+    ),
+    Check(
+        "database", "Does the database answer?", BOTH,
+        reads=(read_server,), ask=of_services.ask_database, needs=("environment",),
+        cure=of_services.CHECK_URL, runbook="docs/runbook/monitoring.md#pancakesqlmetricsstale",
+    ),
+    Check(
+        "tables", "Are our tables there, and can they be read?", BOTH,
+        reads=(read_server, read_state, read_blocker), ask=of_services.ask_tables, needs=("database",),
+        fine="all are there, and can be read", cure=of_services.MIGRATE,
+        runbook="docs/runbook/install.md#4-migrations",
+    ),
+    Check(
+        "locks", "Does no session wait for a lock for 2 s?", BOTH,
+        reads=(read_lock_wait,), ask=of_services.ask_locks, needs=("database",),
+        fine="no session waits for a lock", cure=of_services.SHOW_ACTIVITY,
+        runbook="docs/runbook/go-live.md#connections-locks-memory",
+    ),
+    Check(
+        "hasura", "Does Hasura answer?", BOTH,
+        reads=(read_version,), ask=of_engine.ask_engine, needs=("environment",),
+        cure=of_engine.CHECK_ENGINE, runbook="docs/runbook/crons-and-engine.md#pancakecronmissed",
+    ),
+    Check(
+        "engine-version", "Is Hasura of a version that was tried with us?", BOTH | {APPLY},
+        reads=(read_version,), ask=of_engine.ask_version, needs=("hasura",), fine="one that was tried",
+        cure="Start the engine that docs/runbook/install.md names: docker compose up -d hasura",
+        runbook="docs/runbook/go-live.md#the-engine",
+    ),
+    Check(
+        "metadata-read", "Does Hasura give its metadata, and has it the source of our tables?",
+        BOTH | {APPLY, VERIFY},
+        reads=(read_version, read_metadata), ask=of_engine.ask_readable, needs=("hasura",),
+        fine="it has the source", cure="Apply Diva's metadata, then: leads metadata recover",
+        runbook="docs/runbook/metadata-wiped.md",
+    ),
+    Check(
+        "naming", "Does the source name things as our stored queries do?", {DOCTOR, APPLY},
+        reads=(read_metadata, read_configuration), ask=of_engine.ask_naming, needs=("metadata-read",),
+        fine="as our stored queries need it",
+        cure="Change the source's customization in Diva's metadata, then: leads metadata 9a",
+        runbook="docs/runbook/deploy-metadata.md",
+    ),
+    Check(
+        "catalog", "Are Hasura's tables in the source new enough?", {DOCTOR, APPLY},
+        reads=(read_catalog,), ask=of_engine.ask_catalog, needs=("metadata-read",), fine="new enough",
+        cure="Start the source once with the engine that docs/runbook/install.md names: "
+        "docker compose up -d hasura",
+        runbook="docs/runbook/go-live.md#the-engine",
+    ),
+    Check(
+        "variables", "Has the engine the variables of our metadata?", {DOCTOR, APPLY},
+        reads=(read_missing_variables,), ask=of_engine.ask_variables, needs=("metadata-read",),
+        fine="the engine has those of our metadata",
+        cure="Set it as docs/runbook/install.md, step 3, lists it, then: docker compose up -d hasura",
+        runbook="docs/runbook/install.md#3-the-engines-environment",
+    ),
+    Check(
+        "store-lead", "May the handlers store a lead, through Hasura's trigger?", {DOCTOR, APPLY},
+        reads=(read_refused_insert,), ask=of_engine.ask_insert, needs=("metadata-read",),
+        fine="the handlers may store a lead", writes=True,
+        cure="Apply the migrations, then as the owner: psql -f deploy/postgres/grant_roles.sql",
+        runbook="docs/runbook/install.md#4-migrations",
+    ),
+    Check(
+        "diva-action", "Is Diva's action sendNotifications there?", BOTH | {APPLY, VERIFY},
+        reads=(read_metadata,), ask=of_engine.ask_diva_action, needs=("metadata-read",),
+        fine="sendNotifications can be allowed to the handlers",
+        cure="Apply Diva's metadata, then: leads metadata recover",
+        runbook="docs/runbook/metadata-wiped.md#pancakenotificationsforbidden",
+    ),
+    Check(
+        "metadata", "Are all pieces of our metadata on the engine?", {STATUS, VERIFY},
+        reads=(read_metadata,), ask=of_engine.ask_pieces, needs=("metadata-read",), cure=of_engine.RECOVER,
+        runbook="docs/runbook/metadata-wiped.md#bring-it-back",
+    ),
+    Check(
+        "event-trigger", "Has PostgreSQL the SQL triggers of our event trigger?", BOTH | {APPLY, VERIFY},
+        reads=(read_metadata, read_sql_triggers), ask=of_engine.ask_event_trigger, needs=("metadata",),
+        fine="its SQL triggers are there", cure=of_engine.RECOVER,
+        runbook="docs/runbook/metadata-wiped.md#pancakeeventtriggermissing",
+    ),
+    Check(
+        "drift", "Are our pieces on the engine as in our directory?", {STATUS, VERIFY},
+        reads=(read_metadata,), ask=of_engine.ask_drift, needs=("metadata-read", "event-trigger"),
+        fine="all as in our directory", cure=of_engine.UNDO.format("9a"),
+        runbook="docs/runbook/deploy-metadata.md",
+    ),
+    Check(
+        "allow-list", "Does no allow list stop our calls?", BOTH | {APPLY, VERIFY},
+        reads=(read_metadata, read_configuration), ask=of_engine.ask_allow_list, needs=("metadata",),
+        fine="on, with our calls", cure="leads metadata 9a",
+        runbook="docs/runbook/metadata-wiped.md#pancakeallowliststopsus",
+    ),
+    Check(
+        "consistency", "Is nothing of the engine's metadata inconsistent?", {STATUS, VERIFY},
+        reads=(read_inconsistencies,), ask=of_engine.ask_consistency, needs=("metadata-read",),
+        fine="nothing is inconsistent",
+        cure="Mend what it names, or ask its owner, then: leads metadata verify",
+        runbook="docs/runbook/metadata-wiped.md#pancakemetadatainconsistent",
+    ),
+    Check(
+        "schedule", "Has Hasura future runs of our crons?", {STATUS, VERIFY},
+        reads=(read_schedule,), ask=of_engine.ask_schedule, needs=("metadata",), cure=of_engine.RECOVER,
+        runbook="docs/runbook/crons-and-engine.md#pancakecronticksgone",
+    ),
+    Check(
+        "notifications", "May the handlers call sendNotifications?", {STATUS, VERIFY},
+        reads=(read_metadata,), ask=of_engine.ask_permission, needs=("diva-action", "metadata"),
+        fine="allowed to the handlers", cure=of_engine.RECOVER,
+        runbook="docs/runbook/metadata-wiped.md#pancakenotificationsforbidden",
+    ),
+    Check(
+        "token", "Does Hasura accept the token of the handlers?", {DOCTOR},
+        reads=(read_token,), ask=of_services.ask_token, needs=("hasura",), cure=of_services.RENEW,
+        runbook="docs/runbook/install.md#2-tokens",
+    ),
+    Check(
+        "handlers", "Do the handlers answer?", BOTH,
+        reads=(read_handlers,), ask=of_services.ask_handlers, cure=of_services.START_HANDLERS,
+        runbook="docs/runbook/monitoring.md#pancakehandlersdown",
+    ),
+    Check(
+        "readiness", "Do the handlers reach what they need?", BOTH,
+        reads=(read_handlers,), ask=of_services.ask_readiness,
+        needs=("handlers", "database", "notifications"), fine="they reach what they need",
+        cure=of_services.CHECK_HANDLERS, runbook="docs/runbook/monitoring.md#pancakehandlerdown",
+    ),
+    Check(
+        "secret", "Do the handlers accept HANDLER_SECRET?", {DOCTOR},
+        reads=(read_secret,), ask=of_services.ask_secret, needs=("handlers",),
+        fine="the handlers accept HANDLER_SECRET",
+        cure="Give Hasura, the handlers and leads the same HANDLER_SECRET: leads config show",
+        runbook="docs/runbook/install.md#1-secrets",
+    ),
+    Check(
+        "edge", "Does the edge answer, and can it write its spool?", BOTH,
+        reads=(read_edge,), ask=of_services.ask_edge, cure=of_services.START_EDGE,
+        runbook="docs/runbook/edge.md#pancakeedgedown",
+    ),
+    Check(
+        "spool", "Does the edge hand over what it gets?", BOTH,
+        reads=(read_edge,), ask=of_services.ask_spool, needs=("edge", "hasura", "handlers"),
+        fine="nothing waits on its disk", cure="leads edge-spool list",
+        runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
+    ),
+    Check(
+        "clocks", "Do the clocks of the machines agree?", {DOCTOR},
+        reads=(read_server, read_clock, read_handlers, read_edge), ask=of_services.ask_clocks,
+        cure="Synchronize that machine's clock: timedatectl set-ntp true", runbook="docs/runbook/install.md",
+    ),
+    Check(
+        "kill-switch", "Is the kill switch off?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_kill_switch, needs=("tables",), cure=of_leads.REPLAY_HELD,
+        runbook="docs/runbook/tickets-and-switches.md#pancakeswitchlefton",
+    ),
+    Check(
+        "pause", "Is processing not paused?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_pause, needs=("tables",), cure=END_PAUSE,
+        runbook="docs/runbook/tickets-and-switches.md#pancakeswitchlefton",
+    ),
+    Check(
+        "connection", "Is there a connection to Pancake that is enabled?", BOTH,
+        reads=(read_state,), ask=of_leads.ask_connection, needs=("tables",),
+        cure=of_leads.CREATE_CONNECTION, runbook="docs/runbook/install.md#7-the-connection-to-pancake",
+    ),
+    Check(
+        "edge-policy", "Has the edge the tokens of the connections?", BOTH,
+        reads=(read_edge,), ask=of_services.ask_policy, needs=("edge", "handlers", "connection"),
+        cure=of_services.CHECK_POLICY, runbook="docs/runbook/edge.md#pancakeedgepolicystale",
+    ),
+    Check(
+        "api-key", "Does Pancake accept the API key of each connection?", BOTH,
+        reads=(read_keys,), ask=of_leads.ask_keys, needs=("tables", "connection"), cure=of_leads.TEST_KEY,
+        fine="no connection is in use", runbook="docs/runbook/webhook-and-pancake.md#pancakeapikeyinvalid",
+    ),
+    Check(
+        "webhook", "Does the webhook of each connection bring its leads?", {STATUS},
+        reads=(read_state, read_keys), ask=of_leads.ask_webhook, needs=("tables", "connection", "api-key"),
+        fine="no connection is in use", cure=of_leads.SWITCH_ON_WEBHOOK,
+        runbook="docs/runbook/webhook-and-pancake.md#pancakewebhooksuspended",
+    ),
+    Check(
+        "breaker", "Do the handlers call Pancake?", {STATUS},
+        reads=(read_handlers,), ask=of_leads.ask_breaker, needs=("handlers", "api-key"),
+        fine="calls to Pancake are not suspended", cure=of_leads.TEST_KEY,
+        runbook="docs/runbook/webhook-and-pancake.md#pancakecircuitbreakeropenlong",
+    ),
+    Check(
+        "sources", "Is a source active?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_sources, needs=("tables", "connection"),
+        fine="there is no source yet", cure=of_leads.SOURCE_ON,
+        runbook="docs/runbook/install.md#11-a-source-and-its-roster",
+    ),
+    Check(
+        "rosters", "Is there a member for new tickets?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_rosters, needs=("tables", "connection", "sources"),
+        cure="Settings → Pancake → Rosters: add members; who took them out: leads history --of roster",
+        runbook="docs/runbook/tickets-and-switches.md#pancakeunassignedwaits",
+    ),
+    Check(
+        "crons", "Have the crons run in time?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_crons, is_symptom=True, cure="leads cron list",
+        needs=("tables", "hasura", "metadata", "schedule", "handlers", "api-key"),
+        runbook="docs/runbook/crons-and-engine.md#pancakecronmissed",
+    ),
+    Check(
+        "queue", "Are stored leads processed?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_queue, is_symptom=True, cure="leads cron run retry_failed",
+        needs=("tables", "hasura", "event-trigger", "handlers", "crons"),
+        runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits",
+    ),
+    Check(
+        "unassigned", "Has every open ticket an owner?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_unassigned, is_symptom=True, needs=("tables", "rosters"),
+        fine="every open ticket has an owner",
+        cure="Put staff on duty: each gets one within a minute; then: leads status",
+        runbook="docs/runbook/tickets-and-switches.md#pancakeunassignedwaits",
+    ),
+    Check(
+        "unsent", "Was every notification accepted?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_unsent, is_symptom=True,
+        needs=("tables", "hasura", "notifications", "handlers"), fine="every notification was accepted",
+        cure="psql: SELECT id, notify_error FROM pancake_webhook_event WHERE notify_error IS NOT NULL",
+        runbook="docs/runbook/notifications.md",
+    ),
+    Check(
+        "tickets", "Do leads become tickets, as many as usual?", {STATUS},
+        reads=(read_state,), ask=of_leads.ask_tickets, is_symptom=True, cure="leads tail",
+        needs=(
+            "tables", "hasura", "event-trigger", "handlers", "edge", "edge-policy", "kill-switch",
+            "connection", "api-key", "webhook", "sources", "queue",
+        ),
+        runbook="docs/runbook/tickets-stopped.md",
+    ),
+)  # fmt: skip
+
+Known = Mapping[Reader[Any], Any]
+"""Values that are read already, by their readers."""
+BY_ID: Mapping[str, Check] = {check.id: check for check in CHECKS}
+
+
+def select(when: When, params: Params | None = None) -> list[Asked]:
+    """Return the checks that a command asks."""
+    return [Asked(check, params or {}) for check in CHECKS if when in check.when]
+
+
+def look_at(
+    wanted: Sequence[Asked], services: Services, known: Known | None = None
+) -> tuple[list[Result], Facts]:
+    """Ask these checks at once; `known` are values that are read already."""
+    return look(wanted, CHECKS, services, known or {})

@@ -1,0 +1,54 @@
+"""`leads doctor`: whether an installation is complete, before and after each of its steps."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from leads.adapters.settings import SettingsError
+from ops.checks.model import Finding, Level, Result, When, worst
+from ops.checks.screen import document, print_look
+from ops.checks.services import NEEDED, Services
+from ops.checks.table import BY_ID, look_at, select
+from ops.failures import ExitCode
+from ops.output import AsJson, print_json
+from ops.settings import read_operator_settings
+
+MAY_HAVE = ("HASURA_SERVICE_TOKEN", "HANDLERS_URL", "HANDLER_SECRET", "EDGE_STATUS_URL", "ENCRYPTION_KEYS")
+
+
+def doctor(
+    source: Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Check an installation before and after each step, and name the fix of what is wrong.
+
+    Environment, database and rights, engine with its variables, token, handlers, edge and its policy, API
+    keys, clocks, within 3 s. What it stores to check a right is undone. It looks at what the variables of
+    .env.example name. Exit code 1: something is red.
+    """
+    results = examine(source)
+    if as_json:
+        print_json(document(results))
+    else:
+        print_look(results, Console(), fine="nothing is wrong")
+    if worst(results) is Level.RED:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def examine(source: str) -> list[Result]:
+    """Return what each check finds; with a variable that is not valid only that."""
+    try:
+        settings = read_operator_settings(may_have=(*NEEDED, *MAY_HAVE))
+    except SettingsError as error:
+        findings = tuple(Finding(Level.RED, *_split(problem)) for problem in error.problems)
+        return [Result(BY_ID["environment"], "environment", findings)]
+    with Services(settings, "doctor", source) as services:
+        results, _ = look_at(select(When.DOCTOR, {"applied": "as far as it is"}), services)
+    return results
+
+
+def _split(problem: str) -> tuple[str, str]:
+    """Split what is wrong with a variable from what to give it."""
+    text, _, fix = problem.partition(": ")
+    return (text, fix[:1].upper() + fix[1:]) if fix else (problem, "See .env.example")

@@ -1,0 +1,91 @@
+"""`leads status`: whether leads become tickets; if not, the cause and what helps."""
+
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ops.checks.model import NotRead, Result, When, worst
+from ops.checks.read_pancake import read_keys
+from ops.checks.screen import document, print_look
+from ops.checks.services import NEEDED, Services
+from ops.checks.table import Known, look_at, select
+from ops.failures import WrongUsage
+from ops.output import AsJson, print_json
+from ops.settings import OperatorSettings, read_operator_settings
+
+WATCH_SECONDS = 5.0
+KEYS_MAX_AGE_SECONDS = 60.0
+"""How often a watching look calls Pancake with its keys, at most."""
+MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "ENCRYPTION_KEYS")
+
+
+class StatusCode(IntEnum):
+    """The exit codes of this verb, which monitoring reads."""
+
+    GREEN = 0
+    YELLOW = 1
+    RED = 2
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 s, until Ctrl-C.")] = False,
+    source: Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Show on one screen whether leads become tickets; if not, the cause and what helps.
+
+    It looks at all parts at once, within 3 s, and changes nothing. Needs DATABASE_URL, HASURA_URL and
+    HASURA_ADMIN_SECRET; with HANDLERS_URL, EDGE_STATUS_URL and ENCRYPTION_KEYS it also asks the handlers, the
+    edge and Pancake. Exit code 0: green, 1: yellow, 2: red, or wrong usage.
+    """
+    if watch and as_json:
+        raise WrongUsage("--watch and --json do not go together: call --json as often as you need it.")
+    watcher = Watcher(read_operator_settings(*NEEDED, may_have=MAY_HAVE), source)
+    console = Console()
+    results = watcher.look()
+    if as_json:
+        print_json(document(results))
+    else:
+        show(results, console)
+    while watch:
+        time.sleep(WATCH_SECONDS)
+        results = watcher.look()
+        if console.is_terminal:
+            console.clear()
+        else:
+            console.print()
+        show(results, console)
+    raise typer.Exit(StatusCode[worst(results).name])
+
+
+def show(results: list[Result], console: Console) -> None:
+    print_look(results, console, fine="leads become tickets")
+
+
+@dataclass
+class Watcher:
+    """Looks again and again, with the answers of Pancake for a minute each."""
+
+    settings: OperatorSettings
+    source: str
+    _keys: Any = None
+    _keys_at: float = 0.0
+
+    def look(self) -> list[Result]:
+        """Return what each check finds within 3 s; a part that does not answer is red."""
+        now = time.monotonic()
+        is_known = self._keys is not None and now - self._keys_at < KEYS_MAX_AGE_SECONDS
+        known: Known = {read_keys: self._keys} if is_known else {}
+        with Services(self.settings, "status", self.source) as services:
+            results, facts = look_at(select(When.STATUS), services, known)
+        if not is_known:
+            self._keys_at = now
+            try:
+                self._keys = facts.get(read_keys)
+            except NotRead as error:
+                self._keys = error
+        return results

@@ -1,1 +1,0 @@
-"""`leads doctor`: whether an installation is complete, before and after each of its steps."""

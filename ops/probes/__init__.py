@@ -1,1 +1,0 @@
-"""Look at all parts of the integration at the same time, for `leads status` and `leads doctor`."""
