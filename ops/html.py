@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ops.output import escape_unseen
 
 
 def render_page(template: Path, **values: Any) -> str:
     """Return the page of a template. Every value in it is escaped, and what is not seen of it too."""
+    # Only now: the help of `leads` imports every verb, and few need the library.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_finalize,

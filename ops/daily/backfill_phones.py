@@ -87,8 +87,9 @@ def next_id(account_id: str) -> UUID | None:
     return None if value == _LAST_ID else UUID(int=value.int + 1)
 
 
-def read_batches(db_connection: DbSession, from_id: UUID | None, size: int) -> Iterator[list[Account]]:
+def read_batches(db_connection: DbSession, size: int) -> Iterator[list[Account]]:
     """Yield batches of accounts without a normalized phone, in the order of their ids, without locks."""
+    from_id: UUID | None = FIRST_ID
     while from_id is not None:
         with db_connection.cursor(row_factory=class_row(Account)) as cursor:
             cursor.execute(
@@ -389,25 +390,25 @@ class Backfill:
         self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
 
     def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> Pass:
-        """Read and parse what is open; write the usable phones, and list the others in a file."""
+        """Read and parse what is open; write the usable phones, and list the others in a file.
+
+        Without a writer and a file it changes nothing.
+        """
         found = Pass()
         self.report.passes += 1
         task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
-        batches = read_batches(self.reader, FIRST_ID, self.limits.rows_per_batch)
-        with ExitStack() as stack:
-            rows = None
-            if unusable is not None:
-                file = stack.enter_context(unusable.open("w", encoding="utf-8", newline=""))
-                rows = csv.writer(file)
-                rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
-            for accounts, readings in self.parsers.parse_all(batches):
+        with (unusable or Path(os.devnull)).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
+            for accounts, readings in self.parsers.parse_all(
+                read_batches(self.reader, self.limits.rows_per_batch)
+            ):
                 self._take(found, accounts, readings, writer)
-                if rows is not None:
-                    rows.writerows(
-                        [account.id, account.phone_code, account.phone_number, reason]
-                        for account, (phone, reason) in zip(accounts, readings, strict=True)
-                        if phone is None
-                    )
+                rows.writerows(
+                    [account.id, account.phone_code, account.phone_number, reason]
+                    for account, (phone, reason) in zip(accounts, readings, strict=True)
+                    if phone is None
+                )
                 self.progress.advance(task, len(accounts))
         return found
 

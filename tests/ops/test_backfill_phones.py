@@ -25,7 +25,6 @@ from leads.domain.phone import normalize
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.backfill_phones import (
-    FIRST_ID,
     Limits,
     LockWatch,
     Stopped,
@@ -190,7 +189,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     limits = Limits(rows_per_batch=1000, max_batch_seconds=0.5, pause_seconds=0)
     with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
         writer = Writer(connection, limits, lambda: None)
-        accounts = next(read_batches(connection, FIRST_ID, 600))
+        accounts = next(read_batches(connection, 600))
         phones = [normalize(each.phone_number, each.phone_code)[0] for each in accounts]
         usable = {each: phone for each, phone in zip(accounts, phones, strict=True) if phone}
         assert writer.fill(list(usable), list(usable.values())) == len(usable)
