@@ -47,7 +47,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
     @property
     def open_remaining(self) -> float:
-        """Seconds until the next probe is allowed; 0 or less when it is."""
+        """Seconds until the next probe is allowed, from which the library makes `state`."""
         return float(self._opened + RECOVERY_SECONDS - self._clock.monotonic())
 
     async def call_async(

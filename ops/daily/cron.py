@@ -70,7 +70,7 @@ def run_to_its_end(
 
 
 def _read_wait(retry_after: str) -> float:
-    """Return the seconds of Retry-After, at most an hour. A proxy may give a date instead: then the default."""
+    """Return the seconds of Retry-After, at most an hour; the default for a date, which a proxy may give."""
     is_number = retry_after.isdecimal() and len(retry_after) <= MAX_WAIT_DIGITS
     return min(max(float(retry_after), 1.0), MAX_WAIT_SECONDS) if is_number else DEFAULT_WAIT_SECONDS
 
