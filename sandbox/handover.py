@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.files import write_file
+
 FOLDER = "SANDBOX_HANDOVER"
 """The environment variable that names a folder; without it, or if there is none, nothing is handed over."""
 LOGS = ("*.log", "log", "access.json")
@@ -29,9 +31,7 @@ def hand_over_secrets(values: Mapping[str, str]) -> None:
     if (folder := _folder()) is None:
         return
     name = SECRETS.replace("*", secrets.token_hex(8))
-    partial = folder / f"partial-{name}"
-    partial.write_text(json.dumps(dict(values)))
-    partial.rename(folder / name)
+    write_file(folder / name, json.dumps(dict(values)))
 
 
 def _folder() -> Path | None:

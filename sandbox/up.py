@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ops.files import write_file
 from sandbox.edge.packages import describe_edge, missing_packages, require_edge_packages
 from sandbox.env_file import env_lines
 from sandbox.monitoring.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
@@ -68,7 +69,7 @@ def up(
             if env_file is None:
                 typer.echo(lines, nl=False)
             else:
-                _write_private(env_file, lines)
+                write_file(env_file, lines)
             console.print(f"Ready. {describe_edge(missing_packages())}", highlight=False)
             console.print(f"Logs are in {sandbox.home}. Stop everything with Ctrl-C.", highlight=False)
             with Page(Buttons(sandbox)) as page:
@@ -106,12 +107,3 @@ def _observation(sandbox: Sandbox, console: Console) -> Iterator[dict[str, str]]
             highlight=False,
         )
         yield urls
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file atomically, with mode 0600."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    scratch.touch(mode=0o600)
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)

@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from leads.domain.errors import IntegrationError
+from ops.files import replacing
 
 MAX_SECONDS = 3600.0
 MAX_REASON_CHARACTERS = 300
@@ -27,14 +28,10 @@ def dump_tables(database_url: str, tables: tuple[str, ...], path: Path, programs
     `programs` is the folder of pg_dump; without it the one on PATH. The file has its name only when it is
     complete. Raises PgProgramFailed.
     """
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
     patterns = [argument for table in tables for argument in ("--table", table)]
-    arguments = ["--format", "custom", "--no-password", "--file", str(partial), *patterns]
-    with _connection(database_url) as connection:
+    with _connection(database_url) as connection, replacing(path) as fresh:
+        arguments = ["--format", "custom", "--no-password", "--file", str(fresh), *patterns]
         _run("pg_dump", [*arguments, "--dbname", connection], programs)
-    partial.rename(path)
 
 
 def restore_rows(database_url: str, path: Path, programs: Path | None = None) -> None:

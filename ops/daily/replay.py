@@ -5,8 +5,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Annotated, Any, Self
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -66,27 +66,11 @@ MAX_BUSY_SECONDS = 60.0
 
 
 class ReplayAction:
-    """Context manager around the action, called under the role that may call it.
-
-    `script:` and the operator's login name are recorded as the caller.
-    """
+    """The action of an open engine, and what its rows became."""
 
     def __init__(self, hasura: HasuraAdmin, busy_wait_seconds: float = 1.0) -> None:
         self._hasura = hasura
         self._busy_wait_seconds = busy_wait_seconds
-
-    @classmethod
-    def at(cls, hasura_url: str, admin_secret: str) -> "ReplayAction":
-        """Return the action of the engine at `hasura_url`."""
-        return cls(
-            HasuraAdmin(
-                hasura_url,
-                admin_secret,
-                headers=session_headers(),
-                timeout_seconds=CALL_TIMEOUT_SECONDS,
-                use_proxies=True,
-            )
-        )
 
     def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the action's report, without the results of the rows: those are loaded later.
@@ -121,14 +105,21 @@ class ReplayAction:
         staff = self._hasura.graphql(NAMES, {"ids": list(staff_ids)})["staff"] if staff_ids else []
         return {member["id"]: member["full_name"] for member in staff}
 
-    def __enter__(self) -> Self:
-        self._hasura.__enter__()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._hasura.__exit__(kind, error, trace)
+@contextmanager
+def open_action(hasura_url: str, admin_secret: str) -> Iterator[ReplayAction]:
+    """Open the action of the engine at `hasura_url`, under the role that may call it.
+
+    `script:` and the operator's login name are recorded as the caller.
+    """
+    with HasuraAdmin(
+        hasura_url,
+        admin_secret,
+        headers=session_headers(),
+        timeout_seconds=CALL_TIMEOUT_SECONDS,
+        use_proxies=True,
+    ) as hasura:
+        yield ReplayAction(hasura)
 
 
 def session_headers() -> dict[str, str]:
@@ -338,7 +329,7 @@ def follow(action: ReplayAction, events: FollowedEvents, progress: Progress) -> 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
 
 
-def print_report(report: dict[str, Any], console: Console, names: Mapping[str, str] | None = None) -> None:
+def print_report(report: dict[str, Any], console: Console, names: Mapping[str, str]) -> None:
     """Print the balance, then the refused rows, then the results or the changes of a dry run.
 
     `names` are those of the staff by their ids.
@@ -347,9 +338,9 @@ def print_report(report: dict[str, Any], console: Console, names: Mapping[str, s
     for item in report["refused"]:
         console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
     if report["results"] is not None:
-        _print_counts(_result_lines(report["results"], names or {}), console)
+        _print_counts(_result_lines(report["results"], names), console)
     if report["changes"]:
-        _print_changes(report["changes"], console, names or {})
+        _print_changes(report["changes"], console, names)
 
 
 def _result_lines(results: ReplayResults, names: Mapping[str, str]) -> Iterator[tuple[str, int]]:
@@ -429,7 +420,7 @@ def replay(
     request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
     _check(request, bool(ids and given), drain_all)
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
-    with ReplayAction.at(settings.hasura_url, settings.hasura_admin_secret) as action:
+    with open_action(settings.hasura_url, settings.hasura_admin_secret) as action:
         if drain_all:
             report = _drain(action, request, wait=wait, as_json=as_json)
         else:

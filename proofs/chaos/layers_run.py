@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import Progress
 
-from ops.daily.replay import Drain, ReplayAction
+from ops.daily.replay import Drain, open_action
 from proofs.chaos.accelerated_sandbox import AcceleratedSandbox
 from proofs.chaos.checker import Verdict, Verdicts
 from proofs.chaos.effects import count_unfinished
@@ -140,7 +140,7 @@ class LayersRun:
             await asyncio.sleep(1)
 
     def _replay(self) -> None:
-        with ReplayAction.at(self.sandbox.hasura_url, self.sandbox.keys.admin_secret) as action:
+        with open_action(self.sandbox.hasura_url, self.sandbox.keys.admin_secret) as action:
             Drain().run(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
 
     def _set(self, name: str, value: str) -> None:

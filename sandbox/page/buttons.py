@@ -11,7 +11,7 @@ import psycopg
 from leads.domain.errors import IntegrationError
 from ops import switches
 from ops.clients.db_session import open_session
-from ops.daily.replay import ReplayAction
+from ops.daily.replay import open_action
 from ops.failures import CommandFailed
 from ops.switches import Setting
 from sandbox.page.render import CHAIN
@@ -143,7 +143,7 @@ class Buttons:
         self._require("hasura")
         self._require("handlers")
         try:
-            with ReplayAction.at(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
+            with open_action(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
                 return action.call(request)
         except (CommandFailed, IntegrationError) as error:
             raise Refused(str(error)) from error

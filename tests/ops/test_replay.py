@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.clients.hasura_admin import HasuraAdmin
-from ops.daily import replay as following
+from ops.daily import replay as verb
 from ops.daily.replay import ReplayAction, session_headers
 from ops.metadata.directory import role_of_action
 
@@ -105,9 +106,10 @@ def run(engine: ReplayEngine, *arguments: str) -> Result:
     hasura = HasuraAdmin(url, secret, session_headers(), transport=httpx.MockTransport(engine.answer))
     environment = {"HASURA_URL": url, "HASURA_ADMIN_SECRET": secret, "COLUMNS": str(WIDTH)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ReplayAction, "at", lambda url, secret: ReplayAction(hasura, busy_wait_seconds=0))
-        patch.setattr(following, "POLL_SECONDS", 0)
-        patch.setattr(following, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
+        action = nullcontext(ReplayAction(hasura, busy_wait_seconds=0))
+        patch.setattr(verb, "open_action", lambda url, secret: action)
+        patch.setattr(verb, "POLL_SECONDS", 0)
+        patch.setattr(verb, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
         return CliRunner().invoke(app, ["replay", *arguments], env=environment)
 
 
