@@ -9,9 +9,9 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.support.edge.fakes import ACCEPTED, Answer
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
-from tests.support.edge.sender import Reply
+from tests.support.edge.surroundings import ACCEPTED, Reply
+from tests.support.fake_services import Answer
 from tests.support.waiting import eventually
 
 SENDERS = 12

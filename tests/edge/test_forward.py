@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from sandbox.processes import Processes
-from tests.support.edge.fakes import ACCEPTED, Answer
 from tests.support.edge.harness import (
     BUDGET_MAX_FAILURES,
     TOKEN,
@@ -26,7 +25,8 @@ from tests.support.edge.harness import (
     EdgeHarness,
     write_certificate,
 )
-from tests.support.edge.sender import Reply
+from tests.support.edge.surroundings import ACCEPTED, Reply
+from tests.support.fake_services import Answer
 from tests.support.waiting import eventually
 
 HASURA_SKIPPED = 'pancake_edge_upstream_skipped{upstream="hasura"}'

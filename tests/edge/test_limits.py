@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, STRANGER, TOKEN, Edge, EdgeHarness
-from tests.support.edge.sender import Reply, raw_exchange, signed
+from tests.support.edge.surroundings import Reply, raw_exchange, signed
 from tests.support.waiting import eventually
 
 DENIED = "127.0.0.4"

@@ -14,9 +14,9 @@ from itertools import product
 import pytest
 
 from sandbox.edge.nginx import state_key
-from tests.support.edge.fakes import Answer
 from tests.support.edge.harness import TOKEN, Edge, EdgeHarness
-from tests.support.edge.sender import Reply, raw_exchange, signed
+from tests.support.edge.surroundings import Reply, raw_exchange, signed
+from tests.support.fake_services import Answer
 from tests.support.waiting import eventually
 
 CURRENT, PREVIOUS, WRONG = b"current secret", b"previous secret", b"wrong secret"

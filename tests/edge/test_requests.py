@@ -11,9 +11,9 @@ import pytest
 from sandbox.edge.nginx import FOLDERS
 from sandbox.serving import LoopbackServer
 from sandbox.stack.edge import KNOWN_STATUSES, create_app
-from tests.support.edge.fakes import HASURA_TOKEN, FakeHasura, chunked
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
-from tests.support.edge.sender import Reply, Sender, raw_exchange, signed
+from tests.support.edge.surroundings import HASURA_TOKEN, FakeHasura, Reply, Sender, raw_exchange, signed
+from tests.support.fake_services import chunked
 from tests.support.waiting import eventually
 
 ROUTE = "/api/pancake/record/"

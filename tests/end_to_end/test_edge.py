@@ -23,7 +23,7 @@ from sandbox.stack.connection import CONNECTION_ID
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.harness import BUDGET_MAX_FAILURES
-from tests.support.edge.sender import Sender, signed
+from tests.support.edge.surroundings import Sender, signed
 from tests.support.end_to_end import log_lines, needs_edge
 from tests.support.leads import LATER, body
 from tests.support.postgres import need_pg_dump, run_program

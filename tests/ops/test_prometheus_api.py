@@ -16,7 +16,7 @@ from ops.golive.criterion import Criterion, Source, load_criteria
 from sandbox.monitoring.prometheus import prometheus, run_promtool
 from sandbox.monitoring.rules import rule_files
 from sandbox.processes import Processes
-from tests.support.fake_services import ANY, FakeServer, fake_prometheus, silent_port
+from tests.support.fake_services import ANY, FakeServer, fake_prometheus, silent_server
 from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
@@ -137,8 +137,8 @@ def test_a_prometheus_without_an_answer_is_named_without_its_password(
 ) -> None:
     monkeypatch.setattr("ops.clients.prometheus_api.TIMEOUT_SECONDS", 0.2)
     with (
-        silent_port() as port,
-        PrometheusApi(f"http://user:secret@127.0.0.1:{port}") as prometheus,
+        silent_server() as silent,
+        PrometheusApi(f"http://user:secret@127.0.0.1:{silent.port}") as prometheus,
         pytest.raises(PrometheusUnavailable) as caught,
     ):
         prometheus.query("up", NOW)

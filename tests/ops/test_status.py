@@ -89,7 +89,7 @@ from ops.switches import Switch
 from sandbox.postgres.roles import operators_url
 from sandbox.stack.services import ROOT
 from tests.support.breakages import ENDS_WITH_COMMAND
-from tests.support.fake_services import edge_status, scripted_server, silent_port
+from tests.support.fake_services import edge_status, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
 
@@ -219,8 +219,8 @@ def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch
 
 @pytest.mark.serial
 def test_what_never_answers_is_red_within_three_seconds() -> None:
-    with silent_port() as port:
-        web, database = f"http://127.0.0.1:{port}", f"postgresql://127.0.0.1:{port}/diva"
+    with silent_server() as silent:
+        web, database = silent.url, f"postgresql://127.0.0.1:{silent.port}/diva"
         services = {"HANDLERS_URL": web, "EDGE_STATUS_URL": web, "ENCRYPTION_KEYS": f"k1:{'A' * 43}="}
         started = time.monotonic()
         found = look(database, web, **services)

@@ -3,13 +3,12 @@
 So a small run may be above a bar: its exit code has to say so.
 """
 
-import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import reduce
 from operator import getitem
@@ -40,6 +39,7 @@ from proofs.loadtest.sender import Leg, send
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.end_to_end import needs_edge
+from tests.support.fake_services import Answer, RawServer, Request
 from tests.support.handlers import seed_connection
 
 
@@ -228,31 +228,18 @@ def test_the_plans_of_a_small_history_are_read_as_the_handlers_execute_the_state
 ANSWER = b'{"status": "received"}'
 
 
-@asynccontextmanager
-async def server(*, delay: float = 0, status: int = 200, stall: float = 0) -> AsyncIterator[str]:
+@contextmanager
+def server(*, delay: float = 0, status: int = 200, stall: float = 0) -> Iterator[str]:
     """Answer each request, on kept connections, after `delay` seconds; the first blocks all for `stall`."""
-    stalled = False
+    stalls = [stall]
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal stalled
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().partition(b"content-length:")[2].split()[0])
-                await reader.readexactly(length)
-                if stall and not stalled:
-                    stalled = True
-                    time.sleep(stall)  # noqa: ASYNC251 - the whole server stands still
-                await asyncio.sleep(delay)
-                line = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(ANSWER))
-                writer.write(line + ANSWER)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    def answer(_: Request) -> Answer:
+        if stalls:
+            time.sleep(stalls.pop())
+        return Answer(status, ANSWER, delay)
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api"
+    with RawServer(answer) as running:
+        yield f"{running.url}/api"
 
 
 async def post(leg: Leg, url: str, connections: int = 4) -> Leg:
@@ -263,7 +250,7 @@ async def post(leg: Leg, url: str, connections: int = 4) -> Leg:
 @pytest.mark.serial
 async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() -> None:
     """One connection, 50 ms for each answer, a request every 10 ms: all but the first are sent late."""
-    async with server(delay=0.05) as url:
+    with server(delay=0.05) as url:
         measurement = await constant_arrival(url, [request_for(url, {}, b"{}")] * 4, 100, 1)
     assert measurement.summary()["n"] == 4
     assert measurement.missed == 3
@@ -272,7 +259,7 @@ async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() ->
 
 @pytest.mark.serial
 async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> None:
-    async with server() as url:
+    with server() as url:
         started = time.time()
         leg = await post(Leg(100, 0.42), url)
         seconds = time.time() - started
@@ -287,7 +274,7 @@ async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> No
 @pytest.mark.serial
 async def test_a_stall_shows_in_all_deliveries_that_were_due_during_it() -> None:
     """No coordinated omission: one answer took 0.5 s, and about half of the others waited for it."""
-    async with server(stall=0.5) as url:
+    with server(stall=0.5) as url:
         leg = await post(Leg(100, 1), url)
     slow = [value for value in (25, 50, 75, 100) if leg.latencies.get_value_at_percentile(value) > 50_000]
     assert 75 in slow
@@ -297,7 +284,7 @@ async def test_a_stall_shows_in_all_deliveries_that_were_due_during_it() -> None
 @pytest.mark.serial
 async def test_what_no_connection_is_free_for_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "MAX_DELAY_SECONDS", 0.2)
-    async with server(delay=0.3) as url:
+    with server(delay=0.3) as url:
         leg = await post(Leg(100, 0.5), url, connections=2)
     assert leg.dropped > 20
     assert leg.offered == 50 == leg.dropped + leg.delivered
@@ -306,7 +293,7 @@ async def test_what_no_connection_is_free_for_is_dropped(monkeypatch: pytest.Mon
 
 @pytest.mark.serial
 async def test_errors_are_counted_and_the_next_delivery_has_a_new_connection() -> None:
-    async with server(status=503) as url:
+    with server(status=503) as url:
         refused = await post(Leg(50, 0.2), url)
     assert (refused.delivered, refused.sent.answers) == (0, {"503": 10})
     assert len(refused.sent.non_2xx) == 10

@@ -1,22 +1,32 @@
-"""Services that answer alike whatever they are asked or refuse every call, and Prometheus."""
+"""The two ways to fake an HTTP server, and services that answer alike or refuse every call, and Prometheus.
 
+FakeServer is pytest-httpserver. RawServer is for what that cannot send: late, broken, oddly framed answers.
+In one process tests use httpx's MockTransport or respx; the engine's tests, a package of their own, have a
+receiver of their own.
+"""
+
+import asyncio
 import json
 import logging
 import re
-import socket
-from collections.abc import Iterable, Iterator
+import ssl
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
+from werkzeug import Request as WsgiRequest
+from werkzeug import Response
 
 from ops.golive.criterion import load_criteria
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
 REFUSAL, CODE = 'invalid "x-hasura-admin-secret"/"x-hasura-access-key"', "access-denied"
+CALL_TIMEOUT_SECONDS = 10
+BACKLOG_CONNECTIONS = 512
 HEALTH = {"status": "ok", "version": "0.1.0", "spool_writable": True, "policy_connections": 1}
 
 logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
@@ -25,8 +35,8 @@ logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each 
 class FakeServer(HTTPServer):
     """A server in a thread that answers several requests at a time, and stops within 20 ms."""
 
-    def __init__(self) -> None:
-        super().__init__("127.0.0.1", threaded=True)
+    def __init__(self, host: str = "127.0.0.1", ssl_context: ssl.SSLContext | None = None) -> None:
+        super().__init__(host, ssl_context=ssl_context, threaded=True)
 
     def thread_target(self) -> None:
         assert self.server is not None
@@ -35,6 +45,151 @@ class FakeServer(HTTPServer):
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer. `chunked` and `close` choose how the body is framed; the default is by its length.
+
+    `raw`: bytes to send instead, and then the end of the connection.
+    """
+
+    status: int = 200
+    body: bytes = b"{}"
+    delay_seconds: float = 0
+    chunked: bool = False
+    close: bool = False
+    raw: bytes = b""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request as read from the socket; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def chunked(*parts: bytes) -> bytes:
+    """Return a body in these chunks."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+class RawServer:
+    """An HTTP/1.1 server in a thread for what FakeServer cannot do. A context manager.
+
+    It keeps its port while it is stopped, aborts open connections, answers late or never, and frames an
+    answer in each way that HTTP/1.1 knows.
+    """
+
+    def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
+        """`answer` is called in the server's thread."""
+        self.port = 0
+        self.requests: list[Request] = []
+        self.serves_once = False
+        """Whether to close a connection at its second request."""
+        self._answer = answer
+        self._tls = tls
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Listen: the first time on a free port, later on the same one."""
+        if self._server is None:
+            self._run(self._listen())
+
+    def stop(self) -> None:
+        """Refuse new connections and abort the open ones."""
+        self._run(self._close())
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_SECONDS)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, backlog=BACKLOG_CONNECTIONS, ssl=self._tls
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+        current = asyncio.current_task()
+        tasks = [task for task in asyncio.all_tasks() if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        is_reused = False
+        try:
+            while request := await self._read(reader):
+                if is_reused and self.serves_once:
+                    break
+                is_reused = True
+                self.requests.append(request)
+                answer = self._answer(request)
+                await asyncio.sleep(answer.delay_seconds)
+                writer.write(self._framed(answer))
+                if answer.close or answer.raw:
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    @staticmethod
+    async def _read(reader: asyncio.StreamReader) -> Request | None:
+        first = await reader.readline()
+        if not first:
+            return None
+        method, path, _ = first.decode("latin-1").split()
+        headers = {}
+        while line := (await reader.readline()).decode("latin-1").strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        return Request(method, path, headers, body)
+
+    @staticmethod
+    def _framed(answer: Answer) -> bytes:
+        head = f"HTTP/1.1 {answer.status} Reason\r\nContent-Type: application/json\r\n".encode()
+        if answer.raw:
+            return answer.raw
+        if answer.close:
+            return head + b"Connection: close\r\n\r\n" + answer.body
+        if answer.chunked:
+            half = len(answer.body) // 2
+            framed = chunked(answer.body[:half], answer.body[half:])
+            return head + b"Transfer-Encoding: chunked\r\n\r\n" + framed
+        return head + f"Content-Length: {len(answer.body)}\r\n\r\n".encode() + answer.body
 
 
 @contextmanager
@@ -52,7 +207,7 @@ def fixed_engine(metadata: dict[str, Any]) -> Iterator[str]:
 def refusing_http() -> Iterator[str]:
     """The URL of one that answers as an engine and the handlers do to a wrong secret."""
 
-    def refuse(request: Request) -> Response:
+    def refuse(request: WsgiRequest) -> Response:
         errors = {"errors": [{"message": REFUSAL, "extensions": {"path": "$", "code": CODE}}]}
         is_graphql = request.path == "/v1/graphql"
         answer = errors if is_graphql else {"path": "$", "error": REFUSAL, "code": CODE}
@@ -93,11 +248,9 @@ def edge_status(*, spooled: int = 0, quarantined: int = 0, skipped: str = "", **
         yield server.url
 
 
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+def silent_server() -> RawServer:
+    """A server that accepts connections and never answers."""
+    return RawServer(lambda _: Answer(delay_seconds=3600))
 
 
 HEALTHY: dict[str, list[str]] = {
@@ -156,7 +309,7 @@ def fake_prometheus() -> Iterator[FakePrometheus]:
     """Answer as long as the block lasts; tests/ops/test_prometheus_api.py asks a real one."""
     fake = FakePrometheus()
 
-    def answer(request: Request) -> Response:
+    def answer(request: WsgiRequest) -> Response:
         expression = re.sub(r"\[\d+s\]", "[$window]", request.args.get("query", ""))
         data = fake.answers(request.path, expression, float(request.args.get("time", 0)))
         if data is None:

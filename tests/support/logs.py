@@ -22,7 +22,7 @@ from proofs.bench import environment as bench
 from sandbox.handover import FOLDER, LOGS, SECRETS
 from sandbox.postgres.roles import LOGINS
 from sandbox.stack.keys import Keys
-from tests.support.edge import fakes
+from tests.support.edge import surroundings
 from tests.support.edge.harness import TOKEN
 from tests.support.fakes import API_KEY
 from tests.support.settings import (
@@ -63,8 +63,8 @@ _values: dict[str, set[str]] = {
     "token": {WEBHOOK_TOKEN, TOKEN, bench.TOKEN},
     "API key": {API_KEY},
     "secret": {
-        HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, EDGE_SECRET, PREVIOUS_EDGE_SECRET, fakes.EDGE_SECRET,
-        fakes.HASURA_TOKEN, bench.SECRET, bench.ENCRYPTION_KEYS.partition(":")[2],
+        HANDLER_SECRET, PREVIOUS_HANDLER_SECRET, EDGE_SECRET, PREVIOUS_EDGE_SECRET, surroundings.EDGE_SECRET,
+        surroundings.HASURA_TOKEN, bench.SECRET, bench.ENCRYPTION_KEYS.partition(":")[2],
     },
 }  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, Installation, Variables
 from tests.support.edge.harness import write_certificate
-from tests.support.fake_services import RETENTION, fake_prometheus
+from tests.support.fake_services import RETENTION, FakeServer, fake_prometheus, silent_server
 from tests.support.golive import note_snapshot
 
 ALL = load_criteria()
@@ -183,8 +182,8 @@ def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch
     for name in TIMEOUTS:
         monkeypatch.setattr(name, SILENT_SECONDS)
     asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
-        found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{server.getsockname()[1]}")
+    with silent_server() as silent:
+        found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{silent.port}")
     assert not_down(found) == {}
     for name in ("engine-version", "G-7", "E2-OPS-scrape"):
         assert "time" in found[name].reason
@@ -222,7 +221,7 @@ def test_the_days_of_a_certificate_are_counted_and_one_that_is_not_valid_counts_
     certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
     of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     of_server.load_cert_chain(certificate, key)
-    with HTTPServer(host="localhost", ssl_context=of_server) as server:
+    with FakeServer("localhost", of_server) as server:
         monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
         not_valid = certificate_days(link)
         trusting = ssl.create_default_context(cafile=str(certificate))

@@ -21,8 +21,15 @@ from leads.adapters.secrets import KeyRing
 from proofs.mutants.lua_lines import record_lines
 from sandbox.edge.nginx import EdgeSettings, NginxEdge
 from sandbox.processes import Processes
-from tests.support.edge.fakes import EDGE_SECRET, HASURA_TOKEN, Connection, FakeHandlers, FakeHasura
-from tests.support.edge.sender import Reply, Sender
+from tests.support.edge.surroundings import (
+    EDGE_SECRET,
+    HASURA_TOKEN,
+    Connection,
+    FakeHandlers,
+    FakeHasura,
+    Reply,
+    Sender,
+)
 from tests.support.waiting import eventually
 
 TOKEN = "token-of-the-first-connection"

@@ -1,53 +1,28 @@
-"""Fakes of the services that the edge calls: Hasura's RESTified endpoint and the handlers.
+"""What stands around the edge in its tests: Hasura's RESTified endpoint, the handlers, and clients.
 
-Every attribute may be changed while they serve. The server is written by hand: it keeps its port while it is
-stopped, aborts open connections, answers late, and frames an answer in each way that HTTP/1.1 knows.
+Every attribute of a fake may be changed while it serves.
 """
 
-import asyncio
 import base64
 import hashlib
+import hmac
+import http.client
 import json
+import socket
 import ssl
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
+
+from tests.support.fake_services import Answer, RawServer, Request
 
 EDGE_SECRET = "edge-secret-of-the-tests-with-32-characters"
 HASURA_TOKEN = "jwt.of.the.tests"
 ACCEPTED = b'{"pancake_ingest_record":{"status":"received","event_id":1,"error_code":null}}'
 """Hasura's answer to a delivery that was stored."""
-CALL_TIMEOUT_SECONDS = 10
-BACKLOG_CONNECTIONS = 512
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer. `chunked` and `close` choose how the body is framed; the default is by its length.
-
-    `raw`: bytes to send instead, and then the end of the connection.
-    """
-
-    status: int = 200
-    body: bytes = b"{}"
-    delay_seconds: float = 0
-    chunked: bool = False
-    close: bool = False
-    raw: bytes = b""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One HTTP request as read from the socket; header names are in lower case."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True)
@@ -61,33 +36,21 @@ class Delivery:
     received_at: float = field(default_factory=time.monotonic)
 
 
-def chunked(*parts: bytes) -> bytes:
-    """Return a body in these chunks."""
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
-
-
-class FakePath(ABC):
-    """A path of deliveries: an HTTP/1.1 server in a thread that keeps each one and answers with `status`.
+class FakePath(RawServer, ABC):
+    """A path of deliveries: it keeps each one and answers with `status`.
 
     `override`: an answer to every delivery; none is kept. `refuses`: whether to refuse a body, which is then
-    answered with the HTTP status `refusal_code`. `serves_once`: close a connection at its second request.
+    answered with the HTTP status `refusal_code`.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.port = 0
-        self._tls = tls
-        self._loop = asyncio.new_event_loop()
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        super().__init__(self.answer, tls)
         self.reset()
 
     def reset(self) -> None:
         """Forget all requests and settings, and serve: on new connections only."""
-        if self._server is not None:
-            self.stop()
-        self.requests: list[Request] = []
+        self.stop()
+        self.requests = []
         self.deliveries: list[Delivery] = []
         self.override: Answer | None = None
         self.refuses: Callable[[bytes], bool] = lambda _: False
@@ -95,10 +58,6 @@ class FakePath(ABC):
         self.status = "received"
         self.serves_once = False
         self.start()
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def posted(self) -> list[Request]:
@@ -109,8 +68,7 @@ class FakePath(ABC):
         return [delivery.raw for delivery in self.deliveries]
 
     @abstractmethod
-    def answer(self, request: Request) -> Answer:
-        """Called in the server's thread."""
+    def answer(self, request: Request) -> Answer: ...
 
     def accept(self, arguments: dict[str, Any]) -> str | None:
         """Keep a delivery. Return its status, or None if it is refused."""
@@ -121,88 +79,6 @@ class FakePath(ABC):
             return None
         self.deliveries.append(Delivery(raw=raw, **arguments))
         return self.status
-
-    def start(self) -> None:
-        """Listen: the first time on a free port, later on the same one."""
-        if self._server is None:
-            self._run(self._listen())
-
-    def stop(self) -> None:
-        """Refuse new connections and abort the open ones."""
-        self._run(self._close())
-
-    def close(self) -> None:
-        self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_SECONDS)
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, backlog=BACKLOG_CONNECTIONS, ssl=self._tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        current = asyncio.current_task()
-        tasks = [task for task in asyncio.all_tasks() if task is not current]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        is_reused = False
-        try:
-            while request := await self._read(reader):
-                if is_reused and self.serves_once:
-                    break
-                is_reused = True
-                self.requests.append(request)
-                answer = self.answer(request)
-                await asyncio.sleep(answer.delay_seconds)
-                writer.write(self._framed(answer))
-                if answer.close or answer.raw:
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-
-    @staticmethod
-    async def _read(reader: asyncio.StreamReader) -> Request | None:
-        first = await reader.readline()
-        if not first:
-            return None
-        method, path, _ = first.decode("latin-1").split()
-        headers = {}
-        while line := (await reader.readline()).decode("latin-1").strip():
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        return Request(method, path, headers, body)
-
-    @staticmethod
-    def _framed(answer: Answer) -> bytes:
-        head = f"HTTP/1.1 {answer.status} Reason\r\nContent-Type: application/json\r\n".encode()
-        if answer.raw:
-            return answer.raw
-        if answer.close:
-            return head + b"Connection: close\r\n\r\n" + answer.body
-        if answer.chunked:
-            half = len(answer.body) // 2
-            framed = chunked(answer.body[:half], answer.body[half:])
-            return head + b"Transfer-Encoding: chunked\r\n\r\n" + framed
-        return head + f"Content-Length: {len(answer.body)}\r\n\r\n".encode() + answer.body
 
 
 class FakeHasura(FakePath):
@@ -289,3 +165,83 @@ class FakeHandlers(FakePath):
         version = hashlib.sha256(json.dumps(connections).encode()).hexdigest()
         made_at = datetime.now(UTC).isoformat()
         return json.dumps({"version": version, "generated_at": made_at, "connections": connections}).encode()
+
+
+@dataclass(frozen=True)
+class Reply:
+    code: int
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+    @property
+    def status(self) -> str:
+        """The outcome in {"status": …}. Fails if there is a member that the handlers do not answer with."""
+        assert set(self.document) in ({"status"}, {"status", "event_id", "error_code"}), self.document
+        return str(self.document["status"])
+
+
+def signed(secret: bytes, body: bytes, at: float | None = None) -> dict[str, str]:
+    """Return the headers of a signature over timestamp.body. `at`: seconds since the epoch, default now."""
+    timestamp = str(int(time.time() if at is None else at))
+    digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return {"X-Pancake-Timestamp": timestamp, "X-Pancake-Signature": digest}
+
+
+class Sender:
+    """A keep-alive connection to the edge. `address`: the loopback address it comes from."""
+
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", port, timeout=10, source_address=(address, 0)
+        )
+
+    def post(self, token: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> Reply:
+        return self.request("POST", f"/api/pancake/record/{token}", body, headers)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """Send any request, over a new connection if the edge has closed the former one."""
+        self._connection.request(method, path, body, headers or {})
+        response = self._connection.getresponse()
+        return Reply(response.status, response.read())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+
+def raw_exchange(
+    port: int,
+    *pieces: bytes,
+    pause_seconds: float = 0,
+    ends: bool = False,
+    gives_up_after: float | None = None,
+) -> bytes:
+    """Send pieces of bytes with a pause between them. Return all bytes received until the edge closes.
+
+    `ends`: say that no more bytes will come. `gives_up_after`: seconds without bytes after which the sender
+    closes the connection; without it the edge has to close within 10 s.
+    """
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=gives_up_after or 10) as connection:
+        try:
+            for number, piece in enumerate(pieces):
+                if number and pause_seconds:
+                    time.sleep(pause_seconds)
+                connection.sendall(piece)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(65536):
+                received += chunk
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            if gives_up_after is None:
+                raise
+    return received
