@@ -55,7 +55,7 @@ async def test_a_late_ticket_is_flagged_while_older_notices_of_its_event_wait(ha
 
 
 async def test_an_event_being_sent_is_left_for_a_later_tick(harness: CronHarness, ticket: str) -> None:
-    """Their sender marks all of them as sent, also one that is added meanwhile."""
+    """Their sender marks all of them as sent, also those added meanwhile."""
     harness.sql("UPDATE pancake_webhook_event SET notified_at = NULL, notify_claimed_at = clock_timestamp()")
     assert await late(harness) == 0
     harness.expire_leases()
@@ -88,7 +88,7 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
 
 
 @pytest.mark.parametrize("hours", [23, 25, 300 * 24])
-async def test_a_lead_that_waited_is_told_within_three_days(harness: CronHarness, hours: int) -> None:
+async def test_a_lead_that_waited_is_announced_within_three_days(harness: CronHarness, hours: int) -> None:
     """As in a pause. What was stored lately and what waited for more than a day are found apart."""
     await harness.deliver(LEAD)
     harness.move_clock(hours=hours)

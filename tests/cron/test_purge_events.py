@@ -214,7 +214,7 @@ def found_in(harness: CronHarness, table: str) -> set[str]:
 
 
 async def store_each_kind(harness: CronHarness) -> None:
-    """A processed lead, one that changed its phone, a corrected one, a rejected one, held ones, no JSON."""
+    """Leads: processed, with a changed phone, corrected, rejected, held; and a body that is no JSON."""
     harness.fill_roster(1)
     await harness.process_lead(**PERSON, source=["-1"])
     await harness.process_lead(

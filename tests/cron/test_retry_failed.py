@@ -184,7 +184,7 @@ def lose(harness: CronHarness, name: str, status: str, *, hours_ago: float = 0) 
     )
 
 
-async def test_lost_ticks_are_measured_and_told_once_and_at_most_once_an_hour(harness: CronHarness) -> None:
+async def test_lost_ticks_are_measured_and_announced_at_most_once_an_hour(harness: CronHarness) -> None:
     async def lost(**later: float) -> Any:
         return (await harness.run("retry_failed", **later)).get("lost_ticks")
 
@@ -194,8 +194,8 @@ async def test_lost_ticks_are_measured_and_told_once_and_at_most_once_an_hour(ha
     for name, status in [("diva_nightly", "dead"), ("pancake_check_sla", "delivered")]:
         lose(harness, name, status)
     lose(harness, "pancake_check_sla", "dead", hours_ago=25)
-    told = await lost(minutes=1)
-    assert (set(told), told["poll_records"]) == ({"poll_records", "until"}, 2)
+    found = await lost(minutes=1)
+    assert (set(found), found["poll_records"]) == ({"poll_records", "until"}, 2)
     assert harness.reasons() == ["cron_ticks_lost"]
     for cron, lost_ticks in (("poll_records", 2), ("check_sla", 0)):
         assert await harness.scrape("pancake_lost_cron_ticks", name=cron) == lost_ticks
@@ -388,7 +388,7 @@ async def test_an_event_without_recipients_is_given_up_at_once_and_blocks_nothin
     assert {record.levelname for record in caplog.records if "given up" in record.getMessage()} == {"ERROR"}
 
 
-async def test_the_administrators_are_told_once_an_hour_of_what_was_given_up(harness: CronHarness) -> None:
+async def test_what_was_given_up_is_announced_to_administrators_once_an_hour(harness: CronHarness) -> None:
     for number in range(5):
         insert_unsent(harness, 2, recipients=(), prefix=f"batch {number} ")
         await harness.run_for("retry_failed", hours=20 / 60, step_minutes=5)

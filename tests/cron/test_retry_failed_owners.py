@@ -77,7 +77,7 @@ async def test_a_lead_of_the_night_gets_its_owner_in_the_morning(harness: CronHa
     event_id, result = await harness.process_lead()
     assert (result, ticket_of(harness, event_id)["assignee_id"]) == ("ticket_created", None)
     assert [await tick(harness) for _ in range(3)] == [(0, 1)] * 3
-    assert list(harness.hasura.sent) == [f"{event_id}:unassigned"], "the admins are told once"
+    assert list(harness.hasura.sent) == [f"{event_id}:unassigned"], "the admins get one notice"
     harness.sql("UPDATE staff SET on_duty = true WHERE id = %s", staff[1])
     assert await tick(harness) == (1, 0)
     event, ticket = harness.event(event_id), ticket_of(harness, event_id)
@@ -209,7 +209,7 @@ def spread(harness: CronHarness) -> Fraction:
 
 
 def check_each_is_assigned_once(harness: CronHarness, tickets: int) -> None:
-    """Every ticket has one owner, whom the event names, the counters count, and one notification told."""
+    """Every ticket has one owner: in the event, in the counters, and in one notification."""
     wrong = harness.sql(
         "SELECT e.id FROM pancake_webhook_event AS e JOIN ticket AS t ON t.id = e.ticket_id"
         " WHERE t.assignee_id IS NULL OR t.assignee_id IS DISTINCT FROM e.assignee_id"
@@ -385,7 +385,7 @@ async def new_ticket(harness: CronHarness, size: int = 3, **settings: Any) -> tu
     return event_id, owner_of(harness, event_id)
 
 
-async def test_a_silent_ticket_goes_to_the_next_member_and_both_are_told(harness: CronHarness) -> None:
+async def test_a_silent_ticket_goes_to_the_next_member_and_both_are_notified(harness: CronHarness) -> None:
     """The recall is counted for the new owner."""
     event_id, first = await new_ticket(harness)
     assert (await recalled(harness, 1400), owner_of(harness, event_id)) == (0, first), "the default is never"

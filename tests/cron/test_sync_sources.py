@@ -140,7 +140,7 @@ async def test_no_key_is_sent_to_a_host_that_is_not_allowed(harness: CronHarness
 
 
 @pytest.mark.parametrize("keys", [{"other": bytes(32)}, {"test": bytes([1]) * 32}])
-async def test_a_wrong_key_ring_is_told_once_and_no_request_is_sent(
+async def test_a_wrong_key_ring_is_announced_once_and_no_request_is_sent(
     harness: CronHarness, key_ring: KeyRing, keys: dict[str, bytes]
 ) -> None:
     """The status says that the key does not work; the failed runs of the other crons say why."""

@@ -87,7 +87,7 @@ def test_an_alert_has_its_texts_and_a_section_of_four_parts_in_a_runbook(subtest
             found = [section.find(part) for part in PARTS]
             assert -1 < found[0] < found[1] < found[2] < found[3]
             mitigation = " ".join(section[found[3] :].split())
-            # Who is told within which time is a table of docs/alerts.md, by tier.
+            # docs/alerts.md has the recipients and times of each tier.
             assert re.match(r"\*\*Mitigation\*\* \(tier [1-4]", mitigation)
 
 

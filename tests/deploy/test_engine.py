@@ -33,7 +33,7 @@ FACTS = {
     "v2.48.10": "the genuine engine that was tried and recorded",
     "v2.50.1": "the first version with the switches for redacted logs",
 }
-"""Versions that a text may name besides the one that is used."""
+"""Versions that a text may name besides the installed one."""
 
 
 @pytest.fixture(scope="module")

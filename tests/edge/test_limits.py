@@ -401,7 +401,7 @@ def await_failures(harness: EdgeHarness, *, counted: int, unproved: int) -> None
 
 
 def test_a_method_that_pancake_does_not_send_spends_nothing(harness: EdgeHarness) -> None:
-    """Anybody who knows the URL could otherwise spend the budget with a browser."""
+    """Otherwise a browser with the URL could spend the budget."""
     harness.set_limits(deny=[DENIED])
     with harness.sender() as sender:
         codes = [sender.request(method, PATH).code for method in ("GET", "PUT") for _ in range(MANY)]

@@ -30,7 +30,7 @@ RARELY = {"EDGE_POLICY_SECONDS": "3600"}
 LONG_SECRET = b"a-long-secret" * 100
 BODY = '{"id":"1","name":"Nguyễn Văn A"}'.encode()
 NO_TIMES = ("2026-05-14T02:35:56+16:00", "2026-05-14T02:35:56-1560", "2026-05-14T02:35:56 soon")
-"""Offsets that PostgreSQL refuses, and one that is none."""
+"""Offsets that PostgreSQL refuses, and a text that is no offset."""
 
 
 def monitored(harness: EdgeHarness, check: str) -> float:

@@ -134,7 +134,7 @@ def test_a_full_disk_is_noticed_before_a_delivery_needs_it(own: Edge) -> None:
 
 
 def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarness) -> None:
-    """For instance one that root put back with the wrong owner."""
+    """For instance a file that root put back with the wrong owner."""
     harness.stop_upstreams()
     harness.post_many([b"1", b"2"])
     closed, _ = harness.edge.held()

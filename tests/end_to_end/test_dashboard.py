@@ -450,7 +450,7 @@ def test_every_figure_is_the_same_in_sql_with_one_process_and_with_two(observed:
 
 
 def test_every_query_on_the_database_is_compared_with_sql() -> None:
-    """But for the one that joins both kinds: its figure is compared in another panel's form below."""
+    """Except the panel that joins both kinds: its figure is compared in the form of another panel below."""
     samples: Samples = {name: {} for name in OF_DATABASE}
     left = [
         text

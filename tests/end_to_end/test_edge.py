@@ -271,7 +271,7 @@ def is_processed(system: System) -> bool:
 
 
 def quarantine(system: System, content: bytes) -> list[Path]:
-    """A denied sender is told so until that has spent the budget of failures; then it is quarantined."""
+    """A denied sender gets 429 until the budget of failures is spent; then its deliveries are quarantined."""
     limits = {"rate": 999, "burst": 999, "deny": [DENIED]}
     system.edge.limits_file.write_text(json.dumps(limits))
     system.edge.limits_file.chmod(0o644)

@@ -16,8 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.metadata.directory import read_directory
-from sandbox.diva import METADATA as DIVA_METADATA
+from proofs.incidents.breakages import project_without_ours
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
@@ -195,14 +194,6 @@ async def load(harness: EndToEndHarness, stop: asyncio.Event) -> int:
             await asyncio.sleep(max(0.0, started + len(posting) / RATE - clock()))
         await asyncio.gather(*posting)
     return len(posting)
-
-
-def project_without_ours() -> dict[str, Any]:
-    """Diva's own project, in which our role has no permission."""
-    project = read_directory(DIVA_METADATA)
-    for action in project["actions"]:
-        action["permissions"] = []
-    return project
 
 
 async def checks(harness: EndToEndHarness, **wanted: str) -> dict[str, str]:

@@ -17,14 +17,14 @@ from typer.testing import CliRunner, Result
 
 from leads.services.cron_runs import CRONS
 from ops.cli import app
+from proofs.incidents.breakages import TRIGGER, Installation
 from sandbox.edge.nginx import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.stack.stack import Sandbox
-from tests.support.breakages import BREAKAGES, ENDS_WITH_COMMAND, Installation
+from tests.support.breakages import BREAKAGES, ENDS_WITH_COMMAND
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
-from tests.support.processing import TRIGGER
 from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -141,7 +141,7 @@ def examine(sandbox: Sandbox, *, code: int, **variables: str) -> dict[str, str]:
 
 
 def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbox) -> None:
-    """tests/end_to_end/test_edge.py follows one that was in the spool."""
+    """tests/end_to_end/test_edge.py follows a lead from the spool."""
     if not isinstance(sandbox.edge, NginxEdge):
         pytest.skip("the small edge has no access log; the real one needs Debian's nginx with Lua")
     log, record_id = sandbox.home / "handlers.log", "2f941efe-d9a3-4d9a-affe-000000000001"

@@ -260,7 +260,7 @@ async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
     return await harness.call_action({"text": text}, name="trace_lead", session=session)
 
 
-async def test_the_stories_of_leads_are_told(harness: HandlerHarness, capture_logs: list[str]) -> None:
+async def test_the_stories_of_leads_are_answered(harness: HandlerHarness, capture_logs: list[str]) -> None:
     """The log shows neither what was searched for nor what was found."""
     harness.fill_roster(2)
     lead = await process(harness)

@@ -46,7 +46,7 @@ def active(harness: HandlerHarness, role: str) -> set[str]:
     return {row["id"] for row in rows}
 
 
-async def test_without_a_roster_there_is_no_owner_and_admins_are_told(harness: HandlerHarness) -> None:
+async def test_without_a_roster_there_is_no_owner_and_admins_are_notified(harness: HandlerHarness) -> None:
     found = await process(harness)
     sent = found.sent("unassigned")
     assert (found.result, found.owner) == ("ticket_created", None)
@@ -55,17 +55,17 @@ async def test_without_a_roster_there_is_no_owner_and_admins_are_told(harness: H
     assert sent["data"]["reason"] == "unassigned"
 
 
-async def test_without_managers_the_admins_are_told_and_without_both_it_is_logged(
+async def test_without_managers_the_admins_are_notified_and_without_both_it_is_logged(
     harness: HandlerHarness, capture_logs: list[str]
 ) -> None:
     """An update of a ticket without an owner goes to the managers, if there are any."""
     await process(harness)
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'manager'")
-    told = await process(harness, modified_on=LATER, name="B")
-    assert set(told.sent("lead_updated")["recipient_ids"]) == active(harness, "admin")
+    updated = await process(harness, modified_on=LATER, name="B")
+    assert set(updated.sent("lead_updated")["recipient_ids"]) == active(harness, "admin")
     harness.sql("UPDATE staff SET is_active = false")
-    untold = await process(harness, modified_on=LATEST, name="C")
-    assert untold.event["notifications"] == []
+    dropped = await process(harness, modified_on=LATEST, name="C")
+    assert dropped.event["notifications"] == []
     assert any("notification dropped" in line and "lead_updated" in line for line in capture_logs)
     assert await harness.scrape("pancake_notifications_total", result="dropped") == 1
 

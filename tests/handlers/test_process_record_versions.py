@@ -79,7 +79,7 @@ async def test_the_same_values_in_another_order_or_notation_are_no_change(harnes
 async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_its_phone_leads_to(
     harness: HandlerHarness,
 ) -> None:
-    """Else it lost against itself: the account of the phone's contact has a phone that was not locked."""
+    """Without them it is contended: the account of the phone's contact has a phone that is not locked."""
     await process(harness, id="other", phone_number="0912000111", secondary_phone_number="0905111222")
     await process(harness, event_type="delete", modified_on=None)
     version = await process_named(harness, name="A", modified_on=LATER)
@@ -87,7 +87,7 @@ async def test_a_version_without_a_phone_holds_the_locks_of_the_customer_that_it
     assert (version.event["normalized_phone"], version.evidence["phone"]["applied_before"]) == (PHONE, PHONE)
 
 
-async def test_a_time_in_the_far_future_is_told_once_and_always_noted(harness: HandlerHarness) -> None:
+async def test_a_time_in_the_far_future_is_announced_once_and_always_noted(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
     await process(harness, modified_on=EARLIER)
     unchanged = await process(harness, modified_on=FAR)
@@ -95,7 +95,7 @@ async def test_a_time_in_the_far_future_is_told_once_and_always_noted(harness: H
     assert unchanged.is_sent("future_time")
     harness.clock.ahead += timedelta(hours=1)
     again = await process(harness, name="v2", modified_on=FAR)
-    assert (again.result, again.is_sent("future_time")) == ("ticket_updated", False), "told once"
+    assert (again.result, again.is_sent("future_time")) == ("ticket_updated", False), "sent once"
     late = await stored(harness, id="late", modified_on=FAR)
     harness.clock.ahead += timedelta(hours=1)
     await process(harness, id="late", name="v2", modified_on=None)

@@ -1,7 +1,7 @@
 """The cases a to h that docs/decisions/0031 decides, one short history each."""
 
 from tests.support.histories.history import History
-from tests.support.histories.results import P1, P2, P3, account_of_contact, results, told
+from tests.support.histories.results import P1, P2, P3, account_of_contact, results, templates_sent
 from tests.support.histories.state import LEAD_UPDATED, NEEDS_ATTENTION
 
 
@@ -14,18 +14,18 @@ def test_a_force_opens_a_ticket_after_a_closed_one(history: History) -> None:
 
 def test_a_forced_replay_that_changes_nothing_tells_no_one(history: History) -> None:
     history.deliver({"phones": (P1,)})
-    before = told(history)
+    before = templates_sent(history)
     history.replay(0, force=True)
-    assert told(history) == before
+    assert templates_sent(history) == before
 
 
-def test_a_forced_replay_that_changes_something_is_told(history: History) -> None:
+def test_a_forced_replay_that_changes_something_is_announced(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.deliver({"phones": (P1,), "name": "An"}, minutes=1)
     history.deliver({"phones": (P1,), "name": "Bình"}, minutes=2)
-    before = told(history)
+    before = templates_sent(history)
     history.replay(1, force=True)
-    assert told(history) == [*before, LEAD_UPDATED]
+    assert templates_sent(history) == [*before, LEAD_UPDATED]
 
 
 def test_b_a_disabled_account_is_the_customer_if_no_other_is_known(history: History) -> None:
@@ -161,7 +161,7 @@ def test_f_the_open_ticket_of_the_new_phones_customer_is_joined(history: History
     history.deliver({"phones": (P2,)}, minutes=1)
     assert results(history)[2] == ("ticket_updated", "A2", "T2")
     assert history.story.name(next(iter(history.state.tickets.values())).account) in ("A1", "A2")
-    assert told(history)[-2:] == [LEAD_UPDATED, NEEDS_ATTENTION]
+    assert templates_sent(history)[-2:] == [LEAD_UPDATED, NEEDS_ATTENTION]
 
 
 def test_f_a_record_keeps_its_ticket_that_a_person_moved_to_the_new_customer(history: History) -> None:

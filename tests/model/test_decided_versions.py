@@ -1,16 +1,16 @@
 """The cases i to p that docs/decisions/0031 decides, one short history each."""
 
 from tests.support.histories.history import WAIT, History
-from tests.support.histories.results import P1, P2, P3, account_of_contact, results, told
+from tests.support.histories.results import P1, P2, P3, account_of_contact, results, templates_sent
 from tests.support.histories.state import LEAD_UPDATED, NEEDS_ATTENTION
 
 
-def test_i_the_next_version_after_a_deletion_is_told_even_if_it_changes_nothing(history: History) -> None:
+def test_i_the_next_version_after_a_deletion_is_announced_even_without_a_change(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.deliver({}, minutes=1, deletion=True)
-    assert told(history)[-1] == NEEDS_ATTENTION
+    assert templates_sent(history)[-1] == NEEDS_ATTENTION
     history.deliver({"phones": (P1,)}, minutes=2)
-    assert told(history)[-1] == LEAD_UPDATED
+    assert templates_sent(history)[-1] == LEAD_UPDATED
 
 
 def test_j_versions_with_and_without_a_time_are_ordered_by_their_arrival(history: History) -> None:
@@ -43,13 +43,13 @@ def test_j_a_version_without_a_time_between_two_others_is_what_the_third_is_comp
     assert ticket.fields["name"] == "An"  # type: ignore[index]
 
 
-def test_k_nothing_is_written_to_a_closed_ticket_and_no_one_is_told(history: History) -> None:
+def test_k_nothing_is_written_to_a_closed_ticket_and_no_notice_is_sent(history: History) -> None:
     history.deliver({"phones": (P1,)})
     history.people.set_status(0)
-    before, tickets = told(history), history.state.tickets
+    before, tickets = templates_sent(history), history.state.tickets
     history.deliver({"tags": ("vip",)}, minutes=1)
     assert results(history)[1] == ("contact_updated", "A1", "T1")
-    assert (told(history), history.state.tickets) == (before, tickets)
+    assert (templates_sent(history), history.state.tickets) == (before, tickets)
 
 
 def test_l_a_ticket_that_a_person_deleted_counts_as_closed(history: History) -> None:

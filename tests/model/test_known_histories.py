@@ -131,9 +131,9 @@ def test_a_dry_run_names_an_owner_who_is_an_administrator_once(history: History)
 def test_a_forced_replay_of_a_deletion_tells_no_one_again(history: History) -> None:
     history.deliver({"phones": ("0905111001",)})
     history.deliver({}, minutes=1, deletion=True)
-    told = len(history.product.hasura.received)
+    received = len(history.product.hasura.received)
     history.replay(1, force=True)
-    assert len(history.product.hasura.received) == told
+    assert len(history.product.hasura.received) == received
 
 
 def test_what_is_left_of_a_stale_version_finds_the_customer_by_the_phone_applied(history: History) -> None:

@@ -126,8 +126,8 @@ def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
 
 
 def test_a_dry_run_says_what_it_left_out() -> None:
-    told = {"idempotency_key": "7:sla_missed", "template_code": "t", "reason": "sla_missed", "recipients": 1}
-    sends = {"would_send": [told], "would_send_count": 22}
+    sent = {"idempotency_key": "7:sla_missed", "template_code": "t", "reason": "sla_missed", "recipients": 1}
+    sends = {"would_send": [sent], "would_send_count": 22}
     answer = {"result": "dry_run", "report": {"late": 22}, "unfinished": True, **sends}
     result, call = answered((200, {}, answer), "check_sla", "--dry-run")
     assert (result.exit_code, call["payload"]) == (0, {"dry_run": True})

@@ -291,7 +291,7 @@ async def test_no_statement_logs_the_phone(cluster: Cluster, harness: CronHarnes
 
 
 @pytest.mark.own_database
-async def test_a_role_that_may_not_keep_it_out_is_told_until_it_has_the_right(
+async def test_a_role_that_may_not_keep_it_out_is_warned_until_it_has_the_right(
     as_role: CronHarness, harness: CronHarness, tmp_path: Path
 ) -> None:
     names = ", ".join(LOG_SETTINGS)

@@ -389,7 +389,7 @@ async def test_a_phone_is_found_in_each_notation(harness: HandlerHarness, subtes
             assert found == [("contact", "lead-000003"), ("lead", "lead-000002"), ("lead", "lead-000001")]
 
 
-async def test_a_second_phone_and_one_that_retention_emptied_are_found(harness: HandlerHarness) -> None:
+async def test_a_second_phone_and_an_emptied_one_are_found(harness: HandlerHarness) -> None:
     lead = numbered_lead(310, secondary_phone_number="0283 822 9999")
     event_id = (await harness.deliver(lead))["event_id"]
     await harness.process(event_id)

@@ -183,7 +183,7 @@ def test_a_report_is_good_if_each_mutant_is_caught_or_explained() -> None:
     assert not is_good
     assert "survived: leads.domain.m2:f2" in text
     assert re.search("leads.domain.m1 .* 100.0%", text)
-    sample[1].known = "nobody calls it so"
+    sample[1].known = "no caller uses it"
     assert reported(sample)[0]
 
 

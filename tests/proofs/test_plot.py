@@ -82,7 +82,7 @@ def test_every_line_and_limit_has_its_label() -> None:
     assert 36 <= float(limit.get("y1", "0")) < 200
 
 
-def test_a_broken_limit_is_told_by_its_figure_and_has_another_sign() -> None:
+def test_a_broken_limit_is_shown_with_its_figure_and_another_sign() -> None:
     (kept,), (broken,) = found(draw(stat(1)), "path"), found(draw(stat(31)), "path")
     assert kept.get("d") != broken.get("d")
     assert found(draw(stat(None)), "path") == []

@@ -113,7 +113,7 @@ def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> No
     assert Environment({}, environment={"BIND": "0.0.0.0:8080"}).address("BIND") == ("0.0.0.0", 8080)
 
 
-def test_the_wheel_of_the_image_is_the_one_that_the_project_declares() -> None:
+def test_the_image_has_the_wheel_that_the_project_declares() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
     copied = {
         word for line in re.findall(r"^COPY (.+) \S+$", stage("wheel"), re.MULTILINE) for word in line.split()

@@ -286,7 +286,7 @@ STOPS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, bool 
         {"action": "sendNotifications", "role": "pancake_service"}, {}, {"notifications": False},
     ),
 }  # fmt: skip
-"""The change of the metadata and the one that takes it back, their arguments, and the checks it fails."""
+"""A change of the metadata and its undo, with their arguments, and the checks that it fails."""
 
 
 @pytest.mark.parametrize("stop", STOPS)

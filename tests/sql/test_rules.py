@@ -170,7 +170,7 @@ def event(
     db.execute(insert, [*values.values()])
 
 
-def test_the_applied_event_is_the_one_that_was_applied_last(db: psycopg.Connection) -> None:
+def test_the_applied_event_is_the_last_that_was_applied(db: psycopg.Connection) -> None:
     def applied(table: str | None = "lead") -> list[Any]:
         look = "SELECT normalized_phone FROM pancake_applied_event(%s, %s, 'r')"
         return [phone for (phone,) in db.execute(look, [CONNECTION, table])]

@@ -1,4 +1,4 @@
-"""The databases of the tests: one that is emptied after each test, and clones for some.
+"""The databases of the tests: a shared one, emptied after each test, and clones for some.
 
 A clone took 70 ms in memory and 400 to 690 ms on disk, emptying 15 to 19 ms on a busy machine (decision
 0076): files are copied, and every session in a clone starts with cold catalogues. So the emptied database
@@ -43,7 +43,7 @@ _CATALOGS = {
 _VOLATILE = (
     "relfilenode", "relpages", "reltuples", "relallvisible", "relfrozenxid", "relminmxid", "relhastriggers",
 )  # fmt: skip
-"""Columns that change with the rows of a table, and one that stays true after the last trigger is dropped."""
+"""Columns that change with the rows of a table; the last stays true after the last trigger is dropped."""
 
 
 def _of_catalogs(selected: str) -> str:
@@ -177,7 +177,7 @@ class EmptiedDatabase:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Lend the kept session. One that a test closed is replaced."""
+        """Lend the kept session. It is replaced if a test closed it."""
         self.is_session_lent = True
         if self._session.closed or self._session.broken:
             self._session = _connect(self.url)

@@ -205,7 +205,7 @@ def fixed_engine(metadata: dict[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def refusing_http() -> Iterator[str]:
-    """The URL of one that answers as an engine and the handlers do to a wrong secret."""
+    """The URL of a server that refuses as an engine and the handlers refuse a wrong secret."""
 
     def refuse(request: WsgiRequest) -> Response:
         errors = {"errors": [{"message": REFUSAL, "extensions": {"path": "$", "code": CODE}}]}

@@ -97,7 +97,7 @@ class Shared:
 
     @contextmanager
     def changed(self, change: str, back: str) -> Iterator[None]:
-        """Run a statement, and at the end of the block the one that takes it back."""
+        """Run a statement, and undo it at the end of the block with another."""
         self.sql(change)
         try:
             yield

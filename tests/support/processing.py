@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from proofs.incidents.breakages import TRIGGER
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD, numbered_lead
 
@@ -146,16 +147,6 @@ def another_session(
 
 
 ADMIN = {"x-hasura-role": "admin"}
-TRIGGER = "pancake_webhook_event_status_update"
-TRIGGER_SAVED_IN_CONSOLE = {
-    "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
-    "webhook": "{{HANDLERS_URL}}/events/process_record", "webhook_from_env": None,
-    "insert": {"columns": "*"}, "update": {"columns": ["received_at"]}, "delete": None,
-    "enable_manual": True, "replace": True, "source": "default",
-    "retry_conf": {"num_retries": 20, "interval_sec": 15, "timeout_sec": 30},
-    "headers": [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}],
-}  # fmt: skip
-"""What pg_create_event_trigger gets when our trigger is saved in the console, as it was recorded."""
 
 
 @dataclass

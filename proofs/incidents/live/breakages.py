@@ -1,7 +1,8 @@
 """How each incident is made in a sandbox, and mended.
 
-tests/support/breakages.py breaks some of the same parts for one look. Here a fault is a scene for people:
-leads arrive meanwhile, it looks as old as its alert needs, and what it leaves behind is made good.
+FAULTS are those of the table that tests use for one look. Here a fault is a scene for people: leads arrive
+meanwhile, it looks as old as its alert needs, and what it leaves behind is made good. The others need that
+traffic, or the past, to be a fault at all: `leads status` and the gates name their effects, not them.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
-from ops.metadata.directory import read_directory
+from proofs.incidents.breakages import BREAKAGES as TABLE
+from proofs.incidents.breakages import by_metadata, change_setting
 from proofs.incidents.live.stage import Stage
-from sandbox.diva import METADATA as DIVA_METADATA
 
 Breakage = Callable[[Stage], AbstractContextManager[None]]
 """Broken within the block. At its end all works again, and the database has nothing of it in its windows."""
+FAULTS = {each.incident: each.broken for each in TABLE if each.incident}
 _SLOW = """
     CREATE FUNCTION public.incident_{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN IF random() < {share} THEN PERFORM pg_sleep({seconds}); END IF; RETURN NEW; END $$;
@@ -49,36 +51,24 @@ _REFUSE_TICKETS = """
 @contextmanager
 def metadata_wiped(stage: Stage) -> Iterator[None]:
     """Replace the metadata by Diva's, as a colleague who applies another project does."""
-    ours = stage.metadata("export_metadata", {})
-    project = read_directory(DIVA_METADATA)
-    for action in project["actions"]:
-        action["permissions"] = []
-    stage.metadata("replace_metadata", project)
-    yield
-    stage.metadata("replace_metadata", ours)
+    with FAULTS["metadata_wiped"](stage):
+        yield
     stage.retry_waiting()
 
 
 @contextmanager
 def allow_list_on(stage: Stage) -> Iterator[None]:
-    """Leave our collections out of the allow list, which is on."""
-    listed = stage.metadata("export_metadata", {})["allowlist"]
-    ours = [entry["collection"] for entry in listed if entry["collection"].startswith("pancake")]
-    for collection in ours:
-        stage.metadata("drop_collection_from_allowlist", {"collection": collection})
-    yield
-    for collection in ours:
-        stage.metadata("add_collection_to_allowlist", {"collection": collection})
+    """Leave our calls out of the allow list, which is on."""
+    with FAULTS["allow_list_on"](stage):
+        yield
     stage.retry_waiting()
 
 
 @contextmanager
 def handlers_down(stage: Stage) -> Iterator[None]:
     """Stop the process."""
-    stage.sandbox.handlers.stop()
-    yield
-    stage.sandbox.handlers.start()
-    stage.sandbox.handlers.wait_ready()
+    with FAULTS["handlers_down"](stage):
+        yield
 
 
 @contextmanager
@@ -149,12 +139,9 @@ def stuck_lock(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def cron_removed(stage: Stage) -> Iterator[None]:
-    """Delete the cron trigger of polling."""
-    crons = stage.metadata("export_metadata", {})["cron_triggers"]
-    (polling,) = [cron for cron in crons if cron["name"] == "pancake_poll_records"]
-    stage.metadata("delete_cron_trigger", {"name": polling["name"]})
-    yield
-    stage.metadata("create_cron_trigger", polling)
+    """Delete the cron trigger of polling; the table's row has all, of which more alerts fire."""
+    with by_metadata(("delete_cron_trigger", {"name": "pancake_poll_records"}))(stage):
+        yield
 
 
 @contextmanager
@@ -175,13 +162,9 @@ def reconciliation_misses(stage: Stage) -> Iterator[None]:
 @contextmanager
 def kill_switch_left_on(stage: Stage) -> Iterator[None]:
     """Switch it on, more than a day ago."""
-    stage.sql("UPDATE view_pancake_setting SET kill_switch = true")
-    stage.sql(
-        "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{pancake_integration,changed_at}',"
-        " to_jsonb(now() - interval '25 hours')) WHERE id = 1"
-    )
-    yield
-    stage.sql("UPDATE view_pancake_setting SET kill_switch = false")
+    with FAULTS["kill_switch_left_on"](stage):
+        stage.sql(change_setting("changed_at", "to_jsonb(now() - interval '25 hours')"))
+        yield
 
 
 @contextmanager

@@ -10,17 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import psycopg
-from psycopg import sql
 
 from proofs.chaos.stream import versions
+from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation
 from sandbox.edge.nginx import NginxEdge
 from sandbox.monitoring.observation import ObservedSandbox
 from sandbox.stack.observer import Observer
 
 BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
-TIMEOUT_SECONDS = 60.0
 MAX_OPEN_POSTS = 64
 AGEING_SECONDS = 1.0
 _AGE = """
@@ -65,11 +63,11 @@ def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
         thread.join(TIMEOUT_SECONDS)
 
 
-class Stage:
+class Stage(Installation):
     """Access to every part of one sandbox."""
 
     def __init__(self, sandbox: ObservedSandbox, seed: int) -> None:
-        self.sandbox = sandbox
+        super().__init__(sandbox)
         self._versions = versions(seed, new_share=1.0)
         self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
         self._naming = threading.Lock()
@@ -111,11 +109,6 @@ class Stage:
                 raise TimeoutError(f"there are no {count} events with the status {status}")
             time.sleep(0.2)
 
-    def sql(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
-        """Run a statement with all rights, and return the number of rows."""
-        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
-            return db_connection.execute(sql.SQL(statement), parameters).rowcount
-
     def retry_waiting(self) -> None:
         """Let everything that waits for a later try be due, and try it."""
         self.sql("UPDATE pancake_webhook_event SET next_attempt_at = now() WHERE status = 'failed'")
@@ -149,15 +142,6 @@ class Stage:
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""
         self.sql(_AGE_RUNS, {"by": by, "name": name})
-
-    def metadata(self, kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Call Hasura's metadata API as an administrator."""
-        answer = self._http.post(
-            f"{self.sandbox.hasura_url}/v1/metadata",
-            json={"type": kind, "args": arguments},
-            headers={"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret},
-        )
-        return dict(answer.raise_for_status().json())
 
     def pancake(self, path: str, body: Mapping[str, Any]) -> None:
         """Call the control API of Pancake's stand-in."""

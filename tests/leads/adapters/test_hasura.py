@@ -173,7 +173,7 @@ FAILURES += [(HasuraUnavailable, answer) for answer in NOT_SENT]
 
 @respx.mock
 @pytest.mark.parametrize(("expected", "answer"), FAILURES, ids=range(len(FAILURES)))
-async def test_what_may_have_arrived_is_told_from_what_cannot_and_the_next_call_is_tried(
+async def test_what_may_have_arrived_differs_from_what_cannot_and_the_next_call_is_tried(
     graphql: GraphqlClient, expected: type[Exception], answer: Any
 ) -> None:
     route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])

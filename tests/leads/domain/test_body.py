@@ -522,7 +522,7 @@ def digested_lead(digester: Digester, **fields: object) -> Lead:
     return read_lead(json.loads(json.dumps(DIGESTED | fields)), digester=digester)
 
 
-def test_a_digest_is_not_a_hash_that_anybody_can_compute() -> None:
+def test_a_digest_cannot_be_computed_without_the_key() -> None:
     """All phones are tried in seconds; the digests of before were found so."""
     stored = digested_lead(BEFORE).digests()["phones"][0]
     guesses = [["r-1", "phones", phone] for phone in ("+84905111222", "0905 111 222")]

@@ -102,7 +102,7 @@ def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
     ]
 
 
-def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_told() -> None:
+def test_a_layer_a_corrected_phone_and_an_earlier_hold_are_shown() -> None:
     event = replace(
         EVENT, origin="reconcile", held_at=NOW, replay_count=2, replayed_by="s-1", replayed_at=NOW,
         evidence={"corrected_phone": "0905111223", "forced": True},
@@ -139,7 +139,7 @@ def test_the_next_step_is_a_command_where_one_helps(subtests: pytest.Subtests) -
             assert next_step([replace(EVENT, **changes)]) == text
 
 
-def test_a_handler_that_stopped_is_told_from_one_that_works() -> None:
+def test_a_handler_that_stopped_is_distinguished_from_one_at_work() -> None:
     for seconds, text in {
         60: "ingested: a handler works on it",
         61: "ingested: the handler stopped: its claim of 1 min has ended",
@@ -222,7 +222,7 @@ def test_a_former_owner_is_named_with_why_the_turns_decided() -> None:
         assert owner_of(choice.evidence()) == (why_not if reason else "Hạnh: the customer's former owner")
 
 
-def test_each_recall_is_told_and_why_of_the_last() -> None:
+def test_each_recall_is_shown_with_the_reason_of_the_last() -> None:
     choice = choose([member(1), member(2), member(3)], Rules(not_again=frozenset({"s-1", "s-2"})))
     hops = [
         {"from": f"s-{n}", "to": f"s-{n + 1}", "at": NOW.isoformat(), "reason": "no_first_response"}

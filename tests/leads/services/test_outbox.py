@@ -94,7 +94,7 @@ async def test_notifications_that_hasura_fails_are_neither_marked_nor_retried_on
     assert harness.counted("failed") == sum(len(call) for call in harness.hasura.calls) == 10
 
 
-async def test_a_call_without_an_answer_is_counted_apart_and_one_that_accepted_fewer_marks_nothing() -> None:
+async def test_a_call_without_an_answer_is_counted_apart_and_fewer_accepted_mark_nothing() -> None:
     harness = OutboxHarness()
     harness.hasura.slow = True
     assert await harness.outbox.send([event(1, "a", "b"), event(2, "c")]) == 0

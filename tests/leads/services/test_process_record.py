@@ -221,7 +221,7 @@ async def test_no_event_waits_over_five_minutes(database: str, backlog: Database
     assert max(waits) == MAX_RETRY_AFTER_SECONDS == 300
 
 
-async def test_a_pause_is_told_before_the_line(
+async def test_a_pause_is_answered_before_the_line(
     limit: RepeatLimit, backlog: DatabaseHarness, event: int
 ) -> None:
     backlog.change_settings(processing_paused=True, replay_rate_per_second=1)

@@ -265,7 +265,7 @@ def test_a_file_passes_or_fails_its_criterion_and_what_is_none_is_refused(subtes
                     read_evidence_file(criterion, good_file(criterion, ok=False))
 
 
-def test_each_test_case_decides_and_one_that_was_skipped_or_is_missing_did_not_pass() -> None:
+def test_each_test_case_decides_and_a_skipped_or_missing_one_did_not_pass() -> None:
     criterion = CRITERIA["test-cases-W1"]
     for case in CASES[:10]:
         for file in (junit(failed=(case,)), junit(skipped=(case,))):
@@ -304,7 +304,7 @@ WRONG_FILES = [
 ]
 
 
-def test_a_file_has_to_be_the_one_that_was_asked_for(subtests: pytest.Subtests) -> None:
+def test_a_file_has_to_be_of_the_asked_kind(subtests: pytest.Subtests) -> None:
     for name, file, reason in WRONG_FILES:
         with subtests.test(name, reason=reason), pytest.raises(EvidenceError, match=reason):
             read_evidence_file(CRITERIA[name], file)

@@ -1,7 +1,7 @@
 """`leads golive deploy` against a real database, the stand-in for Hasura, and services that it starts.
 
 Random deployments with stops, on steps that are rows of a dictionary; when the snapshot is taken again. And
-when a drill is evidence: fast enough, no lead lost or doubled, and people told in time.
+when a drill is evidence: fast enough, no lead lost or doubled, and the message sent in time.
 """
 
 import fcntl
@@ -558,20 +558,20 @@ def test_the_pilot_opens_the_source_of_golive_yaml_and_none_without(monkeypatch:
 FINE = Ledger(processed=5, lost=[], unacknowledged=[], doubled=[], unfinished=[], unexpected=[])
 
 
-def told_site(*words: str) -> Any:
+def site_with_message(*words: str) -> Any:
     return SimpleNamespace(
         plan=PlanFile(tell=words), db=SimpleNamespace(info=SimpleNamespace(dbname="diva_staging")),
         journal=SimpleNamespace(commit="0123abc", by="Lan"),
     )  # fmt: skip
 
 
-def test_people_are_told_if_the_command_ends_well_and_in_time() -> None:
+def test_the_message_counts_if_its_command_succeeds_in_time() -> None:
     for words, minutes_ago, is_in_time in (
         (["true"], 0, True), (["true"], 6, False), (["false"], 0, False), (["/no/such/program"], 0, False),
         ([], 0, False),
     ):  # fmt: skip
-        told = tell(told_site(*words), 1, time.monotonic() - minutes_ago * 60)
-        assert told.is_in_time is is_in_time, words
+        sent = tell(site_with_message(*words), 1, time.monotonic() - minutes_ago * 60)
+        assert sent.is_in_time is is_in_time, words
 
 
 def test_each_condition_alone_keeps_a_drill_from_being_evidence(
@@ -580,7 +580,7 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
     """It has to keep 95 % of its rate, 20 a second."""
     wrong = ("lost", "unacknowledged", "doubled", "unfinished", "unexpected")
     ledgers = [replace(FINE, **{name: ["a"]}) for name in wrong]  # type: ignore[arg-type]
-    for told_by, limit, ledger, per_second, is_ok in (
+    for message_by, limit, ledger, per_second, is_ok in (
         ("true", 5.0, FINE, 20, True),
         ("", 5.0, FINE, 20, False),
         ("false", 5.0, FINE, 20, False),
@@ -594,11 +594,11 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
         monkeypatch.setattr(command, "wait_until_final", lambda *_, ledger=ledger: ledger)
         sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
         sender = mock.MagicMock(prefix="golive-drill-", sent=sent)
-        drill: Any = SimpleNamespace(site=told_site(*filter(None, [told_by])), sender=sender)
-        with subtests.test(f"{told_by}, {limit} min, {ledger}, {per_second} a second"):
+        drill: Any = SimpleNamespace(site=site_with_message(*filter(None, [message_by])), sender=sender)
+        with subtests.test(f"{message_by}, {limit} min, {ledger}, {per_second} a second"):
             result = command._run_drill(drill, 1, (20, 0, 0))
             assert result["ok"] is is_ok
-            assert result["told"]["in_time"] is (told_by == "true")
+            assert result["told"]["in_time"] is (message_by == "true")
             assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
 
 

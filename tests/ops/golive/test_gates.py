@@ -21,7 +21,8 @@ from ops.golive.judgement import Outcome, Why
 from ops.golive.measuring import Sources, read_row
 from ops.golive.records import Kind, Record, Records, Statement
 from ops.golive.scans import FILE, scans_file
-from tests.support.breakages import BREAKAGES, Break, Installation, by_sql
+from proofs.incidents.breakages import Break, Installation, by_sql, change_setting
+from tests.support.breakages import BREAKAGES
 from tests.support.fake_services import FakePrometheus, fake_prometheus
 from tests.support.golive import Pilot, attest_all, write_keys
 from tests.support.stored_rows import KHOA
@@ -77,11 +78,8 @@ MORE_SOURCES = (
     " SELECT id, 'more-' || n, 'more', true FROM pancake_connection, generate_series(1, 50) AS n"
 )
 ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-1'"
-KILL_SWITCH = (
-    "UPDATE app_setting SET app_settings ="
-    " jsonb_set(app_settings, '{{pancake_integration,kill_switch}}', '{}')"
-)
-BEFORE = {"deploy": f"{ONE_ACTIVE}; {KILL_SWITCH.format('false')}", "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
+SWITCH_ON, SWITCH_OFF = (change_setting("kill_switch", value) for value in ("'true'", "'false'"))
+BEFORE = {"deploy": f"{ONE_ACTIVE}; {SWITCH_OFF}", "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
 """By the subject (a wave or a part of the checklist): what it needs beside the pilot."""
 
 
@@ -99,7 +97,8 @@ NO_FAULT = by_sql("", "")
 class GateBreakage:
     """A statement that makes these criteria red, the `value` of their series, or an `alert` that is missing.
 
-    `fault`: one of tests/support/breakages.py instead, the same fault that status and alerts name.
+    Rows of weeks that no other check reads, in a transaction that is rolled back: so they are no Breakage.
+    `fault`: that of a Breakage instead, which status and alerts name too.
     `before` brings the database into the state in which they pass, if BEFORE does not.
     """
 
@@ -149,7 +148,7 @@ GATE_BREAKAGES = (
                  "UPDATE crm_master_data SET type = 'x' WHERE id = 'ticket_source_1'"),
     GateBreakage("E2-BE-migration-log",
                  "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'later')"),
-    GateBreakage("E3-OPS-kill-switch", KILL_SWITCH.format("false"), before=KILL_SWITCH.format("true")),
+    GateBreakage("E3-OPS-kill-switch", SWITCH_OFF, before=SWITCH_ON),
     GateBreakage("E4-2",
                  "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
                  " VALUES ('An', '84', '0905111222', true)"),
@@ -205,7 +204,7 @@ def session(seeded: Pilot) -> Iterator[DbSession]:
 
 
 class OpenSources(Sources):
-    """Sources whose database session is one that the test has opened."""
+    """Sources that use the test's database session."""
 
     def __init__(self, pilot: Pilot, session: DbSession, prometheus_url: str) -> None:
         super().__init__(Records(pilot.folder), prometheus_url=prometheus_url)
@@ -333,7 +332,7 @@ def test_a_statement_without_a_row_or_a_value_or_in_time_is_inconclusive(
 
 
 @pytest.mark.own_database
-def test_switches_and_modes_are_told_as_they_were_at_a_time(database: str, tmp_path: Path) -> None:
+def test_switches_and_modes_are_shown_as_they_were_at_a_time(database: str, tmp_path: Path) -> None:
     Pilot(database, tmp_path).seed()
     names = ("golive/count_active_sources", "golive/count_unenforced")
     with open_session(database, autocommit=True) as opened:

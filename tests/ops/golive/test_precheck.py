@@ -33,12 +33,13 @@ from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
 from ops.golive.probes import probes_of
 from ops.golive.records import Kind, Records, Statement
 from ops.golive.scans import FILE
+from proofs.incidents.breakages import Installation, Variables
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
-from tests.support.breakages import BREAKAGES, Installation, Variables
+from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
-from tests.support.fake_services import RETENTION, FakeServer, fake_prometheus, silent_server
+from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
 from tests.support.golive import note_snapshot
 
 ALL = load_criteria()
@@ -47,8 +48,16 @@ SLOW_HERE = {"E3-BE-capacity"}
 """A busy machine may need more than 100 ms for 1,000 rows."""
 
 
+class GoLive(Installation):
+    """With the folder of its plan, and a fake for Prometheus."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, prometheus: FakePrometheus) -> None:
+        super().__init__(sandbox)
+        self.folder, self.prometheus = folder, prometheus
+
+
 @pytest.fixture(scope="module")
-def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoLive]:
     """A sandbox before its start: the kill switch is on; and a folder with a plan and a snapshot."""
     folder = tmp_path_factory.mktemp("precheck")
     with Sandbox(cluster) as sandbox, fake_prometheus() as prometheus:
@@ -56,20 +65,20 @@ def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         plan = {"engine_manifest": str(manifest), "staging_url": sandbox.hasura_url}
         (folder / "golive.yaml").write_text(yaml.safe_dump(plan))
         note_snapshot(folder, 1)
-        found = Installation(sandbox, folder, prometheus)
+        found = GoLive(sandbox, folder, prometheus)
         found.sql("UPDATE view_pancake_setting SET kill_switch = true")
         found.sql("UPDATE pancake_source SET is_active = false")
         yield found
 
 
-def environment(system: Installation) -> Variables:
+def environment(system: GoLive) -> Variables:
     return system.sandbox.environment() | {
         "PUBLIC_URL": system.sandbox.edge_url, "PROMETHEUS_URL": system.prometheus.url,
         "HASURA_OTHER_ADMIN_SECRET": system.sandbox.keys.admin_secret,
     }  # fmt: skip
 
 
-def judgements_in(system: Installation, parts: set[Part], variables: Variables) -> dict[str, Judgement]:
+def judgements_in(system: GoLive, parts: set[Part], variables: Variables) -> dict[str, Judgement]:
     """Return the judgement of each criterion of these parts of the checklist."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment(system) | variables).items():
@@ -80,7 +89,7 @@ def judgements_in(system: Installation, parts: set[Part], variables: Variables) 
 
 
 def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(
-    system: Installation,
+    system: GoLive,
 ) -> None:
     """The public URL is not https."""
     words = ["--records", str(system.folder), "--file", str(system.folder / "golive.yaml"), "--json"]
@@ -103,7 +112,7 @@ ELSEWHERE = {
 """Each probe of them has a test below."""
 
 
-def test_what_is_broken_is_red_and_nothing_else(system: Installation, subtests: pytest.Subtests) -> None:
+def test_what_is_broken_is_red_and_nothing_else(system: GoLive, subtests: pytest.Subtests) -> None:
     """Every criterion that a program decides is broken here or in test_gates.py."""
     at_gates = {each.id for each in DECIDED if each.query in GATE_PROBES}
     at_gates |= {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
@@ -178,7 +187,7 @@ def test_a_stopped_source_is_inconclusive(tmp_path: Path) -> None:
 
 
 def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engine, edge and Prometheus take a connection; the time-out is what people are told."""
+    """Engine, edge and Prometheus accept a connection; the reason names the time-out."""
     for name in TIMEOUTS:
         monkeypatch.setattr(name, SILENT_SECONDS)
     asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
@@ -214,7 +223,7 @@ def outcome(link: Link, name: str, *urls: str) -> str:
 
 
 @pytest.mark.parametrize(("days", "expected"), [(90, Outcome.PASS), (13, Outcome.FAIL)])
-def test_the_days_of_a_certificate_are_counted_and_one_that_is_not_valid_counts_as_over(
+def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over(
     link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: Outcome
 ) -> None:
     write_certificate(tmp_path, "localhost", days)

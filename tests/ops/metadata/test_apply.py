@@ -13,6 +13,7 @@ from ops.metadata.checks import find_idle_crons
 from ops.metadata.directory import read_directory
 from ops.metadata.engine import Engine, MetadataError
 from ops.metadata.pieces import Change, Json, Key, foreign, put, same, split
+from proofs.incidents.breakages import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import MIGRATIONS
@@ -29,7 +30,6 @@ from tests.support.metadata import (
     of_others,
     running_shared_engine,
 )
-from tests.support.processing import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 
 pytestmark = pytest.mark.own_database
 
@@ -99,7 +99,7 @@ def test_nothing_of_others_changes_in_9a_9b_and_restore(shared: Shared) -> None:
 
 
 def test_applying_twice_changes_nothing_and_removing_leaves_nothing_of_ours(shared: Shared) -> None:
-    """After the second time the backups hold us already; the removal does not go by them."""
+    """The backup of the second time has our part already; the removal does not use it."""
     before, events = shared.export(), shared.scheduled("diva_nightly")
     apply_both(shared)
     applied, crons = shared.pieces(), ids(shared, "pancake_retry_failed")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tests.support.histories.product import Rows
 from tests.support.histories.reading import own_number
-from tests.support.histories.state import Expected, State, Told
+from tests.support.histories.state import Expected, Notice, State
 from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, NUMBERS, PRODUCTS, usable
 
 WORDS = {
@@ -26,21 +26,21 @@ class HistoryFailed(AssertionError):
     """A step did what the specification does not allow; the message has the history."""
 
 
-def mismatches(expected: Expected, after: State, told: Sequence[Told]) -> list[str]:
+def mismatches(expected: Expected, after: State, sent: Sequence[Notice]) -> list[str]:
     """Return where what happened differs from the expected result."""
-    wrong = [*differences(expected.state, after), *wrong_told(expected.must_tell, told)]
+    wrong = [*differences(expected.state, after), *wrong_notices(expected.notices, sent)]
     return [f"It is not the result {expected.outcome!r}:", *(f"  {line}" for line in wrong)] if wrong else []
 
 
-def wrong_told(expected: Sequence[Told], told: Sequence[Told]) -> list[str]:
+def wrong_notices(expected: Sequence[Notice], sent: Sequence[Notice]) -> list[str]:
     """Return what is missing or too much among the notifications."""
-    left, wrong = list(told), []
+    left, wrong = list(sent), []
     for must in expected:
         if must in left:
             left.remove(must)
         else:
-            wrong.append(f"not told: {must.template} to {must.recipients}")
-    return wrong + [f"told: {each.template} to {each.recipients}" for each in left]
+            wrong.append(f"not sent: {must.template} to {must.recipients}")
+    return wrong + [f"sent: {each.template} to {each.recipients}" for each in left]
 
 
 def differences(expected: State, after: State) -> Iterator[str]:

@@ -31,12 +31,12 @@ def wrong_result(announced: dict[str, Any], result: str, event: int, after: Rows
         yield f"the dry run announced {announced['error_code']}, the event has {row['error_code']}"
 
 
-def wrong_notifications(announced: dict[str, Any], told: Sequence[Sent]) -> Iterator[str]:
+def wrong_notifications(announced: dict[str, Any], attempts: Sequence[Sent]) -> Iterator[str]:
     """Yield where the announced notifications differ from those that were sent; their order is open."""
     promised = sorted(
         (each["template_code"], sorted(each["recipient_ids"])) for each in announced.get("notifications", ())
     )
-    sent = sorted((each.template, sorted(each.recipients)) for each in told)
+    sent = sorted((each.template, sorted(each.recipients)) for each in attempts)
     if promised != sent:
         yield f"the dry run announced the notifications {promised}, sent were {sent}"
 

@@ -41,7 +41,7 @@ def counting_time(version: Version) -> datetime | None:
 
 
 def merged(old: Fields, named: Fields) -> Fields:
-    """Return the fields with a value: one that is not named keeps it, one that is named empty loses it."""
+    """Return the fields with a value: a field that is not named keeps it, an empty one loses it."""
     return {key: value for key, value in {**old, **named}.items() if value}
 
 

@@ -102,7 +102,7 @@ class Sent:
 
 
 class RecordingHasura(FakeHasura):
-    """Also keeps every notification that it was to send, and every one that arrived, repeats included."""
+    """Also keeps every notification that it was asked to send, and those that arrived, with repeats."""
 
     def __init__(self) -> None:
         super().__init__()

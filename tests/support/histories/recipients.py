@@ -1,8 +1,8 @@
-"""Who is told what, by the specification."""
+"""The notices of an event and their recipients, by the specification."""
 
 from tests.support.histories.open_values import ANY, OneOf
 from tests.support.histories.reference import Decision
-from tests.support.histories.state import NEEDS_ATTENTION, Expected, Ticket, Told
+from tests.support.histories.state import NEEDS_ATTENTION, Expected, Notice, Ticket
 
 People = frozenset[str]
 
@@ -25,14 +25,14 @@ def owner_or_managers(decision: Decision, ticket: Ticket) -> People:
 
 
 def tell_attention(decision: Decision, expected: Expected, owner: object) -> None:
-    """The administrators and the ticket's active owner are told; a ticket's new owner is always active."""
+    """Notify the administrators and the ticket's active owner; a ticket's new owner is always active."""
     staff = decision.before.staff.get(str(owner))
     if active_admins(decision) or isinstance(owner, OneOf) or (staff is not None and staff.active):
-        expected.must_tell.append(Told(NEEDS_ATTENTION, ANY))
+        expected.notices.append(Notice(NEEDS_ATTENTION, ANY))
 
 
 def tell_of_the_future(decision: Decision, expected: Expected, owner: object = None) -> None:
-    """A time in the far future is told once for each record."""
-    was_told = decision.record is not None and decision.record.was_far_ahead
-    if decision.is_far_ahead() and not was_told:
+    """Notify of a time in the far future once for each record."""
+    was_notified = decision.record is not None and decision.record.was_far_ahead
+    if decision.is_far_ahead() and not was_notified:
         tell_attention(decision, expected, owner)

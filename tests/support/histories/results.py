@@ -1,4 +1,4 @@
-"""What a history came to, in its own names, for histories that are written by hand."""
+"""The results of a history, with the names that it uses, for histories that are written by hand."""
 
 from tests.support.histories.history import History
 
@@ -14,7 +14,7 @@ def results(history: History) -> list[tuple[object, str, str]]:
     ]
 
 
-def told(history: History) -> list[object]:
+def templates_sent(history: History) -> list[object]:
     """Return the templates of all notifications so far."""
     return [each.template for each in history.product.hasura.received]
 

@@ -2,14 +2,14 @@
 
 from tests.support.histories.memory import Memory
 from tests.support.histories.open_values import OneOf
-from tests.support.histories.state import NEW_LEAD, Expected, State, Told
+from tests.support.histories.state import NEW_LEAD, Expected, Notice, State
 
 
 def retry_result(memory: Memory, before: State) -> Expected:
     """Every open ticket that stayed unassigned gets an available member of its roster.
 
-    One that a person assigned, closed or deleted is left to people from then on, and one whose event a person
-    made name another ticket.
+    A ticket that a person assigned, closed or deleted is left to people from then on. So is a ticket whose
+    event a person made name another.
     """
     state = before.copied()
     expected = Expected("unassigned tickets get an owner", state, None)
@@ -20,5 +20,5 @@ def retry_result(memory: Memory, before: State) -> Expected:
         elif available := before.available(before.roster_of(version)):
             del memory.unassigned[key]
             ticket.owner = OneOf(*available)
-            expected.must_tell.append(Told(NEW_LEAD, OneOf(*(frozenset([each]) for each in available))))
+            expected.notices.append(Notice(NEW_LEAD, OneOf(*(frozenset([each]) for each in available))))
     return expected

@@ -17,7 +17,7 @@ from tests.support.histories.product import Product, Rows, Sent
 from tests.support.histories.reading import read_state
 from tests.support.histories.reference import Decision
 from tests.support.histories.request import Request
-from tests.support.histories.state import Expected, State, Told
+from tests.support.histories.state import Expected, Notice, State
 from tests.support.histories.story import Story
 from tests.support.histories.vocabulary import SECOND
 from tests.support.histories.writes import expected_result
@@ -69,8 +69,8 @@ class Run:
             self.product.replay(replay)
         result = self.product.process(event)
         self.take_over(is_processing=True)
-        told = self.product.hasura.attempts[sent:]
-        self.story.add_result(result, self.state.events[event], told)
+        attempts = self.product.hasura.attempts[sent:]
+        self.story.add_result(result, self.state.events[event], attempts)
         request = replace(
             request,
             new_account=next(iter(self.state.accounts.keys() - state.accounts.keys()), "new account"),
@@ -78,8 +78,8 @@ class Run:
         )
         expected = expected_result(Decision(self.memory, state, request))
         owed = self.owed
-        self.check(expected, told)
-        new = [each for each in told if each.key not in owed]
+        self.check(expected, attempts)
+        new = [each for each in attempts if each.key not in owed]
         if wrong := [
             *wrong_result(announced, result, event, self.rows),
             *wrong_changes(announced, before, self.rows),
@@ -97,10 +97,10 @@ class Run:
         keys = [each.key for each in self.product.hasura.received]
         if len(keys) > len(set(keys)):
             self.fail(["a notification was sent twice"])
-        told = [Told(each.template, each.recipients) for each in sent if each.key not in self.owed]
+        notices = [Notice(each.template, each.recipients) for each in sent if each.key not in self.owed]
         tried = {each.key for each in sent}
         self.owed = self.owed | tried if self.product.hasura.failing else self.owed - tried
-        if wrong := mismatches(expected, self.state, told):
+        if wrong := mismatches(expected, self.state, notices):
             self.fail(wrong)
 
     def expect(self, what: str, found: object, expected: object) -> None:
@@ -109,7 +109,7 @@ class Run:
 
     def fail(self, wrong: Sequence[str]) -> NoReturn:
         self.has_failed = True
-        raise HistoryFailed(self.story.told(wrong))
+        raise HistoryFailed(self.story.failure(wrong))
 
     def take_over(self, *, is_processing: bool = False, is_edit: bool = False) -> None:
         """Read the rows again, and check what must hold after every step.

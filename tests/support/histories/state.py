@@ -156,7 +156,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Told:
+class Notice:
     """A notification: its template and recipients, a frozenset of staff ids when it was sent."""
 
     template: object
@@ -217,7 +217,7 @@ class Expected:
     outcome: str
     state: State
     record: Record | None
-    must_tell: list[Told] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     keeps_notifications: bool = False
     written: str | None = None
     search: Search | None = None

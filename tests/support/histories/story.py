@@ -39,11 +39,11 @@ class Story:
         self.lines[-1] = f"{self.name(event)}: {self.lines[-1]} -> {status}"
 
     def add_result(self, result: str, event: Event, sent: Sequence[Sent]) -> None:
-        told = ", ".join(map(self._notification, sent)) or "none"
+        shown = ", ".join(map(self._notification, sent)) or "none"
         rows = f"phone {event.phone}, account {self.name(event.account)}, ticket {self.name(event.ticket)}"
-        self.add(f"    {result}: {rows}; told: {told}")
+        self.add(f"    {result}: {rows}; told: {shown}")
 
-    def told(self, wrong: Sequence[str]) -> str:
+    def failure(self, wrong: Sequence[str]) -> str:
         """Return the history and what is wrong, with short names in place of ids."""
         steps = [line if line.startswith(" ") else f"- {line}" for line in self.lines]
         text = "\n".join(["The history:", *steps, "", "What is wrong:", *wrong])

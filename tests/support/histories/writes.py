@@ -1,4 +1,4 @@
-"""What a decision of the reference model writes: the state afterwards, and who is told."""
+"""What a decision of the reference model writes: the state afterwards, and the notices that it sends."""
 
 from dataclasses import replace
 
@@ -20,11 +20,11 @@ from tests.support.histories.state import (
     Applied,
     Event,
     Expected,
+    Notice,
     Record,
     Search,
     State,
     Ticket,
-    Told,
 )
 
 
@@ -59,7 +59,7 @@ def _invalid_phone(decision: Decision) -> Expected:
 
 
 def _nothing_written(decision: Decision, outcome: str) -> Expected:
-    """A replay keeps what the event has made and told."""
+    """A replay keeps the rows and notices of the event."""
     state, event = _state_and_event(decision)
     is_first = event.outcome is None
     _finish(event, outcome)
@@ -84,7 +84,7 @@ def _nothing_written(decision: Decision, outcome: str) -> Expected:
 
 
 def _deleted(decision: Decision) -> Expected:
-    """The owner of the record's open ticket is told once; nothing is written.
+    """The owner of the record's open ticket gets one notice; nothing is written.
 
     The deletion of an unknown record makes older versions of it stale, and its phones are the record's.
     """
@@ -114,7 +114,7 @@ def _deleted(decision: Decision) -> Expected:
     if ticket is not None and ticket.is_open and not (decision.record and decision.record.is_deleted):
         owner = ticket.owner
         if recipients := owner_or_managers(decision, ticket):
-            expected.must_tell = [Told(NEEDS_ATTENTION, recipients)]
+            expected.notices = [Notice(NEEDS_ATTENTION, recipients)]
     tell_of_the_future(decision, expected, owner)
     return expected
 
@@ -194,9 +194,9 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
         created_at=ANY,
     )
     if available:
-        expected.must_tell = [Told(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
+        expected.notices = [Notice(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
     elif admins := active_admins(decision):
-        expected.must_tell = [Told(NEEDS_ATTENTION, admins)]
+        expected.notices = [Notice(NEEDS_ATTENTION, admins)]
     return owner
 
 
@@ -218,7 +218,7 @@ def _update_ticket(decision: Decision, result: Result, expected: Expected) -> No
         ticket.account, ticket.contact_phone = result.winner, result.phone
     recipients = owner_or_managers(decision, before)
     if recipients and not (is_own and decision.is_unchanged()):
-        expected.must_tell = [Told(LEAD_UPDATED, recipients)]
+        expected.notices = [Notice(LEAD_UPDATED, recipients)]
 
 
 def _is_customers(decision: Decision, result: Result) -> bool:

@@ -1,0 +1,426 @@
+"""What can break in a running sandbox: how it is done and undone, and everything that has to name it.
+
+`leads status`, the alerts, the precheck and the gates are tested from this table, and live incidents of the
+same faults break and mend with it. tests/support/breakages.py adds the faults that need a fake, and
+tests/ops/golive/test_gates.py those that only rows of a pilot of weeks can show.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+
+from leads.services.cron_runs import CRONS
+from ops.metadata.directory import read_directory
+from sandbox.diva import METADATA as DIVA_METADATA
+from sandbox.edge.nginx import NginxEdge
+from sandbox.postgres.server import free_port
+from sandbox.stack.connection import STAFF
+from sandbox.stack.stack import Sandbox
+
+TIMEOUT_SECONDS = 60.0
+Variables = dict[str, str]
+"""What the operator's command gets besides the sandbox's own variables."""
+
+
+class Installation:
+    """A running sandbox, and what changes its database and its metadata."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    def sql(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
+        """Run a statement with all rights, and return the number of rows."""
+        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
+            return db_connection.execute(statement.encode(), parameters).rowcount
+
+    def metadata(self, kind: str, arguments: Any = None) -> Any:
+        """Call Hasura's metadata API as an administrator; return the answer."""
+        body = {"type": kind, "args": arguments or {}, "version": 2 if kind == "export_metadata" else 1}
+        answer = httpx.post(
+            f"{self.sandbox.hasura_url}/v1/metadata",
+            json=body,
+            headers={"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret},
+            timeout=TIMEOUT_SECONDS,
+        )
+        return answer.raise_for_status().json()
+
+    @contextmanager
+    def restored_metadata(self) -> Iterator[dict[str, Any]]:
+        """Give the present metadata, and put them back at the end of the block."""
+        before: dict[str, Any] = self.metadata("export_metadata")["metadata"]
+        try:
+            yield before
+        finally:
+            self.metadata("replace_metadata", before)
+
+
+Break = Callable[[Installation], AbstractContextManager[Variables]]
+"""Breaks something on entry, gives variables for the command, and mends it on exit."""
+
+
+def by(breaks: Callable[[Installation], object], mends: Callable[[Installation], object]) -> Break:
+    @contextmanager
+    def change(system: Installation) -> Iterator[Variables]:
+        breaks(system)
+        try:
+            yield {}
+        finally:
+            mends(system)
+
+    return change
+
+
+def by_sql(broken: str, mended: str) -> Break:
+    return by(lambda system: system.sql(broken), lambda system: system.sql(mended))
+
+
+def change_setting(name: str, value: str) -> str:
+    """Return a statement that sets a member of the integration's settings; `value` is jsonb in SQL."""
+    return (
+        "UPDATE app_setting"
+        f" SET app_settings = jsonb_set(app_settings, '{{pancake_integration,{name}}}', {value}) WHERE id = 1"
+    )
+
+
+def by_setting(name: str) -> Break:
+    """Switch a setting on, then off."""
+    return by_sql(change_setting(name, "'true'"), change_setting(name, "'false'"))
+
+
+def by_variable(name: str, value: Callable[[Sandbox], str]) -> Break:
+    """Give the command another variable; nothing is broken."""
+    return lambda system: nullcontext({name: value(system.sandbox)})
+
+
+def by_metadata(*requests: tuple[str, Any]) -> Break:
+    """Send requests to the metadata API, and put everything back."""
+
+    @contextmanager
+    def change(system: Installation) -> Iterator[Variables]:
+        with system.restored_metadata():
+            for kind, args in requests:
+                system.metadata(kind, args)
+            yield {}
+
+    return change
+
+
+def project_without_ours() -> dict[str, Any]:
+    """Return Diva's own project, in which our role has no permission."""
+    project = read_directory(DIVA_METADATA)
+    for action in project["actions"]:
+        action["permissions"] = []
+    return project
+
+
+wiped = by_metadata(("replace_metadata", project_without_ours()))
+without_crons = by_metadata(*(("delete_cron_trigger", {"name": f"pancake_{name}"}) for name in CRONS))
+
+
+@contextmanager
+def without_future_runs(system: Installation) -> Iterator[Variables]:
+    """Delete them, as a restored dump of the metadata database would; new metadata make them again."""
+    with system.restored_metadata() as before:
+        system.sql("DELETE FROM hdb_catalog.hdb_cron_events WHERE status = 'scheduled'")
+        try:
+            yield {}
+        finally:
+            system.metadata("replace_metadata", before | {"cron_triggers": []})
+
+
+def without_service(name: str) -> Break:
+    """Stop a service of the sandbox and start it again."""
+
+    def start(system: Installation) -> None:
+        service = getattr(system.sandbox, name)
+        service.start()
+        service.wait_ready()
+
+    return by(lambda system: getattr(system.sandbox, name).stop(), start)
+
+
+@contextmanager
+def without_edge(system: Installation) -> Iterator[Variables]:
+    """The stand-in of the edge has no internal listener: then the command gets an address without one."""
+    if not isinstance(system.sandbox.edge, NginxEdge):
+        yield {"EDGE_STATUS_URL": f"http://127.0.0.1:{free_port()}"}
+        return
+    with without_service("edge")(system):
+        yield {}
+    system.sandbox.edge.wait_policy()
+
+
+@contextmanager
+def without_database(system: Installation) -> Iterator[Variables]:
+    """Refuse every connection to the database, and end those that are open."""
+    sandbox = system.sandbox
+    with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
+        db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS false".encode())
+        db.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [sandbox.database]
+        )
+        try:
+            yield {}
+        finally:
+            db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS true".encode())
+    sandbox.handlers.wait_ready()
+    sandbox.hasura.wait_ready()
+
+
+@contextmanager
+def locked_table(system: Installation) -> Iterator[Variables]:
+    with psycopg.connect(system.sandbox.database_url, application_name="forgotten psql") as db:
+        db.execute("LOCK TABLE pancake_webhook_event")
+        yield {}
+
+
+@contextmanager
+def refused_key(system: Installation) -> Iterator[Variables]:
+    faults = f"{system.sandbox.pancake_url}/control/faults"
+    httpx.post(faults, json={"unauthorized": True}).raise_for_status()
+    try:
+        yield {}
+    finally:
+        httpx.delete(faults).raise_for_status()
+
+
+@contextmanager
+def broken_object(system: Installation) -> Iterator[Variables]:
+    with system.restored_metadata():
+        system.sql("CREATE TABLE of_others (id integer PRIMARY KEY)")
+        system.metadata("pg_track_table", {"source": "default", "table": "of_others"})
+        system.sql("DROP TABLE of_others")
+        system.metadata("reload_metadata")
+        yield {}
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """A fault, and what names it; a field is empty if nothing does.
+
+    `check`: the check that `leads status` names as the cause.
+    `text`: what that says, or without it the first criterion; a regular expression.
+    `alert`: the alert that fires, or the surest of several, without the `Pancake` before it.
+    `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
+    `gates`: those that tests/ops/golive/test_gates.py asks; `broken` is of SQL alone then.
+    `incident`: the live incident of the catalogue that has this fault.
+    """
+
+    name: str
+    broken: Break
+    check: str = ""
+    text: str = ""
+    alert: str = ""
+    criteria: str = ""
+    gates: str = ""
+    incident: str = ""
+
+
+SQL_TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
+NO_SQL_TRIGGER = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {SQL_TRIGGER}"
+NO_CONNECTION = "UPDATE pancake_connection SET status = 'disabled'"
+CONNECTION = "UPDATE pancake_connection SET status = 'active'"
+NO_SOURCE = "UPDATE pancake_source SET is_active = false"
+SOURCES = "UPDATE pancake_source SET is_active = true WHERE pancake_source_id IN ('-1', '24895', '-5')"
+NO_MEMBERS = "UPDATE pancake_assignee SET is_active = false"
+MEMBERS = "UPDATE pancake_assignee SET is_active = true"
+OFF_DUTY = "UPDATE staff SET on_duty = false"
+ON_DUTY = f"UPDATE staff SET on_duty = true WHERE id = ANY ('{{{','.join(STAFF[:5])}}}')"
+RUNS = (
+    "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
+    " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
+)
+# An event that is claimed again and again for 20 minutes, and whose present claim is valid.
+WAITING_EVENT = """
+    SET session_replication_role = replica;
+    INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,
+        claim_id, ingested_at, received_at, arrived_at, created_at)
+    SELECT c.id, 'poll', 'waiting', sha256('waiting'), '{}', 'ingested',
+        gen_random_uuid(), now(), now(), now(), now() - interval '20 minutes'
+    FROM pancake_connection AS c
+"""
+NO_WAITING_EVENT = """
+    SET session_replication_role = replica;
+    SET pancake.delete_events = 'on';
+    DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
+"""
+
+OUR_METADATA = "E2-BE-metadata-version E4-9a"
+PERMISSIONS = f"role-permissions {OUR_METADATA}"
+OLD_CATALOG = "hdb_catalog.hdb_source_catalog_version"
+SLOW_INSERTS = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+    CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
+"""
+NIGHT_BATCH = {
+    "name": "night_batch", "webhook": "http://127.0.0.1:9/night", "schedule": "5 19 * * *",
+    "include_in_metadata": True,
+}  # fmt: skip
+SELECT_OF_ADMIN = {"source": "default", "table": "view_pancake_report_owner", "role": "crm_admin"}
+SELECT_OF_MANAGER = {
+    "source": "default", "table": "pancake_webhook_event", "role": "crm_manager",
+    "permission": {"columns": "*", "filter": {}},
+}  # fmt: skip
+REPLAY = "pancake_replay_events"
+
+TRIGGER = "pancake_webhook_event_status_update"
+TRIGGER_SAVED_IN_CONSOLE = {
+    "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
+    "webhook": "{{HANDLERS_URL}}/events/process_record", "webhook_from_env": None,
+    "insert": {"columns": "*"}, "update": {"columns": ["received_at"]}, "delete": None,
+    "enable_manual": True, "replace": True, "source": "default",
+    "retry_conf": {"num_retries": 20, "interval_sec": 15, "timeout_sec": 30},
+    "headers": [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}],
+}  # fmt: skip
+"""What pg_create_event_trigger gets when our trigger is saved in the console, as it was recorded."""
+
+BREAKAGES = (
+    Breakage(
+        "the database refuses connections", without_database, "database", "not currently acc",
+        "SqlMetricsStale",
+    ),
+    Breakage(
+        "a wrong password in `DATABASE_URL`",
+        by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@")),
+        "database", "password auth",
+    ),
+    Breakage(
+        "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
+    ),
+    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "CronMissed"),
+    Breakage(
+        "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata-read",
+        "admin secret",
+    ),
+    Breakage("our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing",
+             incident="metadata_wiped"),
+    Breakage(
+        "the event trigger was deleted",
+        by_metadata(("pg_delete_event_trigger", {"name": TRIGGER, "source": "default"})), "event-trigger",
+        "SQL trigger .* is missing", "EventTriggerMissing",
+    ),
+    Breakage(
+        "the SQL trigger is disabled",  # as by a dump that was restored without triggers
+        by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
+        "event-trigger",
+        "is disabled",
+        alert="EventTriggerMissing", criteria="E3-BE-trigger",
+    ),
+    Breakage(
+        "our event trigger was saved in the console",
+        by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "drift",
+        "insert.payload .all columns are delivered", "WholeRowsDelivered",
+    ),
+    Breakage(
+        "the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone",
+    ),
+    Breakage(
+        "the future runs of the crons are gone", without_future_runs, "schedule", "future run",
+        alert="CronTicksGone", criteria="engine-crons",
+    ),
+    Breakage(
+        "our calls left the allow list",
+        by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})), "metadata",
+        "allow-list entry pancake_calls", alert="AllowListStopsUs", criteria=f"allow-list {OUR_METADATA}",
+        incident="allow_list_on",
+    ),
+    Breakage(
+        "the permission for `sendNotifications` was dropped",
+        by_metadata(("drop_action_permission", {"action": "sendNotifications", "role": "pancake_service"})),
+        "notifications", "not allowed for pancake_service", "NotificationsForbidden",
+    ),
+    Breakage(
+        "the handlers are away", without_service("handlers"), "handlers", "does not answer", "HandlersDown",
+        incident="handlers_down",
+    ),
+    Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
+    Breakage(
+        "the kill switch is on", by_setting("kill_switch"), "kill-switch", "on since .* by postgres",
+        "SwitchLeftOn", gates="E4-14", incident="kill_switch_left_on",
+    ),
+    Breakage(
+        "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
+        "SwitchLeftOn",
+    ),
+    Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
+    Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
+    Breakage("Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid"),
+    Breakage(
+        "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
+        "UnassignedWaits",
+    ),
+    Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty", "UnassignedWaits"),
+    Breakage(
+        "an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1",
+        "LeadWaits",
+    ),
+    Breakage(
+        "a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily",
+        "CronMissed",
+    ),
+    Breakage(
+        "the source has an old catalog of Hasura",
+        by_sql(f"CREATE TABLE {OLD_CATALOG} AS SELECT '3' AS version", f"DROP TABLE {OLD_CATALOG}"),
+        text="Hasura's catalog 3, 4 or later is needed", criteria="engine-catalog",
+    ),
+    Breakage(
+        "the handlers may not store a lead",
+        by_sql("REVOKE INSERT ON pancake_webhook_event FROM pancake_handlers",
+               "GRANT INSERT ON pancake_webhook_event TO pancake_handlers"),
+        text="the role pancake_handlers cannot store a lead: permission denied",
+        criteria="engine-insert database-rights",
+    ),
+    Breakage(
+        "the rights of the roles are not those of the list",
+        by_sql("GRANT DELETE ON account TO pancake_handlers;"
+               " REVOKE UPDATE (data) ON ticket FROM pancake_operators",
+               "REVOKE DELETE ON account FROM pancake_handlers;"
+               " GRANT UPDATE (data) ON ticket TO pancake_operators"),
+        text="missing: pancake_operators UPDATE public.ticket data;"
+             " too much: pancake_handlers DELETE public.account",
+        criteria="database-rights",
+    ),
+    Breakage(
+        "a table of others is inconsistent", broken_object,
+        alert="MetadataInconsistent", criteria="engine-consistent",
+    ),
+    Breakage(
+        "the public URL leads to another service",
+        by_variable("PUBLIC_URL", lambda sandbox: sandbox.hasura_url),
+        criteria="edge-answers",
+    ),
+    Breakage(
+        "inserting is slow", by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"), criteria="E3-BE-capacity",
+    ),
+    Breakage(
+        "a cron of others runs at two", by_metadata(("create_cron_trigger", NIGHT_BATCH)),
+        text="night_batch .5 19 ", criteria="E7.7-7",
+    ),
+    Breakage(
+        "a role lost the right to read a table", by_metadata(("pg_drop_select_permission", SELECT_OF_ADMIN)),
+        text="crm_admin may not use .*field 'view_pancake_report_owner' not found", criteria=PERMISSIONS,
+    ),
+    Breakage(
+        "a role may read a table too much", by_metadata(("pg_create_select_permission", SELECT_OF_MANAGER)),
+        text="crm_manager sees ", criteria=PERMISSIONS,
+    ),
+    *(
+        Breakage(
+            f"{role}: {verb} the right to replay",
+            by_metadata((f"{verb}_action_permission", {"action": REPLAY, "role": role})),
+            text=says,
+            criteria=PERMISSIONS,
+        )
+        for verb, role, says in (
+            ("create", "crm_manager", f"^crm_manager sees {REPLAY} or a part of it"),
+            ("create", "pancake_edge", f"^pancake_edge sees {REPLAY} or a part of it"),
+            ("drop", "crm_admin", f"^crm_admin may not use {REPLAY}: "),
+        )
+    ),
+)  # fmt: skip
+"""Those with a check in the order in which one part needs another, as in the table of docs/status.md."""
