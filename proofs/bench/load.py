@@ -3,6 +3,10 @@
 Closed loop: each client sends its next request when it has received the answer to the last one. Constant
 arrival: each request has a due time, and its latency counts from then. A stall therefore shows in the
 latencies of all requests that were due during it (no coordinated omission).
+
+proofs/loadtest and proofs/chaos/flood.py send over the same Client. Apart are senders whose deliveries must
+not wait for a free connection: proofs/chaos/stream.py, and the traffic of a live incident, which runs in
+threads beside code that blocks.
 """
 
 import asyncio
@@ -57,10 +61,11 @@ def request_for(url: str, headers: dict[str, str], body: bytes) -> bytes:
 
 
 class Client:
-    """One HTTP connection that sends requests, one at a time."""
+    """One HTTP connection that sends requests, one at a time; `source`: the address that it comes from."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, source: str = "") -> None:
         self._address = (host, port)
+        self._source = (source, 0) if source else None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
@@ -68,7 +73,7 @@ class Client:
         return self._writer is not None
 
     async def open(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        self._reader, self._writer = await asyncio.open_connection(*self._address, local_addr=self._source)
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer, which has to state its length."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proofs.bench.load import request_for
+from proofs.bench.load import Client, request_for
 
 KEPT = ("200 received", "200 spooled")
 
@@ -40,30 +40,24 @@ async def flood(
     started = time.perf_counter() + 0.2  # time to open the connections
 
     async def work() -> None:
-        reader, writer = await asyncio.open_connection(host, int(port), local_addr=(address, 0))
+        client = Client(host, int(port), address)
+        await client.open()
         try:
             for number in numbers:
                 await asyncio.sleep(max(0.0, started + number / rate_per_second - time.perf_counter()))
                 path = f"{url}/api/pancake/record/{token(number)}"
                 text = body(number).decode()
-                writer.write(request_for(path, {}, text.encode()))
                 result.sent_at.append(time.perf_counter())
                 result.sent.append(text)
-                answer = await _answer(reader)
+                code, content = await client.send(request_for(path, {}, text.encode()))
+                answer = f"{code} {json.loads(content)['status']}"
                 result.answers[answer] += 1
                 if answer in KEPT:
                     result.kept.append(text)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             result.answers[type(error).__name__] += 1
         finally:
-            writer.close()
+            client.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))
     return result
-
-
-async def _answer(reader: asyncio.StreamReader) -> str:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    length = int(head.split("content-length:")[1].split("\r\n")[0])
-    document = json.loads(await reader.readexactly(length))
-    return f"{head[9:12]} {document['status']}"

@@ -24,7 +24,8 @@ from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.harness import BUDGET_MAX_FAILURES
 from tests.support.edge.surroundings import Sender, signed
-from tests.support.end_to_end import log_lines, needs_edge
+from tests.support.end_to_end import log_lines, needs_edge, query
+from tests.support.handlers import DatabaseRows
 from tests.support.leads import LATER, body
 from tests.support.postgres import need_pg_dump, run_program
 from tests.support.stored_rows import BYSTANDER, PERSON, WRITTEN, found_in, read_files
@@ -36,29 +37,19 @@ pytestmark = needs_edge
 
 
 @dataclass
-class System:
+class System(DatabaseRows):
     """A sandbox whose edge reloads its policy every 0.2 s, and a sender."""
 
     sandbox: Sandbox
     edge: NginxEdge
     sender: Sender
 
-    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement, commit it and return its rows."""
-        with psycopg.connect(self.sandbox.database_url, autocommit=True) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        return query(self.sandbox.database_url, statement, params)
 
     def post(self, content: bytes, headers: dict[str, str] | None = None) -> str:
         """Deliver with the sandbox's token and return the status."""
         return self.sender.post(self.sandbox.keys.webhook_token, content, headers).status
-
-    def rows(self) -> int:
-        """Count the stored events."""
-        return int(self.sql("SELECT count(*) FROM pancake_webhook_event")[0][0])
-
-    def switch(self, *, is_on: bool) -> None:
-        self.sql("UPDATE view_pancake_setting SET kill_switch = %s", is_on)
 
     def stop_services(self) -> None:
         self.sandbox.hasura.stop()
@@ -80,7 +71,7 @@ def system(cluster: Cluster) -> Iterator[System]:
         assert isinstance(sandbox.edge, NginxEdge)
         with Sender(sandbox.edge.port) as sender:
             system = System(sandbox, sandbox.edge, sender)
-            system.switch(is_on=True)
+            system.change_settings(kill_switch=True)
             yield system
 
 
@@ -116,10 +107,10 @@ def test_a_body_has_the_same_identity_by_either_path(system: System) -> None:
     assert set(first) == {"skipped_kill_switch", "dead_letter"}
     assert (system.edge.taken("hasura"), system.edge.taken("handlers")) == (COUNT, 0)
     kept_as_bytes = {
-        bytes(raw) for (raw,) in system.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
+        bytes(row["raw"]) for row in system.sql("SELECT raw FROM pancake_webhook_event WHERE raw IS NOT NULL")
     }
     assert kept_as_bytes == {body for body, word in zip(sent, first, strict=True) if word == "dead_letter"}
-    stored = system.rows()
+    stored = system.count("pancake_webhook_event")
     system.sandbox.hasura.stop()
     try:
         assert {system.post(body) for body in sent} == {"duplicate"}
@@ -127,7 +118,7 @@ def test_a_body_has_the_same_identity_by_either_path(system: System) -> None:
         system.sandbox.hasura.start()
         system.sandbox.hasura.wait_ready()
     assert (system.edge.taken("hasura"), system.edge.taken("handlers")) == (COUNT, COUNT)
-    assert system.rows() == stored == COUNT
+    assert system.count("pancake_webhook_event") == stored == COUNT
 
 
 @pytest.mark.test_case("TC-017")
@@ -146,9 +137,9 @@ def test_the_edge_enforces_the_modes_set_in_the_database(system: System) -> None
         current,
     )
     eventually(lambda: system.post(b'{"id":"x"}') == "timestamp_out_of_window")
-    stored = system.rows()
+    stored = system.count("pancake_webhook_event")
     assert system.post(b'{"id":"y"}', signed(b"wrong", b'{"id":"y"}')) == "hmac_invalid"
-    assert system.rows() == stored
+    assert system.count("pancake_webhook_event") == stored
     assert system.post(b'{"id":"z"}', signed(SECRET, b'{"id":"z"}')) == "skipped_kill_switch"
     fresh = seal(ring, "fresh", use)
     system.sql(
@@ -164,7 +155,7 @@ def test_the_edge_enforces_the_modes_set_in_the_database(system: System) -> None
     with Sender(system.edge.port, "127.0.0.9") as inside, Sender(system.edge.port, "127.0.0.12") as outside:
         eventually(lambda: outside.post(token, b'{"id":"outside"}').status == "ip_not_allowed")
         assert inside.post(token, b'{"id":"inside"}').status == "skipped_kill_switch"
-    assert system.rows() == stored + 2
+    assert system.count("pancake_webhook_event") == stored + 2
     system.sql("UPDATE pancake_connection SET allowlist_mode = 'off'")
     eventually(lambda: system.post(b'{"id":"z"}') == "duplicate")
 
@@ -172,16 +163,16 @@ def test_the_edge_enforces_the_modes_set_in_the_database(system: System) -> None
 @pytest.mark.test_case("TC-014-006")
 def test_leads_are_spooled_while_hasura_and_handlers_are_down_and_stored_later(system: System) -> None:
     """Each spooled delivery is stored once, with the time of its arrival and in its trace."""
-    stored = system.rows()
+    stored = system.count("pancake_webhook_event")
     system.stop_services()
     sent = [b'{"id":"away-%d","modified_on":"2026-05-14T02:35:56"}' % number for number in range(20)]
     traceparent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     assert {system.post(content, traceparent) for content in sent} == {"spooled"}
     system.start_services()
     eventually(lambda: not system.edge.held(), seconds=30)
-    assert system.rows() == stored + 20
+    assert system.count("pancake_webhook_event") == stored + 20
     late = "SELECT id FROM pancake_webhook_event WHERE arrived_at < created_at AND record_id LIKE 'away-%%'"
-    stored_ids = {row_id for (row_id,) in system.sql(late)}
+    stored_ids = {row["id"] for row in system.sql(late)}
     assert len(stored_ids) == 20
     at_edge = log_lines(system.edge.access_log(), trace_id=TRACE)
     assert [(line["outcome"], line["event_id"]) for line in at_edge] == [("spooled", "")] * 20
@@ -222,8 +213,8 @@ def test_nothing_of_an_erased_customer_is_left_in_dump_files_and_logs(system: Sy
     answers = [system.post(body(lead)) for lead in (PERSON, HELD, SPOOLED)]
     assert answers == ["duplicate", "duplicate", "dead_letter"]
     assert left(system, log_start) == set()
-    bystanders = "SELECT status, payload IS NOT NULL FROM pancake_webhook_event WHERE record_id = 'bystander'"
-    assert system.sql(bystanders) == [("processed", True)]
+    bystander = system.one("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'")
+    assert (bystander["status"], bystander["payload"] is None) == ("processed", False)
 
 
 def log_statements(system: System) -> int:
@@ -249,16 +240,16 @@ def deliver_everywhere(system: System) -> list[Path]:
 
     Return the quarantined deliveries that are not the customer's.
     """
-    system.switch(is_on=False)
+    system.change_settings(kill_switch=False)
     for content in (body(BYSTANDER), body(PERSON), "not JSON: Bích Hạnh 0905 111 222".encode()):
         assert system.post(content) in ("received", "dead_letter")
     eventually(lambda: is_processed(system))
     later = PERSON | {"modified_on": LATER, "phone_number": "+84 905 111 222"}
     assert system.post(body(later)) == "received"
     eventually(lambda: is_processed(system))
-    system.switch(is_on=True)
+    system.change_settings(kill_switch=True)
     assert system.post(body(HELD)) == "skipped_kill_switch"
-    system.switch(is_on=False)
+    system.change_settings(kill_switch=False)
     others = quarantine(system, body(PERSON | {"id": "quarantined"}))
     system.stop_services()
     assert system.post(body(SPOOLED)) == "spooled"

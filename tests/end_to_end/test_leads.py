@@ -32,7 +32,7 @@ PENDING = "trigger_name = 'pancake_webhook_event_status_update' AND NOT delivere
 def _as_before(harness: EndToEndHarness) -> Iterator[None]:
     yield
     harness.change_settings(kill_switch=False, processing_paused=False, replay_rate_per_second=20)
-    harness.query(SOURCE, [True, "-5"])
+    harness.sql(SOURCE, True, "-5")
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ async def test_without_nginx_the_small_edge_takes_the_same_path(harness: EndToEn
 @pytest.mark.usefixtures("results")
 async def test_only_the_status_received_fires_an_event_also_by_hand(harness: EndToEndHarness) -> None:
     """Each row had two or three states; the engine captured only its insertion."""
-    for row in harness.query("SELECT id, status FROM pancake_webhook_event"):
+    for row in harness.sql("SELECT id, status FROM pancake_webhook_event"):
         assert len(harness.events_of(row["id"])) == 1, row
-    (row,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event WHERE outcome = 'ticket_created'")
+    (row,) = harness.sql("SELECT max(id) AS id FROM pancake_webhook_event WHERE outcome = 'ticket_created'")
     before = harness.snapshot()
-    harness.query("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", [row["id"]])
+    harness.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE id = %s", row["id"])
     await eventually_async(lambda: all(event["delivered"] for event in harness.events_of(row["id"])))
     assert [event["tries"] for event in harness.events_of(row["id"])] == [1, 1]
     after = harness.snapshot()
@@ -85,7 +85,7 @@ async def test_only_the_status_received_fires_an_event_also_by_hand(harness: End
 
 
 def status(harness: EndToEndHarness, event_id: int) -> str:
-    (row,) = harness.query("SELECT status FROM pancake_webhook_event WHERE id = %s", [event_id])
+    (row,) = harness.sql("SELECT status FROM pancake_webhook_event WHERE id = %s", event_id)
     return str(row["status"])
 
 
@@ -100,7 +100,7 @@ async def status_after_a_pause(harness: EndToEndHarness, number: int, hold: Call
     harness.change_settings(processing_paused=False)
     harness.retry_pending()  # instead of waiting for Retry-After
     await eventually_async(lambda: harness.events_of(event_id)[0]["delivered"])
-    assert harness.query(f"SELECT 1 FROM ticket WHERE title LIKE '%%Khách {number}'") == []
+    assert harness.sql(f"SELECT 1 FROM ticket WHERE title LIKE '%%Khách {number}'") == []
     return status(harness, event_id)
 
 
@@ -112,7 +112,7 @@ async def test_a_waiting_row_is_held_by_the_kill_switch(harness: EndToEndHarness
 
 @pytest.mark.test_case("TC-012")
 async def test_a_waiting_row_is_held_by_its_source(harness: EndToEndHarness) -> None:
-    hold = partial(harness.query, SOURCE, [False, "-5"])
+    hold = partial(harness.sql, SOURCE, False, "-5")
     assert await status_after_a_pause(harness, 3, hold) == "skipped_source_disabled"
 
 
@@ -140,10 +140,10 @@ class Load:
         return answers
 
     def rows(self) -> Counter[str]:
-        found = self.harness.query(
+        found = self.harness.sql(
             "SELECT status, count(*)::integer AS rows FROM pancake_webhook_event WHERE record_id LIKE %s"
             " GROUP BY status",
-            [KILL_RECORDS],
+            KILL_RECORDS,
         )
         return Counter({row["status"]: row["rows"] for row in found})
 
@@ -168,7 +168,7 @@ async def test_no_row_stays_held_after_fifty_switches_and_a_drain(harness: EndTo
         await load.check()
         if not took["spooled"]:
             assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
-    held = len(harness.query(held_now))
+    held = len(harness.sql(held_now))
     drain = ("replay", "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json")
     drained = asyncio.create_task(harness.leads(*drain))
     while not (await asyncio.wait({drained}, timeout=0.2))[0]:
@@ -186,16 +186,16 @@ async def test_no_row_stays_held_after_fifty_switches_and_a_drain(harness: EndTo
     await load.check()
     assert load.answers["spooled"] < load.answers.total() / 10
     await eventually_async(lambda: set(load.rows()) == {"processed"}, seconds=60)
-    assert harness.query(held_now) == []
+    assert harness.sql(held_now) == []
     tickets = tickets_of(harness, "+849050000%")
     assert len(tickets) == len({row["account_id"] for row in tickets}) == KILL_PHONES
 
 
 def tickets_of(harness: EndToEndHarness, phones: str) -> list[dict[str, Any]]:
-    return harness.query(
+    return harness.sql(
         "SELECT t.account_id, t.assignee_id FROM ticket AS t JOIN account AS a ON a.id = t.account_id"
         " WHERE t.source_id = 'ticket_source_pancake' AND a.normalized_phone LIKE %s",
-        [phones],
+        phones,
     )
 
 
@@ -236,15 +236,15 @@ async def store(harness: EndToEndHarness, numbers: range) -> None:
 
 def pending(harness: EndToEndHarness, condition: str) -> int:
     """Count Hasura's undelivered events that fulfil a condition."""
-    (row,) = harness.query(f"SELECT count(*) FROM hdb_catalog.event_log WHERE {PENDING} AND {condition}")
+    (row,) = harness.sql(f"SELECT count(*) FROM hdb_catalog.event_log WHERE {PENDING} AND {condition}")
     return int(row["count"])
 
 
 def events(harness: EndToEndHarness, numbers: range) -> list[dict[str, Any]]:
-    return harness.query(
+    return harness.sql(
         "SELECT status, outcome, attempts, ingested_at, ticket_id FROM pancake_webhook_event"
         " WHERE record_id = ANY (%s) ORDER BY ingested_at",
-        [[numbered_lead(number)["id"] for number in numbers]],
+        [numbered_lead(number)["id"] for number in numbers],
     )
 
 
@@ -257,9 +257,7 @@ async def pause_for_long(harness: EndToEndHarness, numbers: range) -> None:
     harness.change_settings(processing_paused=True)
     await store(harness, numbers)
     await eventually_async(lambda: pending(harness, "tries > 0") == len(numbers), seconds=60)
-    harness.query(
-        f"UPDATE hdb_catalog.event_log SET tries = %s, next_retry_at = now() WHERE {PENDING}", [TRIES]
-    )
+    harness.sql(f"UPDATE hdb_catalog.event_log SET tries = %s, next_retry_at = now() WHERE {PENDING}", TRIES)
     await eventually_async(lambda: pending(harness, f"tries > {TRIES}") == len(numbers))
     assert pending(harness, "error") == 0
 
@@ -270,7 +268,7 @@ async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate(harness: En
     await pause_for_long(harness, BACKLOG)
     harness.change_settings(processing_paused=False)
     due_at_once = "UPDATE hdb_catalog.event_log SET next_retry_at = now()"
-    harness.query(f"{due_at_once} WHERE {PENDING} AND locked IS NULL")
+    harness.sql(f"{due_at_once} WHERE {PENDING} AND locked IS NULL")
     await store(harness, new)
     await eventually_async(lambda: are_processed(harness, new), seconds=10)
     await eventually_async(lambda: are_processed(harness, BACKLOG), seconds=90, poll_seconds=0.2)
@@ -292,13 +290,13 @@ async def test_an_event_that_hasura_gave_up_after_a_pause_is_fired_again(harness
     numbers = range(12_000, 12_010)
     await pause_for_long(harness, numbers)
     await asyncio.to_thread(harness.sandbox.handlers.stop)
-    harness.query(f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING}")
+    harness.sql(f"UPDATE hdb_catalog.event_log SET next_retry_at = now() WHERE {PENDING}")
     await eventually_async(lambda: pending(harness, "error") == len(numbers))
     harness.sandbox.handlers.start()
     await asyncio.to_thread(harness.sandbox.handlers.wait_ready)
     harness.change_settings(processing_paused=False)
     # As if three minutes had passed. A changed received_at must not fire the event itself.
-    harness.query(
+    harness.sql(
         "SET session_replication_role = replica;"
         " UPDATE pancake_webhook_event SET received_at = received_at - interval '3 minutes'"
         " WHERE status = 'received'"
@@ -320,7 +318,7 @@ async def test_two_processes_in_opposite_order_make_no_deadlock(harness: EndToEn
     bodies = [body(numbered_lead(number, phone=f"097{number % TWICE_PHONES:07d}")) for number in TWICE]
     observer = harness.observer()
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    before = harness.query(deadlocks)
+    before = harness.sql(deadlocks)
 
     async def send(url: str, bodies: list[bytes]) -> list[str]:
         """As the edge does while Hasura is down."""
@@ -333,10 +331,10 @@ async def test_two_processes_in_opposite_order_make_no_deadlock(harness: EndToEn
     assert sorted(forward + backward) == ["duplicate"] * len(TWICE) + ["received"] * len(TWICE)
     await asyncio.to_thread(observer.wait_final, 60)
     second.stop()
-    assert harness.query(deadlocks) == before
+    assert harness.sql(deadlocks) == before
     assert len(events(harness, TWICE)) == len(TWICE)
     assert are_processed(harness, TWICE)
-    (counted,) = harness.query(
+    (counted,) = harness.sql(
         """
         SELECT
             (SELECT count(*) FROM account WHERE normalized_phone LIKE '+84970000%%') AS accounts,

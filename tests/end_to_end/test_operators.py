@@ -159,7 +159,7 @@ def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbo
     assert (processed["answer"]["result"], processed["notified"]) == ("ticket_created", True)
     assert processed["parent_span_id"]
     (statement,) = re.findall(r"```sql\n(.*?);\n", (DOCS / "logs.md").read_text("utf-8"), re.S)
-    (fired,) = harness.query(statement.replace("'17'", "%s"), [str(event_id)])
+    (fired,) = harness.sql(statement.replace("'17'", "%s"), str(event_id))
     assert (fired["delivered"], fired["tries"]) == (True, 1)
     assert harness.observer().sent()[event_id].total() > 0
 
@@ -184,7 +184,7 @@ def test_redeliver_and_invoke_name_the_event_with_the_outcome(harness: EndToEndH
     (answer,) = eventually(lambda: answers(harness, replayed["hasura_event_id"]))
     assert answer["result"] == "dead_letter"
     replays = f"SELECT replayed_by, replay_count FROM pancake_webhook_event WHERE id = {event_id}"
-    assert harness.query(replays) == [{"replayed_by": "console:redeliver", "replay_count": 1}]
+    assert harness.sql(replays) == [{"replayed_by": "console:redeliver", "replay_count": 1}]
 
     row = {"id": event_id, "status": "dead_letter"}
     args = {"source": "default", "name": TRIGGER, "payload": row}
@@ -212,10 +212,10 @@ def live(page: Page) -> str:
 
 def test_the_page_tells_the_story_of_leads_trace(page: Page, harness: EndToEndHarness) -> None:
     assert "the answer to Pancake is received" in press(page, "/samples/01-happy-path")
-    (newest,) = harness.query("SELECT max(id) AS id FROM pancake_webhook_event")
+    (newest,) = harness.sql("SELECT max(id) AS id FROM pancake_webhook_event")
     event_id = newest["id"]
     notified = f"SELECT 1 FROM pancake_webhook_event WHERE id = {event_id} AND notified_at IS NOT NULL"
-    eventually(lambda: harness.query(notified))
+    eventually(lambda: harness.sql(notified))
     shown = unescape(live(page))
     assert "result</b><span>ticket_created TK" in shown
     assert "told</b><span>" in shown
@@ -243,7 +243,7 @@ def test_another_machine_or_page_cannot_use_the_page(page: Page, harness: EndToE
     assert "<img" not in live(page)
 
     count = "SELECT count(*) FROM pancake_webhook_event"
-    before = harness.query(count)
+    before = harness.sql(count)
     for headers, token in (
         ({}, "wrong"),
         ({"Origin": "http://evil.example"}, page.token),
@@ -253,7 +253,7 @@ def test_another_machine_or_page_cannot_use_the_page(page: Page, harness: EndToE
         url = f"{page.url}/samples/02-enveloped"
         answer = httpx.post(url, data={"token": token}, headers=headers, timeout=SECONDS)
         assert answer.status_code == 403, headers
-    assert harness.query(count) == before
+    assert harness.sql(count) == before
 
 
 @pytest.mark.skipif(DRIVER is None, reason="chromium and chromium-driver are not installed")

@@ -25,7 +25,7 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
-from tests.support.settings import CHANGE_SETTINGS
+from tests.support.handlers import DatabaseRows
 from tests.support.waiting import eventually
 
 needs_edge = pytest.mark.skipif(
@@ -63,7 +63,7 @@ def log_lines(log: str, **fields: object) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class EndToEndHarness:
+class EndToEndHarness(DatabaseRows):
     """The addresses of a running system; `sandbox` is None if the test must not stop its services."""
 
     database_url: str
@@ -82,17 +82,13 @@ class EndToEndHarness:
         names = [each.name for each in fields(cls) if each.name != "sandbox"]
         return cls(**{name: values[name.upper()] for name in names}, sandbox=sandbox)
 
-    def query(self, statement: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        return query(self.database_url, statement, values)
-
-    def change_settings(self, **settings: Any) -> None:
-        """Write settings of the integration where the screens write them."""
-        self.query(CHANGE_SETTINGS, [json.dumps(settings)])
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        return query(self.database_url, statement, params)
 
     def snapshot(self) -> dict[str, Any]:
         """Return every row that a delivery could change, and the notifications sent."""
         rows: dict[str, Any] = {
-            name: self.query(f"SELECT * FROM {name} ORDER BY {column}") for name, column in TABLES.items()
+            name: self.sql(f"SELECT * FROM {name} ORDER BY {column}") for name, column in TABLES.items()
         }
         rows["sent"] = httpx.get(f"{self.notifications_url}/sent").json()["sent"]
         return rows
@@ -122,7 +118,7 @@ class EndToEndHarness:
 
     def retry_pending(self) -> None:
         """Make every event that the engine has not delivered due now."""
-        self.query("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
+        self.sql("UPDATE hdb_catalog.event_log SET next_retry_at = NULL WHERE NOT delivered AND NOT error")
 
     async def leads(self, *words: str) -> Result:
         """Run an operator's command in a thread."""
@@ -134,14 +130,14 @@ class EndToEndHarness:
 
     def events_of(self, event_id: int) -> list[dict[str, Any]]:
         """Return the events that the engine captured for one row, oldest first."""
-        return self.query(
+        return self.sql(
             """
             SELECT id, delivered, error, tries FROM hdb_catalog.event_log
             WHERE trigger_name = 'pancake_webhook_event_status_update'
                 AND payload -> 'data' -> 'new' ->> 'id' = %s
             ORDER BY created_at
             """,
-            [str(event_id)],
+            str(event_id),
         )
 
     def observer(self) -> Observer:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,16 +29,18 @@ from tests.support.settings import (
 )
 
 
-@dataclass
-class DatabaseHarness:
-    """The database under test, seen through a session of the test; each statement commits."""
+class DatabaseRows(ABC):
+    """The rows of a database under test: the base of the harnesses, each of another level.
 
-    session: psycopg.Connection[dict[str, Any]]
-    _at_end: list[str] = field(default_factory=list, init=False)
+    A database: DatabaseHarness. A process of the handlers: HandlerHarness by HTTP, CronHarness with Pancake
+    too, and Product by direct calls, of which random histories make thousands. Engine and handlers:
+    SettingsHarness. The whole system: EndToEndHarness, and System with a sender at its edge. The edge alone:
+    EdgeHarness, which has no database.
+    """
 
+    @abstractmethod
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
-        cursor = self.session.execute(statement, params)
-        return cursor.fetchall() if cursor.description else []
+        """Run a statement, commit it, and return its rows, if it has any."""
 
     def one(self, statement: str, *params: Any) -> dict[str, Any]:
         (row,) = self.sql(statement, *params)
@@ -60,6 +63,18 @@ class DatabaseHarness:
     def change_settings(self, **settings: Any) -> None:
         """Change settings of the integration, for example kill_switch=True."""
         self.sql(CHANGE_SETTINGS, json.dumps(settings))
+
+
+@dataclass
+class DatabaseHarness(DatabaseRows):
+    """The database under test, seen through a session of the test; each statement commits."""
+
+    session: psycopg.Connection[dict[str, Any]]
+    _at_end: list[str] = field(default_factory=list, init=False)
+
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        cursor = self.session.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
 
     def enforce_header(self) -> None:
         """Let the edge pass only deliveries with the header: those that reach the handlers are proved."""

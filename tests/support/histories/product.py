@@ -30,6 +30,7 @@ from leads.services.replay_events import dry_run, find_events, statement_of
 from sandbox.postgres.roles import grant_rights
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura, SteadyClock
+from tests.support.handlers import DatabaseRows
 from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES
 from tests.support.histories.vocabulary import TABLES as RECORD_TABLES
 from tests.support.settings import ADMIN_ID, handler_settings
@@ -125,7 +126,7 @@ class RecordingHasura(FakeHasura):
             kept.clear()
 
 
-class Product:
+class Product(DatabaseRows):
     """One process of the handlers and one session of the test, on one database. A context manager."""
 
     def __init__(self, database_url: str) -> None:
@@ -185,7 +186,7 @@ class Product:
         self.clock.time = self.clock.start
         self.hasura.reset()
 
-    def sql(self, statement: str, *params: object) -> list[dict[str, Any]]:
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         """Run statements and return the rows of the last one, if it has any."""
         cursor = self._session.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else []
