@@ -30,7 +30,19 @@ from ops.metadata.permission import (
     find_missing_permission,
     is_allowed,
 )
-from ops.metadata.pieces import CRON, Change, Json, Key, drift, find_changes, foreign, put, same, split
+from ops.metadata.pieces import (
+    CRON,
+    Change,
+    Json,
+    Key,
+    drift,
+    find_changes,
+    foreign,
+    pieces_of_step,
+    put,
+    same,
+    split,
+)
 from ops.metadata.preflight import Check, describe_allow_list, obstacle_checks
 from ops.metadata.probe import Probe, deliver_probe
 from ops.metadata.source import find_missing_triggers
@@ -141,17 +153,11 @@ class Deployment:
     files: Files
     own: Json
     source: str
-    our_source: str = "default"
     accepted_engine: str = ""
 
     def wanted(self, step: str) -> dict[Key, Any]:
         """Return our pieces after a step."""
-        pieces = split(self.own, self.our_source)
-        return {
-            key: piece
-            for key, piece in pieces.items()
-            if key[0] not in ("source settings", "setting") and (step == "9b" or key[0] != CRON)
-        }
+        return pieces_of_step(self.own, "default", step)
 
     def held(self) -> Held:
         """Read the engine's metadata. Raises WrongUsage."""

@@ -85,26 +85,31 @@ TRANSFORMS = ("request_transform", "response_transform")
 
 def split(metadata: Json, source: str) -> dict[Key, Any]:
     """Return every piece of the metadata. Raises KeyError if it has no such source."""
-    pieces: dict[Key, Any] = {}
-    for name, (kind, naming) in LISTS.items():
-        pieces.update({(kind, item[naming]): item for item in metadata.get(name, [])})
-    for name, kind in TYPES.items():
-        pieces.update({(kind, item["name"]): item for item in _types(metadata).get(name, [])})
-    for each in metadata.get("sources", []):
-        if each["name"] != source:
-            pieces["source", each["name"]] = each
+    lists = _lists(metadata, source)
+    pieces: dict[Key, Any] = {
+        (kind, _name(item, naming)): item
+        for owner, name, kind, naming in lists
+        for item in owner.get(name, [])
+    }
     shared = _source(metadata, source)
-    for name, (kind, naming) in SOURCE_LISTS.items():
-        pieces.update({(kind, qualified(item[naming])): item for item in shared.get(name, [])})
     pieces["source settings", source] = {k: v for k, v in shared.items() if k not in SOURCE_LISTS}
+    others = (each for each in metadata["sources"] if each["name"] != source)
+    pieces.update({("source", each["name"]): each for each in others})
     taken = {*LISTS, "custom_types", "sources", "version"}
     pieces.update({("setting", name): value for name, value in metadata.items() if name not in taken})
     return pieces
 
 
+def pieces_of_step(own: Json, source: str, step: str) -> dict[Key, Any]:
+    """Return our pieces after a step: 9a comes without the cron triggers."""
+    left_out = {"source settings", "setting"} if step == "9b" else {"source settings", "setting", CRON}
+    return {key: piece for key, piece in split(own, source).items() if key[0] not in left_out}
+
+
 def put(metadata: Json, source: str, wanted: Mapping[Key, Any], unwanted: set[Key]) -> Json:
     """Return a copy with the wanted pieces added or replaced, and the unwanted ones removed."""
     changed = copy.deepcopy(metadata)
+    changed.setdefault("custom_types", {})
     for owner, name, kind, naming in _lists(changed, source):
         items = [item for item in owner.get(name, []) if (kind, _name(item, naming)) not in unwanted]
         left = {key: piece for key, piece in wanted.items() if key[0] == kind}
@@ -112,8 +117,8 @@ def put(metadata: Json, source: str, wanted: Mapping[Key, Any], unwanted: set[Ke
         items.extend(left.values())
         if items or name in owner:
             owner[name] = items
-    if not any(_types(changed).values()):
-        changed.pop("custom_types", None)
+    if not any(changed["custom_types"].values()):
+        del changed["custom_types"]
     return changed
 
 
@@ -121,24 +126,18 @@ def _lists(metadata: Json, source: str) -> Iterator[tuple[Json, str, str, str]]:
     """Yield owner, key, kind and naming key of each list that holds pieces."""
     for name, (kind, naming) in LISTS.items():
         yield metadata, name, kind, naming
-    types = metadata.setdefault("custom_types", {})
     for name, kind in TYPES.items():
-        yield types, name, kind, "name"
+        yield metadata.get("custom_types", {}), name, kind, "name"
     for name, (kind, naming) in SOURCE_LISTS.items():
         yield _source(metadata, source), name, kind, naming
 
 
-def qualified(name: str | Json) -> str:
-    """Return `schema.name` of a table or function."""
-    return f"public.{name}" if isinstance(name, str) else f"{name.get('schema', 'public')}.{name['name']}"
-
-
 def _name(item: Json, naming: str) -> str:
-    return qualified(item[naming]) if naming in ("table", "function") else str(item[naming])
-
-
-def _types(metadata: Json) -> Json:
-    return metadata.get("custom_types") or {}
+    """Return the name of an item, of a table or function `schema.name`."""
+    name = item[naming]
+    if isinstance(name, dict):
+        return f"{name.get('schema', 'public')}.{name['name']}"
+    return f"public.{name}" if naming in ("table", "function") else str(name)
 
 
 def _source(metadata: Json, name: str) -> Json:
@@ -246,7 +245,8 @@ def _triggers(piece: Any) -> list[str]:
 
 def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
     """Return path, our value and the engine's value of what differs; of equal parts nothing."""
-    yield from differences({"": _named(normal(wanted))}, {"": _named(normal(held))})
+    for path, *values in differences({"": _named(normal(wanted))}, {"": _named(normal(held))}):
+        yield path.lstrip("."), *values
 
 
 def describe_places(wanted: Any, held: Any) -> str:
@@ -255,8 +255,7 @@ def describe_places(wanted: Any, held: Any) -> str:
     Values are left out: a header of the engine may hold a secret.
     """
     found, told = [], set()
-    for path, _, theirs in changed_places(wanted, held):
-        place = path.lstrip(".")
+    for place, _, theirs in changed_places(wanted, held):
         explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
         meaning = "the same" if explained in told else explained
         found.append(f"{place} ({meaning})" if meaning else place)
@@ -293,8 +292,7 @@ class Change:
         """Yield path, value before and value after of what was changed, without what may be a secret."""
         if self.kind != "changed":
             return
-        for path, after, before in changed_places(self.after, self.before):
-            place = path.lstrip(".")
+        for place, after, before in changed_places(self.after, self.before):
             yield place, shown(before, place), shown(after, place)
 
     def block(self) -> ChangeBlock:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.metadata.directory import DIRECTORY, INCLUDE, DirectoryError, parse, read_directory, read_project
-from ops.metadata.pieces import CRON, Key, split
+from ops.metadata.pieces import CRON, Key, pieces_of_step, split
 from ops.metadata.project import edits
 from ops.metadata.project.edits import EXPORT_FIRST, CannotEdit
 
@@ -285,10 +285,9 @@ class OurPart:
     @cached_property
     def pieces(self) -> dict[Key, Any]:
         """Our pieces; a migration is the text of its files by their name."""
-        pieces = split(read_directory(self.directory), "default")
-        kept = {key: piece for key, piece in pieces.items() if key[0] not in ("source settings", "setting")}
-        kept |= {(MIGRATION, path.name): _files(path) for path in sorted(self._own_migrations.iterdir())}
-        return {key: piece for key, piece in kept.items() if self._is_of_step(key)}
+        pieces = pieces_of_step(read_directory(self.directory), "default", self.step)
+        own = sorted(self._own_migrations.iterdir())
+        return pieces | {(MIGRATION, path.name): _files(path) for path in own}
 
     @cached_property
     def names(self) -> frozenset[Key]:

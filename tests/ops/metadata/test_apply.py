@@ -22,9 +22,7 @@ from sandbox.stack.hasura import start_engine
 from tests.support.fake_services import fixed_engine
 from tests.support.handlers import seed_connection
 from tests.support.metadata import (
-    METADATA,
     SECRET,
-    Project,
     Shared,
     make_own,
     of_others,
@@ -273,23 +271,12 @@ def test_the_engine_exports_the_pieces_that_the_cli_reads(database: str, tmp_pat
     }  # fmt: skip
     with Processes() as processes:
         running = start_engine(processes, database, "--metadata", str(merged), environment=environment)
-        exported = Shared(running.url, tmp_path).pieces()
+        engine = Shared(running.url, tmp_path)
+        exported = engine.pieces()
+        assert engine.api("get_inconsistent_metadata")["is_consistent"]
     assert sorted(exported) == sorted(read)
+    assert {"role": "pancake_service"} in exported["action", "sendNotifications"]["permissions"]
     assert [key for key in read if not same(read[key], exported[key])] == []
-
-
-def test_a_merged_project_applied_is_whole_and_consistent(shared: Shared, project: Project) -> None:
-    project.run("merge")
-    merged = read_directory(project.path("metadata"))
-    with HasuraAdmin(shared.url, SECRET) as hasura:
-        engine = Engine(hasura)
-        engine.replace(merged, engine.export()[1])
-        assert engine.inconsistencies() == {}
-    held, wanted = shared.pieces(), split(merged, "default")
-    ours = {key for key in split(read_directory(METADATA), "default") if key[0] != "setting"}
-    assert ours <= held.keys() == wanted.keys()
-    assert [key for key, piece in wanted.items() if not same(piece, held[key])] == []
-    assert {"role": "pancake_service"} in held["action", "sendNotifications"]["permissions"]
 
 
 def test_a_permission_that_9a_gave_is_taken_back_and_one_of_diva_is_not(shared: Shared) -> None:
