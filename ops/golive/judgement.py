@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import isfinite
 
 from ops.golive.criterion import SAME_COMMIT, Criterion
-from ops.proportion import is_shown_below, needed_to_show, wilson_interval
+from ops.golive.proportion import is_shown_below, needed_to_show, wilson_interval
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Evidence may be dated so much after the evaluation: two machines' clocks differ."""

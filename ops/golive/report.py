@@ -32,11 +32,11 @@ from ops.golive.gates import (
     gate_at,
     open_inputs,
 )
+from ops.golive.line_chart import LineChart, Point, Unit, draw
 from ops.golive.measuring import SourceDown, WaveNotBegun, beginning, read_row
 from ops.golive.records import Kind, Record
 from ops.golive.text import WORDS, finding, note, time_text
 from ops.html import render_page
-from ops.line_chart import LineChart, Point, Unit, draw
 from ops.output import AsJson, print_json, print_line, show_activity
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -23,7 +23,7 @@ from leads.domain.body import ICT
 from ops.cli import app
 from ops.daily.report import read_period
 from ops.failures import WrongUsage
-from ops.line_chart import LineChart, Unit, draw, shown, value_ticks
+from ops.golive.line_chart import LineChart, Unit, draw, shown, value_ticks
 from sandbox.postgres.roles import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
