@@ -2,19 +2,15 @@
 
 import math
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leads.domain.body import ICT
 from proofs.plot.draw import draw
 from proofs.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
-from proofs.plot.scales import time_ticks
 from proofs.plot.units import Unit
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -28,10 +24,10 @@ def points(*values: float | None) -> list[Point]:
     return [(SINCE + timedelta(minutes=number), value) for number, value in enumerate(values)]
 
 
-def series(*lines: Line, title: str = "Latency", is_stepped: bool = False) -> TimeSeries:
+def series(*lines: Line, title: str = "Latency") -> TimeSeries:
     return TimeSeries(
         title=title, description="How long.", unit=Unit.SECONDS, limits=[TARGET],
-        since=SINCE, until=UNTIL, lines=lines, step_seconds=60, is_stepped=is_stepped,
+        since=SINCE, until=UNTIL, lines=lines, step_seconds=60,
     )  # fmt: skip
 
 
@@ -55,31 +51,6 @@ def texts(svg: str) -> list[str]:
 
 def found(svg: str, tag: str) -> list[Element]:
     return list(fromstring(svg).iter(f"{SVG}{tag}"))
-
-
-def test_a_line_is_interrupted_where_values_are_missing_and_stepped_where_they_hold() -> None:
-    missing = series(Line("a", points(1, 2, None, 3, 4, math.nan, 5, 6)))
-    late = series(Line("a", [*points(1, 2), *((at + timedelta(minutes=9), 3.0) for at, _ in points(0, 0))]))
-    assert len(found(draw(missing), "polyline")) == 3
-    assert len(found(draw(late), "polyline")) == 2
-    alone = draw(series(Line("a", points(None, 7, None))))
-    assert found(alone, "polyline") == []
-    assert len(found(alone, "path")) >= 2, "a marker in the area, one in the legend"
-    (stepped,) = found(draw(series(Line("a", points(1, 1, 2)), is_stepped=True)), "polyline")
-    (_, y1), (x2, y2), (x3, y3), (x4, y4) = (
-        map(float, point.split(",")) for point in stepped.get("points", "").split()
-    )
-    assert y1 == y2 == y3 > y4
-    assert x2 < x3 == x4
-
-
-def test_every_line_and_limit_has_its_label() -> None:
-    many = draw(series(*(Line(f"line {number}", points(number, number + 1, None)) for number in range(30))))
-    assert {f"line {number}: {number + 1} s" for number in range(30)} <= set(texts(many))
-    svg = draw(series(Line("a", points(0.2, 0.3))))
-    assert {TARGET.label, "30 s"} <= set(texts(svg))
-    (limit,) = (each for each in found(svg, "line") if each.get("stroke-dasharray") == "2 3")
-    assert 36 <= float(limit.get("y1", "0")) < 200
 
 
 def test_a_broken_limit_is_shown_with_its_figure_and_another_sign() -> None:
@@ -109,25 +80,6 @@ def test_a_name_cannot_add_elements() -> None:
         assert "\u202e" not in svg
 
 
-def test_an_image_of_many_points_stays_small_and_keeps_its_peaks() -> None:
-    values: list[float | None] = [float(number % 7) for number in range(1440)]
-    values[700] = 99.0
-    half = timedelta(seconds=1)
-    line = [(at + half * number, value) for at, value in points(*values) for number in range(40)]
-    svg = draw(series(Line("a", line)))
-    assert len(svg) < 60_000
-    top = min(float(point.split(",")[1]) for point in found(svg, "polyline")[0].get("points", "").split())
-    assert "2 min" in texts(svg)
-    assert top < 90
-
-
-def test_times_are_round_in_the_zone_and_few() -> None:
-    for length in (timedelta(minutes=3), timedelta(hours=1), timedelta(days=1), timedelta(days=45)):
-        ticks = list(time_ticks(SINCE, SINCE + length, ICT, 7))
-        assert 1 <= len(ticks) <= 8
-        assert ticks[0] == (SINCE.astimezone(ICT), "00:00" if length <= timedelta(days=1) else "14/05")
-
-
 VALUES = st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), max_size=30)
 
 
@@ -142,11 +94,3 @@ def test_any_values_give_a_well_formed_image(values: list[float | None], unit: U
         svg = draw(panel, width)
         fromstring(svg)
         assert not re.search(r"\b(nan|inf)\b", svg.partition("</desc>")[2])
-
-
-def test_an_impossible_size_is_refused() -> None:
-    for width, height in ((100, 200), (200, 50), (5000, 200)):
-        with pytest.raises(ValueError, match="pixels"):
-            draw(stat(1), width, height)
-    with pytest.raises(ValueError, match="before it begins"):
-        draw(replace(series(), until=SINCE))
