@@ -1,7 +1,7 @@
 """The verbs of `leads golive`."""
 
 from ops.golive.deploy.command import deploy_command as deploy
-from ops.golive.drill.command import drill
+from ops.golive.drill import drill
 from ops.golive.gate import begin, gate, list_criteria
 from ops.golive.handover import handover
 from ops.golive.precheck.command import precheck

@@ -16,9 +16,9 @@ from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of, write_file
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
-from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.records import MAX_FILE_BYTES, read_limited
+from ops.golive.sending import WEBHOOK_FILE, WebhookFile
 from ops.output import AsJson, print_json
 
 RESULTS = ("*.jsonl", "*.json", "report*.html")

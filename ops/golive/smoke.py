@@ -15,16 +15,14 @@ from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
 from ops.golive.commit import installed_commit
-from ops.golive.drill.command import WEBHOOK_FILE, WebhookFile
-from ops.golive.drill.sender import read_webhook
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.sending import ANSWER_SECONDS, WEBHOOK_FILE, WebhookFile, read_webhook
 from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
 from ops.settings import read_operator_settings
 
 MAX_BODY_BYTES = 256 * 1024
 """What the edge accepts."""
-ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.2
 OF_THE_CUSTOMER = (
     "email", "full_address", "birthday", "pancake_customer_obj", "phone_numbers", "owner", "conversation_id",

@@ -23,8 +23,8 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app, run
 from ops.golive.criterion import Criterion, Source, load_criteria
-from ops.golive.deploy import actions
-from ops.golive.deploy.journal import Journal
+from ops.golive.deploy import step as deploy_step
+from ops.golive.deploy.site import Journal
 from ops.golive.gates import Before, Evaluation
 from ops.golive.judgement import Exemption, Measurement, Outcome, Why, judge
 from ops.golive.records import Evidence, Kind, Record, Statement
@@ -322,7 +322,7 @@ CHANGED = ("crm_master_data", "module_permission_action", "notification_template
 NOTED_BEFORE = {"begin"}
 """Ended after this entry: the action has not begun. At others the work is done, and not noted."""
 WITHOUT_WORK = {"check", "confirmed"}
-_write, _running = Journal.write, actions._running
+_write, _running = Journal.write, deploy_step._running
 
 
 def note_snapshot(folder: Path, hours: float) -> Path:
@@ -394,5 +394,5 @@ def running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 if __name__ == "__main__":
-    with mock.patch.object(Journal, "write", write), mock.patch.object(actions, "_running", running):
+    with mock.patch.object(Journal, "write", write), mock.patch.object(deploy_step, "_running", running):
         run()

@@ -11,9 +11,10 @@ from rich.console import Console
 from ops.failures import ExitCode, WrongUsage
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import commands_of, read_plan_file
-from ops.golive.deploy.running import Outcome, all_steps, deploy, find_step, roll_back, survey
+from ops.golive.deploy.running import Outcome, deploy, roll_back, survey
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Step
+from ops.golive.deploy.steps import all_steps, find_step
 from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_indented, print_json, say
 
@@ -97,9 +98,7 @@ def _check_usage(steps: list[str], modes: int) -> None:
 def _note_confirmations(site: Site, confirmed: list[str], *, is_rollback: bool) -> None:
     """Only what no program can check, or has no command, is taken from a person."""
     for step_id in confirmed:
-        step = find_step(step_id)
-        assert step is not None
-        if not is_rollback and not step.is_confirmed_by_person:
+        if not is_rollback and not find_step(step_id).is_confirmed_by_person:
             raise WrongUsage(f"Step {step_id} is checked by the program: it needs no --confirm.")
         if not is_rollback:
             site.journal.write("confirmed", step_id)

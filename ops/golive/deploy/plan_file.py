@@ -2,24 +2,35 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ops.failures import WrongUsage, file_reason
 
-SERVICES = ("edge", "handlers", "front_end")
+STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 
-@dataclass(frozen=True, slots=True)
+def _words(given: Any) -> tuple[str, ...]:
+    return given if isinstance(given, tuple) else tuple(shlex.split(str(given)))
+
+
+Command = Annotated[tuple[str, ...], BeforeValidator(_words)]
+"""A command without a shell; in the file it is one text."""
+ServiceName = Literal["edge", "handlers", "front_end"]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Service:
-    """How a service is deployed and taken back: commands without a shell, and what it answers afterwards."""
+    """How a service is deployed and taken back, and what it answers afterwards."""
 
-    do: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
+    do: Command = ()
+    undo: Command = ()
+    back: Command = ()
     """The command that brings the former version back, for the drill of tier 2."""
 
     version: str = ""
@@ -30,7 +41,7 @@ class Service:
     """The address at which the front end answers 200."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Pancake:
     """The connection that step 13 creates, as the options of `leads connection create`."""
 
@@ -41,11 +52,11 @@ class Pancake:
     api_url: str = "https://crm.pancake.vn/api"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class PlanFile:
     """The content of golive.yaml; all of it may be missing, then a person does these parts."""
 
-    services: Mapping[str, Service] = field(default_factory=dict)
+    services: Mapping[ServiceName, Service] = field(default_factory=dict)
     pancake: Pancake | None = None
     source: str = ""
     """Name or Pancake's id of the only source that step 14 switches on."""
@@ -61,27 +72,35 @@ class PlanFile:
 
     handler_processes: int = 1
 
-    tell: tuple[str, ...] = ()
+    tell: Command = ()
     """The command that tells people of a rollback: it gets channel, audience and text as arguments."""
 
-    def service(self, name: str) -> Service:
+    def service(self, name: ServiceName) -> Service:
         return self.services.get(name, Service())
 
 
 def read_plan_file(path: Path) -> PlanFile:
     """Read the file; an empty plan if it does not exist. Raises WrongUsage."""
     try:
-        document = yaml.safe_load(path.read_text("utf-8")) or {}
-        return _read(document)
+        document = yaml.safe_load(path.read_text("utf-8"))
+        return TypeAdapter(PlanFile).validate_python(_without_empty(document or {}))
     except FileNotFoundError:
         return PlanFile()
     except OSError as error:
         raise WrongUsage(f"{path} cannot be read: {file_reason(error)}") from error
-    except (UnicodeError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    except (UnicodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise WrongUsage(
-            f"{path} is not a plan: {reason}. docs/runbook/go-live.md has an example."
-        ) from error
+    raise WrongUsage(f"{path} is not a plan: {reason}. docs/runbook/go-live.md has an example.")
+
+
+def _without_empty(value: Any) -> Any:
+    """Leave out the entries without a value, which count as missing."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_empty(each) for name, each in value.items() if each is not None}
 
 
 def commands_of(plan: PlanFile) -> dict[str, str]:
@@ -92,37 +111,3 @@ def commands_of(plan: PlanFile) -> dict[str, str]:
         for verb, command in (("do", service.do), ("undo", service.undo))
         if command
     }
-
-
-def _read(document: Mapping[str, Any]) -> PlanFile:
-    _refuse_unknown("the file", document, {each.name for each in fields(PlanFile)})
-    services = document.get("services") or {}
-    _refuse_unknown("services", services, set(SERVICES))
-    pancake = document.get("pancake")
-    return PlanFile(
-        services={name: _service(name, entry or {}) for name, entry in services.items()},
-        pancake=Pancake(**pancake) if pancake else None,
-        source=str(document.get("source") or ""),
-        roster=str(document.get("roster") or ""),
-        engine_manifest=str(document.get("engine_manifest") or ""),
-        staging_url=str(document.get("staging_url") or ""),
-        handler_processes=int(document.get("handler_processes") or 1),
-        tell=tuple(shlex.split(str(document.get("tell") or ""))),
-    )
-
-
-def _service(name: str, entry: Mapping[str, Any]) -> Service:
-    _refuse_unknown(name, entry, {each.name for each in fields(Service)})
-    return Service(
-        do=tuple(shlex.split(str(entry.get("do") or ""))),
-        undo=tuple(shlex.split(str(entry.get("undo") or ""))),
-        back=tuple(shlex.split(str(entry.get("back") or ""))),
-        former_version=str(entry.get("former_version") or ""),
-        version=str(entry.get("version") or ""),
-        url=str(entry.get("url") or ""),
-    )
-
-
-def _refuse_unknown(where: str, entry: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := sorted(entry.keys() - known):
-        raise ValueError(f"{where} has {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -5,20 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leads.domain.errors import IntegrationError
-from ops.clients.db_session import DatabaseError
 from ops.failures import CommandFailed, ExitCode
-from ops.golive.deploy.database_steps import (
-    MIGRATED,
-    OF_DIVA,
-    OWN_TABLES,
-    database_steps,
-    snapshot_step,
-    take_snapshot,
-)
-from ops.golive.deploy.service_steps import service_steps
-from ops.golive.deploy.site import Site, first_line
+from ops.files import digest_of
+from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step
+from ops.golive.deploy.steps import MIGRATED, OF_DIVA, OWN_TABLES, all_steps, check, take_snapshot
 from ops.output import say
+from ops.waiting import poll
 
 POLL_SECONDS = 0.5
 
@@ -34,16 +27,6 @@ class Outcome:
     @property
     def stops(self) -> bool:
         return self.result in ("waiting", "failed")
-
-
-def all_steps() -> list[Step]:
-    """Return every step in the order of the checklist, the snapshot first."""
-    return [snapshot_step(), *database_steps(), *service_steps()]
-
-
-def find_step(number: str) -> Step | None:
-    """Return the step of that number."""
-    return next((step for step in all_steps() if step.id == number), None)
 
 
 def deploy(site: Site, until: str | None = None, person_seconds: float = 0.0) -> list[Outcome]:
@@ -79,17 +62,13 @@ def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcom
 
 def survey(site: Site) -> list[Outcome]:
     """Check every step, and change nothing."""
-    return [Outcome(step, found.state.value, found.text) for step, found in _look(site)]
-
-
-def _look(site: Site) -> list[tuple[Step, Found]]:
-    return [(step, _check(site, step)) for step in all_steps()]
+    return [Outcome(step, found.state, found.text) for step in all_steps() for found in [check(site, step)]]
 
 
 def bring_forward(site: Site, step: Step, person_seconds: float = 0.0) -> Outcome:
     """Check a step, do it if it is not done, and check again; wait so long for what a person has to do."""
     say(f"{step.id}  {step.title}")
-    found = _check(site, step)
+    found = check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
     if found.state is State.DONE:
         return _said(Outcome(step, "was done", found.text))
@@ -123,7 +102,7 @@ def _wait_for_person(site: Site, step: Step, found: Found, seconds: float) -> Ou
 def take_back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
     """Check a step, undo it if it is there, and check again."""
     say(f"{step.id}  {step.title}")
-    found = _check(site, step)
+    found = check(site, step)
     site.journal.write("check", step.id, state=found.state.value, text=found.text)
     if found.state is State.ABSENT:
         return _said(_undone(site, step, "was absent", found.text))
@@ -141,7 +120,7 @@ def take_back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
             return _said(Outcome(step, "failed", text))
     if step.has_other_undo:
         return _said(_undone(site, step, "undone", "its command ended well"))
-    found = _check(site, step)
+    found = check(site, step)
     if found.state is not State.ABSENT:
         return _said(Outcome(step, "failed", f"after the undo: {found.text}. docs/runbook/rollback.md"))
     return _said(_undone(site, step, "undone", found.text))
@@ -161,34 +140,22 @@ def act(site: Site, step: Step, action: Action) -> bool:
     """Run an action between two entries of the journal; say whether it ended with 0."""
     say(f"  $ {' '.join(action.argv)}")
     site.journal.write("begin", step.id, argv=list(action.argv))
+    started = time.monotonic()
     try:
-        result = action.run()
+        code, digest = action.run()
     except (CommandFailed, IntegrationError) as error:
         say(f"  {error}")
-        site.journal.write("end", step.id, argv=list(action.argv), exit=int(ExitCode.FAILED))
-        return False
-    site.journal.write(
-        "end", step.id, argv=list(action.argv), exit=int(result.exit_code), seconds=result.seconds,
-        output_sha256=result.output_sha256,
-    )  # fmt: skip
-    return result.exit_code == ExitCode.OK
-
-
-def _check(site: Site, step: Step) -> Found:
-    """Check a step; what the database refuses to tell is a finding, a lost database ends the run."""
-    try:
-        return step.check(site)
-    except DatabaseError as error:
-        if site.db.closed:
-            raise
-        return Found(State.PARTIAL, first_line(error))
+        code, digest = ExitCode.FAILED, digest_of(str(error).encode())
+    seconds = round(time.monotonic() - started, 3)
+    end = {"argv": list(action.argv), "exit": int(code), "seconds": seconds, "output_sha256": digest}
+    site.journal.write("end", step.id, **end)
+    return code == ExitCode.OK
 
 
 def _wait_until(site: Site, step: Step, state: State, seconds: float) -> Found:
     """Check until the state is reached or the time is over."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = _check(site, step)
-        if found.state is state or time.monotonic() >= deadline:
-            return found
-        time.sleep(POLL_SECONDS)
+    for _ in poll(seconds, POLL_SECONDS):
+        found = check(site, step)
+        if found.state is state:
+            break
+    return found

@@ -1,21 +1,25 @@
-"""The installation that is deployed to: its database, engine and files; the lock against two at once."""
+"""The installation that is deployed to: its database, engine, files, journal and lock."""
 
 import fcntl
+import getpass
+import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.clients.db_session import QUERIES, DatabaseError, DbSession, open_session
-from ops.failures import CommandFailed, WrongUsage
-from ops.golive.commit import CLONE, installed_commit
-from ops.golive.deploy.journal import Journal
+from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.golive.commit import installed_commit
 from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment, open_deployment
 from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, read_variable
 
+JOURNAL = "deploy.jsonl"
 LOCK_FILE = "deploy.lock"
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
 MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "PUBLIC_URL")
@@ -24,10 +28,107 @@ SECRETS = (
     "EDGE_SECRET", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET", "HASURA_GRAPHQL_JWT_SECRET",
     "EDGE_STATE_KEYS",
 )  # fmt: skip
+HIDDEN = "(hidden)"
+MIN_SECRET_CHARACTERS = 6
+"""A shorter value would hide parts of ordinary words."""
 
 
 class AnotherDeployment(CommandFailed):
     """Another deployment runs, here or on another machine."""
+
+
+class JournalError(CommandFailed):
+    """The journal cannot be read or written."""
+
+
+@dataclass
+class Journal:
+    """What was done: one JSON object a line, on disk before the next action begins.
+
+    `secrets` never get into it, wherever they stand.
+    """
+
+    folder: Path
+    by: str
+    commit: str
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / JOURNAL
+
+    def write(self, event: str, step: str, **details: Any) -> None:
+        """Append an entry, and return when it is on disk. Raises JournalError."""
+        entry = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "step": step,
+            "by": self.by, "login": getpass.getuser(), "host": socket.gethostname(), "commit": self.commit,
+            **details,
+        }  # fmt: skip
+        line = json.dumps(entry, ensure_ascii=False)
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            if len(secret) >= MIN_SECRET_CHARACTERS:
+                line = line.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
+        try:
+            self._append(f"{line}\n".encode())
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be written: {file_reason(error)}") from error
+
+    def _append(self, line: bytes) -> None:
+        is_new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                file.write(b"\n")  # the machine stopped in the middle of the last entry
+            file.write(line)
+            file.flush()
+            os.fsync(descriptor)
+        if is_new:
+            folder = os.open(self.folder, os.O_RDONLY)
+            os.fsync(folder)  # the name of the new file is part of the folder
+            os.close(folder)
+
+    def entries(self, *events: str, step: str = "") -> list[Mapping[str, Any]]:
+        """Return the entries of these events and that step (or of all), the oldest first.
+
+        One that was cut off by a stop is left out. Raises JournalError.
+        """
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be read: {file_reason(error)}") from error
+        found = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and "event" in entry:
+                found.append(entry)
+        return [
+            each
+            for each in found
+            if (not events or each["event"] in events) and (not step or each.get("step") == step)
+        ]
+
+    def confirmation(self, step: str) -> Mapping[str, Any] | None:
+        """Return by whom and when a step was confirmed; None if it was undone since."""
+        found = self.entries("confirmed", "undone", step=step)
+        return found[-1] if found and found[-1]["event"] == "confirmed" else None
+
+    def is_undone(self, step: str) -> bool:
+        """Whether the last thing done to a step was its undo."""
+        found = self.entries("verify", "confirmed", "undone", step=step)
+        return bool(found) and found[-1]["event"] == "undone"
+
+    def interrupted(self) -> tuple[str, datetime] | None:
+        """Return the step and the time of an action that began last and has no end."""
+        found = self.entries("begin", "end")
+        if not found or found[-1]["event"] == "end":
+            return None
+        return str(found[-1]["step"]), datetime.fromisoformat(found[-1]["at"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +178,6 @@ class Site:
             raise WrongUsage(f"{migrations} has no migration …{version} with {file}. Give --migrations.")
         return found[0]
 
-    def named(self, path: Path) -> str:
-        """Return a path as it stands in the clone."""
-        return path.relative_to(CLONE).as_posix() if path.is_relative_to(CLONE) else str(path)
-
 
 @contextmanager
 def open_site(choices: Choices) -> Iterator[Site]:
@@ -123,8 +220,3 @@ def known_secrets() -> frozenset[str]:
     """Return the values of the environment that must not be written anywhere."""
     assert set(SECRETS) <= VARIABLES.keys()
     return frozenset(filter(None, (read_variable(name).strip() for name in SECRETS)))
-
-
-def first_line(error: DatabaseError) -> str:
-    """Return the first line of what PostgreSQL says: the others may quote rows."""
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -1,12 +1,22 @@
-"""A step of the deployment: what checks it, what does it, what undoes it."""
+"""A step of the deployment: what checks it, does it and undoes it; and the kinds of its actions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from hashlib import sha256
 
-if TYPE_CHECKING:
-    from ops.golive.deploy.site import Site
+from ops.failures import ExitCode
+from ops.files import digest_of
+from ops.golive.deploy.site import Site
+from ops.output import say
+
+MAX_SECONDS = 4 * 3600.0
+"""Longer than the night's window of the backfill; a hanging program ends then."""
+STOP_SECONDS = 10.0
 
 
 class State(StrEnum):
@@ -27,27 +37,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """How an action ended: its exit code and the SHA-256 of what it printed."""
-
-    exit_code: int
-    output_sha256: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Action:
-    """Something that a step does: `argv` as the journal and the plan name it, without secrets."""
+    """Something that a step does: `argv` as the journal and the plan name it, without secrets.
+
+    `run` returns the exit code, and the SHA-256 of what was printed.
+    """
 
     argv: tuple[str, ...]
-    run: Callable[[], Result]
+    run: Callable[[], tuple[int, str]]
 
 
-Actions = Callable[["Site"], Sequence[Action]]
+Actions = Callable[[Site], Sequence[Action]]
 """The actions of a step, decided when they are due: what is there already is left out."""
 
 
-def nothing(site: "Site") -> Sequence[Action]:
+def nothing(site: Site) -> Sequence[Action]:
     """Return no action."""
     return ()
 
@@ -56,8 +60,8 @@ def nothing(site: "Site") -> Sequence[Action]:
 class Step:
     """A step. `at_most` is the longest time that its own limits allow, in words.
 
-    `do_by_hand` and `undo_by_hand` tell a person what to do where no program can, or none was given.
-    `is_confirmed_by_person`: no program can check it; a confirmation in the journal counts.
+    `shown` and `shown_undo` are its commands, for the plan. `do_by_hand` and `undo_by_hand` tell a person
+    what to do where no program can, or none was given.
     """
 
     id: str
@@ -65,10 +69,8 @@ class Step:
     owner: str
     at_most: str
     shown: tuple[str, ...]
-    """Its commands, for the plan."""
-
     shown_undo: tuple[str, ...]
-    check: Callable[["Site"], Found]
+    check: Callable[[Site], Found]
     do: Actions = nothing
     undo: Actions = nothing
     wait_seconds: float = 0.0
@@ -78,5 +80,68 @@ class Step:
     do_by_hand: str = ""
     undo_by_hand: str = ""
     is_confirmed_by_person: bool = False
-    has_other_undo: bool = field(default=False)
+    """No program can check it; a confirmation in the journal counts."""
+
+    has_other_undo: bool = False
     """After its undo the check need not find it absent: the exit codes decide."""
+
+
+def function(argv: tuple[str, ...], work: Callable[[], str]) -> Action:
+    """Call a function of leads; what it returns is its output. It raises what a verb may raise."""
+
+    def run() -> tuple[int, str]:
+        if output := work():
+            say(f"  {output}")
+        return ExitCode.OK, digest_of(output.encode())
+
+    return Action(argv, run)
+
+
+def verb(*words: str) -> Action:
+    """Run a verb of this leads."""
+    return Action(("leads", *words), lambda: _run([sys.executable, "-m", "ops", *words]))
+
+
+def program(command: tuple[str, ...]) -> Action:
+    """Run a program that golive.yaml names."""
+    return Action(command, lambda: _run(list(command)))
+
+
+def _run(argv: list[str]) -> tuple[int, str]:
+    """Run a program without a shell; its output is shown."""
+    started = time.monotonic()
+    digest = sha256()
+    code: int = ExitCode.UNREACHABLE
+    try:
+        with _running(argv) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                digest.update(line)
+                say("  " + line.decode(errors="replace").rstrip("\n"))
+                if time.monotonic() - started > MAX_SECONDS:
+                    raise TimeoutError
+            code = process.wait(MAX_SECONDS)
+    except (OSError, TimeoutError, subprocess.TimeoutExpired) as error:
+        say(f"  {argv[0]} did not run to its end: {type(error).__name__}")
+    return code, digest.hexdigest()
+
+
+@contextmanager
+def _running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program, and end it if the block is left before it has ended.
+
+    The lock of the deployment stays open in it (close_fds=False): a program that outlives leads keeps the
+    next deployment from beginning.
+    """
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()

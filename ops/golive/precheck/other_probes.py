@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ops.clients.db_session import QUERIES
 from ops.clients.plain_http import NoAnswer, ask
-from ops.golive.deploy.database_steps import newest_snapshot
+from ops.golive.deploy.steps import newest_snapshot
 from ops.golive.judgement import Measurement
 from ops.golive.measuring import SourceDown, Sources
 from ops.golive.precheck.engine_probes import counted

@@ -1,0 +1,338 @@
+"""`leads golive drill`: a tier of the rollback, rehearsed in staging under steady traffic and timed.
+
+The tiers are those of section E5 of the checklist and of docs/runbook/rollback.md.
+"""
+
+import getpass
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.checks.read_services import look_at_handlers
+from ops.clients.pg_programs import restore_rows
+from ops.clients.plain_http import NoAnswer
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.files import digest_of_file, write_file
+from ops.golive.commit import CLONE
+from ops.golive.criterion import Criterion, find_criterion
+from ops.golive.deploy.plan_file import read_plan_file
+from ops.golive.deploy.running import act, bring_forward, take_back
+from ops.golive.deploy.site import Choices, Site, open_site
+from ops.golive.deploy.step import Action, State, function, program, verb
+from ops.golive.deploy.steps import OWN_TABLES, check, database_steps, find_step, take_snapshot
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.precheck.evaluating import PLAN, PlanOption
+from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
+from ops.metadata.deploy import BACKUPS, Folder, Source
+from ops.output import AsJson, print_json, say, show_activity
+from ops.switches import list_switches
+from ops.waiting import poll
+
+STEADY = 0.95
+"""The share of the planned rate that the traffic has to keep."""
+MAX_IDS = 50
+"""How many ids the result names of each kind."""
+REASON = "rollback drill"
+ENOUGH = 5
+"""Leads in a row that have to show the effect."""
+EFFECT_SECONDS = 120.0
+POLL_SECONDS = 0.25
+ROWS_FILE = "rows-of-drill"
+AFTERWARDS = "what is where: leads golive deploy --check"
+
+
+class Tier(StrEnum):
+    """A tier of the rollback: switches, services, schema."""
+
+    ONE, TWO, THREE = "tier1", "tier2", "tier3"
+
+
+class DrillFailed(CommandFailed):
+    """A step of the drill failed; the installation may need a hand: `leads golive deploy --check`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """The people of a tier, and how they are told."""
+
+    audience: str
+    channel: str
+    within_minutes: int
+
+
+ANNOUNCEMENTS = {
+    1: Announcement("PO, Tech Lead", "Slack #pancake-integration", 5),
+    2: Announcement("PO, Tech Lead, Ops, DevOps", "Slack #pancake-integration, email", 15),
+    3: Announcement("PO, Tech Lead, Ops, DevOps, director, whole team", "Slack urgent, email, meeting", 30),
+}
+
+
+def drill(
+    tier: Annotated[Tier, typer.Argument(help="tier1: switches, tier2: handlers, tier3: schema.")],
+    database: Annotated[
+        str, typer.Option(help="Name of the staging database: it has to be that of DATABASE_URL.")
+    ],
+    rate: Annotated[float, typer.Option(help="Test leads a second.", min=1, max=100)] = 20,
+    warm_up: Annotated[float, typer.Option(help="Seconds of traffic before, and after.", min=1)] = 10,
+    finish: Annotated[float, typer.Option(help="Most seconds until every lead is done.", min=10)] = 600,
+    webhook_url_file: WebhookFile = WEBHOOK_FILE,
+    by: Annotated[str, typer.Option(help="Who leads the drill; default: your login name.")] = "",
+    file: PlanOption = PLAN,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    backups: Folder = BACKUPS,
+    source: Source = "default",
+    programs: Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rehearse a tier of the rollback in staging, under traffic, and time it.
+
+    Never in production: test leads become tickets, and tier3 drops the tables.
+    The time runs from the first command until the effect is seen. Afterwards
+    everything is brought back, and every test lead is counted by its id.
+
+    Needs what deploy needs. The result is evidence for its G-8-tier: attest it.
+    Exit code 1: too slow, a lead not stored or doubled, less than 95 % of the rate,
+    a step failed, or `tell` of golive.yaml is missing or did not tell in time.
+    """
+    webhook = read_webhook(webhook_url_file)
+    choices = Choices(
+        folder, read_plan_file(file), by or getpass.getuser(), backups, source,
+        CLONE / "hasura" / "migrations" / "default", programs, anytime=True,
+    )  # fmt: skip
+    with open_site(choices) as site:
+        name = site.row("golive/load_database")["name"]
+        if name != database:
+            raise WrongUsage(f"DATABASE_URL is the database {name!r}, not {database!r}. Nothing was changed.")
+        workspace, source_id = _traffic_of(site)
+        prefix = f"golive-drill-{datetime.now(UTC):%Y%m%d%H%M%S}-"
+        sender = Sender(webhook, prefix, rate, source_id, workspace)
+        result = run_drill(Drill(site, sender), int(tier[-1]), rate, warm_up, finish)
+        path = site.folder / f"drill-{tier}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+        write_file(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        digest = digest_of_file(path)
+        site.journal.write("drill", tier, file=path.name, sha256=digest, ok=result["ok"])
+    if as_json:
+        print_json(result | {"file": str(path), "sha256": digest})
+    else:
+        typer.echo(f"{_text(result)}\n{path}\nsha256 {digest}")
+    raise typer.Exit(ExitCode.OK if result["ok"] else ExitCode.FAILED)
+
+
+def _traffic_of(site: Site) -> tuple[int, str]:
+    """Return the workspace and an active source for the test leads. Raises WrongUsage."""
+    if site.plan.pancake is None:
+        raise WrongUsage("golive.yaml has no pancake.workspace, which the test leads name.")
+    for switch in list_switches(site.db):
+        if switch.kind == "source" and switch.is_on and switch.pancake_source_id:
+            return site.plan.pancake.workspace, switch.pancake_source_id
+    raise WrongUsage("No source is active: leads switch source NAME on --reason TEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A drill that runs: the installation and its traffic."""
+
+    site: Site
+    sender: Sender
+
+    def do(self, step: str, *actions: Action) -> None:
+        """Run actions; each has to end well. Raises DrillFailed."""
+        for action in actions:
+            if not act(self.site, find_step(step), action):
+                raise DrillFailed(f"{' '.join(action.argv)} failed. See the lines above; {AFTERWARDS}")
+
+    def forward(self, *steps: str) -> None:
+        """Bring steps of the deployment forward. Raises DrillFailed."""
+        for step in steps:
+            self._check(step, bring_forward(self.site, find_step(step)).result)
+
+    def back(self, *steps: str) -> None:
+        """Take steps of the deployment back. Raises DrillFailed."""
+        for step in steps:
+            self._check(step, take_back(self.site, find_step(step), is_confirmed=False).result)
+
+    def _check(self, step: str, result: str) -> None:
+        if result in ("waiting", "failed"):
+            raise DrillFailed(f"Step {step} {result}. {AFTERWARDS.capitalize()}")
+
+    def wait(self, what: str, is_reached: Callable[[], bool]) -> None:
+        """Wait for an effect. Raises DrillFailed when it does not come."""
+        for _ in poll(EFFECT_SECONDS, POLL_SECONDS):
+            if is_reached():
+                break
+        else:
+            raise DrillFailed(f"{what} did not happen within {EFFECT_SECONDS:.0f} s; {AFTERWARDS}")
+        say(f"  {what}.")
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+        at: datetime = self.site.row("golive/load_database")["now"]
+        return at
+
+    def count(self, since: datetime, state: str) -> int:
+        """Count the test leads stored since then that are `held`, `processed`, or all `events`."""
+        return int(self.site.row("golive/count_drill_events", prefix=self.sender.prefix, since=since)[state])
+
+
+def run_drill(drill: Drill, tier: int, rate: float, warm_up: float, finish: float) -> dict[str, Any]:
+    """Roll back and bring back under traffic; return what the file of evidence holds."""
+    roll_back, bring_back = TIERS[tier]
+    site, sent = drill.site, drill.sender.sent
+    begun_at = datetime.now(UTC)
+    with drill.sender:
+        say(f"Tier {tier}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
+        time.sleep(warm_up)
+        started = time.monotonic()
+        told = tell(site, tier, started)
+        roll_back(drill)
+        rolled_back = time.monotonic()
+        say(f"Rolled back after {rolled_back - started:.1f} s. Bringing everything back ...")
+        bring_back(drill)
+        back = time.monotonic()
+        time.sleep(warm_up)
+        drill.sender.stop()
+    with show_activity("waiting until every lead is done"):
+        ledger = wait_until_final(site.db, drill.sender.prefix, sent, finish)
+    minutes = round((rolled_back - started) / 60, 3)
+    limit = limit_of(tier)
+    is_steady = sent.per_second >= rate * STEADY
+    is_fine = limit.is_met_by(minutes) and not any(ledger.wrong.values())
+    return {
+        "kind": "drill", "tier": tier, "at": begun_at.isoformat(timespec="seconds"),
+        "commit": site.journal.commit, "by": site.journal.by, "database": site.db.info.dbname,
+        "minutes": minutes, "minutes_back": round((back - rolled_back) / 60, 3),
+        "sent": len(sent.ids), "achieved_per_second": round(sent.per_second, 2),
+        "acknowledged": len(sent.accepted), "answers": dict(sorted(sent.answers.items())),
+        "slowest_answer_seconds": round(sent.slowest_seconds, 3), "processed": ledger.processed,
+        **{name: len(ledger.wrong[name]) for name in WRONG},
+        "ids": {name: ledger.wrong[name][:MAX_IDS] for name in WRONG},
+        "told": told, "rate": rate, "limit_minutes": limit.target,
+        "ok": is_fine and told["in_time"] and is_steady,
+    }  # fmt: skip
+
+
+def limit_of(tier: int) -> Criterion:
+    """Return the criterion that says how many minutes the rollback may take."""
+    return find_criterion(f"G-8-tier{tier}")
+
+
+def _text(result: dict[str, Any]) -> str:
+    told = result["told"]
+    was_told = told["after_minutes"] is not None
+    when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
+    limit = limit_of(result["tier"]).shown_target
+    return (
+        f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
+        f"({limit.removesuffix(' min')}), back to normal in {result['minutes_back']:.2f} min.\n"
+        f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
+        f"{result['acknowledged']} acknowledged, {result['processed']} processed.\n"
+        f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "
+        f"{result['doubled']} doubled, {result['unfinished']} unfinished.\n"
+        f"Told: {told['audience']} by {told['channel']}, {when} (at most {told['within_minutes']})."
+    )
+
+
+def tell(site: Site, tier: int, started: float) -> dict[str, Any]:
+    """Run the command `tell` of golive.yaml with channel, audience and text; without it say what to do.
+
+    `started` is when the tier began, by time.monotonic(). `after_minutes` of the result is None if people
+    were not told.
+    """
+    people = ANNOUNCEMENTS[tier]
+    text = f"Drill: rollback tier {tier} begins. This is a rehearsal in {site.db.info.dbname}."
+    after = None
+    if not site.plan.tell:
+        say(f"Tell {people.audience} within {people.within_minutes} min, by {people.channel}: {text}")
+    elif code := program((*site.plan.tell, people.channel, people.audience, text)).run()[0]:
+        say(f"They were not told: {site.plan.tell[0]} ended with {code}.")
+    else:
+        after = round((time.monotonic() - started) / 60, 2)
+    is_in_time = after is not None and after <= people.within_minutes
+    return {**asdict(people), "after_minutes": after, "in_time": is_in_time}
+
+
+def tier1(drill: Drill) -> None:
+    """Turn the kill switch on, until leads are held and make no tickets."""
+    drill.do("14", verb("switch", "kill", "on", "--reason", REASON))
+    since = drill.now()
+    drill.wait(
+        f"{ENOUGH} leads are held, and none made a ticket",
+        lambda: drill.count(since, "held") >= ENOUGH and drill.count(since, "processed") == 0,
+    )
+
+
+def after_tier1(drill: Drill) -> None:
+    """Let leads become tickets again, those that were held too."""
+    drill.do("14", verb("switch", "kill", "off", "--reason", REASON))
+    since = drill.now()
+    drill.do("14", verb("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait"))
+    drill.wait(f"{ENOUGH} new leads made tickets", lambda: drill.count(since, "processed") >= ENOUGH)
+
+
+def tier2(drill: Drill) -> None:
+    """Hold leads, bring the former handlers back, and let leads become tickets again."""
+    service = drill.site.plan.service("handlers")
+    if not service.back:
+        raise DrillFailed("golive.yaml has no services.handlers.back: the command that brings them back.")
+    tier1(drill)
+    drill.do("11", program(service.back))
+    drill.wait(f"The former handlers answer {service.former_version}".rstrip(), lambda: _is_former(drill))
+    after_tier1(drill)
+
+
+def after_tier2(drill: Drill) -> None:
+    """Bring the new handlers forward again."""
+    drill.do("11", program(drill.site.plan.service("handlers").do))
+    drill.wait("The new handlers answer", lambda: check(drill.site, find_step("11")).state is State.DONE)
+
+
+def _is_former(drill: Drill) -> bool:
+    wanted = drill.site.plan.service("handlers").former_version
+    try:
+        look = look_at_handlers(drill.site.settings.handlers_url)
+    except NoAnswer:
+        return False
+    told = look.health.json.get("version") if isinstance(look.health.json, dict) else None
+    return (not wanted or told == wanted) and (look.ready or {}).get("database") is not False
+
+
+def tier3(drill: Drill) -> None:
+    """Hold leads, remove metadata and schema; the edge keeps what arrives."""
+    tier1(drill)
+    *tables, roles = (step.id for step in database_steps())
+    drill.back("9b", "9a", roles)
+    # Only now nothing can store a lead any more: one that came after the dump would be lost.
+    drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
+    drill.back(*reversed(tables))
+    accepted = len(drill.sender.sent.accepted)
+    drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
+
+
+def after_tier3(drill: Drill) -> None:
+    """Apply schema, rows and metadata again, and let leads become tickets."""
+    *tables, roles = (step.id for step in database_steps())
+    drill.forward(*tables)
+    drill.do("4", function(("pg_restore", "--data-only", "--disable-triggers"), lambda: _restore(drill.site)))
+    # Without rights the handlers store nothing, and hear of no connection, before its rows are back.
+    drill.forward(roles, "9a", "9b")
+    after_tier1(drill)
+
+
+def _restore(site: Site) -> str:
+    noted = [entry for entry in site.journal.entries("snapshot") if entry["when"] == ROWS_FILE]
+    path = site.folder / str(noted[-1]["file"])
+    restore_rows(site.settings.database_url, path, site.choices.programs)
+    return f"the rows of {path} are back"
+
+
+TIERS: dict[int, tuple[Callable[[Drill], None], Callable[[Drill], None]]] = {
+    1: (tier1, after_tier1), 2: (tier2, after_tier2), 3: (tier3, after_tier3),
+}  # fmt: skip
+"""By tier: the rollback that is timed, and the way back to normal."""
