@@ -196,8 +196,8 @@ def test_the_file_of_a_sandbox_has_every_variable_of_the_commands(observed: Obse
     leads("edge-spool", "list")
     assert json.loads(leads("config", "show", "--json"))["problems"] == []
     assert json.loads(leads("reconcile", "--day", "2026-05-14", "--stored", "--json")) == []
-    lines = {line["name"]: line["level"] for line in json.loads(leads("doctor", "--json"))}
-    assert "red" not in lines.values(), lines
+    levels = {each["check"]: each["level"] for each in json.loads(leads("doctor", "--json"))["findings"]}
+    assert "red" not in levels.values(), levels
 
 
 @needs_edge
