@@ -261,7 +261,7 @@ def test_the_policy_stays_active_without_the_handlers_even_after_a_restart(harne
 
 
 def test_a_policy_that_cannot_be_stored_or_restored_is_fetched_again(harness: EdgeHarness) -> None:
-    """After an error of the disk the next fetch tries again; a torn one is none until then."""
+    """After an error of the disk the next fetch writes again; until then a torn policy is not used."""
     sealed = harness.edge.state / "policy.sealed"
     sealed.unlink(missing_ok=True)
     with harness.unwritable("."):

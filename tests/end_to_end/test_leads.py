@@ -1,4 +1,4 @@
-"""What becomes of leads in one system: samples, switches, a pause, replays, two processes at once.
+"""The results of leads in one system: samples, switches, a pause, replays, two processes at once.
 
 Each test posts leads of its own numbers. The samples come first, while there are no other rows.
 """

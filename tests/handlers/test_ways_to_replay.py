@@ -153,7 +153,7 @@ def _state(harness: HandlerHarness, event_id: int) -> str:
 
 
 async def _cell(console: Console, make: Make, way: Way) -> str:
-    """Make a row, replay it in this way, and deliver all events; return the answer and what became of it."""
+    """Make a row, replay it in this way, and deliver all events; return answer and result."""
     event_id = await make(console)
     before = console.harness.event(event_id)
     answer = await way(console, event_id)

@@ -370,9 +370,9 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now() -> 
 
 def test_every_refused_key_is_named_with_its_connection() -> None:
     refused = KeyLook("Diva Hà Nội", False, True, "Pancake answered 401.")
-    keys = {"c1": refused, "c2": KeyLook("Diva", True), "c3": replace(refused, name="Diva Huế")}
+    keys = {"c1": refused, "c2": KeyLook("Diva", True), "c3": replace(refused, name="Diva Hue")}
     red = [found for found in ask("api-key", keys=keys) if found.level is Level.RED]
-    assert [found.about for found in red] == ["Diva Hà Nội", "Diva Huế"]
+    assert [found.about for found in red] == ["Diva Hà Nội", "Diva Hue"]
     assert all(found.text.startswith(f"{found.about}: the API key does not work") for found in red)
 
 

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
+from proofs.incidents.breakages import metadata_api
 from sandbox.edge.packages import missing_packages
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
@@ -43,17 +44,6 @@ def query(url: str, statement: str, values: Sequence[Any] | Mapping[str, Any] = 
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as session:
         cursor = session.execute(statement.encode(), values or None)
         return cursor.fetchall() if cursor.description else []
-
-
-def metadata_api(url: str, secret: str, kind: str, args: Any = None) -> Any:
-    """Call the metadata API of an engine as admin; return the answer."""
-    body = {"type": kind, "args": args or {}}
-    if kind == "export_metadata" or "allow_inconsistent_metadata" in (args or {}):
-        body["version"] = 2
-    headers = {"X-Hasura-Admin-Secret": secret}
-    answer = httpx.post(f"{url}/v1/metadata", json=body, headers=headers, timeout=30)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def log_lines(log: str, **fields: object) -> list[dict[str, Any]]:

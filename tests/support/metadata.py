@@ -22,6 +22,7 @@ from leads.adapters.settings import CallerSecret
 from leads.runtime import Runtime
 from ops.cli import app
 from ops.metadata.pieces import Json, Key, put, split
+from proofs.incidents.breakages import metadata_api
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project
 from sandbox.metadata_form.files import formatted_files
@@ -30,7 +31,6 @@ from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
-from tests.support.end_to_end import metadata_api
 from tests.support.fake_services import ANY, FakeServer
 from tests.support.handlers import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings

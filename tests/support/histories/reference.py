@@ -1,4 +1,4 @@
-"""The reference model: what becomes of a version, written from the specification alone.
+"""The reference model: the result of a version, written from the specification alone.
 
 `Decision.result` is what the specification and docs/decisions demand. What a result writes is in `writes.py`.
 """
