@@ -1,6 +1,5 @@
 """The command line of `leads metadata`."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +39,7 @@ from ops.output import (
     verb_group,
 )
 from ops.settings import check_url, read_operator_settings
+from ops.waiting import poll
 
 APPLY = """Looks first for what would keep it from working. Writes a backup, and verifies afterwards.
 Exit code 1: refused, and nothing was changed; or the check found a problem."""
@@ -287,15 +287,15 @@ def _fire_batches(engine: Engine, source: str) -> int:
     Stops after MAX_FIRING_SECONDS; retry_failed fires the others. Raises MetadataError, for example if the
     engine's role may not write our table.
     """
-    deadline = time.monotonic() + MAX_FIRING_SECONDS
     total = 0
-    while True:
+    for _ in poll(MAX_FIRING_SECONDS, CHECK_INTERVAL_SECONDS):
+        if total and int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5:
+            continue
         fired = int(engine.run_sql(FIRE, source, read_only=False)[0][0])
         total += fired
-        if fired < BATCH or time.monotonic() > deadline:
-            return total
-        while int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5 and time.monotonic() < deadline:
-            time.sleep(CHECK_INTERVAL_SECONDS)
+        if fired < BATCH:
+            break
+    return total
 
 
 def _verify_pieces(deployment: Deployment, step: Step) -> list[str]:
