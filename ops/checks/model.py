@@ -192,11 +192,18 @@ class Result:
 
 
 def look(
-    wanted: Sequence[Asked], table: Sequence[Check], services: Services, known: Mapping[Reader[Any], Any]
+    wanted: Sequence[Asked],
+    table: Sequence[Check],
+    services: Services,
+    known: Mapping[Reader[Any], Any],
+    seconds: float,
 ) -> tuple[list[Result], Facts]:
-    """Ask these checks, and those that they need, in the order of the table; see `judge`."""
+    """Ask these checks, and those that they need, in the order of the table; see `judge`.
+
+    No answer is waited for after `seconds`, or after the longest time that a check says it takes.
+    """
     asked = _with_needs(wanted, table)
-    facts = Facts(known, max((each.check.seconds for each, _ in asked), default=0.0))
+    facts = Facts(known, max([seconds, *(each.check.seconds for each, _ in asked)]))
     facts.start((reader for each, _ in asked for reader in each.check.reads), services)
     return judge(asked, facts), facts
 

@@ -1,7 +1,7 @@
 """What is asked of Hasura: its version and metadata, and what keeps it from making tickets of leads."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ops.checks.model import Facts, Finding, Level, NotRead, Params
@@ -135,20 +135,23 @@ def ask_permission(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_pieces(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Count our pieces that the engine lacks."""
+    """Count our pieces that the engine lacks; with `names` all are named."""
     metadata = facts.get(read_metadata)
     wanted = metadata.wanted(params.get("step", "9b"))
     missing = [key for key in wanted if key not in metadata.held]
     if missing:
-        text = f"{len(missing)} of {len(wanted)} pieces are missing: {_names(missing)}"
+        most = len(missing) if "names" in params else MAX_NAMED
+        names = first([" ".join(key) for key in missing], most)
+        text = f"{len(missing)} of {len(wanted)} pieces are missing: {names}"
         yield Finding(Level.RED, text, is_present=len(missing) < len(wanted))
     else:
         yield Finding(Level.GREEN, f"{len(wanted)} pieces, all in place")
 
 
-def _names(keys: list[Key]) -> str:
-    more = f" and {len(keys) - MAX_NAMED} more" if len(keys) > MAX_NAMED else ""
-    return ", ".join(map(" ".join, keys[:MAX_NAMED])) + more
+def first(names: Sequence[str], most: int = MAX_NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -218,10 +221,8 @@ def ask_consistency(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
     """Name our crons that the engine will not run."""
     counts = facts.get(read_schedule)
-    idle = [name for name, count in counts.items() if not count]
+    idle = [name if count == 0 else f"{name} (inconsistent)" for name, count in counts.items() if not count]
     if idle:
-        more = f" and {len(idle) - MAX_NAMED} more" if len(idle) > MAX_NAMED else ""
-        text = f"no future run of {len(idle)} of {len(counts)} crons: {', '.join(idle[:MAX_NAMED])}{more}"
-        yield Finding(Level.RED, text)
+        yield Finding(Level.RED, f"no future run of {len(idle)} of {len(counts)} crons: {first(idle)}")
     else:
         yield Finding(Level.GREEN, f"future runs of {len(counts)} crons")

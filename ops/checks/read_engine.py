@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ops.checks.services import Services
 from ops.clients.plain_http import ask
 from ops.failures import WrongUsage
-from ops.metadata.pieces import CRON, Json, Key, split
+from ops.metadata.pieces import Json, Key, pieces_of_step, split
 from ops.metadata.source import (
     CATALOG,
     HAS_CATALOG,
@@ -37,22 +37,15 @@ class EngineLook:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The engine's metadata as a whole and in pieces, and our pieces of the step 9b."""
+    """The engine's metadata as a whole and in pieces, and our directory."""
 
     whole: Json
-    version: int
     held: Mapping[Key, Any]
-    own: Mapping[Key, Any]
+    own: Json
 
     def wanted(self, step: str) -> dict[Key, Any]:
         """Return our pieces after a step."""
-        return {key: piece for key, piece in self.own.items() if step == "9b" or key[0] != CRON}
-
-
-def own_pieces(own: Json, source: str = "default") -> dict[Key, Any]:
-    """Return our pieces of all steps."""
-    left_out = ("source settings", "setting")
-    return {key: piece for key, piece in split(own, source).items() if key[0] not in left_out}
+        return pieces_of_step(self.own, "default", step)
 
 
 def held_pieces(metadata: Json, source: str) -> dict[Key, Any]:
@@ -79,8 +72,8 @@ def read_clock(services: Services) -> datetime | None:
 
 def read_metadata(services: Services) -> Metadata:
     """Export the metadata. Raises WrongUsage if the engine does not have the source."""
-    whole, version = services.engine.export()
-    return Metadata(whole, version, held_pieces(whole, services.source), own_pieces(services.own))
+    whole, _ = services.engine.export()
+    return Metadata(whole, held_pieces(whole, services.source), services.own)
 
 
 def read_inconsistencies(services: Services) -> dict[str, str]:
@@ -101,17 +94,14 @@ def read_sql_triggers(services: Services) -> dict[tuple[str, str], bool]:
 
 def read_schedule(services: Services) -> dict[str, int | None]:
     """Count the scheduled events of each of our crons; None of one that is inconsistent."""
-    return services.engine.future_events([name for kind, name in own_pieces(services.own) if kind == CRON])
+    return services.engine.future_events([each["name"] for each in services.own["cron_triggers"]])
 
 
 def read_missing_variables(services: Services) -> list[str]:
     """Return the variables of our metadata that the engine's environment lacks."""
-    return services.engine.missing_variables(variables_of(own_pieces(services.own).values()))
-
-
-def variables_of(pieces: Iterable[Any]) -> list[str]:
-    """Return the names of the variables that pieces of metadata take from the engine's environment."""
-    return sorted({"".join(found) for found in VARIABLE.findall(json.dumps(list(pieces)))})
+    pieces = pieces_of_step(services.own, "default", "9b")
+    found = VARIABLE.findall(json.dumps(list(pieces.values())))
+    return services.engine.missing_variables(sorted({"".join(names) for names in found}))
 
 
 def read_catalog(services: Services) -> str:

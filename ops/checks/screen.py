@@ -96,6 +96,11 @@ def print_finding(
         print_advice(found.cure, check.runbook if is_last else "", indentation, console)
 
 
+def describe(found: Finding) -> str:
+    """Return a finding with what helps, as a part of a message."""
+    return f"{found.text}. {found.cure}" if found.cure else found.text
+
+
 def print_advice(cure: str, runbook: str, indentation: int, console: Console) -> None:
     """Print what helps, and where it is explained. A call of leads is not wrapped: it may be copied."""
     kept = _COMMAND.sub(lambda found: found[0].replace(" ", KEPT_SPACE), cure)

@@ -8,7 +8,7 @@ from typing import Any
 
 from leads.domain.trace import END_PAUSE
 from ops.checks import of_engine, of_leads, of_services
-from ops.checks.model import Asked, Check, Facts, Params, Reader, Result, When, look
+from ops.checks.model import LOOK_SECONDS, Asked, Check, Facts, Params, Reader, Result, When, look
 from ops.checks.read_database import read_blocker, read_lock_wait, read_server, read_state
 from ops.checks.read_engine import (
     read_catalog,
@@ -282,7 +282,7 @@ def select(when: When, params: Params | None = None) -> list[Asked]:
 
 
 def look_at(
-    wanted: Sequence[Asked], services: Services, known: Known | None = None
+    wanted: Sequence[Asked], services: Services, known: Known | None = None, seconds: float = LOOK_SECONDS
 ) -> tuple[list[Result], Facts]:
     """Ask these checks at once; `known` are values that are read already."""
-    return look(wanted, CHECKS, services, known or {})
+    return look(wanted, CHECKS, services, known or {}, seconds)

@@ -1,11 +1,14 @@
 """The command line of `leads metadata`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
+from ops.checks.model import Level, Result
+from ops.checks.screen import document, print_look, shown
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import ExitCode
 from ops.metadata.deploy import (
@@ -108,8 +111,8 @@ def apply(
             _show_changes(step, deployment.changes(step), "Nothing would change.", as_json=as_json)
             return
         path = _apply_pieces(deployment, step, over_drift=over_drift)
-        problems = _deliver_probe(deployment, step) + _verify_pieces(deployment, step)
-        _report(problems, {"step": step.value, "backup": str(path)}, as_json=as_json)
+        results = [*_deliver_probe(deployment, step), *_verify_pieces(deployment, step)]
+        _report(results, as_json=as_json, step=step.value, backup=str(path))
 
 
 @app.command(epilog=examples("metadata recover"))
@@ -125,17 +128,17 @@ def recover(
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         for step in Step:
             _apply_pieces(deployment, step, over_drift=False)
-        problems = _deliver_probe(deployment, Step.AFTER_SERVICES)
+        delivered = _deliver_probe(deployment, Step.AFTER_SERVICES)
         waiting = count_waiting(deployment.engine, deployment.source)
-        fired = None if problems else _fire_waiting(deployment)
+        fired = None if delivered else _fire_waiting(deployment)
         what = (
             "pancake_retry_failed begins within two minutes"
             if fired is None
             else f"{fired} of them had no event and were fired again"
         )
         say(f"{waiting} rows wait to be processed; {what}.")
-        problems += _verify_pieces(deployment, Step.AFTER_SERVICES)
-        _report(problems, {"waiting": waiting, "fired": fired}, as_json=as_json)
+        results = [*delivered, *_verify_pieces(deployment, Step.AFTER_SERVICES)]
+        _report(results, as_json=as_json, waiting=waiting, fired=fired)
 
 
 @app.command(epilog=examples("metadata verify 9b"))
@@ -153,8 +156,8 @@ def verify(
     Exit code 1: it is not; every problem is named.
     """
     with open_deployment(folder, source, directory) as deployment:
-        problems = _deliver_probe(deployment, step) if probe else []
-        _report(problems + deployment.verify(step), {"step": step.value}, as_json=as_json)
+        delivered = _deliver_probe(deployment, step) if probe else []
+        _report([*delivered, *deployment.verify(step)], as_json=as_json, step=step.value)
 
 
 @app.command(epilog=examples("metadata diff", "metadata diff 9a --json"))
@@ -298,15 +301,15 @@ def _fire_batches(engine: Engine, source: str) -> int:
     return total
 
 
-def _verify_pieces(deployment: Deployment, step: Step) -> list[str]:
-    """List what is not as it should be; wait until the engine has scheduled the crons."""
+def _verify_pieces(deployment: Deployment, step: Step) -> list[Result]:
+    """Look whether all is as it should be; wait until the engine has scheduled the crons."""
     if step is Step.AFTER_SERVICES:
         say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
     with show_activity("verifying"):
         return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
 
 
-def _deliver_probe(deployment: Deployment, step: Step) -> list[str]:
+def _deliver_probe(deployment: Deployment, step: Step) -> list[Result]:
     """Deliver a probe event; return what is wrong. Before the services are deployed no answer is needed."""
     with show_activity("delivering a probe event"):
         probe = deployment.deliver_probe(MAX_WAIT_SECONDS)
@@ -315,17 +318,15 @@ def _deliver_probe(deployment: Deployment, step: Step) -> list[str]:
     elif step is Step.BEFORE_SERVICES and not probe.is_answered:
         say(f"Not a problem before the services are deployed: {probe.problem}. 9b looks again.")
     else:
-        return [probe.problem]
+        return [probe.result()]
     return []
 
 
-def _report(problems: list[str], result: dict[str, Any], *, as_json: bool) -> None:
-    """Print the result of a check. Raises Exit with code 1 if there are problems."""
+def _report(results: list[Result], *, as_json: bool, **more: object) -> None:
+    """Print what the checks found. Raises Exit with code 1 if not all of it is green."""
     if as_json:
-        print_json(result | {"problems": problems})
-    for problem in problems:
-        say(problem)
-    if problems:
+        print_json(document(results, **more))
+    else:
+        print_look(results, Console(), fine="Verified: our metadata is in place and nothing is inconsistent")
+    if any(each.level is not Level.GREEN for each in shown(results)):
         raise typer.Exit(ExitCode.FAILED)
-    if not as_json:
-        typer.echo("Verified: our metadata is in place and nothing is inconsistent.")

@@ -11,25 +11,17 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ops.clients.hasura_admin import HasuraAdmin
+from ops.checks.model import Level, Result, When
+from ops.checks.read_engine import held_pieces
+from ops.checks.screen import describe
+from ops.checks.services import Services
+from ops.checks.table import look_at, select
+from ops.clients.hasura_admin import TIMEOUT_SECONDS, HasuraAdmin
 from ops.failures import WrongUsage, file_reason
 from ops.files import digest_of, write_file
-from ops.metadata.checks import (
-    find_differences,
-    find_idle_crons,
-    find_inconsistencies,
-    find_stopped_calls,
-)
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine, MetadataError
-from ops.metadata.permission import (
-    ACTION,
-    OF_DIVA,
-    PERMISSION,
-    ROLE,
-    find_missing_permission,
-    is_allowed,
-)
+from ops.metadata.permission import ACTION, OF_DIVA, PERMISSION, ROLE, is_allowed
 from ops.metadata.pieces import (
     CRON,
     Change,
@@ -43,14 +35,14 @@ from ops.metadata.pieces import (
     same,
     split,
 )
-from ops.metadata.preflight import Check, describe_allow_list, obstacle_checks
 from ops.metadata.probe import Probe, deliver_probe
-from ops.metadata.source import find_missing_triggers
 from ops.settings import read_operator_settings
+from ops.waiting import poll
 
 RENAME_FIRST = "Nothing was changed. Ask its owner to rename it, then run this again."
 MAX_EVENTS_WAIT_SECONDS = 90.0
 """The engine creates the events of a new cron trigger within a minute."""
+EVENTS_CHECK_INTERVAL_SECONDS = 1
 
 BACKUPS = Path("metadata-backups")
 
@@ -162,18 +154,7 @@ class Deployment:
     def held(self) -> Held:
         """Read the engine's metadata. Raises WrongUsage."""
         metadata, version = self.engine.export()
-        try:
-            return Held(metadata, version, split(metadata, self.source))
-        except KeyError as error:
-            names = ", ".join(each["name"] for each in metadata.get("sources", []))
-            if not names:
-                raise WrongUsage(
-                    "The engine has no source: its metadata was cleared. Apply Diva's metadata first, which "
-                    "has the source and Diva's tables, then run this again."
-                ) from error
-            raise WrongUsage(
-                f"The engine has no source {self.source!r}. Choose one with --source: {names}"
-            ) from error
+        return Held(metadata, version, held_pieces(metadata, self.source))
 
     def changes(self, step: str) -> list[Change]:
         """List what a step changes of the engine's metadata. Raises MetadataError."""
@@ -184,13 +165,28 @@ class Deployment:
         return changes
 
     def describe_allow_list(self, step: str) -> str:
-        """Say that the allow list is on and a step adds our entries; empty otherwise."""
-        return describe_allow_list(self.engine, self.wanted(step), self.held().pieces)
+        """Say that the allow list stops our calls until a step has added our entries; empty otherwise."""
+        held = self.held().pieces
+        names = [name for kind, name in self.wanted(step) if kind == "query collection"]
+        missing = [name for name in names if ("allow-list entry", name) not in held]
+        if not missing or not self.engine.has_allow_list():
+            return ""
+        return (
+            f"The engine's allow list is on, without our entries: {', '.join(missing)}. This step adds them; "
+            "until then Hasura refuses the calls of edge and handlers."
+        )
 
     def check_before(self, step: str, *, over_drift: bool) -> None:
         """Check everything that can be checked before this step. Raises MetadataError."""
         self._check_pieces(step, over_drift=over_drift)
-        if obstacles := self.find_obstacles(step):
+        params = {"applied": "as far as it is", "accepted": self.accepted_engine}
+        obstacles = [
+            describe(found)
+            for each in self.look(When.APPLY, params)
+            for found in each.findings
+            if each.is_wanted and found.level is not Level.GREEN
+        ]
+        if obstacles:
             raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
 
     def apply(self, step: str, *, over_drift: bool) -> Path:
@@ -208,30 +204,23 @@ class Deployment:
         self._record()
         return backup
 
-    def obstacle_checks(self, step: str) -> Mapping[str, Check]:
-        """Return the checks, by name, of what would keep our metadata from working on this engine."""
-        metadata, _, pieces = self.held()
-        return obstacle_checks(
-            self.engine, metadata, self.source, self.wanted(step), pieces, self.accepted_engine
-        )
+    def look(self, when: When, params: Mapping[str, str]) -> list[Result]:
+        """Ask the checks of this engine that a command asks; nothing is changed."""
+        asked = [
+            each for each in select(when, params) if each.check.id != "schedule" or params["step"] == "9b"
+        ]
+        settings = read_operator_settings(may_have=("HASURA_URL", "HASURA_ADMIN_SECRET"))
+        services = Services(settings, "metadata", self.source, own=self.own, engine=self.engine)
+        return look_at(asked, services, seconds=TIMEOUT_SECONDS)[0]
 
-    def find_obstacles(self, step: str) -> list[str]:
-        """List what would keep our metadata from working on this engine; nothing is changed."""
-        return [obstacle for check in self.obstacle_checks(step).values() for obstacle in check()]
-
-    def verify(self, step: str, wait_seconds: float = 0.0) -> list[str]:
-        """List the problems after a step; wait at most `wait_seconds` for the events of its crons."""
+    def verify(self, step: str, wait_seconds: float = 0.0) -> list[Result]:
+        """Look after a step; wait at most `wait_seconds` for the events of its crons."""
         held = self.held().pieces
-        problems = find_differences(self.wanted(step), held)
-        problems += find_missing_permission(held)
-        problems += find_stopped_calls(self.engine, self.wanted(step), held)
-        problems += find_inconsistencies(self.engine)
-        present = {key: held[key] for key in self.wanted(step) if key in held}
-        problems += find_missing_triggers(self.engine, self.source, present)
-        if step == "9b":
-            crons = [name for kind, name in present if kind == CRON]
-            problems += find_idle_crons(self.engine, crons, wait_seconds)
-        return problems
+        crons = [name for kind, name in self.wanted(step) if kind == CRON and (kind, name) in held]
+        for _ in poll(wait_seconds if crons else 0.0, EVENTS_CHECK_INTERVAL_SECONDS):
+            if all(self.engine.future_events(crons).values()):
+                break
+        return self.look(When.VERIFY, {"step": step, "names": "all"})
 
     def deliver_probe(self, wait_seconds: float) -> Probe:
         """Deliver a probe event to the handlers, and wait for their answer. Raises MetadataError."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.checks.model import Check, Finding, Level, Result
 from ops.clients.hasura_admin import RequestRefused
 from ops.metadata.engine import Engine
 from ops.metadata.pieces import Json, Key
@@ -17,6 +18,13 @@ MAX_WAIT_SECONDS = 35.0
 """More than the time-out of our event trigger, 30 s."""
 CHECK_INTERVAL_SECONDS = 0.2
 
+CHECK = Check(
+    "probe-event", "Do the handlers answer an event of our event trigger?", set(), (), lambda *_: (),
+    cure="Look at the log of Hasura and of the handlers, then: leads metadata verify 9b --probe",
+    runbook="docs/runbook/deploy-metadata.md",
+)  # fmt: skip
+"""It is in no table: it writes into Hasura's event log, and waits for the answer."""
+
 PAUSED = "processing_paused"
 """Also an answer of our handlers: Hasura delivers the event again until the pause ends."""
 
@@ -28,6 +36,10 @@ class Probe:
     problem: str = ""
     is_answered: bool = True
     """Whether the handlers answered at all. They do not before they are deployed."""
+
+    def result(self) -> Result:
+        """Return the problem as the finding of a check."""
+        return Result(CHECK, CHECK.id, (Finding(Level.RED, self.problem, CHECK.cure),))
 
 
 def deliver_probe(engine: Engine, source: str, pieces: Mapping[Key, Any], wait_seconds: float) -> Probe:

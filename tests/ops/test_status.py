@@ -62,6 +62,7 @@ from ops.checks.read_engine import (
     read_configuration,
     read_inconsistencies,
     read_metadata,
+    read_schedule,
     read_sql_triggers,
     read_version,
 )
@@ -126,6 +127,7 @@ READERS: dict[str, Any] = {
     "edge": read_edge, "handlers": read_handlers, "keys": read_keys, "token": read_token, "clock": read_clock,
     "version": read_version, "metadata": read_metadata, "sql_triggers": read_sql_triggers,
     "configuration": read_configuration, "inconsistencies": read_inconsistencies,
+    "schedule": read_schedule,
 }  # fmt: skip
 KNOWN: dict[Any, Any] = {
     read_server: LOOK, read_state: STATE, read_blocker: None, read_lock_wait: None, read_edge: EDGE,
@@ -581,10 +583,11 @@ def test_the_version_of_the_engine_has_a_lower_and_an_upper_bound_everywhere() -
 def test_each_other_red_finding_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:
     """The others: tests/end_to_end/test_operators.py and the golden outputs of a service that is away."""
     table = {"table": "pancake_webhook_event"}
-    drifted = Metadata({}, 1, {("table", "public.pancake_webhook_event"): table}, {
-        ("table", "public.pancake_webhook_event"): {**table, "event_triggers": [TRIGGER]}
-    })  # fmt: skip
-    no_entry = replace(drifted, own={("query collection", "pancake"): {}})
+    source = {"name": "default", "tables": [{**table, "event_triggers": [TRIGGER]}]}
+    drifted = Metadata({}, {("table", "public.pancake_webhook_event"): table}, {"sources": [source]})
+    no_entry = replace(
+        drifted, own={"sources": [{"name": "default"}], "query_collections": [{"name": "pancake"}]}
+    )
     for name, values in (
         ("tables", {"server": replace(LOOK, server=replace(SERVER, refused=["app_setting"]))}),
         ("tables", {"server": replace(LOOK, server=replace(SERVER, missing=["pancake_switch"]))}),
@@ -595,6 +598,7 @@ def test_each_other_red_finding_ends_with_the_command_that_helps(subtests: pytes
         ("drift", {"metadata": drifted}),
         ("allow-list", {"metadata": no_entry, "configuration": {"is_allow_list_enabled": True}}),
         ("consistency", {"inconsistencies": {"a": "b"}}),
+        ("schedule", {"schedule": {"poll_records": 0, "check_sla": None}}),
     ):
         with subtests.test(name):
             assert level_of(name, **values) is Level.RED
