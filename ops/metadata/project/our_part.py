@@ -1,6 +1,5 @@
 """What belongs to us in a project of the Hasura CLI (config v3), and what puts it into each file."""
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.files import digest_of
 from ops.metadata.directory import DIRECTORY, INCLUDE, DirectoryError, parse, read_directory, read_project
 from ops.metadata.pieces import CRON, Key, pieces_of_step, split
 from ops.metadata.project import edits
@@ -128,7 +128,7 @@ class Record:
 
 
 def digest(text: str | None) -> str:
-    return hashlib.sha256(b"" if text is None else text.encode()).hexdigest()
+    return digest_of((text or "").encode())
 
 
 def read_record(root: Path) -> Record | None:
