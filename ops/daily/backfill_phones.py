@@ -35,7 +35,7 @@ from ops.clients.db_session import (
     class_row,
     open_session,
 )
-from ops.daily.phone_parsers import Account, Parsers, Reading
+from ops.daily.phone_parsers import Account, Parsers
 from ops.error_texts import describe_answer
 from ops.failures import ExitCode, WrongUsage, connection_reason
 from ops.files import replacing
@@ -325,15 +325,6 @@ PAUSE_BETWEEN_PASSES_SECONDS = 0.5
 
 
 @dataclass
-class Pass:
-    """The counts of one pass."""
-
-    usable: int = 0
-    written: int = 0
-    unusable: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass
 class Backfill:
     """The work of one run. `now` gives the current time, for the time window."""
 
@@ -348,10 +339,9 @@ class Backfill:
         """Fill what is open in passes, until one finds only unusable phones. Raises Stopped."""
         for _ in range(self.limits.max_passes):
             with replacing(unusable) as fresh:
-                last = self._pass("filling", writer, fresh)
+                usable = self._pass("filling", writer, fresh)
             self.report.counts = count_accounts(self.reader)
-            self.report.unusable, self.report.left = last.unusable, last.usable - last.written
-            if last.usable == 0 and self.report.counts["open"] == last.unusable.total():
+            if usable == 0 and self.report.counts["open"] == self.report.unusable.total():
                 self.report.outcome = "verified"
                 return
             time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
@@ -364,8 +354,7 @@ class Backfill:
     def dry_run(self) -> None:
         """Read and parse everything, write nothing."""
         self.report.counts = count_accounts(self.reader)
-        found = self._pass("reading", None, None)
-        self.report.unusable, self.report.left = found.unusable, found.usable
+        self._pass("reading", None, None)
         self.report.outcome = "not written"
 
     def undo(self, writer: Writer) -> None:
@@ -389,42 +378,35 @@ class Backfill:
         self.report.outcome = "not verified"
         self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
 
-    def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> Pass:
+    def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> int:
         """Read and parse what is open; write the usable phones, and list the others in a file.
 
-        Without a writer and a file it changes nothing.
+        Return how many are usable. Without a writer and a file it changes nothing.
         """
-        found = Pass()
-        self.report.passes += 1
+        report = self.report
+        report.passes += 1
+        report.left, report.unusable = 0, Counter()
+        found = 0
         task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
+        batches = self.parsers.parse_all(read_batches(self.reader, self.limits.rows_per_batch))
         with (unusable or Path(os.devnull)).open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
-            for accounts, readings in self.parsers.parse_all(
-                read_batches(self.reader, self.limits.rows_per_batch)
-            ):
-                self._take(found, accounts, readings, writer)
-                rows.writerows(
-                    [account.id, account.phone_code, account.phone_number, reason]
-                    for account, (phone, reason) in zip(accounts, readings, strict=True)
-                    if phone is None
-                )
+            for accounts, readings in batches:
+                read = list(zip(accounts, readings, strict=True))
+                usable = [(account, phone) for account, (phone, _) in read if phone is not None]
+                written = 0
+                if writer is not None:
+                    check_window(self.limits, self.now())
+                    written = writer.fill([a for a, _ in usable], [phone for _, phone in usable])
+                report.unusable.update(reason for phone, reason in readings if phone is None)
+                rows.writerows([*account, reason] for account, (phone, reason) in read if phone is None)
+                report.read += len(accounts)
+                report.written += written
+                report.left += len(usable) - written
+                found += len(usable)
                 self.progress.advance(task, len(accounts))
         return found
-
-    def _take(
-        self, found: Pass, accounts: list[Account], readings: list[Reading], writer: Writer | None
-    ) -> None:
-        usable = [(a, phone) for a, (phone, _) in zip(accounts, readings, strict=True) if phone is not None]
-        found.usable += len(usable)
-        found.unusable.update(reason for phone, reason in readings if phone is None)
-        self.report.read += len(accounts)
-        if writer is None:
-            return
-        check_window(self.limits, self.now())
-        written = writer.fill([a for a, _ in usable], [phone for _, phone in usable])
-        found.written += written
-        self.report.written += written
 
 
 @dataclass(frozen=True)
