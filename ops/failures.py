@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -33,6 +33,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
 
 
 LINE_LENGTH = 80
+Found = TypeVar("Found")
 AS_JSON = "--json"
 NO_REASON = "no reason was given"
 
@@ -47,6 +48,18 @@ class WrongUsage(CommandFailed):
     """The arguments do not fit together or do not fit the installation."""
 
     exit_code = ExitCode.USAGE
+
+
+def only_one(found: Mapping[str, Found], kind: str, name: str, otherwise: str) -> Found:
+    """Return the only value, of those that a name or an id fits, by their ids. Raises WrongUsage.
+
+    `otherwise` says what to do if there is none.
+    """
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise WrongUsage(f"Several {kind}s are {name!r}. Choose one by its id: {', '.join(found)}")
+    raise WrongUsage(f"There is no {kind} {name!r}. {otherwise}")
 
 
 class VerbGroup(TyperGroup):

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import typer
+
 from ops.clients.db_session import QUERIES, DbSession, class_row
 
 Setting = Literal["kill_switch", "processing_paused"]
+MAX_REASON_CHARACTERS = 200
 LIST_SWITCHES = "switches/list_switches"
 """The statement of all switches, without parameters; its rows are Switch."""
 
@@ -32,6 +35,13 @@ class Switch:
     person: str | None
     application: str | None
     reason: str | None
+
+
+def check_reason(reason: str) -> str:
+    """Return the reason of a change without spaces around it. Raises typer.BadParameter."""
+    if not 0 < len(reason.strip()) <= MAX_REASON_CHARACTERS:
+        raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
+    return reason.strip()
 
 
 def list_switches(db: DbSession) -> list[Switch]:

@@ -38,9 +38,10 @@ from ops.daily.connection_secrets import (
     list_connections,
     new_secret,
 )
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, only_one
 from ops.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
 from ops.settings import OperatorSettings, check_url, read_operator_settings, read_variable
+from ops.switches import check_reason
 
 Which = Annotated[
     str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
@@ -63,18 +64,13 @@ class Session:
         Raises WrongUsage; `choose` says in its message how to name another one.
         """
         rows = list_connections(self.db, self.now)
-        found = [row for row in rows if which is None or which in (row.id, row.name)]
-        if len(found) == 1:
-            return found[0]
         if not rows:
             raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
         names = ", ".join(row.name for row in rows)
-        if which is None:
+        if which is None and len(rows) > 1:
             raise WrongUsage(f"Ambiguous connection. {choose}: {names}")
-        if found:
-            ids = ", ".join(row.id for row in found)
-            raise WrongUsage(f"Several connections are named {which!r}. Choose one by its id: {ids}")
-        raise WrongUsage(f"There is no connection {which!r}. {choose}: {names}")
+        found = {row.id: row for row in rows if which in (None, row.id, row.name)}
+        return only_one(found, "connection", which or "", f"{choose}: {names}")
 
 
 @contextmanager
@@ -503,7 +499,6 @@ def _store(
         say(f"The former one works until {session.now + connections.GRACE:%Y-%m-%d %H:%M} UTC.")
 
 
-MAX_REASON_CHARACTERS = 200
 REASON_HELP = "Why; the admins get it, and the status history keeps it."
 DISABLED = """{name}: disabled (before: {before}).
 Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
@@ -541,8 +536,7 @@ def enable(
 
 
 def _change(status: Literal["active", "disabled"], which: str, reason: str | None, as_json: bool) -> None:
-    if reason is not None and not 0 < len(reason.strip()) <= MAX_REASON_CHARACTERS:
-        raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
+    reason = check_reason(reason) if reason is not None else None
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
         change = connections.change_status(session.db, row.id, status, reason, session.now)

@@ -11,12 +11,11 @@ from rich.console import Console
 
 from ops import switches
 from ops.clients.db_session import DbSession, open_session
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, only_one
 from ops.output import AsJson, examples, print_indented, print_json, say, verb_group
 from ops.settings import read_operator_settings
-from ops.switches import Setting, Switch, list_switches
+from ops.switches import Setting, Switch, check_reason, list_switches
 
-MAX_REASON_CHARACTERS = 200
 KILL_ON = """No ticket is created from now on. Deliveries are answered 200 and stored as skipped_kill_switch.
 Undo it with: leads switch kill off --reason TEXT"""
 KILL_OFF = """Tickets are created again.
@@ -90,7 +89,7 @@ def source(
     as_json: AsJson = False,
 ) -> None:
     """Switch a source on or off: leads without an active source are held."""
-    reason = _checked(reason)
+    reason = check_reason(reason)
     with _open() as db:
         found = _find(list_switches(db), which, connection)
         if to is State.ON and not found.can_be_on:
@@ -107,7 +106,7 @@ def source(
 
 
 def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, said: dict[State, str]) -> None:
-    reason = _checked(reason)
+    reason = check_reason(reason)
     with _open() as db:
         was_on = switches.set_setting(db, setting, is_on=to is State.ON, reason=reason)
     _report(name, to, was_on=was_on, as_json=as_json, said=said)
@@ -115,12 +114,6 @@ def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, sai
 
 def _open() -> DbSession:
     return open_session(read_operator_settings("DATABASE_URL").database_url, "switch")
-
-
-def _checked(reason: str) -> str:
-    if not 0 < len(reason.strip()) <= MAX_REASON_CHARACTERS:
-        raise typer.BadParameter(f"--reason has 1 to {MAX_REASON_CHARACTERS} characters")
-    return reason.strip()
 
 
 def _report(name: str, to: State, *, was_on: bool, as_json: bool, said: dict[State, str]) -> None:
@@ -135,18 +128,14 @@ def _report(name: str, to: State, *, was_on: bool, as_json: bool, said: dict[Sta
 
 def _find(found: Sequence[Switch], which: str, connection: str | None) -> Switch:
     """Return the source of that name or id. Raises WrongUsage if there is none, or several."""
-    sources = [switch for switch in found if switch.kind == "source"]
-    matching = [
-        each
-        for each in sources
-        if which in (each.name, each.pancake_source_id, each.row_id) and connection in (None, each.connection)
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(f"{each.row_id} ({each.connection})" for each in matching)
-        raise WrongUsage(f"Several sources are {which!r}. Choose one by its id: {names}")
-    raise WrongUsage(f"There is no source {which!r}. They are listed by: leads switch list")
+    matching = {
+        f"{each.row_id} ({each.connection})": each
+        for each in found
+        if each.kind == "source"
+        and which in (each.name, each.pancake_source_id, each.row_id)
+        and connection in (None, each.connection)
+    }
+    return only_one(matching, "source", which, "They are listed by: leads switch list")
 
 
 def _title(switch: Switch) -> str:
