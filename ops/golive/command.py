@@ -6,7 +6,7 @@ from ops.golive.gate import begin, gate, list_criteria
 from ops.golive.handover import handover
 from ops.golive.precheck.command import precheck
 from ops.golive.report import report
-from ops.golive.smoke import smoke
+from ops.golive.sending import smoke
 from ops.golive.stating import attest, not_applicable, waive
 from ops.golive.verify import verify
 from ops.golive.watching import baseline, day0, watch

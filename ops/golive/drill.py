@@ -22,8 +22,8 @@ from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of_file, write_file
 from ops.golive.commit import CLONE
 from ops.golive.criterion import Criterion, find_criterion
+from ops.golive.deploy.command import act, bring_forward, take_back
 from ops.golive.deploy.plan_file import read_plan_file
-from ops.golive.deploy.running import act, bring_forward, take_back
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import OWN_TABLES, check, database_steps, find_step, take_snapshot

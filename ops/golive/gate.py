@@ -12,7 +12,6 @@ from ops.golive.criterion import Part, criteria_of, load_criteria
 from ops.golive.gates import (
     DEFAULT_RECORDS,
     By,
-    Evaluation,
     Inputs,
     RecordsFolder,
     Subject,
@@ -20,12 +19,15 @@ from ops.golive.gates import (
     gate_at,
     gate_file,
     open_inputs,
+    print_criterion,
+    print_evaluation,
+    show,
+    time_text,
     wave_before,
 )
+from ops.golive.measuring import SCANS_FILE, scans_file
 from ops.golive.records import Kind, newest
-from ops.golive.scans import FILE, scans_file
 from ops.golive.stating import state
-from ops.golive.text import print_criterion, print_evaluation, time_text
 from ops.output import AsJson, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
 
@@ -57,14 +59,6 @@ def gate(
         evaluation = gate_at(subject, inputs, moment(at))
     show(evaluation, as_json=as_json)
     raise typer.Exit(evaluation.exit_code)
-
-
-def show(evaluation: Evaluation, *, as_json: bool) -> None:
-    """Print an evaluation: what is open first, each with the fix."""
-    if as_json:
-        print_json(evaluation.document())
-    else:
-        print_evaluation(evaluation, Console())
 
 
 def moment(at: datetime | None) -> datetime:
@@ -131,7 +125,7 @@ def begin(
                 raise typer.Exit(before.exit_code)
             document = json.dumps(before.document(), ensure_ascii=False, indent=1)
             evidence.append((gate_file(earlier), document.encode()))
-        evidence.insert(0, (FILE, scans_file(inputs.sources.database(), datetime.now(UTC))))
+        evidence.insert(0, (SCANS_FILE, scans_file(inputs.sources.database(), datetime.now(UTC))))
         record = inputs.sources.records.add(state(Kind.BEGIN, wave, by, since=start), evidence)
     if as_json:
         print_json({"wave": wave, "since": start, "record": record.number, "sha256": record.sha256()})

@@ -1,4 +1,4 @@
-"""Evaluate a gate of a wave, or other parts of the checklist: every criterion that they need."""
+"""Evaluate a gate of a wave, or other parts of the checklist, and show what was found."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from rich.console import Console
 
 from ops.failures import ExitCode
 from ops.golive.alerts import missing_alerts
 from ops.golive.criterion import WAVES, Criterion, Part, criteria_of
-from ops.golive.judgement import Exemption, Judgement, Outcome, Why, judge
-from ops.golive.measuring import Probe, Sources, measure
+from ops.golive.judgement import EXEMPTIONS, Judgement, Outcome, Why, judge
+from ops.golive.measuring import Probe, Sources, measure, scans_since_begin
 from ops.golive.plans import explain_lookups
-from ops.golive.records import Kind, Record, Records, newest
-from ops.golive.scans import scans_since_begin
+from ops.golive.records import Kind, Record, Records, Statement, newest
+from ops.output import print_in_column, print_json
 from ops.settings import read_operator_settings
 
 FORMAT = 1
@@ -30,6 +31,9 @@ GATE_PROBES: Mapping[str, Probe] = {
     "missing_alerts": missing_alerts,
 }
 """The measurements by a program that gates need, by the name that `query` of a criterion has."""
+
+
+COLUMN = 14
 
 
 class Wave(StrEnum):
@@ -163,14 +167,10 @@ def evaluate(
     return Evaluation(subject, at, inputs.commit, tuple(judgements), before)
 
 
-def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Exemption | None:
+def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Statement | None:
     """Return the newest waiver of a criterion, or the statement that it does not apply."""
-    kinds = {Kind.WAIVE: Outcome.WAIVED, Kind.NOT_APPLICABLE: Outcome.NOT_APPLICABLE}
-    found = [record for kind in kinds if (record := newest(records, kind, criterion.id, at))]
-    if not found:
-        return None
-    stated = max(found, key=lambda each: each.number).statement
-    return Exemption(kinds[stated.kind], stated.reason, stated.by, stated.until)
+    found = [record for kind in EXEMPTIONS if (record := newest(records, kind, criterion.id, at))]
+    return max(found, key=lambda each: each.number).statement if found else None
 
 
 def gate_at(subject: str, inputs: Inputs, at: datetime) -> Evaluation:
@@ -215,3 +215,98 @@ def _was_open(wave: str, record: Record, files: Records) -> bool:
         return False
     document = json.loads(files.read_evidence(kept[0]))
     return document.get("subject") == wave and document.get("is_open") is True
+
+
+class Word(NamedTuple):
+    """An outcome on the terminal, and in the report as a sign and in two languages."""
+
+    terminal: str
+    sign: str
+    vi: str
+    en: str
+
+
+WORDS = {
+    Outcome.FAIL: Word("FAIL", "✗", "Không đạt", "Fail"),
+    Outcome.INCONCLUSIVE: Word("INCONCLUSIVE", "?", "Chưa kết luận", "Inconclusive"),
+    Outcome.WAIVED: Word("waived", "!", "Được miễn", "Waived"),
+    Outcome.NOT_APPLICABLE: Word("n/a", "–", "Không áp dụng", "Not applicable"),
+    Outcome.PASS: Word("pass", "✓", "Đạt", "Pass"),
+}
+"""In the order in which outcomes are shown."""
+
+
+def show(evaluation: Evaluation, *, as_json: bool) -> None:
+    """Print an evaluation: what is open first, each with the fix."""
+    if as_json:
+        print_json(evaluation.document())
+    else:
+        print_evaluation(evaluation, Console())
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print what keeps the gate closed first, with what to do, then the rest in a line each."""
+    is_gate = evaluation.subject in WAVES
+    fine, bad = ("open", "CLOSED") if is_gate else ("passed", "NOT PASSED")
+    title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
+    state = fine if evaluation.is_open else bad
+    commit = evaluation.commit[:12] or "unknown"
+    console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
+    counts = [f"{evaluation.count(outcome)} {word.terminal.lower()}" for outcome, word in WORDS.items()]
+    console.print(", ".join(counts))
+    if before := evaluation.before:
+        text = f"The gate of wave {before.wave}. {before.reason}"
+        print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
+    for outcome in WORDS:
+        for judgement in evaluation.judgements:
+            if judgement.outcome is outcome:
+                _print_judgement(judgement, console)
+
+
+def _print_judgement(judgement: Judgement, console: Console) -> None:
+    criterion = judgement.criterion
+    head = f"{criterion.id}: {criterion.title_en}"
+    print_in_column(WORDS[judgement.outcome].terminal.ljust(COLUMN), head, console)
+    for text in (finding(judgement), note(judgement)):
+        if text:
+            print_in_column(" " * COLUMN, text, console)
+    if judgement.is_blocking:
+        print_in_column(" " * COLUMN, f"→ {criterion.owner}: {criterion.remediation}", console)
+
+
+def finding(judgement: Judgement) -> str:
+    """Return what was measured and the target, in a line."""
+    criterion, measured = judgement.criterion, judgement.measurement
+    target = f"target {criterion.shown_target}"
+    if judgement.why is not None:
+        return f"{judgement.why}: {judgement.reason} ({target})"
+    parts = [criterion.shown(measured.value)]
+    if measured.total is not None:
+        parts.append(f"of {measured.total}" if judgement.interval else f"(n = {measured.total})")
+    if judgement.interval is not None:
+        low, high = judgement.interval
+        parts.append(f"(95 %: {low:.1%} to {high:.1%})")
+    text = f"{' '.join(parts)}, {target}"
+    return f"{text}; {measured.details}" if measured.details else text
+
+
+def note(judgement: Judgement) -> str:
+    """Return what a reader has to know beside the figure; empty if there is nothing."""
+    if exemption := judgement.exemption:
+        until = f" until {time_text(exemption.until)}" if exemption.until else ""
+        return f"by {exemption.by}{until}: {exemption.reason}"
+    if judgement.is_shown is False:
+        return f"Met, but not yet shown: {judgement.needed} cases are needed, if no further one is bad."
+    return ""
+
+
+def print_criterion(criterion: Criterion, console: Console) -> None:
+    """Print a criterion of the list."""
+    print_in_column(f"{criterion.id:<25} ", f"{criterion.title_en} ({criterion.shown_target})", console)
+    places = f"{' '.join(criterion.parts)}; {criterion.source}; {', '.join(criterion.lines)}"
+    print_in_column(" " * 26, places, console)
+
+
+def time_text(time: datetime) -> str:
+    """Return a time in UTC, to the minute."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

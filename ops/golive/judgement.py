@@ -7,6 +7,7 @@ from math import isfinite
 
 from ops.golive.criterion import SAME_COMMIT, Criterion
 from ops.golive.proportion import is_shown_below, needed_to_show, wilson_interval
+from ops.golive.records import Kind, Statement
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Evidence may be dated so much after the evaluation: two machines' clocks differ."""
@@ -23,8 +24,8 @@ class Outcome(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
-BLOCKING = frozenset({Outcome.FAIL, Outcome.INCONCLUSIVE})
-"""The outcomes with which a gate stays closed."""
+EXEMPTIONS = {Kind.WAIVE: Outcome.WAIVED, Kind.NOT_APPLICABLE: Outcome.NOT_APPLICABLE}
+"""What a statement of a person makes of a criterion that did not pass."""
 
 
 class Why(StrEnum):
@@ -57,16 +58,6 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Exemption:
-    """A waiver, or the statement that a criterion does not apply, by a named person."""
-
-    outcome: Outcome
-    reason: str
-    by: str
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Judgement:
     """The outcome of one criterion.
 
@@ -82,16 +73,16 @@ class Judgement:
     interval: tuple[float, float] | None = None
     is_shown: bool | None = None
     needed: int | None = None
-    exemption: Exemption | None = None
+    exemption: Statement | None = None
 
     @property
     def is_blocking(self) -> bool:
         """Whether this keeps a gate closed."""
-        return self.outcome in BLOCKING
+        return self.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)
 
 
 def judge(
-    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Exemption | None = None
+    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Statement | None = None
 ) -> Judgement:
     """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
 
@@ -100,7 +91,7 @@ def judge(
     judgement = _judge(criterion, measured, at, commit)
     if exemption is None or not judgement.is_blocking or (exemption.until and exemption.until <= at):
         return judgement
-    return replace(judgement, outcome=exemption.outcome, exemption=exemption)
+    return replace(judgement, outcome=EXEMPTIONS[exemption.kind], exemption=exemption)
 
 
 def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> Judgement:
@@ -115,7 +106,15 @@ def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: st
     assert measured.value is not None
     is_met = criterion.is_met_by(measured.value)
     judgement = Judgement(criterion, Outcome.PASS if is_met else Outcome.FAIL, measured)
-    return _with_interval(judgement, criterion.bad_limit, measured.total, measured.bad)
+    limit, total, bad = criterion.bad_limit, measured.total, measured.bad
+    if limit is None or not total or bad is None:
+        return judgement
+    is_upward = criterion.operator in (">=", ">")
+    judgement = replace(judgement, interval=wilson_interval(total - bad if is_upward else bad, total))
+    if not is_met or not 0 < limit < 1:
+        return judgement
+    is_shown = is_shown_below(bad, total, limit)
+    return replace(judgement, is_shown=is_shown, needed=None if is_shown else needed_to_show(bad, limit))
 
 
 def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
@@ -140,16 +139,3 @@ def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: st
         made_on = measured.commit[:12] or "an unknown commit"
         return Why.STALE, f"It was made on {made_on}, installed is {commit[:12]}."
     return None
-
-
-def _with_interval(
-    judgement: Judgement, limit: float | None, total: int | None, bad: int | None
-) -> Judgement:
-    if limit is None or not total or bad is None:
-        return judgement
-    is_upward = judgement.criterion.operator in (">=", ">")
-    judgement = replace(judgement, interval=wilson_interval(total - bad if is_upward else bad, total))
-    if judgement.outcome is not Outcome.PASS or not 0 < limit < 1:
-        return judgement
-    is_shown = is_shown_below(bad, total, limit)
-    return replace(judgement, is_shown=is_shown, needed=None if is_shown else needed_to_show(bad, limit))

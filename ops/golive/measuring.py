@@ -1,12 +1,12 @@
 """Measure criteria: ask each source, and say in words which one could not be asked."""
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 from ops.clients.db_session import QUERIES, DatabaseError, DbSession, LoginRefused, is_lost, open_session
@@ -21,6 +21,9 @@ STATEMENT_TIMEOUT = "30s"
 PRESENT = timedelta(minutes=15)
 """An evaluation at a time not longer ago than this is one of the present."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+SCANS_FILE = "scans.json"
+SCANS_PER_HOUR = 1.0
+"""What a backup and a person's query may cause; a statement that runs for every lead is far above it."""
 
 
 class SourceDown(CommandFailed):
@@ -29,17 +32,21 @@ class SourceDown(CommandFailed):
     exit_code = ExitCode.UNREACHABLE
 
 
-class Sources:
+class NoData(CommandFailed):
+    """A source has no value for a criterion; the text says why."""
+
+
+class Sources(ExitStack):
     """The sources of one evaluation, opened when they are first asked. A context manager.
 
     A source that did not answer is not asked again in the same evaluation; one without an address is never.
     """
 
     def __init__(self, records: Records, database_url: str = "", prometheus_url: str = "") -> None:
+        super().__init__()
         self.records = records
         self._database_url = database_url
         self._prometheus_url = prometheus_url
-        self._open = ExitStack()
         self._down: dict[Source, str] = {}
         self._database: DbSession | None = None
         self._prometheus: PrometheusApi | None = None
@@ -48,15 +55,29 @@ class Sources:
         """Return a session that can only read, with a statement timeout. Raises SourceDown."""
         self._check(Source.SQL)
         if self._database is None:
-            self._database = self._open_database()
+            if not self._database_url:
+                raise SourceDown("DATABASE_URL is not set.")
+            try:
+                session = self.enter_context(open_session(self._database_url, "golive"))
+                session.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
+                session.execute("SET default_transaction_read_only = on")
+            except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
+                raise SourceDown(f"The database does not answer: {first_line(error)}") from error
+            self._database = session
         return self._database
 
     def prometheus(self) -> PrometheusApi:
         """Return the API of PROMETHEUS_URL. Raises SourceDown if it is not set or did not answer before."""
         self._check(Source.PROMQL)
         if self._prometheus is None:
-            self._prometheus = self._open_prometheus()
+            if not self._prometheus_url:
+                raise SourceDown("PROMETHEUS_URL is not set.")
+            self._prometheus = self.enter_context(PrometheusApi(self._prometheus_url))
         return self._prometheus
+
+    def _check(self, source: Source) -> None:
+        if source in self._down:
+            raise SourceDown(self._down[source])
 
     def note(self, source: Source, error: Exception) -> None:
         """Note that a source cannot be asked again; one that only refused a question can."""
@@ -66,72 +87,30 @@ class Sources:
         if not is_refusal:
             self._down[source] = first_line(error)
 
-    def _check(self, source: Source) -> None:
-        if source in self._down:
-            raise SourceDown(self._down[source])
-
-    def _open_database(self) -> DbSession:
-        if not self._database_url:
-            raise SourceDown("DATABASE_URL is not set.")
-        try:
-            session = self._open.enter_context(open_session(self._database_url, "golive"))
-            session.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
-            session.execute("SET default_transaction_read_only = on")
-        except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
-            raise SourceDown(f"The database does not answer: {first_line(error)}") from error
-        return session
-
-    def _open_prometheus(self) -> PrometheusApi:
-        if not self._prometheus_url:
-            raise SourceDown("PROMETHEUS_URL is not set.")
-        return self._open.enter_context(PrometheusApi(self._prometheus_url))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
-
 
 Probe = Callable[[Sources, Criterion], Measurement]
 """A measurement by a program, for the sources `engine` and `command`. Raises SourceDown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    """The time that a measurement covers: from `start` (included) to `end` (excluded), both aware."""
-
-    start: datetime
-    end: datetime
-
-    def expression(self, query: str) -> str:
-        """Return a PromQL expression with the length of this time, at least a second."""
-        return query.replace("$window", f"{max(1, int((self.end - self.start).total_seconds()))}s")
-
-
-class WaveNotBegun(Exception):
-    """The window begins with a wave that has no record of its beginning; the text names the wave."""
-
-
-def period_of(criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]) -> Period:
-    """Return the window of a criterion up to `at`. Raises WaveNotBegun."""
+def period_of(
+    criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]
+) -> tuple[datetime, datetime]:
+    """Return the window of a criterion up to `at`: its start (included) and end (excluded). Raises NoData."""
     match criterion.window:
         case Window.NONE:
-            return Period(LONG_AGO, at)
+            return LONG_AGO, at
         case Window.DAY:
-            return Period(at - timedelta(days=1), at)
+            return at - timedelta(days=1), at
         case Window.WAVE if wave:
-            return Period(beginning(wave, at, records), at)
-    return Period(beginning(WAVES[0], at, records), at)
+            return beginning(wave, at, records), at
+    return beginning(WAVES[0], at, records), at
 
 
 def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
-    """Return when a wave began. Raises WaveNotBegun."""
+    """Return when a wave began. Raises NoData."""
     record = newest(records, Kind.BEGIN, wave, at)
     if record is None:
-        raise WaveNotBegun(wave)
+        raise NoData(f"Wave {wave} has not begun: leads golive begin {wave} --by NAME")
     return record.holds_at
 
 
@@ -144,17 +123,15 @@ def measure(
         if criterion.source in (Source.PERSON, Source.FILE):
             return _attested(criterion, sources.records, records, at)
         if not _can_be_asked(criterion, at):
-            problem = f"Its source tells the present only, not {at:%Y-%m-%d %H:%M} UTC."
-            return Measurement(why=Why.NO_DATA, problem=problem)
-        period = period_of(criterion, wave, at, records)
+            raise NoData(f"Its source tells the present only, not {at:%Y-%m-%d %H:%M} UTC.")
+        since, until = period_of(criterion, wave, at, records)
         if criterion.source is Source.SQL:
-            return _from_sql(criterion, sources.database(), period)
+            return _from_sql(criterion, sources.database(), since, until)
         if criterion.source is Source.PROMQL:
-            return _from_prometheus(criterion, sources.prometheus(), period)
+            return _from_prometheus(criterion, sources.prometheus(), since, until)
         return probes[criterion.query](sources, criterion)
-    except WaveNotBegun as error:
-        problem = f"Wave {error} has not begun: leads golive begin {error} --by NAME"
-        return Measurement(why=Why.NO_DATA, problem=problem)
+    except (NoData, RecordsError, EvidenceError) as error:
+        return Measurement(why=Why.NO_DATA, problem=str(error))
     except (SourceDown, DatabaseError, IntegrationError) as error:
         sources.note(criterion.source, error)
         return Measurement(why=Why.SOURCE_DOWN, problem=first_line(error))
@@ -172,21 +149,20 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].strip()
 
 
-def _from_sql(criterion: Criterion, session: DbSession, period: Period) -> Measurement:
-    parameters = {"from": period.start, "to": period.end, **criterion.parameters}
-    row = read_row(session, criterion.query, parameters)
+def _from_sql(criterion: Criterion, session: DbSession, since: datetime, until: datetime) -> Measurement:
+    row = read_row(session, criterion.query, {"from": since, "to": until, **criterion.parameters})
     if row is None:
-        return Measurement(why=Why.NO_DATA, problem="The statement returned no row.")
-    value, total = row[criterion.value], _sum(row, criterion.samples)
-    good, bad = _sum(row, criterion.good), _sum(row, criterion.bad)
-    return Measurement(
-        value=None if value is None else float(value),
-        total=total,
-        bad=total - good if total is not None and good is not None else bad,
-        details=str(row.get("details") or ""),
-        since=period.start,
-        until=period.end,
+        raise NoData("The statement returned no row.")
+    value = row[criterion.value]
+    total, good, bad = (
+        sum(int(row[name] or 0) for name in columns) if columns else None
+        for columns in (criterion.samples, criterion.good, criterion.bad)
     )
+    return Measurement(
+        value=None if value is None else float(value), total=total,
+        bad=total - good if total is not None and good is not None else bad,
+        details=str(row.get("details") or ""), since=since, until=until,
+    )  # fmt: skip
 
 
 def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Mapping[str, Any] | None:
@@ -197,39 +173,103 @@ def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Map
     return session.execute(QUERIES[name], params).fetchone()
 
 
-def _sum(row: Mapping[str, Any], columns: tuple[str, ...]) -> int | None:
-    return sum(int(row[name] or 0) for name in columns) if columns else None
+def _from_prometheus(
+    criterion: Criterion, prometheus: PrometheusApi, since: datetime, until: datetime
+) -> Measurement:
+    def ask(expression: str) -> list[float]:
+        window = max(1, int((until - since).total_seconds()))
+        return prometheus.query(expression.replace("$window", f"{window}s"), until)
 
-
-def _from_prometheus(criterion: Criterion, prometheus: PrometheusApi, period: Period) -> Measurement:
-    values = prometheus.query(period.expression(criterion.query), period.end)
-    total = None
+    values, total = ask(criterion.query), None
     if cases := criterion.parameters.get("samples"):
-        counted = prometheus.query(period.expression(cases), period.end)
+        counted = ask(cases)
         total = int(counted[0]) if len(counted) == 1 and isfinite(counted[0]) else 0
     if len(values) != 1:
-        return Measurement(why=Why.NO_DATA, problem=f"The query has {len(values)} series; it needs one.")
-    return Measurement(value=values[0], total=total, since=period.start, until=period.end)
+        raise NoData(f"The query has {len(values)} series; it needs one.")
+    return Measurement(value=values[0], total=total, since=since, until=until)
 
 
 def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime) -> Measurement:
     record = newest(records, Kind.ATTEST, criterion.id, at)
     if record is None:
-        problem = f"Not attested yet: leads golive attest {criterion.id}"
-        return Measurement(why=Why.NO_DATA, problem=problem)
+        raise NoData(f"Not attested yet: leads golive attest {criterion.id}")
     stated = record.statement
     details = f"by {stated.by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
         return Measurement(stated.value, total=stated.cases, measured_at=stated.at, details=details)
-    try:
-        found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
-    except (RecordsError, EvidenceError) as error:
-        return Measurement(why=Why.NO_DATA, problem=str(error))
+    found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
     begun = newest(records, Kind.BEGIN, WAVES[0], at)
     if criterion.query == "baseline" and begun and found.until and found.until >= begun.holds_at:
-        return Measurement(why=Why.NO_DATA, problem=f"It has tickets from after {WAVES[0]} began.")
-    return replace(
-        found,
-        measured_at=found.measured_at or stated.at,
-        details=", ".join(filter(None, [details, found.details])),
+        raise NoData(f"It has tickets from after {WAVES[0]} began.")
+    more = f"{details}, {found.details}" if found.details else details
+    return replace(found, measured_at=found.measured_at or stated.at, details=more)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Numbers since the statistics began: how often tables were read whole, and indexes were read."""
+
+    scans: Mapping[str, int]
+    indexes: Mapping[str, int]
+
+
+def load_scans(session: DbSession, *, all_indexes: bool = False) -> Counted:
+    """Return the numbers of today, with those of indexes of small tables if wanted. Raises DatabaseError."""
+    tables = session.execute(QUERIES["golive/load_scans"]).fetchall()
+    indexes = session.execute(QUERIES["golive/load_index_scans"]).fetchall()
+    return Counted(
+        {row["name"]: row["seq_scan"] for row in tables},
+        {row["name"]: row["idx_scan"] for row in indexes if all_indexes or row["is_large"]},
     )
+
+
+def scans_file(session: DbSession, at: datetime) -> bytes:
+    """Return what `scans_since_begin` compares with later, as JSON. Raises DatabaseError."""
+    counted = load_scans(session, all_indexes=True)
+    return json.dumps({"at": at.isoformat(), **asdict(counted)}).encode()
+
+
+def scans_since_begin(sources: Sources, criterion: Criterion) -> Measurement:
+    """Count what is wrong since the wave began.
+
+    That is a large table that was read whole more than once an hour, and an index of a large table that was
+    not read although leads came.
+    """
+    begun = [record for record in sources.records.read() if record.kind is Kind.BEGIN]
+    kept = [each for each in begun[-1].evidence if each.name == SCANS_FILE] if begun else []
+    if not kept:
+        raise NoData("No wave has begun: leads golive begin W1 --by NAME")
+    before = json.loads(sources.records.read_evidence(kept[0]))
+    since = datetime.fromisoformat(before["at"])
+    now = load_scans(sources.database())
+    if not now.scans:
+        raise NoData("No table has more than 10,000 rows: none is compared.")
+    hours = (datetime.now(UTC) - since) / timedelta(hours=1)
+    found = growth(before["scans"], now.scans, hours)
+    if _new_events(sources.database(), since):
+        found += unread(before.get("indexes", {}), now.indexes)
+    return Measurement(value=float(len(found)), details=", ".join(found))
+
+
+def _new_events(session: DbSession, since: datetime) -> int:
+    row = session.execute(QUERIES["golive/count_new_events"], {"from": since}).fetchone()
+    return int(row["value"]) if row else 0
+
+
+def growth(before: Mapping[str, int], now: Mapping[str, int], hours: float) -> list[str]:
+    """Return the tables that were read whole more than SCANS_PER_HOUR, with the number.
+
+    A table that was small before counts from 0. A lower number than before: the statistics began anew.
+    """
+    found = []
+    for name, scans in now.items():
+        old = before.get(name, 0)
+        grown = scans - old if scans >= old else scans
+        if grown > max(1.0, hours) * SCANS_PER_HOUR:
+            found.append(f"{name}: {grown} times in {hours:.0f} h")
+    return found
+
+
+def unread(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """Return the indexes that were not read since; a lower number than before: the statistics began anew."""
+    return [f"{name}: never read" for name, scans in now.items() if scans in (0, before.get(name, 0))]

@@ -25,17 +25,20 @@ from ops.golive.criterion import load_criteria
 from ops.golive.gate import At, moment
 from ops.golive.gates import (
     DEFAULT_RECORDS,
+    WORDS,
     Evaluation,
     Inputs,
     RecordsFolder,
     Subject,
+    finding,
     gate_at,
+    note,
     open_inputs,
+    time_text,
 )
 from ops.golive.line_chart import LineChart, Point, Unit, draw
-from ops.golive.measuring import SourceDown, WaveNotBegun, beginning, read_row
+from ops.golive.measuring import NoData, SourceDown, beginning, read_row
 from ops.golive.records import Kind, Record
-from ops.golive.text import WORDS, finding, note, time_text
 from ops.html import render_page
 from ops.output import AsJson, print_json, print_line, show_activity
 
@@ -219,7 +222,7 @@ def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
         days = days_between(max(since, until - MAX_DAYS * DAY), until)
         session = inputs.sources.database()
         return [drawn(figure, _points(session, figure, days)) for figure in FIGURES]
-    except (WaveNotBegun, SourceDown, DatabaseError, IntegrationError):
+    except (NoData, SourceDown, DatabaseError, IntegrationError):
         return []
 
 

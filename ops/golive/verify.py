@@ -14,7 +14,7 @@ from ops.clients.signing import MAX_ENVELOPE_BYTES, SignatureRefused, VerifyKey
 from ops.failures import CommandFailed, ExitCode
 from ops.files import digest_of
 from ops.golive.criterion import Source
-from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs, time_text
 from ops.golive.records import MAX_FILE_BYTES, Records, RecordsError, read_limited
 from ops.golive.report import (
     EVIDENCE,
@@ -24,7 +24,6 @@ from ops.golive.report import (
     criteria_bytes,
     records_bytes,
 )
-from ops.golive.text import time_text
 from ops.output import AsJson, print_in_column, print_json, show_activity
 
 COLUMN = 10

@@ -16,8 +16,7 @@ from ops.failures import CommandFailed, WrongUsage
 from ops.files import write_file
 from ops.golive.criterion import Part
 from ops.golive.evidence import MAX_ROWS, p95_minutes
-from ops.golive.gate import show
-from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder
+from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, show
 from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.deploy import Source

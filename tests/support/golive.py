@@ -26,7 +26,7 @@ from ops.golive.criterion import Criterion, Source, load_criteria
 from ops.golive.deploy import step as deploy_step
 from ops.golive.deploy.site import Journal
 from ops.golive.gates import Before, Evaluation
-from ops.golive.judgement import Exemption, Measurement, Outcome, Why, judge
+from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.records import Evidence, Kind, Record, Statement
 from ops.golive.report import DAY, FIGURES, Figure, days_between, drawn
 from sandbox.stack.bare import BareSandbox
@@ -284,9 +284,14 @@ def _measured(criterion: Criterion) -> Measurement:
 
 
 EXEMPTIONS = {
-    "G-6": Exemption(Outcome.WAIVED, "staging chưa có URL công khai", "Trần Hoa", AT + timedelta(days=20)),
-    "replay-W2": Exemption(Outcome.NOT_APPLICABLE, "chưa có dead letter nào", "Lê Minh"),
-}
+    "G-6": Statement(
+        Kind.WAIVE, "G-6", "Trần Hoa", "hoa", AT, reason="staging chưa có URL công khai",
+        until=AT + timedelta(days=20),
+    ),
+    "replay-W2": Statement(
+        Kind.NOT_APPLICABLE, "replay-W2", "Lê Minh", "minh", AT, reason="chưa có dead letter nào"
+    ),
+}  # fmt: skip
 
 
 def sample_evaluation() -> Evaluation:

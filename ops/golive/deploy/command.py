@@ -1,26 +1,53 @@
-"""The command line of `leads golive deploy`."""
+"""`leads golive deploy`: check, do and verify each step; and back. The journal has every action."""
 
 import getpass
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ops.failures import ExitCode, WrongUsage
+from leads.domain.errors import IntegrationError
+from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.files import digest_of
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import commands_of, read_plan_file
-from ops.golive.deploy.running import Outcome, deploy, roll_back, survey
 from ops.golive.deploy.site import Choices, Site, open_site
-from ops.golive.deploy.step import Step
-from ops.golive.deploy.steps import all_steps, find_step
+from ops.golive.deploy.step import Action, Found, State, Step
+from ops.golive.deploy.steps import (
+    MIGRATED,
+    OF_DIVA,
+    OWN_TABLES,
+    SNAPSHOT,
+    all_steps,
+    check,
+    find_step,
+    take_snapshot,
+)
 from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_indented, print_json, say
+from ops.waiting import poll
 
+POLL_SECONDS = 0.5
 FOLDER = Path("golive")
 By = Annotated[str, typer.Option(help="Who is responsible for this run; default: your login name.")]
 JournalFolder = Annotated[Path, typer.Option("--folder", help="Folder of journal and snapshots.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run made of one step: `result` is done, was done, undone, was absent, waiting, failed."""
+
+    step: Step
+    result: str
+    text: str
+
+    @property
+    def stops(self) -> bool:
+        return self.result in ("waiting", "failed")
 
 
 def deploy_command(
@@ -63,24 +90,24 @@ def deploy_command(
     steps need what their verbs need. Exit code 1: a step failed, or waits for
     a person; the last lines say for what.
     """
-    steps = [until, rollback, *(confirm or [])]
-    _check_usage(steps, sum([plan, check, bool(until), bool(rollback)]))
+    _check_usage([until, rollback, *(confirm or [])], sum([plan, check, bool(until), bool(rollback)]))
+    if rollback == SNAPSHOT:
+        raise WrongUsage("The snapshot is kept. Roll back to step 1 or a later one.")
+    given = read_plan_file(file)
     if plan:
-        _print_plan(commands_of(read_plan_file(file)), as_json=as_json)
+        _print_plan(commands_of(given), as_json=as_json)
         return
     choices = Choices(
-        folder, read_plan_file(file), by or getpass.getuser(), backups, source, migrations, programs,
-        anytime, move_tickets,
-    )  # fmt: skip
+        folder, given, by or getpass.getuser(), backups, source, migrations, programs, anytime, move_tickets
+    )
     with open_site(choices) as site:
         if check:
             outcomes = survey(site)
+        elif rollback:
+            outcomes = roll_back(site, rollback, confirm or [])
         else:
-            _note_confirmations(site, confirm or [], is_rollback=bool(rollback))
-            if rollback:
-                outcomes = roll_back(site, rollback, confirm or [])
-            else:
-                outcomes = deploy(site, until or None, wait)
+            _note_confirmations(site, confirm or [])
+            outcomes = deploy(site, until or None, wait)
         _end(site, outcomes, is_survey=check, as_json=as_json)
 
 
@@ -91,17 +118,14 @@ def _check_usage(steps: list[str], modes: int) -> None:
             raise WrongUsage(f"There is no step {given!r}. They are: {', '.join(known)}")
     if modes > 1:
         raise WrongUsage("Give one of --plan, --check, --until and --rollback.")
-    if steps[1] == known[0]:
-        raise WrongUsage("The snapshot is kept. Roll back to step 1 or a later one.")
 
 
-def _note_confirmations(site: Site, confirmed: list[str], *, is_rollback: bool) -> None:
+def _note_confirmations(site: Site, confirmed: list[str]) -> None:
     """Only what no program can check, or has no command, is taken from a person."""
     for step_id in confirmed:
-        if not is_rollback and not find_step(step_id).is_confirmed_by_person:
+        if not find_step(step_id).is_confirmed_by_person:
             raise WrongUsage(f"Step {step_id} is checked by the program: it needs no --confirm.")
-        if not is_rollback:
-            site.journal.write("confirmed", step_id)
+        site.journal.write("confirmed", step_id)
 
 
 def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool) -> None:
@@ -114,32 +138,163 @@ def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool)
     elif is_survey:
         for each in outcomes:
             print_indented(f"{each.step.id:<9} {each.result:<8} {each.step.title}: {each.text}", 0, Console())
-    last = outcomes[-1]
-    if is_survey:
-        is_failed = any(each.result != "done" for each in outcomes)
-    else:
-        is_failed = last.stops
+    if not is_survey:
         say(f"The journal is {site.journal.path}.")
-    if is_failed:
+    if any(each.result != State.DONE for each in outcomes) if is_survey else outcomes[-1].stops:
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _print_plan(commands: Mapping[str, str], *, as_json: bool) -> None:
+    rows = [
+        {
+            "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,
+            "do": [commands.get(each, each) for each in step.shown],
+            "undo": [commands.get(each, each) for each in step.shown_undo],
+        }
+        for step in all_steps()
+    ]  # fmt: skip
     if as_json:
-        print_json([_document(step, commands) for step in all_steps()])
+        print_json(rows)
         return
     console = Console()
+    for row in rows:
+        head = f"{row['step']}  {row['title']} ({row['owner']}, at most {row['at_most']})"
+        print_indented(head, 0, console)
+        for word in ("do", "undo"):
+            for command in row[word]:
+                print_indented(f"{word:<4}  {command}", 1, console)
+
+
+def deploy(site: Site, until: str | None = None, person_seconds: float = 0.0) -> list[Outcome]:
+    """Bring every step to done, in order; end with the first that fails, or waits longer for a person."""
+    if interrupted := site.journal.interrupted():
+        stopped_in, at = interrupted
+        say(f"The last run was stopped in step {stopped_in} at {at:%Y-%m-%d %H:%M:%S} UTC.")
+    outcomes: list[Outcome] = []
     for step in all_steps():
-        print_indented(f"{step.id}  {step.title} ({step.owner}, at most {step.at_most})", 0, console)
-        for command in step.shown:
-            print_indented(f"do    {commands.get(command, command)}", 1, console)
-        for command in step.shown_undo:
-            print_indented(f"undo  {commands.get(command, command)}", 1, console)
+        outcomes.append(bring_forward(site, step, person_seconds))
+        if outcomes[-1].stops or step.id == until:
+            break
+    return outcomes
 
 
-def _document(step: Step, commands: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,
-        "do": [commands.get(each, each) for each in step.shown],
-        "undo": [commands.get(each, each) for each in step.shown_undo],
-    }  # fmt: skip
+def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcome]:
+    """Undo the steps from the last back to `to`, which is undone too."""
+    steps = all_steps()[1:]
+    wanted = steps[[step.id for step in steps].index(to) :]
+    outcomes: list[Outcome] = []
+    is_saved = False
+    for step in reversed(wanted):
+        if not is_saved and step.id in MIGRATED:
+            # Handlers and edge have no rights any more: a lead stored after the dump would be lost.
+            if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OWN_TABLES)):
+                return [*outcomes, _said(step, "failed", "Nothing of the schema was undone.")]
+            is_saved = True
+        outcomes.append(take_back(site, step, is_confirmed=step.id in confirmed))
+        if outcomes[-1].stops:
+            break
+    return outcomes
+
+
+def survey(site: Site) -> list[Outcome]:
+    """Check every step, and change nothing."""
+    return [Outcome(step, found.state, found.text) for step in all_steps() for found in [check(site, step)]]
+
+
+def bring_forward(site: Site, step: Step, person_seconds: float = 0.0) -> Outcome:
+    """Check a step, do it if it is not done, and check again; wait so long for what a person has to do."""
+    say(f"{step.id}  {step.title}")
+    return _said(step, *_forward(site, step, person_seconds))
+
+
+def _forward(site: Site, step: Step, person_seconds: float) -> tuple[str, str]:
+    found = _look(site, step, "check")
+    if found.state is State.DONE:
+        return "was done", found.text
+    actions = step.do(site)
+    if not actions:
+        under_way = step.wait_seconds if found.state is State.PARTIAL else 0.0
+        return _wait_for_person(site, step, found, max(under_way, person_seconds))
+    for action in actions:
+        if not act(site, step, action):
+            return "failed", f"{' '.join(action.argv[:3])} failed. {step.fix}"
+    found = _look(site, step, "verify", step.wait_seconds)
+    if found.state is State.DONE:
+        return "done", found.text
+    if step.do_by_hand:
+        return _wait_for_person(site, step, found, person_seconds)
+    return "failed", f"{found.text}. {step.fix}"
+
+
+def _wait_for_person(site: Site, step: Step, found: Found, seconds: float) -> tuple[str, str]:
+    """Only a person can bring the step on, or it is under way."""
+    by_hand = step.do_by_hand or step.fix
+    if seconds and not step.is_confirmed_by_person:
+        say(f"  waits up to {seconds:.0f} s. {found.text}. {by_hand}")
+        found = _look(site, step, "verify", seconds)
+        if found.state is State.DONE:
+            return "done", found.text
+    return "waiting", f"{found.text}. {by_hand}"
+
+
+def take_back(site: Site, step: Step, *, is_confirmed: bool) -> Outcome:
+    """Check a step, undo it if it is there, and check again."""
+    say(f"{step.id}  {step.title}")
+    result, text = _back(site, step, is_confirmed=is_confirmed)
+    if result in ("was absent", "undone"):
+        site.journal.write("undone", step.id, text=text)
+    return _said(step, result, text)
+
+
+def _back(site: Site, step: Step, *, is_confirmed: bool) -> tuple[str, str]:
+    found = _look(site, step, "check")
+    if found.state is State.ABSENT:
+        return "was absent", found.text
+    if step.has_other_undo and site.journal.is_undone(step.id):
+        # No check sees it, and a second "rollout undo" would bring the new version back.
+        return "was undone", found.text
+    actions = step.undo(site)
+    if not actions and step.undo_by_hand:
+        return (
+            ("undone", f"confirmed by {site.journal.by}") if is_confirmed else ("waiting", step.undo_by_hand)
+        )
+    for action in actions:
+        if not act(site, step, action):
+            return "failed", f"{' '.join(action.argv[:3])} failed. docs/runbook/rollback.md"
+    if step.has_other_undo:
+        return "undone", "its command ended well"
+    found = check(site, step)
+    if found.state is not State.ABSENT:
+        return "failed", f"after the undo: {found.text}. docs/runbook/rollback.md"
+    return "undone", found.text
+
+
+def _said(step: Step, result: str, text: str) -> Outcome:
+    say(f"  {result}: {text}")
+    return Outcome(step, result, text)
+
+
+def _look(site: Site, step: Step, event: str, seconds: float = 0.0) -> Found:
+    """Check until the step is done or the time is over, and note what was found."""
+    for _ in poll(seconds, POLL_SECONDS):
+        found = check(site, step)
+        if found.state is State.DONE:
+            break
+    site.journal.write(event, step.id, state=found.state.value, text=found.text)
+    return found
+
+
+def act(site: Site, step: Step, action: Action) -> bool:
+    """Run an action between two entries of the journal; say whether it ended with 0."""
+    say(f"  $ {' '.join(action.argv)}")
+    site.journal.write("begin", step.id, argv=list(action.argv))
+    started = time.monotonic()
+    try:
+        code, digest = action.run()
+    except (CommandFailed, IntegrationError) as error:
+        say(f"  {error}")
+        code, digest = ExitCode.FAILED, digest_of(str(error).encode())
+    seconds = round(time.monotonic() - started, 3)
+    end = {"argv": list(action.argv), "exit": int(code), "seconds": seconds, "output_sha256": digest}
+    site.journal.write("end", step.id, **end)
+    return code == ExitCode.OK

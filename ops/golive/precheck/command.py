@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from ops.golive.criterion import Part
-from ops.golive.gate import show
-from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, show
 from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts
 from ops.metadata.deploy import Source
 from ops.output import AsJson

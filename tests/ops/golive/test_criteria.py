@@ -37,7 +37,7 @@ from ops.golive.criterion import (
 )
 from ops.golive.evidence import EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import Evaluation
-from ops.golive.judgement import Exemption, Measurement, Outcome, Why, judge
+from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import Sources, measure
 from ops.golive.records import Kind, Records, Statement
 from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
@@ -244,7 +244,7 @@ def test_evidence_is_of_the_installed_commit_and_not_too_old(
 
 def test_a_waiver_counts_until_its_end_and_never_hides_a_pass() -> None:
     at = datetime.now(UTC)
-    waiver = Exemption(Outcome.WAIVED, "reason", "Hoa", at + timedelta(days=1))
+    waiver = Statement(Kind.WAIVE, "success-rate", "Hoa", "hoa", at, until=at + timedelta(days=1))
     failed, passed = Measurement(0.9, 100, 10), Measurement(1.0, 100, 0)
     assert judge(SUCCESS, failed, at, COMMIT, waiver).outcome is Outcome.WAIVED
     assert judge(SUCCESS, Measurement(), at, COMMIT, waiver).outcome is Outcome.WAIVED

@@ -33,7 +33,7 @@ from typer.testing import CliRunner, Result
 from ops.cli import app
 from ops.golive import drill
 from ops.golive.criterion import find_criterion, load_criteria
-from ops.golive.deploy import running, steps
+from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import AnotherDeployment, Journal, _file_lock, known_secrets
 from ops.golive.deploy.step import Action, Found, State, Step
@@ -55,7 +55,7 @@ def site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     if missing_packages():
         pytest.skip(f"needs Debian's {', '.join(missing_packages())}: the edge answers step 10")
     need_pg_dump(cluster.url("postgres"))
-    for module in ("deploy.running", "sending", "drill", "smoke"):
+    for module in ("deploy.command", "sending", "drill"):
         monkeypatch.setattr(f"ops.golive.{module}.POLL_SECONDS", 0.05)
     with GoLiveSite(cluster, tmp_path) as running:
         for name, value in running.leads_environment().items():
@@ -382,7 +382,7 @@ class Deployments(RuleBasedStateMachine):
         self.site: Any = SimpleNamespace(journal=journal, db=SimpleNamespace(closed=False))
         self.parts_at_snapshot: list[dict[str, int]] = []
         self._patch = mock.patch.multiple(
-            running,
+            command,
             all_steps=self._steps,
             take_snapshot=lambda *_: Action(("snapshot",), self._snapshot),
             say=lambda _: None,
@@ -442,7 +442,7 @@ class Deployments(RuleBasedStateMachine):
             with stopping_after(writes):
                 if is_confirmed:
                     self.site.journal.write("confirmed", "12")
-                outcomes = running.deploy(self.site)
+                outcomes = command.deploy(self.site)
         except Crash:
             return
         last = outcomes[-1]
@@ -457,7 +457,7 @@ class Deployments(RuleBasedStateMachine):
     def roll_back(self, writes: int, to: str, is_confirmed: bool) -> None:
         try:
             with stopping_after(writes):
-                outcomes = running.roll_back(self.site, to, ["12"] if is_confirmed else [])
+                outcomes = command.roll_back(self.site, to, ["12"] if is_confirmed else [])
         except Crash:
             return
         undone = {each.step.id for each in outcomes if not each.stops}
@@ -522,7 +522,7 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     )  # fmt: skip
 
     def deploy_twice() -> list[str]:
-        return [each.result for _ in range(2) for each in running.deploy(site, until="snapshot")]
+        return [each.result for _ in range(2) for each in command.deploy(site, until="snapshot")]
 
     assert deploy_twice() == ["done", "was done"]
     site.journal.write("undone", "1", text="nothing of it is there")

@@ -18,9 +18,8 @@ from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source, load_criteria
 from ops.golive.gates import GATE_PROBES, Inputs, evaluate
 from ops.golive.judgement import Outcome, Why
-from ops.golive.measuring import Sources, read_row
+from ops.golive.measuring import SCANS_FILE, Sources, read_row, scans_file
 from ops.golive.records import Kind, Record, Records, Statement
-from ops.golive.scans import FILE, scans_file
 from proofs.incidents.breakages import Break, Installation, by_sql, change_setting
 from tests.support.breakages import BREAKAGES
 from tests.support.fake_services import FakePrometheus, fake_prometheus
@@ -39,7 +38,7 @@ SQL, PROMQL = (
 SEPARATELY = {"E7.5-locks", "E7.7-8", "seq-scans-W3"}
 """They have a test of their own below."""
 LARGE_TABLE = 10_001
-NO_SCANS = (FILE, json.dumps({"at": datetime.now(UTC).isoformat(), "scans": {}}).encode())
+NO_SCANS = (SCANS_FILE, json.dumps({"at": datetime.now(UTC).isoformat(), "scans": {}}).encode())
 ONE_LEAD = """
 WITH c AS (
     INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('Diva', 1, sha256('x'))
@@ -281,7 +280,7 @@ def test_reads_of_large_tables_since_the_wave_began_are_compared(
             return outcomes(pilot, opened, prometheus, [criterion], "W3")[criterion.id]
 
         now = datetime.now(UTC)
-        kept = [(FILE, scans_file(opened, now))]
+        kept = [(SCANS_FILE, scans_file(opened, now))]
         Records(tmp_path).add(Statement(Kind.BEGIN, "W3", "Lan", "lan", now), kept)
         accounts = (
             "INSERT INTO account (display_name, phone_code, phone_number)"

@@ -23,7 +23,7 @@ from ops.golive.criterion import WAVES, Criterion, Part, Source, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.gates import GATE_PROBES, Inputs, evaluate
 from ops.golive.judgement import Judgement, Measurement, Outcome, Why, judge
-from ops.golive.measuring import SourceDown, Sources, measure
+from ops.golive.measuring import SCANS_FILE, SourceDown, Sources, measure
 from ops.golive.precheck import engine_probes, other_probes
 from ops.golive.precheck.evaluating import evaluate_parts
 from ops.golive.precheck.link import Link
@@ -32,7 +32,6 @@ from ops.golive.precheck.other_probes import certificate_days, edge_answers
 from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
 from ops.golive.probes import probes_of
 from ops.golive.records import Kind, Records, Statement
-from ops.golive.scans import FILE
 from proofs.incidents.breakages import Installation, Variables
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.stack.services import ROOT
@@ -161,7 +160,7 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
     records = Records(folder)
     for wave in ("W1", "W2", "W3", "W4"):
         scans = json.dumps({"at": now.isoformat(), "scans": {}}).encode()
-        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", now), [(FILE, scans)])
+        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", now), [(SCANS_FILE, scans)])
     (folder / "deploy.jsonl").mkdir()
     plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"), staging_url=f"http://{web}")
     with pytest.MonkeyPatch.context() as patch:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from ops.cli import app
 from ops.clients.signing import SignatureRefused, SigningKey, VerifyKey
 from ops.failures import CommandFailed
-from ops.golive.gates import Before
+from ops.golive.gates import Before, print_evaluation
 from ops.golive.judgement import Outcome
 from ops.golive.records import (
     FIRST,
@@ -36,7 +36,6 @@ from ops.golive.records import (
     read_file,
 )
 from ops.golive.report import PAYLOAD_TYPE, html_page
-from ops.golive.text import print_evaluation
 from tests.support.fake_services import fake_prometheus
 from tests.support.golive import Pilot, sample_evaluation, sample_figures, sample_records, write_keys
 
