@@ -253,6 +253,16 @@ def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
     return found or [Finding(Level.GREEN, check.fine)]
 
 
+def not_green(results: Iterable[Result]) -> list[Finding]:
+    """Return what is wrong, or not known, of what was wanted."""
+    return [
+        found
+        for each in results
+        for found in each.findings
+        if each.is_wanted and found.level is not Level.GREEN
+    ]
+
+
 def worst(results: Iterable[Result]) -> Level:
     """Return the level of a look; what is not known makes it no worse."""
     levels = {found.level for each in results for found in each.findings}

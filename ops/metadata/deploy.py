@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ops.checks.model import Level, Result, When
+from ops.checks.model import Result, When, not_green
 from ops.checks.read_engine import held_pieces
 from ops.checks.screen import describe
 from ops.checks.services import Services
@@ -180,14 +180,10 @@ class Deployment:
         """Check everything that can be checked before this step. Raises MetadataError."""
         self._check_pieces(step, over_drift=over_drift)
         params = {"applied": "as far as it is", "accepted": self.accepted_engine}
-        obstacles = [
-            describe(found)
-            for each in self.look(When.APPLY, params)
-            for found in each.findings
-            if each.is_wanted and found.level is not Level.GREEN
-        ]
-        if obstacles:
-            raise MetadataError("\n".join(["Nothing was changed. On this engine:", *obstacles]))
+        if obstacles := not_green(self.look(When.APPLY, params)):
+            raise MetadataError(
+                "\n".join(["Nothing was changed. On this engine:", *map(describe, obstacles)])
+            )
 
     def apply(self, step: str, *, over_drift: bool) -> Path:
         """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from ops.checks.model import not_green
 from ops.checks.read_services import look_at_edge, look_at_handlers
 from ops.checks.services import REQUEST_SECONDS
 from ops.clients.db_session import QUERIES, DatabaseError
@@ -440,10 +441,10 @@ def check_metadata(site: Site, step: str) -> Found:
     own = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
     if not own:
         return Found(State.ABSENT, "nothing of it is on the engine")
-    problems = site.deployment.verify(step)
+    problems = not_green(site.deployment.verify(step))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return Found(State.PARTIAL, f"{problems[0]}{more}")
+        return Found(State.PARTIAL, f"{problems[0].text}{more}")
     return Found(State.DONE, f"{len(own)} pieces as in our directory")
 
 
