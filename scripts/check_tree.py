@@ -44,7 +44,7 @@ MODULE = re.compile(
 IMPORT = re.compile(
     r"^ *from ((?:leads|ops|handlers|cron|proofs|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$"
 )
-# What the recipes of docs/adding-a-….md create, the console's test of a trigger, and a mark of pytest.
+# What the recipes of docs/extending.md create, the console's test of a trigger, and a mark of pytest.
 EXAMPLE = re.compile(
     r"count_(leads|event|status)|ops/(daily/)?events|ops/test_events|test_events$|test_it_counts_|_gender_"
     r"|test_ping|test_case$"

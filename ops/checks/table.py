@@ -1,6 +1,6 @@
 """The table of checks, in the order in which one part needs another.
 
-docs/adding-a-check.md says how to add one.
+docs/extending.md says how to add one.
 """
 
 from collections.abc import Mapping, Sequence
