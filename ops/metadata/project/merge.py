@@ -1,7 +1,4 @@
-"""`leads metadata merge`, `unmerge` and `check`: our part in a project of the Hasura CLI.
-
-`hasura metadata apply` replaces everything that an engine holds. A project without our part removes our part.
-"""
+"""`leads metadata merge`, `unmerge` and `check`."""
 
 import os
 import shutil
