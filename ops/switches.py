@@ -6,7 +6,7 @@ from typing import Literal
 
 import typer
 
-from ops.clients.db_session import QUERIES, DbSession, class_row
+from ops.clients.db_session import QUERIES, DbSession, load_rows
 
 Setting = Literal["kill_switch", "processing_paused"]
 MAX_REASON_CHARACTERS = 200
@@ -46,8 +46,7 @@ def check_reason(reason: str) -> str:
 
 def list_switches(db: DbSession) -> list[Switch]:
     """Return all switches: the kill switch, the pause, connections, sources."""
-    cursor = db.cursor(row_factory=class_row(Switch))
-    return cursor.execute(QUERIES[LIST_SWITCHES]).fetchall()
+    return load_rows(db, Switch, LIST_SWITCHES)
 
 
 def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
 from ops.checks.services import Services
-from ops.clients.db_session import QUERIES, DbSession, class_row
+from ops.clients.db_session import QUERIES, DbSession, class_row, load_rows
 from ops.cron_schedule import Schedule
 from ops.switches import LIST_SWITCHES, Switch
 
@@ -213,5 +213,4 @@ def load_state(db: DbSession, now: datetime) -> State:
 def load_last_runs(db: DbSession) -> list[LastRuns]:
     """Load the last runs of every cron. Raises DatabaseError."""
     params = {"names": list(CRONS)}
-    cursor = db.cursor(row_factory=class_row(LastRuns))
-    return cursor.execute(QUERIES["status/list_cron_runs"], params).fetchall()
+    return load_rows(db, LastRuns, "status/list_cron_runs", params)

@@ -8,7 +8,7 @@ from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services
-from ops.clients.db_session import QUERIES, class_row
+from ops.clients.db_session import load_rows
 from ops.settings import OperatorSettings
 
 
@@ -38,7 +38,7 @@ def read_keys(services: Services) -> dict[str, KeyLook]:
     if services.settings.key_ring.is_empty:
         raise NotSet("ENCRYPTION_KEYS")
     with services.database() as db:
-        rows = db.cursor(row_factory=class_row(_KeyRow)).execute(QUERIES["probes/list_keys"]).fetchall()
+        rows = load_rows(db, _KeyRow, "probes/list_keys")
     return asyncio.run(_call_all(rows, services.settings))
 
 

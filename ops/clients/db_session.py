@@ -2,13 +2,14 @@
 
 import getpass
 import os
+from typing import TypeVar
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from psycopg.rows import DictRow, class_row, dict_row
 
 from leads.adapters import database
-from leads.adapters.database import SQL_FOLDER, load_queries
+from leads.adapters.database import SQL_FOLDER, Params, load_queries
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "QueryCanceled",
     "class_row",
     "is_lost",
+    "load_rows",
     "login_name",
     "open_session",
 ]
@@ -32,6 +34,7 @@ DbSession = psycopg.Connection[DictRow]
 """Rows are dictionaries."""
 
 DatabaseError = psycopg.Error
+Row = TypeVar("Row")
 CONNECT_TIMEOUT_SECONDS = 10
 SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that shuts down or starts, or of a session that was terminated."""
@@ -66,6 +69,11 @@ def open_session(
         if error.pgconn is not None and error.pgconn.used_password:
             raise LoginRefused(reason) from error
         raise DatabaseUnavailable(reason) from error
+
+
+def load_rows(db: DbSession, kind: type[Row], name: str, params: Params | None = None) -> list[Row]:
+    """Send a statement; return its rows as objects of this class. Raises DatabaseError."""
+    return db.cursor(row_factory=class_row(kind)).execute(QUERIES[name], params).fetchall()
 
 
 def _reason(error: psycopg.OperationalError) -> str:

@@ -21,7 +21,7 @@ from leads.adapters.secrets import (
     open_sealed,
     unreadable,
 )
-from ops.clients.db_session import QUERIES, DbSession, class_row
+from ops.clients.db_session import QUERIES, DbSession, load_rows
 
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""
@@ -175,11 +175,10 @@ def change_status(
 ) -> StatusChange:
     """Disable a connection or make it active again, unless it is. Raises ChangeRefused."""
     params = {"id": connection_id, "after": status, "reason": reason, "now": now}
-    cursor = db.cursor(row_factory=class_row(StatusChange))
-    change = cursor.execute(QUERIES["connection_secrets/set_status"], params).fetchone()
-    if change is None:
+    changes = load_rows(db, StatusChange, "connection_secrets/set_status", params)
+    if not changes:
         raise ChangeRefused(f"There is no connection {connection_id}.")
-    return change
+    return changes[0]
 
 
 def check_length(secret: str) -> str:
@@ -209,8 +208,7 @@ def check_time_zone(zone: str) -> None:
 
 
 def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
-    cursor = db.cursor(row_factory=class_row(ConnectionRow))
-    return cursor.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
+    return load_rows(db, ConnectionRow, "connection_secrets/list_connections", {"now": now})
 
 
 def list_erasure_keys(db: DbSession) -> list[str]:

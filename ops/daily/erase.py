@@ -17,7 +17,7 @@ from leads.domain.errors import Contended, DatabaseUnavailable
 from leads.domain.phone import stored_digits
 from leads.domain.ticket_text import written_by_us
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
-from ops.clients.db_session import QUERIES, DbSession, DictRow
+from ops.clients.db_session import QUERIES, DbSession, DictRow, load_rows
 from ops.daily.connection import NEEDS, Session, open_session
 from ops.daily.edge_spool import Folder, Spool, erase_deliveries
 from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
@@ -137,8 +137,7 @@ def find(db: DbSession, target: Target, digester: Digester) -> Customer:
         "table_name": target.table_name,
         "record_id": target.record_id,
     }
-    rows = db.execute(QUERIES["erase/find_events"], params).fetchall()
-    events = [CustomerEvent(**row) for row in rows]
+    events = load_rows(db, CustomerEvent, "erase/find_events", params)
     ids = [event.id for event in events]
     phones = sorted(_phones_of(db, events, digester) - {target.phone or ""})
     own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids}).fetchall()

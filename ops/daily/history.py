@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ops.clients.db_session import QUERIES, class_row, open_session
+from ops.clients.db_session import load_rows, open_session
 from ops.output import AsJson, changed_fields, print_changes, print_indented, print_json, say, text_of
 from ops.settings import read_operator_settings
 
@@ -67,8 +67,7 @@ def history(
     start = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=DEFAULT_DAYS)
     params = {"since": start, "kinds": [kind.value for kind in of] if of else None, "limit": limit}
     with open_session(database_url, "history") as db:
-        cursor = db.cursor(row_factory=class_row(Change))
-        changes = cursor.execute(QUERIES["history/list_changes"], params).fetchall()
+        changes = load_rows(db, Change, "history/list_changes", params)
     if as_json:
         print_json([asdict(change) for change in changes])
         return

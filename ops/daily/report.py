@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.domain.body import ICT
-from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
+from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import WrongUsage
 from ops.html import render_page
 from ops.output import AsJson, ForeignTextConsole, escape_unseen, print_json
@@ -147,10 +147,8 @@ class Report:
 
 def load_report(db: DbSession, period: Period) -> Report:
     window = {"from": period.since, "to": period.until}
-    sources = db.cursor(row_factory=class_row(SourceFigures))
-    total, *of_sources = sources.execute(QUERIES["report/list_sources"], window).fetchall()
-    owners = db.cursor(row_factory=class_row(OwnerFigures))
-    return Report(period, total, of_sources, owners.execute(QUERIES["report/list_owners"], window).fetchall())
+    total, *sources = load_rows(db, SourceFigures, "report/list_sources", window)
+    return Report(period, total, sources, load_rows(db, OwnerFigures, "report/list_owners", window))
 
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from leads.domain.event_states import AT_REST, DEAD_LETTER, FAILED, PROCESSED
-from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
+from ops.clients.db_session import QUERIES, DbSession, load_rows, open_session
 from ops.output import AsJson, escape_unseen, print_line
 from ops.settings import read_operator_settings
 
@@ -57,8 +57,7 @@ class Follower:
     def changes(self, db: DbSession) -> Iterator[EventRow]:
         """Return what arrived or changed since the last call. Raises DatabaseError."""
         params = {"after": self.after - OVERLAP_IDS, "most": MAX_ROWS, "awaited": sorted(self.awaited)}
-        cursor = db.cursor(row_factory=class_row(EventRow))
-        for row in cursor.execute(QUERIES["tail/list_events"], params).fetchall():
+        for row in load_rows(db, EventRow, "tail/list_events", params):
             if row.id <= self.first:
                 continue
             state = row.status if row.status in AT_REST or row.status == FAILED else "arrived"

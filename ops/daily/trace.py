@@ -10,7 +10,7 @@ from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
 from leads.domain.trace import Search, Story, document, read_search, tell_stories
 from leads.domain.trace_event import Step, StoredEvent
-from ops.clients.db_session import QUERIES, DbSession, class_row, open_session
+from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
 from ops.settings import read_operator_settings, read_variable
@@ -114,8 +114,7 @@ def _key(story: Story) -> str:
 
 def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
     now = datetime.now(UTC)
-    cursor = db.cursor(row_factory=class_row(StoredEvent))
-    events = cursor.execute(QUERIES["trace_lead/load_events"], search.params(digester, now)).fetchall()
+    events = load_rows(db, StoredEvent, "trace_lead/load_events", search.params(digester, now))
     return tell_stories(events, now)
 
 
