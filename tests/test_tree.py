@@ -49,16 +49,16 @@ def changed(path: str, old: str, new: str) -> Callable[[Tree], Tree]:
 
 
 FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]] = [
-    (check_tree.links, with_file("docs/logs.md", "[a](nowhere.md)"), "docs/logs.md:1: docs/nowhere.md"),
-    (check_tree.links, with_file("docs/logs.md", "\n[a](#b)"), "docs/logs.md:2: docs/logs.md has no head"),
+    (check_tree.links, with_file("docs/cli.md", "[a](nowhere.md)"), "docs/cli.md:1: docs/nowhere.md"),
+    (check_tree.links, with_file("docs/cli.md", "\n[a](#b)"), "docs/cli.md:2: docs/cli.md has no head"),
     (check_tree.links, with_file("docs/new.md", ""), "docs/new.md:1: no index links it"),
     (
         check_tree.names,
-        with_file("docs/logs.md", "`leads/domain/gone.py`"),
-        "logs.md:1: leads/domain/gone.py",
+        with_file("docs/cli.md", "`leads/domain/gone.py`"),
+        "cli.md:1: leads/domain/gone.py",
     ),
-    (check_tree.names, with_file("docs/logs.md", "`test_nothing_of_the_kind`"), "test_nothing_of_the_kind"),
-    (check_tree.names, with_file("docs/logs.md", "`leads.domain.body.gone`"), "leads.domain.body.gone"),
+    (check_tree.names, with_file("docs/cli.md", "`test_nothing_of_the_kind`"), "test_nothing_of_the_kind"),
+    (check_tree.names, with_file("docs/cli.md", "`leads.domain.body.gone`"), "leads.domain.body.gone"),
     (check_tree.names, with_file("README.md", "from leads.domain.body import gone"), "README.md:1: gone"),
     (check_tree.walks, changed("README.md", "`read_body`", "`read_bodies`"), "has no read_bodies"),
     (check_tree.walks, changed("README.md", "| 6 | 5 |", "| 6 | 2 |"), "hop 2 does not lead to read_body"),
@@ -78,13 +78,13 @@ FAULTS: list[tuple[Callable[[Tree], Iterator[str]], Callable[[Tree], Tree], str]
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-901 |"), "TC-001 is not in"),
     (check_tree.cases, changed("docs/test-cases.md", "| TC-001 |", "| TC-002 |"), "stands twice"),
     (check_tree.sizes, with_file("leads/a.py", "\n" * 601), "leads/a.py:601: more than 600 lines"),
-    (check_tree.patterns, with_file("docs/logs.md", "a\nthe table is ours"), "docs/logs.md:2: `ours`"),
+    (check_tree.patterns, with_file("docs/cli.md", "a\nthe table is ours"), "docs/cli.md:2: `ours`"),
     (check_tree.patterns, with_file("app.py", "import httpx"), "app.py:1: `import httpx`"),
     (check_tree.patterns, with_file("leads/domain/a.py", "datetime.now(UTC)"), "`now` is an argument"),
     (check_tree.patterns, with_file("leads/a.py", "# noqa: BLE001"), "give the reason"),
     (check_tree.patterns, with_file("tests/test_a.py", "from tests.test_b import c"), "tests/support"),
     (check_tree.patterns, with_file("leads/a.py", "class Arrival:"), "docs/glossary.md"),
-    (check_tree.secrets, with_file("docs/logs.md", "\n`psql $OWNER_URL`"), "docs/logs.md:2: `psql $OWNER"),
+    (check_tree.secrets, with_file("docs/cli.md", "\n`psql $OWNER_URL`"), "docs/cli.md:2: `psql $OWNER"),
 ]
 
 
@@ -105,9 +105,9 @@ def test_findings_end_it_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_plain_words_and_examples_of_recipes_are_left_alone(tree: Tree) -> None:
     text = "two hours, yours, what it became, Diva's own index, `cron/count_leads.py`"
-    page = {**tree, "docs/logs.md": text}
+    page = {**tree, "docs/cli.md": text}
     assert not any(
-        line.startswith("docs/logs.md")
+        line.startswith("docs/cli.md")
         for rule in (check_tree.patterns, check_tree.names)
         for line in rule(page)
     )

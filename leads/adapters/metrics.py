@@ -26,7 +26,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Metrics:
-    """The series of the handlers; docs/metrics.md explains each."""
+    """The series of the handlers; docs/observability.md explains each."""
 
     def __init__(self, of_database: Sequence["Family"] = ()) -> None:
         """`of_database`: the series of `sql_series`."""

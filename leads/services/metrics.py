@@ -349,5 +349,5 @@ SERIES: tuple[Series, ...] = (
     Series("pancake_kpi_left_missing", "Records that are missing after it", _WINDOW, "left_missing",
            _ZERO_MISS),
 )  # fmt: skip
-"""All of them, named once; docs/metrics.md explains each."""
+"""All of them, named once; docs/observability.md explains each."""
 FIGURES = tuple(dict.fromkeys(figure for series in SERIES for figure in series.figures))

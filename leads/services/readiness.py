@@ -21,7 +21,7 @@ State = Mapping[str, bool | None]
 
 
 class Readiness:
-    """The last state, of all callers of a process; docs/metrics.md explains the checks."""
+    """The last state, of all callers of a process; docs/observability.md explains the checks."""
 
     def __init__(
         self,

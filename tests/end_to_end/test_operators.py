@@ -158,7 +158,7 @@ def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbo
     assert (processed["route"], processed["event_id"]) == ("/events/process_record", event_id)
     assert (processed["answer"]["result"], processed["notified"]) == ("ticket_created", True)
     assert processed["parent_span_id"]
-    (statement,) = re.findall(r"```sql\n(.*?);\n", (DOCS / "logs.md").read_text("utf-8"), re.S)
+    (statement,) = re.findall(r"```sql\n(.*?);\n", (DOCS / "observability.md").read_text("utf-8"), re.S)
     (fired,) = harness.sql(statement.replace("'17'", "%s"), str(event_id))
     assert (fired["delivered"], fired["tries"]) == (True, 1)
     assert harness.observer().sent()[event_id].total() > 0

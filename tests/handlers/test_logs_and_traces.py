@@ -1,5 +1,5 @@
-"""What the handlers log, as docs/logs.md says: fields, no secrets; and the trace of a request: in each of its
-lines, and in its calls of Hasura and Pancake. Readiness, the checks of the engine, the action trace_lead."""
+"""What the handlers log, as docs/observability.md says: fields, no secrets; the trace of a request, in its lines
+and in its calls of Hasura and Pancake. Readiness, the checks of the engine, the action trace_lead."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from tests.support.settings import (
 )
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "logs.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "observability.md").read_text("utf-8")
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OTHER_TRACE = "1" * 32
 B3 = {"X-B3-TraceId": TRACE, "X-B3-SpanId": SPAN, "X-B3-ParentSpanId": "c" * 16, "X-B3-Sampled": "1"}
@@ -53,12 +53,12 @@ def event_body(event_id: int, context: object = None) -> dict[str, Any]:
     return {"id": "e", "trigger": {"name": "pancake_webhook_event_status_update"}, "event": event}
 
 
-# The fields of docs/logs.md
+# The fields of docs/observability.md
 
 
 def table(heading: str, number: int = 0) -> dict[str, list[str]]:
     """The rows of a table below a heading, by the code in their first cell; `number`: which table."""
-    section = PAGE.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    section = PAGE.partition(f"\n{heading}\n")[2].partition("\n### ")[0]
     blocks = re.findall(r"(?:^\|.*\n)+", section, re.M)
     rows = [re.split(r" *\| *", line)[1:-1] for line in blocks[number].splitlines()[2:]]
     return {row[0].strip("`"): row[1:] for row in rows}
@@ -88,14 +88,14 @@ async def test_the_canonical_line_and_its_answers_have_documented_fields(cron_ha
     with captured_logs() as written:
         await all_kinds_of_requests(cron_harness)
     lines = lines_of(written)
-    every, canonical = table("## Every line of the handlers"), table("## The canonical line")
+    every, canonical = table("### Every line of the handlers"), table("### The canonical line")
     of_exceptions = {name for name, (where, _) in every.items() if "exception" in where}
     assert of_exceptions == set(describe(ValueError()))
     assert {name for line in lines for name in line} == (set(every) | set(canonical)) - of_exceptions
     always = {name for name, (where, _) in every.items() if where == "every line"}
     assert all(always | set(canonical) | {"trace_id", "span_id"} <= set(line) for line in lines)
 
-    fields = table("## The canonical line", 1).items()
+    fields = table("### The canonical line", 1).items()
     documented = {route: set(re.findall(r"`([^`]+)`", row[0])) for route, row in fields}
     refused = documented.pop("any, if refused or failed")
     seen: defaultdict[str, set[str]] = defaultdict(set)

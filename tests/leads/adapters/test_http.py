@@ -307,7 +307,7 @@ async def test_a_call_carries_the_trace_in_both_forms_and_outside_of_a_request_n
     assert not [name for name in request.headers if re.search("trace|b3", name)]
 
 
-PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "observability.md").read_text("utf-8")
 
 
 def test_the_documented_series_are_the_series_of_the_handlers() -> None:
