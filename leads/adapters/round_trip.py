@@ -1,7 +1,7 @@
 """Run statements in one round trip and one packet; each session prepares a statement once.
 
 psycopg's pipeline sends each statement in a separate packet, and its cursors take twice the CPU. So this
-module speaks to libpq through `psycopg.pq`; psycopg converts parameters and rows (docs/decisions/0073).
+module speaks to libpq through `psycopg.pq`; psycopg converts parameters and rows (docs/decisions/0015).
 """
 
 import re

@@ -23,7 +23,7 @@ from leads.domain.lead import first_phone
 MAX_DELIVERIES_PER_BATCH = 100
 BATCHES_AT_A_TIME = 1
 MAX_NEW_SOURCES_PER_HOUR = 20
-"""How many sources without a name deliveries may create for a connection (docs/decisions/0036)."""
+"""How many sources without a name deliveries may create for a connection (docs/decisions/0002)."""
 Origin = Literal["webhook", "poll", "reconcile"]
 
 
@@ -88,7 +88,7 @@ def store_deliveries_statement(
     """Return the statement that stores deliveries of one origin; its rows are `StoredDelivery`.
 
     The deliveries are one JSON array with `ordinal` counting from 0: sixteen PostgreSQL arrays cost psycopg
-    twenty times as much to write (docs/decisions/0001).
+    twenty times as much to write (docs/decisions/0015).
     """
     items = [_item(ordinal, delivery, origin, digester) for ordinal, delivery in enumerate(deliveries)]
     params = {

@@ -1,4 +1,4 @@
-"""The cases i to p that docs/decisions/0031 decides, one short history each."""
+"""The cases i to p that docs/decisions/0006 decides, one short history each."""
 
 from tests.support.histories.history import WAIT, History
 from tests.support.histories.results import P1, P2, P3, account_of_contact, results, templates_sent

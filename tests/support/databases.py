@@ -1,8 +1,9 @@
 """The databases of the tests: a shared one, emptied after each test, and clones for some.
 
-A clone took 70 ms in memory and 400 to 690 ms on disk, emptying 15 to 19 ms on a busy machine (decision
-0076): files are copied, and every session in a clone starts with cold catalogues. So the emptied database
-keeps its sessions too: one of the test, and pools of the handlers, whose statements stay prepared.
+A clone took 70 ms in memory and 400 to 690 ms on disk, emptying 15 to 19 ms on a busy machine
+(docs/decisions/0030): files are copied, and every session in a clone starts with cold catalogues. So the
+emptied database keeps its sessions too: one of the test, and pools of the handlers, whose statements stay
+prepared.
 """
 
 import asyncio

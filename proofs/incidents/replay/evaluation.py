@@ -2,7 +2,7 @@
 
 promtool backfills recording rules only. Alerts are therefore evaluated by a range query of each expression,
 at the steps at which Prometheus would evaluate it, and `for` is applied to the result
-(docs/decisions/0055-alerts-over-the-past.md).
+(docs/decisions/0030-prove-with-faults-from-outside.md).
 """
 
 from collections.abc import Iterator, Sequence
