@@ -9,6 +9,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from ops.waiting import poll
 from proofs.bench.environment import SECRET, TOKEN
 from proofs.bench.sink import serve_in_process
 from proofs.chaos.checker import Verdicts, check
@@ -114,6 +115,6 @@ def _budget_used(edge: NginxEdge) -> int:
 
 
 def _wait_drained(edge: NginxEdge) -> None:
-    deadline = time.monotonic() + MAX_DRAIN_SECONDS
-    while edge.held() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    for _ in poll(MAX_DRAIN_SECONDS, 0.1):
+        if not edge.held():
+            return

@@ -9,6 +9,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from ops.waiting import poll
 from proofs.chaos.checker import Verdicts
 from proofs.chaos.effects import count_unfinished
 from proofs.chaos.processes import ProcessCount, events_by_process
@@ -78,9 +79,9 @@ async def _run(sandbox: Sandbox, console: Console, plan: tuple[int, float], stre
 def _kill_while_delivering(sandbox: Sandbox) -> int:
     """Kill Hasura as soon as it has locked events, start it again, and return how many it left locked."""
     with psycopg.connect(sandbox.database_url, autocommit=True) as db_connection:
-        deadline = time.monotonic() + MAX_WAIT_SECONDS
-        while not _count_locked(db_connection) and time.monotonic() < deadline:
-            time.sleep(0.002)
+        for _ in poll(MAX_WAIT_SECONDS, 0.002):
+            if _count_locked(db_connection):
+                break
         sandbox.hasura.kill()
         locked = _count_locked(db_connection)
     sandbox.hasura.start()

@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from ops.waiting import poll
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "pancake-genuine"
@@ -92,12 +93,14 @@ class Containers:
             raise NotStarted(f"A service did not start.\n{self._engine_log()}")
         if not self._run("run", "--rm", "--no-deps", "connect"):
             raise NotStarted("The connection to Pancake's simulator could not be stored.")
-        deadline = time.monotonic() + READY_SECONDS
         for what, address, expected in PROBES:
-            while expected not in (answer := self._output("exec", "-T", "edge", "curl", "-s", address)):
-                if time.monotonic() > deadline:
-                    raise NotStarted(f"{what} did not become ready: {answer or 'no answer'}")
-                time.sleep(1)
+            answer = ""
+            for _ in poll(READY_SECONDS, 1):
+                answer = self._output("exec", "-T", "edge", "curl", "-s", address)
+                if expected in answer:
+                    break
+            else:
+                raise NotStarted(f"{what} did not become ready: {answer or 'no answer'}")
 
     def engine_version(self) -> str:
         """Return the version that the engine names, with its `v`. Raises NotStarted."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from ops.waiting import poll
 from sandbox.edge.packages import NGINX
 from sandbox.metrics_text import find_value, scrape
 from sandbox.postgres.server import free_port
@@ -123,23 +124,22 @@ class NginxEdge:
 
     def wait_ready(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Return once it answers. Raises NotReady with the error log."""
-        deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline and self._running is not None and self._running.poll() is None:
+        for _ in poll(timeout_seconds, POLL_SECONDS):
+            if self._running is None or self._running.poll() is not None:
+                break
             try:
                 httpx.get(f"{self.ops_url}/healthz", timeout=1).raise_for_status()
             except httpx.HTTPError:
-                time.sleep(POLL_SECONDS)
-            else:
-                return
+                continue
+            return
         raise NotReady(f"the edge did not start: {self.errors()}")
 
     def wait_policy(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Return once it has a policy with at least one connection. Raises NotReady with the error log."""
-        deadline = time.monotonic() + timeout_seconds
-        while self.health()["policy_connections"] == 0:
-            if time.monotonic() > deadline:
-                raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
-            time.sleep(POLL_SECONDS)
+        for _ in poll(timeout_seconds, POLL_SECONDS):
+            if self.health()["policy_connections"]:
+                return
+        raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
 
     def stop(self) -> None:
         """Stop it gracefully."""

@@ -1,6 +1,5 @@
 """The results of deliveries, from the database and Diva's notification service, as the samples state them."""
 
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,9 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from ops.waiting import poll
+
+POLL_SECONDS = 0.05
 FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
 _ROWS = """
     SELECT
@@ -93,21 +95,15 @@ class Observer:
 
         Raises Unfinished after `timeout_seconds`.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while True:
+        left: list[dict[str, Any]] = []
+        for _ in poll(timeout_seconds, POLL_SECONDS):
             left = [
                 row for row in self.rows() if row["status"] not in FINAL_STATUSES or not row["is_notified"]
             ]
             if not left:
                 return
-            if time.monotonic() > deadline:
-                shown = ", ".join(
-                    f"{row['id']} {row['status']} {row['error_code'] or ''}" for row in left[:10]
-                )
-                raise Unfinished(
-                    f"{len(left)} events are not finished after {timeout_seconds:.0f} s: {shown}"
-                )
-            time.sleep(0.05)
+        shown = ", ".join(f"{row['id']} {row['status']} {row['error_code'] or ''}" for row in left[:10])
+        raise Unfinished(f"{len(left)} events are not finished after {timeout_seconds:.0f} s: {shown}")
 
     def effects(self) -> dict[int, Effect]:
         """Return the effect of each event, by its id."""

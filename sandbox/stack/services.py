@@ -2,16 +2,17 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from ops.waiting import poll
 from sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
+READY_POLL_SECONDS = 0.03
 READY_TIMEOUT_SECONDS = 30.0
 
 
@@ -41,19 +42,15 @@ class Service:
 
     def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
         """Wait until it is ready. Raises NotReady if it ends or takes longer than `timeout_seconds`."""
-        deadline = time.monotonic() + timeout_seconds
+        answer = ""
         with httpx.Client(timeout=5) as client:
-            while True:
+            for _ in poll(timeout_seconds, READY_POLL_SECONDS):
                 answer = self._probe(client)
                 if answer == "200":
                     return
                 if self.process is None or self.process.poll() is not None:
                     raise NotReady(f"{self.name} ended before it was ready:\n{self.tail()}")
-                if time.monotonic() > deadline:
-                    raise NotReady(
-                        f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}"
-                    )
-                time.sleep(0.03)
+        raise NotReady(f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}")
 
     def stop(self) -> None:
         """Stop it with SIGTERM."""

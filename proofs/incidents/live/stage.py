@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from ops.waiting import poll
 from proofs.chaos.stream import versions
 from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation
 from sandbox.edge.nginx import NginxEdge
@@ -21,6 +22,7 @@ BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
 MAX_OPEN_POSTS = 64
 AGEING_SECONDS = 1.0
+POLL_SECONDS = 0.2
 _AGE = """
     UPDATE pancake_webhook_event
     SET created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
@@ -100,14 +102,11 @@ class Stage(Installation):
 
     def wait_for_status(self, status: str, count: int) -> None:
         """Wait until so many events have a status. Raises TimeoutError."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while (
-            self.sql("SELECT id FROM pancake_webhook_event WHERE status = %(status)s", {"status": status})
-            < count
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"there are no {count} events with the status {status}")
-            time.sleep(0.2)
+        found = "SELECT id FROM pancake_webhook_event WHERE status = %(status)s"
+        for _ in poll(TIMEOUT_SECONDS, POLL_SECONDS):
+            if self.sql(found, {"status": status}) >= count:
+                return
+        raise TimeoutError(f"there are no {count} events with the status {status}")
 
     def retry_waiting(self) -> None:
         """Let everything that waits for a later try be due, and try it."""
@@ -135,9 +134,9 @@ class Stage(Installation):
         edge, now = self.sandbox.edge, {"now": datetime.now(UTC)}
         left = f"SELECT id FROM pancake_webhook_event WHERE created_at <= %(now)s AND {_IS_UNFINISHED}"
         assert isinstance(edge, NginxEdge)
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while time.monotonic() < deadline and (edge.held() or self.sql(left, now)):
-            time.sleep(0.2)
+        for _ in poll(TIMEOUT_SECONDS, POLL_SECONDS):
+            if not (edge.held() or self.sql(left, now)):
+                return
 
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""
