@@ -1,4 +1,4 @@
-"""What the handlers log, as docs/observability.md says: fields, no secrets; the trace of a request, in its lines
+"""What the handlers log, as docs/observability.md says: fields, no secrets; the trace of a request, in lines
 and in its calls of Hasura and Pancake. Readiness, the checks of the engine, the action trace_lead."""
 
 import asyncio
