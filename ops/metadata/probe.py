@@ -21,7 +21,7 @@ CHECK_INTERVAL_SECONDS = 0.2
 CHECK = Check(
     "probe-event", "Do the handlers answer an event of our event trigger?", set(), (), lambda *_: (),
     cure="Look at the log of Hasura and of the handlers, then: leads metadata verify 9b --probe",
-    runbook="docs/runbook/deploy-metadata.md",
+    runbook="docs/runbook/metadata.md#on-a-shared-engine",
 )  # fmt: skip
 """It is in no table: it writes into Hasura's event log, and waits for the answer."""
 

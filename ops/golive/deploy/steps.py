@@ -275,7 +275,7 @@ def _metadata(step: str, title: str) -> Step:
         step, title, "BE", "130 s", (f"leads metadata {step}",), (f"leads metadata remove {step}",),
         check=partial(check_metadata, step=step), do=lambda site: act(site, step),
         undo=lambda site: act(site, "remove", step), wait_seconds=SCHEDULE_SECONDS if step == "9b" else 0.0,
-        fix=f"leads metadata diff {step} shows the places; docs/runbook/deploy-metadata.md",
+        fix=f"leads metadata diff {step} shows the places; docs/runbook/metadata.md",
     )  # fmt: skip
 
 
