@@ -1,17 +1,16 @@
-"""The structure of a database: its tables, types and functions, read from PostgreSQL's catalog.
+"""The structure of a database: its tables and types, read from PostgreSQL's catalog.
 
 The GraphQL schema is built from this and from the metadata. Every identifier and type name in a statement
-comes from here, never from a request. Facts: the engine's `pg_table_metadata.sql` and
-`pg_function_metadata.sql`.
+comes from here, never from a request. Facts: the engine's `pg_table_metadata.sql`.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from graphql_engine.catalog_queries import COLUMNS, CONSTRAINTS, FUNCTIONS, TYPES
+from graphql_engine.catalog_queries import COLUMNS, CONSTRAINTS, TYPES
 
 Key = tuple[str, str]
 
@@ -67,7 +66,6 @@ class Table:
     insertable: bool = True
     updatable: bool = True
     deletable: bool = True
-    enum_values: dict[str, str | None] | None = None
 
     @property
     def key(self) -> Key:
@@ -80,58 +78,24 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Argument:
-    """An input argument of a function; the name may be empty."""
-
-    name: str
-    type: Type
-    has_default: bool
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function. returns_table: the table whose rows it returns, if its return type is one."""
-
-    schema: str
-    name: str
-    arguments: tuple[Argument, ...]
-    returns: Type
-    returns_set: bool
-    returns_table: Key | None
-    volatile: bool
-    comment: str | None = None
-
-
-@dataclass(frozen=True)
 class Catalog:
-    """All tables and functions outside the schemas of PostgreSQL and Hasura."""
+    """All tables outside the schemas of PostgreSQL and Hasura."""
 
     tables: dict[Key, Table] = field(default_factory=dict)
-    functions: dict[Key, list[Function]] = field(default_factory=dict)
 
 
 # Bits of pg_relation_is_updatable().
 INSERT_EVENT, UPDATE_EVENT, DELETE_EVENT = 8, 4, 16
-# At most this many values of an enum table are read.
-MAX_ENUM_VALUES = 1000
 Row = dict[str, Any]
 
 
 async def load_catalog(conn: AsyncConnection[Any]) -> Catalog:
-    """Read the catalog in five statements, and the values of every table that could be an enum."""
+    """Read the catalog in three statements."""
     async with conn.cursor(row_factory=dict_row) as cur:
         types = await _rows(cur, TYPES)
         columns = await _rows(cur, COLUMNS)
         constraints = await _rows(cur, CONSTRAINTS)
-        functions = await _rows(cur, FUNCTIONS)
-        by_oid = _types(types)
-        tables = _tables(columns, constraints, by_oid)
-        for table in list(tables.values()):
-            if _could_be_enum(table):
-                values = await _enum_values(cur, table)
-                tables[table.key] = Table(**{**table.__dict__, "enum_values": values})
-    row_types = {row["oid"]: (row["table_schema"], row["table"]) for row in types if row["table_schema"]}
-    return Catalog(tables, _functions(functions, by_oid, row_types))
+    return Catalog(_tables(columns, constraints, _types(types)))
 
 
 async def _rows(cur: Any, statement: str) -> list[Row]:
@@ -194,49 +158,3 @@ def _constraints(rows: list[Row]) -> dict[Key, Row]:
             target = (row["target_schema"], row["target_table"])
             entry["foreign_keys"] += (ForeignKey(row["name"], columns, target, tuple(row["target_columns"])),)
     return found
-
-
-def _functions(
-    rows: list[Row], types: dict[int, Type], row_types: dict[int, Key]
-) -> dict[Key, list[Function]]:
-    found: dict[Key, list[Function]] = {}
-    for row in rows:
-        names = list(row["names"] or [])
-        first_default = len(row["types"]) - row["defaults"]
-        arguments = tuple(
-            Argument(names[i] if i < len(names) else "", types[oid], i >= first_default)
-            for i, oid in enumerate(row["types"])
-        )
-        function = Function(
-            row["schema"],
-            row["name"],
-            arguments,
-            types[row["returns"]],
-            row["returns_set"],
-            row_types.get(row["returns"]),
-            row["volatile"],
-            row["comment"],
-        )
-        found.setdefault((row["schema"], row["name"]), []).append(function)
-    return found
-
-
-def _could_be_enum(table: Table) -> bool:
-    key = table.primary_key
-    texts = all(column.type.internal == "text" for column in table.columns.values())
-    return key is not None and len(key.columns) == 1 and len(table.columns) <= 2 and texts
-
-
-async def _enum_values(cur: Any, table: Table) -> dict[str, str | None]:
-    assert table.primary_key is not None
-    key = table.primary_key.columns[0]
-    others = [name for name in table.columns if name != key]
-    statement = sql.SQL("SELECT {}, {} FROM {} ORDER BY 1 LIMIT {}").format(
-        sql.SQL("{} AS value").format(sql.Identifier(key)),
-        sql.SQL("{} AS comment").format(sql.Identifier(others[0]) if others else sql.SQL("NULL")),
-        sql.Identifier(table.schema, table.name),
-        sql.Literal(MAX_ENUM_VALUES),
-    )
-    await cur.execute(statement)
-    rows = sorted(await cur.fetchall(), key=lambda row: str(row["value"]))
-    return {row["value"]: row["comment"] for row in rows}

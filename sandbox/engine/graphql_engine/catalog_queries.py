@@ -31,18 +31,6 @@ ORDER BY k.conname
 
 TYPES = """
 SELECT t.oid::int8 AS oid, format_type(t.oid, -1) AS name, t.typname AS internal, t.typtype::text AS kind,
-       CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 END AS element,
-       CASE WHEN c.relkind IN ('r', 'p', 'v', 'm', 'f') THEN n.nspname END AS table_schema,
-       c.relname AS "table"
-FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-"""
-
-FUNCTIONS = """
-SELECT n.nspname AS schema, p.proname AS name, p.proretset AS returns_set, p.prorettype::int8 AS returns,
-       p.provolatile = 'v' AS volatile, p.pronargdefaults AS defaults,
-       obj_description(p.oid, 'pg_proc') AS comment,
-       p.proargtypes::int8[] AS types, p.proargnames AS names
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.prokind = 'f' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hdb_catalog')
-ORDER BY n.nspname, p.proname
+       CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 END AS element
+FROM pg_type t
 """

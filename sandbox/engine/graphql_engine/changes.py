@@ -4,6 +4,7 @@ Facts: the engine's `RQL/Types/SchemaCache/Build` (the error of each inconsisten
 """
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.metadata.inconsistent import inconsistent
 from graphql_engine.metadata.root_fields import root_field_clash
 from graphql_engine.pg_report import postgres_error
+
+log = logging.getLogger("graphql_engine.metadata")
 
 
 @dataclass
@@ -141,6 +144,8 @@ async def adopt(
     """
     broken = {each["name"] for each in found}
     events = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    if metadata.get("api_limits"):
+        log.warning("api_limits are stored and not applied by this stand-in")
     engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
     engine.event_triggers = events
     engine.metadata = metadata

@@ -79,3 +79,8 @@ def not_exists(message: str, path: str = "$") -> QErr:
 def unexpected(message: str, internal: JsonValue = None, path: str = "$") -> QErr:
     """Return the error (500) for a failure of the engine or of a webhook."""
     return QErr("unexpected", message, path, 500, internal)
+
+
+def unsupported(what: str, path: str = "$") -> QErr:
+    """Return the error (400) for something that Hasura supports and this stand-in does not."""
+    return QErr("not-supported", f"{what} is not supported by this stand-in", path)

@@ -8,7 +8,6 @@ from psycopg import Error
 from psycopg_pool import PoolTimeout
 
 from graphql_engine import changes
-from graphql_engine.actions.asynchronous import AsyncActions
 from graphql_engine.cron import store as cron_store
 from graphql_engine.cron.deliver import Scheduler
 from graphql_engine.engine import Engine
@@ -32,7 +31,6 @@ class Lifecycle:
         self._finished = anyio.Event()
         self._deliverer = Deliverer(engine)
         self._scheduler = Scheduler(engine)
-        self._async_actions = AsyncActions(engine)
 
     async def open(self) -> None:
         """Connect, apply migrations, check the metadata, install its triggers.
@@ -52,8 +50,7 @@ class Lifecycle:
                 await connection.execute(statement(name))
             if self._migrations is not None:
                 await apply_migrations(connection, self._migrations)
-            for kind in cron_store.EVENTS:
-                await cron_store.unlock(connection, kind)
+            await cron_store.unlock(connection)
         if not engine.metadata["sources"]:
             engine.metadata["sources"].append(default_source())
         await changes.rebuild(engine)
@@ -66,7 +63,6 @@ class Lifecycle:
         async with anyio.create_task_group() as group:
             group.start_soon(self._deliverer.run)
             group.start_soon(self._scheduler.run)
-            group.start_soon(self._async_actions.run)
         self._finished.set()
 
     async def drain(self) -> None:
@@ -83,7 +79,6 @@ class Lifecycle:
             if unlocked:
                 log.info("%d locked events were unlocked", unlocked)
             await self._scheduler.unlock()
-            await self._async_actions.unlock()
         except (Error, PoolTimeout) as error:
             log.error("locked events could not be unlocked: %s", error)
         await self.engine.http.aclose()

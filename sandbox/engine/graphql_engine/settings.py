@@ -31,11 +31,9 @@ class Settings:
     events_pool_size: int = 100
     events_batch_size: int = 100
     events_fetch_interval_seconds: float = 1.0
-    async_actions_interval_seconds: float = 1.0
     graceful_shutdown_seconds: float = 60.0
     scheduled_fetch_seconds: float = 10.0
     enabled_apis: frozenset[str] = frozenset({"metadata", "graphql", "pgdump", "config"})
-    infer_function_permissions: bool = True
     enable_allow_list: bool = False
     query_max_bytes: int = 1_000_000
     enabled_log_types: frozenset[str] = frozenset(LOG_TYPES.split(","))
@@ -58,11 +56,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         events_pool_size=max(1, reader.integer("EVENTS_HTTP_POOL_SIZE", 100)),
         events_batch_size=reader.integer("EVENTS_FETCH_BATCH_SIZE", 100),
         events_fetch_interval_seconds=reader.integer("EVENTS_FETCH_INTERVAL", 1000) / 1000,
-        async_actions_interval_seconds=reader.integer("ASYNC_ACTIONS_FETCH_INTERVAL", 1000) / 1000,
         graceful_shutdown_seconds=reader.integer("GRACEFUL_SHUTDOWN_TIMEOUT", 60),
         scheduled_fetch_seconds=reader.integer("SANDBOX_SCHEDULED_FETCH_INTERVAL", 10_000) / 1000,
         enabled_apis=reader.names("ENABLED_APIS", "metadata,graphql,pgdump,config"),
-        infer_function_permissions=reader.boolean("INFER_FUNCTION_PERMISSIONS", default=True),
         enable_allow_list=reader.boolean("ENABLE_ALLOWLIST", default=False),
         query_max_bytes=reader.integer("SANDBOX_MAX_BYTES", 100_000_000),
         enabled_log_types=reader.names("ENABLED_LOG_TYPES", LOG_TYPES),

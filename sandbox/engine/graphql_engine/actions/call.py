@@ -13,13 +13,11 @@ from graphql_engine.actions.output import check_output
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
-from graphql_engine.kriti import KritiError
 from graphql_engine.rawjson import Raw, canonical, kind_of, loads
 from graphql_engine.traces import Trace, of_client
-from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, failure, send
+from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, Outgoing, failure, refuse_transforms, send
 from graphql_engine.webhooks.client import Response
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
-from graphql_engine.webhooks.transforms import Outgoing, transform_request, transform_response
 
 DEFAULT_TIMEOUT_SECONDS = 30
 # The type of the engine that a handler's error is parsed as, in messages.
@@ -67,39 +65,25 @@ class _Call:
         }
 
 
-def find_action(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the action. Raises QErr `not-exists`."""
-    for action in metadata.get("actions", []):
-        if action["name"] == name:
-            return dict(action)
-    raise QErr("not-exists", f'action with name "{name}" does not exist')
-
-
 async def call_action(
     engine: Engine,
     session: Session,
-    name: str,
+    action: Mapping[str, Any],
     arguments: dict[str, JsonValue],
-    request_query: str | None,
-    client_headers: Mapping[str, str],
+    request_query: str,
 ) -> JsonValue:
-    """Call the handler of a synchronous action once and return its checked response, with all its fields.
+    """Call the handler of an action once and return its checked response, with all its fields.
 
     Raises QErr with the status, code, message and extensions for the client.
     """
-    action = find_action(engine.metadata, name)
     definition = action["definition"]
-    call = _prepare(engine, session, name, definition, arguments, request_query, client_headers)
-    outgoing = _transformed(call, definition.get("request_transform"), session)
+    refuse_transforms(definition)
+    call = _prepare(engine, session, action["name"], definition, arguments, request_query)
+    outgoing = Outgoing(call.url, call.headers, canonical(call.body))
     seconds = float(definition.get("timeout", DEFAULT_TIMEOUT_SECONDS))
     response = await _send(engine, call, outgoing, seconds, of_client(session.client_headers))
     session.response_cookies.extend(reversed(response.all("set-cookie")))
     answer = _decode(response, call)
-    try:
-        transform = definition.get("response_transform")
-        answer = transform_response(transform, answer, response.status, call.url, session.variables)
-    except KritiError as error:
-        raise unexpected("Response Transformation Failed", [error.shown()]) from error
     if 200 <= response.status < 300:
         try:
             check_output(answer, definition["output_type"], engine.metadata.get("custom_types", {}))
@@ -121,14 +105,13 @@ def _prepare(
     name: str,
     definition: Mapping[str, Any],
     arguments: dict[str, JsonValue],
-    request_query: str | None,
-    client_headers: Mapping[str, str],
+    request_query: str,
 ) -> _Call:
     environment = engine.settings.environment
     configured = resolve_headers(definition.get("headers"), environment)
     headers = {header.lower(): (header, value) for header, value in configured}
     if definition.get("forward_client_headers"):
-        forwarded = forwarded_headers(client_headers, definition.get("ignored_client_headers"))
+        forwarded = forwarded_headers(session.client_headers, definition.get("ignored_client_headers"))
         for header, value in forwarded:
             headers.setdefault(header.lower(), (header, value))
     headers["content-type"] = ("Content-Type", "application/json")
@@ -155,14 +138,6 @@ def forwarded_headers(
     ]
     renamed = [(FORWARDED[k.lower()], v) for k, v in client_headers.items() if k.lower() in FORWARDED]
     return passed + renamed
-
-
-def _transformed(call: _Call, transform: Mapping[str, Any] | None, session: Session) -> Outgoing:
-    outgoing = Outgoing("POST", call.url, call.headers, canonical(call.body).encode())
-    try:
-        return transform_request(transform, outgoing, call.body, session.variables)
-    except KritiError as error:
-        raise unexpected("Request Transformation Failed", [error.shown()]) from error
 
 
 async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float, trace: Trace) -> Response:

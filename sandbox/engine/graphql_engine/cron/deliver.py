@@ -1,8 +1,7 @@
-"""The loops of scheduled events: one generates cron events, one delivers what is due.
+"""The loops of cron events: one generates cron events, one delivers what is due.
 
-Facts: the engine's `Eventing/ScheduledTrigger`. One loop delivers all due cron events at once, then
-all due one-off events, and waits for the slowest webhook before it sleeps and looks again. So one slow
-cron delays every cron.
+Facts: the engine's `Eventing/ScheduledTrigger`. One loop delivers all due events at once, and waits for the
+slowest webhook before it sleeps and looks again. So one slow cron delays every cron.
 """
 
 import json
@@ -20,13 +19,18 @@ from graphql_engine.cron.schedule import shown_time
 from graphql_engine.cron.store import Due
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
-from graphql_engine.kriti import KritiError
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.rawjson import canonical
 from graphql_engine.traces import of_event
-from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
+from graphql_engine.webhooks.call import (
+    Outgoing,
+    Reply,
+    call,
+    logged_request,
+    refuse_transforms,
+    request_headers,
+)
 from graphql_engine.webhooks.environment import fill_template, resolve_headers
-from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
 log = logging.getLogger("graphql_engine.cron")
 GENERATE_EVERY_SECONDS = 60.0
@@ -35,7 +39,7 @@ GENERATE_EVERY_SECONDS = 60.0
 class Scheduler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._locked: dict[str, set[str]] = {"cron": set(), "one_off": set()}
+        self._locked: set[str] = set()
 
     async def run(self) -> None:
         """Run until the engine stops, then finish the deliveries in flight."""
@@ -46,8 +50,7 @@ class Scheduler:
     async def unlock(self) -> None:
         """Unlock the events that a cancelled shutdown left locked."""
         async with self._engine.pool.connection() as connection:
-            for kind, ids in self._locked.items():
-                await store.unlock(connection, kind, list(ids))
+            await store.unlock(connection, list(self._locked))
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
         """Work, then sleep until the pause is over or the clock is moved, until the engine stops."""
@@ -60,13 +63,13 @@ class Scheduler:
             await self._engine.clock.sleep(pause_seconds, nudges)
 
     async def _look(self) -> None:
-        """Deliver what is due: the cron events together, then the one-off events together."""
-        due = await self._fetch()
-        for kind in store.EVENTS:
-            async with anyio.create_task_group() as group:
-                for each in due:
-                    if each.kind == kind:
-                        group.start_soon(self._process, each)
+        """Deliver what is due, all at once, and wait for the slowest."""
+        async with self._engine.pool.connection() as connection:
+            due = await store.fetch(connection, self._engine.cron_triggers, self._engine.clock.now())
+        self._locked.update(each.id for each in due)
+        async with anyio.create_task_group() as group:
+            for each in due:
+                group.start_soon(self._process, each)
 
     async def _generate(self) -> None:
         async with self._engine.pool.connection() as connection:
@@ -75,28 +78,15 @@ class Scheduler:
                     connection, trigger["name"], trigger["schedule"], self._engine.clock.now()
                 )
 
-    async def _fetch(self) -> list[Due]:
-        triggers = self._engine.cron_triggers
-        now = self._engine.clock.now()
-        async with self._engine.pool.connection() as connection:
-            crons = await store.fetch(connection, "cron", list(triggers), now)
-            singles = await store.fetch(connection, "one_off", [], now)
-        due = [_cron(row, triggers[row["trigger_name"]]) for row in crons] + [
-            _one_off(row) for row in singles
-        ]
-        for each in due:
-            self._locked[each.kind].add(each.id)
-        return due
-
     async def _process(self, due: Due) -> None:
         try:
             await self._deliver(due)
         except (Error, PoolTimeout) as error:
             log.error("scheduled event %s stays locked: %s", due.id, error)
-        self._locked[due.kind].discard(due.id)
+        self._locked.discard(due.id)
 
     async def _deliver(self, due: Due) -> None:
-        retry = {**DEFAULT_CRON_RETRY, **(due.config.get("retry_conf") or {})}
+        retry = {**DEFAULT_CRON_RETRY, **(due.trigger.get("retry_conf") or {})}
         age = (self._engine.clock.now() - due.scheduled_time).total_seconds()
         if age > retry["tolerance_seconds"]:
             async with self._engine.pool.connection() as connection:
@@ -106,22 +96,16 @@ class Scheduler:
         is_late = False
         environment = self._engine.settings.environment
         try:
-            url = fill_template(due.config["webhook"], environment)
-            headers = request_headers(resolve_headers(due.config.get("headers"), environment))
-            plain = Outgoing("POST", url, headers, body.encode())
-            outgoing = transform_request(due.config.get("request_transform"), plain, json.loads(body), None)
+            refuse_transforms(due.trigger)
+            url = fill_template(due.trigger["webhook"], environment)
+            headers = request_headers(resolve_headers(due.trigger.get("headers"), environment))
+            outgoing = Outgoing(url, headers, body)
         except QErr as error:
             reply = Reply(None, error.message)
-        except KritiError as error:
-            log.error("scheduled event %s: the request transform failed: %s", due.id, error)
-            async with self._engine.pool.connection() as connection:
-                await store.set_status(connection, due, "error")
-            return
         else:
-            fate = self._engine.chaos.fate(due.config.get("name") or "one_off")
+            fate = self._engine.chaos.fate(due.trigger["name"])
             if fate is Fate.CRASH_LOCKED:
                 return
-            body = logged_body(outgoing)
             try:
                 reply = await self._engine.chaos.carry_out(
                     fate,
@@ -130,10 +114,9 @@ class Scheduler:
                     ),
                 )
             except TimeoutError:
-                kind = "Cron" if due.kind == "cron" else "One-off"
-                reason = f'{kind} Scheduled event "{due.id}" timed out while processing.'
+                reason = f'Cron Scheduled event "{due.id}" timed out while processing.'
                 is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))
-        request = logged_request(body, due.config.get("headers"), "1", late=is_late)
+        request = logged_request(body, due.trigger.get("headers"), "1", late=is_late)
         await self._record(due, retry, request, reply)
 
     async def _record(self, due: Due, retry: dict[str, Any], request: str, reply: Reply) -> None:
@@ -150,28 +133,13 @@ class Scheduler:
 
 
 def webhook_body(due: Due) -> str:
-    """Return the JSON body: cron events carry their trigger, one-off events their creation time."""
-    body: dict[str, Any] = {"id": due.id, "scheduled_time": shown_time(due.scheduled_time)}
-    if due.kind == "cron":
-        body["name"] = due.config["name"]
-    else:
-        body["created_at"] = f"{due.created_at}Z"
-    body["payload"] = due.config.get("payload")
-    if due.config.get("comment") is not None:
-        body["comment"] = due.config["comment"]
-    return canonical(body)
-
-
-def _cron(row: dict[str, Any], trigger: dict[str, Any]) -> Due:
-    return Due("cron", row["id"], row["scheduled_time"], row["tries"], trigger)
-
-
-def _one_off(row: dict[str, Any]) -> Due:
-    config = {
-        "webhook": row["webhook_conf"],
-        "payload": row["payload"],
-        "headers": row["header_conf"],
-        "retry_conf": row["retry_conf"],
-        "comment": row["comment"],
+    """Return the JSON body of a cron event."""
+    body: dict[str, Any] = {
+        "id": due.id,
+        "scheduled_time": shown_time(due.scheduled_time),
+        "name": due.trigger["name"],
+        "payload": due.trigger.get("payload"),
     }
-    return Due("one_off", row["id"], row["scheduled_time"], row["tries"], config, row["created"])
+    if due.trigger.get("comment") is not None:
+        body["comment"] = due.trigger["comment"]
+    return canonical(body)

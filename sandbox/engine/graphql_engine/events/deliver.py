@@ -18,13 +18,18 @@ from graphql_engine.chaos import Fate
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import store
-from graphql_engine.kriti import KritiError
 from graphql_engine.rawjson import canonical, loads
 from graphql_engine.sql import statement
 from graphql_engine.traces import Trace, of_event
-from graphql_engine.webhooks.call import Reply, call, logged_body, logged_request, request_headers
+from graphql_engine.webhooks.call import (
+    Outgoing,
+    Reply,
+    call,
+    logged_request,
+    refuse_transforms,
+    request_headers,
+)
 from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
-from graphql_engine.webhooks.transforms import Outgoing, transform_request
 
 log = logging.getLogger("graphql_engine.events")
 MAX_TIMEOUT_SECONDS = 30 * 60.0  # after half an hour another engine may take the lock over
@@ -139,23 +144,17 @@ class Deliverer:
         retry = trigger.get("retry_conf", {})
         body = event.body(int(retry.get("num_retries", 0)))
         try:
+            refuse_transforms(trigger)
             url = resolve_webhook(trigger, self._engine.settings.environment)
             configured = resolve_headers(trigger.get("headers"), self._engine.settings.environment)
         except QErr as error:
-            reply: Reply = Reply(None, error.message)
-            configured = []
+            reply = Reply(None, error.message)
         else:
             fate = self._engine.chaos.fate(event.trigger)
             if fate is Fate.CRASH_LOCKED:
                 return
             seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
-            try:
-                outgoing = _outgoing(event, trigger, url, body, request_headers(configured))
-            except KritiError as error:
-                log.error("event %s: the request transform failed: %s", event.id, error)
-                await self._record(store.give_up, event.id)
-                return
-            body = logged_body(outgoing)
+            outgoing = Outgoing(url, request_headers(configured), body)
             try:
                 reply = await self._engine.chaos.carry_out(
                     fate, lambda: call(self._engine.http, outgoing, seconds, event.trace())
@@ -184,17 +183,6 @@ def _event(row: dict[str, Any]) -> Event:
         row["tries"],
         row["created_at"],
     )
-
-
-def _outgoing(
-    event: Event, trigger: dict[str, Any], url: str, body: str, headers: list[tuple[str, str]]
-) -> Outgoing:
-    """Return the request after the trigger's transform. Raises KritiError."""
-    outgoing = Outgoing("POST", url, headers, body.encode())
-    if not trigger.get("request_transform"):
-        return outgoing
-    session = json.loads(event.payload).get("session_variables")
-    return transform_request(trigger["request_transform"], outgoing, json.loads(body), session)
 
 
 def _outcome(event: Event, retry: dict[str, Any], reply: Reply) -> store.Outcome:

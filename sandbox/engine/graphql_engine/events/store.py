@@ -67,14 +67,6 @@ async def retry_later(connection: AsyncConnection, event_id: str, delay: float) 
     )
 
 
-async def give_up(connection: AsyncConnection, event_id: str) -> None:
-    """Set an event to error without a try: it cannot be turned into a request."""
-    await connection.execute(
-        "UPDATE hdb_catalog.event_log SET error = true, next_retry_at = NULL, locked = NULL WHERE id = %s",
-        [event_id],
-    )
-
-
 async def unlock(connection: AsyncConnection, event_ids: list[str]) -> int:
     """Unlock those of the events that are still locked; return their number."""
     cursor = await connection.execute(

@@ -13,6 +13,7 @@ from graphql_engine.settings import VERSION
 JWT_SHOWN = {"claims_namespace": DEFAULT_NAMESPACE, "claims_format": "json", "claims_map": None}
 # What an engine of v2.48.10 says by default; this stand-in cannot be configured otherwise.
 FIXED: dict[str, JsonValue] = {
+    "is_function_permissions_inferred": True,
     "is_remote_schema_permissions_enabled": False,
     "is_auth_hook_set": False,
     "live_queries": {"batch_size": 100, "refetch_delay": 1},
@@ -59,7 +60,6 @@ async def config(request: Request, engine: Engine) -> Response:
         | shared
         | {
             "version": VERSION,
-            "is_function_permissions_inferred": settings.infer_function_permissions,
             "is_admin_secret_set": settings.admin_secret is not None,
             "is_jwt_set": settings.jwt_secret is not None,
             "is_allow_list_enabled": settings.enable_allow_list,

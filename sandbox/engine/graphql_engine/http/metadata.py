@@ -67,12 +67,9 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
         return await _bulk(engine, session, request, metadata=metadata)
     if kind in V2_SQL:
         return await _placed(run_sql(engine, session, request.get("args")), metadata=metadata)
-    if kind in dml.COMMANDS:
-        if not metadata and not session.is_admin:
-            raise QErr("access-denied", "restricted access : admin only", "$.args")
+    if dml.is_command(kind):
         with malformed_means_refused(kind):
-            command = dml.COMMANDS[kind](engine, session, request.get("args"))
-            return await _placed(command, metadata=metadata)
+            return await _placed(dml.run(engine, session, kind, request.get("args")), metadata=metadata)
     if not metadata:
         raise QErr("parse-failed", f"Unrecognised RQLQuery type: {kind}")
     return await api.run(engine, session, request, "older")

@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from graphql_engine.catalog import Catalog, Table
 from graphql_engine.errors import QErr
 from graphql_engine.metadata.access import Json, qualified, spelled, table_object
-from graphql_engine.metadata.computed_check import computed_field_problem, permitted_computed_problem
 from graphql_engine.metadata.endpoint_check import endpoint_problems
 from graphql_engine.metadata.inconsistent import inconsistent
 from graphql_engine.metadata.names import permission_name
 from graphql_engine.metadata.object_checks import (
     configuration_problem,
-    could_be_enum,
-    enum_reason,
-    function_problems,
-    inherited_role_problems,
     source_problem,
 )
 from graphql_engine.metadata.permission_check import Checker
@@ -65,8 +60,6 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
             continue
         for table in source["tables"]:
             found.extend(_table(place, source, table))
-        found.extend(function_problems(source, catalog))
-    found.extend(inherited_role_problems(metadata))
     found.extend(_cron_triggers(place))
     found.extend(_custom_types(metadata, broken_sources=bool(found) and found[0]["type"] == "source"))
     broken_types = bool(found) and found[-1]["type"] == "custom_types"
@@ -85,10 +78,6 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
         reason = f'no such table/view exists in source: "{name}"'
         yield inconsistent("table", label, table_object(table["table"]), reason)
         return
-    if table.get("is_enum") and not could_be_enum(real):
-        label = f"table {name} in source {source['name']}"
-        yield inconsistent("table", label, table_object(table["table"]), enum_reason(name, real))
-        return
     if names := configuration_problem(table, real):
         label = f"table {name} in source {source['name']}"
         yield inconsistent("table", label, table_object(table["table"]), names)
@@ -96,7 +85,6 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
     yield from _relationships(place, source, table, real)
     yield from _permissions(place.catalog, source, table, real)
     yield from _event_triggers(place, source, table, real)
-    yield from _computed_fields(place, source, table)
 
 
 def _custom_types(metadata: Json, *, broken_sources: bool) -> Iterator[Json]:
@@ -167,7 +155,6 @@ def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> It
         for item in table.get(f"{kind}_permissions", []):
             reason = NO_ADMIN if item["role"] == "admin" else None
             reason = reason or checker.problem(table, real, item["permission"])
-            reason = reason or permitted_computed_problem(catalog, table, item["permission"])
             if reason:
                 label = permission_name(kind, item["role"], name, source["name"])
                 definition = {"source": source["name"], "table": table_object(table["table"])}
@@ -203,17 +190,6 @@ def _event_trigger_problem(place: Place, table: str, trigger: Json, real: Table)
 
 def _listed(columns: object) -> list[str]:
     return columns if isinstance(columns, list) else []
-
-
-def _computed_fields(place: Place, source: Json, table: Json) -> Iterator[Json]:
-    name = spelled(table["table"])
-    for item in table.get("computed_fields", []):
-        reason = computed_field_problem(place.catalog, qualified(table["table"]), name, item)
-        if reason:
-            label = f"computed_field {item['name']} in table {name} in source {source['name']}"
-            definition = {"comment": None, **item, "table": table_object(table["table"])}
-            definition["source"] = source["name"]
-            yield inconsistent("computed_field", label, definition, reason)
 
 
 def _cron_triggers(place: Place) -> Iterator[Json]:

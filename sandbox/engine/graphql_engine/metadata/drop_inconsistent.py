@@ -1,7 +1,7 @@
 """Remove inconsistent objects from the metadata."""
 
 from graphql_engine.metadata.access import Json, put_list, spelled
-from graphql_engine.metadata.names import inherited_role_name, query_name
+from graphql_engine.metadata.names import query_name
 
 TABLE_PARTS = {
     "object_relationships": ("object_relation {0} in table {1}", "name"),
@@ -11,7 +11,6 @@ TABLE_PARTS = {
     "update_permissions": ("update_permission {0} in table {1}", "role"),
     "delete_permissions": ("delete_permission {0} in table {1}", "role"),
     "event_triggers": ("event_trigger {0} in table {1}", "name"),
-    "computed_fields": ("computed_field {0} in table {1}", "name"),
 }
 
 
@@ -22,7 +21,6 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
         suffix = f" in source {source['name']}"
         if f"source {source['name']}" in broken:
             source["tables"] = []
-            source.pop("functions", None)
         source["tables"] = [
             t for t in source["tables"] if f"table {spelled(t['table'])}{suffix}" not in broken
         ]
@@ -31,9 +29,6 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
                 name = spelled(table["table"])
                 kept = [i for i in table.get(part, []) if pattern.format(i[key], name) + suffix not in broken]
                 put_list(table, part, kept)
-        functions = source.get("functions", [])
-        kept = [f for f in functions if f"function {spelled(f['function'])}{suffix}" not in broken]
-        put_list(source, "functions", kept)
     for part, word in (
         ("actions", "action"),
         ("cron_triggers", "cron_trigger"),
@@ -41,9 +36,6 @@ def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
     ):
         kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
         put_list(metadata, part, kept)
-    roles = metadata.get("inherited_roles", [])
-    kept = [item for item in roles if inherited_role_name(item["role_name"]) not in broken]
-    put_list(metadata, "inherited_roles", kept)
     for collection in metadata.get("query_collections", []):
         queries = collection["definition"]["queries"]
         collection["definition"]["queries"] = [

@@ -11,8 +11,3 @@ def permission_name(kind: str, role: str, table: str, source: str | None = None)
 def query_name(query: str, collection: str) -> str:
     """Return the name of a stored query among the inconsistent objects."""
     return f"query_collections {query} in {collection}"
-
-
-def inherited_role_name(role: str) -> str:
-    """Return the name of an inherited role among the inconsistent objects."""
-    return f"inherited_role inherited role {role}"

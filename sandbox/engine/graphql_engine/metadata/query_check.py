@@ -11,7 +11,6 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLNamedType,
     GraphQLObjectType,
     InlineFragmentNode,
     ListTypeNode,
@@ -26,12 +25,12 @@ from graphql import (
 from graphql_engine.catalog import Catalog
 from graphql_engine.errors import QErr
 from graphql_engine.graphql.document.operation import parse_document, single_operation
-from graphql_engine.graphql.schema.schemas import Schemas
+from graphql_engine.graphql.schema.refused import refused_fields
+from graphql_engine.graphql.schema.schemas import RoleSchema, Schemas
 from graphql_engine.metadata.access import Json
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 from graphql_engine.metadata.names import query_name
 
-Types = dict[str, GraphQLNamedType]
 META_FIELDS = {"__typename", "__schema", "__type"}
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
@@ -41,15 +40,15 @@ def stored_query_problems(metadata: Json, catalog: Catalog, broken: list[Json]) 
     collections = metadata.get("query_collections", [])
     if not any(collection["definition"]["queries"] for collection in collections):
         return
-    types = _types(metadata, catalog, broken)
+    schema = _schema(metadata, catalog, broken)
     for collection in collections:
         for query in collection["definition"]["queries"]:
-            problems = _problems(query["query"], types)
+            problems = _problems(query["query"], schema)
             if problems:
                 yield _inconsistent(metadata, collection["name"], query, problems)
 
 
-def _types(metadata: Json, catalog: Catalog, broken: list[Json]) -> Types:
+def _schema(metadata: Json, catalog: Catalog, broken: list[Json]) -> RoleSchema:
     working = metadata
     if broken:
         working = copy.deepcopy(metadata)
@@ -57,11 +56,7 @@ def _types(metadata: Json, catalog: Catalog, broken: list[Json]) -> Types:
         if any(each["type"] == "custom_types" for each in broken):
             working.pop("custom_types", None)
             working.pop("actions", None)
-    schema = Schemas(working, catalog).of("admin", True)
-    types = dict(schema.schema.type_map)
-    if schema.schema.mutation_type is None:
-        types.pop("mutation_root", None)
-    return types
+    return Schemas(working, catalog).of("admin", True)
 
 
 def _inconsistent(metadata: Json, collection: str, query: Json, problems: list[str]) -> Json:
@@ -83,24 +78,25 @@ def _inconsistent(metadata: Json, collection: str, query: Json, problems: list[s
     }
 
 
-def _problems(text: str, types: Types) -> list[str]:
+def _problems(text: str, schema: RoleSchema) -> list[str]:
     try:
         operation, fragments = single_operation(parse_document(text), None)
     except QErr as error:
         return [error.message]
+    types = schema.schema.type_map
     root = types.get(f"{operation.operation.value}_root")
     found: list[str] = []
     if isinstance(root, GraphQLObjectType):
         found.extend(_fields(operation.selection_set, root, fragments, "$"))
     else:
         found.append(f"$: type '{operation.operation.value}_root' not found in the schema")
-    return [*reversed(list(_variables(operation, types))), *reversed(found)]
+    return [*reversed(list(_variables(operation, schema))), *reversed(found)]
 
 
-def _variables(operation: OperationDefinitionNode, types: Types) -> Iterator[str]:
+def _variables(operation: OperationDefinitionNode, schema: RoleSchema) -> Iterator[str]:
     for definition in operation.variable_definitions or ():
         name = _base(definition.type)
-        if name not in types and name not in BUILT_IN:
+        if not (name in schema.schema.type_map or name in schema.refused_types or name in BUILT_IN):
             yield f"$.{definition.variable.name.value}: type '{name}' not found in the schema"
 
 
@@ -125,6 +121,8 @@ def _fields(
         elif isinstance(item, FieldNode) and item.name.value not in META_FIELDS:
             name = item.name.value
             here = f"{path}.{name}"
+            if name in refused_fields(parent):
+                continue
             if name not in parent.fields:
                 yield f"{here}: field '{name}' not found in object '{parent.name}'"
                 continue

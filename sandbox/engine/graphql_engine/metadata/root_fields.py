@@ -1,4 +1,4 @@
-"""Find tables, functions and actions that would have root fields of one name.
+"""Find tables and actions that would have root fields of one name.
 
 Facts: recorded answers of a genuine engine of v2.48.10.
 """

@@ -32,54 +32,6 @@ async def create_query_collection(context: Context, args: Json) -> None:
     collections.append(entry)
 
 
-@command("rename_query_collection", removes=True)
-async def rename_query_collection(context: Context, args: Json) -> None:
-    entry = _collection(context, required(args, "name"))
-    new_name = required(args, "new_name")
-    if named(context.metadata["query_collections"], new_name):
-        raise QErr("already-exists", f'query collection with name "{new_name}" already exists', "$.new_name")
-    entry["name"] = new_name
-
-
-@command("drop_query_collection", removes=True)
-async def drop_query_collection(context: Context, args: Json) -> None:
-    """Remove a collection; with `cascade`, from the allow list too."""
-    name = required(args, "collection")
-    _collection(context, name, "$.collection")
-    allowed = context.metadata.get("allowlist", [])
-    if named(allowed, name, "collection"):
-        if not args.get("cascade"):
-            raise QErr(
-                "dependency-error",
-                f'query collection with name "{name}" is present in the allowlist; cannot proceed to drop',
-            )
-        put_list(context.metadata, "allowlist", without(allowed, name, "collection"))
-    put_list(context.metadata, "query_collections", without(context.metadata["query_collections"], name))
-
-
-@command("add_query_to_collection", removes=True)
-async def add_query_to_collection(context: Context, args: Json) -> None:
-    entry = _collection(context, required(args, "collection_name"))
-    name, query = required(args, "query_name"), required(args, "query")
-    if named(entry["definition"]["queries"], name):
-        raise QErr(
-            "already-exists",
-            f'query with name "{name}" already exists in collection "{args["collection_name"]}"',
-        )
-    _check_query(query, "$.query")
-    entry["definition"]["queries"].append({"name": name, "query": query})
-
-
-@command("drop_query_from_collection", removes=True)
-async def drop_query_from_collection(context: Context, args: Json) -> None:
-    entry = _collection(context, required(args, "collection_name"))
-    name = required(args, "query_name")
-    if named(entry["definition"]["queries"], name) is None:
-        message = f'query with name "{name}" not found in collection "{args["collection_name"]}"'
-        raise QErr("not-found", message)
-    entry["definition"]["queries"] = without(entry["definition"]["queries"], name)
-
-
 @command("add_collection_to_allowlist")
 async def add_collection_to_allowlist(context: Context, args: Json) -> Json | None:
     """Add a collection to the allow list; once more is no error."""
@@ -130,15 +82,6 @@ async def create_rest_endpoint(context: Context, args: Json) -> None:
     if args.get("comment") is not None:
         entry["comment"] = args["comment"]
     endpoints.append(entry)
-
-
-@command("drop_rest_endpoint", removes=True)
-async def drop_rest_endpoint(context: Context, args: Json) -> None:
-    name = required(args, "name")
-    endpoints = context.metadata.get("rest_endpoints", [])
-    if named(endpoints, name) is None:
-        raise not_exists(f"endpoint with name: {name} does not exist")
-    put_list(context.metadata, "rest_endpoints", without(endpoints, name))
 
 
 def _check_methods(methods: list[str]) -> None:

@@ -5,6 +5,8 @@ Facts: the engine's `RQL/DDL/ScheduledTrigger` and its tests of scheduled trigge
 
 from typing import Any
 
+from psycopg.rows import dict_row
+
 from graphql_engine.changes import Context
 from graphql_engine.cron.schedule import read_schedule
 from graphql_engine.errors import QErr, not_exists
@@ -19,7 +21,6 @@ from graphql_engine.metadata.access import (
 )
 from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.metadata_api.registry import command
-from graphql_engine.metadata_api.transform_check import check_transforms
 
 # By the key of an argument: its type in the engine.
 NEEDED = {"name": "Text", "webhook": "String", "schedule": "CronSchedule"}
@@ -60,7 +61,6 @@ def _entry(args: Json) -> Json:
             raise mismatch(kind, "Number", value, f"$.retry_conf.{key}")
         if value < 0:
             raise QErr("parse-failed", f"{key} cannot be a negative value", "$.retry_conf")
-    check_transforms(args)
     entry: Json = {key: args[key] for key in ("name", "webhook", "schedule", "include_in_metadata")}
     entry["schedule"] = read_schedule(args["schedule"])
     if "payload" in args:
@@ -91,3 +91,77 @@ async def get_cron_triggers(context: Context, _: Any) -> Json:
         retry = {**DEFAULT_CRON_RETRY, **(trigger.get("retry_conf") or {})}
         shown.append({**trigger, "retry_conf": retry, "headers": trigger.get("headers") or []})
     return {"cron_triggers": shown}
+
+
+# Times end in Z.
+TIMES = ", ".join(
+    f"(to_json(timezone('UTC', {name}))#>>'{{}}') || 'Z' AS {name}"
+    for name in ("scheduled_time", "created_at", "next_retry_at")
+)
+STATUSES = {"scheduled", "locked", "delivered", "error", "dead"}
+KINDS = {"cron", "one_off"}
+
+
+@command("get_scheduled_events", changes=False)
+async def get_scheduled_events(context: Context, args: Json) -> Json:
+    """Return events of a cron trigger, filtered and paged. There are no one-off events."""
+    kind, statuses = _kind(args), args.get("status") or []
+    for index, status in enumerate(statuses):
+        if status not in STATUSES:
+            raise QErr("parse-failed", f"unexpected status: {status}", f"$.status[{index}]")
+    if kind == "one_off":
+        return _answer("events", [], 0, args)
+    name = required(args, "trigger_name")
+    if named(context.metadata.get("cron_triggers", []), name) is None:
+        raise not_exists(f"cron trigger with name: {name} does not exist")
+    where = "WHERE trigger_name = %(name)s AND (%(statuses)s::text[] = '{}' OR status = ANY(%(statuses)s))"
+    return await _page(
+        context,
+        f"id, trigger_name, status, tries, {TIMES}",
+        f"FROM hdb_catalog.hdb_cron_events AS e {where}",
+        "e.scheduled_time",
+        "events",
+        {**args, "name": name, "statuses": statuses},
+    )
+
+
+@command("get_scheduled_event_invocations", "get_event_invocations", changes=False)
+async def get_scheduled_event_invocations(context: Context, args: Json) -> Json:
+    """Return invocations of one event or of one cron trigger."""
+    if _kind(args) == "one_off":
+        return _answer("invocations", [], 0, args)
+    where = "l.event_id = %(event_id)s" if args.get("event_id") else "e.trigger_name = %(name)s"
+    name = args.get("trigger_name") if args.get("event_id") else required(args, "trigger_name")
+    return await _page(
+        context,
+        "l.id, l.event_id, l.status, l.request, l.response, to_json(l.created_at) AS created_at",
+        "FROM hdb_catalog.hdb_cron_event_invocation_logs AS l"
+        f" JOIN hdb_catalog.hdb_cron_events AS e ON e.id = l.event_id WHERE {where}",
+        "l.created_at DESC",
+        "invocations",
+        {**args, "name": name},
+    )
+
+
+def _kind(args: Json) -> str:
+    kind = required(args, "type")
+    if kind not in KINDS:
+        raise QErr("parse-failed", f"expected one_off or cron for type, not {kind}", "$.type")
+    return str(kind)
+
+
+def _answer(key: str, rows: list[Any], count: int, args: Json) -> Json:
+    return {key: rows} | ({"count": count} if args.get("get_rows_count") else {})
+
+
+async def _page(context: Context, columns: str, source: str, order: str, key: str, args: Json) -> Json:
+    """Return the rows of one page under `key`; with `get_rows_count`, also the number of all rows."""
+    page = f"SELECT {columns} {source} ORDER BY {order} LIMIT %(limit)s OFFSET %(offset)s"
+    parameters = {name: args.get(name) for name in ("name", "event_id", "statuses", "limit")}
+    async with context.engine.pool.connection() as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(page.encode(), {**parameters, "offset": args.get("offset", 0)})
+        rows = await cursor.fetchall()
+        await cursor.execute(f"SELECT count(*)::int AS n {source}".encode(), parameters)
+        counted = await cursor.fetchall()
+    return _answer(key, rows, counted[0]["n"], args)

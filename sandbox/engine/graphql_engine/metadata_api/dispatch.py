@@ -22,10 +22,8 @@ from graphql_engine.pg_report import postgres_error
 from graphql_engine.settings import StartError
 
 log = logging.getLogger("graphql_engine.metadata")
-BULKS = {"bulk", "bulk_keep_going", "bulk_atomic"}
-KEEP_GOING = "bulk_keep_going"
+BULK = "bulk"
 TWO_VERSIONS = ("replace_metadata", "export_metadata")
-TRACKING = {"track_table", "untrack_table", "track_tables", "untrack_tables"}
 UNPARSED = (
     "Error when parsing command {0}.\nSee our documentation at https://hasura.io/docs/latest/graphql/core/"
     "api-reference/metadata-api/index.html#metadata-apis.\nInternal error message: {1}"
@@ -42,7 +40,7 @@ async def run(engine: Engine, session: Session, request: Any, names: str = "pg")
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only", "$.args")
     async with engine.metadata_lock:
-        if request["type"] in BULKS:
+        if request["type"] == BULK:
             return await _bulk(engine, session, request, names)
         return await run_one(engine, session, request, names)
 
@@ -56,7 +54,7 @@ def check_request(request: Any, names: str) -> None:
     kind, version = request["type"], request.get("version")
     if not isinstance(kind, str):
         raise mismatch("Text", "String", kind, "$.type")
-    if kind not in BULKS:
+    if kind != BULK:
         find(kind, names)
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
         raise mismatch("Int", "Number", version, "$.version")
@@ -75,7 +73,7 @@ def check_request(request: Any, names: str) -> None:
         raise mismatch("Int64", "Number", expected, "$.resource_version")
     if "args" not in request:
         raise QErr("parse-failed", 'key "args" not found')
-    if kind in BULKS:
+    if kind == BULK:
         items = request["args"]
         if not isinstance(items, list):
             raise mismatch("[]", "Array", items, "$.args")
@@ -101,15 +99,12 @@ async def run_one(engine: Engine, session: Session, request: Json, names: str) -
 
 
 async def _bulk(engine: Engine, session: Session, request: Json, names: str) -> list[Any]:
-    """Run a bulk: as a whole or not at all, except `bulk_keep_going`."""
-    kind, items = request["type"], request["args"]
-    if kind == "bulk_atomic":
-        _check_atomic(items, names)
+    """Run a bulk: as a whole or not at all."""
     before, version = copy.deepcopy(engine.metadata), engine.resource_version
     results: list[Any] = []
     try:
-        for index, item in enumerate(items):
-            results.append(await _item(engine, session, item, names, index, keep_going=kind == KEEP_GOING))
+        for index, item in enumerate(request["args"]):
+            results.append(await _item(engine, session, item, names, index))
         if engine.resource_version != version:
             check_version(request, version)
     except QErr:
@@ -119,30 +114,13 @@ async def _bulk(engine: Engine, session: Session, request: Json, names: str) -> 
     return results
 
 
-async def _item(
-    engine: Engine, session: Session, item: Json, names: str, index: int, *, keep_going: bool
-) -> Any:
+async def _item(engine: Engine, session: Session, item: Json, names: str, index: int) -> Any:
     try:
-        if item["type"] in BULKS:
+        if item["type"] == BULK:
             return await _bulk(engine, session, item, names)
         return await run_one(engine, session, item, names)
     except QErr as error:
-        if keep_going:
-            return error.as_api(include_internal=True)
         raise error.under("args", index) from error
-
-
-def _check_atomic(items: list[Json], names: str) -> None:
-    if not items:
-        raise unexpected(
-            "Programming error: attempting to save Schema Cache with incorrect mrv."
-            " Please report this to Hasura."
-        )
-    for item in items:
-        kind = item["type"]
-        tracking = kind.removeprefix(PREFIX) in TRACKING
-        if kind in BULKS or tracking or not find(kind, names).changes:
-            raise unexpected("Bulk atomic does not support this command", path="$.args")
 
 
 def check_version(request: Json, version: int) -> None:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from graphql_engine.changes import Context
-from graphql_engine.errors import QErr, not_exists
+from graphql_engine.errors import QErr, not_exists, unsupported
 from graphql_engine.events import store
 from graphql_engine.graphql.sql.database import announce
 from graphql_engine.metadata.access import (
@@ -31,14 +31,12 @@ from graphql_engine.metadata.access import (
     without,
 )
 from graphql_engine.metadata_api.registry import command
-from graphql_engine.metadata_api.transform_check import check_transforms
 
 # Names of event triggers that the engine accepts.
 NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_-]*\Z")
 # Names of SQL triggers and functions are `notify_hasura_NAME_OPERATION`, at most 63 bytes.
 MAX_NAME_CHARACTERS = 42
 DEFAULT_RETRY = {"interval_sec": 10, "num_retries": 0, "timeout_sec": 60}
-UNSUPPORTED = ("cleanup_config",)
 EVENT_COLUMNS = (
     "id, schema_name, table_name, trigger_name, payload, delivered, error, tries, to_json(created_at)"
     " AS created_at, to_json(locked) AS locked, to_json(next_retry_at) AS next_retry_at, archived"
@@ -99,10 +97,8 @@ def _check_arguments(args: Json) -> None:
     for key, value in (args.get("retry_conf") or {}).items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise mismatch("Int", "Number", value, f"$.retry_conf.{key}")
-    check_transforms(args)
-    for key in UNSUPPORTED:
-        if args.get(key):
-            raise QErr("not-supported", f"{key} is not supported by this stand-in")
+    if args.get("cleanup_config"):
+        raise unsupported("cleanup_config")
 
 
 def _check_columns(context: Context, args: Json) -> None:

@@ -103,19 +103,3 @@ def _dropper(kind: str) -> Function:
 for _kind in KINDS:
     command(f"create_{_kind}_permission", postgres=True)(_creator(_kind))
     command(f"drop_{_kind}_permission", removes=True, postgres=True)(_dropper(_kind))
-
-
-@command("set_permission_comment", postgres=True)
-async def set_permission_comment(context: Context, args: Json) -> None:
-    table = find_table(context.metadata, required(args, "table"), args.get("source"))
-    kind, role = required(args, "type"), required(args, "role")
-    required(args, "permission")  # not used, but the engine asks for it
-    item = named(table.get(f"{kind}_permissions", []), role, "role")
-    if item is None:
-        raise QErr(
-            "permission-denied",
-            f'{kind} permission on "{spelled(args["table"])}" for role "{role}" does not exist',
-        )
-    item.pop("comment", None)
-    if args.get("comment") is not None:
-        item["comment"] = args["comment"]

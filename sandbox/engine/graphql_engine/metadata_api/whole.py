@@ -200,12 +200,6 @@ async def drop_inconsistent_metadata(context: Context, _: Any) -> None:
     drop_inconsistent(context.metadata, await find_again(context.engine, context.metadata))
 
 
-@command("dump_internal_state", changes=False)
-async def dump_internal_state(context: Context, _: Any) -> Json:
-    """Return the metadata: the engine's internal state is not imitated."""
-    return exportable(context.metadata)
-
-
 @command("get_catalog_state", changes=False)
 async def get_catalog_state(context: Context, _: Any) -> Json:
     """Return the states of CLI and console as they were set; the CLI's contains the applied migrations."""
@@ -233,9 +227,8 @@ async def set_catalog_state(context: Context, args: Json) -> None:
         await connection.execute(STATES[kind], [json.dumps(state)])
 
 
-@command("set_api_limits", "remove_api_limits")
-async def set_api_limits(context: Context, args: Any) -> None:
-    """Set the limits per role, which the GraphQL compiler reads from the metadata."""
-    context.metadata.pop("api_limits", None)
-    if args:
-        context.metadata["api_limits"] = args
+@command("set_graphql_schema_introspection_options")
+async def set_introspection_options(context: Context, args: Json) -> None:
+    """Set the roles that may not introspect."""
+    roles = required(args, "disabled_for_roles")
+    context.metadata["graphql_schema_introspection"] = {"disabled_for_roles": list(roles)}

@@ -4,19 +4,36 @@ Facts: the engine's `Eventing/HTTP` (failures, contents of invocation logs).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
+from graphql_engine.errors import unsupported
 from graphql_engine.settings import VERSION
 from graphql_engine.traces import Trace
 from graphql_engine.webhooks.client import Client, InvalidUrl, Response, origin_of, split_url
-from graphql_engine.webhooks.transforms import Outgoing
 
 USER_AGENT = f"hasura-graphql-engine/{VERSION}"
 LOG_VERSION = "2"
 UNSENDABLE = (ValueError, OSError)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A POST to a webhook; `body` is JSON."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    body: str
+
+
+def refuse_transforms(holder: Mapping[str, Any]) -> None:
+    """Raise QErr `not-supported` for an action or a trigger with a transform: it cannot be called."""
+    for key in ("request_transform", "response_transform"):
+        if holder.get(key):
+            raise unsupported(key)
 
 
 @dataclass(frozen=True)
@@ -59,15 +76,6 @@ def request_headers(configured: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return own + kept
 
 
-def logged_body(request: Outgoing) -> str:
-    """Return the body of a request for `logged_request`; of a form the engine logs null."""
-    try:
-        json.loads(request.content)
-    except ValueError:
-        return "null"
-    return request.content.decode()
-
-
 def logged_request(
     body: str, headers: list[dict[str, Any]] | None, version: str = LOG_VERSION, *, late: bool = False
 ) -> str:
@@ -83,7 +91,7 @@ def logged_request(
 async def send(client: Client, request: Outgoing, trace: Trace) -> Response:
     """Send a request, without a limit of time; logs do not show the trace. Raises one of UNSENDABLE."""
     headers = [*request.headers, *trace.headers()]
-    return await client.request(request.method, request.url, headers, request.content)
+    return await client.post(request.url, headers, request.body.encode())
 
 
 async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) -> Reply:
@@ -112,7 +120,7 @@ def failure(error: Exception, request: Outgoing, seconds: float) -> dict[str, An
         "message": "Response timeout" if is_late else f"Connection failure: {error}",
         "request": {
             "host": host,
-            "method": request.method,
+            "method": "POST",
             "path": target.path,
             "port": port,
             "queryString": f"?{target.query}" if target.query else "",

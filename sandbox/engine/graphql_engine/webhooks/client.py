@@ -18,7 +18,6 @@ MAX_REDIRECTS = 10
 # An idle connection is given up after 2 s, before most servers close it on their side.
 KEEP_SECONDS = 2.0
 PORTS = {"http": 80, "https": 443}
-WITHOUT_BODY = {"GET", "HEAD"}
 Headers = list[tuple[str, str]]
 Origin = tuple[str, str, int]
 
@@ -55,8 +54,9 @@ class Client:
         self._idle: defaultdict[Origin, list[_Connection]] = defaultdict(list)
         self._ssl: ssl.SSLContext | None = None
 
-    async def request(self, method: str, url: str, headers: Headers, content: bytes) -> Response:
-        """Send a request and follow redirects. Raises InvalidUrl or OSError; never limits the time."""
+    async def post(self, url: str, headers: Headers, content: bytes) -> Response:
+        """Send a POST and follow redirects. Raises InvalidUrl or OSError; never limits the time."""
+        method = "POST"
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._once(method, url, headers, content)
             target = response.header("location")
@@ -82,10 +82,10 @@ class Client:
         kept = self._kept(origin)
         if kept is not None:
             try:
-                return await self._exchange(origin, kept, method, raw)
+                return await self._exchange(origin, kept, raw)
             except ConnectionError:
                 pass  # closed by the server meanwhile
-        return await self._exchange(origin, await self._connect(origin), method, raw)
+        return await self._exchange(origin, await self._connect(origin), raw)
 
     def _kept(self, origin: Origin) -> "_Connection | None":
         connections = self._idle[origin]
@@ -105,9 +105,9 @@ class Client:
         _, connection = await loop.create_connection(_Connection, host, port, ssl=context)
         return connection
 
-    async def _exchange(self, origin: Origin, connection: "_Connection", method: str, raw: bytes) -> Response:
+    async def _exchange(self, origin: Origin, connection: "_Connection", raw: bytes) -> Response:
         try:
-            response = await connection.exchange(method, raw)
+            response = await connection.exchange(raw)
         except BaseException:
             connection.close()
             raise
@@ -137,7 +137,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exchange(self, method: str, raw: bytes) -> Response:
+    async def exchange(self, raw: bytes) -> Response:
         """Send the bytes of a request and return the response. Raises ConnectionError."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the connection is closed")
@@ -225,7 +225,7 @@ def _request(method: str, target: SplitResult, headers: Headers, content: bytes)
     query = f"?{quote(target.query, safe='/%:@!$&()*+,;=~?')}" if target.query else ""
     lines = [f"{method} {path}{query} HTTP/1.1", f"Host: {target.netloc.rpartition('@')[2]}"]
     lines.append("Accept-Encoding: gzip")
-    if content or method not in WITHOUT_BODY:
+    if method != "GET":
         lines.append(f"Content-Length: {len(content)}")
     lines += [f"{name}: {value}" for name, value in headers]
     head = "\r\n".join(lines)

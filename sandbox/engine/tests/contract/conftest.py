@@ -40,7 +40,6 @@ def stand_in(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[str
         engines = Engines(database_url, receiver)
         process, url = engines.start(
             HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": JWT_KEY}),
-            HASURA_GRAPHQL_ASYNC_ACTIONS_FETCH_INTERVAL="50",
             HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
             CONTRACT_WEBHOOK=receiver.host_url,
             CONTRACT_SECRET=CONTRACT_SECRET,

@@ -1,12 +1,13 @@
-"""Actions: the request to the handler, each kind of response, asynchronous actions. Contract section 3."""
+"""Actions: the request to the handler, each kind of response, custom types. Contract section 3."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.support.hasura import Hasura, Json, eventually, unique
+from tests.support.hasura import Hasura, Json, unique
 from tests.support.receiver import Answer, Received
+
+FIELDS = [{"name": "id", "type": "Int!"}, {"name": "note", "type": "String"}]
 
 
 @dataclass
@@ -31,28 +32,30 @@ class Action:
         return self.engine.receiver.received(self.path)[-1]
 
     def define(self, **definition: Json) -> None:
+        """Create the action, or give it another definition."""
         base = {
             "kind": "synchronous",
             "handler": self.engine.receiver.url + self.path,
             "arguments": [{"name": "name", "type": "String"}, {"name": "params", "type": "jsonb"}],
             "output_type": "ContractOut",
         }
-        self.engine.do("update_action", {"name": self.name, "definition": {**base, **definition}})
+        entry = {"name": self.name, "definition": {**base, **definition}}
+
+        def edit(metadata: Json) -> None:
+            others = [each for each in metadata.get("actions", []) if each["name"] != self.name]
+            metadata["actions"] = [*others, entry]
+            metadata["custom_types"] = {"objects": [{"name": "ContractOut", "fields": FIELDS}]}
+
+        status, body = self.engine.change(edit)
+        assert status == 200, body
 
 
 @pytest.fixture
-def action(engine: Hasura) -> Iterator[Action]:
+def action(engine: Hasura) -> Action:
     """An action `submit…(name: String, params: jsonb): ContractOut`."""
-    before = engine.do("export_metadata", {}).get("custom_types", {})
-    fields = [{"name": "id", "type": "Int!"}, {"name": "note", "type": "String"}]
-    engine.do("set_custom_types", {"objects": [{"name": "ContractOut", "fields": fields}]})
     made = Action(engine, unique("submit"), f"/{unique('action')}")
-    definition = {"handler": engine.receiver.url + made.path, "output_type": "ContractOut", "arguments": []}
-    engine.do("create_action", {"name": made.name, "definition": definition})
     made.define()
-    yield made
-    engine.do("drop_action", {"name": made.name})
-    engine.do("set_custom_types", before)
+    return made
 
 
 def test_a_failed_action_leaves_its_input_out_of_the_log(action: Action) -> None:
@@ -194,57 +197,62 @@ def test_set_cookie_comes_back(action: Action) -> None:
     assert answer.headers["set-cookie"] == "a=b"
 
 
-def test_an_asynchronous_action_answers_an_id_and_later_its_output(action: Action) -> None:
-    action.define(kind="asynchronous")
-    action.answers(Answer(200, {"id": 9, "note": "n"}))
-    action_id = action.call(fields="")["data"][action.name]
-    query = f'query {{ {action.name}(id: "{action_id}") {{ id created_at errors output {{ id note }} }} }}'
-
-    def result() -> Json:
-        found = action.engine.graphql(query)["data"][action.name]
-        return found if found["output"] else None
-
-    found = eventually(result)
-    assert found["id"] == action_id
-    assert (found["output"], found["errors"]) == ({"id": 9, "note": "n"}, None)
-    other = action.engine.graphql(query, action.engine.role("user"))
-    assert "errors" in other or other["data"][action.name] is None
-
-
-def test_an_asynchronous_action_is_not_tried_again(action: Action) -> None:
-    action.define(kind="asynchronous")
-    action.answers(Answer(400, {"message": "no", "code": "mine"}))
-    action_id = action.call(fields="")["data"][action.name]
-    query = f'query {{ {action.name}(id: "{action_id}") {{ errors }} }}'
-    errors = eventually(lambda: action.engine.graphql(query)["data"][action.name]["errors"])
-    assert (errors["error"], errors["code"]) == ("no", "mine")
-    assert len(action.engine.receiver.received(action.path)) == 1
-
-
 def test_an_action_may_not_use_unknown_types(engine: Hasura) -> None:
     definition = {"handler": "http://127.0.0.1:1/", "output_type": "Nowhere", "arguments": []}
-    status, body = engine.call("create_action", {"name": unique("bad"), "definition": definition})
-    assert (status, body["code"]) == (400, "invalid-configuration")
+    entry = {"name": unique("bad"), "definition": definition}
+    status, body = engine.change(lambda metadata: metadata.setdefault("actions", []).append(entry))
+    assert (status, body["code"]) == (400, "unexpected")
+    assert [each["type"] for each in body["internal"]] == ["action"]
 
 
-def test_creating_and_dropping_twice_is_refused(action: Action) -> None:
-    engine = action.engine
-    definition = {"handler": "http://127.0.0.1:1/", "output_type": "ContractOut"}
-    status, body = engine.call("create_action", {"name": action.name, "definition": definition})
-    assert (status, body["code"]) == (400, "already-exists")
-    status, body = engine.call("drop_action", {"name": "never_there"})
-    assert (status, body["code"]) == (400, "not-exists")
+@pytest.mark.parametrize("change", [{"kind": "asynchronous"}, {"request_transform": {"version": 2}}])
+def test_what_the_stand_in_does_not_execute_is_stored_and_refused_by_name(
+    action: Action, change: Json
+) -> None:
+    if not action.engine.stand_in:
+        pytest.skip("a genuine engine executes it")
+    action.define(**change)
+    stored = action.engine.do("export_metadata", {})["actions"]
+    assert (
+        change.items() <= next(each for each in stored if each["name"] == action.name)["definition"].items()
+    )
+    message, extensions = error(action.call())
+    assert next(iter(change)).replace("kind", "asynchronous action") in message
+    assert extensions["code"] == "not-supported"
+    assert action.engine.receiver.received(action.path) == []
 
 
-def test_transforms_change_what_is_sent_and_what_comes_back(action: Action) -> None:
-    request: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
-    request["body"]["template"] = '{"name": {{$body.input.name}}}'
-    response: Json = {"version": 2, "template_engine": "Kriti", "body": {"action": "transform"}}
-    response["body"]["template"] = '{"id": {{$body.number}}, "note": "{{$body.word}}!"}'
-    action.define(request_transform=request, response_transform=response)
-    action.answers(Answer(200, {"number": 3, "word": "hi"}))
-    assert action.call('name: "x"') == {"data": {action.name: {"id": 3, "note": "hi!"}}}
-    assert action.received().body == {"name": "x"}
-    request["body"]["template"] = "{{$body.nowhere}}"
-    action.define(request_transform=request)
-    assert error(action.call()) == ("Request Transformation Failed", UNEXPECTED)
+FAILED = "Inconsistent object: validation for the given custom types failed because "
+FIELD = {"name": "a", "type": "Int"}
+RELATIONSHIP = {"name": "r", "type": "object", "remote_table": "nowhere", "field_mapping": {"a": "id"}}
+
+
+@pytest.mark.parametrize(
+    ("types", "reason"),
+    [
+        (
+            {
+                "objects": [{"name": "T", "fields": [FIELD]}],
+                "input_objects": [{"name": "T", "fields": [FIELD]}],
+            },
+            'duplicate type names: "T"',
+        ),
+        (
+            {"objects": [{"name": "T", "fields": [FIELD, FIELD]}]},
+            'the object "T" has duplicate fields: "a"',
+        ),
+        (
+            {"objects": [{"name": "T", "fields": [FIELD], "relationships": [RELATIONSHIP]}]},
+            'the remote table "nowhere" for relationship "r" of object type "T" does not exist',
+        ),
+        (
+            {"input_objects": [{"name": "T", "fields": [{"name": "a", "type": "Missing"}]}]},
+            'the type "Missing" for field "a" in  input object type "T" does not exist',
+        ),
+    ],
+)
+def test_types_that_do_not_fit_each_other_are_refused(engine: Hasura, types: Json, reason: str) -> None:
+    status, body = engine.change(lambda metadata: metadata.update(custom_types=types))
+    assert (status, body["code"]) == (400, "unexpected")
+    assert body["internal"][0]["name"] == "custom_types custom_types"
+    assert body["internal"][0]["reason"] == FAILED + reason

@@ -18,8 +18,8 @@ def test_lists_are_sorted_and_defaults_left_out(engine: Hasura) -> None:
         permission = {"columns": ["name"], "filter": {}, "set": {}, "backend_only": False}
         engine.do("pg_create_update_permission", {"table": later, "role": role, "permission": permission})
     for name in ("two", "one"):
-        using = {"manual_configuration": {"remote_table": later, "column_mapping": {"later_id": "id"}}}
-        engine.do("pg_create_object_relationship", {"table": earlier, "name": name, "using": using})
+        manual = {"remote_table": later, "column_mapping": {"later_id": "id"}}
+        engine.relate(earlier, "object", name, manual_configuration=manual)
     trigger = {"name": f"t_{engine.schema}", "table": later, "webhook": "http://127.0.0.1:1/"}
     engine.do("pg_create_event_trigger", {**trigger, "insert": {"columns": "*"}, "headers": []})
     first, second = exported(engine)
@@ -40,16 +40,16 @@ def test_lists_are_sorted_and_defaults_left_out(engine: Hasura) -> None:
 
 def test_nulls_and_defaults_of_exports_are_those_of_the_engine(engine: Hasura) -> None:
     table = engine.table("item", "id int PRIMARY KEY, parent_id int")
-    using = {"manual_configuration": {"remote_table": table, "column_mapping": {"parent_id": "id"}}}
-    engine.do("pg_create_object_relationship", {"table": table, "name": "parent", "using": using})
+    manual = {"remote_table": table, "column_mapping": {"parent_id": "id"}}
+    engine.relate(table, "object", "parent", manual_configuration=manual)
     (shown,) = exported(engine)
     assert shown["object_relationships"][0]["using"]["manual_configuration"]["insertion_order"] is None
 
     name = unique("act")
     argument = {"name": "text", "type": "String!", "description": None}
     definition = {"handler": "http://127.0.0.1:1/", "output_type": "String!", "arguments": [argument]}
-    engine.do("create_action", {"name": name, "definition": definition})
-    engine.later("drop_action", {"name": name})
+    entry = {"name": name, "definition": definition}
+    engine.change(lambda metadata: metadata.setdefault("actions", []).append(entry))
     actions = engine.do("export_metadata", {})["actions"]
     (definition,) = [each["definition"] for each in actions if each["name"] == name]
     assert definition["arguments"] == [{"name": "text", "type": "String!"}]
@@ -57,8 +57,8 @@ def test_nulls_and_defaults_of_exports_are_those_of_the_engine(engine: Hasura) -
 
 
 def test_empty_parts_are_left_out(engine: Hasura) -> None:
-    engine.do("set_api_limits", {})
     engine.do("set_graphql_schema_introspection_options", {"disabled_for_roles": []})
+    engine.change(lambda metadata: metadata.update(api_limits={}))
     assert not {"api_limits", "graphql_schema_introspection"} & set(engine.do("export_metadata", {}))
 
 

@@ -11,25 +11,21 @@ class Endpoints:
     def __init__(self, engine: Hasura) -> None:
         self.engine = engine
         self.prefix = unique("rest")
-        self.collection = unique("queries")
         engine.table("item", "id int PRIMARY KEY, name text, done boolean, tags jsonb")
         engine.sql(
             f"INSERT INTO \"{engine.schema}\".item VALUES (1, 'one', true, '{{}}'), (2, 'two', false, '[]')"
         )
         self.item = f"{engine.schema}_item"
-        engine.do("create_query_collection", {"name": self.collection, "definition": {"queries": []}})
-        engine.later("drop_query_collection", {"collection": self.collection, "cascade": True})
 
     def add(self, url: str, query: str, *methods: str) -> str:
         """Create an endpoint below the prefix; `ITEM` in the query is the table's root field."""
         name = unique("endpoint")
         text = query.replace("ITEM", self.item)
-        stored = {"collection_name": self.collection, "query_name": name, "query": text}
-        self.engine.do("add_query_to_collection", stored)
-        definition = {"query": {"collection_name": self.collection, "query_name": name}}
+        stored = {"queries": [{"name": name, "query": text}]}
+        self.engine.do("create_query_collection", {"name": name, "definition": stored})
+        definition = {"query": {"collection_name": name, "query_name": name}}
         args = {"name": name, "url": f"{self.prefix}/{url}", "methods": list(methods) or ["GET", "POST"]}
         self.engine.do("create_rest_endpoint", {**args, "definition": definition})
-        self.engine.later("drop_rest_endpoint", {"name": name})
         return f"{self.engine.url}/api/rest/{self.prefix}/"
 
     def get(self, path: str) -> tuple[int, Json]:
@@ -147,12 +143,12 @@ def test_a_stored_query_must_be_one_operation(endpoints: Endpoints) -> None:
 
 def test_an_endpoint_needs_a_stored_query_and_a_free_name(endpoints: Endpoints) -> None:
     engine = endpoints.engine
-    definition = {"query": {"collection_name": endpoints.collection, "query_name": "missing"}}
+    collection = unique("queries")
+    engine.do("create_query_collection", {"name": collection, "definition": {"queries": []}})
+    definition = {"query": {"collection_name": collection, "query_name": "missing"}}
     args = {"name": unique("x"), "url": f"{endpoints.prefix}/x", "methods": ["GET"], "definition": definition}
     status, body = engine.call("create_rest_endpoint", args)
     assert (status, body["code"]) == (400, "invalid-configuration")
     assert body["internal"][0]["name"] == f"rest_endpoint {args['name']}"
-    missing = f"query with name missing does not exist in collection {endpoints.collection}"
+    missing = f"query with name missing does not exist in collection {collection}"
     assert body["error"] == f"Inconsistent object: in endpoint {args['name']}: {missing}"
-    status, body = engine.call("drop_rest_endpoint", {"name": "never_there"})
-    assert (status, body["code"]) == (400, "not-exists")

@@ -1,4 +1,4 @@
-"""Cron triggers and one-off events. Contract section 2. Some tests need the clock of the stand-in."""
+"""Cron triggers. Contract section 2. Some tests need the clock of the stand-in."""
 
 import time
 from collections.abc import Iterator
@@ -191,42 +191,3 @@ def test_replace_metadata_regenerates_only_what_changed(engine: Hasura, path: st
     assert after[private] == before[private]
     assert len(after[changed]) == 100
     assert not set(after[changed]) & set(before[changed])
-
-
-def test_a_one_off_event_is_delivered_with_created_at_and_no_name(engine: Hasura, path: str) -> None:
-    args = {
-        "webhook": engine.receiver.url + path,
-        "schedule_at": datetime.now(UTC).isoformat(),
-        "payload": {"a": 1},
-        "headers": [{"name": "X-One", "value": "1"}],
-        "comment": "once",
-    }
-    answer = engine.do("create_scheduled_event", args)
-    assert set(answer) == {"message", "event_id"}
-    got = engine.receiver.wait_for(path, 1, seconds=20)[0]
-    assert set(got.body) == {"id", "created_at", "scheduled_time", "payload", "comment"}
-    assert got.body["id"] == answer["event_id"]
-    assert got.body["created_at"].endswith("Z")
-    assert got.headers["x-one"] == "1"
-    eventually(lambda: _one_off(engine, answer["event_id"])["status"] == "delivered")
-
-
-def test_an_old_one_off_event_is_dead_without_a_call(engine: Hasura, path: str) -> None:
-    args = {"webhook": engine.receiver.url + path, "schedule_at": "2020-01-01T00:00:00Z", "payload": None}
-    event_id = engine.do("create_scheduled_event", args)["event_id"]
-    eventually(lambda: _one_off(engine, event_id)["status"] == "dead", seconds=20)
-    assert engine.receiver.received(path) == []
-
-
-def test_a_one_off_event_can_be_deleted_again_and_again(engine: Hasura, path: str) -> None:
-    args = {"webhook": engine.receiver.url + path, "schedule_at": "2090-01-01T00:00:00Z"}
-    event_id = engine.do("create_scheduled_event", args)["event_id"]
-    assert _one_off(engine, event_id)["status"] == "scheduled"
-    order = {"type": "one_off", "event_id": event_id}
-    assert engine.do("delete_scheduled_event", order) == {"message": "success"}
-    assert engine.do("delete_scheduled_event", order) == {"message": "success"}
-
-
-def _one_off(engine: Hasura, event_id: str) -> Json:
-    events = engine.do("get_scheduled_events", {"type": "one_off"})["events"]
-    return next(event for event in events if event["id"] == event_id)

@@ -13,45 +13,6 @@ async def counts(library: Library) -> tuple[int, int]:
     return tuple(data[f"{name}_aggregate"]["aggregate"]["count"] for name in ("author", "article"))
 
 
-async def test_parents_and_children_are_inserted_with_their_row(library: Library) -> None:
-    """affected_rows counts all of them, and returning shows them."""
-    data = await library.ask(
-        """mutation { insert_author(objects: [
-          {name: "Dan", articles: {data: [{title: "a"}, {title: "b"}]}, detail: {data: {phone: "5"}}},
-          {name: "Eli"}
-        ]) { affected_rows returning { name articles { title } detail { phone } } }
-        insert_article_one(object: {title: "c", author: {data: {name: "Fay"}}}) { title author { name } } }"""
-    )
-    assert data["insert_author"] == {
-        "affected_rows": 5,
-        "returning": [
-            {"name": "Dan", "articles": [{"title": "a"}, {"title": "b"}], "detail": {"phone": "5"}},
-            {"name": "Eli", "articles": [], "detail": None},
-        ],
-    }
-    assert data["insert_article_one"] == {"title": "c", "author": {"name": "Fay"}}
-    assert await counts(library) == (6, 6)
-
-
-async def test_a_column_is_not_determined_twice(library: Library) -> None:
-    """A column set by a parent row, or by the relationship of a child, cannot be set again."""
-    own = """mutation { insert_article(
-      objects: [{title: "x", author_id: 1, author: {data: {name: "G"}}}]) { affected_rows } }"""
-    assert await library.fail(own) == (
-        "$.selectionSet.insert_article.args.objects[0].author",
-        "validation-failed",
-        'cannot insert object relationship "author" as "author_id" column values are already determined',
-    )
-    child = """mutation { insert_author_one(
-      object: {name: "G", articles: {data: {title: "x", author_id: 1}}}) { id } }"""
-    assert await library.fail(child) == (
-        "$.selectionSet.insert_author_one.args.object[0].articles.data[0]",
-        "validation-failed",
-        'cannot insert "author_id" columns as their values are already being determined by parent insert',
-    )
-    assert await counts(library) == (3, 3)
-
-
 async def test_on_conflict_updates_or_ignores(library: Library) -> None:
     """An empty list of columns means DO NOTHING; `where` restricts the update."""
     query = """mutation { insert_author(objects: [{name: "Ann", big: 5}, {name: "New"}],

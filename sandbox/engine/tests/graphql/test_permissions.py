@@ -138,16 +138,6 @@ async def test_a_role_without_mutations_is_refused_before_its_variables(library:
     assert await library.fail(query.replace("insert_article", "nothing"), "user", user_id="2") == missing
 
 
-async def test_an_inherited_role_sees_a_column_only_in_rows_that_grant_it(library: Library) -> None:
-    """`title` comes from one parent and `id` from the other."""
-    data = await library.ask("{ article(order_by: {id: asc}) { id title } }", "both", ids="{2}")
-    assert sorted(data["article"], key=str) == [
-        {"id": 2, "title": None},
-        {"id": None, "title": "One"},
-        {"id": None, "title": "Three"},
-    ]
-
-
 async def test_a_role_without_permissions_finds_only_the_placeholder(library: Library) -> None:
     """The placeholder explains why the schema is empty."""
     data = await library.ask("{ no_queries_available }", "nobody")

@@ -55,18 +55,6 @@ REFUSED = [
         "expected a non-negative 32-bit integer for type 'Int', but found a string",
     ),
     (
-        '{ author(where: {colour: {_eq: "red"}}) { id } }',
-        None,
-        "$.selectionSet.author.args.where.colour._eq",
-        "expected an enum value for type 'colour_enum', but found a string",
-    ),
-    (
-        "{ author(where: {colour: {_eq: blue}}) { id } }",
-        None,
-        "$.selectionSet.author.args.where.colour._eq",
-        "expected one of the values ['green', 'red'] for type 'colour_enum', but found 'blue'",
-    ),
-    (
         "query($x: String) { article(limit: $x) { id } }",
         {"x": 1},
         f"{ARTICLES}.args.limit",

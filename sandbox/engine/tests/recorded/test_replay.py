@@ -26,7 +26,6 @@ def test_the_stand_in_answers_as_recorded(recording: Recording, database: str) -
         process, url = engines.start(
             PG_DATABASE_URL=database,
             HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": CANARIES["the JWT key"]}),
-            HASURA_GRAPHQL_ASYNC_ACTIONS_FETCH_INTERVAL="50",
             HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
             NOTIFICATIONS_URL=sink.url,
             HANDLER_SECRET="handler-secret",

@@ -30,16 +30,19 @@ class Hasura:
     jwt_key: str | None = None
     contract_secret: str | None = None
     schema: str = ""
-    leftovers: list[tuple[str, Json]] = field(default_factory=list)
+    crons: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.schema = unique("contract")
+        self.before = self.do("export_metadata", {})
         self.sql(f'CREATE SCHEMA "{self.schema}"')
 
     def close(self) -> None:
-        """Remove everything that the test created."""
-        for kind, args in reversed(self.leftovers):
-            self.call(kind, args)
+        """Remove everything that the test created. Private cron triggers survive a replace."""
+        for name in self.crons:
+            self.call("delete_cron_trigger", {"name": name})
+        args = {"metadata": self.before, "allow_inconsistent_metadata": True}
+        self.do("replace_metadata", args, version=2)
         self.query("run_sql", {"sql": f'DROP SCHEMA "{self.schema}" CASCADE', "cascade": True})
 
     @property
@@ -93,9 +96,24 @@ class Hasura:
             self.do("pg_track_table", {"table": named})
         return named
 
-    def later(self, kind: str, args: Json) -> None:
-        """Register a metadata call for the end of the test."""
-        self.leftovers.append((kind, args))
+    def change(self, edit: Callable[[Json], None]) -> tuple[int, Json]:
+        """Let `edit` change the exported metadata, and send them back."""
+        metadata = self.do("export_metadata", {})
+        edit(metadata)
+        return self.call("replace_metadata", {"metadata": metadata}, version=2)
+
+    def extend(self, table: Json, key: str, value: Json) -> tuple[int, Json]:
+        """Add an item to a list of a tracked table, or set another key of it."""
+
+        def edit(metadata: Json) -> None:
+            entry = next(t for t in metadata["sources"][0]["tables"] if t["table"] == table)
+            entry[key] = [*entry.get(key, []), value] if key.endswith("s") else value
+
+        return self.change(edit)
+
+    def relate(self, table: Json, kind: str, name: str, **using: Json) -> tuple[int, Json]:
+        """Add a relationship: `kind` is object or array."""
+        return self.extend(table, f"{kind}_relationships", {"name": name, "using": using})
 
     def events(self, trigger: str) -> list[dict[str, Json]]:
         """Return the rows of the event log of one trigger."""

@@ -22,7 +22,7 @@ class Handler(Client):
         super().__init__()
         self._handle = answer
 
-    async def request(self, method: str, url: str, headers: Headers, content: bytes) -> Response:
+    async def post(self, url: str, headers: Headers, content: bytes) -> Response:
         return self._handle(content)
 
 

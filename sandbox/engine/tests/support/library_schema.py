@@ -51,7 +51,16 @@ METADATA: Json = {
             "functions": [{"function": "search_articles"}],
             "tables": [
                 {"table": "colour", "is_enum": True},
-                {"table": "grid"},
+                {
+                    "table": "grid",
+                    "computed_fields": [{"name": "label", "definition": {"function": "label"}}],
+                    "select_permissions": [
+                        {
+                            "role": "reader",
+                            "permission": {"columns": ["id"], "filter": {"label": {"_eq": "a"}}},
+                        }
+                    ],
+                },
                 {
                     "table": {"schema": "public", "name": "author"},
                     "array_relationships": [
@@ -173,7 +182,15 @@ METADATA: Json = {
                 "handler": "http://localhost/greet",
             },
             "permissions": [{"role": "user"}],
-        }
+        },
+        {
+            "name": "later",
+            "definition": {
+                "kind": "asynchronous",
+                "output_type": "Greeting",
+                "handler": "http://localhost/later",
+            },
+        },
     ],
     "custom_types": {
         "input_objects": [

@@ -121,6 +121,7 @@ class Replay:
 
     def _load(self, name: str) -> None:
         metadata = json.loads((RECORDED / "setup" / name).read_bytes())
+        metadata["actions"] += self._placeholders.fill(self._recording.head.get("actions", []))
         args = {"allow_inconsistent_metadata": True, "metadata": metadata}
         answer = self._client.post(
             f"{self._url}/v1/metadata",

@@ -11,7 +11,7 @@ def make_cron(engine: Hasura, path: str, schedule: str = YEARLY, **more: Json) -
     name = unique("cron")
     args = {"name": name, "webhook": engine.receiver.url + path, "schedule": schedule}
     engine.do("create_cron_trigger", {**args, "include_in_metadata": True, "retry_conf": RETRY, **more})
-    engine.later("delete_cron_trigger", {"name": name})
+    engine.crons.append(name)
     return name
 
 

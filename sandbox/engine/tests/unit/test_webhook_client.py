@@ -59,7 +59,7 @@ async def test_a_connection_is_kept_and_a_closed_one_is_replaced() -> None:
 
     async with server(handle) as (client, url):
         for _ in range(3):
-            assert (await client.request("POST", url, [], b"{}")).text == "{}"
+            assert (await client.post(url, [], b"{}")).text == "{}"
             await asyncio.sleep(0.05)
     assert connections == 2
 
@@ -72,7 +72,7 @@ async def test_only_what_was_asked_for_is_sent() -> None:
         writer.write(OK)
 
     async with server(handle) as (client, url):
-        await client.request("POST", f"{url}?a=b c", [("X-One", "1")], b"{}")
+        await client.post(f"{url}?a=b c", [("X-One", "1")], b"{}")
     lines = heads[0].decode().split("\r\n")
     assert lines[0] == "POST /hook?a=b%20c HTTP/1.1"
     assert {line.split(":")[0] for line in lines[1:] if line} == {
@@ -100,7 +100,7 @@ async def test_every_form_of_an_answer_is_read(answer: bytes) -> None:
         writer.write(answer)
 
     async with server(handle) as (client, url):
-        response = await client.request("POST", url, [], b"{}")
+        response = await client.post(url, [], b"{}")
     assert (response.status, response.text) == (200, "{}")
 
 
@@ -114,7 +114,7 @@ async def test_half_an_answer_is_an_error_of_the_connection(answer: bytes) -> No
 
     async with server(handle) as (client, url):
         with pytest.raises(ConnectionError):
-            await client.request("POST", url, [], b"{}")
+            await client.post(url, [], b"{}")
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ async def test_half_an_answer_is_an_error_of_the_connection(answer: bytes) -> No
 )
 async def test_a_bad_url_is_refused(url: str, reason: str) -> None:
     with pytest.raises(InvalidUrl, match=reason):
-        await Client().request("POST", url, [], b"{}")
+        await Client().post(url, [], b"{}")

@@ -25,8 +25,10 @@ from graphql import (
 
 from graphql_engine.errors import QErr
 from graphql_engine.graphql.document.json_path import json_steps
+from graphql_engine.graphql.document.limits import MAX_DEPTH, MAX_NODES
 from graphql_engine.graphql.document.operation import Operation, failed
 from graphql_engine.graphql.document.values import Path, Reader
+from graphql_engine.graphql.schema.refused import no_field
 from graphql_engine.graphql.schema.write import PLACEHOLDER
 
 LOCATIONS = {
@@ -57,13 +59,12 @@ class Sel:
 
 
 class Selector:
-    """Check the selections of one operation; count nodes and depth against the limits."""
+    """Check the selections of one operation; count its nodes and their depth."""
 
-    def __init__(self, operation: Operation, max_depth: int, max_nodes: int) -> None:
+    def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.reader = Reader(operation.variables)
-        self.max_depth = max_depth
-        self.nodes_left = max_nodes
+        self.nodes_left = MAX_NODES
 
     def root(self, type_: GraphQLObjectType) -> list[Sel]:
         """Return the root fields in order."""
@@ -78,8 +79,8 @@ class Selector:
     def _select(
         self, type_: GraphQLObjectType, sets: Sequence[SelectionSetNode], path: Path, depth: int
     ) -> list[Sel]:
-        if depth >= self.max_depth:
-            raise failed(f"the query exceeds the depth limit of {self.max_depth}")
+        if depth >= MAX_DEPTH:
+            raise failed(f"the query exceeds the depth limit of {MAX_DEPTH}")
         collected: dict[str, list[FieldNode]] = {}
         for item in sets:
             self._collect(type_.name, item, path, collected)
@@ -160,7 +161,7 @@ class Selector:
         if depth == 0 and type_.name == "query_root":
             definition = INTROSPECTION.get(name, definition)
         if definition is None:
-            raise failed(f"field '{name}' not found in type: '{type_.name}'").under(*here)
+            raise no_field(type_, name).under(*here)
         args = self._arguments(definition, nodes[0], here)
         target = get_named_type(definition.type)
         sets = [node.selection_set for node in nodes if node.selection_set is not None]

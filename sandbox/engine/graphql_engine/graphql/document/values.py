@@ -33,6 +33,7 @@ from graphql_engine.graphql.document.operation import Json, Variable, failed
 from graphql_engine.graphql.document.usage import usage_allowed
 from graphql_engine.graphql.model.names import scalar_name
 from graphql_engine.graphql.model.pg_values import PARSERS, parse_pg
+from graphql_engine.graphql.schema.refused import no_field
 from graphql_engine.rawjson import scientific
 
 Path = tuple[str | int, ...]
@@ -142,7 +143,7 @@ class Reader:
         fields: dict[str, GraphQLInputField] = type_.fields
         for name in given:
             if name not in fields:
-                raise self._error(f"field '{name}' not found in type: '{type_.name}'", (*path, name))
+                raise no_field(type_, name).under(*path, name)
         values = self.arguments(given, fields, path)
         if type_.extensions.get("exactly_one") and len(values) != 1:
             raise self._error("exactly one predicate should be specified", path)

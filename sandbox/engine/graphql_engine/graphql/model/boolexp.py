@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from graphql_engine.catalog import Column, Key, Table, Type
-from graphql_engine.graphql.model.tables import ComputedField, Relationship
+from graphql_engine.catalog import Column, Key, Type
+from graphql_engine.graphql.model.tables import Relationship
 
 
 @dataclass(frozen=True)
@@ -93,33 +93,20 @@ class Aggregated:
 
 
 @dataclass(frozen=True)
-class ComputedTests:
-    """True if a scalar computed field of `table` passes all tests (operator, operand, operand type)."""
-
-    table: Table
-    field: ComputedField
-    tests: tuple[tuple[str, Operand, Type], ...]
-
-
-@dataclass(frozen=True)
-class ComputedRows:
-    """True if a row that a computed field of `table` returns satisfies `where`."""
-
-    table: Table
-    field: ComputedField
-    where: "BoolExp"
-
-
-@dataclass(frozen=True)
 class Rooted:
     """Evaluate `item` with the current row as its root row (for columns written `["$", …]`)."""
 
     item: "BoolExp"
 
 
-BoolExp = (
-    Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Aggregated | ComputedTests | ComputedRows
-)
+@dataclass(frozen=True)
+class Unsupported:
+    """A condition that the metadata may hold and this stand-in does not evaluate."""
+
+    what: str
+
+
+BoolExp = Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Aggregated | Unsupported
 TRUE = All()
 
 

@@ -11,8 +11,6 @@ from graphql_engine.graphql.model.boolexp import (
     AnyOf,
     BoolExp,
     Compare,
-    ComputedRows,
-    ComputedTests,
     Const,
     ExistsIn,
     Not,
@@ -20,9 +18,10 @@ from graphql_engine.graphql.model.boolexp import (
     OtherColumn,
     Related,
     SessionVariable,
+    Unsupported,
 )
 from graphql_engine.graphql.model.operators import OPERATORS
-from graphql_engine.graphql.model.tables import ComputedField, Relationship, TrackedTable, key_of
+from graphql_engine.graphql.model.tables import Relationship, TrackedTable, key_of
 
 TEXT = Type("text", "text")
 BOOLEAN = Type("boolean", "bool")
@@ -114,25 +113,13 @@ class _Reader:
         found = table.relationships.get(key)
         if found is not None:
             return Related(found, self.read(self.tables[found.target], value or {}))
-        item = table.computed_fields.get(key)
-        if item is not None:
-            return self._computed(table, item, value)
+        if key in table.computed_fields:
+            return Unsupported(f'the computed field "{key}" in a permission')
         column = table.table.columns.get(key) or table.gql_columns.get(key)
         if column is None:
             raise KeyError(f'column "{key}" of table "{table.table.name}"')
         tests = value if isinstance(value, dict) else {"_eq": value}
         return All(tuple(self._test(table, column, op, right) for op, right in tests.items()))
-
-    def _computed(self, table: TrackedTable, item: ComputedField, value: Any) -> BoolExp:
-        key = item.function.returns_table
-        if key is not None:
-            return ComputedRows(table.table, item, self.read(self.tables[key], value or {}))
-        type_ = item.function.returns
-        tests = value if isinstance(value, dict) else {"_eq": value}
-        pairs = [("_" + op.lstrip("$_"), right) for op, right in tests.items()]
-        return ComputedTests(
-            table.table, item, tuple((op, operand(right), operand_type(op, type_)) for op, right in pairs)
-        )
 
     def _test(self, table: TrackedTable, column: Column, key: str, right: Any) -> BoolExp:
         op = key if key.startswith("_") else "_" + key.lstrip("$")

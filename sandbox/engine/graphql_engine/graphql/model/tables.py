@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql_engine.catalog import Argument, Catalog, Column, ForeignKey, Function, Key, Table
+from graphql_engine.catalog import Catalog, Column, ForeignKey, Key, Table
 from graphql_engine.graphql.model.names import is_graphql_name
 
 Json = dict[str, Any]
@@ -22,40 +22,19 @@ class Relationship:
     comment: str | None = None
 
 
-@dataclass(frozen=True)
-class ComputedField:
-    """A function of a row, shown as a field of its table."""
-
-    name: str
-    function: Function
-    table_argument: str | None
-    session_argument: str | None
-    comment: str | None = None
-
-    @property
-    def row_argument(self) -> str:
-        """The name of the argument that takes the row."""
-        return self.table_argument or self.function.arguments[0].name
-
-    @property
-    def arguments(self) -> list[Argument]:
-        """The arguments that a client passes: neither the row nor the session."""
-        hidden = (self.row_argument, self.session_argument)
-        return [a for a in self.function.arguments if a.name not in hidden]
-
-
 @dataclass
 class TrackedTable:
-    """A tracked table with everything the metadata says about it; `gql_columns`: by GraphQL name."""
+    """A tracked table with everything the metadata says about it.
+
+    gql_columns: by GraphQL name; computed_fields: names, which are refused when they are used.
+    """
 
     table: Table
     entry: Json
     name: str
     gql_columns: dict[str, Column] = field(default_factory=dict)
     relationships: dict[str, Relationship] = field(default_factory=dict)
-    computed_fields: dict[str, ComputedField] = field(default_factory=dict)
-    is_enum: bool = False
-    enum_columns: dict[str, Key] = field(default_factory=dict)
+    computed_fields: frozenset[str] = frozenset()
 
     def root_field(self, kind: str, default: str) -> tuple[str, str | None]:
         """Return name and comment of a root field, with `custom_root_fields` applied."""
@@ -71,27 +50,10 @@ class TrackedTable:
 
 
 @dataclass
-class TrackedFunction:
-    """A tracked function (metadata `functions`)."""
-
-    key: Key
-    entry: Json
-
-
-@dataclass
 class Model:
-    """All tracked tables and functions by (schema, name); inherited: the parents of each inherited role."""
+    """All tracked tables by (schema, name)."""
 
     tables: dict[Key, TrackedTable]
-    functions: dict[Key, TrackedFunction]
-    inherited: dict[str, list[str]]
-
-    def lineage(self, role: str) -> list[str]:
-        """Return a role and all roles that it inherits from."""
-        found = [role]
-        for name in found:
-            found += [parent for parent in self.inherited.get(name, []) if parent not in found]
-        return found
 
 
 def described(explicit: str | None, default: str | None) -> str | None:
@@ -126,24 +88,16 @@ def build_model(metadata: Json, catalog: Catalog) -> Model:
         tracked = None if table is None else _tracked(table, entry)
         if table is not None and tracked is not None and is_graphql_name(tracked.name):
             tables[table.key] = tracked
-            _add_computed_fields(tables[table.key], catalog)
     for tracked in tables.values():
         _add_relationships(tracked, tables)
-        _add_enum_columns(tracked, tables)
-    functions = {
-        key_of(entry["function"]): TrackedFunction(key_of(entry["function"]), entry)
-        for entry in entries(metadata, "functions")
-        if key_of(entry["function"]) in catalog.functions
-    }
-    inherited = {item["role_name"]: item["role_set"] for item in metadata.get("inherited_roles") or []}
-    return Model(tables, functions, inherited)
+    return Model(tables)
 
 
 def _tracked(table: Table, entry: Json) -> TrackedTable:
     custom = configuration(entry)
     default = table.name if table.schema == "public" else f"{table.schema}_{table.name}"
     tracked = TrackedTable(table, entry, custom.get("custom_name") or default)
-    tracked.is_enum = bool(entry.get("is_enum"))
+    tracked.computed_fields = frozenset(item["name"] for item in entry.get("computed_fields") or [])
     renamed = dict(custom.get("custom_column_names") or {})
     for name, config in (custom.get("column_config") or {}).items():
         if config.get("custom_name"):
@@ -153,20 +107,6 @@ def _tracked(table: Table, entry: Json) -> TrackedTable:
         if is_graphql_name(gql):
             tracked.gql_columns[gql] = column
     return tracked
-
-
-def _add_computed_fields(tracked: TrackedTable, catalog: Catalog) -> None:
-    for item in tracked.entry.get("computed_fields") or []:
-        definition = item["definition"]
-        functions = catalog.functions.get(key_of(definition["function"]))
-        if functions and functions[0].arguments and is_graphql_name(item["name"]):
-            tracked.computed_fields[item["name"]] = ComputedField(
-                item["name"],
-                functions[0],
-                definition.get("table_argument"),
-                definition.get("session_argument"),
-                item.get("comment"),
-            )
 
 
 def _add_relationships(tracked: TrackedTable, tables: dict[Key, TrackedTable]) -> None:
@@ -215,10 +155,3 @@ def _foreign_key(table: Table, columns: list[str], target: Key | None = None) ->
         if set(key.columns) == set(columns) and target in (None, key.target):
             return key
     return None
-
-
-def _add_enum_columns(tracked: TrackedTable, tables: dict[Key, TrackedTable]) -> None:
-    for key in tracked.table.foreign_keys:
-        target = tables.get(key.target)
-        if target is not None and target.is_enum and len(key.columns) == 1 and target.table.enum_values:
-            tracked.enum_columns[key.columns[0]] = key.target

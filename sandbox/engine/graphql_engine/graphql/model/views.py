@@ -1,15 +1,15 @@
 """The tracked tables as one role sees them: the permissions of the metadata, resolved once per role.
 
-The role `admin` sees everything. Facts: the engine's `RQL/DDL/Permission` and its docs on inherited roles.
+The role `admin` sees everything. Facts: the engine's `RQL/DDL/Permission`.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphql_engine.catalog import Column, Key
-from graphql_engine.graphql.model.boolexp import TRUE, AnyOf, BoolExp, Operand
+from graphql_engine.graphql.model.boolexp import TRUE, BoolExp, Operand
 from graphql_engine.graphql.model.permissions import operand, permission_exp
-from graphql_engine.graphql.model.tables import ComputedField, Model, Relationship, TrackedTable
+from graphql_engine.graphql.model.tables import Model, Relationship, TrackedTable
 
 Json = dict[str, Any]
 KINDS = ("select", "insert", "update", "delete")
@@ -17,14 +17,10 @@ KINDS = ("select", "insert", "update", "delete")
 
 @dataclass
 class SelectView:
-    """Select permission. redactions: conditions under which a column is shown (inherited roles)."""
-
     columns: dict[str, Column]
     filter: BoolExp = TRUE
     limit: int | None = None
     aggregations: bool = True
-    computed: dict[str, ComputedField] = field(default_factory=dict)
-    redactions: dict[str, BoolExp] = field(default_factory=dict)
     query_fields: frozenset[str] | None = None
     subscription_fields: frozenset[str] | None = None
 
@@ -88,24 +84,10 @@ def build_views(model: Model, role: str, backend: bool) -> RoleViews:
     return RoleViews(role, model, tables)
 
 
-def definitions(
-    model: Model, tracked: TrackedTable, kind: str, role: str, seen: frozenset[str] = frozenset()
-) -> list[Json]:
-    """Return the permissions of a role: its own, else those of the roles it inherits from."""
-    for item in tracked.entry.get(f"{kind}_permissions") or []:
-        if item["role"] == role:
-            return [item["permission"]]
-    found: list[Json] = []
-    for parent in model.inherited.get(role, []):
-        if parent not in seen:
-            found += definitions(model, tracked, kind, parent, seen | {role})
-    return found
-
-
 def _grant_all(view: TableView) -> None:
     tracked = view.tracked
     columns = dict(tracked.gql_columns)
-    view.select = SelectView(columns, computed=dict(tracked.computed_fields))
+    view.select = SelectView(columns)
     writable = {name: column for name, column in columns.items() if not column.generated}
     insertable = {name: column for name, column in writable.items() if not column.always_identity}
     if tracked.table.insertable:
@@ -120,12 +102,15 @@ def _grant(view: TableView, model: Model, role: str) -> None:
     table = view.tracked.table
     allowed = {"insert": table.insertable, "update": table.updatable, "delete": table.deletable}
     for kind in KINDS:
-        found = definitions(model, view.tracked, kind, role)
+        items = view.tracked.entry.get(f"{kind}_permissions") or []
+        found = next((item["permission"] for item in items if item["role"] == role), None)
+        if found is None:
+            continue
         try:
             if kind == "select":
-                view.select = combine([_select(view.tracked, model, definition) for definition in found])
-            elif allowed[kind] and found and all(definition == found[0] for definition in found):
-                setattr(view, kind, _write(view.tracked, model, found[0], kind))
+                view.select = _select(view.tracked, model, found)
+            elif allowed[kind]:
+                setattr(view, kind, _write(view.tracked, model, found, kind))
         except KeyError:
             continue  # inconsistent: it names a missing object, so it grants nothing
 
@@ -137,7 +122,6 @@ def _columns(tracked: TrackedTable, wanted: Any) -> dict[str, Column]:
 
 
 def _select(tracked: TrackedTable, model: Model, definition: Json) -> SelectView:
-    computed = definition.get("computed_fields") or []
     fields = definition.get("query_root_fields")
     subscriptions = definition.get("subscription_root_fields")
     return SelectView(
@@ -145,43 +129,8 @@ def _select(tracked: TrackedTable, model: Model, definition: Json) -> SelectView
         permission_exp(tracked, model.tables, definition.get("filter")),
         definition.get("limit"),
         bool(definition.get("allow_aggregations")),
-        {
-            name: item
-            for name, item in tracked.computed_fields.items()
-            if name in computed or item.function.returns_table is not None
-        },
         query_fields=None if fields is None else frozenset(fields),
         subscription_fields=None if subscriptions is None else frozenset(subscriptions),
-    )
-
-
-def combine(views: list[SelectView]) -> SelectView | None:
-    """Unite several roles: a column is shown only in rows that a role with that column may see."""
-    if not views:
-        return None
-    if len(views) == 1:
-        return views[0]
-    columns: dict[str, Column] = {}
-    computed: dict[str, ComputedField] = {}
-    for view in views:
-        columns.update(view.columns)
-        computed.update(view.computed)
-    redactions: dict[str, BoolExp] = {
-        name: AnyOf(tuple(view.filter for view in views if name in view.columns))
-        for name in columns
-        if not all(name in view.columns for view in views)
-    }
-    for name in computed:
-        if not all(name in view.computed for view in views):
-            redactions[name] = AnyOf(tuple(view.filter for view in views if name in view.computed))
-    limits = [view.limit for view in views]
-    return SelectView(
-        columns,
-        AnyOf(tuple(view.filter for view in views)),
-        None if None in limits else max(limit for limit in limits if limit is not None),
-        any(view.aggregations for view in views),
-        computed,
-        redactions,
     )
 
 

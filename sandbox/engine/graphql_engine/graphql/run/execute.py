@@ -12,7 +12,7 @@ from graphql import OperationType
 
 from graphql_engine.auth.session import Session
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unsupported
 from graphql_engine.graphql.document import allow_list, limits
 from graphql_engine.graphql.document.introspect import introspect
 from graphql_engine.graphql.document.operation import (
@@ -26,6 +26,7 @@ from graphql_engine.graphql.document.selection import INTROSPECTION, Sel, Select
 from graphql_engine.graphql.model.names import is_graphql_name
 from graphql_engine.graphql.run.actions import ActionRunner
 from graphql_engine.graphql.run.tables import READS, WRITES, Conn, read, write
+from graphql_engine.graphql.schema.refused import no_mutations
 from graphql_engine.graphql.schema.roots import Root
 from graphql_engine.graphql.schema.schemas import PLACEHOLDER, PLACEHOLDER_TEXT, RoleSchema, Schemas
 from graphql_engine.graphql.sql.context import Context
@@ -45,7 +46,7 @@ def schemas_of(engine: Engine) -> Schemas:
     """Return the schemas of the engine; they are built again when its metadata or catalog was replaced."""
     cached = _SCHEMAS.get(engine)
     if cached is None or cached.catalog is not engine.catalog or cached.metadata is not engine.metadata:
-        cached = Schemas(engine.metadata, engine.catalog, engine.settings.infer_function_permissions)
+        cached = Schemas(engine.metadata, engine.catalog)
         _SCHEMAS[engine] = cached
     return cached
 
@@ -121,8 +122,9 @@ async def run_operation(
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
         if node.operation is OperationType.MUTATION and role.schema.mutation_type is None:
             # Before the variables are looked at; queries and subscriptions have theirs checked first.
-            raise failed("no mutations exist")
+            raise no_mutations(engine.metadata, node)
         operation = prepare(document_text, node, fragments, variables or {})
+        _refuse_types(role, operation)
         if operation.kind == "subscription":
             _Run(engine, session, role, operation).select_subscription()
             raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
@@ -130,6 +132,13 @@ async def run_operation(
         return await run.all(run.select())
     except RecursionError:
         raise failed("the query is nested too deeply") from None
+
+
+def _refuse_types(role: RoleSchema, operation: Operation) -> None:
+    for variable in operation.variables.values():
+        name = variable.spelled.strip("[]!")
+        if name in role.refused_types:
+            raise unsupported(f'the type "{name}" of an {role.refused_types[name]}')
 
 
 @dataclass
@@ -146,10 +155,7 @@ class _Run:
         root = roots.get(self.operation.kind, schema.subscription_type)
         if root is None:
             raise failed(f"no {self.operation.kind}s exist")
-        metadata, role = self.engine.metadata, self.session.role
-        depth = limits.limit_of(metadata, "depth_limit", role, limits.MAX_DEPTH)
-        nodes = limits.limit_of(metadata, "node_limit", role, limits.MAX_NODES)
-        return Selector(self.operation, depth, nodes).root(root)
+        return Selector(self.operation).root(root)
 
     def select_subscription(self) -> None:
         """Check a subscription. Raises QErr."""
@@ -200,11 +206,7 @@ class _Run:
 
     async def _read(self, root: Root, sel: Sel) -> Any:
         async with self.engine.pool.connection() as conn:
-            if root.function is None:
-                return await read(conn, self.new_context(), root, sel)
-            async with conn.transaction():
-                await announce(conn, self.session)
-                return await read(conn, self.new_context(), root, sel)
+            return await read(conn, self.new_context(), root, sel)
 
 
 def _root(sel: Sel) -> Root:

@@ -5,24 +5,23 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from graphql_engine.errors import QErr, unexpected
+from graphql_engine.errors import QErr, unexpected, unsupported
 from graphql_engine.graphql.document.selection import Sel
-from graphql_engine.graphql.model.tables import configuration
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.schema.roots import Root
 from graphql_engine.graphql.sql.context import Context, key_name
 from graphql_engine.graphql.sql.database import fetch
-from graphql_engine.graphql.sql.functions import call
 from graphql_engine.graphql.sql.select import Source, aggregate_json, rows_json
-from graphql_engine.graphql.write.nested_insert import Inserter
+from graphql_engine.graphql.write.insert import insert_cte
 from graphql_engine.graphql.write.returning import Output, run_mutation
 from graphql_engine.graphql.write.update import changed_columns, client_where, delete_cte, key_exp, update_cte
 from graphql_engine.rawjson import Raw, dumps
 
+Json = dict[str, Any]
 NewContext = Callable[[], Context]
 Conn = AsyncConnection[Any]
 WRITES = {"insert", "insert_one", "update", "update_by_pk", "update_many", "delete", "delete_by_pk"}
-READS = {"select", "select_by_pk", "select_aggregate", "function", "function_one", "function_aggregate"}
+READS = {"select", "select_by_pk", "select_aggregate"}
 
 
 def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
@@ -30,16 +29,9 @@ def read_statement(ctx: Context, root: Root, sel: Sel) -> str:
     assert view is not None
     table = key_name(view.tracked.table.key)
     source = Source(table, args=sel.args)
-    if root.function is not None:
-        session_argument = configuration(root.entry).get("session_argument")
-        try:
-            source.table = call(ctx, root.function, sel.args.get("args") or {}, {}, session_argument)
-        except QErr as error:
-            raise error.under("selectionSet", sel.name, "args", "args") from None
-        source.single = root.kind == "function_one"
     if root.kind == "select_by_pk":
         source = Source(table, extra=key_exp(view, sel.args), single=True)
-    if root.kind in ("select_aggregate", "function_aggregate"):
+    if root.kind == "select_aggregate":
         body = aggregate_json(ctx, view, sel, source)
     else:
         body = rows_json(ctx, view, sel.subs, source)
@@ -61,8 +53,10 @@ async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Ra
     if root.kind in ("insert", "insert_one"):
         word = "object" if root.kind == "insert_one" else "objects"
         objects = [sel.args["object"]] if root.kind == "insert_one" else sel.args["objects"]
-        inserter = Inserter(conn, new_context)
-        return await inserter.run(view, objects, sel.args.get("on_conflict"), output, (*path, word))
+        try:
+            return await _insert(conn, new_context(), view, objects, sel.args.get("on_conflict"), output)
+        except QErr as error:
+            raise error.under(*path, word) if error.path == "$" else error from None
     if root.kind == "update_many":
         return await _update_many(conn, new_context, view, sel.args["updates"], output, (*path, "updates"))
     if root.kind in ("update", "update_by_pk"):
@@ -70,6 +64,20 @@ async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Ra
     ctx = new_context()
     where = key_exp(view, sel.args) if root.kind == "delete_by_pk" else client_where(ctx, view, sel.args)
     return await run_mutation(conn, ctx, delete_cte(ctx, view, where), output)
+
+
+async def _insert(
+    conn: Conn, ctx: Context, view: TableView, objects: list[Json], conflict: Json | None, output: Output
+) -> Raw:
+    assert view.insert is not None
+    for name, value in [pair for item in objects for pair in item.items()]:
+        if name not in view.insert.columns and value is not None:
+            raise unsupported(f'the nested insert "{name}"')
+    if not objects:
+        return output.empty()
+    columns = view.insert.columns
+    rows = [{columns[name].name: v for name, v in item.items() if name in columns} for item in objects]
+    return await run_mutation(conn, ctx, insert_cte(ctx, view, rows, conflict), output)
 
 
 async def _update_many(

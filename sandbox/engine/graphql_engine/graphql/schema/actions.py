@@ -21,6 +21,7 @@ from graphql import (
 )
 
 from graphql_engine.graphql.model.tables import Relationship, key_of
+from graphql_engine.graphql.schema.refused import is_asynchronous
 from graphql_engine.graphql.schema.roots import Fields, Root, root
 from graphql_engine.graphql.schema.select import aggregate_type, select_arguments, table_type
 from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field, list_of
@@ -45,47 +46,16 @@ class Actions:
         mutations: Fields = {}
         for action in self.actions:
             role = self.b.views.role
-            if role != "admin" and not any(p["role"] == role for p in action.get("permissions") or []):
+            permitted = any(p["role"] == role for p in action.get("permissions") or [])
+            if is_asynchronous(action) or not (role == "admin" or permitted):
                 continue
-            definition = action["definition"]
-            if definition.get("type", "mutation") == "query":
-                queries[action["name"]] = self._call(action)
-            elif definition.get("kind") == "asynchronous":
-                mutations[action["name"]] = self._start(action)
-                queries[action["name"]] = self._result(action)
-            else:
-                mutations[action["name"]] = self._call(action)
+            is_query = action["definition"].get("type", "mutation") == "query"
+            (queries if is_query else mutations)[action["name"]] = self._call(action)
         return queries, mutations
 
     def _call(self, action: Json) -> GraphQLField:
         output = self.output_type(action["definition"]["output_type"])
-        return root(output, self._arguments(action), action.get("comment"), Root("action", entry=action))
-
-    def _start(self, action: Json) -> GraphQLField:
-        type_ = GraphQLNonNull(self.b.named_scalar("uuid"))
-        mark = Root("action_start", entry=action)
-        return root(type_, self._arguments(action), action.get("comment"), mark)
-
-    def _result(self, action: Json) -> GraphQLField:
-        uuid, time = self.b.named_scalar("uuid"), self.b.named_scalar("timestamptz")
-        name = action["name"]
-        fields = {
-            "created_at": GraphQLField(
-                GraphQLNonNull(time), description="the time at which this action was created"
-            ),
-            "errors": GraphQLField(
-                self.b.named_scalar("json"), description="errors related to the invocation"
-            ),
-            "id": GraphQLField(GraphQLNonNull(uuid), description="the unique id of an action"),
-            "output": GraphQLField(
-                self.output_type(action["definition"]["output_type"]),
-                description="the output fields of this action",
-            ),
-        }
-        text = f'fields of action: "{name}"'
-        type_ = self.b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
-        arguments = {"id": argument(GraphQLNonNull(uuid), "the unique id of an action")}
-        return root(type_, arguments, action.get("comment"), Root("action_result", entry=action))
+        return root(output, self._arguments(action), action.get("comment"), Root("action", action=action))
 
     def _arguments(self, action: Json) -> dict[str, GraphQLArgument]:
         return {

@@ -8,6 +8,7 @@ from graphql import GraphQLInputField, GraphQLInputObjectType
 from graphql_engine.catalog import Column
 from graphql_engine.graphql.model.names import is_comparable
 from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.schema.refused import of_table
 from graphql_engine.graphql.schema.types import Builder, input_field, quoted
 from graphql_engine.graphql.schema.where import numeric_columns
 
@@ -33,15 +34,6 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
     def fields() -> dict[str, GraphQLInputField]:
         assert view.select is not None
         made = {column: input_field(b.order_by()) for column in view.select.columns}
-        for field_name, item in view.select.computed.items():
-            if item.arguments:
-                continue
-            key = item.function.returns_table
-            rows = b.views.selectable(key) if key is not None else None
-            if rows is not None and item.function.returns_set:
-                made[f"{field_name}_aggregate"] = input_field(aggregate_order_by(b, rows))
-            elif key is None:
-                made[field_name] = input_field(b.order_by())
         for rel, target in b.views.relationships(view):
             if not rel.is_array:
                 made[rel.name] = input_field(order_by_type(b, target))
@@ -49,8 +41,8 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
                 made[f"{rel.name}_aggregate"] = input_field(aggregate_order_by(b, target))
         return made
 
-    text = f"Ordering options when selecting data from {quoted(view)}."
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text))
+    text, refused = f"Ordering options when selecting data from {quoted(view)}.", of_table(view.tracked)
+    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=text, extensions=refused))
 
 
 def operator_columns(view: TableView, operator: str) -> dict[str, Column]:

@@ -9,12 +9,10 @@ from graphql import (
     GraphQLNonNull,
 )
 
-from graphql_engine.catalog import Function
-from graphql_engine.graphql.model.tables import TrackedFunction, configuration, described
+from graphql_engine.graphql.model.tables import described
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.schema.select import (
     aggregate_type,
-    function_arguments,
     select_arguments,
     table_type,
 )
@@ -37,12 +35,11 @@ Fields = dict[str, GraphQLField]
 
 @dataclass(frozen=True)
 class Root:
-    """The mark of a root field: `kind` on `view`; `function` for tracked functions; `name` of an action."""
+    """The mark of a root field: `kind` on `view`, or the entry of an action."""
 
     kind: str
     view: TableView | None = None
-    function: Function | None = None
-    entry: Any = None
+    action: Any = None
 
 
 def root(type_: AnyType, arguments: dict[str, GraphQLArgument], text: str | None, mark: Root) -> GraphQLField:
@@ -51,13 +48,11 @@ def root(type_: AnyType, arguments: dict[str, GraphQLArgument], text: str | None
 
 
 def query_fields(b: Builder, *, subscription: bool = False) -> Fields:
-    """Make the fields of tables and functions in query_root (or subscription_root)."""
+    """Make the fields of tables in query_root (or subscription_root)."""
     fields: Fields = {}
     for view in b.views.tables.values():
-        if view.select is not None and (view.select.columns or view.select.computed):
+        if view.select is not None and view.select.columns:
             fields |= _table_queries(b, view, subscription)
-    for function in b.views.model.functions.values():
-        fields |= _function_fields(b, function, mutation=False)
     return fields
 
 
@@ -96,7 +91,7 @@ def _table_queries(b: Builder, view: TableView, subscription: bool) -> Fields:
 
 
 def mutation_fields(b: Builder) -> Fields:
-    """Make the fields of tables and functions in mutation_root."""
+    """Make the fields of tables in mutation_root."""
     fields: Fields = {}
     for view in b.views.tables.values():
         if view.insert is not None:
@@ -105,8 +100,6 @@ def mutation_fields(b: Builder) -> Fields:
             fields |= _updates(b, view)
         if view.delete is not None:
             fields |= _deletes(b, view)
-    for function in b.views.model.functions.values():
-        fields |= _function_fields(b, function, mutation=True)
     return fields
 
 
@@ -170,39 +163,4 @@ def _deletes(b: Builder, view: TableView) -> Fields:
         text = described(text, f"delete single row from the table: {quoted(view)}")
         by_key = {n: argument(t, c.comment, column=c.type) for n, (t, c) in keys.items()}
         fields[name] = root(table_type(b, view), by_key, text, Root("delete_by_pk", view))
-    return fields
-
-
-def _function_fields(b: Builder, tracked: TrackedFunction, *, mutation: bool) -> Fields:
-    function = b.catalog.functions[tracked.key][0]
-    custom = configuration(tracked.entry)
-    exposed = custom.get("exposed_as") or ("mutation" if function.volatile else "query")
-    view = b.views.selectable(function.returns_table) if function.returns_table else None
-    if view is None or view.select is None or (exposed == "mutation") != mutation:
-        return {}
-    lineage = ["admin", *b.views.model.lineage(b.views.role)]
-    granted = any(p["role"] in lineage for p in tracked.entry.get("permissions") or [])
-    if b.views.role != "admin" and not granted and (mutation or not b.infer_functions):
-        return {}
-    default = function.name if function.schema == "public" else f"{function.schema}_{function.name}"
-    base = custom.get("custom_name") or default
-    names = custom.get("custom_root_fields") or {}
-    arguments = {
-        **function_arguments(b, function, {custom.get("session_argument")}, base),
-        **select_arguments(b, view),
-    }
-    row = table_type(b, view)
-    rows: AnyType = GraphQLNonNull(list_of(row)) if function.returns_set else row
-    text = f'execute function "{function.name}" which returns {quoted(view)}'
-    kind = "function" if function.returns_set else "function_one"
-    mark = Root(kind, view, function, tracked.entry)
-    fields = {names.get("function") or base: root(rows, arguments, text, mark)}
-    if view.select.aggregations and function.returns_set and not mutation:
-        text = (
-            f'execute function "{function.name}" and query aggregates on result of table type {quoted(view)}'
-        )
-        aggregate = GraphQLNonNull(aggregate_type(b, view))
-        mark = Root("function_aggregate", view, function, tracked.entry)
-        name = names.get("function_aggregate") or f"{base}_aggregate"
-        fields[name] = root(aggregate, arguments, text, mark)
     return fields

@@ -21,9 +21,11 @@ from graphql import (
 )
 
 from graphql_engine.catalog import Catalog
+from graphql_engine.errors import unsupported
 from graphql_engine.graphql.model.tables import Model, build_model
 from graphql_engine.graphql.model.views import RoleViews, build_views
 from graphql_engine.graphql.schema.actions import Actions
+from graphql_engine.graphql.schema.refused import of_roots, types_of
 from graphql_engine.graphql.schema.roots import Fields, mutation_fields, query_fields
 from graphql_engine.graphql.schema.types import Builder
 from graphql_engine.rawjson import Raw
@@ -56,38 +58,32 @@ class RoleSchema:
 
     schema: GraphQLSchema
     views: RoleViews
-    catalog: Catalog
     is_empty: bool
+    refused_types: dict[str, str]
     introspected: dict[tuple[str, ...], Raw] = field(default_factory=dict)
 
 
-def build_schema(
-    model: Model, catalog: Catalog, metadata: dict[str, Any], role: str, backend: bool, infer: bool
-) -> RoleSchema:
-    """Build the schema of a role. backend: include permissions marked backend_only; infer: see Builder."""
+def build_schema(model: Model, metadata: dict[str, Any], role: str, backend: bool) -> RoleSchema:
+    """Build the schema of a role. backend: include permissions marked backend_only."""
     views = build_views(model, role, backend)
-    b = Builder(views, catalog, infer)
+    b = Builder(views)
     action_queries, action_mutations = Actions(b, metadata).root_fields()
     queries = query_fields(b) | action_queries
-    subscriptions = query_fields(b, subscription=True) | {
-        name: field
-        for name, field in action_queries.items()
-        if field.extensions["root"].kind == "action_result"
-    }
+    subscriptions = query_fields(b, subscription=True)
     mutations = mutation_fields(b) | action_mutations
     is_empty = not queries
     if is_empty:
         queries[PLACEHOLDER] = GraphQLField(GraphQLNonNull(GraphQLString), description=PLACEHOLDER_TEXT)
     schema = GraphQLSchema(
-        _root("query_root", queries),
-        _root("mutation_root", mutations, "mutation root"),
-        _root("subscription_root", subscriptions),
+        _root("query_root", queries, metadata),
+        _root("mutation_root", mutations, metadata, "mutation root"),
+        _root("subscription_root", subscriptions, metadata),
         directives=[GraphQLIncludeDirective, GraphQLSkipDirective, CACHED],
         assume_valid=True,
     )
     shown = sorted(schema.type_map.keys() - UNSHOWN)
     schema.type_map = {name: sorted_type(schema.type_map[name]) for name in shown}
-    return RoleSchema(schema, views, catalog, is_empty)
+    return RoleSchema(schema, views, is_empty, types_of(metadata, model))
 
 
 def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
@@ -99,27 +95,29 @@ def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
     return type_
 
 
-def _root(name: str, fields: Fields, text: str | None = None) -> GraphQLObjectType | None:
+def _root(
+    name: str, fields: Fields, metadata: dict[str, Any], text: str | None = None
+) -> GraphQLObjectType | None:
     if not fields:
         return None
     ordered = {key: fields[key] for key in sorted(fields)}
-    return GraphQLObjectType(name, ordered, description=text)
+    return GraphQLObjectType(name, ordered, description=text, extensions=of_roots(metadata))
 
 
 class Schemas:
     """The schemas of all roles, each built on first use."""
 
-    def __init__(self, metadata: dict[str, Any], catalog: Catalog, infer_functions: bool = True) -> None:
+    def __init__(self, metadata: dict[str, Any], catalog: Catalog) -> None:
         self.metadata = metadata
-        self.infer_functions = infer_functions
         self.catalog = catalog
         self.model = build_model(metadata, catalog)
         self._built: dict[tuple[str, bool], RoleSchema] = {}
 
     def of(self, role: str, backend: bool) -> RoleSchema:
+        """Return the schema of a role. Raises QErr `not-supported` for an inherited one."""
+        if any(item["role_name"] == role for item in self.metadata.get("inherited_roles") or []):
+            raise unsupported(f'the inherited role "{role}"')
         key = (role, backend)
         if key not in self._built:
-            self._built[key] = build_schema(
-                self.model, self.catalog, self.metadata, role, backend, self.infer_functions
-            )
+            self._built[key] = build_schema(self.model, self.metadata, role, backend)
         return self._built[key]

@@ -6,15 +6,14 @@ from graphql import (
     GraphQLEnumType,
     GraphQLField,
     GraphQLFloat,
-    GraphQLInputObjectType,
     GraphQLInt,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLString,
 )
 
-from graphql_engine.catalog import Column, Function
-from graphql_engine.graphql.model.tables import ComputedField, configuration, described
+from graphql_engine.catalog import Column
+from graphql_engine.graphql.model.tables import configuration, described
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.schema.order import (
     COMPARABLE_OPERATORS,
@@ -22,19 +21,25 @@ from graphql_engine.graphql.schema.order import (
     operator_columns,
     order_by_type,
 )
-from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field, list_of, quoted
+from graphql_engine.graphql.schema.refused import of_table
+from graphql_engine.graphql.schema.types import AnyType, Builder, argument, list_of, quoted
 from graphql_engine.graphql.schema.where import bool_exp
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
-    """Make `<table>`: the columns, relationships and computed fields that the role may read."""
+    """Make `<table>`: the columns and relationships that the role may read."""
     explicit = configuration(view.tracked.entry).get("comment")
     comment = described(
         explicit, view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
     )
     return b.once(
         view.name,
-        lambda: GraphQLObjectType(view.name, lambda: _table_fields(b, view), description=comment),
+        lambda: GraphQLObjectType(
+            view.name,
+            lambda: _table_fields(b, view),
+            description=comment,
+            extensions=of_table(view.tracked),
+        ),
     )
 
 
@@ -42,14 +47,12 @@ def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
     assert view.select is not None
     fields: dict[str, GraphQLField] = {}
     for name, column in view.select.columns.items():
-        type_ = b.column_type(view, column)
-        if not column.nullable and name not in view.select.redactions:
+        type_ = b.value_type(column.type)
+        if not column.nullable:
             type_ = GraphQLNonNull(type_)
         fields[name] = GraphQLField(
             type_, _column_arguments(column), description=view.tracked.column_comment(column)
         )
-    for name, item in view.select.computed.items():
-        fields |= computed_field(b, name, item)
     for rel, target in b.views.relationships(view):
         if rel.is_array:
             description = rel.comment or "An array relationship"
@@ -78,40 +81,6 @@ def _column_arguments(column: Column) -> dict[str, GraphQLArgument] | None:
     if column.type.internal in ("json", "jsonb"):
         return {"path": argument(GraphQLString, "JSON select path", json_path=True, strict=True)}
     return None
-
-
-def computed_field(b: Builder, name: str, item: ComputedField) -> dict[str, GraphQLField]:
-    """Make a computed field: a scalar, or the rows of a tracked table."""
-    function = item.function
-    hidden = {item.row_argument, item.session_argument}
-    text = described(
-        item.comment, function.comment or f'A computed field, executes function "{function.name}"'
-    )
-    arguments = function_arguments(b, function, hidden, name)
-    if function.returns_table is None:
-        return {name: GraphQLField(b.value_type(function.returns), arguments, description=text)}
-    target = b.views.selectable(function.returns_table)
-    if target is None:
-        return {}
-    if function.returns_set:
-        arguments |= select_arguments(b, target)
-        return {name: GraphQLField(list_of(table_type(b, target)), arguments, description=text)}
-    return {name: GraphQLField(table_type(b, target), arguments, description=text)}
-
-
-def function_arguments(
-    b: Builder, function: Function, hidden: set[str | None], name: str
-) -> dict[str, GraphQLArgument]:
-    """Make `args` of a function, without row and session arguments; empty if there are no others."""
-    visible = [a for a in function.arguments if a.name and a.name not in hidden]
-    if not visible:
-        return {}
-    type_name = f"{name}_args"
-    fields = {a.name: input_field(b.value_type(a.type), column=a.type) for a in visible}
-    inputs = b.once(type_name, lambda: GraphQLInputObjectType(type_name, fields))
-    required = not all(a.has_default for a in visible)
-    wanted = GraphQLNonNull(inputs) if required else inputs
-    return {"args": argument(wanted, f'input parameters for function "{function.name}"')}
 
 
 def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
@@ -173,7 +142,7 @@ def _operator_fields(
 
     def made_type(column: Column) -> AnyType:
         exact = operator in (*COMPARABLE_OPERATORS, "sum")
-        return b.column_type(view, column) if exact else GraphQLFloat
+        return b.value_type(column.type) if exact else GraphQLFloat
 
     fields = {c: GraphQLField(made_type(column), description=column.comment) for c, column in columns.items()}
     text = f"aggregate {operator} on columns"

@@ -35,7 +35,7 @@ def stream_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
         value_name,
         lambda: GraphQLInputObjectType(
             value_name,
-            {n: input_field(b.column_type(view, c), column=c.type) for n, c in columns.items()},
+            {n: input_field(b.value_type(c.type), column=c.type) for n, c in columns.items()},
             description="Initial value of the column from where the streaming should start",
         ),
     )

@@ -25,8 +25,8 @@ from graphql import (
     GraphQLString,
 )
 
-from graphql_engine.catalog import Catalog, Column, Key, Type
-from graphql_engine.graphql.model.names import is_graphql_name, scalar_name
+from graphql_engine.catalog import Type
+from graphql_engine.graphql.model.names import scalar_name
 from graphql_engine.graphql.model.views import RoleViews, TableView
 
 AnyType = Any
@@ -42,15 +42,10 @@ ORDERINGS = {
 
 
 class Builder:
-    """Make the types of one role, each once.
+    """Make the types of one role, each once."""
 
-    infer_functions: a role that may read a table may call the functions that return its rows.
-    """
-
-    def __init__(self, views: RoleViews, catalog: Catalog, infer_functions: bool = True) -> None:
+    def __init__(self, views: RoleViews) -> None:
         self.views = views
-        self.infer_functions = infer_functions
-        self.catalog = catalog
         self.types: dict[str, GraphQLNamedType] = {
             t.name: t for t in (GraphQLInt, GraphQLFloat, GraphQLString, GraphQLBoolean, GraphQLID)
         }
@@ -68,27 +63,11 @@ class Builder:
     def named_scalar(self, name: str) -> GraphQLScalarType:
         return self.once(name, lambda: GraphQLScalarType(name))
 
-    def enum_of(self, key: Key) -> GraphQLEnumType:
-        """Return the enum of an enum table's values."""
-        tracked = self.views.model.tables[key]
-        values = {
-            value: GraphQLEnumValue(value, description=comment)
-            for value, comment in (tracked.table.enum_values or {}).items()
-            if is_graphql_name(value)
-        }
-        name = f"{tracked.name}_enum"
-        return self.once(name, lambda: GraphQLEnumType(name, values))
-
     def value_type(self, type_: Type) -> AnyType:
         """Return the nullable GraphQL type of a PostgreSQL type."""
         if type_.element is not None:
             return GraphQLList(GraphQLNonNull(self.scalar(type_.element)))
         return self.scalar(type_)
-
-    def column_type(self, view: TableView, column: Column) -> AnyType:
-        """Return the nullable GraphQL type of a column: its enum, or its scalar."""
-        enum = view.tracked.enum_columns.get(column.name)
-        return self.enum_of(enum) if enum is not None else self.value_type(column.type)
 
     def order_by(self) -> GraphQLEnumType:
         """Return the enum of the six orderings."""

@@ -21,6 +21,7 @@ from graphql_engine.graphql.model.permissions import (
     operand_type,
 )
 from graphql_engine.graphql.model.views import TableView
+from graphql_engine.graphql.schema.refused import of_table
 from graphql_engine.graphql.schema.types import Builder, input_field, list_of, quoted
 
 Fields = dict[str, GraphQLInputField]
@@ -78,7 +79,10 @@ def bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType:
     return b.once(
         name,
         lambda: GraphQLInputObjectType(
-            name, lambda: _bool_fields(b, view), description=f"{text} a logical 'AND'."
+            name,
+            lambda: _bool_fields(b, view),
+            description=f"{text} a logical 'AND'.",
+            extensions=of_table(view.tracked),
         ),
     )
 
@@ -93,13 +97,7 @@ def _bool_fields(b: Builder, view: TableView) -> Fields:
     if view.select is None:
         return fields
     for name, column in view.select.columns.items():
-        fields[name] = input_field(comparison(b, view, column), strict=True)
-    for name, item in view.select.computed.items():
-        target = b.views.selectable(item.function.returns_table) if item.function.returns_table else None
-        if item.arguments or (item.function.returns_table and target is None):
-            continue
-        type_ = bool_exp(b, target) if target else comparison_of(b, item.function.returns)
-        fields[name] = input_field(type_, strict=True)
+        fields[name] = input_field(comparison_of(b, column.type), strict=True)
     for rel, target in b.views.relationships(view):
         fields[rel.name] = input_field(bool_exp(b, target), strict=True)
         if rel.is_array and target.select is not None and target.select.aggregations:
@@ -107,23 +105,6 @@ def _bool_fields(b: Builder, view: TableView) -> Fields:
             if predicate is not None:
                 fields[f"{rel.name}_aggregate"] = input_field(predicate, strict=True)
     return fields
-
-
-def comparison(b: Builder, view: TableView, column: Column) -> GraphQLInputObjectType:
-    """Make `<scalar>_comparison_exp` (or `<enum table>_enum_comparison_exp`) of a column."""
-    enum = view.tracked.enum_columns.get(column.name)
-    if enum is not None:
-        return _enum_comparison(b, view, column)
-    return comparison_of(b, column.type)
-
-
-def _enum_comparison(b: Builder, view: TableView, column: Column) -> GraphQLInputObjectType:
-    enum = b.column_type(view, column)
-    name = f"{enum.name}_comparison_exp"
-    fields: Fields = {op: input_field(enum, strict=True) for op in ("_eq", "_neq")}
-    fields |= {op: input_field(list_of(enum), strict=True) for op in LISTS}
-    fields["_is_null"] = input_field(GraphQLBoolean, strict=True)
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, description=_about(enum.name)))
 
 
 def _about(name: str) -> str:

@@ -60,7 +60,7 @@ def mutation_response(b: Builder, view: TableView) -> GraphQLObjectType:
 
 def column_field(b: Builder, view: TableView, column: Column) -> GraphQLInputField:
     """Make the field of a column that a client may set; null is allowed only if the column is nullable."""
-    type_ = b.column_type(view, column)
+    type_ = b.value_type(column.type)
     return input_field(type_, column.comment, column=column.type, strict=not column.nullable)
 
 
@@ -218,7 +218,7 @@ def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
         return None
     columns = view.tracked.table.columns
     return {
-        visible[name]: (GraphQLNonNull(b.column_type(view, columns[name])), columns[name])
+        visible[name]: (GraphQLNonNull(b.value_type(columns[name].type)), columns[name])
         for name in key.columns
     }
 

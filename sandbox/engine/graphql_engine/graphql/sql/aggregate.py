@@ -1,11 +1,9 @@
 """The `aggregate` object of an aggregate selection as SQL."""
 
 from graphql_engine.graphql.document.selection import Sel
-from graphql_engine.graphql.model.boolexp import Scope
 from graphql_engine.graphql.model.names import BIG_NUMBERS
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.sql.context import Context, ident, literal
-from graphql_engine.graphql.sql.where import condition
 
 MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
 
@@ -23,22 +21,12 @@ def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     return build_object([(sub.alias, _operator(ctx, view, sel.name, sub, alias)) for sub in sel.subs])
 
 
-def redacted(ctx: Context, view: TableView, name: str, value: str, alias: str) -> str:
-    """Return `value` of the field `name`, or null in rows where the role may not see it."""
-    redaction = view.select.redactions.get(name) if view.select else None
-    if redaction is None:
-        return value
-    return f"(CASE WHEN {condition(ctx, redaction, Scope(alias, alias))} THEN {value} END)"
-
-
 def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     assert view.select is not None
     names = sel.args.get("columns")
     if not names:
         return "count(*)"
-    columns = ", ".join(
-        redacted(ctx, view, name, f"{alias}.{ident(view.select.columns[name].name)}", alias) for name in names
-    )
+    columns = ", ".join(f"{alias}.{ident(view.select.columns[name].name)}" for name in names)
     columns = f"({columns})" if len(names) > 1 else columns
     return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
 
@@ -48,8 +36,7 @@ def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str
         return literal(sel.type_name)
     assert view.select is not None
     column = view.select.columns[sel.name]
-    shown = redacted(ctx, view, sel.name, f"{alias}.{ident(column.name)}", alias)
-    value = f"{operator}({shown})"
+    value = f"{operator}({alias}.{ident(column.name)})"
     return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
 
 

@@ -12,7 +12,6 @@ from graphql_engine.graphql.model.boolexp import Const, Operand, OtherColumn, Sc
 from graphql_engine.graphql.model.pg_values import to_text
 from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.schema.schemas import RoleSchema
-from graphql_engine.rawjson import dumps
 
 JSON = Type("json", "json")
 
@@ -34,7 +33,6 @@ class Context:
 
     def __init__(self, role: RoleSchema, session: Session, stringify: bool) -> None:
         self.views = role.views
-        self.catalog = role.catalog
         self.session = session
         self.stringify = stringify
         self.params: dict[str, str | None] = {}
@@ -61,10 +59,6 @@ class Context:
         if isinstance(operand, SessionVariable):
             return self.text(type_, self.session_value(operand.name))
         return self._other_column(operand, scope)
-
-    def session_json(self, type_: Type) -> str:
-        """Add all session variables as one parameter of a JSON type."""
-        return self.text(type_, dumps(self.session.variables))
 
     def session_value(self, name: str) -> str:
         """Add a session variable. Raises QErr `not-found`."""

@@ -1,14 +1,11 @@
 """`order_by` and `distinct_on` as SQL. Facts: the engine's `Translate/Select/Internal/OrderBy`."""
 
-from collections.abc import Callable
 from typing import Any
 
-from graphql_engine.catalog import Key, Table
 from graphql_engine.graphql.model.boolexp import Scope
-from graphql_engine.graphql.model.tables import ComputedField, Relationship
+from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name
-from graphql_engine.graphql.sql.functions import computed_call
 from graphql_engine.graphql.sql.where import condition
 from graphql_engine.graphql.sql.where_values import row_filter
 
@@ -37,20 +34,10 @@ def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> 
     assert view.select is not None
     if name in view.select.columns:
         return [(f"{alias}.{ident(view.select.columns[name].name)}", DIRECTIONS[value])]
-    if name in view.select.computed:
-        return [
-            (computed_call(ctx, view.tracked.table, view.select.computed[name], alias, {}), DIRECTIONS[value])
-        ]
     rel = view.tracked.relationships.get(name)
     if rel is not None:
         return _related(ctx, rel, value, alias)
-    plain = name.removesuffix("_aggregate")
-    item = view.select.computed.get(plain)
-    if item is not None and item.function.returns_table is not None:
-        table, key = view.tracked.table, item.function.returns_table
-        return _aggregates(ctx, key, value, lambda remote: _computed(ctx, table, item, alias, remote))
-    rel = view.tracked.relationships[plain]
-    return _aggregates(ctx, rel.target, value, lambda remote: _source(ctx, rel, alias, remote))
+    return _aggregates(ctx, view.tracked.relationships[name.removesuffix("_aggregate")], value, alias)
 
 
 def _related(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
@@ -71,15 +58,8 @@ def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
     return f"FROM {key_name(rel.target)} AS {remote} WHERE {join(rel, alias, remote)} AND {allowed}"
 
 
-def _computed(ctx: Context, table: Table, item: ComputedField, alias: str, remote: str) -> str:
-    assert item.function.returns_table is not None
-    target = ctx.views.tables[item.function.returns_table]
-    allowed = condition(ctx, row_filter(target), Scope(remote, remote))
-    return f"FROM {computed_call(ctx, table, item, alias, {})} AS {remote} WHERE {allowed}"
-
-
-def _aggregates(ctx: Context, key: Key, value: Any, source_of: Callable[[str], str]) -> Terms:
-    target = ctx.views.tables[key]
+def _aggregates(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
+    target = ctx.views.tables[rel.target]
     assert target.select is not None
     terms: Terms = []
     for function, inner in value.items():
@@ -91,7 +71,7 @@ def _aggregates(ctx: Context, key: Key, value: Any, source_of: Callable[[str], s
                 continue
             remote = ctx.alias()
             argument = "*" if name is None else f"{remote}.{ident(target.select.columns[name].name)}"
-            source = source_of(remote)
+            source = _source(ctx, rel, alias, remote)
             terms.append((f"(SELECT {function}({argument}) {source})", DIRECTIONS[direction]))
     return terms
 

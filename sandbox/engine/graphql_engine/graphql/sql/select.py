@@ -13,11 +13,10 @@ from graphql_engine.graphql.document.selection import Sel
 from graphql_engine.graphql.model.boolexp import TRUE, BoolExp, Scope, both
 from graphql_engine.graphql.model.names import BIG_NUMBERS
 from graphql_engine.graphql.model.permissions import TEXTS
-from graphql_engine.graphql.model.tables import ComputedField, Relationship
+from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.sql.aggregate import aggregate_object, redacted
+from graphql_engine.graphql.sql.aggregate import aggregate_object
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name, literal
-from graphql_engine.graphql.sql.functions import computed_call
 from graphql_engine.graphql.sql.order import distinct_terms, order_terms
 from graphql_engine.graphql.sql.where import condition
 from graphql_engine.graphql.sql.where_values import row_filter, where_exp
@@ -115,9 +114,6 @@ def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     column = view.select.columns.get(sel.name)
     if column is not None:
         return column_sql(ctx, view, sel, column, alias)
-    computed = view.select.computed.get(sel.name)
-    if computed is not None:
-        return computed_sql(ctx, view, sel, computed, alias)
     rel = view.tracked.relationships.get(sel.name)
     if rel is not None:
         return related_json(ctx, rel, sel, alias)
@@ -136,10 +132,9 @@ def related_json(ctx: Context, rel: Relationship, sel: Sel, alias: str) -> str:
 
 
 def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
-    """Return a column: redacted, reduced by a JSON path, or as text if numbers are stringified."""
+    """Return a column: reduced by a JSON path, or as text if numbers are stringified."""
     assert view.select is not None
     value = f"{alias}.{ident(column.name)}"
-    value = redacted(ctx, view, sel.name, value, alias)
     if sel.args.get("path") is not None:
         steps = json_steps(sel.args["path"])
         if steps:
@@ -150,18 +145,6 @@ def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: s
 def shown(ctx: Context, column: Column, value: str) -> str:
     """Return a value as clients see it: big numbers as text if configured."""
     return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
-
-
-def computed_sql(ctx: Context, view: TableView, sel: Sel, item: ComputedField, alias: str) -> str:
-    """Return a computed field: a scalar, a row or rows."""
-    assert view.select is not None
-    function = item.function
-    call = computed_call(ctx, view.tracked.table, item, alias, sel.args.get("args") or {})
-    if function.returns_table is None:
-        call = redacted(ctx, view, sel.name, call, alias)
-        return f"({call})::text" if ctx.stringify and function.returns.internal in BIG_NUMBERS else call
-    target = ctx.views.tables[function.returns_table]
-    return rows_json(ctx, target, sel.subs, Source(call, args=sel.args, single=not function.returns_set))
 
 
 def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:

@@ -1,14 +1,13 @@
 """Boolean expressions as SQL. Facts: the engine's `Postgres/Translate/BoolExp`."""
 
 from graphql_engine.catalog import Type
+from graphql_engine.errors import unsupported
 from graphql_engine.graphql.model.boolexp import (
     Aggregated,
     All,
     AnyOf,
     BoolExp,
     Compare,
-    ComputedRows,
-    ComputedTests,
     Const,
     ExistsIn,
     Not,
@@ -16,11 +15,11 @@ from graphql_engine.graphql.model.boolexp import (
     Related,
     Rooted,
     Scope,
+    Unsupported,
 )
 from graphql_engine.graphql.model.operators import INFIX
 from graphql_engine.graphql.model.permissions import operand_type
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name
-from graphql_engine.graphql.sql.functions import computed_call
 
 
 def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
@@ -46,19 +45,9 @@ def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
         remote = ctx.alias()
         inner = condition(ctx, exp.where, Scope(remote, scope.root))
         return f"(EXISTS (SELECT 1 FROM {key_name(exp.table)} AS {remote} WHERE {inner}))"
-    if isinstance(exp, ComputedTests | ComputedRows):
-        return computed(ctx, exp, scope)
+    if isinstance(exp, Unsupported):
+        raise unsupported(exp.what)
     return aggregated(ctx, exp, scope)
-
-
-def computed(ctx: Context, exp: ComputedTests | ComputedRows, scope: Scope) -> str:
-    value = computed_call(ctx, exp.table, exp.field, scope.alias, {})
-    if isinstance(exp, ComputedTests):
-        tests = [tested(ctx, value, op, operand, type_, scope) for op, operand, type_ in exp.tests]
-        return f"({' AND '.join(tests)})" if tests else "true"
-    remote = ctx.alias()
-    inner = condition(ctx, exp.where, Scope(remote, scope.root))
-    return f"(EXISTS (SELECT 1 FROM {value} AS {remote} WHERE {inner}))"
 
 
 def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, empty: str) -> str:

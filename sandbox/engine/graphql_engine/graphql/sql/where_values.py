@@ -10,8 +10,6 @@ from graphql_engine.graphql.model.boolexp import (
     AnyOf,
     BoolExp,
     Compare,
-    ComputedRows,
-    ComputedTests,
     Const,
     Not,
     Related,
@@ -19,7 +17,7 @@ from graphql_engine.graphql.model.boolexp import (
     both,
 )
 from graphql_engine.graphql.model.permissions import INTEGER, TEXT, operand_type
-from graphql_engine.graphql.model.tables import ComputedField, Relationship
+from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.model.views import RoleViews, TableView
 from graphql_engine.graphql.schema.where import AGGREGATES
 
@@ -49,9 +47,6 @@ def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
     assert view.select is not None
     if name in view.select.columns:
         return column_tests(view.select.columns[name], value)
-    item = view.select.computed.get(name)
-    if item is not None:
-        return _computed(views, view, item, value)
     rel = view.tracked.relationships.get(name)
     if rel is not None:
         target = views.tables[rel.target]
@@ -59,17 +54,6 @@ def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
     rel = view.tracked.relationships[name.removesuffix("_aggregate")]
     parts = [_aggregate(views, rel, function, test) for function, test in value.items() if test is not None]
     return All(tuple(parts))
-
-
-def _computed(views: RoleViews, view: TableView, item: ComputedField, value: Json) -> BoolExp:
-    key = item.function.returns_table
-    if key is not None:
-        target = views.tables[key]
-        inner = both(row_filter(target), where_exp(views, target, value))
-        return ComputedRows(view.tracked.table, item, inner)
-    type_ = item.function.returns
-    tests = tuple((op, Const(right), operand_type(op, type_)) for op, right in value.items())
-    return ComputedTests(view.tracked.table, item, tests)
 
 
 def column_tests(column: Column, tests: Json) -> BoolExp:

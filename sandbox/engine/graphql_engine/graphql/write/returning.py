@@ -15,7 +15,7 @@ from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.sql.context import JSON, Context, literal, table_name
 from graphql_engine.graphql.sql.database import fetch
 from graphql_engine.graphql.sql.select import Source, object_json, row_json, rows_json
-from graphql_engine.rawjson import Raw, dumps, loads
+from graphql_engine.rawjson import Raw, dumps
 
 CHECK = "check__"
 VIOLATED = "check constraint of an insert/update permission has failed"
@@ -120,10 +120,3 @@ async def answer_from_rows(
         body = object_json(fields)
     row = await fetch(conn, f"SELECT ({body})::text", ctx.params)
     return Raw("null" if row[0] is None else row[0])
-
-
-def parse_row(text: str) -> Json:
-    """Parse the columns of a row that was fetched as JSON."""
-    values: Json = loads(text)
-    values.pop(CHECK, None)
-    return values
