@@ -357,7 +357,7 @@ TEXTS: Mapping[str, NoticeText] = {
         "Thông báo không gửi được",
         "Dịch vụ thông báo không nhận: {events} lead và {runs} lượt chạy cron có thông báo bị bỏ.",
         "Ticket vẫn đầy đủ; hãy tự báo cho người phụ trách. Tìm nguyên nhân: leads status, rồi làm theo "
-        "docs/runbook/notifications.md",
+        "docs/runbook/tickets-and-switches.md",
     ),
     "cron_ticks_lost": NoticeText(
         "Cron của Hasura bị lỡ",

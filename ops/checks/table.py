@@ -258,7 +258,7 @@ CHECKS = (
         reads=(read_state,), ask=of_leads.ask_unsent, is_symptom=True,
         needs=("tables", "hasura", "notifications", "handlers"), fine="every notification was accepted",
         cure="psql: SELECT id, notify_error FROM pancake_webhook_event WHERE notify_error IS NOT NULL",
-        runbook="docs/runbook/notifications.md",
+        runbook="docs/runbook/tickets-and-switches.md#notifications-that-were-given-up",
     ),
     Check(
         "tickets", "Do leads become tickets, as many as usual?", {STATUS},
@@ -267,7 +267,7 @@ CHECKS = (
             "tables", "hasura", "event-trigger", "handlers", "edge", "edge-policy", "kill-switch",
             "connection", "api-key", "webhook", "sources", "queue",
         ),
-        runbook="docs/runbook/tickets-stopped.md",
+        runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped",
     ),
 )  # fmt: skip
 

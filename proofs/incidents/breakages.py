@@ -425,4 +425,4 @@ BREAKAGES = (
         )
     ),
 )  # fmt: skip
-"""Those with a check in the order in which one part needs another, as in the table of docs/status.md."""
+"""Those with a check in the order of the table in docs/runbook/tickets-and-switches.md."""

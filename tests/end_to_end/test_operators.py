@@ -1,6 +1,7 @@
 """What operators read and press at one running system: logs, status, doctor, console, the page.
 
-The table of docs/status.md is made here: with WRITE_DOCS set the test writes it, else it has to be current.
+The table of docs/runbook/tickets-and-switches.md is made here: with WRITE_DOCS set the test writes it, else
+it has to be current.
 """
 
 import json
@@ -102,7 +103,7 @@ def is_green(sandbox: Sandbox) -> None:
 
 
 def hold_table(rows: Iterable[str]) -> None:
-    page = DOCS / "status.md"
+    page = DOCS / "runbook" / "tickets-and-switches.md"
     text = page.read_text("utf-8")
     begin = text.index(BEGIN)
     end = text.index(END, begin)

@@ -70,4 +70,4 @@ BREAKAGES = (
     ),
     Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
 )  # fmt: skip
-"""Those with a check in the order in which one part needs another, as in the table of docs/status.md."""
+"""Those with a check in the order of the table in docs/runbook/tickets-and-switches.md."""

@@ -361,7 +361,7 @@ def _opening() -> Step:
         check=check_opening, do=do, undo=undo, wait_seconds=FIRST_LEAD_SECONDS,
         do_by_hand="Choose the source of W1 and its roster, in golive.yaml (source, roster) or in Settings; "
         "change a lead of it in Pancake. Then run this again.",
-        fix="leads status names what stops leads; docs/runbook/tickets-stopped.md",
+        fix="leads status names what stops leads; docs/runbook/tickets-and-switches.md",
     )  # fmt: skip
 
 

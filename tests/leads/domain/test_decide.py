@@ -299,7 +299,7 @@ def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
 
 ROOT = Path(__file__).parents[3]
 TABLES = ROOT / "hasura/migrations/default/1777870069931_create_pancake_tables/up.sql"
-DOCS = ROOT / "docs/runbook/notifications.md"
+DOCS = ROOT / "docs/runbook/tickets-and-switches.md"
 BEGIN, END = "<!-- notices: begin -->\n", "<!-- notices: end -->\n"
 
 
