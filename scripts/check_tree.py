@@ -210,15 +210,14 @@ def codes(tree: Tree) -> Iterator[str]:
 
 
 def crons(tree: Tree) -> Iterator[str]:
-    """Modules, names, routes and both tables of docs/crons.md are the same crons."""
+    """Modules, names, routes and both tables of docs/runbook/crons-and-engine.md are the same crons."""
     modules = {PurePosixPath(path).stem for path in python(tree, "cron/")} - {"__init__"}
     routes = {route.path.removeprefix("/cron/") for route in HASURA_ROUTES if route.path.startswith("/cron/")}
-    of_page = [
-        set().union(*table(tree["docs/crons.md"], heading)) for heading in ("cron | UTC", "cron | you see")
-    ]
-    for place, found in zip(
-        ("cron/", "app.py", "docs/crons.md", "docs/crons.md"), (modules, routes, *of_page), strict=True
-    ):
+    page = "docs/runbook/crons-and-engine.md"
+    shown, explained = (
+        set().union(*table(tree[page], heading)) for heading in ("cron | UTC", "cron | you see")
+    )
+    for place, found in (("cron/", modules), ("app.py", routes), (page, shown), (page, explained)):
         for name in sorted(found ^ set(CRONS)):
             yield f"{place}:1: {name} is not both here and in CRONS of leads/services/cron_runs.py. Add it."
 

@@ -1,4 +1,6 @@
-"""The stored reports of the crons that work per connection: JSON objects (docs/crons.md explains the keys).
+"""The stored reports of the crons that work per connection: JSON objects.
+
+docs/runbook/crons-and-engine.md explains the keys.
 
 All keys are optional to the type: a connection that failed has `error` and `detail` instead of a result, and
 one whose work is paused has a part of it.

@@ -59,7 +59,7 @@ DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER, PROMETHEUS, PANCAKE, IN_USE = (
     ("Pancake is away",), ("there is a connection",),
 )  # fmt: skip
 """The cases that concern a command that calls a service. The last one is a result, not a failure;
-why-no-ticket.md and tickets-and-switches.md of docs/runbook have many more of both."""
+why-no-ticket.md and tickets-and-switches.md of docs/runbook have many more of `leads trace` and `status`."""
 
 
 @dataclass(frozen=True)
