@@ -15,7 +15,7 @@ from typing import NoReturn, TypeAlias, Union
 from leads.domain.errors import InvalidBody
 
 MAX_BODY_BYTES = 256 * 1024
-"""The edge refuses longer bodies too (docs/edge.md)."""
+"""The edge refuses longer bodies too (docs/runbook/edge.md)."""
 MAX_DEPTH = 32
 """Far below Python's recursion limit: writing the canonical text recurses."""
 MAX_EXPONENT_DIGITS = 2

@@ -301,7 +301,7 @@ def _problem(result: Mapping[str, Any], wait: float) -> str:
     if result["ticket"]:
         return ""
     if result["answer_status"] != 200 or result["answer"] in (None, "unknown_token"):
-        return f"The public URL answered {result['answer_status']}, {result['answer']}: docs/edge.md."
+        return f"The public URL answered {result['answer_status']}, {result['answer']}: docs/runbook/edge.md."
     if result["status"] is None:
         return f"It was answered {result['answer']}, and is not stored after {wait:g} s: leads status."
     return (

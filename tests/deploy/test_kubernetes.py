@@ -141,7 +141,7 @@ def test_a_pod_has_time_to_stop_and_no_rights_that_it_does_not_need(kind: str, n
 
 
 def test_there_is_one_edge() -> None:
-    """docs/edge.md: two edges would have two suspension budgets."""
+    """docs/runbook/edge.md: two edges would have two suspension budgets."""
     assert find("StatefulSet", "edge")["spec"]["replicas"] == 1
     assert {
         one["spec"]["scaleTargetRef"]["name"] for one in read() if one["kind"] == "HorizontalPodAutoscaler"
