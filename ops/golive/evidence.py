@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
+from operator import eq, ge
 from statistics import quantiles
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +22,9 @@ BASELINE_DAYS = 7
 """From the day of the first ticket to that of the last, both counted, as the days of Vietnam."""
 TWENTIETHS = 20
 """The last of the cut points between them is the 95th percentile."""
+NOT_READABLE = (
+    KeyError, ValueError, TypeError, AttributeError, ElementTree.ParseError, csv.Error, RecursionError,
+)  # fmt: skip
 
 
 class EvidenceError(WrongUsage):
@@ -31,21 +35,11 @@ def read_evidence_file(criterion: Criterion, content: bytes) -> Measurement:
     """Return what the file says about a criterion of source `file`. Raises EvidenceError."""
     try:
         return READERS[criterion.query](criterion, content)
-    except KeyError as error:
-        raise _refused(criterion, f"it has no {error}") from error
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        ElementTree.ParseError,
-        csv.Error,
-        RecursionError,
-    ) as error:
-        raise _refused(criterion, str(error)) from error
-
-
-def _refused(criterion: Criterion, reason: str) -> EvidenceError:
-    return EvidenceError(f"The file is no `{criterion.query}` as {criterion.id} needs it: {reason}")
+    except NOT_READABLE as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise EvidenceError(
+            f"The file is no `{criterion.query}` as {criterion.id} needs it: {reason}"
+        ) from error
 
 
 def _test_cases(criterion: Criterion, content: bytes) -> Measurement:
@@ -61,17 +55,19 @@ def _test_cases(criterion: Criterion, content: bytes) -> Measurement:
         for each in test.iter("property"):
             if each.get("name") == "test_case" and each.get("value") in wanted:
                 name = each.get("value", "")
-                results[name] = results.get(name, True) and _has_passed(test)
+                passed = all(test.find(tag) is None for tag in ("failure", "error", "skipped"))
+                results[name] = results.get(name, True) and passed
     if not results:
         raise ValueError(f"no test has the mark of {wanted[0]} to {wanted[-1]}")
-    failed = [name for name in wanted if results.get(name) is False]
-    untested = [name for name in wanted if name not in results]
-    bad = len(failed) + len(untested)
-    found = (("failed", failed), ("without a test", untested))
+    found = {
+        "failed": [name for name in wanted if results.get(name) is False],
+        "without a test": [name for name in wanted if name not in results],
+    }
+    bad = sum(map(len, found.values()))
     return Measurement(
         value=(len(wanted) - bad) / len(wanted), total=len(wanted), bad=bad,
         commit=_commit(root), measured_at=_stamp(root),
-        details="; ".join(f"{what}: {' '.join(names)}" for what, names in found if names),
+        details="; ".join(f"{what}: {' '.join(names)}" for what, names in found.items() if names),
     )  # fmt: skip
 
 
@@ -93,10 +89,6 @@ def _junit_root(content: bytes) -> ElementTree.Element:
     if root.tag not in ("testsuites", "testsuite"):
         raise ValueError("it is not a JUnit file")
     return root
-
-
-def _has_passed(test: ElementTree.Element) -> bool:
-    return all(test.find(tag) is None for tag in ("failure", "error", "skipped"))
 
 
 def _suites(root: ElementTree.Element) -> list[ElementTree.Element]:
@@ -130,26 +122,16 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
     wanted = criterion.parameters["kind"]
     if document.get("kind") != wanted:
         raise ValueError(f"its kind is {str(document.get('kind'))[:40]!r}, not {wanted!r}")
-    for name, wanted_number in _conditions(criterion, "exactly"):
-        if _number(document, name) != wanted_number:
-            raise ValueError(f"{name} is {document[name]}, {wanted_number:g} is needed")
-    for name, minimum in _conditions(criterion, "at_least"):
-        if _number(document, name) < minimum:
-            raise ValueError(f"{name} is {document[name]}, at least {minimum:g} is needed")
+    for rule, words, is_kept in (("exactly", "", eq), ("at_least", "at least ", ge)):
+        for condition in criterion.parameters.get(rule, "").split():
+            name, _, number = condition.partition("=")
+            if not is_kept(_number(document, name), float(number)):
+                raise ValueError(f"{name} is {document[name]}, {words}{number} is needed")
     condition = criterion.parameters.get("is_true", "")
     if condition and document[condition] is not True:
         raise ValueError(f"{condition} is {document[condition]}, not true")
-    return Measurement(
-        value=_number(document, criterion.value),
-        measured_at=_time(document["at"]),
-        commit=str(document.get("commit", "")),
-    )
-
-
-def _conditions(criterion: Criterion, parameter: str) -> Iterator[tuple[str, float]]:
-    for condition in criterion.parameters.get(parameter, "").split():
-        name, _, number = condition.partition("=")
-        yield name, float(number)
+    value, commit = _number(document, criterion.value), str(document.get("commit", ""))
+    return Measurement(value, measured_at=_time(document["at"]), commit=commit)
 
 
 def _number(document: Mapping[str, Any], name: str) -> float:

@@ -1,10 +1,10 @@
-"""Evaluate a gate of a wave, or other parts of the checklist, and show what was found."""
+"""`leads golive gate`, `list` and `begin`: evaluate parts of the checklist, and show what was found."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,14 +12,14 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from ops.failures import ExitCode
+from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.golive.alerts import missing_alerts
-from ops.golive.criterion import WAVES, Criterion, Part, criteria_of
+from ops.golive.criterion import WAVES, Criterion, Part, criteria_of, load_criteria
 from ops.golive.judgement import EXEMPTIONS, Judgement, Outcome, Why, judge
-from ops.golive.measuring import Probe, Sources, measure, scans_since_begin
+from ops.golive.measuring import SCANS_FILE, Probe, Sources, measure, scans_file, scans_since_begin
 from ops.golive.plans import explain_lookups
-from ops.golive.records import Kind, Record, Records, Statement, newest
-from ops.output import print_in_column, print_json
+from ops.golive.records import Kind, Record, Records, Statement, make_statement, newest
+from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
 
 FORMAT = 1
@@ -54,6 +54,11 @@ RecordsFolder = Annotated[
 ]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who states it: a person's name.")]
 DEFAULT_RECORDS = Path("golive")
+TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+At = Annotated[
+    datetime | None, typer.Option("--at", formats=TIMES, help="A time in UTC; without it the present.")
+]
+MAX_BACKDATED = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +194,6 @@ def wave_before(wave: str) -> str | None:
     return WAVES[WAVES.index(wave) - 1] if wave != WAVES[0] else None
 
 
-def gate_file(wave: str) -> str:
-    """Return the name of the evidence that says how a gate was when the next wave began."""
-    return f"gate-{wave}.json"
-
-
 def _gate_before(wave: str, inputs: Inputs, at: datetime) -> Before | None:
     """Say whether the gate of the wave before was open when this wave began, by the evidence of that."""
     before = wave_before(wave)
@@ -210,7 +210,7 @@ def _gate_before(wave: str, inputs: Inputs, at: datetime) -> Before | None:
 
 
 def _was_open(wave: str, record: Record, files: Records) -> bool:
-    kept = [each for each in record.evidence if each.name == gate_file(wave)]
+    kept = [each for each in record.evidence if each.name == f"gate-{wave}.json"]
     if not kept:
         return False
     document = json.loads(files.read_evidence(kept[0]))
@@ -310,3 +310,116 @@ def print_criterion(criterion: Criterion, console: Console) -> None:
 def time_text(time: datetime) -> str:
     """Return a time in UTC, to the minute."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def gate(
+    subject: Annotated[Subject, typer.Argument(help="The wave whose end is judged, or the sign-off.")],
+    at: At = None,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate the exit gate of a wave (may the next wave begin?), or the sign-off.
+
+    The gate is open if every criterion is pass, waived or not applicable, and the
+    gate of the wave before was open when this wave began; the sign-off needs that
+    of W4. What cannot be measured is inconclusive, never a pass. Exit codes: 0
+    open, 1 closed, 3 closed only because a service does not answer.
+
+    Reads DATABASE_URL, PROMETHEUS_URL and COMMIT; a source without its variable is
+    inconclusive. --at judges a time in the past by what the database, Prometheus
+    and the records say of it.
+    """
+    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
+        evaluation = gate_at(subject, inputs, moment(at))
+    show(evaluation, as_json=as_json)
+    raise typer.Exit(evaluation.exit_code)
+
+
+def moment(at: datetime | None) -> datetime:
+    """Return the time of an evaluation. Raises WrongUsage for one in the future."""
+    now = datetime.now(UTC)
+    if at is None:
+        return now
+    given = at.replace(tzinfo=UTC)
+    if given > now:
+        raise WrongUsage(f"{given:%Y-%m-%d %H:%M} UTC is in the future. Give a time in UTC.")
+    return given
+
+
+def list_criteria(
+    wave: Annotated[
+        Wave | None, typer.Option("--gate", help="Only what the gate of this wave needs.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the criteria: title and target, waves, source, lines of the checklist."""
+    criteria = criteria_of(Part(wave)) if wave else load_criteria()
+    if as_json:
+        print_json([
+            {
+                "id": each.id, "lines": each.lines, "title": {"vi": each.title_vi, "en": each.title_en},
+                "parts": each.parts, "source": each.source, "query": each.query,
+                "target": each.shown_target, "owner": each.owner, "remediation": each.remediation,
+                "runbook": each.runbook,
+            }
+            for each in criteria
+        ])  # fmt: skip
+        return
+    console = Console()
+    for criterion in criteria:
+        print_criterion(criterion, console)
+
+
+def begin(
+    wave: Annotated[Wave, typer.Argument(help="The wave that begins.")],
+    by: By,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="When it began, in UTC, at most 7 days ago; without it now."),
+    ] = None,
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    as_json: AsJson = False,
+) -> None:
+    """Record that a wave begins: its figures count from then on.
+
+    Evaluates the gate of the wave before and refuses (exit code 1) while it is
+    closed. Keeps the result of the gate, and how often large tables were read
+    whole and indexes were read, as evidence. Needs DATABASE_URL.
+    """
+    read_operator_settings("DATABASE_URL")
+    evidence = []
+    with open_inputs(folder) as inputs:
+        start = _start(wave, moment(since), inputs)
+        if earlier := wave_before(wave):
+            with show_activity(f"evaluating the gate before {wave}"):
+                before = gate_at(earlier, inputs, datetime.now(UTC))
+            if not before.is_open:
+                print_evaluation(before, Console(stderr=True))
+                say(f"{wave} cannot begin: the gate of {earlier} is closed.")
+                raise typer.Exit(before.exit_code)
+            document = json.dumps(before.document(), ensure_ascii=False, indent=1)
+            evidence.append((f"gate-{earlier}.json", document.encode()))
+        evidence.insert(0, (SCANS_FILE, scans_file(inputs.sources.database(), datetime.now(UTC))))
+        record = inputs.sources.records.add(make_statement(Kind.BEGIN, wave, by, since=start), evidence)
+    if as_json:
+        print_json({"wave": wave, "since": start, "record": record.number, "sha256": record.sha256()})
+    else:
+        print_line(f"{wave} began at {time_text(start)}. Record {record.number}, {record.sha256()[:12]}")
+
+
+def _start(wave: str, start: datetime, inputs: Inputs) -> datetime:
+    """Check when the wave began. Raises WrongUsage or CommandFailed."""
+    now = datetime.now(UTC)
+    if start < now - MAX_BACKDATED:
+        raise WrongUsage(f"--since is at most {MAX_BACKDATED.days} days ago.")
+    if found := newest(inputs.records, Kind.BEGIN, wave, now):
+        raise CommandFailed(f"{wave} began at {time_text(found.holds_at)} already (record {found.number}).")
+    earlier = wave_before(wave)
+    if earlier is None:
+        return start
+    begun = newest(inputs.records, Kind.BEGIN, earlier, now)
+    if begun is None:
+        raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier} --by NAME")
+    if start <= begun.holds_at:
+        raise WrongUsage(f"--since is after {time_text(begun.holds_at)}, when {earlier} began.")
+    return start

@@ -55,7 +55,7 @@ def handover(
         raise WrongUsage(f"{to} exists already. Give another file with --to.")
     files = dict(_collect(folder, report))
     files["inventory.json"] = _text(inventory())
-    if leaking := sorted(_leaking(files, webhook_url_file)):
+    if leaking := _leaking(files, webhook_url_file):
         raise CommandFailed(
             f"A secret is in {', '.join(leaking)}. Nothing was written; remove it there first."
         )
@@ -100,14 +100,14 @@ def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
                 yield f"{name}/{path.name}", read_limited(path, MAX_FILE_BYTES)
 
 
-def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> Iterator[str]:
-    """Yield the files that hold a secret."""
+def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> list[str]:
+    """Return the files that hold a secret."""
     words = webhook_url_file.read_text("utf-8").split() if webhook_url_file.is_file() else []
     tokens = [word.rpartition("/")[2] for word in words if word != "X-Pancake-Secret:"]
     secrets = [each for each in (*known_secrets(), *tokens) if len(each) >= MIN_SECRET_CHARACTERS]
-    for name, content in files.items():
-        if any(secret.encode() in content for secret in secrets):
-            yield name
+    return sorted(
+        name for name, content in files.items() if any(secret.encode() in content for secret in secrets)
+    )
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -205,28 +205,23 @@ def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...],
     return replace(found, measured_at=found.measured_at or stated.at, details=more)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Numbers since the statistics began: how often tables were read whole, and indexes were read."""
+def load_scans(session: DbSession) -> dict[str, dict[str, int]]:
+    """Return how often tables were read whole (`scans`), and indexes were read, since the statistics began.
 
-    scans: Mapping[str, int]
-    indexes: Mapping[str, int]
-
-
-def load_scans(session: DbSession, *, all_indexes: bool = False) -> Counted:
-    """Return the numbers of today, with those of indexes of small tables if wanted. Raises DatabaseError."""
+    `large_indexes` are those of large tables only. Raises DatabaseError.
+    """
     tables = session.execute(QUERIES["golive/load_scans"]).fetchall()
     indexes = session.execute(QUERIES["golive/load_index_scans"]).fetchall()
-    return Counted(
-        {row["name"]: row["seq_scan"] for row in tables},
-        {row["name"]: row["idx_scan"] for row in indexes if all_indexes or row["is_large"]},
-    )
+    return {
+        "scans": {row["name"]: row["seq_scan"] for row in tables},
+        "indexes": {row["name"]: row["idx_scan"] for row in indexes},
+        "large_indexes": {row["name"]: row["idx_scan"] for row in indexes if row["is_large"]},
+    }
 
 
 def scans_file(session: DbSession, at: datetime) -> bytes:
     """Return what `scans_since_begin` compares with later, as JSON. Raises DatabaseError."""
-    counted = load_scans(session, all_indexes=True)
-    return json.dumps({"at": at.isoformat(), **asdict(counted)}).encode()
+    return json.dumps({"at": at.isoformat(), **load_scans(session)}).encode()
 
 
 def scans_since_begin(sources: Sources, criterion: Criterion) -> Measurement:
@@ -241,19 +236,16 @@ def scans_since_begin(sources: Sources, criterion: Criterion) -> Measurement:
         raise NoData("No wave has begun: leads golive begin W1 --by NAME")
     before = json.loads(sources.records.read_evidence(kept[0]))
     since = datetime.fromisoformat(before["at"])
-    now = load_scans(sources.database())
-    if not now.scans:
+    session = sources.database()
+    now = load_scans(session)
+    if not now["scans"]:
         raise NoData("No table has more than 10,000 rows: none is compared.")
     hours = (datetime.now(UTC) - since) / timedelta(hours=1)
-    found = growth(before["scans"], now.scans, hours)
-    if _new_events(sources.database(), since):
-        found += unread(before.get("indexes", {}), now.indexes)
-    return Measurement(value=float(len(found)), details=", ".join(found))
-
-
-def _new_events(session: DbSession, since: datetime) -> int:
+    found = growth(before["scans"], now["scans"], hours)
     row = session.execute(QUERIES["golive/count_new_events"], {"from": since}).fetchone()
-    return int(row["value"]) if row else 0
+    if row and row["value"]:
+        found += unread(before.get("indexes", {}), now["large_indexes"])
+    return Measurement(value=float(len(found)), details=", ".join(found))
 
 
 def growth(before: Mapping[str, int], now: Mapping[str, int], hours: float) -> list[str]:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ops.failures import CommandFailed
+from ops.clients.db_session import login_name
+from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of, write_file
 
 FILE = "records.jsonl"
@@ -29,6 +30,8 @@ MAX_EVIDENCE_FILES = 10
 MAX_FILE_BYTES = 64 * 1024 * 1024
 LOCK_SECONDS = 10.0
 TIMES = ("at", "since", "until")
+MAX_NAME_CHARACTERS = 100
+MAX_REASON_CHARACTERS = 1000
 
 
 class RecordsError(CommandFailed):
@@ -72,6 +75,17 @@ class Statement:
     reason: str = ""
     since: datetime | None = None
     until: datetime | None = None
+
+
+def make_statement(kind: Kind, of: str, by: str, **values: Any) -> Statement:
+    """Make a statement of now. Raises WrongUsage for a name or reason that is empty or too long."""
+    name, reason = by.strip(), str(values.pop("reason", "")).strip()
+    if not name.isprintable() or not 0 < len(name) <= MAX_NAME_CHARACTERS:
+        raise WrongUsage(f"--by is a name of 1 to {MAX_NAME_CHARACTERS} characters in one line.")
+    if len(reason) > MAX_REASON_CHARACTERS or (kind in (Kind.WAIVE, Kind.NOT_APPLICABLE) and not reason):
+        raise WrongUsage(f"--reason is a text of 1 to {MAX_REASON_CHARACTERS} characters.")
+    now = datetime.now(UTC)
+    return Statement(kind, of, name, login_name(), now, reason=reason, **values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,17 @@ from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
 from ops.files import digest_of
 from ops.golive.criterion import load_criteria
-from ops.golive.gate import At, moment
 from ops.golive.gates import (
     DEFAULT_RECORDS,
     WORDS,
+    At,
     Evaluation,
     Inputs,
     RecordsFolder,
     Subject,
     finding,
     gate_at,
+    moment,
     note,
     open_inputs,
     time_text,

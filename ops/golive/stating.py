@@ -4,22 +4,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from leads.domain.body import ICT
-from ops.clients.db_session import login_name
 from ops.failures import WrongUsage
 from ops.golive.criterion import Criterion, Source, find_criterion
 from ops.golive.evidence import read_evidence_file
 from ops.golive.gates import DEFAULT_RECORDS, By, RecordsFolder
-from ops.golive.records import Kind, Record, Records, Statement, read_file
+from ops.golive.records import Kind, Record, Records, make_statement, read_file
 from ops.output import AsJson, print_json, print_line
 
 MAX_WAIVER_DAYS = 180
-MAX_NAME_CHARACTERS = 100
-MAX_REASON_CHARACTERS = 1000
 CriterionId = Annotated[str, typer.Argument(metavar="ID", help="The id of a criterion: leads golive list")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who read it later.")]
 
@@ -46,7 +43,7 @@ def attest(
     criterion = find_criterion(criterion_id)
     files = [read_file(path) for path in evidence]
     stated = _attested_value(criterion, value, cases, [content for _, content in files])
-    statement = state(Kind.ATTEST, criterion_id, by, value=stated, cases=cases)
+    statement = make_statement(Kind.ATTEST, criterion_id, by, value=stated, cases=cases)
     record = Records(folder).add(statement, files)
     shown = f"{criterion_id} = {criterion.shown(stated)}" if stated is not None else criterion_id
     _print(record, f"Attested {shown}", as_json)
@@ -96,7 +93,7 @@ def waive(
     now = datetime.now(UTC)
     if not now < end <= now + timedelta(days=MAX_WAIVER_DAYS + 1):
         raise WrongUsage(f"--until is from today to {MAX_WAIVER_DAYS} days later, not {until:%Y-%m-%d}.")
-    statement = state(Kind.WAIVE, criterion_id, by, reason=reason, until=end.astimezone(UTC))
+    statement = make_statement(Kind.WAIVE, criterion_id, by, reason=reason, until=end.astimezone(UTC))
     record = Records(folder).add(statement, [read_file(path) for path in evidence or ()])
     _print(record, f"Waived {criterion_id} until the end of {until:%Y-%m-%d}", as_json)
 
@@ -110,19 +107,8 @@ def not_applicable(
 ) -> None:
     """State that a criterion does not apply to this installation."""
     find_criterion(criterion_id)
-    record = Records(folder).add(state(Kind.NOT_APPLICABLE, criterion_id, by, reason=reason))
+    record = Records(folder).add(make_statement(Kind.NOT_APPLICABLE, criterion_id, by, reason=reason))
     _print(record, f"{criterion_id} does not apply", as_json)
-
-
-def state(kind: Kind, of: str, by: str, **values: Any) -> Statement:
-    """Make a statement of now. Raises WrongUsage for a name or reason that is empty or too long."""
-    name, reason = by.strip(), str(values.pop("reason", "")).strip()
-    if not name.isprintable() or not 0 < len(name) <= MAX_NAME_CHARACTERS:
-        raise WrongUsage(f"--by is a name of 1 to {MAX_NAME_CHARACTERS} characters in one line.")
-    if len(reason) > MAX_REASON_CHARACTERS or (kind in (Kind.WAIVE, Kind.NOT_APPLICABLE) and not reason):
-        raise WrongUsage(f"--reason is a text of 1 to {MAX_REASON_CHARACTERS} characters.")
-    now = datetime.now(UTC)
-    return Statement(kind, of, name, login_name(), now, reason=reason, **values)
 
 
 def _print(record: Record, words: str, as_json: bool) -> None:
