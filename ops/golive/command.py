@@ -14,7 +14,7 @@ from ops.output import examples, verb_group
 
 app = verb_group(
     "Check, record and sign the go-live, line by line of the checklist.",
-    "The criteria are data. docs/go-live.md shows which of them answers which line.",
+    "The criteria are data. docs/runbook/go-live.md shows which of them answers which line.",
     examples("golive gate W1", "golive list --gate W1"),
 )
 VERBS = (

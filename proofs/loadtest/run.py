@@ -85,7 +85,7 @@ async def run(
 
 
 def _summary(plan: Plan, step: dict[str, Any]) -> dict[str, Any]:
-    """Return what the gates of the go-live ask a load test (docs/go-live.md)."""
+    """Return what the gates of the go-live ask a load test (docs/runbook/go-live.md)."""
     edge, ticket = (step[name]["p95"] for name in ("edge_ms", "ticket_ms"))
     return {
         "rate": plan.rates[0],

@@ -56,7 +56,7 @@ from tests.support.golive import (
 )
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "go-live.md"
+PAGE = ROOT / "docs" / "runbook" / "go-live.md"
 WRITE = "WRITE_DOCS=1 scripts/test tests/ops/golive/test_criteria.py"
 HEADING = "| line | what | criteria | source | target | owner |"
 ENTRY: dict[str, Any] = {
