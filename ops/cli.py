@@ -55,8 +55,7 @@ def _load(name: str, verb: Verb) -> TyperCommand | TyperGroup:
 VERBS = {
     "token": Verb("ops.daily.token:token", ("token pancake_service",)),
     "replay": Verb(
-        "ops.daily.replay:replay",
-        ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain"),
+        "ops.daily.replay:replay", ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")
     ),
     "trace": Verb(
         "ops.daily.trace:trace", ("trace 0905111222", "trace TK000017 --json", "trace 17 --follow")

@@ -53,7 +53,7 @@ class HasuraAdmin:
 
     def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Send an operation; return its `data`. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
-        status, answer = self._post("/v1/graphql", {"query": query, "variables": dict(variables)})
+        status, answer = self._request("POST", "/v1/graphql", {"query": query, "variables": dict(variables)})
         if errors := answer.get("errors"):
             code = errors[0].get("extensions", {}).get("code")
             raise self._refusal(code, errors[0].get("message", ""))
@@ -109,9 +109,6 @@ class HasuraAdmin:
         if "error" not in answer:
             raise _unavailable(f"{self.url}{path}", f"status {status}")
         raise self._refusal(answer.get("code"), f"{request['type']}: {_reason(answer)}")
-
-    def _post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return self._request("POST", path, body)
 
     def _request(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, takes_list: bool = False

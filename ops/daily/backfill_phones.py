@@ -93,9 +93,7 @@ def read_batches(db_connection: DbSession, size: int) -> Iterator[list[Account]]
     while from_id is not None:
         with db_connection.cursor(row_factory=class_row(Account)) as cursor:
             cursor.execute(
-                QUERIES["backfill_phones/list_accounts"],
-                {"from_id": from_id, "limit": size},
-                prepare=False,
+                QUERIES["backfill_phones/list_accounts"], {"from_id": from_id, "limit": size}, prepare=False
             )
             rows = cursor.fetchall()
         from_id = next_id(rows[-1].id) if len(rows) == size else None

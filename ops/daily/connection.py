@@ -511,9 +511,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the con
 
 @app.command(epilog=examples('connection disable Diva --reason "new workspace"'))
 def disable(
-    name: Name,
-    reason: Annotated[str, typer.Option(help=REASON_HELP)],
-    as_json: AsJson = False,
+    name: Name, reason: Annotated[str, typer.Option(help=REASON_HELP)], as_json: AsJson = False
 ) -> None:
     """Hold every lead of a connection until it is enabled; its URL stays valid.
 
@@ -524,9 +522,7 @@ def disable(
 
 @app.command(epilog=examples("connection enable Diva"))
 def enable(
-    name: Name,
-    reason: Annotated[str | None, typer.Option(help=REASON_HELP)] = None,
-    as_json: AsJson = False,
+    name: Name, reason: Annotated[str | None, typer.Option(help=REASON_HELP)] = None, as_json: AsJson = False
 ) -> None:
     """Process the leads of a disabled connection again; held ones need `leads replay`.
 

@@ -124,8 +124,7 @@ def list_crons(as_json: AsJson = False) -> None:
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `leads cron list` shows.")],
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Do the work of one call and undo it. Not every cron can."),
+        bool, typer.Option("--dry-run", help="Do the work of one call and undo it. Not every cron can.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

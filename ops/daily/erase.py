@@ -280,12 +280,7 @@ def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasu
 
 
 def _leave_digests(
-    db: DbSession,
-    target: Target,
-    customer: Customer,
-    digester: Digester,
-    request: Request,
-    erasure: Erasure,
+    db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request, erasure: Erasure
 ) -> None:
     """Leave the digests that keep the customer's old versions out, unless nothing was left to erase."""
     known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)

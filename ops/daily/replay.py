@@ -403,8 +403,7 @@ def replay(
         bool, typer.Option("--drain", help="Repeat until no row is held. For the statuses skipped_….")
     ] = False,
     wait: Annotated[
-        bool,
-        typer.Option("--wait/--no-wait", help="Wait until the rows are processed; report the results."),
+        bool, typer.Option("--wait/--no-wait", help="Wait until the rows are processed; report the results.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:

@@ -1,12 +1,11 @@
 """`leads tickets`: move Pancake's tickets to another ticket source, and back."""
 
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
+from leads.adapters.database import Params
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, examples, print_json, progress_bar, verb_group
@@ -15,54 +14,6 @@ from ops.settings import read_operator_settings
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
 """The work ends when no ticket could be moved for this time, because other sessions lock the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """The two ticket sources of a move, and its pace."""
-
-    from_source: str
-    to_source: str
-    only_marked: bool
-    rows_per_batch: int = 1000
-    pause_seconds: float = 0.1
-
-    @classmethod
-    def between(cls, other: str, *, back: bool, rows_per_batch: int, pause_seconds: float) -> "Move":
-        """Make a move from our source to another one, or back from there."""
-        if back:
-            return cls(other, OUR_SOURCE, True, rows_per_batch, pause_seconds)
-        return cls(OUR_SOURCE, other, False, rows_per_batch, pause_seconds)
-
-
-def count_tickets(db: DbSession, move: Move) -> int:
-    params = {"from_source": move.from_source, "only_marked": move.only_marked}
-    row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
-    return int(row["waiting"]) if row else 0
-
-
-def move_tickets(db: DbSession, move: Move, progress: Progress) -> int:
-    """Move all tickets; return how many are left after MAX_STALLED_SECONDS without progress."""
-    params = {
-        "from_source": move.from_source,
-        "to_source": move.to_source,
-        "only_marked": move.only_marked,
-        "limit": move.rows_per_batch,
-    }
-    last_moved = time.monotonic()
-    with progress:
-        task = progress.add_task("moving tickets", total=count_tickets(db, move))
-        while time.monotonic() - last_moved < MAX_STALLED_SECONDS:
-            row = db.execute(QUERIES["tickets/update_tickets"], params).fetchone()
-            moved = row["moved"] if row else 0
-            progress.advance(task, moved)
-            if moved:
-                last_moved = time.monotonic()
-            elif count_tickets(db, move) == 0:
-                break
-            time.sleep(move.pause_seconds)
-    return count_tickets(db, move)
-
 
 app = verb_group(
     "Move Pancake's tickets between ticket sources.",
@@ -87,15 +38,39 @@ def move(
     if to == OUR_SOURCE:
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
     database_url = read_operator_settings("DATABASE_URL").database_url
-    moving = Move.between(to, back=back, rows_per_batch=rows_per_batch, pause_seconds=pause_seconds)
+    from_source, to_source = (to, OUR_SOURCE) if back else (OUR_SOURCE, to)
+    # A moved ticket has its former source in its data: only these go back, not those that were there before.
+    sources = {"from_source": from_source, "to_source": to_source, "only_marked": back}
     with open_session(database_url, "tickets move") as db:
-        waiting = left = count_tickets(db, moving)
+        waiting = left = _count(db, sources)
         if not as_json:
-            typer.echo(f"{waiting} tickets to move from {moving.from_source} to {moving.to_source}.")
+            typer.echo(f"{waiting} tickets to move from {from_source} to {to_source}.")
         if not dry_run:
-            left = move_tickets(db, moving, progress_bar())
+            left = _move(db, {**sources, "limit": rows_per_batch}, pause_seconds)
     if as_json:
-        print_json({"from": moving.from_source, "to": moving.to_source, "waiting": waiting, "left": left})
+        print_json({"from": from_source, "to": to_source, "waiting": waiting, "left": left})
     elif not dry_run:
         typer.echo(f"{left} tickets are left.")
     raise typer.Exit(ExitCode.FAILED if left and not dry_run else ExitCode.OK)
+
+
+def _count(db: DbSession, params: Params) -> int:
+    row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
+    return int(row["waiting"]) if row else 0
+
+
+def _move(db: DbSession, params: Params, pause_seconds: float) -> int:
+    """Move all tickets in batches; return how many are left after MAX_STALLED_SECONDS without progress."""
+    last_moved = time.monotonic()
+    with progress_bar() as progress:
+        task = progress.add_task("moving tickets", total=_count(db, params))
+        while time.monotonic() - last_moved < MAX_STALLED_SECONDS:
+            row = db.execute(QUERIES["tickets/update_tickets"], params).fetchone()
+            moved = row["moved"] if row else 0
+            progress.advance(task, moved)
+            if moved:
+                last_moved = time.monotonic()
+            elif _count(db, params) == 0:
+                break
+            time.sleep(pause_seconds)
+    return _count(db, params)
