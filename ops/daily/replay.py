@@ -295,35 +295,29 @@ class FollowedEvents:
         """Return the ids of the events that are not at rest, as far as is known."""
         return [id_ for id_ in self._ids if id_ not in self._known or self._known[id_].is_waiting]
 
-    def load(self, action: ReplayAction) -> None:
-        """Ask for the states of the events that are not at rest."""
-        waiting = self.waiting()
-        for start in range(0, len(waiting), MAX_EVENTS_PER_QUERY):
-            events, self.processing_paused = action.load_events(waiting[start : start + MAX_EVENTS_PER_QUERY])
-            self._known |= {event.id: event for event in events}
-
     def results(self) -> ReplayResults:
         """Count the results. An event whose state was not loaded counts as waiting."""
         results = summarize(self._known.values())
         results["waiting"] = len(self.waiting())
         return results
 
-
-def follow(action: ReplayAction, events: FollowedEvents, progress: Progress) -> None:
-    """Ask for the events until all are at rest, a pause is found, or too long none came to rest."""
-    total = waiting = len(events.waiting())
-    with progress:
-        task = progress.add_task("processed", total=total)
-        deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
-        while waiting:
-            events.load(action)
-            before, waiting = waiting, len(events.waiting())
-            progress.update(task, completed=total - waiting)
-            if waiting < before:
-                deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
-            if not waiting or events.processing_paused or time.monotonic() > deadline:
-                return
-            time.sleep(POLL_SECONDS)
+    def follow(self, action: ReplayAction, progress: Progress) -> None:
+        """Ask for the events until all are at rest, a pause is found, or too long none came to rest."""
+        with progress:
+            task = progress.add_task("processed", total=len(self._ids))
+            deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
+            while waiting := self.waiting():
+                for start in range(0, len(waiting), MAX_EVENTS_PER_QUERY):
+                    part = waiting[start : start + MAX_EVENTS_PER_QUERY]
+                    events, self.processing_paused = action.load_events(part)
+                    self._known |= {event.id: event for event in events}
+                left = len(self.waiting())
+                progress.update(task, completed=len(self._ids) - left)
+                if left < len(waiting):
+                    deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
+                if not left or self.processing_paused or time.monotonic() > deadline:
+                    return
+                time.sleep(POLL_SECONDS)
 
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
@@ -435,45 +429,34 @@ def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json
     drain = Drain()
     try:
         drain.run(action, request, progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()))
-    except CommandFailed:
+    except (CommandFailed, IntegrationError, KeyboardInterrupt) as error:
         if drain.report:
-            _finish(action, drain.report, wait=wait, as_json=as_json)
-        raise
-    except (IntegrationError, KeyboardInterrupt):
-        if drain.report:
-            _finish(action, drain.report, wait=False, as_json=as_json)
+            _finish(action, drain.report, wait=wait and isinstance(error, CommandFailed), as_json=as_json)
         raise
     _finish(action, drain.report, wait=wait, as_json=as_json)
     return drain.report
 
 
 def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
-    """Show the report: with the results of the rows, if they are waited for."""
-    report["results"] = None
-    if wait:
-        _add_results(action, report, as_json=as_json)
-    _show(report, {} if as_json else _load_names(action, report), as_json=as_json)
+    """Show the report: with the results of the rows, if they are waited for.
 
-
-def _add_results(action: ReplayAction, report: dict[str, Any], *, as_json: bool) -> None:
-    """Follow the replayed rows, and add their results to the report.
-
-    If that fails or is interrupted, the report is shown at once: the rows are replayed all the same.
+    If a question fails or is interrupted, what is known is shown: the rows are replayed all the same.
     """
-    events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
+    report["results"] = None
+    names: dict[str, str] = {}
     try:
-        follow(action, events, progress_bar())
-    except (IntegrationError, KeyboardInterrupt):
-        _show(report | {"results": events.results()}, {}, as_json=as_json)
-        raise
-    report |= {"results": events.results(), "processing_paused": events.processing_paused}
-
-
-def _load_names(action: ReplayAction, report: dict[str, Any]) -> dict[str, str]:
-    """Return the names of the owners in the results, or of the staff in a dry run's changes."""
-    ids = staff_ids(report["changes"])
-    ids |= {owner["id"] for owner in report["results"]["owners"]} if report["results"] else set()
-    return action.load_names(sorted(ids))
+        if wait:
+            events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
+            try:
+                events.follow(action, progress_bar())
+            finally:
+                report |= {"results": events.results(), "processing_paused": events.processing_paused}
+        if not as_json:
+            ids = staff_ids(report["changes"])
+            ids |= {owner["id"] for owner in report["results"]["owners"]} if wait else set()
+            names = action.load_names(sorted(ids))
+    finally:
+        _show(report, names, as_json=as_json)
 
 
 def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:
