@@ -4,7 +4,7 @@ import csv
 import getpass
 import json
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -205,9 +205,6 @@ class Erasure:
     unset_log_settings: list[str] = field(default_factory=list)
     """Settings that keep the phone out of PostgreSQL's log and that the role may not set."""
 
-    def as_document(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def erase_rows(
     db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request
@@ -227,8 +224,7 @@ def erase_rows(
     (row,) = db.execute(QUERIES["erase/clear_events"], {"ids": ids}).fetchall()
     counts["events"] = row["erased"]
     counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
-    contacts = db.execute(QUERIES["erase/empty_contacts"], params).fetchall()
-    counts["contacts"] = len(contacts)
+    counts["contacts"] = len(db.execute(QUERIES["erase/empty_contacts"], params).fetchall())
     counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
     counts["cron_runs"] = len(db.execute(QUERIES["erase/empty_runs"], params).fetchall())
     counts["engine_logs"] = _delete_engine_logs(db, params, erasure)
@@ -344,14 +340,15 @@ def erase(
     settings = read_operator_settings(*NEEDS, *(["EDGE_STATE_KEYS"] if edge else []))
     spool = _open_spool(settings) if edge else None
     with show_activity("erasing"):
-        erasure = _erase_in_database(settings, target, (by or run_by, run_by, reason), dry_run=dry_run)
+        request = Request(by or run_by, run_by, reason, datetime.now(UTC))
+        erasure = _erase_in_database(settings, target, request, dry_run=dry_run)
     unreadable: list[str] = []
     if spool:
         erasure.counts["deliveries"], unreadable = erase_deliveries(spool, target, dry_run=dry_run)
     accounts = set(erasure.diva_accounts)
     erasure.counts["unusable_phones"] = erase_unusable(unusable, target, accounts, dry_run=dry_run)
     if as_json:
-        print_json({"dry_run": dry_run, **erasure.as_document(), "unreadable": unreadable})
+        print_json({"dry_run": dry_run, **asdict(erasure), "unreadable": unreadable})
     else:
         _print(erasure, dry_run=dry_run, edge=edge)
     if erasure.unset_log_settings:
@@ -373,13 +370,13 @@ def _open_spool(settings: OperatorSettings) -> Spool:
 
 
 def _erase_in_database(
-    settings: OperatorSettings, target: Target, who: tuple[str, str, str | None], *, dry_run: bool
+    settings: OperatorSettings, target: Target, request: Request, *, dry_run: bool
 ) -> Erasure:
     """Erase in one transaction, which a dry run rolls back. Raises CommandFailed."""
     for _ in range(MAX_TRIES):
         try:
             with translated(DatabaseUnavailable), open_session(settings, "erase") as session:
-                erasure = _erase(session, target, who)
+                erasure = _erase(session, target, request)
                 if dry_run:
                     session.db.rollback()
                 return erasure
@@ -388,14 +385,14 @@ def _erase_in_database(
     raise CommandFailed("The customer's leads are being processed. Try again in a minute.")
 
 
-def _erase(session: Session, target: Target, who: tuple[str, str, str | None]) -> Erasure:
+def _erase(session: Session, target: Target, request: Request) -> Erasure:
     settings = session.db.execute(QUERIES["erase/set_log"]).fetchall()
     unset = [setting["name"] for setting in settings if not setting["is_set"]]
     digester = session.ring.digester()
     if target.connection:
         target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of").id))
     customer = find_and_lock(session.db, target, digester)
-    erasure = erase_rows(session.db, target, customer, digester, Request(*who, session.now))
+    erasure = erase_rows(session.db, target, customer, digester, request)
     erasure.unset_log_settings = unset
     return erasure
 
