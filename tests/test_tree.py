@@ -152,7 +152,7 @@ def test_no_service_of_compose_has_a_secret_as_an_argument() -> None:
 
 # Pages
 
-PRIVACY = (ROOT / "docs" / "privacy.md").read_text("utf-8")
+PRIVACY = (ROOT / "docs" / "security.md").read_text("utf-8")
 CONTRACT = (ROOT / "docs" / "diva-contract.md").read_text("utf-8")
 CRON_LINE = re.compile(r"^15 3 \* \* \* root (/\S.*|find .*)$", re.MULTILINE)
 CLONE = "/srv/leads"

@@ -266,7 +266,7 @@ class Writer:
 
 
 MAX_AGE = timedelta(days=30)
-"""How long the file of an earlier run is kept: it holds customers' phones (docs/privacy.md)."""
+"""How long the file of an earlier run is kept: it holds customers' phones (docs/security.md)."""
 
 
 def remove_old_file(path: Path, now: datetime) -> bool:

@@ -295,7 +295,7 @@ def purge(
 ) -> None:
     """Remove deliveries that no operator handled in time: they are customers' data.
 
-    It reads file names only and needs no keys. Run it daily (docs/privacy.md).
+    It reads file names only and needs no keys. Run it daily (docs/security.md).
     Exit code 1: there is something else in the folder, or it could not be removed.
     """
     settings = read_operator_settings()
