@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 Tree = Mapping[str, str]
 """The text of each file by its path from the root."""
 MAX_LINES = 600
+INDEXES = ("README.md", "docs/decisions/README.md")
+ARCHITECTURE = "docs/architecture.md"
 PRODUCT = ("app.py", "handlers/", "cron/", "leads/", "ops/")
 FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|ops|proofs|sandbox|scripts|sql|tests"
 FENCE = re.compile(r"^ *```")
@@ -128,14 +130,14 @@ def links(tree: Tree) -> Iterator[str]:
         for number, line in text_lines(tree[page]):
             for path, heading in LINK.findall(line):
                 target = normpath(join(dirname(page), path)) if path else page
-                linked |= {target} if page in ("docs/README.md", "docs/decisions/README.md") else set()
+                linked |= {target} if page in INDEXES else set()
                 if target not in known:
                     yield f"{page}:{number}: {target} does not exist. Correct the link."
                 elif heading and heading not in anchors(tree[target]):
                     yield f"{page}:{number}: {target} has no heading #{heading}. Correct the link."
     for page in pages(tree):
-        if page.startswith("docs/") and page != "docs/README.md" and page not in linked:
-            yield f"{page}:1: no index links it. Add it to docs/README.md or docs/decisions/README.md."
+        if page.startswith("docs/") and page not in linked:
+            yield f"{page}:1: no index links it. Add it to {' or '.join(INDEXES)}."
 
 
 def names(tree: Tree) -> Iterator[str]:
@@ -169,22 +171,22 @@ def names(tree: Tree) -> Iterator[str]:
 
 
 def walks(tree: Tree) -> Iterator[str]:
-    """The README's tables follow a webhook and a cron: each hop exists, and the one it names leads to it."""
+    """The tables that follow a webhook and a cron: each hop exists, and the one it names leads to it."""
     hops: dict[int, str] = {}
-    for number, line in enumerate(tree["README.md"].splitlines(), 1):
+    for number, line in enumerate(tree[ARCHITECTURE].splitlines(), 1):
         if not (row := HOP.match(line)):
             continue
         hop, path, name = int(row[1]), row[3], row[4]
         hops = {} if hop == 1 else hops
         word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
         if path not in tree or not (path == f"sql/{name}.sql" or word.search(tree[path])):
-            yield f"README.md:{number}: {path} has no {name}. Correct the hop."
+            yield f"{ARCHITECTURE}:{number}: {path} has no {name}. Correct the hop."
         source = tree.get(hops.get(int(row[2] or 0), ""), "")
         if hop != len(hops) + 1 or not (hop == 1 or word.search(source)):
-            yield f"README.md:{number}: hop {row[2]} does not lead to {name}. Correct the hop."
+            yield f"{ARCHITECTURE}:{number}: hop {row[2]} does not lead to {name}. Correct the hop."
         hops[hop] = path
     if not hops:
-        yield "README.md:1: it has no table of hops. Follow one webhook and one cron."
+        yield f"{ARCHITECTURE}:1: it has no table of hops. Follow one webhook and one cron."
 
 
 def table(text: str, heading: str) -> list[set[str]]:

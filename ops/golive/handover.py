@@ -24,10 +24,10 @@ from ops.output import AsJson, print_json
 RESULTS = ("*.jsonl", "*.json", "report*.html")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""
 
-PAGES = ("docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
+PAGES = ("README.md", "docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
 FOR_DEVELOPERS = (
     "docs/decisions/", "docs/architecture.md", "docs/engine-report.md", "docs/extending.md",
-    "docs/glossary.md", "docs/proofs.md", "docs/style.md",
+    "docs/glossary.md", "docs/proofs.md",
 )  # fmt: skip
 """How the paths of pages begin that are of no use to those who operate the integration."""
 MIN_SECRET_CHARACTERS = 8

@@ -208,7 +208,7 @@ def test_a_round_trip_that_only_the_file_or_only_the_trace_has_is_a_difference()
 
 def test_a_point_that_failed_once_is_in_every_sample() -> None:
     points = [point for scenario, trips in read_points().items() for point in points_of(scenario, trips)]
-    assert f"at {len(points)} points" in (ROOT / "README.md").read_text()
+    assert f"at {len(points)} points" in (ROOT / "docs" / "proofs.md").read_text()
     assert read_found()
     assert set(read_found()) <= {str(point) for point in points}
     for seed in range(3):
