@@ -12,15 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.edge.packages import describe_edge, missing_packages
-from sandbox.env_file import env_lines
+from sandbox.edge import describe_edge, missing_packages
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError, server_url_from_environment
+from sandbox.processes import NotReady
+from sandbox.serving import env_lines
 from sandbox.stack.observer import Effect, Observer, Unfinished
-from sandbox.stack.services import NotReady
 from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
 from sandbox.stack.stack import Sandbox
 

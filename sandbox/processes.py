@@ -2,11 +2,13 @@
 
 A shell process (the reaper) reads the names of processes and directories from a pipe. When the pipe closes,
 because this process closed it or ended, the reaper stops the processes and removes the directories.
-It restarts nothing.
+It restarts nothing. Logs and secrets are handed over to the test run that started it.
 """
 
+import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,43 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from sandbox.handover import hand_over_logs
+import httpx
+
+from ops.files import write_file
+from ops.waiting import poll
+
+ROOT = Path(__file__).parents[1]
+READY_POLL_SECONDS = 0.03
+READY_TIMEOUT_SECONDS = 30.0
+FOLDER = "SANDBOX_HANDOVER"
+"""The environment variable that names a folder; without it, or if there is none, nothing is handed over."""
+LOGS = ("*.log", "log", "access.json")
+SECRETS = "secrets-*.json"
+
+
+def hand_over_logs(directory: Path) -> None:
+    """Move the logs of a directory that is about to be removed, into a folder of the same name."""
+    if (folder := _folder()) is None:
+        return
+    found = {path for pattern in LOGS for path in directory.glob(f"**/{pattern}")}
+    for path in sorted(path for path in found if path.is_file()):
+        kept = folder / directory.name / path.relative_to(directory)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, kept)
+
+
+def hand_over_secrets(values: Mapping[str, str]) -> None:
+    """Write new secrets by name, so that they can be searched for."""
+    if (folder := _folder()) is None:
+        return
+    name = SECRETS.replace("*", secrets.token_hex(8))
+    write_file(folder / name, json.dumps(dict(values)))
+
+
+def _folder() -> Path | None:
+    name = os.environ.get(FOLDER)
+    return Path(name) if name and Path(name).is_dir() else None
+
 
 _REAPER = r"""
 trap '' INT TERM HUP
@@ -71,7 +109,7 @@ class Unprivileged:
 class Processes:
     """Context manager: ends its processes and removes its directories at the end of the block or process.
 
-    At the end of the block the logs in its directories are handed over (`sandbox.handover`).
+    At the end of the block the logs in its directories are handed over (`sandbox.processes`).
     """
 
     def __init__(self) -> None:
@@ -158,3 +196,63 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class NotReady(Exception):
+    """A service ended or did not become ready in time; the message holds the end of its log."""
+
+
+@dataclass
+class Service:
+    """A server process. It is ready when `url` + `ready_path` answers 200."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    url: str
+    ready_path: str
+    log: Path
+    processes: Processes
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process without waiting until it is ready; append its output to the log."""
+        with self.log.open("a") as output:
+            self.process = self.processes.start(
+                self.arguments, env=self.environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
+        """Wait until it is ready. Raises NotReady if it ends or takes longer than `timeout_seconds`."""
+        answer = ""
+        with httpx.Client(timeout=5) as client:
+            for _ in poll(timeout_seconds, READY_POLL_SECONDS):
+                answer = self._probe(client)
+                if answer == "200":
+                    return
+                if self.process is None or self.process.poll() is not None:
+                    raise NotReady(f"{self.name} ended before it was ready:\n{self.tail()}")
+        raise NotReady(f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}")
+
+    def stop(self) -> None:
+        """Stop it with SIGTERM."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop it with SIGKILL, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def tail(self, lines: int = 25) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(its log is empty)"
+
+    def _probe(self, client: httpx.Client) -> str:
+        try:
+            answer = client.get(self.url + self.ready_path)
+        except httpx.HTTPError as error:
+            return type(error).__name__
+        return str(answer.status_code) if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
+
+    def _end(self, signal_: signal.Signals) -> None:
+        if self.process is not None:
+            self.processes.stop(self.process, signal_)
+            self.process = None

@@ -1,13 +1,18 @@
-"""Serve one ASGI application of the sandbox: as a process that prints its URL, or in a thread."""
+"""Serve an application of the sandbox, as a process or in a thread; write .env; read /metrics."""
 
 import argparse
 import socket
 import sys
 import threading
+from collections.abc import Mapping
+from shlex import quote
 from types import TracebackType
 from typing import Self
 
+import httpx
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from starlette.types import ASGIApp
 
 
@@ -56,3 +61,31 @@ class LoopbackServer:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout=5)
+
+
+def env_lines(values: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable. Raises ValueError for a value that the form cannot hold."""
+    for name, value in values.items():
+        if "'" in value or not value.isprintable():
+            raise ValueError(f"the value of {name} has a quote or a control character")
+    return [f"{name}={quote(value) if value else ''}" for name, value in values.items()]
+
+
+TIMEOUT_SECONDS = 30
+
+
+def scrape(url: str) -> list[Sample]:
+    """Return what `url`/metrics shows. Raises httpx.HTTPError."""
+    return read_samples(httpx.get(f"{url}/metrics", timeout=TIMEOUT_SECONDS).raise_for_status().text)
+
+
+def read_samples(text: str) -> list[Sample]:
+    """Return each series of a text with its value, in the order of the text."""
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def find_value(samples: list[Sample], series: str) -> float | None:
+    """Return the value of a series, written as in the text: `up{job="x"}`. None if it is not there."""
+    (wanted,) = read_samples(f"{series} 0\n")
+    values = (each.value for each in samples if (each.name, each.labels) == (wanted.name, wanted.labels))
+    return next(values, None)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from sandbox.postgres.database import install_diva, migrate
-from sandbox.postgres.roles import drop_logins, grant_rights
+from sandbox.postgres.database import drop_logins, grant_rights, install_diva, migrate
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
 from tests.support.crons import CronHarness, add_engine_tables, running_crons
 from tests.support.databases import Databases

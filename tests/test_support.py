@@ -14,11 +14,10 @@ import psycopg
 import pytest
 
 from leads.adapters.secrets import KeyRing
-from sandbox.handover import FOLDER
 from sandbox.pancake.leads import Leads
-from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
+from sandbox.postgres.database import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
-from sandbox.processes import Processes
+from sandbox.processes import FOLDER, Processes
 from sandbox.stack.keys import Keys
 from tests.support.databases import Databases, SchemaChanged
 from tests.support.fakes import FakeHasura

@@ -2,19 +2,12 @@
 
 import typer
 
-from proofs.bench.backfill import backfill
 from proofs.bench.compare import compare
-from proofs.bench.crons import crons
-from proofs.bench.edge import edge
-from proofs.bench.ingest import ingest
-from proofs.bench.latency import latency
-from proofs.bench.poll import poll
-from proofs.bench.process import process
-from proofs.bench.reconcile import reconcile
+from proofs.bench.crons import crons, poll, reconcile
+from proofs.bench.edge import edge, latency
+from proofs.bench.operators import backfill, status, trace
 from proofs.bench.scale import scale
-from proofs.bench.scrape import scrape
-from proofs.bench.status import status
-from proofs.bench.trace import trace
+from proofs.bench.throughput import ingest, process
 
 app = typer.Typer(
     add_completion=False,
@@ -31,7 +24,6 @@ app.command()(crons)
 app.command()(edge)
 app.command()(latency)
 app.command()(status)
-app.command()(scrape)
 app.command()(trace)
 app.command()(scale)
 app.command()(compare)

@@ -1,6 +1,7 @@
-"""`scripts/bench crons`: the longest call of each of the seven crons, with many stored events and records."""
+"""`scripts/bench crons`, `poll` and `reconcile`: crons with many stored events and many listed records."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import psycopg
@@ -11,9 +12,9 @@ from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS
-from proofs.bench.bars import print_result
-from proofs.bench.environment import bench_environment, describe_machine
-from proofs.bench.simulator import Simulator, simulator
+from proofs.bench.environment import Simulator, bench_environment, describe_machine, print_result, simulator
+from proofs.bench.measuring import Costs, Piece, measure
+from proofs.bench.scale_data import HISTORY_AGE, add_history
 
 EVENTS_PER_TICKET = 5
 DAYS = 120
@@ -100,3 +101,117 @@ def _store(database_url: str, events: int, watermark: datetime) -> None:
         db_connection.execute("UPDATE pancake_connection SET poll_watermark = %s", (watermark,))
         db_connection.execute("VACUUM ANALYZE pancake_webhook_event, ticket")
         db_connection.execute("CHECKPOINT")
+
+
+LISTED_RECORDS = 2_000
+"""Records that each poll lists: those of a busy day."""
+POLLS_PER_ROUND = 5
+MAX_GROWTH = 1.1
+
+
+def poll(
+    rounds: Annotated[int, typer.Option(help="Rounds of five polls per size.", min=1)] = 6,
+    small: Annotated[int, typer.Option(help="Stored events in the first measurement.", min=4)] = 10_000,
+    large: Annotated[int, typer.Option(help="Stored events in the second measurement.", min=4)] = 1_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure polls that find nothing new: their CPU and blocks with many stored events to those with few.
+
+    Exit code 1: one of the two is above its bar. Other work on the machine lengthens the time by the clock,
+    and changes these little.
+    """
+    console = Console(stderr=True)
+    costs: list[Costs] = []
+    with bench_environment() as bench, simulator(bench) as pancake:
+        until = list_records(pancake)
+        piece = Piece("poll", POLLS_PER_ROUND, lambda: partial(poll_again, pancake, POLLS_PER_ROUND), rounds)
+        for stored, size in ((0, small), (small, large)):
+            console.print(f"storing {size:,} events ...")
+            add_history(bench.database_url, stored, size, until)
+            costs.append(measure(bench, piece))
+            console.print(f"{size:,} events: {costs[-1]}")
+    cpu = [cost["postgres_cpu_ms"] + cost["handler_cpu_ms"] for cost in costs]
+    result: dict[str, Any] = {
+        "cpu_ratio": round(cpu[1] / cpu[0], 3),
+        "blocks_ratio": round(costs[1]["blocks"] / costs[0]["blocks"], 3),
+        "small": costs[0],
+        "large": costs[1],
+        "events": [small, large],
+        "listed": LISTED_RECORDS,
+        "bars": {"cpu_ratio": MAX_GROWTH, "blocks_ratio": MAX_GROWTH},
+        "machine": describe_machine(),
+    }
+    print_result(result, as_json)
+
+
+def list_records(pancake: Simulator) -> datetime:
+    """Let Pancake list the records of a day and store them; return when a history before them ends."""
+    now = datetime.now(UTC)
+    pancake.bulk(LISTED_RECORDS, now - timedelta(hours=20), now - timedelta(minutes=2))
+    pancake.tick("poll_records")
+    return now - HISTORY_AGE
+
+
+def poll_again(pancake: Simulator, polls: int) -> None:
+    """Poll the last day again and again; nothing of it is missing."""
+    for _ in range(polls):
+        with psycopg.connect(pancake.bench.database_url, autocommit=True) as db_connection:
+            db_connection.execute("UPDATE pancake_connection SET poll_watermark = now() - interval '1 day'")
+        pancake.tick("poll_records")
+
+
+def reconcile(
+    records: Annotated[int, typer.Option(help="Records of the reconciled day.", min=1)] = 100_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the daily reconciliation against the simulator: seconds, and the handler's peak memory.
+
+    Exit code 1: a figure is above its bar, or a record was not inserted.
+    """
+    console = Console(stderr=True)
+    day = (datetime.now(UTC).astimezone(ICT) - timedelta(days=1)).date()
+    window = day_window(day)
+    with bench_environment() as bench, simulator(bench) as pancake:
+        _limit_to_days_since(bench.database_url, window.start)
+        console.print(f"creating {records:,} records of {day} ...")
+        pancake.bulk(records, window.start, window.end)
+        cpu_seconds_before = bench.cpu_seconds()
+        first_seconds = pancake.tick("reconcile_daily")
+        cpu_seconds = bench.cpu_seconds() - cpu_seconds_before
+        console.print(f"all missing: {first_seconds:.1f} s")
+        inserted = _delete_runs(bench.database_url)
+        second_seconds = pancake.tick("reconcile_daily")
+        console.print(f"all covered: {second_seconds:.1f} s")
+        result: dict[str, Any] = {
+            "seconds": round(first_seconds, 1),
+            "seconds_covered": round(second_seconds, 1),
+            "handler_cpu_seconds": round(cpu_seconds, 1),
+            "records": records,
+            "inserted": inserted,
+            "records_per_second": round(records / first_seconds),
+            "calls": len(pancake.call_seconds),
+            "longest_call_seconds": round(max(pancake.call_seconds), 1),
+            "rss_mb": round(bench.peak_rss_mb(), 1),
+            "bars": {"seconds": 60, "longest_call_seconds": ANSWER_WITHIN_SECONDS, "rss_mb": 128},
+            "machine": describe_machine(),
+        }
+    print_result(result, as_json)
+    if inserted != records:
+        console.print(f"{inserted:,} of {records:,} records were inserted.")
+        raise typer.Exit(1)
+
+
+def _limit_to_days_since(database_url: str, since: datetime) -> None:
+    """Set the creation of the connection to that day, so that no earlier day is reconciled."""
+    with psycopg.connect(database_url, autocommit=True) as db_connection:
+        db_connection.execute("UPDATE pancake_connection SET created_at = %s", (since,))
+
+
+def _delete_runs(database_url: str) -> int:
+    """Delete the cron runs, so that the day can be reconciled again; return the number of inserted events."""
+    with psycopg.connect(database_url, autocommit=True) as db_connection:
+        db_connection.execute("DELETE FROM pancake_cron_run")
+        (found,) = db_connection.execute(
+            "SELECT count(*) FROM pancake_webhook_event WHERE origin = 'reconcile'"
+        ).fetchone() or (0,)
+    return int(found)

@@ -1,19 +1,32 @@
-"""The environment of a benchmark: a durable PostgreSQL with the engine's event trigger, and a handler."""
+"""The environment of a benchmark: PostgreSQL, a handler, and the servers that it calls."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
+import typer
+import uvicorn
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from leads.adapters.secrets import KeyRing, SecretScope
+from ops.daily.connection_secrets import seal
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port
@@ -176,3 +189,125 @@ def action_call(name: str, arguments: dict[str, object]) -> bytes:
         "request_query": "mutation PancakeRecord { pancake_ingest_record { status } }",
     }
     return json.dumps(body).encode()
+
+
+API_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A running simulator to which the connection of the benchmark points."""
+
+    url: str
+    bench: BenchEnvironment
+    call_seconds: list[float] = field(default_factory=list)
+    """How long each call of a cron took so far."""
+
+    def bulk(self, count: int, start: datetime, end: datetime) -> None:
+        """Create past leads, without webhooks."""
+        body = {"count": count, "start": start.isoformat(), "end": end.isoformat()}
+        httpx.post(f"{self.url}/control/bulk", json=body, timeout=300).raise_for_status()
+
+    def tick(self, name: str, timeout_seconds: float = 1800) -> float:
+        """Deliver one tick of a cron until it is finished; return the seconds that took."""
+        body = {"id": "bench", "name": f"pancake_{name}", "payload": {}}
+        due = {"scheduled_time": datetime.now(UTC).isoformat()}
+        started = time.monotonic()
+        while True:
+            called = time.monotonic()
+            answer = httpx.post(
+                f"{self.bench.handler_url}/cron/{name}",
+                json=body | due,
+                headers={"X-Handler-Secret": SECRET},
+                timeout=600,
+            )
+            self.call_seconds.append(time.monotonic() - called)
+            if answer.status_code == 200:
+                return time.monotonic() - started
+            if answer.headers.get("Retry-After") != "1" or time.monotonic() - started > timeout_seconds:
+                raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
+
+
+@contextmanager
+def simulator(bench: BenchEnvironment) -> Iterator[Simulator]:
+    """Start the simulator and point the connection of the benchmark to it, created a month ago."""
+    with Processes() as processes:
+        port = bench.pancake_url.rpartition(":")[2]
+        command = [sys.executable, "-m", "sandbox.pancake", "--port", port, "--workspace-id", "1"]
+        command += ["--api-key", API_KEY]
+        process = processes.start(
+            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            url = process.stdout.readline().strip()
+        with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+            (connection_id,) = db_connection.execute(
+                "SELECT id::text FROM pancake_connection"
+            ).fetchone() or ("",)
+            use = SecretScope("api_key", connection_id, f"{url}/api")
+            db_connection.execute(
+                "UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s,"
+                " created_at = now() - interval '30 days'",
+                (use.base_url, seal(KeyRing.parse(ENCRYPTION_KEYS), API_KEY, use)),
+            )
+        yield Simulator(url, bench)
+
+
+async def _graphql(request: Request) -> Response:
+    """Accept notifications; a scrape sends a query without any."""
+    sent = (await request.json()).get("variables", {}).get("notifications", [])
+    return JSONResponse({"data": {"sendNotifications": {"accepted": len(sent), "duplicates": 0}}})
+
+
+def _notification_app() -> Starlette:
+    return Starlette(routes=[Route("/v1/graphql", _graphql, methods=["POST"])])
+
+
+@contextmanager
+def notification_sink() -> Iterator[str]:
+    """Run a server that accepts every notification; yield its URL."""
+    with serve_in_process(_notification_app) as url:
+        yield url
+
+
+@contextmanager
+def serve_in_process(make_app: Callable[[], Starlette]) -> Iterator[str]:
+    """Run an application in a separate process; yield its URL.
+
+    `make_app` must be a function of a module: the new process imports it by name.
+    """
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(make_app, sender), daemon=True
+    )
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiver.recv()}"
+    finally:
+        process.terminate()
+        process.join(5)
+
+
+def _serve(make_app: Callable[[], Starlette], sender: Connection) -> None:
+    config = uvicorn.Config(make_app(), host="127.0.0.1", port=0, log_level="error", access_log=False)
+    listener = config.bind_socket()
+    sender.send(listener.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def print_result(result: Mapping[str, Any], as_json: bool) -> None:
+    """Print a result, as one JSON object on request.
+
+    `result["bars"]` has the largest accepted figure by the name of the figure. Raises typer.Exit (code 1) if
+    a figure is above it, after naming each such figure on standard error.
+    """
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(result)
+    exceeded = {name: bar for name, bar in result["bars"].items() if result[name] > bar}
+    for name, bar in exceeded.items():
+        typer.echo(f"{name} is {result[name]}, above its bar of {bar}.", err=True)
+    if exceeded:
+        raise typer.Exit(1)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from proofs.bench.slices import Done
+from proofs.bench.measuring import Done
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 PUNCTUAL_SECONDS = 0.01

@@ -14,7 +14,7 @@ import psycopg
 
 from leads.adapters.database import SESSION_OPTIONS
 from ops.clients.db_session import QUERIES
-from proofs.bench.scale_params import claim_event, new_rows
+from proofs.bench.scale_data import claim_event, new_rows
 from sandbox.postgres.plans import LARGE_TABLES, Plan, chosen_plan, custom_plan
 
 FOLDERS = (

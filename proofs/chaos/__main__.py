@@ -3,14 +3,11 @@
 import typer
 
 from proofs.chaos.crash_points import crash_points
-from proofs.chaos.day import day
 from proofs.chaos.drill import drill
-from proofs.chaos.edge_flood import edge_flood
-from proofs.chaos.edge_outage import edge_outage
-from proofs.chaos.engine_kill import engine_kill
-from proofs.chaos.four_layers import four_layers
-from proofs.chaos.incidents import incidents
+from proofs.chaos.layers import day, four_layers
 from proofs.chaos.mutations import mutations
+from proofs.chaos.outages import edge_flood, edge_outage, engine_kill
+from proofs.incidents.live import incidents
 
 app = typer.Typer(
     add_completion=False,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ops.golive.commit import commit_of_run
 from proofs.chaos.stream import versions
-from sandbox.edge.packages import require_edge_packages
+from sandbox.edge import require_edge_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.bare import BareSandbox
 from sandbox.stack.signals import exit_on_sigterm

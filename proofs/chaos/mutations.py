@@ -16,8 +16,7 @@ import yaml
 from rich.console import Console
 
 from proofs.mutants.places import find_place
-from sandbox.processes import Processes
-from sandbox.stack.services import ROOT
+from sandbox.processes import ROOT, Processes
 from sandbox.stack.signals import exit_on_sigterm
 
 TABLE = Path(__file__).parent / "mutations.yaml"

@@ -12,10 +12,10 @@ from proofs.dashboard.grafana import TARGET, json_model
 from proofs.dashboard.live import observed
 from proofs.dashboard.pictures import PAPER, View, draw_row, draw_sections, rows
 from proofs.dashboard.source import SOURCE, Dashboard, Section, read_dashboard
-from sandbox.monitoring.prometheus import require_monitoring
+from sandbox.monitoring.servers import require_monitoring
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError
-from sandbox.stack.services import ROOT, NotReady
+from sandbox.processes import ROOT, NotReady
 from sandbox.stack.signals import exit_on_sigterm
 
 app = typer.Typer(

@@ -14,8 +14,8 @@ from rich.progress import Progress
 
 from proofs.dashboard.pictures import View
 from proofs.dashboard.prometheus import scraping_prometheus
-from sandbox.edge.nginx import NginxEdge
-from sandbox.monitoring.queries import Queries
+from sandbox.edge import NginxEdge
+from sandbox.monitoring.servers import Queries
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.stack import Sandbox

@@ -12,7 +12,7 @@ from proofs.plot.draw import draw
 from proofs.plot.elements import FONT
 from proofs.plot.panels import Bar, Bars, Heatmap, Limit, Line, Point, Stat, TimeSeries
 from proofs.plot.units import Unit, shown
-from sandbox.monitoring.queries import Queries, Series
+from sandbox.monitoring.servers import Queries, Series
 
 Row = list[PanelSource]
 """Panels side by side."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import yaml
 
-from sandbox.monitoring.prometheus import prometheus
-from sandbox.processes import Processes
-from sandbox.stack.services import ROOT, Service
+from sandbox.monitoring.servers import prometheus
+from sandbox.processes import ROOT, Processes, Service
 
 DEPLOYED = ROOT / "deploy" / "prometheus"
 

@@ -16,7 +16,7 @@ import psycopg
 from leads.services.cron_runs import CRONS
 from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.edge.nginx import NginxEdge
+from sandbox.edge import NginxEdge
 from sandbox.postgres.server import free_port
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox

@@ -3,26 +3,26 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogWriter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proofs.bench.environment import describe_machine
-from proofs.chaos.effects import count_unfinished
-from proofs.chaos.proof import proof
+from proofs.chaos.effects import check_stream, count_unfinished
+from proofs.chaos.outages import proof
 from proofs.chaos.stream import LeadVersion, Sent, versions
-from proofs.chaos.stream_effects import check_stream
-from proofs.loadtest.database import server_version, table_bytes, ticket_latencies, wal_bytes
-from proofs.loadtest.histograms import milliseconds
 from proofs.loadtest.resources import Sampler
-from proofs.loadtest.sender import Leg, send
-from sandbox.edge.nginx import NginxEdge
+from proofs.loadtest.sender import HIGHEST_LATENCY_US, Leg, new_histogram, send
+from sandbox.edge import NginxEdge
 from sandbox.stack.stack import Sandbox
 
 MAX_P95_MS = 1000.0
@@ -211,3 +211,83 @@ def _merged(legs: Sequence[Leg]) -> Sent:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+SETTINGS = {"track_commit_timestamp": "on"}
+"""So that PostgreSQL says when a ticket was committed, instead of a watcher that polls."""
+
+_WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
+# The row version of a ticket that no later version of its record changed is that of its creation.
+_TICKETS = """
+    SELECT
+        t.data -> 'pancake' ->> 'record_id',
+        extract(epoch FROM pg_xact_commit_timestamp(t.xmin))::float8
+    FROM ticket AS t
+    WHERE t.source_id = 'ticket_source_pancake' AND t.data -> 'pancake' ->> 'record_id' = ANY (%s)
+"""
+_SIZES = """
+    SELECT n.nspname || '.' || c.relname, pg_total_relation_size(c.oid)
+    FROM pg_class AS c
+    INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE
+        c.relkind = 'r' AND n.nspname IN ('public', 'hdb_catalog')
+        AND pg_total_relation_size(c.oid) > 65536
+    ORDER BY 2 DESC
+"""
+
+
+def wal_bytes(database_url: str) -> int:
+    """Return how many bytes of write-ahead log the server has written since it exists."""
+    return int(_rows(database_url, _WAL)[0][0])
+
+
+def ticket_latencies(database_url: str, due: Mapping[str, float]) -> HdrHistogram:
+    """Return the times in µs from when each record was due, in seconds since 1970, to its ticket's commit."""
+    histogram = new_histogram()
+    for record_id, committed_at in _rows(database_url, _TICKETS, list(due)):
+        microseconds = round((committed_at - due[record_id]) * 1_000_000)
+        histogram.record_value(min(HIGHEST_LATENCY_US, max(1, microseconds)))
+    return histogram
+
+
+def table_bytes(database_url: str) -> dict[str, int]:
+    """Return the size of each table above 64 KiB with its indexes, the largest first."""
+    return {name: int(size) for name, size in _rows(database_url, _SIZES)}
+
+
+def server_version(database_url: str) -> str:
+    """Return the version of PostgreSQL."""
+    return str(_rows(database_url, "SHOW server_version")[0][0])
+
+
+def _rows(database_url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database_url) as db_connection:
+        return db_connection.execute(statement.encode(), list(values) or None).fetchall()
+
+
+MICROSECONDS_PER_MILLISECOND = 1000.0
+
+
+def milliseconds(histogram: HdrHistogram) -> dict[str, Any]:
+    """Return percentiles in milliseconds; None without a value. `n` is the number of values."""
+    n = int(histogram.get_total_count())
+    shares = {"p50": 50, "p95": 95, "p99": 99, "p99_9": 99.9, "max": 100}
+    return {"n": n} | {
+        name: round(histogram.get_value_at_percentile(share) / MICROSECONDS_PER_MILLISECOND, 2) if n else None
+        for name, share in shares.items()
+    }
+
+
+def write_histograms(path: Path, legs: Sequence[tuple[Leg, Mapping[str, HdrHistogram]]]) -> None:
+    """Write one line for each leg and histogram, with its name as tag. Values are in microseconds."""
+    with path.open("w") as file:
+        writer = HistogramLogWriter(file)
+        writer.output_log_format_version()
+        writer.output_base_time(0)
+        writer.output_legend()
+        for leg, histograms in legs:
+            for name, histogram in histograms.items():
+                histogram.set_start_time_stamp(leg.started_at * 1000)
+                histogram.set_end_time_stamp(leg.ended_at * 1000)
+                file.write(f"Tag={name}-{leg.per_second:g},")  # the writer leaves tags out
+                writer.output_interval_histogram(histogram, max_value_unit_ratio=MICROSECONDS_PER_MILLISECOND)

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox.edge.nginx import DEPLOY, NginxEdge
+from sandbox.edge import DEPLOY, NginxEdge
 
 FOLDER = "EDGE_LUA_LINES"
 HOOK = r"""

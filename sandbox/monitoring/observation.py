@@ -1,22 +1,102 @@
-"""A sandbox with a real Prometheus and Alertmanager beside it, whose rules are faster by a factor."""
+"""A sandbox with a real Prometheus and Alertmanager, whose rules and routes are faster by a factor.
 
+An alert of ten minutes fires within seconds. Divided are `for`, `keep_firing_for`, ranges, limits of the form
+`time() - … > N`, the intervals of Prometheus, and the waits of Alertmanager. Not divided is what does not get
+faster: a rule that reads an hour of the database keeps its ranges, the periods of crons stay as they are, and
+so do the rules on what the edge and a cron of each minute empty: the spool, and notifications that were not
+sent.
+"""
+
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import yaml
 
-from sandbox.edge.nginx import NginxEdge
-from sandbox.monitoring.compression import compress_alertmanager, compress_prometheus, compress_rules
+from leads.services.metrics import SERIES
+from sandbox.edge import NginxEdge
 from sandbox.monitoring.handlers import FACTOR
-from sandbox.monitoring.prometheus import alertmanager, prometheus
-from sandbox.monitoring.receiver import Inbox
+from sandbox.monitoring.rules import ALERTMANAGER, PROMETHEUS, load, rule_files, seconds
+from sandbox.monitoring.servers import Inbox, alertmanager, prometheus
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 from sandbox.stack.stack import Sandbox
+
+MIN_SECONDS = 1.0
+"""Between two scrapes or evaluations."""
+_RANGE = re.compile(r"\[(\w+)\]")
+_LIMIT = re.compile(r"> (\d+)\b(?! \*)")
+_WINDOWS = tuple(series.name for series in SERIES if series.name.startswith("pancake_recent_"))
+_EMPTIED = ("pancake_edge_spool_files", "pancake_unsent_notification_oldest_timestamp_seconds")
+_WAITS = ("group_wait", "group_interval", "repeat_interval")
+
+
+def compress_rules(factor: float) -> dict[str, dict[str, Any]]:
+    """Return the rule files by name."""
+    files = {path.name: load(path) for path in rule_files()}
+    for document in files.values():
+        for group in document["groups"]:
+            for rule in group["rules"]:
+                if any(name in rule["expr"] for name in _EMPTIED):
+                    continue
+                rule.update(
+                    {name: faster(rule[name], factor) for name in ("for", "keep_firing_for") if name in rule}
+                )
+                rule["expr"] = compress_expression(rule["expr"], factor)
+    return files
+
+
+def compress_expression(expression: str, factor: float) -> str:
+    """Return an expression with shorter ranges and limits."""
+    if any(name in expression for name in _WINDOWS):
+        return expression
+    shorter = _RANGE.sub(lambda match: f"[{faster(match[1], factor)}]", expression)
+    if "time() -" not in shorter:
+        return shorter
+    return _LIMIT.sub(lambda match: f"> {int(match[1]) / factor:g}", shorter)
+
+
+def compress_prometheus(factor: float, targets: Mapping[str, str], alertmanager: str) -> dict[str, Any]:
+    """Return prometheus.yml with other targets, `host:port` by job."""
+    document = load(PROMETHEUS / "prometheus.yml")
+    document["global"] = {
+        name: _duration(max(MIN_SECONDS, seconds(value) / factor))
+        for name, value in document["global"].items()
+    }
+    document["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    for job in document["scrape_configs"]:
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    return document
+
+
+def compress_alertmanager(factor: float, receivers_url: str) -> dict[str, Any]:
+    """Return alertmanager.yml with shorter waits, whose receivers post to `receivers_url` + their name."""
+    document = load(ALERTMANAGER)
+    timeout = document["global"]["resolve_timeout"]
+    document["global"]["resolve_timeout"] = faster(timeout, factor)
+    for route in (document["route"], *document["route"]["routes"]):
+        route.update(
+            {name: faster(route[name], factor) for name in _WAITS if name in route and route[name] != "0s"}
+        )
+    document["receivers"] = [
+        {"name": receiver["name"], "webhook_configs": [{"url": f"{receivers_url}/{receiver['name']}"}]}
+        for receiver in document["receivers"]
+    ]
+    return document
+
+
+def faster(duration: str, factor: float) -> str:
+    """Return a duration divided by the factor."""
+    return _duration(seconds(duration) / factor)
+
+
+def _duration(length_seconds: float) -> str:
+    return f"{round(length_seconds * 1000)}ms"
+
 
 DEFAULT_FACTOR = 30.0
 """Ten minutes are 20 s; a range of five minutes still has ten scrapes."""

@@ -23,8 +23,7 @@ from starlette.routing import Route
 from leads.domain.errors import IntegrationError
 from ops.failures import connection_reason
 from sandbox.page.buttons import Buttons, Refused
-from sandbox.page.render import live_part, page
-from sandbox.page.stories import load_view
+from sandbox.page.render import live_part, load_view, page
 from sandbox.payloads import load_samples
 from sandbox.serving import LoopbackServer
 

@@ -16,7 +16,7 @@ from ops.failures import CommandFailed
 from ops.switches import Setting
 from sandbox.page.render import CHAIN
 from sandbox.payloads import load_samples
-from sandbox.stack.services import NotReady
+from sandbox.processes import NotReady
 from sandbox.stack.stack import Sandbox
 
 Switch = Literal["kill", "pause"]

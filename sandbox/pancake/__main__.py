@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from sandbox.accelerated_clock import AcceleratedClock
-from sandbox.pancake.app import create_app
+from sandbox.pancake.control import create_app
 from sandbox.pancake.workspace import Workspace, real_time
 from sandbox.serving import serve
 

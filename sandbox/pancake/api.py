@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.pancake.filters import Filter, read_filter
 from sandbox.pancake.leads import SOURCES, TAGS
-from sandbox.pancake.store import TABLES, read_cursor, write_cursor
+from sandbox.pancake.store import TABLES, Filter, read_cursor, read_filter, write_cursor
 from sandbox.pancake.workspace import Workspace
 
 JSON = "application/json"

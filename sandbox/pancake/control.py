@@ -1,21 +1,37 @@
-"""The control API below `/control`: create leads, set faults, read what was written and delivered."""
+"""The control API below `/control`: create leads, set faults, read what was written; and the application."""
 
 import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from sandbox.pancake import api
 from sandbox.pancake.leads import relative_rate
 from sandbox.pancake.workspace import Workspace
 
 ICT_FROM_UTC = timedelta(hours=7)
+
+
+def create_app(workspace: Workspace) -> Starlette:
+    """Serve both APIs of one workspace, which is closed with the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await workspace.aclose()
+
+    app = Starlette(routes=[*api.routes(), *routes()], lifespan=lifespan)
+    app.state.workspace = workspace
+    return app
 
 
 def routes() -> list[BaseRoute]:

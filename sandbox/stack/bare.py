@@ -9,13 +9,12 @@ import httpx
 import yaml
 
 from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.edge.nginx import NginxEdge
+from sandbox.edge import NginxEdge
 from sandbox.postgres import binaries
-from sandbox.postgres.database import install_diva
-from sandbox.postgres.roles import grant_rights
+from sandbox.postgres.database import grant_rights, install_diva
 from sandbox.postgres.server import Cluster
+from sandbox.processes import ROOT, Service
 from sandbox.stack.connection import WORKSPACE_ID
-from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import Sandbox
 
 WATCH_SECONDS = 0.05

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 
 from leads.adapters.secrets import KeyRing
 from ops.daily.connection_secrets import ChangeRefused, Workspace, create_connection
-from sandbox.postgres.roles import HANDLERS, OPERATORS, grant_rights
+from sandbox.postgres.database import HANDLERS, OPERATORS, grant_rights
 
 WORKSPACE_ID = 607
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"

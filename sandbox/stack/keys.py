@@ -8,7 +8,8 @@ from typing import Self
 
 import jwt
 
-from sandbox.handover import hand_over_secrets
+from sandbox.edge import state_key
+from sandbox.processes import hand_over_secrets
 
 CLAIMS = "https://hasura.io/jwt/claims"
 
@@ -53,3 +54,24 @@ class Keys:
         if user_id is not None:
             claims["x-hasura-user-id"] = user_id
         return jwt.encode({CLAIMS: claims}, self.jwt_key, algorithm="HS256")
+
+
+def new_secrets() -> dict[str, str]:
+    """Return new values for the variables of compose.yaml."""
+    keys = Keys.generate()
+    return {
+        "POSTGRES_PASSWORD": secrets.token_hex(16),
+        "HANDLERS_PASSWORD": secrets.token_hex(16),
+        "OPERATORS_PASSWORD": secrets.token_hex(16),
+        "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
+        "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
+        "HASURA_SERVICE_TOKEN": keys.token("pancake_service"),
+        "HASURA_EDGE_TOKEN": keys.token("pancake_edge"),
+        "HANDLER_SECRET": keys.handler_secret,
+        "EDGE_SECRET": keys.edge_secret,
+        "ENCRYPTION_KEYS": keys.encryption_keys,
+        "EDGE_STATE_KEYS": state_key(),
+        "WEBHOOK_TOKEN": keys.webhook_token,
+        "WEBHOOK_HEADER_SECRET": keys.header_secret,
+        "PANCAKE_API_KEY": keys.pancake_api_key,
+    }

@@ -11,16 +11,13 @@ from typing import Self
 from leads.adapters.secrets import HEADER_NAME
 from ops.settings import VARIABLES
 from sandbox.diva.project import merge_project
-from sandbox.edge.nginx import EdgeSettings, NginxEdge
-from sandbox.edge.packages import missing_packages
-from sandbox.postgres.database import install_diva
-from sandbox.postgres.roles import drop_logins, grant_rights, handlers_url
+from sandbox.edge import EdgeSettings, NginxEdge, missing_packages
+from sandbox.postgres.database import drop_logins, grant_rights, handlers_url, install_diva
 from sandbox.postgres.server import Cluster, free_port
-from sandbox.processes import Processes
+from sandbox.processes import ROOT, Processes, Service
 from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
 from sandbox.stack.keys import Keys
-from sandbox.stack.services import ROOT, Service
 
 PORTS = ("hasura", "handlers", "notifications", "edge", "pancake")
 SLOW_MACHINE_SETTINGS = {"EDGE_PATH_TIMEOUT_MS": "1600"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.metrics_text import read_samples
+from sandbox.serving import read_samples
 from tests.support.breakages import BREAKAGES
 from tests.support.crons import CronHarness
 from tests.support.monitoring import (

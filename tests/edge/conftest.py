@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.edge.packages import missing_packages
+from sandbox.edge import missing_packages
 from sandbox.processes import Processes
 from tests.support.edge.harness import Edge, EdgeHarness
 

@@ -13,7 +13,7 @@ from itertools import product
 
 import pytest
 
-from sandbox.edge.nginx import state_key
+from sandbox.edge import state_key
 from tests.support.edge.harness import TOKEN, Edge, EdgeHarness
 from tests.support.edge.surroundings import Reply, raw_exchange, signed
 from tests.support.fake_services import Answer

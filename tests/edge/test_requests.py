@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sandbox.edge.nginx import FOLDERS
+from sandbox.edge import FOLDERS
 from sandbox.serving import LoopbackServer
 from sandbox.stack.edge import KNOWN_STATUSES, create_app
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness

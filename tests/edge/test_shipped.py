@@ -16,11 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.edge.nginx import DEPLOY
-from sandbox.metrics_text import scrape
+from sandbox.edge import DEPLOY
 from sandbox.postgres.server import free_port
-from sandbox.processes import Processes
-from sandbox.stack.services import NotReady
+from sandbox.processes import NotReady, Processes
+from sandbox.serving import scrape
 from tests.support.edge.harness import TOKEN, Edge, EdgeHarness, write_certificate
 from tests.support.promql import EDGE, selectors, selectors_of_rules, without_series
 from tests.support.waiting import eventually

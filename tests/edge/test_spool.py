@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from leads.adapters.secrets import KeyRing
 from ops.cli import app
-from sandbox.edge.nginx import FOLDERS
+from sandbox.edge import FOLDERS
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.waiting import eventually
 

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from ops.cli import app
 from ops.daily.config import describe
 from sandbox.demo import Result
-from sandbox.monitoring.receiver import FIRING
 from sandbox.monitoring.rules import WATCHDOG, alerts
+from sandbox.monitoring.servers import FIRING
 from sandbox.payloads import load_samples
+from sandbox.processes import ROOT
 from sandbox.stack.observer import Effect
-from sandbox.stack.services import ROOT
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import needs_monitoring

@@ -28,8 +28,8 @@ from ops.golive.measuring import Sources, measure
 from ops.golive.records import Records
 from proofs.dashboard.prometheus import scraping_prometheus
 from proofs.dashboard.source import read_dashboard
-from sandbox.edge.nginx import NginxEdge
-from sandbox.monitoring.queries import Queries
+from sandbox.edge import NginxEdge
+from sandbox.monitoring.servers import Queries
 from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer

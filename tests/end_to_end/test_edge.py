@@ -16,11 +16,11 @@ from psycopg import sql
 
 from leads.adapters.secrets import KeyRing, SecretScope
 from ops.daily.connection_secrets import seal
-from sandbox.edge.nginx import NginxEdge
-from sandbox.postgres.roles import HANDLERS_LOGIN, LOGINS
+from sandbox.edge import NginxEdge
+from sandbox.postgres.database import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
+from sandbox.processes import ROOT
 from sandbox.stack.connection import CONNECTION_ID
-from sandbox.stack.services import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.edge.harness import BUDGET_MAX_FAILURES
 from tests.support.edge.surroundings import Sender, signed

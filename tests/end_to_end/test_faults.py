@@ -18,7 +18,7 @@ import pytest
 
 from proofs.chaos.stream import Stream
 from proofs.incidents.breakages import project_without_ours
-from sandbox.stack.services import ROOT
+from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.leads import body, numbered_lead

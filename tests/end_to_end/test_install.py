@@ -16,14 +16,13 @@ import httpx
 import psycopg
 import pytest
 
-from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge import EdgeSettings, NginxEdge
 from sandbox.postgres import binaries
-from sandbox.postgres.psql import psql_environment
+from sandbox.postgres.database import psql_environment
 from sandbox.postgres.server import RUN_ID, Cluster
-from sandbox.processes import Processes
+from sandbox.processes import ROOT, Processes
 from sandbox.stack.bare import BareSandbox
 from sandbox.stack.connection import WORKSPACE_ID
-from sandbox.stack.services import ROOT
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from leads.services.cron_runs import CRONS
 from ops.cli import app
 from proofs.incidents.breakages import TRIGGER, Installation
-from sandbox.edge.nginx import NginxEdge
+from sandbox.edge import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.stack.stack import Sandbox

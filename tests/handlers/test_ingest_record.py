@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from leads.domain.canonical_json import MAX_BODY_BYTES
 from leads.services import ingest_record
 from ops.daily.connection_secrets import rotate_token
-from sandbox.metrics_text import find_value, read_samples
+from sandbox.serving import find_value, read_samples
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD, PHONE
 from tests.support.postgres import count_deadlocks

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from ops.cli import app
 from ops.clients.db_session import QUERIES, open_session
 from ops.daily.backfill_phones import build_index
-from sandbox.postgres.database import MIGRATIONS, migrate, run_file
-from sandbox.postgres.psql import psql_environment
+from sandbox.postgres.database import MIGRATIONS, migrate, psql_environment, run_file
 from tests.support.postgres import need_pg_dump, run_program
 from tests.support.waiting import eventually
 

@@ -34,8 +34,8 @@ from ops.daily.backfill_phones import (
     remove_old_file,
 )
 from ops.daily.phone_parsers import Account
-from proofs.bench.backfill import ACCOUNTS
-from sandbox.postgres.roles import operators_url
+from proofs.bench.operators import ACCOUNTS
+from sandbox.postgres.database import operators_url
 from tests.support.postgres import is_locked
 from tests.support.waiting import eventually
 

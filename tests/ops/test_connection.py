@@ -29,7 +29,7 @@ from ops.daily.connection_secrets import (
     stored_uses,
 )
 from ops.switches import set_source
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from tests.support.fake_services import FakeServer
 from tests.support.handlers import DatabaseHarness
 from tests.support.settings import NOT_BASE_URLS, UNREACHABLE_URL

@@ -21,7 +21,7 @@ from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.daily.connection_secrets import seal
 from ops.daily.cron import INSTEAD_OF_DRY_RUN, run_to_its_end
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
 from tests.support.fake_services import Scripted, scripted_server
 from tests.support.settings import UNREACHABLE_URL

@@ -24,7 +24,7 @@ from leads.adapters.secrets import KeyRing, SecretScope
 from ops.cli import app
 from ops.daily.connection_secrets import seal
 from ops.settings import VARIABLES
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_http
 

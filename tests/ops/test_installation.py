@@ -35,10 +35,10 @@ from ops.daily.alert import Result as Delivery
 from ops.daily.alert import judge
 from ops.daily.token import VARIABLE, Role, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
-from sandbox.metrics_text import find_value, scrape
 from sandbox.monitoring.rules import ALERTMANAGER, load
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
+from sandbox.serving import find_value, scrape
 from sandbox.stack.hasura import RunningEngine, start_engine
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
 from tests.support.waiting import eventually

@@ -13,8 +13,8 @@ import yaml
 
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from ops.golive.criterion import Criterion, Source, load_criteria
-from sandbox.monitoring.prometheus import prometheus, run_promtool
 from sandbox.monitoring.rules import rule_files
+from sandbox.monitoring.servers import prometheus, run_promtool
 from sandbox.processes import Processes
 from tests.support.fake_services import ANY, FakeServer, fake_prometheus, silent_server
 from tests.support.monitoring import needs_monitoring

@@ -24,7 +24,7 @@ from ops.cli import app
 from ops.daily.report import read_period
 from ops.failures import WrongUsage
 from ops.golive.line_chart import LineChart, Unit, draw, shown, value_ticks
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
 DAY = ("--from", "2026-05-14", "--to", "2026-05-14")

@@ -87,8 +87,8 @@ from ops.metadata.engine import Engine
 from ops.metadata.source import REINSTALL
 from ops.settings import VARIABLES
 from ops.switches import Switch
-from sandbox.postgres.roles import operators_url
-from sandbox.stack.services import ROOT
+from sandbox.postgres.database import operators_url
+from sandbox.processes import ROOT
 from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection

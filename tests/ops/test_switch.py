@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.daily.history import Kind
-from sandbox.postgres.roles import OPERATORS, operators_url
+from sandbox.postgres.database import OPERATORS, operators_url
 from sandbox.postgres.server import RUN_ID
 from tests.support.settings import ADMIN_ID
 

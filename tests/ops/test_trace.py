@@ -25,7 +25,7 @@ from leads.services.cron_work import CronRun
 from ops.cli import app
 from ops.daily.tail import EventRow, describe, follow
 from sandbox.payloads import Sample, load_samples
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers, seed_connection
 from tests.support.leads import numbered_lead

@@ -21,16 +21,14 @@ import typer
 from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
-from leads.services.metrics import FIGURES
-from proofs.bench import process, scrape
+from proofs.bench import throughput
 from proofs.bench.__main__ import app
-from proofs.bench.bars import print_result
-from proofs.bench.environment import ROOT
+from proofs.bench.environment import ROOT, print_result
 from proofs.bench.load import constant_arrival, request_for
-from proofs.bench.pgbench import pgbench
+from proofs.bench.measuring import Slice, figures, ratio, spread
 from proofs.bench.scale_data import HISTORY_AGE, add_history, add_rosters
 from proofs.bench.scale_plans import FENCED, STATEMENTS, WHOLE, read_plans, reads_at_the_end, scanned_whole
-from proofs.bench.slices import Slice, figures, ratio, spread
+from proofs.bench.throughput import pgbench
 from proofs.chaos.stream import versions
 from proofs.loadtest import sender
 from proofs.loadtest.__main__ import app as loadtest
@@ -75,15 +73,11 @@ def test_a_figure_above_its_bar_is_named_and_ends_with_1(capsys: pytest.CaptureF
         ("edge --rounds 1 --seconds 0.5", "verify_rps"),
         ("crons --events 4000 --records 300", "longest_call_seconds"),
         ("status --events 2000 --looks 10", "tables_p50_ms look_p50_ms"),
-        ("scrape --events 2000 --scrapes 3 --rounds 3", "scrape_min_ms scrape_max_ms"),
         ("trace --events 2000 --traces 20", "connect_p50_ms trace_p50_ms command_p50_ms"),
     ],
 )
-def test_a_small_run_of_a_benchmark_measures_what_it_says(
-    words: str, parts: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_run_of_a_benchmark_measures_what_it_says(words: str, parts: str) -> None:
     """The parts of a figure are less than the whole."""
-    monkeypatch.setattr(scrape, "PAUSE_SECONDS", 0.05)
     code, result = run(*words.split())
     assert code == is_above_a_bar(result), result
     values = [cast(float, reduce(getitem, part.split("."), result)) for part in parts.split()]
@@ -103,25 +97,20 @@ def has_measured_every_cron(result: dict[str, Any]) -> bool:
     return list(result["crons"]) == list(CRONS) and result["longest_call_seconds"] == max(longest)
 
 
-def has_measured_every_figure(result: dict[str, Any]) -> bool:
-    return {figure.name for figure in FIGURES} == set(result["statements"])
-
-
 CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "latency": has_measured_every_lead,
     "edge": lambda result: result["refused"] == {},
     "crons": has_measured_every_cron,
-    "scrape": has_measured_every_figure,
 }
 
 
 @pytest.mark.slow("it runs a benchmark")
 def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a pause for PostgreSQL's statistics a count of blocks may be of an earlier piece."""
-    monkeypatch.setattr("proofs.bench.costs._wait_for_statistics", lambda seconds: None)
-    monkeypatch.setattr("proofs.bench.scale_work.SCRAPE_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr("proofs.bench.scale_work.REQUESTS", 5)
-    monkeypatch.setattr("proofs.bench.scale_work.TICKS", 1)
+    monkeypatch.setattr("proofs.bench.measuring._wait_for_statistics", lambda seconds: None)
+    monkeypatch.setattr("proofs.bench.scale.SCRAPE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("proofs.bench.scale.REQUESTS", 5)
+    monkeypatch.setattr("proofs.bench.scale.TICKS", 1)
     plans = tmp_path / "plans.json"
     code, result = run("scale", "--sizes", "1000,2000", "--plans", str(plans))
     assert {"ingest", "process", "poll", "retry", "scrape"} <= result["costs"].keys()
@@ -160,15 +149,15 @@ def test_rates_are_compared_in_pairs() -> None:
 
 
 def test_pipelines_hold_all_steps_but_those_whose_row_is_kept() -> None:
-    steps = process._in_pipelines()
-    assert [each for each in steps if not each.endswith("pipeline")] == process._alone()
+    steps = throughput._in_pipelines()
+    assert [each for each in steps if not each.endswith("pipeline")] == throughput._alone()
     assert {"BEGIN;", "COMMIT;"} <= set(steps)
     is_open = False
     for each in steps:
         assert not (is_open and "\\gset" in each)
-        is_open = each == process.START_PIPELINE or (is_open and each != process.END_PIPELINE)
+        is_open = each == throughput.START_PIPELINE or (is_open and each != throughput.END_PIPELINE)
     assert not is_open
-    assert steps.count(process.START_PIPELINE) == steps.count(process.END_PIPELINE) == 3
+    assert steps.count(throughput.START_PIPELINE) == steps.count(throughput.END_PIPELINE) == 3
 
 
 SNAPSHOT = json.loads((ROOT / "proofs/bench/scale_plans.json").read_text())

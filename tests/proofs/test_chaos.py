@@ -11,29 +11,39 @@ from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
 from leads.adapters.database import QUERIES
-from proofs.chaos.checker import Verdict, Verdicts, check
-from proofs.chaos.crash_points import Choice
-from proofs.chaos.crashes.pg_proxy import statement_names
+from proofs.chaos.crash_points import Choice, Runner, WrongEffects
 from proofs.chaos.crashes.points import (
     Moment,
     Point,
     Trip,
+    Tripwire,
     differences,
     points_of,
     read_found,
     read_points,
     write_points,
 )
-from proofs.chaos.crashes.run import Runner, WrongEffects
+from proofs.chaos.crashes.proxies import statement_names
 from proofs.chaos.crashes.scenarios import SCENARIOS, Scenario
-from proofs.chaos.crashes.tripwire import Tripwire
 from proofs.chaos.crashes.world import World
-from proofs.chaos.layers_effects import Evidence, Stored, judge
-from proofs.chaos.layers_plan import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
+from proofs.chaos.effects import (
+    NEW_LEAD,
+    EngineTick,
+    Evidence,
+    Run,
+    Stored,
+    Verdict,
+    Verdicts,
+    check,
+    check_delivered,
+    check_engine_ticks,
+    count_succeeded,
+    expected_effects,
+    judge,
+)
+from proofs.chaos.layers import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
 from proofs.chaos.mutations import PROOFS, Mutation, read_table, run_proof
 from proofs.chaos.stream import LeadVersion, Sent
-from proofs.chaos.stream_effects import NEW_LEAD, expected_effects
-from proofs.chaos.ticks import EngineTick, Run, check_delivered, check_engine_ticks, count_succeeded
 from proofs.mutants.places import find_place
 
 

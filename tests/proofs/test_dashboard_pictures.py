@@ -8,7 +8,7 @@ from xml.etree.ElementTree import fromstring
 from proofs.dashboard.pictures import PAPER, SCREEN, View, draw_panel, draw_sections
 from proofs.dashboard.source import Kind, PanelSource, read_dashboard
 from proofs.plot.units import Unit
-from sandbox.monitoring.queries import Queries, Series
+from sandbox.monitoring.servers import Queries, Series
 
 SINCE = datetime(2026, 5, 14, 3, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=1)

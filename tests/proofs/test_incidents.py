@@ -22,17 +22,13 @@ from leads.services.metrics import SERIES
 from proofs.chaos.__main__ import app
 from proofs.incidents.breakages import BREAKAGES as TABLE
 from proofs.incidents.catalogue import INCIDENTS
-from proofs.incidents.live.breakages import BREAKAGES
-from proofs.incidents.live.incident_run import Outcome, failed
-from proofs.incidents.replay.conditions import Conditions
-from proofs.incidents.replay.evaluation import replay
-from proofs.incidents.replay.firing import Firing, apply_for, sent
-from proofs.incidents.replay.recording import Recording, Scenario
-from proofs.incidents.replay.scenarios import FEW_LEADS_PER_HOUR, clean, incident
-from sandbox.monitoring.compression import compress_expression, compress_prometheus, compress_rules
-from sandbox.monitoring.prometheus import run_promtool
-from sandbox.monitoring.receiver import FIRING, RESOLVED, Inbox, Notification
+from proofs.incidents.live import BREAKAGES, Outcome, failed
+from proofs.incidents.replay.evaluation import Firing, apply_for, replay, sent
+from proofs.incidents.replay.model import Conditions
+from proofs.incidents.replay.recording import FEW_LEADS_PER_HOUR, Recording, Scenario, clean, incident
+from sandbox.monitoring.observation import compress_expression, compress_prometheus, compress_rules
 from sandbox.monitoring.rules import WATCHDOG, Alert, Inhibition, inhibitions, rule_files
+from sandbox.monitoring.servers import FIRING, RESOLVED, Inbox, Notification, run_promtool
 from tests.support.monitoring import FILES, all_rules, needs_monitoring, recorded
 from tests.support.promql import metrics, selectors
 from tests.support.suites import IS_FULL

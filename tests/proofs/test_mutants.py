@@ -21,10 +21,10 @@ from rich.console import Console
 from leads.adapters.database import Database
 from ops.clients.db_session import QUERIES
 from proofs.mutants import sql_coverage
+from proofs.mutants.__main__ import print_report
 from proofs.mutants.coverage_of_tests import CoveringTests
 from proofs.mutants.judge import Copy, is_current
 from proofs.mutants.places import MIGRATIONS
-from proofs.mutants.report import print_report
 from proofs.mutants.sample import CAUGHT, SURVIVED, TIMED_OUT, Mutant, read_sample, shares, write_sample
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import yaml
 
 from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.domain.listing import Window
-from sandbox.pancake.app import create_app
+from sandbox.pancake.control import create_app
 from sandbox.pancake.workspace import Workspace
 from tests.support.fakes import API_KEY, T0, SimulatorClock
 

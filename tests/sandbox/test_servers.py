@@ -12,8 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from sandbox.handover import FOLDER, LOGS
-from sandbox.postgres.psql import psql_environment
+from sandbox.postgres.database import psql_environment
 from sandbox.postgres.server import (
     EPHEMERAL_PORT_RANGE,
     RUN_ID,
@@ -22,9 +21,8 @@ from sandbox.postgres.server import (
     free_port,
     server_url_from_environment,
 )
-from sandbox.processes import Processes
+from sandbox.processes import FOLDER, LOGS, ROOT, Processes, Service
 from sandbox.stack.hasura import source_url, start_engine
-from sandbox.stack.services import ROOT, Service
 from sandbox.stack.stack import Sandbox
 from tests.support.waiting import eventually
 
@@ -151,7 +149,7 @@ def test_a_child_gets_sigterm_first_and_sigkill_if_it_ignores_that() -> None:
 
 def replica(shared_port: int, log: Path, processes: Processes) -> Service:
     port = free_port()
-    program = [sys.executable, "-m", "sandbox.stack.replica", "proofs.chaos.upstream:create_upstream"]
+    program = [sys.executable, "-m", "sandbox.stack.replica", "proofs.chaos.outages:create_upstream"]
     return Service(
         name="replica", arguments=[*program, f"--shared-port={shared_port}", f"--port={port}"],
         environment={"PYTHONPATH": str(ROOT)}, url=f"http://127.0.0.1:{port}", ready_path="/taken",

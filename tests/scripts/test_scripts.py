@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from ops.golive.criterion import load_criteria
 from ops.golive.evidence import read_evidence_file
-from sandbox.edge.packages import NEEDED
+from sandbox.edge import NEEDED
 from tests.support.suites import PATHS_WITH_SERVERS, belongs
 
 ROOT = Path(__file__).parents[2]

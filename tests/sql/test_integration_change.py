@@ -10,7 +10,7 @@ from psycopg.errors import RestrictViolation
 from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing
-from sandbox.postgres.roles import GRANTS
+from sandbox.postgres.database import GRANTS
 
 Db = psycopg.Connection[dict[str, Any]]
 RING = KeyRing({"k1": b"1" * 32})

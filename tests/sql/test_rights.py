@@ -14,9 +14,8 @@ import pytest
 from psycopg import sql
 
 from ops.clients.db_session import QUERIES
-from sandbox.postgres.database import run_file
+from sandbox.postgres.database import GRANTS, HANDLERS, OPERATORS, ROLES, run_file
 from sandbox.postgres.plans import placeholders, prepare
-from sandbox.postgres.roles import GRANTS, HANDLERS, OPERATORS, ROLES
 from sandbox.postgres.server import Cluster
 from tests.support.leads import PHONE
 

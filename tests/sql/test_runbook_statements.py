@@ -9,7 +9,7 @@ import re
 import psycopg
 import pytest
 
-from sandbox.postgres.roles import operators_url
+from sandbox.postgres.database import operators_url
 from tests.support.crons import CronHarness
 from tests.support.postgres import output
 from tests.support.runbook import FOLDER, PAGES, Statement, diagnoses

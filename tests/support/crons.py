@@ -17,9 +17,9 @@ from leads.adapters.secrets import SecretScope
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
 from ops.daily.connection_secrets import seal
-from sandbox.pancake.app import create_app as create_simulator
+from sandbox.pancake.control import create_app as create_simulator
 from sandbox.pancake.workspace import Workspace
-from sandbox.postgres.roles import grant_rights, owner_url
+from sandbox.postgres.database import grant_rights, owner_url
 from tests.support.databases import owner_session
 from tests.support.fakes import API_KEY, FakeHasura, MovableClock
 from tests.support.handlers import HandlerHarness, started

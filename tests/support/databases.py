@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from leads.adapters.database import Database
-from sandbox.postgres.roles import owner_url
+from sandbox.postgres.database import owner_url
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.waiting import eventually_async
 

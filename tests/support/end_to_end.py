@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from proofs.incidents.breakages import metadata_api
-from sandbox.edge.packages import missing_packages
+from sandbox.edge import missing_packages
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer

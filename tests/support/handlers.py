@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from app import create_app
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
-from sandbox.postgres.roles import owner_url
+from sandbox.postgres.database import owner_url
 from tests.support.databases import SESSION_NAME, Session, borrowed_pools, owner_session
 from tests.support.fakes import FakeHasura, MovableClock
 from tests.support.leads import LEAD

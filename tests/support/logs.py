@@ -19,8 +19,8 @@ import pytest
 
 from leads.adapters.logs import QUIET_LOGGERS, JsonFormatter
 from proofs.bench import environment as bench
-from sandbox.handover import FOLDER, LOGS, SECRETS
-from sandbox.postgres.roles import LOGINS
+from sandbox.postgres.database import LOGINS
+from sandbox.processes import FOLDER, LOGS, SECRETS
 from sandbox.stack.keys import Keys
 from tests.support.edge import surroundings
 from tests.support.edge.harness import TOKEN

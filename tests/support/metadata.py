@@ -26,7 +26,7 @@ from proofs.incidents.breakages import metadata_api
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project
 from sandbox.metadata_form.files import formatted_files
-from sandbox.postgres.roles import grant_rights
+from sandbox.postgres.database import grant_rights
 from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine

@@ -19,12 +19,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from sandbox.metrics_text import scrape
-from sandbox.monitoring.compression import compress_alertmanager
-from sandbox.monitoring.prometheus import alertmanager, missing_monitoring
-from sandbox.monitoring.receiver import Inbox
+from sandbox.monitoring.observation import compress_alertmanager
+from sandbox.monitoring.servers import Inbox, alertmanager, missing_monitoring
 from sandbox.processes import Processes
-from sandbox.serving import LoopbackServer
+from sandbox.serving import LoopbackServer, scrape
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sandbox.postgres import binaries
-from sandbox.postgres.psql import psql_environment
+from sandbox.postgres.database import psql_environment
 from tests.support.databases import SESSION_NAME
 from tests.support.handlers import HandlerHarness
 from tests.support.waiting import eventually_async

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import CallerSecret, Settings
-from sandbox.postgres.roles import handlers_url
+from sandbox.postgres.database import handlers_url
 
 WEBHOOK_TOKEN = "token-of-the-test-connection"
 WEBHOOK_TOKEN_SHA256 = sha256(WEBHOOK_TOKEN.encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""The crash points: a round trip of a scenario and a moment of it; the files of trips and of what failed."""
+"""The crash points: a round trip of a scenario and a moment of it; their files, and what counts trips."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -105,3 +106,47 @@ def differences(listed: Trips, traced: Trips) -> list[str]:
         lines += [f"{scenario}: not in the file: {trip}" for trip in theirs if trip not in ours]
         lines += [f"{scenario}: not in the trace: {trip}" for trip in ours if trip not in theirs]
     return lines
+
+
+async def _no_process() -> None:
+    raise RuntimeError("no process is named for this kind of round trip")
+
+
+@dataclass
+class Tripwire:
+    """`traces[0]` are the round trips before the first strike, `traces[1]` those after it, and so on."""
+
+    targets: Sequence[Point] = ()
+    kill: Callable[[], Awaitable[None]] = _no_process
+    """Kills the process that makes the round trips with SIGKILL, and returns when it is gone."""
+    struck: list[Point] = field(default_factory=list)
+    traces: list[list[Trip]] = field(default_factory=lambda: [[]])
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _is_counting: bool = False
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._is_counting = True
+
+    def stop(self) -> None:
+        """Count no more, unless a fault has struck: what follows it is traced until the run is at rest."""
+        self._is_counting = bool(self.struck)
+
+    def end(self) -> None:
+        """Count no more."""
+        self._is_counting = False
+
+    def reached(self, kind: str, label: str) -> Moment | None:
+        """Note a round trip; return the moment of it at which the fault strikes, if it does."""
+        if not self._is_counting:
+            return None
+        self._counts[kind, label] += 1
+        trip = Trip(kind, label, self._counts[kind, label])
+        self.traces[-1].append(trip)
+        if len(self.struck) == len(self.targets) or self.targets[len(self.struck)].trip != trip:
+            return None
+        point = self.targets[len(self.struck)]
+        self.struck.append(point)
+        self.traces.append([])
+        self._counts.clear()
+        return point.moment

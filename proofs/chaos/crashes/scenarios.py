@@ -7,9 +7,7 @@ from typing import Any
 
 from leads.domain.body import ICT
 from proofs.bench.environment import SECRET
-from proofs.chaos.crashes import states
-from proofs.chaos.crashes.callers import Callers
-from proofs.chaos.crashes.outside import Outside
+from proofs.chaos.crashes.parts import Callers, Outside
 from sandbox.stack.connection import CONNECTION_ID
 
 TOKEN = SECRET
@@ -94,10 +92,10 @@ async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
 
 
 async def _hold_two(callers: Callers, outside: Outside) -> None:
-    await callers.sql(states.SET_KILL_SWITCH, {"on": True})
+    await callers.sql(SET_KILL_SWITCH, {"on": True})
     await _deliver(callers, 1)
     await _deliver(callers, 2)
-    await callers.sql(states.SET_KILL_SWITCH, {"on": False})
+    await callers.sql(SET_KILL_SWITCH, {"on": False})
 
 
 async def _replay(callers: Callers, outside: Outside) -> None:
@@ -106,16 +104,16 @@ async def _replay(callers: Callers, outside: Outside) -> None:
 
 async def _leave_work(callers: Callers, outside: Outside) -> None:
     """Leave one piece of work for each step of the cron."""
-    await callers.sql(states.SET_ROSTERS, {"on": False})
+    await callers.sql(SET_ROSTERS, {"on": False})
     await _deliver(callers, 1)
     await callers.deliver_events()
-    await callers.sql(states.SET_ROSTERS, {"on": True})
+    await callers.sql(SET_ROSTERS, {"on": True})
     outside.hasura_is_down = True
     await _deliver(callers, 2)
     await callers.deliver_events()
     await _sync_a_new_source(callers, outside)
     outside.hasura_is_down = False
-    for number, leave in ((3, states.FAIL), (4, states.ABANDON), (5, states.LOCK_FOR_A_DEAD_ENGINE)):
+    for number, leave in ((3, FAIL), (4, ABANDON), (5, LOCK_FOR_A_DEAD_ENGINE)):
         await _deliver(callers, number)
         await callers.sql(leave, {"record": f"crash-{number:03d}"})
     await callers.pass_time(timedelta(minutes=3))
@@ -179,7 +177,7 @@ async def _hours_ago(callers: Callers, outside: Outside) -> None:
 
 async def _years_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
-    await callers.sql(states.AGE, {"by": timedelta(days=800)})
+    await callers.sql(AGE, {"by": timedelta(days=800)})
 
 
 async def _post(callers: Callers, outside: Outside) -> None:
@@ -217,3 +215,48 @@ SCENARIOS = (
     Scenario("edge_around_hasura", _nothing, _post_around_hasura, (1, 2, 2, 1), strikes_edge=True),
     Scenario("edge_spool", _nothing, _post_into_the_spool, (1, 2, 2, 1), strikes_edge=True),
 )
+
+
+SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
+SET_KILL_SWITCH = """
+    UPDATE app_setting
+    SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', %(on)s::text::jsonb)
+"""
+SET_DELIVERED = """
+    UPDATE hdb_catalog.event_log SET delivered = true WHERE (payload #>> '{data,new,id}')::bigint = (
+        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
+    )
+"""
+FAIL = (
+    """
+    UPDATE pancake_webhook_event SET
+        status = 'failed', attempts = 1, next_attempt_at = now() - interval '1 minute',
+        ingested_at = now() - interval '2 minutes', error_code = 'internal'
+    WHERE record_id = %(record)s;
+"""
+    + SET_DELIVERED
+)
+ABANDON = (
+    """
+    UPDATE pancake_webhook_event SET
+        status = 'ingested', attempts = 1, claim_id = gen_random_uuid(),
+        ingested_at = now() - interval '5 minutes'
+    WHERE record_id = %(record)s;
+"""
+    + SET_DELIVERED
+)
+LOCK_FOR_A_DEAD_ENGINE = """
+    UPDATE pancake_webhook_event SET received_at = received_at - interval '5 minutes'
+    WHERE record_id = %(record)s;
+    UPDATE hdb_catalog.event_log SET locked = now() - interval '5 minutes'
+    WHERE (payload #>> '{data,new,id}')::bigint = (
+        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
+    )
+"""
+AGE = """
+    UPDATE pancake_webhook_event
+    SET
+        created_at = created_at - %(by)s, received_at = received_at - %(by)s,
+        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s,
+        ingested_at = ingested_at - %(by)s
+"""

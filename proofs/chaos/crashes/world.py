@@ -1,4 +1,4 @@
-"""What all runs share: PostgreSQL, a template database for each scenario, proxies, outside servers."""
+"""The world of the crash points: a database for each run, proxies, handlers, an edge and what they call."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,12 @@ import psycopg
 
 from proofs.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
-from proofs.chaos.crashes.callers import Callers
-from proofs.chaos.crashes.edge import CrashEdge
-from proofs.chaos.crashes.handler import Handlers
-from proofs.chaos.crashes.http_proxy import HttpProxy
-from proofs.chaos.crashes.outside import API_KEY, Outside
-from proofs.chaos.crashes.pg_proxy import PgProxy
+from proofs.chaos.crashes.parts import API_KEY, Callers, CrashEdge, Handlers, Outside
+from proofs.chaos.crashes.points import Tripwire
+from proofs.chaos.crashes.proxies import HttpProxy, PgProxy
 from proofs.chaos.crashes.scenarios import TOKEN, Scenario
-from proofs.chaos.crashes.tripwire import Tripwire
 from sandbox.accelerated_clock import AcceleratedClock
-from sandbox.postgres.database import install_diva
-from sandbox.postgres.roles import grant_rights, handlers_url
+from sandbox.postgres.database import grant_rights, handlers_url, install_diva
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
 from sandbox.stack.connection import Access, connect_pancake

@@ -1,21 +1,67 @@
-"""Load recordings into a real Prometheus and evaluate the rules of deploy/prometheus over their time.
+"""From the values of an expression over a time to the alerts that fire, as Prometheus applies `for`."""
 
-promtool backfills recording rules only. Alerts are therefore evaluated by a range query of each expression,
-at the steps at which Prometheus would evaluate it, and `for` is applied to the result
-(docs/decisions/0030-prove-with-faults-from-outside.md).
-"""
-
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from proofs.incidents.replay.firing import Firing, apply_for
 from proofs.incidents.replay.recording import Recording, Scenario
-from sandbox.monitoring.prometheus import prometheus, run_promtool
-from sandbox.monitoring.queries import Queries
-from sandbox.monitoring.rules import Alert, alerts, rule_files
-from sandbox.processes import Processes
-from sandbox.stack.services import Service
+from sandbox.monitoring.rules import Alert, Inhibition, Labels, alerts, rule_files
+from sandbox.monitoring.servers import Queries, prometheus, run_promtool
+from sandbox.processes import Processes, Service
+
+
+@dataclass(frozen=True)
+class Firing:
+    """An alert with its labels, and the evaluations at which it fires, in seconds since 1970."""
+
+    labels: tuple[tuple[str, str], ...]
+    times: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        return dict(self.labels)["alertname"]
+
+
+def apply_for(times: Sequence[float], alert: Alert, steps: Sequence[float]) -> tuple[float, ...]:
+    """Return the evaluations, of `steps`, at which an alert fires.
+
+    `times` are those at which its expression has a value. It fires when that holds for `for` without an
+    evaluation in between that has none, and then until it has had none for `keep_firing_for`.
+    """
+    firing: list[float] = []
+    active_since = fired_last = None
+    has_value = set(times)
+    for time in steps:
+        if time in has_value:
+            active_since = time if active_since is None else active_since
+            if time - active_since >= alert.for_seconds:
+                fired_last = time
+                firing.append(time)
+        elif fired_last is not None and time - fired_last < alert.keep_seconds:
+            firing.append(time)
+        else:
+            active_since = fired_last = None
+    return tuple(firing)
+
+
+def sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> set[str]:
+    """Return the names of the alerts that reach a receiver: those that fire unsilenced at any time."""
+    at: dict[float, list[Labels]] = defaultdict(list)
+    for firing in firings:
+        for time in firing.times:
+            at[time].append(dict(firing.labels))
+    rules = tuple(inhibitions)
+    return {
+        target["alertname"]
+        for together in at.values()
+        for target in together
+        if not any(
+            rule.silences(source, target) for rule in rules for source in together if source is not target
+        )
+    }
+
 
 STEP_SECONDS = 60.0
 """Between two evaluations; the samples are as far apart."""

@@ -1,20 +1,103 @@
-"""What happens to leads, minute by minute: the queues, states and clocks behind the series.
+"""What happens to leads, minute by minute, under conditions: the queues, states and clocks behind the series.
 
 It is a model of the flow, not of the code: who delivers, stores, processes and notifies, and what waits.
 The status of the connection is judged by the product's own rule.
 """
 
+import math
 import random
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from leads.domain.body import ICT
 from leads.domain.health import ACTIVE, ALIVE, UNAVAILABLE, Signs, judge
 from leads.services.cron_work import CRON_PERIOD_SECONDS
-from proofs.incidents.replay.conditions import CRONS, CRONS_WITH_PANCAKE, Conditions
-from proofs.incidents.replay.minute import Minute, Stored
-from proofs.incidents.replay.traffic import MINUTE, poisson
+from sandbox.pancake.leads import relative_rate
+
+CRONS = tuple(CRON_PERIOD_SECONDS)
+CRONS_WITH_PANCAKE = frozenset({"poll_records", "reconcile_daily", "sync_sources"})
+"""The crons that fail when Pancake's API does; check_connection stores a status instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The state of the parts in one minute. The defaults are a day on which everything works."""
+
+    handlers_up: tuple[bool, ...] = (True, True)
+    engine_takes_deliveries: bool = True
+    event_trigger_exists: bool = True
+    allow_list_has_ours: bool = True
+    scheduled_crons: frozenset[str] = frozenset(CRONS)
+    pancake_answers: bool = True
+    webhook_delivers: bool = True
+    slow_share: float = 0.0
+    """Of the deliveries: those that take `slow_store_seconds` to be stored."""
+    slow_store_seconds: float = 3.0
+    leads_per_minute_processed: float = float("inf")
+    """What the handlers can process in a minute."""
+    failing_share: float = 0.0
+    """Of the leads: those that every attempt fails on, until they are dead letters."""
+    once_failing_share: float = 0.0002
+    """Of the leads: those that one attempt fails on."""
+    locked_events: int = 0
+    found_missing: int = 0
+    """By the reconciliations of the last day."""
+    kill_switch: bool = False
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a process of the handlers answers."""
+        return any(self.handlers_up)
+
+    @property
+    def may_notify(self) -> bool:
+        """Whether Hasura accepts the calls that send notifications."""
+        return self.allow_list_has_ours
+
+
+Timeline = Callable[[int], Conditions]
+"""The conditions of each minute."""
+
+
+def during(first: int, last: int, **changes: Any) -> Timeline:
+    """Return a timeline with changes from minute `first` until before minute `last`."""
+    normal, changed = Conditions(), replace(Conditions(), **changes)
+    return lambda minute: changed if first <= minute < last else normal
+
+
+MINUTE = timedelta(minutes=1)
+NORMAL_FROM = 50.0
+"""From this mean on a Poisson count is drawn from the normal distribution with its mean and variance."""
+
+
+def minutes(start: datetime, count: int) -> Iterator[datetime]:
+    """Return the beginning of each minute."""
+    return (start + number * MINUTE for number in range(count))
+
+
+def arrivals(start: datetime, count: int, leads_per_hour: float, seed: int) -> list[int]:
+    """Return the leads of each minute: Poisson counts around the rate of the hour."""
+    chance = random.Random(seed)
+    return [
+        poisson(chance, leads_per_hour / 60 * relative_rate(moment.astimezone(ICT)))
+        for moment in minutes(start, count)
+    ]
+
+
+def poisson(chance: random.Random, mean: float) -> int:
+    """Draw a Poisson count."""
+    if mean >= NORMAL_FROM:
+        return max(0, round(chance.gauss(mean, math.sqrt(mean))))
+    count, left = 0, chance.random()
+    limit = math.exp(-mean)
+    while left > limit:  # Knuth: the number of uniform factors until the product falls below e^-mean
+        left *= chance.random()
+        count += 1
+    return count
+
 
 RETRY_AT_MINUTES = (0, 1, 3, 13, 73)
 """The five attempts of a lead, by the backoff 30 s, 2 min, 10 min, 1 h; the last makes it a dead letter."""
@@ -24,6 +107,55 @@ ON_DUTY = range(8, 21)
 """The hours of the day in Vietnam in which a roster has a member who is on duty."""
 PROCESS_SECONDS = 1.2
 STORE_SECONDS = 0.008
+
+
+@dataclass
+class Minute:
+    """What was counted in a minute, and what its end looks like. Times are seconds since the start."""
+
+    edge: Counter[str] = field(default_factory=Counter)
+    """Requests to the edge by status."""
+    upstream: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Attempts of the edge by path and result."""
+    stored: Counter[str] = field(default_factory=Counter)
+    """Deliveries of the webhook by result of ingest."""
+    store_seconds: list[tuple[float, int]] = field(default_factory=list)
+    """How long deliveries took to be stored, as (seconds, deliveries)."""
+    process_seconds: list[tuple[float, int]] = field(default_factory=list)
+    results: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    """Deliveries that polling stored because the webhook did not bring them."""
+    cron_runs: Counter[str] = field(default_factory=Counter)
+    """Runs that succeeded, by name."""
+    notified: int = 0
+    errors: int = 0
+    spooled: int = 0
+    oldest: dict[str, float] = field(default_factory=dict)
+    """Creation of the oldest event by status; absent without one."""
+    unsent_since: float | None = None
+    unassigned_since: float | None = None
+    status: str = ACTIVE
+    breaker_open_since: float | None = None
+    pancake_answered_at: float = 0.0
+    cron_succeeded_at: dict[str, float] = field(default_factory=dict)
+    lost_ticks: Counter[str] = field(default_factory=Counter)
+    switched_at: float = 0.0
+
+
+@dataclass
+class Stored:
+    """The rows by the minute of their creation."""
+
+    webhook: list[int]
+    poll: list[int]
+    processed: list[int]
+    failed: list[int]
+    dead: list[int]
+    held: list[int]
+
+    @classmethod
+    def of(cls, count: int) -> "Stored":
+        return cls(*([0] * count for _ in range(6)))
 
 
 class Model:

@@ -1,18 +1,28 @@
-"""What Prometheus would have scraped in a time, minute by minute, and its text as OpenMetrics."""
+"""What Prometheus would have scraped in a clean week and in each incident, as OpenMetrics."""
 
 from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from proofs.incidents.replay.conditions import Conditions, Timeline
-from proofs.incidents.replay.counters import Edge, Handlers, alertmanager, breaker, checks, prometheus
-from proofs.incidents.replay.figures import HOUR, WEEKS_BEFORE, Figures, Sample, periods
-from proofs.incidents.replay.minute import Minute
-from proofs.incidents.replay.model import Model
-from proofs.incidents.replay.traffic import MINUTE, arrivals
+from proofs.incidents.catalogue import INCIDENTS
+from proofs.incidents.replay.model import CRONS, MINUTE, Conditions, Minute, Model, Timeline, arrivals, during
+from proofs.incidents.replay.series import (
+    HOUR,
+    WEEKS_BEFORE,
+    Edge,
+    Figures,
+    Handlers,
+    Sample,
+    alertmanager,
+    breaker,
+    checks,
+    periods,
+    prometheus,
+)
 
 HANDLERS = ("10.0.0.1:9146", "10.0.0.2:9146")
 EDGE = "10.0.0.3:9145"
@@ -146,3 +156,83 @@ def _count(handlers: list[Handlers], edge: Edge, seen: Minute, now: Conditions) 
     for number, process in enumerate(serving):
         process.count(seen, number, len(serving))
     edge.count(seen, now, strangers=1)
+
+
+FIRST_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+BEFORE = 3 * 1440 + 120
+"""Minutes: the longest window of a rule, and until 09:00 in Vietnam."""
+RECORDED_BEFORE, RECORDED_AFTER, LONGEST_RECORDED = 90, 60, 120
+"""Minutes that are recorded in full: before and after an incident, and of the incident its last ones."""
+LEADS_PER_HOUR, FEW_LEADS_PER_HOUR = 300.0, 5.0
+USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
+"""Of the incidents that do not have LEADS_PER_HOUR: with as many the webhook soon counts as suspended."""
+
+_CHANGES: dict[str, tuple[int, dict[str, Any]]] = {
+    "metadata_wiped": (
+        45,
+        {
+            "event_trigger_exists": False,
+            "allow_list_has_ours": False,
+            "engine_takes_deliveries": False,
+            "scheduled_crons": frozenset(),
+        },
+    ),
+    "allow_list_on": (45, {"allow_list_has_ours": False, "engine_takes_deliveries": False}),
+    "handlers_down": (25, {"handlers_up": (False, False)}),
+    "database_slow": (45, {"slow_share": 1.0, "leads_per_minute_processed": 2}),
+    "pancake_rest_down": (60, {"pancake_answers": False}),
+    "webhook_silent": (90, {"webhook_delivers": False}),
+    "dead_letters": (120, {"failing_share": 0.5}),
+    "stuck_lock": (15, {"locked_events": 3}),
+    "cron_removed": (30, {"scheduled_crons": frozenset(CRONS) - {"poll_records"}}),
+    "reconciliation_misses": (30, {"found_missing": 7}),
+    "kill_switch_left_on": (25 * 60, {"kill_switch": True}),
+    "p99_regression": (30, {"slow_share": 0.1}),
+}
+"""For each incident how long it lasts, in minutes, and what it changes."""
+
+
+def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
+    """Return the recorded time of an incident, by default with its usual traffic.
+
+    Those of two incidents do not overlap.
+    """
+    minutes, changes = _CHANGES[name]
+    return Scenario(
+        name=name,
+        start=FIRST_MONDAY + timedelta(weeks=1 + list(INCIDENTS).index(name)),
+        minutes=BEFORE + minutes + RECORDED_AFTER,
+        leads_per_hour=leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR),
+        timeline=during(BEFORE, BEFORE + minutes, **changes),
+        first_minute=BEFORE + max(0, minutes - LONGEST_RECORDED) - RECORDED_BEFORE,
+        seed=list(INCIDENTS).index(name),
+    )
+
+
+def clean(leads_per_hour: float, minutes: int = WEEK_MINUTES, seed: int = 1) -> Scenario:
+    """Return a time with what is normal: a deployment, a short fault of Pancake, leads found late."""
+    return Scenario(
+        name=f"clean at {leads_per_hour:g} leads an hour",
+        start=FIRST_MONDAY,
+        minutes=minutes,
+        leads_per_hour=leads_per_hour,
+        timeline=_normal_days(),
+        seed=seed,
+        restarts=(600, 602),
+    )
+
+
+def _normal_days() -> Timeline:
+    hiccups: dict[range, Conditions] = {
+        range(700, 706): Conditions(pancake_answers=False),
+        range(2 * 1440 + 300, 2 * 1440 + 330): Conditions(kill_switch=True),
+    }
+    late = Conditions(found_missing=2)
+
+    def timeline(minute: int) -> Conditions:
+        for span, changed in hiccups.items():
+            if minute in span:
+                return changed
+        return late if 1440 <= minute < 2 * 1440 else Conditions()
+
+    return timeline

@@ -15,7 +15,7 @@ from leads.domain.errors import DatabaseUnavailable
 from leads.services.cron_runs import CRONS
 from leads.services.metrics import FIGURES, SERIES, Scrape
 from leads.services.readiness import Readiness
-from sandbox.metrics_text import find_value, read_samples
+from sandbox.serving import find_value, read_samples
 from tests.support.crons import CronHarness
 from tests.support.fakes import FakeDatabase, FakeHasura
 from tests.support.leads import LATER

@@ -41,7 +41,7 @@ from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import Sources, measure
 from ops.golive.records import Kind, Records, Statement
 from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
-from proofs.chaos.proof import proof
+from proofs.chaos.outages import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
 from tests.support.golive import (

@@ -39,10 +39,10 @@ from ops.golive.deploy.site import AnotherDeployment, Journal, _file_lock, known
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
-from sandbox.edge.packages import missing_packages
+from sandbox.edge import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
-from sandbox.stack.services import ROOT
+from sandbox.processes import ROOT
 from tests.support.fakes import Crash
 from tests.support.golive import GoLiveSite, note_snapshot
 from tests.support.postgres import need_pg_dump

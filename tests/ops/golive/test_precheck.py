@@ -34,7 +34,7 @@ from ops.golive.probes import probes_of
 from ops.golive.records import Kind, Records, Statement
 from proofs.incidents.breakages import Installation, Variables
 from sandbox.postgres.server import Cluster, free_port
-from sandbox.stack.services import ROOT
+from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate

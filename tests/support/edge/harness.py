@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from leads.adapters.secrets import KeyRing
 from proofs.mutants.lua_lines import record_lines
-from sandbox.edge.nginx import EdgeSettings, NginxEdge
+from sandbox.edge import EdgeSettings, NginxEdge
 from sandbox.processes import Processes
 from tests.support.edge.surroundings import (
     EDGE_SECRET,

@@ -27,7 +27,7 @@ from leads.domain.replay import ReplayRequest, read_request
 from leads.runtime import Runtime, run_cron
 from leads.services.redelivery import replay_event
 from leads.services.replay_events import dry_run, find_events, statement_of
-from sandbox.postgres.roles import grant_rights
+from sandbox.postgres.database import grant_rights
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura, SteadyClock
 from tests.support.handlers import DatabaseRows

@@ -1,0 +1,422 @@
+"""`scripts/bench ingest` and `process`: pieces of work per second of the handler, and of pgbench beside it.
+
+Each event of `process` is the lead of a new customer: account, contact, ticket, owner from one roster,
+notification. pgbench runs the handler's SQL files in the same two transactions (claim, work) and marks the
+notification as sent; it spends no time on parsing, deciding and sending.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import psycopg
+import typer
+import uvloop
+from rich.console import Console
+
+from leads.adapters.database import QUERIES
+from proofs.bench.environment import (
+    SECRET,
+    TOKEN_SHA256,
+    BenchEnvironment,
+    action_call,
+    analyze,
+    bench_environment,
+    describe_machine,
+    notification_sink,
+)
+from proofs.bench.load import Measurement, closed_loop, constant_arrival, request_for
+from proofs.bench.measuring import Done, figures, ratio, run_slices
+from sandbox.postgres.database import psql_environment
+
+CONCURRENT_CLIENTS = 32
+BODY_BYTES = 1500
+ARRIVALS_PER_SECOND = 1000
+STEADY_CONNECTIONS = 64
+MAX_REQUESTS_PER_SECOND = 10_000
+"""Requests are built before the measurement, so that the load generator uses little CPU during it."""
+BASELINE = """
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
+    normalized_phone, source_ids, created_at
+)
+VALUES (
+    (SELECT id FROM pancake_connection LIMIT 1), 'webhook', gen_random_uuid(), 'lead', now(),
+    sha256(gen_random_uuid()::text::bytea), '{payload}', 'received', now(),
+    '+849' || lpad(trunc(random() * 1e8)::text, 8, '0'), ARRAY['-1'], now()
+);
+"""
+
+
+def ingest(
+    slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
+    seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
+    steady_seconds: Annotated[float, typer.Option(help="Seconds at a constant rate.", min=1)] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure ingest with 32 clients in a closed loop, as a ratio to pgbench inserting the same row.
+
+    Slices of both take turns. Then measure its latency at a constant 1,000 deliveries per second: it counts
+    from the time at which each was due; `missed` were sent more than 10 ms after that.
+    """
+    console = Console(stderr=True)
+    total = Measurement()
+    with bench_environment() as bench:
+        numbers = count()
+        _closed_loop(bench, numbers, seconds, Measurement())()
+        analyze(bench.database_url)
+        found = run_slices(
+            bench,
+            {
+                "ours": lambda: _closed_loop(bench, numbers, seconds, total),
+                "pgbench": lambda: _baseline(bench.database_url, seconds),
+            },
+            slices,
+            console,
+        )
+        rss_mb = bench.rss_mb()
+        steady = uvloop.run(_steady(bench, numbers, steady_seconds))
+    result: dict[str, Any] = {
+        "slice_seconds": seconds,
+        "ratio": ratio(found["ours"], found["pgbench"]),
+        **{name: figures(each) for name, each in found.items()},
+        "latency": total.percentiles(),
+        "errors": total.errors,
+        "steady": steady.summary() | {"rate": ARRIVALS_PER_SECOND},
+        "rss_mb": round(rss_mb, 1),
+        "machine": describe_machine(),
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(result)
+
+
+def _closed_loop(
+    bench: BenchEnvironment, numbers: Iterator[int], seconds: float, total: Measurement
+) -> Callable[[], Done]:
+    """Build the requests of a slice; its work adds what it measures to `total`."""
+    url = f"{bench.handler_url}/actions/ingest_record"
+    requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
+    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
+
+
+def _baseline(database_url: str, seconds: float) -> Callable[[], Done]:
+    script = BASELINE.format(payload=_record(0))
+    return pgbench(database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
+
+
+async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
+    url = f"{bench.handler_url}/actions/ingest_record"
+    requests = [_request(url, next(numbers)) for _ in range(int(ARRIVALS_PER_SECOND * seconds))]
+    return await constant_arrival(url, requests, ARRIVALS_PER_SECOND, STEADY_CONNECTIONS)
+
+
+def _request(url: str, number: int) -> bytes:
+    raw = base64.b64encode(_record(number).encode()).decode()
+    body = action_call(
+        "pancake_ingest_record", {"token_sha256": TOKEN_SHA256, "raw": raw, "source_ip": "203.0.113.7"}
+    )
+    return request_for(url, {"X-Handler-Secret": SECRET}, body)
+
+
+def _record(number: int) -> str:
+    """Return the JSON of a record of BODY_BYTES."""
+    record = {
+        "id": str(uuid4()),
+        "name": f"Nguyen Van {number}",
+        "phone_number": f"09{number:08d}",
+        "source": ["-1"],
+        "table_id": "lead",
+        "full_address": "126 Hang Trong, Hoan Kiem, Ha Noi",
+        "pancake_tags": ["104943019063372_11"],
+        "modified_on": "2026-05-14T02:35:56.000000",
+        "created_on": "2026-05-14T02:35:56.000000",
+    }
+    record["note"] = "x" * (BODY_BYTES - len(json.dumps(record)))
+    return json.dumps(record)
+
+
+MAX_EVENTS_PER_SECOND = 3000
+START_PIPELINE, END_PIPELINE = "\\startpipeline", "\\endpipeline"
+PHONE = "'+84' || (900000000 + :id)::text"
+CONNECTION = "(SELECT id FROM pancake_connection LIMIT 1)"
+EXPRESSIONS = {
+    "id": ":id",
+    "claim_id": "(SELECT claim_id FROM pancake_webhook_event WHERE id = :id)",
+    "record_id": "'bench-' || :id::text",
+    "record_ids": "ARRAY['bench-' || :id::text]",
+    "connection_id": CONNECTION,
+    "connection_ids": f"ARRAY[{CONNECTION}]",
+    "table_name": "'lead'",
+    "table_names": "ARRAY['lead']",
+    "changes": "true",
+    "is_applied": "true",
+    "record_ticket_id": "NULL",
+    "record_account_id": "NULL",
+    "phones": f"ARRAY[{PHONE}]",
+    "phone_digests": "'{}'",
+    "erasure_digests": "ARRAY['0123456789abcdef', 'fedcba9876543210']",
+    "own_phones": "'{}'",
+    "own_digits": "'{}'",
+    "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
+    "phone": PHONE,
+    "account_phone": PHONE,
+    "account_id": ":s_new_account_id",
+    "ticket_id": ":s_new_ticket_id",
+    "roster_source_id": "NULL",
+    "assignee_id": ":r_staff_id::uuid",
+    "chosen": ":r_assignee_id",
+    "assignee_ids": "ARRAY[:r_assignee_id::uuid]",
+    "assigned_counts": "ARRAY[:r_assigned_count::bigint + 1]",
+    "last_assigned_seqs": "ARRAY[:r_last_assigned_seq::bigint + 1]",
+    "was_available": "ARRAY[true]",
+    "now": "now()",
+    "ids": "ARRAY[:id::bigint]",
+    "claimed_ats": "ARRAY[(SELECT notify_claimed_at FROM pancake_webhook_event WHERE id = :id)]",
+    "outcome": "'ticket_created'",
+    "display_name": "'Nguyen Van A'",
+    "name": "'Nguyen Van A'",
+    "title": "'Lead Pancake: Nguyen Van A'",
+    "phone_code": "'84'",
+    "phone_number": "'0' || (900000000 + :id)::text",
+    "email": "'a@example.com'",
+    "address": "'126 Hang Trong, Ha Noi'",
+    "description": "'Email: a@example.com'",
+    "metadata": """'{"record_id": "bench", "name": "Nguyen Van A", "sources": ["-1"]}'""",
+    "data": """'{"pancake": {"record_id": "bench", "name": "Nguyen Van A", "sources": ["-1"]}}'""",
+    "evidence": """'{"phone": {"usable": ["+84900000000"]}, "assignment": {"chosen": "x"}}'""",
+    "notifications": """'[{"name": "new_lead", "template_code": "noti_pancake_new_lead", "data": {}}]'""",
+}
+"""The expression that replaces each parameter of the handler's statements in the pgbench script."""
+STATEMENTS = (
+    "process_record/fence_claim",
+    "process_record/lock_records",
+    "process_record/lock_phones",
+    "process_record/load_applied",
+    "process_record/load_facts",
+    "process_record/lock_roster",
+    "process_record/load_roster",
+    "process_record/insert_account",
+    "process_record/upsert_contact",
+    "process_record/insert_ticket",
+    "process_record/store_roster",
+    "process_record/finish_event",
+)
+"""The statements of one new ticket, in the order of the handler."""
+CAPTURE_COMMANDS = {
+    "process_record/load_facts": " \\gset s_",
+    "process_record/load_roster": " LIMIT 1 \\gset r_",
+}
+"""pgbench keeps the row of these statements in variables that later statements use."""
+
+
+def process(
+    slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
+    seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure processing with 32 clients in a closed loop, as a ratio to pgbench.
+
+    Slices take turns: ours, pgbench that waits for the answer to each statement (`ratio`), and pgbench that
+    sends in pipelines all statements between two whose result it needs (`pipelined_ratio`).
+    """
+    console = Console(stderr=True)
+    total = Measurement()
+    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+        _process_events(bench, seconds, Measurement())()
+        analyze(bench.database_url)
+        found = run_slices(
+            bench,
+            {
+                "ours": lambda: _process_events(bench, seconds, total),
+                "pgbench": lambda: _baseline_of_events(bench, seconds, _alone()),
+                "pipelined": lambda: _baseline_of_events(bench, seconds, _in_pipelines()),
+            },
+            slices,
+            console,
+        )
+        rss_mb = bench.rss_mb()
+    result: dict[str, Any] = {
+        "slice_seconds": seconds,
+        "ratio": ratio(found["ours"], found["pgbench"]),
+        "pipelined_ratio": ratio(found["ours"], found["pipelined"]),
+        **{name: figures(each) for name, each in found.items()},
+        "latency": total.percentiles(),
+        "errors": total.errors,
+        "rss_mb": round(rss_mb, 1),
+        "machine": describe_machine(),
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        Console().print(result)
+
+
+def _baseline_of_events(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:
+    first = store_events(bench, int(MAX_EVENTS_PER_SECOND * (WARM_UP_SECONDS + seconds)))
+    ids = ["\\set n :n + 1", f"\\set id {first} + :client_id + :n * {CONCURRENT_CLIENTS}"]
+    return pgbench(
+        bench.database_url,
+        "\n".join([*ids, *steps]),
+        clients=CONCURRENT_CLIENTS,
+        seconds=seconds,
+        variables={"n": "-1"},
+    )
+
+
+def _alone() -> list[str]:
+    """Return the steps of one event: each statement waits for the answer to the one before."""
+    return [
+        f"{_statement('process_record/claim_event')};",
+        "BEGIN;",
+        *(f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS),
+        "COMMIT;",
+        f"{_statement('outbox/mark_notified')};",
+    ]
+
+
+def _in_pipelines() -> list[str]:
+    """Return the same steps in pipelines; pgbench cannot keep the row of a statement within one."""
+    claim, *work = _alone()
+    steps = [claim, START_PIPELINE]
+    for step in work:
+        captures = "\\gset" in step
+        steps += [END_PIPELINE, step, START_PIPELINE] if captures else [step]
+    return [*steps, END_PIPELINE]
+
+
+def _process_events(bench: BenchEnvironment, seconds: float, total: Measurement) -> Callable[[], Done]:
+    """Store the events of a slice; its work adds what it measures to `total`."""
+    count = int(MAX_EVENTS_PER_SECOND * seconds)
+    first = store_events(bench, count)
+    url = f"{bench.handler_url}/events/process_record"
+    requests = [process_request(url, event_id) for event_id in range(first, first + count)]
+    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
+
+
+def _statement(name: str) -> str:
+    """Return a statement of the handler, with its parameters replaced by EXPRESSIONS."""
+    text = QUERIES[name].decode()
+    return re.sub(r"%\((\w+)\)s", lambda match: EXPRESSIONS[match[1]], text)
+
+
+def store_events(bench: BenchEnvironment, count: int, sources: Sequence[str] = ("-1",)) -> int:
+    """Store `count` received leads of new customers; return the first of their ids, which follow each other.
+
+    They are of the sources in turn.
+    """
+    with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+        db_connection.execute("DELETE FROM hdb_catalog.event_log")
+        (first,) = db_connection.execute(
+            "SELECT COALESCE(max(id), 0) + 1 FROM pancake_webhook_event"
+        ).fetchone() or (1,)
+        db_connection.execute(
+            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
+            " payload_hash, payload, status, arrived_at, source_ids, created_at)"
+            " SELECT c.id, 'webhook', 'bench-' || n, 'lead', now(), sha256(n::text::bytea),"
+            " jsonb_build_object('id', 'bench-' || n, 'name', 'Nguyen Van A', 'source', ARRAY[s.id],"
+            " 'phone_number', '0' || (900000000 + n), 'email', 'a@example.com'),"
+            " 'received', now(), ARRAY[s.id], now()"
+            " FROM pancake_connection AS c, generate_series(%(first)s::bigint, %(last)s::bigint) AS n"
+            " INNER JOIN unnest(%(sources)s::text[]) WITH ORDINALITY AS s (id, number)"
+            " ON s.number = 1 + n %% cardinality(%(sources)s::text[])",
+            {"first": first, "last": first + count - 1, "sources": list(sources)},
+        )
+        db_connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
+    return int(first)
+
+
+def process_request(url: str, event_id: int) -> bytes:
+    body = {
+        "id": f"event-{event_id}",
+        "created_at": "2026-03-04T05:06:07.123456",
+        "table": {"schema": "public", "name": "pancake_webhook_event"},
+        "trigger": {"name": "pancake_webhook_event_status_update"},
+        "delivery_info": {"current_retry": 0, "max_retries": 3},
+        "event": {
+            "op": "INSERT",
+            "data": {"old": None, "new": {"id": event_id, "status": "received"}},
+            "session_variables": None,
+            "trace_context": None,
+        },
+    }
+    return request_for(url, {"X-Handler-Secret": SECRET}, json.dumps(body).encode())
+
+
+WARM_UP_SECONDS = 2
+"""A new session plans a statement anew at each of its first five executions."""
+
+
+def pgbench(
+    database_url: str,
+    script: str,
+    *,
+    clients: int,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
+) -> Callable[[], Done]:
+    """Run a script with prepared statements; return when its sessions are warm.
+
+    The returned call waits for the end, and returns the transactions since then. Raises typer.Exit if pgbench
+    is not installed; both raise RuntimeError if it fails.
+    """
+    seconds = max(1, round(seconds))
+    options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2", "--progress=1"]
+    options += [f"--define={name}={value}" for name, value in (variables or {}).items()]
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        process = subprocess.Popen(
+            [find(), *options, f"--time={WARM_UP_SECONDS + seconds}", f"--file={file.name}"],
+            env=os.environ | psql_environment(database_url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        before = _warm_up(process)
+    return lambda: _finish(process, before, seconds)
+
+
+def find() -> str:
+    """Return the path of pgbench, from PATH or from Debian's directories. Raises typer.Exit."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)
+    program = shutil.which("pgbench") or next(map(str, places), None)
+    if program is None:
+        typer.echo(
+            "pgbench was not found. Install it with: apt-get install postgresql-contrib",
+            err=True,
+        )
+        raise typer.Exit(2)
+    return program
+
+
+def _warm_up(process: subprocess.Popen[str]) -> float:
+    """Return how many transactions were made in the seconds of the warm-up. Raises RuntimeError."""
+    assert process.stderr is not None
+    lines, number = [], 0.0
+    for _ in range(WARM_UP_SECONDS):
+        while not (found := re.match(r"progress: [\d.]+ s, ([\d.]+) tps", line := process.stderr.readline())):
+            lines.append(line)
+            if not line:
+                process.communicate()
+                raise RuntimeError(f"pgbench failed:\n{''.join(lines)[-2000:]}")
+        number += float(found[1])
+    return number
+
+
+def _finish(process: subprocess.Popen[str], before: float, seconds: float) -> Done:
+    stdout, stderr = process.communicate()
+    number = re.search(r"transactions actually processed: (\d+)", stdout)
+    if process.returncode != 0 or not number:
+        raise RuntimeError(f"pgbench failed:\n{stderr[-2000:]}")
+    return Done(round(int(number[1]) - before), seconds)

@@ -1,0 +1,551 @@
+"""`scripts/chaos incidents`: how each incident is made and mended in a sandbox, and the alerts that arrive.
+
+FAULTS are those of the table that tests use for one look. Here a fault is a scene for people: leads arrive
+meanwhile, it looks as old as its alert needs, and what it leaves behind is made good. The others need that
+traffic, or the past, to be a fault at all: `leads status` and the gates name their effects, not them.
+"""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import httpx
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from leads.adapters.breaker import FAILURES_TO_OPEN
+from leads.domain.body import ICT
+from ops.waiting import poll
+from proofs.chaos.stream import versions
+from proofs.incidents.breakages import BREAKAGES as TABLE
+from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation, by_metadata, change_setting
+from proofs.incidents.catalogue import INCIDENTS
+from sandbox.edge import NginxEdge, require_edge_packages
+from sandbox.monitoring.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
+from sandbox.monitoring.rules import WATCHDOG
+from sandbox.monitoring.servers import Inbox, Notification, require_monitoring
+from sandbox.postgres.server import Cluster
+from sandbox.processes import NotReady
+from sandbox.stack.observer import Observer, Unfinished
+from sandbox.stack.signals import exit_on_sigterm
+
+BASELINE_LEADS = 60
+"""Processed before the incident, as a part of the day but not of the last hour."""
+MAX_OPEN_POSTS = 64
+AGEING_SECONDS = 1.0
+POLL_SECONDS = 0.2
+_AGE = """
+    UPDATE pancake_webhook_event
+    SET created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
+        processed_at = processed_at - %(by)s::interval, replayed_at = replayed_at - %(by)s::interval
+"""
+_WAITING = """
+    SELECT id FROM pancake_webhook_event
+    WHERE status = 'received' AND created_at > now() - %(by)s::interval FOR UPDATE SKIP LOCKED
+"""
+_IS_UNFINISHED = """
+    (status IN ('received', 'ingested')
+        OR notifications <> '[]' AND notified_at IS NULL AND notify_given_up_at IS NULL)
+"""
+_AGE_RUNS = """
+    UPDATE pancake_cron_run
+    SET scheduled_time = scheduled_time - %(by)s::interval, started_at = started_at - %(by)s::interval,
+        finished_at = finished_at - %(by)s::interval
+    WHERE name = %(name)s
+"""
+
+
+@contextmanager
+def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do some work again and again within the block, at a constant rate as long as it takes no longer."""
+    stop = threading.Event()
+
+    def run() -> None:
+        started = time.monotonic()
+        for number in itertools.count(1):
+            work()
+            if stop.wait(max(0.0, started + number * seconds - time.monotonic())):
+                return
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(TIMEOUT_SECONDS)
+
+
+class Stage(Installation):
+    """Access to every part of one sandbox."""
+
+    def __init__(self, sandbox: ObservedSandbox, seed: int) -> None:
+        super().__init__(sandbox)
+        self._versions = versions(seed, new_share=1.0)
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._naming = threading.Lock()
+        self._ticks = itertools.count()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def prepare(self) -> None:
+        """Process some leads, and move them out of the last hour."""
+        for _ in range(BASELINE_LEADS):
+            self.deliver()
+        Observer(self.sandbox.database_url, self.sandbox.notifications_url).wait_final(TIMEOUT_SECONDS)
+        self.age("2 hours")
+
+    def deliver(self) -> None:
+        """Post a new lead to the edge, as Pancake does; the edge answers even if it can only keep it."""
+        with self._naming:
+            version = next(self._versions)
+        self._http.post(self.sandbox.webhook_url, content=version.body)
+
+    @contextmanager
+    def traffic(self, leads_per_second: float) -> Iterator[None]:
+        """Post leads at a constant rate within the block, whatever the answers are."""
+        with (
+            ThreadPoolExecutor(MAX_OPEN_POSTS) as posts,
+            repeating(lambda: posts.submit(self.deliver), 1 / leads_per_second),
+        ):
+            yield
+
+    def wait_for_status(self, status: str, count: int) -> None:
+        """Wait until so many events have a status. Raises TimeoutError."""
+        found = "SELECT id FROM pancake_webhook_event WHERE status = %(status)s"
+        for _ in poll(TIMEOUT_SECONDS, POLL_SECONDS):
+            if self.sql(found, {"status": status}) >= count:
+                return
+        raise TimeoutError(f"there are no {count} events with the status {status}")
+
+    def retry_waiting(self) -> None:
+        """Let everything that waits for a later try be due, and try it."""
+        self.sql("UPDATE pancake_webhook_event SET next_attempt_at = now() WHERE status = 'failed'")
+        self.sql("UPDATE pancake_webhook_event SET notify_next_at = now() WHERE notified_at IS NULL")
+        # As retry_failed fires what has waited for two minutes; the rules have no such minutes.
+        self.sql("UPDATE pancake_webhook_event SET received_at = now() WHERE status = 'received'")
+        self.tick("retry_failed")
+
+    def age(self, by: str) -> None:
+        """Let time pass for the events that are finished: the windows of the database move on."""
+        self.sql(f"{_AGE} WHERE NOT {_IS_UNFINISHED}", {"by": by})
+
+    @contextmanager
+    def ageing_waiting(self, by: str) -> Iterator[None]:
+        """Let that much time pass for each event that waits within the block, once."""
+        with repeating(lambda: self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by}), AGEING_SECONDS):
+            yield
+
+    def wait_finished(self) -> None:
+        """Wait, for a minute at most, for what is in the edge's spool and for the events of now.
+
+        What is stored or processed after `age` would count as slow for an hour.
+        """
+        edge, now = self.sandbox.edge, {"now": datetime.now(UTC)}
+        left = f"SELECT id FROM pancake_webhook_event WHERE created_at <= %(now)s AND {_IS_UNFINISHED}"
+        assert isinstance(edge, NginxEdge)
+        for _ in poll(TIMEOUT_SECONDS, POLL_SECONDS):
+            if not (edge.held() or self.sql(left, now)):
+                return
+
+    def age_runs(self, name: str, by: str) -> None:
+        """Let time pass for the runs of a cron."""
+        self.sql(_AGE_RUNS, {"by": by, "name": name})
+
+    def pancake(self, path: str, body: Mapping[str, Any]) -> None:
+        """Call the control API of Pancake's stand-in."""
+        self._http.post(f"{self.sandbox.pancake_url}/control/{path}", json=body).raise_for_status()
+
+    def tick(self, name: str) -> str:
+        """Deliver a tick of a cron now, until the handlers finish it; return its result."""
+        call = {
+            "id": f"incident-{next(self._ticks)}",
+            "name": f"pancake_{name}",
+            "scheduled_time": datetime.now(UTC).isoformat(),
+            "payload": {},
+        }
+        while True:
+            answer = self._http.post(
+                f"{self.sandbox.handlers_url}/cron/{name}",
+                json=call,
+                headers={"X-Handler-Secret": self.sandbox.keys.handler_secret},
+            )
+            if answer.status_code == 503 and "Retry-After" in answer.headers:
+                time.sleep(0.2)
+                continue
+            return str(answer.json().get("result", answer.status_code))
+
+
+Breakage = Callable[[Stage], AbstractContextManager[None]]
+"""Broken within the block. At its end all works again, and the database has nothing of it in its windows."""
+FAULTS = {each.incident: each.broken for each in TABLE if each.incident}
+_SLOW = """
+    CREATE FUNCTION public.incident_{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN IF random() < {share} THEN PERFORM pg_sleep({seconds}); END IF; RETURN NEW; END $$;
+    CREATE TRIGGER incident_{name} {when} ON public.pancake_webhook_event {each}
+    EXECUTE FUNCTION public.incident_{name}()
+"""
+_FAST_AGAIN = "DROP FUNCTION IF EXISTS public.incident_{name} CASCADE"
+_LOCK = """
+    UPDATE hdb_catalog.event_log
+    SET delivered = false, locked = now() - interval '6 minutes'
+    WHERE id IN (
+        SELECT id FROM hdb_catalog.event_log
+        WHERE trigger_name = 'pancake_webhook_event_status_update' AND delivered LIMIT 3
+    )
+"""
+_UNLOCK = """
+    UPDATE hdb_catalog.event_log SET delivered = true, locked = NULL
+    WHERE locked < now() - interval '6 minutes'
+"""
+_REFUSE_TICKETS = """
+    CREATE FUNCTION public.incident_refused() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF hashtext(NEW.title) % 2 = 0 THEN RAISE EXCEPTION 'no such tickets today'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER incident_refused BEFORE INSERT ON public.ticket FOR EACH ROW
+    EXECUTE FUNCTION public.incident_refused()
+"""
+
+
+@contextmanager
+def metadata_wiped(stage: Stage) -> Iterator[None]:
+    """Replace the metadata by Diva's, as a colleague who applies another project does."""
+    with FAULTS["metadata_wiped"](stage):
+        yield
+    stage.retry_waiting()
+
+
+@contextmanager
+def allow_list_on(stage: Stage) -> Iterator[None]:
+    """Leave our calls out of the allow list, which is on."""
+    with FAULTS["allow_list_on"](stage):
+        yield
+    stage.retry_waiting()
+
+
+@contextmanager
+def handlers_down(stage: Stage) -> Iterator[None]:
+    """Stop the process."""
+    with FAULTS["handlers_down"](stage):
+        yield
+
+
+@contextmanager
+def database_slow(stage: Stage) -> Iterator[None]:
+    """Let every claim take seconds until leads queue, and then every insert; what waits is six minutes old.
+
+    The handlers claim two leads a second then (WORK_CONNECTIONS are 8): the queue lasts for a minute, even if
+    the edge hands over none meanwhile.
+    """
+    stage.sql(_slow("claim", 1.0, 4, "AFTER UPDATE OF status", "FOR EACH ROW WHEN (NEW.status = 'ingested')"))
+    stage.wait_for_status("received", 110)
+    stage.sql(_slow("insert", 1.0, 2.5, "AFTER INSERT", "FOR EACH STATEMENT"))
+    with stage.ageing_waiting("6 minutes"):
+        yield
+    stage.sql(_FAST_AGAIN.format(name="insert"))
+    stage.sql(_FAST_AGAIN.format(name="claim"))
+    stage.retry_waiting()
+
+
+@contextmanager
+def pancake_rest_down(stage: Stage) -> Iterator[None]:
+    """Let the API answer 503, and the last success of polling be two periods ago."""
+    stage.tick("poll_records")
+    stage.pancake("faults", {"down": True})
+    for _ in range(FAILURES_TO_OPEN):  # Hasura repeats a tick that failed every minute
+        stage.tick("poll_records")
+    stage.age_runs("poll_records", "12 minutes")
+    yield
+    stage.pancake("faults", {"down": False})
+    stage.tick("poll_records")
+
+
+@contextmanager
+def webhook_silent(stage: Stage) -> Iterator[None]:
+    """Suspend the webhook; polling finds four leads."""
+    now = datetime.now(UTC)
+    stage.pancake("webhook/suspend", {})
+    stage.pancake("bulk", {"count": 4, **_span(now - timedelta(minutes=6), now - timedelta(minutes=2))})
+    stage.tick("poll_records")
+    yield
+    stage.pancake("webhook/enable", {})
+    stage.pancake("leads", {"count": 1})
+
+
+@contextmanager
+def dead_letters(stage: Stage) -> Iterator[None]:
+    """Let half of the leads fail, five of them for the last time; at the end they are replayed."""
+    stage.sql(_REFUSE_TICKETS)
+    stage.wait_for_status("failed", 5)
+    stage.sql(
+        "UPDATE pancake_webhook_event SET attempts = 4, next_attempt_at = now() WHERE status = 'failed'"
+    )
+    stage.tick("retry_failed")
+    stage.wait_for_status("dead_letter", 5)
+    yield
+    stage.sql("DROP FUNCTION public.incident_refused CASCADE")
+    stage.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE status = 'dead_letter'")
+    stage.retry_waiting()
+
+
+@contextmanager
+def stuck_lock(stage: Stage) -> Iterator[None]:
+    """Let three events look as a Hasura leaves them that died six minutes ago."""
+    stage.sql(_LOCK)
+    yield
+    stage.sql(_UNLOCK)
+
+
+@contextmanager
+def cron_removed(stage: Stage) -> Iterator[None]:
+    """Delete the cron trigger of polling; the table's row has all, of which more alerts fire."""
+    with by_metadata(("delete_cron_trigger", {"name": "pancake_poll_records"}))(stage):
+        yield
+
+
+@contextmanager
+def reconciliation_misses(stage: Stage) -> Iterator[None]:
+    """Let the reconciliation find six leads of yesterday that neither webhook nor polling brought."""
+    midnight = datetime.now(ICT).replace(hour=0, minute=0, second=0, microsecond=0)
+    stage.sql(
+        "UPDATE pancake_connection SET created_at = %(since)s", {"since": midnight - timedelta(hours=12)}
+    )
+    stage.pancake("bulk", {"count": 6, **_span(midnight - timedelta(hours=3), midnight - timedelta(hours=1))})
+    stage.tick("reconcile_daily")
+    # A cron that never succeeded counts from the creation of the connection.
+    stage.sql("UPDATE pancake_connection SET created_at = now()")
+    yield
+    stage.age_runs("reconcile_daily", "25 hours")
+
+
+@contextmanager
+def kill_switch_left_on(stage: Stage) -> Iterator[None]:
+    """Switch it on, more than a day ago."""
+    with FAULTS["kill_switch_left_on"](stage):
+        stage.sql(change_setting("changed_at", "to_jsonb(now() - interval '25 hours')"))
+        yield
+
+
+@contextmanager
+def p99_regression(stage: Stage) -> Iterator[None]:
+    """Let some of the inserts take five seconds."""
+    stage.sql(_slow("insert", 0.3, 5, "AFTER INSERT", "FOR EACH STATEMENT"))
+    yield
+    stage.sql(_FAST_AGAIN.format(name="insert"))
+
+
+BREAKAGES: dict[str, Breakage] = {
+    breakage.__name__: breakage
+    for breakage in (
+        metadata_wiped, allow_list_on, handlers_down, database_slow, pancake_rest_down, webhook_silent,
+        dead_letters, stuck_lock, cron_removed, reconciliation_misses, kill_switch_left_on, p99_regression,
+    )
+}  # fmt: skip
+
+
+def _slow(name: str, share: float, seconds: float, when: str, each: str) -> str:
+    return _SLOW.format(name=name, share=share, seconds=seconds, when=when, each=each)
+
+
+def _span(start: datetime, end: datetime) -> dict[str, str]:
+    return {"start": start.astimezone(UTC).isoformat(), "end": end.astimezone(UTC).isoformat()}
+
+
+SETTLE_SECONDS = 8.0
+"""After the start: the first evaluations, and the heartbeat."""
+MAX_SECONDS = 180.0
+"""For the alerts to arrive, and again for those that come afterwards."""
+MAX_RESOLVE_SECONDS = 900.0
+"""The short window of PancakeBurnCreeping has six hours."""
+MIN_HOLD_SECONDS = 10.0
+"""How long an incident goes on when its alerts have arrived: others may follow."""
+HOLD_SECONDS = {"metadata_wiped": 35.0}
+"""Longer: until leads count as slow."""
+CLEAN, CLEAN_LEADS_PER_SECOND = "clean", 1.0
+HEARTBEAT = frozenset({WATCHDOG})
+LEADS_PER_SECOND = {"database_slow": 6.0, "p99_regression": 4.0, "webhook_silent": 0.0, "stuck_lock": 0.2}
+"""Traffic during an incident, by default 2.0: the database has to queue, and a silent webhook brings none."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What arrived. `early`: before anything was broken; `unresolved`: still firing at the end."""
+
+    name: str
+    sent: frozenset[str]
+    expected: frozenset[str]
+    early: frozenset[str]
+    unresolved: frozenset[str]
+    seconds: float
+    has_heartbeat: bool
+    error: str = ""
+    """Why the incident could not be made or mended."""
+
+    @property
+    def missing(self) -> frozenset[str]:
+        return self.expected - self.sent
+
+    @property
+    def unexpected(self) -> frozenset[str]:
+        return self.sent - self.expected
+
+    @property
+    def is_ok(self) -> bool:
+        problems = (self.missing, self.unexpected, self.early, self.unresolved)
+        return self.has_heartbeat and not self.error and not any(problems)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as it is printed."""
+        names = {
+            field: sorted(getattr(self, field))
+            for field in ("sent", "missing", "unexpected", "early", "unresolved")
+        }
+        return {
+            "name": self.name,
+            "ok": self.is_ok,
+            **names,
+            "error": self.error,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def run_incident(
+    name: str, cluster: Cluster, factor: float, on_arrival: Callable[[Notification], None]
+) -> Outcome:
+    """Make an incident, wait for its alerts, mend it, and wait until they are resolved."""
+    started = time.monotonic()
+    incident, inbox = INCIDENTS[name], Inbox(on_arrival)
+    with ObservedSandbox(cluster, factor=factor) as sandbox, closing(Stage(sandbox, seed=1)) as stage:
+        stage.prepare()
+        rate = LEADS_PER_SECOND.get(name, 2.0)
+        with Observation(sandbox, inbox):
+            with stage.traffic(rate) if rate else nullcontext():
+                time.sleep(SETTLE_SECONDS)
+                early = inbox.sent() - HEARTBEAT
+                with BREAKAGES[name](stage):
+                    inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
+                    time.sleep(HOLD_SECONDS.get(name, MIN_HOLD_SECONDS))
+                inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)
+                stage.wait_finished()
+                stage.age("2 hours")
+                inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
+            return Outcome(
+                name=name,
+                sent=frozenset(inbox.sent() - HEARTBEAT),
+                expected=incident.sent,
+                early=frozenset(early),
+                unresolved=frozenset(inbox.firing() - HEARTBEAT),
+                seconds=time.monotonic() - started,
+                has_heartbeat=inbox.sent() >= HEARTBEAT,
+            )
+
+
+def run_clean(
+    seconds: float, cluster: Cluster, factor: float, on_arrival: Callable[[Notification], None]
+) -> Outcome:
+    """Let leads come in for a while with nothing broken."""
+    started = time.monotonic()
+    inbox = Inbox(on_arrival)
+    with ObservedSandbox(cluster, factor=factor) as sandbox, closing(Stage(sandbox, seed=1)) as stage:
+        stage.prepare()
+        with Observation(sandbox, inbox), stage.traffic(CLEAN_LEADS_PER_SECOND):
+            time.sleep(seconds)
+        return Outcome(
+            name=CLEAN,
+            sent=frozenset(inbox.sent() - HEARTBEAT),
+            expected=frozenset(),
+            early=frozenset(),
+            unresolved=frozenset(inbox.firing() - HEARTBEAT),
+            seconds=time.monotonic() - started,
+            has_heartbeat=inbox.sent() >= HEARTBEAT,
+        )
+
+
+def failed(name: str, error: str, seconds: float) -> Outcome:
+    """Return the outcome of an incident that could not be made or mended."""
+    none: frozenset[str] = frozenset()
+    return Outcome(name, none, none, none, none, seconds, has_heartbeat=False, error=error)
+
+
+def incidents(
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Run this one, or several: {', '.join([*INCIDENTS, CLEAN])}.")
+    ] = None,
+    clean_seconds: Annotated[
+        float, typer.Option(help="Length of the run in which nothing is broken.", min=10)
+    ] = 600,
+    factor: Annotated[
+        float, typer.Option(help="How many times faster than in deploy/ alerts fire.", min=1, max=60)
+    ] = DEFAULT_FACTOR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make twelve incidents, each in a new sandbox with a real Prometheus and Alertmanager.
+
+    Exactly the alerts of docs/alerts.md have to arrive and to be resolved, and none in a run in which nothing
+    is broken. The rules are those of deploy/, with all times divided by --factor. Takes about 40 minutes.
+    """
+    names = only or [*INCIDENTS, CLEAN]
+    if unknown := set(names) - set(INCIDENTS) - {CLEAN}:
+        raise typer.BadParameter(
+            f"unknown incident {sorted(unknown)[0]}; use one of {', '.join([*INCIDENTS, CLEAN])}",
+            param_hint="--only",
+        )
+    require_edge_packages()
+    require_monitoring()
+    exit_on_sigterm()
+    outcomes = list(_run(names, clean_seconds, factor, Console(stderr=True)))
+    if as_json:
+        typer.echo(json.dumps({"factor": factor, "runs": [each.as_json() for each in outcomes]}))
+    else:
+        _print(outcomes)
+    if not all(each.is_ok for each in outcomes):
+        raise typer.Exit(1)
+
+
+def _run(names: list[str], clean_seconds: float, factor: float, console: Console) -> Iterator[Outcome]:
+    def show(notification: Notification) -> None:
+        if notification.receiver != "heartbeat":
+            console.print(
+                f"  {notification.status:8} {notification.alert} -> {notification.receiver}", highlight=False
+            )
+
+    with Cluster() as cluster:
+        for number, name in enumerate(names, 1):
+            console.print(f"{number} of {len(names)}: {name} ...", highlight=False)
+            started = time.monotonic()
+            try:
+                if name == CLEAN:
+                    yield run_clean(clean_seconds, cluster, factor, show)
+                else:
+                    yield run_incident(name, cluster, factor, show)
+            except (NotReady, TimeoutError, Unfinished, httpx.HTTPError, psycopg.Error) as error:
+                console.print(f"  {error}", style="red", highlight=False, markup=False)
+                yield failed(name, f"{type(error).__name__}: {error}", time.monotonic() - started)
+
+
+def _print(outcomes: list[Outcome]) -> None:
+    table = Table("incident", "sent", "not as expected", "seconds")
+    for each in outcomes:
+        problems = [
+            f"{kind}: {name}"
+            for kind in ("missing", "unexpected", "early", "unresolved")
+            for name in sorted(getattr(each, kind))
+        ]
+        if each.error:
+            problems.append(each.error)
+        elif not each.has_heartbeat:
+            problems.append("no heartbeat")
+        table.add_row(each.name, "\n".join(sorted(each.sent)), "\n".join(problems), f"{each.seconds:.0f}")
+    Console().print(table)

@@ -1,1 +1,0 @@
-"""The real edge (nginx) on a developer's machine."""
