@@ -291,7 +291,7 @@ SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(
 SHOWING = {
     "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
     "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
-    "golive/check_diva_columns", "golive/check_migration", "golive/check_switches",
+    "golive/check_diva_columns", "golive/list_migrations",
     "golive/insert_thousand_events", "golive/load_opening",
 }  # fmt: skip
 """Statements that show or turn switches, or check the installation; they decide about no lead."""

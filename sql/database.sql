@@ -10,7 +10,7 @@ SELECT pg_advisory_unlock(7, hashtext(%(name)s)) AS unlocked
 
 -- name: database/find_triggers
 -- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes.
--- find_missing_triggers in ops/metadata/source.py asks through the engine, for every trigger of the metadata directory.
+-- ask_event_trigger in ops/checks/of_engine.py asks through the engine, for every trigger of the metadata directory.
 -- Returns one row: has_triggers.
 -- Relies on pg_trigger_tgrelid_tgname_index. A disabled trigger does not count.
 SELECT count(*) = 2 AS has_triggers

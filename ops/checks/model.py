@@ -52,7 +52,8 @@ class Finding:
     """What a check says of its part, or of one of them, `about`.
 
     `cure` ends with the command that helps; empty: that of the check. `is_present` is False where nothing of
-    the part is there yet. `because_of` is the id of the check whose red finding explains this one.
+    the part is there yet, `is_read` where it could not be asked. `because_of` is the id of the check whose
+    red finding explains this one.
     """
 
     level: Level
@@ -60,6 +61,7 @@ class Finding:
     cure: str = ""
     about: str = ""
     is_present: bool = True
+    is_read: bool = True
     because_of: str = ""
 
 
@@ -150,7 +152,7 @@ class Check:
     NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
     this one: a red one is its cause. `login` is that of DATABASE_URL: of the operators, or of the owner of
     the tables. `is_symptom`: it shows the effect of another part's fault, and is the cause of nothing.
-    `writes`: it stores something to try it, and undoes that.
+    `writes`: it stores something to try it, and undoes that. `area` is that of the pre-check.
     """
 
     id: str
@@ -166,6 +168,7 @@ class Check:
     is_symptom: bool = False
     writes: bool = False
     seconds: float = LOOK_SECONDS
+    area: str = "database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +251,9 @@ def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
     except NotRead as error:
         if error.variable:
             cure = f"Set {error.variable} to {VARIABLES[error.variable]}"
-            return [Finding(Level.UNKNOWN, f"not looked at: {error.reason}", cure)]
-        return [Finding(Level.UNKNOWN, error.reason)]
+            text = f"not looked at: {error.reason}"
+            return [Finding(Level.UNKNOWN, text, cure, is_present=False, is_read=False)]
+        return [Finding(Level.UNKNOWN, error.reason, is_read=False)]
     return found or [Finding(Level.GREEN, check.fine)]
 
 

@@ -171,14 +171,20 @@ def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
     """Say whether the edge has a policy of the handlers, and how old it is."""
     found = facts.get(read_edge)
     age = found.policy_age_seconds
-    if found.connections == 0:
-        what = "it has no policy of the handlers" if age is None else "its policy has no connection"
-        yield Finding(Level.RED, f"{what}: every token is unknown to it")
+    if found.connections == 0 and age is None:
+        yield Finding(Level.RED, "it has no policy of the handlers: every token is unknown to it")
     elif age is not None and age > OLD_POLICY_SECONDS:
         text = f"its policy is {age:.0f} s old: the handlers do not give it a new one"
         yield Finding(Level.YELLOW, text)
-    else:
+
+
+def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether the policy of the edge has a connection."""
+    found = facts.get(read_edge)
+    if found.connections:
         yield Finding(Level.GREEN, f"it has the tokens of {found.connections} connections")
+    else:
+        yield Finding(Level.RED, "its policy has no connection: every token is unknown to it")
 
 
 def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:

@@ -39,16 +39,22 @@ def _finding(result: Result, found: Finding) -> dict[str, Any]:
     check = result.check
     return {
         "check": check.id,
-        "name": result.name,
         "question": check.question,
+        **finding_document(found),
+        "runbook": check.runbook,
+        "login": check.login,
+        "is_symptom": check.is_symptom,
+    }
+
+
+def finding_document(found: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values."""
+    return {
         "about": found.about,
         "level": found.level.word,
         "text": found.text,
         "because_of": found.because_of,
         "cure": found.cure,
-        "runbook": check.runbook,
-        "login": check.login,
-        "is_symptom": check.is_symptom,
     }
 
 
@@ -103,8 +109,10 @@ def describe(found: Finding) -> str:
 
 def print_advice(cure: str, runbook: str, indentation: int, console: Console) -> None:
     """Print what helps, and where it is explained. A call of leads is not wrapped: it may be copied."""
-    kept = _COMMAND.sub(lambda found: found[0].replace(" ", KEPT_SPACE), cure)
     width = LINE_LENGTH - indentation - 2
+    kept = _COMMAND.sub(
+        lambda found: found[0].replace(" ", KEPT_SPACE) if len(found[0]) <= width else found[0], cure
+    )
     for number, text in enumerate(_wrapped(kept, width, may_break=False)):
         line = f"{'  ' if number else '→ '}{text.replace(KEPT_SPACE, ' ')}"
         console.print(Text(" " * indentation + line, "bold"), soft_wrap=True)

@@ -4,15 +4,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.hasura_admin import HasuraAdmin
+from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine
 from ops.settings import OperatorSettings
+
+if TYPE_CHECKING:
+    from ops.golive.deploy.plan_file import PlanFile
 
 REQUEST_SECONDS = 2.0
 """How long one request or statement of a look may take."""
@@ -53,6 +58,8 @@ class Services:
         source: str = "default",
         *,
         own: dict[str, Any] | None = None,
+        plan: "PlanFile | None" = None,
+        folder: Path = Path(),
         engine: Engine | None = None,
         request_seconds: float = REQUEST_SECONDS,
         statement_seconds: float = REQUEST_SECONDS,
@@ -63,6 +70,9 @@ class Services:
         self.source = source
         """The engine's source that has our tables."""
         self.own = own_metadata() if own is None else own
+        self._plan = plan
+        self.folder = folder
+        """That of the records of the go-live, and of the deployment."""
         self.request_seconds = request_seconds
         self.statement_seconds = statement_seconds
         self._given_engine = engine
@@ -87,6 +97,19 @@ class Services:
         url = self.need("DATABASE_URL", self.settings.database_url)
         with self._sessions, open_limited(url, self.command, self.statement_seconds) as db:
             yield db
+
+    @property
+    def plan(self) -> "PlanFile":
+        """Return golive.yaml, which only the commands of the go-live read."""
+        assert self._plan is not None
+        return self._plan
+
+    @property
+    def prometheus(self) -> PrometheusApi:
+        """Return a client of PROMETHEUS_URL."""
+        url = self.need("PROMETHEUS_URL", self.settings.prometheus_url)
+        with self._lock:
+            return self._open.enter_context(PrometheusApi(url))
 
     @property
     def engine(self) -> Engine:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leads.domain.trace import END_PAUSE
-from ops.checks import of_engine, of_leads, of_services
+from ops.checks import of_engine, of_golive, of_leads, of_services, read_golive
 from ops.checks.model import LOOK_SECONDS, Asked, Check, Facts, Params, Reader, Result, When, look
 from ops.checks.read_database import read_blocker, read_lock_wait, read_server, read_state
 from ops.checks.read_engine import (
@@ -23,11 +23,20 @@ from ops.checks.read_engine import (
     read_version,
 )
 from ops.checks.read_pancake import read_keys
+from ops.checks.read_roles import read_role_faults
 from ops.checks.read_services import read_edge, read_handlers, read_secret, read_token
 from ops.checks.services import Services
 
 STATUS, DOCTOR, APPLY, VERIFY, PRECHECK = When
 BOTH = {STATUS, DOCTOR}
+CRITERION: set[When] = set()
+"""Asked by criteria of the go-live, and by steps of the deployment, which name it by its id."""
+OWNER = "owner"
+SLOW = 35.0
+"""The go-live gives a statement 30 s."""
+ASK_DIVA = (
+    "It differs from docs/diva-contract.md: ask Diva's developers; then: leads golive precheck database"
+)
 
 CHECKS = (
     Check(
@@ -71,11 +80,11 @@ CHECKS = (
         runbook="docs/runbook/metadata.md",
     ),
     Check(
-        "naming", "Does the source name things as our stored queries do?", {DOCTOR, APPLY},
+        "naming", "Does the source name things as our stored queries do?", {DOCTOR, APPLY, PRECHECK},
         reads=(read_metadata, read_configuration), ask=of_engine.ask_naming, needs=("metadata-read",),
         fine="as our stored queries need it",
         cure="Change the source's customization in Diva's metadata, then: leads metadata 9a",
-        runbook="docs/runbook/metadata.md#on-a-shared-engine",
+        runbook="docs/runbook/metadata.md#on-a-shared-engine", area="metadata",
     ),
     Check(
         "catalog", "Are Hasura's tables in the source new enough?", {DOCTOR, APPLY},
@@ -85,11 +94,11 @@ CHECKS = (
         runbook="docs/runbook/go-live.md#the-engine",
     ),
     Check(
-        "variables", "Has the engine the variables of our metadata?", {DOCTOR, APPLY},
+        "variables", "Has the engine the variables of our metadata?", {DOCTOR, APPLY, PRECHECK},
         reads=(read_missing_variables,), ask=of_engine.ask_variables, needs=("metadata-read",),
         fine="the engine has those of our metadata",
         cure="Set it as docs/runbook/install.md, step 3, lists it, then: docker compose up -d hasura",
-        runbook="docs/runbook/install.md#3-the-engines-environment",
+        runbook="docs/runbook/install.md#3-the-engines-environment", area="engine",
     ),
     Check(
         "store-lead", "May the handlers store a lead, through Hasura's trigger?", {DOCTOR, APPLY},
@@ -99,10 +108,10 @@ CHECKS = (
         runbook="docs/runbook/install.md#4-migrations",
     ),
     Check(
-        "diva-action", "Is Diva's action sendNotifications there?", BOTH | {APPLY, VERIFY},
+        "diva-action", "Is Diva's action sendNotifications there?", BOTH | {APPLY, VERIFY, PRECHECK},
         reads=(read_metadata,), ask=of_engine.ask_diva_action, needs=("metadata-read",),
         fine="sendNotifications can be allowed to the handlers",
-        cure="Apply Diva's metadata, then: leads metadata recover",
+        cure="Apply Diva's metadata, then: leads metadata recover", area="metadata",
         runbook="docs/runbook/metadata.md#pancakenotificationsforbidden",
     ),
     Check(
@@ -201,8 +210,13 @@ CHECKS = (
         cure=of_leads.CREATE_CONNECTION, runbook="docs/runbook/install.md#7-the-connection-to-pancake",
     ),
     Check(
-        "edge-policy", "Has the edge the tokens of the connections?", BOTH,
-        reads=(read_edge,), ask=of_services.ask_policy, needs=("edge", "handlers", "connection"),
+        "edge-policy", "Has the edge a policy of the handlers?", BOTH,
+        reads=(read_edge,), ask=of_services.ask_policy, needs=("edge", "handlers"), fine="it has one",
+        cure=of_services.CHECK_POLICY, runbook="docs/runbook/edge.md#pancakeedgepolicystale",
+    ),
+    Check(
+        "edge-tokens", "Has the edge the tokens of the connections?", BOTH,
+        reads=(read_edge,), ask=of_services.ask_tokens, needs=("edge", "edge-policy", "connection"),
         cure=of_services.CHECK_POLICY, runbook="docs/runbook/edge.md#pancakeedgepolicystale",
     ),
     Check(
@@ -264,10 +278,175 @@ CHECKS = (
         "tickets", "Do leads become tickets, as many as usual?", {STATUS},
         reads=(read_state,), ask=of_leads.ask_tickets, is_symptom=True, cure="leads tail",
         needs=(
-            "tables", "hasura", "event-trigger", "handlers", "edge", "edge-policy", "kill-switch",
+            "tables", "hasura", "event-trigger", "handlers", "edge", "edge-tokens", "kill-switch",
             "connection", "api-key", "webhook", "sources", "queue",
         ),
         runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped",
+    ),
+    Check(
+        "migrations", "Has the database what each migration creates?", CRITERION,
+        reads=(read_golive.read_migrations,), ask=of_golive.ask_migrations, needs=("database",),
+        fine="all of it is there", cure="hasura migrate apply --database-name default", login=OWNER,
+        runbook="docs/runbook/install.md#4-migrations", seconds=SLOW,
+    ),
+    Check(
+        "backfill", "Has every account with a usable phone its normalized one?", CRITERION,
+        reads=(read_golive.read_migrations, read_golive.read_phones), ask=of_golive.ask_backfill,
+        needs=("database",), cure="leads backfill-phones", login=OWNER,
+        runbook="docs/runbook/install.md#10-phones-of-the-accounts", seconds=600.0,
+    ),
+    Check(
+        "ticket-source", "Is the ticket source Pancake there?", CRITERION,
+        reads=(read_golive.read_ticket_source,), ask=of_golive.ask_ticket_source, needs=("database",),
+        cure="hasura migrate apply --database-name default", login=OWNER,
+        runbook="docs/runbook/rollback.md#932-tickets-refer-to-the-source", seconds=SLOW,
+    ),
+    Check(
+        "role-rights", "Have the database roles the rights that they need, and no other?", CRITERION,
+        reads=(read_golive.read_rights,), ask=of_golive.ask_rights, needs=("database",), login=OWNER,
+        fine="handlers and operators have their rights", seconds=SLOW,
+        cure="As the owner: psql -f deploy/postgres/grant_roles.sql",
+        runbook="docs/runbook/install.md#4-migrations",
+    ),
+    Check(
+        "deliveries", "Has the webhook delivered to each connection?", CRITERION,
+        reads=(read_golive.read_deliveries,), ask=of_golive.ask_deliveries, needs=("database",),
+        cure="Enter the URL in Pancake, Settings, Tools, Webhook; then: leads connection test",
+        runbook="docs/runbook/install.md#7-the-connection-to-pancake", seconds=SLOW,
+    ),
+    Check(
+        "before-opening", "Does the kill switch hold the leads until the pilot starts?", CRITERION,
+        reads=(read_golive.read_opening,), ask=of_golive.ask_before_opening, needs=("database",),
+        fine="leads are held", cure="leads switch kill on --reason TEXT",
+        runbook="docs/runbook/go-live.md#sources-and-switches", seconds=SLOW,
+    ),
+    Check(
+        "opening", "Is the pilot open, for one source?", CRITERION,
+        reads=(read_golive.read_opening,), ask=of_golive.ask_opening, needs=("database",),
+        cure="leads switch kill off --reason TEXT", runbook="docs/runbook/go-live.md#sources-and-switches",
+        seconds=SLOW,
+    ),
+    Check(
+        "diva-columns", "Have Diva's tables the columns that the integration uses?", CRITERION,
+        reads=(read_golive.read_diva_columns,), ask=of_golive.ask_diva_columns, needs=("database",),
+        fine="all are there", cure=ASK_DIVA, runbook="docs/runbook/go-live.md#divas-side", seconds=SLOW,
+    ),
+    Check(
+        "diva-sources", "Has Diva its eight ticket sources?", CRITERION,
+        reads=(read_golive.read_diva_sources,), ask=of_golive.ask_diva_sources, needs=("database",),
+        fine="they are there", cure=ASK_DIVA, login=OWNER, runbook="docs/runbook/go-live.md#divas-side",
+        seconds=SLOW,
+    ),
+    Check(
+        "diva-migration", "Is Diva's newest migration the one before the integration's?", CRITERION,
+        reads=(read_golive.read_diva_migration,), ask=of_golive.ask_diva_migration, needs=("database",),
+        fine="it is the one before those of the integration", login=OWNER, seconds=SLOW,
+        cure="Renumber our migrations, or confirm that it touches none of our tables: leads golive waive",
+        runbook="docs/runbook/go-live.md#divas-side",
+    ),
+    Check(
+        "postgresql", "Is PostgreSQL new enough?", CRITERION,
+        reads=(read_golive.read_size,), ask=of_golive.ask_postgresql, needs=("database",), seconds=SLOW,
+        cure="Upgrade PostgreSQL; for an older one see docs/diva-contract.md; then: leads golive precheck",
+        runbook="docs/diva-contract.md#postgresql-older-than-15",
+    ),
+    Check(
+        "accounts", "Has the database as many accounts as were measured?", CRITERION,
+        reads=(read_golive.read_size,), ask=of_golive.ask_accounts, needs=("database",), seconds=SLOW,
+        cure="Measure the backfill on a copy first: leads backfill-phones --dry-run",
+        runbook="docs/performance.md#backfill",
+    ),
+    Check(
+        "snapshot", "Is there a snapshot of the tables that the deployment changes?", CRITERION,
+        reads=(read_golive.read_snapshot,), ask=of_golive.ask_snapshot,
+        cure="leads golive deploy --until snapshot", runbook="docs/runbook/go-live.md#the-deployment",
+    ),
+    Check(
+        "lookups", "Do the lookups of a lead use their indexes?", CRITERION,
+        reads=(read_golive.read_scanned_tables,), ask=of_golive.ask_lookups, needs=("database",),
+        fine="all use an index", cure="psql: ANALYZE account, pancake_webhook_event", seconds=SLOW,
+        runbook="docs/performance.md#plans-and-statistics",
+    ),
+    Check(
+        "db-connections", "Are there enough connections for engine and handlers?", CRITERION,
+        reads=(read_golive.read_manifest, read_golive.read_size, read_golive.read_plan),
+        ask=of_golive.ask_connections, needs=("database",), seconds=SLOW,
+        cure="Raise max_connections, or lower HASURA_GRAPHQL_PG_CONNECTIONS; "
+        "then: leads golive precheck database",
+        runbook="docs/runbook/go-live.md#connections-locks-memory",
+    ),
+    Check(
+        "downgrade", "Does the manifest name no older engine than runs?", CRITERION,
+        reads=(read_version, read_golive.read_manifest), ask=of_golive.ask_downgrade, needs=("hasura",),
+        cure="Correct the image in engine_manifest, then: leads golive precheck engine",
+        runbook="docs/runbook/rollback.md#tier-2-images", seconds=SLOW,
+    ),
+    Check(
+        "event-pool", "Do repeated events leave the engine room for new ones?", CRITERION,
+        reads=(read_golive.read_manifest, read_golive.read_plan), ask=of_golive.ask_event_pool,
+        cure="Raise HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE, then: leads golive precheck engine",
+        runbook="docs/runbook/go-live.md#the-engine",
+    ),
+    Check(
+        "engine-stop", "Does the engine get time to end its deliveries?", CRITERION,
+        reads=(read_golive.read_manifest,), ask=of_golive.ask_engine_stop,
+        cure="stop_grace_period or terminationGracePeriodSeconds 180; then: leads golive precheck engine",
+        runbook="docs/runbook/go-live.md#the-engine",
+    ),
+    Check(
+        "engine-logs", "Is the engine's log free of customers' data?", CRITERION,
+        reads=(read_golive.read_manifest,), ask=of_golive.ask_engine_logs, fine="by its settings it is",
+        cure="Set what docs/runbook/install.md, step 3, lists, then: leads golive precheck engine",
+        runbook="docs/runbook/go-live.md#the-engine",
+    ),
+    Check(
+        "night-crons", "Does no cron of others run at 02:00 in Vietnam?", CRITERION,
+        reads=(read_metadata,), ask=of_golive.ask_night_crons, needs=("metadata-read",),
+        fine="none is near", cure="Move theirs, then: leads golive precheck engine",
+        runbook="docs/runbook/go-live.md#the-engine", seconds=SLOW,
+    ),
+    Check(
+        "hasura-roles", "Does each role of Hasura see what it should, and no more?", CRITERION,
+        reads=(read_role_faults,), ask=of_golive.ask_roles, needs=("metadata-read",), seconds=SLOW,
+        fine="each sees what it should",
+        cure="See what differs with `leads metadata diff`; then: leads metadata 9a --over-drift",
+        runbook="docs/runbook/metadata.md#on-a-shared-engine",
+    ),
+    Check(
+        "staging", "Are the metadata as on staging?", CRITERION,
+        reads=(read_golive.read_staging,), ask=of_golive.ask_staging, needs=("metadata-read",), seconds=SLOW,
+        fine="they are as on staging", cure="leads metadata compare --with URL",
+        runbook="docs/runbook/metadata.md#on-a-shared-engine",
+    ),
+    Check(
+        "public-url", "Does the edge answer at the public URL?", CRITERION,
+        reads=(read_golive.read_public_answer,), ask=of_golive.ask_public_url, seconds=SLOW,
+        cure="Let PUBLIC_URL lead to deploy/nginx; on its machine: systemctl status pancake-edge",
+        runbook="docs/runbook/edge.md#pancakeedgedown",
+    ),
+    Check(
+        "certificate", "Is the certificate of the public URL valid for two weeks?", CRITERION,
+        reads=(read_golive.read_certificate,), ask=of_golive.ask_certificate, seconds=SLOW,
+        cure="Renew it, and see that the renewal runs by itself; then: leads golive precheck edge",
+        runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
+    ),
+    Check(
+        "alerts", "Has Prometheus loaded the alerts?", CRITERION,
+        reads=(read_golive.read_alerts,), ask=of_golive.ask_alerts, fine="all are loaded", seconds=SLOW,
+        cure="Load deploy/prometheus/*.rules.yml, reload Prometheus, then: leads golive precheck edge",
+        runbook="docs/alerts.md#install",
+    ),
+    Check(
+        "retention", "Does Prometheus keep 45 days?", CRITERION,
+        reads=(read_golive.read_retention,), ask=of_golive.ask_retention, seconds=SLOW,
+        cure="--storage.tsdb.retention.time=45d or more; then: leads golive precheck edge",
+        runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
+    ),
+    Check(
+        "packages", "Is the package installed?", CRITERION,
+        reads=(read_golive.read_packages,), ask=of_golive.ask_package,
+        cure="Install the locked packages (scripts/lock), then: leads golive precheck metadata",
+        runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
     ),
 )  # fmt: skip
 

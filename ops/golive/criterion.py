@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 from functools import cache
@@ -13,6 +13,8 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from ops.checks.model import When
+from ops.checks.table import BY_ID, CHECKS
 from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
 from ops.metadata.directory import DirectoryError, parse
@@ -48,9 +50,9 @@ class CriteriaError(ValueError):
 class Source(StrEnum):
     """Where the value of a criterion comes from."""
 
+    CHECK = "check"
     SQL = "sql"
     PROMQL = "promql"
-    ENGINE = "engine"
     COMMAND = "command"
     FILE = "file"
     PERSON = "person"
@@ -84,10 +86,11 @@ class Window(StrEnum):
 class Criterion:
     """What is measured for lines of the checklist (`lines`, their ids), and the target.
 
-    `query` is the name of a statement under sql/, a PromQL expression, a reader of evidence, or a probe, by
-    `source`. `value` is the column of a statement; `samples` are the columns whose sum is the number of
-    cases, of which `min_samples` are needed. A share names the columns of its `good` or of its `bad` cases.
-    `range` are the lowest and the highest value that a person can attest.
+    `query` is, by `source`, the ids of checks, the name of a statement under sql/, a PromQL expression, a
+    reader of evidence, or a probe. Of checks the target is that all are green, and the cure is theirs.
+    `value` is the column of a statement; `samples` are the columns whose sum is the number of cases, of which
+    `min_samples` are needed. A share names the columns of its `good` or of its `bad` cases. `range` are the
+    lowest and the highest value that a person can attest.
     """
 
     id: Id
@@ -96,10 +99,10 @@ class Criterion:
     title_en: Text
     parts: tuple[Part, ...]
     source: Source
-    operator: str
-    target: FiniteFloat
     owner: Text
-    remediation: Text
+    operator: str = "="
+    target: FiniteFloat = 0
+    remediation: str = ""
     query: str = ""
     value: Text = "value"
     samples: tuple[Text, ...] = ()
@@ -133,6 +136,8 @@ class Criterion:
     @property
     def shown_target(self) -> str:
         """The target as people write it."""
+        if self.source is Source.CHECK:
+            return "green"
         return f"{SIGNS.get(self.operator, self.operator)} {self.shown(self.target)}"
 
     def shown(self, value: float | None) -> str:
@@ -158,6 +163,10 @@ def _faults(criterion: Criterion) -> Iterator[str]:
         yield "the first number of a range is the lower one"
     if criterion.good and criterion.bad:
         yield "a share names its good or its bad cases, not both"
+    if criterion.source is not Source.CHECK and not criterion.remediation:
+        yield "every source but check has a remediation"
+    if criterion.source is Source.CHECK and (others := set(criterion.query.split()) - BY_ID.keys()):
+        yield f"{', '.join(sorted(others))} is not a check of ops/checks/table.py"
     if criterion.source is Source.FILE:
         if criterion.query not in READERS:
             yield f"query {criterion.query!r} is not a reader of evidence: {', '.join(READERS)}"
@@ -184,7 +193,7 @@ def load_checklist(path: Path = CHECKLIST) -> Mapping[str, str]:
 
 @cache
 def load_criteria(folder: Path = CRITERIA, checklist: Path = CHECKLIST) -> tuple[Criterion, ...]:
-    """Read all criteria, in the order of files and entries. Raises CriteriaError."""
+    """Read all criteria, in the order of files and entries; then those of the table. Raises CriteriaError."""
     lines = load_checklist(checklist)
     criteria = [_read(path.name, entry) for path in sorted(folder.glob("*.yaml")) for entry in _entries(path)]
     if double := [name for name, count in Counter(each.id for each in criteria).items() if count > 1]:
@@ -194,7 +203,7 @@ def load_criteria(folder: Path = CRITERIA, checklist: Path = CHECKLIST) -> tuple
             raise CriteriaError(f"{each.id}: {', '.join(unknown)} is no line of {checklist.name}")
     if missing := [line for line in lines if all(line not in each.lines for each in criteria)]:
         raise CriteriaError(f"{checklist.name}: {', '.join(missing)} has no criterion")
-    return tuple(criteria)
+    return (*criteria, *(_unlisted(criteria) if folder == CRITERIA else ()))
 
 
 def find_criterion(criterion_id: str) -> Criterion:
@@ -228,9 +237,10 @@ def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
 def _read(file: str, entry: Mapping[str, Any]) -> Criterion:
     where = f"{file}: {entry.get('id', 'a criterion without id')}"
     try:
-        title, target = _title(entry.get("title")), _target(entry.get("target"))
+        title = _title(entry.get("title"))
+        more = _of_checks(entry) if entry.get("source") == Source.CHECK else _target(entry.get("target"))
         fields = {name: value for name, value in entry.items() if name != "title"}
-        return READ.validate_python(fields | title | target)
+        return READ.validate_python(fields | title | more)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"]))
@@ -243,6 +253,26 @@ def _title(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict) or given.keys() != {"vi", "en"}:
         raise ValueError("title is not a text in `vi` and one in `en`")
     return {"title_vi": given["vi"], "title_en": given["en"]}
+
+
+def _of_checks(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a criterion has from its first check."""
+    if "target" in entry or "remediation" in entry:
+        raise ValueError("target and remediation of source check are those of its checks")
+    check = BY_ID.get(str(entry.get("query")).split()[0])
+    return {"unit": "faults", "remediation": check.cure, "runbook": check.runbook} if check else {}
+
+
+def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
+    """Yield a criterion for each check of the pre-check that no line of the checklist names."""
+    named = {name for each in criteria if each.source is Source.CHECK for name in each.query.split()}
+    for check in CHECKS:
+        if When.PRECHECK in check.when and check.id not in named:
+            yield Criterion(
+                id=check.id, lines=("-",), title_vi=check.question, title_en=check.question,
+                parts=(Part(check.area),), source=Source.CHECK, owner="BE", query=check.id, unit="faults",
+                remediation=check.cure, runbook=check.runbook, parameters={"applied": "as far as it is"},
+            )  # fmt: skip
 
 
 def _target(given: Any) -> dict[str, Any]:

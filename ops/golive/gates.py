@@ -1,7 +1,7 @@
 """`leads golive gate`, `list` and `begin`: evaluate parts of the checklist, and show what was found."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,28 +12,27 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
+from ops.checks.model import Asked, Level, Result
+from ops.checks.screen import finding_document, print_advice, shown
+from ops.checks.services import Services
+from ops.checks.table import BY_ID, look_at
 from ops.failures import CommandFailed, ExitCode, WrongUsage
-from ops.golive.alerts import missing_alerts
-from ops.golive.criterion import WAVES, Criterion, Part, criteria_of, load_criteria
+from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, load_criteria
+from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.judgement import EXEMPTIONS, Judgement, Outcome, Why, judge
-from ops.golive.measuring import SCANS_FILE, Probe, Sources, measure, scans_file, scans_since_begin
-from ops.golive.plans import explain_lookups
+from ops.golive.measuring import PRESENT, SCANS_FILE, Sources, measure, scans_file
 from ops.golive.records import Kind, Record, Records, Statement, make_statement, newest
 from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
 
-FORMAT = 1
+FORMAT = 2
 """The version of the document of an evaluation; it changes when a reader of the old one would be wrong."""
-VARIABLES = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "PUBLIC_URL")
-GATE_PROBES: Mapping[str, Probe] = {
-    "explain_lookups": explain_lookups,
-    "scans_since_begin": scans_since_begin,
-    "missing_alerts": missing_alerts,
-}
-"""The measurements by a program that gates need, by the name that `query` of a criterion has."""
-
-
-COLUMN = 14
+VARIABLES = (
+    "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",
+    "PUBLIC_URL", "HANDLERS_URL", "EDGE_STATUS_URL",
+)  # fmt: skip
+REQUEST_SECONDS, STATEMENT_SECONDS = 10.0, 30.0
+COLUMN = 9
 
 
 class Wave(StrEnum):
@@ -79,6 +78,8 @@ class Evaluation:
     commit: str
     judgements: tuple[Judgement, ...]
     before: Before | None = None
+    causes: tuple[Result, ...] = ()
+    """The checks that no criterion names, and that explain what is red or not known of those."""
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +114,11 @@ class Evaluation:
             "is_open": self.is_open,
             "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
             "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
+            "causes": [
+                {"check": each.check.id, **finding_document(found)}
+                for each in self.causes
+                for found in each.findings
+            ],
             "criteria": [_criterion_document(each) for each in self.judgements],
         }
 
@@ -129,10 +135,10 @@ def _criterion_document(judgement: Judgement) -> dict[str, Any]:
         "interval": judgement.interval, "is_shown": judgement.is_shown, "needed": judgement.needed,
         "since": _utc(measured.since), "until": _utc(measured.until),
         "measured_at": _utc(measured.measured_at), "measured_commit": measured.commit,
-        "details": measured.details,
+        "details": measured.details, "findings": [finding_document(each) for each in measured.findings],
         "exemption": exemption
         and {"reason": exemption.reason, "by": exemption.by, "until": _utc(exemption.until)},
-        "owner": criterion.owner, "remediation": criterion.remediation, "runbook": criterion.runbook,
+        "owner": criterion.owner, "remediation": cure_of(judgement), "runbook": criterion.runbook,
     }  # fmt: skip
 
 
@@ -142,21 +148,25 @@ def _utc(time: datetime | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What an evaluation reads: the sources, the records of people, the installed commit, the probes."""
+    """What an evaluation reads: sources, records, the installed commit, and the services of the checks."""
 
     sources: Sources
     records: tuple[Record, ...]
     commit: str
-    probes: Mapping[str, Probe]
+    services: Services
 
 
 @contextmanager
-def open_inputs(folder: Path) -> Iterator[Inputs]:
+def open_inputs(folder: Path, plan: PlanFile | None = None, source: str = "default") -> Iterator[Inputs]:
     """Read the records, and open the sources when they are asked. Raises RecordsError, SettingsError."""
     settings = read_operator_settings(may_have=VARIABLES)
     records = Records(folder)
-    with Sources(records, settings.database_url, settings.prometheus_url) as sources:
-        yield Inputs(sources, records.read(), settings.commit, GATE_PROBES)
+    services = Services(
+        settings, "golive", source, plan=plan or PlanFile(), folder=folder,
+        request_seconds=REQUEST_SECONDS, statement_seconds=STATEMENT_SECONDS,
+    )  # fmt: skip
+    with Sources(records, settings.database_url, settings.prometheus_url) as sources, services:
+        yield Inputs(sources, records.read(), settings.commit, services)
 
 
 def evaluate(
@@ -164,12 +174,26 @@ def evaluate(
     before: Before | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
+    results = _look(criteria, inputs.services) if datetime.now(UTC) - at <= PRESENT else []
+    looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
     judgements = []
     for criterion in criteria:
-        measured = measure(criterion, inputs.sources, inputs.records, at, wave, inputs.probes)
+        measured = measure(criterion, inputs.sources, inputs.records, at, wave, looked)
         exemption = exemption_of(criterion, inputs.records, at)
         judgements.append(judge(criterion, measured, at, inputs.commit, exemption))
-    return Evaluation(subject, at, inputs.commit, tuple(judgements), before)
+    causes = tuple(each for each in shown(results) if not each.is_wanted)
+    return Evaluation(subject, at, inputs.commit, tuple(judgements), before, causes)
+
+
+def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
+    """Ask the checks of these criteria, all at once."""
+    asked = [
+        Asked(BY_ID[name], each.parameters, each.id)
+        for each in criteria
+        if each.source is Source.CHECK
+        for name in each.query.split()
+    ]
+    return look_at(asked, services)[0] if asked else []
 
 
 def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Statement | None:
@@ -227,11 +251,11 @@ class Word(NamedTuple):
 
 
 WORDS = {
-    Outcome.FAIL: Word("FAIL", "✗", "Không đạt", "Fail"),
-    Outcome.INCONCLUSIVE: Word("INCONCLUSIVE", "?", "Chưa kết luận", "Inconclusive"),
+    Outcome.FAIL: Word("red", "✗", "Không đạt", "Fail"),
+    Outcome.INCONCLUSIVE: Word("unknown", "?", "Chưa kết luận", "Inconclusive"),
     Outcome.WAIVED: Word("waived", "!", "Được miễn", "Waived"),
     Outcome.NOT_APPLICABLE: Word("n/a", "–", "Không áp dụng", "Not applicable"),
-    Outcome.PASS: Word("pass", "✓", "Đạt", "Pass"),
+    Outcome.PASS: Word("green", "✓", "Đạt", "Pass"),
 }
 """In the order in which outcomes are shown."""
 
@@ -252,15 +276,41 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     state = fine if evaluation.is_open else bad
     commit = evaluation.commit[:12] or "unknown"
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
-    counts = [f"{evaluation.count(outcome)} {word.terminal.lower()}" for outcome, word in WORDS.items()]
+    counts = [f"{evaluation.count(outcome)} {word.terminal}" for outcome, word in WORDS.items()]
     console.print(", ".join(counts))
     if before := evaluation.before:
         text = f"The gate of wave {before.wave}. {before.reason}"
         print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
+    explained = _print_causes(evaluation, console)
     for outcome in WORDS:
         for judgement in evaluation.judgements:
-            if judgement.outcome is outcome:
+            if judgement.outcome is outcome and judgement.criterion.id not in explained:
                 _print_judgement(judgement, console)
+
+
+def _print_causes(evaluation: Evaluation, console: Console) -> set[str]:
+    """Print each cause that no criterion names, with the criteria that it explains; return those."""
+    explained: set[str] = set()
+    for cause in evaluation.causes:
+        names = [
+            each.criterion.id
+            for each in evaluation.judgements
+            if each.is_blocking and _cause_of(each) == cause.check.id
+        ]
+        for found in cause.findings if names else ():
+            text = f"{cause.check.id}: {found.text}"
+            print_in_column(found.level.word.ljust(COLUMN), text, console)
+            print_advice(found.cure, cause.check.runbook, COLUMN, console)
+        if names:
+            print_in_column(" " * COLUMN, f"so unknown: {', '.join(names)}", console)
+        explained.update(names)
+    return explained
+
+
+def _cause_of(judgement: Judgement) -> str:
+    """Return the check that explains all that is not green of a criterion; empty if there is none."""
+    causes = {each.because_of for each in judgement.measurement.findings if each.level is not Level.GREEN}
+    return causes.pop() if len(causes) == 1 and judgement.outcome is Outcome.INCONCLUSIVE else ""
 
 
 def _print_judgement(judgement: Judgement, console: Console) -> None:
@@ -271,13 +321,21 @@ def _print_judgement(judgement: Judgement, console: Console) -> None:
         if text:
             print_in_column(" " * COLUMN, text, console)
     if judgement.is_blocking:
-        print_in_column(" " * COLUMN, f"→ {criterion.owner}: {criterion.remediation}", console)
+        print_advice(f"{criterion.owner}: {cure_of(judgement)}", criterion.runbook, COLUMN, console)
+
+
+def cure_of(judgement: Judgement) -> str:
+    """Return what helps: of checks the cure of the first finding that is not green."""
+    cures = (each.cure for each in judgement.measurement.findings if each.level is not Level.GREEN)
+    return next((cure for cure in cures if cure), judgement.criterion.remediation)
 
 
 def finding(judgement: Judgement) -> str:
-    """Return what was measured and the target, in a line."""
+    """Return what was measured and the target, in a line; of checks what they found."""
     criterion, measured = judgement.criterion, judgement.measurement
     target = f"target {criterion.shown_target}"
+    if criterion.source is Source.CHECK:
+        return judgement.reason or measured.details
     if judgement.why is not None:
         return f"{judgement.why}: {judgement.reason} ({target})"
     parts = [criterion.shown(measured.value)]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import isfinite
 
+from ops.checks.model import Finding
 from ops.golive.criterion import SAME_COMMIT, Criterion
 from ops.golive.proportion import is_shown_below, needed_to_show, wilson_interval
 from ops.golive.records import Kind, Statement
@@ -53,6 +54,8 @@ class Measurement:
     why: Why | None = None
     problem: str = ""
     details: str = ""
+    findings: tuple[Finding, ...] = ()
+    """Of source check."""
     since: datetime | None = None
     until: datetime | None = None
 

@@ -1,7 +1,8 @@
 """Measure criteria: ask each source, and say in words which one could not be asked."""
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from math import isfinite
 from typing import Any
 
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
+from ops.checks.model import Finding, Level, Result
 from ops.clients.db_session import QUERIES, DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
 from ops.failures import CommandFailed, ExitCode
@@ -20,6 +22,9 @@ from ops.golive.records import Kind, Record, Records, RecordsError, newest
 STATEMENT_TIMEOUT = "30s"
 PRESENT = timedelta(minutes=15)
 """An evaluation at a time not longer ago than this is one of the present."""
+MAX_SHOWN = 5
+"""So many findings of a criterion are shown."""
+EVENTS = 1000
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 SCANS_FILE = "scans.json"
 SCANS_PER_HOUR = 1.0
@@ -88,10 +93,6 @@ class Sources(ExitStack):
             self._down[source] = first_line(error)
 
 
-Probe = Callable[[Sources, Criterion], Measurement]
-"""A measurement by a program, for the sources `engine` and `command`. Raises SourceDown."""
-
-
 def period_of(
     criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]
 ) -> tuple[datetime, datetime]:
@@ -116,9 +117,12 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
 
 def measure(
     criterion: Criterion, sources: Sources, records: tuple[Record, ...], at: datetime, wave: str | None,
-    probes: Mapping[str, Probe],
+    looked: Mapping[str, Sequence[Result]],
 ) -> Measurement:  # fmt: skip
-    """Return what the source says at `at`; a source that cannot be asked is part of the measurement."""
+    """Return what the source says at `at`; a source that cannot be asked is part of the measurement.
+
+    `looked` are the results of the checks by the criterion.
+    """
     try:
         if criterion.source in (Source.PERSON, Source.FILE):
             return _attested(criterion, sources.records, records, at)
@@ -129,7 +133,9 @@ def measure(
             return _from_sql(criterion, sources.database(), since, until)
         if criterion.source is Source.PROMQL:
             return _from_prometheus(criterion, sources.prometheus(), since, until)
-        return probes[criterion.query](sources, criterion)
+        if criterion.source is Source.CHECK:
+            return _from_checks(looked[criterion.id])
+        return PROBES[criterion.query](sources)
     except (NoData, RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
     except (SourceDown, DatabaseError, IntegrationError) as error:
@@ -142,6 +148,23 @@ def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
         return True
     # A statement without the end of its window tells the state of now.
     return criterion.source is Source.SQL and b"%(to)s" in QUERIES[criterion.query]
+
+
+def _from_checks(results: Sequence[Result]) -> Measurement:
+    """Count what is not green; what could not be asked is no value."""
+    findings = tuple(found for each in results for found in each.findings)
+    bad = [found for found in findings if found.level > Level.UNKNOWN]
+    unknown = [found for found in findings if found.level is Level.UNKNOWN]
+    if unknown and not bad:
+        is_down = any(not found.is_read for found in unknown)
+        why = Why.SOURCE_DOWN if is_down else Why.NO_DATA
+        return Measurement(why=why, problem=_texts(unknown), findings=findings)
+    return Measurement(float(len(bad)), details=_texts(bad or findings), findings=findings)
+
+
+def _texts(findings: Sequence[Finding]) -> str:
+    more = f"; and {len(findings) - MAX_SHOWN} more" if len(findings) > MAX_SHOWN else ""
+    return "; ".join(dict.fromkeys(found.text for found in findings[:MAX_SHOWN])) + more
 
 
 def first_line(error: Exception) -> str:
@@ -224,7 +247,7 @@ def scans_file(session: DbSession, at: datetime) -> bytes:
     return json.dumps({"at": at.isoformat(), **load_scans(session)}).encode()
 
 
-def scans_since_begin(sources: Sources, criterion: Criterion) -> Measurement:
+def scans_since_begin(sources: Sources) -> Measurement:
     """Count what is wrong since the wave began.
 
     That is a large table that was read whole more than once an hour, and an index of a large table that was
@@ -265,3 +288,23 @@ def growth(before: Mapping[str, int], now: Mapping[str, int], hours: float) -> l
 def unread(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     """Return the indexes that were not read since; a lower number than before: the statistics began anew."""
     return [f"{name}: never read" for name, scans in now.items() if scans in (0, before.get(name, 0))]
+
+
+def insert_thousand_events(sources: Sources) -> Measurement:
+    """Return the milliseconds that inserting 1,000 events takes; they are undone."""
+    session = sources.database()
+    with session.transaction(force_rollback=True):
+        session.execute("SET TRANSACTION READ WRITE")
+        started = time.monotonic()
+        inserted = session.execute(QUERIES["golive/insert_thousand_events"]).rowcount
+        milliseconds = (time.monotonic() - started) * 1000
+    if inserted != EVENTS:
+        raise NoData("There is no connection yet: leads golive deploy, step 13")
+    return Measurement(value=round(milliseconds, 1))
+
+
+PROBES: Mapping[str, Callable[[Sources], Measurement]] = {
+    "scans_since_begin": scans_since_begin,
+    "insert_thousand_events": insert_thousand_events,
+}
+"""What measures for the source `command`, by the name that `query` of a criterion has."""

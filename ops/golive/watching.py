@@ -17,7 +17,7 @@ from ops.files import write_file
 from ops.golive.criterion import Part
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, show
-from ops.golive.precheck.evaluating import PLAN, PlanOption, evaluate_parts
+from ops.golive.precheck import PLAN, PlanOption, evaluate_parts
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.deploy import Source
 from ops.output import AsJson, print_json, say

@@ -15,12 +15,3 @@ def is_allowed(pieces: Mapping[Key, Any]) -> bool:
     """Whether the handlers may call the action."""
     permissions = pieces.get(OF_DIVA, {}).get("permissions") or []
     return any(each["role"] == ROLE for each in permissions)
-
-
-def find_missing_permission(pieces: Mapping[Key, Any]) -> list[str]:
-    """Say what keeps the handlers from sending notifications."""
-    if OF_DIVA not in pieces:
-        return [f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata"]
-    if not is_allowed(pieces):
-        return [f"the action {ACTION} is not allowed for {ROLE}: no notification is sent"]
-    return []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.engine import Engine
 from ops.metadata.pieces import Key
 
 WAITING = "SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'received'"
@@ -79,23 +79,6 @@ def count_waiting(engine: Engine, source: str) -> int:
     return int(engine.run_sql(WAITING, source)[0][0])
 
 
-def find_missing_triggers(engine: Engine, source: str, pieces: Mapping[Key, Any]) -> list[str]:
-    """List what the engine's event triggers on our tables lack in PostgreSQL. Raises MetadataError.
-
-    Without its SQL trigger a row makes no event, and the engine calls that consistent. The names are those of
-    `Backends/Postgres/DDL/EventTrigger.hs`.
-    """
-    fires = {(table, name): is_on == "t" for table, name, is_on in engine.run_sql(TRIGGERS, source)}
-    return [
-        f"the SQL trigger {name} is disabled on table {table}: its rows make no event."
-        f" {ENABLE.format(table, name)}"
-        if (table, name) in fires
-        else f"the SQL trigger {name} is missing on table {table}: its rows make no event. {REINSTALL}"
-        for table, name in sql_triggers(pieces)
-        if not fires.get((table, name))
-    ]
-
-
 def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
     """Yield table and name of each SQL trigger that the event triggers on our tables need.
 
@@ -106,42 +89,3 @@ def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
             for operation in ("insert", "update", "delete"):
                 if operation in trigger["definition"]:
                     yield table, f"notify_hasura_{trigger['name']}_{operation.upper()}"
-
-
-def find_old_catalog(engine: Engine, source: str) -> Iterator[str]:
-    """Say if the tables that Hasura keeps in the source are those of an old engine. Raises MetadataError."""
-    if engine.run_sql(HAS_CATALOG, source) == [["t"]]:
-        version = engine.run_sql(CATALOG, source)[0][0]
-        if not version.isdecimal() or int(version) < MIN_CATALOG:
-            yield (
-                f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed: "
-                "start the source with the engine that install.md names"
-            )
-
-
-class InsertNotTried(MetadataError):
-    """The engine's role may not take the role of the handlers, so it cannot store a lead as they do."""
-
-
-def find_missing_rights(engine: Engine, source: str) -> Iterator[str]:
-    """Say if the handlers could not store a lead, by an INSERT that is undone. Raises MetadataError.
-
-    Without the right to take their role the rights in the catalog are looked at instead.
-    """
-    try:
-        refusal = try_insert(engine, source)
-    except InsertNotTried:
-        refusal = "" if engine.run_sql(RIGHTS, source) == [["t"]] else "a right on hdb_catalog is missing"
-    if refusal:
-        yield (
-            f"the role pancake_handlers cannot store a lead: {refusal}. "
-            "Apply the migrations, then run deploy/postgres/grant_roles.sql"
-        )
-
-
-def try_insert(engine: Engine, source: str) -> str:
-    """Return what refuses an INSERT of the handlers, which is undone. Raises MetadataError."""
-    refusal = engine.run_sql(INSERT, source, read_only=False)[0][0]
-    if "permission denied to set role" in refusal:
-        raise InsertNotTried(f"{refusal}: grant it to the engine's role, or waive this")
-    return refusal

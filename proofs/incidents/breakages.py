@@ -347,7 +347,7 @@ BREAKAGES = (
     ),
     Breakage(
         "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
-        "SwitchLeftOn",
+        "SwitchLeftOn", gates="E4-14",
     ),
     Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),

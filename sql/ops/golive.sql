@@ -12,9 +12,9 @@ WHERE
 ORDER BY t.created_at
 LIMIT %(limit)s
 
--- name: golive/check_migration
--- Compare what a migration creates with what the database has; `migration` is its last three digits, or `all`.
--- Returns one row: expected, missing (numbers of objects), partial (migrations of which only a part is there), details (text).
+-- name: golive/list_migrations
+-- Compare what the migrations create with what the database has.
+-- Returns one row per migration: migration (its last three digits), expected (number of objects), missing (their names).
 -- Relies on the catalog, and on Diva's tables crm_master_data, module_permission_action, notification_template and app_setting.
 WITH declared AS (
     SELECT d.migration, d.name, d.is_there
@@ -58,17 +58,14 @@ WITH declared AS (
     SELECT '935', 'settings', COALESCE((
         SELECT s.app_settings ? 'pancake_integration' FROM public.app_setting AS s WHERE s.id = 1
     ), false)
-), chosen AS (
-    SELECT d.migration, d.name, d.is_there FROM declared AS d WHERE %(migration)s IN ('all', d.migration)
-), by_migration AS (
-    SELECT c.migration, bool_or(c.is_there) AND NOT bool_and(c.is_there) AS is_partial FROM chosen AS c GROUP BY c.migration
 )
 SELECT
+    d.migration,
     count(*) AS expected,
-    count(*) FILTER (WHERE NOT c.is_there) AS missing,
-    (SELECT count(*) FROM by_migration AS b WHERE b.is_partial) AS partial,
-    string_agg(c.name, ', ' ORDER BY c.migration, c.name) FILTER (WHERE NOT c.is_there) AS details
-FROM chosen AS c
+    COALESCE(array_agg(d.name ORDER BY d.name) FILTER (WHERE NOT d.is_there), '{}') AS missing
+FROM declared AS d
+GROUP BY d.migration
+ORDER BY d.migration
 
 -- name: golive/load_ticket_source
 -- Load the state of our ticket source.
@@ -95,11 +92,12 @@ ORDER BY c.name
 
 -- name: golive/load_opening
 -- Load what opens the pilot: the switches, the members of rosters, and whether a lead became a ticket.
--- Returns one row: is_held (kill switch or pause), active (names of active sources), members, is_waiting (a lead was held by the
+-- Returns one row: is_held (by the kill switch), is_paused, active (names of active sources), members, is_waiting (a lead was held by the
 -- kill switch), is_processed (an event made a ticket).
 -- Relies on the settings, pancake_source and pancake_assignee, which are small, and on ix_pancake_webhook_event_ticket, …_held.
 SELECT
-    s.kill_switch OR s.processing_paused AS is_held,
+    s.kill_switch AS is_held,
+    s.processing_paused AS is_paused,
     COALESCE((
         SELECT array_agg(COALESCE(p.name, p.pancake_source_id) ORDER BY p.name)
         FROM public.pancake_source AS p
@@ -184,10 +182,13 @@ SELECT c.id, 'webhook', 'golive-' || n, now(), sha256(('golive-' || n)::bytea), 
 FROM (SELECT p.id FROM public.pancake_connection AS p LIMIT 1) AS c
 CROSS JOIN generate_series(1, 1000) AS n
 
--- name: golive/load_max_connections
--- Load how many sessions PostgreSQL allows.
--- Returns one row: value. Relies on no table.
-SELECT current_setting('max_connections')::integer AS value
+-- name: golive/load_size
+-- Load how large the database is: its accounts as the planner estimates them, for counting a million rows would load it.
+-- Returns one row: version (the major one), max_connections, accounts (null before the first ANALYZE). Relies on the catalog alone.
+SELECT
+    current_setting('server_version_num')::integer / 10000 AS version,
+    current_setting('max_connections')::integer AS max_connections,
+    (SELECT nullif(c.reltuples, -1)::bigint FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('public.account')) AS accounts
 
 -- name: golive/load_rights
 -- Compare the rights of the roles with those that deploy/postgres/grant_roles.sql gives; `rights` is its list, as JSON.
@@ -337,28 +338,12 @@ SELECT
     string_agg(m.name, ', ' ORDER BY m.name) AS details
 FROM missing AS m
 
--- name: golive/check_switches
--- Compare kill switch and active sources with what they have to be before the start of the pilot, and after it.
--- Returns one row: before_start, after_start (numbers of switches that are wrong), details (what they are).
--- Relies on pancake_source, which is small, and on the settings.
-SELECT
-    (NOT s.kill_switch)::integer + (c.active > 1)::integer AS before_start,
-    s.kill_switch::integer + (c.active <> 1)::integer AS after_start,
-    format('kill switch %%s, %%s active sources', CASE WHEN s.kill_switch THEN 'on' ELSE 'off' END, c.active) AS details
-FROM public.view_pancake_setting AS s
-CROSS JOIN (SELECT count(*) AS active FROM public.pancake_source AS p WHERE p.is_active AND NOT p.is_removed) AS c
-
 -- name: golive/check_ticket_sources
 -- Count Diva's own ticket sources.
 -- Returns one row: of_diva. Reads the whole table, which is small.
 SELECT count(*) AS of_diva
 FROM public.crm_master_data AS m
 WHERE m.type = 'ticket_source' AND m.id <> 'ticket_source_pancake'
-
--- name: golive/count_accounts
--- Estimate the number of accounts, as the planner does: counting a million rows would load the database.
--- Returns one row: value; null before the first ANALYZE. Relies on the catalog alone.
-SELECT nullif(c.reltuples, -1)::bigint AS value FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('public.account')
 
 -- name: golive/count_active_sources
 -- Count the sources that were active at the end of the window: as they are now, unless a later change shows what was before it.
@@ -387,21 +372,6 @@ SELECT
     count(*) FILTER (WHERE e.status = 'dead_letter')::float / nullif(count(*), 0) AS ratio
 FROM public.pancake_webhook_event AS e
 WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.error_code IS DISTINCT FROM 'test_ping'
-
--- name: golive/count_inactive_connections
--- Count the connections whose status is not active.
--- Returns one row: value (null without a connection), details (their names and status). Reads the whole table, which is small.
-SELECT
-    CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE c.status <> 'active') END AS value,
-    string_agg(format('%%s: %%s', c.name, c.status), ', ' ORDER BY c.name) FILTER (WHERE c.status <> 'active') AS details
-FROM public.pancake_connection AS c
-
--- name: golive/count_lock_waits
--- Count the sessions of this database that have waited for a lock for more than a second.
--- Returns one row: value. Relies on pg_stat_activity.
-SELECT count(*) AS value
-FROM pg_catalog.pg_stat_activity AS a
-WHERE a.datname = current_database() AND a.wait_event_type = 'Lock' AND a.query_start < now() - interval '1 second'
 
 -- name: golive/count_replays
 -- Count the events that a person replayed in the window and that are processed now.
@@ -460,13 +430,6 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 WHERE c.status <> 'disabled'
 
--- name: golive/count_unfilled
--- Count the enabled accounts whose phone can be read, and that backfill-phones has not filled.
--- Returns one row: value. Relies on no index: it reads the whole table of accounts.
-SELECT count(*) AS value
-FROM public.account AS a
-WHERE a.phone_enabled AND a.normalized_phone IS NULL AND a.phone_number ~ '^[0-9]{9,11}$'
-
 -- name: golive/load_migration_log
 -- Load the version of Diva's newest migration.
 -- Returns one row: newest, null if the log is empty. Relies on the primary key of controller.migration_log.
@@ -508,8 +471,3 @@ WHERE
     AND r.outcome IN ('succeeded', 'failed')
     AND r.finished_at >= %(from)s
     AND r.finished_at < %(to)s
-
--- name: golive/load_server_version
--- Load the major version of PostgreSQL.
--- Returns one row: value. Relies on no table.
-SELECT current_setting('server_version_num')::integer / 10000 AS value

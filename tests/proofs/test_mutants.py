@@ -208,7 +208,7 @@ async def test_what_was_executed_is_recorded_not_what_was_looked_up_or_explained
     async with Database(database).exclusive("test"):
         pass
     assert {QUERIES["database/try_lock"], QUERIES["database/unlock"]} <= executed
-    text = QUERIES["golive/load_max_connections"]
+    text = QUERIES["golive/lock_deploy"]
     with psycopg.connect(database) as session:
         session.execute(b"EXPLAIN " + text)
         assert text not in executed

@@ -21,7 +21,7 @@ from tests.support.leads import PHONE
 
 Db = psycopg.Connection[Any]
 BY_OWNER = {
-    "backfill_phones/create_index", "backfill_phones/drop_index", "golive/check_migration",
+    "backfill_phones/create_index", "backfill_phones/drop_index", "golive/list_migrations",
     "golive/check_ticket_sources", "golive/insert_roster", "golive/load_migration_log",
     "golive/load_ticket_source", "golive/update_test_ticket",
 }  # fmt: skip

@@ -1,18 +1,21 @@
 """The steps of section E4 of the checklist: what each finds, does and undoes. Checks change nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
-from ops.checks.model import not_green
-from ops.checks.read_services import look_at_edge, look_at_handlers
-from ops.checks.services import REQUEST_SECONDS
-from ops.clients.db_session import QUERIES, DatabaseError
+from leads.domain.errors import DatabaseUnavailable
+from ops.checks.model import Asked, Level, not_green
+from ops.checks.read_rights import GRANT
+from ops.checks.services import REQUEST_SECONDS, Services
+from ops.checks.table import BY_ID, look_at
+from ops.clients.db_session import QUERIES, DatabaseError, DbSession
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
 from ops.clients.plain_http import NoAnswer, ask
-from ops.daily.backfill_phones import Limits, Options, Report, run
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of_file
 from ops.golive.commit import CLONE
@@ -20,9 +23,7 @@ from ops.golive.deploy.plan_file import ServiceName
 from ops.golive.deploy.site import Journal, Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, program, verb
 from ops.golive.measuring import first_line
-from ops.golive.rights import GRANT, load_rights
 from ops.metadata.pieces import CRON
-from ops.output import progress_bar
 from ops.switches import list_switches
 
 SNAPSHOT = "snapshot"
@@ -146,7 +147,7 @@ def _check_snapshot(site: Site) -> Found:
     if found is None:
         return Found(State.ABSENT, "there is no snapshot with the digest that the journal names")
     text = f"{found.path}, of {found.at:%Y-%m-%d %H:%M} UTC"
-    if check_migration(site, "928").state is State.ABSENT:
+    if look_for(site, "migrations", migration="928").state is State.ABSENT:
         if found.is_undone_since:
             return Found(State.ABSENT, f"{text}, is of a deployment that was rolled back")
         if datetime.now(UTC) - found.at > MAX_AGE:
@@ -192,7 +193,7 @@ def _migration(number: str, version: str, title: str) -> Step:
         number, title, "BE", STATEMENT_LIMIT,
         shown=(f"execute hasura/migrations/default/…{version}_…/up.sql",),
         shown_undo=(f"execute hasura/migrations/default/…{version}_…/down.sql",),
-        check=partial(check_migration, version=version),
+        check=lambda site: look_for(site, "migrations", migration=version),
         do=lambda site: [_migrate(site, version, "up.sql")],
         undo=lambda site: [_migrate(site, version, "down.sql")],
         fix="Read the message; the file changed nothing. docs/runbook/install.md, step 4",
@@ -210,7 +211,7 @@ def _ticket_source(step: Step) -> Step:
         return [_migrate(site, "932", "down-soft.sql")]
 
     shown = "execute …932_…/down.sql, with tickets of the source down-soft.sql"
-    return replace(step, shown_undo=(shown,), check=check_ticket_source, undo=undo)
+    return replace(step, shown_undo=(shown,), check=lambda site: look_for(site, "ticket-source"), undo=undo)
 
 
 def _backfill() -> Step:
@@ -227,7 +228,7 @@ def _backfill() -> Step:
         "2", "Normalized phones of the accounts", "BE", "4 h, the night's window",
         shown=("execute hasura/migrations/default/…929_…/up.sql", "leads backfill-phones"),
         shown_undo=("leads backfill-phones --undo --anytime", "execute …929_…/down.sql"),
-        check=check_backfill, do=do, undo=undo,
+        check=lambda site: look_for(site, "backfill"), do=do, undo=undo,
         fix="It runs from 02:00 to 06:00 ICT: run this again then, or give --anytime.",
     )  # fmt: skip
 
@@ -237,7 +238,7 @@ def _roles() -> Step:
         "8b", "Rights of handlers and operators", "BE", "10 s",
         shown=("execute deploy/postgres/grant_roles.sql",),
         shown_undo=("execute deploy/postgres/revoke_roles.sql",),
-        check=check_roles, do=lambda site: [_execute(site, GRANT)],
+        check=lambda site: look_for(site, "role-rights"), do=lambda site: [_execute(site, GRANT)],
         undo=lambda site: [_execute(site, REVOKE)],
         fix="Run this as the owner of Diva's and Hasura's tables.",
     )  # fmt: skip
@@ -248,7 +249,8 @@ def service_steps() -> list[Step]:
     return [
         _metadata("9a", "Metadata without cron triggers"),
         _service(
-            "10", "edge", "Edge: the webhook's service", check_edge,
+            "10", "edge", "Edge: the webhook's service",
+            lambda site: look_for(site, "edge", "edge-policy"),
             "Start the edge (deploy/nginx/README.md), set EDGE_STATUS_URL, then run this again.",
         ),
         _service(
@@ -321,7 +323,7 @@ def _pancake() -> Step:
         "13", "Pancake: API key and webhook", "Ops", "as long as a person takes",
         ("leads connection create", "leads connection test", "by hand: enter the URL in Pancake"),
         ("leads connection disable", "by hand: disable the webhook in Pancake"),
-        check=check_pancake, do=do, undo=undo,
+        check=lambda site: look_for(site, "deliveries", "edge-tokens"), do=do, undo=undo,
         do_by_hand=ENTER_URL, fix=f"leads connection test; {ENTER_URL}",
     )  # fmt: skip
 
@@ -358,7 +360,8 @@ def _opening() -> Step:
         f"{FIRST_LEAD_SECONDS:.0f} s after the first lead",
         ("leads switch source SOURCE on", "leads switch kill off", "leads replay --drain"),
         ("leads switch kill on", "leads switch source SOURCE off"),
-        check=check_opening, do=do, undo=undo, wait_seconds=FIRST_LEAD_SECONDS,
+        check=lambda site: look_for(site, "opening", step="14"), do=do, undo=undo,
+        wait_seconds=FIRST_LEAD_SECONDS,
         do_by_hand="Choose the source of W1 and its roster, in golive.yaml (source, roster) or in Settings; "
         "change a lead of it in Pancake. Then run this again.",
         fix="leads status names what stops leads; docs/runbook/tickets-and-switches.md",
@@ -378,65 +381,46 @@ def _fill_roster(site: Site) -> str:
     return f"{added} members joined the default roster"
 
 
-def check_migration(site: Site, version: str) -> Found:
-    """Compare what a migration creates with what is there."""
-    try:
-        row = site.row("golive/check_migration", migration=version)
-    except DatabaseError as error:
-        return Found(State.PARTIAL, f"Diva's tables are not as expected: {first_line(error)}")
-    expected, missing = int(row["expected"]), int(row["missing"])
-    if missing == 0:
-        return Found(State.DONE, "all of it is there")
-    if missing == expected:
-        return Found(State.ABSENT, "nothing of it is there")
-    return Found(State.PARTIAL, f"missing: {row['details']}")
+def look_for(site: Site, *names: str, **params: str) -> Found:
+    """Ask checks of the table; one that is red because of another part is not of this step."""
+    asked = [Asked(BY_ID[name], params) for name in names]
+    with SiteServices(site) as services:
+        results, _ = look_at(asked, services)
+    problems = [
+        found
+        for found in not_green(results)
+        if not found.because_of and (found.level is not Level.UNKNOWN or not found.is_read)
+    ]
+    if site.db.closed:
+        raise DatabaseUnavailable("The session of the deployment was lost")
+    if not problems:
+        fine = (found.text for each in results if each.is_wanted for found in each.findings)
+        return Found(State.DONE, next(fine))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    is_absent = all(not found.is_present for found in problems)
+    return Found(State.ABSENT if is_absent else State.PARTIAL, f"{problems[0].text}{more}")
 
 
-def check_backfill(site: Site) -> Found:
-    """Look for the index, and for accounts with a usable phone that is not normalized."""
-    index = check_migration(site, "929")
-    if check_migration(site, "928").state is not State.DONE:
-        return Found(State.ABSENT, "account has no column normalized_phone yet")
-    report = Report("dry run")
-    options = Options("dry run", Limits(), 1, unusable_phones(site))
-    with progress_bar() as progress:
-        run(site.settings.database_url, options, report, progress)
-    filled = report.counts["normalized"]
-    if index.state is State.ABSENT:
-        return Found(State.PARTIAL if filled else State.ABSENT, f"no index; {filled} accounts are filled")
-    if report.left:
-        return Found(State.PARTIAL, f"{report.left} accounts have a usable phone that is not normalized")
-    return Found(State.DONE, f"{filled} accounts are filled, no usable phone is left")
+class SiteServices(Services):
+    """The services of a deployment, whose readers share its session."""
 
+    def __init__(self, site: Site) -> None:
+        super().__init__(
+            site.settings, "golive deploy", site.choices.source, plan=site.plan, folder=site.folder,
+            engine=site.deployment.engine, own=site.deployment.own, request_seconds=REQUEST_SECONDS,
+        )  # fmt: skip
+        self._db = site.db
+        self._one = Lock()
 
-def unusable_phones(site: Site) -> Path:
-    """Return the file in which the backfill lists the accounts with an unusable phone."""
-    return site.folder / "backfill.unusable.csv"
-
-
-def check_ticket_source(site: Site) -> Found:
-    """A disabled source is what the soft way back leaves, as long as tickets refer to it."""
-    row = site.row("golive/load_ticket_source")
-    if not row["is_there"]:
-        return Found(State.ABSENT, "there is no ticket source Pancake")
-    if row["is_disabled"]:
-        return Found(State.ABSENT, f"it is disabled; {row['tickets']} tickets refer to it")
-    return Found(State.DONE, f"it is there; {row['tickets']} tickets refer to it")
-
-
-def check_roles(site: Site) -> Found:
-    """Compare the rights of the two roles with those that the file of this step gives."""
-    row = load_rights(site.db)
-    if not row["granted"]:
-        return Found(State.ABSENT, "no role has a right on a table")
-    if missing := row["missing"]:
-        return Found(State.PARTIAL, f"{len(missing)} rights are missing, the first: {missing[0]}")
-    return Found(State.DONE, "handlers and operators have their rights")
+    @contextmanager
+    def database(self) -> Iterator[DbSession]:
+        with self._one:
+            yield self._db
 
 
 def check_metadata(site: Site, step: str) -> Found:
     """Compare our metadata with the engine's, as `leads metadata verify` does."""
-    _, _, held = site.deployment.held()
+    held = site.deployment.held().pieces
     wanted = site.deployment.wanted(step)
     own = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
     if not own:
@@ -448,28 +432,16 @@ def check_metadata(site: Site, step: str) -> Found:
     return Found(State.DONE, f"{len(own)} pieces as in our directory")
 
 
-def check_edge(site: Site) -> Found:
-    """Ask the edge's internal listener."""
-    if not site.settings.edge_status_url:
-        return Found(State.ABSENT, "EDGE_STATUS_URL is not set, so it cannot be asked")
-    if not look_at_edge(site.settings.edge_status_url).is_writable:
-        return Found(State.PARTIAL, "its spool cannot be written")
-    return Found(State.DONE, "it answers, and its spool can be written")
+def unusable_phones(site: Site) -> Path:
+    """Return the file in which the backfill lists the accounts with an unusable phone."""
+    return site.folder / "backfill.unusable.csv"
 
 
 def check_handlers(site: Site) -> Found:
     """Ask the handlers whether they are the wanted version, and reach what they need."""
-    if not site.settings.handlers_url:
-        return Found(State.ABSENT, "HANDLERS_URL is not set, so it cannot be asked")
-    look = look_at_handlers(site.settings.handlers_url)
-    told = look.health.json if isinstance(look.health.json, dict) else {}
-    wanted = site.plan.service("handlers").version
-    if wanted and told.get("version") != wanted:
-        return Found(State.PARTIAL, f"they are version {told.get('version')}, not {wanted}")
-    lacking = [name for name, is_fine in (look.ready or {}).items() if is_fine is False]
-    if lacking:
-        return Found(State.PARTIAL, f"/readyz says false of: {', '.join(lacking)}")
-    return Found(State.DONE, f"version {told.get('version', 'unknown')} answers")
+    version = site.plan.service("handlers").version
+    params = {"version": version} if version else {}
+    return look_for(site, "readiness", "edge-policy", "handlers", **params)
 
 
 def check_front_end(site: Site) -> Found:
@@ -481,40 +453,3 @@ def check_front_end(site: Site) -> Found:
     if confirmed is None:
         return Found(State.ABSENT, "no person has confirmed that the four tabs are shown")
     return Found(State.DONE, f"confirmed by {confirmed['by']}, {str(confirmed['at'])[:10]}")
-
-
-def check_pancake(site: Site) -> Found:
-    """A connection that is not disabled, has its API key, and to which the webhook has delivered."""
-    try:
-        rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
-    except DatabaseError as error:
-        return Found(State.ABSENT, first_line(error))
-    active = [row for row in rows if not row["is_disabled"]]
-    if not active:
-        return Found(State.ABSENT, "there is no connection that is not disabled")
-    for row in active:
-        if not row["has_key"]:
-            return Found(State.PARTIAL, f"connection {row['name']} has no API key")
-        if not row["is_delivered"]:
-            return Found(State.PARTIAL, f"nothing was delivered yet to connection {row['name']}")
-    return Found(State.DONE, f"the webhook delivers to {', '.join(row['name'] for row in active)}")
-
-
-def check_opening(site: Site) -> Found:
-    """The switches of the pilot's start, and the first lead with a ticket."""
-    try:
-        row = site.row("golive/load_opening")
-    except DatabaseError as error:
-        return Found(State.ABSENT, first_line(error))
-    active = list(row["active"])
-    if row["is_held"] and not active:
-        return Found(State.ABSENT, "leads are held, and no source is active")
-    if row["is_held"]:
-        return Found(State.PARTIAL, f"leads are held; active: {', '.join(active)}")
-    if len(active) != 1:
-        return Found(State.PARTIAL, f"exactly one source has to be active, and {len(active)} are")
-    if not row["members"]:
-        return Found(State.PARTIAL, "no roster has a member: tickets would have no owner")
-    if not row["is_processed"]:
-        return Found(State.PARTIAL, "open, and no lead has become a ticket yet")
-    return Found(State.DONE, f"open for {active[0]}; a lead became a ticket")

@@ -23,6 +23,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.domain.body import ICT
+from ops.checks.read_rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.cli import app
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import watching
@@ -40,7 +41,6 @@ from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import Sources, measure
 from ops.golive.records import Kind, Records, Statement
-from ops.golive.rights import GRANT, RIGHT, listed_rights, load_rights
 from proofs.chaos.outages import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
@@ -364,7 +364,7 @@ def test_the_rights_of_the_list_are_those_that_are_granted(
     assert row["granted"] == sum(len(each["columns"] or [None]) for each in rights if each["name"] in there)
 
     unknown = [dict(each) | {"role": f"{each['role']}_unknown"} for each in rights]
-    monkeypatch.setattr("ops.golive.rights.listed_rights", lambda: unknown)
+    monkeypatch.setattr("ops.checks.read_rights.listed_rights", lambda: unknown)
     without_roles = load_rights(session)
     assert without_roles["granted"] == 0
     assert len(without_roles["missing"]) >= len(unknown)
@@ -477,7 +477,7 @@ def test_a_file_decides_the_value(folder: Path, tmp_path: Path) -> None:
 def test_what_does_not_apply_is_named_with_its_reason(folder: Path) -> None:
     golive(folder, "not-applicable", "G-12", "--reason", "tự thiết lập", "--by", "Hoa")
     shown = golive(folder, "gate", "W1").stdout
-    assert "n/a           G-12: The webhook's URL is set in Pancake" in shown
+    assert "n/a      G-12: The webhook's URL is set in Pancake" in shown
     assert "by Hoa: tự thiết lập" in shown
 
 

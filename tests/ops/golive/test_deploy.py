@@ -514,10 +514,10 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     monkeypatch.setattr(steps, "dump_tables", lambda url, tables, path, _: path.write_text("rows"))
     held = [f"public.{table}" for table in steps.OF_DIVA]
     monkeypatch.setattr(steps, "list_dumped_tables", lambda *_: held)
-    of_step_1 = {"expected": 2, "missing": 2}
+    of_step_1 = Found(State.ABSENT)
+    monkeypatch.setattr(steps, "look_for", lambda *_, migration: {"928": of_step_1}[migration])
     site: Any = SimpleNamespace(
         folder=tmp_path, journal=Journal(tmp_path, "Lan", "0123abc"),
-        row=lambda name, migration: {("golive/check_migration", "928"): of_step_1}[name, migration],
         settings=SimpleNamespace(database_url=""), choices=SimpleNamespace(programs=None),
     )  # fmt: skip
 
@@ -533,7 +533,7 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     assert deploy_twice() == ["done", "was done"]
     note_snapshot(tmp_path, hours=48)
     site.journal.write("undone", "14", text="leads are held")
-    of_step_1["missing"] = 0
+    monkeypatch.setattr(steps, "look_for", lambda *_, migration: Found(State.DONE))
     assert deploy_twice() == ["was done", "was done"]
     site.journal.write("confirmed", "12")
     assert [site.journal.confirmation(step) is None for step in ("10", "12", "14")] == [True, False, True]

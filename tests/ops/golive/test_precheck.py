@@ -1,4 +1,4 @@
-"""`leads golive precheck`: what is broken is red, and what cannot be asked is inconclusive."""
+"""`leads golive precheck`: what is broken is red, and what cannot be asked is unknown, which blocks."""
 
 import json
 import re
@@ -16,22 +16,22 @@ import yaml
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
-from ops.checks.services import own_metadata
+from ops.checks import read_golive
+from ops.checks.of_golive import is_near
+from ops.checks.read_golive import read_certificate, read_public_answer
+from ops.checks.read_manifest import Manifest, read_manifest_file
+from ops.checks.read_roles import ACTIONS, TABLES, stored_operations
+from ops.checks.services import NotSet, Services, own_metadata
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.golive.criterion import WAVES, Criterion, Part, Source, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.gates import GATE_PROBES, Inputs, evaluate
-from ops.golive.judgement import Judgement, Measurement, Outcome, Why, judge
-from ops.golive.measuring import SCANS_FILE, SourceDown, Sources, measure
-from ops.golive.precheck import engine_probes, other_probes
-from ops.golive.precheck.evaluating import evaluate_parts
-from ops.golive.precheck.link import Link
-from ops.golive.precheck.manifest import Manifest, read_manifest
-from ops.golive.precheck.other_probes import certificate_days, edge_answers
-from ops.golive.precheck.role_probes import ACTIONS, TABLES, stored_operations
-from ops.golive.probes import probes_of
+from ops.golive.gates import VARIABLES, Inputs, evaluate
+from ops.golive.judgement import Judgement, Outcome, Why
+from ops.golive.measuring import SCANS_FILE, Sources
+from ops.golive.precheck import evaluate_parts
 from ops.golive.records import Kind, Records, Statement
+from ops.settings import read_operator_settings
 from proofs.incidents.breakages import Installation, Variables
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
@@ -39,7 +39,7 @@ from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
-from tests.support.golive import note_snapshot
+from tests.support.golive import CHECKS_AT_GATES, note_snapshot
 
 ALL = load_criteria()
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
@@ -106,15 +106,15 @@ def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_st
 BROKEN = [each for each in BREAKAGES if each.criteria]
 ELSEWHERE = {
     "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
-    "engine-pool", "engine-stop", "engine-logs", "database-connections",
+    "engine-pool", "engine-stop", "engine-logs", "database-connections", "naming", "variables", "diva-action",
 }  # fmt: skip
-"""Each probe of them has a test below."""
+"""Each of them has a test below, or in tests/ops/metadata."""
 
 
 def test_what_is_broken_is_red_and_nothing_else(system: GoLive, subtests: pytest.Subtests) -> None:
     """Every criterion that a program decides is broken here or in test_gates.py."""
-    at_gates = {each.id for each in DECIDED if each.query in GATE_PROBES}
-    at_gates |= {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
+    at_gates = {each.id for each in DECIDED if each.source in (Source.SQL, Source.PROMQL)}
+    at_gates |= {each.id for each in DECIDED if each.query in CHECKS_AT_GATES}
     named = {name for each in BROKEN for name in each.criteria.split()}
     assert named | ELSEWHERE | at_gates == {each.id for each in DECIDED}
     part_of = {each.id: each.parts[-1] for each in ALL}
@@ -139,16 +139,10 @@ def test_every_table_and_action_is_probed() -> None:
     assert {each.name for each in ACTIONS} == {each["name"] for each in own["actions"]}
 
 
-OF_THIS_PROGRAM = {"has_phonenumbers", "has_circuitbreaker"}
-"""They ask which packages are installed beside this program: that source does not stop alone."""
-STOPPABLE = [each for each in DECIDED if each.query not in OF_THIS_PROGRAM]
+STOPPABLE = [each for each in DECIDED if each.query != "packages"]
+"""Which packages are installed beside this program is a source that does not stop alone."""
 SILENT_SECONDS = 0.1
-TIMEOUTS = (
-    "ops.golive.precheck.link.REQUEST_SECONDS",
-    "ops.golive.precheck.other_probes.CONNECT_SECONDS",
-    "ops.clients.prometheus_api.TIMEOUT_SECONDS",
-)
-"""How long an answer may take. Here shorter, so that the test does not wait for them."""
+"""How long an answer may take. Here shorter, so that the test does not wait for it."""
 
 
 def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> dict[str, Judgement]:
@@ -169,8 +163,10 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
         patch.setenv("DATABASE_URL", database)
         patch.setenv("HASURA_URL", f"http://{web}")
         patch.setenv("PUBLIC_URL", f"https://{web}")
-        with Sources(records, database, f"http://{web}") as sources, Link(plan, "default", folder) as opened:
-            inputs = Inputs(sources, records.read(), "", probes_of(opened))
+        patch.setenv("PROMETHEUS_URL", f"http://{web}")
+        services = services_with(folder, plan=plan, request_seconds=SILENT_SECONDS)
+        with Sources(records, database, f"http://{web}") as sources, services:
+            inputs = Inputs(sources, records.read(), "", services)
             found = evaluate("test", criteria, inputs, datetime.now(UTC), "W4").judgements
     return {each.criterion.id: each for each in found}
 
@@ -187,8 +183,7 @@ def test_a_stopped_source_is_inconclusive(tmp_path: Path) -> None:
 
 def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engine, edge and Prometheus accept a connection; the reason names the time-out."""
-    for name in TIMEOUTS:
-        monkeypatch.setattr(name, SILENT_SECONDS)
+    monkeypatch.setattr("ops.clients.prometheus_api.TIMEOUT_SECONDS", SILENT_SECONDS)
     asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
     with silent_server() as silent:
         found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{silent.port}")
@@ -201,29 +196,29 @@ CRITERIA = {each.id: each for each in ALL}
 CLOSED = f"127.0.0.1:{free_port()}"
 
 
-def link_with(folder: Path) -> Link:
-    return Link(PlanFile(engine_manifest=str(folder / "hasura.yaml")), "default", folder)
+def services_with(folder: Path, **given: Any) -> Services:
+    """Services by the environment of the test, with a plan that names a manifest."""
+    settings = read_operator_settings(may_have=VARIABLES)
+    plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"))
+    return Services(settings, "golive", folder=folder, **{"plan": plan, **given})
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Link:
-    return link_with(tmp_path)
+def judged(folder: Path, name: str, **given: Any) -> Judgement:
+    """The judgement of a criterion of source check."""
+    with services_with(folder, **given) as services, Sources(Records(folder)) as sources:
+        inputs = Inputs(sources, (), "", services)
+        (found,) = evaluate("test", [CRITERIA[name]], inputs, datetime.now(UTC)).judgements
+    return found
 
 
-def measured(link: Link, name: str, *urls: str) -> Measurement:
-    """What a criterion measures by its probe, with the URLs of database and Prometheus."""
-    with Sources(Records(link.folder), *urls) as sources:
-        return measure(CRITERIA[name], sources, (), datetime.now(UTC), None, probes_of(link))
-
-
-def outcome(link: Link, name: str, *urls: str) -> str:
-    found = judge(CRITERIA[name], measured(link, name, *urls), datetime.now(UTC), "")
+def outcome(folder: Path, name: str, **given: Any) -> str:
+    found = judged(folder, name, **given)
     return found.why or found.outcome
 
 
 @pytest.mark.parametrize(("days", "expected"), [(90, Outcome.PASS), (13, Outcome.FAIL)])
 def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over(
-    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: Outcome
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: Outcome
 ) -> None:
     write_certificate(tmp_path, "localhost", days)
     certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
@@ -231,34 +226,37 @@ def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over
     of_server.load_cert_chain(certificate, key)
     with FakeServer("localhost", of_server) as server:
         monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
-        not_valid = certificate_days(link)
+        not_valid = read_certificate(services_with(tmp_path))
         trusting = ssl.create_default_context(cafile=str(certificate))
         monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
-        assert certificate_days(link).value == pytest.approx(days, abs=0.1)
-        assert outcome(link, "E2-OPS-tls") == expected
-    assert (not_valid.value, "self-signed" in not_valid.details) == (0, True)
+        assert read_certificate(services_with(tmp_path))[0] == pytest.approx(days, abs=0.1)
+        assert outcome(tmp_path, "E2-OPS-tls") == expected
+    assert (not_valid[0], "self-signed" in not_valid[1]) == (0, True)
 
 
-def test_without_a_public_url_nothing_is_known(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_public_url_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBLIC_URL", "")
-    for probe in (certificate_days, edge_answers):
-        with pytest.raises(SourceDown, match="PUBLIC_URL"):
-            probe(link)
+    for read in (read_certificate, read_public_answer):
+        with pytest.raises(NotSet, match="PUBLIC_URL"):
+            read(services_with(tmp_path))
+    assert outcome(tmp_path, "edge-answers") == Why.SOURCE_DOWN
 
 
 def test_only_the_edge_answers_as_the_edge(
-    link: Link, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
 ) -> None:
     monkeypatch.setenv("PUBLIC_URL", httpserver.url_for(""))
-    for status, text, value in (
-        (200, '{"status": "unknown_token"}', 1), (200, '{"status": "received"}', 0), (404, "no", 0),
+    for status, text, expected in (
+        (200, '{"status": "unknown_token"}', Outcome.PASS), (200, '{"status": "received"}', Outcome.FAIL),
+        (404, "no", Outcome.FAIL),
     ):  # fmt: skip
         httpserver.expect_oneshot_request(re.compile(".*"), method="POST").respond_with_data(text, status)
-        assert edge_answers(link).value == value
+        assert outcome(tmp_path, "edge-answers") == expected
 
 
-def test_the_retention_of_prometheus_is_its_flag(link: Link) -> None:
+def test_the_retention_of_prometheus_is_its_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_prometheus() as running, PrometheusApi(running.url) as prometheus:
+        monkeypatch.setenv("PROMETHEUS_URL", running.url)
         for flags, days, expected in (
             ({RETENTION: "45d"}, 45, Outcome.PASS),
             ({RETENTION: "1w12h"}, 7.5, Outcome.FAIL),
@@ -268,52 +266,56 @@ def test_the_retention_of_prometheus_is_its_flag(link: Link) -> None:
         ):
             running.flags = flags
             assert prometheus.retention_days() == days
-            assert outcome(link, "E7.7-9", "", running.url) == expected
+            assert outcome(tmp_path, "E7.7-9") == expected
 
 
-def test_only_an_unchanged_snapshot_has_an_age(link: Link) -> None:
-    assert outcome(link, "database-snapshot") == Why.NO_DATA
-    dump = note_snapshot(link.folder, 30)
-    assert measured(link, "database-snapshot").value == pytest.approx(30, abs=0.1)
-    assert outcome(link, "database-snapshot") == Outcome.FAIL
+def test_only_an_unchanged_snapshot_has_an_age(tmp_path: Path) -> None:
+    assert outcome(tmp_path, "database-snapshot") == Why.NO_DATA
+    dump = note_snapshot(tmp_path, 30)
+    found = judged(tmp_path, "database-snapshot")
+    assert (found.outcome, "is 30.0 h old" in found.measurement.details) == (Outcome.FAIL, True)
     dump.write_bytes(b"other rows")
-    assert outcome(link, "database-snapshot") == Why.NO_DATA
+    assert outcome(tmp_path, "database-snapshot") == Why.NO_DATA
 
 
-def test_a_package_is_there_or_not(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("E2-BE-phone-library", "E2-BE-breaker-library")
-    assert [outcome(link, name) for name in names] == [Outcome.PASS] * 2
-    monkeypatch.setattr(other_probes, "version", lambda package: version(f"no-such-{package}"))
-    assert [outcome(link, name) for name in names] == [Outcome.FAIL] * 2
+    assert [outcome(tmp_path, name) for name in names] == [Outcome.PASS] * 2
+    monkeypatch.setattr(read_golive, "version", lambda package: version(f"no-such-{package}"))
+    assert [outcome(tmp_path, name) for name in names] == [Outcome.FAIL] * 2
 
 
-def with_engine(link: Link, answer: str = "t") -> None:
-    """Have the engine answer a question of SQL with this text, and be of the version that we want."""
-    engine = SimpleNamespace(
-        run_sql=lambda sql, source, read_only=True: [[answer]], version=lambda: "v2.50.6"
-    )
-    link.__dict__["deployment"] = SimpleNamespace(engine=engine)
+def engine_that(answers: str, *, has_rights: bool = True) -> Any:
+    """An engine that answers the attempt to store a lead with this text, of the version that we want."""
+
+    def run_sql(sql: str, source: str, *, read_only: bool = True) -> list[list[str]]:
+        return [[answers]] if "preflight" in sql else [["t" if has_rights else "f"]]
+
+    metadata = {"sources": [{"name": "default"}]}
+    return SimpleNamespace(run_sql=run_sql, version=lambda: "v2.50.6", export=lambda: (metadata, 1))
 
 
-def test_an_engine_that_may_not_take_the_role_of_the_handlers_tells_nothing(link: Link) -> None:
-    for answer, value, why, problem in (
-        ("", 0, None, ""),
-        ("permission denied for table event_log", 1, None, ""),
-        ('permission denied to set role "pancake_handlers"', None, Why.SOURCE_DOWN,
-         "grant it to the engine's role"),
-    ):  # fmt: skip
-        with_engine(link, answer)
-        found = measured(link, "engine-insert")
-        assert (found.value, found.why, problem in found.problem) == (value, why, True)
+def test_of_an_engine_that_may_not_take_the_role_of_the_handlers_the_catalog_is_asked(tmp_path: Path) -> None:
+    """In `doctor`, 9a and here alike: it is one check."""
+    not_allowed = 'permission denied to set role "pancake_handlers"'
+    for answer, has_rights, expected in (
+        ("", True, Outcome.PASS),
+        ("permission denied for table event_log", True, Outcome.FAIL),
+        (not_allowed, True, Outcome.PASS),
+        (not_allowed, False, Outcome.FAIL),
+    ):
+        engine = engine_that(answer, has_rights=has_rights)
+        assert outcome(tmp_path, "engine-insert", engine=engine) == expected
 
 
 def test_an_engine_without_its_url_or_its_secret_is_not_asked(
-    link: Link, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for url, secret in ((f"http://{CLOSED}", ""), ("", "x")):
+    for url, secret, missing in ((f"http://{CLOSED}", "", "HASURA_ADMIN_SECRET"), ("", "x", "HASURA_URL")):
         monkeypatch.setenv("HASURA_URL", url)
         monkeypatch.setenv("HASURA_ADMIN_SECRET", secret)
-        assert "HASURA_URL and HASURA_ADMIN_SECRET are not set" in measured(link, "engine-version").problem
+        found = judged(tmp_path, "engine-version")
+        assert (found.why, found.reason) == (Why.SOURCE_DOWN, f"not looked at: {missing} is not set")
 
 
 OF_MANIFEST = ("engine-pool", "engine-stop", "engine-logs", "engine-no-downgrade", "database-connections")
@@ -344,9 +346,9 @@ EDITS: dict[str, Callable[[Any], None]] = {
 def outcomes_with(manifest: str, folder: Path, database: str) -> dict[str, str]:
     """What the criteria of the manifest say of this one."""
     (folder / "hasura.yaml").write_text(manifest)
-    link = link_with(folder)
-    with_engine(link)
-    return {name: outcome(link, name, database) for name in OF_MANIFEST}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", database)
+        return {name: outcome(folder, name, engine=engine_that("")) for name in OF_MANIFEST}
 
 
 def test_a_wrong_line_of_the_manifest_is_red_and_nothing_else(
@@ -369,16 +371,16 @@ def test_a_compose_file_tells_the_same_as_a_deployment(tmp_path: Path) -> None:
         "services: {hasura: {image: 'hasura/graphql-engine:v2.50.6', stop_grace_period: 3m,"
         " environment: [HASURA_GRAPHQL_DEV_MODE=false]}}"
     )
-    assert read_manifest(path) == Manifest("v2.50.6", 1, 180.0, {"HASURA_GRAPHQL_DEV_MODE": "false"})
+    assert read_manifest_file(path) == Manifest("v2.50.6", 1, 180.0, {"HASURA_GRAPHQL_DEV_MODE": "false"})
 
 
 @pytest.mark.parametrize(
-    ("schedule", "is_near"),
+    ("schedule", "near"),
     [("0 19 * * *", True), ("15 19 * * 1", True), ("46 18 * * *", True), ("16 19 * * *", False),
      ("0 * * * *", False), ("0 */1 * * *", False), ("*/5 19 * * *", True), ("0 2 * * *", False),
      ("0,30 19 * * *", True), ("*/30 19 * * *", True), ("0 1,19 * * *", True), ("0 18-20 * * *", True),
      ("30,40 19 * * *", False), ("20-40 18-19 * * *", False), ("50/5 18 * * 0", True), ("0 */2 * * *", False),
      ("5 1/6 * * *", True), ("@daily", False)],
 )  # fmt: skip
-def test_a_nightly_batch_is_near_two_in_vietnam(schedule: str, is_near: bool) -> None:
-    assert engine_probes._is_near(schedule) is is_near
+def test_a_nightly_batch_is_near_two_in_vietnam(schedule: str, near: bool) -> None:
+    assert is_near(schedule) is near

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from ops.failures import file_reason
-from ops.golive.measuring import SourceDown
+from ops.failures import CommandFailed, file_reason
 
 IMAGE = "graphql-engine"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -27,26 +26,28 @@ class Manifest:
     environment: Mapping[str, str]
 
     def number(self, name: str, default: float) -> float:
-        """Return a numeric variable HASURA_GRAPHQL_…; `default` is the engine's own. Raises SourceDown."""
+        """Return a numeric variable HASURA_GRAPHQL_…; `default` is the engine's own. Raises NotRead."""
         text = self.environment.get(f"HASURA_GRAPHQL_{name}", "")
         try:
             return float(text) if text else default
         except ValueError as error:
-            raise SourceDown(f"HASURA_GRAPHQL_{name} of the manifest is {text!r}, not a number.") from error
+            raise CommandFailed(
+                f"HASURA_GRAPHQL_{name} of the manifest is {text!r}, not a number."
+            ) from error
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read the engine's part of a file. Raises SourceDown."""
+def read_manifest_file(path: Path) -> Manifest:
+    """Read the engine's part of a file. Raises CommandFailed."""
     try:
         documents = [each for each in yaml.safe_load_all(path.read_text("utf-8")) if isinstance(each, dict)]
         for document in documents:
             if found := _from_kubernetes(document) or _from_compose(document):
                 return found
     except (OSError, UnicodeError) as error:
-        raise SourceDown(f"{path} cannot be read: {file_reason(error)}") from error
+        raise CommandFailed(f"{path} cannot be read: {file_reason(error)}") from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise SourceDown(f"{path} is no Deployment and no compose file: {file_reason(error)}") from error
-    raise SourceDown(f"{path} has no container of the image {IMAGE}.")
+        raise CommandFailed(f"{path} is no Deployment and no compose file: {file_reason(error)}") from error
+    raise CommandFailed(f"{path} has no container of the image {IMAGE}.")
 
 
 def _from_kubernetes(document: Mapping[str, Any]) -> Manifest | None:

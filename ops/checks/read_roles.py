@@ -1,4 +1,4 @@
-"""Probe what each role of Hasura sees of our tables and actions, by calls of the stored operations.
+"""Read what each role of Hasura sees of our tables and actions, by calls of the stored operations.
 
 An allow list lets no other operation through. A call of an action has an argument that none takes: Hasura
 refuses it before anything runs, and names the argument only to a role that sees the action.
@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.checks.services import own_metadata
+from ops.checks.read_engine import held_pieces
+from ops.checks.services import Services, own_metadata
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
-from ops.golive.judgement import Measurement
-from ops.golive.precheck.engine_probes import counted
-from ops.golive.precheck.link import Link
 
 HIDDEN = ("'{}' not found in type", "no mutations exist")
 """What Hasura answers a role that has no right on a table or action."""
@@ -46,23 +44,20 @@ ACTIONS = (
 )
 
 
-def refused_roles(link: Link) -> Measurement:
-    """Ask as each role for each table and action; count the roles that see too much, or too little."""
-    return counted(_role_problems(link))
-
-
-def _role_problems(link: Link) -> Iterator[str]:
-    own = own_metadata()
+def read_role_faults(services: Services) -> list[str]:
+    """Ask as each role for each table and action; return what a role sees too much, or too little."""
     operations = stored_operations()
-    _, _, held = link.deployment.held()
-    for role in sorted({*_roles_in(held), *_roles_in(own)}):
-        client = link.as_role(role)
+    held = held_pieces(services.engine.export()[0], services.source)
+    faults = []
+    for role in sorted({*_roles_in(list(held.values())), *_roles_in(services.own)}):
+        client = services.open_engine(**{"X-Hasura-Role": role})
         problems = (
             _problem(client, each, operations[each.operation], must_see=role in _seen_by(each.name))
             for each in (*TABLES, *ACTIONS)
         )
         if found := [problem for problem in problems if problem]:
-            yield f"{role} {', '.join(found)}"
+            faults.append(f"{role} {', '.join(found)}")
+    return faults
 
 
 def _problem(client: HasuraAdmin, probe: RoleProbe, operation: str, *, must_see: bool) -> str | None:

@@ -1,1 +1,0 @@
-"""What a program measures before and after the go-live: probes of database, engine, edge and metadata."""
