@@ -1,4 +1,4 @@
-"""The command line of `scripts/dashboard`."""
+"""`scripts/dashboard`: pictures of the dashboard of deploy/grafana, from a sandbox."""
 
 from html import escape
 from pathlib import Path
@@ -6,23 +6,25 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from yaml import YAMLError
 
-from proofs.dashboard.grafana import TARGET, json_model
 from proofs.dashboard.live import observed
-from proofs.dashboard.pictures import PAPER, View, draw_row, draw_sections, rows
-from proofs.dashboard.source import SOURCE, Dashboard, Section, read_dashboard
+from proofs.dashboard.panels import (
+    PAPER,
+    SCREEN,
+    Section,
+    View,
+    draw_rows,
+    draw_sections,
+    read_dashboard,
+    rows,
+)
 from sandbox.monitoring.servers import require_monitoring
 from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.server import ClusterError
-from sandbox.processes import ROOT, NotReady
+from sandbox.processes import NotReady
 from sandbox.stack.signals import exit_on_sigterm
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="The dashboard of deploy/grafana: its JSON, its pictures.",
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 PAGE = """<!doctype html>
 <html lang="vi">
 <meta charset="utf-8">
@@ -34,19 +36,9 @@ body > svg {{ display: block; width: 100%; height: auto; break-inside: avoid }}<
 """
 
 
-@app.command()
-def json() -> None:
-    """Write deploy/grafana/dashboards/pancake-diva.json from deploy/grafana/panels.yaml.
-
-    Exit code 2: a panel has a field that is unknown, missing or of a wrong value.
-    """
-    try:
-        model = json_model(read_dashboard())
-    except (KeyError, ValueError, YAMLError) as error:
-        typer.echo(f"{SOURCE.relative_to(ROOT)} cannot be used: {error}", err=True)
-        raise typer.Exit(2) from error
-    TARGET.write_text(model, "utf-8")
-    typer.echo(f"Wrote {TARGET.relative_to(ROOT)}.")
+@app.callback()
+def main() -> None:
+    """The dashboard of deploy/grafana, drawn without Grafana."""
 
 
 @app.command()
@@ -66,32 +58,26 @@ def pictures(
     console = Console(stderr=True)
     try:
         with observed(minutes, console) as view:
-            _draw(read_dashboard(), view, folder)
+            _draw(folder, view)
     except (ClusterError, PostgresNotFound, NotReady) as error:
         console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
         raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
 
 
-def _draw(dashboard: Dashboard, view: View, folder: Path) -> None:
-    for name, sections in _files(dashboard).items():
-        _write(folder / f"{name}.svg", draw_sections(sections, view))
-    drawn = "".join(_on_paper(section, view) for section in dashboard.sections)
-    _write(folder / "paper.html", PAGE.format(title=escape(dashboard.title), sections=drawn))
-
-
-def _files(dashboard: Dashboard) -> dict[str, list[Section]]:
-    """Return the sections of each picture: the key figures are one."""
+def _draw(folder: Path, view: View) -> None:
+    """Draw each section, the key figures together, and all on one page, which ends between two rows."""
+    title, sections = read_dashboard()
     files: dict[str, list[Section]] = {}
-    for section in dashboard.sections:
+    for section in sections:
         name = "kpi" if section.title.startswith("KPI") else section.title.lower().replace(" ", "-")
         files.setdefault(name, []).append(section)
-    return files
-
-
-def _on_paper(section: Section, view: View) -> str:
-    """Return a section in HTML, with an SVG for each row: a page ends between two rows."""
-    drawn = "".join(draw_row(row, view, PAPER) for row in rows(section, PAPER))
-    return f"<h2>{escape(section.title)}</h2>\n{drawn}"
+    for name, together in files.items():
+        _write(folder / f"{name}.svg", draw_sections(together, view, SCREEN))
+    drawn = ""
+    for section in sections:
+        pictures = (draw_rows([row], view, PAPER) for row in rows(section, PAPER))
+        drawn += f"<h2>{escape(section.title)}</h2>\n{''.join(pictures)}"
+    _write(folder / "paper.html", PAGE.format(title=escape(title), sections=drawn))
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,27 +2,27 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-import httpx
-import psycopg
+import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from proofs.dashboard.pictures import View
-from proofs.dashboard.prometheus import scraping_prometheus
+from proofs.dashboard.panels import View
+from proofs.incidents.live import Stage
 from sandbox.edge import NginxEdge
-from sandbox.monitoring.servers import Queries
+from sandbox.monitoring.servers import Queries, prometheus
 from sandbox.page.buttons import Buttons
-from sandbox.processes import Processes
+from sandbox.processes import ROOT, Processes, Service
 from sandbox.stack.stack import Sandbox
 
+DEPLOYED = ROOT / "deploy" / "prometheus"
 SCRAPE_SECONDS = 5
 LEADS_PER_SECOND = 1.0
-TIMEOUT_SECONDS = 30
 CALLS_UNTIL_OPEN = 6
 """More failures than the circuit breaker accepts in a minute."""
 PEOPLE = (
@@ -35,20 +35,10 @@ PEOPLE = (
 """What people do in Diva: they answer customers, and managers change some owners."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbance:
-    """Something that is wrong from one share of the time to another."""
-
-    begins: float
-    ends: float
-    begin: Callable[[], object]
-    end: Callable[[], object]
-
-
 @contextmanager
 def observed(minutes: float, console: Console) -> Iterator[View]:
     """Run it for some minutes and give a view of all of it; everything stops at the end of the block."""
-    with Processes() as processes, Sandbox() as sandbox:
+    with Processes() as processes, Sandbox() as sandbox, closing(Stage(sandbox, seed=1)) as stage:
         second = sandbox.add_handlers("second")
         targets = {"pancake_handlers": [sandbox.handlers_url, second.url]}
         if isinstance(sandbox.edge, NginxEdge):
@@ -57,92 +47,74 @@ def observed(minutes: float, console: Console) -> Iterator[View]:
         server.start()
         server.wait_ready()
         since = datetime.now(UTC)
-        _run(sandbox, timedelta(minutes=minutes), console)
+        _run(stage, Buttons(sandbox), minutes * 60, console)
         with Queries(server.url) as queries:
             yield View(queries, since, datetime.now(UTC))
 
 
-def _run(sandbox: Sandbox, length: timedelta, console: Console) -> None:
-    buttons = Buttons(sandbox)
-    waiting = disturbances(sandbox, buttons)
-    running: list[Disturbance] = []
-    begun = time.monotonic()
-    chance = random.Random(1)
+def _run(stage: Stage, buttons: Buttons, seconds: float, console: Console) -> None:
+    waiting = disturbances(stage, buttons)
+    begun, chance = time.monotonic(), random.Random(1)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("leads", total=length.total_seconds())
-        while (share := (time.monotonic() - begun) / length.total_seconds()) < 1:
-            progress.update(task, completed=time.monotonic() - begun)
-            for each in [each for each in waiting if each.begins <= share]:
-                waiting.remove(each)
-                running.append(each)
-                each.begin()
-            for each in [each for each in running if each.ends <= share]:
-                running.remove(each)
-                each.end()
+        task = progress.add_task("leads", total=seconds)
+        while (passed := time.monotonic() - begun) < seconds:
+            progress.update(task, completed=passed)
+            while waiting and waiting[0][0] <= passed / seconds:
+                waiting.pop(0)[1]()
             buttons.send_leads(1)
-            _let_people_work(sandbox.database_url)
+            for statement in PEOPLE:
+                stage.sql(statement)
             time.sleep(chance.expovariate(LEADS_PER_SECOND))
 
 
-def disturbances(sandbox: Sandbox, buttons: Buttons) -> list[Disturbance]:
-    """Return what goes wrong: each ends before the time does."""
+def disturbances(stage: Stage, buttons: Buttons) -> list[tuple[float, Callable[[], object]]]:
+    """Return what goes wrong and ends, each with the share of the time that has passed by then."""
 
-    def faults(**values: object) -> Callable[[], object]:
-        return lambda: _post(f"{sandbox.pancake_url}/control/faults", values)
+    def api(is_down: bool) -> None:
+        stage.pancake("faults", {"down": is_down})
+        for _ in range(CALLS_UNTIL_OPEN if is_down else 1):
+            stage.tick("poll_records")
+
+    def reconcile() -> None:
+        """Reconcile yesterday, as if the connection were older."""
+        stage.sql("UPDATE pancake_connection SET created_at = created_at - interval '3 days'")
+        stage.tick("reconcile_daily")
 
     return [
-        Disturbance(0.1, 0.6, faults(drop=0.3), faults(drop=0)),
-        Disturbance(0.2, 0.28, lambda: buttons.turn("kill", "on"), lambda: buttons.turn("kill", "off")),
-        Disturbance(0.3, 0.32, lambda: None, buttons.process_held),
-        Disturbance(
-            0.4, 0.48, lambda: buttons.run_part("hasura", "stop"), lambda: buttons.run_part("hasura", "start")
-        ),
-        Disturbance(
-            0.6,
-            0.68,
-            lambda: buttons.turn("pause", "on"),
-            lambda: buttons.turn("pause", "off"),
-        ),
-        Disturbance(0.7, 0.85, lambda: _stop_api(sandbox), lambda: _start_api(sandbox)),
-        Disturbance(0.02, 0.9, lambda: None, lambda: _reconcile(sandbox)),
+        (0.1, lambda: stage.pancake("faults", {"drop": 0.3})),
+        (0.2, lambda: buttons.turn("kill", "on")),
+        (0.28, lambda: buttons.turn("kill", "off")),
+        (0.32, buttons.process_held),
+        (0.4, lambda: buttons.run_part("hasura", "stop")),
+        (0.48, lambda: buttons.run_part("hasura", "start")),
+        (0.6, lambda: stage.pancake("faults", {"drop": 0})),
+        (0.6, lambda: buttons.turn("pause", "on")),
+        (0.68, lambda: buttons.turn("pause", "off")),
+        (0.7, lambda: api(is_down=True)),
+        (0.85, lambda: api(is_down=False)),
+        (0.9, reconcile),
     ]
 
 
-def _stop_api(sandbox: Sandbox) -> None:
-    """Let Pancake's API be down, and poll until the circuit breaker opens."""
-    _post(f"{sandbox.pancake_url}/control/faults", {"down": True})
-    for _ in range(CALLS_UNTIL_OPEN):
-        _tick(sandbox, "poll_records")
+def scraping_prometheus(
+    processes: Processes, targets: Mapping[str, Sequence[str]], scrape_seconds: int
+) -> Service:
+    """Return a Prometheus that is not started yet; `targets` are URLs by the name of the job."""
+    home = processes.directory("prometheus-")
+    config = home / "prometheus.yml"
+    config.write_text(yaml.safe_dump(_config(targets, scrape_seconds)))
+    return prometheus(processes, config, home / "data")
 
 
-def _start_api(sandbox: Sandbox) -> None:
-    _post(f"{sandbox.pancake_url}/control/faults", {"down": False})
-    _tick(sandbox, "poll_records")
-
-
-def _reconcile(sandbox: Sandbox) -> None:
-    """Reconcile yesterday, as if the connection were older."""
-    with psycopg.connect(sandbox.database_url, autocommit=True) as db_connection:
-        db_connection.execute("UPDATE pancake_connection SET created_at = created_at - interval '3 days'")
-    _tick(sandbox, "reconcile_daily")
-
-
-def _tick(sandbox: Sandbox, cron: str) -> None:
-    """Deliver a tick between those of the engine; the cron may fail."""
-    tick = {"id": f"dashboard-{time.time_ns()}", "name": f"pancake_{cron}", "payload": {}}
-    httpx.post(
-        f"{sandbox.handlers_url}/cron/{cron}",
-        json={**tick, "scheduled_time": datetime.now(UTC).isoformat()},
-        headers={"X-Handler-Secret": sandbox.keys.handler_secret},
-        timeout=TIMEOUT_SECONDS,
-    )
-
-
-def _post(url: str, body: Mapping[str, object]) -> None:
-    httpx.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
-
-
-def _let_people_work(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as db_connection:
-        for statement in PEOPLE:
-            db_connection.execute(statement)
+def _config(targets: Mapping[str, Sequence[str]], scrape_seconds: int) -> dict[str, Any]:
+    """Return the deployed configuration with other targets and intervals, and without Alertmanager."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text("utf-8"))
+    config["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), f"{scrape_seconds}s")
+    config["rule_files"] = [str(Path(DEPLOYED, name)) for name in config["rule_files"]]
+    del config["alerting"]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    config["scrape_configs"] = [
+        {**jobs[name], "static_configs": [{"targets": [url.removeprefix("http://") for url in urls]}]}
+        for name, urls in targets.items()
+    ]
+    return config

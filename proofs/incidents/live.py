@@ -37,6 +37,7 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import NotReady
 from sandbox.stack.observer import Observer, Unfinished
 from sandbox.stack.signals import exit_on_sigterm
+from sandbox.stack.stack import Sandbox
 
 BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
@@ -88,7 +89,7 @@ def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
 class Stage(Installation):
     """Access to every part of one sandbox."""
 
-    def __init__(self, sandbox: ObservedSandbox, seed: int) -> None:
+    def __init__(self, sandbox: Sandbox, seed: int) -> None:
         super().__init__(sandbox)
         self._versions = versions(seed, new_share=1.0)
         self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)

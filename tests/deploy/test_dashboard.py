@@ -1,16 +1,16 @@
-"""The dashboard of Grafana: written from its source, with the limits of the alerts."""
+"""The dashboard of Grafana: its queries, and the limits of the alerts."""
 
 import re
 
 import pytest
 import yaml
 
-from proofs.dashboard.grafana import TARGET, json_model
-from proofs.dashboard.source import GRAFANA, read_dashboard
+from proofs.dashboard.panels import GRAFANA, read_dashboard
 from tests.support.monitoring import ROOT, alerts
 from tests.support.promql import faults
 
-DASHBOARD = read_dashboard()
+_, SECTIONS = read_dashboard()
+PANELS = [drawn for section in SECTIONS for drawn in section.panels]
 ALERTS = {rule["alert"]: rule["expr"] for rule in alerts()}
 TARGETS = {
     ("KPI 1", 30.0), ("KPI 2", 1800.0), ("KPI 3", 0.9), ("KPI 3", 0.2), ("KPI 4", 0.995),
@@ -18,41 +18,44 @@ TARGETS = {
 }  # fmt: skip
 """Of the go-live checklist, in seconds and shares; zero-miss is broken from 1 on."""
 COMPARISON = re.compile(r"(>=|<=|==|>|<)(?: on \([^)]*\) group_left \(\))? \(?([\d.]+)")
-SAME = {(">", 0.0): (">=", 1.0), ("==", 0.0): ("<", 1.0)}
+WHOLE = {(">", "0"): (">=", "1"), ("==", "0"): ("<", "1")}
 """Of whole numbers."""
 RANGES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1d"}
 """The shortest that Grafana fills in: __rate_interval is at least four scrapes."""
 
 
-def test_the_file_is_written_from_its_source() -> None:
-    assert TARGET.read_text("utf-8") == json_model(DASHBOARD), "run: scripts/dashboard json"
-
-
 def test_the_targets_of_the_checklist_are_drawn() -> None:
     drawn = {
-        (section.title[:5], limit.limit.value)
-        for section in DASHBOARD.sections[:5]
-        for panel in section.panels
-        for limit in panel.limits
+        (section.title[:5], each.panel.limit.value)
+        for section in SECTIONS[:5]
+        for each in section.panels
+        if each.panel.limit
     }
     assert drawn == TARGETS
 
 
 def test_a_limit_has_the_value_of_its_alert_on_the_same_figure(subtests: pytest.Subtests) -> None:
-    limits = [(panel, drawn) for panel in DASHBOARD.panels for drawn in panel.limits if drawn.alert]
-    assert limits
-    for panel, drawn in limits:
-        with subtests.test(panel.title):
-            expr, limit = ALERTS[drawn.alert], drawn.limit
-            compared = [(operator, float(value)) for operator, value in COMPARISON.findall(expr)]
-            assert (limit.broken, limit.value) in [SAME.get(each, each) for each in compared]
-            figures = {name for query in panel.queries.values() for name in re.findall(r"pancake_\w+", query)}
+    """A panel links the runbook of the alert that has its limit."""
+    linked = [(drawn, drawn.panel.limit, alert) for drawn in PANELS for alert in drawn.alerts]
+    assert len(linked) > 15
+    for drawn, limit, alert in linked:
+        with subtests.test(drawn.panel.title):
+            assert limit is not None
+            expr = ALERTS[alert]
+            compared = [WHOLE.get(each, each) for each in COMPARISON.findall(expr)]
+            sides = {(sign in (">", ">="), float(value)) for sign, value in compared}
+            assert (limit.is_upper, limit.value) in sides
+            figures = {name for query in drawn.queries.values() for name in re.findall(r"pancake_\w+", query)}
             assert figures & set(re.findall(r"pancake_\w+", expr)), figures
+    unlinked = [
+        d.panel.title for d in PANELS if d.panel.limit and "alert" in d.panel.limit.label and not d.alerts
+    ]
+    assert unlinked == []
 
 
 def test_the_query_of_every_panel_is_without_fault() -> None:
     """As Grafana sends it: with ranges, and any value for its own variables."""
-    queries = [query for panel in DASHBOARD.panels for query in panel.queries.values()]
+    queries = [query for drawn in PANELS for query in drawn.queries.values()]
     assert len(queries) > 30
     for query in queries:
         filled_in = query

@@ -26,8 +26,8 @@ from ops.cli import app
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import Sources, measure
 from ops.golive.records import Records
-from proofs.dashboard.prometheus import scraping_prometheus
-from proofs.dashboard.source import read_dashboard
+from proofs.dashboard.live import scraping_prometheus
+from proofs.dashboard.panels import read_dashboard
 from sandbox.edge import NginxEdge
 from sandbox.monitoring.servers import Queries
 from sandbox.page.buttons import Buttons
@@ -271,9 +271,10 @@ def drift(counted: Mapping[str, int], rows: Mapping[str, tuple[int, int]]) -> di
     }
 
 
-DASHBOARD = read_dashboard()
 OF_DATABASE = {series.name for series in SERIES}
-QUERIES = [text for panel in DASHBOARD.panels for text in panel.queries.values()]
+QUERIES = [
+    text for section in read_dashboard()[1] for drawn in section.panels for text in drawn.queries.values()
+]
 PER_PERIOD = "pancake_cron_period_seconds"
 """The one query that joins a figure of the database with one of the processes."""
 NUMBERS = count(900)
