@@ -4,12 +4,11 @@ from ops.golive.deploy.command import deploy_command as deploy
 from ops.golive.drill import drill
 from ops.golive.gates import begin, gate, list_criteria
 from ops.golive.handover import handover
-from ops.golive.precheck import precheck
 from ops.golive.report import report
 from ops.golive.sending import smoke
 from ops.golive.stating import attest, not_applicable, waive
 from ops.golive.verify import verify
-from ops.golive.watching import baseline, day0, watch
+from ops.golive.watching import baseline, day0, precheck, watch
 from ops.output import examples, verb_group
 
 app = verb_group(

@@ -28,8 +28,8 @@ from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import OWN_TABLES, check, database_steps, find_step, take_snapshot
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.precheck import PLAN, PlanOption
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
+from ops.golive.watching import PLAN, PlanOption
 from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.switches import list_switches

@@ -21,7 +21,7 @@ from ops.checks.of_leads import read_expressions
 from ops.cron_schedule import Schedule
 from ops.daily.connection import EXAMPLE
 from ops.failures import connection_reason, file_reason
-from ops.golive.proportion import is_shown_below, needed_to_show, wilson_interval
+from ops.golive.judgement import is_shown_below, needed_to_show, wilson_interval
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 # --- event_states: a failed event is tried again after 30 s, 2 min, 10 min, 1 h, each ±20 %, then never

@@ -29,8 +29,8 @@ from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.gates import VARIABLES, Inputs, evaluate
 from ops.golive.judgement import Judgement, Outcome, Why
 from ops.golive.measuring import SCANS_FILE, Sources
-from ops.golive.precheck import evaluate_parts
 from ops.golive.records import Kind, Records, Statement
+from ops.golive.watching import evaluate_parts
 from ops.settings import read_operator_settings
 from proofs.incidents.breakages import Installation, Variables
 from sandbox.postgres.server import Cluster, free_port
