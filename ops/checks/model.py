@@ -233,7 +233,7 @@ def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
         check = each.check
         cause = next((causes[need] for need in check.needs if need in causes), "")
         findings = tuple(
-            replace(found, because_of=cause, cure=found.cure or check.cure)
+            replace(found, because_of=cause if _is_explained(found) else "", cure=found.cure or check.cure)
             if found.level is not Level.GREEN
             else found
             for found in _ask(check, facts, each.params)
@@ -243,6 +243,11 @@ def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
         if level is Level.RED or (cause and level is Level.UNKNOWN):
             causes.setdefault(check.id, cause or check.id)
     return results
+
+
+def _is_explained(found: Finding) -> bool:
+    """Whether a red need can be the reason: not of what the check itself does not know."""
+    return found.level is not Level.UNKNOWN or not found.is_read
 
 
 def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:

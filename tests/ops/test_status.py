@@ -502,7 +502,15 @@ def check(name: str, *needs: str, is_symptom: bool = False) -> Check:
 def results(*found: tuple[Check, Level]) -> list[Result]:
     """Judge checks that find these levels."""
     asked = [
-        (Asked(replace(each, ask=lambda *_, level=level: [Finding(level, "x")])), True)
+        (
+            Asked(
+                replace(
+                    each,
+                    ask=lambda *_, level=level: [Finding(level, "x", is_read=level is not Level.UNKNOWN)],
+                )
+            ),
+            True,
+        )
         for each, level in found
     ]
     return judge(asked, Facts({}))

@@ -397,7 +397,7 @@ def look_for(site: Site, *names: str, **params: str) -> Found:
         fine = (found.text for each in results if each.is_wanted for found in each.findings)
         return Found(State.DONE, next(fine))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    is_absent = all(not found.is_present for found in problems)
+    is_absent = any(not found.is_present for found in problems)
     return Found(State.ABSENT if is_absent else State.PARTIAL, f"{problems[0].text}{more}")
 
 

@@ -39,10 +39,12 @@ from ops.golive.deploy.site import AnotherDeployment, Journal, _file_lock, known
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
+from ops.settings import read_operator_settings
 from sandbox.edge import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT
+from tests.support.fake_services import edge_status
 from tests.support.fakes import Crash
 from tests.support.golive import GoLiveSite, note_snapshot
 from tests.support.postgres import need_pg_dump
@@ -505,6 +507,19 @@ def test_the_dump_of_a_rollback_is_taken_when_no_lead_can_be_stored_any_more(mac
     machine.roll_back(99, "1", True)
     (parts,) = machine.parts_at_snapshot
     assert (parts["9a"], parts["8b"], parts["1"], parts["2"]) == (0, 0, PARTS, PARTS)
+
+
+def test_an_edge_without_a_policy_is_no_finished_step_once_the_handlers_answer(tmp_path: Path) -> None:
+    """`leads status` calls it red, too."""
+    with edge_status(policy_connections=0, policy_age_seconds=None) as edge, edge_status() as handlers:
+        for handlers_url, state in ((handlers, State.PARTIAL), ("http://127.0.0.1:1", State.DONE)):
+            given = {"EDGE_STATUS_URL": edge, "HANDLERS_URL": handlers_url}
+            site: Any = SimpleNamespace(
+                settings=read_operator_settings(may_have=given, environment=given),
+                choices=SimpleNamespace(source="default"), plan=PlanFile(), folder=tmp_path,
+                deployment=SimpleNamespace(engine=None, own={}), db=SimpleNamespace(closed=False),
+            )  # fmt: skip
+            assert steps.find_step("10").check(site).state is state
 
 
 def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_is_done(
