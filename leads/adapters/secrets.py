@@ -129,16 +129,11 @@ def open_sealed(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> str:
     try:
         return ring.decrypt(ciphertext, scope.text)
     except DecryptionError as error:
-        raise unreadable(scope, error) from error
-
-
-def unreadable(scope: SecretScope, error: DecryptionError) -> SecretUnreadable:
-    """Return the error of a secret that does not open: how, and what to check."""
-    url = " and the base URL" if scope.kind == "api_key" else ""
-    return SecretUnreadable(
-        f"The {scope.kind} of connection {scope.connection_id} cannot be opened: {error}. "
-        f"Check ENCRYPTION_KEYS{url}."
-    )
+        url = " and the base URL" if scope.kind == "api_key" else ""
+        raise SecretUnreadable(
+            f"The {scope.kind} of connection {scope.connection_id} cannot be opened: {error}. "
+            f"Check ENCRYPTION_KEYS{url}."
+        ) from error
 
 
 def matches(given: str | None, secrets: Iterable[str]) -> bool:

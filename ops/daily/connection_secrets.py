@@ -14,12 +14,10 @@ from zoneinfo import available_timezones
 from leads.adapters.database import Params
 from leads.adapters.secrets import (
     MIN_SECRET_CHARACTERS,
-    DecryptionError,
     KeyRing,
     Secret,
     SecretScope,
     open_sealed,
-    unreadable,
 )
 from ops.clients.db_session import QUERIES, DbSession, load_rows
 
@@ -255,14 +253,7 @@ def seal(ring: KeyRing, value: str, scope: SecretScope) -> bytes:
 
 def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
     """Return the secret sealed with the current key: unchanged if it is. Raises SecretUnreadable."""
-    try:
-        value = ring.decrypt(ciphertext, scope.text)
-    except DecryptionError as error:
-        try:
-            # Before secrets were sealed for a connection, their kind was the whole use.
-            return seal(ring, ring.decrypt(ciphertext, scope.kind), scope)
-        except DecryptionError:
-            raise unreadable(scope, error) from error
+    value = open_sealed(ring, ciphertext, scope)
     return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
 
 

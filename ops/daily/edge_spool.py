@@ -1,7 +1,6 @@
 """`leads edge-spool`: show the deliveries that the edge keeps on disk, and release quarantined ones."""
 
 import base64
-import hashlib
 import json
 import os
 import stat
@@ -111,11 +110,10 @@ class Spool:
         try:
             kept = json.loads(self._keys.decrypt(sealed[len(MAGIC) :], PURPOSE))
             body = base64.b64decode(kept["raw"], validate=True)
+            arrived_at, source_ip, token_sha256 = kept["arrived_at"], kept["source_ip"], kept["token_sha256"]
         except (DecryptionError, ValueError, KeyError, IndexError) as error:
             raise Unreadable(str(error)) from error
-        return SpooledDelivery(
-            name, kept["arrived_at"], kept["source_ip"], _token_sha256(kept), body, kept.get("denied", False)
-        )
+        return SpooledDelivery(name, arrived_at, source_ip, token_sha256, body, kept.get("denied", False))
 
     def connections(self) -> dict[str, str]:
         """Return the SHA-256 of each token in the edge's policy, and the id of its connection.
@@ -166,11 +164,6 @@ def _read_untrusted(path: Path) -> bytes:
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SEALED_BYTES:
         return b""
     return path.read_bytes()
-
-
-def _token_sha256(kept: dict[str, str]) -> str:
-    """Return the digest of the token. Earlier builds stored the token itself."""
-    return kept.get("token_sha256") or hashlib.sha256(kept["token"].encode()).hexdigest()
 
 
 def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[int, list[str]]:

@@ -9,7 +9,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
+from tests.support.edge.harness import BUDGET_MAX_FAILURES, Edge, EdgeHarness
 from tests.support.edge.surroundings import ACCEPTED, Reply
 from tests.support.fake_services import Answer
 from tests.support.waiting import eventually
@@ -178,25 +178,6 @@ def test_refusals_by_failing_paths_never_quarantine_a_delivery(harness: EdgeHarn
     eventually(lambda: not harness.edge.held())
     assert len(harness.bodies) == 2
     assert not harness.edge.held("quarantine")
-
-
-def test_files_of_the_former_form_are_drained_after_an_upgrade(harness: EdgeHarness) -> None:
-    """They hold the token. It is not sent on, and an unknown one is checked by its digest too."""
-    harness.stop_upstreams()
-    for token in (TOKEN, "known-later", "never-known"):
-        assert harness.post(token.encode(), token=token) == "spooled"
-    files = harness.edge.held() + harness.edge.held("unknown")
-    for path, token in zip(files, (TOKEN, TOKEN, "never-known"), strict=True):
-        content = harness.unseal(path)
-        del content["token_sha256"]
-        path.write_bytes(harness.seal(content | {"token": token}))
-    harness.start_upstreams()
-    eventually(lambda: not harness.edge.held() and not harness.edge.held("unknown"))
-    deliveries = harness.hasura.deliveries + harness.handlers.deliveries
-    assert [(each.token_sha256, each.raw) for each in deliveries] == [
-        (TOKEN_SHA256, TOKEN.encode()), (TOKEN_SHA256, b"known-later"),
-    ]  # fmt: skip
-    eventually(lambda: harness.drained("unknown_token", "unknown") == 1)
 
 
 def test_a_full_quarantine_leaves_deliveries_in_the_spool(shared: Edge) -> None:

@@ -28,14 +28,11 @@ FOREIGN = "0000000000001-ab-1.sealed"
 BODY = '{"table_id": "lead", "id": "r-1", "name": "Nguyễn Văn A"}'.encode()
 
 
-def seal(
-    state: Path, folder: str, name: str, body: bytes = BODY, *, denied: bool = False, is_former: bool = False
-) -> None:
-    """Write a delivery as the edge does, or as it did when it stored the token."""
+def seal(state: Path, folder: str, name: str, body: bytes = BODY, *, denied: bool = False) -> None:
+    """Write a delivery as the edge does."""
     content = {
         "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "denied": denied,
-        **({"token": TOKEN} if is_former else {"token_sha256": TOKEN_SHA256}),
-        "raw": base64.b64encode(body).decode(),
+        "token_sha256": TOKEN_SHA256, "raw": base64.b64encode(body).decode(),
     }  # fmt: skip
     (state / folder / name).write_bytes(b"PE1" + KeyRing.parse(KEYS).encrypt(json.dumps(content), "delivery"))
 
@@ -90,11 +87,7 @@ def test_the_body_is_shown_as_it_came(state: Path) -> None:
     seal(state, "quarantine", "2-b-1.sealed", b"\xff\x00")
     shown = run(state, "show", "1-a-1.sealed")
     assert read_json(shown)["body"].encode() == BODY
-    seal(state, "quarantine", "3-c-1.sealed", is_former=True)
-    for name in ("1-a-1.sealed", "3-c-1.sealed"):
-        shown = run(state, "show", name)
-        assert TOKEN not in shown.stdout
-        assert read_json(shown)["token_sha256"] == TOKEN_SHA256
+    assert read_json(shown)["token_sha256"] == TOKEN_SHA256
     assert base64.b64decode(read_json(run(state, "show", "2-b-1.sealed"))["body_base64"]) == b"\xff\x00"
 
 

@@ -135,9 +135,6 @@ function M.get(folder, name)
     if type(delivery) ~= "table" then
         return nil, err or "not a JSON object"
     end
-    if delivery.token then -- stored by an earlier build
-        delivery.token_sha256, delivery.token = crypto.sha256_hex(delivery.token), nil
-    end
     return delivery
 end
 

@@ -35,7 +35,7 @@ function M.of_request(traceparent, request_id)
         trace_id or request_id, crypto.hex(crypto.random(SPAN_BYTES)), is_sampled and "01" or "00")
 end
 
--- The header lines of a call; none for a delivery that an earlier build stored without a traceparent.
+-- The header lines of a call; none for an invalid traceparent.
 function M.header_lines(traceparent)
     local trace_id, span_id, is_sampled = read(traceparent)
     if not trace_id then
