@@ -59,27 +59,34 @@ def _folder() -> Path | None:
 
 _REAPER = r"""
 trap '' INT TERM HUP
-pids= dirs=
-while read -r what subject signal; do
+running='' dirs=''
+while read -r what subject signal start; do
     case $what in
-        run) pids="$pids $subject:$signal" ;;
-        gone) kept=; for p in $pids; do [ "${p%:*}" = "$subject" ] || kept="$kept $p"; done; pids=$kept ;;
+        run) running="$running $subject:$signal:$start" ;;
+        gone)
+            kept=''
+            for p in $running; do [ "${p%%:*}" = "$subject" ] || kept="$kept $p"; done
+            running=$kept ;;
         dir) dirs="$dirs $subject" ;;
     esac
 done
-for p in $pids; do kill -s "${p#*:}" "${p%:*}" 2>/dev/null; done
+# runs PID:SIGNAL:START: whether it is alive and no zombie; another process may have its number by now.
+runs() {
+    read -r stat 2>/dev/null <"/proc/${1%%:*}/stat" || return 1
+    start=${1##*:}
+    set -- ${stat##*) }
+    [ "$1" != Z ] && [ "${20}" = "$start" ]
+}
+end() { signal=${1#*:}; kill -s "${2:-${signal%:*}}" "${1%%:*}" 2>/dev/null; }
+for p in $running; do runs "$p" && end "$p"; done
 left=100
 while [ $left -gt 0 ]; do
     alive=
-    for p in $pids; do
-        if kill -0 "${p%:*}" 2>/dev/null; then  # kill -0 succeeds for a zombie too
-            case $(cat "/proc/${p%:*}/stat" 2>/dev/null) in *') Z '*) ;; *) alive=1 ;; esac
-        fi
-    done
+    for p in $running; do runs "$p" && alive=1; done
     [ -n "$alive" ] || break
     sleep 0.05; left=$((left - 1))
 done
-for p in $pids; do kill -s KILL "${p%:*}" 2>/dev/null; done
+for p in $running; do runs "$p" && end "$p" KILL; done
 for d in $dirs; do for _ in 1 2 3; do rm -rf "$d" && break; sleep 0.1; done; done
 """
 
@@ -144,7 +151,9 @@ class Processes:
             text=True, start_new_session=True, user=owner.uid, group=owner.gid, extra_groups=owner.groups,
         )  # fmt: skip
         self._running[process.pid] = (process, stop_signal)
-        self._notify_reaper(f"run {process.pid} {stop_signal.name.removeprefix('SIG')}")
+        self._notify_reaper(
+            f"run {process.pid} {stop_signal.name.removeprefix('SIG')} {_start_time(process.pid)}"
+        )
         return process
 
     def stop(
@@ -196,6 +205,11 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _start_time(pid: int) -> str:
+    """When a child that was not waited for started, in clock ticks since boot: field 22 of proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 class NotReady(Exception):

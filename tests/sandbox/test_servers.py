@@ -147,6 +147,14 @@ def test_a_child_gets_sigterm_first_and_sigkill_if_it_ignores_that() -> None:
     assert not directory.exists()
 
 
+def test_a_process_that_got_the_number_of_an_ended_child_is_left_alone() -> None:
+    with Processes() as others:
+        other = others.start(["/bin/sleep", "60"])
+        with Processes() as processes:
+            processes._notify_reaper(f"run {other.pid} TERM 1")
+        assert other.poll() is None
+
+
 def replica(shared_port: int, log: Path, processes: Processes) -> Service:
     port = free_port()
     program = [sys.executable, "-m", "sandbox.stack.replica", "proofs.chaos.outages:create_upstream"]

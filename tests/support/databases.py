@@ -178,9 +178,11 @@ class EmptiedDatabase:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Lend the kept session. It is replaced if a test closed it."""
+        """Lend the kept session. It is replaced if it was closed, or its backend ended."""
         self.is_session_lent = True
-        if self._session.closed or self._session.broken:
+        try:
+            self._session.execute("")
+        except psycopg.OperationalError:
             self._session = _connect(self.url)
         try:
             yield self._session
