@@ -10,7 +10,7 @@ from leads.adapters.hasura_calls import Answer, EventCall
 from leads.adapters.logs import bind
 from leads.adapters.tracing import join_event_trace
 from leads.domain.errors import BadRequest, ProcessingPaused
-from leads.domain.event_states import processed_answer
+from leads.domain.event_states import claimed_answer
 from leads.runtime import Runtime
 from leads.services.process_record import DeliveryResult, process_event
 from leads.services.redelivery import answer_unclaimed
@@ -30,15 +30,15 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
     if not call.is_by_hand and call.new.keys() - DELIVERED_COLUMNS:
         runtime.metrics.whole_row_deliveries.inc()
     bind(event_id=event_id, event_trace_id=join_event_trace(call.trace))
-    processed = await _process(runtime, call, event_id)
-    if processed is None:
+    result = await _process(runtime, call, event_id)
+    if result is None:
         answer = await answer_unclaimed(runtime.db, runtime.clock, runtime.outbox, call, event_id)
     else:
-        answer = processed_answer(event_id, processed.result, processed.error_code)
-        runtime.outbox.note_dropped(event_id, processed.dropped)
-        if processed.unsent:
-            bind(notified=await runtime.outbox.send([processed.unsent]) == 1)
-    is_invalid = processed is not None and processed.is_invalid
+        answer = claimed_answer(event_id, result.result, result.error_code)
+        runtime.outbox.note_dropped(event_id, result.dropped)
+        if result.unsent:
+            bind(notified=await runtime.outbox.send([result.unsent]) == 1)
+    is_invalid = result is not None and result.is_invalid
     runtime.metrics.events.labels("invalid" if is_invalid else answer["result"]).inc()
     return answer
 
@@ -59,13 +59,13 @@ async def _process(runtime: Runtime, call: EventCall, event_id: int) -> Delivery
         if call.current_retry:
             await runtime.repeat_limit.take(event_id)
         async with runtime.db.work_slot():
-            processed = await process_event(
+            result = await process_event(
                 runtime.db, runtime.clock, runtime.pancake, key_ring, digester, event_id
             )
     except ProcessingPaused:
         runtime.repeat_limit.note_pause()
         raise
-    created_at, finished_at = (processed.created_at, processed.finished_at) if processed else (None, None)
+    created_at, finished_at = (result.created_at, result.finished_at) if result else (None, None)
     if created_at and finished_at and not runtime.repeat_limit.has_waited(created_at):
         runtime.metrics.process_duration.observe((finished_at - created_at).total_seconds())
-    return processed
+    return result

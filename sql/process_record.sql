@@ -16,28 +16,6 @@ FROM public.view_pancake_setting AS s
 -- Returns one row. Lock class 6 = turns; a transaction that takes it takes no other lock.
 SELECT pg_advisory_xact_lock(6, 0)
 
--- name: process_record/load_unclaimed
--- Load an event that a delivery could not claim, and what Hasura's log says of this delivery.
--- Returns one row: status (null: no such event) and what the answer says of the event; is_redelivered, is_answered as in
--- pancake_delivery_history. Relies on pk_pancake_webhook_event, uq_pancake_source.
-SELECT
-    e.status,
-    e.outcome,
-    e.error_code,
-    e.next_attempt_at,
-    e.evidence ->> 'held_by' AS held_by,
-    t.code::text AS ticket_code,
-    e.record_id IS NOT NULL AS has_record,
-    e.payload IS NOT NULL AS has_payload,
-    EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS has_active_source,
-    NOT w.kill_switch AS switched_on,
-    h.is_redelivered,
-    h.is_answered
-FROM public.view_pancake_setting AS w
-CROSS JOIN public.pancake_delivery_history(%(hasura_event_id)s::text, %(tries)s::integer) AS h
-LEFT JOIN public.pancake_webhook_event AS e ON e.id = %(id)s
-LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
-
 -- name: process_record/claim_event
 -- Claim a received event, or hold it if the kill switch is on or its source is inactive. Commits alone; claim_id
 -- then fences the work.
@@ -77,13 +55,27 @@ SELECT
 FROM switches AS w
 LEFT JOIN claimed AS c ON true
 
--- name: process_record/list_without_table
--- List the events whose body named no table of a connection with several: a dry run looks their records up before it begins.
--- Returns id, connection_id and record_id. Relies on pk_pancake_webhook_event.
-SELECT e.id, e.connection_id::text AS connection_id, e.record_id
-FROM public.pancake_webhook_event AS e
-WHERE e.id = ANY (%(ids)s) AND e.table_name IS NULL AND e.record_id IS NOT NULL
-ORDER BY e.id
+-- name: process_record/load_unclaimed
+-- Load an event that a delivery could not claim, and what Hasura's log says of this delivery.
+-- Returns one row: status (null: no such event) and what the answer says of the event; is_redelivered, is_answered as in
+-- pancake_delivery_history. Relies on pk_pancake_webhook_event, uq_pancake_source.
+SELECT
+    e.status,
+    e.outcome,
+    e.error_code,
+    e.next_attempt_at,
+    e.evidence ->> 'held_by' AS held_by,
+    t.code::text AS ticket_code,
+    e.record_id IS NOT NULL AS has_record,
+    e.payload IS NOT NULL AS has_payload,
+    EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS has_active_source,
+    NOT w.kill_switch AS switched_on,
+    h.is_redelivered,
+    h.is_answered
+FROM public.view_pancake_setting AS w
+CROSS JOIN public.pancake_delivery_history(%(hasura_event_id)s::text, %(tries)s::integer) AS h
+LEFT JOIN public.pancake_webhook_event AS e ON e.id = %(id)s
+LEFT JOIN public.ticket AS t ON t.id = e.ticket_id
 
 -- name: process_record/set_table
 -- Store the table that was found for a claimed event, or note in its evidence that it is not known.
@@ -101,12 +93,13 @@ SET
 -- || '' keeps the planner on the primary key, as in claim_event.
 WHERE id = %(id)s AND (status || '') = 'ingested' AND claim_id = %(claim_id)s
 
--- name: process_record/lock_records
--- Lock records in the order of their lock keys, until the transaction ends: always the first of a lead's locks.
--- Webhook, polling, reconciliation and processing all use this statement, so they cannot deadlock.
--- Returns one row per lock. Lock classes: 1 = record, 2 = phone, 3 = roster.
-SELECT pg_advisory_xact_lock(1, k.key)
-FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY key) AS k
+-- name: process_record/list_without_table
+-- List the events whose body named no table of a connection with several: a dry run looks their records up before it begins.
+-- Returns id, connection_id and record_id. Relies on pk_pancake_webhook_event.
+SELECT e.id, e.connection_id::text AS connection_id, e.record_id
+FROM public.pancake_webhook_event AS e
+WHERE e.id = ANY (%(ids)s) AND e.table_name IS NULL AND e.record_id IS NOT NULL
+ORDER BY e.id
 
 -- name: process_record/fence_claim
 -- Lock the claimed event at the start of the work transaction, and read the switches again.
@@ -125,41 +118,12 @@ CROSS JOIN LATERAL public.pancake_hold_reason(e.connection_id, e.source_ids) AS 
 WHERE e.id = %(id)s AND (e.status || '') = 'ingested' AND e.claim_id = %(claim_id)s
 FOR UPDATE OF e
 
--- name: process_record/load_applied
--- Load what was applied of a record before, and whether its customer was erased, after the record and its phones were locked.
--- Returns one row: is_erased, and of what was applied the newest times of all versions and the version applied last, null if
--- nothing was; known_phones, those of its customer in Diva, if retention emptied its own. Relies on pk_pancake_webhook_event,
--- ix_customer_erasure_digest, uq_pancake_webhook_event_identity, account's primary key, Diva's index on contact_book (account_id).
-SELECT
-    EXISTS (
-        SELECT FROM public.pancake_erasure(
-            %(erasure_digests)s, c.connection_id, %(table_name)s,
-            COALESCE(c.modified_on, CASE c.origin WHEN 'webhook' THEN c.arrived_at ELSE '-infinity' END)
-        )
-    ) AS is_erased,
-    v.newest_modified_on, v.newest_arrived_at, v.untimed_arrived_at, v.last_arrived_at, v.had_future_time, v.outcome,
-    v.evidence -> 'digests' AS digests, v.ticket_id::text AS ticket_id, v.account_id::text AS account_id, v.normalized_phone AS phone,
-    COALESCE(v.evidence -> 'phone' -> 'usable', to_jsonb(array_remove(ARRAY[v.normalized_phone], NULL))) AS usable_phones,
-    COALESCE(v.evidence #> '{phone,typed}', '{}') AS typed_phones, v.evidence #> '{phone,digests}' AS phone_digests,
-    CASE WHEN v.normalized_phone IS NULL THEN ARRAY(
-        SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id AND a.normalized_phone IS NOT NULL
-        UNION
-        SELECT b.primary_phone FROM public.contact_book AS b WHERE b.account_id = v.account_id AND b.primary_phone IS NOT NULL
-    ) ELSE '{}' END AS known_phones
-FROM public.pancake_webhook_event AS c
-LEFT JOIN LATERAL (
-    SELECT
-        e.*,
-        max(e.modified_on) OVER () AS newest_modified_on,
-        first_value(e.arrived_at) OVER (ORDER BY e.modified_on DESC NULLS LAST, e.arrived_at DESC) AS newest_arrived_at,
-        max(e.arrived_at) FILTER (WHERE e.modified_on IS NULL) OVER () AS untimed_arrived_at,
-        max(e.arrived_at) OVER () AS last_arrived_at,
-        bool_or(e.evidence ? 'future_time') OVER () AS had_future_time
-    FROM public.pancake_applied_version(%(connection_id)s, %(table_name)s, %(record_id)s) AS e
-    ORDER BY e.applied_at DESC
-    LIMIT 1
-) AS v ON true
-WHERE c.id = %(id)s
+-- name: process_record/lock_records
+-- Lock records in the order of their lock keys, until the transaction ends: always the first of a lead's locks.
+-- Webhook, polling, reconciliation and processing all use this statement, so they cannot deadlock.
+-- Returns one row per lock. Lock classes: 1 = record, 2 = phone, 3 = roster.
+SELECT pg_advisory_xact_lock(1, k.key)
+FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY key) AS k
 
 -- name: process_record/lock_phones
 -- Lock the phones of leads in the order of their lock keys, until the transaction ends: those that the leads name, those of each
@@ -207,6 +171,52 @@ FROM (
     GROUP BY key
     ORDER BY key
 ) AS k
+
+-- name: process_record/load_applied
+-- Load what was applied of a record before, and whether its customer was erased, after the record and its phones were locked.
+-- Returns one row: is_erased, and of what was applied the newest times of all versions and the version applied last, null if
+-- nothing was; known_phones, those of its customer in Diva, if retention emptied its own. Relies on pk_pancake_webhook_event,
+-- ix_customer_erasure_digest, uq_pancake_webhook_event_identity, account's primary key, Diva's index on contact_book (account_id).
+SELECT
+    EXISTS (
+        SELECT FROM public.pancake_erasure(
+            %(erasure_digests)s, c.connection_id, %(table_name)s,
+            COALESCE(c.modified_on, CASE c.origin WHEN 'webhook' THEN c.arrived_at ELSE '-infinity' END)
+        )
+    ) AS is_erased,
+    v.newest_modified_on, v.newest_arrived_at, v.untimed_arrived_at, v.last_arrived_at, v.had_future_time, v.outcome,
+    v.evidence -> 'digests' AS digests, v.ticket_id::text AS ticket_id, v.account_id::text AS account_id, v.normalized_phone AS phone,
+    COALESCE(v.evidence -> 'phone' -> 'usable', to_jsonb(array_remove(ARRAY[v.normalized_phone], NULL))) AS usable_phones,
+    COALESCE(v.evidence #> '{phone,typed}', '{}') AS typed_phones, v.evidence #> '{phone,digests}' AS phone_digests,
+    CASE WHEN v.normalized_phone IS NULL THEN ARRAY(
+        SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id AND a.normalized_phone IS NOT NULL
+        UNION
+        SELECT b.primary_phone FROM public.contact_book AS b WHERE b.account_id = v.account_id AND b.primary_phone IS NOT NULL
+    ) ELSE '{}' END AS known_phones
+FROM public.pancake_webhook_event AS c
+LEFT JOIN LATERAL (
+    SELECT
+        e.*,
+        max(e.modified_on) OVER () AS newest_modified_on,
+        first_value(e.arrived_at) OVER (ORDER BY e.modified_on DESC NULLS LAST, e.arrived_at DESC) AS newest_arrived_at,
+        max(e.arrived_at) FILTER (WHERE e.modified_on IS NULL) OVER () AS untimed_arrived_at,
+        max(e.arrived_at) OVER () AS last_arrived_at,
+        bool_or(e.evidence ? 'future_time') OVER () AS had_future_time
+    FROM public.pancake_applied_version(%(connection_id)s, %(table_name)s, %(record_id)s) AS e
+    ORDER BY e.applied_at DESC
+    LIMIT 1
+) AS v ON true
+WHERE c.id = %(id)s
+
+-- name: process_record/hold_event
+-- Hold a claimed event: after the claim the kill switch was turned on, or its sources were switched off.
+-- Returns nothing. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event SET status = %(status)s WHERE id = %(id)s
+
+-- name: process_record/erase_event
+-- Erase a claimed event: it is a version of an erased customer.
+-- Returns one row: erased (1). Relies on pk_pancake_webhook_event.
+SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
 
 -- name: process_record/load_facts
 -- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
@@ -352,97 +362,6 @@ WHERE a.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS
 ORDER BY a.id
 FOR NO KEY UPDATE OF a
 
--- name: process_record/store_roster
--- Store the counters of a roster after a choice.
--- Returns nothing. Relies on pk_pancake_assignee.
-UPDATE public.pancake_assignee AS a
-SET
-    assigned_count = m.assigned_count,
-    total_assigned = a.total_assigned + (a.id IS NOT DISTINCT FROM %(chosen)s::uuid)::integer,
-    last_assigned_seq = m.last_assigned_seq,
-    was_available = m.was_available,
-    assigned_today = CASE
-        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_today
-        WHEN a.assigned_on = (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date THEN a.assigned_today + 1
-        ELSE 1
-    END,
-    assigned_on = CASE
-        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_on
-        ELSE (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date
-    END
-FROM unnest(
-    %(assignee_ids)s::uuid[], %(assigned_counts)s::bigint[], %(last_assigned_seqs)s::bigint[], %(was_available)s::boolean[]
-) AS m (id, assigned_count, last_assigned_seq, was_available)
-WHERE a.id = m.id
-
--- name: process_record/erase_event
--- Erase a claimed event: it is a version of an erased customer.
--- Returns one row: erased (1). Relies on pk_pancake_webhook_event.
-SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
-
--- name: process_record/hold_event
--- Hold a claimed event: after the claim the kill switch was turned on, or its sources were switched off.
--- Returns nothing. Relies on pk_pancake_webhook_event.
-UPDATE public.pancake_webhook_event SET status = %(status)s WHERE id = %(id)s
-
--- name: process_record/insert_ticket
--- Insert a ticket with its owner set, so that Diva's own distribution does not assign it.
--- Returns nothing. Relies on uq_contact_book_primary_phone.
-INSERT INTO public.ticket (
-    id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at
-)
-SELECT
-    %(ticket_id)s, %(title)s, %(description)s, 'ticket_source_pancake', %(account_id)s,
-    (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s),
-    %(assignee_id)s, 'new', %(data)s::jsonb, %(now)s, %(now)s
-
--- name: process_record/update_ticket
--- Update an open ticket; its owner does not change. A text that is null is kept.
--- Returns nothing. Relies on ticket's primary key, uq_contact_book_primary_phone.
-UPDATE public.ticket AS t
-SET
-    title = COALESCE(%(title)s, t.title),
-    description = COALESCE(%(description)s, t.description),
-    account_id = %(account_id)s,
-    contact_book_id = CASE
-        WHEN %(moves)s OR t.contact_book_id IS NULL
-            THEN (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s)
-        ELSE t.contact_book_id
-    END,
-    data = COALESCE(t.data, '{}') || %(data)s::jsonb,
-    updated_at = %(now)s
-WHERE t.id = %(ticket_id)s
-
--- name: process_record/finish_event
--- Finish the event with its result, and claim its notifications for this handler; unsent older ones are kept.
--- A replay that changes nothing keeps the recorded result and what was sent. The event that created its ticket stays that event.
--- Of `force` in the evidence `forced` is left. applied_at is the database's: it orders the versions that different handlers applied.
--- Returns one row: notify_claimed_at. Relies on pk_pancake_webhook_event.
-UPDATE public.pancake_webhook_event
-SET
-    status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
-    applied_at = CASE WHEN %(changes)s OR %(is_applied)s AND outcome IS NULL THEN clock_timestamp() ELSE applied_at END,
-    normalized_phone = CASE WHEN %(changes)s OR outcome IS NULL THEN COALESCE(%(phone)s, normalized_phone) ELSE normalized_phone END,
-    outcome = CASE
-        WHEN NOT %(changes)s THEN COALESCE(outcome, %(outcome)s)
-        WHEN outcome = 'ticket_created' AND ticket_id = %(ticket_id)s::uuid THEN outcome
-        ELSE %(outcome)s
-    END,
-    account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
-    ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
-    assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
-    evidence = (evidence - '{force,forced,error}'::text[]) || CASE WHEN evidence ? 'force' THEN '{"forced": true}' ELSE '{}' END::jsonb
-        || CASE WHEN %(changes)s OR NOT evidence ? 'phone' THEN %(evidence)s::jsonb ELSE %(evidence)s::jsonb - 'phone' END,
-    notifications = CASE
-        WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notifications
-        WHEN notified_at IS NULL THEN notifications || %(notifications)s::jsonb
-        ELSE %(notifications)s::jsonb
-    END,
-    notify_claimed_at = clock_timestamp(),
-    notified_at = CASE WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notified_at END
-WHERE id = %(id)s
-RETURNING notify_claimed_at
-
 -- name: process_record/merge_account
 -- Merge the record's fields into a known account, and fill normalized_phone. It is filled only if the phone is still the one
 -- that the decision read: Diva may have changed it while this statement waited for the row.
@@ -500,9 +419,90 @@ WHERE
     b.account_id IS NULL
     OR EXISTS (SELECT FROM public.account AS a WHERE a.id = b.account_id AND a.deleted_at IS NOT NULL)
 
+-- name: process_record/insert_ticket
+-- Insert a ticket with its owner set, so that Diva's own distribution does not assign it.
+-- Returns nothing. Relies on uq_contact_book_primary_phone.
+INSERT INTO public.ticket (
+    id, title, description, source_id, account_id, contact_book_id, assignee_id, status, data, created_at, updated_at
+)
+SELECT
+    %(ticket_id)s, %(title)s, %(description)s, 'ticket_source_pancake', %(account_id)s,
+    (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s),
+    %(assignee_id)s, 'new', %(data)s::jsonb, %(now)s, %(now)s
+
+-- name: process_record/update_ticket
+-- Update an open ticket; its owner does not change. A text that is null is kept.
+-- Returns nothing. Relies on ticket's primary key, uq_contact_book_primary_phone.
+UPDATE public.ticket AS t
+SET
+    title = COALESCE(%(title)s, t.title),
+    description = COALESCE(%(description)s, t.description),
+    account_id = %(account_id)s,
+    contact_book_id = CASE
+        WHEN %(moves)s OR t.contact_book_id IS NULL
+            THEN (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s)
+        ELSE t.contact_book_id
+    END,
+    data = COALESCE(t.data, '{}') || %(data)s::jsonb,
+    updated_at = %(now)s
+WHERE t.id = %(ticket_id)s
+
+-- name: process_record/store_roster
+-- Store the counters of a roster after a choice.
+-- Returns nothing. Relies on pk_pancake_assignee.
+UPDATE public.pancake_assignee AS a
+SET
+    assigned_count = m.assigned_count,
+    total_assigned = a.total_assigned + (a.id IS NOT DISTINCT FROM %(chosen)s::uuid)::integer,
+    last_assigned_seq = m.last_assigned_seq,
+    was_available = m.was_available,
+    assigned_today = CASE
+        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_today
+        WHEN a.assigned_on = (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date THEN a.assigned_today + 1
+        ELSE 1
+    END,
+    assigned_on = CASE
+        WHEN a.id IS DISTINCT FROM %(chosen)s::uuid THEN a.assigned_on
+        ELSE (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date
+    END
+FROM unnest(
+    %(assignee_ids)s::uuid[], %(assigned_counts)s::bigint[], %(last_assigned_seqs)s::bigint[], %(was_available)s::boolean[]
+) AS m (id, assigned_count, last_assigned_seq, was_available)
+WHERE a.id = m.id
+
+-- name: process_record/finish_event
+-- Finish the event with its result, and claim its notifications for this handler; unsent older ones are kept.
+-- A replay that changes nothing keeps the recorded result and what was sent. The event that created its ticket stays that event.
+-- Of `force` in the evidence `forced` is left. applied_at is the database's: it orders the versions that different handlers applied.
+-- Returns one row: notify_claimed_at. Relies on pk_pancake_webhook_event.
+UPDATE public.pancake_webhook_event
+SET
+    status = 'processed', processed_at = %(now)s, error_code = NULL, error_detail = NULL,
+    applied_at = CASE WHEN %(changes)s OR %(is_applied)s AND outcome IS NULL THEN clock_timestamp() ELSE applied_at END,
+    normalized_phone = CASE WHEN %(changes)s OR outcome IS NULL THEN COALESCE(%(phone)s, normalized_phone) ELSE normalized_phone END,
+    outcome = CASE
+        WHEN NOT %(changes)s THEN COALESCE(outcome, %(outcome)s)
+        WHEN outcome = 'ticket_created' AND ticket_id = %(ticket_id)s::uuid THEN outcome
+        ELSE %(outcome)s
+    END,
+    account_id = CASE WHEN %(changes)s THEN %(account_id)s::uuid ELSE COALESCE(account_id, %(account_id)s::uuid) END,
+    ticket_id = CASE WHEN %(changes)s THEN %(ticket_id)s::uuid ELSE COALESCE(ticket_id, %(ticket_id)s::uuid) END,
+    assignee_id = CASE WHEN %(changes)s THEN %(assignee_id)s::uuid ELSE assignee_id END,
+    evidence = (evidence - '{force,forced,error}'::text[]) || CASE WHEN evidence ? 'force' THEN '{"forced": true}' ELSE '{}' END::jsonb
+        || CASE WHEN %(changes)s OR NOT evidence ? 'phone' THEN %(evidence)s::jsonb ELSE %(evidence)s::jsonb - 'phone' END,
+    notifications = CASE
+        WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notifications
+        WHEN notified_at IS NULL THEN notifications || %(notifications)s::jsonb
+        ELSE %(notifications)s::jsonb
+    END,
+    notify_claimed_at = clock_timestamp(),
+    notified_at = CASE WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notified_at END
+WHERE id = %(id)s
+RETURNING notify_claimed_at
+
 -- name: process_record/fail_event
 -- Record a failed attempt: status failed with the time of the next attempt, or dead_letter without one.
--- Returns nothing; changes nothing if the claim was lost. Relies on pk_pancake_webhook_event.
+-- Returns one row: result (the new status), is_invalid; none if the claim was lost. Relies on pk_pancake_webhook_event.
 UPDATE public.pancake_webhook_event
 SET
     status = CASE WHEN %(next_attempt_at)s::timestamptz IS NULL THEN 'dead_letter' ELSE 'failed' END,
@@ -512,3 +512,4 @@ SET
     evidence = evidence || %(evidence)s::jsonb
 -- || '' keeps the planner on the primary key, as in claim_event.
 WHERE id = %(id)s AND (status || '') = 'ingested' AND claim_id = %(claim_id)s
+RETURNING status AS result, status = 'dead_letter' AND public.pancake_event_is_invalid(error_code) AS is_invalid

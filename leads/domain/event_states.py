@@ -180,7 +180,7 @@ def unclaimed_answer(
     return {"event_id": event_id, "result": result, "message": sentence, **known}
 
 
-def processed_answer(event_id: int, result: str, error_code: str | None) -> dict[str, object]:
+def claimed_answer(event_id: int, result: str, error_code: str | None) -> dict[str, object]:
     """Return the answer for an event that was claimed; `error_code` is why it failed or is a dead letter."""
     sentence = _SENTENCES[result].format(id=event_id, error_code=error_code)
     answer: dict[str, object] = {"event_id": event_id, "result": result, "message": sentence}

@@ -271,7 +271,7 @@ class ReplayResults(TypedDict):
     unassigned: int
 
 
-def summarize(events: Iterable[ReplayedEvent]) -> ReplayResults:
+def count_results(events: Iterable[ReplayedEvent]) -> ReplayResults:
     """Count the results. A ticket of several events counts once for its owner."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     tickets: dict[str, str | None] = {}

@@ -42,16 +42,17 @@ def lock_phones_statement(records: Sequence[RecordKey], phones: Sequence[str]) -
 
 
 def read_applied(row: Row, lead: Lead, read: PhoneReading) -> LastApplied | None:
-    """Read the row of process_record/load_applied without `is_erased`; None if nothing was applied.
+    """Read the row of process_record/load_applied; None if nothing was applied.
 
-    Its digests are restated with the current key where the lead has their values, and phones that retention
-    emptied are those of the lead or of the customer that have their digests.
+    Digests made with an older key are computed again where the lead still has the value. Phones that
+    retention emptied are found by their digest among those of lead and customer.
     """
     if row["last_arrived_at"] is None:
         return None
-    known = [*read.usable, *row.pop("known_phones")]
+    known = [*read.usable, *row["known_phones"]]
+    columns = {name: value for name, value in row.items() if name not in ("is_erased", "known_phones")}
     typed = {key: tuple(phones) for key, phones in row["typed_phones"].items()}
-    applied = LastApplied(**{**row, "usable_phones": tuple(row["usable_phones"]), "typed_phones": typed})
+    applied = LastApplied(**{**columns, "usable_phones": tuple(row["usable_phones"]), "typed_phones": typed})
     if applied.digests is not None:
         applied = replace(applied, digests=lead.with_current_key(applied.digests))
     stored = applied.phone_digests
@@ -75,19 +76,19 @@ async def load_facts(
     phones: PhoneReading,
     applied: LastApplied | None,
     digester: Digester,
-    locked_phones: set[str],
-) -> Facts:
+    locked: set[str],
+) -> tuple[Facts, set[str]]:
     """Load the facts, and again if a customer has a phone that the lead does not name.
 
-    One that is not normalized yet is locked first, out of the order of keys: a deadlock is Contended. It is
-    added to `locked_phones`.
+    Returns also the phones that are locked then, `locked` among them. A phone whose account is not normalized
+    is locked here, after the others and so out of order. PostgreSQL ends a deadlock, which is Contended.
     """
-    of_record = {
+    applied_ids = {
         "record_ticket_id": applied.ticket_id if applied else None,
         "record_account_id": applied.account_id if applied else None,
     }
     params: Params = {
-        **of_record,
+        **applied_ids,
         "id": event_id,
         "phones": list(phones.usable),
         "stored_digits": _stored_digits(phones.usable),
@@ -95,7 +96,7 @@ async def load_facts(
     }
     record_facts: list[Statement] = []
     if applied:
-        record_facts.append(("process_record/load_record_facts", {**of_record, **record._asdict()}))
+        record_facts.append(("process_record/load_record_facts", {**applied_ids, **record._asdict()}))
 
     async def load(own_phones: Sequence[str]) -> Facts:
         own = {"own_phones": own_phones, "own_digits": _stored_digits(own_phones)}
@@ -107,21 +108,26 @@ async def load_facts(
     facts = await load([])
     own_phones = sorted(facts.own_phones() - set(phones.usable))
     if not own_phones:
-        return facts
+        return facts, locked
     # The others are locked: lock_phones finds them, and a contact that came since makes the plan Contended.
-    if unlocked := facts.not_normalized_phones() - locked_phones:
+    if unlocked := facts.not_normalized_phones() - locked:
         (locks,) = await transaction.run(lock_phones_statement([], sorted(unlocked)))
-        locked_phones |= {phone for lock in locks for phone in lock["phones"]}
-    return await load(own_phones)
+        locked = locked | phones_of(locks)
+    return await load(own_phones), locked
+
+
+def phones_of(locks: Iterable[Row]) -> set[str]:
+    """Return the phones that the rows of lock_phones_statement say are locked."""
+    return {phone for lock in locks for phone in lock["phones"]}
 
 
 def _stored_digits(phones: Iterable[str]) -> list[str]:
     return [digits for phone in phones for digits in stored_digits(phone)]
 
 
-def read_facts(row: Row, applied: LastApplied | None, of_record: Row | None, digester: Digester) -> Facts:
+def read_facts(row: Row, applied: LastApplied | None, record_facts: Row | None, digester: Digester) -> Facts:
     """Read the rows of process_record/load_facts and, of a record applied before, load_record_facts."""
-    before = of_record or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
+    before = record_facts or {"ticket_account": None, "applied_account": None, "ticket_is_shared": False}
     return Facts(
         applied=applied,
         accounts=tuple(_accounts(row["accounts"], digester)),

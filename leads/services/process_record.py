@@ -25,7 +25,7 @@ from leads.domain.canonical_json import JsonValue
 from leads.domain.decide import Plan, decide
 from leads.domain.digest import Digester, erasure_digests
 from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused, code_of
-from leads.domain.event_states import DEAD_LETTER, FAILED, INGESTED, delay_after
+from leads.domain.event_states import DEAD_LETTER, HELD, INGESTED, delay_after
 from leads.domain.lead import read_stored_lead
 from leads.domain.notifications import Notification, notifications_of
 from leads.domain.phone import PhoneReading, national_parts, read_phones
@@ -37,6 +37,7 @@ from leads.services.load_facts import (
     load_facts,
     lock_phones_statement,
     lock_records_statement,
+    phones_of,
     read_applied,
 )
 from leads.services.outbox import UnsentRow
@@ -44,8 +45,6 @@ from leads.services.outbox import UnsentRow
 Result = TypeVar("Result")
 WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
-INVALID_CODES = "invalid_"
-"""The beginning of the error codes of dead letters that do not count in sql/kpi/load_success.sql."""
 CLAIM_LOST = "claim_lost"
 ERASED = "erased"
 _json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
@@ -53,12 +52,12 @@ _json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The result of a claimed event, and what its delivery has to send.
+    """The result of an event that a delivery claimed or held, and what the delivery has to send.
 
-    `result` is an outcome, `failed`, `dead_letter`, a skipped status or `claim_lost`. `is_invalid`: a dead
-    letter because of what it holds, which is no failure of the integration. `dropped` names notifications
-    that have no recipient. `created_at` is None unless the event's age at `finished_at` says how fast events
-    are processed.
+    `result` is an outcome, `failed`, `dead_letter`, the status that holds the event, or `claim_lost`.
+    `is_invalid`: a dead letter because of what it holds, which is no failure of the integration. `dropped`
+    names notifications that have no recipient. `created_at` is None unless the event's age at `finished_at`
+    says how fast events are processed.
     """
 
     result: str
@@ -79,33 +78,28 @@ async def process_event(
     then the event returns when its lease ends.
     """
     claim = await claim_event(db, event_id)
-    if claim is None:
-        return None
-    bind(record_id=loggable_record_id(claim.record_id))
-    if claim.status != INGESTED:
-        return DeliveryResult(claim.status)
-    if claim.lacks_table:
-        look_up = partial(_with_table, db, pancake, key_ring, claim)
-        named = await attempt(db, clock, claim, look_up, timeout_seconds=NAME_TIMEOUT_SECONDS)
-        if isinstance(named, DeliveryResult):
-            return named
-        claim = named
-    return await attempt(db, clock, claim, partial(process_claim, db, clock, digester, claim))
+    if not isinstance(claim, Claim):
+        return claim
+    try:
+        if claim.lacks_table:
+            look_up = partial(_with_table, db, pancake, key_ring, claim)
+            claim = await _in_time(NAME_TIMEOUT_SECONDS, look_up)
+        return await _in_time(WORK_TIMEOUT_SECONDS, partial(process_claim, db, clock, digester, claim))
+    except Exception as error:  # noqa: BLE001 - the event is marked failed, the trace is logged
+        return await mark_failed(db, clock, claim, error)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to work on an event, and what the work needs of it.
 
-    `status` is `ingested`, or a skipped status if the kill switch is on or no source is active. `unsent`
-    holds the notifications that the event has not sent yet. `was_held_or_replayed`: its age then says nothing
-    about the speed of processing.
+    `unsent` holds the notifications that the event has not sent yet. `was_held_or_replayed`: its age then
+    says nothing about the speed of processing.
     """
 
     id: int
-    claim_id: UUID | None
+    claim_id: UUID
     connection_id: UUID
-    status: str
     record_id: str | None
     table_name: str | None
     modified_on: datetime | None
@@ -125,42 +119,39 @@ class Claim:
         return self.table_name is None and self.record_id is not None
 
 
-async def claim_event(db: Database, event_id: int) -> Claim | None:
-    """Claim a received event; None if it is not received. Raises ProcessingPaused: nothing was claimed."""
-    return read_claim(await db.fetch_one(*claim_statement(event_id)))
+async def claim_event(db: Database, event_id: int) -> Claim | DeliveryResult | None:
+    """Claim a received event, or hold it and return how; None if it is not received.
+
+    Raises ProcessingPaused: nothing was changed.
+    """
+    (row,) = await db.fetch_all(*claim_statement(event_id))
+    if row["id"] is not None:
+        bind(record_id=loggable_record_id(row["record_id"]))
+    return read_claim(row)
 
 
 def claim_statement(event_id: int) -> Statement:
     return "process_record/claim_event", {"id": event_id}
 
 
-def read_claim(row: Row | None) -> Claim | None:
-    """Read the row of process_record/claim_event, null but for `paused` if nothing was claimed.
-
-    Raises ProcessingPaused.
-    """
-    if row is None or row.pop("paused"):
+def read_claim(row: Row) -> Claim | DeliveryResult | None:
+    """Read the row of process_record/claim_event. Raises ProcessingPaused."""
+    if row["paused"]:
         raise ProcessingPaused
-    return Claim(**row) if row["id"] is not None else None
+    if row["id"] is None:
+        return None
+    if row["status"] != INGESTED:
+        return DeliveryResult(row["status"])
+    return Claim(**{name: value for name, value in row.items() if name not in ("paused", "status")})
 
 
-async def attempt(
-    db: Database,
-    clock: Clock,
-    claim: Claim,
-    work: Callable[[], Awaitable[Result]],
-    *,
-    timeout_seconds: float = WORK_TIMEOUT_SECONDS,
-) -> Result | DeliveryResult:
-    """Do the work of a claim, or mark the event and return how. Raises DatabaseUnavailable."""
+async def _in_time(seconds: float, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do the work, and again after a conflict. Raises Contended, also after that time, and what it raises."""
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(seconds):
             return await retry_contended(work)
-    except TimeoutError:
-        error: Exception = Contended(f"The work took longer than {timeout_seconds:g} s.")
-    except Exception as caught:  # noqa: BLE001 - the event is marked failed, the trace is logged
-        error = caught
-    return await mark_failed(db, clock, claim, error)
+    except TimeoutError as error:
+        raise Contended(f"The work took longer than {seconds:g} s.") from error
 
 
 async def _with_table(db: Database, pancake: PancakeApi, key_ring: KeyRing, claim: Claim) -> Claim:
@@ -179,15 +170,14 @@ async def process_claim(db: Database, clock: Clock, digester: Digester, claim: C
     """Load, decide, apply in one transaction, which commits with its last statement."""
     async with db.transaction() as transaction:
         planned = await load_and_decide(transaction, claim, digester, clock.now())
-        if isinstance(planned, str):
-            if planned == ERASED:
-                await transaction.run(("process_record/erase_event", {"id": claim.id}), commit=True)
-                return DeliveryResult(DEAD_LETTER, error_code=ERASED, is_invalid=True)
-            if planned != CLAIM_LOST:
-                hold: Params = {"id": claim.id, "status": planned}
+        if isinstance(planned, DeliveryResult):
+            if planned.result in HELD:
+                hold: Params = {"id": claim.id, "status": planned.result}
                 await transaction.run(("process_record/hold_event", hold), commit=True)
-            return DeliveryResult(planned)
-        now = clock.now()
+            elif planned.error_code == ERASED:
+                await transaction.run(("process_record/erase_event", {"id": claim.id}), commit=True)
+            return planned
+        now = clock.now()  # read again: the time for which the locks were waited for counts
         unsent = await apply_plan(transaction, planned, now)
     created_at = None if claim.was_held_or_replayed else claim.created_at
     return DeliveryResult(
@@ -215,11 +205,12 @@ class PlannedEvent:
 
 async def load_and_decide(
     transaction: Transaction, claim: Claim, digester: Digester, now: datetime
-) -> PlannedEvent | str:
+) -> PlannedEvent | DeliveryResult:
     """Take the locks, load the facts, decide: what processing and the dry run have in common.
 
-    Returns a skipped status, ERASED or CLAIM_LOST if the event is not to be processed. Raises InvalidBody or
-    InvalidPhone if it cannot be processed as it is, Contended if the transaction lost against another one.
+    Returns a DeliveryResult if the event is not to be processed: it is to be held or erased, or its claim is
+    lost. Raises InvalidBody or InvalidPhone if it cannot be processed as it is, Contended if the transaction
+    lost against another one.
     """
     lead, read = read_stored_lead(
         claim.payload,
@@ -239,17 +230,18 @@ async def load_and_decide(
         ("process_record/load_applied", {**record._asdict(), "id": claim.id, "erasure_digests": erasure}),
     )
     if not fences:
-        return CLAIM_LOST
+        return DeliveryResult(CLAIM_LOST)
     if held_as := fences[0]["held_as"]:
-        return str(held_as)
-    if past[0].pop("is_erased"):
-        return ERASED
+        return DeliveryResult(held_as)
+    if past[0]["is_erased"]:
+        return DeliveryResult(DEAD_LETTER, ERASED, is_invalid=True)
     applied = read_applied(past[0], lead, read)
     version = part_to_apply(
         lead, read, claim.arrived_at, applied, is_corrected=bool(claim.corrected_phone), force=claim.force
     )
-    locked = {phone for lock in locks for phone in lock["phones"]}
-    facts = await load_facts(transaction, claim.id, record, version.phones, applied, digester, locked)
+    facts, locked = await load_facts(
+        transaction, claim.id, record, version.phones, applied, digester, phones_of(locks)
+    )
     plan = decide(version, facts, force=claim.force)
     phone = plan.account.normalized_phone if plan.account else None
     if phone and phone not in locked:  # every event of the customer holds the lock of its account's phone
@@ -292,7 +284,7 @@ async def choose_owner(
 async def apply_plan(transaction: Transaction, planned: PlannedEvent, now: datetime) -> UnsentRow:
     """Write the plan and commit in one round trip; return the notifications to send. Raises Contended."""
     rows = await transaction.run(*plan_statements(planned, now), commit=True)
-    ((finished,),) = rows[-1:]
+    (finished,) = rows[-1]
     return UnsentRow(
         id=planned.claim.id,
         notifications=planned.claim.unsent + planned.notifications,
@@ -423,10 +415,11 @@ async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception
 
     Raises DatabaseUnavailable.
     """
+    log_internal_error(error, claim.id)
     delay = None if isinstance(error, Final) else delay_after(claim.attempts, clock.jitter())
     code = code_of(error)
     described = {} if isinstance(error, IntegrationError) else describe(error)
-    await db.fetch_all(
+    marked = await db.fetch_one(
         "process_record/fail_event",
         {
             "id": claim.id,
@@ -434,33 +427,13 @@ async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception
             "next_attempt_at": clock.now() + delay if delay else None,
             "error_code": code,
             "error_detail": summarize(error),
-            "evidence": json.dumps({"error": described}),
+            "evidence": _json({"error": described}),
         },
     )
-    _log_internal_error(error, claim.id)
-    is_invalid = isinstance(error, Final) and code.startswith(INVALID_CODES)
-    return DeliveryResult(FAILED if delay else DEAD_LETTER, code, is_invalid)
+    return DeliveryResult(error_code=code, **marked) if marked else DeliveryResult(CLAIM_LOST)
 
 
-async def attempt_dry_run(
-    transaction: Transaction, work: Callable[[], Awaitable[dict[str, object]]]
-) -> dict[str, object]:
-    """One attempt inside a dry run: the result of `work`, or what the event would say had it failed.
-
-    Raises Contended, which depends on other transactions and not on the event.
-    """
-    try:
-        async with transaction.savepoint():
-            return await work()
-    except Contended:
-        raise
-    except Exception as error:  # noqa: BLE001 - reported to the caller of the dry run, the trace is logged
-        _log_internal_error(error, None)
-        result = DEAD_LETTER if isinstance(error, Final) else FAILED
-        return {"result": result, "error_code": code_of(error), "error_detail": summarize(error)}
-
-
-def _log_internal_error(error: Exception, event_id: int | None) -> None:
+def log_internal_error(error: Exception, event_id: int | None) -> None:
     if not isinstance(error, IntegrationError):
         fields = {"event_id": event_id}
         LOGGER.error("processing failed: internal error", exc_info=error, extra={"fields": fields})

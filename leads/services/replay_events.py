@@ -3,7 +3,7 @@
 An event that is set to received is processed by its event trigger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -11,9 +11,10 @@ from typing import cast
 
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement, Transaction
+from leads.adapters.logs import summarize
 from leads.domain.digest import Digester
-from leads.domain.errors import Busy, ProcessingPaused
-from leads.domain.event_states import DEAD_LETTER, INGESTED, UNDER_WAY
+from leads.domain.errors import Busy, Contended, Final, ProcessingPaused, code_of
+from leads.domain.event_states import DEAD_LETTER, FAILED, UNDER_WAY
 from leads.domain.lead import read_stored_lead
 from leads.domain.replay import (
     Refusal,
@@ -22,15 +23,16 @@ from leads.domain.replay import (
     ReplayResults,
     TouchedRows,
     changed_parts,
-    summarize,
+    count_results,
 )
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
 from leads.services.process_record import (
-    ERASED,
+    Claim,
+    DeliveryResult,
     PlannedEvent,
-    attempt_dry_run,
     claim_statement,
     load_and_decide,
+    log_internal_error,
     plan_statements,
     read_claim,
 )
@@ -96,8 +98,26 @@ async def dry_run(
         changes: list[dict[str, object]] = []
         for event_id in ids:
             work = partial(_process_in_dry_run, transaction, clock, request, event_id, tables, digester)
-            changes.append({"event_id": event_id} | await attempt_dry_run(transaction, work))
+            changes.append({"event_id": event_id} | await _attempt(transaction, work))
         return changes
+
+
+async def _attempt(
+    transaction: Transaction, work: Callable[[], Awaitable[dict[str, object]]]
+) -> dict[str, object]:
+    """Return the result of `work`, or what the event would say had it failed.
+
+    Raises Contended, which depends on other transactions and not on the event.
+    """
+    try:
+        async with transaction.savepoint():
+            return await work()
+    except Contended:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported to the caller of the dry run, the trace is logged
+        log_internal_error(error, None)
+        result = DEAD_LETTER if isinstance(error, Final) else FAILED
+        return {"result": result, "error_code": code_of(error), "error_detail": summarize(error)}
 
 
 async def _lock_leads(
@@ -143,12 +163,13 @@ async def _process_in_dry_run(
         claim = read_claim(row)
     except ProcessingPaused as error:
         return {"result": error.code}
-    if claim is None or claim.status != INGESTED:
-        return {"result": claim.status if claim else UNDER_WAY}
+    if not isinstance(claim, Claim):
+        return {"result": claim.result if claim else UNDER_WAY}
     claim = replace(claim, table_name=claim.table_name or tables.get(event_id))
     planned = await load_and_decide(transaction, claim, digester, now)
-    if isinstance(planned, str):
-        return {"result": DEAD_LETTER, "error_code": ERASED} if planned == ERASED else {"result": planned}
+    if isinstance(planned, DeliveryResult):
+        code = {"error_code": planned.error_code} if planned.error_code else {}
+        return {"result": planned.result, **code}
     # One round trip, as when it is processed: the locks of all leads are held meanwhile.
     touched = _load_touched_statement(planned)
     rows = await transaction.run(touched, *plan_statements(planned, now), touched)
@@ -214,4 +235,4 @@ async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wa
 
 async def load_results(db: Database, ids: Sequence[int]) -> ReplayResults:
     """Load and count the results of replayed events."""
-    return summarize(await db.fetch_all("replay_events/load_results", {"ids": list(ids)}, ReplayedEvent))
+    return count_results(await db.fetch_all("replay_events/load_results", {"ids": list(ids)}, ReplayedEvent))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from leads.domain.errors import BadRequest, IntegrationError
-from leads.domain.replay import ReplayedEvent, ReplayResults, read_request, summarize
+from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DirectoryError, role_of_action
@@ -297,7 +297,7 @@ class FollowedEvents:
 
     def results(self) -> ReplayResults:
         """Count the results. An event whose state was not loaded counts as waiting."""
-        results = summarize(self._known.values())
+        results = count_results(self._known.values())
         results["waiting"] = len(self.waiting())
         return results
 

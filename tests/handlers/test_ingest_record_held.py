@@ -13,7 +13,7 @@ from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.ingest_record import Origin
 from leads.services.missing_leads import store_missing
-from leads.services.process_record import DeliveryResult, claim_event, process_claim
+from leads.services.process_record import Claim, DeliveryResult, claim_event, process_claim
 from tests.support.handlers import HandlerHarness, ingest_answer
 from tests.support.leads import LEAD
 from tests.support.processing import insert_connection, stored
@@ -98,7 +98,7 @@ async def test_a_switch_turned_between_claim_and_work_holds_the_row(harness: Han
         event_id = await stored(harness, id=statement)
         runtime = harness.runtime
         claim = await claim_event(runtime.db, event_id)
-        assert claim is not None
+        assert isinstance(claim, Claim)
         harness.sql(statement)
         result = await process_claim(runtime.db, runtime.clock, runtime.digester, claim)
         assert result == DeliveryResult(expected)

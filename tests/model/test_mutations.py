@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from leads.domain.assign import choose
-from leads.services.process_record import PlannedEvent, load_and_decide
+from leads.services.process_record import DeliveryResult, PlannedEvent, load_and_decide
 from tests.support.histories.checks import HistoryFailed
 from tests.support.histories.product import Product
 from tests.support.histories.random_history import run_histories
 
 
-async def decide_without_notifications(*given: Any) -> PlannedEvent | str:
+async def decide_without_notifications(*given: Any) -> PlannedEvent | DeliveryResult:
     planned = await load_and_decide(*given)
-    return planned if isinstance(planned, str) else replace(planned, notifications=[])
+    return replace(planned, notifications=[]) if isinstance(planned, PlannedEvent) else planned
 
 
 MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
