@@ -318,16 +318,10 @@ def test_secrets_whose_key_is_lost_can_be_replaced(diva: str, db: DbSession) -> 
 
 
 def test_after_a_change_of_the_base_url_the_key_is_given_again(diva: str, db: DbSession) -> None:
-    """And what was sealed for its kind only is sealed for the connection by `rotate-keys`."""
     db.execute("UPDATE pancake_connection SET api_base_url = 'https://crm.pancake.vn/api/v3'")
     refused = run(diva, "set-api-key", "--file", "-", stdin=API_KEY)
     assert (refused.exit_code, "and the base URL" in refused.stderr) == (2, True)
     assert run(diva, "set-api-key", "--file", "-", "--replace-unreadable", stdin=API_KEY).exit_code == 0
-    assert run(diva, "rotate-keys").stdout == "Sealed 0 of 2 secrets with key old.\n"
-    before = OLD_RING.encrypt(API_KEY, "api_key")
-    db.execute("UPDATE pancake_connection SET api_key_encrypted = %s", [before])
-    assert run(diva, "test").exit_code == 2
-    assert run(diva, "rotate-keys").stdout == "Sealed 1 of 2 secrets with key old.\n"
     assert run(diva, "rotate-keys").stdout == "Sealed 0 of 2 secrets with key old.\n"
 
 

@@ -212,7 +212,7 @@ def read_files(folder: Path, keys: str = EDGE_KEYS) -> list[str]:
 
 def seal(path: Path, body: str) -> None:
     kept = {
-        "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "token": "t",
+        "arrived_at": "2026-05-14T03:00:00.000Z", "source_ip": "203.0.113.7", "token_sha256": "00",
         "raw": base64.b64encode(body.encode()).decode(),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
