@@ -20,7 +20,7 @@ from ops.clients.db_session import DatabaseError, DbSession
 from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
 from ops.files import digest_of
-from ops.golive.criterion import load_criteria
+from ops.golive.criterion import find_criterion, load_criteria
 from ops.golive.gates import (
     DEFAULT_RECORDS,
     WORDS,
@@ -166,47 +166,27 @@ def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequen
 
 @dataclass(frozen=True, slots=True)
 class DailyFigure:
-    """A key figure: its statement and column, factor to its unit, and its target.
+    """A key figure: the criterion with its statement and target, and the factor to the unit that is drawn."""
 
-    `is_upper`: the target is broken by higher values, otherwise by lower ones.
-    """
-
+    criterion: str
     title_vi: str
     title_en: str
-    statement: str
-    column: str
     unit: Unit
-    is_upper: bool
-    target: float
-    label: str
     factor: float = 1.0
     is_cut: bool = False
 
 
 FIGURES = (
+    DailyFigure("success-rate", "Tỷ lệ xử lý thành công", "Leads processed", Unit.RATIO, is_cut=True),
+    DailyFigure("E6-latency", "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", Unit.SECONDS),
     DailyFigure(
-        "Tỷ lệ xử lý thành công", "Leads processed", "kpi/load_success", "ratio", Unit.RATIO, False, 0.995,
-        "≥ 99.5 %", is_cut=True,
+        "auto-assign-W4", "Giữ đúng người được chọn", "Tickets that keep the chosen owner", Unit.RATIO,
+        is_cut=True,
     ),
+    DailyFigure("intervention-W2", "Quản lý phân công lại", "Reassigned by managers", Unit.RATIO),
+    DailyFigure("E6-sla", "Phản hồi đầu tiên, p95", "First response, p95", Unit.SECONDS, factor=60),
     DailyFigure(
-        "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", "kpi/load_latency", "p95_seconds",
-        Unit.SECONDS, True, 30, "≤ 30 s",
-    ),
-    DailyFigure(
-        "Giữ đúng người được chọn", "Tickets that keep the chosen owner", "kpi/load_auto_assign", "ratio",
-        Unit.RATIO, False, 0.9, "≥ 90 %", is_cut=True,
-    ),
-    DailyFigure(
-        "Quản lý phân công lại", "Reassigned by managers", "kpi/load_intervention", "ratio", Unit.RATIO,
-        True, 0.2, "< 20 %",
-    ),
-    DailyFigure(
-        "Phản hồi đầu tiên, p95", "First response, p95", "kpi/load_response", "p95_minutes", Unit.SECONDS,
-        True, 1800, "≤ 30 min", factor=60,
-    ),
-    DailyFigure(
-        "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", "kpi/load_zero_miss",
-        "left_missing", Unit.COUNT, True, 0, "0",
+        "E6-zero-miss", "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", Unit.COUNT
     ),
 )  # fmt: skip
 
@@ -242,25 +222,27 @@ def _points(
     session: DbSession, figure: DailyFigure, days: Sequence[tuple[datetime, datetime]]
 ) -> list[Point]:
     points: list[Point] = []
+    criterion = find_criterion(figure.criterion)
     for start, end in days:
-        row = read_row(session, figure.statement, {"from": start, "to": end}) or {}
-        value = row.get(figure.column)
+        row = read_row(session, criterion.query, {"from": start, "to": end}) or {}
+        value = row.get(criterion.value)
         points.append((start + (end - start) / 2, None if value is None else float(value) * figure.factor))
     return points
 
 
 def drawn(figure: DailyFigure, points: Sequence[Point]) -> Figure:
     """Draw a figure with a point for each day."""
+    criterion = find_criterion(figure.criterion)
     chart = LineChart(
         title=figure.title_vi,
         description="Mỗi điểm là một ngày.",
         unit=figure.unit,
         zone=ICT,
         points=points,
-        target=figure.target,
-        target_label=f"mục tiêu {figure.label}",
-        is_upper=figure.is_upper,
+        target=criterion.target * figure.factor,
+        target_label=f"mục tiêu {criterion.shown_target}",
+        is_upper=criterion.operator not in (">=", ">"),
         nothing="không có số liệu",
         is_cut=figure.is_cut,
     )
-    return Figure(draw(chart, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {figure.label}.")
+    return Figure(draw(chart, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {criterion.shown_target}.")

@@ -250,14 +250,14 @@ AT = BEGAN + timedelta(days=14)
 SAMPLE_COMMIT = "6fc3e78f1c0a5b7d9e2f4a6b8c0d1e2f3a4b5c6d"
 SAMPLE_LEADS, FAILED = 412, 1
 VALUES: dict[str, list[float | None]] = {
-    "kpi/load_success": [1, 1, 0.967, 1, 1, 1, 1, 1, 0.98, 1, 1, 1, 1, 1],
-    "kpi/load_latency": [1.4, 1.2, 1.9, 1.3, 1.1, None, 1.2, 1.6, 2.4, 1.3, 1.2, 1.1, 1.3, 1.2],
-    "kpi/load_auto_assign":
+    "success-rate": [1, 1, 0.967, 1, 1, 1, 1, 1, 0.98, 1, 1, 1, 1, 1],
+    "E6-latency": [1.4, 1.2, 1.9, 1.3, 1.1, None, 1.2, 1.6, 2.4, 1.3, 1.2, 1.1, 1.3, 1.2],
+    "auto-assign-W4":
         [0.81, 0.84, 0.88, 0.9, 0.87, None, 0.93, 0.9, 0.92, 0.94, 0.91, 0.95, 0.93, 0.94],
-    "kpi/load_intervention":
+    "intervention-W2":
         [0.19, 0.16, 0.12, 0.1, 0.13, None, 0.07, 0.1, 0.08, 0.06, 0.09, 0.05, 0.07, 0.06],
-    "kpi/load_response": [2400, 1980, 1500, 1320, 1410, None, 1200, 1140, 1260, 1080, 1020, 1110, 990, 960],
-    "kpi/load_zero_miss": [0.0] * 14,
+    "E6-sla": [2400, 1980, 1500, 1320, 1410, None, 1200, 1140, 1260, 1080, 1020, 1110, 990, 960],
+    "E6-zero-miss": [0.0] * 14,
 }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def sample_figures() -> list[Figure]:
     return [
         drawn(figure, [
             (start + (end - start) / 2, value)
-            for (start, end), value in zip(days, [*VALUES[figure.statement], None], strict=True)
+            for (start, end), value in zip(days, [*VALUES[figure.criterion], None], strict=True)
         ])
         for figure in FIGURES
     ]  # fmt: skip
