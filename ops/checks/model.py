@@ -65,6 +65,11 @@ class Finding:
     because_of: str = ""
 
 
+def judged(is_fine: bool, text: str) -> Finding:
+    """Return a finding that is green or red, with the same text."""
+    return Finding(Level.GREEN if is_fine else Level.RED, text)
+
+
 class NotRead(Exception):
     """A reader has no value. `is_refused`: the service answered, and did not accept who asked."""
 
@@ -150,9 +155,10 @@ class Check:
 
     `ask` yields what is not green, or a line for each part; if it yields nothing the check is `fine`. A
     NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
-    this one: a red one is its cause. `login` is that of DATABASE_URL: of the operators, or of the owner of
-    the tables. `is_symptom`: it shows the effect of another part's fault, and is the cause of nothing.
-    `writes`: it stores something to try it, and undoes that. `area` is that of the pre-check.
+    this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
+    if that answers and does not accept who asks. `login` is that of DATABASE_URL: of the operators, or of the
+    owner of the tables. `is_symptom`: it shows the effect of another part's fault, and is the cause of
+    nothing. `writes`: it stores something to try it, and undoes that. `area` is that of the pre-check.
     """
 
     id: str
@@ -165,6 +171,8 @@ class Check:
     runbook: str = ""
     needs: tuple[str, ...] = ()
     login: str = "operators"
+    away: Level = Level.UNKNOWN
+    refused: str = ""
     is_symptom: bool = False
     writes: bool = False
     seconds: float = LOOK_SECONDS
@@ -232,12 +240,7 @@ def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
     for each, is_wanted in asked:
         check = each.check
         cause = next((causes[need] for need in check.needs if need in causes), "")
-        findings = tuple(
-            replace(found, because_of=cause if _is_explained(found) else "", cure=found.cure or check.cure)
-            if found.level is not Level.GREEN
-            else found
-            for found in _ask(check, facts, each.params)
-        )
+        findings = tuple(_explain(found, cause, check) for found in _ask(check, facts, each.params))
         results.append(Result(check, each.name or check.id, findings, is_wanted))
         level = results[-1].level
         if level is Level.RED or (cause and level is Level.UNKNOWN):
@@ -245,9 +248,17 @@ def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
     return results
 
 
-def _is_explained(found: Finding) -> bool:
-    """Whether a red need can be the reason: not of what the check itself does not know."""
-    return found.level is not Level.UNKNOWN or not found.is_read
+def _explain(found: Finding, cause: str, check: Check) -> Finding:
+    """Add the cure, and the cause, which makes unknown what could not be read.
+
+    What the check itself does not know has no cause elsewhere.
+    """
+    if found.level is Level.GREEN:
+        return found
+    if found.level is Level.UNKNOWN and found.is_read:
+        cause = ""
+    level = Level.UNKNOWN if cause and not found.is_read else found.level
+    return replace(found, level=level, because_of=cause, cure=found.cure or check.cure)
 
 
 def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
@@ -258,7 +269,9 @@ def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
             cure = f"Set {error.variable} to {VARIABLES[error.variable]}"
             text = f"not looked at: {error.reason}"
             return [Finding(Level.UNKNOWN, text, cure, is_present=False, is_read=False)]
-        return [Finding(Level.UNKNOWN, error.reason, is_read=False)]
+        cure = check.refused if error.is_refused else ""
+        is_present = check.away is not Level.RED
+        return [Finding(check.away, error.reason, cure, is_present=is_present, is_read=False)]
     return found or [Finding(Level.GREEN, check.fine)]
 
 

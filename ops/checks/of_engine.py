@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ops.checks.model import Facts, Finding, Level, NotRead, Params
+from ops.checks.model import Facts, Finding, Level, Params
 from ops.checks.read_engine import (
     Metadata,
     read_catalog,
@@ -38,14 +38,7 @@ MAX_NAMED = 5
 
 
 def ask_engine(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the engine answers."""
-    try:
-        found = facts.get(read_version)
-    except NotRead as error:
-        if error.variable:
-            raise
-        yield Finding(Level.RED, error.reason, CHECK_ADMIN if error.is_refused else CHECK_ENGINE)
-        return
+    found = facts.get(read_version)
     yield Finding(Level.GREEN, f"{found.version}, {found.seconds * 1000:.0f} ms")
 
 
@@ -71,14 +64,8 @@ def numbers_of(version: str) -> tuple[int, ...]:
 
 
 def ask_readable(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the engine gives its metadata, and has the source with our tables."""
-    facts.get(read_version)  # an engine that is away has no metadata either
-    try:
-        facts.get(read_metadata)
-    except NotRead as error:
-        if error.variable or error.is_late:
-            raise
-        yield Finding(Level.RED, error.reason, CHECK_ADMIN if error.is_refused else "")
+    facts.get(read_metadata)
+    yield from ()
 
 
 def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -101,7 +88,6 @@ def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_catalog(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say if the tables that Hasura keeps in the source are those of an old engine."""
     version = facts.get(read_catalog)
     if version and (not version.isdecimal() or int(version) < MIN_CATALOG):
         text = f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed"
@@ -109,26 +95,22 @@ def ask_catalog(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_variables(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the variables of our metadata that the engine's environment lacks."""
     for name in facts.get(read_missing_variables):
         text = f"the engine has no environment variable {name}: set it and restart the engine"
         yield Finding(Level.RED, text, about=name)
 
 
 def ask_insert(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say what refuses a lead of the handlers."""
     if refusal := facts.get(read_refused_insert):
         yield Finding(Level.RED, f"the role pancake_handlers cannot store a lead: {refusal}")
 
 
 def ask_diva_action(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether Diva's metadata, with its action, are there."""
     if OF_DIVA not in facts.get(read_metadata).held:
         yield Finding(Level.RED, f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata")
 
 
 def ask_permission(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the handlers may send notifications."""
     held = facts.get(read_metadata).held
     if not is_allowed(held):
         yield Finding(Level.RED, f"the action {ACTION} is not allowed for {ROLE}: no notification is sent")
@@ -155,7 +137,6 @@ def first(names: Sequence[str], most: int = MAX_NAMED) -> str:
 
 
 def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name our pieces that are not as in our directory, each with the places."""
     metadata = facts.get(read_metadata)
     wanted = metadata.wanted(params.get("step", "9b"))
     present = {key: wanted[key] for key in wanted if key in metadata.held}
@@ -213,13 +194,11 @@ def ask_allow_list(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_consistency(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name what the engine calls inconsistent, of others too."""
     for name, reason in facts.get(read_inconsistencies).items():
         yield Finding(Level.RED, f"inconsistent: {name} ({reason})", about=name)
 
 
 def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name our crons that the engine will not run."""
     counts = facts.get(read_schedule)
     idle = [name if count == 0 else f"{name} (inconsistent)" for name, count in counts.items() if not count]
     if idle:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from leads.services.redelivery import MAX_WAITING
-from ops.checks.model import Facts, Finding, Level, Params
+from ops.checks.model import Facts, Finding, Level, Params, judged
 from ops.checks.of_engine import first, numbers_of
 from ops.checks.of_leads import since
-from ops.checks.read_engine import read_metadata, read_version
+from ops.checks.read_engine import read_metadata, read_role_faults, read_version
 from ops.checks.read_golive import (
     read_alerts,
     read_certificate,
@@ -30,7 +30,6 @@ from ops.checks.read_golive import (
     read_staging,
     read_ticket_source,
 )
-from ops.checks.read_roles import read_role_faults
 from ops.metadata.pieces import CRON
 
 OUR_NIGHTLY_MINUTE = 19 * 60
@@ -62,7 +61,6 @@ def ask_migrations(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_backfill(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether every usable phone is normalized, by the reading of the backfill, and has its index."""
     migrations = facts.get(read_migrations)
     if "column account.normalized_phone" in migrations["928"]["missing"]:
         text = "account has no column normalized_phone yet"
@@ -91,7 +89,6 @@ def ask_ticket_source(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_rights(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the rights that handlers and operators lack, and those that they have besides."""
     row = facts.get(read_rights)
     for text, found in (("missing", row["missing"]), ("too much", row["further"])):
         if found:
@@ -99,7 +96,6 @@ def ask_rights(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_deliveries(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether each connection has its key, and the webhook has delivered to it."""
     active = [row for row in facts.get(read_deliveries) if not row["is_disabled"]]
     if not active:
         yield Finding(Level.RED, "there is no connection that is not disabled", is_present=False)
@@ -157,68 +153,58 @@ def _paused(facts: Facts) -> Iterator[Finding]:
 
 
 def ask_diva_columns(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the columns of Diva's tables that the integration uses and the database lacks."""
     row = facts.get(read_diva_columns)
     if row["missing"]:
         yield Finding(Level.RED, f"{row['missing']} of {row['expected']} are missing: {row['details']}")
 
 
 def ask_diva_sources(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Count Diva's own ticket sources."""
-    found = facts.get(read_diva_sources)
+    found = facts.get(read_diva_sources)["of_diva"]
     if found < DIVA_SOURCES:
         yield Finding(Level.RED, f"{found} ticket sources of Diva; {DIVA_SOURCES} are needed")
 
 
 def ask_diva_migration(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether Diva's newest migration is the one before those of the integration."""
-    newest = facts.get(read_diva_migration)
+    newest = facts.get(read_diva_migration)["newest"]
     if newest != DIVA_MIGRATION:
         yield Finding(Level.RED, f"Diva's newest migration is {newest}, not {DIVA_MIGRATION}")
 
 
 def ask_postgresql(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether PostgreSQL is new enough."""
     found = facts.get(read_size)["version"]
-    level = Level.GREEN if found >= MIN_POSTGRESQL else Level.RED
-    yield Finding(level, f"PostgreSQL {found}; {MIN_POSTGRESQL} or later is needed")
+    yield judged(found >= MIN_POSTGRESQL, f"PostgreSQL {found}; {MIN_POSTGRESQL} or later is needed")
 
 
 def ask_accounts(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the database has about as many accounts as the backfill was measured with."""
     found = facts.get(read_size)["accounts"]
     if found is None:
         yield Finding(Level.UNKNOWN, "not known before the first ANALYZE of account", "psql: ANALYZE account")
     else:
-        level = Level.GREEN if found <= MAX_ACCOUNTS else Level.RED
-        yield Finding(level, f"about {found:,} accounts; at most {MAX_ACCOUNTS:,} were measured")
+        yield judged(
+            found <= MAX_ACCOUNTS, f"about {found:,} accounts; at most {MAX_ACCOUNTS:,} were measured"
+        )
 
 
 def ask_connections(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say which share of PostgreSQL's connections the pools of engine and handlers may take."""
     manifest, most = facts.get(read_manifest), facts.get(read_size)["max_connections"]
     engine = manifest.number("PG_CONNECTIONS", DEFAULT_CONNECTIONS) * manifest.replicas
     handlers = CONNECTIONS_OF_HANDLERS * facts.get(read_plan).handler_processes
     share = (engine + handlers) / most
-    level = Level.GREEN if share <= MAX_CONNECTION_SHARE else Level.RED
     text = f"{engine:.0f} of the engine and {handlers} of the handlers are {share:.0%} of {most}"
-    yield Finding(level, f"{text}; at most {MAX_CONNECTION_SHARE:.0%}")
+    yield judged(share <= MAX_CONNECTION_SHARE, f"{text}; at most {MAX_CONNECTION_SHARE:.0%}")
 
 
 def ask_snapshot(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say how old the newest snapshot of the deployment is."""
     found = facts.get(read_snapshot)
     if found is None:
         yield Finding(Level.UNKNOWN, "there is no snapshot", is_present=False)
         return
     path, at = found
     age = datetime.now(UTC) - at
-    level = Level.GREEN if age <= MAX_SNAPSHOT_AGE else Level.RED
-    yield Finding(level, f"{path} is {age.total_seconds() / 3600:.1f} h old; at most 24 h")
+    yield judged(age <= MAX_SNAPSHOT_AGE, f"{path} is {age.total_seconds() / 3600:.1f} h old; at most 24 h")
 
 
 def ask_lookups(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the lookups of a lead whose plan reads a whole table."""
     for text in facts.get(read_scanned_tables):
         yield Finding(Level.RED, text)
 
@@ -235,29 +221,23 @@ def ask_downgrade(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_event_pool(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say which share of the engine's deliveries repeated events of the handlers may fill."""
     manifest, plan = facts.get(read_manifest), facts.get(read_plan)
     pool = manifest.number("EVENTS_HTTP_POOL_SIZE", DEFAULT_POOL) * manifest.replicas
     waiting = MAX_WAITING * plan.handler_processes
-    level = Level.GREEN if waiting / pool <= MAX_WAITING_SHARE else Level.RED
-    text = (
-        f"{waiting} of {pool:.0f} deliveries at a time may be repeated ones; at most {MAX_WAITING_SHARE:.0%}"
-    )
-    yield Finding(level, text)
+    text = f"{waiting} of {pool:.0f} deliveries at a time may be repeated ones"
+    yield judged(waiting / pool <= MAX_WAITING_SHARE, f"{text}; at most {MAX_WAITING_SHARE:.0%}")
 
 
 def ask_engine_stop(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say how often the engine's shutdown time-out fits into the time that it gets to stop."""
     manifest = facts.get(read_manifest)
     timeout = manifest.number("GRACEFUL_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_SECONDS)
     grace = manifest.grace_seconds
-    level = Level.GREEN if timeout and grace / timeout >= MIN_STOP_FACTOR else Level.RED
     text = f"it gets {grace:.0f} s to stop, its time-out is {timeout:.0f} s"
-    yield Finding(level, f"{text}; {MIN_STOP_FACTOR:.0f} time-outs are needed")
+    is_enough = timeout > 0 and grace / timeout >= MIN_STOP_FACTOR
+    yield judged(is_enough, f"{text}; {MIN_STOP_FACTOR:.0f} time-outs are needed")
 
 
 def ask_engine_logs(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the settings with which the engine's log holds customers' data."""
     variables = facts.get(read_manifest).environment
     types = variables.get("HASURA_GRAPHQL_ENABLED_LOG_TYPES") or DEFAULT_LOG_TYPES
     for name in map(str.strip, types.split(",")):
@@ -272,7 +252,6 @@ def ask_engine_logs(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_night_crons(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the crons of others that are due within 15 minutes of 02:00 in Vietnam."""
     metadata = facts.get(read_metadata)
     own = {name for kind, name in metadata.wanted("9b") if kind == CRON}
     for each in metadata.whole.get("cron_triggers", []):
@@ -304,29 +283,25 @@ def _expand(field: str, end: int) -> set[int]:
 
 
 def ask_roles(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the roles of Hasura that see too much or too little of our tables and actions."""
     for text in facts.get(read_role_faults):
         yield Finding(Level.RED, text)
 
 
 def ask_staging(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the pieces of metadata that differ from staging, of others too."""
     if found := facts.get(read_staging):
         yield Finding(Level.RED, f"{len(found)} pieces differ: {first(found)}")
 
 
 def ask_public_url(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the edge answers at PUBLIC_URL."""
     status, told = facts.get(read_public_answer)
     is_edge = status == 200 and told == "unknown_token"
     yield Finding(Level.GREEN if is_edge else Level.RED, f"it answers {status}, {told}")
 
 
 def ask_certificate(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say how long the certificate at PUBLIC_URL is valid."""
     days, fault = facts.get(read_certificate)
-    level = Level.GREEN if days >= MIN_CERTIFICATE_DAYS else Level.RED
-    yield Finding(level, fault or f"it ends in {days:.0f} days; {MIN_CERTIFICATE_DAYS} are needed")
+    text = fault or f"it ends in {days:.0f} days; {MIN_CERTIFICATE_DAYS} are needed"
+    yield judged(days >= MIN_CERTIFICATE_DAYS, text)
 
 
 def ask_alerts(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -338,13 +313,11 @@ def ask_alerts(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_retention(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say how long Prometheus keeps what it measured."""
     days = facts.get(read_retention)
     if days is None:
         yield Finding(Level.UNKNOWN, "Prometheus names no time of retention")
         return
-    level = Level.GREEN if days >= MIN_RETENTION_DAYS else Level.RED
-    yield Finding(level, f"it keeps {days:g} days; {MIN_RETENTION_DAYS} are needed")
+    yield judged(days >= MIN_RETENTION_DAYS, f"it keeps {days:g} days; {MIN_RETENTION_DAYS} are needed")
 
 
 def ask_package(facts: Facts, params: Params) -> Iterator[Finding]:

@@ -9,8 +9,7 @@ from leads.domain.trace import END_KILL_SWITCH
 from leads.domain.visible_text import duration
 from ops.checks.model import Facts, Finding, Level, NotRead, Params
 from ops.checks.read_database import MOST_ROWS, ConnectionState, read_state
-from ops.checks.read_pancake import KeyLook, read_keys
-from ops.checks.read_services import read_handlers
+from ops.checks.read_services import KeyLook, read_handlers, read_keys
 from ops.checks.services import own_metadata
 from ops.cron_schedule import Schedule
 from ops.switches import Switch
@@ -44,7 +43,6 @@ UNSENT = timedelta(minutes=10)
 
 
 def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Compare the new tickets of the last ten minutes with what is usual."""
     found = facts.get(read_state).tickets
     usual = found.usual or 0.0
     text = f"{found.tickets} new in 10 min of {times(found.leads, 'lead')}, usual now: {usual:.0f}"
@@ -57,7 +55,6 @@ def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_kill_switch(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say of the kill switch since when and by whom it is as it is."""
     for switch in _switches(facts, "kill"):
         if switch.is_on:
             yield Finding(Level.RED, f"the kill switch is on {since(switch)}: every lead is held")
@@ -75,7 +72,6 @@ def ask_pause(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_connection(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say of each connection since when and by whom it is enabled or not; red without one that is."""
     state = facts.get(read_state)
     if not state.connections:
         text = "there is no connection to Pancake: no leads come"
@@ -95,7 +91,6 @@ def ask_connection(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say of the sources since when and by whom they are on or off; red without one that is on."""
     state, sources = facts.get(read_state), _switches(facts, "source")
     if state.connections and not any(each.active_sources for each in state.connections):
         text = "\n".join(["no source is active: every lead is held", *_list_sources(sources)])
@@ -129,7 +124,6 @@ def since(switch: Switch) -> str:
 
 
 def ask_keys(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say for each connection in use whether Pancake accepts its key."""
     for key in facts.get(read_keys).values():
         if key.is_accepted:
             yield Finding(Level.GREEN, f"{key.name}: key accepted", about=key.name)
@@ -141,7 +135,6 @@ def ask_keys(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_webhook(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say for each connection in use when its webhook came last, and what the last check found."""
     state, keys = facts.get(read_state), _known_keys(facts)
     for each in state.connections:
         if each.status != "disabled":
@@ -170,14 +163,12 @@ def _judge_webhook(each: ConnectionState, key: KeyLook | None, now: datetime) ->
 
 
 def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the handlers call Pancake."""
     breaker = facts.get(read_handlers).breaker
     if breaker is not None and breaker >= BREAKER_OPEN:
         yield Finding(Level.YELLOW, "calls to Pancake are suspended after repeated failures")
 
 
 def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the rosters that give no ticket an owner now."""
     rosters = facts.get(read_state).rosters
     empty = [each.source or "default" for each in rosters if not each.members]
     absent = [each.source or "default" for each in rosters if not each.available]
@@ -222,7 +213,6 @@ def _is_stopped(facts: Facts) -> bool:
 
 
 def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the crons whose work is overdue, with the last error of the first."""
     state, schedules = facts.get(read_state), read_schedules()
     late = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
     waiting = sum(each.succeeded_tick is None for each in state.crons)
@@ -244,7 +234,6 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Count the open tickets without an owner."""
     state = facts.get(read_state)
     found = state.unassigned
     if found.tickets:
@@ -254,7 +243,6 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Count the notifications that were not accepted."""
     state = facts.get(read_state)
     found = state.unsent
     text = f"{count(found.unsent, MOST_ROWS)} events have unsent notifications"

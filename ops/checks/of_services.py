@@ -39,7 +39,6 @@ CHECK_DISK = "On its machine: df -h /var/lib/pancake-edge"
 
 
 def find_unset(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the needed variables that a reader missed."""
     missed = {error.variable for error in facts.failures()}
     for name in NEEDED:
         if name in missed:
@@ -47,7 +46,6 @@ def find_unset(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the database answers."""
     try:
         found = facts.get(read_server)
     except NotRead as error:
@@ -61,7 +59,6 @@ def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_tables(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether our tables are there, may be read, and are not locked."""
     server = facts.get(read_server).server
     if server.missing:
         text = f"tables are missing: {', '.join(server.missing)}"
@@ -89,7 +86,6 @@ def _stuck(facts: Facts, error: NotRead) -> Finding:
 
 
 def ask_locks(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name the session that others wait for."""
     wait = facts.get(read_lock_wait)
     if wait is not None:
         sessions = "1 session waits" if wait.sessions == 1 else f"{wait.sessions} sessions wait"
@@ -107,14 +103,7 @@ def _terminate(wait: LockWait) -> str:
 
 
 def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the handlers answer, and are the wanted version."""
-    try:
-        found = facts.get(read_handlers)
-    except NotRead as error:
-        if error.variable:
-            raise
-        yield Finding(Level.RED, error.reason, is_present=False)
-        return
+    found = facts.get(read_handlers)
     told = found.health.json if isinstance(found.health.json, dict) else {}
     version = told.get("version", "unknown")
     if params.get("version", version) != version:
@@ -124,7 +113,6 @@ def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the handlers reach the database, and may send notifications."""
     ready = facts.get(read_handlers).ready
     if ready is None:
         yield Finding(Level.UNKNOWN, "not looked at: /readyz is at another address, OPS_BIND")
@@ -136,20 +124,12 @@ def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_secret(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the handlers accept HANDLER_SECRET."""
     if not facts.get(read_secret):
         yield Finding(Level.RED, "the handlers do not accept HANDLER_SECRET")
 
 
 def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the edge answers, and can write its spool."""
-    try:
-        found = facts.get(read_edge)
-    except NotRead as error:
-        if error.variable:
-            raise
-        yield Finding(Level.RED, error.reason, is_present=False)
-        return
+    found = facts.get(read_edge)
     if found.is_writable:
         yield Finding(Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
     else:
@@ -157,7 +137,6 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say what waits on the disk of the edge, and which paths it skips."""
     found = facts.get(read_edge)
     skipped = f"; it skips the path to {', '.join(found.skipped)}" if found.skipped else ""
     if found.spooled >= MANY_SPOOLED or len(found.skipped) > 1:
@@ -168,7 +147,6 @@ def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the edge has a policy of the handlers, and how old it is."""
     found = facts.get(read_edge)
     age = found.policy_age_seconds
     if found.connections == 0 and age is None:
@@ -179,7 +157,6 @@ def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the policy of the edge has a connection."""
     found = facts.get(read_edge)
     if found.connections:
         yield Finding(Level.GREEN, f"it has the tokens of {found.connections} connections")
@@ -188,7 +165,6 @@ def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether the engine accepts the token of the handlers for its role, and for how long."""
     found = facts.get(read_token)
     claims = _claims(found.token)
     role = _role(claims or {})
@@ -232,7 +208,6 @@ def _days_left(claims: Mapping[str, Any], now: datetime) -> float | None:
 
 
 def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Compare the clocks of the other machines with the one here."""
     differences = _clock_differences(facts)
     if not differences:
         yield Finding(Level.UNKNOWN, "no other clock could be read")

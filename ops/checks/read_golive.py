@@ -1,9 +1,11 @@
 """Read what the checklist of the go-live asks: what steps left, the public URL, staging, plans of lookups."""
 
+import json
+import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import yaml
+
+from ops.checks.model import NotRead, Reader
 from ops.checks.read_engine import held_pieces
-from ops.checks.read_manifest import Manifest, read_manifest_file
-from ops.checks.read_rights import load_rights
 from ops.checks.services import Services
 from ops.clients.db_session import QUERIES, DbSession
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import NoAnswer, ask
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, file_reason
+from ops.golive.commit import CLONE
 from ops.metadata.engine import Engine
 from ops.metadata.pieces import Key, same
 from ops.switches import Switch, list_switches
@@ -56,11 +60,23 @@ class Phones:
     left: int
 
 
-def _row(services: Services, name: str) -> Mapping[str, Any]:
-    with services.database() as db:
-        row = db.execute(QUERIES[name]).fetchone()
-    assert row is not None
-    return row
+def one_row(name: str) -> Reader[Mapping[str, Any]]:
+    """Return a reader of the only row of a statement."""
+
+    def read(services: Services) -> Mapping[str, Any]:
+        with services.database() as db:
+            row = db.execute(QUERIES[name]).fetchone()
+        assert row is not None
+        return row
+
+    return read
+
+
+read_ticket_source = one_row("golive/load_ticket_source")
+read_diva_columns = one_row("golive/check_diva_columns")
+read_diva_sources = one_row("golive/check_ticket_sources")
+read_diva_migration = one_row("golive/load_migration_log")
+read_size = one_row("golive/load_size")
 
 
 def read_migrations(services: Services) -> dict[str, Mapping[str, Any]]:
@@ -83,11 +99,6 @@ def read_phones(services: Services) -> Phones:
         return Phones(count_accounts(db)["normalized"], left)
 
 
-def read_ticket_source(services: Services) -> Mapping[str, Any]:
-    """Return the state of our ticket source."""
-    return _row(services, "golive/load_ticket_source")
-
-
 def read_rights(services: Services) -> Mapping[str, Any]:
     """Compare the rights of the roles with those that deploy/postgres/grant_roles.sql gives."""
     with services.database() as db:
@@ -106,27 +117,6 @@ def read_opening(services: Services) -> Opening:
         row = db.execute(QUERIES["golive/load_opening"]).fetchone()
         assert row is not None
         return Opening(row, list_switches(db))
-
-
-def read_diva_columns(services: Services) -> Mapping[str, Any]:
-    """Return the columns of Diva's tables that are missing."""
-    return _row(services, "golive/check_diva_columns")
-
-
-def read_diva_sources(services: Services) -> int:
-    """Return the number of Diva's ticket sources."""
-    return int(_row(services, "golive/check_ticket_sources")["of_diva"])
-
-
-def read_diva_migration(services: Services) -> int | None:
-    """Return the version of Diva's newest migration."""
-    newest: int | None = _row(services, "golive/load_migration_log")["newest"]
-    return newest
-
-
-def read_size(services: Services) -> Mapping[str, Any]:
-    """Return major version, allowed connections and estimated accounts of the database."""
-    return _row(services, "golive/load_size")
 
 
 def read_snapshot(services: Services) -> tuple[Path, datetime] | None:
@@ -178,13 +168,6 @@ def _scanned(plan: Mapping[str, Any]) -> str | None:
 def read_plan(services: Services) -> "PlanFile":
     """Return what golive.yaml says."""
     return services.plan
-
-
-def read_manifest(services: Services) -> Manifest:
-    """Read how the engine is started, by the file that golive.yaml names as `engine_manifest`."""
-    if not services.plan.engine_manifest:
-        raise CommandFailed("engine_manifest of golive.yaml is not set")
-    return read_manifest_file(Path(services.plan.engine_manifest))
 
 
 def read_staging(services: Services) -> list[str]:
@@ -263,3 +246,118 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
+ROLE = re.compile(r"SELECT '(\w+)'")
+RIGHT = re.compile(r"\s+\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?")
+"""A line of the list: table, right, and the columns if it is not for the whole table."""
+
+
+def load_rights(session: DbSession) -> Mapping[str, Any]:
+    """Return the row of golive/load_rights. Raises DatabaseError and CommandFailed."""
+    rights = json.dumps(list(listed_rights()))
+    row = session.execute(QUERIES["golive/load_rights"], {"rights": rights}).fetchone()
+    assert row is not None
+    return row
+
+
+def listed_rights() -> Iterator[Mapping[str, Any]]:
+    """Yield each right that the file lists. Raises CommandFailed without the file."""
+    try:
+        lines = GRANT.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise CommandFailed(f"{GRANT} cannot be read: {file_reason(error)}") from error
+    role = ""
+    for line in lines:
+        if found := ROLE.search(line):
+            role = found[1]
+        elif right := RIGHT.fullmatch(line):
+            columns = right[3].split(", ") if right[3] else None
+            yield {"role": role, "name": right[1], "privilege": right[2], "columns": columns}
+
+
+IMAGE = "graphql-engine"
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+DOCKER_GRACE_SECONDS, KUBERNETES_GRACE_SECONDS = 10.0, 30.0
+"""What applies if the file names nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """How the engine is started. `image` is its tag, for example v2.50.6."""
+
+    image: str
+    replicas: int
+    grace_seconds: float
+    environment: Mapping[str, str]
+
+    def number(self, name: str, default: float) -> float:
+        """Return a numeric variable HASURA_GRAPHQL_…; `default` is the engine's own. Raises NotRead."""
+        text = self.environment.get(f"HASURA_GRAPHQL_{name}", "")
+        try:
+            return float(text) if text else default
+        except ValueError as error:
+            reason = f"HASURA_GRAPHQL_{name} of the manifest is {text!r}, not a number"
+            raise NotRead(reason) from error
+
+
+def read_manifest(services: Services) -> Manifest:
+    """Read how the engine is started, by the file that golive.yaml names as `engine_manifest`."""
+    if not services.plan.engine_manifest:
+        raise CommandFailed("engine_manifest of golive.yaml is not set")
+    return read_manifest_file(Path(services.plan.engine_manifest))
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """Read the engine's part of a file. Raises CommandFailed."""
+    try:
+        documents = [each for each in yaml.safe_load_all(path.read_text("utf-8")) if isinstance(each, dict)]
+        for document in documents:
+            if found := _from_kubernetes(document) or _from_compose(document):
+                return found
+    except (OSError, UnicodeError) as error:
+        raise CommandFailed(f"{path} cannot be read: {file_reason(error)}") from error
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise CommandFailed(f"{path} is no Deployment and no compose file: {file_reason(error)}") from error
+    raise CommandFailed(f"{path} has no container of the image {IMAGE}.")
+
+
+def _from_kubernetes(document: Mapping[str, Any]) -> Manifest | None:
+    if document.get("kind") not in ("Deployment", "StatefulSet"):
+        return None
+    pod = document["spec"]["template"]["spec"]
+    for container in pod["containers"]:
+        if IMAGE in container["image"]:
+            variables = {each["name"]: str(each.get("value", "")) for each in container.get("env", [])}
+            grace = float(pod.get("terminationGracePeriodSeconds", KUBERNETES_GRACE_SECONDS))
+            replicas = int(document["spec"].get("replicas", 1))
+            return Manifest(_tag(container["image"]), replicas, grace, variables)
+    return None
+
+
+def _from_compose(document: Mapping[str, Any]) -> Manifest | None:
+    for service in (document.get("services") or {}).values():
+        if IMAGE not in str(service.get("image", "")):
+            continue
+        given = service.get("environment") or {}
+        if isinstance(given, list):
+            given = dict(str(each).partition("=")[::2] for each in given)
+        variables = {name: "" if value is None else str(value) for name, value in given.items()}
+        replicas = int(((service.get("deploy") or {}).get("replicas")) or 1)
+        grace = _seconds(str(service.get("stop_grace_period", DOCKER_GRACE_SECONDS)))
+        return Manifest(_tag(service["image"]), replicas, grace, variables)
+    return None
+
+
+def _tag(image: str) -> str:
+    found = re.search(r":(v?\d+\.\d+\.\d+)", image)
+    return found[1] if found else ""
+
+
+def _seconds(text: str) -> float:
+    """Read a time of Docker Compose: 180s, 3m, 1m30s."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not parts:
+        raise ValueError(text)
+    return sum(float(number) * UNITS[unit] for number, unit in parts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from leads.domain.trace import END_PAUSE
 from ops.checks import of_engine, of_golive, of_leads, of_services, read_golive
-from ops.checks.model import LOOK_SECONDS, Asked, Check, Facts, Params, Reader, Result, When, look
+from ops.checks.model import LOOK_SECONDS, Asked, Check, Facts, Level, Params, Reader, Result, When, look
 from ops.checks.read_database import read_blocker, read_lock_wait, read_server, read_state
 from ops.checks.read_engine import (
     read_catalog,
@@ -18,13 +18,12 @@ from ops.checks.read_engine import (
     read_metadata,
     read_missing_variables,
     read_refused_insert,
+    read_role_faults,
     read_schedule,
     read_sql_triggers,
     read_version,
 )
-from ops.checks.read_pancake import read_keys
-from ops.checks.read_roles import read_role_faults
-from ops.checks.read_services import read_edge, read_handlers, read_secret, read_token
+from ops.checks.read_services import read_edge, read_handlers, read_keys, read_secret, read_token
 from ops.checks.services import Services
 
 STATUS, DOCTOR, APPLY, VERIFY, PRECHECK = When
@@ -63,6 +62,7 @@ CHECKS = (
     ),
     Check(
         "hasura", "Does Hasura answer?", BOTH,
+        away=Level.RED, refused=of_engine.CHECK_ADMIN,
         reads=(read_version,), ask=of_engine.ask_engine, needs=("environment",),
         cure=of_engine.CHECK_ENGINE, runbook="docs/runbook/crons-and-engine.md#pancakecronmissed",
     ),
@@ -74,8 +74,8 @@ CHECKS = (
     ),
     Check(
         "metadata-read", "Does Hasura give its metadata, and has it the source of our tables?",
-        BOTH | {APPLY, VERIFY},
-        reads=(read_version, read_metadata), ask=of_engine.ask_readable, needs=("hasura",),
+        BOTH | {APPLY, VERIFY}, away=Level.RED, refused=of_engine.CHECK_ADMIN,
+        reads=(read_metadata,), ask=of_engine.ask_readable, needs=("hasura",),
         fine="it has the source", cure="Apply Diva's metadata, then: leads metadata recover",
         runbook="docs/runbook/metadata.md",
     ),
@@ -162,6 +162,7 @@ CHECKS = (
     ),
     Check(
         "handlers", "Do the handlers answer?", BOTH,
+        away=Level.RED,
         reads=(read_handlers,), ask=of_services.ask_handlers, cure=of_services.START_HANDLERS,
         runbook="docs/runbook/monitoring.md#pancakehandlersdown",
     ),
@@ -180,6 +181,7 @@ CHECKS = (
     ),
     Check(
         "edge", "Does the edge answer, and can it write its spool?", BOTH,
+        away=Level.RED,
         reads=(read_edge,), ask=of_services.ask_edge, cure=of_services.START_EDGE,
         runbook="docs/runbook/edge.md#pancakeedgedown",
     ),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ops.checks.model import NotRead, Result, When, worst
-from ops.checks.read_pancake import read_keys
+from ops.checks.read_services import read_keys
 from ops.checks.screen import document, print_look
 from ops.checks.services import NEEDED, Services
 from ops.checks.table import Known, look_at, select

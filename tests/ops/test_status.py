@@ -66,15 +66,16 @@ from ops.checks.read_engine import (
     read_sql_triggers,
     read_version,
 )
-from ops.checks.read_pancake import KeyLook, read_keys
 from ops.checks.read_services import (
     EdgeLook,
     HandlersLook,
+    KeyLook,
     TokenLook,
     look_at_edge,
     look_at_handlers,
     read_edge,
     read_handlers,
+    read_keys,
     read_token,
 )
 from ops.checks.screen import print_look

@@ -18,9 +18,8 @@ from typer.testing import CliRunner
 
 from ops.checks import read_golive
 from ops.checks.of_golive import is_near
-from ops.checks.read_golive import read_certificate, read_public_answer
-from ops.checks.read_manifest import Manifest, read_manifest_file
-from ops.checks.read_roles import ACTIONS, TABLES, stored_operations
+from ops.checks.read_engine import ACTIONS, TABLES, stored_operations
+from ops.checks.read_golive import Manifest, read_certificate, read_manifest_file, read_public_answer
 from ops.checks.services import NotSet, Services, own_metadata
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
