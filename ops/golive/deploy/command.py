@@ -148,8 +148,8 @@ def _print_plan(commands: Mapping[str, str], *, as_json: bool) -> None:
     rows = [
         {
             "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,
-            "do": [commands.get(each, each) for each in step.shown],
-            "undo": [commands.get(each, each) for each in step.shown_undo],
+            "do": [commands.get(each, each) for task in step.do for each in task.shown],
+            "undo": [commands.get(each, each) for task in step.undo for each in task.shown],
         }
         for step in all_steps()
     ]  # fmt: skip
@@ -211,7 +211,7 @@ def _forward(site: Site, step: Step, person_seconds: float) -> tuple[str, str]:
     found = _look(site, step, "check")
     if found.state is State.DONE:
         return "was done", found.text
-    actions = step.do(site)
+    actions = [action for task in step.do for action in task.actions(site)]
     if not actions:
         under_way = step.wait_seconds if found.state is State.PARTIAL else 0.0
         return _wait_for_person(site, step, found, max(under_way, person_seconds))
@@ -253,7 +253,7 @@ def _back(site: Site, step: Step, *, is_confirmed: bool) -> tuple[str, str]:
     if step.has_other_undo and site.journal.is_undone(step.id):
         # No check sees it, and a second "rollout undo" would bring the new version back.
         return "was undone", found.text
-    actions = step.undo(site)
+    actions = [action for task in step.undo for action in task.actions(site)]
     if not actions and step.undo_by_hand:
         return (
             ("undone", f"confirmed by {site.journal.by}") if is_confirmed else ("waiting", step.undo_by_hand)

@@ -47,32 +47,32 @@ class Action:
     run: Callable[[], tuple[int, str]]
 
 
-Actions = Callable[[Site], Sequence[Action]]
-"""The actions of a step, decided when they are due: what is there already is left out."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Commands as the plan shows them, and their actions.
 
+    The actions are decided when they are due: what is there already is left out. A person does a task without
+    actions.
+    """
 
-def nothing(site: Site) -> Sequence[Action]:
-    """Return no action."""
-    return ()
+    shown: tuple[str, ...]
+    actions: Callable[[Site], Sequence[Action]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step. `at_most` is the longest time that its own limits allow, in words.
 
-    `shown` and `shown_undo` are its commands, for the plan. `do_by_hand` and `undo_by_hand` tell a person
-    what to do where no program can, or none was given.
+    `do_by_hand` and `undo_by_hand` tell a person what to do where no program can, or none was given.
     """
 
     id: str
     title: str
     owner: str
     at_most: str
-    shown: tuple[str, ...]
-    shown_undo: tuple[str, ...]
     check: Callable[[Site], Found]
-    do: Actions = nothing
-    undo: Actions = nothing
+    do: tuple[Task, ...] = ()
+    undo: tuple[Task, ...] = ()
     wait_seconds: float = 0.0
     """How long the verification waits for the effect."""
 

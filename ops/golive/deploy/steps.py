@@ -21,7 +21,7 @@ from ops.files import digest_of_file
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import ServiceName
 from ops.golive.deploy.site import Journal, Site
-from ops.golive.deploy.step import Action, Found, State, Step, function, program, verb
+from ops.golive.deploy.step import Action, Found, State, Step, Task, function, program, verb
 from ops.golive.measuring import first_line
 from ops.metadata.pieces import CRON
 from ops.switches import list_switches
@@ -93,8 +93,11 @@ def snapshot_step() -> Step:
     """The snapshot comes before everything else."""
     return Step(
         SNAPSHOT, "Snapshot of the tables that the steps change", "DevOps", "1 h",
-        shown=("pg_dump --format custom, tables: " + " ".join(OF_DIVA),), shown_undo=(),
-        check=_check_snapshot, do=lambda site: (take_snapshot(site, "before", OF_DIVA),),
+        _check_snapshot,
+        do=(Task(
+            ("pg_dump --format custom, tables: " + " ".join(OF_DIVA),),
+            lambda site: [take_snapshot(site, "before", OF_DIVA)],
+        ),),
         fix="Install PostgreSQL's client programs of the server's version, or give --programs.",
     )  # fmt: skip
 
@@ -188,14 +191,20 @@ def _migrate(site: Site, version: str, name: str) -> Action:
     return _execute(site, site.migration(version, name))
 
 
+def _migration_file(version: str, name: str) -> Task:
+    shown = f"execute hasura/migrations/default/…{version}_…/{name}"
+    return Task((shown,), lambda site: [_migrate(site, version, name)])
+
+
+def _file(path: Path) -> Task:
+    return Task((f"execute {path.relative_to(CLONE)}",), lambda site: [_execute(site, path)])
+
+
 def _migration(number: str, version: str, title: str) -> Step:
     return Step(
         number, title, "BE", STATEMENT_LIMIT,
-        shown=(f"execute hasura/migrations/default/…{version}_…/up.sql",),
-        shown_undo=(f"execute hasura/migrations/default/…{version}_…/down.sql",),
-        check=lambda site: look_for(site, "migrations", migration=version),
-        do=lambda site: [_migrate(site, version, "up.sql")],
-        undo=lambda site: [_migrate(site, version, "down.sql")],
+        lambda site: look_for(site, "migrations", migration=version),
+        do=(_migration_file(version, "up.sql"),), undo=(_migration_file(version, "down.sql"),),
         fix="Read the message; the file changed nothing. docs/runbook/install.md, step 4",
     )  # fmt: skip
 
@@ -210,25 +219,22 @@ def _ticket_source(step: Step) -> Step:
             return [verb("tickets", "move"), _migrate(site, "932", "down.sql")]
         return [_migrate(site, "932", "down-soft.sql")]
 
-    shown = "execute …932_…/down.sql, with tickets of the source down-soft.sql"
-    return replace(step, shown_undo=(shown,), check=lambda site: look_for(site, "ticket-source"), undo=undo)
+    task = Task(("execute …932_…/down.sql, with tickets of the source down-soft.sql",), undo)
+    return replace(step, check=lambda site: look_for(site, "ticket-source"), undo=(task,))
 
 
 def _backfill() -> Step:
     def words(site: Site, *more: str) -> Action:
         return verb("backfill-phones", "--unusable", str(unusable_phones(site)), *more)
 
-    def do(site: Site) -> Sequence[Action]:
-        return _migrate(site, "929", "up.sql"), words(site, *["--anytime"] * site.choices.anytime)
-
-    def undo(site: Site) -> Sequence[Action]:
-        return words(site, "--undo", "--anytime"), _migrate(site, "929", "down.sql")
-
+    do = Task(("leads backfill-phones",), lambda site: [words(site, *["--anytime"] * site.choices.anytime)])
+    undo = Task(
+        ("leads backfill-phones --undo --anytime",), lambda site: [words(site, "--undo", "--anytime")]
+    )
     return Step(
         "2", "Normalized phones of the accounts", "BE", "4 h, the night's window",
-        shown=("execute hasura/migrations/default/…929_…/up.sql", "leads backfill-phones"),
-        shown_undo=("leads backfill-phones --undo --anytime", "execute …929_…/down.sql"),
-        check=lambda site: look_for(site, "backfill"), do=do, undo=undo,
+        lambda site: look_for(site, "backfill"),
+        do=(_migration_file("929", "up.sql"), do), undo=(undo, _migration_file("929", "down.sql")),
         fix="It runs from 02:00 to 06:00 ICT: run this again then, or give --anytime.",
     )  # fmt: skip
 
@@ -236,10 +242,7 @@ def _backfill() -> Step:
 def _roles() -> Step:
     return Step(
         "8b", "Rights of handlers and operators", "BE", "10 s",
-        shown=("execute deploy/postgres/grant_roles.sql",),
-        shown_undo=("execute deploy/postgres/revoke_roles.sql",),
-        check=lambda site: look_for(site, "role-rights"), do=lambda site: [_execute(site, GRANT)],
-        undo=lambda site: [_execute(site, REVOKE)],
+        lambda site: look_for(site, "role-rights"), do=(_file(GRANT),), undo=(_file(REVOKE),),
         fix="Run this as the owner of Diva's and Hasura's tables.",
     )  # fmt: skip
 
@@ -269,28 +272,31 @@ def service_steps() -> list[Step]:
 
 
 def _metadata(step: str, title: str) -> Step:
-    def act(site: Site, *words: str) -> Sequence[Action]:
-        backups, source = str(site.choices.backups), site.choices.source
-        return [verb("metadata", *words, "--backups", backups, "--source", source)]
+    def task(*words: str) -> Task:
+        def actions(site: Site) -> Sequence[Action]:
+            backups, source = str(site.choices.backups), site.choices.source
+            return [verb("metadata", *words, "--backups", backups, "--source", source)]
+
+        return Task((f"leads metadata {' '.join(words)}",), actions)
 
     return Step(
-        step, title, "BE", "130 s", (f"leads metadata {step}",), (f"leads metadata remove {step}",),
-        check=partial(check_metadata, step=step), do=lambda site: act(site, step),
-        undo=lambda site: act(site, "remove", step), wait_seconds=SCHEDULE_SECONDS if step == "9b" else 0.0,
+        step, title, "BE", "130 s", partial(check_metadata, step=step), do=(task(step),),
+        undo=(task("remove", step),), wait_seconds=SCHEDULE_SECONDS if step == "9b" else 0.0,
         fix=f"leads metadata diff {step} shows the places; docs/runbook/metadata.md",
     )  # fmt: skip
 
 
 def _service(number: str, name: ServiceName, title: str, look: Callable[[Site], Found], by_hand: str) -> Step:
-    def run_given(command: tuple[str, ...]) -> Sequence[Action]:
-        return [program(command)] if command else []
+    def task(word: str) -> Task:
+        def actions(site: Site) -> Sequence[Action]:
+            command = getattr(site.plan.service(name), word)
+            return [program(command)] if command else []
+
+        return Task((f"golive.yaml, services.{name}.{word}",), actions)
 
     return Step(
-        number, title, "DevOps", f"{READY_SECONDS:.0f} s after the command",
-        (f"golive.yaml, services.{name}.do",), (f"golive.yaml, services.{name}.undo",),
-        check=look, do=lambda site: run_given(site.plan.service(name).do),
-        undo=lambda site: run_given(site.plan.service(name).undo),
-        wait_seconds=READY_SECONDS, do_by_hand=by_hand,
+        number, title, "DevOps", f"{READY_SECONDS:.0f} s after the command", look,
+        do=(task("do"),), undo=(task("undo"),), wait_seconds=READY_SECONDS, do_by_hand=by_hand,
         undo_by_hand=f"Bring back the former build of {name}, then run this again with --confirm {number}.",
         is_confirmed_by_person=name == "front_end", has_other_undo=True, fix=by_hand,
     )  # fmt: skip
@@ -321,9 +327,14 @@ def _pancake() -> Step:
 
     return Step(
         "13", "Pancake: API key and webhook", "Ops", "as long as a person takes",
-        ("leads connection create", "leads connection test", "by hand: enter the URL in Pancake"),
-        ("leads connection disable", "by hand: disable the webhook in Pancake"),
-        check=lambda site: look_for(site, "deliveries", "edge-tokens"), do=do, undo=undo,
+        lambda site: look_for(site, "deliveries", "edge-tokens"),
+        do=(
+            Task(("leads connection create", "leads connection test"), do),
+            Task(("by hand: enter the URL in Pancake",)),
+        ),
+        undo=(
+            Task(("leads connection disable",), undo), Task(("by hand: disable the webhook in Pancake",)),
+        ),
         do_by_hand=ENTER_URL, fix=f"leads connection test; {ENTER_URL}",
     )  # fmt: skip
 
@@ -358,9 +369,9 @@ def _opening() -> Step:
     return Step(
         "14", "Start of the pilot: kill switch off, one source", "PO + Ops",
         f"{FIRST_LEAD_SECONDS:.0f} s after the first lead",
-        ("leads switch source SOURCE on", "leads switch kill off", "leads replay --drain"),
-        ("leads switch kill on", "leads switch source SOURCE off"),
-        check=lambda site: look_for(site, "opening", step="14"), do=do, undo=undo,
+        lambda site: look_for(site, "opening", step="14"),
+        do=(Task(("leads switch source SOURCE on", "leads switch kill off", "leads replay --drain"), do),),
+        undo=(Task(("leads switch kill on", "leads switch source SOURCE off"), undo),),
         wait_seconds=FIRST_LEAD_SECONDS,
         do_by_hand="Choose the source of W1 and its roster, in golive.yaml (source, roster) or in Settings; "
         "change a lead of it in Pancake. Then run this again.",
