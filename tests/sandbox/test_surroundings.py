@@ -21,8 +21,7 @@ from ops.metadata.directory import DIRECTORY
 from sandbox.__main__ import app
 from sandbox.diva.notifications import create_app as create_notifications
 from sandbox.diva.project import copy_project, merge_project
-from sandbox.metadata_form.documents import UnknownForm, format_query, format_signatures
-from sandbox.metadata_form.files import format_file, formatted_files
+from scripts.metadata_form import UnknownForm, format_file, format_query, format_signatures, formatted_files
 
 ROOT = Path(__file__).parents[2]
 

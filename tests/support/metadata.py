@@ -25,12 +25,12 @@ from ops.metadata.pieces import Json, Key, put, split
 from proofs.incidents.breakages import metadata_api
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project
-from sandbox.metadata_form.files import formatted_files
 from sandbox.postgres.database import grant_rights
 from sandbox.processes import Processes
 from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
+from scripts.metadata_form import formatted_files
 from tests.support.fake_services import ANY, FakeServer
 from tests.support.handlers import DatabaseHarness
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ops.metadata.project import merge
-from sandbox.metadata_form.files import formatted_files
+from scripts.metadata_form import formatted_files
 from tests.support.fakes import Crash
 from tests.support.metadata import CRON, METADATA, TABLES, Project, make_own
 
