@@ -105,7 +105,7 @@ def _object_field(node: ObjectFieldNode) -> str:
 def format_signatures(text: str) -> str:
     """Return `actions.graphql` in the CLI's form. Raises UnknownForm.
 
-    Actions are sorted, each in a `type` of its own; inputs and objects keep their order.
+    Actions are sorted, each in a separate `type`; inputs and objects keep their order.
     """
     actions: dict[str, str] = {}
     kinds: dict[str, list[str]] = {"input": [], "type": []}

@@ -36,10 +36,8 @@ from proofs.bench.environment import (
     print_result,
     serve_in_process,
 )
-from proofs.bench.load import closed_loop, request_for
-from proofs.chaos.stream import versions
 from proofs.loadtest.run import SETTINGS, milliseconds, of_tickets, run_leg
-from proofs.loadtest.sender import Leg
+from proofs.sender import Leg, closed_loop, request_for, versions
 from sandbox.edge import EdgeSettings, NginxEdge, require_edge_packages
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes

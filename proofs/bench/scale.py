@@ -35,7 +35,6 @@ from proofs.bench.environment import (
     print_result,
     simulator,
 )
-from proofs.bench.load import closed_loop, request_for
 from proofs.bench.measuring import Costs, Piece, measure
 from proofs.bench.scale_data import SOURCES, TELESALES, add_history, add_rosters
 from proofs.bench.scale_plans import (
@@ -47,6 +46,7 @@ from proofs.bench.scale_plans import (
     write_snapshot,
 )
 from proofs.bench.throughput import process_request, store_events
+from proofs.sender import closed_loop, request_for
 
 CLIENTS = 4
 REQUESTS = 300

@@ -34,8 +34,8 @@ from proofs.bench.environment import (
     describe_machine,
     notification_sink,
 )
-from proofs.bench.load import Measurement, closed_loop, constant_arrival, request_for
 from proofs.bench.measuring import Done, figures, ratio, run_slices
+from proofs.sender import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.postgres.database import psql_environment
 
 CONCURRENT_CLIENTS = 32
@@ -107,7 +107,13 @@ def _closed_loop(
     """Build the requests of a slice; its work adds what it measures to `total`."""
     url = f"{bench.handler_url}/actions/ingest_record"
     requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
-    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
+    return lambda: _send(url, requests, seconds, total)
+
+
+def _send(url: str, requests: list[bytes], seconds: float, total: Measurement) -> Done:
+    found = uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds))
+    total.add(found)
+    return Done(len(found.latencies_seconds), found.seconds)
 
 
 def _baseline(database_url: str, seconds: float) -> Callable[[], Done]:
@@ -301,7 +307,7 @@ def _process_events(bench: BenchEnvironment, seconds: float, total: Measurement)
     first = store_events(bench, count)
     url = f"{bench.handler_url}/events/process_record"
     requests = [process_request(url, event_id) for event_id in range(first, first + count)]
-    return lambda: total.add(uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds)))
+    return lambda: _send(url, requests, seconds, total)
 
 
 def _statement(name: str) -> str:

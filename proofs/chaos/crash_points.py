@@ -39,7 +39,7 @@ from proofs.chaos.effects import (
     expected_assignments,
     observe,
 )
-from proofs.chaos.outages import ProcessCount, proof
+from proofs.chaos.frame import ProcessCount, proof
 from sandbox.edge import require_edge_packages
 from sandbox.stack.signals import exit_on_sigterm
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from ops.golive.commit import commit_of_run
-from proofs.chaos.stream import versions
+from proofs.sender import versions
 from sandbox.edge import require_edge_packages
 from sandbox.postgres.server import Cluster
 from sandbox.stack.bare import BareSandbox

@@ -22,7 +22,7 @@ import httpx
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from proofs.chaos.stream import LeadVersion, Sent
+from proofs.sender import LeadVersion, Sent
 
 EFFECTS = ("event", "customer", "ticket", "notification")
 """Event row; account and contact; ticket and counters of the roster; notification."""

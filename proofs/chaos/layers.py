@@ -45,7 +45,7 @@ from proofs.chaos.effects import (
     load_runs,
     tick_id,
 )
-from proofs.chaos.outages import ProcessCount, events_by_process, proof
+from proofs.chaos.frame import AsJson, ProcessCount, events_by_process, finish
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.leads import SOURCES, relative_rate
 from sandbox.stack.observer import Unfinished
@@ -290,7 +290,7 @@ def four_layers(
     seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
     speed: Annotated[float, typer.Option(help="Accelerated seconds per real second.", min=1, max=300)] = 30,
     processes: ProcessCount = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Inject every fault of Pancake. No record may be lost, no customer may have two open tickets."""
     exit_on_sigterm()
@@ -299,12 +299,7 @@ def four_layers(
     with AcceleratedSandbox(noon, speed, seed, processes) as sandbox:
         run = LayersRun(sandbox, Console(stderr=True))
         result = asyncio.run(Afternoon(run).run(leads, seed))
-    if as_json:
-        typer.echo(json.dumps(proof("four_layers", result), ensure_ascii=False))
-    else:
-        Console().print(result)
-    if not result["ok"]:
-        raise typer.Exit(1)
+    finish("four_layers", result, as_json)
 
 
 class Afternoon:
@@ -360,7 +355,7 @@ def day(
     minutes: Annotated[float, typer.Option(help="Real minutes that the day takes.", min=1)] = 4.25,
     seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
     processes: ProcessCount = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send the leads of a day with all crons ticking. No record may be lost, doubled or unexpected."""
     exit_on_sigterm()
@@ -370,12 +365,7 @@ def day(
     with AcceleratedSandbox(midnight, speed, seed, processes) as sandbox:
         run = LayersRun(sandbox, Console(stderr=True))
         result = asyncio.run(WholeDay(run).run(leads, seed))
-    if as_json:
-        typer.echo(json.dumps(proof("day", {**result, "speed": round(speed)}), ensure_ascii=False))
-    else:
-        Console().print(result)
-    if not result["ok"]:
-        raise typer.Exit(1)
+    finish("day", {**result, "speed": round(speed)}, as_json)
 
 
 class WholeDay:

@@ -25,10 +25,10 @@ from rich.table import Table
 from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
 from ops.waiting import poll
-from proofs.chaos.stream import versions
 from proofs.incidents.breakages import BREAKAGES as TABLE
 from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation, by_metadata, change_setting
 from proofs.incidents.catalogue import INCIDENTS
+from proofs.sender import versions
 from sandbox.edge import NginxEdge, require_edge_packages
 from sandbox.monitoring.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
 from sandbox.monitoring.rules import WATCHDOG

@@ -18,10 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from proofs.bench.environment import describe_machine
 from proofs.chaos.effects import check_stream, count_unfinished
-from proofs.chaos.outages import proof
-from proofs.chaos.stream import LeadVersion, Sent, versions
+from proofs.chaos.frame import proof, wait_until_final
 from proofs.loadtest.resources import Sampler
-from proofs.loadtest.sender import HIGHEST_LATENCY_US, Leg, new_histogram, send
+from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
 from sandbox.edge import NginxEdge
 from sandbox.stack.stack import Sandbox
 
@@ -107,7 +106,7 @@ async def run_leg(
     with Sampler(_pids(sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as sampler:
         sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, connections))
         await _show_progress(leg, sending, console)
-        settled = await _settle(sandbox, console)
+        settled = await wait_until_final(sandbox, console, MAX_SETTLING_SECONDS)
     leads = max(1, len({version.record_id for version in leg.sent.versions}))
     cpu_ms = {name: 1000 * usage.cpu_seconds / leads for name, usage in sampler.usage.items()}
     until_end = {
@@ -176,21 +175,6 @@ async def _show_progress(leg: Leg, sending: asyncio.Task[None], console: Console
             await asyncio.wait([sending], timeout=0.5)
             progress.update(task, completed=leg.offered)
     await sending
-
-
-async def _settle(sandbox: Sandbox, console: Console) -> bool:
-    """Wait until the spool is empty and every event is final; return whether that was reached in time."""
-    assert isinstance(sandbox.edge, NginxEdge)
-    deadline = time.monotonic() + MAX_SETTLING_SECONDS
-    with console.status("waiting for the last tickets ...") as status:
-        while time.monotonic() < deadline:
-            spooled = len(sandbox.edge.held()) + len(sandbox.edge.held("unknown"))
-            unfinished = await asyncio.to_thread(count_unfinished, sandbox.database_url)
-            if not spooled and not unfinished:
-                return True
-            status.update(f"{spooled} files in the spool, {unfinished} events unfinished ...")
-            await asyncio.sleep(0.25)
-    return False
 
 
 def of_tickets(sandbox: Sandbox, leg: Leg) -> HdrHistogram:

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from proofs.chaos.stream import Stream
 from proofs.incidents.breakages import project_without_ours
+from proofs.sender import Stream
 from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness

@@ -21,19 +21,17 @@ import typer
 from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
+from proofs import sender
 from proofs.bench import throughput
 from proofs.bench.__main__ import app
 from proofs.bench.environment import ROOT, print_result
-from proofs.bench.load import constant_arrival, request_for
 from proofs.bench.measuring import Slice, figures, ratio, spread
 from proofs.bench.scale_data import HISTORY_AGE, add_history, add_rosters
 from proofs.bench.scale_plans import FENCED, STATEMENTS, WHOLE, read_plans, reads_at_the_end, scanned_whole
 from proofs.bench.throughput import pgbench
-from proofs.chaos.stream import versions
-from proofs.loadtest import sender
 from proofs.loadtest.__main__ import app as loadtest
 from proofs.loadtest.resources import Sampler
-from proofs.loadtest.sender import Leg, send
+from proofs.sender import Leg, constant_arrival, request_for, send, versions
 from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.end_to_end import needs_edge

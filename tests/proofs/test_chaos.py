@@ -43,8 +43,8 @@ from proofs.chaos.effects import (
 )
 from proofs.chaos.layers import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
 from proofs.chaos.mutations import PROOFS, Mutation, read_table, run_proof
-from proofs.chaos.stream import LeadVersion, Sent
 from proofs.mutants.places import find_place
+from proofs.sender import LeadVersion, Sent
 
 
 def test_each_id_is_named_by_what_happened_to_it() -> None:

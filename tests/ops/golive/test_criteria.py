@@ -41,7 +41,7 @@ from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import Sources, measure
 from ops.golive.records import Kind, Records, Statement
-from proofs.chaos.outages import proof
+from proofs.chaos.frame import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
 from tests.support.golive import (

@@ -1,0 +1,82 @@
+"""What scenarios have in common: their options, the wait until all is at rest, and how they end."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ops.golive.commit import commit_of_run
+from ops.waiting import poll
+from proofs.chaos.effects import Verdicts, count_unfinished
+from proofs.sender import Sent
+from sandbox.edge import NginxEdge, require_edge_packages
+from sandbox.serving import scrape
+from sandbox.stack.signals import exit_on_sigterm
+from sandbox.stack.stack import Sandbox
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option(help="Seed of the generated leads.")]
+Rate = Annotated[float, typer.Option(help="Deliveries per second.", min=1)]
+ProcessCount = Annotated[
+    int, typer.Option(help="How many processes of the handlers run behind the one engine.", min=1, max=8)
+]
+
+
+def begin() -> Console:
+    """Check that the real edge can run, and clean up on SIGTERM; return where progress is shown."""
+    require_edge_packages()
+    exit_on_sigterm()
+    return Console(stderr=True)
+
+
+def proof(scenario: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result as `leads golive attest` accepts it: with kind, time, and commit of the clone."""
+    return {"kind": scenario, "at": datetime.now(UTC).isoformat(), "commit": commit_of_run(), **result}
+
+
+def finish(scenario: str, result: Mapping[str, Any], as_json: bool) -> None:
+    """Print a result. Raises typer.Exit (code 1) unless it is `ok`."""
+    if as_json:
+        typer.echo(json.dumps(proof(scenario, result), ensure_ascii=False))
+    else:
+        Console().print(result)
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+def events_by_process(sandbox: Sandbox) -> list[int]:
+    """Return how many deliveries of events each process of the handlers answered since its start."""
+    return [
+        int(sum(each.value for each in scrape(process.url) if each.name == "pancake_events_total"))
+        for process in sandbox.replicas
+    ]
+
+
+async def wait_until_final(sandbox: Sandbox, console: Console, seconds: float) -> bool:
+    """Wait until the spool is empty and every event is final; return whether that was reached in time."""
+    assert isinstance(sandbox.edge, NginxEdge)
+    edge = sandbox.edge
+    with console.status("draining and processing ...") as status:
+
+        def wait() -> bool:
+            for _ in poll(seconds, 0.25):
+                spooled = len(edge.held()) + len(edge.held("unknown"))
+                unfinished = count_unfinished(sandbox.database_url)
+                if not spooled and not unfinished:
+                    return True
+                status.update(f"{spooled} files in the spool, {unfinished} events unfinished ...")
+            return False
+
+        return await asyncio.to_thread(wait)
+
+
+def counted(sent: Sent, verdicts: Verdicts, by_process: list[int]) -> dict[str, Any]:
+    """Return what was sent and found; `ok` if nothing was lost or refused and each process had a share."""
+    return {
+        "sent": len(sent.versions), **verdicts.as_json(), "non_2xx": sent.non_2xx, "by_process": by_process,
+        "ok": verdicts.is_valid and not sent.non_2xx and all(by_process),
+    }  # fmt: skip

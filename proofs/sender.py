@@ -1,0 +1,371 @@
+"""The one sender of load: HTTP/1.1 with keep-alive over asyncio, which uses little CPU.
+
+Closed loop: each client sends its next request when it has received the answer to the last one. Open loop:
+each request has a due time, and its latency counts from then, whatever the answers are. A stall therefore
+shows in the latencies of all requests that were due during it (no coordinated omission).
+Apart is the traffic of a live incident, which runs in threads beside code that blocks.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from math import ceil
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from hdrh.histogram import HdrHistogram
+
+REQUEST_TIMEOUT_SECONDS = 30.0
+ANSWER_TIMEOUT_SECONDS = 10.0
+PUNCTUAL_SECONDS = 0.01
+"""A request that is sent later after its due time has missed it."""
+MAX_DELAY_SECONDS = 10.0
+"""A delivery that no connection is free for until then is dropped."""
+LATE_SECONDS = 1.0
+MAX_INTERVALS = 60
+HIGHEST_LATENCY_US = 60_000_000
+DELIVERIES_PER_DUPLICATE = 20
+"""Every twentieth delivery is sent twice, as Pancake may."""
+MAX_EDIT_AGE_RECORDS = 500
+FIRST_MODIFIED_ON = datetime(2026, 11, 1)  # noqa: DTZ001 - Pancake's timestamps carry no zone
+KEPT = ("200 received", "200 spooled")
+T = TypeVar("T")
+
+
+class Client:
+    """One HTTP connection that sends requests, one at a time; `source`: the address that it comes from."""
+
+    def __init__(self, url: str, source: str = "") -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._source = (source, 0) if source else None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer, which has to state its length."""
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(
+                *self._address, local_addr=self._source
+            )
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        lower = head.lower()
+        at = lower.index(b"content-length:") + len(b"content-length:")
+        body = await self._reader.readexactly(int(lower[at : lower.index(b"\r\n", at)]))
+        return int(head[9:12]), body  # the status after "HTTP/1.1 "
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def request_for(url: str, headers: dict[str, str], body: bytes) -> bytes:
+    parts = urlsplit(url)
+    lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **headers}.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def open_loop(
+    url: str, items: Iterable[T], per_second: float, connections: int,
+    post: Callable[[Client, T, float], Awaitable[None]], source: str = "",
+) -> None:  # fmt: skip
+    """Call `post` with each item when it is due and a connection is free, and with its due time.
+
+    That is in seconds of time.perf_counter().
+    """
+    started, numbered, turn = time.perf_counter() + 0.1, enumerate(items), asyncio.Lock()
+
+    async def run() -> None:
+        client = Client(url, source)
+        while True:
+            async with turn:
+                number, item = next(numbered, (-1, None))
+                if item is None:
+                    break
+                due = started + number / per_second
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await post(client, item, due)
+        client.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(connections):
+            tasks.create_task(run())
+
+
+@dataclass
+class Measurement:
+    """The result of a run: latencies of the answers with status 200, and the number of others by status."""
+
+    latencies_seconds: list[float] = field(default_factory=list)
+    errors: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+    missed: int = 0
+    """Requests at a constant rate that were not sent when they were due: no connection was free."""
+
+    def add(self, other: "Measurement") -> None:
+        """Add another run."""
+        self.latencies_seconds += other.latencies_seconds
+        self.errors += other.errors
+
+    async def take(self, client: Client, request: bytes, since: float) -> None:
+        """Send a request, and note its answer."""
+        async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+            status, _ = await client.send(request)
+        if status == 200:
+            self.latencies_seconds.append(time.perf_counter() - since)
+        else:
+            self.errors[status] += 1
+
+    def percentile(self, share: float) -> float:
+        """Return the latency in milliseconds that this share of the answers did not exceed."""
+        ordered = sorted(self.latencies_seconds)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
+
+    def summary(self) -> dict[str, object]:
+        """Return the percentiles with the number of answers, errors and missed due times."""
+        counts = {"n": len(self.latencies_seconds), "errors": self.errors, "missed": self.missed}
+        return self.percentiles() | counts
+
+    def percentiles(self) -> dict[str, float]:
+        return {f"p{int(share * 100)}_ms": round(self.percentile(share), 2) for share in (0.5, 0.95, 0.99)}
+
+
+async def closed_loop(url: str, requests: Iterator[bytes], clients: int, seconds: float) -> Measurement:
+    """Send requests with `clients` connections for `seconds`, or until there are no more."""
+    measurement = Measurement()
+    started = time.perf_counter()
+
+    async def run() -> None:
+        client = Client(url)
+        while time.perf_counter() - started < seconds and (request := next(requests, None)) is not None:
+            await measurement.take(client, request, time.perf_counter())
+        client.close()
+
+    await asyncio.gather(*(run() for _ in range(clients)))
+    measurement.seconds = time.perf_counter() - started
+    return measurement
+
+
+async def constant_arrival(
+    url: str, requests: Sequence[bytes], per_second: float, clients: int
+) -> Measurement:
+    """Send the requests at a constant rate over `clients` connections."""
+    measurement = Measurement()
+
+    async def post(client: Client, request: bytes, due: float) -> None:
+        measurement.missed += time.perf_counter() - due > PUNCTUAL_SECONDS
+        await measurement.take(client, request, due)
+
+    started = time.perf_counter()
+    await open_loop(url, requests, per_second, clients, post)
+    measurement.seconds = time.perf_counter() - started
+    return measurement
+
+
+@dataclass(frozen=True)
+class LeadVersion:
+    """One version of one record, as it is posted; `number` counts the versions of the stream."""
+
+    number: int
+    record_id: str
+    phone: str
+    name: str
+    modified_on: str
+
+    @property
+    def body(self) -> bytes:
+        record = {
+            "type": "records", "event_type": "update", "workspace_id": 607, "table_id": "lead",
+            "id": self.record_id, "name": self.name, "phone_number": self.phone, "source": ["-1"],
+            "created_on": FIRST_MODIFIED_ON.isoformat(), "modified_on": self.modified_on,
+        }  # fmt: skip
+        return json.dumps(record, ensure_ascii=False).encode()
+
+
+def versions(seed: int, new_share: float = 0.8) -> Iterator[LeadVersion]:
+    """Generate new records and later versions of earlier ones; each record has a unique phone."""
+    choice = random.Random(seed)
+    records = 0
+    number = 0
+    while True:
+        number += 1
+        if records == 0 or choice.random() < new_share:
+            records += 1
+            record = records
+        else:
+            record = choice.randint(max(1, records - MAX_EDIT_AGE_RECORDS), records)
+        moment = (FIRST_MODIFIED_ON + timedelta(milliseconds=number)).isoformat(timespec="microseconds")
+        yield LeadVersion(
+            number, f"chaos-{record:06d}", f"09{record + 10_000_000:08d}", f"Khách {number}", moment
+        )
+
+
+@dataclass
+class Sent:
+    """The posted versions, and the answers by status, HTTP status or exception."""
+
+    versions: list[LeadVersion] = field(default_factory=list)
+    acknowledged: list[LeadVersion] = field(default_factory=list)
+    """Those that were answered with 2xx; a version that was posted twice may be in it twice."""
+    answers: dict[str, int] = field(default_factory=dict)
+    non_2xx: list[str] = field(default_factory=list)
+    slowest_ms: float = 0.0
+
+    def record(self, version: LeadVersion, status: str, delivered: bool, seconds: float) -> None:
+        """Record one answer or failure."""
+        self.answers[status] = self.answers.get(status, 0) + 1
+        self.slowest_ms = max(self.slowest_ms, seconds * 1000)
+        if delivered:
+            self.acknowledged.append(version)
+        else:
+            self.non_2xx.append(f"{version.record_id}@{version.modified_on}: {status}")
+
+
+def new_histogram() -> HdrHistogram:
+    """Return an empty histogram of latencies in microseconds, of three significant digits."""
+    return HdrHistogram(1, HIGHEST_LATENCY_US, 3)
+
+
+@dataclass
+class Leg:
+    """Deliveries at one rate, until `is_stopped`. Times of the day are seconds since 1970."""
+
+    per_second: float
+    seconds: float
+    sent: Sent = field(default_factory=Sent)
+    latencies: HdrHistogram = field(default_factory=new_histogram)
+    due: dict[str, float] = field(default_factory=dict)
+    """The time of the day at which each record was first due."""
+    intervals: dict[int, HdrHistogram] = field(default_factory=dict)
+    """The latencies of the deliveries that were due in each interval, by its number."""
+    offered: int = 0
+    delivered: int = 0
+    late: int = 0
+    """Deliveries that were answered with 2xx, LATE_SECONDS after they were due or later."""
+    dropped: int = 0
+    """Deliveries that were never posted: no connection was free for MAX_DELAY_SECONDS."""
+    unpunctual: int = 0
+    """Deliveries that were posted more than PUNCTUAL_SECONDS after they were due."""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    is_stopped: bool = False
+
+    @property
+    def interval_seconds(self) -> int:
+        return max(1, ceil(self.seconds / MAX_INTERVALS))
+
+    @property
+    def delivered_per_second(self) -> float:
+        """Deliveries that were answered with 2xx, per second until the last answer."""
+        return self.delivered / (self.ended_at - self.started_at)
+
+    def record(self, version: LeadVersion, status: str, delivered: bool, seconds: float) -> None:
+        """Record an answer, or what failed."""
+        self.sent.record(version, status, delivered, seconds)
+        if delivered:
+            self.delivered += 1
+            self.late += seconds >= LATE_SECONDS
+            microseconds = min(HIGHEST_LATENCY_US, max(1, round(seconds * 1_000_000)))
+            interval = int((time.time() - seconds - self.started_at) / self.interval_seconds)
+            self.latencies.record_value(microseconds)
+            self.intervals.setdefault(interval, new_histogram()).record_value(microseconds)
+
+
+async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections: int) -> None:
+    """Post the deliveries of a leg; returns when the last has its answer. It can be cancelled."""
+
+    def deliveries() -> Iterator[LeadVersion]:
+        for version in versions:
+            yield from [version] * (2 if version.number % DELIVERIES_PER_DUPLICATE == 0 else 1)
+            if leg.is_stopped:
+                return
+
+    async def post(client: Client, version: LeadVersion, due: float) -> None:
+        leg.offered += 1
+        leg.due.setdefault(version.record_id, since_1970 + due)
+        late = time.perf_counter() - due
+        leg.unpunctual += late > PUNCTUAL_SECONDS
+        if late > MAX_DELAY_SECONDS:
+            leg.dropped += 1
+            return
+        leg.sent.versions.append(version)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                code, body = await client.send(request_for(url, {}, version.body))
+            delivered = 200 <= code < 300
+            status = str(json.loads(body)["status"]) if delivered else str(code)
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+            status, delivered = type(error).__name__, False
+            client.close()
+        leg.record(version, status, delivered, time.perf_counter() - due)
+
+    since_1970 = time.time() - time.perf_counter()
+    leg.started_at = time.time() + 0.1
+    of_leg = islice(deliveries(), round(leg.per_second * leg.seconds))
+    await open_loop(url, of_leg, leg.per_second, connections, post)
+    leg.ended_at = time.time()
+    leg.sent.versions.sort(key=lambda version: version.number)
+
+
+class Stream:
+    """Posts lead versions until `stop` is called, over as many connections as an outage needs."""
+
+    def __init__(self, url: str, per_second: float, seed: int, new_share: float = 0.8) -> None:
+        self._leg, self._url, self._versions = Leg(per_second, 86_400), url, versions(seed, new_share)
+        self.sent = self._leg.sent
+
+    def stop(self) -> None:
+        """Stop posting; `run` returns when every delivery has its answer."""
+        self._leg.is_stopped = True
+
+    async def run(self) -> None:
+        await send(self._leg, self._url, self._versions, 200)
+
+
+@dataclass
+class Flood:
+    """Answers by `code status`, and when each delivery was sent (time.perf_counter)."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    sent_at: list[float] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    """The bodies, as text; `kept` those that were answered as received or spooled."""
+    kept: list[str] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float:
+        """Deliveries per second between the first and the last."""
+        return (len(self.sent_at) - 1) / (max(self.sent_at) - min(self.sent_at))
+
+
+async def flood(
+    url: str, token: Callable[[int], str], per_second: float, seconds: float, address: str, connections: int
+) -> Flood:
+    """Post deliveries from one address, each with a body and the token of its number."""
+    result = Flood()
+
+    async def post(client: Client, number: int, due: float) -> None:
+        text = f"{address} {number}"
+        result.sent_at.append(time.perf_counter())
+        result.sent.append(text)
+        try:
+            path = f"{url}/api/pancake/record/{token(number)}"
+            code, content = await client.send(request_for(path, {}, text.encode()))
+            answer = f"{code} {json.loads(content)['status']}"
+        except (OSError, EOFError) as error:
+            answer = type(error).__name__
+            client.close()
+        result.answers[answer] += 1
+        if answer in KEPT:
+            result.kept.append(text)
+
+    await open_loop(url, range(int(per_second * seconds)), per_second, connections, post, address)
+    return result
