@@ -37,6 +37,8 @@ UNITS = {
     "bytes": ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B")),
     "short": ((1e9, "G"), (1e6, "M"), (1e3, "k")),
 }
+SECONDS = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440)))
+"""Between two labels of an axis of times."""
 MARGIN, TITLE_HEIGHT, ROW_HEIGHT, CHARACTER_WIDTH = 12, 34, 17, 6.4
 mpl.rcParams.update({
     "font.family": "DejaVu Sans", "font.size": 11 * POINTS_PER_PIXEL, "text.parse_math": False,
@@ -324,8 +326,9 @@ def _locator(unit: str, length: float) -> Locator:
     """Return where a value axis has labels: at round values of its unit."""
     if unit == "bytes":
         return MultipleLocator(2.0 ** ceil(log2(max(length, 5) / 5)))
-    steps = [1, 2, 3, 6, 10] if unit == "s" else [1, 2, 2.5, 5, 10]
-    return MaxNLocator(5, steps=steps, integer=unit == "short")
+    if unit == "s" and 5 <= length <= 5 * SECONDS[-1]:
+        return MultipleLocator(next(step for step in SECONDS if step >= length / 5))
+    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=unit == "short")
 
 
 def _time_axis(axes: Axes, since: datetime, until: datetime, width: float) -> None:

@@ -1,7 +1,6 @@
 """Run the legs of a load test and collect its result."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proofs.bench.environment import describe_machine
-from proofs.chaos.effects import check_stream, count_unfinished
+from proofs.chaos.effects import check_stream
 from proofs.chaos.frame import proof, wait_until_final
 from proofs.loadtest.resources import Sampler
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
