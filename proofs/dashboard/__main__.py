@@ -1,12 +1,12 @@
 """`scripts/dashboard`: pictures of the dashboard of deploy/grafana, from a sandbox."""
 
-from html import escape
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from ops.html import render_page
 from proofs.dashboard.live import observed
 from proofs.dashboard.panels import (
     PAPER,
@@ -25,15 +25,7 @@ from sandbox.processes import NotReady
 from sandbox.stack.signals import exit_on_sigterm
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-PAGE = """<!doctype html>
-<html lang="vi">
-<meta charset="utf-8">
-<title>{title}</title>
-<style>@page {{ size: A4; margin: 10mm }} body {{ margin: 0 }}
-h2 {{ font: 700 17px system-ui, "DejaVu Sans", sans-serif; margin: 12px; break-after: avoid }}
-body > svg {{ display: block; width: 100%; height: auto; break-inside: avoid }}</style>
-{sections}</html>
-"""
+TEMPLATE = Path(__file__).with_name("paper.html.j2")
 
 
 @app.callback()
@@ -73,11 +65,11 @@ def _draw(folder: Path, view: View) -> None:
         files.setdefault(name, []).append(section)
     for name, together in files.items():
         _write(folder / f"{name}.svg", draw_sections(together, view, SCREEN))
-    drawn = ""
-    for section in sections:
-        pictures = (draw_rows([row], view, PAPER) for row in rows(section, PAPER))
-        drawn += f"<h2>{escape(section.title)}</h2>\n{''.join(pictures)}"
-    _write(folder / "paper.html", PAGE.format(title=escape(title), sections=drawn))
+    on_paper = [
+        (section.title, [draw_rows([row], view, PAPER) for row in rows(section, PAPER)])
+        for section in sections
+    ]
+    _write(folder / "paper.html", render_page(TEMPLATE, title=title, sections=on_paper))
 
 
 def _write(path: Path, text: str) -> None:
