@@ -7,17 +7,16 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 
-from leads.adapters.logs import LOGGER
 from leads.runtime import Runtime
 from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps
 from leads.services.kpi import load_kpis
-from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE
+from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE, note_dropped
 
 MAX_TICKETS_PER_TICK = 200
 
 
 async def check_sla(runtime: Runtime, run: CronRun) -> CronReport:
-    """Report `late`, `late_untold` and the KPIs of a day; a step that fails does not stop the other."""
+    """Report `late`, `late_not_notified` and the KPIs of a day; a step that fails does not stop the other."""
     steps = (notify_late, measure)
     return await run_steps(run, {step.__name__: partial(step, runtime, run) for step in steps})
 
@@ -36,9 +35,8 @@ async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
             "count": len(not_notified),
             "event_ids": not_notified[:MAX_LOGGED_IDS],
         }
-        LOGGER.warning("notifications dropped", extra={"fields": fields})
-        runtime.metrics.notifications.labels("dropped").inc(len(not_notified))
-    return {"late": len(flagged), "late_untold": len(not_notified)}
+        note_dropped(runtime.metrics, "notifications dropped", len(not_notified), fields)
+    return {"late": len(flagged), "late_not_notified": len(not_notified)}
 
 
 async def measure(runtime: Runtime, run: CronRun) -> StepReport:

@@ -33,8 +33,8 @@ the claim takes at most 10 s. If the row is still received, the instance that lo
 other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
 answered that there is nothing to do.
 """
-TOLD_AT_MOST_EVERY = timedelta(hours=1)
-"""How often the administrators are told of ticks that Hasura gave up."""
+NOTIFY_AT_MOST_EVERY = timedelta(hours=1)
+"""How often the administrators are notified of what was given up: notifications, and ticks of the crons."""
 
 
 async def retry_failed(runtime: Runtime, run: CronRun) -> CronReport:
@@ -70,7 +70,7 @@ async def recall_tickets(runtime: Runtime, run: CronRun) -> StepReport:
 
 async def send_notifications(runtime: Runtime, run: CronRun) -> StepReport:
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
-    events = await runtime.db.fetch_all("retry_failed/list_unnotified", due, DueRow)
+    events = await runtime.db.fetch_all("outbox/list_unnotified", due, DueRow)
     return {"notified": await _send(runtime.outbox, events, run)}
 
 
@@ -88,27 +88,28 @@ async def _send(outbox: Outbox, due: Sequence[DueRow], run: CronRun) -> int:
 
 
 async def count_given_up(runtime: Runtime, run: CronRun) -> StepReport:
-    """Count what was given up since the administrators were last told of it; at most once an hour."""
-    row = await runtime.db.fetch_one("retry_failed/count_given_up", {"now": run.now})
+    """Count the notifications given up since the administrators were last notified of it."""
+    params = {"now": run.now, "every": NOTIFY_AT_MOST_EVERY}
+    row = await runtime.db.fetch_one("retry_failed/count_given_up", params)
     return {"given_up": row} if row else {}
 
 
 async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
-    """Count the ticks that Hasura gave up in the last day, of which it says nothing; once an hour, each once.
+    """Count the ticks that Hasura gave up in the last day, of which it says nothing; each once.
 
     A tick is given up if it could not be delivered within its tolerance, or if its last try failed.
     """
-    told = await runtime.db.fetch_one("lost_ticks/load_told_ticks", {"now": run.now})
+    since = {"now": run.now, "every": NOTIFY_AT_MOST_EVERY}
+    (notified,) = await runtime.db.fetch_all("lost_ticks/load_notified_ticks", since)
     params = {
         "now": run.now,
         "triggers": [f"pancake_{name}" for name in CRONS],
-        "told_until": told["told_until"] if told else None,
+        "notified_until": notified["notified_until"],
     }
     lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params)
-    names = {row["trigger_name"].removeprefix("pancake_"): row["not_notified"] for row in lost}
-    counts = {name: ticks for name, ticks in names.items() if ticks}
-    is_told = told and told["told_at"] and told["told_at"] > run.now - TOLD_AT_MOST_EVERY
-    if not counts or is_told:
+    ticks = {row["trigger_name"].removeprefix("pancake_"): row["not_notified"] for row in lost}
+    counts = {name: count for name, count in ticks.items() if count}
+    if not counts or not notified["is_due"]:
         return {}
     return {"lost_ticks": {**counts, "until": max(row["until"] for row in lost).isoformat()}}
 
@@ -127,7 +128,7 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
 
 
 def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
-    """Tell the administrators of notifications, and of ticks of the crons, that were given up."""
+    """Notify the administrators of notifications, and of ticks of the crons, that were given up."""
     notices = []
     lost = body.get("lost_ticks")
     if isinstance(lost, dict):

@@ -12,6 +12,7 @@ from leads.adapters.tracing import join_event_trace
 from leads.domain.errors import BadRequest, ProcessingPaused
 from leads.domain.event_states import claimed_answer
 from leads.runtime import Runtime
+from leads.services.outbox import note_dropped
 from leads.services.process_record import DeliveryResult, process_event
 from leads.services.redelivery import answer_unclaimed
 
@@ -35,7 +36,9 @@ async def process_record(runtime: Runtime, call: EventCall) -> Answer:
         answer = await answer_unclaimed(runtime.db, runtime.clock, runtime.outbox, call, event_id)
     else:
         answer = claimed_answer(event_id, result.result, result.error_code)
-        runtime.outbox.note_dropped(event_id, result.dropped)
+        for name in result.dropped:
+            fields = {"event_id": event_id, "name": name, "reason": "no active staff"}
+            note_dropped(runtime.metrics, "notification dropped", 1, fields)
         if result.unsent:
             bind(notified=await runtime.outbox.send([result.unsent]) == 1)
     is_invalid = result is not None and result.is_invalid

@@ -20,7 +20,7 @@ from leads.services.cron_runs import CronRuns, DryRuns, NotSent
 from leads.services.cron_work import CRON_PERIOD_SECONDS, DRY_RUN, CronReport, CronRun
 from leads.services.ingest_record import IngestQueue
 from leads.services.metrics import SERIES, Scrape
-from leads.services.outbox import Outbox
+from leads.services.outbox import EventOutbox
 from leads.services.readiness import Readiness
 from leads.services.redelivery import RepeatLimit
 
@@ -37,7 +37,7 @@ class Runtime:
     graphql: GraphqlClient
     pancake: PancakeApi
     cron_runs: CronRuns
-    outbox: Outbox
+    outbox: EventOutbox
     ingest: IngestQueue
     repeat_limit: RepeatLimit
     readiness: Readiness
@@ -81,7 +81,7 @@ class Runtime:
             graphql=graphql,
             pancake=pancake,
             cron_runs=CronRuns(db, graphql, metrics, clock),
-            outbox=Outbox(db, graphql, metrics, clock),
+            outbox=EventOutbox(db, graphql, metrics, clock),
             ingest=IngestQueue(db, clock, digester),
             repeat_limit=RepeatLimit(db, clock),
             readiness=readiness,
@@ -114,7 +114,10 @@ class Runtime:
 
     @asynccontextmanager
     async def undone(self) -> AsyncIterator["Runtime"]:
-        """The same parts, with databases whose work is undone at the end; nothing is sent or counted."""
+        """The parts for a dry run of a cron: the databases undo its work, nothing is sent or counted.
+
+        The parts that no cron uses are those of the process: ingest, repeat_limit, readiness, scrape.
+        """
         not_sent, metrics = NotSent(), Metrics()
         async with AsyncExitStack() as stack:
             db = metadata_db = UndoneDatabase(await stack.enter_async_context(self.db.dry_run()))
@@ -128,7 +131,7 @@ class Runtime:
                 metadata_db=metadata_db,
                 graphql=not_sent,
                 cron_runs=DryRuns(db, not_sent, metrics, self.clock, seconds),
-                outbox=Outbox(db, not_sent, metrics, self.clock),
+                outbox=EventOutbox(db, not_sent, metrics, self.clock),
             )
 
 
@@ -146,10 +149,10 @@ def run_cron(work: Work) -> Cron:
 
 
 def with_dry_run(work: Work) -> Cron:
-    """Return the same, with a dry run for a call whose payload is `{"dry_run": true}`.
+    """Return what run_cron returns, but for a call whose payload is `{"dry_run": true}` make a dry run.
 
-    It is the real work in a transaction that is rolled back, and nothing leaves the database. Its answer has
-    the report of the run, and which notifications would be sent; nothing is stored of it.
+    That is the real work in a transaction that is rolled back, and nothing leaves the database. Its answer
+    has the report of the work, and which notifications would be sent; nothing is stored of it.
     """
 
     @wraps(work)

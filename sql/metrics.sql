@@ -143,7 +143,7 @@ LEFT JOIN counted AS c USING (connection_id, source)
 -- Returns stage (process, store), leads (20, 1h), p95_seconds, p99_seconds (both null without leads).
 -- Relies on ix_pancake_webhook_event_created_at.
 WITH newest AS (
-    SELECT e.status, e.origin, e.created_at, e.arrived_at, e.processed_at, public.pancake_event_was_held_or_replayed(e.held_at, e.replay_count) AS apart
+    SELECT e.status, e.origin, e.created_at, e.arrived_at, e.processed_at, public.pancake_event_was_held_or_replayed(e.held_at, e.replay_count) AS was_held_or_replayed
     FROM public.pancake_webhook_event AS e
     WHERE e.created_at > %(now)s::timestamptz - interval '1 day'
     ORDER BY e.created_at DESC
@@ -152,7 +152,7 @@ WITH newest AS (
     (
         SELECT 'process' AS stage, '20' AS leads, n.processed_at - n.created_at AS duration
         FROM newest AS n
-        WHERE n.status = 'processed' AND NOT n.apart
+        WHERE n.status = 'processed' AND NOT n.was_held_or_replayed
         ORDER BY n.created_at DESC
         LIMIT 20
     )

@@ -60,43 +60,12 @@ WHERE
     AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
 RETURNING e.id
 
--- name: retry_failed/list_unnotified
--- List events with unsent notifications that are due and that no sender has claimed: those that never failed, then those that have
--- waited longest since they were due.
--- Returns id, refusals and unknowns; at most `limit` of each kind. Relies on ix_pancake_webhook_event_unnotified.
-(
-    SELECT e.id, e.notify_refusals AS refusals, e.notify_unknowns AS unknowns
-    FROM public.pancake_webhook_event AS e
-    WHERE
-        e.notified_at IS NULL
-        AND e.notify_given_up_at IS NULL
-        AND e.notifications <> '[]'::jsonb
-        AND e.notify_next_at IS NULL
-        AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
-    -- The first column is null in all these rows. It is named because PostgreSQL then reads them in the order of the index.
-    ORDER BY e.notify_next_at, e.id
-    LIMIT %(limit)s
-)
-UNION ALL
-(
-    SELECT e.id, e.notify_refusals AS refusals, e.notify_unknowns AS unknowns
-    FROM public.pancake_webhook_event AS e
-    WHERE
-        e.notified_at IS NULL
-        AND e.notify_given_up_at IS NULL
-        AND e.notifications <> '[]'::jsonb
-        AND e.notify_next_at <= %(now)s
-        AND (e.notify_claimed_at IS NULL OR e.notify_claimed_at < clock_timestamp() - %(lease)s::interval)
-    ORDER BY e.notify_next_at, e.id
-    LIMIT %(limit)s
-)
-
 -- name: retry_failed/count_given_up
--- Count the rows whose notifications were given up since the administrators were last told of it, or in the last day. No row if they
--- were told less than an hour ago. Notices of retry_failed are left out: they would tell of themselves for ever.
+-- Count the rows whose notifications were given up since the administrators were last notified of it, or in the last day. No row if
+-- that was less than `every` ago. Notices of retry_failed are left out: they would be about themselves for ever.
 -- Returns at most one row: events, runs, until (the last time at which one was given up; null if none was).
 -- Relies on ix_pancake_webhook_event_given_up, ix_pancake_cron_run_given_up and uq_pancake_cron_run_tick.
-WITH told AS (
+WITH notified AS (
     SELECT max(r.scheduled_time) AS at, max((r.report -> 'given_up' ->> 'until')::timestamptz) AS until
     FROM public.pancake_cron_run AS r
     WHERE
@@ -116,7 +85,7 @@ SELECT
     count(*) FILTER (WHERE g.kind = 'event') AS events,
     count(*) FILTER (WHERE g.kind = 'run') AS runs,
     max(g.at) AS until
-FROM told AS t
-LEFT JOIN given_up AS g ON g.at > COALESCE(t.until, '-infinity')
-WHERE t.at IS NULL OR t.at <= %(now)s::timestamptz - interval '1 hour'
+FROM notified AS n
+LEFT JOIN given_up AS g ON g.at > COALESCE(n.until, '-infinity')
+WHERE n.at IS NULL OR n.at <= %(now)s::timestamptz - %(every)s::interval
 HAVING count(g.at) > 0

@@ -3,7 +3,7 @@
 docs/runbook/crons-and-engine.md explains the keys.
 
 All keys are optional to the type: a connection that failed has `error` and `detail` instead of a result, and
-one whose work is paused has a part of it.
+one that ran out of time has a part of it.
 """
 
 from datetime import datetime

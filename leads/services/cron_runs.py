@@ -36,7 +36,7 @@ from leads.services.cron_work import (
     RunUnfinished,
     run_until_deadline,
 )
-from leads.services.outbox import RUNS, Outbox
+from leads.services.outbox import RUNS, Outbox, note_dropped
 
 CRONS = tuple(CRON_PERIOD_SECONDS)
 """The names in pancake_cron_run; Hasura's have `pancake_` before them."""
@@ -150,10 +150,8 @@ class CronRuns:
         recipients = await self._db.fetch_all("cron_runs/load_recipients", {})
         if not recipients:
             keys = [notice.key for notice in report.notices]
-            LOGGER.warning(
-                "notifications dropped", extra={"fields": {"reason": "no active admin", "keys": keys}}
-            )
-            self._metrics.notifications.labels("dropped").inc(len(keys))
+            fields = {"reason": "no active admin", "keys": keys}
+            note_dropped(self._metrics, "notifications dropped", len(keys), fields)
             return []
         return [
             {
@@ -231,18 +229,18 @@ class DryRuns(CronRuns):
         report = await limited_work()
         async with self._db.transaction() as transaction:
             await transaction.run(*report.statements, commit=True)
-        sent = [*self._not_sent.kept, *await self._notifications(report)]
+        would_send = [*self._not_sent.kept, *await self._notifications(report)]
         answer: Answer = {
             "result": DRY_RUN,
             "report": shorten(report.body or run.reports),
-            "would_send": [_told(each) for each in sent[:MAX_ITEMS_PER_ANSWERED_LIST]],
-            "would_send_count": len(sent),
+            "would_send": [_without_customer(each) for each in would_send[:MAX_ITEMS_PER_ANSWERED_LIST]],
+            "would_send_count": len(would_send),
             "unfinished": report.unfinished,
         }
         return answer | ({"problem": report.problem} if report.problem else {})
 
 
-def _told(notification: Mapping[str, Any]) -> dict[str, object]:
+def _without_customer(notification: Mapping[str, Any]) -> dict[str, object]:
     """Return a notification without what it says of the customer."""
     recipients = len(notification["recipient_ids"])
     shown = {name: notification[name] for name in ("idempotency_key", "template_code")}

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from zlib import crc32
 
 from leads.adapters.database import Statement
+from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.logs import LOGGER, summarize
 from leads.domain.errors import (
     Contended,
@@ -48,12 +49,14 @@ CRON_PERIOD_SECONDS = {
     "reconcile_daily": 86_400,
 }
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
-OUT_OF_TIME = "paused"
+OUT_OF_TIME = "out_of_time"
 """How work ended that had no time left: the `ending` of its report."""
-SECONDS_LEFT_TO_SEND = 3.7
-"""A call of sendNotifications takes up to 5 s (SEND_TIMEOUT_SECONDS). A run is cut off 1.6 s after
-`seconds_left` is 0, and a call that is cut off counts as one without an answer, which may disturb a person
-twice.
+SECONDS_TO_CLAIM_AND_MARK = 0.3
+SECONDS_LEFT_TO_SEND = (
+    SEND_TIMEOUT_SECONDS + SECONDS_TO_CLAIM_AND_MARK - (CUT_OFF_AT - STOP_AT) * ANSWER_WITHIN_SECONDS
+)
+"""3.7: what is left until a run stops, of which a call and its statements may use also the time until it is
+cut off. A call that is cut off counts as one without an answer, which may disturb a person twice.
 """
 DRY_RUN = "dry_run"
 """The key in a tick's payload that asks for a dry run, and the result of one."""
@@ -121,8 +124,10 @@ class CronRun:
         return self.seconds_left() >= SECONDS_LEFT_TO_SEND
 
     def saved(self, key: str, kind: type[Saved]) -> Saved | None:
-        """Return what an earlier delivery of the tick saved in `progress`; None if it saved nothing."""
-        # The same cron wrote the value, as `kind`: JSON from the database carries no type.
+        """Return what an earlier delivery of the tick saved in `progress`; None if it saved nothing.
+
+        `kind` is for mypy only. The same cron wrote the value: JSON from the database carries no type.
+        """
         return cast(Saved | None, self.progress.get(key))
 
     @property
@@ -185,7 +190,7 @@ async def run_until_deadline(deadline: float, run: CronRun, work: CronWork) -> C
 
 
 def _digest(state: dict[str, object]) -> int:
-    """The database gives the keys of a stored state back in another order."""
+    """Return a number that changes with the state, whatever the order of its keys."""
     return crc32(json.dumps(state, default=str, sort_keys=True).encode())
 
 
@@ -195,7 +200,7 @@ Step: TypeAlias = Callable[[], Awaitable[StepReport]]
 
 
 class Postponed(Exception):
-    """The step needs more time than is left: it is taken first when the tick is delivered again."""
+    """The step needs more time than is left; the next delivery of the tick begins with it."""
 
 
 async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
@@ -207,15 +212,15 @@ async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
         run, {name: partial(_in_time, run, step) for name, step in steps.items()}, _fail_step
     )
     body: StepReport = {}
-    problems: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for name, report in run.reports.items():
         if "error" in report:
-            problems[name] = report["error"]
+            errors[name] = report["error"]
         else:
             body |= report
-    if problems:
-        body["failed_steps"] = list(problems)
-    return CronReport(body, problem="; ".join(problems.values()) or None, unfinished=not is_complete)
+    if errors:
+        body["failed_steps"] = list(errors)
+    return CronReport(body, problem="; ".join(errors.values()) or None, unfinished=not is_complete)
 
 
 async def _in_time(run: CronRun, step: Step) -> StepReport:
@@ -242,7 +247,9 @@ async def for_each(
     Contended, which would fail for all connections.
     """
     parts = {f"{part}{each.id}": partial(_report_of, each, work) for each in connections}
-    return await run_parts(run, parts, partial(_fail_connection, part))
+    # Every type of report has the keys of a failure, and needs no other.
+    on_error = cast(Callable[[str, Exception], ConnectionResult], partial(_fail_connection, part))
+    return await run_parts(run, parts, on_error)
 
 
 async def _report_of(
@@ -253,7 +260,7 @@ async def _report_of(
     return report
 
 
-def _fail_connection(part: str, name: str, error: Exception) -> Any:
+def _fail_connection(part: str, name: str, error: Exception) -> ConnectionReport:
     """Report and log an error; of foreign exceptions not the text, which may quote personal data."""
     if isinstance(error, DatabaseUnavailable | Contended):
         raise error
@@ -265,7 +272,7 @@ def _fail_connection(part: str, name: str, error: Exception) -> Any:
     is_of_pancake = isinstance(error, PancakeUnavailable | PancakeRefused)
     level, trace = (logging.WARNING, None) if is_of_pancake else (logging.ERROR, error)
     LOGGER.log(level, "connection failed", extra={"fields": failure}, exc_info=trace)
-    return failure  # every type of report has the keys of a failure
+    return failure
 
 
 async def run_parts(

@@ -8,13 +8,13 @@ from leads.adapters.database import Database, RowType
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds from arrival to the end of processing; `apart` counts events that the figures leave out."""
+    """Seconds from arrival to the end of processing; `held_or_replayed`: events they leave out."""
 
     events: int
     p50_seconds: float | None
     p95_seconds: float | None
     p99_seconds: float | None
-    apart: int
+    held_or_replayed: int
 
 
 @dataclass(frozen=True, slots=True)

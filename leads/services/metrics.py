@@ -170,11 +170,6 @@ class SqlMetrics:
             if reading.read_at is not None and reading.read_at < oldest:
                 self._metrics.sql_series.withdraw(figure.name)
 
-    def forget(self) -> None:
-        """Let the next refresh read every figure, of any age. For tests."""
-        for reading in self._readings.values():
-            reading.due_at = 0.0
-
 
 WINDOWS = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
 """Of the key figures, by their label; each ends now."""

@@ -124,80 +124,17 @@ class SendResult:
         return {"id": self.row.id, "claimed_at": self.row.notify_claimed_at, "sent": self.sent, **state}
 
 
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    """A claimed row in the queue; its call must start before `start_before`, in monotonic seconds."""
-
-    row: UnsentRow
-    start_before: float
-
-
 class Outbox:
     """Sends the notifications of one table through Hasura."""
 
     def __init__(
-        self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock, table: Table = EVENTS
+        self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock, table: Table
     ) -> None:
         self._db = db
         self._graphql = graphql
         self._metrics = metrics
         self._clock = clock
         self._table = table
-        self._batcher: Batcher[_Submitted, bool | None] = Batcher(
-            self._send_batch,
-            max_batch_size=MAX_ROWS_PER_CALL,
-            batches_at_a_time=BATCHES_AT_A_TIME,
-            gather_seconds=GATHER_SECONDS,
-        )
-        # Events whose call was refused, one in each call. The others do not wait for them.
-        self._alone: Batcher[_Submitted, bool | None] = Batcher(
-            self._send_batch, max_batch_size=1, batches_at_a_time=1
-        )
-
-    def note_dropped(self, event_id: int | None, names: Sequence[str]) -> None:
-        """Log and count notifications of an event that have no recipient, not even an administrator."""
-        for name in names:
-            fields = {"event_id": event_id, "name": name, "reason": "no active staff"}
-            LOGGER.warning("notification dropped", extra={"fields": fields})
-            self._metrics.notifications.labels("dropped").inc()
-
-    async def send(self, events: Iterable[UnsentRow]) -> int:
-        """Send the notifications of claimed events; return how many events are done.
-
-        Events that are processed at the same time share one call. What cannot be sent now is left to
-        retry_failed.
-        """
-        pending = [event for event in events if event.notifications]
-        return sum(await asyncio.gather(*(self._send_one(event) for event in pending)))
-
-    async def _send_one(self, event: UnsentRow) -> bool:
-        submitted = _Submitted(event, self._clock.monotonic() + MAX_SECONDS_TO_START)
-        try:
-            is_done = await self._batcher.submit(submitted)
-            if is_done is None:
-                is_done = await self._alone.submit(submitted)
-            return bool(is_done)
-        except Retryable as error:
-            fields = {"event_id": event.id, "reason": str(error)}
-            LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
-            self._metrics.notifications.labels("failed").inc(len(event.notifications))
-            return False
-
-    async def _send_batch(self, submitted: Sequence[_Submitted]) -> list[bool | None]:
-        """Send in one call; return whether each event is done, or None: a call for several was refused."""
-        late: list[UnsentRow] = []
-        in_time: list[UnsentRow] = []
-        for each in submitted:
-            (in_time if self._clock.monotonic() < each.start_before else late).append(each.row)
-        done, refused = await self.attempt(in_time)
-        await self._release(late)
-        again = {row.id for row in refused}
-        return [None if each.row.id in again else each.row.id in done for each in submitted]
-
-    async def drain(self) -> None:
-        """Wait until everything submitted is sent."""
-        await self._batcher.drain()
-        await self._alone.drain()
 
     async def claim_and_send(self, ids: Sequence[int], *, has_time: Callable[[], bool] | None = None) -> int:
         """Send what these rows hold and no other sender has claimed; return how many rows are done.
@@ -224,7 +161,7 @@ class Outbox:
             while (groups or alone) and has_time():
                 try:
                     rows = await self._claim(groups.popleft()) if groups else [alone.popleft()]
-                    sent, refused = await self.attempt(rows)
+                    sent, refused = await self._send_claimed(rows)
                     self._report_sent(sent)
                 except Exception as error:  # noqa: BLE001 - raised when the others were tried: they must not starve
                     errors.append(error)
@@ -244,7 +181,7 @@ class Outbox:
         params = {"ids": list(ids), "lease": SEND_LEASE, "now": self._clock.now()}
         return await self._db.fetch_all(self._table.claim, params, UnsentRow)
 
-    async def attempt(self, rows: Sequence[UnsentRow]) -> tuple[set[int], list[UnsentRow]]:
+    async def _send_claimed(self, rows: Sequence[UnsentRow]) -> tuple[set[int], list[UnsentRow]]:
         """Send claimed rows in one call and store the results.
 
         Returns the ids of the rows that are done, and the rows to send alone: a call for several was refused.
@@ -255,7 +192,7 @@ class Outbox:
         sendable = [row for row in rows if not row.state.is_exhausted]
         refused: list[UnsentRow] = []
         if len(sendable) == 1:
-            results.append(await self._send_alone(sendable[0]))
+            results.append(await self._send_row(sendable[0]))
         elif sendable:
             inputs = {row.id: _inputs(row) for row in sendable}
             error = await self._call([each for of_row in inputs.values() for each in of_row.values()])
@@ -266,7 +203,7 @@ class Outbox:
         await self._store(results)
         return {result.row.id for result in results if result.state is None}, refused
 
-    async def _send_alone(self, row: UnsentRow) -> SendResult:
+    async def _send_row(self, row: UnsentRow) -> SendResult:
         """Send a row by itself; if it was refused before, each of its notifications by itself."""
         inputs = _inputs(row)
         parts = [[name] for name in inputs] if row.refusals else [[*inputs]]
@@ -352,6 +289,74 @@ class Outbox:
                     "reasons": dict(Counter(result.error for result in those)),
                 }
                 LOGGER.log(level, message, extra={"fields": fields})
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """A claimed row in the queue; its call must start before `start_before`, in monotonic seconds."""
+
+    row: UnsentRow
+    start_before: float
+
+
+class EventOutbox(Outbox):
+    """Sends also what processing has just written: events processed at the same time share a call."""
+
+    def __init__(self, db: Database, graphql: GraphqlClient, metrics: Metrics, clock: Clock) -> None:
+        super().__init__(db, graphql, metrics, clock, EVENTS)
+        self._batcher: Batcher[_Submitted, bool | None] = Batcher(
+            self._send_submitted,
+            max_batch_size=MAX_ROWS_PER_CALL,
+            batches_at_a_time=BATCHES_AT_A_TIME,
+            gather_seconds=GATHER_SECONDS,
+        )
+        # Events whose call was refused, one in each call. The others do not wait for them.
+        self._alone: Batcher[_Submitted, bool | None] = Batcher(
+            self._send_submitted, max_batch_size=1, batches_at_a_time=1
+        )
+
+    async def send(self, events: Iterable[UnsentRow]) -> int:
+        """Send the notifications of claimed events; return how many events are done.
+
+        What cannot be sent now is left to retry_failed.
+        """
+        pending = [event for event in events if event.notifications]
+        return sum(await asyncio.gather(*(self._submit(event) for event in pending)))
+
+    async def _submit(self, event: UnsentRow) -> bool:
+        submitted = _Submitted(event, self._clock.monotonic() + MAX_SECONDS_TO_START)
+        try:
+            is_done = await self._batcher.submit(submitted)
+            if is_done is None:
+                is_done = await self._alone.submit(submitted)
+            return bool(is_done)
+        except Retryable as error:
+            fields = {"event_id": event.id, "reason": str(error)}
+            LOGGER.warning("notifications deferred to the retry cron", extra={"fields": fields})
+            self._metrics.notifications.labels("failed").inc(len(event.notifications))
+            return False
+
+    async def _send_submitted(self, submitted: Sequence[_Submitted]) -> list[bool | None]:
+        """Send in one call; return whether each event is done, or None: a call for several was refused."""
+        late: list[UnsentRow] = []
+        in_time: list[UnsentRow] = []
+        for each in submitted:
+            (in_time if self._clock.monotonic() < each.start_before else late).append(each.row)
+        done, refused = await self._send_claimed(in_time)
+        await self._release(late)
+        again = {row.id for row in refused}
+        return [None if each.row.id in again else each.row.id in done for each in submitted]
+
+    async def drain(self) -> None:
+        """Wait until everything submitted is sent."""
+        await self._batcher.drain()
+        await self._alone.drain()
+
+
+def note_dropped(metrics: Metrics, message: str, count: int, fields: Mapping[str, object]) -> None:
+    """Log and count notifications that have no recipient, not even an administrator."""
+    LOGGER.warning(message, extra={"fields": fields})
+    metrics.notifications.labels("dropped").inc(count)
 
 
 def _groups(due: Sequence[DueRow]) -> list[list[int]]:

@@ -75,14 +75,14 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     harness.sql("UPDATE staff SET is_active = false WHERE role IN ('manager', 'admin')")
     before = harness.one("SELECT notifications, evidence FROM pancake_webhook_event")
     report = await harness.run("check_sla")
-    assert (report["late"], report["late_untold"]) == (0, 1)
+    assert (report["late"], report["late_not_notified"]) == (0, 1)
     assert harness.one("SELECT notifications, evidence FROM pancake_webhook_event") == before
     (line,) = [each for each in caplog.records if each.message == "notifications dropped"]
     assert (line.__dict__["fields"]["name"], line.__dict__["fields"]["count"]) == ("sla_missed", 1)
     assert counted(harness, "dropped") == 1
     harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
     report = await harness.run("check_sla", minutes=5)
-    assert (report["late"], report["late_untold"]) == (1, 0)
+    assert (report["late"], report["late_not_notified"]) == (1, 0)
     (notice,) = notices(harness, "sla_missed")
     assert set(notice["recipient_ids"]) == staff(harness, "admin")
 

@@ -52,7 +52,7 @@ def of_events(statement: str, status: str, due: str, done: str, **params: object
 
 tables = pytest.mark.parametrize(
     "table",
-    [Table(EVENT, "retry_failed/list_unnotified", "outbox"),
+    [Table(EVENT, "outbox/list_unnotified", "outbox"),
      Table(RUN, "run_notices/list_unnotified", "run_notices")],
     ids=lambda table: table.name,
 )  # fmt: skip

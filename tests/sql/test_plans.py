@@ -397,7 +397,7 @@ UNSENT = (
     " notify_next_at, notify_given_up_at, notify_error) SELECT 'sync_sources', t.at, t.at, t.at, 'succeeded',"
     ' \'{"notifications": [{"idempotency_key": "x"}]}\',' + UNSENT_STATES,
 )
-DUE = {"now": NOW, "lease": "60 seconds", "limit": 500}
+DUE = {"now": NOW, "lease": "60 seconds", "every": "1 hour", "limit": 500}
 CLAIMED = {
     "ids": [4],
     "claimed_ats": [NOW],
@@ -432,7 +432,7 @@ def unsent(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> I
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_due_rows_are_listed_without_reading_the_backlog(unsent: Db, kind: str) -> None:
-    for name, table in (("retry_failed/list_unnotified", EVENT), ("run_notices/list_unnotified", RUN)):
+    for name, table in (("outbox/list_unnotified", EVENT), ("run_notices/list_unnotified", RUN)):
         found = executed_plan(unsent, name, DUE, kind)
         assert not {"Seq Scan", "Sort", "Bitmap Heap Scan"} & {node["Node Type"] for node in found}
         assert found[0]["Actual Rows"] == 1_000

@@ -375,7 +375,7 @@ def test_latency_is_creation_to_processed_without_held_or_replayed_events(figure
     figures.event("failed")
     figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
     found = figures.of("kpi/load_latency")
-    assert (found["events"], found["apart"]) == (100, 2)
+    assert (found["events"], found["held_or_replayed"]) == (100, 2)
     assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
 
 

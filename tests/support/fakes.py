@@ -13,7 +13,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.notifications import NEEDS_ATTENTION, TEXTS
 from leads.runtime import Runtime
-from leads.services.outbox import Outbox, UnsentRow
+from leads.services.outbox import EventOutbox, UnsentRow
 from tests.support.waiting import Answer
 
 
@@ -163,11 +163,11 @@ class CrashingHasura(GraphqlClient):
         return await self._fuse.around(lambda: self._real.send_notifications(notifications))
 
 
-class DirectOutbox(Outbox):
+class DirectOutbox(EventOutbox):
     """Sends in the caller's own task, so that a crash there reaches the caller."""
 
     async def send(self, events: Iterable[UnsentRow]) -> int:
-        return sum([len((await self.attempt([event]))[0]) for event in events if event.notifications])
+        return sum([len((await self._send_claimed([event]))[0]) for event in events if event.notifications])
 
 
 def crashing(runtime: Runtime, step: int) -> Runtime:

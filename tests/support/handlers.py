@@ -268,8 +268,8 @@ class HandlerHarness(DatabaseHarness):
     async def scrape(self, series: str, **labels: str) -> float | None:
         """Scrape the process, with every figure read anew; return the value of a series."""
         self.runtime.scrape.answer_within_seconds = 60.0
-        for sql in self.runtime.scrape.sql:
-            sql.forget()
+        for reading in (each for sql in self.runtime.scrape.sql for each in sql._readings.values()):
+            reading.due_at = 0.0
         assert (await self.client.get("/metrics")).status_code == 200
         await self.runtime.scrape.settle()
         return self.value(series, **labels)

@@ -18,7 +18,7 @@ from leads.services.outbox import (
     MAX_SECONDS_TO_START,
     SEND_LEASE,
     DueRow,
-    Outbox,
+    EventOutbox,
     UnsentRow,
 )
 from tests.support.fakes import FakeDatabase, FakeHasura, MovableClock
@@ -40,7 +40,7 @@ class OutboxHarness:
     def __init__(self) -> None:
         self.db, self.hasura, self.metrics = FakeDatabase(), FakeHasura(), Metrics()
         self.clock = MovableClock()
-        self.outbox = Outbox(self.db, self.hasura, self.metrics, self.clock)
+        self.outbox = EventOutbox(self.db, self.hasura, self.metrics, self.clock)
 
     def marked(self) -> list[int]:
         """The ids of the events that were marked as notified."""
