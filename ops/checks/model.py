@@ -258,7 +258,10 @@ def _explain(found: Finding, cause: str, check: Check) -> Finding:
     if found.level is Level.UNKNOWN and found.is_read:
         cause = ""
     level = Level.UNKNOWN if cause and not found.is_read else found.level
-    return replace(found, level=level, because_of=cause, cure=found.cure or check.cure)
+    # Of what could not be asked the text says why; the cure of the check is for what it finds.
+    is_unread = level is Level.UNKNOWN and not found.is_read
+    cure = found.cure or ("" if is_unread else check.cure)
+    return replace(found, level=level, because_of=cause, cure=cure)
 
 
 def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 
 from ops.checks.model import Facts, Finding, Level, NotRead, Params
+from ops.checks.of_leads import times
 from ops.checks.read_database import LockWait, read_blocker, read_lock_wait, read_server, read_state
 from ops.checks.read_engine import read_clock
 from ops.checks.read_services import read_edge, read_handlers, read_secret, read_token
@@ -159,7 +160,7 @@ def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
     if found.connections:
-        yield Finding(Level.GREEN, f"it has the tokens of {found.connections} connections")
+        yield Finding(Level.GREEN, f"it has the tokens of {times(found.connections, 'connection')}")
     else:
         yield Finding(Level.RED, "its policy has no connection: every token is unknown to it")
 

@@ -321,13 +321,14 @@ def _print_judgement(judgement: Judgement, console: Console) -> None:
         if text:
             print_in_column(" " * COLUMN, text, console)
     if judgement.is_blocking:
-        print_advice(f"{criterion.owner}: {cure_of(judgement)}", criterion.runbook, COLUMN, console)
+        cure = cure_of(judgement)
+        print_advice(f"{criterion.owner}: {cure}" if cure else "", criterion.runbook, COLUMN, console)
 
 
 def cure_of(judgement: Judgement) -> str:
-    """Return what helps: of checks the cure of the first finding that is not green."""
-    cures = (each.cure for each in judgement.measurement.findings if each.level is not Level.GREEN)
-    return next((cure for cure in cures if cure), judgement.criterion.remediation)
+    """Return what helps: of checks the cure of the first finding that is not green and has one."""
+    bad = [each for each in judgement.measurement.findings if each.level is not Level.GREEN]
+    return next((each.cure for each in bad if each.cure), "" if bad else judgement.criterion.remediation)
 
 
 def finding(judgement: Judgement) -> str:

@@ -153,6 +153,8 @@ def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
 def _from_checks(results: Sequence[Result]) -> Measurement:
     """Count what is not green; what could not be asked is no value."""
     findings = tuple(found for each in results for found in each.findings)
+    if not findings:
+        raise NoData("Its checks were not asked.")
     bad = [found for found in findings if found.level > Level.UNKNOWN]
     unknown = [found for found in findings if found.level is Level.UNKNOWN]
     if unknown and not bad:

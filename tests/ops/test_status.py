@@ -465,7 +465,7 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy() -> None:
         ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura, handlers"),
         ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
         ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
-        ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connections"),
+        ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),
         ("edge-tokens", replace(EDGE, connections=0), Level.RED, "its policy has no connection"),
         ("edge-policy", replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
     ):  # fmt: skip
