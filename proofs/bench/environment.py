@@ -85,7 +85,7 @@ def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnviro
         url = cluster.create_database("benchmark")
         install_diva(url)
         install_engine(processes, url)
-        _seed(url)
+        run_script(url, "seed", token_sha256=TOKEN_SHA256)
         pancake_url = f"http://127.0.0.1:{free_port()}"
         handler, handler_url = _start_handler(processes, url, hasura_url, pancake_url)
         yield BenchEnvironment(cluster, url, handler, handler_url, pancake_url)
@@ -104,10 +104,18 @@ def describe_machine() -> dict[str, object]:
     return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
 
 
+def run_script(database_url: str, name: str, **params: object) -> None:
+    """Run the statements of a file of proofs/bench/sql."""
+    script = (ROOT / "proofs" / "bench" / "sql" / f"{name}.sql").read_bytes()
+    with psycopg.connect(database_url, autocommit=True) as db_connection:
+        psycopg.ClientCursor(db_connection).execute(script, params)
+
+
 def analyze(database_url: str) -> None:
-    """Vacuum and analyse all tables, as autovacuum would have done by then."""
+    """Vacuum and analyse all tables and write them to disk, as PostgreSQL would have done by then."""
     with psycopg.connect(database_url, autocommit=True) as db_connection:
         db_connection.execute("VACUUM ANALYZE")
+        db_connection.execute("CHECKPOINT")
 
 
 def install_engine(processes: Processes, url: str) -> None:
@@ -124,26 +132,6 @@ def install_engine(processes: Processes, url: str) -> None:
     arguments = ("--metadata", str(metadata), "--migrations", str(ROOT / "hasura/migrations"))
     engine = start_engine(processes, url, *arguments, environment=environment)
     processes.stop(engine.process)
-
-
-def _seed(url: str) -> None:
-    """Create a connection with a source and a default roster of all active telesales; kill switch off."""
-    with psycopg.connect(url, autocommit=True) as db_connection:
-        db_connection.execute(
-            "WITH c AS (INSERT INTO pancake_connection (name, workspace_id, token_sha256)"
-            " VALUES ('benchmark', 1, %s) RETURNING id)"
-            " INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-            " SELECT id, '-1', 'Facebook', true FROM c",
-            (bytes.fromhex(TOKEN_SHA256),),
-        )
-        db_connection.execute(
-            "INSERT INTO pancake_assignee (staff_id)"
-            " SELECT id FROM staff WHERE role = 'telesale' AND is_active"
-        )
-        db_connection.execute(
-            "UPDATE app_setting SET app_settings ="
-            " jsonb_set(app_settings, '{pancake_integration,kill_switch}', 'false')"
-        )
 
 
 def _start_handler(

@@ -27,48 +27,13 @@ from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import class_row, open_session
 from ops.daily.status import MAY_HAVE, Watcher
 from ops.settings import OperatorSettings, read_operator_settings
-from proofs.bench.environment import ROOT, describe_machine, print_result
+from proofs.bench.environment import ROOT, analyze, describe_machine, print_result, run_script
 from proofs.bench.measuring import Meter, measure_command
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
 from sandbox.stack.stack import Sandbox
 
 DAYS = 30
-MONTH_OF_EVENTS = (
-    "SET session_replication_role = replica",
-    "SET synchronous_commit = off",
-    # Nine of ten leads became a ticket.
-    """
-    INSERT INTO pancake_webhook_event (
-        connection_id, origin, record_id, modified_on, payload_hash, payload, status, error_code, outcome,
-        arrived_at, received_at, processed_at, notified_at, normalized_phone, source_ids, ticket_id,
-        assignee_id, created_at
-    )
-    SELECT
-        c.id, 'webhook', 'r-' || n, t.at, sha256(n::text::bytea), '{"id": 1}', s.status,
-        CASE WHEN s.status = 'dead_letter' THEN 'invalid_phone' END,
-        CASE WHEN s.status = 'processed' THEN 'ticket_created' END, t.at, t.at,
-        CASE WHEN s.status = 'processed' THEN t.at END, t.at, '+84' || (900000000 + n), '{-1}',
-        CASE WHEN s.status = 'processed' THEN md5('t' || n)::uuid END,
-        'c0000000-0000-4000-8000-000000000001', t.at
-    FROM generate_series(1, %(events)s) AS n
-    CROSS JOIN LATERAL (SELECT now() - n * (%(days)s * interval '1 day' / %(events)s) AS at) AS t
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE n %% 20 WHEN 0 THEN 'dead_letter' WHEN 1 THEN 'skipped_source_disabled' ELSE 'processed' END
-                AS status
-    ) AS s
-    CROSS JOIN pancake_connection AS c
-    """,
-    """
-    INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome)
-    SELECT n.name, t.at, t.at, t.at, 'succeeded'
-    FROM unnest(%(crons)s::text[]) AS n (name)
-    CROSS JOIN generate_series(now() - interval '30 days', now(), interval '5 minutes') AS t (at)
-    """,
-    "RESET session_replication_role",
-    "VACUUM ANALYZE",
-)
 
 
 def status(
@@ -108,61 +73,12 @@ def _read_tables(settings: OperatorSettings) -> None:
 
 def fill(database_url: str, events: int) -> None:
     """Insert events of the last 30 days, without their tickets."""
-    with psycopg.connect(database_url, autocommit=True) as db_connection:
-        for statement in MONTH_OF_EVENTS:
-            params = {"events": events, "days": DAYS, "crons": list(CRONS)}
-            db_connection.execute(statement.encode(), params if "%(" in statement else None)
+    run_script(database_url, "month_of_events", events=events, days=DAYS, crons=list(CRONS))
+    analyze(database_url)
 
 
 CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
 WARM_UP_TRACES = 10
-
-# Every fourth event is a later version of the record before it; of 100 records one has an unusable phone.
-LEADS = (
-    "SET session_replication_role = replica",
-    "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256)"
-    f" VALUES ('{CONNECTION_ID}', 'benchmark', 1, sha256('token'))",
-    "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-    f" VALUES ('{CONNECTION_ID}', '-1', 'Facebook', true)",
-    "INSERT INTO account (id, display_name, phone_code, phone_number, normalized_phone)"
-    " SELECT md5('a' || n)::uuid, 'Khách ' || n, '84', '0' || (900000000 + n), '+84' || (900000000 + n)"
-    " FROM generate_series(1, %(events)s) AS n WHERE n %% 4 > 0 AND n %% 100 <> 99",
-    "INSERT INTO contact_book (account_id, primary_phone)"
-    " SELECT a.id, a.normalized_phone FROM account AS a WHERE a.display_name LIKE 'Khách %%'",
-    "INSERT INTO ticket (id, code, title, source_id, account_id, assignee_id, status)"
-    " SELECT md5('t' || n)::uuid, 'B' || n, 'x', 'ticket_source_pancake', md5('a' || n)::uuid,"
-    " 'c0000000-0000-4000-8000-000000000001', 'new'"
-    " FROM generate_series(1, %(events)s) AS n WHERE n %% 4 > 0 AND n %% 100 <> 99",
-    "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
-    " payload_hash, payload, status, error_code, outcome, arrived_at, received_at, ingested_at, processed_at,"
-    " claim_id, normalized_phone, source_ids, account_id, ticket_id, assignee_id, evidence, notifications,"
-    " notified_at, created_at)"
-    f" SELECT '{CONNECTION_ID}', 'webhook', 'record-' || r.n, 'lead', t.at, sha256(g.event::text::bytea),"
-    " jsonb_build_object('id', 'record-' || r.n, 'name', 'Khách ' || r.n, 'phone_number',"
-    "   CASE WHEN b.is_bad THEN '0' || r.n ELSE '0' || (900000000 + r.n) END,"
-    "   'source', ARRAY['-1'], 'full_address', repeat('126 Hàng Trống, ', 20)),"
-    " CASE WHEN b.is_bad THEN 'dead_letter' ELSE 'processed' END,"
-    " CASE WHEN b.is_bad THEN 'invalid_phone' END, CASE WHEN NOT b.is_bad THEN o.outcome END,"
-    " t.at, t.at, t.at, CASE WHEN NOT b.is_bad THEN t.at END, gen_random_uuid(),"
-    " CASE WHEN NOT b.is_bad THEN '+84' || (900000000 + r.n) END, ARRAY['-1'],"
-    " CASE WHEN NOT b.is_bad THEN md5('a' || r.n)::uuid END,"
-    " CASE WHEN NOT b.is_bad THEN md5('t' || r.n)::uuid END,"
-    " CASE WHEN NOT b.is_bad THEN 'c0000000-0000-4000-8000-000000000001'::uuid END,"
-    " jsonb_build_object('result', o.outcome, 'digests', jsonb_build_object('name', 'k:0123456789abcdef'),"
-    "   'phone', jsonb_build_object('usable', ARRAY['+84' || (900000000 + r.n)],"
-    "   'candidates', ARRAY[]::text[], 'winner', md5('a' || r.n)::uuid,"
-    "   'matched', '+84' || (900000000 + r.n))),"
-    " jsonb_build_array(jsonb_build_object('name', 'new_lead', 'template_code', 'noti_pancake_new_lead',"
-    "   'recipient_ids', ARRAY['c0000000-0000-4000-8000-000000000001'],"
-    "   'data', jsonb_build_object('phone', '+84' || (900000000 + r.n)))), t.at, t.at"
-    " FROM generate_series(1, %(events)s) AS g (event)"
-    " CROSS JOIN LATERAL (SELECT g.event - (g.event %% 4 = 0)::integer AS n) AS r"
-    " CROSS JOIN LATERAL (SELECT r.n %% 100 = 99 AS is_bad) AS b"
-    " CROSS JOIN LATERAL (SELECT CASE WHEN r.n = g.event THEN 'ticket_created' ELSE 'ticket_updated' END"
-    "   AS outcome) AS o"
-    " CROSS JOIN LATERAL (SELECT now() - (%(events)s - g.event) * interval '7 seconds' AS at) AS t",
-    "VACUUM ANALYZE account, contact_book, ticket, pancake_webhook_event",
-)
 
 
 def trace(
@@ -181,10 +97,9 @@ def trace(
         url = cluster.create_database("trace")
         install_diva(url)
         migrate(url)
-        with psycopg.connect(url, autocommit=True) as db_connection:
-            console.print(f"storing {events:,} events ...")
-            for statement in LEADS:
-                db_connection.execute(statement.encode(), {"events": events} if "%(" in statement else None)
+        console.print(f"storing {events:,} events ...")
+        run_script(url, "leads", events=events, connection=CONNECTION_ID)
+        analyze(url)
         searches = _searches(events, WARM_UP_TRACES + traces)
         for text in searches[:WARM_UP_TRACES]:
             _trace(url, text)
@@ -232,24 +147,6 @@ def _connect(url: str) -> None:
 
 
 UPDATE_INTERVAL_SECONDS = 0.003
-ACCOUNTS = """
-INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)
-SELECT
-    'Account ' || n,
-    '84',
-    CASE
-        WHEN n %% 20 = 0 THEN '0168' || lpad((n %% 10000000)::text, 7, '0')
-        WHEN n %% 20 = 1 THEN (ARRAY[
-            '', 'none', '123', '+1 650 253 0000', '028 3812 3456', '84 28 3812 3456',
-            '0912345678 / 0987654321', '00000000000', '1900 1234', '0084 912 345 678'
-        ])[1 + n / 20 %% 10]
-        WHEN n %% 2 = 0 THEN '0' || 900000000 + n %% 90000000
-        ELSE (300000000 + 20000000 + n %% 70000000)::text
-    END,
-    n %% 50 <> 0
-FROM generate_series(1, %(accounts)s) AS n
-"""
-"""One in twenty accounts has an old prefix; one in twenty a foreign, landline, double or unusable number."""
 
 
 class UpdatingSession:
@@ -294,10 +191,8 @@ def backfill(
         url = cluster.create_database("backfill")
         install_diva(url)
         migrate(url)
-        with psycopg.connect(url, autocommit=True) as db_connection:
-            db_connection.execute(ACCOUNTS, {"accounts": accounts})
-            db_connection.execute("VACUUM ANALYZE account")
-            db_connection.execute("CHECKPOINT")
+        run_script(url, "accounts", accounts=accounts)
+        analyze(url)
         with UpdatingSession(url) as session:
             report = _run(url, Path(folder))
     result = {

@@ -33,6 +33,7 @@ from proofs.bench.environment import (
     bench_environment,
     describe_machine,
     notification_sink,
+    run_script,
 )
 from proofs.bench.measuring import Done, figures, ratio, run_slices
 from proofs.sender import Measurement, closed_loop, constant_arrival, request_for
@@ -326,18 +327,9 @@ def store_events(bench: BenchEnvironment, count: int, sources: Sequence[str] = (
         (first,) = db_connection.execute(
             "SELECT COALESCE(max(id), 0) + 1 FROM pancake_webhook_event"
         ).fetchone() or (1,)
-        db_connection.execute(
-            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,"
-            " payload_hash, payload, status, arrived_at, source_ids, created_at)"
-            " SELECT c.id, 'webhook', 'bench-' || n, 'lead', now(), sha256(n::text::bytea),"
-            " jsonb_build_object('id', 'bench-' || n, 'name', 'Nguyen Van A', 'source', ARRAY[s.id],"
-            " 'phone_number', '0' || (900000000 + n), 'email', 'a@example.com'),"
-            " 'received', now(), ARRAY[s.id], now()"
-            " FROM pancake_connection AS c, generate_series(%(first)s::bigint, %(last)s::bigint) AS n"
-            " INNER JOIN unnest(%(sources)s::text[]) WITH ORDINALITY AS s (id, number)"
-            " ON s.number = 1 + n %% cardinality(%(sources)s::text[])",
-            {"first": first, "last": first + count - 1, "sources": list(sources)},
-        )
+    params = {"first": first, "last": first + count - 1, "sources": list(sources)}
+    run_script(bench.database_url, "received_leads", **params)
+    with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
         db_connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
     return int(first)
 
