@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from shlex import quote
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -55,9 +54,7 @@ class LoopbackServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout=5)

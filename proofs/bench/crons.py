@@ -13,6 +13,7 @@ from leads.domain.day_ledger import day_window
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS
 from proofs.bench.environment import (
+    AsJson,
     Simulator,
     analyze,
     bench_environment,
@@ -32,7 +33,7 @@ DAYS = 120
 def crons(
     events: Annotated[int, typer.Option(help="Stored events, of the last 120 days.", min=1000)] = 1_000_000,
     records: Annotated[int, typer.Option(help="Records that Pancake lists for yesterday.", min=1)] = 100_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run one tick of each cron until it is finished. Exit code 1: a call took longer than a cron may."""
     console = Console(stderr=True)
@@ -82,7 +83,7 @@ def poll(
     rounds: Annotated[int, typer.Option(help="Rounds of five polls per size.", min=1)] = 6,
     small: Annotated[int, typer.Option(help="Stored events in the first measurement.", min=4)] = 10_000,
     large: Annotated[int, typer.Option(help="Stored events in the second measurement.", min=4)] = 1_000_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure polls that find nothing new: their CPU and blocks with many stored events to those with few.
 
@@ -131,7 +132,7 @@ def poll_again(pancake: Simulator, polls: int) -> None:
 
 def reconcile(
     records: Annotated[int, typer.Option(help="Records of the reconciled day.", min=1)] = 100_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the daily reconciliation against the simulator: seconds, and the handler's peak memory.
 

@@ -31,6 +31,7 @@ from proofs.bench.environment import (
     SECRET,
     TOKEN,
     TOKEN_SHA256,
+    AsJson,
     analyze,
     describe_machine,
     print_result,
@@ -96,7 +97,7 @@ def create_upstream() -> Starlette:
 def edge(
     rounds: Annotated[int, typer.Option(help="Rounds; the result is the median difference.", min=1)] = 5,
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=0.5)] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the added p50 of one client with signed bodies of 1.5 KB, and the verifications per second."""
     require_edge_packages()
@@ -105,10 +106,7 @@ def edge(
         result = {**_added_latency(nginx, url, rounds, seconds), "verify_rps": _verify_rate(nginx)}
         result["refused"] = _refused(nginx)
     result["machine"] = describe_machine()
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        Console().print(result)
+    print_result(result, as_json)
     if result["refused"]:
         typer.echo("The edge refused signed deliveries, so the figures are not valid.", err=True)
         raise typer.Exit(1)
@@ -174,7 +172,7 @@ WARM_UP_SECONDS = 3.0
 def latency(
     rate: Annotated[float, typer.Option(help="New leads per second.", min=1)] = 50,
     seconds: Annotated[float, typer.Option(help="How long leads are posted.", min=2)] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the time from when a webhook is due to the commit of its ticket, at a constant rate.
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import psycopg
@@ -27,6 +27,8 @@ from starlette.routing import Route
 
 from leads.adapters.secrets import KeyRing, SecretScope
 from ops.daily.connection_secrets import seal
+from ops.waiting import poll
+from proofs.loadtest.resources import cpu_seconds_of_tree
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port
@@ -39,6 +41,7 @@ TOKEN_SHA256 = sha256(TOKEN.encode()).hexdigest()
 SECRET = "secret-of-the-benchmark-of-32-characters"
 ENCRYPTION_KEYS = "bench:" + "A" * 43 + "="
 START_TIMEOUT_SECONDS = 20.0
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 UNREACHABLE_URL = "http://127.0.0.1:9"  # the discard port, where no process listens
 
 
@@ -55,27 +58,19 @@ class BenchEnvironment:
 
     def rss_mb(self) -> float:
         """Return the resident memory of the handler process in MB."""
-        status = Path(f"/proc/{self.handler.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
+        return self._memory_mb("VmRSS")
 
     def peak_rss_mb(self) -> float:
         """Return the peak resident memory of the handler process in MB."""
-        status = Path(f"/proc/{self.handler.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return self._memory_mb("VmHWM")
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the handler process has used so far."""
-        return cpu_seconds(self.handler.pid)
+        return cpu_seconds_of_tree(self.handler.pid)
 
-
-def cpu_seconds(pid: int, *, with_ended_children: bool = False) -> float:
-    """Return the CPU time that a process has used so far. Raises FileNotFoundError if it has ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    # utime, stime, cutime, cstime: fields 14 to 17 of proc(5), of which the first two are cut off above.
-    counted = fields[11:15] if with_ended_children else fields[11:13]
-    return sum(map(int, counted)) / os.sysconf("SC_CLK_TCK")
+    def _memory_mb(self, name: str) -> float:
+        lines = Path(f"/proc/{self.handler.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 @contextmanager
@@ -93,14 +88,8 @@ def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnviro
 
 def describe_machine() -> dict[str, object]:
     """Return CPU, cores and Python version of this machine."""
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        "unknown",
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
     return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
 
 
@@ -157,15 +146,14 @@ def _start_handler(
         stdout=subprocess.DEVNULL,
     )
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
+    for _ in poll(START_TIMEOUT_SECONDS, 0.05):
         try:
             httpx.get(f"{address}/healthz")
             return handler, address
         except httpx.TransportError:
-            if time.monotonic() > deadline or handler.poll() is not None:
-                raise
-            time.sleep(0.05)
+            if handler.poll() is not None:
+                break
+    raise RuntimeError("the handlers did not start")
 
 
 def action_call(name: str, arguments: dict[str, object]) -> bytes:
@@ -294,7 +282,7 @@ def print_result(result: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(result))
     else:
         Console().print(result)
-    exceeded = {name: bar for name, bar in result["bars"].items() if result[name] > bar}
+    exceeded = {name: bar for name, bar in result.get("bars", {}).items() if result[name] > bar}
     for name, bar in exceeded.items():
         typer.echo(f"{name} is {result[name]}, above its bar of {bar}.", err=True)
     if exceeded:

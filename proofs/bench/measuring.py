@@ -11,22 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, permutations
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import psycopg
 from rich.console import Console
 
-from proofs.bench.environment import ROOT, BenchEnvironment, cpu_seconds
+from proofs.bench.environment import ROOT, BenchEnvironment
 from proofs.loadtest.resources import cpu_seconds_of_tree
 from sandbox.postgres.server import Cluster
 
 COMMANDS = 10
 """How often a whole command is started."""
-BLOCKS = """
-    SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()
-"""
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,11 @@ class Meter:
 
     def _blocks(self) -> int:
         with psycopg.connect(self.database_url) as db_connection:
-            row = db_connection.execute(BLOCKS.encode()).fetchone()
-        assert row is not None
-        return int(row[0])
+            return _blocks(db_connection)
 
     def _server_cpu_seconds(self) -> float:
         """Return the CPU time of the server's processes, also of those that have ended."""
-        pid = self.cluster.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return cpu_seconds(pid, with_ended_children=True) + sum(map(_cpu_seconds_if_running, children))
+        return cpu_seconds_of_tree(self.cluster.pid)
 
 
 def measure_command(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
@@ -98,13 +90,6 @@ def _milliseconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return (time.perf_counter() - started) * 1000
-
-
-def _cpu_seconds_if_running(pid: str) -> float:
-    try:
-        return cpu_seconds(int(pid))
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
 
 
 STATISTICS_DELAY_SECONDS = 10.5

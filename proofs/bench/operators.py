@@ -11,7 +11,6 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Self
 
 import psycopg
@@ -27,7 +26,7 @@ from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import class_row, open_session
 from ops.daily.status import MAY_HAVE, Watcher
 from ops.settings import OperatorSettings, read_operator_settings
-from proofs.bench.environment import ROOT, analyze, describe_machine, print_result, run_script
+from proofs.bench.environment import ROOT, AsJson, analyze, describe_machine, print_result, run_script
 from proofs.bench.measuring import Meter, measure_command
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
@@ -39,7 +38,7 @@ DAYS = 30
 def status(
     events: Annotated[int, typer.Option(help="Number of events.", min=1000)] = 1_000_000,
     looks: Annotated[int, typer.Option(help="Number of looks.", min=10)] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fill the sandbox with events of 30 days, look at it again and again, and measure each look.
 
@@ -84,7 +83,7 @@ WARM_UP_TRACES = 10
 def trace(
     events: Annotated[int, typer.Option(help="Stored events.", min=1000)] = 1_000_000,
     traces: Annotated[int, typer.Option(help="Searches that are measured.", min=10)] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure searches by phone, record, ticket, event and by a phone that cannot be read.
 
@@ -175,16 +174,14 @@ class UpdatingSession:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
 
 
 def backfill(
     accounts: Annotated[int, typer.Option(help="Number of accounts.", min=1000)] = 1_000_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fill normalized_phone of many accounts: seconds, and the longest wait of a concurrent session."""
     with Cluster(durable=True) as cluster, tempfile.TemporaryDirectory() as folder:
@@ -206,10 +203,7 @@ def backfill(
         "outcome": report["outcome"],
         "machine": describe_machine(),
     }
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        Console().print(result)
+    print_result(result, as_json)
 
 
 def _run(url: str, folder: Path) -> dict[str, Any]:

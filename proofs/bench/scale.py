@@ -25,6 +25,7 @@ from proofs.bench.crons import list_records, poll_again
 from proofs.bench.environment import (
     SECRET,
     TOKEN_SHA256,
+    AsJson,
     BenchEnvironment,
     Simulator,
     action_call,
@@ -146,7 +147,7 @@ def scale(
         str, typer.Option(help="Stored events, rising; a quarter of them are of new customers.")
     ] = "10000,1000000",
     plans: Annotated[Path | None, typer.Option(help="Write what each statement reads, at each size.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure ingest, processing, a poll, a retry, key figures, late tickets and a scrape at each size.
 

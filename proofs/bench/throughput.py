@@ -27,12 +27,14 @@ from leads.adapters.database import QUERIES
 from proofs.bench.environment import (
     SECRET,
     TOKEN_SHA256,
+    AsJson,
     BenchEnvironment,
     action_call,
     analyze,
     bench_environment,
     describe_machine,
     notification_sink,
+    print_result,
     run_script,
 )
 from proofs.bench.measuring import Done, figures, ratio, run_slices
@@ -62,7 +64,7 @@ def ingest(
     slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
     seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
     steady_seconds: Annotated[float, typer.Option(help="Seconds at a constant rate.", min=1)] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure ingest with 32 clients in a closed loop, as a ratio to pgbench inserting the same row.
 
@@ -96,10 +98,7 @@ def ingest(
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        Console().print(result)
+    print_result(result, as_json)
 
 
 def _closed_loop(
@@ -230,7 +229,7 @@ CAPTURE_COMMANDS = {
 def process(
     slices: Annotated[int, typer.Option(help="Slices of each, in turn.", min=1)] = 12,
     seconds: Annotated[float, typer.Option(help="Seconds per slice.", min=1)] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure processing with 32 clients in a closed loop, as a ratio to pgbench.
 
@@ -263,10 +262,7 @@ def process(
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        Console().print(result)
+    print_result(result, as_json)
 
 
 def _baseline_of_events(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from proofs.bench.environment import describe_machine
+from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.crashes.parts import Callers, NotAnswered, NotDrained
 from proofs.chaos.crashes.points import (
     FOUND_FILE,
@@ -208,7 +208,7 @@ def crash_points(
     write: Annotated[
         bool, typer.Option("--write", help="Only trace, and write the file of the points.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Kill handlers, edge and Hasura at every round trip, or lose its answer, and check every effect.
 

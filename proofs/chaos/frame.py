@@ -18,7 +18,6 @@ from sandbox.serving import scrape
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(help="Seed of the generated leads.")]
 Rate = Annotated[float, typer.Option(help="Deliveries per second.", min=1)]
 ProcessCount = Annotated[

@@ -31,6 +31,7 @@ from rich.progress import Progress
 from leads.domain.body import ICT
 from leads.services.cron_runs import CRONS
 from ops.daily.replay import Drain, open_action
+from proofs.bench.environment import AsJson
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
 from proofs.chaos.effects import (
     Evidence,
@@ -45,7 +46,7 @@ from proofs.chaos.effects import (
     load_runs,
     tick_id,
 )
-from proofs.chaos.frame import AsJson, ProcessCount, events_by_process, finish
+from proofs.chaos.frame import ProcessCount, events_by_process, finish
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.leads import SOURCES, relative_rate
 from sandbox.stack.observer import Unfinished

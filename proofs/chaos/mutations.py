@@ -15,6 +15,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from proofs.bench.environment import AsJson
 from proofs.mutants.places import find_place
 from sandbox.processes import ROOT, Processes
 from sandbox.stack.signals import exit_on_sigterm
@@ -62,7 +63,7 @@ def mutations(
     only: Annotated[
         list[str] | None, typer.Option(help="Only guards whose name has this text; repeatable.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove one guard at a time from a copy of the tree, and run its proof, which must fail.
 

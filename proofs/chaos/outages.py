@@ -15,10 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ops.waiting import poll
-from proofs.bench.environment import SECRET, TOKEN, TOKEN_SHA256, serve_in_process
+from proofs.bench.environment import SECRET, TOKEN, TOKEN_SHA256, AsJson, serve_in_process
 from proofs.chaos.effects import Verdicts, check, check_stream
 from proofs.chaos.frame import (
-    AsJson,
     ProcessCount,
     Rate,
     Seed,

@@ -25,6 +25,7 @@ from rich.table import Table
 from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
 from ops.waiting import poll
+from proofs.bench.environment import AsJson
 from proofs.incidents.breakages import BREAKAGES as TABLE
 from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation, by_metadata, change_setting
 from proofs.incidents.catalogue import INCIDENTS
@@ -490,7 +491,7 @@ def incidents(
     factor: Annotated[
         float, typer.Option(help="How many times faster than in deploy/ alerts fire.", min=1, max=60)
     ] = DEFAULT_FACTOR,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make twelve incidents, each in a new sandbox with a real Prometheus and Alertmanager.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from proofs.bench.environment import AsJson
 from proofs.loadtest.report import html_page, print_result
 from proofs.loadtest.run import SETTINGS, Plan, run, write_histograms
 from sandbox.edge import require_edge_packages
@@ -35,7 +36,7 @@ def loadtest(
     histograms: Annotated[
         Path | None, typer.Option(help="Write the latencies as an HdrHistogram log.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Post leads at a constant rate through edge, engine, handlers and a durable PostgreSQL.
 

@@ -10,7 +10,6 @@ sent.
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -149,9 +148,7 @@ class Observation:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def _prometheus_document(self, port: int) -> dict[str, object]:

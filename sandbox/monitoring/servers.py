@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -128,9 +127,7 @@ class Queries:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._http.close()
 
     def _ask(self, path: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs
 
@@ -45,10 +44,8 @@ class Page:
         self.url = self._server.__enter__().url
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._server.__exit__()
 
     def application(self) -> Starlette:
         buttons = self.buttons

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from sandbox.pancake.leads import SOURCES, TAGS
-from sandbox.pancake.store import TABLES, Filter, read_cursor, read_filter, write_cursor
+from sandbox.pancake.store import TABLES, read_cursor, read_filter, write_cursor
 from sandbox.pancake.workspace import Workspace
 
 JSON = "application/json"
@@ -76,15 +76,13 @@ async def _records(request: Request, workspace: Workspace) -> Response:
     workspace.counts["pages"] += 1
     try:
         text = None if faults.ignore_filter else request.query_params.get("filter")
-        wanted = read_filter(text, workspace.filter_zone)
+        low, high = read_filter(text, workspace.filter_zone)
         cursor = read_cursor(found) if (found := request.query_params.get("cursor")) else None
     except (ValueError, KeyError, TypeError):
         return _failure(422, "invalid filter or cursor")
     if faults.wrong_filter and text:
-        wanted = Filter(0, 0)
-    entries, last = table.page(
-        wanted.low, wanted.high, cursor, wanted.accepts, descending=workspace.descending
-    )
+        low = high = 0
+    entries, last = table.page(low, high, cursor, descending=workspace.descending)
     following = write_cursor(last) if last else ""
     if faults.repeat_cursor and last:
         workspace.first_cursor = workspace.first_cursor if cursor else following

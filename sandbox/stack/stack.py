@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from secrets import token_hex
-from types import TracebackType
 from typing import Self
 
 from leads.adapters.secrets import HEADER_NAME
@@ -233,9 +232,7 @@ class Sandbox:
             on_failure.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
