@@ -31,8 +31,6 @@ BOTH = {STATUS, DOCTOR}
 CRITERION: set[When] = set()
 """Asked by criteria of the go-live, and by steps of the deployment, which name it by its id."""
 OWNER = "owner"
-SLOW = 35.0
-"""The go-live gives a statement 30 s."""
 ASK_DIVA = (
     "It differs from docs/diva-contract.md: ask Diva's developers; then: leads golive precheck database"
 )
@@ -289,7 +287,7 @@ CHECKS = (
         "migrations", "Has the database what each migration creates?", CRITERION,
         reads=(read_golive.read_migrations,), ask=of_golive.ask_migrations, needs=("database",),
         fine="all of it is there", cure="hasura migrate apply --database-name default", login=OWNER,
-        runbook="docs/runbook/install.md#4-migrations", seconds=SLOW,
+        runbook="docs/runbook/install.md#4-migrations",
     ),
     Check(
         "backfill", "Has every account with a usable phone its normalized one?", CRITERION,
@@ -301,12 +299,12 @@ CHECKS = (
         "ticket-source", "Is the ticket source Pancake there?", CRITERION,
         reads=(read_golive.read_ticket_source,), ask=of_golive.ask_ticket_source, needs=("database",),
         cure="hasura migrate apply --database-name default", login=OWNER,
-        runbook="docs/runbook/rollback.md#932-tickets-refer-to-the-source", seconds=SLOW,
+        runbook="docs/runbook/rollback.md#932-tickets-refer-to-the-source",
     ),
     Check(
         "role-rights", "Have the database roles the rights that they need, and no other?", CRITERION,
         reads=(read_golive.read_rights,), ask=of_golive.ask_rights, needs=("database",), login=OWNER,
-        fine="handlers and operators have their rights", seconds=SLOW,
+        fine="handlers and operators have their rights",
         cure="As the owner: psql -f deploy/postgres/grant_roles.sql",
         runbook="docs/runbook/install.md#4-migrations",
     ),
@@ -314,47 +312,47 @@ CHECKS = (
         "deliveries", "Has the webhook delivered to each connection?", CRITERION,
         reads=(read_golive.read_deliveries,), ask=of_golive.ask_deliveries, needs=("database",),
         cure="Enter the URL in Pancake, Settings, Tools, Webhook; then: leads connection test",
-        runbook="docs/runbook/install.md#7-the-connection-to-pancake", seconds=SLOW,
+        runbook="docs/runbook/install.md#7-the-connection-to-pancake",
     ),
     Check(
         "before-opening", "Does the kill switch hold the leads until the pilot starts?", CRITERION,
         reads=(read_golive.read_opening,), ask=of_golive.ask_before_opening, needs=("database",),
         fine="leads are held", cure="leads switch kill on --reason TEXT",
-        runbook="docs/runbook/go-live.md#sources-and-switches", seconds=SLOW,
+        runbook="docs/runbook/go-live.md#sources-and-switches",
     ),
     Check(
         "opening", "Is the pilot open, for one source?", CRITERION,
         reads=(read_golive.read_opening,), ask=of_golive.ask_opening, needs=("database",),
         cure="leads switch kill off --reason TEXT", runbook="docs/runbook/go-live.md#sources-and-switches",
-        seconds=SLOW,
+
     ),
     Check(
         "diva-columns", "Have Diva's tables the columns that the integration uses?", CRITERION,
         reads=(read_golive.read_diva_columns,), ask=of_golive.ask_diva_columns, needs=("database",),
-        fine="all are there", cure=ASK_DIVA, runbook="docs/runbook/go-live.md#divas-side", seconds=SLOW,
+        fine="all are there", cure=ASK_DIVA, runbook="docs/runbook/go-live.md#divas-side",
     ),
     Check(
         "diva-sources", "Has Diva its eight ticket sources?", CRITERION,
         reads=(read_golive.read_diva_sources,), ask=of_golive.ask_diva_sources, needs=("database",),
         fine="they are there", cure=ASK_DIVA, login=OWNER, runbook="docs/runbook/go-live.md#divas-side",
-        seconds=SLOW,
+
     ),
     Check(
         "diva-migration", "Is Diva's newest migration the one before the integration's?", CRITERION,
         reads=(read_golive.read_diva_migration,), ask=of_golive.ask_diva_migration, needs=("database",),
-        fine="it is the one before those of the integration", login=OWNER, seconds=SLOW,
+        fine="it is the one before those of the integration", login=OWNER,
         cure="Renumber our migrations, or confirm that it touches none of our tables: leads golive waive",
         runbook="docs/runbook/go-live.md#divas-side",
     ),
     Check(
         "postgresql", "Is PostgreSQL new enough?", CRITERION,
-        reads=(read_golive.read_size,), ask=of_golive.ask_postgresql, needs=("database",), seconds=SLOW,
+        reads=(read_golive.read_size,), ask=of_golive.ask_postgresql, needs=("database",),
         cure="Upgrade PostgreSQL; for an older one see docs/diva-contract.md; then: leads golive precheck",
         runbook="docs/diva-contract.md#postgresql-older-than-15",
     ),
     Check(
         "accounts", "Has the database as many accounts as were measured?", CRITERION,
-        reads=(read_golive.read_size,), ask=of_golive.ask_accounts, needs=("database",), seconds=SLOW,
+        reads=(read_golive.read_size,), ask=of_golive.ask_accounts, needs=("database",),
         cure="Measure the backfill on a copy first: leads backfill-phones --dry-run",
         runbook="docs/performance.md#backfill",
     ),
@@ -366,13 +364,13 @@ CHECKS = (
     Check(
         "lookups", "Do the lookups of a lead use their indexes?", CRITERION,
         reads=(read_golive.read_scanned_tables,), ask=of_golive.ask_lookups, needs=("database",),
-        fine="all use an index", cure="psql: ANALYZE account, pancake_webhook_event", seconds=SLOW,
+        fine="all use an index", cure="psql: ANALYZE account, pancake_webhook_event",
         runbook="docs/performance.md#plans-and-statistics",
     ),
     Check(
         "db-connections", "Are there enough connections for engine and handlers?", CRITERION,
         reads=(read_golive.read_manifest, read_golive.read_size, read_golive.read_plan),
-        ask=of_golive.ask_connections, needs=("database",), seconds=SLOW,
+        ask=of_golive.ask_connections, needs=("database",),
         cure="Raise max_connections, or lower HASURA_GRAPHQL_PG_CONNECTIONS; "
         "then: leads golive precheck database",
         runbook="docs/runbook/go-live.md#connections-locks-memory",
@@ -381,7 +379,7 @@ CHECKS = (
         "downgrade", "Does the manifest name no older engine than runs?", CRITERION,
         reads=(read_version, read_golive.read_manifest), ask=of_golive.ask_downgrade, needs=("hasura",),
         cure="Correct the image in engine_manifest, then: leads golive precheck engine",
-        runbook="docs/runbook/rollback.md#tier-2-images", seconds=SLOW,
+        runbook="docs/runbook/rollback.md#tier-2-images",
     ),
     Check(
         "event-pool", "Do repeated events leave the engine room for new ones?", CRITERION,
@@ -405,42 +403,42 @@ CHECKS = (
         "night-crons", "Does no cron of others run at 02:00 in Vietnam?", CRITERION,
         reads=(read_metadata,), ask=of_golive.ask_night_crons, needs=("metadata-read",),
         fine="none is near", cure="Move theirs, then: leads golive precheck engine",
-        runbook="docs/runbook/go-live.md#the-engine", seconds=SLOW,
+        runbook="docs/runbook/go-live.md#the-engine",
     ),
     Check(
         "hasura-roles", "Does each role of Hasura see what it should, and no more?", CRITERION,
-        reads=(read_role_faults,), ask=of_golive.ask_roles, needs=("metadata-read",), seconds=SLOW,
+        reads=(read_role_faults,), ask=of_golive.ask_roles, needs=("metadata-read",),
         fine="each sees what it should",
         cure="See what differs with `leads metadata diff`; then: leads metadata 9a --over-drift",
         runbook="docs/runbook/metadata.md#on-a-shared-engine",
     ),
     Check(
         "staging", "Are the metadata as on staging?", CRITERION,
-        reads=(read_golive.read_staging,), ask=of_golive.ask_staging, needs=("metadata-read",), seconds=SLOW,
+        reads=(read_golive.read_staging,), ask=of_golive.ask_staging, needs=("metadata-read",),
         fine="they are as on staging", cure="leads metadata compare --with URL",
         runbook="docs/runbook/metadata.md#on-a-shared-engine",
     ),
     Check(
         "public-url", "Does the edge answer at the public URL?", CRITERION,
-        reads=(read_golive.read_public_answer,), ask=of_golive.ask_public_url, seconds=SLOW,
+        reads=(read_golive.read_public_answer,), ask=of_golive.ask_public_url,
         cure="Let PUBLIC_URL lead to deploy/nginx; on its machine: systemctl status pancake-edge",
         runbook="docs/runbook/edge.md#pancakeedgedown",
     ),
     Check(
         "certificate", "Is the certificate of the public URL valid for two weeks?", CRITERION,
-        reads=(read_golive.read_certificate,), ask=of_golive.ask_certificate, seconds=SLOW,
+        reads=(read_golive.read_certificate,), ask=of_golive.ask_certificate,
         cure="Renew it, and see that the renewal runs by itself; then: leads golive precheck edge",
         runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
     ),
     Check(
         "alerts", "Has Prometheus loaded the alerts?", CRITERION,
-        reads=(read_golive.read_alerts,), ask=of_golive.ask_alerts, fine="all are loaded", seconds=SLOW,
+        reads=(read_golive.read_alerts,), ask=of_golive.ask_alerts, fine="all are loaded",
         cure="Load deploy/prometheus/*.rules.yml, reload Prometheus, then: leads golive precheck edge",
         runbook="docs/alerts.md#install",
     ),
     Check(
         "retention", "Does Prometheus keep 45 days?", CRITERION,
-        reads=(read_golive.read_retention,), ask=of_golive.ask_retention, seconds=SLOW,
+        reads=(read_golive.read_retention,), ask=of_golive.ask_retention,
         cure="--storage.tsdb.retention.time=45d or more; then: leads golive precheck edge",
         runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
     ),

@@ -58,6 +58,8 @@ MIGRATED = frozenset({*MIGRATIONS, "2"})
 REASON = "go-live, step 14"
 BACK = "go-live rolled back"
 READY_SECONDS = 60.0
+CHECK_SECONDS = 30.0
+"""How long the checks of a step may take, but for the backfill's."""
 FIRST_LEAD_SECONDS = 60.0
 SCHEDULE_SECONDS = 90.0
 """The engine creates the events of a new cron trigger within a minute."""
@@ -396,7 +398,7 @@ def look_for(site: Site, *names: str, **params: str) -> Found:
     """Ask checks of the table; one that is red because of another part is not of this step."""
     asked = [Asked(BY_ID[name], params) for name in names]
     with SiteServices(site) as services:
-        results, _ = look_at(asked, services)
+        results, _ = look_at(asked, services, seconds=CHECK_SECONDS)
     problems = [
         found
         for found in not_green(results)
