@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import os
 import signal
@@ -42,7 +41,6 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free port")
-    parser.add_argument("--chaos", type=Path, metavar="FILE", help="JSON plan of faults")
     parser.add_argument("--log-level", default="warning")
     chosen = parser.parse_args()
     if not chosen.database_url:
@@ -79,7 +77,7 @@ class Server(uvicorn.Server):
             print(f"http://{shown}:{port}", flush=True)
 
 
-async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None:
+async def serve(chosen: argparse.Namespace) -> None:
     """Open the engine, serve until a signal, close it. Raises StartError."""
     environment = dict(os.environ)
     environment.setdefault("HASURA_GRAPHQL_DATABASE_URL", chosen.database_url)
@@ -88,8 +86,6 @@ async def serve(chosen: argparse.Namespace, plan: dict[str, Any] | None) -> None
     database_url = source_url(metadata, environment, chosen.database_url)
     engine = Engine(settings, database_url, metadata)
     lifecycle = Lifecycle(engine, chosen.migrations)
-    if plan is not None:
-        engine.chaos.load(plan)
     try:
         await lifecycle.open()
         listener = socket.create_server((chosen.host, chosen.port))
@@ -128,12 +124,8 @@ def main() -> int:
     )
     print(BANNER, file=sys.stderr, flush=True)
     try:
-        plan = json.loads(chosen.chaos.read_text(encoding="utf-8")) if chosen.chaos else None
-        asyncio.run(serve(chosen, plan))
-    except StartError as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
+        asyncio.run(serve(chosen))
+    except (StartError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     return 0

@@ -12,18 +12,23 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.errors import WrongObjectType
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.catalog import load_catalog
 from graphql_engine.cron import store
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, unexpected
 from graphql_engine.events import install
-from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, qualified, spelled, table_object
-from graphql_engine.metadata.consistency import find_inconsistencies
-from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
-from graphql_engine.metadata.inconsistent import inconsistent
-from graphql_engine.metadata.root_fields import root_field_clash
-from graphql_engine.pg_report import postgres_error
+from graphql_engine.metadata.access import (
+    DEFAULT_CRON_RETRY,
+    DEFAULT_SOURCE,
+    Json,
+    inconsistent,
+    qualified,
+    spelled,
+    table_object,
+)
+from graphql_engine.metadata.consistency import find_inconsistencies, root_field_clash
+from graphql_engine.pg_errors import postgres_error
 
 log = logging.getLogger("graphql_engine.metadata")
 

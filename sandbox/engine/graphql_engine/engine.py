@@ -1,15 +1,13 @@
 """The state that requests and background loops share: pools, metadata, and what is derived from it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import anyio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from graphql_engine.auth.authenticate import Authenticator
+from graphql_engine.auth import Authenticator
 from graphql_engine.catalog import Catalog
-from graphql_engine.chaos import Chaos
 from graphql_engine.clock import Clock
 from graphql_engine.settings import Settings
 from graphql_engine.webhooks.client import Client
@@ -33,7 +31,6 @@ class Engine:
         self.catalog = Catalog()
         self.catalog_stale = True
         self.authenticator = Authenticator(settings)
-        self.chaos = Chaos()
         self.clock = Clock()
         self.event_triggers: dict[str, dict[str, Any]] = {}
         self.cron_triggers: dict[str, dict[str, Any]] = {}
@@ -49,7 +46,3 @@ class Engine:
     def stringify_numeric(self) -> bool:
         """Whether bigint, numeric and double precision values are sent as strings."""
         return self.settings.stringify_numeric
-
-    def has_column(self, table: Mapping[str, str], name: str) -> bool:
-        key = (table.get("schema", "public"), table["name"])
-        return key in self.catalog.tables and name in self.catalog.tables[key].columns

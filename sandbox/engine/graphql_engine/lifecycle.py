@@ -12,11 +12,11 @@ from graphql_engine.cron import store as cron_store
 from graphql_engine.cron.deliver import Scheduler
 from graphql_engine.engine import Engine
 from graphql_engine.events.deliver import Deliverer
-from graphql_engine.metadata.defaults import default_source
+from graphql_engine.metadata.access import default_source
 from graphql_engine.migrations import apply_migrations
 from graphql_engine.settings import StartError
 from graphql_engine.sql import statement
-from graphql_engine.webhooks.environment import environment_problems
+from graphql_engine.webhooks.call import environment_problems
 
 log = logging.getLogger("graphql_engine")
 CONNECT_SECONDS = 15.0

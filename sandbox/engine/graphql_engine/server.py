@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest, swagger
+from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest
 from graphql_engine.http.answers import bind, crashed, not_found
 from graphql_engine.http.paths import Cors, Paths
 from graphql_engine.lifecycle import Lifecycle
@@ -26,7 +26,6 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
         Route("/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/hasura/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/v1/version", bind(engine, health.version), methods=["GET"]),
-        Route("/proofs/chaos", bind(engine, control.chaos), methods=["GET", "POST"]),
         Route("/sandbox/clock", bind(engine, control.clock), methods=["GET", "POST"]),
     ]
     enabled = engine.settings.enabled_apis
@@ -37,7 +36,7 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
             Route("/v1beta1/relay", bind(engine, graphql.relay), methods=["POST"]),
             Route("/api/rest", bind(engine, rest.endpoint), methods=rest.METHODS),
             Route("/api/rest/{path:path}", bind(engine, rest.endpoint), methods=rest.METHODS),
-            Route("/api/swagger/json", bind(engine, swagger.document), methods=["GET"]),
+            Route("/api/swagger/json", bind(engine, health.swagger), methods=["GET"]),
         ]
     if "metadata" in enabled:
         routes += [

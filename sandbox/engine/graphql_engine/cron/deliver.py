@@ -13,24 +13,24 @@ import anyio
 from psycopg import Error
 from psycopg_pool import PoolTimeout
 
-from graphql_engine.chaos import Fate
 from graphql_engine.cron import store
 from graphql_engine.cron.schedule import shown_time
 from graphql_engine.cron.store import Due
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
-from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+from graphql_engine.metadata.access import DEFAULT_CRON_RETRY
 from graphql_engine.rawjson import canonical
 from graphql_engine.traces import of_event
 from graphql_engine.webhooks.call import (
     Outgoing,
     Reply,
     call,
+    fill_template,
     logged_request,
     refuse_transforms,
     request_headers,
+    resolve_headers,
 )
-from graphql_engine.webhooks.environment import fill_template, resolve_headers
 
 log = logging.getLogger("graphql_engine.cron")
 GENERATE_EVERY_SECONDS = 60.0
@@ -103,16 +103,9 @@ class Scheduler:
         except QErr as error:
             reply = Reply(None, error.message)
         else:
-            fate = self._engine.chaos.fate(due.trigger["name"])
-            if fate is Fate.CRASH_LOCKED:
-                return
+            seconds = float(retry["timeout_seconds"])
             try:
-                reply = await self._engine.chaos.carry_out(
-                    fate,
-                    lambda: call(
-                        self._engine.http, outgoing, float(retry["timeout_seconds"]), of_event(None)
-                    ),
-                )
+                reply = await call(self._engine.http, outgoing, seconds, of_event(None))
             except TimeoutError:
                 reason = f'Cron Scheduled event "{due.id}" timed out while processing.'
                 is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))

@@ -14,7 +14,6 @@ from psycopg import Error
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
-from graphql_engine.chaos import Fate
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import store
@@ -28,12 +27,17 @@ from graphql_engine.webhooks.call import (
     logged_request,
     refuse_transforms,
     request_headers,
+    resolve_headers,
+    resolve_webhook,
 )
-from graphql_engine.webhooks.environment import resolve_headers, resolve_webhook
 
 log = logging.getLogger("graphql_engine.events")
 MAX_TIMEOUT_SECONDS = 30 * 60.0  # after half an hour another engine may take the lock over
 DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+COLUMNS = {"schema": "schema_name", "table": "table_name", "trigger": "trigger_name"}
+COLUMNS |= {name: name for name in ("id", "payload", "tries", "created_at")}
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Deliverer:
 
         async with anyio.create_task_group() as inner:
             inner.start_soon(prefetch)
-            for event in self._engine.chaos.arrange(events):
+            for event in events:
                 await self._capacity.acquire_on_behalf_of(event)
                 group.start_soon(self._process, event)
         return following
@@ -122,7 +126,7 @@ class Deliverer:
             log.error("events could not be fetched: %s", error)
             return []
         rows.sort(key=lambda row: row["sort_key"])
-        events = [_event(row) for row in rows]
+        events = [Event(**{key: row[column] for key, column in COLUMNS.items()}) for row in rows]
         self._locked.update(event.id for event in events)
         return events
 
@@ -150,15 +154,10 @@ class Deliverer:
         except QErr as error:
             reply = Reply(None, error.message)
         else:
-            fate = self._engine.chaos.fate(event.trigger)
-            if fate is Fate.CRASH_LOCKED:
-                return
             seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
             outgoing = Outgoing(url, request_headers(configured), body)
             try:
-                reply = await self._engine.chaos.carry_out(
-                    fate, lambda: call(self._engine.http, outgoing, seconds, event.trace())
-                )
+                reply = await call(self._engine.http, outgoing, seconds, event.trace())
             except TimeoutError:
                 reason = f'Event Trigger "{event.trigger}" timed out while processing.'
                 body, reply = "null", Reply(500, json.dumps(reason))
@@ -171,18 +170,6 @@ class Deliverer:
     async def _record(self, operation: Any, *arguments: Any) -> None:
         async with self._engine.pool.connection() as connection:
             await operation(connection, *arguments)
-
-
-def _event(row: dict[str, Any]) -> Event:
-    return Event(
-        row["id"],
-        row["schema_name"],
-        row["table_name"],
-        row["trigger_name"],
-        row["payload"],
-        row["tries"],
-        row["created_at"],
-    )
 
 
 def _outcome(event: Event, retry: dict[str, Any], reply: Reply) -> store.Outcome:

@@ -11,7 +11,7 @@ from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.rawjson import dumps, loads

@@ -3,9 +3,9 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graphql_engine.auth.tokens import DEFAULT_NAMESPACE
+from graphql_engine.auth import DEFAULT_NAMESPACE
 from graphql_engine.engine import Engine
-from graphql_engine.errors import JsonValue, QErr
+from graphql_engine.errors import JsonValue, QErr, unsupported
 from graphql_engine.http.answers import answer, authenticate, plain
 from graphql_engine.settings import VERSION
 
@@ -50,9 +50,7 @@ async def version(_: Request, __: Engine) -> Response:
 
 async def config(request: Request, engine: Engine) -> Response:
     """Return the configuration that a console asks for; admin only."""
-    session = await authenticate(request, engine)
-    if not session.is_admin:
-        raise QErr("access-denied", "You have to be an admin to access this endpoint")
+    await _admin(request, engine)
     settings = engine.settings
     shared: dict[str, JsonValue] = {} if settings.jwt_secret is None else {"jwt": [JWT_SHOWN]}
     return answer(
@@ -65,3 +63,15 @@ async def config(request: Request, engine: Engine) -> Response:
             "is_allow_list_enabled": settings.enable_allow_list,
         }
     )
+
+
+async def swagger(request: Request, engine: Engine) -> Response:
+    """Refuse /api/swagger/json, the description of the RESTified endpoints; admin only."""
+    await _admin(request, engine)
+    raise unsupported("/api/swagger/json")
+
+
+async def _admin(request: Request, engine: Engine) -> None:
+    session = await authenticate(request, engine)
+    if not session.is_admin:
+        raise QErr("access-denied", "You have to be an admin to access this endpoint")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from graphql_engine import changes
 from graphql_engine import metadata_api as api
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.http.answers import answer, authenticate, parse_body, shows_internal

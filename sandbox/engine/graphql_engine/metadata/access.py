@@ -1,4 +1,4 @@
-"""Look up objects in the metadata, with the engine's errors for missing ones."""
+"""Look up objects in the metadata, with the engine's errors, names and defaults."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -106,3 +106,48 @@ def check_headers(headers: Any, path: str) -> None:
                 'env variables start with "HASURA_GRAPHQL_" are not allowed for value_from_env',
                 f"{path}[{index}]",
             )
+
+
+def permission_name(kind: str, role: str, table: str, source: str | None = None) -> str:
+    """Return the name of a permission among the inconsistent objects."""
+    return f"{kind}_permission {role} in table {table} in source {source or DEFAULT_SOURCE}"
+
+
+def query_name(query: str, collection: str) -> str:
+    """Return the name of a stored query among the inconsistent objects."""
+    return f"query_collections {query} in {collection}"
+
+
+def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
+    """Return one inconsistent object as the API shows it."""
+    return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
+
+
+DEFAULT_CRON_RETRY = {
+    "num_retries": 0,
+    "retry_interval_seconds": 10,
+    "timeout_seconds": 60,
+    "tolerance_seconds": 21600,
+}
+
+
+def default_source() -> Json:
+    """Return the source of an engine that was started with a database URL and without metadata."""
+    return {
+        "name": "default",
+        "kind": "postgres",
+        "tables": [],
+        "configuration": {
+            "connection_info": {
+                "database_url": {"from_env": "HASURA_GRAPHQL_DATABASE_URL"},
+                "isolation_level": "read-committed",
+                "pool_settings": {
+                    "connection_lifetime": 600,
+                    "idle_timeout": 180,
+                    "max_connections": 50,
+                    "retries": 1,
+                },
+                "use_prepared_statements": True,
+            }
+        },
+    }

@@ -1,30 +1,242 @@
 """Find objects of the metadata that do not fit the database: the engine's inconsistent objects.
 
-Facts: the engine's `RQL/DDL/Schema/Cache` and its tests of inconsistencies (names, reasons, types).
+Facts: the engine's `RQL/DDL/Schema/Cache` and `RQL/DDL/Action`, its tests of inconsistencies (names, reasons,
+types), and recorded answers of a genuine engine of v2.48.10.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
+
 from graphql_engine.catalog import Catalog, Table
 from graphql_engine.errors import QErr
-from graphql_engine.metadata.access import Json, qualified, spelled, table_object
-from graphql_engine.metadata.endpoint_check import endpoint_problems
-from graphql_engine.metadata.inconsistent import inconsistent
-from graphql_engine.metadata.names import permission_name
-from graphql_engine.metadata.object_checks import (
-    configuration_problem,
-    source_problem,
+from graphql_engine.graphql.model.tables import TrackedTable, build_model
+from graphql_engine.metadata.access import (
+    DEFAULT_SOURCE,
+    Json,
+    inconsistent,
+    permission_name,
+    qualified,
+    spelled,
+    table_object,
 )
 from graphql_engine.metadata.permission_check import Checker
-from graphql_engine.metadata.query_check import stored_query_problems
-from graphql_engine.metadata.type_check import (
-    action_problems,
-    complete_action,
-    complete_types,
-    custom_type_problem,
-)
-from graphql_engine.webhooks.environment import fill_template, resolve_headers, resolve_webhook
+from graphql_engine.metadata.stored_queries import endpoint_problems, stored_query_problems
+from graphql_engine.webhooks.call import fill_template, resolve_headers, resolve_webhook
+
+KINDS = ("scalars", "enums", "input_objects", "objects")
+BULLET = "\n  • "
+BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
+POSTGRES_SCALARS = {
+    "bigint", "bigserial", "bit", "bool", "bpchar", "bytea", "char", "citext", "cidr", "date", "float8",
+    "float4", "geography", "geometry", "inet", "int2", "int4", "int8", "integer", "interval", "json", "jsonb",
+    "macaddr", "money", "name", "numeric", "raster", "serial", "smallint", "text", "time", "timestamp",
+    "timestamptz", "timetz", "tsvector", "uuid", "varchar", "xml", "ltree", "lquery", "oid", "float", "real",
+    "_text", "_int4", "_uuid",
+}  # fmt: skip
+
+
+def action_problems(
+    metadata: Json, environment: Mapping[str, str], *, broken_types: bool
+) -> Iterator[tuple[Json, str]]:
+    """Return each action that names an unknown type or an unset variable, with the reason."""
+    types = metadata.get("custom_types", {})
+    inputs = _names(types, "scalars", "enums", "input_objects") | BUILT_IN | POSTGRES_SCALARS
+    outputs = _names(types, "scalars", "enums", "objects") | BUILT_IN | POSTGRES_SCALARS
+    for action in metadata.get("actions", []):
+        if broken_types:
+            yield action, "custom types are inconsistent"
+        elif reason := _action_problem(action["definition"], inputs, outputs, environment):
+            yield action, f'in action "{action["name"]}"; {reason}'
+
+
+def _action_problem(
+    definition: Json, inputs: set[str], outputs: set[str], environment: Mapping[str, str]
+) -> str | None:
+    for argument in definition.get("arguments", []):
+        base = base_name(argument["type"])
+        if base not in inputs:
+            return (
+                f'the type: "{base}" is not defined in custom types or it is not a scalar/enum/input_object'
+            )
+    base = base_name(definition["output_type"])
+    if base not in outputs:
+        return f'the type: "{base}" is not an object or scalar type defined in custom types'
+    try:
+        fill_template(definition["handler"], environment)
+    except QErr as error:
+        return error.message
+    return None
+
+
+def complete_action(action: Json) -> Json:
+    """Return an action as inconsistent objects show it: with defaults, without permissions."""
+    definition: Json = {"forward_client_headers": False, "headers": [], "timeout": 30, "type": "mutation"}
+    definition |= action["definition"]
+    definition["arguments"] = [{"description": None, **each} for each in definition.get("arguments") or []]
+    shown = {key: value for key, value in action.items() if key != "permissions"}
+    return {"comment": None, **shown, "definition": definition}
+
+
+def complete_types(types: Json) -> Json:
+    """Return custom types as inconsistent objects show them: with defaults."""
+    shown: Json = {kind: list(types.get(kind, [])) for kind in ("enums", "scalars")}
+    for kind, extra in (("input_objects", {}), ("objects", {"arguments": None})):
+        shown[kind] = [
+            {"description": None, **item}
+            | {"fields": [{"description": None, **extra, **field} for field in item["fields"]]}
+            for item in types.get(kind, [])
+        ]
+    for item in shown["objects"]:
+        related = item.get("relationships") or []
+        item["relationships"] = [{"source": DEFAULT_SOURCE, **each} for each in related]
+    return shown
+
+
+def _names(types: Json, *kinds: str) -> set[str]:
+    return {item["name"] for kind in kinds for item in types.get(kind, [])}
+
+
+def base_name(text: str) -> str:
+    """Return the named type inside lists and non-nulls."""
+    node: TypeNode = parse_type(text)
+    while isinstance(node, NonNullTypeNode | ListTypeNode):
+        node = node.type
+    assert isinstance(node, NamedTypeNode)
+    return node.name.value
+
+
+def custom_type_problem(metadata: Json, *, broken_sources: bool) -> str | None:
+    """Return the reason why the custom types are invalid, or None.
+
+    broken_sources: no source can be used, so the scalars of PostgreSQL are not known.
+    """
+    types = metadata.get("custom_types", {})
+    reasons = list(_duplicates(types))
+    known = BUILT_IN | (set() if broken_sources else POSTGRES_SCALARS) | _names(types, "scalars", "enums")
+    for item in types.get("input_objects", []):
+        reasons += _field_problems(item, " input object", known | _names(types, "input_objects"))
+    for item in types.get("objects", []) if not reasons else []:
+        reasons += _field_problems(item, " object", known | _names(types, "objects"))
+        reasons += _relationship_problems(item, metadata)
+    if not reasons:
+        return None
+    start = "validation for the given custom types failed"
+    if len(reasons) == 1:
+        return f"{start} because {reasons[0]}"
+    return f"{start} for the following reasons:{''.join(BULLET + reason for reason in reasons)}\n"
+
+
+def _duplicates(types: Json) -> Iterator[str]:
+    names = [item["name"] for kind in KINDS for item in types.get(kind, [])]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"duplicate type names: {_quoted(twice)}"
+    for item in types.get("objects", []):
+        fields = [field["name"] for field in item["fields"]]
+        if twice := sorted({name for name in fields if fields.count(name) > 1}):
+            yield f'the object "{item["name"]}" has duplicate fields: {_quoted(twice)}'
+
+
+def _field_problems(item: Json, word: str, known: set[str]) -> Iterator[str]:
+    for field in item.get("fields", []):
+        base = base_name(field["type"])
+        if base not in known:
+            place = f'field "{field["name"]}" in {word} type "{item["name"]}"'
+            yield f'the type "{base}" for {place} does not exist'
+
+
+def _relationship_problems(item: Json, metadata: Json) -> Iterator[str]:
+    tracked = {qualified(table["table"]) for source in metadata["sources"] for table in source["tables"]}
+    for rel in item.get("relationships") or []:
+        if qualified(rel["remote_table"]) not in tracked:
+            yield (
+                f'the remote table "{spelled(rel["remote_table"])}" for relationship "{rel["name"]}"'
+                f' of object type "{item["name"]}" does not exist'
+            )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def configuration_problem(table: Json, real: Table) -> str | None:
+    """Return the reason why the custom names of a table's columns do not fit, or None."""
+    configuration = table.get("configuration") or {}
+    names = dict(configuration.get("custom_column_names") or {})
+    for column, settings in (configuration.get("column_config") or {}).items():
+        if settings.get("custom_name"):
+            names[column] = settings["custom_name"]
+    for column in [*names, *(configuration.get("column_config") or {})]:
+        if column not in real.columns:
+            return f'configuration was given for the column "{column}", but no such column exists'
+    owners: dict[str, str] = {}
+    for column in real.columns:
+        shown = names.get(column, column)
+        if shown in owners:
+            return (
+                f'the definitions of columns "{column}" and "{owners[shown]}" are in conflict:'
+                f' they are mapped to the same field name, "{shown}"'
+            )
+        owners[shown] = column
+    return None
+
+
+def source_problem(source: Json, environment: Mapping[str, str]) -> str | None:
+    """Return the reason why a source cannot be used, or None: its variable is not set."""
+    url = source["configuration"]["connection_info"]["database_url"]
+    if isinstance(url, dict) and url["from_env"] not in environment:
+        return f"environment variable '{url['from_env']}' not set"
+    return None
+
+
+Owners = dict[str, list[str]]
+# By the kind of a root field: its name, for a table called {0}.
+QUERIES = {"select": "{0}", "select_aggregate": "{0}_aggregate", "select_by_pk": "{0}_by_pk"}
+MUTATIONS = {
+    "insert": "insert_{0}",
+    "insert_one": "insert_{0}_one",
+    "update": "update_{0}",
+    "update_by_pk": "update_{0}_by_pk",
+    "update_many": "update_{0}_many",
+    "delete": "delete_{0}",
+    "delete_by_pk": "delete_{0}_by_pk",
+}
+
+
+def root_field_clash(metadata: Json, catalog: Catalog) -> str | None:
+    """Return the engine's message about root fields that are defined twice, or None."""
+    model = build_model(metadata, catalog)
+    for root, kinds, actions in (("mutation_root", MUTATIONS, "mutation"), ("query_root", QUERIES, "query")):
+        owners: Owners = {}
+        for table in model.tables.values():
+            place = f"table {_spelled(table)} in source {DEFAULT_SOURCE}"
+            for field in _fields(table, kinds):
+                owners.setdefault(field, []).append(place)
+        for action in metadata.get("actions", []):
+            if action["definition"].get("type", "mutation") == actions:
+                owners.setdefault(action["name"], []).append(f"action {action['name']}")
+        twice = [f"'{field}' defined in [{', '.join(who)}]" for field, who in owners.items() if len(who) > 1]
+        if twice:
+            named = f"for field {twice[0]}" if len(twice) == 1 else f"for fields: [{', '.join(twice)}]"
+            return (
+                f"Encountered conflicting definitions in the selection set for '{root}' {named}."
+                " Fields must not be defined more than once across all sources."
+            )
+    return None
+
+
+def _fields(table: TrackedTable, kinds: dict[str, str]) -> Iterator[str]:
+    for kind, pattern in kinds.items():
+        if kind.endswith("_by_pk") and table.table.primary_key is None:
+            continue
+        yield table.root_field(kind, pattern.format(table.name))[0]
+
+
+def _spelled(table: TrackedTable) -> str:
+    schema, name = table.table.key
+    return name if schema == "public" else f"{schema}.{name}"
+
 
 PERMISSIONS = ("insert", "select", "update", "delete")
 CUSTOM_TYPES = "custom_types custom_types"

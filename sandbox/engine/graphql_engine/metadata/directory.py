@@ -1,17 +1,140 @@
 """Read a metadata directory into the JSON that the engine works on.
 
 An unknown file, an unknown key, or an unsupported key stops the start; the message names file and key.
+Facts: documentation of actions and the CLI's metadata format.
 """
 
 from pathlib import Path
 from typing import Any
 
-from graphql_engine.metadata import keys, yaml_files
+import yaml
+from graphql import (
+    DefinitionNode,
+    EnumTypeDefinitionNode,
+    FieldDefinitionNode,
+    GraphQLSyntaxError,
+    InputObjectTypeDefinitionNode,
+    InputValueDefinitionNode,
+    ObjectTypeDefinitionNode,
+    ObjectTypeExtensionNode,
+    ScalarTypeDefinitionNode,
+    parse,
+    print_ast,
+)
+
+from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json
-from graphql_engine.metadata.sdl import read_sdl
 from graphql_engine.metadata.shape import ANY, Shape, check
-from graphql_engine.metadata.yaml_files import INCLUDE
 from graphql_engine.settings import StartError
+
+INCLUDE = "!include "
+
+
+def load(path: Path) -> Any:
+    """Return the content of a YAML file; strings that begin with `!include ` are replaced by that file.
+
+    Paths are relative to the including file. Raises StartError naming the file that cannot be read.
+    """
+    return _resolve(parse_yaml(path), path)
+
+
+def parse_yaml(path: Path) -> Any:
+    """Return the content of one YAML file without following includes."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
+    except OSError as error:
+        raise StartError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise StartError(f"{path}: not valid YAML: {error}") from error
+
+
+def _resolve(value: Any, path: Path) -> Any:
+    if isinstance(value, str) and value.startswith(INCLUDE):
+        return load(path.parent / value[len(INCLUDE) :].strip())
+    if isinstance(value, list):
+        return [_resolve(item, path) for item in value]
+    if isinstance(value, dict):
+        return {key: _resolve(item, path) for key, item in value.items()}
+    return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses duplicate keys and leaves dates as strings, as in JSON."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    result: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in result:
+            raise StartError(f"{loader.name}: key {key!r} is given twice, {key_node.start_mark}")
+        result[key] = loader.construct_object(value_node, deep=True)
+    return result
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
+
+
+ROOTS = {"Mutation": "mutation", "Query": "query"}
+
+
+def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Return action signatures by name (`type`, `arguments`, `output_type`) and the custom types.
+
+    Raises StartError naming the file for a definition that is neither an action nor a custom type.
+    """
+    signatures: dict[str, dict[str, Any]] = {}
+    types: dict[str, list[dict[str, Any]]] = {"enums": [], "input_objects": [], "objects": [], "scalars": []}
+    if not text.strip():
+        return signatures, types
+    try:
+        document = parse(text)
+    except GraphQLSyntaxError as error:
+        raise StartError(f"{where}: {error}") from error
+    for node in document.definitions:
+        if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and node.name.value in ROOTS:
+            for field in node.fields or ():
+                if field.name.value in signatures:
+                    raise StartError(f"{where}: the action {field.name.value!r} is defined twice")
+                signatures[field.name.value] = _signature(field, ROOTS[node.name.value])
+        else:
+            kind, described = _custom_type(node, where)
+            types[kind].append(described)
+    return signatures, types
+
+
+def _signature(field: FieldDefinitionNode, kind: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "arguments": [_field(argument) for argument in field.arguments or ()],
+        "output_type": print_ast(field.type),
+    }
+
+
+def _field(node: InputValueDefinitionNode | FieldDefinitionNode) -> dict[str, Any]:
+    return {"name": node.name.value, "type": print_ast(node.type)} | _description(node)
+
+
+def _description(node: Any) -> dict[str, Any]:
+    return {"description": node.description.value} if node.description else {}
+
+
+def _custom_type(node: DefinitionNode, where: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(node, ScalarTypeDefinitionNode):
+        return "scalars", {"name": node.name.value} | _description(node)
+    if isinstance(node, EnumTypeDefinitionNode):
+        values = [{"value": value.name.value} | _description(value) for value in node.values or ()]
+        return "enums", {"name": node.name.value, "values": values} | _description(node)
+    if isinstance(node, InputObjectTypeDefinitionNode):
+        fields = [_field(field) for field in node.fields or ()]
+        return "input_objects", {"name": node.name.value, "fields": fields} | _description(node)
+    if isinstance(node, ObjectTypeDefinitionNode):
+        output = [_field(field) for field in node.fields or ()]
+        return "objects", {"name": node.name.value, "fields": output} | _description(node)
+    raise StartError(f"{where}: {node.kind} is neither an action nor a custom type")
+
 
 LISTS: dict[str, Shape] = {
     "cron_triggers": [keys.CRON_TRIGGER],
@@ -64,7 +187,7 @@ class _Reader:
 
     def read(self) -> Json:
         version = self._directory / "version.yaml"
-        if yaml_files.load(version) != {"version": 3}:
+        if load(version) != {"version": 3}:
             raise StartError(f"{version}: version must be one of [3]")
         metadata: Json = {"version": 3, "sources": self._sources()}
         for name in (*LISTS, *OBJECTS):
@@ -72,7 +195,7 @@ class _Reader:
                 metadata[name] = content
         for name in UNUSED:
             path = self._directory / f"{name}.yaml"
-            if path.exists() and yaml_files.load(path):
+            if path.exists() and load(path):
                 raise StartError(f"{path}: must be empty, its content is not supported")
         actions, types = self._actions()
         if actions:
@@ -82,7 +205,7 @@ class _Reader:
         return metadata
 
     def _optional(self, path: Path, kind: str) -> Any:
-        content = yaml_files.load(path) if path.exists() else None
+        content = load(path) if path.exists() else None
         if content is not None:
             _check(content, kind, str(path))
         return content
@@ -91,7 +214,7 @@ class _Reader:
         path = self._directory / "databases" / "databases.yaml"
         if not path.exists():
             return []
-        raw = yaml_files.parse(path) or []
+        raw = parse_yaml(path) or []
         if not isinstance(raw, list):
             raise StartError(f"{path}: must be a list of sources")
         return [self._source(source, path) for source in raw]
@@ -111,7 +234,7 @@ class _Reader:
         """Return a list given in place or by includes; errors of an item name its own file."""
         if isinstance(value, str) and value.startswith(INCLUDE):
             path = path.parent / value[len(INCLUDE) :].strip()
-            value = yaml_files.parse(path) or []
+            value = parse_yaml(path) or []
         if not isinstance(value, list):
             raise StartError(f"{path}: must be a list")
         items = []
@@ -119,7 +242,7 @@ class _Reader:
             item_path = path
             if isinstance(item, str) and item.startswith(INCLUDE):
                 item_path = path.parent / item[len(INCLUDE) :].strip()
-                item = yaml_files.load(item_path)
+                item = load(item_path)
             _check(item, kind, str(item_path))
             items.append(item)
         return items

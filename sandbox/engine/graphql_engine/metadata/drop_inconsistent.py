@@ -1,7 +1,6 @@
 """Remove inconsistent objects from the metadata."""
 
-from graphql_engine.metadata.access import Json, put_list, spelled
-from graphql_engine.metadata.names import query_name
+from graphql_engine.metadata.access import Json, put_list, query_name, spelled
 
 TABLE_PARTS = {
     "object_relationships": ("object_relation {0} in table {1}", "name"),

@@ -6,9 +6,8 @@ Facts: the engine's `RQL/Types/Metadata/Serialization`.
 import copy
 from collections.abc import Callable, Iterator
 
-from graphql_engine.actions.call import IGNORED_CLIENT_HEADERS
-from graphql_engine.metadata.access import Json, qualified, table_object
-from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
+from graphql_engine.actions import IGNORED_CLIENT_HEADERS
+from graphql_engine.metadata.access import DEFAULT_CRON_RETRY, Json, qualified, table_object
 
 PERMISSIONS = ("insert_permissions", "select_permissions", "update_permissions", "delete_permissions")
 RELATIONSHIPS = ("object_relationships", "array_relationships")

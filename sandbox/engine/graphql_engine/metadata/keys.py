@@ -5,11 +5,28 @@ supports and this stand-in does not are `Unsupported`: they stop the start inste
 """
 
 from graphql_engine.metadata.shape import ANY, Either, OneOf, Shape, Unsupported
-from graphql_engine.metadata.transform_keys import REQUEST_TRANSFORM, RESPONSE_TRANSFORM
 
 TEXT_OR_NONE: Shape = (str, type(None))
-NUMBER: Shape = (int, float)
 JSON_OBJECT: Shape = (dict, type(None))
+TRANSFORM_BODY: Shape = {"action!": str, "template": TEXT_OR_NONE, "form_template": ANY}
+REQUEST_TRANSFORM: Shape = {
+    "version": OneOf((1, 2)),
+    "template_engine": OneOf(("Kriti",)),
+    "method": TEXT_OR_NONE,
+    "url": TEXT_OR_NONE,
+    "query_params": ANY,
+    "content_type": TEXT_OR_NONE,
+    "request_headers": {"add_headers": JSON_OBJECT, "remove_headers": [str]},
+    "body": Either((str, TRANSFORM_BODY)),
+}
+RESPONSE_TRANSFORM: Shape = {
+    "version": OneOf((1, 2)),
+    "template_engine": OneOf(("Kriti",)),
+    "body": Either((str, TRANSFORM_BODY)),
+}
+
+
+NUMBER: Shape = (int, float)
 QUALIFIED: Shape = Either((str, {"name!": str, "schema": str}))
 HEADERS: Shape = [{"name!": str, "value": str, "value_from_env": str}]
 COLUMNS: Shape = Either((OneOf(("*",)), [str]))

@@ -1,12 +1,9 @@
 """The metadata API: a command changes a copy of the metadata, which the engine adopts or refuses."""
 
 from graphql_engine.metadata_api import (
-    actions,
     collections,
     cron,
     events,
-    permissions,
-    suggestions,
     tables,
     transforms,
     whole,
@@ -14,13 +11,10 @@ from graphql_engine.metadata_api import (
 from graphql_engine.metadata_api.dispatch import run
 
 __all__ = [
-    "actions",
     "collections",
     "cron",
     "events",
-    "permissions",
     "run",
-    "suggestions",
     "tables",
     "transforms",
     "whole",

@@ -11,6 +11,7 @@ from graphql_engine.changes import Context
 from graphql_engine.cron.schedule import read_schedule
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata.access import (
+    DEFAULT_CRON_RETRY,
     Json,
     check_headers,
     mismatch,
@@ -19,7 +20,6 @@ from graphql_engine.metadata.access import (
     required,
     without,
 )
-from graphql_engine.metadata.defaults import DEFAULT_CRON_RETRY
 from graphql_engine.metadata_api.registry import command
 
 # By the key of an argument: its type in the engine.

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Error
 
 from graphql_engine import changes
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.changes import Context
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, unexpected
@@ -18,7 +18,7 @@ from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, mismatch
 from graphql_engine.metadata.directory import LISTS, OBJECTS
 from graphql_engine.metadata.shape import check
 from graphql_engine.metadata_api.registry import COMMANDS, PREFIX, SUCCESS, Command
-from graphql_engine.pg_report import postgres_error
+from graphql_engine.pg_errors import postgres_error
 from graphql_engine.settings import StartError
 
 log = logging.getLogger("graphql_engine.metadata")

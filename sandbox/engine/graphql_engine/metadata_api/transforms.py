@@ -10,7 +10,7 @@ from graphql_engine.changes import Context
 from graphql_engine.errors import QErr, unsupported
 from graphql_engine.metadata.access import Json, required
 from graphql_engine.metadata_api.registry import command
-from graphql_engine.webhooks.environment import TEMPLATE
+from graphql_engine.webhooks.call import TEMPLATE
 
 CONTEXT = (
     "https://hasura.io/docs/latest/graphql/core/actions/rest-connectors/#action-transforms-sample-context"

@@ -11,8 +11,7 @@ from graphql_engine.changes import Context, find_again
 from graphql_engine.cron.schedule import read_schedule
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata import keys
-from graphql_engine.metadata.access import Json, dict_of, mismatch, required, table_object
-from graphql_engine.metadata.defaults import default_source
+from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
 from graphql_engine.metadata.directory import LISTS, OBJECTS
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 from graphql_engine.metadata.export import exportable

@@ -5,7 +5,7 @@ Facts: documentation of the schema/query API; recorded answers of a genuine engi
 
 from typing import Any
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, json_path, unsupported
 from graphql_engine.graphql.run.execute import run_operation

@@ -11,16 +11,16 @@ from psycopg import AsyncConnection, AsyncCursor, Error
 from psycopg.pq import ExecStatus
 
 from graphql_engine import changes
-from graphql_engine.auth.session import Session
-from graphql_engine.catalog import load_catalog
+from graphql_engine.auth import Session
+from graphql_engine.catalog import Catalog, load_catalog
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.events import install
 from graphql_engine.graphql.sql.database import announce
 from graphql_engine.metadata.access import Json, dict_of, find_source, mismatch, required
 from graphql_engine.metadata.consistency import find_inconsistencies
-from graphql_engine.metadata.schema_diff import apply_schema_changes, snapshot
-from graphql_engine.pg_report import empty_query, postgres_error
+from graphql_engine.metadata.schema_diff import drop_dependents, remove_dropped, tracked_oids
+from graphql_engine.pg_errors import empty_query, postgres_error
 
 # Text that may change the schema: the same words that the engine searches for.
 DDL = re.compile(r"\balter\b|\bdrop\b|\breplace\b|\bcreate function\b|\bcomment on\b", re.IGNORECASE)
@@ -64,22 +64,21 @@ async def _checked(engine: Engine, session: Session, text: str, *, cascade: bool
 async def _change(
     engine: Engine, connection: AsyncConnection, session: Session, text: str, *, cascade: bool
 ) -> tuple[Json, list[Json]]:
-    """Run the SQL and let the metadata follow it; if it makes objects inconsistent, return those.
+    """Run the SQL, and remove from the metadata what it dropped; return what else becomes inconsistent.
 
     The SQL stays done then and the metadata as it was, as with the engine, which looks at the metadata after
     the end of the transaction.
     """
-    before = await snapshot(connection, engine.metadata)
+    before = await tracked_oids(connection, engine.metadata)
     for name in engine.event_triggers:
         await install.drop_trigger(connection, name)
     result = await _execute(connection, session, text, read_only=False)
-    after = await snapshot(connection, engine.metadata, list(before))
     metadata = copy.deepcopy(engine.metadata)
-    apply_schema_changes(metadata, before, after, cascade=cascade)
+    await remove_dropped(connection, metadata, before)
     catalog = await load_catalog(connection)
-    found = find_inconsistencies(metadata, catalog, engine.settings.environment)
-    known = {each["name"] for each in engine.inconsistent}
-    new = [each for each in found if each["name"] not in known]
+    found, new = _look(engine, metadata, catalog)
+    if drop_dependents(metadata, new, cascade=cascade):
+        found, new = _look(engine, metadata, catalog)
     if new:
         broken = {each["name"] for each in found}
         await changes.install_event_triggers(engine, connection, metadata, broken, reinstall=True)
@@ -90,6 +89,13 @@ async def _change(
     if changed:
         engine.resource_version += 1
     return result, []
+
+
+def _look(engine: Engine, metadata: Json, catalog: Catalog) -> tuple[list[Json], list[Json]]:
+    """Return the inconsistent objects, and those of them that are new."""
+    found = find_inconsistencies(metadata, catalog, engine.settings.environment)
+    known = {each["name"] for each in engine.inconsistent}
+    return found, [each for each in found if each["name"] not in known]
 
 
 async def _execute(connection: AsyncConnection, session: Session, text: str, *, read_only: bool) -> Json:

@@ -5,6 +5,7 @@ import pytest
 from tests.support.library import Library
 
 BY_COLOUR = "query ($c: colour_enum!) { author(where: {colour: {_eq: $c}}) { id } }"
+AGGREGATE = 'the aggregate in a filter or order "articles_aggregate"'
 NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{title: "t"}]}}) { id } }'
 
 
@@ -25,6 +26,13 @@ NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{titl
         ("{ article { id } }", "both", 'the inherited role "both"'),
         ("mutation { later { text } }", "admin", 'the asynchronous action "later"'),
         ('{ later(id: "x") { output { text } } }', "admin", 'the asynchronous action "later"'),
+        ("{ author(where: {articles_aggregate: {}}) { id } }", "admin", AGGREGATE),
+        ("{ author(order_by: {articles_aggregate: {}}) { id } }", "user", AGGREGATE),
+        (
+            "{ greet(who: {id: 1}) { author { id } } }",
+            "user",
+            'the relationship of an action\'s output "author"',
+        ),
         (NEST, "admin", 'the nested insert "articles"'),
     ],
 )

@@ -95,12 +95,6 @@ REFUSED = [
         "$",
         "exactly one operation has to be present in the document when operationName is not specified",
     ),
-    (
-        "{ author(where: {articles_aggregate: {}}) { id } }",
-        None,
-        "$.selectionSet.author.args.where.articles_aggregate",
-        "exactly one predicate should be specified",
-    ),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.catalog import load_catalog
 from graphql_engine.engine import Engine
 from graphql_engine.graphql.run.execute import execute

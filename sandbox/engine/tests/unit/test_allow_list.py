@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.allow_list import check
+from graphql_engine.graphql.document.operation import check_allowed
 
 QUERY = "query Names($n: Int) { author(limit: $n) { id name } }"
 
@@ -23,8 +23,8 @@ def metadata(**entry: Any) -> dict[str, Any]:
     [QUERY, QUERY.replace(" ", "\n "), QUERY.replace("{ id", "{ __typename id"), "{ __typename }"],
 )
 def test_these_are_allowed(text: str) -> None:
-    check(metadata(), text)
-    check(metadata(scope={"global": True}), text)
+    check_allowed(metadata(), text)
+    check_allowed(metadata(scope={"global": True}), text)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_these_are_allowed(text: str) -> None:
 )
 def test_these_are_not(text: str) -> None:
     with pytest.raises(QErr, match="query is not allowed"):
-        check(metadata(), text)
+        check_allowed(metadata(), text)
 
 
 def test_a_collection_that_is_not_listed_globally_does_not_count() -> None:
     for other in (metadata(scope={"global": False, "roles": ["user"]}), metadata() | {"allowlist": []}):
         with pytest.raises(QErr, match="query is not allowed"):
-            check(other, QUERY)
+            check_allowed(other, QUERY)

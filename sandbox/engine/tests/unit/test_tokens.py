@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from graphql_engine.auth.tokens import DEFAULT_NAMESPACE, JwtVerifier
+from graphql_engine.auth import DEFAULT_NAMESPACE, JwtVerifier
 from graphql_engine.errors import QErr
 
 KEY = "a-key-of-at-least-32-bytes-for-these-tests"

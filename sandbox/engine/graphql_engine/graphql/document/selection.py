@@ -1,8 +1,9 @@
 """Check a selection set against the role's schema and flatten it.
 
-Facts: the engine's schema-parsers `Collect`, `Directives` and `Internal/Parser`.
+Facts: the engine's schema-parsers `Collect`, `Directives` and `Internal/Parser`; `Data.Parser.JSONPath`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +25,36 @@ from graphql import (
 )
 
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.json_path import json_steps
-from graphql_engine.graphql.document.limits import MAX_DEPTH, MAX_NODES
-from graphql_engine.graphql.document.operation import Operation, failed
+from graphql_engine.graphql.document.operation import MAX_DEPTH, MAX_NODES, Operation, failed
 from graphql_engine.graphql.document.values import Path, Reader
 from graphql_engine.graphql.schema.refused import no_field
 from graphql_engine.graphql.schema.write import PLACEHOLDER
+
+# One step: .key, [0], ["key"] or ['key']; the dot before a bracket is optional.
+STEP = re.compile(
+    r"""\.?([^\W\d][\w-]*)|\.?\[(\d+)\]|\.?\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*\]"""
+)
+ACCEPTED = (
+    "Accept letters, digits, underscore (_) or hyphen (-) only."
+    ' Use quotes enclosed in bracket (["..."]) if there is any special character'
+)
+
+
+def json_steps(text: str) -> list[str]:
+    """Return the keys and indexes of a path. Raises QErr."""
+    if not text:
+        raise failed(f"parse json path error: . {ACCEPTED}")
+    rest = text.removeprefix("$")
+    steps: list[str] = []
+    position = 0
+    while position < len(rest):
+        match = STEP.match(rest, position)
+        if match is None:
+            raise failed(f"parse json path error: {text}. {ACCEPTED}")
+        steps.append(next(group for group in match.groups() if group is not None))
+        position = match.end()
+    return steps
+
 
 LOCATIONS = {
     FieldNode: "a field",

@@ -18,23 +18,89 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     IntValueNode,
+    ListTypeNode,
     ListValueNode,
+    NamedTypeNode,
+    NonNullTypeNode,
     NullValueNode,
     ObjectValueNode,
     StringValueNode,
+    TypeNode,
     Undefined,
+    ValueNode,
     VariableNode,
 )
 
 from graphql_engine.catalog import Type
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.literals import Value, described, is_null, is_number
 from graphql_engine.graphql.document.operation import Json, Variable, failed
-from graphql_engine.graphql.document.usage import usage_allowed
 from graphql_engine.graphql.model.names import scalar_name
 from graphql_engine.graphql.model.pg_values import PARSERS, parse_pg
 from graphql_engine.graphql.schema.refused import no_field
 from graphql_engine.rawjson import scientific
+
+Value = Json | ValueNode
+LITERALS: dict[type[ValueNode], str] = {
+    IntValueNode: "an integer",
+    FloatValueNode: "a float",
+    StringValueNode: "a string",
+    BooleanValueNode: "a boolean",
+    NullValueNode: "null",
+    EnumValueNode: "an enum value",
+    ListValueNode: "a list",
+    ObjectValueNode: "an object",
+}
+
+
+def is_null(value: Value) -> bool:
+    """Whether a value is null, as a literal or as JSON."""
+    return isinstance(value, NullValueNode) or (isinstance(value, Json) and value.value is None)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def described(value: Value) -> str:
+    """Return the name of a kind of value in messages."""
+    if not isinstance(value, Json):
+        return LITERALS.get(type(value), "null")
+    plain = value.value
+    if plain is None:
+        return "null"
+    if isinstance(plain, bool):
+        return "a boolean"
+    if isinstance(plain, str):
+        return "a string"
+    if isinstance(plain, list):
+        return "a list"
+    return "an object" if isinstance(plain, dict) else "a number"
+
+
+def usage_allowed(variable: Variable, location: Any, has_default: bool) -> bool:
+    """Whether a variable may be used where `location` is expected (GraphQL 5.8.5 as the engine reads it)."""
+    strict = isinstance(location, GraphQLNonNull)
+    declared = variable.type
+    if strict and not isinstance(declared, NonNullTypeNode):
+        default = variable.default is not None and not isinstance(variable.default, NullValueNode)
+        if not has_default and not default:
+            return False
+    return _compatible(location.of_type if strict else location, _nullable(declared))
+
+
+def _nullable(node: TypeNode) -> TypeNode:
+    return node.type if isinstance(node, NonNullTypeNode) else node
+
+
+def _compatible(location: Any, node: TypeNode) -> bool:
+    if isinstance(location, GraphQLList):
+        if not isinstance(node, ListTypeNode):
+            return False
+        inner = location.of_type
+        inner = inner.of_type if isinstance(inner, GraphQLNonNull) else inner
+        return _compatible(inner, _nullable(node.type))
+    return isinstance(node, NamedTypeNode) and bool(node.name.value == location.name)
+
 
 Path = tuple[str | int, ...]
 BUILT_IN = {"Boolean", "Float", "ID", "Int", "String"}
@@ -144,10 +210,7 @@ class Reader:
         for name in given:
             if name not in fields:
                 raise no_field(type_, name).under(*path, name)
-        values = self.arguments(given, fields, path)
-        if type_.extensions.get("exactly_one") and len(values) != 1:
-            raise self._error("exactly one predicate should be specified", path)
-        return values
+        return self.arguments(given, fields, path)
 
     def _scalar(self, value: Value, name: str, marks: Mapping[str, Any], path: Path) -> Any:
         if name not in BUILT_IN or (marks.get("action_argument") and name in POSTGRES_NAMES):

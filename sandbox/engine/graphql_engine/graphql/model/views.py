@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphql_engine.catalog import Column, Key
-from graphql_engine.graphql.model.boolexp import TRUE, BoolExp, Operand
-from graphql_engine.graphql.model.permissions import operand, permission_exp
+from graphql_engine.graphql.model.conditions import TRUE, BoolExp, Operand, operand, permission_exp
 from graphql_engine.graphql.model.tables import Model, Relationship, TrackedTable
 
 Json = dict[str, Any]

@@ -10,13 +10,14 @@ from weakref import WeakKeyDictionary
 
 from graphql import OperationType
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, unsupported
-from graphql_engine.graphql.document import allow_list, limits
 from graphql_engine.graphql.document.introspect import introspect
 from graphql_engine.graphql.document.operation import (
+    MAX_REQUESTS_PER_BATCH,
     Operation,
+    check_allowed,
     failed,
     parse_document,
     prepare,
@@ -24,8 +25,7 @@ from graphql_engine.graphql.document.operation import (
 )
 from graphql_engine.graphql.document.selection import INTROSPECTION, Sel, Selector
 from graphql_engine.graphql.model.names import is_graphql_name
-from graphql_engine.graphql.run.actions import ActionRunner
-from graphql_engine.graphql.run.tables import READS, WRITES, Conn, read, write
+from graphql_engine.graphql.run.fields import READS, WRITES, Conn, read, run_action, write
 from graphql_engine.graphql.schema.refused import no_mutations
 from graphql_engine.graphql.schema.roots import Root
 from graphql_engine.graphql.schema.schemas import PLACEHOLDER, PLACEHOLDER_TEXT, RoleSchema, Schemas
@@ -54,8 +54,8 @@ def schemas_of(engine: Engine) -> Schemas:
 async def execute(engine: Engine, session: Session, request: Any) -> Any:
     """Return the body of a response on /v1/graphql, for one request or a batch. Never raises QErr."""
     if isinstance(request, list):
-        if len(request) > limits.MAX_REQUESTS_PER_BATCH:
-            error = failed(f"a batch may hold at most {limits.MAX_REQUESTS_PER_BATCH} requests")
+        if len(request) > MAX_REQUESTS_PER_BATCH:
+            error = failed(f"a batch may hold at most {MAX_REQUESTS_PER_BATCH} requests")
             return {"errors": [error.as_graphql()]}
         try:
             requests = [_read_item(index, item) for index, item in enumerate(request)]
@@ -117,7 +117,7 @@ async def run_operation(
     """Return the `data` of one operation. Raises QErr."""
     try:
         if engine.settings.enable_allow_list and not session.is_admin:
-            allow_list.check(engine.metadata, document_text)
+            check_allowed(engine.metadata, document_text)
         node, fragments = single_operation(parse_document(document_text), operation_name)
         role = schemas_of(engine).of(session.role, session.is_admin or session.backend_only)
         if node.operation is OperationType.MUTATION and role.schema.mutation_type is None:
@@ -201,8 +201,7 @@ class _Run:
             return await self._read(root, sel)
         if root.kind in WRITES:
             return (await self._transaction([sel]))[sel.alias]
-        runner = ActionRunner(self.engine, self.session, self.operation.text, self.new_context)
-        return await runner.run(root, sel)
+        return await run_action(self.engine, self.session, self.operation.text, root.action, sel)
 
     async def _read(self, root: Root, sel: Sel) -> Any:
         async with self.engine.pool.connection() as conn:

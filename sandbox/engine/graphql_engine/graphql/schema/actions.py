@@ -20,13 +20,13 @@ from graphql import (
     parse_type,
 )
 
-from graphql_engine.graphql.model.tables import Relationship, key_of
 from graphql_engine.graphql.schema.refused import is_asynchronous
 from graphql_engine.graphql.schema.roots import Fields, Root, root
-from graphql_engine.graphql.schema.select import aggregate_type, select_arguments, table_type
-from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field, list_of
+from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field
 
 Json = dict[str, Any]
+
+RELATED = "relationship of an action's output"
 
 
 class Actions:
@@ -101,7 +101,13 @@ class Actions:
         item = self.objects[name]
         text = item.get("description")
         return self.b.once(
-            name, lambda: GraphQLObjectType(name, lambda: self._object_fields(item), description=text)
+            name,
+            lambda: GraphQLObjectType(
+                name,
+                lambda: self._object_fields(item),
+                description=text,
+                extensions={"refused": {rel["name"]: RELATED for rel in item.get("relationships") or []}},
+            ),
         )
 
     def _leaf(self, name: str) -> AnyType:
@@ -115,34 +121,7 @@ class Actions:
         return self.b.once(name, lambda: GraphQLEnumType(name, values, description=text))
 
     def _object_fields(self, item: Json) -> Fields:
-        fields: Fields = {}
-        for f in item["fields"]:
-            fields[f["name"]] = GraphQLField(self.output_type(f["type"]), description=f.get("description"))
-        for rel in item.get("relationships") or []:
-            fields |= self._relationship(rel)
-        return fields
-
-    def _relationship(self, item: Json) -> Fields:
-        view = self.b.views.selectable(key_of(item["remote_table"]))
-        if view is None:
-            return {}
-        mapping = tuple(item["field_mapping"].items())
-        is_array = item["type"] == "array"
-        rel = Relationship(item["name"], is_array, view.tracked.table.key, mapping)
-        mark = {"action_relationship": (rel, view)}
-        row = table_type(self.b, view)
-        if not is_array:
-            return {rel.name: GraphQLField(row, description="An object relationship", extensions=mark)}
-        arguments = select_arguments(self.b, view)
-        rows = GraphQLNonNull(list_of(row))
-        fields = {
-            rel.name: GraphQLField(rows, arguments, description="An array relationship", extensions=mark)
+        return {
+            f["name"]: GraphQLField(self.output_type(f["type"]), description=f.get("description"))
+            for f in item["fields"]
         }
-        if view.select is not None and view.select.aggregations:
-            fields[f"{rel.name}_aggregate"] = GraphQLField(
-                GraphQLNonNull(aggregate_type(self.b, view)),
-                arguments,
-                description="An aggregate relationship",
-                extensions=mark,
-            )
-        return fields

@@ -29,26 +29,31 @@ def no_field(type_: Any, name: str) -> QErr:
 
 def no_mutations(metadata: Json, operation: OperationDefinitionNode) -> QErr:
     """Return the error for a mutation of a role that has none."""
-    refused = of_roots(metadata)["refused"]
+    refused = of_roots(metadata)
     for field in operation.selection_set.selections:
         if isinstance(field, FieldNode) and field.name.value in refused:
             return unsupported(f'the {refused[field.name.value]} "{field.name.value}"')
     return QErr("validation-failed", "no mutations exist")
 
 
-def of_table(tracked: TrackedTable) -> dict[str, Any]:
-    """Return the extensions of a type that has the fields of a table."""
-    names = [name + end for name in tracked.computed_fields for end in ("", "_aggregate")]
-    return {"refused": dict.fromkeys(names, "computed field")}
+def of_table(tracked: TrackedTable) -> dict[str, str]:
+    """Return the refused fields of the rows of a table."""
+    return dict.fromkeys(tracked.computed_fields, "computed field")
 
 
-def of_roots(metadata: Json) -> dict[str, Any]:
-    """Return the extensions of the root types: tracked functions and asynchronous actions."""
+def of_inputs(tracked: TrackedTable) -> dict[str, str]:
+    """Return the refused fields of filters and orders of a table."""
+    aggregates = {f"{name}_aggregate": "aggregate in a filter or order" for name in tracked.relationships}
+    return of_table(tracked) | aggregates
+
+
+def of_roots(metadata: Json) -> dict[str, str]:
+    """Return the refused root fields: tracked functions, asynchronous actions."""
     refused = {name: "function" for item in entries(metadata, "functions") for name in _root_fields(item)}
     for action in metadata.get("actions") or []:
         if is_asynchronous(action):
             refused[action["name"]] = "asynchronous action"
-    return {"refused": refused}
+    return refused
 
 
 def is_asynchronous(action: Json) -> bool:

@@ -101,7 +101,7 @@ def _root(
     if not fields:
         return None
     ordered = {key: fields[key] for key in sorted(fields)}
-    return GraphQLObjectType(name, ordered, description=text, extensions=of_roots(metadata))
+    return GraphQLObjectType(name, ordered, description=text, extensions={"refused": of_roots(metadata)})
 
 
 class Schemas:

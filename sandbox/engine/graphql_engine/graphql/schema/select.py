@@ -1,11 +1,15 @@
-"""Output types of tables: rows, aggregates, and the arguments of select fields."""
+"""Types of what is read: rows, aggregates, `order_by`, and the arguments of select fields.
+
+Facts: the engine's `GraphQL/Schema/OrderBy`.
+"""
 
 from graphql import (
     GraphQLArgument,
     GraphQLBoolean,
-    GraphQLEnumType,
     GraphQLField,
     GraphQLFloat,
+    GraphQLInputField,
+    GraphQLInputObjectType,
     GraphQLInt,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -13,34 +17,57 @@ from graphql import (
 )
 
 from graphql_engine.catalog import Column
+from graphql_engine.graphql.model.names import is_comparable
 from graphql_engine.graphql.model.tables import configuration, described
 from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.schema.order import (
-    COMPARABLE_OPERATORS,
-    OPERATORS,
-    operator_columns,
-    order_by_type,
+from graphql_engine.graphql.schema.refused import of_inputs, of_table
+from graphql_engine.graphql.schema.types import AnyType, Builder, argument, input_field, list_of, quoted
+from graphql_engine.graphql.schema.where import bool_exp, numeric_columns
+
+OPERATORS = (
+    "avg",
+    "max",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var_pop",
+    "var_samp",
+    "variance",
 )
-from graphql_engine.graphql.schema.refused import of_table
-from graphql_engine.graphql.schema.types import AnyType, Builder, argument, list_of, quoted
-from graphql_engine.graphql.schema.where import bool_exp
+COMPARABLE_OPERATORS = ("max", "min")
+
+
+def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
+    """Make `<table>_order_by`."""
+
+    def fields() -> dict[str, GraphQLInputField]:
+        assert view.select is not None
+        made = {column: input_field(b.order_by()) for column in view.select.columns}
+        for rel, target in b.views.relationships(view):
+            if not rel.is_array:
+                made[rel.name] = input_field(order_by_type(b, target))
+        return made
+
+    text = f"Ordering options when selecting data from {quoted(view)}."
+    return b.inputs(f"{view.name}_order_by", fields, text, refused=of_inputs(view.tracked))
+
+
+def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
+    """Return the readable columns that an aggregate operator applies to."""
+    assert view.select is not None
+    if operator in COMPARABLE_OPERATORS:
+        return {n: c for n, c in view.select.columns.items() if is_comparable(c.type)}
+    return numeric_columns(view.select.columns)
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
     """Make `<table>`: the columns and relationships that the role may read."""
     explicit = configuration(view.tracked.entry).get("comment")
-    comment = described(
-        explicit, view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
-    )
-    return b.once(
-        view.name,
-        lambda: GraphQLObjectType(
-            view.name,
-            lambda: _table_fields(b, view),
-            description=comment,
-            extensions=of_table(view.tracked),
-        ),
-    )
+    default = view.tracked.table.comment or f"columns and relationships of {quoted(view)}"
+    refused = of_table(view.tracked)
+    return b.output(view.name, lambda: _table_fields(b, view), described(explicit, default), refused=refused)
 
 
 def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
@@ -101,7 +128,6 @@ def select_arguments(b: Builder, view: TableView) -> dict[str, GraphQLArgument]:
 
 def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:
     """Make `<table>_aggregate`: aggregate and nodes."""
-    name = f"{view.name}_aggregate"
 
     def fields() -> dict[str, GraphQLField]:
         return {
@@ -109,41 +135,26 @@ def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:
             "nodes": GraphQLField(GraphQLNonNull(list_of(table_type(b, view)))),
         }
 
-    text = f"aggregated selection of {quoted(view)}"
-    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
+    return b.output(f"{view.name}_aggregate", fields, f"aggregated selection of {quoted(view)}")
 
 
 def _aggregate_fields(b: Builder, view: TableView) -> GraphQLObjectType:
-    name = f"{view.name}_aggregate_fields"
-
-    def fields() -> dict[str, GraphQLField]:
-        made = {"count": GraphQLField(GraphQLNonNull(GraphQLInt), _count_arguments(b.select_columns(view)))}
-        for operator in OPERATORS:
-            columns = operator_columns(view, operator)
-            if columns:
-                made[operator] = GraphQLField(_operator_fields(b, view, operator, columns))
-        return made
-
-    text = f"aggregate fields of {quoted(view)}"
-    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
-
-
-def _count_arguments(columns: GraphQLEnumType | None) -> dict[str, GraphQLArgument]:
-    arguments = {"distinct": argument(GraphQLBoolean)}
-    if columns is not None:
-        arguments = {"columns": argument(list_of(columns), strict=True), **arguments}
-    return arguments
+    counted = {"distinct": argument(GraphQLBoolean)}
+    if columns := b.select_columns(view):
+        counted["columns"] = argument(list_of(columns), strict=True)
+    fields = {"count": GraphQLField(GraphQLNonNull(GraphQLInt), counted)}
+    for operator in OPERATORS:
+        if applicable := operator_columns(view, operator):
+            fields[operator] = GraphQLField(_operator_fields(b, view, operator, applicable))
+    return b.output(f"{view.name}_aggregate_fields", fields, f"aggregate fields of {quoted(view)}")
 
 
 def _operator_fields(
     b: Builder, view: TableView, operator: str, columns: dict[str, Column]
 ) -> GraphQLObjectType:
-    name = f"{view.name}_{operator}_fields"
-
-    def made_type(column: Column) -> AnyType:
-        exact = operator in (*COMPARABLE_OPERATORS, "sum")
-        return b.value_type(column.type) if exact else GraphQLFloat
-
-    fields = {c: GraphQLField(made_type(column), description=column.comment) for c, column in columns.items()}
-    text = f"aggregate {operator} on columns"
-    return b.once(name, lambda: GraphQLObjectType(name, fields, description=text))
+    exact = operator in (*COMPARABLE_OPERATORS, "sum")
+    fields = {
+        name: GraphQLField(b.value_type(column.type) if exact else GraphQLFloat, description=column.comment)
+        for name, column in columns.items()
+    }
+    return b.output(f"{view.name}_{operator}_fields", fields, f"aggregate {operator} on columns")

@@ -6,7 +6,7 @@ type is nullable, `range` limits Int.
 Facts: the engine's `GraphQL/Schema/*` and `Postgres/Instances/Schema`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from graphql import (
@@ -17,10 +17,12 @@ from graphql import (
     GraphQLFloat,
     GraphQLID,
     GraphQLInputField,
+    GraphQLInputObjectType,
     GraphQLInt,
     GraphQLList,
     GraphQLNamedType,
     GraphQLNonNull,
+    GraphQLObjectType,
     GraphQLScalarType,
     GraphQLString,
 )
@@ -69,30 +71,36 @@ class Builder:
             return GraphQLList(GraphQLNonNull(self.scalar(type_.element)))
         return self.scalar(type_)
 
+    def inputs(
+        self, name: str, fields: Any, text: str | None = None, **extensions: Any
+    ) -> GraphQLInputObjectType:
+        """Return the input type called `name`; `fields` are a dict, or a function that makes it later."""
+        return self.once(
+            name, lambda: GraphQLInputObjectType(name, fields, description=text, extensions=extensions)
+        )
+
+    def output(self, name: str, fields: Any, text: str | None = None, **extensions: Any) -> GraphQLObjectType:
+        """Return the output type called `name`."""
+        return self.once(
+            name, lambda: GraphQLObjectType(name, fields, description=text, extensions=extensions)
+        )
+
+    def enum(self, name: str, values: Mapping[str, str | None], text: str | None) -> GraphQLEnumType:
+        """Return the enum called `name`. values: their descriptions."""
+        made = {value: GraphQLEnumValue(value, description=about) for value, about in values.items()}
+        return self.once(name, lambda: GraphQLEnumType(name, made, description=text))
+
     def order_by(self) -> GraphQLEnumType:
         """Return the enum of the six orderings."""
-        return self.once(
-            "order_by",
-            lambda: GraphQLEnumType(
-                "order_by",
-                {name: GraphQLEnumValue(name, description=text) for name, text in ORDERINGS.items()},
-                description="column ordering options",
-            ),
-        )
+        return self.enum("order_by", ORDERINGS, "column ordering options")
 
     def select_columns(self, view: TableView) -> GraphQLEnumType | None:
         """Return the enum of readable columns, or None without such columns."""
         if view.select is None or not view.select.columns:
             return None
-        name = f"{view.name}_select_column"
-        return self.once(
-            name,
-            lambda: GraphQLEnumType(
-                name,
-                {c: GraphQLEnumValue(c, description="column name") for c in sorted(view.select.columns)},  # type: ignore[union-attr]
-                description=f'select columns of table "{view.tracked.table.name}"',
-            ),
-        )
+        values = dict.fromkeys(sorted(view.select.columns), "column name")
+        text = f'select columns of table "{view.tracked.table.name}"'
+        return self.enum(f"{view.name}_select_column", values, text)
 
 
 def argument(type_: AnyType, description: str | None = None, **marks: Any) -> GraphQLArgument:

@@ -1,27 +1,21 @@
-"""Input types of `where`: <table>_bool_exp, <scalar>_comparison_exp and aggregate predicates."""
+"""Input types of `where`: <table>_bool_exp and <scalar>_comparison_exp."""
 
 from graphql import (
     GraphQLBoolean,
-    GraphQLEnumType,
-    GraphQLEnumValue,
     GraphQLInputField,
     GraphQLInputObjectType,
-    GraphQLNonNull,
 )
 
 from graphql_engine.catalog import Column, Type
-from graphql_engine.graphql.model.names import NUMERIC, STRINGS, scalar_name
-from graphql_engine.graphql.model.permissions import (
-    BOOLEAN,
-    DOUBLE,
-    INTEGER,
+from graphql_engine.graphql.model.conditions import (
     TEXT,
     TEXTS,
     array_of,
     operand_type,
 )
+from graphql_engine.graphql.model.names import NUMERIC, STRINGS, scalar_name
 from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.schema.refused import of_table
+from graphql_engine.graphql.schema.refused import of_inputs
 from graphql_engine.graphql.schema.types import Builder, input_field, list_of, quoted
 
 Fields = dict[str, GraphQLInputField]
@@ -60,30 +54,14 @@ LTREE_OPERATORS = {
     "_matches_fulltext": "does `ltree` match `ltxtquery`?",
 }
 LIST_OPERATORS = ("_has_keys_any", "_has_keys_all", "_ancestor_any", "_descendant_any", "_matches_any")
-AGGREGATES = {
-    "avg": DOUBLE,
-    "max": DOUBLE,
-    "min": DOUBLE,
-    "sum": DOUBLE,
-    "stddev_samp": DOUBLE,
-    "var_samp": DOUBLE,
-    "bool_and": BOOLEAN,
-    "bool_or": BOOLEAN,
-}
 
 
 def bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType:
     """Make `<table>_bool_exp`."""
-    name = f"{view.name}_bool_exp"
     text = f"Boolean expression to filter rows from the table {quoted(view)}. All fields are combined with"
-    return b.once(
-        name,
-        lambda: GraphQLInputObjectType(
-            name,
-            lambda: _bool_fields(b, view),
-            description=f"{text} a logical 'AND'.",
-            extensions=of_table(view.tracked),
-        ),
+    refused = of_inputs(view.tracked)
+    return b.inputs(
+        f"{view.name}_bool_exp", lambda: _bool_fields(b, view), f"{text} a logical 'AND'.", refused=refused
     )
 
 
@@ -100,28 +78,16 @@ def _bool_fields(b: Builder, view: TableView) -> Fields:
         fields[name] = input_field(comparison_of(b, column.type), strict=True)
     for rel, target in b.views.relationships(view):
         fields[rel.name] = input_field(bool_exp(b, target), strict=True)
-        if rel.is_array and target.select is not None and target.select.aggregations:
-            predicate = aggregate_bool_exp(b, target)
-            if predicate is not None:
-                fields[f"{rel.name}_aggregate"] = input_field(predicate, strict=True)
     return fields
-
-
-def _about(name: str) -> str:
-    text = f'Boolean expression to compare columns of type "{name}".'
-    return f"{text} All fields are combined with logical 'AND'."
 
 
 def comparison_of(b: Builder, type_: Type) -> GraphQLInputObjectType:
     """Make the comparison type of a PostgreSQL type."""
     scalar = scalar_name(type_.element or type_)
     name = f"{scalar}_array_comparison_exp" if type_.element else f"{scalar}_comparison_exp"
-    return b.once(
-        name,
-        lambda: GraphQLInputObjectType(
-            name, lambda: _comparison_fields(b, type_), description=_about(scalar)
-        ),
-    )
+    text = f'Boolean expression to compare columns of type "{scalar}".'
+    text += " All fields are combined with logical 'AND'."
+    return b.inputs(name, lambda: _comparison_fields(b, type_), text)
 
 
 def _comparison_fields(b: Builder, type_: Type) -> Fields:
@@ -152,57 +118,8 @@ def _comparison_fields(b: Builder, type_: Type) -> Fields:
 
 
 def _cast(b: Builder, type_: Type) -> GraphQLInputObjectType:
-    name = f"{scalar_name(type_)}_cast_exp"
     fields = {"String": input_field(comparison_of(b, TEXT), strict=True)}
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
-
-
-def aggregate_bool_exp(b: Builder, view: TableView) -> GraphQLInputObjectType | None:
-    """Make `<table>_aggregate_bool_exp`: count, and the functions that apply to a column."""
-    name = f"{view.name}_aggregate_bool_exp"
-
-    def fields() -> Fields:
-        made: Fields = {}
-        for function, type_ in AGGREGATES.items():
-            arguments = _aggregate_columns(b, view, function, type_)
-            if arguments is not None:
-                made[function] = input_field(_predicate(b, view, function, arguments, type_), strict=True)
-        count = b.select_columns(view)
-        made["count"] = input_field(
-            _predicate(b, view, "count", count and list_of(count), INTEGER), strict=True
-        )
-        return made
-
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields, extensions={"exactly_one": True}))
-
-
-def aggregate_columns(view: TableView, type_: Type) -> dict[str, Column]:
-    """Return the readable columns that an aggregate predicate over `type_` takes."""
-    assert view.select is not None
-    return {n: c for n, c in view.select.columns.items() if c.type.internal == type_.internal}
-
-
-def _aggregate_columns(b: Builder, view: TableView, function: str, type_: Type) -> object | None:
-    columns = aggregate_columns(view, type_)
-    if not columns:
-        return None
-    name = f"{view.name}_select_column_{view.name}_aggregate_bool_exp_{function}_arguments_columns"
-    values = {n: GraphQLEnumValue(n, description="column name") for n in columns}
-    text = f'select "{function}_arguments_columns" columns of table {quoted(view)}'
-    return GraphQLNonNull(b.once(name, lambda: GraphQLEnumType(name, values, description=text)))
-
-
-def _predicate(
-    b: Builder, view: TableView, function: str, arguments: object | None, type_: Type
-) -> GraphQLInputObjectType:
-    name = f"{view.name}_aggregate_bool_exp_{function}"
-    fields: Fields = {}
-    if arguments is not None:
-        fields["arguments"] = input_field(arguments)
-    fields["distinct"] = input_field(GraphQLBoolean)
-    fields["filter"] = input_field(bool_exp(b, view))
-    fields["predicate"] = input_field(GraphQLNonNull(comparison_of(b, type_)))
-    return b.once(name, lambda: GraphQLInputObjectType(name, fields))
+    return b.inputs(f"{scalar_name(type_)}_cast_exp", fields)
 
 
 def numeric_columns(columns: dict[str, Column]) -> dict[str, Column]:

@@ -5,10 +5,10 @@ from typing import Any
 
 from psycopg import sql
 
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.catalog import Key, Table, Type
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.model.boolexp import Const, Operand, OtherColumn, Scope, SessionVariable
+from graphql_engine.graphql.model.conditions import Const, Operand, OtherColumn, Scope, SessionVariable
 from graphql_engine.graphql.model.pg_values import to_text
 from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.schema.schemas import RoleSchema

@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from graphql_engine.auth.session import Session
-from graphql_engine.graphql.sql.pg_errors import query_error
+from graphql_engine.auth import Session
+from graphql_engine.pg_errors import query_error
 from graphql_engine.rawjson import dumps
 from graphql_engine.traces import of_client
 

@@ -8,18 +8,108 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphql_engine.catalog import Column
-from graphql_engine.graphql.document.json_path import json_steps
-from graphql_engine.graphql.document.selection import Sel
-from graphql_engine.graphql.model.boolexp import TRUE, BoolExp, Scope, both
+from graphql_engine.graphql.document.selection import Sel, json_steps
+from graphql_engine.graphql.model.conditions import TEXTS, TRUE, BoolExp, Scope, both
 from graphql_engine.graphql.model.names import BIG_NUMBERS
-from graphql_engine.graphql.model.permissions import TEXTS
 from graphql_engine.graphql.model.tables import Relationship
 from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.sql.aggregate import aggregate_object
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name, literal
-from graphql_engine.graphql.sql.order import distinct_terms, order_terms
-from graphql_engine.graphql.sql.where import condition
-from graphql_engine.graphql.sql.where_values import row_filter, where_exp
+from graphql_engine.graphql.sql.where import condition, row_filter, where_exp
+
+DIRECTIONS = {
+    "asc": "ASC NULLS LAST",
+    "asc_nulls_first": "ASC NULLS FIRST",
+    "asc_nulls_last": "ASC NULLS LAST",
+    "desc": "DESC NULLS FIRST",
+    "desc_nulls_first": "DESC NULLS FIRST",
+    "desc_nulls_last": "DESC NULLS LAST",
+}
+Terms = list[tuple[str, str]]
+
+
+def order_terms(ctx: Context, view: TableView, items: Any, alias: str) -> Terms:
+    """Return (expression, direction) of every ordering in `items` (a list of `<table>_order_by`)."""
+    terms: Terms = []
+    for item in items or []:
+        for name, value in (item or {}).items():
+            if value is not None:
+                terms += _terms(ctx, view, name, value, alias)
+    return terms
+
+
+def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> Terms:
+    assert view.select is not None
+    if name in view.select.columns:
+        return [(f"{alias}.{ident(view.select.columns[name].name)}", DIRECTIONS[value])]
+    return _related(ctx, view.tracked.relationships[name], value, alias)
+
+
+def _related(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
+    target = ctx.views.tables[rel.target]
+    terms: Terms = []
+    for name, inner in value.items():
+        if inner is None:
+            continue
+        remote = ctx.alias()
+        source = _source(ctx, rel, alias, remote)
+        terms += [(f"(SELECT {e} {source} LIMIT 1)", d) for e, d in _terms(ctx, target, name, inner, remote)]
+    return terms
+
+
+def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
+    target = ctx.views.tables[rel.target]
+    allowed = condition(ctx, row_filter(target), Scope(remote, remote))
+    return f"FROM {key_name(rel.target)} AS {remote} WHERE {join(rel, alias, remote)} AND {allowed}"
+
+
+def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
+    """Return the expressions of DISTINCT ON."""
+    assert view.select is not None
+    return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
+
+
+MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
+
+
+def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
+    """Return count, sum, avg, … over the rows at `alias`."""
+    return build_object([(sel.alias, _field(ctx, view, sel, alias)) for sel in sels])
+
+
+def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
+    if sel.is_typename:
+        return literal(sel.type_name)
+    if sel.name == "count":
+        return _count(ctx, view, sel, alias)
+    return build_object([(sub.alias, _operator(ctx, view, sel.name, sub, alias)) for sub in sel.subs])
+
+
+def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
+    assert view.select is not None
+    names = sel.args.get("columns")
+    if not names:
+        return "count(*)"
+    columns = ", ".join(f"{alias}.{ident(view.select.columns[name].name)}" for name in names)
+    columns = f"({columns})" if len(names) > 1 else columns
+    return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
+
+
+def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str) -> str:
+    if sel.is_typename:
+        return literal(sel.type_name)
+    assert view.select is not None
+    column = view.select.columns[sel.name]
+    value = f"{operator}({alias}.{ident(column.name)})"
+    return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
+
+
+def build_object(pairs: list[tuple[str, str]]) -> str:
+    """Return json_build_object, split into several calls: PostgreSQL allows 100 arguments per call."""
+    if len(pairs) <= MAX_PAIRS_PER_CALL:
+        return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
+    chunks = [pairs[i : i + MAX_PAIRS_PER_CALL] for i in range(0, len(pairs), MAX_PAIRS_PER_CALL)]
+    return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"
+
 
 # PostgreSQL cuts longer identifiers, so they cannot be column aliases.
 MAX_IDENTIFIER_BYTES = 63

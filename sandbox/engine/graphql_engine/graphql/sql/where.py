@@ -1,9 +1,13 @@
-"""Boolean expressions as SQL. Facts: the engine's `Postgres/Translate/BoolExp`."""
+"""Boolean expressions of a client's `where`, and as SQL. Facts: the engine's `Translate/BoolExp`."""
 
-from graphql_engine.catalog import Type
+from typing import Any
+
+from graphql_engine.catalog import Column, Type
 from graphql_engine.errors import unsupported
-from graphql_engine.graphql.model.boolexp import (
-    Aggregated,
+from graphql_engine.graphql.model.conditions import (
+    INFIX,
+    TEXT,
+    TRUE,
     All,
     AnyOf,
     BoolExp,
@@ -15,11 +19,55 @@ from graphql_engine.graphql.model.boolexp import (
     Related,
     Rooted,
     Scope,
-    Unsupported,
+    both,
+    operand_type,
 )
-from graphql_engine.graphql.model.operators import INFIX
-from graphql_engine.graphql.model.permissions import operand_type
+from graphql_engine.graphql.model.views import RoleViews, TableView
 from graphql_engine.graphql.sql.context import Context, ident, join, key_name
+
+Json = dict[str, Any]
+
+
+def where_exp(views: RoleViews, view: TableView, data: Json | None) -> BoolExp:
+    """Return the condition that `data` (a `<table>_bool_exp`) puts on rows of `view`."""
+    if not data:
+        return TRUE
+    return All(tuple(_item(views, view, name, value) for name, value in data.items()))
+
+
+def row_filter(view: TableView) -> BoolExp:
+    """Return the role's select filter on a table, with the row as its own root row."""
+    assert view.select is not None
+    return TRUE if view.select.filter in (TRUE, All()) else Rooted(view.select.filter)
+
+
+def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
+    if name == "_and":
+        return All(tuple(where_exp(views, view, item) for item in value))
+    if name == "_or":
+        return AnyOf(tuple(where_exp(views, view, item) for item in value))
+    if name == "_not":
+        return Not(where_exp(views, view, value))
+    assert view.select is not None
+    if name in view.select.columns:
+        return column_tests(view.select.columns[name], value)
+    rel = view.tracked.relationships[name]
+    target = views.tables[rel.target]
+    return Related(rel, both(row_filter(target), where_exp(views, target, value)))
+
+
+def column_tests(column: Column, tests: Json) -> BoolExp:
+    """Return all tests of a comparison object on one column."""
+    parts: list[BoolExp] = []
+    for op, value in tests.items():
+        if op == "_cast":
+            for casts in value.values():
+                for inner, right in casts.items():
+                    type_ = operand_type(inner, TEXT)
+                    parts.append(Compare(column, inner, Const(right), type_, cast=TEXT))
+        else:
+            parts.append(Compare(column, op, Const(value), operand_type(op, column.type)))
+    return All(tuple(parts))
 
 
 def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
@@ -45,9 +93,7 @@ def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
         remote = ctx.alias()
         inner = condition(ctx, exp.where, Scope(remote, scope.root))
         return f"(EXISTS (SELECT 1 FROM {key_name(exp.table)} AS {remote} WHERE {inner}))"
-    if isinstance(exp, Unsupported):
-        raise unsupported(exp.what)
-    return aggregated(ctx, exp, scope)
+    raise unsupported(exp.what)
 
 
 def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, empty: str) -> str:
@@ -82,22 +128,3 @@ def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scop
         )
         return f"(({left} <> {right}) OR {differ})"
     return f"({left} {INFIX[op]} {right})"
-
-
-def aggregated(ctx: Context, exp: Aggregated, scope: Scope) -> str:
-    """Return the condition that an aggregate over related rows passes all tests of its predicate."""
-    remote = ctx.alias()
-    columns = ", ".join(f"{remote}.{ident(column.name)}" for column in exp.columns)
-    if exp.function == "count" and not exp.columns:
-        argument = "*"
-    else:
-        argument = f"({columns})" if len(exp.columns) > 1 else columns
-        argument = f"DISTINCT {argument}" if exp.distinct else argument
-    inner = condition(ctx, exp.where, Scope(remote, scope.root))
-    on = join(exp.relationship, scope.alias, remote)
-    source = f"{key_name(exp.relationship.target)} AS {remote} WHERE {on} AND {inner}"
-    value = f"(SELECT {exp.function}({argument}) FROM {source})"
-    tests = [
-        tested(ctx, value, op, operand, operand_type(op, exp.type), scope) for op, operand in exp.predicate
-    ]
-    return f"({' AND '.join(tests)})" if tests else "true"

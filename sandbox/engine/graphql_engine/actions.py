@@ -1,23 +1,113 @@
-"""Call the handler of an action and turn its response into the result.
+"""Actions: the call of the handler, and the check of its answer against the action's output type.
 
-Facts: the engine's `GraphQL/Execute/Action`; `Session.mkClientHeadersForward` for forwarded headers.
+Facts: the engine's `GraphQL/Execute/Action`; `Session.mkClientHeadersForward` for forwarded headers. Extra
+fields are ignored, only the non-null fields of the outer object are checked, custom and PostgreSQL scalars
+take any JSON. The messages are the engine's, mistakes included.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import anyio
+from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
 
-from graphql_engine.actions.output import check_output
-from graphql_engine.auth.session import Session
+from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
 from graphql_engine.rawjson import Raw, canonical, kind_of, loads
 from graphql_engine.traces import Trace, of_client
-from graphql_engine.webhooks.call import UNSENDABLE, USER_AGENT, Outgoing, failure, refuse_transforms, send
+from graphql_engine.webhooks.call import (
+    UNSENDABLE,
+    USER_AGENT,
+    Outgoing,
+    failure,
+    fill_template,
+    refuse_transforms,
+    resolve_headers,
+    send,
+)
 from graphql_engine.webhooks.client import Response
-from graphql_engine.webhooks.environment import fill_template, resolve_headers
+
+BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
+
+
+def check_output(value: JsonValue, output_type: str, custom_types: Mapping[str, Any]) -> None:
+    """Compare a response with the output type. Raises QErr `unexpected` (400)."""
+    node = _parsed(output_type)
+    fields = _object_fields(_base_name(node), custom_types)
+    _check(value, node, fields)
+
+
+@lru_cache(maxsize=512)
+def _parsed(output_type: str) -> TypeNode:
+    return parse_type(output_type)
+
+
+def _check(value: JsonValue, node: TypeNode, fields: dict[str, str]) -> None:
+    nullable = not isinstance(node, NonNullTypeNode)
+    inner = node.type if isinstance(node, NonNullTypeNode) else node
+    if isinstance(inner, NamedTypeNode) and not fields and inner.name.value not in BUILT_IN:
+        return
+    if value is None:
+        if not nullable:
+            raise _unexpected("got null for the action webhook response")
+    elif isinstance(inner, ListTypeNode):
+        if not isinstance(value, list):
+            raise _unexpected("expecting array for the action webhook response")
+        for item in value:
+            _check(item, inner.type, fields)
+    elif isinstance(inner, NamedTypeNode):
+        _check_named(value, inner.name.value, fields)
+
+
+def _check_named(value: JsonValue, name: str, fields: dict[str, str]) -> None:
+    if isinstance(value, bool):
+        if name != "Boolean":
+            raise _unexpected(f"got scalar Boolean for the action webhook response, expecting {name}")
+    elif isinstance(value, int | float | Decimal):
+        if name not in ("Int", "Float"):
+            raise _unexpected(f"got scalar String for the action webhook response, expecting {name}")
+    elif isinstance(value, str):
+        if name not in ("String", "ID"):
+            raise _unexpected(f"got scalar String for the action webhook response, expecting {name}")
+    elif isinstance(value, list):
+        raise _unexpected(f"got array for the action webhook response, expecting {name}")
+    elif name in BUILT_IN:
+        raise _unexpected(f"got object for the action webhook response, expecting {name}")
+    else:
+        _check_object(value, fields)
+
+
+def _check_object(value: dict[str, JsonValue], fields: dict[str, str]) -> None:
+    for name, kind in fields.items():
+        if not kind.endswith("!"):
+            continue
+        if name not in value:
+            raise _unexpected(f'field "{name}" expected in webhook response, but not found')
+        if value[name] is None:
+            raise _unexpected(f'expecting not null value for field "{name}"')
+
+
+def _base_name(node: TypeNode) -> str:
+    while isinstance(node, NonNullTypeNode | ListTypeNode):
+        node = node.type
+    assert isinstance(node, NamedTypeNode)
+    return node.name.value
+
+
+def _object_fields(name: str, custom_types: Mapping[str, Any]) -> dict[str, str]:
+    for described in custom_types.get("objects", []):
+        if described["name"] == name:
+            return {field["name"]: field["type"] for field in described.get("fields", [])}
+    return {}
+
+
+def _unexpected(message: str) -> QErr:
+    return QErr("unexpected", message, status=400)
+
 
 DEFAULT_TIMEOUT_SECONDS = 30
 # The type of the engine that a handler's error is parsed as, in messages.

@@ -1,18 +1,78 @@
-"""JWT as the engine reads them: the key that verifies them, the place of their claims, the required claims.
+"""Authentication: admin secret, JWT or the unauthorized role becomes the `Session` of a request.
 
-Facts: the engine's `Server/Auth/JWT` module; its messages for bad tokens come from the library `jose`.
+Facts: the engine's `Server/Auth`, `Server/Auth/JWT` and `Session` modules; messages for bad tokens come
+from its library `jose`.
 """
 
+import hmac
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 
 from graphql_engine.errors import JsonValue, QErr
 from graphql_engine.rawjson import kind_of
-from graphql_engine.settings import StartError
+from graphql_engine.settings import Settings, StartError
+
+ADMIN_SECRET_HEADERS = ("x-hasura-admin-secret", "x-hasura-access-key")
+ROLE_HEADER = "x-hasura-role"
+BACKEND_ONLY_HEADER = "x-hasura-use-backend-only-permissions"
+TRUE_WORDS = {"true", "t", "yes", "y"}
+FALSE_WORDS = {"false", "f", "no", "n"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """The role of a request and its session variables (names in lower case).
+
+    client_headers: headers of the request, for actions that forward them;
+    response_cookies: `Set-Cookie` values from actions' handlers, for the client.
+    """
+
+    role: str
+    variables: dict[str, str] = field(default_factory=dict)
+    backend_only: bool = False
+    client_headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    response_cookies: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the role is the built-in one that has every permission."""
+        return self.role == "admin"
+
+
+def session_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the `x-hasura-*` headers of a request, names in lower case."""
+    return {k.lower(): v for k, v in headers.items() if k.lower().startswith("x-hasura-")}
+
+
+def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> Session:
+    """Make a session. Only trusted callers (admin secret, or no authentication at all) may use backend-only.
+
+    Raises QErr `bad-request` if the backend-only header is not a boolean word.
+    """
+    kept = {k: v for k, v in variables.items() if k not in ADMIN_SECRET_HEADERS}
+    kept[ROLE_HEADER] = role
+    word = variables.get(BACKEND_ONLY_HEADER)
+    if not trusted or word is None:
+        return Session(role, kept)
+    lowered = word.lower()
+    if lowered not in TRUE_WORDS | FALSE_WORDS:
+        raise QErr(
+            "bad-request",
+            f'{BACKEND_ONLY_HEADER}:  Not a valid boolean text. True values are ["true","t","yes","y"]'
+            ' and  False values are ["false","f","no","n"]. All values are case insensitive',
+        )
+    return Session(role, kept, backend_only=lowered in TRUE_WORDS)
+
+
+def same_secret(sent: str, real: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(sent.encode(), real.encode())
+
 
 DEFAULT_NAMESPACE = "https://hasura.io/jwt/claims"
 ALLOWED_ROLES = "x-hasura-allowed-roles"
@@ -186,3 +246,42 @@ def _bad_claim(name: str, hint: str, wanted: str, value: JsonValue) -> QErr:
     expected = "Array" if wanted == "[]" else "String"
     reason = f"parsing {wanted} failed, expected {expected}, but encountered {kind_of(value)}"
     return QErr("jwt-invalid-claims", f'invalid "{name}"; {hint}: {reason}')
+
+
+SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
+QUOTED_NAMES = "/".join(f'"{name}"' for name in ADMIN_SECRET_HEADERS)
+
+
+class Authenticator:
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.admin_secret
+        self._unauthorized = settings.unauthorized_role
+        self._jwt = JwtVerifier(settings.jwt_secret) if settings.jwt_secret else None
+
+    def session(self, headers: Mapping[str, str]) -> Session:
+        """Return the session for these headers (names in lower case).
+
+        Raises QErr: `access-denied` with 401 for secrets and 400 for roles; the JWT codes with 400.
+        """
+        variables = session_headers(headers)
+        if self._secret is None:
+            return make_session(variables.get(ROLE_HEADER) or "admin", variables, trusted=True)
+        sent = next((variables[name] for name in ADMIN_SECRET_HEADERS if name in variables), None)
+        if sent is not None:
+            if not same_secret(sent, self._secret):
+                raise QErr("access-denied", f"invalid {QUOTED_NAMES}", status=401)
+            return make_session(variables.get(ROLE_HEADER) or "admin", variables, trusted=True)
+        if self._jwt is not None and self._jwt.header_name.lower() in headers:
+            claims = self._jwt.claims(headers[self._jwt.header_name.lower()])
+            role, claimed = role_and_variables(claims, variables.get(ROLE_HEADER))
+            return make_session(role, claimed, trusted=False)
+        return self._without_credentials(variables)
+
+    def _without_credentials(self, variables: dict[str, str]) -> Session:
+        if self._unauthorized is not None:
+            return make_session(self._unauthorized, variables, trusted=False)
+        if self._jwt is not None:
+            raise QErr(
+                "invalid-headers", "Missing 'Authorization' or 'Cookie' header in JWT authentication mode"
+            )
+        raise QErr("access-denied", f"{SECRET_NAMES} required, but not found", status=401)

@@ -1,25 +1,31 @@
-"""Find stored queries that do not fit the schema of admin: they are part of the consistency of the metadata.
+"""Find stored queries and RESTified endpoints that do not work.
 
-Facts: recorded answers of a genuine engine of v2.48.10. It looks at the types of variables, at the names of
-fields and at the number of operations, not at arguments, and lists what it found last first.
+Stored queries must fit the schema of admin: they are part of the consistency of the metadata. Looked at are
+the types of variables, the names of fields and the number of operations, not arguments; what was found last
+comes first. Facts: recorded answers of a genuine engine of v2.48.10.
 """
 
 import copy
 from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
 
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLObjectType,
+    GraphQLSyntaxError,
     InlineFragmentNode,
     ListTypeNode,
     NamedTypeNode,
     NonNullTypeNode,
     OperationDefinitionNode,
+    OperationType,
     SelectionSetNode,
     TypeNode,
     get_named_type,
+    parse,
 )
 
 from graphql_engine.catalog import Catalog
@@ -27,9 +33,93 @@ from graphql_engine.errors import QErr
 from graphql_engine.graphql.document.operation import parse_document, single_operation
 from graphql_engine.graphql.schema.refused import refused_fields
 from graphql_engine.graphql.schema.schemas import RoleSchema, Schemas
-from graphql_engine.metadata.access import Json
+from graphql_engine.metadata.access import Json, named, query_name
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
-from graphql_engine.metadata.names import query_name
+
+
+def endpoint_problems(metadata: Json) -> Iterator[Json]:
+    """Return the inconsistent objects of endpoints."""
+    endpoints = metadata.get("rest_endpoints", [])
+    sound = []
+    for endpoint in endpoints:
+        reason = _url_problem(endpoint["url"])
+        if reason is None and (problem := _query_problem(metadata, endpoint)):
+            reason = f"Inconsistent object: in endpoint {endpoint['name']}: {problem}"
+        if reason is None:
+            sound.append(endpoint)
+        else:
+            definition = {"comment": None, **endpoint}
+            name = f"rest_endpoint {endpoint['name']}"
+            yield {"definition": definition, "name": name, "reason": reason, "type": "rest_endpoint"}
+    yield from _conflicts(metadata, sound)
+
+
+def _url_problem(url: str) -> str | None:
+    segments = url.split("/")
+    parameters = [segment for segment in segments if segment.startswith(":")]
+    if "" in segments or ":" in parameters:
+        return f"Empty segments or unnamed variables are not allowed: {url}"
+    if len(set(parameters)) != len(parameters):
+        return f"Duplicate variables found in endpoint path: {url}"
+    return None
+
+
+def _query_problem(metadata: Json, endpoint: Json) -> str | None:
+    wanted = endpoint["definition"]["query"]
+    collection, name = wanted["collection_name"], wanted["query_name"]
+    if named(metadata.get("query_collections", []), collection) is None:
+        return f"collection with name {collection} does not exist"
+    text = query_text(metadata, endpoint)
+    if text is None:
+        return f"query with name {name} does not exist in collection {collection}"
+    operation = one_operation(text)
+    if operation is None:
+        return f"query with name {name} has multiple definitions."
+    if operation.operation is OperationType.SUBSCRIPTION:
+        return f"query with name {name} is a subscription"
+    return None
+
+
+def one_operation(text: str) -> OperationDefinitionNode | None:
+    """Return the operation of a stored query; None if it is not one, or written as a shorthand `{…}`."""
+    try:
+        definitions = parse(text, no_location=True).definitions
+    except GraphQLSyntaxError:
+        return None
+    only = definitions[0]
+    if len(definitions) != 1 or not isinstance(only, OperationDefinitionNode):
+        return None
+    return None if text.lstrip().startswith("{") else only
+
+
+def query_text(metadata: Json, endpoint: Json) -> str | None:
+    """Return the stored query of an endpoint, or None if it does not exist."""
+    wanted = endpoint["definition"]["query"]
+    collection = named(metadata.get("query_collections", []), wanted["collection_name"])
+    query = named(collection["definition"]["queries"], wanted["query_name"]) if collection else None
+    return None if query is None else str(query["query"])
+
+
+def _conflicts(metadata: Json, endpoints: list[Json]) -> Iterator[Json]:
+    clashing: dict[str, Json] = {}
+    for one, other in combinations(endpoints, 2):
+        if set(one["methods"]) & set(other["methods"]) and _overlap(one["url"], other["url"]):
+            clashing |= {one["name"]: one, other["name"]: other}
+    if clashing:
+        ordered = sorted(clashing.values(), key=lambda endpoint: (endpoint["url"], endpoint["name"]))
+        reason = f"Ambiguous URL paths: {', '.join(endpoint['url'] for endpoint in ordered)}"
+        conflicts = [
+            {"comment": None, **endpoint, "definition": {"query": query_text(metadata, endpoint)}}
+            for endpoint in ordered
+        ]
+        yield {"name": f"endpoints {reason}", "reason": reason, "conflicts": conflicts}
+
+
+def _overlap(one: str, other: str) -> bool:
+    left, right = one.split("/"), other.split("/")
+    pairs: list[Any] = list(zip(left, right, strict=False))
+    return len(left) == len(right) and all(a == b or ":" in (a[:1], b[:1]) for a, b in pairs)
+
 
 META_FIELDS = {"__typename", "__schema", "__type"}
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}

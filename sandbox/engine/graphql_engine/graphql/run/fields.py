@@ -1,20 +1,31 @@
-"""Run the root fields of tables and tracked functions."""
+"""Run the root fields of tables and actions."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from graphql_engine.errors import QErr, unexpected, unsupported
+from graphql_engine.actions import call_action
+from graphql_engine.auth import Session
+from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr, unexpected
 from graphql_engine.graphql.document.selection import Sel
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.schema.roots import Root
 from graphql_engine.graphql.sql.context import Context, key_name
 from graphql_engine.graphql.sql.database import fetch
 from graphql_engine.graphql.sql.select import Source, aggregate_json, rows_json
-from graphql_engine.graphql.write.insert import insert_cte
-from graphql_engine.graphql.write.returning import Output, run_mutation
-from graphql_engine.graphql.write.update import changed_columns, client_where, delete_cte, key_exp, update_cte
+from graphql_engine.graphql.write import (
+    Output,
+    changed_columns,
+    client_where,
+    delete_cte,
+    insert_cte,
+    key_exp,
+    run_mutation,
+    update_cte,
+)
 from graphql_engine.rawjson import Raw, dumps
 
 Json = dict[str, Any]
@@ -70,13 +81,10 @@ async def _insert(
     conn: Conn, ctx: Context, view: TableView, objects: list[Json], conflict: Json | None, output: Output
 ) -> Raw:
     assert view.insert is not None
-    for name, value in [pair for item in objects for pair in item.items()]:
-        if name not in view.insert.columns and value is not None:
-            raise unsupported(f'the nested insert "{name}"')
     if not objects:
         return output.empty()
     columns = view.insert.columns
-    rows = [{columns[name].name: v for name, v in item.items() if name in columns} for item in objects]
+    rows = [{columns[name].name: value for name, value in item.items()} for item in objects]
     return await run_mutation(conn, ctx, insert_cte(ctx, view, rows, conflict), output)
 
 
@@ -119,3 +127,26 @@ async def _update(
     where = key_exp(view, keys) if keys is not None else client_where(ctx, view, args)
     cte = update_cte(ctx, view, changes, where)
     return output.empty() if cte is None else await run_mutation(conn, ctx, cte, output)
+
+
+log = logging.getLogger("graphql_engine.actions")
+
+
+async def run_action(engine: Engine, session: Session, text: str, action: Json, sel: Sel) -> Any:
+    """Call the handler of an action; return what is selected of its output. Raises QErr."""
+    try:
+        output = await call_action(engine, session, action, sel.args, text)
+    except QErr as error:
+        # As the engine's `http-log` does: with request and response, for every role.
+        if error.internal is not None and "http-log" in engine.settings.enabled_log_types:
+            log.error("http-log: %s", dumps(error.as_api(include_internal=True)))
+        raise
+    return _pick(output, sel.subs)
+
+
+def _pick(value: Any, sels: list[Sel]) -> Any:
+    if isinstance(value, list):
+        return [_pick(item, sels) for item in value]
+    if not sels or not isinstance(value, dict):
+        return value  # as in the engine, only the outer object was checked
+    return {s.alias: s.type_name if s.is_typename else _pick(value.get(s.name), s.subs) for s in sels}

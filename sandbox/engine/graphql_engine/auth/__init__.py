@@ -1,1 +1,0 @@
-"""Authentication: admin secret, JWT or the unauthorized role becomes a `Session`."""

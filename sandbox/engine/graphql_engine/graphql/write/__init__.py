@@ -1,1 +1,0 @@
-"""Inserts, updates and what they return."""
