@@ -32,6 +32,20 @@ from graphql_engine.webhooks.call import (
 from graphql_engine.webhooks.client import Response
 
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
+DEFAULT_TIMEOUT_SECONDS = 30
+# The type of the engine that a handler's error is parsed as, in messages.
+FAILURE = "Hasura.GraphQL.Execute.Action.Types.ActionWebhookErrorResponse(ActionWebhookErrorResponse)"
+IGNORED_CLIENT_HEADERS = (
+    "Content-Length", "Content-MD5", "User-Agent", "Host", "Origin", "Referer",
+    "Accept", "Accept-Encoding", "Accept-Language", "Accept-Datetime", "Cache-Control",
+    "Connection", "DNT", "Content-Type",
+)  # fmt: skip
+IGNORED_HEADERS = {name.lower() for name in IGNORED_CLIENT_HEADERS}
+FORWARDED = {
+    "host": "X-Forwarded-Host",
+    "user-agent": "X-Forwarded-User-Agent",
+    "origin": "X-Forwarded-Origin",
+}
 
 
 def check_output(value: JsonValue, output_type: str, custom_types: Mapping[str, Any]) -> None:
@@ -107,33 +121,6 @@ def _object_fields(name: str, custom_types: Mapping[str, Any]) -> dict[str, str]
 
 def _unexpected(message: str) -> QErr:
     return QErr("unexpected", message, status=400)
-
-
-DEFAULT_TIMEOUT_SECONDS = 30
-# The type of the engine that a handler's error is parsed as, in messages.
-FAILURE = "Hasura.GraphQL.Execute.Action.Types.ActionWebhookErrorResponse(ActionWebhookErrorResponse)"
-IGNORED_CLIENT_HEADERS = (
-    "Content-Length",
-    "Content-MD5",
-    "User-Agent",
-    "Host",
-    "Origin",
-    "Referer",
-    "Accept",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Accept-Datetime",
-    "Cache-Control",
-    "Connection",
-    "DNT",
-    "Content-Type",
-)
-IGNORED_HEADERS = {name.lower() for name in IGNORED_CLIENT_HEADERS}
-FORWARDED = {
-    "host": "X-Forwarded-Host",
-    "user-agent": "X-Forwarded-User-Agent",
-    "origin": "X-Forwarded-Origin",
-}
 
 
 @dataclass(frozen=True)

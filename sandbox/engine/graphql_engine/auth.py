@@ -22,6 +22,23 @@ ROLE_HEADER = "x-hasura-role"
 BACKEND_ONLY_HEADER = "x-hasura-use-backend-only-permissions"
 TRUE_WORDS = {"true", "t", "yes", "y"}
 FALSE_WORDS = {"false", "f", "no", "n"}
+DEFAULT_NAMESPACE = "https://hasura.io/jwt/claims"
+ALLOWED_ROLES = "x-hasura-allowed-roles"
+DEFAULT_ROLE = "x-hasura-default-role"
+MAX_VERIFIED = 1000
+ALGORITHMS = {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "Ed25519"}
+SUPPORTED = {
+    "type",
+    "key",
+    "claims_namespace",
+    "claims_format",
+    "audience",
+    "issuer",
+    "allowed_skew",
+    "header",
+}
+SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
+QUOTED_NAMES = "/".join(f'"{name}"' for name in ADMIN_SECRET_HEADERS)
 
 
 @dataclass(frozen=True)
@@ -72,23 +89,6 @@ def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> S
 def same_secret(sent: str, real: str) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(sent.encode(), real.encode())
-
-
-DEFAULT_NAMESPACE = "https://hasura.io/jwt/claims"
-ALLOWED_ROLES = "x-hasura-allowed-roles"
-DEFAULT_ROLE = "x-hasura-default-role"
-MAX_VERIFIED = 1000
-ALGORITHMS = {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "Ed25519"}
-SUPPORTED = {
-    "type",
-    "key",
-    "claims_namespace",
-    "claims_format",
-    "audience",
-    "issuer",
-    "allowed_skew",
-    "header",
-}
 
 
 class JwtVerifier:
@@ -246,10 +246,6 @@ def _bad_claim(name: str, hint: str, wanted: str, value: JsonValue) -> QErr:
     expected = "Array" if wanted == "[]" else "String"
     reason = f"parsing {wanted} failed, expected {expected}, but encountered {kind_of(value)}"
     return QErr("jwt-invalid-claims", f'invalid "{name}"; {hint}: {reason}')
-
-
-SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
-QUOTED_NAMES = "/".join(f'"{name}"' for name in ADMIN_SECRET_HEADERS)
 
 
 class Authenticator:

@@ -7,6 +7,16 @@ from psycopg import Error
 
 from graphql_engine.errors import JsonValue, QErr
 
+CONSTRAINTS = {
+    "23001": ("constraint-violation", "Can not delete or update due to data being referred. "),
+    "23502": ("constraint-violation", "Not-NULL violation. "),
+    "23503": ("constraint-violation", "Foreign key violation. "),
+    "23505": ("constraint-violation", "Uniqueness violation. "),
+    "23514": ("permission-error", "Check constraint violation. "),
+    "23P01": ("constraint-violation", "Exclusion violation. "),
+}
+NO_ARBITER = "there is no unique or exclusion constraint on target column(s)"
+
 
 def postgres_error(error: Error, text: str) -> dict[str, JsonValue]:
     """Return a PostgreSQL error as the engine shows it under `internal`."""
@@ -28,17 +38,6 @@ def empty_query(text: str) -> dict[str, JsonValue]:
 
 def _report(text: str, status: str, **error: JsonValue) -> dict[str, JsonValue]:
     return {"statement": text, "prepared": False, "arguments": [], "error": {"exec_status": status, **error}}
-
-
-CONSTRAINTS = {
-    "23001": ("constraint-violation", "Can not delete or update due to data being referred. "),
-    "23502": ("constraint-violation", "Not-NULL violation. "),
-    "23503": ("constraint-violation", "Foreign key violation. "),
-    "23505": ("constraint-violation", "Uniqueness violation. "),
-    "23514": ("permission-error", "Check constraint violation. "),
-    "23P01": ("constraint-violation", "Exclusion violation. "),
-}
-NO_ARBITER = "there is no unique or exclusion constraint on target column(s)"
 
 
 def query_error(error: psycopg.Error, statement: str) -> QErr:

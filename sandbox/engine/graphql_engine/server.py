@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graphql_engine.http import control, graphql, health, metadata, pg_dump, rest
+from graphql_engine.http import graphql, health, metadata, pg_dump, rest
 from graphql_engine.http.answers import bind, crashed, not_found
 from graphql_engine.http.paths import Cors, Paths
 from graphql_engine.lifecycle import Lifecycle
@@ -26,7 +26,7 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
         Route("/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/hasura/healthz", bind(engine, health.healthz), methods=["GET"]),
         Route("/v1/version", bind(engine, health.version), methods=["GET"]),
-        Route("/sandbox/clock", bind(engine, control.clock), methods=["GET", "POST"]),
+        Route("/sandbox/clock", bind(engine, health.clock), methods=["GET", "POST"]),
     ]
     enabled = engine.settings.enabled_apis
     if "graphql" in enabled:

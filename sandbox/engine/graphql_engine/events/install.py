@@ -14,11 +14,7 @@ STRINGIFIED = ("int8", "numeric", "float4", "float8", "money")
 
 
 async def install_trigger(
-    connection: AsyncConnection,
-    table: tuple[str, str],
-    trigger: dict[str, Any],
-    *,
-    stringify: bool,
+    connection: AsyncConnection, table: tuple[str, str], trigger: dict[str, Any], *, stringify: bool
 ) -> None:
     """Replace the functions and SQL triggers of one event trigger; `table` is (schema, name).
 

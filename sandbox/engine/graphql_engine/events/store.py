@@ -11,17 +11,6 @@ from psycopg import AsyncConnection
 
 from graphql_engine.errors import QErr
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a delivery; `delay` is in seconds and used for a retry only."""
-
-    kind: Literal["delivered", "retry", "error"]
-    delay: float = 0.0
-
-
-DELIVERED = Outcome("delivered")
-FAILED = Outcome("error")
 LOGGED = """
 WITH logged AS (
   INSERT INTO hdb_catalog.event_invocation_logs (event_id, trigger_name, status, request, response)
@@ -34,6 +23,18 @@ STATES = {
     "retry": "next_retry_at = now() + make_interval(secs => %(delay)s)",
 }
 FINISH = {kind: f"{LOGGED}{state} WHERE id = %(id)s".encode() for kind, state in STATES.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a delivery; `delay` is in seconds and used for a retry only."""
+
+    kind: Literal["delivered", "retry", "error"]
+    delay: float = 0.0
+
+
+DELIVERED = Outcome("delivered")
+FAILED = Outcome("error")
 
 
 async def finish(

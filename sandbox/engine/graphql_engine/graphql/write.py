@@ -37,6 +37,16 @@ from graphql_engine.rawjson import Raw, dumps
 CHECK = "check__"
 VIOLATED = "check constraint of an insert/update permission has failed"
 Json = dict[str, Any]
+OPERATORS = {
+    "_set": "{value}",
+    "_inc": "({column} + {value})",
+    "_append": "({column} || {value})",
+    "_prepend": "({value} || {column})",
+    "_delete_key": "({column} - {value})",
+    "_delete_elem": "({column} - {value})",
+    "_delete_at_path": "({column} #- {value})",
+}
+RIGHT_TYPES = {"_delete_key": TEXT, "_delete_elem": INTEGER, "_delete_at_path": TEXTS}
 
 
 @dataclass
@@ -195,18 +205,6 @@ def _conflict(ctx: Context, view: TableView, conflict: Json | None, scope: Scope
     update_check = f"coalesce({condition(ctx, update.check, scope)}, false)"
     check = f"CASE WHEN {scope.alias}.xmax::text = '0' THEN {check} ELSE {update_check} END"
     return check, f"{target} DO UPDATE SET {', '.join(sets)}{where}"
-
-
-OPERATORS = {
-    "_set": "{value}",
-    "_inc": "({column} + {value})",
-    "_append": "({column} || {value})",
-    "_prepend": "({value} || {column})",
-    "_delete_key": "({column} - {value})",
-    "_delete_elem": "({column} - {value})",
-    "_delete_at_path": "({column} #- {value})",
-}
-RIGHT_TYPES = {"_delete_key": TEXT, "_delete_elem": INTEGER, "_delete_at_path": TEXTS}
 
 
 def key_exp(view: TableView, values: Json) -> BoolExp:

@@ -32,6 +32,9 @@ from graphql_engine.rawjson import loads
 
 BOOLEANS = {"Bool", "Boolean"}
 NUMBERS = {"Int", "Float", "Number", "Double", "float8", "numeric"}
+SUPPORTED = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+METHODS = [*SUPPORTED, "HEAD", "OPTIONS"]
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -169,11 +172,6 @@ def _scalar(text: str, kind: str) -> JsonValue:
     if isinstance(parsed, bool):
         return parsed if kind in BOOLEANS else text
     return parsed if isinstance(parsed, int | Decimal) and kind in NUMBERS else text
-
-
-SUPPORTED = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-METHODS = [*SUPPORTED, "HEAD", "OPTIONS"]
-FORM = "application/x-www-form-urlencoded"
 
 
 async def endpoint(request: Request, engine: Engine) -> Response:

@@ -8,6 +8,12 @@ from graphql_engine.rawjson import kind_of
 
 Json = dict[str, Any]
 DEFAULT_SOURCE = "default"
+DEFAULT_CRON_RETRY = {
+    "num_retries": 0,
+    "retry_interval_seconds": 10,
+    "timeout_seconds": 60,
+    "tolerance_seconds": 21600,
+}
 
 
 def qualified(name: str | Mapping[str, str]) -> tuple[str, str]:
@@ -121,14 +127,6 @@ def query_name(query: str, collection: str) -> str:
 def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
     """Return one inconsistent object as the API shows it."""
     return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
-
-
-DEFAULT_CRON_RETRY = {
-    "num_retries": 0,
-    "retry_interval_seconds": 10,
-    "timeout_seconds": 60,
-    "tolerance_seconds": 21600,
-}
 
 
 def default_source() -> Json:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
 
-from graphql_engine.catalog import Catalog, Table
+from graphql_engine.catalog import Catalog, Key, Table
 from graphql_engine.errors import QErr
+from graphql_engine.graphql.model.conditions import Unfit, check_value, permission_exp
 from graphql_engine.graphql.model.tables import TrackedTable, build_model
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
@@ -21,7 +22,6 @@ from graphql_engine.metadata.access import (
     spelled,
     table_object,
 )
-from graphql_engine.metadata.permission_check import Checker
 from graphql_engine.metadata.stored_queries import endpoint_problems, stored_query_problems
 from graphql_engine.webhooks.call import fill_template, resolve_headers, resolve_webhook
 
@@ -35,6 +35,26 @@ POSTGRES_SCALARS = {
     "timestamptz", "timetz", "tsvector", "uuid", "varchar", "xml", "ltree", "lquery", "oid", "float", "real",
     "_text", "_int4", "_uuid",
 }  # fmt: skip
+# By the kind of a root field: its name, for a table called {0}.
+QUERIES = {"select": "{0}", "select_aggregate": "{0}_aggregate", "select_by_pk": "{0}_by_pk"}
+MUTATIONS = {
+    "insert": "insert_{0}",
+    "insert_one": "insert_{0}_one",
+    "update": "update_{0}",
+    "update_by_pk": "update_{0}_by_pk",
+    "update_many": "update_{0}_many",
+    "delete": "delete_{0}",
+    "delete_by_pk": "delete_{0}_by_pk",
+}
+PERMISSIONS = ("insert", "select", "update", "delete")
+CUSTOM_TYPES = "custom_types custom_types"
+NO_ADMIN = "cannot define permission for admin role"
+DEFAULTS: dict[str, Json] = {
+    "select": {"computed_fields": [], "allow_aggregations": False},
+    "insert": {"set": {}, "backend_only": False},
+    "update": {"set": {}, "backend_only": False, "check": None},
+    "delete": {"backend_only": False},
+}
 
 
 def action_problems(
@@ -191,17 +211,6 @@ def source_problem(source: Json, environment: Mapping[str, str]) -> str | None:
 
 
 Owners = dict[str, list[str]]
-# By the kind of a root field: its name, for a table called {0}.
-QUERIES = {"select": "{0}", "select_aggregate": "{0}_aggregate", "select_by_pk": "{0}_by_pk"}
-MUTATIONS = {
-    "insert": "insert_{0}",
-    "insert_one": "insert_{0}_one",
-    "update": "update_{0}",
-    "update_by_pk": "update_{0}_by_pk",
-    "update_many": "update_{0}_many",
-    "delete": "delete_{0}",
-    "delete_by_pk": "delete_{0}_by_pk",
-}
 
 
 def root_field_clash(metadata: Json, catalog: Catalog) -> str | None:
@@ -238,24 +247,14 @@ def _spelled(table: TrackedTable) -> str:
     return name if schema == "public" else f"{schema}.{name}"
 
 
-PERMISSIONS = ("insert", "select", "update", "delete")
-CUSTOM_TYPES = "custom_types custom_types"
-NO_ADMIN = "cannot define permission for admin role"
-DEFAULTS: dict[str, Json] = {
-    "select": {"computed_fields": [], "allow_aggregations": False},
-    "insert": {"set": {}, "backend_only": False},
-    "update": {"set": {}, "backend_only": False, "check": None},
-    "delete": {"backend_only": False},
-}
-
-
 @dataclass(frozen=True)
 class Place:
-    """The metadata, the catalog and the environment, for the checks."""
+    """The metadata, the catalog, the environment and the tables as GraphQL sees them, for the checks."""
 
     metadata: Json
     catalog: Catalog
     environment: Mapping[str, str]
+    tables: Mapping[Key, TrackedTable]
 
     def tracked(self, source: Json, key: tuple[str, str]) -> Json | None:
         """Return the entry of a table, or None if it is not tracked."""
@@ -264,7 +263,7 @@ class Place:
 
 def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[str, str]) -> list[Json]:
     """Return every inconsistent object: its name, type, definition and reason."""
-    place = Place(metadata, catalog, environment)
+    place = Place(metadata, catalog, environment, build_model(metadata, catalog).tables)
     found: list[Json] = []
     for source in metadata["sources"]:
         if reason := source_problem(source, environment):
@@ -295,7 +294,7 @@ def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
         yield inconsistent("table", label, table_object(table["table"]), names)
         return
     yield from _relationships(place, source, table, real)
-    yield from _permissions(place.catalog, source, table, real)
+    yield from _permissions(place, source, table)
     yield from _event_triggers(place, source, table, real)
 
 
@@ -361,12 +360,14 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
     return None
 
 
-def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> Iterator[Json]:
-    name, checker = spelled(table["table"]), Checker(source, catalog)
+def _permissions(place: Place, source: Json, table: Json) -> Iterator[Json]:
+    name, tracked = spelled(table["table"]), place.tables.get(qualified(table["table"]))
+    if tracked is None:  # its name is no GraphQL name
+        return
     for kind in PERMISSIONS:
         for item in table.get(f"{kind}_permissions", []):
             reason = NO_ADMIN if item["role"] == "admin" else None
-            reason = reason or checker.problem(table, real, item["permission"])
+            reason = reason or _permission_problem(tracked, place.tables, item["permission"])
             if reason:
                 label = permission_name(kind, item["role"], name, source["name"])
                 definition = {"source": source["name"], "table": table_object(table["table"])}
@@ -374,6 +375,27 @@ def _permissions(catalog: Catalog, source: Json, table: Json, real: Table) -> It
                 definition |= {"role": item["role"], "permission": permission, "comment": item.get("comment")}
                 full = f'in table "{name}": in permission for role "{item["role"]}": {reason}'
                 yield inconsistent(f"{kind}_permission", label, definition, full)
+
+
+def _permission_problem(
+    table: TrackedTable, tables: Mapping[Key, TrackedTable], permission: Json
+) -> str | None:
+    columns, presets, real = permission.get("columns"), permission.get("set") or {}, table.table.columns
+    for column in [*(columns if isinstance(columns, list) else ()), *presets]:
+        if column not in real:
+            return f'column "{column}" does not exist'
+    if (permission.get("limit") or 0) < 0:
+        return "unexpected negative value"
+    try:
+        for column, value in presets.items():
+            check_value(real[column], value)
+        for key in ("filter", "check"):
+            permission_exp(table, dict(tables), permission.get(key))
+    except Unfit as error:
+        return str(error)
+    except KeyError:
+        return None  # a column to compare with is missing: the engine takes it
+    return None
 
 
 def _event_triggers(place: Place, source: Json, table: Json, real: Table) -> Iterator[Json]:

@@ -28,6 +28,31 @@ from graphql_engine.metadata.shape import ANY, Shape, check
 from graphql_engine.settings import StartError
 
 INCLUDE = "!include "
+ROOTS = {"Mutation": "mutation", "Query": "query"}
+LISTS: dict[str, Shape] = {
+    "cron_triggers": [keys.CRON_TRIGGER],
+    "query_collections": [keys.COLLECTION],
+    "rest_endpoints": [keys.ENDPOINT],
+    "allowlist": [{"collection!": str, "scope": ANY}],
+    "inherited_roles": [{"role_name!": str, "role_set!": [str], "comment": keys.TEXT_OR_NONE}],
+}
+OBJECTS: dict[str, Shape] = {
+    "api_limits": keys.API_LIMITS,
+    "graphql_schema_introspection": {"disabled_for_roles!": [str]},
+}
+SHAPES: dict[str, Shape] = {
+    **LISTS,
+    **OBJECTS,
+    "source": keys.SOURCE,
+    "table": keys.TABLE,
+    "function": keys.FUNCTION,
+    "actions": {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES},
+}
+UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
+"""Files that the CLI always writes and that must be empty."""
+FILES = {"allowlist": "allow_list.yaml"}
+KNOWN = {FILES.get(name, f"{name}.yaml") for name in (*LISTS, *OBJECTS, *UNUSED, "version", "actions")}
+KNOWN |= {"actions.graphql", "databases"}
 
 
 def load(path: Path) -> Any:
@@ -75,9 +100,6 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
-
-
-ROOTS = {"Mutation": "mutation", "Query": "query"}
 
 
 def read_sdl(text: str, where: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
@@ -134,33 +156,6 @@ def _custom_type(node: DefinitionNode, where: str) -> tuple[str, dict[str, Any]]
         output = [_field(field) for field in node.fields or ()]
         return "objects", {"name": node.name.value, "fields": output} | _description(node)
     raise StartError(f"{where}: {node.kind} is neither an action nor a custom type")
-
-
-LISTS: dict[str, Shape] = {
-    "cron_triggers": [keys.CRON_TRIGGER],
-    "query_collections": [keys.COLLECTION],
-    "rest_endpoints": [keys.ENDPOINT],
-    "allowlist": [{"collection!": str, "scope": ANY}],
-    "inherited_roles": [{"role_name!": str, "role_set!": [str], "comment": keys.TEXT_OR_NONE}],
-}
-OBJECTS: dict[str, Shape] = {
-    "api_limits": keys.API_LIMITS,
-    "graphql_schema_introspection": {"disabled_for_roles!": [str]},
-}
-SHAPES: dict[str, Shape] = {
-    **LISTS,
-    **OBJECTS,
-    "source": keys.SOURCE,
-    "table": keys.TABLE,
-    "function": keys.FUNCTION,
-    "actions": {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES},
-}
-UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
-"""Files that the CLI always writes and that must be empty."""
-
-FILES = {"allowlist": "allow_list.yaml"}
-KNOWN = {FILES.get(name, f"{name}.yaml") for name in (*LISTS, *OBJECTS, *UNUSED, "version", "actions")}
-KNOWN |= {"actions.graphql", "databases"}
 
 
 def empty_metadata() -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 from graphql_engine.settings import StartError
 
 Shape = Any
+ANY = object()
+EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,6 @@ class ShapeError(StartError):
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
         self.path = path
-
-
-ANY = object()
-EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
 
 
 def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: bool = False) -> None:

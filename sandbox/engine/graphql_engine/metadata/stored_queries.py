@@ -36,6 +36,9 @@ from graphql_engine.graphql.schema.schemas import RoleSchema, Schemas
 from graphql_engine.metadata.access import Json, named, query_name
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 
+META_FIELDS = {"__typename", "__schema", "__type"}
+BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
+
 
 def endpoint_problems(metadata: Json) -> Iterator[Json]:
     """Return the inconsistent objects of endpoints."""
@@ -119,10 +122,6 @@ def _overlap(one: str, other: str) -> bool:
     left, right = one.split("/"), other.split("/")
     pairs: list[Any] = list(zip(left, right, strict=False))
     return len(left) == len(right) and all(a == b or ":" in (a[:1], b[:1]) for a, b in pairs)
-
-
-META_FIELDS = {"__typename", "__schema", "__type"}
-BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
 
 def stored_query_problems(metadata: Json, catalog: Catalog, broken: list[Json]) -> Iterator[Json]:

@@ -24,6 +24,13 @@ from graphql_engine.metadata_api.registry import command
 
 # By the key of an argument: its type in the engine.
 NEEDED = {"name": "Text", "webhook": "String", "schedule": "CronSchedule"}
+# Times end in Z.
+TIMES = ", ".join(
+    f"(to_json(timezone('UTC', {name}))#>>'{{}}') || 'Z' AS {name}"
+    for name in ("scheduled_time", "created_at", "next_retry_at")
+)
+STATUSES = {"scheduled", "locked", "delivered", "error", "dead"}
+KINDS = {"cron", "one_off"}
 
 
 @command("create_cron_trigger")
@@ -91,15 +98,6 @@ async def get_cron_triggers(context: Context, _: Any) -> Json:
         retry = {**DEFAULT_CRON_RETRY, **(trigger.get("retry_conf") or {})}
         shown.append({**trigger, "retry_conf": retry, "headers": trigger.get("headers") or []})
     return {"cron_triggers": shown}
-
-
-# Times end in Z.
-TIMES = ", ".join(
-    f"(to_json(timezone('UTC', {name}))#>>'{{}}') || 'Z' AS {name}"
-    for name in ("scheduled_time", "created_at", "next_retry_at")
-)
-STATUSES = {"scheduled", "locked", "delivered", "error", "dead"}
-KINDS = {"cron", "one_off"}
 
 
 @command("get_scheduled_events", changes=False)

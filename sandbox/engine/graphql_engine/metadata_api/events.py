@@ -1,6 +1,8 @@
-"""Event triggers and their logs.
+"""Event triggers and their logs; the trial of a trigger's transform.
 
-Facts: the engine's `RQL/DDL/EventTrigger`; documentation of the event trigger API.
+Facts: the engine's `RQL/DDL/EventTrigger`; documentation of the event trigger API; recorded answers of a
+genuine engine of v2.48.10. The console tries a transform at each keystroke in the form of a trigger or an
+action, with one that changes nothing; without values for the variables of the URL the answer names one.
 """
 
 import json
@@ -31,6 +33,7 @@ from graphql_engine.metadata.access import (
     without,
 )
 from graphql_engine.metadata_api.registry import command
+from graphql_engine.webhooks.call import TEMPLATE
 
 # Names of event triggers that the engine accepts.
 NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_-]*\Z")
@@ -43,6 +46,9 @@ EVENT_COLUMNS = (
 )
 INVOCATION_COLUMNS = (
     "id, trigger_name, event_id, status AS http_status, request, response, to_json(created_at) AS created_at"
+)
+CONTEXT = (
+    "https://hasura.io/docs/latest/graphql/core/actions/rest-connectors/#action-transforms-sample-context"
 )
 
 
@@ -221,3 +227,25 @@ async def _page(context: Context, query: str, args: Json, parameters: Json) -> l
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(text.encode(), {**parameters, "limit": limit, "offset": offset})
         return await cursor.fetchall()
+
+
+@command("test_webhook_transform", changes=False)
+async def try_transform(_: Context, args: Json) -> Json:
+    """Name the first variable that the request has no value for; refuse to execute the transform."""
+    webhook, given = required(args, "webhook_url"), args.get("env") or {}
+    names = [str(required(webhook, "from_env"))] if isinstance(webhook, dict) else TEMPLATE.findall(webhook)
+    for name in names:
+        if name not in given:
+            raise _missing(name)
+    required(args, "body")
+    required(args, "request_transform")
+    raise unsupported("request_transform")
+
+
+def _missing(name: Any) -> QErr:
+    return QErr(
+        "not-found",
+        f"Missing Env Var: {name}. For security reasons when testing request options real environment"
+        " variable values are not available. Please enter a mock value for"
+        f" {name} in the Sample Env Variables list. See {CONTEXT}",
+    )

@@ -15,38 +15,7 @@ SUCCESS = {"message": "success"}
 
 
 Function = Callable[[Context, Json], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command. changes: it changes metadata; removes: new inconsistencies are a 500; postgres: its name on
-    /v1/metadata has the prefix `pg_`, on /v1/query it has not."""
-
-    function: Function
-    changes: bool
-    removes: bool
-    postgres: bool
-
-
-COMMANDS: dict[str, Command] = {}
 PREFIX = "pg_"
-
-
-def command(
-    *names: str, changes: bool = True, removes: bool = False, postgres: bool = False
-) -> Callable[[Function], Function]:
-    """Register a function under its names; `postgres` adds each name with the prefix `pg_`."""
-
-    def register(function: Function) -> Function:
-        for name in names:
-            COMMANDS[name] = Command(function, changes, removes, postgres)
-            if postgres:
-                COMMANDS[PREFIX + name] = COMMANDS[name]
-        return function
-
-    return register
-
-
 REFUSED = """
 add_computed_field add_existing_table_or_view add_host_to_tls_allowlist add_inherited_role
 add_query_to_collection add_remote_schema add_remote_schema_permissions add_source bulk_atomic
@@ -68,6 +37,35 @@ untrack_function untrack_logical_model untrack_native_query untrack_stored_proce
 untrack_tables update_action update_remote_relationship update_remote_schema
 update_remote_schema_remote_relationship update_scope_of_collection_in_allowlist update_source
 """
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command. changes: it changes metadata; removes: new inconsistencies are a 500; postgres: its name on
+    /v1/metadata has the prefix `pg_`, on /v1/query it has not."""
+
+    function: Function
+    changes: bool
+    removes: bool
+    postgres: bool
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(
+    *names: str, changes: bool = True, removes: bool = False, postgres: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function under its names; `postgres` adds each name with the prefix `pg_`."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            COMMANDS[name] = Command(function, changes, removes, postgres)
+            if postgres:
+                COMMANDS[PREFIX + name] = COMMANDS[name]
+        return function
+
+    return register
 
 
 def _refusal(name: str) -> Function:

@@ -29,6 +29,22 @@ from graphql_engine.metadata_api.registry import Function, command
 from graphql_engine.rawjson import Raw, kind_of
 
 SOURCE_KINDS = ("pg", "citus", "cockroach", "mssql", "bigquery")
+REQUIRED = {
+    "insert": ("check",),
+    "select": ("columns", "filter"),
+    "update": ("columns", "filter"),
+    "delete": ("filter",),
+}
+ROOT_FIELDS = (
+    ("query_root_fields", "QueryRootFieldType", ("select", "select_by_pk", "select_aggregate")),
+    (
+        "subscription_root_fields",
+        "SubscriptionRootFieldType",
+        ("select", "select_by_pk", "select_aggregate", "select_stream"),
+    ),
+)
+RELATION_KIND = "SELECT relkind FROM pg_class WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
+RELATION_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized_view", "f": "foreign_table"}
 
 
 @command("track_table", postgres=True)
@@ -70,22 +86,6 @@ async def list_source_kinds(_: Context, __: Json) -> Json:
             {"kind": kind, "builtin": True, "display_name": kind, "available": True} for kind in SOURCE_KINDS
         ]
     }
-
-
-REQUIRED = {
-    "insert": ("check",),
-    "select": ("columns", "filter"),
-    "update": ("columns", "filter"),
-    "delete": ("filter",),
-}
-ROOT_FIELDS = (
-    ("query_root_fields", "QueryRootFieldType", ("select", "select_by_pk", "select_aggregate")),
-    (
-        "subscription_root_fields",
-        "SubscriptionRootFieldType",
-        ("select", "select_by_pk", "select_aggregate", "select_stream"),
-    ),
-)
 
 
 def _creator(kind: str) -> Function:
@@ -157,10 +157,6 @@ for _kind in REQUIRED:
     command(f"drop_{_kind}_permission", removes=True, postgres=True)(_dropper(_kind))
 
 
-RELATION_KIND = "SELECT relkind FROM pg_class WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
-RELATION_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized_view", "f": "foreign_table"}
-
-
 @command("suggest_relationships", changes=False, postgres=True)
 async def suggest_relationships(context: Context, args: Json) -> Json:
     """Return both directions of every foreign key between tracked tables, or of those of the given tables."""
@@ -189,10 +185,7 @@ def _directions(table: Table, foreign: ForeignKey) -> tuple[Json, Json]:
         "constraint_name": foreign.name,
     }
     target = {"table": {"schema": schema, "name": name}, "columns": list(foreign.target_columns)}
-    return (
-        {"type": "object", "from": holder, "to": target},
-        {"type": "array", "from": target, "to": holder},
-    )
+    return ({"type": "object", "from": holder, "to": target}, {"type": "array", "from": target, "to": holder})
 
 
 def _has_object(entry: Json, foreign: ForeignKey) -> bool:

@@ -9,35 +9,16 @@ from typing import Any, LiteralString
 
 from graphql_engine.changes import Context, find_again
 from graphql_engine.cron.schedule import read_schedule
-from graphql_engine.errors import QErr, not_exists
+from graphql_engine.errors import QErr, not_exists, unsupported
 from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
-from graphql_engine.metadata.directory import LISTS, OBJECTS
+from graphql_engine.metadata.directory import LISTS, OBJECTS, UNUSED
 from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 from graphql_engine.metadata.export import exportable
 from graphql_engine.metadata.shape import ShapeError, check
 from graphql_engine.metadata_api.registry import command
 
-KNOWN = {
-    "version",
-    "sources",
-    "actions",
-    "custom_types",
-    "cron_triggers",
-    "rest_endpoints",
-    "query_collections",
-    "allowlist",
-    "api_limits",
-    "remote_schemas",
-    "inherited_roles",
-    "network",
-    "opentelemetry",
-    "backend_configs",
-    "metrics_config",
-    "graphql_schema_introspection",
-}
-REFUSED = ("remote_schemas", "network", "opentelemetry", "backend_configs", "metrics_config")
-
+KNOWN = {"version", "sources", "actions", "custom_types", *LISTS, *OBJECTS, *UNUSED}
 STATES: dict[str, LiteralString] = {
     "cli": "UPDATE hdb_catalog.hdb_version SET cli_state = %s",
     "console": "UPDATE hdb_catalog.hdb_version SET console_state = %s",
@@ -99,12 +80,12 @@ def normalized(given: Json) -> Json:
         wanted = _with_source(wanted)
     wanted["version"] = 3
     if wanted.pop("query_templates", None):
-        raise QErr("not-supported", "query_templates are not supported by this stand-in")
+        raise unsupported("query_templates")
     for key in set(wanted) - KNOWN:
         del wanted[key]  # the engine ignores them
-    for key in REFUSED:
+    for key in UNUSED:
         if wanted.get(key):
-            raise QErr("not-supported", f"{key} is not supported by this stand-in", f"$.{key}")
+            raise unsupported(key, f"$.{key}")
         wanted.pop(key, None)
     for index, source in enumerate(required(wanted, "sources")):
         source.setdefault("kind", "postgres")

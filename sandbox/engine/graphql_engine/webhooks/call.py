@@ -18,6 +18,9 @@ from graphql_engine.webhooks.client import Client, InvalidUrl, Response, origin_
 
 # {{VARIABLE}}, spaces inside the braces allowed
 TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+USER_AGENT = f"hasura-graphql-engine/{VERSION}"
+LOG_VERSION = "2"
+UNSENDABLE = (ValueError, OSError)
 
 
 def fill_template(text: str, environment: Mapping[str, str]) -> str:
@@ -82,11 +85,6 @@ def environment_problems(
         attempt(place, lambda d=definition: fill_template(d["handler"], environment))
         attempt(place, lambda d=definition: resolve_headers(d.get("headers"), environment))
     return problems
-
-
-USER_AGENT = f"hasura-graphql-engine/{VERSION}"
-LOG_VERSION = "2"
-UNSENDABLE = (ValueError, OSError)
 
 
 @dataclass(frozen=True)

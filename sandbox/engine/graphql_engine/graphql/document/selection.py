@@ -38,6 +38,14 @@ ACCEPTED = (
     "Accept letters, digits, underscore (_) or hyphen (-) only."
     ' Use quotes enclosed in bracket (["..."]) if there is any special character'
 )
+LOCATIONS = {
+    FieldNode: "a field",
+    FragmentSpreadNode: "an inline fragment",
+    InlineFragmentNode: "an inline fragment",
+}
+INCLUSION = ("include", "skip")
+HIDDEN = {"_multiple_top_level_fields"}
+INTROSPECTION = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 
 def json_steps(text: str) -> list[str]:
@@ -54,16 +62,6 @@ def json_steps(text: str) -> list[str]:
         steps.append(next(group for group in match.groups() if group is not None))
         position = match.end()
     return steps
-
-
-LOCATIONS = {
-    FieldNode: "a field",
-    FragmentSpreadNode: "an inline fragment",
-    InlineFragmentNode: "an inline fragment",
-}
-INCLUSION = ("include", "skip")
-HIDDEN = {"_multiple_top_level_fields"}
-INTROSPECTION = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 
 @dataclass

@@ -50,6 +50,12 @@ LITERALS: dict[type[ValueNode], str] = {
     ListValueNode: "a list",
     ObjectValueNode: "an object",
 }
+BUILT_IN = {"Boolean", "Float", "ID", "Int", "String"}
+# Scalars whose name in GraphQL is not that of their type. The engine reads an action's own arguments of type
+# String and Boolean as if they were PostgreSQL's, but not the fields of input objects.
+SPELLED_ALIKE = {*PARSERS, "numeric", "float4", "float8"}
+POSTGRES_NAMES = {"String": "text", "Boolean": "bool", "bigint": "int8", "smallint": "int2"}
+INT32 = 2**31
 
 
 def is_null(value: Value) -> bool:
@@ -103,12 +109,6 @@ def _compatible(location: Any, node: TypeNode) -> bool:
 
 
 Path = tuple[str | int, ...]
-BUILT_IN = {"Boolean", "Float", "ID", "Int", "String"}
-# Scalars whose name in GraphQL is not that of their type. The engine reads an action's own arguments of type
-# String and Boolean as if they were PostgreSQL's, but not the fields of input objects.
-SPELLED_ALIKE = {*PARSERS, "numeric", "float4", "float8"}
-POSTGRES_NAMES = {"String": "text", "Boolean": "bool", "bigint": "int8", "smallint": "int2"}
-INT32 = 2**31
 
 
 def has_default(item: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphql_engine.catalog import Column, Key, Type
 from graphql_engine.graphql.model.tables import Relationship, TrackedTable, key_of
+from graphql_engine.rawjson import kind_of
 
 INFIX = {
     "_eq": "=",
@@ -40,6 +41,27 @@ INFIX = {
     "_matches_fulltext": "@",
 }
 OPERATORS = {*INFIX, "_in", "_nin", "_is_null"}
+TEXT = Type("text", "text")
+BOOLEAN = Type("boolean", "bool")
+INTEGER = Type("integer", "int4")
+TEXTS = Type("text[]", "_text", "b", TEXT)
+ALIASES = {"_ne": "_neq", "_cne": "_cneq"}
+COLUMN_OPERATORS = {
+    "_ceq": "_eq",
+    "_cneq": "_neq",
+    "_cgt": "_gt",
+    "_clt": "_lt",
+    "_cgte": "_gte",
+    "_clte": "_lte",
+}
+# Types whose values are JSON strings, with their name in messages.
+CHECKED = {"uuid": "UUID", "text": "Text"}
+LQUERY = Type("lquery", "lquery")
+LTREE_PATTERNS = {
+    "_matches": LQUERY,
+    "_matches_any": Type("lquery[]", "_lquery", "b", LQUERY),
+    "_matches_fulltext": Type("ltxtquery", "ltxtquery"),
+}
 
 
 @dataclass(frozen=True)
@@ -149,29 +171,7 @@ class Scope:
     root: str
 
 
-TEXT = Type("text", "text")
-BOOLEAN = Type("boolean", "bool")
-INTEGER = Type("integer", "int4")
-DOUBLE = Type("double precision", "float8")
-TEXTS = Type("text[]", "_text", "b", TEXT)
-ALIASES = {"_ne": "_neq", "_cne": "_cneq"}
-COLUMN_OPERATORS = {
-    "_ceq": "_eq",
-    "_cneq": "_neq",
-    "_cgt": "_gt",
-    "_clt": "_lt",
-    "_cgte": "_gte",
-    "_clte": "_lte",
-}
 Tables = dict[Key, TrackedTable]
-
-
-LQUERY = Type("lquery", "lquery")
-LTREE_PATTERNS = {
-    "_matches": LQUERY,
-    "_matches_any": Type("lquery[]", "_lquery", "b", LQUERY),
-    "_matches_fulltext": Type("ltxtquery", "ltxtquery"),
-}
 
 
 def array_of(type_: Type) -> Type:
@@ -207,8 +207,19 @@ def operand(value: Any) -> Operand:
     return Const(value)
 
 
+class Unfit(ValueError):
+    """A condition or a value of the metadata does not fit the database; says why as the engine does."""
+
+
+def check_value(column: Column, value: Any) -> None:
+    """Raise Unfit for a constant of the wrong JSON kind; the text of values is not checked."""
+    name = CHECKED.get(column.type.internal)
+    if name is not None and value is not None and not isinstance(value, str):
+        raise Unfit(f"parsing {name} failed, expected String, but encountered {kind_of(value)}")
+
+
 def permission_exp(table: TrackedTable, tables: Tables, expression: Any) -> BoolExp:
-    """Read the condition `expression` on rows of `table`."""
+    """Read the condition `expression` on rows of `table`. Raises Unfit, or KeyError for another column."""
     return _Reader(tables, table).read(table, expression or {})
 
 
@@ -217,8 +228,9 @@ class _Reader:
         self.tables = tables
         self.root = root
 
-    def read(self, table: TrackedTable, expression: dict[str, Any]) -> BoolExp:
-        return All(tuple(self._item(table, key, value) for key, value in expression.items()))
+    def read(self, table: TrackedTable, expression: Any) -> BoolExp:
+        items = expression.items() if isinstance(expression, dict) else ()
+        return All(tuple(self._item(table, key, value) for key, value in items))
 
     def _item(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
         name = "_" + key[1:] if key.startswith("$") else key
@@ -229,33 +241,47 @@ class _Reader:
         if name == "_not":
             return Not(self.read(table, value))
         if name == "_exists":
-            key_ = key_of(value.get("_table") or value["table"])
-            return ExistsIn(
-                key_, self.read(self.tables[key_], value.get("_where") or value.get("where") or {})
-            )
+            schema, plain = other = key_of(value.get("_table") or value["table"])
+            if other not in self.tables:
+                shown = plain if schema == "public" else f"{schema}.{plain}"
+                raise Unfit(f'table "{shown}" does not exist')
+            where = value.get("_where") or value.get("where")
+            return ExistsIn(other, self.read(self.tables[other], where))
         return self._field(table, key, value)
 
     def _field(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
         found = table.relationships.get(key)
         if found is not None:
-            return Related(found, self.read(self.tables[found.target], value or {}))
+            return Related(found, self.read(self.tables[found.target], value))
         if key in table.computed_fields:
             return Unsupported(f'the computed field "{key}" in a permission')
+        if table.has_relationship(key):
+            return Unsupported(f'the inconsistent relationship "{key}"')
         column = table.table.columns.get(key) or table.gql_columns.get(key)
         if column is None:
-            raise KeyError(f'column "{key}" of table "{table.table.name}"')
+            raise Unfit(f'"{key}" does not exist')
         tests = value if isinstance(value, dict) else {"_eq": value}
         return All(tuple(self._test(table, column, op, right) for op, right in tests.items()))
 
     def _test(self, table: TrackedTable, column: Column, key: str, right: Any) -> BoolExp:
-        op = key if key.startswith("_") else "_" + key.lstrip("$")
+        op = "_" + key[1:] if key.startswith("$") else key
         op = ALIASES.get(op, op)
         if op in COLUMN_OPERATORS:
-            return Compare(column, COLUMN_OPERATORS[op], self._other(table, right), column.type)
+            other = self._other(table, right)
+            if other.column.type.internal != column.type.internal:
+                raise Unfit(
+                    f'incompatible column types: "{column.name}" has type "{column.type.name}",'
+                    f' but "{other.column.name}" has type "{other.column.type.name}"'
+                )
+            return Compare(column, COLUMN_OPERATORS[op], other, column.type)
         if op == "_cast":
             return self._cast(table, column, right)
+        if op.startswith("_st_"):
+            return Unsupported(f'the operator "{key}" of PostGIS')
         if op not in OPERATORS:
-            raise KeyError(f'operator "{key}"')
+            raise Unfit(f"Unknown operator: {key}")
+        if op in COLUMN_OPERATORS.values():
+            check_value(column, right)
         null_safe = {"_eq": "=?", "_neq": "<>?"}.get(op, op)
         return Compare(column, null_safe, operand(right), operand_type(op, column.type))
 

@@ -13,18 +13,9 @@ BUILT_IN = {"int4": "Int", "bool": "Boolean", "float4": "Float", "text": "String
 RENAMED = {"int2": "smallint", "int8": "bigint", "char": "bpchar"}
 NUMERIC = {"int2", "int4", "int8", "float4", "float8", "numeric", "money"}
 COMPARABLE = NUMERIC | {
-    "bpchar",
-    "varchar",
-    "text",
-    "citext",
-    "date",
-    "timestamp",
-    "timestamptz",
-    "timetz",
-    "uuid",
-    "ltree",
-    "char",
-}
+    "bpchar", "varchar", "text", "citext", "date", "timestamp", "timestamptz", "timetz", "uuid",
+    "ltree", "char",
+}  # fmt: skip
 STRINGS = {"bpchar", "varchar", "text", "citext"}
 BIG_NUMBERS = {"int8", "numeric", "float8"}
 

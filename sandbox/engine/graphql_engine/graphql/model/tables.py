@@ -43,6 +43,11 @@ class TrackedTable:
             return custom.get("name") or default, custom.get("comment")
         return custom or default, None
 
+    def has_relationship(self, name: str) -> bool:
+        """Whether the metadata define a relationship, also one that does not fit the database."""
+        kinds = ("object_relationships", "array_relationships")
+        return any(item["name"] == name for kind in kinds for item in self.entry.get(kind) or [])
+
     def column_comment(self, column: Column) -> str | None:
         """Return the metadata's comment on a column ("" means no comment), else the database's."""
         config = (configuration(self.entry).get("column_config") or {}).get(column.name) or {}

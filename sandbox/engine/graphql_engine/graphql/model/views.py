@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphql_engine.catalog import Column, Key
-from graphql_engine.graphql.model.conditions import TRUE, BoolExp, Operand, operand, permission_exp
+from graphql_engine.graphql.model.conditions import TRUE, BoolExp, Operand, Unfit, operand, permission_exp
 from graphql_engine.graphql.model.tables import Model, Relationship, TrackedTable
 
 Json = dict[str, Any]
@@ -110,7 +110,7 @@ def _grant(view: TableView, model: Model, role: str) -> None:
                 view.select = _select(view.tracked, model, found)
             elif allowed[kind]:
                 setattr(view, kind, _write(view.tracked, model, found, kind))
-        except KeyError:
+        except (KeyError, Unfit):
             continue  # inconsistent: it names a missing object, so it grants nothing
 
 

@@ -108,11 +108,7 @@ def _expected(kind: str, value: Any) -> str:
 
 
 async def run_operation(
-    engine: Engine,
-    session: Session,
-    document_text: str,
-    variables: Json | None,
-    operation_name: str | None,
+    engine: Engine, session: Session, document_text: str, variables: Json | None, operation_name: str | None
 ) -> Json:
     """Return the `data` of one operation. Raises QErr."""
     try:

@@ -3,20 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import (
-    GraphQLArgument,
-    GraphQLField,
-    GraphQLList,
-    GraphQLNonNull,
-)
+from graphql import GraphQLArgument, GraphQLField, GraphQLList, GraphQLNonNull
 
 from graphql_engine.graphql.model.tables import described
 from graphql_engine.graphql.model.views import SelectView, TableView, WriteView
-from graphql_engine.graphql.schema.select import (
-    aggregate_type,
-    select_arguments,
-    table_type,
-)
+from graphql_engine.graphql.schema.select import aggregate_type, select_arguments, table_type
 from graphql_engine.graphql.schema.types import AnyType, Builder, argument, list_of, quoted
 from graphql_engine.graphql.schema.where import bool_exp
 from graphql_engine.graphql.schema.write import (

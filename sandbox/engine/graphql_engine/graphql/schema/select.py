@@ -25,17 +25,8 @@ from graphql_engine.graphql.schema.types import AnyType, Builder, argument, inpu
 from graphql_engine.graphql.schema.where import bool_exp, numeric_columns
 
 OPERATORS = (
-    "avg",
-    "max",
-    "min",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "sum",
-    "var_pop",
-    "var_samp",
-    "variance",
-)
+    "avg", "max", "min", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance",
+)  # fmt: skip
 COMPARABLE_OPERATORS = ("max", "min")
 
 

@@ -1,18 +1,9 @@
 """Input types of `where`: <table>_bool_exp and <scalar>_comparison_exp."""
 
-from graphql import (
-    GraphQLBoolean,
-    GraphQLInputField,
-    GraphQLInputObjectType,
-)
+from graphql import GraphQLBoolean, GraphQLInputField, GraphQLInputObjectType
 
 from graphql_engine.catalog import Column, Type
-from graphql_engine.graphql.model.conditions import (
-    TEXT,
-    TEXTS,
-    array_of,
-    operand_type,
-)
+from graphql_engine.graphql.model.conditions import TEXT, TEXTS, array_of, operand_type
 from graphql_engine.graphql.model.names import NUMERIC, STRINGS, scalar_name
 from graphql_engine.graphql.model.views import TableView
 from graphql_engine.graphql.schema.refused import of_inputs

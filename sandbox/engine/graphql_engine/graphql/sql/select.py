@@ -25,6 +25,9 @@ DIRECTIONS = {
     "desc_nulls_last": "DESC NULLS LAST",
 }
 Terms = list[tuple[str, str]]
+MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
+# PostgreSQL cuts longer identifiers, so they cannot be column aliases.
+MAX_IDENTIFIER_BYTES = 63
 
 
 def order_terms(ctx: Context, view: TableView, items: Any, alias: str) -> Terms:
@@ -68,9 +71,6 @@ def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
     return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
 
 
-MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
-
-
 def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
     """Return count, sum, avg, … over the rows at `alias`."""
     return build_object([(sel.alias, _field(ctx, view, sel, alias)) for sel in sels])
@@ -111,8 +111,6 @@ def build_object(pairs: list[tuple[str, str]]) -> str:
     return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"
 
 
-# PostgreSQL cuts longer identifiers, so they cannot be column aliases.
-MAX_IDENTIFIER_BYTES = 63
 Json = dict[str, Any]
 
 
