@@ -5,6 +5,7 @@ import copy
 from tests.support.hasura import Hasura, Json
 
 AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
+ROWS, TEXT = "$$ SELECT 1, 'a' $$", "$$ SELECT 'a' $$"
 
 
 def test_export_and_replace_round_trip(engine: Hasura, pair: tuple[Json, Json]) -> None:
@@ -98,3 +99,35 @@ def test_a_source_of_an_unset_variable_is_inconsistent(engine: Hasura) -> None:
         "type": "source",
     }
     assert engine.do("export_metadata", {}) == before
+
+
+def test_features_that_the_stand_in_does_not_execute_are_stored_unchanged(engine: Hasura) -> None:
+    """A genuine engine takes them only if they fit the database: these do."""
+    engine.table("item", "id int PRIMARY KEY, name text")
+    engine.table("kind", "value text PRIMARY KEY")
+    schema = engine.schema
+    engine.sql(f"INSERT INTO \"{schema}\".kind VALUES ('a')")
+    engine.sql(
+        f'CREATE FUNCTION "{schema}".many() RETURNS SETOF "{schema}".item LANGUAGE sql STABLE AS {ROWS}'
+    )
+    engine.sql(
+        f'CREATE FUNCTION "{schema}".label("{schema}".item) RETURNS text LANGUAGE sql STABLE AS {TEXT}'
+    )
+    many, label = ({"schema": schema, "name": name} for name in ("many", "label"))
+    permission: Json = {"columns": ["id"], "computed_fields": ["label"], "filter": {"label": {"_eq": "a"}}}
+    wanted: Json = {}
+
+    def edit(metadata: Json) -> None:
+        source = metadata["sources"][0]
+        source["functions"] = [{"function": many}]
+        entries = {table["table"]["name"]: table for table in source["tables"]}
+        entries["kind"]["is_enum"] = True
+        entries["item"]["computed_fields"] = [{"name": "label", "definition": {"function": label}}]
+        entries["item"]["select_permissions"] = [{"role": "user", "permission": permission}]
+        metadata["inherited_roles"] = [{"role_name": f"{schema}_both", "role_set": ["user"]}]
+        metadata["api_limits"] = {"disabled": False, "depth_limit": {"global": 5, "per_role": {}}}
+        wanted.update(copy.deepcopy(metadata))
+
+    status, body = engine.change(edit)
+    assert (status, body["is_consistent"]) == (200, True), body
+    assert engine.do("export_metadata", {}) == wanted
