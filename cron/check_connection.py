@@ -123,15 +123,11 @@ async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
         "check_connection/list_status_changes", {"now": run.now}, OperatorChange
     )
 
-    internal_errors = [
-        each for each in probes if each.get("error", "pancake_unavailable") not in PROBE_OF_ERROR
-    ]
     findings = [
         await examine(runtime, run, connection, report, previous.failed_probes.get(connection.id, 0))
         for connection, report in zip(connections, probes, strict=True)
-        if report not in internal_errors
+        if not _has_internal_error(report)
     ]
-
     changed = [finding for finding in findings if finding.before != finding.after]
     return CronReport(
         {
@@ -149,7 +145,7 @@ async def check_connection(runtime: Runtime, run: CronRun) -> CronReport:
             *(_notice(each, run.scheduled_time.isoformat()) for each in changed),
             *settings.notices(run, previous.settings_digest),
         ),
-        problem=problems(internal_errors),
+        problem=problems([report for report in probes if _has_internal_error(report)]),
     )
 
 
@@ -157,6 +153,11 @@ async def probe(runtime: Runtime, connection: Connection) -> ProbeReport:
     """Call the cheapest read that needs a working key. The call also keeps an otherwise unused key alive."""
     sources = await runtime.pancake.sources(connection.access)
     return {"sources": len(sources)}
+
+
+def _has_internal_error(report: ProbeReport) -> bool:
+    """Whether the probe failed with an error that says nothing about key and Pancake."""
+    return "error" in report and report["error"] not in PROBE_OF_ERROR
 
 
 async def examine(

@@ -143,13 +143,12 @@ def decide(version: VersionPart, facts: Facts, *, force: bool = False) -> Plan:
 
 
 def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
-    lead, phones, applied = version.lead, version.phones, facts.applied
+    lead, applied = version.lead, facts.applied
     if lead.is_deletion:
         return _deletion(version, facts)
-    phone = phones.require_primary()
     if applied is not None and version.is_stale:
-        return _nothing_to_write(STALE, lead, phone, applied)
-    phones = applied_phone_first(phones, applied)
+        return _nothing_to_write(STALE, lead, version.phones.require_primary(), applied)
+    phones = applied_phone_first(version.phones, applied)
     phone = phones.require_primary()
     is_same = applied is not None and is_unchanged(lead, applied) and not is_phone_changed(phones, applied)
     if applied is not None and is_same and not force:
@@ -246,7 +245,7 @@ def _with_ticket(
     """
     applied, own = facts.applied, ticket_of_record(facts)
     ticket = ticket_of_customer(plan, matched_phone, facts)
-    if ticket is None and own is None and not force and is_closed(plan.lead, phones, applied):
+    if ticket is None and own is None and not force and asks_for_nothing_new(plan.lead, phones, applied):
         return replace(plan, ticket=ticket_applied(applied))
     if not is_phone_changed(phones, applied):
         ticket = own or ticket
@@ -255,9 +254,8 @@ def _with_ticket(
         return _writing_ticket(plan, ticket, facts, moves=moves)
     moves = ticket is None and own is not None and not facts.ticket_is_shared
     if own and own.account_id != plan.account_id:
-        plan = _with_changed_phone(
-            plan, own, facts, stays="" if moves else "shared" if not ticket else "joined"
-        )
+        why_own_stays = "joined" if ticket else "shared"
+        plan = _with_changed_phone(plan, own, facts, stays=None if moves else why_own_stays)
     return _writing_ticket(plan, own if moves else ticket, facts, moves=moves)
 
 
@@ -281,8 +279,8 @@ def ticket_of_customer(plan: Plan, matched_phone: str | None, facts: Facts) -> T
     return own if own in tickets else next(iter(tickets), None)
 
 
-def is_closed(lead: Lead, phones: PhoneReading, applied: LastApplied | None) -> bool:
-    """Whether the record had its ticket, which is no longer open, and the version asks for nothing new."""
+def asks_for_nothing_new(lead: Lead, phones: PhoneReading, applied: LastApplied | None) -> bool:
+    """Whether the record had a ticket, open or not, and the version is no new request of the customer."""
     return applied is not None and bool(applied.ticket_id) and not is_new_request(lead, phones, applied)
 
 
@@ -304,7 +302,7 @@ def _with_account_state(plan: Plan, facts: Facts) -> Plan:
     return replace(plan, evidence={**plan.evidence, **states})
 
 
-def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str) -> Plan:
+def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str | None) -> Plan:
     """Record that the record has another phone, and why its former ticket stays, if it does."""
     changed: dict[str, object] = {
         "account_before": own.account_id,

@@ -89,12 +89,12 @@ def part_to_apply(
     """
     if applied is None:
         return VersionPart(lead, read)
-    if not is_corrected and (whole := _with_kept_phones(lead, applied)) is not lead:
+    if not is_corrected and (whole := _with_kept_phones(lead, applied)):
         lead, read = whole, read_typed_phones(whole.typed_phones)
     phones = read if read.usable else _phones_applied(read, applied)
     if phones.are_from_last_version:
         lead = lead.naming(lead.named_fields - {"phones"})
-    if force or not is_stale(lead, arrived_at, applied):
+    if force or not is_older_than_applied(lead, arrived_at, applied):
         return VersionPart(lead, phones)
     part = lead.naming(set(_new_fields(lead, applied)))
     is_copy = lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
@@ -105,18 +105,18 @@ def part_to_apply(
     return VersionPart(part, phones)
 
 
-def _with_kept_phones(lead: Lead, applied: LastApplied) -> Lead:
+def _with_kept_phones(lead: Lead, applied: LastApplied) -> Lead | None:
     """Return the lead with the phones of the keys that its body does not name, as they were applied.
 
-    A body without any usable phone is left as it is: it keeps them all. After retention all phones that are
-    known again count as those of the first key.
+    None if there are none, or if the body has no usable phone: then it keeps them all. After retention all
+    phones that are known again count as those of the first key.
     """
     if not lead.typed_phones:
-        return lead
+        return None
     before = applied.typed_phones or {PHONE_KEYS[0]: applied.usable_phones}
     kept = {key: phones for key, phones in before.items() if phones and key not in lead.typed_phones}
     if not kept or not read_phones(lead.phones).usable:
-        return lead
+        return None
     typed = {**lead.typed_phones, **kept}
     return replace(lead, typed_phones=typed, phones=all_phones(typed))
 
@@ -127,7 +127,7 @@ def _phones_applied(read: PhoneReading, applied: LastApplied) -> PhoneReading:
     )
 
 
-def is_stale(lead: Lead, arrived_at: datetime, applied: LastApplied) -> bool:
+def is_older_than_applied(lead: Lead, arrived_at: datetime, applied: LastApplied) -> bool:
     """Whether a version is older than one that was applied.
 
     Two versions with a time are ordered by it. Versions of equal or no time are ordered by their arrival.

@@ -32,6 +32,8 @@ PAGE_LIMIT = "page_limit"
 LEADS_PER_GROUP = 300
 """How many leads are compared and stored together, about ten pages."""
 
+_Stored = list[tuple[ListedLead, StoredDelivery]]
+
 
 async def read_pages(
     pancake: PancakeApi,
@@ -120,7 +122,7 @@ async def load_events(db: Database, connection: Connection, leads: Sequence[List
     if not leads:
         return {}
     params = load_events_params(connection, leads)
-    return _group(await db.fetch_all("pancake_lists/load_events", params))
+    return _by_record(await db.fetch_all("pancake_lists/load_events", params))
 
 
 def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> Params:
@@ -132,20 +134,17 @@ def load_events_params(connection: Connection, leads: Sequence[ListedLead]) -> P
     }
 
 
-def _group(rows: Iterable[Row]) -> EventsByRecord:
-    return group_by_record(map(read_event, rows))
+def _by_record(rows: Iterable[Row]) -> EventsByRecord:
+    return group_by_record(map(read_stored_event, rows))
 
 
-def read_event(row: Row) -> Event:
+def read_stored_event(row: Row) -> Event:
     """Read a row of pancake_lists/load_events; `payload` is JSON text, only where times cannot decide."""
     # Without a size limit: PostgreSQL writes jsonb with more white space than ingest received.
     body = read_json(row["payload"].encode(), max_bytes=None) if row["payload"] else None
     fields = read_lead(body).fields() if isinstance(body, dict) and body else {}
     modified_on = cap_future_time(row["modified_on"], row["arrived_at"])
     return Event(row["table_name"], row["record_id"], modified_on, fields, row["status"], row["error_code"])
-
-
-_Stored = list[tuple[ListedLead, StoredDelivery]]
 
 
 async def store_missing(
@@ -161,11 +160,11 @@ async def store_missing(
     They are compared again under the records' locks, so that polling and reconciliation do not both store a
     version. Raises Contended and DatabaseUnavailable.
     """
-    stored = await _store(partial(_store_locked, db, connection, origin, now, digester), missing)
+    stored = await _store_in_parts(partial(_store_locked, db, connection, origin, now, digester), missing)
     return [(lead, row) for lead, row in stored if row.status != "duplicate"]
 
 
-async def _store(
+async def _store_in_parts(
     store: Callable[[Sequence[ListedLead], bool], Awaitable[_Stored]],
     leads: Sequence[ListedLead],
     as_raw: bool = False,
@@ -177,8 +176,8 @@ async def _store(
         if as_raw:
             raise
     if len(leads) == 1:
-        return await _store(store, leads, as_raw=True)
-    return [stored for lead in leads for stored in await _store(store, [lead])]
+        return await _store_in_parts(store, leads, as_raw=True)
+    return [stored for lead in leads for stored in await _store_in_parts(store, [lead])]
 
 
 async def _store_locked(
@@ -195,15 +194,15 @@ async def _store_locked(
             lock_records_statement([lead.record_id for lead in listed]),
             ("pancake_lists/load_events", load_events_params(connection, listed)),
         )
-        leads = not_covered(listed, _group(found))
+        leads = not_covered(listed, _by_record(found))
         if not leads:
             return []
         deliveries = [lead.delivery(connection.id, now) for lead in leads]
         if as_raw:  # bytes can always be stored
             deliveries = [delivery.as_raw() for delivery in deliveries]
-        store = store_deliveries_statement(deliveries, origin, now, digester)
-        fill = ("pancake_lists/restore_emptied_held", store[1])
-        refilled, inserted = await transaction.run(fill, store, commit=True)
+        insert = store_deliveries_statement(deliveries, origin, now, digester)
+        refill = ("pancake_lists/restore_emptied_held", insert[1])
+        refilled, inserted = await transaction.run(refill, insert, commit=True)
     # A held event that got its body back is a duplicate to the insert that follows: the refilled row counts.
     stored = [StoredDelivery(**row) for row in [*inserted, *refilled]]
     by_ordinal = {delivery.ordinal: delivery for delivery in stored}

@@ -48,14 +48,17 @@ class Turn:
 
 
 class RepeatLimit:
-    """The line of a process. One at a time waits for the lock, so that the others hold no connection."""
+    """Gives turns to the repeated deliveries of a process.
+
+    One delivery at a time waits for the lock, so that the others hold no connection.
+    """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
         self._order = asyncio.Lock()
         self._waiting = 0
-        self._line_ends_at = 0.0
+        self._last_turn_at = 0.0
         self._paused_at: datetime | None = None
 
     def note_pause(self) -> None:
@@ -78,7 +81,7 @@ class RepeatLimit:
         if not turn.is_received:
             return
         if self._waiting >= min(MAX_WAITING, ceil(turn.events_per_second * MAX_WAIT_SECONDS)):
-            raise Deferred(retry_after_seconds=self._join_line(turn.events_per_second))
+            raise Deferred(retry_after_seconds=self._seconds_to_turn(turn.events_per_second))
         self._waiting += 1
         try:
             async with self._order, self._db.work_slot(), self._db.transaction() as transaction:
@@ -87,12 +90,12 @@ class RepeatLimit:
         finally:
             self._waiting -= 1
 
-    def _join_line(self, events_per_second: int) -> int:
-        """Return after how many seconds those that were deferred before, and this one, had their turns."""
+    def _seconds_to_turn(self, events_per_second: int) -> int:
+        """Return when a delivery that is deferred has its turn: after those that were deferred before it."""
         now = self._clock.monotonic()
-        seconds = max(self._line_ends_at - now, MAX_WAIT_SECONDS) + 1 / events_per_second
+        seconds = max(self._last_turn_at - now, MAX_WAIT_SECONDS) + 1 / events_per_second
         seconds = min(seconds, MAX_RETRY_AFTER_SECONDS)
-        self._line_ends_at = now + seconds
+        self._last_turn_at = now + seconds
         return ceil(seconds)
 
 

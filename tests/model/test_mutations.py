@@ -19,11 +19,11 @@ async def decide_without_notifications(*given: Any) -> PlannedEvent | DeliveryRe
 
 
 MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
-    "older versions are applied": ("leads.domain.versions.is_stale", lambda *_: False),
+    "older versions are applied": ("leads.domain.versions.is_older_than_applied", lambda *_: False),
     "unchanged versions are written": ("leads.domain.decide.is_unchanged", lambda *_: False),
     "no phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: False),
     "every phone counts as changed": ("leads.domain.decide.is_phone_changed", lambda *_: True),
-    "closed tickets are replaced": ("leads.domain.decide.is_closed", lambda *_: False),
+    "closed tickets are replaced": ("leads.domain.decide.asks_for_nothing_new", lambda *_: False),
     "no ticket is the customer's": ("leads.domain.decide.ticket_of_customer", lambda *_: None),
     "no account has the phone": ("leads.domain.decide.matching_account", lambda *_: (None, None)),
     "phones are forgotten": ("leads.domain.versions._phones_applied", lambda read, _: read),

@@ -38,7 +38,7 @@ from leads.domain.ticket_text import TEXT
 from leads.services import process_record
 from leads.services.connections import Connection
 from leads.services.load_facts import read_facts
-from leads.services.missing_leads import load_events_params, look_up_times, read_event
+from leads.services.missing_leads import load_events_params, look_up_times, read_stored_event
 from leads.services.process_record import (
     DeliveryResult,
     customer_params,
@@ -415,9 +415,9 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
     """
     payload = json.dumps({"id": "a", "name": "Lan", **{f"k{n}": "" for n in range(25_000)}})
     assert len(payload) > 256 * 1024
-    event = read_event(STORED | {"modified_on": None, "payload": payload})
+    event = read_stored_event(STORED | {"modified_on": None, "payload": payload})
     assert covering(listed("a", T0), {"a": [event]}) == [event]
-    event = read_event(STORED | {"status": "dead_letter", "error_code": "invalid_phone"})
+    event = read_stored_event(STORED | {"status": "dead_letter", "error_code": "invalid_phone"})
     assert event == Event("lead", "a", T0, {}, "dead_letter", "invalid_phone")
 
 
@@ -426,5 +426,5 @@ def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -
 )
 def test_an_event_too_far_in_the_future_is_as_old_as_its_arrival(days_ahead: float, of_arrival: bool) -> None:
     modified_on = T0 + timedelta(days=days_ahead)
-    event = read_event(STORED | {"modified_on": modified_on})
+    event = read_stored_event(STORED | {"modified_on": modified_on})
     assert event.modified_on == (T0 if of_arrival else modified_on)

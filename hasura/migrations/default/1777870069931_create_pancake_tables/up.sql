@@ -865,14 +865,16 @@ CREATE INDEX ix_pancake_webhook_event_unassigned ON public.pancake_webhook_event
     WHERE public.pancake_event_is_unassigned(outcome, assignee_id, evidence);
 
 -- The hash that identifies a body: two workspaces, or a lead and a contact, may have the same body under the same record id.
--- As in processing, only the tables account and contact are not leads. Immutable, so that it is inlined.
+-- Immutable, so that it is inlined.
 CREATE FUNCTION public.pancake_payload_hash(body_hash bytea, of_connection_id uuid, of_table_name text)
     RETURNS bytea
     LANGUAGE sql IMMUTABLE
     AS $$
     SELECT sha256(
         body_hash || uuid_send(of_connection_id)
-        || CASE of_table_name WHEN 'account' THEN '\x61'::bytea WHEN 'contact' THEN '\x63'::bytea ELSE ''::bytea END
+        || CASE public.pancake_record_table(of_table_name)
+            WHEN 'account' THEN '\x61'::bytea WHEN 'contact' THEN '\x63'::bytea WHEN 'lead' THEN ''::bytea
+        END
     )
 $$;
 
