@@ -320,6 +320,8 @@ def copied_rules(tree: Tree) -> Iterator[str]:
                 "pancake_applied_event": r"\bapplied_at DESC\b",
                 "pancake_record_table": r"'account', 'contact'\) THEN",
                 "pancake_ticket_is_open": r"'in_progress'",
+                "pancake_event_is_waiting": r"IN \('received', 'ingested'\)",
+                "pancake_event_is_held": r"IN \('skipped_kill_switch', 'skipped_source_disabled'\)",
                 "pancake_event_is_invalid": r"LIKE 'invalid",
                 "pancake_event_was_held_or_replayed": r"\bheld_at IS NOT NULL\b",
             }

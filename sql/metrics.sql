@@ -6,7 +6,7 @@ WITH waiting AS (
     -- Not received_at: each refire sets it.
     SELECT e.status, greatest(e.created_at, e.replayed_at) AS since
     FROM public.pancake_webhook_event AS e
-    WHERE e.status IN ('received', 'ingested')
+    WHERE public.pancake_event_is_waiting(e.status)
     UNION ALL
     SELECT e.status, greatest(e.created_at, e.replayed_at)
     FROM public.pancake_webhook_event AS e

@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (
         AND v.connection_id = %(connection_id)s
         -- Leave out held rows with an emptied body that would not be held now, so that the lead is stored again.
         AND NOT (
-            v.status IN ('skipped_kill_switch', 'skipped_source_disabled')
+            public.pancake_event_is_held(v.status)
             AND v.payload IS NULL
             AND v.raw IS NULL
             AND (SELECT h.status FROM public.pancake_hold_reason(v.connection_id, v.source_ids) AS h) IS NULL
@@ -47,7 +47,7 @@ FROM (
             AND w.connection_id = d.connection_id
             -- || '' keeps the planner on the identity index. With the plain column it takes ix_pancake_webhook_event_held while the
             -- statistics say that no event is held, and reads all held events for each delivery.
-            AND (w.status || '') IN ('skipped_kill_switch', 'skipped_source_disabled')
+            AND public.pancake_event_is_held(w.status || '')
             AND w.payload IS NULL
             AND w.raw IS NULL
         OFFSET 0

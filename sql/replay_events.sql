@@ -7,7 +7,7 @@ WITH found AS (
     SELECT
         e.id,
         CASE
-            WHEN e.status IN ('received', 'ingested') THEN 'under_way'
+            WHEN public.pancake_event_is_waiting(e.status) THEN 'under_way'
             WHEN e.record_id IS NULL THEN 'no_record_id'
             WHEN e.payload IS NULL THEN 'payload_purged'
             WHEN %(corrected)s AND (e.status <> 'dead_letter' OR e.error_code <> 'invalid_phone') THEN 'not_invalid_phone'
@@ -156,7 +156,7 @@ SELECT
         SELECT count(*)
         FROM public.pancake_webhook_event AS e
         -- || '' keeps the planner on the primary key, as in claim_event.
-        WHERE e.id = ANY (%(ids)s) AND (e.status || '') IN ('received', 'ingested')
+        WHERE e.id = ANY (%(ids)s) AND public.pancake_event_is_waiting(e.status || '')
     ) AS events,
     w.processing_paused
 FROM public.view_pancake_setting AS w

@@ -17,7 +17,7 @@ WITH counted AS (
     -- The time is a filter and no condition: with a condition the planner may read all events before the window.
     SELECT count(*) FILTER (WHERE e.created_at < %(from)s) AS held
     FROM public.pancake_webhook_event AS e
-    WHERE e.status IN ('skipped_kill_switch', 'skipped_source_disabled')
+    WHERE public.pancake_event_is_held(e.status)
 )
 SELECT
     c.processed, c.failed, c.dead, c.stuck, c.held, e.held AS held_earlier, c.invalid, c.waiting,

@@ -76,7 +76,7 @@ WITH found AS (
         -- As in kpi/load_success: not received_at, which each refire sets.
         SELECT e.status, greatest(e.created_at, e.replayed_at) AS since, greatest(e.created_at, e.replayed_at) AS due_at
         FROM public.pancake_webhook_event AS e
-        WHERE e.status IN ('received', 'ingested')
+        WHERE public.pancake_event_is_waiting(e.status)
         ORDER BY e.received_at
         LIMIT %(most)s
     )

@@ -34,7 +34,8 @@ RULES = (
     "view_pancake_setting", "pancake_active_source", "pancake_roster_source",
     "pancake_applied_version", "pancake_applied_event", "pancake_event_is_unassigned",
     "pancake_payload_hash", "pancake_hold_reason", "pancake_record_table", "pancake_ticket_is_open",
-    "pancake_event_is_invalid", "pancake_event_was_held_or_replayed", "pancake_event_is_being_sent",
+    "pancake_event_is_waiting", "pancake_event_is_held", "pancake_event_is_invalid",
+    "pancake_event_was_held_or_replayed", "pancake_event_is_being_sent",
 )  # fmt: skip
 OFFICE = "mon-fri 08:00-12:00, mon-fri 13:30-17:30, sat 08:00-12:00"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -48,6 +48,8 @@ DROP TABLE IF EXISTS public.pancake_connection;
 DROP FUNCTION IF EXISTS public.pancake_record_table(text);
 DROP FUNCTION IF EXISTS public.pancake_ticket_is_open(text);
 DROP FUNCTION IF EXISTS public.pancake_event_is_invalid(text);
+DROP FUNCTION IF EXISTS public.pancake_event_is_held(text);
+DROP FUNCTION IF EXISTS public.pancake_event_is_waiting(text);
 DROP FUNCTION IF EXISTS public.pancake_event_was_held_or_replayed(timestamptz, integer);
 DROP FUNCTION IF EXISTS public.pancake_event_is_being_sent(jsonb, timestamptz, timestamptz, interval);
 DROP FUNCTION IF EXISTS public.pancake_unsent(jsonb, text[]);

@@ -498,6 +498,20 @@ CREATE FUNCTION public.pancake_ticket_is_open(status text) RETURNS boolean
     SELECT status IN ('new', 'in_progress')
 $$;
 
+-- Whether an event with this status waits to be processed, or is being processed.
+CREATE FUNCTION public.pancake_event_is_waiting(status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT status IN ('received', 'ingested')
+$$;
+
+-- Whether an event with this status is held: only a replay brings it back.
+CREATE FUNCTION public.pancake_event_is_held(status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT status IN ('skipped_kill_switch', 'skipped_source_disabled')
+$$;
+
 -- Whether a dead letter is one because of what it holds: there is nothing to mend.
 CREATE FUNCTION public.pancake_event_is_invalid(error_code text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -1032,10 +1046,10 @@ CREATE FUNCTION public.pancake_arrived_event(since timestamptz, until timestampt
         CASE
             WHEN e.status = 'dead_letter' AND public.pancake_event_is_invalid(e.error_code) THEN 'invalid'
             WHEN e.status = 'dead_letter' THEN 'dead'
-            WHEN e.status LIKE 'skipped\_%' THEN 'held'
+            WHEN public.pancake_event_is_held(e.status) THEN 'held'
             -- Not received_at: each refire sets it, and a stuck event would never be more than a few minutes old. An event that was
             -- held or given up counts from its replay, which alone brings it back.
-            WHEN e.status IN ('received', 'ingested')
+            WHEN public.pancake_event_is_waiting(e.status)
                 THEN CASE WHEN greatest(e.created_at, e.replayed_at) < until - interval '5 minutes' THEN 'stuck' ELSE 'waiting' END
             ELSE e.status
         END
@@ -1463,6 +1477,8 @@ COMMENT ON FUNCTION public.pancake_unsent(jsonb, text[]) IS 'Those of an event''
 COMMENT ON FUNCTION public.pancake_webhook_event_keep_rows() IS 'Refuses DELETE and TRUNCATE, unless the transaction sets pancake.delete_events to on';
 COMMENT ON FUNCTION public.pancake_record_table(text) IS 'The table of Pancake that an event counts for: account, contact, or lead for any other';
 COMMENT ON FUNCTION public.pancake_ticket_is_open(text) IS 'Whether a ticket with this status is still worked on';
+COMMENT ON FUNCTION public.pancake_event_is_waiting(text) IS 'Whether an event with this status waits to be processed, or is being processed';
+COMMENT ON FUNCTION public.pancake_event_is_held(text) IS 'Whether an event with this status is held: only a replay brings it back';
 COMMENT ON FUNCTION public.pancake_event_is_invalid(text) IS 'Whether a dead letter is one because of what it holds';
 COMMENT ON FUNCTION public.pancake_event_was_held_or_replayed(timestamptz, integer) IS 'Whether an event waited for a person before it was processed';
 COMMENT ON FUNCTION public.pancake_event_is_being_sent(jsonb, timestamptz, timestamptz, interval) IS 'Whether the notifications of an event are being sent';
