@@ -17,6 +17,7 @@ import re
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -47,30 +48,7 @@ from sandbox.stack.stack import Sandbox
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
 RECEIVED = {"status": "received", "event_id": 1, "error_code": None}
 VERIFICATIONS_PER_RUN = 100_000
-VERIFY_SITE = """
-location = /verify {
-    client_body_buffer_size 272k;
-    content_by_lua_block {
-        local verify = require "pancake.verify"
-        ngx.req.read_body()
-        local connection = {
-            allowlist_mode = "enforce", ranges = require("pancake.network").parse_ranges { "127.0.0.0/8" },
-            signature_mode = "enforce", webhook_secrets = { "current", "SECRET" }, header_secrets = {},
-        }
-        local request = {
-            ip = ngx.var.remote_addr, body = ngx.req.get_body_data(),
-            header = function(name) return ngx.var["http_" .. name:gsub("-", "_")] end,
-        }
-        ngx.update_time()
-        local started, passed = ngx.now(), 0
-        for _ = 1, COUNT do
-            passed = passed + (verify.check(connection, request, ngx.time()) == nil and 1 or 0)
-        end
-        ngx.update_time()
-        ngx.say(passed / (ngx.now() - started))
-    }
-}
-"""
+VERIFY_SITE = Path(__file__).with_name("verify.conf").read_text("utf-8")
 
 
 async def _record(request: Request) -> Response:

@@ -21,6 +21,7 @@ from uuid import uuid4
 import psycopg
 import typer
 import uvloop
+import yaml
 from rich.console import Console
 
 from leads.adapters.database import QUERIES
@@ -154,76 +155,7 @@ def _record(number: int) -> str:
 
 MAX_EVENTS_PER_SECOND = 3000
 START_PIPELINE, END_PIPELINE = "\\startpipeline", "\\endpipeline"
-PHONE = "'+84' || (900000000 + :id)::text"
-CONNECTION = "(SELECT id FROM pancake_connection LIMIT 1)"
-EXPRESSIONS = {
-    "id": ":id",
-    "claim_id": "(SELECT claim_id FROM pancake_webhook_event WHERE id = :id)",
-    "record_id": "'bench-' || :id::text",
-    "record_ids": "ARRAY['bench-' || :id::text]",
-    "connection_id": CONNECTION,
-    "connection_ids": f"ARRAY[{CONNECTION}]",
-    "table_name": "'lead'",
-    "table_names": "ARRAY['lead']",
-    "changes": "true",
-    "is_applied": "true",
-    "record_ticket_id": "NULL",
-    "record_account_id": "NULL",
-    "phones": f"ARRAY[{PHONE}]",
-    "phone_digests": "'{}'",
-    "erasure_digests": "ARRAY['0123456789abcdef', 'fedcba9876543210']",
-    "own_phones": "'{}'",
-    "own_digits": "'{}'",
-    "stored_digits": "ARRAY[(900000000 + :id)::text, '0' || (900000000 + :id)::text]",
-    "phone": PHONE,
-    "account_phone": PHONE,
-    "account_id": ":s_new_account_id",
-    "ticket_id": ":s_new_ticket_id",
-    "roster_source_id": "NULL",
-    "assignee_id": ":r_staff_id::uuid",
-    "chosen": ":r_assignee_id",
-    "assignee_ids": "ARRAY[:r_assignee_id::uuid]",
-    "assigned_counts": "ARRAY[:r_assigned_count::bigint + 1]",
-    "last_assigned_seqs": "ARRAY[:r_last_assigned_seq::bigint + 1]",
-    "was_available": "ARRAY[true]",
-    "now": "now()",
-    "ids": "ARRAY[:id::bigint]",
-    "claimed_ats": "ARRAY[(SELECT notify_claimed_at FROM pancake_webhook_event WHERE id = :id)]",
-    "outcome": "'ticket_created'",
-    "display_name": "'Nguyen Van A'",
-    "name": "'Nguyen Van A'",
-    "title": "'Lead Pancake: Nguyen Van A'",
-    "phone_code": "'84'",
-    "phone_number": "'0' || (900000000 + :id)::text",
-    "email": "'a@example.com'",
-    "address": "'126 Hang Trong, Ha Noi'",
-    "description": "'Email: a@example.com'",
-    "metadata": """'{"record_id": "bench", "name": "Nguyen Van A", "sources": ["-1"]}'""",
-    "data": """'{"pancake": {"record_id": "bench", "name": "Nguyen Van A", "sources": ["-1"]}}'""",
-    "evidence": """'{"phone": {"usable": ["+84900000000"]}, "assignment": {"chosen": "x"}}'""",
-    "notifications": """'[{"name": "new_lead", "template_code": "noti_pancake_new_lead", "data": {}}]'""",
-}
-"""The expression that replaces each parameter of the handler's statements in the pgbench script."""
-STATEMENTS = (
-    "process_record/fence_claim",
-    "process_record/lock_records",
-    "process_record/lock_phones",
-    "process_record/load_applied",
-    "process_record/load_facts",
-    "process_record/lock_roster",
-    "process_record/load_roster",
-    "process_record/insert_account",
-    "process_record/upsert_contact",
-    "process_record/insert_ticket",
-    "process_record/store_roster",
-    "process_record/finish_event",
-)
-"""The statements of one new ticket, in the order of the handler."""
-CAPTURE_COMMANDS = {
-    "process_record/load_facts": " \\gset s_",
-    "process_record/load_roster": " LIMIT 1 \\gset r_",
-}
-"""pgbench keeps the row of these statements in variables that later statements use."""
+_OF_PROCESS = yaml.safe_load(Path(__file__).with_name("process.yaml").read_text("utf-8"))
 
 
 def process(
@@ -282,7 +214,10 @@ def _alone() -> list[str]:
     return [
         f"{_statement('process_record/claim_event')};",
         "BEGIN;",
-        *(f"{_statement(name)}{CAPTURE_COMMANDS.get(name, ';')}" for name in STATEMENTS),
+        *(
+            f"{_statement(name)}{_OF_PROCESS['captures'].get(name, ';')}"
+            for name in _OF_PROCESS["statements"]
+        ),
         "COMMIT;",
         f"{_statement('outbox/mark_notified')};",
     ]
@@ -308,9 +243,9 @@ def _process_events(bench: BenchEnvironment, seconds: float, total: Measurement)
 
 
 def _statement(name: str) -> str:
-    """Return a statement of the handler, with its parameters replaced by EXPRESSIONS."""
+    """Return a statement of the handler, with its parameters replaced by SQL."""
     text = QUERIES[name].decode()
-    return re.sub(r"%\((\w+)\)s", lambda match: EXPRESSIONS[match[1]], text)
+    return re.sub(r"%\((\w+)\)s", lambda match: str(_OF_PROCESS["expressions"][match[1]]), text)
 
 
 def store_events(bench: BenchEnvironment, count: int, sources: Sequence[str] = ("-1",)) -> int:
