@@ -33,6 +33,7 @@ from proofs.chaos.crashes.world import World
 from proofs.chaos.effects import (
     EFFECTS,
     PROBLEMS,
+    QUERIES,
     Ids,
     Verdicts,
     check_effects,
@@ -55,24 +56,6 @@ CRON_PERIOD = timedelta(days=1)
 """The longest of all crons."""
 ENGINE_LOCK = timedelta(minutes=31)
 """After it Hasura delivers an event again that an engine locked before it was killed."""
-_UNFINISHED = """
-    SELECT
-        (SELECT count(*) FROM pancake_webhook_event WHERE status IN ('received', 'ingested', 'failed'))
-        + (
-            SELECT count(*) FROM pancake_webhook_event
-            WHERE notified_at IS NULL AND notify_given_up_at IS NULL AND notifications <> '[]'::jsonb
-        )
-        + (
-            SELECT count(*) FROM pancake_cron_run
-            WHERE notified_at IS NULL AND notify_given_up_at IS NULL
-                AND COALESCE(report -> 'notifications', '[]') <> '[]'::jsonb
-        )
-        + (SELECT count(*) FROM pancake_cron_run WHERE outcome = 'running')
-        + (
-            SELECT count(*) FROM hdb_catalog.event_log
-            WHERE NOT delivered AND NOT error AND locked IS NULL
-        )
-"""
 
 
 @dataclass(frozen=True)
@@ -158,7 +141,7 @@ async def _rest(callers: Callers, wire: Tripwire) -> timedelta:
     """
     steps, struck, since = 0, len(wire.struck), callers.passed
     await callers.deliver_events()
-    while left := (await callers.sql(_UNFINISHED))[0][0]:
+    while left := (await callers.sql(QUERIES["crashes/count_unfinished"]))[0][0]:
         if steps * STEP > MAX_REST_UNANSWERED_TWICE:
             raise NotAnswered(f"{left} pieces of work were left")
         steps += 1

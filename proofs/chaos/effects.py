@@ -16,14 +16,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from leads.adapters.database import load_queries
 from proofs.sender import LeadVersion, Sent
 
+QUERIES = load_queries(Path(__file__).parent)
 EFFECTS = ("event", "customer", "ticket", "notification")
 """Event row; account and contact; ticket and counters of the roster; notification."""
 PROBLEMS = ("lost", "duplicated", "unexpected")
@@ -111,35 +114,6 @@ _KEY_TIME = re.compile(r":\d{4}-\d\d-\d\d(T[\d:.]+(\+00:00|Z)?)?$")
 _NEW_SOURCE = re.compile(r"^(new_source:[^:]+):.*")
 """Ends with the id of a row, which differs in each run."""
 
-_EVENTS = """
-    SELECT
-        e.id, e.record_id, e.status,
-        to_char(e.modified_on AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS modified_on
-    FROM pancake_webhook_event AS e
-"""
-_CUSTOMERS = """
-    SELECT 'account ' || a.normalized_phone AS id
-    FROM account AS a WHERE a.pancake_metadata IS NOT NULL AND a.deleted_at IS NULL
-    UNION ALL
-    SELECT 'contact ' || c.primary_phone FROM contact_book AS c
-    WHERE EXISTS (SELECT FROM pancake_webhook_event AS e WHERE e.normalized_phone = c.primary_phone)
-"""
-_TICKETS = """
-    SELECT
-        t.data -> 'pancake' ->> 'record_id' AS record_id, t.data -> 'pancake' ->> 'name' AS name,
-        t.assignee_id::text AS owner
-    FROM ticket AS t WHERE t.source_id = 'ticket_source_pancake'
-"""
-_ASSIGNED = """
-    SELECT r.staff_id::text AS owner, sum(r.total_assigned)::integer AS assigned
-    FROM pancake_assignee AS r GROUP BY r.staff_id
-"""
-_UNFINISHED = """
-    SELECT count(*) AS number FROM pancake_webhook_event AS e
-    WHERE
-        e.status <> ALL (%s)
-        OR (e.notified_at IS NULL AND e.notify_given_up_at IS NULL AND e.notifications <> '[]'::jsonb)
-"""
 
 Ids = dict[str, list[str]]
 """The ids of each of EFFECTS."""
@@ -147,14 +121,15 @@ Ids = dict[str, list[str]]
 
 def count_unfinished(database_url: str) -> int:
     """Count the events without a final status, or with notifications to send."""
-    (row,) = _read(database_url, (_UNFINISHED, [list(FINAL_STATUSES)]))[0]
+    (row,) = _read(database_url, (QUERIES["effects/count_unfinished"], [list(FINAL_STATUSES)]))[0]
     return int(row["number"])
 
 
 def observe(database_url: str, sent: Iterable[Mapping[str, Any]]) -> Ids:
     """Return the ids of all effects; `sent` are the notifications that the service accepted."""
-    events, customers, tickets = _read(database_url, (_EVENTS, []), (_CUSTOMERS, []), (_TICKETS, []))
-    (counters,) = _read(database_url, (_ASSIGNED, []))
+    names = ("load_events", "load_customers", "load_tickets")
+    events, customers, tickets = _read(database_url, *((QUERIES[f"effects/{name}"], []) for name in names))
+    (counters,) = _read(database_url, (QUERIES["effects/load_assigned"], []))
     versions = {str(row["id"]): f"{row['record_id']}@{row['modified_on']}" for row in events}
     return {
         "event": [f"{versions[str(row['id'])]} {row['status']}" for row in events],
@@ -169,7 +144,7 @@ def observe(database_url: str, sent: Iterable[Mapping[str, Any]]) -> Ids:
 
 def expected_assignments(database_url: str) -> list[str]:
     """Return the ids of the assignments that the rosters have to count: one for each ticket."""
-    (tickets,) = _read(database_url, (_TICKETS, []))
+    (tickets,) = _read(database_url, (QUERIES["effects/load_tickets"], []))
     return _assignments(Counter(row["owner"] for row in tickets if row["owner"] is not None))
 
 
@@ -198,25 +173,12 @@ def _notification_id(notification: Mapping[str, Any], versions: Mapping[str, str
     return _KEY_TIME.sub("", key)
 
 
-def _read(database_url: str, *statements: tuple[str, Sequence[object]]) -> list[list[dict[str, Any]]]:
+def _read(database_url: str, *statements: tuple[bytes, Sequence[object]]) -> list[list[dict[str, Any]]]:
     """Return the rows of each statement."""
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
-        return [
-            db_connection.execute(statement.encode(), values).fetchall() for statement, values in statements
-        ]
+        return [db_connection.execute(statement, values).fetchall() for statement, values in statements]
 
 
-_ROWS = """
-    SELECT
-        id, record_id, date_trunc('milliseconds', modified_on) AS modified_on, normalized_phone AS phone,
-        origin, status, replay_count, created_at
-    FROM pancake_webhook_event ORDER BY id
-"""
-_OPEN_TICKETS = """
-    SELECT a.normalized_phone AS phone
-    FROM ticket AS t JOIN account AS a ON a.id = t.account_id
-    WHERE t.source_id = 'ticket_source_pancake' AND t.status IN ('new', 'in_progress')
-"""
 Row = Mapping[str, Any]
 
 
@@ -250,8 +212,8 @@ class LayersResult:
 def check_layers(database_url: str, evidence: Evidence) -> LayersResult:
     """Read what is stored, and judge it."""
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
-        rows = db_connection.execute(_ROWS).fetchall()
-        tickets = [row["phone"] for row in db_connection.execute(_OPEN_TICKETS)]
+        rows = db_connection.execute(QUERIES["effects/load_rows"]).fetchall()
+        tickets = [row["phone"] for row in db_connection.execute(QUERIES["effects/load_open_tickets"])]
     observed = observe(database_url, evidence.sent)
     return judge(evidence, Stored(rows, tickets, observed, expected_assignments(database_url)))
 
@@ -368,26 +330,6 @@ def of_new_leads(ids: Iterable[str]) -> list[str]:
     return [f"{id_.partition('@')[0]} {NEW_LEAD}" for id_ in ids if id_.endswith(f" {NEW_LEAD}")]
 
 
-_RUNS = """
-    SELECT
-        r.name || ' ' || to_char(r.scheduled_time AT TIME ZONE 'UTC', 'DD HH24:MI:SS') AS tick,
-        r.name, r.outcome
-    FROM pancake_cron_run AS r
-"""
-_ENGINE_TICKS = """
-    SELECT
-        replace(e.trigger_name, 'pancake_', '') || ' '
-        || to_char(e.scheduled_time AT TIME ZONE 'UTC', 'DD HH24:MI:SS') AS tick,
-        e.status = 'delivered' AS is_delivered,
-        (
-            SELECT count(*) FROM hdb_catalog.hdb_cron_event_invocation_logs AS l
-            WHERE l.event_id = e.id AND l.response::text LIKE '%%succeeded%%'
-        ) AS succeeded
-    FROM hdb_catalog.hdb_cron_events AS e
-    WHERE e.scheduled_time >= %s AND e.scheduled_time < %s
-"""
-
-
 @dataclass(frozen=True)
 class Run:
     """A row of pancake_cron_run; `tick` is the name of the cron and when the tick was due, in UTC."""
@@ -413,12 +355,12 @@ def tick_id(name: str, due: datetime) -> str:
 
 def load_runs(database_url: str) -> list[Run]:
     with psycopg.connect(database_url, row_factory=class_row(Run)) as db_connection:
-        return db_connection.execute(_RUNS).fetchall()
+        return db_connection.execute(QUERIES["effects/load_runs"]).fetchall()
 
 
 def load_engine_ticks(database_url: str, start: datetime, end: datetime) -> list[EngineTick]:
     with psycopg.connect(database_url, row_factory=class_row(EngineTick)) as db_connection:
-        return db_connection.execute(_ENGINE_TICKS, (start, end)).fetchall()
+        return db_connection.execute(QUERIES["effects/load_engine_ticks"], (start, end)).fetchall()
 
 
 def check_delivered(answers: Mapping[str, Sequence[str]], runs: Sequence[Run]) -> Verdict:

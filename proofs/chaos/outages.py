@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ops.waiting import poll
 from proofs.bench.environment import SECRET, TOKEN, TOKEN_SHA256, AsJson, serve_in_process
-from proofs.chaos.effects import Verdicts, check, check_stream
+from proofs.chaos.effects import QUERIES, Verdicts, check, check_stream
 from proofs.chaos.frame import (
     ProcessCount,
     Rate,
@@ -39,12 +39,6 @@ MAX_PROCESSING_SECONDS = 1800.0
 MAX_LEAD_SECONDS = 100.0
 """For the slowest lead of a killed engine, from its arrival to its ticket."""
 MAX_WAIT_SECONDS = 300.0
-_LOCKED = "SELECT count(*) FROM hdb_catalog.event_log WHERE locked IS NOT NULL"
-_SLOWEST = (
-    "SELECT extract(epoch FROM max(processed_at - created_at))::float8,"
-    " count(*) FILTER (WHERE processed_at > created_at + interval '15 seconds')"
-    " FROM pancake_webhook_event WHERE status = 'processed'"
-)
 MAX_REFUSALS = 150
 """Half of the suspension budget of the edge."""
 NEIGHBOUR_PER_SECOND = 50.0
@@ -162,7 +156,7 @@ async def _kill_again_and_again(
     await posting
     await wait_until_final(sandbox, console, MAX_WAIT_SECONDS)
     with psycopg.connect(sandbox.database_url) as db_connection:
-        slowest_seconds, late = _read_row(db_connection, _SLOWEST)
+        slowest_seconds, late = _read_row(db_connection, QUERIES["outages/load_slowest"])
     verdicts = check_stream(sandbox.database_url, sandbox.notifications_url, stream.sent)
     result = counted(stream.sent, verdicts, await asyncio.to_thread(events_by_process, sandbox))
     return {
@@ -176,17 +170,17 @@ def _kill_while_delivering(sandbox: Sandbox) -> int:
     """Kill Hasura as soon as it has locked events, start it again, and return how many it left locked."""
     with psycopg.connect(sandbox.database_url, autocommit=True) as db_connection:
         for _ in poll(MAX_WAIT_SECONDS, 0.002):
-            if _read_row(db_connection, _LOCKED)[0]:
+            if _read_row(db_connection, QUERIES["outages/count_locked"])[0]:
                 break
         sandbox.hasura.kill()
-        (locked,) = _read_row(db_connection, _LOCKED)
+        (locked,) = _read_row(db_connection, QUERIES["outages/count_locked"])
     sandbox.hasura.start()
     sandbox.hasura.wait_ready()
     return int(locked)
 
 
-def _read_row(db_connection: psycopg.Connection, statement: str) -> tuple[Any, ...]:
-    (row,) = db_connection.execute(statement.encode()).fetchall()
+def _read_row(db_connection: psycopg.Connection, statement: bytes) -> tuple[Any, ...]:
+    (row,) = db_connection.execute(statement).fetchall()
     return row
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proofs.bench.environment import describe_machine
-from proofs.chaos.effects import check_stream
+from proofs.chaos.effects import QUERIES, check_stream
 from proofs.chaos.frame import proof, wait_until_final
 from proofs.loadtest.resources import Sampler
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
@@ -199,35 +199,16 @@ def _mean(values: Sequence[float]) -> float:
 SETTINGS = {"track_commit_timestamp": "on"}
 """So that PostgreSQL says when a ticket was committed, instead of a watcher that polls."""
 
-_WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
-# The row version of a ticket that no later version of its record changed is that of its creation.
-_TICKETS = """
-    SELECT
-        t.data -> 'pancake' ->> 'record_id',
-        extract(epoch FROM pg_xact_commit_timestamp(t.xmin))::float8
-    FROM ticket AS t
-    WHERE t.source_id = 'ticket_source_pancake' AND t.data -> 'pancake' ->> 'record_id' = ANY (%s)
-"""
-_SIZES = """
-    SELECT n.nspname || '.' || c.relname, pg_total_relation_size(c.oid)
-    FROM pg_class AS c
-    INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE
-        c.relkind = 'r' AND n.nspname IN ('public', 'hdb_catalog')
-        AND pg_total_relation_size(c.oid) > 65536
-    ORDER BY 2 DESC
-"""
-
 
 def wal_bytes(database_url: str) -> int:
     """Return how many bytes of write-ahead log the server has written since it exists."""
-    return int(_rows(database_url, _WAL)[0][0])
+    return int(_rows(database_url, QUERIES["loadtest/load_wal_bytes"])[0][0])
 
 
 def ticket_latencies(database_url: str, due: Mapping[str, float]) -> HdrHistogram:
     """Return the times in µs from when each record was due, in seconds since 1970, to its ticket's commit."""
     histogram = new_histogram()
-    for record_id, committed_at in _rows(database_url, _TICKETS, list(due)):
+    for record_id, committed_at in _rows(database_url, QUERIES["loadtest/load_tickets"], list(due)):
         microseconds = round((committed_at - due[record_id]) * 1_000_000)
         histogram.record_value(min(HIGHEST_LATENCY_US, max(1, microseconds)))
     return histogram
@@ -235,17 +216,17 @@ def ticket_latencies(database_url: str, due: Mapping[str, float]) -> HdrHistogra
 
 def table_bytes(database_url: str) -> dict[str, int]:
     """Return the size of each table above 64 KiB with its indexes, the largest first."""
-    return {name: int(size) for name, size in _rows(database_url, _SIZES)}
+    return {name: int(size) for name, size in _rows(database_url, QUERIES["loadtest/load_table_sizes"])}
 
 
 def server_version(database_url: str) -> str:
     """Return the version of PostgreSQL."""
-    return str(_rows(database_url, "SHOW server_version")[0][0])
+    return str(_rows(database_url, b"SHOW server_version")[0][0])
 
 
-def _rows(database_url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+def _rows(database_url: str, statement: bytes, *values: object) -> list[tuple[Any, ...]]:
     with psycopg.connect(database_url) as db_connection:
-        return db_connection.execute(statement.encode(), list(values) or None).fetchall()
+        return db_connection.execute(statement, list(values) or None).fetchall()
 
 
 MICROSECONDS_PER_MILLISECOND = 1000.0

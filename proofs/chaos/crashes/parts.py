@@ -28,6 +28,7 @@ from proofs.bench.environment import SECRET, action_call
 from proofs.chaos.accelerated_handlers import create_app
 from proofs.chaos.crashes.points import Moment, Tripwire
 from proofs.chaos.crashes.proxies import HttpProxy
+from proofs.chaos.effects import QUERIES
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.diva.notifications import Service
 from sandbox.edge import EdgeSettings, NginxEdge
@@ -325,26 +326,6 @@ RETRY_AFTER = timedelta(seconds=10)
 MAX_REPEATS = 12
 EVENT_LABEL = "lock and answer"
 
-_LOCK_EVENT = """
-    UPDATE hdb_catalog.event_log SET locked = now()
-    WHERE id = (
-        SELECT l.id FROM hdb_catalog.event_log AS l
-        WHERE NOT l.delivered AND NOT l.error AND NOT l.archived
-            AND (l.locked IS NULL OR l.locked < now() - interval '30 minutes')
-            AND (l.next_retry_at IS NULL OR l.next_retry_at <= now())
-        ORDER BY l.created_at LIMIT 1
-    )
-    RETURNING id, trigger_name, payload, tries
-"""
-_AGE_LEASES = """
-    UPDATE pancake_webhook_event SET
-        received_at = received_at - %(by)s, ingested_at = ingested_at - %(by)s,
-        notify_claimed_at = notify_claimed_at - %(by)s;
-    UPDATE pancake_cron_run SET notify_claimed_at = notify_claimed_at - %(by)s;
-    UPDATE hdb_catalog.event_log SET
-        locked = locked - %(by)s, next_retry_at = next_retry_at - %(by)s, created_at = created_at - %(by)s;
-"""
-
 
 class NotAnswered(Exception):
     """A call was repeated MAX_REPEATS times without an answer of 2xx."""
@@ -376,9 +357,9 @@ class Callers:
     async def close(self) -> None:
         await self._session.close()
 
-    async def sql(self, statement: str, params: Mapping[str, object] | None = None) -> list[Any]:
+    async def sql(self, statement: bytes, params: Mapping[str, object] | None = None) -> list[Any]:
         """Run statements as a superuser, without triggers."""
-        cursor = await psycopg.AsyncClientCursor(self._session).execute(statement.encode(), params)
+        cursor = await psycopg.AsyncClientCursor(self._session).execute(statement, params)
         return await cursor.fetchall() if cursor.description else []
 
     async def pass_time(self, by: timedelta) -> None:
@@ -387,7 +368,7 @@ class Callers:
         That clock cannot be changed, so what it wrote is moved into the past.
         """
         self.clock.advance(by)
-        await self.sql(_AGE_LEASES, {"by": by})
+        await self.sql(QUERIES["crashes/age_leases"], {"by": by})
         self.passed += by
 
     async def deliver(self, record: Mapping[str, Any], token: str) -> None:
@@ -454,13 +435,13 @@ class Callers:
                 continue
             is_delivered = answer is not None and answer.is_success
             await self.sql(
-                "UPDATE hdb_catalog.event_log SET locked = NULL, tries = tries + 1, delivered = %(done)s,"
-                " next_retry_at = CASE WHEN NOT %(done)s THEN now() + %(wait)s END WHERE id = %(id)s",
+                b"UPDATE hdb_catalog.event_log SET locked = NULL, tries = tries + 1, delivered = %(done)s,"
+                b" next_retry_at = CASE WHEN NOT %(done)s THEN now() + %(wait)s END WHERE id = %(id)s",
                 {"done": is_delivered, "wait": RETRY_AFTER, "id": id_},
             )
 
     async def _lock_event(self) -> tuple[Any, ...] | None:
-        rows = await self.sql(_LOCK_EVENT)
+        rows = await self.sql(QUERIES["crashes/lock_event"])
         return rows[0] if rows else None
 
     async def _until_answered(self, path: str, body: bytes) -> None:

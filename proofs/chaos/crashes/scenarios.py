@@ -8,6 +8,7 @@ from typing import Any
 from leads.domain.body import ICT
 from proofs.bench.environment import SECRET
 from proofs.chaos.crashes.parts import Callers, Outside
+from proofs.chaos.effects import QUERIES
 from sandbox.stack.connection import CONNECTION_ID
 
 TOKEN = SECRET
@@ -81,8 +82,7 @@ async def _store_a_later_version(callers: Callers, outside: Outside) -> None:
 
 
 async def _store_one_without_table(callers: Callers, outside: Outside) -> None:
-    tables = "UPDATE pancake_connection SET table_names = ARRAY['lead', 'contact']"
-    await callers.sql(tables)
+    await callers.sql(b"UPDATE pancake_connection SET table_names = ARRAY['lead', 'contact']")
     await _deliver(callers, 1, table_id=None)
 
 
@@ -92,10 +92,10 @@ async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
 
 
 async def _hold_two(callers: Callers, outside: Outside) -> None:
-    await callers.sql(SET_KILL_SWITCH, {"on": True})
+    await callers.sql(QUERIES["crashes/set_kill_switch"], {"on": True})
     await _deliver(callers, 1)
     await _deliver(callers, 2)
-    await callers.sql(SET_KILL_SWITCH, {"on": False})
+    await callers.sql(QUERIES["crashes/set_kill_switch"], {"on": False})
 
 
 async def _replay(callers: Callers, outside: Outside) -> None:
@@ -104,18 +104,18 @@ async def _replay(callers: Callers, outside: Outside) -> None:
 
 async def _leave_work(callers: Callers, outside: Outside) -> None:
     """Leave one piece of work for each step of the cron."""
-    await callers.sql(SET_ROSTERS, {"on": False})
+    await callers.sql(QUERIES["crashes/set_rosters"], {"on": False})
     await _deliver(callers, 1)
     await callers.deliver_events()
-    await callers.sql(SET_ROSTERS, {"on": True})
+    await callers.sql(QUERIES["crashes/set_rosters"], {"on": True})
     outside.hasura_is_down = True
     await _deliver(callers, 2)
     await callers.deliver_events()
     await _sync_a_new_source(callers, outside)
     outside.hasura_is_down = False
-    for number, leave in ((3, FAIL), (4, ABANDON), (5, LOCK_FOR_A_DEAD_ENGINE)):
+    for number, leave in ((3, "fail_event"), (4, "abandon_event"), (5, "lock_for_a_dead_engine")):
         await _deliver(callers, number)
-        await callers.sql(leave, {"record": f"crash-{number:03d}"})
+        await callers.sql(QUERIES[f"crashes/{leave}"], {"record": f"crash-{number:03d}"})
     await callers.pass_time(timedelta(minutes=3))
 
 
@@ -155,7 +155,7 @@ async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
     due = datetime.combine(now.date() + timedelta(days=1), _RECONCILED_AT, ICT)
     await callers.pass_time(due - now)
     await callers.sql(
-        "UPDATE pancake_connection SET created_at = %(at)s WHERE id = %(id)s",
+        b"UPDATE pancake_connection SET created_at = %(at)s WHERE id = %(id)s",
         {"at": due - timedelta(days=3), "id": CONNECTION_ID},
     )
 
@@ -177,7 +177,7 @@ async def _hours_ago(callers: Callers, outside: Outside) -> None:
 
 async def _years_ago(callers: Callers, outside: Outside) -> None:
     await _process_one(callers, outside)
-    await callers.sql(AGE, {"by": timedelta(days=800)})
+    await callers.sql(QUERIES["crashes/age_events"], {"by": timedelta(days=800)})
 
 
 async def _post(callers: Callers, outside: Outside) -> None:
@@ -215,48 +215,3 @@ SCENARIOS = (
     Scenario("edge_around_hasura", _nothing, _post_around_hasura, (1, 2, 2, 1), strikes_edge=True),
     Scenario("edge_spool", _nothing, _post_into_the_spool, (1, 2, 2, 1), strikes_edge=True),
 )
-
-
-SET_ROSTERS = "UPDATE pancake_assignee SET is_active = %(on)s"
-SET_KILL_SWITCH = """
-    UPDATE app_setting
-    SET app_settings = jsonb_set(app_settings, '{pancake_integration,kill_switch}', %(on)s::text::jsonb)
-"""
-SET_DELIVERED = """
-    UPDATE hdb_catalog.event_log SET delivered = true WHERE (payload #>> '{data,new,id}')::bigint = (
-        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
-    )
-"""
-FAIL = (
-    """
-    UPDATE pancake_webhook_event SET
-        status = 'failed', attempts = 1, next_attempt_at = now() - interval '1 minute',
-        ingested_at = now() - interval '2 minutes', error_code = 'internal'
-    WHERE record_id = %(record)s;
-"""
-    + SET_DELIVERED
-)
-ABANDON = (
-    """
-    UPDATE pancake_webhook_event SET
-        status = 'ingested', attempts = 1, claim_id = gen_random_uuid(),
-        ingested_at = now() - interval '5 minutes'
-    WHERE record_id = %(record)s;
-"""
-    + SET_DELIVERED
-)
-LOCK_FOR_A_DEAD_ENGINE = """
-    UPDATE pancake_webhook_event SET received_at = received_at - interval '5 minutes'
-    WHERE record_id = %(record)s;
-    UPDATE hdb_catalog.event_log SET locked = now() - interval '5 minutes'
-    WHERE (payload #>> '{data,new,id}')::bigint = (
-        SELECT e.id FROM pancake_webhook_event AS e WHERE e.record_id = %(record)s
-    )
-"""
-AGE = """
-    UPDATE pancake_webhook_event
-    SET
-        created_at = created_at - %(by)s, received_at = received_at - %(by)s,
-        arrived_at = arrived_at - %(by)s, processed_at = processed_at - %(by)s,
-        ingested_at = ingested_at - %(by)s
-"""
