@@ -1,54 +1,32 @@
-"""The twelve incidents, and the alerts that are sent in each: the same in the replay and live."""
+"""The twelve incidents of incidents.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 
 @dataclass(frozen=True)
 class Incident:
-    """What happens, and which alerts are sent. Others fire, but are silenced: they follow from these."""
+    """What happens, which alerts are sent, and which of these come after it; incidents.yaml says more."""
 
     title: str
     sent: frozenset[str]
     after: frozenset[str]
-    """Of these, the ones that come when the incident is over: they count what was late."""
+    minutes: int
+    changes: dict[str, Any] = field(default_factory=dict)
+    leads_per_second: float = 2.0
+    hold_seconds: float = 10.0
 
 
-def _incident(title: str, *sent: str, after: tuple[str, ...] = ()) -> Incident:
-    late = frozenset(f"Pancake{name}" for name in after)
-    return Incident(title, frozenset(f"Pancake{name}" for name in sent) | late, late)
+def _read(fields: dict[str, Any]) -> Incident:
+    after = frozenset(f"Pancake{name}" for name in fields.pop("after", ()))
+    sent = after | {f"Pancake{name}" for name in fields.pop("sent")}
+    kinds = {"scheduled_crons": frozenset, "handlers_up": tuple}
+    changes = {name: kinds.get(name, lambda it: it)(value) for name, value in fields.pop("changes").items()}
+    return Incident(sent=sent, after=after, changes=changes, **fields)
 
 
-INCIDENTS = {
-    "metadata_wiped": _incident(
-        "metadata wiped", "EventTriggerMissing", "AllowListStopsUs", after=("ProcessSlowLastHour",)
-    ),
-    "allow_list_on": _incident("allow list switched on", "AllowListStopsUs"),
-    "handlers_down": _incident("handlers down", "HandlersDown", after=("StoreSlowLastHour",)),
-    "database_slow": _incident(
-        "database slow",
-        "WebhookLatencyP99High",
-        "EventProcessLatencyHigh",
-        "LeadWaits",
-        "LeadsFailed",
-        "SuccessRateLow",
-        after=(
-            "StoreSlowLastHour",
-            "ProcessSlowLastHour",
-        ),
-    ),
-    "pancake_rest_down": _incident("Pancake REST down", "CronMissed", "CircuitBreakerOpenLong"),
-    "webhook_silent": _incident("webhook silent", "WebhookSilent"),
-    "dead_letters": _incident(
-        "dead letters",
-        "ErrorsLogged",
-        "BurnFast",
-        "SuccessRateLow",
-        "DlqCountHigh",
-        after=("BurnSlow", "BurnCreeping"),
-    ),
-    "stuck_lock": _incident("stuck lock", "EngineEventsLocked"),
-    "cron_removed": _incident("cron removed", "CronTicksGone"),
-    "reconciliation_misses": _incident("reconciliation misses", "ReconciliationMiss"),
-    "kill_switch_left_on": _incident("kill switch left on", "SwitchLeftOn"),
-    "p99_regression": _incident("p99 regression", "WebhookLatencyP99High", after=("StoreSlowLastHour",)),
-}
+_SOURCE = Path(__file__).with_name("incidents.yaml")
+INCIDENTS = {name: _read(fields) for name, fields in yaml.safe_load(_SOURCE.read_text("utf-8")).items()}

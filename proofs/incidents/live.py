@@ -371,14 +371,8 @@ MAX_SECONDS = 180.0
 """For the alerts to arrive, and again for those that come afterwards."""
 MAX_RESOLVE_SECONDS = 900.0
 """The short window of PancakeBurnCreeping has six hours."""
-MIN_HOLD_SECONDS = 10.0
-"""How long an incident goes on when its alerts have arrived: others may follow."""
-HOLD_SECONDS = {"metadata_wiped": 35.0}
-"""Longer: until leads count as slow."""
 CLEAN, CLEAN_LEADS_PER_SECOND = "clean", 1.0
 HEARTBEAT = frozenset({WATCHDOG})
-LEADS_PER_SECOND = {"database_slow": 6.0, "p99_regression": 4.0, "webhook_silent": 0.0, "stuck_lock": 0.2}
-"""Traffic during an incident, by default 2.0: the database has to queue, and a silent webhook brings none."""
 
 
 @dataclass(frozen=True)
@@ -431,14 +425,14 @@ def run_incident(
     incident, inbox = INCIDENTS[name], Inbox(on_arrival)
     with ObservedSandbox(cluster, factor=factor) as sandbox, closing(Stage(sandbox, seed=1)) as stage:
         stage.prepare()
-        rate = LEADS_PER_SECOND.get(name, 2.0)
+        rate = incident.leads_per_second
         with Observation(sandbox, inbox):
             with stage.traffic(rate) if rate else nullcontext():
                 time.sleep(SETTLE_SECONDS)
                 early = inbox.sent() - HEARTBEAT
                 with BREAKAGES[name](stage):
                     inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
-                    time.sleep(HOLD_SECONDS.get(name, MIN_HOLD_SECONDS))
+                    time.sleep(incident.hold_seconds)
                 inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)
                 stage.wait_finished()
                 stage.age("2 hours")

@@ -17,36 +17,9 @@ from ops.clients.db_session import DbSession, class_row, open_session
 from ops.html import render_page
 from ops.switches import Switch, list_switches
 from sandbox.payloads import Sample
+from sandbox.stack.observer import STATEMENTS
 
 HERE = Path(__file__).parent
-MAX_LEADS = 12
-_NEWEST = f"""
-    WITH recent AS (
-        SELECT e.id, e.connection_id, e.record_id, CASE WHEN e.record_id IS NULL THEN e.id END AS of_no_record
-        FROM pancake_webhook_event AS e
-        ORDER BY e.id DESC
-        LIMIT 500
-    ), lead AS (
-        SELECT max(r.id) AS id
-        FROM recent AS r
-        GROUP BY r.connection_id, r.record_id, r.of_no_record
-        ORDER BY 1 DESC
-        LIMIT {MAX_LEADS}
-    )
-    SELECT e.id, e.status, coalesce(e.payload ->> 'name', e.payload -> 'data' ->> 'name') AS name
-    FROM lead AS l
-    JOIN pancake_webhook_event AS e ON e.id = l.id
-    ORDER BY e.id DESC
-""".encode()
-_OWNERS = b"""
-    SELECT s.full_name AS name, s.on_duty, count(t.id) AS tickets
-    FROM staff AS s
-    LEFT JOIN ticket AS t ON t.assignee_id = s.id AND t.source_id = 'ticket_source_pancake'
-    WHERE EXISTS (SELECT FROM pancake_assignee AS a WHERE a.staff_id = s.id)
-    GROUP BY s.id, s.full_name, s.on_duty
-    ORDER BY s.full_name
-"""
-_COUNTS = b"SELECT status, count(*) AS number FROM pancake_webhook_event GROUP BY status"
 
 
 @dataclass(frozen=True)
@@ -73,14 +46,16 @@ def load_view(database_url: str) -> View:
     with open_session(database_url, "page") as db:
         return View(
             leads=_load_leads(db),
-            owners=db.execute(_OWNERS).fetchall(),
-            counts={row["status"]: row["number"] for row in db.execute(_COUNTS).fetchall()},
+            owners=db.execute(STATEMENTS["page/load_owners"]).fetchall(),
+            counts={
+                row["status"]: row["number"] for row in db.execute(STATEMENTS["page/count_events"]).fetchall()
+            },
             switches=list_switches(db),
         )
 
 
 def _load_leads(db: DbSession) -> list[Lead]:
-    now, rows = datetime.now(UTC), db.execute(_NEWEST).fetchall()
+    now, rows = datetime.now(UTC), db.execute(STATEMENTS["page/load_newest_leads"]).fetchall()
     with db.pipeline():
         found = [_trace(db, row["id"], now) for row in rows]
     stories = [tell_stories(cursor.fetchall(), now)[0] for cursor in found]

@@ -8,34 +8,13 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from leads.adapters.database import load_queries
 from ops.waiting import poll
+from sandbox.processes import ROOT
 
+STATEMENTS = load_queries(ROOT / "sandbox")
 POLL_SECONDS = 0.05
 FINAL_STATUSES = ("processed", "dead_letter", "skipped_kill_switch", "skipped_source_disabled")
-_ROWS = """
-    SELECT
-        e.id, e.record_id, e.status, e.outcome, e.error_code, e.normalized_phone AS phone, e.attempts,
-        e.account_id::text, e.ticket_id::text, t.assignee_id::text AS owner, c.id::text AS contact_id,
-        e.notified_at IS NOT NULL OR e.notifications = '[]' AS is_notified
-    FROM pancake_webhook_event AS e
-    LEFT JOIN ticket AS t ON t.id = e.ticket_id
-    LEFT JOIN contact_book AS c ON c.primary_phone = e.normalized_phone
-    ORDER BY e.processed_at NULLS LAST, e.id
-"""
-_TICKETS = """
-    SELECT t.code, t.title, t.status, a.display_name AS customer, s.full_name AS owner, p.name AS source
-    FROM ticket AS t
-    JOIN account AS a ON a.id = t.account_id
-    LEFT JOIN staff AS s ON s.id = t.assignee_id
-    LEFT JOIN LATERAL (
-        SELECT p.name FROM pancake_webhook_event AS e
-        JOIN pancake_source AS p
-            ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
-        WHERE e.ticket_id = t.id AND p.is_active ORDER BY e.id LIMIT 1
-    ) AS p ON true
-    WHERE t.source_id = 'ticket_source_pancake'
-    ORDER BY t.code
-"""
 
 
 class Unfinished(Exception):
@@ -63,20 +42,20 @@ class Observer:
     def __init__(self, database_url: str, notifications_url: str) -> None:
         self._database_url = database_url
         self._notifications_url = notifications_url
-        self._accounts = {row["id"] for row in self.query("SELECT id::text FROM account")}
-        self._contacts = {row["id"] for row in self.query("SELECT id::text FROM contact_book")}
+        self._accounts = {row["id"] for row in self.query(b"SELECT id::text FROM account")}
+        self._contacts = {row["id"] for row in self.query(b"SELECT id::text FROM contact_book")}
 
-    def query(self, statement: str) -> list[dict[str, Any]]:
+    def query(self, statement: bytes) -> list[dict[str, Any]]:
         with psycopg.connect(self._database_url, row_factory=dict_row) as db_connection:
             return db_connection.execute(statement).fetchall()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every event in the order of processing."""
-        return self.query(_ROWS)
+        return self.query(STATEMENTS["observer/load_rows"])
 
     def tickets(self) -> list[dict[str, Any]]:
         """Return the tickets of Pancake leads, with customer, owner and source."""
-        return self.query(_TICKETS)
+        return self.query(STATEMENTS["observer/load_tickets"])
 
     def sent(self) -> dict[int, Counter[str]]:
         """Count the notifications by event id and template.

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from proofs.incidents.catalogue import INCIDENTS
-from proofs.incidents.replay.model import CRONS, MINUTE, Conditions, Minute, Model, Timeline, arrivals, during
+from proofs.incidents.replay.model import MINUTE, Conditions, Minute, Model, Timeline, arrivals, during
 from proofs.incidents.replay.series import (
     HOUR,
     WEEKS_BEFORE,
@@ -167,37 +166,13 @@ LEADS_PER_HOUR, FEW_LEADS_PER_HOUR = 300.0, 5.0
 USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
 """Of the incidents that do not have LEADS_PER_HOUR: with as many the webhook soon counts as suspended."""
 
-_CHANGES: dict[str, tuple[int, dict[str, Any]]] = {
-    "metadata_wiped": (
-        45,
-        {
-            "event_trigger_exists": False,
-            "allow_list_has_ours": False,
-            "engine_takes_deliveries": False,
-            "scheduled_crons": frozenset(),
-        },
-    ),
-    "allow_list_on": (45, {"allow_list_has_ours": False, "engine_takes_deliveries": False}),
-    "handlers_down": (25, {"handlers_up": (False, False)}),
-    "database_slow": (45, {"slow_share": 1.0, "leads_per_minute_processed": 2}),
-    "pancake_rest_down": (60, {"pancake_answers": False}),
-    "webhook_silent": (90, {"webhook_delivers": False}),
-    "dead_letters": (120, {"failing_share": 0.5}),
-    "stuck_lock": (15, {"locked_events": 3}),
-    "cron_removed": (30, {"scheduled_crons": frozenset(CRONS) - {"poll_records"}}),
-    "reconciliation_misses": (30, {"found_missing": 7}),
-    "kill_switch_left_on": (25 * 60, {"kill_switch": True}),
-    "p99_regression": (30, {"slow_share": 0.1}),
-}
-"""For each incident how long it lasts, in minutes, and what it changes."""
-
 
 def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
     """Return the recorded time of an incident, by default with its usual traffic.
 
     Those of two incidents do not overlap.
     """
-    minutes, changes = _CHANGES[name]
+    minutes, changes = INCIDENTS[name].minutes, INCIDENTS[name].changes
     return Scenario(
         name=name,
         start=FIRST_MONDAY + timedelta(weeks=1 + list(INCIDENTS).index(name)),
