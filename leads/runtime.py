@@ -1,5 +1,6 @@
 """The parts of a process, which every handler and cron gets: built at the start, closed at the end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -104,8 +105,7 @@ class Runtime:
     async def _close(self) -> None:
         """Finish what callers submitted, then close the connections."""
         await self.scrape.close()
-        await self.ingest.drain()
-        await self.outbox.drain()
+        await asyncio.gather(self.ingest.drain(), self.outbox.drain())
         await self.pancake.aclose()
         await self.graphql.close()
         if self.metadata_db is not self.db:

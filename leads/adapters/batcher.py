@@ -5,12 +5,18 @@ An idle batcher sends a single item at once; after a batch of several, the next 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from leads.adapters.tracing import TraceContext, current_trace, within
 from leads.domain.errors import Overloaded
+
+DRAIN_SECONDS = 2.0
+"""At the end of the process: the caller of an item that takes longer has got its answer."""
+END_SECONDS = 1.5
+"""How long a cancelled task may take: longer than round_trip.CANCEL_SECONDS."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,10 +67,8 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     async def drain(self) -> None:
-        """Wait until every submitted item is sent."""
-        while self._running:
-            # Not gather(): from Python 3.12 on it does not yield if all are done; then none is discarded.
-            await asyncio.wait(self._running)
+        """Wait until every submitted item is sent, DRAIN_SECONDS at most: what takes longer is cancelled."""
+        await end_tasks(self._running, DRAIN_SECONDS)
 
     async def _work(self) -> None:
         try:
@@ -93,3 +97,15 @@ class Batcher(Generic[Item, Result]):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[Any]], within_seconds: float) -> None:
+    """Wait until each task has left the collection, as it does when it ends; cancel what takes longer."""
+    for seconds in (within_seconds, END_SECONDS):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while tasks:
+                    # Not gather(): from Python 3.12 on it does not yield if all are done; then none leaves.
+                    await asyncio.wait(tasks)
+        for task in list(tasks):
+            task.cancel()

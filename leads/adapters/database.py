@@ -37,6 +37,7 @@ Pool = AsyncConnectionPool[PreparingConnection]
 MAX_TRIES = 3
 """Of work that loses against concurrent transactions; after that the caller gets Contended."""
 POOL_TIMEOUT_SECONDS = 5.0
+POOL_CLOSE_SECONDS = 1.0
 CHECK_SECONDS = 2.0
 """How long an idle session may take to answer, before another is opened."""
 MAX_WAITING_FOR_CONNECTION = 500
@@ -179,8 +180,7 @@ class Database:
         await self._work.open()
 
     async def close(self) -> None:
-        await self._ingest.close()
-        await self._work.close()
+        await asyncio.gather(*(pool.close(POOL_CLOSE_SECONDS) for pool in (self._ingest, self._work)))
         while self._idle_readers:
             await self._idle_readers.pop().close()
 

@@ -5,10 +5,12 @@ body always is JSON with `message` and `extensions.code`: Hasura reports anythin
 action as "not a valid json response from webhook".
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
 from json import JSONEncoder
 from typing import Any, Generic, TypeVar
@@ -21,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
+from leads.adapters.batcher import END_SECONDS, end_tasks
 from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import Answer, read_body
 from leads.adapters.logs import binding, log_request
@@ -33,6 +36,7 @@ from leads.domain.errors import (
     Misconfigured,
     Refused,
     Retryable,
+    Stopping,
     Unauthorized,
     Unavailable,
 )
@@ -55,13 +59,30 @@ class Application(Starlette):
     def __init__(
         self, hasura_routes: Sequence[Route], routes: Sequence[Route], lifespan: Lifespan[Any]
     ) -> None:
-        super().__init__(routes=[*hasura_routes, *routes], lifespan=lifespan)
+        super().__init__(routes=[*hasura_routes, *routes], lifespan=partial(self._serving, lifespan))
         self.router.redirect_slashes = False
         self._posts = {route.path: route.app for route in hasura_routes}
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         post = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
-        await (post or super().__call__)(scope, receive, send)
+        if post is None:
+            await super().__call__(scope, receive, send)
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            await post(scope, receive, send)
+        finally:
+            self._calls.discard(task)
+
+    @asynccontextmanager
+    async def _serving(self, lifespan: Lifespan[Any], app: Any) -> AsyncIterator[None]:
+        """At the end wait for the answers of cancelled calls: they need the parts that `lifespan` closes."""
+        async with lifespan(app):
+            yield
+            await end_tasks(self._calls, END_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +164,11 @@ class RequestLog:
         with within(trace_of_request(scope["headers"])), binding():
             try:
                 await self._app(scope, receive, log_and_send)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as raised:
                 if has_started:
                     raise
+                # Only the server cancels, when it ends and a call takes too long.
+                error = raised if isinstance(raised, Exception) else Stopping()
                 status, body, wait_seconds = error_response(error)
                 if status == 503:
                     wait_seconds = wait_seconds or self._retry_after_seconds

@@ -4,25 +4,33 @@ psycopg's pipeline sends each statement in a separate packet, and its cursors ta
 module speaks to libpq through `psycopg.pq`; psycopg converts parameters and rows (docs/decisions/0015).
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from psycopg import AsyncConnection, OperationalError, abc
+from psycopg import AsyncConnection, Error, OperationalError, abc
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many, send
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import DictRow
+from psycopg.waiting import wait_async
 
+CANCEL_SECONDS = 1.0
+"""How long the server may take to hear that a statement is cancelled."""
+WAIT_SECONDS = 0.1
+"""How often psycopg looks at a session that it waits for."""
 MAX_PREPARED = 200
 """How many statements a session prepares; further ones are parsed at each execution."""
 UNUSABLE_PLAN = frozenset({"0A000", "26000"})
 """SQLSTATEs of a prepared statement whose result has other columns now, or that the server does not know."""
+Result = TypeVar("Result")
 _PLACEHOLDER = re.compile(rb"%(?:\((\w+)\)s|(%)|)")
 
 Text = tuple[bytes, Mapping[str, object]]
@@ -58,6 +66,27 @@ class PreparingConnection(AsyncConnection[DictRow]):
         """For the names of prepared statements."""
         self.transformer: abc.Transformer = Transformer(self)
         """Kept, because it remembers how to convert each type."""
+
+    async def wait(
+        self,
+        gen: PQGen[Result],
+        interval: float = WAIT_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 - its signature
+    ) -> Result:
+        """As psycopg's; but a cancelled statement ends within CANCEL_SECONDS, and the session with it.
+
+        psycopg keeps the session, and waits up to ten seconds for a server that does not answer.
+        """
+        try:
+            return await wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                try:
+                    with suppress(Error):
+                        await self.cancel_safe(timeout=CANCEL_SECONDS)
+                finally:
+                    self.pgconn.finish()
+            raise
 
 
 async def run_together(db_connection: PreparingConnection, statements: Sequence[Text]) -> list[Rows]:

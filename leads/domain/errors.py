@@ -42,6 +42,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class Stopping(Unavailable):
+    """The process ends before this was done; deliver it again."""
+
+    code = "stopping"
+
+
 class ProcessingPaused(Unavailable):
     """Processing is paused by the setting processing_paused; the row stays received."""
 

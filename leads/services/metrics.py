@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from leads.adapters.batcher import end_tasks
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Params, Reader, Row, StatementError
 from leads.adapters.logs import LOGGER, describe
@@ -80,10 +81,7 @@ class Scrape:
 
     async def close(self) -> None:
         """End what is being read."""
-        reading = list(self._reading.values())
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+        await end_tasks(self._reading.values(), 0)
 
 
 async def _read(source: Source) -> None:

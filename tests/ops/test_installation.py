@@ -4,6 +4,7 @@ A token is accepted by an engine of the same configuration, for its role alone. 
 Alertmanager, with our routes and receivers.
 """
 
+import asyncio
 import hmac
 import json
 import os
@@ -12,11 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-from base64 import urlsafe_b64encode
+import threading
+import time
+from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,9 +31,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
-from leads.serve import MAX_CONNECTIONS
+from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import Attempts
 from ops.daily.alert import Result as Delivery
@@ -36,11 +42,13 @@ from ops.daily.alert import judge
 from ops.daily.token import VARIABLE, Role, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
 from sandbox.monitoring.rules import ALERTMANAGER, load
+from sandbox.postgres.database import handlers_url
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from sandbox.serving import find_value, scrape
 from sandbox.stack.hasura import RunningEngine, start_engine
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
+from tests.support.settings import WEBHOOK_TOKEN_SHA256
 from tests.support.waiting import eventually
 
 # --- pancake-handlers, leads config show
@@ -151,6 +159,89 @@ def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
         public, ops = ([status(each, path) for path in PATHS] for each in (port, ops_port))
     assert public == [200, 404, 404]
     assert ops == [200, 503, 200]
+
+
+@contextmanager
+def relay(url: str) -> Iterator[tuple[str, threading.Event]]:
+    """The same database through a relay, which passes nothing on once the event is set."""
+    host, port = (str(conninfo_to_dict(url)[name]) for name in ("host", "port"))
+    hangs, loop = threading.Event(), asyncio.new_event_loop()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if hangs.is_set():
+                    await asyncio.Event().wait()
+                writer.write(data)
+        finally:
+            writer.transport.abort()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_connection(host, port)
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(copy(reader, here), copy(there, writer))
+
+    async def close() -> None:
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield make_conninfo(url, host="127.0.0.1", port=server.sockets[0].getsockname()[1]), hangs
+    finally:
+        asyncio.run_coroutine_threadsafe(close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def call(port: int, path: str, **envelope: Any) -> tuple[int, str]:
+    """Call a route as Hasura does; return the status and the error's code."""
+    answer = httpx.post(
+        f"http://127.0.0.1:{port}{path}",
+        json=envelope, headers={"X-Handler-Secret": COMPLETE["HANDLER_SECRET"]}, timeout=40,
+    )  # fmt: skip
+    return answer.status_code, answer.json()["extensions"]["code"]
+
+
+@pytest.mark.slow("stops the handlers while the database hangs")
+@pytest.mark.own_database
+def test_a_stop_with_a_database_that_hangs_answers_every_request_in_time(
+    database: str, connection_id: str, tmp_path: Path
+) -> None:
+    port, trigger = free_port(), "pancake_webhook_event_status_update"
+    raw, digest = b64encode(b'{"id": "r-1"}').decode(), WEBHOOK_TOKEN_SHA256
+    calls = [
+        partial(call, port, "/actions/ingest_record", action={"name": "pancake_ingest_record"},
+                session_variables={}, input={"token_sha256": digest, "raw": raw}),
+        partial(call, port, "/events/process_record", id="e-1", trigger={"name": trigger},
+                event={"op": "INSERT", "data": {"new": {"id": 1}}}),
+        partial(call, port, "/cron/retry_failed", id="c-1", name="pancake_retry_failed",
+                scheduled_time="2026-03-04T05:06:07Z"),
+    ]  # fmt: skip
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        url, hangs = stack.enter_context(relay(handlers_url(database)))
+        process = command(tmp_path, **COMPLETE | {"DATABASE_URL": url}, BIND=f"127.0.0.1:{port}")
+        stack.callback(process.kill)
+        eventually(lambda: status(port, "/readyz") == 200)
+        hangs.set()
+        answers = [threads.submit(each) for each in calls]
+        time.sleep(1)  # until they wait for the database
+        started = time.monotonic()
+        process.terminate()
+        output, errors = process.communicate(timeout=90)
+        assert time.monotonic() - started < SHUTDOWN_SECONDS
+        # The cron gives up a session of its own before.
+        assert [each.result() for each in answers] == [
+            (503, "stopping"), (503, "stopping"), (503, "database_unavailable"),
+        ]  # fmt: skip
+        assert errors == ""
+        assert "Traceback" not in output
 
 
 def show(*options: str, **variables: str) -> Result:
