@@ -130,9 +130,9 @@ def aggregate_type(b: Builder, view: TableView) -> GraphQLObjectType:
 
 
 def _aggregate_fields(b: Builder, view: TableView) -> GraphQLObjectType:
-    counted = {"distinct": argument(GraphQLBoolean)}
-    if columns := b.select_columns(view):
-        counted["columns"] = argument(list_of(columns), strict=True)
+    columns = b.select_columns(view)
+    counted = {} if columns is None else {"columns": argument(list_of(columns), strict=True)}
+    counted["distinct"] = argument(GraphQLBoolean)
     fields = {"count": GraphQLField(GraphQLNonNull(GraphQLInt), counted)}
     for operator in OPERATORS:
         if applicable := operator_columns(view, operator):
