@@ -1,50 +1,28 @@
 """The criteria of the go-live checklist, as criteria/*.yaml declares them."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 from functools import cache
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from ops.checks.model import When
 from ops.checks.table import BY_ID, CHECKS
-from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
-from ops.metadata.directory import DirectoryError, parse
+from ops.metadata.directory import parse
 
 CRITERIA = Path(__file__).with_name("criteria")
-CHECKLIST = Path(__file__).with_name("checklist.yaml")
 WAVES = ("W1", "W2", "W3", "W4")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {">=": ge, ">": gt, "<=": le, "<": lt, "=": eq}
 SIGNS = {">=": "≥", "<=": "≤"}
-# Operator, number and unit: "< 0.2 share".
-TARGET = re.compile(r"(>=|>|<=|<|=) (-?\d+(?:\.\d+)?)(?: (\S.*))?")
-READERS: Mapping[str, frozenset[str]] = {
-    "junit": frozenset({"prefix", "first", "last"}),
-    "junit_all": frozenset(),
-    "figures": frozenset({"kind", "exactly", "at_least", "is_true"}),
-    "baseline": frozenset(),
-}
-"""The readers of evidence (ops/golive/evidence.py), with the parameters that each knows."""
-SAME_COMMIT = frozenset({"junit", "junit_all", "figures"})
-"""The readers whose file has to be made on the installed commit."""
-STATEMENTS_OF = ("golive", "kpi")
-"""The files of statements that criteria may name."""
-
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,59}$")]
 Text = Annotated[str, Field(pattern=r"\S")]
 Count = Annotated[int, Field(strict=True, ge=1)]
-
-
-class CriteriaError(ValueError):
-    """A file of criteria is not valid; the message names file, criterion and fault."""
 
 
 class Source(StrEnum):
@@ -116,12 +94,6 @@ class Criterion:
     range: tuple[FiniteFloat, FiniteFloat] | None = None
     parameters: Mapping[str, Text] = field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if fault := next(_faults(self), None):
-            raise ValueError(fault)
-        return self
-
     def is_met_by(self, value: float) -> bool:
         """Whether the value is on the right side of the target."""
         return OPERATORS[self.operator](value, self.target)
@@ -152,58 +124,14 @@ class Criterion:
         return f"{text} {self.unit}".strip()
 
 
-def _faults(criterion: Criterion) -> Iterator[str]:
-    if not criterion.lines or not criterion.parts:
-        yield "lines and parts name at least one each"
-    if (criterion.source is Source.PERSON) == bool(criterion.query):
-        yield "a query is for every source but person"
-    if criterion.range and criterion.source is not Source.PERSON:
-        yield "a range is for source person"
-    if criterion.range and criterion.range[0] >= criterion.range[1]:
-        yield "the first number of a range is the lower one"
-    if criterion.good and criterion.bad:
-        yield "a share names its good or its bad cases, not both"
-    if criterion.source is not Source.CHECK and not criterion.remediation:
-        yield "every source but check has a remediation"
-    if criterion.source is Source.CHECK and (others := set(criterion.query.split()) - BY_ID.keys()):
-        yield f"{', '.join(sorted(others))} is not a check of ops/checks/table.py"
-    if criterion.source is Source.FILE:
-        if criterion.query not in READERS:
-            yield f"query {criterion.query!r} is not a reader of evidence: {', '.join(READERS)}"
-        elif unknown := sorted(criterion.parameters.keys() - READERS[criterion.query]):
-            yield f"{criterion.query} has no parameter {', '.join(unknown)}"
-    if criterion.source is Source.SQL:
-        if criterion.query not in QUERIES or criterion.query.partition("/")[0] not in STATEMENTS_OF:
-            yield f"query {criterion.query!r} is not a statement for criteria"
-        if (criterion.good or criterion.bad or criterion.min_samples) and not criterion.samples:
-            yield "a share and min_samples need samples"
-
-
 READ = TypeAdapter(Criterion)
 
 
-def load_checklist(path: Path = CHECKLIST) -> Mapping[str, str]:
-    """Read the lines of the checklist: id and short words, in their order. Raises CriteriaError."""
-    lines = _parse(path)
-    try:
-        return TypeAdapter(dict[Id, Text]).validate_python(lines)
-    except ValidationError as error:
-        raise CriteriaError(f"{path.name} is not a table of ids and words") from error
-
-
 @cache
-def load_criteria(folder: Path = CRITERIA, checklist: Path = CHECKLIST) -> tuple[Criterion, ...]:
-    """Read all criteria, in the order of files and entries; then those of the table. Raises CriteriaError."""
-    lines = load_checklist(checklist)
-    criteria = [_read(path.name, entry) for path in sorted(folder.glob("*.yaml")) for entry in _entries(path)]
-    if double := [name for name, count in Counter(each.id for each in criteria).items() if count > 1]:
-        raise CriteriaError(f"{folder.name}: {', '.join(double)} is declared twice")
-    for each in criteria:
-        if unknown := sorted(set(each.lines) - lines.keys()):
-            raise CriteriaError(f"{each.id}: {', '.join(unknown)} is no line of {checklist.name}")
-    if missing := [line for line in lines if all(line not in each.lines for each in criteria)]:
-        raise CriteriaError(f"{checklist.name}: {', '.join(missing)} has no criterion")
-    return (*criteria, *(_unlisted(criteria) if folder == CRITERIA else ()))
+def load_criteria() -> tuple[Criterion, ...]:
+    """Read all criteria, in the order of files and entries; then those of the table of checks."""
+    criteria = [_read(entry) for path in sorted(CRITERIA.glob("*.yaml")) for entry in _entries(path)]
+    return (*criteria, *_unlisted(criteria))
 
 
 def find_criterion(criterion_id: str) -> Criterion:
@@ -225,42 +153,24 @@ def criteria_of(*parts: Part) -> list[Criterion]:
 
 def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the entries of a file; those of a group (`criteria`) have its other fields too."""
-    entries = _parse(path)
-    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-        raise CriteriaError(f"{path.name} is not a list of criteria")
-    for entry in entries:
+    for entry in parse(path):
         shared = {name: value for name, value in entry.items() if name != "criteria"}
         for each in entry.get("criteria", [{}]):
             yield shared | each
 
 
-def _read(file: str, entry: Mapping[str, Any]) -> Criterion:
-    where = f"{file}: {entry.get('id', 'a criterion without id')}"
-    try:
-        title = _title(entry.get("title"))
-        more = _of_checks(entry) if entry.get("source") == Source.CHECK else _target(entry.get("target"))
-        fields = {name: value for name, value in entry.items() if name != "title"}
-        return READ.validate_python(fields | title | more)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise CriteriaError(f"{where}: {place}: {fault['msg']}") from error
-    except ValueError as error:
-        raise CriteriaError(f"{where}: {error}") from error
-
-
-def _title(given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict) or given.keys() != {"vi", "en"}:
-        raise ValueError("title is not a text in `vi` and one in `en`")
-    return {"title_vi": given["vi"], "title_en": given["en"]}
-
-
-def _of_checks(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a criterion has from its first check."""
-    if "target" in entry or "remediation" in entry:
-        raise ValueError("target and remediation of source check are those of its checks")
-    check = BY_ID.get(str(entry.get("query")).split()[0])
-    return {"unit": "faults", "remediation": check.cure, "runbook": check.runbook} if check else {}
+def _read(entry: Mapping[str, Any]) -> Criterion:
+    """Make a criterion of an entry; one of checks has cure and runbook of the first of them."""
+    fields = dict(entry)
+    title = fields.pop("title")
+    fields |= {"title_vi": title["vi"], "title_en": title["en"]}
+    if entry["source"] == Source.CHECK:
+        check = BY_ID[entry["query"].split()[0]]
+        fields |= {"unit": "faults", "remediation": check.cure, "runbook": check.runbook}
+    else:
+        operator, target, *unit = entry["target"].split(maxsplit=2)
+        fields |= {"operator": operator, "target": float(target), "unit": "".join(unit)}
+    return READ.validate_python(fields)
 
 
 def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
@@ -273,17 +183,3 @@ def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
                 parts=(Part(check.area),), source=Source.CHECK, owner="BE", query=check.id, unit="faults",
                 remediation=check.cure, runbook=check.runbook, parameters={"applied": "as far as it is"},
             )  # fmt: skip
-
-
-def _target(given: Any) -> dict[str, Any]:
-    found = TARGET.fullmatch(given) if isinstance(given, str) else None
-    if not found:
-        raise ValueError(f"target is {given!r}, not an operator, a number and a unit")
-    return {"operator": found[1], "target": float(found[2]), "unit": found[3] or ""}
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return parse(path)
-    except (OSError, UnicodeError, DirectoryError) as error:
-        raise CriteriaError(f"{path.name}: {error}") from error

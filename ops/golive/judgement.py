@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import exp, isfinite, lgamma, log, sqrt
 
 from ops.checks.model import Finding
-from ops.golive.criterion import SAME_COMMIT, Criterion
+from ops.golive.criterion import Criterion, Source
 from ops.golive.records import Kind, Statement
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -135,7 +135,7 @@ def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: st
         days = (at - measured.measured_at) / timedelta(days=1)
         if days > criterion.max_age_days:
             return Why.STALE, f"It is {days:.1f} days old; at most {criterion.max_age_days} are allowed."
-    if criterion.query not in SAME_COMMIT:
+    if criterion.source is not Source.FILE or criterion.query == "baseline":
         return None
     if len(commit) < SHORTEST_COMMIT:
         return Why.STALE, "The installed commit is unknown: set COMMIT to it."
