@@ -66,11 +66,7 @@ def _measure(pancake: Simulator, name: str) -> dict[str, float]:
     calls_before = len(pancake.call_seconds)
     seconds = pancake.tick(name)
     calls = pancake.call_seconds[calls_before:]
-    return {
-        "calls": len(calls),
-        "longest_call_seconds": round(max(calls), 2),
-        "seconds": round(seconds, 1),
-    }
+    return {"calls": len(calls), "longest_call_seconds": round(max(calls), 2), "seconds": round(seconds, 1)}
 
 
 LISTED_RECORDS = 2_000

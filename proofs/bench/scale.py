@@ -38,14 +38,7 @@ from proofs.bench.environment import (
 )
 from proofs.bench.measuring import Costs, Piece, measure
 from proofs.bench.scale_data import SOURCES, TELESALES, add_history, add_rosters
-from proofs.bench.scale_plans import (
-    Readings,
-    Snapshot,
-    read_plans,
-    scanned_whole,
-    summarize,
-    write_snapshot,
-)
+from proofs.bench.scale_plans import Readings, Snapshot, read_plans, scanned_whole, summarize, write_snapshot
 from proofs.bench.throughput import process_request, store_events
 from proofs.sender import closed_loop, request_for
 

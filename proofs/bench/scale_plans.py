@@ -95,10 +95,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
 def _read(database_url: str, name: str, until: datetime) -> list[Reading]:
     """All that the statement changes is undone."""
     folder = name.partition("/")[0]
-    with (
-        psycopg.connect(database_url, options=SESSION_OPTIONS) as db,
-        db.transaction(force_rollback=True),
-    ):
+    with psycopg.connect(database_url, options=SESSION_OPTIONS) as db, db.transaction(force_rollback=True):
         params = claim_event(db, until) | new_rows(name)
         begin = partial(_fence, db, params) if name in FENCED else lambda: None
         found = []

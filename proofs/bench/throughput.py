@@ -321,10 +321,7 @@ def find() -> str:
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)
     program = shutil.which("pgbench") or next(map(str, places), None)
     if program is None:
-        typer.echo(
-            "pgbench was not found. Install it with: apt-get install postgresql-contrib",
-            err=True,
-        )
+        typer.echo("pgbench was not found. Install it with: apt-get install postgresql-contrib", err=True)
         raise typer.Exit(2)
     return program
 

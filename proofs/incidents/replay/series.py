@@ -277,10 +277,7 @@ class Handlers:
 
 def checks(now: Conditions) -> Iterator[Sample]:
     """Return what a process finds of Hasura."""
-    failed = {
-        "event_trigger": not now.event_trigger_exists,
-        "allow_list": not now.allow_list_has_ours,
-    }
+    failed = {"event_trigger": not now.event_trigger_exists, "allow_list": not now.allow_list_has_ours}
     for check in CHECKS:
         yield "pancake_engine_check", f'check="{check}"', float(not failed.get(check, False))
 
