@@ -38,7 +38,7 @@ from proofs.bench.environment import (
     print_result,
     run_script,
 )
-from proofs.bench.measuring import Done, figures, ratio, run_slices
+from proofs.bench.measuring import Done, Slice, figures, ratio, run_slices
 from proofs.sender import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.postgres.database import psql_environment
 
@@ -89,17 +89,23 @@ def ingest(
         )
         rss_mb = bench.rss_mb()
         steady = uvloop.run(_steady(bench, numbers, steady_seconds))
-    result: dict[str, Any] = {
+    result = _result(found, total, seconds, rss_mb)
+    print_result(result | {"steady": steady.summary() | {"rate": ARRIVALS_PER_SECOND}}, as_json)
+
+
+def _result(
+    found: Mapping[str, Sequence[Slice]], total: Measurement, seconds: float, rss_mb: float
+) -> dict[str, Any]:
+    """Return what both benchmarks have: rates, the ratio to pgbench, latencies, errors and memory."""
+    return {
         "slice_seconds": seconds,
         "ratio": ratio(found["ours"], found["pgbench"]),
         **{name: figures(each) for name, each in found.items()},
         "latency": total.percentiles(),
         "errors": total.errors,
-        "steady": steady.summary() | {"rate": ARRIVALS_PER_SECOND},
         "rss_mb": round(rss_mb, 1),
         "machine": describe_machine(),
     }
-    print_result(result, as_json)
 
 
 def _closed_loop(
@@ -184,17 +190,8 @@ def process(
             console,
         )
         rss_mb = bench.rss_mb()
-    result: dict[str, Any] = {
-        "slice_seconds": seconds,
-        "ratio": ratio(found["ours"], found["pgbench"]),
-        "pipelined_ratio": ratio(found["ours"], found["pipelined"]),
-        **{name: figures(each) for name, each in found.items()},
-        "latency": total.percentiles(),
-        "errors": total.errors,
-        "rss_mb": round(rss_mb, 1),
-        "machine": describe_machine(),
-    }
-    print_result(result, as_json)
+    pipelined = {"pipelined_ratio": ratio(found["ours"], found["pipelined"])}
+    print_result(_result(found, total, seconds, rss_mb) | pipelined, as_json)
 
 
 def _baseline_of_events(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:

@@ -408,13 +408,8 @@ class Outcome:
             field: sorted(getattr(self, field))
             for field in ("sent", "missing", "unexpected", "early", "unresolved")
         }
-        return {
-            "name": self.name,
-            "ok": self.is_ok,
-            **names,
-            "error": self.error,
-            "seconds": round(self.seconds, 1),
-        }
+        ends = {"error": self.error, "seconds": round(self.seconds, 1)}
+        return {"name": self.name, "ok": self.is_ok, **names, **ends}
 
 
 def run_incident(
@@ -437,15 +432,7 @@ def run_incident(
                 stage.wait_finished()
                 stage.age("2 hours")
                 inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
-            return Outcome(
-                name=name,
-                sent=frozenset(inbox.sent() - HEARTBEAT),
-                expected=incident.sent,
-                early=frozenset(early),
-                unresolved=frozenset(inbox.firing() - HEARTBEAT),
-                seconds=time.monotonic() - started,
-                has_heartbeat=inbox.sent() >= HEARTBEAT,
-            )
+            return _outcome(name, inbox, incident.sent, early, started)
 
 
 def run_clean(
@@ -458,15 +445,14 @@ def run_clean(
         stage.prepare()
         with Observation(sandbox, inbox), stage.traffic(CLEAN_LEADS_PER_SECOND):
             time.sleep(seconds)
-        return Outcome(
-            name=CLEAN,
-            sent=frozenset(inbox.sent() - HEARTBEAT),
-            expected=frozenset(),
-            early=frozenset(),
-            unresolved=frozenset(inbox.firing() - HEARTBEAT),
-            seconds=time.monotonic() - started,
-            has_heartbeat=inbox.sent() >= HEARTBEAT,
-        )
+        return _outcome(CLEAN, inbox, frozenset(), set(), started)
+
+
+def _outcome(name: str, inbox: Inbox, expected: frozenset[str], early: set[str], started: float) -> Outcome:
+    """Return what arrived from `started`, by time.monotonic(), until now."""
+    sent, unresolved = frozenset(inbox.sent() - HEARTBEAT), frozenset(inbox.firing() - HEARTBEAT)
+    seconds, has_heartbeat = time.monotonic() - started, inbox.sent() >= HEARTBEAT
+    return Outcome(name, sent, expected, frozenset(early), unresolved, seconds, has_heartbeat)
 
 
 def failed(name: str, error: str, seconds: float) -> Outcome:
