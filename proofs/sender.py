@@ -316,7 +316,10 @@ async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections:
 
 
 class Stream:
-    """Posts lead versions until `stop` is called, over as many connections as an outage needs."""
+    """Posts lead versions until `stop` is called, over as many connections as an outage needs.
+
+    When it has ended, `sent.versions` has each version once.
+    """
 
     def __init__(self, url: str, per_second: float, seed: int, new_share: float = 0.8) -> None:
         self._leg, self._url, self._versions = Leg(per_second, 86_400), url, versions(seed, new_share)
@@ -328,6 +331,7 @@ class Stream:
 
     async def run(self) -> None:
         await send(self._leg, self._url, self._versions, 200)
+        self.sent.versions = list({each.number: each for each in self.sent.versions}.values())
 
 
 @dataclass

@@ -34,7 +34,7 @@ from ops.daily.backfill_phones import (
     remove_old_file,
 )
 from ops.daily.phone_parsers import Account
-from proofs.bench.operators import ACCOUNTS
+from proofs.bench.environment import run_script
 from sandbox.postgres.database import operators_url
 from tests.support.postgres import is_locked
 from tests.support.waiting import eventually
@@ -93,8 +93,7 @@ def execute(database: str, query: str, *values: object) -> None:
 
 @pytest.fixture
 def crowded(database: str) -> str:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(ACCOUNTS, {"accounts": 3000})
+    run_script(database, "accounts", accounts=3000)
     return database
 
 
