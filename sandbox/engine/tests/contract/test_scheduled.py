@@ -20,7 +20,10 @@ def path() -> str:
 
 @pytest.fixture
 def clock(engine: Hasura) -> Iterator[Json]:
-    """Moves the engine's clock; the real time returns after the test."""
+    """Moves the engine's clock; the real time returns after the test.
+
+    It begins 10 s after a full minute, so that a minute later exactly one tick of each minute is due.
+    """
     if not engine.stand_in:
         pytest.skip("only the stand-in's clock can be moved")
 
@@ -29,6 +32,8 @@ def clock(engine: Hasura) -> Iterator[Json]:
         assert status == 200, body
         return datetime.fromisoformat(body["now"])
 
+    start = datetime.now(UTC).replace(second=10, microsecond=0) + timedelta(minutes=1)
+    move({"set": start.isoformat()})
     yield move
     move({"reset": True})
 
