@@ -26,7 +26,7 @@ from ops.golive.deploy.command import act, bring_forward, take_back
 from ops.golive.deploy.plan_file import read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
-from ops.golive.deploy.steps import OWN_TABLES, check, database_steps, find_step, take_snapshot
+from ops.golive.deploy.steps import MIGRATIONS, OWN_TABLES, ROLES, check, find_step, take_snapshot
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
 from ops.golive.watching import PLAN, PlanOption
@@ -306,22 +306,20 @@ def _is_former(drill: Drill) -> bool:
 def tier3(drill: Drill) -> None:
     """Hold leads, remove metadata and schema; the edge keeps what arrives."""
     tier1(drill)
-    *tables, roles = (step.id for step in database_steps())
-    drill.back("9b", "9a", roles)
+    drill.back("9b", "9a", ROLES)
     # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
-    drill.back(*reversed(tables))
+    drill.back(*reversed(MIGRATIONS))
     accepted = len(drill.sender.sent.accepted)
     drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
 
 
 def after_tier3(drill: Drill) -> None:
     """Apply schema, rows and metadata again, and let leads become tickets."""
-    *tables, roles = (step.id for step in database_steps())
-    drill.forward(*tables)
+    drill.forward(*MIGRATIONS)
     drill.do("4", function(("pg_restore", "--data-only", "--disable-triggers"), lambda: _restore(drill.site)))
     # Without rights the handlers store nothing, and hear of no connection, before its rows are back.
-    drill.forward(roles, "9a", "9b")
+    drill.forward(ROLES, "9a", "9b")
     after_tier1(drill)
 
 

@@ -18,7 +18,7 @@ from ops.golive.deploy.plan_file import commands_of, read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.deploy.steps import (
-    MIGRATED,
+    MIGRATIONS,
     OF_DIVA,
     OWN_TABLES,
     SNAPSHOT,
@@ -148,8 +148,8 @@ def _print_plan(commands: Mapping[str, str], *, as_json: bool) -> None:
     rows = [
         {
             "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,
-            "do": [commands.get(each, each) for task in step.do for each in task.shown],
-            "undo": [commands.get(each, each) for task in step.undo for each in task.shown],
+            "do": [commands.get(each, each) for each in step.does],
+            "undo": [commands.get(each, each) for each in step.undoes],
         }
         for step in all_steps()
     ]  # fmt: skip
@@ -185,7 +185,7 @@ def roll_back(site: Site, to: str, confirmed: Sequence[str] = ()) -> list[Outcom
     outcomes: list[Outcome] = []
     is_saved = False
     for step in reversed(wanted):
-        if not is_saved and step.id in MIGRATED:
+        if not is_saved and step.id in MIGRATIONS:
             # Handlers and edge have no rights any more: a lead stored after the dump would be lost.
             if not act(site, step, take_snapshot(site, "before-rollback", OF_DIVA, OWN_TABLES)):
                 return [*outcomes, _said(step, "failed", "Nothing of the schema was undone.")]
@@ -211,7 +211,7 @@ def _forward(site: Site, step: Step, person_seconds: float) -> tuple[str, str]:
     found = _look(site, step, "check")
     if found.state is State.DONE:
         return "was done", found.text
-    actions = [action for task in step.do for action in task.actions(site)]
+    actions = step.do(site)
     if not actions:
         under_way = step.wait_seconds if found.state is State.PARTIAL else 0.0
         return _wait_for_person(site, step, found, max(under_way, person_seconds))
@@ -253,7 +253,7 @@ def _back(site: Site, step: Step, *, is_confirmed: bool) -> tuple[str, str]:
     if step.has_other_undo and site.journal.is_undone(step.id):
         # No check sees it, and a second "rollout undo" would bring the new version back.
         return "was undone", found.text
-    actions = [action for task in step.undo for action in task.actions(site)]
+    actions = step.undo(site)
     if not actions and step.undo_by_hand:
         return (
             ("undone", f"confirmed by {site.journal.by}") if is_confirmed else ("waiting", step.undo_by_hand)

@@ -47,21 +47,18 @@ class Action:
     run: Callable[[], tuple[int, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Commands as the plan shows them, and their actions.
+Actions = Callable[[Site], Sequence[Action]]
+"""Decided when they are due: what is there already is left out. A person does what has no actions."""
 
-    The actions are decided when they are due: what is there already is left out. A person does a task without
-    actions.
-    """
 
-    shown: tuple[str, ...]
-    actions: Callable[[Site], Sequence[Action]] = lambda _: ()
+def nothing(_: Site) -> Sequence[Action]:
+    """Leave a step to a person."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step. `at_most` is the longest time that its own limits allow, in words.
+    """A step; steps.yaml has the texts, and says what `at_most`, `does` and `undoes` are.
 
     `do_by_hand` and `undo_by_hand` tell a person what to do where no program can, or none was given.
     """
@@ -71,8 +68,10 @@ class Step:
     owner: str
     at_most: str
     check: Callable[[Site], Found]
-    do: tuple[Task, ...] = ()
-    undo: tuple[Task, ...] = ()
+    do: Actions = nothing
+    undo: Actions = nothing
+    does: tuple[str, ...] = ()
+    undoes: tuple[str, ...] = ()
     wait_seconds: float = 0.0
     """How long the verification waits for the effect."""
 

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
+
+from pydantic import TypeAdapter
 
 from leads.domain.errors import DatabaseUnavailable
 from ops.checks.model import Asked, Level, not_green
@@ -21,11 +24,13 @@ from ops.files import digest_of_file
 from ops.golive.commit import CLONE
 from ops.golive.deploy.plan_file import ServiceName
 from ops.golive.deploy.site import Journal, Site
-from ops.golive.deploy.step import Action, Found, State, Step, Task, function, program, verb
+from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, nothing, program, verb
 from ops.golive.measuring import first_line
+from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
 from ops.switches import list_switches
 
+TEXTS = Path(__file__).with_name("steps.yaml")
 SNAPSHOT = "snapshot"
 MAX_AGE = timedelta(hours=24)
 """As long as the criterion database-snapshot allows."""
@@ -38,40 +43,53 @@ OF_DIVA = (
 
 OWN_TABLES = ("pancake_*", "customer_erasure", "integration_change")
 REVOKE = CLONE / "deploy" / "postgres" / "revoke_roles.sql"
-STATEMENT_LIMIT = "60 s"
-"""statement_timeout of the migrations."""
-
 MIGRATIONS = {
-    "1": ("928", "Columns normalized_phone and pancake_metadata of account"),
-    "3": ("930", "Column primary_phone of contact_book, with its keys"),
-    "4": ("931", "The pancake_ tables"),
-    "5": ("932", "Ticket source Pancake"),
-    "6": ("933", "Permissions of the module for administrators"),
-    "7": ("934", "Three notification templates"),
-    "8": ("935", "Settings of the integration, with the kill switch on"),
-    "8a": ("938", "History of changes"),
-}
-"""By the number of the step; 8a and 8b are not in the checklist, and go before its step 9."""
+    "1": "928", "2": "929", "3": "930", "4": "931", "5": "932", "6": "933", "7": "934", "8": "935",
+    "8a": "938",
+}  # fmt: skip
+"""The steps whose undo drops or empties something, each with its migration."""
 
-MIGRATED = frozenset({*MIGRATIONS, "2"})
-"""The steps whose undo drops or empties something."""
+ROLES = "8b"
 REASON = "go-live, step 14"
 BACK = "go-live rolled back"
-READY_SECONDS = 60.0
 CHECK_SECONDS = 30.0
 """How long the checks of a step may take, but for the backfill's."""
-FIRST_LEAD_SECONDS = 60.0
-SCHEDULE_SECONDS = 90.0
-"""The engine creates the events of a new cron trigger within a minute."""
-ENTER_URL = (
-    "In Pancake: Settings, Tools, Webhook: enter the URL of webhook-url.txt, under Request Headers its "
-    "second line, press \"Test webhook\" (Pancake shows 200) or change a lead. Then run this again."
-)  # fmt: skip
 
 
-def all_steps() -> list[Step]:
+class Parts(NamedTuple):
+    """The functions of a step."""
+
+    check: Callable[[Site], Found]
+    do: Actions = nothing
+    undo: Actions = nothing
+
+
+@cache
+def all_steps() -> tuple[Step, ...]:
     """Return every step in the order of the checklist, the snapshot first."""
-    return [snapshot_step(), *database_steps(), *service_steps()]
+    parts = {
+        SNAPSHOT: Parts(_check_snapshot, lambda site: [take_snapshot(site, "before", OF_DIVA)]),
+        **{
+            number: Parts(_look("migrations", migration=version), _run(version, "up"), _run(version, "down"))
+            for number, version in MIGRATIONS.items()
+        },
+        ROLES: Parts(
+            _look("role-rights"), lambda site: [_execute(site, GRANT)], lambda site: [_execute(site, REVOKE)]
+        ),
+        "9a": _metadata("9a"),
+        "10": _service("edge", _look("edge", "edge-policy")),
+        "11": _service("handlers", check_handlers),
+        "9b": _metadata("9b"),
+        "12": _service("front_end", check_front_end),
+        "13": Parts(_look("deliveries", "edge-tokens"), _connect, _disconnect),
+        "14": Parts(_look("opening", step="14"), open_pilot, _close_pilot),
+    }
+    parts["2"] = Parts(_look("backfill"), _fill_phones, _empty_phones)
+    parts["5"] = Parts(_look("ticket-source"), _run("932", "up"), _remove_ticket_source)
+    return tuple(STEP.validate_python(each | parts[each["id"]]._asdict()) for each in parse(TEXTS))
+
+
+STEP = TypeAdapter(Step)
 
 
 def find_step(number: str) -> Step:
@@ -91,31 +109,7 @@ def check(site: Site, step: Step) -> Found:
         return Found(State.PARTIAL, first_line(error))
 
 
-def snapshot_step() -> Step:
-    """The snapshot comes before everything else."""
-    return Step(
-        SNAPSHOT, "Snapshot of the tables that the steps change", "DevOps", "1 h",
-        _check_snapshot,
-        do=(Task(
-            ("pg_dump --format custom, tables: " + " ".join(OF_DIVA),),
-            lambda site: [take_snapshot(site, "before", OF_DIVA)],
-        ),),
-        fix="Install PostgreSQL's client programs of the server's version, or give --programs.",
-    )  # fmt: skip
-
-
-def database_steps() -> list[Step]:
-    """Return the steps 1 to 8b, in their order."""
-    steps = {number: _migration(number, version, title) for number, (version, title) in MIGRATIONS.items()}
-    return [
-        steps["1"], _backfill(), steps["3"], steps["4"], _ticket_source(steps["5"]), steps["6"], steps["7"],
-        steps["8"], steps["8a"], _roles(),
-    ]  # fmt: skip
-
-
-def take_snapshot(
-    site: Site, when: str, tables: Sequence[str], if_there: Sequence[str] = ()
-) -> Action:  # fmt: skip
+def take_snapshot(site: Site, when: str, tables: Sequence[str], if_there: Sequence[str] = ()) -> Action:
     """Dump tables with their rows into a new file of the folder, and note its digest."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{when}.dump"
 
@@ -190,155 +184,73 @@ def _execute(site: Site, path: Path) -> Action:
 
 
 def _migrate(site: Site, version: str, name: str) -> Action:
-    return _execute(site, site.migration(version, name))
+    return _execute(site, site.migration(version, f"{name}.sql"))
 
 
-def _migration_file(version: str, name: str) -> Task:
-    shown = f"execute hasura/migrations/default/…{version}_…/{name}"
-    return Task((shown,), lambda site: [_migrate(site, version, name)])
+def _run(version: str, name: str) -> Actions:
+    return lambda site: [_migrate(site, version, name)]
 
 
-def _file(path: Path) -> Task:
-    return Task((f"execute {path.relative_to(CLONE)}",), lambda site: [_execute(site, path)])
+def _look(*names: str, **params: str) -> Callable[[Site], Found]:
+    return lambda site: look_for(site, *names, **params)
 
 
-def _migration(number: str, version: str, title: str) -> Step:
-    return Step(
-        number, title, "BE", STATEMENT_LIMIT,
-        lambda site: look_for(site, "migrations", migration=version),
-        do=(_migration_file(version, "up.sql"),), undo=(_migration_file(version, "down.sql"),),
-        fix="Read the message; the file changed nothing. docs/runbook/install.md, step 4",
-    )  # fmt: skip
-
-
-def _ticket_source(step: Step) -> Step:
+def _remove_ticket_source(site: Site) -> list[Action]:
     """Tickets that refer to the source keep it: it is disabled, or --move-tickets moves them before."""
-
-    def undo(site: Site) -> Sequence[Action]:
-        if not site.row("golive/load_ticket_source")["tickets"]:
-            return [_migrate(site, "932", "down.sql")]
-        if site.choices.move_tickets:
-            return [verb("tickets", "move"), _migrate(site, "932", "down.sql")]
-        return [_migrate(site, "932", "down-soft.sql")]
-
-    task = Task(("execute …932_…/down.sql, with tickets of the source down-soft.sql",), undo)
-    return replace(step, check=lambda site: look_for(site, "ticket-source"), undo=(task,))
+    if not site.row("golive/load_ticket_source")["tickets"]:
+        return [_migrate(site, "932", "down")]
+    if site.choices.move_tickets:
+        return [verb("tickets", "move"), _migrate(site, "932", "down")]
+    return [_migrate(site, "932", "down-soft")]
 
 
-def _backfill() -> Step:
-    def words(site: Site, *more: str) -> Action:
-        return verb("backfill-phones", "--unusable", str(unusable_phones(site)), *more)
-
-    do = Task(("leads backfill-phones",), lambda site: [words(site, *["--anytime"] * site.choices.anytime)])
-    undo = Task(
-        ("leads backfill-phones --undo --anytime",), lambda site: [words(site, "--undo", "--anytime")]
-    )
-    return Step(
-        "2", "Normalized phones of the accounts", "BE", "4 h, the night's window",
-        lambda site: look_for(site, "backfill"),
-        do=(_migration_file("929", "up.sql"), do), undo=(undo, _migration_file("929", "down.sql")),
-        fix="It runs from 02:00 to 06:00 ICT: run this again then, or give --anytime.",
-    )  # fmt: skip
+def _backfill(site: Site, *words: str) -> Action:
+    return verb("backfill-phones", "--unusable", str(unusable_phones(site)), *words)
 
 
-def _roles() -> Step:
-    return Step(
-        "8b", "Rights of handlers and operators", "BE", "10 s",
-        lambda site: look_for(site, "role-rights"), do=(_file(GRANT),), undo=(_file(REVOKE),),
-        fix="Run this as the owner of Diva's and Hasura's tables.",
-    )  # fmt: skip
+def _fill_phones(site: Site) -> list[Action]:
+    return [_migrate(site, "929", "up"), _backfill(site, *["--anytime"] * site.choices.anytime)]
 
 
-def service_steps() -> list[Step]:
-    """Return the steps 9a to 14, in their order: the crons come after the services that they call."""
-    return [
-        _metadata("9a", "Metadata without cron triggers"),
-        _service(
-            "10", "edge", "Edge: the webhook's service",
-            lambda site: look_for(site, "edge", "edge-policy"),
-            "Start the edge (deploy/nginx/README.md), set EDGE_STATUS_URL, then run this again.",
-        ),
-        _service(
-            "11", "handlers", "Handlers: events, actions, crons", check_handlers,
-            "Start the handlers' image (docs/runbook/install.md, step 6), then run this again.",
-        ),
-        _metadata("9b", "Cron triggers"),
-        _service(
-            "12", "front_end", "Settings screens of Diva's front end", check_front_end,
-            "Deploy the front end, log in as an administrator, look for Settings/Pancake with its four tabs, "
-            "then run this again with --confirm 12.",
-        ),
-        _pancake(),
-        _opening(),
-    ]  # fmt: skip
+def _empty_phones(site: Site) -> list[Action]:
+    return [_backfill(site, "--undo", "--anytime"), _migrate(site, "929", "down")]
 
 
-def _metadata(step: str, title: str) -> Step:
-    def task(*words: str) -> Task:
-        def actions(site: Site) -> Sequence[Action]:
-            backups, source = str(site.choices.backups), site.choices.source
-            return [verb("metadata", *words, "--backups", backups, "--source", source)]
-
-        return Task((f"leads metadata {' '.join(words)}",), actions)
-
-    return Step(
-        step, title, "BE", "130 s", partial(check_metadata, step=step), do=(task(step),),
-        undo=(task("remove", step),), wait_seconds=SCHEDULE_SECONDS if step == "9b" else 0.0,
-        fix=f"leads metadata diff {step} shows the places; docs/runbook/metadata.md",
-    )  # fmt: skip
-
-
-def _service(number: str, name: ServiceName, title: str, look: Callable[[Site], Found], by_hand: str) -> Step:
-    def task(word: str) -> Task:
-        def actions(site: Site) -> Sequence[Action]:
-            command = getattr(site.plan.service(name), word)
-            return [program(command)] if command else []
-
-        return Task((f"golive.yaml, services.{name}.{word}",), actions)
-
-    return Step(
-        number, title, "DevOps", f"{READY_SECONDS:.0f} s after the command", look,
-        do=(task("do"),), undo=(task("undo"),), wait_seconds=READY_SECONDS, do_by_hand=by_hand,
-        undo_by_hand=f"Bring back the former build of {name}, then run this again with --confirm {number}.",
-        is_confirmed_by_person=name == "front_end", has_other_undo=True, fix=by_hand,
-    )  # fmt: skip
-
-
-def _pancake() -> Step:
-    def do(site: Site) -> Sequence[Action]:
-        rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
-        if disabled := [row["name"] for row in rows if row["is_disabled"]]:
-            return tuple(verb("connection", "enable", name) for name in disabled)
-        given = site.plan.pancake
-        if rows or given is None:
-            return ()
-        url = Path(given.webhook_url_file)
-        return (
-            # A creation that was stopped left the file and no connection: its URL is of no use.
-            *[function(("rm", str(url)), partial(_forget, url))] * url.exists(),
+def _metadata(step: str) -> Parts:
+    def actions(*words: str) -> Actions:
+        return lambda site: [
             verb(
-                "connection", "create", "--name", given.name, "--workspace", str(given.workspace),
-                "--api-url", given.api_url, "--key-file", given.key_file, "--out", given.webhook_url_file,
-            ),
-            verb("connection", "test"),
-        )  # fmt: skip
+                "metadata", *words, "--backups", str(site.choices.backups), "--source", site.choices.source
+            )
+        ]  # fmt: skip
 
-    def undo(site: Site) -> Sequence[Action]:
-        rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
-        return tuple(verb("connection", "disable", row["name"], "--reason", BACK) for row in rows)
+    return Parts(partial(check_metadata, step=step), actions(step), actions("remove", step))
 
-    return Step(
-        "13", "Pancake: API key and webhook", "Ops", "as long as a person takes",
-        lambda site: look_for(site, "deliveries", "edge-tokens"),
-        do=(
-            Task(("leads connection create", "leads connection test"), do),
-            Task(("by hand: enter the URL in Pancake",)),
+
+def _service(name: ServiceName, look: Callable[[Site], Found]) -> Parts:
+    def actions(word: str) -> Actions:
+        return lambda site: [program(words) for words in [getattr(site.plan.service(name), word)] if words]
+
+    return Parts(look, actions("do"), actions("undo"))
+
+
+def _connect(site: Site) -> list[Action]:
+    rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
+    if disabled := [row["name"] for row in rows if row["is_disabled"]]:
+        return [verb("connection", "enable", name) for name in disabled]
+    given = site.plan.pancake
+    if rows or given is None:
+        return []
+    url = Path(given.webhook_url_file)
+    return [
+        # A creation that was stopped left the file and no connection: its URL is of no use.
+        *[function(("rm", str(url)), partial(_forget, url))] * url.exists(),
+        verb(
+            "connection", "create", "--name", given.name, "--workspace", str(given.workspace),
+            "--api-url", given.api_url, "--key-file", given.key_file, "--out", given.webhook_url_file,
         ),
-        undo=(
-            Task(("leads connection disable",), undo), Task(("by hand: disable the webhook in Pancake",)),
-        ),
-        do_by_hand=ENTER_URL, fix=f"leads connection test; {ENTER_URL}",
-    )  # fmt: skip
+        verb("connection", "test"),
+    ]  # fmt: skip
 
 
 def _forget(url: Path) -> str:
@@ -346,39 +258,33 @@ def _forget(url: Path) -> str:
     return f"{url} was of a connection that does not exist; removed"
 
 
-def _opening() -> Step:
-    def do(site: Site) -> Sequence[Action]:
-        row = site.row("golive/load_opening")
-        actions: list[Action] = []
-        if site.plan.roster and not row["members"]:
-            actions.append(function(("insert", "roster", site.plan.roster), partial(_fill_roster, site)))
-        if site.plan.source and not row["active"]:
-            if not _is_listed(site):
-                actions.append(verb("cron", "run", "sync_sources"))
-            # The options go first: Pancake's ids of sources begin with a minus.
-            actions.append(verb("switch", "source", "--reason", REASON, site.plan.source, "on"))
-        if row["is_held"] and (row["active"] or site.plan.source):  # turned off last, and never for no source
-            actions.append(verb("switch", "kill", "off", "--reason", REASON))
-        if row["is_waiting"]:
-            actions.append(verb("replay", "--status", "skipped_kill_switch", "--drain"))
-        return actions
+def _disconnect(site: Site) -> list[Action]:
+    rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
+    return [verb("connection", "disable", row["name"], "--reason", BACK) for row in rows]
 
-    def undo(site: Site) -> Sequence[Action]:
-        active = site.row("golive/load_opening")["active"]
-        sources = (verb("switch", "source", "--reason", BACK, name, "off") for name in active)
-        return verb("switch", "kill", "on", "--reason", BACK), *sources
 
-    return Step(
-        "14", "Start of the pilot: kill switch off, one source", "PO + Ops",
-        f"{FIRST_LEAD_SECONDS:.0f} s after the first lead",
-        lambda site: look_for(site, "opening", step="14"),
-        do=(Task(("leads switch source SOURCE on", "leads switch kill off", "leads replay --drain"), do),),
-        undo=(Task(("leads switch kill on", "leads switch source SOURCE off"), undo),),
-        wait_seconds=FIRST_LEAD_SECONDS,
-        do_by_hand="Choose the source of W1 and its roster, in golive.yaml (source, roster) or in Settings; "
-        "change a lead of it in Pancake. Then run this again.",
-        fix="leads status names what stops leads; docs/runbook/tickets-and-switches.md",
-    )  # fmt: skip
+def open_pilot(site: Site) -> list[Action]:
+    """Return what step 14 does: fill the roster, switch the source on and the kill switch off, replay."""
+    row = site.row("golive/load_opening")
+    actions: list[Action] = []
+    if site.plan.roster and not row["members"]:
+        actions.append(function(("insert", "roster", site.plan.roster), partial(_fill_roster, site)))
+    if site.plan.source and not row["active"]:
+        if not _is_listed(site):
+            actions.append(verb("cron", "run", "sync_sources"))
+        # The options go first: Pancake's ids of sources begin with a minus.
+        actions.append(verb("switch", "source", "--reason", REASON, site.plan.source, "on"))
+    if row["is_held"] and (row["active"] or site.plan.source):  # turned off last, and never for no source
+        actions.append(verb("switch", "kill", "off", "--reason", REASON))
+    if row["is_waiting"]:
+        actions.append(verb("replay", "--status", "skipped_kill_switch", "--drain"))
+    return actions
+
+
+def _close_pilot(site: Site) -> list[Action]:
+    active = site.row("golive/load_opening")["active"]
+    sources = (verb("switch", "source", "--reason", BACK, name, "off") for name in active)
+    return [verb("switch", "kill", "on", "--reason", BACK), *sources]
 
 
 def _is_listed(site: Site) -> bool:

@@ -36,7 +36,7 @@ from ops.golive.criterion import find_criterion, load_criteria
 from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import AnotherDeployment, Journal, _file_lock, known_secrets
-from ops.golive.deploy.step import Action, Found, State, Step, Task
+from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
 from ops.settings import read_operator_settings
@@ -395,7 +395,7 @@ class Deployments(RuleBasedStateMachine):
         return [
             Step(
                 number, f"step {number}", "BE", "1 s", partial(self._check, number),
-                do=(Task((), partial(self._do, number)),), undo=(Task((), partial(self._undo, number)),),
+                do=partial(self._do, number), undo=partial(self._undo, number),
                 is_confirmed_by_person=number in BY_HAND,
                 has_other_undo=number in WITHOUT_CHECK_OF_UNDO, undo_by_hand="do it",
             )
@@ -560,7 +560,7 @@ def test_the_pilot_opens_the_source_of_golive_yaml_and_none_without(monkeypatch:
         site: Any = SimpleNamespace(
             plan=PlanFile(source=source), row=lambda _, a=active: {**row, "active": a}
         )
-        assert len(steps._opening().do[0].actions(site)) == opened
+        assert len(steps.open_pilot(site)) == opened
 
 
 FINE = Ledger(5, {name: [] for name in WRONG})
