@@ -93,6 +93,12 @@ class VerbGroup(TyperGroup):
             fail(*described, as_json=as_json)
 
 
+def fail_if(is_bad: object) -> None:
+    """End with exit code 1 if the result that a verb has printed is a bad one."""
+    if is_bad:
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def fail(message: str, exit_code: ExitCode, *, as_json: bool = False) -> NoReturn:
     """Print the message, with `as_json` also as a document on stdout, and end with the code."""
     if as_json:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from shutil import get_terminal_size
@@ -19,6 +19,7 @@ from rich.progress import (
     ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -38,6 +39,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 def print_json(document: Any) -> None:
     """Print the document on stdout; times become ISO text."""
     print_line(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def print_result(document: Any, text: str | Callable[[], None], *, as_json: bool) -> None:
+    """Print the result of a verb: the document for programs, else a text, or what a function prints."""
+    if as_json:
+        print_json(document)
+    elif isinstance(text, str):
+        print_line(text)
+    else:
+        text()
 
 
 def print_line(text: str) -> None:
@@ -118,7 +129,7 @@ def text_of(value: object) -> str:
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """Make a progress bar on stderr that disappears at the end. It is off if stderr is not a terminal."""
     console = Console(stderr=True)
-    shown = columns or (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = columns or (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(
         TextColumn("{task.description}"),
         *shown,

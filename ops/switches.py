@@ -6,7 +6,7 @@ from typing import Literal
 
 import typer
 
-from ops.clients.db_session import QUERIES, DbSession, load_rows
+from ops.clients.db_session import QUERIES, DbSession, load_row, load_rows
 
 Setting = Literal["kill_switch", "processing_paused"]
 MAX_REASON_CHARACTERS = 200
@@ -52,9 +52,7 @@ def list_switches(db: DbSession) -> list[Switch]:
 def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) -> bool:
     """Turn the kill switch or the pause on or off; return whether it was on before."""
     params = {"kill_switch": None, "processing_paused": None, "reason": reason} | {setting: is_on}
-    row = db.execute(QUERIES["switches/set_setting"], params).fetchone()
-    assert row is not None
-    return bool(row[setting])
+    return bool(load_row(db, "switches/set_setting", params)[setting])
 
 
 def set_source(db: DbSession, source_id: str, *, is_on: bool, reason: str) -> bool | None:

@@ -22,6 +22,7 @@ __all__ = [
     "QueryCanceled",
     "class_row",
     "is_lost",
+    "load_row",
     "load_rows",
     "login_name",
     "open_session",
@@ -74,6 +75,12 @@ def open_session(
 def load_rows(db: DbSession, kind: type[Row], name: str, params: Params | None = None) -> list[Row]:
     """Send a statement; return its rows as objects of this class. Raises DatabaseError."""
     return db.cursor(row_factory=class_row(kind)).execute(QUERIES[name], params).fetchall()
+
+
+def load_row(db: DbSession, name: str, params: Params | None = None) -> DictRow:
+    """Send a statement that has exactly one row, and return it. Raises DatabaseError."""
+    (row,) = db.execute(QUERIES[name], params).fetchall()
+    return row
 
 
 def _reason(error: psycopg.OperationalError) -> str:

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from secrets import token_hex
@@ -12,78 +11,53 @@ from typing import Annotated
 import typer
 import yaml
 
-from ops.clients.alertmanager import Alertmanager, Attempts, Channel, Routed
-from ops.failures import CommandFailed, ExitCode
-from ops.output import AsJson, examples, print_json, print_line, say, show_activity, verb_group
+from ops.clients.alertmanager import FAILED, REQUESTS, Alertmanager, Requests
+from ops.failures import CommandFailed, fail_if
+from ops.output import AsJson, examples, print_line, print_result, say, show_activity, verb_group
 from ops.settings import read_operator_settings
 from ops.waiting import poll
 
 CONFIGS = "_configs"
-NONE = Attempts()
+ACCEPTED = "accepted"
+WORDS = {ACCEPTED: "accepted it", "refused": "did not accept it", "waiting": "was not sent it yet"}
+"""What the service of an integration did with the alert."""
+Delivery = dict[str, str]
+"""`receiver`, `integration`, and as `result` one of WORDS."""
+Integrations = Mapping[str, Counter[str]]
+"""How many integrations of each kind a receiver has."""
 
 
-class Result(StrEnum):
-    """What the service of an integration did with the alert."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    WAITING = "waiting"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An integration of a receiver, and its result."""
-
-    receiver: str
-    integration: str
-    result: Result
-
-
-def integrations(configuration: str) -> Mapping[str, Counter[str]]:
-    """Return the integrations of each receiver by kind, from Alertmanager's configuration as YAML."""
+def integrations(configuration: str) -> Integrations:
+    """Read the receivers of Alertmanager's configuration."""
     receivers = yaml.safe_load(configuration).get("receivers") or []
     return {
         receiver["name"]: Counter(
-            {
-                key.removesuffix(CONFIGS): len(listed)
-                for key, listed in receiver.items()
-                if key.endswith(CONFIGS)
-            }
+            {key.removesuffix(CONFIGS): len(receiver[key]) for key in receiver if key.endswith(CONFIGS)}
         )
         for receiver in receivers
     }
 
 
-def judge(
-    receivers: Sequence[str],
-    kinds: Mapping[str, Counter[str]],
-    before: Mapping[Channel, Attempts],
-    after: Mapping[Channel, Attempts],
-) -> list[Delivery]:
+def judge(receivers: Sequence[str], kinds: Integrations, before: Requests, after: Requests) -> list[Delivery]:
     """Return the deliveries that the route promises, judged by the requests between two counts.
 
     Unless Alertmanager counts each receiver apart, alerts that others of the same kind get count too.
     """
-    names_receivers = any(receiver for _, receiver in after)
-    needed: Counter[Channel] = Counter()
-    for receiver in receivers:
-        for kind, number in kinds.get(receiver, Counter()).items():
-            needed[kind, receiver if names_receivers else ""] += number
-    return [
-        Delivery(receiver, kind, _result(channel, needed[channel], before, after))
+    names_receivers = any(receiver for _, (_, receiver) in after)
+    channels = [
+        (receiver, kind, (kind, receiver if names_receivers else ""))
         for receiver in receivers
-        for kind in kinds.get(receiver, Counter())
-        for channel in [(kind, receiver if names_receivers else "")]
+        for kind in kinds.get(receiver, ())
     ]
-
-
-def _result(
-    channel: Channel, needed: int, before: Mapping[Channel, Attempts], after: Mapping[Channel, Attempts]
-) -> Result:
-    old, new = before.get(channel, NONE), after.get(channel, NONE)
-    if new.accepted - old.accepted >= needed:
-        return Result.ACCEPTED
-    return Result.REFUSED if new.failed > old.failed else Result.WAITING
+    needed = Counter[tuple[str, str]]()
+    for receiver, kind, channel in channels:
+        needed[channel] += kinds[receiver][kind]
+    deliveries = []
+    for receiver, kind, channel in channels:
+        sent, failed = (after[name, channel] - before[name, channel] for name in (REQUESTS, FAILED))
+        result = ACCEPTED if sent - failed >= needed[channel] else "refused" if failed > 0 else "waiting"
+        deliveries.append({"receiver": receiver, "integration": kind, "result": result})
+    return deliveries
 
 
 ALERT = "PancakeAlertTest"
@@ -140,58 +114,58 @@ def send_test(
     with show_activity("waiting for the receivers"):
         deliveries = _send(alertmanager, labels, timeout)
     seconds = round(time.monotonic() - started, 1)
-    has_arrived = all(each.result is Result.ACCEPTED for each in deliveries)
-    if as_json:
-        shown = [asdict(each) for each in deliveries]
-        print_json({"labels": labels, "arrived": has_arrived, "seconds": seconds, "deliveries": shown})
-    else:
-        _print(deliveries, seconds)
-    if not has_arrived:
-        raise typer.Exit(ExitCode.FAILED)
+    has_arrived = _has_arrived(deliveries)
+    shown = {"labels": labels, "arrived": has_arrived, "seconds": seconds, "deliveries": deliveries}
+    print_result(shown, lambda: _print(deliveries, seconds), as_json=as_json)
+    fail_if(not has_arrived)
+
+
+def _has_arrived(deliveries: Sequence[Delivery]) -> bool:
+    return all(each["result"] == ACCEPTED for each in deliveries)
 
 
 def _send(alertmanager: Alertmanager, labels: Mapping[str, str], timeout_seconds: float) -> list[Delivery]:
     """Return the deliveries when all were accepted, or at the time-out. Raises CommandFailed."""
     kinds = integrations(alertmanager.configuration())
-    before = alertmanager.attempts()
+    before = alertmanager.requests()
     alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC) + timedelta(seconds=timeout_seconds) + MARGIN)
     try:
         for _ in poll(timeout_seconds, POLL_SECONDS):
-            routed = _routed(alertmanager, labels)
-            deliveries = judge(routed.receivers, kinds, before, alertmanager.attempts())
+            receivers = _find_receivers(alertmanager, labels)
+            deliveries = judge(receivers, kinds, before, alertmanager.requests())
             if not deliveries:
-                names = ", ".join(routed.receivers)
                 raise CommandFailed(
-                    f"The route ends at a receiver that sends nothing: {names}. Give it an integration."
+                    f"The route ends at a receiver that sends nothing: {', '.join(receivers)}. "
+                    "Give it an integration."
                 )
-            if all(each.result is Result.ACCEPTED for each in deliveries):
+            if _has_arrived(deliveries):
                 break
         return deliveries
     finally:
         alertmanager.post(labels, ANNOTATIONS, datetime.now(UTC))
 
 
-def _routed(alertmanager: Alertmanager, labels: Mapping[str, str]) -> Routed:
-    """Return the route of the alert. Raises CommandFailed if it leads to no receiver."""
-    routed = alertmanager.find(labels)
-    if routed is None:
+def _find_receivers(alertmanager: Alertmanager, labels: Mapping[str, str]) -> list[str]:
+    """Return the receivers of the alert. Raises CommandFailed if it is kept from them."""
+    alert = alertmanager.find(labels)
+    if alert is None:
         raise CommandFailed("Alertmanager took the alert and does not list it. Look at its log.")
-    if routed.silenced_by:
+    if silences := alert["status"]["silencedBy"]:
         raise CommandFailed(
-            f"A silence keeps the alert back: {', '.join(routed.silenced_by)}."
+            f"A silence keeps the alert back: {', '.join(silences)}."
             " Look at it on Alertmanager's page /#/silences, and expire it or wait for its end."
         )
-    if routed.inhibited_by:
+    if alert["status"]["inhibitedBy"]:
         raise CommandFailed(
             "Another alert that fires keeps this one back, by an inhibit rule. Mend that one first."
         )
-    return routed
+    return [receiver["name"] for receiver in alert["receivers"]]
 
 
-def _print(deliveries: list[Delivery], seconds: float) -> None:
+def _print(deliveries: Sequence[Delivery], seconds: float) -> None:
     for each in deliveries:
-        print_line(f"{each.receiver}: {each.integration} {_WORDS[each.result]}")
-    if all(each.result is Result.ACCEPTED for each in deliveries):
+        print_line(f"{each['receiver']}: {each['integration']} {WORDS[each['result']]}")
+    if _has_arrived(deliveries):
         say(f"The alert arrived after {seconds:g} s. It is ended; a receiver may show that too.")
     else:
         say(
@@ -199,10 +173,3 @@ def _print(deliveries: list[Delivery], seconds: float) -> None:
             "the reason behind `Notify for alerts failed`: 401 or 403 is a key, 404 a URL. Without\n"
             "such a line group_wait of the route is longer than --timeout."
         )
-
-
-_WORDS = {
-    Result.ACCEPTED: "accepted it",
-    Result.REFUSED: "did not accept it",
-    Result.WAITING: "was not sent it yet",
-}

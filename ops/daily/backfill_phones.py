@@ -13,15 +13,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
-from rich.text import Text
 
 from leads.domain.body import ICT
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
@@ -33,27 +31,33 @@ from ops.clients.db_session import (
     InsufficientPrivilege,
     QueryCanceled,
     class_row,
+    load_row,
     open_session,
 )
 from ops.daily.phone_parsers import Account, Parsers
 from ops.error_texts import describe_answer
 from ops.failures import ExitCode, WrongUsage, connection_reason
 from ops.files import replacing
-from ops.output import AsJson, ForeignTextConsole, print_indented, print_json, progress_bar, say
+from ops.output import AsJson, ForeignTextConsole, print_indented, print_result, progress_bar, say
 from ops.settings import read_operator_settings
 
 WINDOW_START_HOUR, WINDOW_END_HOUR = 2, 6
 """Hours in ICT between which the backfill runs."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Accounts per batch, and times in seconds.
+UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
 
-    `max_batch_seconds`: a batch that holds its row locks longer is rolled back and halved.
-    `max_wait_seconds`: the run stops when another session waits longer for these locks.
+
+@dataclass(frozen=True)
+class Options:
+    """What a run does, accounts per batch, processes that parse, and times in seconds.
+
+    `unusable`: the file of accounts whose phone is unusable. `max_batch_seconds`: a batch that holds its row
+    locks longer is rolled back and halved. `max_wait_seconds`: the run stops when another session waits
+    longer for these locks.
     """
 
+    mode: str = "fill"
     rows_per_batch: int = 10_000
     min_rows_per_batch: int = 50
     pause_seconds: float = 0.1
@@ -61,16 +65,18 @@ class Limits:
     max_wait_seconds: float = 1.0
     max_passes: int = 10
     anytime: bool = False
+    processes: int = 1
+    unusable: Path = UNUSABLE
 
 
 class Stopped(Exception):
     """The run stopped early. What is written stays, and the next run continues from there."""
 
 
-def check_window(limits: Limits, now: datetime) -> None:
-    """Raise Stopped outside the time window, unless the limits allow any time."""
+def check_window(options: Options, now: datetime) -> None:
+    """Raise Stopped outside the time window, unless any time is allowed."""
     local = now.astimezone(ICT)
-    if not limits.anytime and not WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
+    if not options.anytime and not WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
         raise Stopped(
             f"It is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
             f"{WINDOW_END_HOUR:02}:00: run it again then, or give --anytime"
@@ -103,9 +109,7 @@ def read_batches(db_connection: DbSession, size: int) -> Iterator[list[Account]]
 
 def count_accounts(db_connection: DbSession) -> dict[str, int]:
     """Return the counts with_phone, normalized, open, active and active_normalized."""
-    row = db_connection.execute(QUERIES["backfill_phones/count_accounts"]).fetchone()
-    assert row is not None
-    return row
+    return load_row(db_connection, "backfill_phones/count_accounts")
 
 
 NEEDS_OWNER = (
@@ -167,9 +171,8 @@ class LockWatch:
             self._failure = error
 
     def _check_waits(self, db_connection: DbSession) -> None:
-        row = db_connection.execute(
-            QUERIES["backfill_phones/find_longest_wait"], {"pid": self._writer.info.backend_pid}
-        ).fetchone()
+        pid = self._writer.info.backend_pid
+        row = db_connection.execute(QUERIES["backfill_phones/find_longest_wait"], {"pid": pid}).fetchone()
         if row is not None:
             self.longest_ms = max(self.longest_ms, row["waited_ms"])
             if row["waited_ms"] > self._limit_ms:
@@ -179,9 +182,7 @@ class LockWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(JOIN_TIMEOUT_SECONDS)
 
@@ -192,14 +193,14 @@ class Writer:
     `check` is called before each transaction and after a cancelled one; it raises Stopped.
     """
 
-    def __init__(self, db_connection: DbSession, limits: Limits, check: Callable[[], None]) -> None:
+    def __init__(self, db_connection: DbSession, options: Options, check: Callable[[], None]) -> None:
         self._db_connection = db_connection
-        self._limits = limits
+        self._options = options
         self._check = check
-        self._size = limits.rows_per_batch
+        self._size = options.rows_per_batch
         self._paused_until = 0.0
         self.longest_ms = 0.0
-        milliseconds = int(limits.max_batch_seconds * 1000)
+        milliseconds = int(options.max_batch_seconds * 1000)
         db_connection.execute(
             QUERIES["backfill_phones/set_statement_timeout"], {"statement_timeout": str(milliseconds)}
         )
@@ -249,20 +250,20 @@ class Writer:
             held = time.monotonic() - started
             self.longest_ms = max(self.longest_ms, held * 1000)
         self._adapt(held, rows)
-        pause = self._limits.pause_seconds * min(1.0, rows / self._limits.rows_per_batch)
+        pause = self._options.pause_seconds * min(1.0, rows / self._options.rows_per_batch)
         self._paused_until = time.monotonic() + pause
         return row
 
     def _shrink(self, rows: int) -> None:
-        if rows <= self._limits.min_rows_per_batch:
-            raise Stopped(f"{rows} rows take longer than {self._limits.max_batch_seconds} s to write")
-        self._size = max(self._limits.min_rows_per_batch, rows // 2)
+        if rows <= self._options.min_rows_per_batch:
+            raise Stopped(f"{rows} rows take longer than {self._options.max_batch_seconds} s to write")
+        self._size = max(self._options.min_rows_per_batch, rows // 2)
 
     def _adapt(self, held: float, rows: int) -> None:
-        if held > self._limits.max_batch_seconds / 2:
-            self._size = max(self._limits.min_rows_per_batch, rows // 2)
-        elif held < self._limits.max_batch_seconds / 5 and rows >= self._size:
-            self._size = min(self._limits.rows_per_batch, self._size * 2)
+        if held > self._options.max_batch_seconds / 2:
+            self._size = max(self._options.min_rows_per_batch, rows // 2)
+        elif held < self._options.max_batch_seconds / 5 and rows >= self._size:
+            self._size = min(self._options.rows_per_batch, self._size * 2)
 
 
 MAX_AGE = timedelta(days=30)
@@ -301,9 +302,8 @@ class Report:
         """Print a table, and why the run ended early."""
         if self.read or self.counts:
             self._print_table(console)
-        if self.reason:
-            for line in self.reason.splitlines():
-                print_indented(line, 0, console)
+        for line in self.reason.splitlines():
+            print_indented(line, 0, console)
 
     def _print_table(self, console: Console) -> None:
         table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)
@@ -328,53 +328,62 @@ class Backfill:
 
     reader: DbSession
     parsers: Parsers
-    limits: Limits
+    options: Options
     report: Report
     progress: Progress
     now: Callable[[], datetime]
 
-    def fill(self, writer: Writer, unusable: Path) -> None:
+    def fill(self, writer: Writer) -> None:
         """Fill what is open in passes, until one finds only unusable phones. Raises Stopped."""
-        for _ in range(self.limits.max_passes):
-            with replacing(unusable) as fresh:
+
+        def is_done() -> bool:
+            with replacing(self.options.unusable) as fresh:
                 usable = self._pass("filling", writer, fresh)
             self.report.counts = count_accounts(self.reader)
-            if usable == 0 and self.report.counts["open"] == self.report.unusable.total():
-                self.report.outcome = "verified"
-                return
-            time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
-        self.report.outcome = "not verified"
-        self.report.reason = (
-            f"after {self.limits.max_passes} passes {self.report.left} usable phones are still not written: "
-            "other sessions held or changed their rows in each pass. Run this again."
-        )
+            return usable == 0 and self.report.counts["open"] == self.report.unusable.total()
+
+        if not self._repeat(is_done):
+            self.report.reason = (
+                f"after {self.options.max_passes} passes {self.report.left} usable phones are still not "
+                "written: other sessions held or changed their rows in each pass. Run this again."
+            )
 
     def dry_run(self) -> None:
         """Read and parse everything, write nothing."""
         self.report.counts = count_accounts(self.reader)
+        self.report.passes = 1
         self._pass("reading", None, None)
         self.report.outcome = "not written"
 
     def undo(self, writer: Writer) -> None:
         """Empty normalized_phone everywhere, in passes. Raises Stopped."""
         task = self.progress.add_task("emptying", total=count_accounts(self.reader)["normalized"])
-        for _ in range(self.limits.max_passes):
-            self.report.passes += 1
+
+        def is_done() -> bool:
             from_id: UUID | None = FIRST_ID
             while from_id is not None:
-                check_window(self.limits, self.now())
+                check_window(self.options, self.now())
                 written, last_id = writer.clear(from_id)
                 self.report.written += written
                 self.progress.advance(task, written)
                 from_id = next_id(last_id) if last_id else None
             self.report.counts = count_accounts(self.reader)
             self.report.left = self.report.counts["normalized"]
-            if self.report.left == 0:
+            return self.report.left == 0
+
+        if not self._repeat(is_done):
+            self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
+
+    def _repeat(self, is_done: Callable[[], bool]) -> bool:
+        """Make passes until one says that it was the last; return whether one did."""
+        for _ in range(self.options.max_passes):
+            self.report.passes += 1
+            if is_done():
                 self.report.outcome = "verified"
-                return
+                return True
             time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
         self.report.outcome = "not verified"
-        self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
+        return False
 
     def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> int:
         """Read and parse what is open; write the usable phones, and list the others in a file.
@@ -382,11 +391,10 @@ class Backfill:
         Return how many are usable. Without a writer and a file it changes nothing.
         """
         report = self.report
-        report.passes += 1
         report.left, report.unusable = 0, Counter()
         found = 0
         task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
-        batches = self.parsers.parse_all(read_batches(self.reader, self.limits.rows_per_batch))
+        batches = self.parsers.parse_all(read_batches(self.reader, self.options.rows_per_batch))
         with (unusable or Path(os.devnull)).open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
@@ -395,7 +403,7 @@ class Backfill:
                 usable = [(account, phone) for account, (phone, _) in read if phone is not None]
                 written = 0
                 if writer is not None:
-                    check_window(self.limits, self.now())
+                    check_window(self.options, self.now())
                     written = writer.fill([a for a, _ in usable], [phone for _, phone in usable])
                 report.unusable.update(reason for phone, reason in readings if phone is None)
                 rows.writerows([*account, reason] for account, (phone, reason) in read if phone is None)
@@ -407,40 +415,26 @@ class Backfill:
         return found
 
 
-@dataclass(frozen=True)
-class Options:
-    """The mode and the limits of a run, and the files that it writes."""
-
-    mode: str
-    limits: Limits
-    processes: int
-    unusable: Path
-
-
 def run(database_url: str, options: Options, report: Report, progress: Progress) -> None:
     """Do the work and fill the report. Raises Stopped, DatabaseUnavailable and DatabaseError."""
     remove_old_file(options.unusable, datetime.now(UTC))
     with ExitStack() as stack:
         reader = stack.enter_context(open_session(database_url, "backfill-phones"))
         parsers = stack.enter_context(Parsers(options.processes))
-        job = Backfill(reader, parsers, options.limits, report, progress, lambda: datetime.now(UTC))
+        job = Backfill(reader, parsers, options, report, progress, lambda: datetime.now(UTC))
         if options.mode == "dry run":
             job.dry_run()
             return
-        check_window(options.limits, job.now())
+        check_window(options, job.now())
         db_connection = stack.enter_context(open_session(database_url, "backfill-phones"))
-        row = db_connection.execute(QUERIES["backfill_phones/lock_run"]).fetchone()
-        if row is None or not row["locked"]:
+        if not load_row(db_connection, "backfill_phones/lock_run")["locked"]:
             raise Stopped("Another backfill is running on this database: wait until it ends")
         if options.mode == "fill":
             build_index(db_connection)
-        watch = stack.enter_context(LockWatch(database_url, db_connection, options.limits.max_wait_seconds))
-        writer = Writer(db_connection, options.limits, watch.check)
+        watch = stack.enter_context(LockWatch(database_url, db_connection, options.max_wait_seconds))
+        writer = Writer(db_connection, options, watch.check)
         try:
-            if options.mode == "undo":
-                job.undo(writer)
-            else:
-                job.fill(writer, options.unusable)
+            (job.undo if options.mode == "undo" else job.fill)(writer)
         finally:
             report.longest_batch_ms = round(writer.longest_ms, 1)
             report.longest_wait_ms = round(watch.longest_ms, 1)
@@ -448,13 +442,6 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
 
 MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
 MAX_DEFAULT_PROCESSES = 4
-
-
-class Rate(ProgressColumn):
-    """Accounts per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s")
 
 
 def backfill_phones(
@@ -466,9 +453,7 @@ def backfill_phones(
     processes: Annotated[int, typer.Option(help="Processes that parse.", min=1, max=16)] = min(
         MAX_DEFAULT_PROCESSES, os.cpu_count() or 1
     ),
-    unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = Path(
-        "backfill_normalized_phone.unusable.csv"
-    ),
+    unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = UNUSABLE,
     as_json: AsJson = False,
 ) -> None:
     """Fill account.normalized_phone, and verify it.
@@ -480,14 +465,13 @@ def backfill_phones(
     if dry_run and undo:
         raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")
     database_url = read_operator_settings("DATABASE_URL").database_url
-    limits = Limits(rows_per_batch=rows_per_batch, pause_seconds=pause_seconds, anytime=anytime)
-    options = Options(MODES[dry_run, undo], limits, processes, unusable)
+    options = Options(
+        MODES[dry_run, undo], rows_per_batch=rows_per_batch, pause_seconds=pause_seconds, anytime=anytime,
+        processes=processes, unusable=unusable,
+    )  # fmt: skip
     report = Report(options.mode)
     code = _attempt(database_url, options, report)
-    if as_json:
-        print_json(report.as_json())
-    else:
-        report.print(ForeignTextConsole())
+    print_result(report.as_json(), lambda: report.print(ForeignTextConsole()), as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -495,7 +479,7 @@ def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
     """Run the backfill and complete its report, also when it ends early."""
     started = time.monotonic()
     try:
-        with progress_bar(BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()) as progress:
+        with progress_bar() as progress:
             run(database_url, options, report, progress)
     except Stopped as stopped:
         report.reason = str(stopped)

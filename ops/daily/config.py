@@ -1,15 +1,13 @@
 """`leads config`: which variables are set, and from where; no secret is shown."""
 
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leads.adapters.settings import SettingsError
-from ops.failures import ExitCode
-from ops.output import AsJson, escape_unseen, examples, print_json, say, verb_group
+from ops.failures import fail_if
+from ops.output import AsJson, escape_unseen, examples, print_result, say, verb_group
 from ops.settings import PLAIN_VARIABLES, VARIABLES, read_operator_settings, read_variable
 
 FROM_FILE = "LEADS_ENV_FILE_NAMES"
@@ -36,22 +34,20 @@ def show(as_json: AsJson = False) -> None:
     """
     shown = describe()
     problems = find_problems()
-    if as_json:
-        print_json({"variables": shown, "problems": problems})
-    else:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("variable", "from", "value"):
-            table.add_column(heading, overflow="fold")
-        for each in shown:
-            table.add_row(each["name"], each["from"], escape_unseen(each["value"]))
-        Console(markup=False).print(table)
-        for problem in problems:
-            say(problem)
-    if problems:
-        raise typer.Exit(ExitCode.FAILED)
+    print_result({"variables": shown, "problems": problems}, lambda: _print(shown, problems), as_json=as_json)
+    fail_if(problems)
 
 
-def describe() -> list[dict[str, Any]]:
+def _print(shown: list[dict[str, str]], problems: list[str]) -> None:
+    table = Table("variable", "from", Column("value", overflow="fold"), box=None, pad_edge=False)
+    for each in shown:
+        table.add_row(each["name"], each["from"], escape_unseen(each["value"]))
+    Console(markup=False).print(table)
+    for problem in problems:
+        say(problem)
+
+
+def describe() -> list[dict[str, str]]:
     """Return the variables with their values as they may be shown, secrets and operators' first."""
     from_file = read_variable(FROM_FILE).split()
     defaults = {**dict.fromkeys(VARIABLES, ""), **PREVIOUS, **UNTIL, **PLAIN_VARIABLES}

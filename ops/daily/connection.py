@@ -39,7 +39,16 @@ from ops.daily.connection_secrets import (
     new_secret,
 )
 from ops.failures import CommandFailed, WrongUsage, only_one
-from ops.output import AsJson, ForeignTextConsole, examples, print_json, say, show_activity, verb_group
+from ops.output import (
+    AsJson,
+    ForeignTextConsole,
+    examples,
+    print_json,
+    print_result,
+    say,
+    show_activity,
+    verb_group,
+)
 from ops.settings import OperatorSettings, check_url, read_operator_settings, read_variable
 from ops.switches import check_reason
 
@@ -332,10 +341,9 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
         raise CommandFailed(
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
-    if as_json:
-        print_json({"id": row.id, "sources": sources})
-    else:
-        typer.echo(f"The API key works: {sources} sources.")
+    print_result(
+        {"id": row.id, "sources": sources}, f"The API key works: {sources} sources.", as_json=as_json
+    )
 
 
 @app.command(epilog=examples("connection status", "connection status --json"))
@@ -344,10 +352,9 @@ def status(as_json: AsJson = False) -> None:
     with open_session() as session:
         rows = connections.list_connections(session.db, session.now)
         shown = [describe(row, session.now) for row in rows]
-    if as_json:
-        print_json(shown)
-    else:
-        print_status(shown, session.ring.current, ForeignTextConsole())
+    print_result(
+        shown, lambda: print_status(shown, session.ring.current, ForeignTextConsole()), as_json=as_json
+    )
 
 
 @app.command(epilog=examples("connection rotate-keys"))

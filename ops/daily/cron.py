@@ -17,14 +17,14 @@ from ops.checks.read_database import LastRuns, load_last_runs
 from ops.checks.services import open_limited
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
-from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.output import (
     AsJson,
     ForeignTextConsole,
     examples,
     print_indented,
-    print_json,
     print_line,
+    print_result,
     show_activity,
     text_of,
     verb_group,
@@ -112,12 +112,8 @@ def list_crons(as_json: AsJson = False) -> None:
     with open_limited(url, "cron") as db:
         runs = load_last_runs(db)
     shown = [describe(each, expressions[each.name], now) for each in runs]
-    if as_json:
-        print_json(shown)
-    else:
-        _print(shown, now)
-    if any(each["late_since"] for each in shown):
-        raise typer.Exit(ExitCode.FAILED)
+    print_result(shown, lambda: _print(shown, now), as_json=as_json)
+    fail_if(any(each["late_since"] for each in shown))
 
 
 @app.command(epilog=examples("cron run retry_failed", "cron run purge_events --dry-run"))
@@ -145,12 +141,8 @@ def run(
     url, secret, now = settings.handlers_url, settings.handler_secret, datetime.now(UTC)
     with show_activity(f"running {name}"):
         answer = run_to_its_end(url, secret, name, now, dry_run=dry_run)
-    if as_json:
-        print_json({"name": name, **answer})
-    else:
-        _print_answer(name, answer)
-    if answer["result"] not in ("succeeded", DRY_RUN) or answer.get("problem"):
-        raise typer.Exit(ExitCode.FAILED)
+    print_result({"name": name, **answer}, lambda: _print_answer(name, answer), as_json=as_json)
+    fail_if(answer["result"] not in ("succeeded", DRY_RUN) or answer.get("problem"))
 
 
 def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
@@ -170,9 +162,7 @@ def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
 
 
 def _print(shown: list[dict[str, Any]], now: datetime) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("cron", "schedule (UTC)", "last success", "next (UTC)", ""):
-        table.add_column(heading)
+    table = Table("cron", "schedule (UTC)", "last success", "next (UTC)", "", box=None, pad_edge=False)
     for each in shown:
         succeeded = f"{age(each['succeeded_at'], now)} ago" if each["succeeded_at"] else "never"
         state = "[bold red]late[/]" if each["late_since"] else "[green]in time[/]"

@@ -10,8 +10,8 @@ from ops.checks.model import Finding, Level, Result, When, worst
 from ops.checks.screen import document, print_look
 from ops.checks.services import NEEDED, Services
 from ops.checks.table import BY_ID, look_at, select
-from ops.failures import ExitCode
-from ops.output import AsJson, print_json
+from ops.failures import fail_if
+from ops.output import AsJson, print_result
 from ops.settings import read_operator_settings
 
 MAY_HAVE = ("HASURA_SERVICE_TOKEN", "HANDLERS_URL", "HANDLER_SECRET", "EDGE_STATUS_URL", "ENCRYPTION_KEYS")
@@ -28,12 +28,10 @@ def doctor(
     .env.example name. Exit code 1: something is red.
     """
     results = examine(source)
-    if as_json:
-        print_json(document(results))
-    else:
-        print_look(results, Console(), fine="nothing is wrong")
-    if worst(results) is Level.RED:
-        raise typer.Exit(ExitCode.FAILED)
+    print_result(
+        document(results), lambda: print_look(results, Console(), fine="nothing is wrong"), as_json=as_json
+    )
+    fail_if(worst(results) is Level.RED)
 
 
 def examine(source: str) -> list[Result]:

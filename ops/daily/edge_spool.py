@@ -14,8 +14,8 @@ import typer
 
 from leads.adapters.secrets import DecryptionError, KeyRing
 from ops.daily.erase_target import Phone, Record, Target, read_target
-from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
-from ops.output import AsJson, examples, print_json, print_line, progress_bar, say, verb_group
+from ops.failures import CommandFailed, WrongUsage, fail_if, file_reason
+from ops.output import AsJson, examples, print_json, print_line, print_result, progress_bar, say, verb_group
 from ops.settings import read_operator_settings
 
 MAGIC = b"PE1"
@@ -271,12 +271,9 @@ def release(
     for name, reason in failed.items():
         say(f"{name}: {reason}")
     kept = [name for name in chosen if name not in released]
-    if as_json:
-        print_json({"released": released, "kept": kept, "errors": failed})
-    else:
-        typer.echo(f"{len(released)} released, {len(kept)} kept")
-    if failed:
-        raise typer.Exit(ExitCode.FAILED)
+    shown = {"released": released, "kept": kept, "errors": failed}
+    print_result(shown, f"{len(released)} released, {len(kept)} kept", as_json=as_json)
+    fail_if(failed)
 
 
 @app.command(epilog=examples("edge-spool purge --days 30", "edge-spool purge --days 30 --dry-run"))
@@ -306,14 +303,13 @@ def purge(
                 removed += 1
         except (ValueError, OSError):
             failed.append(name)
-    if as_json:
-        print_json({"removed": removed, "older": older})
-    else:
-        typer.echo(f"{older} older than {days} days" + ("." if dry_run else f", {removed} removed."))
+    done = "." if dry_run else f", {removed} removed."
+    print_result(
+        {"removed": removed, "older": older}, f"{older} older than {days} days{done}", as_json=as_json
+    )
     for name in failed:
         say(f"{name} in {folder} is no delivery of the edge, or cannot be removed. Look at it.")
-    if failed:
-        raise typer.Exit(ExitCode.FAILED)
+    fail_if(failed)
 
 
 @app.command(epilog=examples("edge-spool erase --phone 0905111222", "edge-spool erase --phone … --dry-run"))
@@ -329,14 +325,12 @@ def erase(
     """
     target = read_target(phone, record).with_connection_id()
     erased, unreadable = erase_deliveries(_open_spool(), target, dry_run=dry_run)
-    if as_json:
-        print_json({"erased": erased, "unreadable": unreadable})
-    else:
-        typer.echo(f"{erased} deliveries of the customer" + ("." if dry_run else ", removed."))
+    shown = {"erased": erased, "unreadable": unreadable}
+    done = "." if dry_run else ", removed."
+    print_result(shown, f"{erased} deliveries of the customer{done}", as_json=as_json)
     for name in unreadable:
         say(f"{name} is unreadable: it may be the customer's. Remove it, or see: leads edge-spool list")
-    if unreadable:
-        raise typer.Exit(ExitCode.FAILED)
+    fail_if(unreadable)
 
 
 def _open_spool() -> Spool:

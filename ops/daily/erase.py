@@ -21,9 +21,9 @@ from ops.clients.db_session import QUERIES, DbSession, DictRow, load_rows
 from ops.daily.connection import NEEDS, Session, open_session
 from ops.daily.edge_spool import Folder, Spool, erase_deliveries
 from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
-from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.files import replacing
-from ops.output import AsJson, print_json, print_line, say, show_activity
+from ops.output import AsJson, print_line, print_result, say, show_activity
 from ops.settings import OperatorSettings, read_operator_settings
 
 
@@ -347,18 +347,15 @@ def erase(
         erasure.counts["deliveries"], unreadable = erase_deliveries(spool, target, dry_run=dry_run)
     accounts = set(erasure.diva_accounts)
     erasure.counts["unusable_phones"] = erase_unusable(unusable, target, accounts, dry_run=dry_run)
-    if as_json:
-        print_json({"dry_run": dry_run, **asdict(erasure), "unreadable": unreadable})
-    else:
-        _print(erasure, dry_run=dry_run, edge=edge)
+    shown = {"dry_run": dry_run, **asdict(erasure), "unreadable": unreadable}
+    print_result(shown, lambda: _print(erasure, dry_run=dry_run, edge=edge), as_json=as_json)
     if erasure.unset_log_settings:
         names = ", ".join(erasure.unset_log_settings)
         say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
         say(f"Search the log. A superuser allows it with: GRANT SET ON PARAMETER {names} TO the role.")
     for name in unreadable:
         say(f"{name} is unreadable: it may be the customer's. Remove it.")
-    if unreadable:
-        raise typer.Exit(ExitCode.FAILED)
+    fail_if(unreadable)
 
 
 def _open_spool(settings: OperatorSettings) -> Spool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cron.reconcile_daily import reconcile_daily, reconcile_day
 from leads.adapters.clock import Clock
@@ -24,7 +24,7 @@ from leads.services.connections import load_connections
 from leads.services.cron_work import CronRun, for_each
 from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, ExitCode, WrongUsage
-from ops.output import AsJson, ForeignTextConsole, print_json, show_activity
+from ops.output import AsJson, ForeignTextConsole, print_result, show_activity
 
 MAX_SECONDS = 6 * 3600.0
 
@@ -98,25 +98,11 @@ async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 LISTS = (
-    "found_missing",
-    "left_missing",
-    "rejected",
-    "duplicates",
-    "unexpected",
-    "unlisted",
-    "sample_missing",
-)
+    "found_missing", "left_missing", "rejected", "duplicates", "unexpected", "unlisted", "sample_missing",
+)  # fmt: skip
 FIGURES = (
-    "expected",
-    "found",
-    "processed",
-    "held",
-    "pending",
-    "inserted",
-    "superseded",
-    "sampled",
-    "seconds",
-)
+    "expected", "found", "processed", "held", "pending", "inserted", "superseded", "sampled", "seconds",
+)  # fmt: skip
 MAX_SHOWN_IDS = 10
 
 
@@ -143,10 +129,7 @@ def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry
 
 
 def _table(report: Mapping[str, Any]) -> Table:
-    table = Table()
-    table.add_column("what")
-    table.add_column("records", justify="right")
-    table.add_column("ids")
+    table = Table("what", Column("records", justify="right"), "ids")
     for name in FIGURES:
         table.add_row(name, str(report[name]), "")
     for name in LISTS:
@@ -176,11 +159,14 @@ def reconcile(
     settings = read_settings()
     if not stored and not is_over(day.date(), Clock().now()):
         raise WrongUsage(f"{day.date()} is not over yet in Vietnam. Give an earlier day.")
-    reports = _get_reports(settings, day.date(), dry_run=dry_run, stored=stored)
-    if as_json:
-        print_json(reports)
+    if stored:
+        reports = load_reports(settings, day.date())
     else:
-        print_reports(reports, ForeignTextConsole(), dry_run=dry_run)
+        with show_activity(f"reconciling {day.date()}"):
+            reports = asyncio.run((try_out if dry_run else reconcile_and_store)(settings, day.date()))
+    print_result(
+        reports, lambda: print_reports(reports, ForeignTextConsole(), dry_run=dry_run), as_json=as_json
+    )
     raise typer.Exit(_exit_code(reports))
 
 
@@ -190,11 +176,3 @@ def _exit_code(reports: list[DayReport]) -> ExitCode:
     if any("error" in report or report.get("left_missing") for report in reports):
         return ExitCode.FAILED
     return ExitCode.OK
-
-
-def _get_reports(settings: Settings, day: date, *, dry_run: bool, stored: bool) -> list[DayReport]:
-    if stored:
-        return load_reports(settings, day)
-    with show_activity(f"reconciling {day}"):
-        work = try_out if dry_run else reconcile_and_store
-        return asyncio.run(work(settings, day))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
-from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.metadata.directory import DirectoryError, role_of_action
 from ops.output import (
     AsJson,
@@ -24,7 +24,7 @@ from ops.output import (
     changed_fields,
     print_block,
     print_indented,
-    print_json,
+    print_result,
     progress_bar,
     say,
     show_activity,
@@ -420,8 +420,7 @@ def replay(
             with show_activity("replaying"):
                 report = action.call(request)
             _finish(action, report, wait=wait and not dry_run, as_json=as_json)
-    if report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]):
-        raise typer.Exit(ExitCode.FAILED)
+    fail_if(report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]))
 
 
 def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
@@ -460,10 +459,7 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
 
 
 def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-    else:
-        print_report(report, ForeignTextConsole(), names)
+    print_result(report, lambda: print_report(report, ForeignTextConsole(), names), as_json=as_json)
     if reason := _describe_waiting(report):
         say(reason)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leads.domain.body import ICT
 from ops.clients.db_session import DbSession, load_rows, open_session
@@ -207,12 +207,13 @@ def print_report(report: Report, console: Console) -> None:
     console.print("response: p50 / p95, then in business hours. held: switched off. lost: by the webhook.")
 
 
+def _right(*headings: str) -> list[Column]:
+    return [Column(heading, justify="right") for heading in headings]
+
+
 def _sources_table(sources: Sequence[SourceFigures]) -> Table:
-    table = Table()
-    table.add_column("source", overflow="fold")
-    for name in ("leads", "tickets", "held", "no phone", "lost", "changed"):
-        table.add_column(name, justify="right")
-    table.add_column("response")
+    counted = ("leads", "tickets", "held", "no phone", "lost", "changed")
+    table = Table(Column("source", overflow="fold"), *_right(*counted), "response")
     for each in sources:
         times = (
             f"{duration(each.response_p50_minutes)} / {duration(each.response_p95_minutes)}\n"
@@ -224,10 +225,7 @@ def _sources_table(sources: Sequence[SourceFigures]) -> Table:
 
 
 def _owners_table(owners: Sequence[OwnerFigures]) -> Table:
-    table = Table()
-    table.add_column("owner", overflow="fold")
-    for name in ("tickets", "share", "changed", "weight"):
-        table.add_column(name, justify="right")
+    table = Table(Column("owner", overflow="fold"), *_right("tickets", "share", "changed", "weight"))
     for each in owners:
         weight = NOTHING if each.weight is None else str(each.weight)
         counts = (str(each.tickets), percentage(each.share), str(each.changed), weight)

@@ -14,7 +14,7 @@ from ops.checks.screen import document, print_look
 from ops.checks.services import NEEDED, Services
 from ops.checks.table import Known, look_at, select
 from ops.failures import WrongUsage
-from ops.output import AsJson, print_json
+from ops.output import AsJson, print_result
 from ops.settings import OperatorSettings, read_operator_settings
 
 WATCH_SECONDS = 5.0
@@ -47,10 +47,7 @@ def status(
     watcher = Watcher(read_operator_settings(*NEEDED, may_have=MAY_HAVE), source)
     console = Console()
     results = watcher.look()
-    if as_json:
-        print_json(document(results))
-    else:
-        show(results, console)
+    print_result(document(results), lambda: show(results, console), as_json=as_json)
     while watch:
         time.sleep(WATCH_SECONDS)
         results = watcher.look()

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from leads.adapters.database import Params
-from ops.clients.db_session import QUERIES, DbSession, open_session
-from ops.failures import ExitCode, WrongUsage
+from ops.clients.db_session import DbSession, load_row, open_session
+from ops.failures import WrongUsage, fail_if
 from ops.output import AsJson, examples, print_json, progress_bar, verb_group
 from ops.settings import read_operator_settings
 
@@ -51,12 +51,11 @@ def move(
         print_json({"from": from_source, "to": to_source, "waiting": waiting, "left": left})
     elif not dry_run:
         typer.echo(f"{left} tickets are left.")
-    raise typer.Exit(ExitCode.FAILED if left and not dry_run else ExitCode.OK)
+    fail_if(left and not dry_run)
 
 
 def _count(db: DbSession, params: Params) -> int:
-    row = db.execute(QUERIES["tickets/count_tickets"], params).fetchone()
-    return int(row["waiting"]) if row else 0
+    return int(load_row(db, "tickets/count_tickets", params)["waiting"])
 
 
 def _move(db: DbSession, params: Params, pause_seconds: float) -> int:
@@ -65,8 +64,7 @@ def _move(db: DbSession, params: Params, pause_seconds: float) -> int:
     with progress_bar() as progress:
         task = progress.add_task("moving tickets", total=_count(db, params))
         while time.monotonic() - last_moved < MAX_STALLED_SECONDS:
-            row = db.execute(QUERIES["tickets/update_tickets"], params).fetchone()
-            moved = row["moved"] if row else 0
+            moved = load_row(db, "tickets/update_tickets", params)["moved"]
             progress.advance(task, moved)
             if moved:
                 last_moved = time.monotonic()

@@ -14,7 +14,7 @@ import typer
 
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS
 from ops.failures import WrongUsage
-from ops.output import AsJson, print_json, say
+from ops.output import AsJson, print_result, say
 from ops.settings import read_operator_settings
 
 VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
@@ -57,10 +57,8 @@ def token(
         signed = make_token(role, configuration, issued_at, expires_at, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
-    if as_json:
-        print_json({"role": role.value, "token": signed, "expires_at": expires_at.isoformat()})
-    else:
-        typer.echo(signed)
+    shown = {"role": role.value, "token": signed, "expires_at": expires_at.isoformat()}
+    print_result(shown, signed, as_json=as_json)
     say(f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC. Put the next one into place before.")
 
 

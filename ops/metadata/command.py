@@ -10,7 +10,7 @@ from rich.table import Table
 from ops.checks.model import Level, Result
 from ops.checks.screen import document, print_look, shown
 from ops.clients.hasura_admin import HasuraAdmin
-from ops.failures import ExitCode
+from ops.failures import fail_if
 from ops.metadata.deploy import (
     BACKUPS,
     MAX_EVENTS_WAIT_SECONDS,
@@ -37,6 +37,7 @@ from ops.output import (
     examples,
     print_block,
     print_json,
+    print_result,
     say,
     show_activity,
     verb_group,
@@ -175,7 +176,7 @@ def diff(
     with open_deployment(folder, source, directory) as deployment:
         changes = deployment.changes(step)
     _show_changes(step, changes, "No differences.", as_json=as_json)
-    raise typer.Exit(ExitCode.FAILED if changes else ExitCode.OK)
+    fail_if(changes)
 
 
 @app.command(epilog=examples("metadata restore 9a", "metadata restore --backup FILE.json"))
@@ -241,7 +242,7 @@ def compare(
         ForeignTextConsole().print(table)
     else:
         say("No differences.")
-    raise typer.Exit(ExitCode.FAILED if found else ExitCode.OK)
+    fail_if(found)
 
 
 app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))(merge)
@@ -324,9 +325,11 @@ def _deliver_probe(deployment: Deployment, step: Step) -> list[Result]:
 
 def _report(results: list[Result], *, as_json: bool, **more: object) -> None:
     """Print what the checks found. Raises Exit with code 1 if not all of it is green."""
-    if as_json:
-        print_json(document(results, **more))
-    else:
-        print_look(results, Console(), fine="Verified: our metadata is in place and nothing is inconsistent")
-    if any(each.level is not Level.GREEN for each in shown(results)):
-        raise typer.Exit(ExitCode.FAILED)
+    print_result(
+        document(results, **more),
+        lambda: print_look(
+            results, Console(), fine="Verified: our metadata is in place and nothing is inconsistent"
+        ),
+        as_json=as_json,
+    )
+    fail_if(any(each.level is not Level.GREEN for each in shown(results)))

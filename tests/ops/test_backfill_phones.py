@@ -25,8 +25,8 @@ from leads.domain.phone import normalize
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.backfill_phones import (
-    Limits,
     LockWatch,
+    Options,
     Stopped,
     Writer,
     check_window,
@@ -176,7 +176,7 @@ def test_rows_that_others_hold_are_left_and_taken_in_a_later_pass(crowded: str, 
 def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database: str) -> None:
     """The write looks at code and number again."""
     with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
-        writer = Writer(connection, Limits(pause_seconds=0), lambda: None)
+        writer = Writer(connection, Options(pause_seconds=0), lambda: None)
         (account,) = rows(database, SEN)
         execute(database, "UPDATE account SET phone_number = '0999888777' WHERE id = %s", account[0])
         assert writer.fill([Account(*account)], ["+84912345678"]) == 0
@@ -185,9 +185,9 @@ def test_a_phone_changed_after_it_was_read_is_never_given_the_old_form(database:
 @pytest.mark.own_database
 def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
     execute(crowded, slow_trigger("0.002"))
-    limits = Limits(rows_per_batch=1000, max_batch_seconds=0.5, pause_seconds=0)
+    options = Options(rows_per_batch=1000, max_batch_seconds=0.5, pause_seconds=0)
     with psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection:
-        writer = Writer(connection, limits, lambda: None)
+        writer = Writer(connection, options, lambda: None)
         accounts = next(read_batches(connection, 600))
         phones = [normalize(each.phone_number, each.phone_code)[0] for each in accounts]
         usable = {each: phone for each, phone in zip(accounts, phones, strict=True) if phone}
@@ -199,7 +199,7 @@ def test_a_batch_that_takes_too_long_is_undone_and_halved(crowded: str) -> None:
 def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     """A session waits for a row of the batch beyond the limit: the batch is cancelled, the run ends."""
     execute(crowded, slow_trigger("20"))
-    limits = Limits(max_batch_seconds=60, max_wait_seconds=0.2)
+    options = Options(max_batch_seconds=60, max_wait_seconds=0.2)
     (account,) = rows(crowded, SEN)
 
     def wait_for_it() -> None:
@@ -208,24 +208,24 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
 
     with (
         psycopg.connect(crowded, autocommit=True, row_factory=dict_row) as connection,
-        LockWatch(crowded, connection, limits.max_wait_seconds) as watch,
+        LockWatch(crowded, connection, options.max_wait_seconds) as watch,
     ):
         other = threading.Thread(target=wait_for_it)
         other.start()
         with pytest.raises(Stopped, match="Another session waited"):
-            Writer(connection, limits, watch.check).fill([Account(*account)], ["+84912345678"])
+            Writer(connection, options, watch.check).fill([Account(*account)], ["+84912345678"])
         other.join()
     assert filled(crowded) == 0
 
 
 def test_the_window_is_two_to_six_in_ict() -> None:
     for moment in ("19:00:00", "22:59:59"):
-        check_window(Limits(), datetime.fromisoformat(f"2026-05-20T{moment}+00:00"))
+        check_window(Options(), datetime.fromisoformat(f"2026-05-20T{moment}+00:00"))
     for moment in ("18:59:59", "23:00:00"):
         now = datetime.fromisoformat(f"2026-05-20T{moment}+00:00")
-        check_window(Limits(anytime=True), now)
+        check_window(Options(anytime=True), now)
         with pytest.raises(Stopped, match="--anytime"):
-            check_window(Limits(), now)
+            check_window(Options(), now)
 
 
 def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:

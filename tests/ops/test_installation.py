@@ -36,8 +36,7 @@ from typer.testing import CliRunner, Result
 
 from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
 from ops.cli import app
-from ops.clients.alertmanager import Attempts
-from ops.daily.alert import Result as Delivery
+from ops.clients.alertmanager import FAILED, REQUESTS
 from ops.daily.alert import judge
 from ops.daily.token import VARIABLE, Role, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
@@ -482,13 +481,10 @@ def test_a_silence_is_named(alertmanager: RunningAlertmanager) -> None:
 
 def test_each_integration_needs_a_request_that_was_accepted() -> None:
     kinds = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
-    before = {("slack", ""): Attempts(accepted=1), ("email", ""): Attempts(accepted=5)}
-    for emails, result in (
-        (Attempts(accepted=7), Delivery.ACCEPTED),
-        (Attempts(accepted=6), Delivery.WAITING),
-        (Attempts(accepted=6, failed=1), Delivery.REFUSED),
-        (Attempts(accepted=7, failed=3), Delivery.ACCEPTED),
-    ):
-        after = {("slack", ""): Attempts(accepted=2), ("email", ""): emails}
-        found = {each.integration: each for each in judge(["team_channel"], kinds, before, after)}
-        assert (found["slack"].result, found["email"].result) == (Delivery.ACCEPTED, result), emails
+    slack, email = (REQUESTS, ("slack", "")), (REQUESTS, ("email", ""))
+    before = Counter({slack: 1, email: 5})
+    cases = ((7, 0, "accepted"), (6, 0, "waiting"), (7, 1, "refused"), (10, 3, "accepted"))
+    for emails, failed, result in cases:
+        after = Counter({slack: 2, email: emails, (FAILED, ("email", "")): failed})
+        found = [each["result"] for each in judge(["team_channel"], kinds, before, after)]
+        assert found == ["accepted", result], (emails, failed)
