@@ -12,7 +12,7 @@ from ops.checks.read_database import LockWait, read_blocker, read_lock_wait, rea
 from ops.checks.read_engine import read_clock
 from ops.checks.read_services import read_edge, read_handlers, read_secret, read_token
 from ops.checks.services import NEEDED
-from ops.daily.token import NAMESPACE, Role
+from ops.daily.token import NAMESPACE
 from ops.settings import VARIABLES
 
 SLOW_SECONDS = 1.0
@@ -175,18 +175,18 @@ def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
     elif found.refusal:
         text = f"the engine refuses HASURA_SERVICE_TOKEN ({found.refusal}): it has another JWT secret, or has"
         yield Finding(Level.RED, f"{text} ended")
-    elif role != Role.SERVICE:
-        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not {Role.SERVICE}"
+    elif role != "pancake_service":
+        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not {'pancake_service'}"
         yield Finding(Level.RED, text)
     elif found.state.get("allow_list") is False:
         yield Finding(Level.RED, "the allow list stops the handlers' call", "leads metadata 9a")
     elif found.state.get("notifications") is False:
-        yield Finding(Level.RED, f"{Role.SERVICE} may not call sendNotifications", "leads metadata 9a")
+        yield Finding(Level.RED, f"{'pancake_service'} may not call sendNotifications", "leads metadata 9a")
     elif days is not None and days < MIN_TOKEN_DAYS:
         yield Finding(Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
     else:
         left = "" if days is None else f", for {days:.0f} days more"
-        yield Finding(Level.GREEN, f"{Role.SERVICE} may call sendNotifications{left}")
+        yield Finding(Level.GREEN, f"{'pancake_service'} may call sendNotifications{left}")
 
 
 def _claims(token: str) -> dict[str, Any] | None:

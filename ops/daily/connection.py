@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +33,7 @@ from ops.daily.connection_secrets import (
     CIPHERTEXTS,
     ChangeRefused,
     ConnectionRow,
+    Previous,
     Workspace,
     list_connections,
     new_secret,
@@ -387,14 +387,6 @@ async def _count_sources(access: Access, settings: OperatorSettings) -> int:
         await pancake.aclose()
 
 
-class Previous(StrEnum):
-    """What a rotation leaves valid."""
-
-    TOKEN = "token"  # noqa: S105 - a kind of secret, not a secret
-    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105 - a kind of secret, not a secret
-    HEADER_SECRET = "header_secret"  # noqa: S105 - a kind of secret, not a secret
-
-
 @app.command(epilog=examples("connection rotate-token --out url.txt"))
 def rotate_token(
     connection: Which = None,
@@ -461,10 +453,10 @@ def forget(
     """End at once what a rotation left valid."""
     with open_session() as session:
         row = session.find(connection)
-        connections.forget_previous(session.db, row.id, what.value, session.now)
+        connections.forget_previous(session.db, row.id, what, session.now)
     if as_json:
-        print_json({"id": row.id, "forgotten": what.value})
-    say(f"{row.name}: the former {what.value.replace('_', ' ')} is no longer valid.")
+        print_json({"id": row.id, "forgotten": what})
+    say(f"{row.name}: the former {what.replace('_', ' ')} is no longer valid.")
 
 
 def _check_previous_token(session: Session, row: ConnectionRow) -> None:
@@ -543,12 +535,13 @@ def _change(status: Literal["active", "disabled"], which: str, reason: str | Non
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
         change = connections.change_status(session.db, row.id, status, reason, session.now)
+    before, is_changed = change["before"], change["is_changed"]
     if as_json:
-        after = status if change.is_changed else change.before
-        print_json({"id": row.id, "status": after, "before": change.before, "changed": change.is_changed})
-    if change.is_changed:
-        say((DISABLED if status == "disabled" else ENABLED).format(name=row.name, before=change.before))
+        after = status if is_changed else before
+        print_json({"id": row.id, "status": after, "before": before, "changed": is_changed})
+    if is_changed:
+        say((DISABLED if status == "disabled" else ENABLED).format(name=row.name, before=before))
     elif status == "disabled":
         say(f"{row.name}: disabled already.")
     else:
-        say(f"{row.name}: not disabled, its status is {change.before}.")
+        say(f"{row.name}: not disabled, its status is {before}.")

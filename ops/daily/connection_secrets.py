@@ -12,14 +12,8 @@ from uuid import UUID, uuid4
 from zoneinfo import available_timezones
 
 from leads.adapters.database import Params
-from leads.adapters.secrets import (
-    MIN_SECRET_CHARACTERS,
-    KeyRing,
-    Secret,
-    SecretScope,
-    open_sealed,
-)
-from ops.clients.db_session import QUERIES, DbSession, load_rows
+from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing, Secret, SecretScope, open_sealed
+from ops.clients.db_session import QUERIES, DbSession, DictRow, load_rows
 
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""
@@ -33,6 +27,10 @@ CIPHERTEXTS: Mapping[str, Secret] = {
 }
 """The columns of pancake_connection that hold sealed secrets."""
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+Previous = Literal["token", "webhook_secret", "header_secret"]
+"""What a rotation leaves valid."""
 
 
 class ChangeRefused(ValueError):
@@ -91,14 +89,6 @@ class ConnectionRow:
     events_24h: int
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange:
-    """A row of connection_secrets/set_status: the status before, and whether it was changed."""
-
-    before: str
-    is_changed: bool
-
-
 def new_secret() -> str:
     """Return 256 random bits as URL-safe text."""
     return secrets.token_urlsafe(32)
@@ -148,12 +138,7 @@ def store_secret(db: DbSession, ring: KeyRing, scope: SecretScope, value: str, n
     _change(db, "connection_secrets/store_secret", scope.connection_id, params)
 
 
-def forget_previous(
-    db: DbSession,
-    connection_id: str,
-    purpose: Literal["token", "webhook_secret", "header_secret"],
-    now: datetime,
-) -> None:
+def forget_previous(db: DbSession, connection_id: str, purpose: Previous, now: datetime) -> None:
     """End the previous token or secret at once."""
     _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
 
@@ -170,13 +155,13 @@ def change_status(
     status: Literal["active", "disabled"],
     reason: str | None,
     now: datetime,
-) -> StatusChange:
-    """Disable a connection or make it active again, unless it is. Raises ChangeRefused."""
-    params = {"id": connection_id, "after": status, "reason": reason, "now": now}
-    changes = load_rows(db, StatusChange, "connection_secrets/set_status", params)
-    if not changes:
-        raise ChangeRefused(f"There is no connection {connection_id}.")
-    return changes[0]
+) -> DictRow:
+    """Disable a connection or make it active again, unless it is. Raises ChangeRefused.
+
+    Return the status `before`, and whether it was changed: `is_changed`.
+    """
+    params = {"after": status, "reason": reason, "now": now}
+    return _change(db, "connection_secrets/set_status", connection_id, params)
 
 
 def check_length(secret: str) -> str:
@@ -257,6 +242,9 @@ def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
     return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
 
 
-def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> None:
-    if db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone() is None:
+def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> DictRow:
+    """Change a connection; return the row of the statement. Raises ChangeRefused if it is not there."""
+    row = db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone()
+    if row is None:
         raise ChangeRefused(f"There is no connection {connection_id}.")
+    return row

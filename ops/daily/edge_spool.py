@@ -71,15 +71,12 @@ class SpooledDelivery:
 
     def as_document(self) -> dict[str, Any]:
         """Return what `show` prints: the body as text, or else in base64."""
-        shown: dict[str, Any] = {
-            "name": self.name, "arrived_at": self.arrived_at, "source_ip": self.source_ip,
-            "token_sha256": self.token_sha256, "record": self.record, "denied": self.denied,
-        }  # fmt: skip
+        names = ("name", "arrived_at", "source_ip", "token_sha256", "record", "denied")
+        shown = {name: getattr(self, name) for name in names}
         try:
-            shown["body"] = self.body.decode()
+            return shown | {"body": self.body.decode()}
         except UnicodeDecodeError:
-            shown["body_base64"] = base64.b64encode(self.body).decode()
-        return shown
+            return shown | {"body_base64": base64.b64encode(self.body).decode()}
 
 
 class Spool:
@@ -288,8 +285,7 @@ def purge(
     It reads file names only and needs no keys. Run it daily (docs/security.md).
     Exit code 1: there is something else in the folder, or it could not be removed.
     """
-    settings = read_operator_settings()
-    spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
+    spool = _open_spool(needs_keys=False)
     limit = datetime.now(UTC) - timedelta(days=days)
     older = removed = 0
     failed: list[str] = []
@@ -333,8 +329,8 @@ def erase(
     fail_if(unreadable)
 
 
-def _open_spool() -> Spool:
-    settings = read_operator_settings("EDGE_STATE_KEYS")
+def _open_spool(*, needs_keys: bool = True) -> Spool:
+    settings = read_operator_settings(*(["EDGE_STATE_KEYS"] if needs_keys else []))
     return Spool(settings.edge_state_dir, settings.edge_state_keys)
 
 
@@ -344,13 +340,7 @@ def _describe(spool: Spool, folder: Folder, name: str) -> dict[str, Any]:
         delivery = spool.read(folder, name)
     except (Unreadable, OSError) as error:
         return {"name": name, "error": read_failure(error)}
-    return {
-        "name": name,
-        "arrived_at": delivery.arrived_at,
-        "source_ip": delivery.source_ip,
-        "record": delivery.record,
-        "denied": delivery.denied,
-    }
+    return {each: getattr(delivery, each) for each in ("name", "arrived_at", "source_ip", "record", "denied")}
 
 
 def _line(entry: dict[str, Any]) -> str:

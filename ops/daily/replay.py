@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
@@ -84,9 +84,8 @@ class ReplayAction:
                 report: dict[str, Any] = answer["pancake_replay_events"]
             except RequestRefused as error:
                 if refusal is None and error.code == "busy":
-                    say(
-                        f"Another replay is running. Waiting up to {MAX_BUSY_SECONDS:.0f} s until it ends ..."
-                    )
+                    limit = f"{MAX_BUSY_SECONDS:.0f} s"
+                    say(f"Another replay is running. Waiting up to {limit} until it ends ...")
                 refusal = error
                 if error.code != "busy":
                     break
@@ -112,13 +111,8 @@ def open_action(hasura_url: str, admin_secret: str) -> Iterator[ReplayAction]:
 
     `script:` and the operator's login name are recorded as the caller.
     """
-    with HasuraAdmin(
-        hasura_url,
-        admin_secret,
-        headers=session_headers(),
-        timeout_seconds=CALL_TIMEOUT_SECONDS,
-        use_proxies=True,
-    ) as hasura:
+    headers = session_headers()
+    with HasuraAdmin(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True) as hasura:
         yield ReplayAction(hasura)
 
 
@@ -146,40 +140,27 @@ def _event(row: Mapping[str, Any]) -> ReplayedEvent:
 SUMS = ("replayed", "changed", "returned", "arrived")
 
 
-class Drain:
-    """The report of a drain: the sums of its calls, as far as it came.
+def drain(action: ReplayAction, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Call the action until the request finds no row; yield after each call the report of all so far.
 
-    matched + arrived + returned = replayed + changed + held.
+    matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
     """
-
-    def __init__(self) -> None:
-        self.report: dict[str, Any] = {}
-        self._sums: Counter[str] = Counter()
-        self._held: int | None = None
-        self._ids: list[int] = []
-
-    def run(self, action: ReplayAction, request: Mapping[str, Any], progress: Progress) -> None:
-        """Call the action until the request finds no row. Raises CommandFailed when a call moves nothing."""
-        with progress:
-            task = progress.add_task("replayed", total=None)
-            while self._held != 0:
-                call = action.call(request)
-                self._add(call)
-                replayed = self.report["replayed"]
-                progress.update(task, completed=replayed, total=replayed + call["held"])
-                if call["held"] and not call["replayed"]:
-                    raise CommandFailed(
-                        f"{call['held']} rows are held and the last call replayed none of them. "
-                        "Is the kill switch on? Turn it off, then run this again."
-                    )
-
-    def _add(self, call: dict[str, Any]) -> None:
-        """Add a call. What it finds beyond the rows that the call before left has arrived in between."""
-        self._sums["matched" if self._held is None else "arrived"] += call["matched"] - (self._held or 0)
-        self._sums.update({name: call[name] for name in SUMS})
-        self._held = call["held"]
-        self._ids += call["replayed_ids"]
-        self.report = call | self._sums | {"replayed_ids": self._ids}
+    sums: Counter[str] = Counter()
+    ids: list[int] = []
+    held: int | None = None
+    while held != 0:
+        call = action.call(request)
+        # What it finds beyond the rows that the call before left has arrived in between.
+        sums["matched" if held is None else "arrived"] += call["matched"] - (held or 0)
+        sums.update({name: call[name] for name in SUMS})
+        held = call["held"]
+        ids += call["replayed_ids"]
+        yield call | sums | {"replayed_ids": ids}
+        if held and not call["replayed"]:
+            raise CommandFailed(
+                f"{held} rows are held and the last call replayed none of them. "
+                "Is the kill switch on? Turn it off, then run this again."
+            )
 
 
 Names = Mapping[str, str]
@@ -283,41 +264,37 @@ MAX_SECONDS_WITHOUT_PROGRESS = 60.0
 MAX_EVENTS_PER_QUERY = 1000
 
 
-class FollowedEvents:
-    """The events of a replay, as far as their states are known."""
+def follow(action: ReplayAction, report: dict[str, Any], progress: Progress) -> None:
+    """Ask for the events until all are at rest, a pause is found, or too long none came to rest.
 
-    def __init__(self, ids: Sequence[int], *, processing_paused: bool) -> None:
-        self.processing_paused = processing_paused
-        self._ids = ids
-        self._known: dict[int, ReplayedEvent] = {}
-
-    def waiting(self) -> list[int]:
-        """Return the ids of the events that are not at rest, as far as is known."""
-        return [id_ for id_ in self._ids if id_ not in self._known or self._known[id_].is_waiting]
-
-    def results(self) -> ReplayResults:
-        """Count the results. An event whose state was not loaded counts as waiting."""
-        results = count_results(self._known.values())
-        results["waiting"] = len(self.waiting())
-        return results
-
-    def follow(self, action: ReplayAction, progress: Progress) -> None:
-        """Ask for the events until all are at rest, a pause is found, or too long none came to rest."""
+    The report gets the results, as far as they are known: an event whose state was not loaded is waiting.
+    """
+    ids: Sequence[int] = report["replayed_ids"]
+    known: dict[int, ReplayedEvent] = {}
+    waiting = ids
+    try:
         with progress:
-            task = progress.add_task("processed", total=len(self._ids))
+            task = progress.add_task("processed", total=len(ids))
             deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
-            while waiting := self.waiting():
+            while waiting:
                 for start in range(0, len(waiting), MAX_EVENTS_PER_QUERY):
                     part = waiting[start : start + MAX_EVENTS_PER_QUERY]
-                    events, self.processing_paused = action.load_events(part)
-                    self._known |= {event.id: event for event in events}
-                left = len(self.waiting())
-                progress.update(task, completed=len(self._ids) - left)
-                if left < len(waiting):
+                    events, report["processing_paused"] = action.load_events(part)
+                    known |= {event.id: event for event in events}
+                before, waiting = waiting, _waiting(ids, known)
+                progress.update(task, completed=len(ids) - len(waiting))
+                if len(waiting) < len(before):
                     deadline = time.monotonic() + MAX_SECONDS_WITHOUT_PROGRESS
-                if not left or self.processing_paused or time.monotonic() > deadline:
+                if not waiting or report["processing_paused"] or time.monotonic() > deadline:
                     return
                 time.sleep(POLL_SECONDS)
+    finally:
+        report["results"] = count_results(known.values())
+        report["results"]["waiting"] = len(_waiting(ids, known))
+
+
+def _waiting(ids: Sequence[int], known: Mapping[int, ReplayedEvent]) -> list[int]:
+    return [id_ for id_ in ids if id_ not in known or known[id_].is_waiting]
 
 
 BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
@@ -425,15 +402,19 @@ def replay(
 
 def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
     """Drain and show the report, also that of a drain that failed or was interrupted on its way."""
-    drain = Drain()
+    report: dict[str, Any] = {}
     try:
-        drain.run(action, request, progress_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()))
+        with progress_bar() as progress:
+            task = progress.add_task("replayed", total=None)
+            for report in drain(action, request):
+                replayed = report["replayed"]
+                progress.update(task, completed=replayed, total=replayed + report["held"])
     except (CommandFailed, IntegrationError, KeyboardInterrupt) as error:
-        if drain.report:
-            _finish(action, drain.report, wait=wait and isinstance(error, CommandFailed), as_json=as_json)
+        if report:
+            _finish(action, report, wait=wait and isinstance(error, CommandFailed), as_json=as_json)
         raise
-    _finish(action, drain.report, wait=wait, as_json=as_json)
-    return drain.report
+    _finish(action, report, wait=wait, as_json=as_json)
+    return report
 
 
 def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
@@ -445,23 +426,15 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
     names: dict[str, str] = {}
     try:
         if wait:
-            events = FollowedEvents(report["replayed_ids"], processing_paused=report["processing_paused"])
-            try:
-                events.follow(action, progress_bar())
-            finally:
-                report |= {"results": events.results(), "processing_paused": events.processing_paused}
+            follow(action, report, progress_bar())
         if not as_json:
             ids = staff_ids(report["changes"])
             ids |= {owner["id"] for owner in report["results"]["owners"]} if wait else set()
             names = action.load_names(sorted(ids))
     finally:
-        _show(report, names, as_json=as_json)
-
-
-def _show(report: dict[str, Any], names: Mapping[str, str], *, as_json: bool) -> None:
-    print_result(report, lambda: print_report(report, ForeignTextConsole(), names), as_json=as_json)
-    if reason := _describe_waiting(report):
-        say(reason)
+        print_result(report, lambda: print_report(report, ForeignTextConsole(), names), as_json=as_json)
+        if reason := _describe_waiting(report):
+            say(reason)
 
 
 def _describe_waiting(report: dict[str, Any]) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -29,13 +28,7 @@ SOURCE_OFF = """Leads of it alone are stored as skipped_source_disabled and make
 Undo it with: leads switch source NAME on --reason TEXT"""
 
 
-class State(StrEnum):
-    """What a switch is turned to."""
-
-    ON = "on"
-    OFF = "off"
-
-
+State = Literal["on", "off"]
 To = Annotated[State, typer.Argument(help="on or off.", metavar="on|off")]
 Reason = Annotated[str, typer.Option(help="Why; the history of changes keeps it.")]
 
@@ -68,13 +61,13 @@ def show(as_json: AsJson = False) -> None:
 @app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))
 def kill(to: To, reason: Reason, as_json: AsJson = False) -> None:
     """Turn the kill switch on or off: while it is on, no ticket is created."""
-    _set("kill_switch", "kill switch", to, reason, as_json, {State.ON: KILL_ON, State.OFF: KILL_OFF})
+    _set("kill_switch", "kill switch", to, reason, as_json, {"on": KILL_ON, "off": KILL_OFF})
 
 
 @app.command(epilog=examples('switch pause on --reason "Diva is migrated"', "switch pause off --reason done"))
 def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
     """Pause processing, or go on: meanwhile leads are stored and wait."""
-    _set("processing_paused", "pause", to, reason, as_json, {State.ON: PAUSE_ON, State.OFF: PAUSE_OFF})
+    _set("processing_paused", "pause", to, reason, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
 
 
 @app.command(
@@ -92,35 +85,33 @@ def source(
     reason = check_reason(reason)
     with _open() as db:
         found = _find(list_switches(db), which, connection)
-        if to is State.ON and not found.can_be_on:
+        if to == "on" and not found.can_be_on:
             raise CommandFailed(
                 f"{_title(found)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
                 "It gets its name from the next sync_sources, within 15 minutes."
             )
-        was_on = switches.set_source(db, found.row_id, is_on=to is State.ON, reason=reason)
+        was_on = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
     if was_on is None:
         raise CommandFailed(f"{_title(found)} was removed meanwhile. See: leads switch list")
-    _report(
-        _title(found), to, was_on=was_on, as_json=as_json, said={State.ON: SOURCE_ON, State.OFF: SOURCE_OFF}
-    )
+    _report(_title(found), to, was_on, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF})
 
 
 def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, said: dict[State, str]) -> None:
     reason = check_reason(reason)
     with _open() as db:
-        was_on = switches.set_setting(db, setting, is_on=to is State.ON, reason=reason)
-    _report(name, to, was_on=was_on, as_json=as_json, said=said)
+        was_on = switches.set_setting(db, setting, is_on=to == "on", reason=reason)
+    _report(name, to, was_on, as_json, said)
 
 
 def _open() -> DbSession:
     return open_session(read_operator_settings("DATABASE_URL").database_url, "switch")
 
 
-def _report(name: str, to: State, *, was_on: bool, as_json: bool, said: dict[State, str]) -> None:
-    before = State.ON if was_on else State.OFF
+def _report(name: str, to: State, was_on: bool, as_json: bool, said: dict[State, str]) -> None:
+    before = "on" if was_on else "off"
     if as_json:
-        print_json({"switch": name, "state": to.value, "before": before.value, "changed": to is not before})
-    if to is before:
+        print_json({"switch": name, "state": to, "before": before, "changed": to != before})
+    if to == before:
         say(f"{name}: {to} already, nothing was changed.")
     else:
         say(f"{name}: {to} (before: {before}).\n{said[to]}")

@@ -5,9 +5,8 @@ https://hasura.io/docs/2.0/auth/authentication/jwt/."""
 
 import json
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jwt
 import typer
@@ -29,11 +28,8 @@ MAX_DAYS = 90
 ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
 
 
-class Role(StrEnum):
-    """The holder of a token."""
-
-    SERVICE = "pancake_service"
-    EDGE = "pancake_edge"
+Role = Literal["pancake_service", "pancake_edge"]
+"""The holder of a token."""
 
 
 def token(
@@ -57,7 +53,7 @@ def token(
         signed = make_token(role, configuration, issued_at, expires_at, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
-    shown = {"role": role.value, "token": signed, "expires_at": expires_at.isoformat()}
+    shown = {"role": role, "token": signed, "expires_at": expires_at.isoformat()}
     print_result(shown, signed, as_json=as_json)
     say(f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC. Put the next one into place before.")
 
@@ -70,7 +66,7 @@ def make_token(
     private_key: Path | None = None,
 ) -> str:
     """Sign a token that an engine with this configuration accepts until it ends. Raises WrongUsage."""
-    claims: Any = {"x-hasura-default-role": role.value, "x-hasura-allowed-roles": [role.value]}
+    claims: Any = {"x-hasura-default-role": role, "x-hasura-allowed-roles": [role]}
     if configuration.get("claims_format") == "stringified_json":
         claims = json.dumps(claims)
     payload: dict[str, Any] = {configuration.get("claims_namespace", NAMESPACE): claims}

@@ -26,11 +26,10 @@ import httpx
 import psycopg
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from leads.domain.body import ICT
 from leads.services.cron_runs import CRONS
-from ops.daily.replay import Drain, open_action
+from ops.daily.replay import drain, open_action
 from proofs.bench.environment import AsJson
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
 from proofs.chaos.effects import (
@@ -262,7 +261,7 @@ class LayersRun:
 
     def _replay(self) -> None:
         with open_action(self.sandbox.hasura_url, self.sandbox.keys.admin_secret) as action:
-            Drain().run(action, {"filter": {"status": "skipped_kill_switch"}}, Progress(disable=True))
+            list(drain(action, {"filter": {"status": "skipped_kill_switch"}}))
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:

@@ -18,7 +18,6 @@ from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
 from ops.cli import app
 from ops.clients.db_session import DbSession
 from ops.daily.connection_secrets import (
-    StatusChange,
     Workspace,
     change_status,
     create_connection,
@@ -422,13 +421,13 @@ def test_a_source_that_both_switch_on_was_on_for_the_second(
 def test_a_connection_that_both_disable_is_disabled_once(
     db: DbSession, first: DbSession, connection_id: str
 ) -> None:
-    assert change_status(first, connection_id, "disabled", "r", NOW).is_changed
+    assert change_status(first, connection_id, "disabled", "r", NOW)["is_changed"]
 
-    def disable(second: DbSession) -> StatusChange:
+    def disable(second: DbSession) -> dict[str, Any]:
         return change_status(second, connection_id, "disabled", "r", NOW.replace(hour=1))
 
     change = run_after(db, first, disable)
-    assert (change.before, change.is_changed) == ("disabled", False)
+    assert (change["before"], change["is_changed"]) == ("disabled", False)
     assert len(db.execute(HISTORY).fetchall()) == 1
 
 

@@ -38,7 +38,7 @@ from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
 from ops.daily.alert import judge
-from ops.daily.token import VARIABLE, Role, make_token
+from ops.daily.token import VARIABLE, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
 from sandbox.monitoring.rules import ALERTMANAGER, load
 from sandbox.postgres.database import handlers_url
@@ -360,7 +360,7 @@ def test_a_token_is_refused_after_its_end_and_the_next_one_overlaps_it(engine_wi
     configuration = {"type": "HS256", "key": KEY}
     now = datetime.now(UTC)
     ended, current, following = (
-        make_token(Role.EDGE, configuration, now - timedelta(days=90), now + timedelta(days=days))
+        make_token("pancake_edge", configuration, now - timedelta(days=90), now + timedelta(days=days))
         for days in (-1, 10, 90)
     )
     engine = engine_with(configuration)
