@@ -176,17 +176,17 @@ def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
         text = f"the engine refuses HASURA_SERVICE_TOKEN ({found.refusal}): it has another JWT secret, or has"
         yield Finding(Level.RED, f"{text} ended")
     elif role != "pancake_service":
-        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not {'pancake_service'}"
+        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not pancake_service"
         yield Finding(Level.RED, text)
     elif found.state.get("allow_list") is False:
         yield Finding(Level.RED, "the allow list stops the handlers' call", "leads metadata 9a")
     elif found.state.get("notifications") is False:
-        yield Finding(Level.RED, f"{'pancake_service'} may not call sendNotifications", "leads metadata 9a")
+        yield Finding(Level.RED, "pancake_service may not call sendNotifications", "leads metadata 9a")
     elif days is not None and days < MIN_TOKEN_DAYS:
         yield Finding(Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
     else:
         left = "" if days is None else f", for {days:.0f} days more"
-        yield Finding(Level.GREEN, f"{'pancake_service'} may call sendNotifications{left}")
+        yield Finding(Level.GREEN, f"pancake_service may call sendNotifications{left}")
 
 
 def _claims(token: str) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ class Window(StrEnum):
     PILOT = "pilot"
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", defer_build=True))
 class Criterion:
     """What is measured for lines of the checklist (`lines`, their ids), and the target.
 

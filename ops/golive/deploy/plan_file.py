@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from ops.failures import WrongUsage, file_reason
 
-STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
 
 def _words(given: Any) -> tuple[str, ...]:
