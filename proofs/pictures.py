@@ -335,8 +335,10 @@ def _time_axis(axes: Axes, since: datetime, until: datetime, width: float) -> No
     axes.set_xlim(_days(since), _days(until))
     labels = AutoDateLocator(tz=ICT, minticks=1, maxticks=max(2, int(width / 90)))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(labels)
-    is_long = until - since > timedelta(days=1)
-    form = "%d/%m %H:%M" if is_long else "%H:%M"
+    length = until - since
+    form = "%d/%m %H:%M" if length > timedelta(days=1) else "%H:%M"
+    if length < timedelta(minutes=5):
+        form = "%H:%M:%S"
     axes.xaxis.set_major_formatter(DateFormatter(form, tz=ICT))  # type: ignore[no-untyped-call]
 
 
