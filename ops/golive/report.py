@@ -56,8 +56,6 @@ KINDS = {
 }
 DAY = timedelta(days=1)
 MAX_DAYS = 120
-WIDTH, HEIGHT = 400, 220
-"""In pixels: a phone shows it about as large as it is drawn."""
 
 
 def report(
@@ -235,14 +233,11 @@ def drawn(figure: DailyFigure, points: Sequence[Point]) -> Figure:
     criterion = find_criterion(figure.criterion)
     chart = LineChart(
         title=figure.title_vi,
-        description="Mỗi điểm là một ngày.",
         unit=figure.unit,
-        zone=ICT,
         points=points,
         target=criterion.target * figure.factor,
         target_label=f"mục tiêu {criterion.shown_target}",
         is_upper=criterion.operator not in (">=", ">"),
-        nothing="không có số liệu",
         is_cut=figure.is_cut,
     )
-    return Figure(draw(chart, WIDTH, HEIGHT), f"{figure.title_en}, by day. Target {criterion.shown_target}.")
+    return Figure(draw(chart), f"{figure.title_en}, by day. Target {criterion.shown_target}.")

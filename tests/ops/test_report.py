@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
-from leads.domain.body import ICT
 from ops.cli import app
 from ops.daily.report import read_period
 from ops.failures import WrongUsage
-from ops.golive.line_chart import LineChart, Unit, draw, shown, value_ticks
+from ops.golive.line_chart import NOTHING, LineChart, Unit, draw, shown, value_ticks
 from sandbox.postgres.database import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
@@ -180,17 +179,16 @@ def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:
 def chart(*values: float | None, unit: Unit = Unit.SECONDS, title: str = "p95") -> str:
     points = [(FROM + timedelta(days=number), value) for number, value in enumerate(values)]
     drawn = LineChart(
-        title=title, description="d", unit=unit, zone=ICT, points=points, target=30,
-        target_label="at most 30 s", is_upper=True, nothing="no data",
+        title=title, unit=unit, points=points, target=30, target_label="at most 30 s", is_upper=True
     )  # fmt: skip
-    return draw(drawn, 400, 220)
+    return draw(drawn)
 
 
 def test_a_line_is_interrupted_at_missing_days_and_every_text_is_escaped() -> None:
     svg = chart(1, 2, None, 3, title="</text><script>\u202e")
     assert (svg.count("<polyline"), svg.count("<circle"), "at most 30 s" in svg) == (2, 3, True)
     assert [part for part in ("<script", "\u202e") if part in svg] == []
-    assert ("no data</text>" in chart(None), "no data" in chart(), "no data" in svg) == (True, True, False)
+    assert [NOTHING in each for each in (chart(None), chart(), svg)] == [True, True, False]
 
 
 def test_a_value_of_a_chart_is_written_with_its_unit() -> None:
