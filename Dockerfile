@@ -1,50 +1,91 @@
 # syntax=docker/dockerfile:1
-# The last stage is the image of the handlers: `docker build .` makes it. `ops` is that of the operators' command; the
-# stages `hasura` and `sandbox` serve compose.yaml only.
-FROM python:3.12.14-slim-bookworm AS python
+# Debian with its own Python. The last stage is the image of the handlers: `docker build .` makes it. `ops` is that of
+# the operators' command; the stages `hasura` and `sandbox` serve compose.yaml only. docs/cli.md has how to build behind
+# a private certificate authority.
+ARG DEBIAN=debian:13.8-slim
+FROM ${DEBIAN} AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
-WORKDIR /srv
+# No package versions: Debian's archive drops a version when a security update replaces it. The base image fixes the
+# release.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates python3 tzdata \
+    && rm -rf /var/lib/apt/lists/*
 
-FROM python AS dependencies
-COPY scripts/lock/runtime.txt .
-RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-        -r runtime.txt \
-    && /venv/bin/pip uninstall --yes --quiet pip \
-    && python -m compileall -q /venv
-
-# The project as a wheel. Its build backend is locked too and stays out of the image.
-FROM python AS wheel
+# pip and the project's build backend, which stay out of the images.
+FROM python AS build
+ARG PIP_CERT
+ARG PIP_INDEX_URL
+WORKDIR /build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/*
 COPY scripts/lock/build.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r build.txt
-COPY pyproject.toml LICENSE app.py ./
+RUN --mount=type=secret,id=ca \
+    python3 -m venv /pip \
+    && /pip/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r build.txt
+
+FROM build AS dependencies
+ARG PIP_CERT
+ARG PIP_INDEX_URL
+COPY scripts/lock/runtime.txt .
+RUN --mount=type=secret,id=ca \
+    python3 -m venv --without-pip /venv \
+    && /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --only-binary :all: --compile -r runtime.txt
+
+FROM dependencies AS ops-dependencies
+ARG PIP_CERT
+ARG PIP_INDEX_URL
+COPY scripts/lock/ops.txt .
+RUN --mount=type=secret,id=ca \
+    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --only-binary :all: --compile -r ops.txt
+
+# The project as a wheel: the server, the operators' command, and the files that its verbs read.
+FROM build AS wheel
+COPY pyproject.toml LICENSE CHANGELOG.md README.md app.py ./
 COPY cron cron
+COPY deploy/alertmanager deploy/alertmanager
+COPY deploy/postgres deploy/postgres
+COPY deploy/prometheus deploy/prometheus
+COPY docs docs
 COPY handlers handlers
 COPY hasura/metadata hasura/metadata
+COPY hasura/migrations hasura/migrations
 COPY leads leads
 COPY ops ops
 COPY sql sql
-RUN pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
-
-# A separate layer: a change of the code leaves the large layer with the dependencies as it is.
-FROM python AS project
-COPY --from=dependencies /venv /venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps --compile \
-        /wheels/*.whl
+RUN /pip/bin/pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
 
 # The operators' command: `docker build --target ops .`
-FROM project AS ops
-RUN --mount=type=bind,source=scripts/lock/ops.txt,target=ops.txt \
-    pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
-        --only-binary :all: --compile -r ops.txt
-USER 10001:10001
+FROM python AS ops
+ARG VERSION=unknown
+ARG COMMIT=unknown
+# www-data, the user of the edge's image: with the volume of the edge at /var/lib/pancake-edge `leads edge-spool` works.
+# /work is for what the verbs write: backups, plans, records, reports.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends openssh-client postgresql-client \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -o www-data -g www-data -m 700 /work
+COPY --from=ops-dependencies /venv /venv
+# A separate layer: a change of the code leaves the large layer with the dependencies as it is.
+RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
+        --compile /wheels/*.whl
+ENV VERSION=$VERSION COMMIT=$COMMIT HOME=/work
+USER 33:33
+WORKDIR /work
+VOLUME /work
 ENTRYPOINT ["leads"]
 
 # Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
 # connection, and Diva's project of the Hasura CLI with our part in it.
 FROM ops AS sandbox
 USER 0:0
+WORKDIR /srv
 ENTRYPOINT []
 COPY sandbox sandbox
 COPY hasura hasura
@@ -63,9 +104,17 @@ FROM engine AS hasura
 COPY --from=sandbox /project/metadata /hasura-metadata
 COPY --from=sandbox /project/migrations /hasura-migrations
 
-FROM project AS handlers
+# The server alone: nothing of the operators' command.
+FROM python AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
+WORKDIR /srv
+COPY --from=dependencies /venv /venv
+RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
+        --compile /wheels/*.whl \
+    && rm /venv/bin/leads \
+    && for name in CHANGELOG.md README.md deploy docs hasura ops; do rm -r /venv/lib/python3*/site-packages/"$name"; done
 # 0.0.0.0, so that the port can be published; `pancake-handlers` alone listens on the loopback interface. Do not publish the
 # second port: /readyz and /metrics ask for no secret.
 ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080 OPS_BIND=0.0.0.0:9146
