@@ -14,11 +14,9 @@ from leads.adapters.settings import SettingsError, read_settings
 APP_FOLDER = Path(__file__).resolve().parents[1]
 """The folder that holds app.py, beside leads/."""
 SHUTDOWN_SECONDS = 25
-"""From the signal to the end at most, also if the database hangs. Less than the 30 s that Kubernetes waits by
-default, and compose.yaml sets, before a process is killed."""
+"""From the signal to the end at most: less than the 30 s after which Kubernetes and compose.yaml kill it."""
 ANSWER_SECONDS = 15
-"""How long open requests go on after the signal. Then they are cancelled, and answered 503; the rest of
-SHUTDOWN_SECONDS is for work that they left and for closing sessions."""
+"""How long open requests go on after the signal. Then they are cancelled, and answered 503."""
 MAX_CONNECTIONS = 800
 """Open connections over which requests get 503 and are sent again later: each holds memory and a file."""
 HELP = """\

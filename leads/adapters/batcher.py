@@ -15,8 +15,6 @@ from leads.domain.errors import Overloaded
 
 DRAIN_SECONDS = 2.0
 """At the end of the process: the caller of an item that takes longer has got its answer."""
-END_SECONDS = 1.5
-"""How long a cancelled task may take: longer than round_trip.CANCEL_SECONDS."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,7 +99,7 @@ class Batcher(Generic[Item, Result]):
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]], within_seconds: float) -> None:
     """Wait until each task has left the collection, as it does when it ends; cancel what takes longer."""
-    for seconds in (within_seconds, END_SECONDS):
+    for seconds in (within_seconds, DRAIN_SECONDS):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while tasks:

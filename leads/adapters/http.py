@@ -6,11 +6,10 @@ action as "not a valid json response from webhook".
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from ipaddress import ip_address
 from json import JSONEncoder
 from typing import Any, Generic, TypeVar
@@ -23,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from leads.adapters.batcher import END_SECONDS, end_tasks
 from leads.adapters.clock import Clock
 from leads.adapters.hasura_calls import Answer, read_body
 from leads.adapters.logs import binding, log_request
@@ -59,30 +57,13 @@ class Application(Starlette):
     def __init__(
         self, hasura_routes: Sequence[Route], routes: Sequence[Route], lifespan: Lifespan[Any]
     ) -> None:
-        super().__init__(routes=[*hasura_routes, *routes], lifespan=partial(self._serving, lifespan))
+        super().__init__(routes=[*hasura_routes, *routes], lifespan=lifespan)
         self.router.redirect_slashes = False
         self._posts = {route.path: route.app for route in hasura_routes}
-        self._calls: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         post = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
-        if post is None:
-            await super().__call__(scope, receive, send)
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        try:
-            await post(scope, receive, send)
-        finally:
-            self._calls.discard(task)
-
-    @asynccontextmanager
-    async def _serving(self, lifespan: Lifespan[Any], app: Any) -> AsyncIterator[None]:
-        """At the end wait for the answers of cancelled calls: they need the parts that `lifespan` closes."""
-        async with lifespan(app):
-            yield
-            await end_tasks(self._calls, END_SECONDS)
+        await (post or super().__call__)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

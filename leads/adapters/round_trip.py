@@ -24,8 +24,6 @@ from psycopg.waiting import wait_async
 
 CANCEL_SECONDS = 1.0
 """How long the server may take to hear that a statement is cancelled."""
-WAIT_SECONDS = 0.1
-"""How often psycopg looks at a session that it waits for."""
 MAX_PREPARED = 200
 """How many statements a session prepares; further ones are parsed at each execution."""
 UNUSABLE_PLAN = frozenset({"0A000", "26000"})
@@ -67,18 +65,10 @@ class PreparingConnection(AsyncConnection[DictRow]):
         self.transformer: abc.Transformer = Transformer(self)
         """Kept, because it remembers how to convert each type."""
 
-    async def wait(
-        self,
-        gen: PQGen[Result],
-        interval: float = WAIT_SECONDS,
-        timeout: float | None = None,  # noqa: ASYNC109 - its signature
-    ) -> Result:
-        """As psycopg's; but a cancelled statement ends within CANCEL_SECONDS, and the session with it.
-
-        psycopg keeps the session, and waits up to ten seconds for a server that does not answer.
-        """
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, *limit: Any, **limits: Any) -> Result:
+        """As psycopg's, but a cancelled statement ends the session: psycopg waits ten seconds for it."""
         try:
-            return await wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+            return await wait_async(gen, self.pgconn.socket, interval, *limit, **limits)
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 try:

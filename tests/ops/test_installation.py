@@ -4,7 +4,6 @@ A token is accepted by an engine of the same configuration, for its role alone. 
 Alertmanager, with our routes and receivers.
 """
 
-import asyncio
 import hmac
 import json
 import os
@@ -163,40 +162,34 @@ def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
 @contextmanager
 def relay(url: str) -> Iterator[tuple[str, threading.Event]]:
     """The same database through a relay, which passes nothing on once the event is set."""
-    host, port = (str(conninfo_to_dict(url)[name]) for name in ("host", "port"))
-    hangs, loop = threading.Event(), asyncio.new_event_loop()
+    parts = conninfo_to_dict(url)
+    there = (str(parts["host"]), int(str(parts["port"])))
+    hangs, sockets = threading.Event(), [socket.create_server(("127.0.0.1", 0))]
 
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
                 if hangs.is_set():
-                    await asyncio.Event().wait()
-                writer.write(data)
-        finally:
-            writer.transport.abort()
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, here = await asyncio.open_connection(host, port)
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(copy(reader, here), copy(there, writer))
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                pair = (sockets[0].accept()[0], socket.create_connection(there))
+                sockets.extend(pair)
+                for ends in (pair, pair[::-1]):
+                    threading.Thread(target=copy, args=ends, daemon=True).start()
 
-    async def close() -> None:
-        server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
+    threading.Thread(target=accept, daemon=True).start()
     try:
-        yield make_conninfo(url, host="127.0.0.1", port=server.sockets[0].getsockname()[1]), hangs
+        yield make_conninfo(url, host="127.0.0.1", port=sockets[0].getsockname()[1]), hangs
     finally:
-        asyncio.run_coroutine_threadsafe(close(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
 
 def call(port: int, path: str, **envelope: Any) -> tuple[int, str]:
