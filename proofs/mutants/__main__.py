@@ -15,7 +15,16 @@ from proofs.mutants import sql_coverage
 from proofs.mutants.coverage_of_tests import CoveringTests, branch_coverage, measure
 from proofs.mutants.judge import is_current, judge_all
 from proofs.mutants.lua_lines import FOLDER, unexecuted
-from proofs.mutants.sample import CAUGHT, NOT_RUN, QUOTAS, Mutant, read_sample, shares, write_sample
+from proofs.mutants.sample import (
+    CAUGHT,
+    NO_RESULT,
+    NOT_RUN,
+    QUOTAS,
+    Mutant,
+    read_sample,
+    shares,
+    write_sample,
+)
 from sandbox.processes import Processes
 from sandbox.stack.signals import exit_on_sigterm
 
@@ -102,7 +111,7 @@ def report(
 ) -> None:
     """Print the share caught by part, and the survivors that nobody has explained.
 
-    Exit codes: 0 each is caught or explained, 1 one is not or has no verdict, or a part's share was larger.
+    Exit codes: 0 each is caught or explained, 1 one is not or has no verdict, or a share was larger.
     """
     sample = every_second(read_sample()) if half else read_sample()
     earlier = read_sample(before) if before else None
@@ -119,7 +128,7 @@ if __name__ == "__main__":
     app(prog_name="scripts/mutants")
 
 
-COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", "equivalent", NOT_RUN)
+COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", NO_RESULT, "equivalent", NOT_RUN)
 
 
 def print_report(
@@ -127,7 +136,7 @@ def print_report(
 ) -> bool:
     """Print the shares and the survivors that nobody has explained; with `before` what changed since.
 
-    Returns whether each mutant has a verdict and is caught or explained, and no part's share is less.
+    Returns whether each mutant has a verdict and is caught or explained, and no share is less.
     """
     table = Table("module" if by_module else "part", *COLUMNS, "share")
     for name, counts in shares(sample, by_module=by_module).items():
@@ -135,21 +144,22 @@ def print_report(
     console.print(table)
     unexplained = [each for each in sample if _survives(each) and not each.known]
     for mutant in unexplained:
-        _print_mutant(mutant.verdict, mutant, console)
-    is_less = before is not None and _print_changes(before, sample, console)
+        some = " (tests that take longer were not run)" if mutant.partly else ""
+        _print_mutant(f"{mutant.verdict}{some}", mutant, console)
+    is_less = before is not None and _print_changes(before, sample, console, by_module=by_module)
     return not (unexplained or is_less or any(not each.verdict for each in sample))
 
 
-def _print_changes(before: list[Mutant], now: list[Mutant], console: Console) -> bool:
+def _print_changes(before: list[Mutant], now: list[Mutant], console: Console, *, by_module: bool) -> bool:
     """Print the shares before and now, and the new survivors; return whether a share is less."""
     survived = {each.key for each in before if _survives(each)}
     for mutant in now:
         if _survives(mutant) and mutant.key not in survived:
             _print_mutant(f"new: {mutant.verdict}", mutant, console)
-    earlier, is_less = shares(before), False
-    for part, counts in shares(now).items():
-        was, share = _share(earlier.get(part, Counter())), _share(counts)
-        console.print(f"{part}: before {_percent(was)}, now {_percent(share)}", highlight=False)
+    earlier, is_less = shares(before, by_module=by_module), False
+    for name, counts in shares(now, by_module=by_module).items():
+        was, share = _share(earlier.get(name, Counter())), _share(counts)
+        console.print(f"{name}: before {_percent(was)}, now {_percent(share)}", highlight=False)
         is_less |= was is not None and share is not None and share < was
     return is_less
 

@@ -1,5 +1,6 @@
 """Put one mutant after the other into a copy of the tree, and run the tests that execute its line."""
 
+import math
 import os
 import re
 import signal
@@ -13,7 +14,16 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from proofs.mutants.coverage_of_tests import CoveringTests
-from proofs.mutants.sample import CAUGHT, GONE, SURVIVED, TIMED_OUT, UNCOVERED, Mutant
+from proofs.mutants.sample import (
+    AT_IMPORT,
+    CAUGHT,
+    GONE,
+    NO_RESULT,
+    SURVIVED,
+    TIMED_OUT,
+    UNCOVERED,
+    Mutant,
+)
 from sandbox.processes import Processes
 
 LIMIT_SECONDS = 60.0
@@ -35,12 +45,14 @@ class Copy:
         self._sound: dict[str, bool] = {}
         self._end = 0.0
         (home / ".mutants").mkdir()
+        self._log = home / ".mutants" / "log"
 
     def judge(self, mutant: Mutant, covering: CoveringTests) -> None:
         """Set the mutant's verdict. Raises LookupError if its function or line is gone."""
         number, path = mutant.line_number(self.root), mutant.place(self.root).path
-        limit = LIMIT_SECONDS - STARTING_SECONDS
-        tests = covering.of_line(path.relative_to(self.root), number, limit)
+        line = path.relative_to(self.root), number
+        tests = covering.of_line(*line, LIMIT_SECONDS - STARTING_SECONDS)
+        is_partly = len(tests) < len(covering.of_line(*line, math.inf))
         tests = [test for test in tests if not test.startswith(LEFT_OUT) and self._exists(test)]
         if mutant.by in tests:
             tests.remove(mutant.by)
@@ -51,6 +63,7 @@ class Copy:
             mutant.verdict, mutant.by = self._verdict(mutant, path, tests)
         except subprocess.TimeoutExpired:
             mutant.verdict, mutant.by = TIMED_OUT, ""
+        mutant.partly = is_partly and mutant.verdict == SURVIVED
         mutant.seconds = round(time.monotonic() - started, 1)
         mutant.digest = mutant.digest_in(self.root, _files(mutant, self.root, covering))
 
@@ -73,7 +86,10 @@ class Copy:
                 continue
             if code == PASSED:
                 return SURVIVED, ""
-            if not failed or self._is_sound(failed):
+            if not failed:
+                stands_in_trace = f"{path.relative_to(self.root)}:" in self._log.read_text(errors="replace")
+                return (CAUGHT, AT_IMPORT) if stands_in_trace else (NO_RESULT, "")
+            if self._is_sound(failed):
                 return CAUGHT, failed
             tests = [test for test in tests if test != failed]
         return UNCOVERED, ""
@@ -93,8 +109,7 @@ class Copy:
         environment.pop("DATABASE_URL", None)
         named = self.root / ".mutants" / "tests"
         named.write_text("\n".join(tests))
-        log = self.root / ".mutants" / "log"
-        with log.open("w") as output:
+        with self._log.open("w") as output:
             process = self._processes.start(
                 [sys.executable, "-m", "pytest", "-n0", "-q", "-x", "-p", "no:cacheprovider", f"@{named}"],
                 cwd=self.root, env=environment, stdout=output, stderr=subprocess.STDOUT,
@@ -104,7 +119,7 @@ class Copy:
                 code = process.wait(max(0.0, self._end - time.monotonic()))
             finally:
                 self._processes.stop(process)
-        return code, _failed(log.read_text(errors="replace"), tests)
+        return code, _failed(self._log.read_text(errors="replace"), tests)
 
 
 def _failed(output: str, tests: list[str]) -> str:

@@ -13,6 +13,10 @@ from proofs.mutants.places import Place, find_place
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
 CAUGHT, SURVIVED, TIMED_OUT, UNCOVERED, GONE = "caught", "survived", "timed out", "not covered", "gone"
+NO_RESULT = "no result"
+"""The run of its tests ended with an error, and no test failed."""
+AT_IMPORT = "import"
+"""In place of a test: the changed module could not be imported."""
 NOT_RUN = "not run"
 QUOTAS = {
     "app": 2, "handlers": 10, "cron": 14, "leads.runtime": 3,
@@ -38,7 +42,9 @@ class Mutant:
     """Which line of the function, if several have this text."""
     verdict: str = ""
     by: str = ""
-    """The test that caught it."""
+    """The test that caught it, or AT_IMPORT."""
+    partly: bool = False
+    """It survived the tests that fitted into the limit; others execute its line too."""
     seconds: float = 0.0
     digest: str = ""
     """Of what the verdict holds for."""

@@ -25,7 +25,17 @@ from proofs.mutants.__main__ import print_report
 from proofs.mutants.coverage_of_tests import CoveringTests
 from proofs.mutants.judge import Copy, is_current
 from proofs.mutants.places import MIGRATIONS
-from proofs.mutants.sample import CAUGHT, SURVIVED, TIMED_OUT, Mutant, read_sample, shares, write_sample
+from proofs.mutants.sample import (
+    AT_IMPORT,
+    CAUGHT,
+    NO_RESULT,
+    SURVIVED,
+    TIMED_OUT,
+    Mutant,
+    read_sample,
+    shares,
+    write_sample,
+)
 
 ROOT = Path(__file__).parents[2]
 MODULE = """\
@@ -95,16 +105,19 @@ def test_the_cheapest_test_of_each_file_goes_first_within_the_limit(covering: Co
 class Runner:
     """Stands for pytest: tests of a file fail on the mutant, some always, some take a while."""
 
-    def __init__(self, root: Path, *, failing: str = "", broken: str = "", seconds: float = 0) -> None:
+    def __init__(
+        self, root: Path, *, failing: str = "", broken: str = "", error: str = "", seconds: float = 0
+    ) -> None:
         self.root, self.failing, self.broken, self.seconds = root, failing, broken, seconds
+        self.error = error
         self.waits: list[float] = []
 
     def start(self, command: list[str], *, stdout: Any, **_: object) -> "Runner":
         tests = (self.root / ".mutants" / "tests").read_text().split()
         is_mutant = MUTANT.becomes in (self.root / "module.py").read_text()
         failed = next((t for t in tests if t == self.broken or (is_mutant and t == self.failing)), "")
-        stdout.write(f"FAILED {failed} - assert\n" if failed else "")
-        self.code = 1 if failed else 0
+        stdout.write(f"FAILED {failed} - assert\n" if failed else self.error)
+        self.code = 1 if failed else 2 * bool(self.error)
         return self
 
     def wait(self, seconds: float) -> int:
@@ -124,6 +137,8 @@ class Runner:
         ({"broken": B1}, SURVIVED, ""),
         ({"broken": A2, "failing": B1}, CAUGHT, B1),
         ({"failing": B1, "seconds": 61}, TIMED_OUT, ""),
+        ({"error": "tests/test_a.py:1: in <module>\nmodule.py:6: in <module>"}, CAUGHT, AT_IMPORT),
+        ({"error": "INTERNALERROR> no space left on the device"}, NO_RESULT, ""),
     ],
 )
 def test_a_fault_is_caught_by_a_test_that_passes_without_it(
@@ -133,11 +148,19 @@ def test_a_fault_is_caught_by_a_test_that_passes_without_it(
     Copy(covering.root, runner).judge(mutant, covering)  # type: ignore[arg-type]
     assert (mutant.verdict, mutant.by) == (verdict, by)
     assert (covering.root / "module.py").read_text() == MODULE
-    assert is_current(mutant, covering.root, covering) == (verdict != TIMED_OUT)
+    assert is_current(mutant, covering.root, covering) == (verdict in (CAUGHT, SURVIVED))
     (covering.root / "tests/test_a.py").write_text("def test_1(): assert True\n")
     assert is_current(mutant, covering.root, covering) == (verdict == CAUGHT), "a survivor has another test"
     (covering.root / "tests/test_b.py").write_text("def test_1(): assert True\n")
-    assert not is_current(mutant, covering.root, covering)
+    assert is_current(mutant, covering.root, covering) == (by == AT_IMPORT)
+
+
+def test_a_survivor_says_whether_a_test_was_left_out(covering: CoveringTests) -> None:
+    copy = Copy(covering.root, Runner(covering.root))  # type: ignore[arg-type]
+    for seconds, is_partly in ((3.0, False), (60.0, True)):
+        covering.seconds[A1], mutant = seconds, replace(MUTANT)
+        copy.judge(mutant, covering)
+        assert (mutant.verdict, mutant.partly) == (SURVIVED, is_partly)
 
 
 def test_all_runs_for_one_mutant_share_its_limit(
@@ -194,6 +217,7 @@ def test_what_an_earlier_sample_caught_and_this_one_does_not_is_named() -> None:
     is_good, text = reported(now, before=before)
     assert not is_good
     assert "leads.domain: before 66.7%, now 33.3%" in text
+    assert "leads.domain.m3: before 100.0%, now 0.0%" in reported(now, before=before, by_module=True)[1]
     assert re.findall("^new: .*", text, re.M) == ["new: timed out: leads.domain.m3:f3"]
     assert reported(before, before=before)[1].count("new") == 0
 
