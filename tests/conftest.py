@@ -9,6 +9,7 @@ import pytest
 from leads.adapters.secrets import KeyRing
 from sandbox.postgres.database import drop_logins, grant_rights, install_diva, migrate
 from sandbox.postgres.server import RUN_ID, Cluster, server_url_from_environment
+from sandbox.processes import Processes
 from tests.support.crons import CronHarness, add_engine_tables, running_crons
 from tests.support.databases import Databases
 from tests.support.handlers import seed_connection
@@ -123,6 +124,13 @@ def diva_database(cluster: Cluster) -> Iterator[str]:
     install_diva(url)
     yield url
     cluster.drop_database(name)
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """What a test starts here ends with it, also if it fails."""
+    with Processes() as running:
+        yield running
 
 
 @pytest.fixture

@@ -22,12 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    with Processes() as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def running_edges() -> Iterator[Edge]:
     """The edges that the tests of a file share, one for each number of workers and environment."""

@@ -272,6 +272,7 @@ def answer_queries(server: socket.socket, silent: threading.Event, ignored: list
             server.sendto(text[:2] + flags_and_counts + text[12:] + record, sender)
 
 
+@pytest.mark.serial
 def test_a_silent_name_server_delays_no_answer(own: Edge) -> None:
     """Hasura's name cannot be looked up: after 300 ms the delivery uses the other path."""
     silent, ignored, took_seconds = threading.Event(), list[bytes](), list[float]()
@@ -314,6 +315,7 @@ def settable(own: Edge) -> Edge:
         set_time(harness, "+0")
         variables = {
             "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DISABLE_SHM": "1",  # a process that is killed would leave its shared memory
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_TIMESTAMP_FILE": str(harness.edge.directory / "time"),
         }

@@ -87,6 +87,7 @@ def test_deny_list_and_rate_hold_for_ipv6_addresses(own: Edge) -> None:
         assert sender.post(STRANGER, headers={"X-Forwarded-For": "2001:db8:0:1::1"}).code == 200
 
 
+@pytest.mark.serial
 def test_the_rate_is_that_of_the_file_after_a_burst(harness: EdgeHarness) -> None:
     harness.set_limits(rate=40, burst=20)
     began = time.monotonic()
@@ -230,6 +231,7 @@ def all_open(harness: EdgeHarness, *addresses: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.serial
 def test_a_stranger_over_the_limit_holds_no_connection(limited: EdgeHarness) -> None:
     """Each further request is closed at once, not after the rest of its body. Other addresses are served.
 
@@ -256,6 +258,7 @@ def test_a_valid_token_over_the_limit_gets_429_until_the_budget_is_spent(limited
         assert limited.budget_used() == BUDGET_MAX_FAILURES
 
 
+@pytest.mark.serial
 def test_a_valid_token_without_the_proof_spends_no_budget_over_the_limit(limited: EdgeHarness) -> None:
     """It is refused as usual, and has a second for its body."""
     limited.enforce(webhook_secrets=[b"s"])
@@ -281,6 +284,7 @@ def post_late(harness: EdgeHarness, token: str) -> bytes:
     return raw_exchange(harness.edge.port, head, b"{", b"", b"}", b"", b"\n", pause_seconds=1.3)
 
 
+@pytest.mark.serial
 def test_what_takes_longer_than_five_seconds(harness: EdgeHarness) -> None:
     """A head, and the rest of a refused body, are cut off. An answer is a failure for Pancake.
 

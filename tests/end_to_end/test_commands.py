@@ -20,7 +20,7 @@ from sandbox.demo import Result
 from sandbox.monitoring.rules import WATCHDOG, alerts
 from sandbox.monitoring.servers import FIRING
 from sandbox.payloads import load_samples
-from sandbox.processes import ROOT
+from sandbox.processes import ROOT, Processes
 from sandbox.stack.observer import Effect
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
@@ -33,20 +33,20 @@ FIGURES = {
 }  # fmt: skip
 
 
-def start(*words: str, **more: Any) -> "subprocess.Popen[str]":
+def start(processes: Processes, *words: str, **more: Any) -> "subprocess.Popen[str]":
     """Start a module of the sandbox with its own PostgreSQL; DATABASE_URL may be among `more`."""
     inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return subprocess.Popen(
+    return processes.start(
         [sys.executable, "-m", *words],
         cwd=ROOT, env={**inherited, "PYTHONPATH": str(ROOT), **more},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def test_a_service_that_does_not_start_is_exit_code_3() -> None:
+def test_a_service_that_does_not_start_is_exit_code_3(processes: Processes) -> None:
     commands = (["sandbox.demo", "--json"], ["sandbox", "up"])
     nowhere = "postgresql://postgres@127.0.0.1:9/postgres"
-    for run in [start(*command, DATABASE_URL=nowhere) for command in commands]:
+    for run in [start(processes, *command, DATABASE_URL=nowhere) for command in commands]:
         output, errors = run.communicate(timeout=60)
         assert (run.returncode, output) == (3, ""), errors
         assert "127.0.0.1" in errors
@@ -110,33 +110,31 @@ def _descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-def test_the_demo_prints_one_object_serves_its_page_and_leaves_nothing_behind_when_it_is_killed() -> None:
-    demo = start("sandbox.demo", "--serve", "--json")
-    try:
-        assert demo.stdout is not None
-        figures = json.loads(demo.stdout.readline())
-        assert figures.keys() >= FIGURES
-        assert figures["differences"] == {}
-        logs = Path(read_until(demo.stderr, "Logs are in ").split(". ")[0])
-        assert_serves_the_page(read_until(demo.stderr, "Open this page to watch leads, and to stop parts: "))
-        remains = Remains(demo, logs)
-        demo.kill()
-        assert demo.communicate() == ("", ""), "the object and the address of the page are the last lines"
-        remains.wait_gone()
-    finally:
-        demo.kill()
-        demo.communicate()
+def test_the_demo_prints_one_object_serves_its_page_and_leaves_nothing_behind_when_it_is_killed(
+    processes: Processes,
+) -> None:
+    demo = start(processes, "sandbox.demo", "--serve", "--json")
+    assert demo.stdout is not None
+    figures = json.loads(demo.stdout.readline())
+    assert figures.keys() >= FIGURES
+    assert figures["differences"] == {}
+    logs = Path(read_until(demo.stderr, "Logs are in ").split(". ")[0])
+    assert_serves_the_page(read_until(demo.stderr, "Open this page to watch leads, and to stop parts: "))
+    remains = Remains(demo, logs)
+    demo.kill()
+    assert demo.communicate() == ("", ""), "the object and the address of the page are the last lines"
+    remains.wait_gone()
 
 
 class Observed:
     """A running `scripts/sandbox up --observe`: its variables, its page, and what it says of alerts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, processes: Processes, folder: Path) -> None:
         self.env_file, self._said = folder / "env", folder / "said"
         with self._said.open("w") as said:
-            self.process = subprocess.Popen(
+            self.process = processes.start(
                 [sys.executable, "-m", "sandbox", "up", "--observe", "--env-file", str(self.env_file)],
-                cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=said, text=True,
+                cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=said,
             )  # fmt: skip
         eventually(lambda: "Page: " in self.said() or self.process.poll() is not None, seconds=60)
         assert self.process.poll() is None, self.said()
@@ -160,12 +158,9 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, Processes() as processes:
         patch.delenv("DATABASE_URL", raising=False)
-        running = Observed(tmp_path_factory.mktemp("observed"))
-    yield running
-    running.process.kill()
-    running.process.wait()
+        yield Observed(processes, tmp_path_factory.mktemp("observed"))
 
 
 NOT_IN_THE_FILE = {

@@ -166,8 +166,10 @@ async def test_no_row_stays_held_after_fifty_switches_and_a_drain(harness: EndTo
         await asyncio.gather(load.burst(), asyncio.to_thread(harness.change_settings, kill_switch=on))
         took = await load.burst()
         await load.check()
-        if not took["spooled"]:
-            assert took == {"skipped_kill_switch" if on else "received": 2, "duplicate": 1}
+        stored = "skipped_kill_switch" if on else "received"
+        assert took == {stored: 2, "duplicate": 1} or (took["spooled"] and took <= Counter({
+            stored: 2, "duplicate": 1, "spooled": 3,
+        }))  # fmt: skip
     held = len(harness.sql(held_now))
     drain = ("replay", "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json")
     drained = asyncio.create_task(harness.leads(*drain))

@@ -90,6 +90,7 @@ async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(harne
         assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, 0)
 
 
+@pytest.mark.serial
 async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

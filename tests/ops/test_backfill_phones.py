@@ -36,6 +36,7 @@ from ops.daily.backfill_phones import (
 from ops.daily.phone_parsers import Account
 from proofs.bench.environment import run_script
 from sandbox.postgres.database import operators_url
+from sandbox.processes import Processes
 from tests.support.postgres import is_locked
 from tests.support.waiting import eventually
 
@@ -70,14 +71,14 @@ def run(database: str, folder: Path, *arguments: str, is_owner: bool = False) ->
     return result.exit_code, json.loads(result.stdout)
 
 
-def start(database: str, folder: Path, *arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
-    """Start a run that parses in processes of its own, and has a group of processes."""
-    command = [sys.executable, "-m", "ops", *words(folder, *arguments, processes=processes)]
+def start(processes: Processes, database: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a run that parses in two processes of its own, and has a group of processes."""
     # A shell's background job ignores SIGINT, and so would its children.
-    return subprocess.Popen(
-        ["env", "--default-signal=INT", *command],
-        env=os.environ | {"DATABASE_URL": operators_url(database)}, cwd=ROOT,
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ops"]
+    environment = os.environ | {"DATABASE_URL": operators_url(database)}
+    return processes.start(
+        [*command, *words(folder, *arguments, processes=2)],
+        env=environment, cwd=ROOT, stdout=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -103,9 +104,11 @@ def expected(database: str) -> list[tuple[Any, ...]]:
     return [(id_, normalize(number, code)[0] if number is not None else None) for id_, code, number in stored]
 
 
-def test_every_usable_phone_is_filled_and_the_others_are_listed(crowded: str, tmp_path: Path) -> None:
+def test_every_usable_phone_is_filled_and_the_others_are_listed(
+    processes: Processes, crowded: str, tmp_path: Path
+) -> None:
     """Values as leads.domain.phone reads them; the CSV names each account that has a phone and no number."""
-    process = start(crowded, tmp_path, *QUICK, "--rows-per-batch", "500")
+    process = start(processes, crowded, tmp_path, *QUICK, "--rows-per-batch", "500")
     report = json.loads(process.communicate(timeout=120)[0])
     assert (process.returncode, report["outcome"]) == (0, "verified"), report
     assert rows(crowded) == expected(crowded)
@@ -137,9 +140,11 @@ def test_a_dry_run_changes_nothing_and_undo_empties_the_column_again(crowded: st
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_any_moment_and_resumed_it_ends_the_same(crowded: str, tmp_path: Path, how: int) -> None:
+def test_killed_at_any_moment_and_resumed_it_ends_the_same(
+    processes: Processes, crowded: str, tmp_path: Path, how: int
+) -> None:
     """As one uninterrupted run. SIGKILL of the parent ends the processes that parse too."""
-    process = start(crowded, tmp_path, *SLOW)
+    process = start(processes, crowded, tmp_path, *SLOW)
     target = random.randint(100, 1200)
     eventually(lambda: filled(crowded) >= target)
     os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()

@@ -84,18 +84,18 @@ def leads(*words: str, **variables: str) -> Result:
     return result
 
 
-def command(cwd: Path, **variables: str) -> subprocess.Popen[str]:
+def command(processes: Processes, cwd: Path, **variables: str) -> subprocess.Popen[str]:
     """`pancake-handlers` with nothing in its environment but what it needs to start."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
-    return subprocess.Popen(
-        [sys.executable, "-m", "leads.serve"],
-        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    arguments = [sys.executable, "-m", "leads.serve"]
+    return processes.start(
+        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
-def test_every_problem_of_the_environment_is_named_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_the_environment_is_named_at_once(processes: Processes, tmp_path: Path) -> None:
     for name, value in (("ENCRYPTION_KEYS", ""), ("BIND", "8000x"), ("OPS_BIND", "9146")):
-        process = command(tmp_path, **{name: value})
+        process = command(processes, tmp_path, **{name: value})
         output, errors = process.communicate(timeout=30)
         assert (process.returncode, output) == (2, "")
         wrong = f"{name} is not an address and a port: '{value}'" if value else f"{name} is not set"
@@ -106,13 +106,13 @@ def test_every_problem_of_the_environment_is_named_at_once(tmp_path: Path) -> No
 
 
 @contextmanager
-def serving(cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
+def serving(processes: Processes, cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
     """`pancake-handlers` once it answers on the port.
 
     At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
     signal, without a trace or a secret.
     """
-    process = command(cwd, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
+    process = command(processes, cwd, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
     printed: list[str] = []
     try:
         eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
@@ -134,10 +134,12 @@ def status(port: int, path: str) -> int:
         return 0
 
 
-def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_path: Path) -> None:
+def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(
+    processes: Processes, tmp_path: Path
+) -> None:
     """app.py is found beside leads/, wherever the command is started. Its lines are JSON, and counted."""
     port = free_port()
-    with serving(tmp_path, port) as printed:
+    with serving(processes, tmp_path, port) as printed:
         assert (status(port, "/metrics"), status(port, "/readyz")) == (200, 503)
         with ExitStack() as idle:
             for _ in range(MAX_CONNECTIONS):
@@ -151,9 +153,9 @@ def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(tmp_p
     assert (find_value(samples, 'pancake_log_messages_total{level="info"}') or 0) > 0
 
 
-def test_readiness_and_metrics_are_on_the_ops_port_only(tmp_path: Path) -> None:
+def test_readiness_and_metrics_are_on_the_ops_port_only(processes: Processes, tmp_path: Path) -> None:
     port, ops_port = free_port(), free_port()
-    with serving(tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"):
+    with serving(processes, tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"):
         public, ops = ([status(each, path) for path in PATHS] for each in (port, ops_port))
     assert public == [200, 404, 404]
     assert ops == [200, 503, 200]
@@ -201,10 +203,11 @@ def call(port: int, path: str, **envelope: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["extensions"]["code"]
 
 
+@pytest.mark.serial
 @pytest.mark.slow("stops the handlers while the database hangs")
 @pytest.mark.own_database
 def test_a_stop_with_a_database_that_hangs_answers_every_request_in_time(
-    database: str, connection_id: str, tmp_path: Path
+    processes: Processes, database: str, connection_id: str, tmp_path: Path
 ) -> None:
     port, trigger = free_port(), "pancake_webhook_event_status_update"
     raw, digest = b64encode(b'{"id": "r-1"}').decode(), WEBHOOK_TOKEN_SHA256
@@ -218,8 +221,7 @@ def test_a_stop_with_a_database_that_hangs_answers_every_request_in_time(
     ]  # fmt: skip
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
         url, hangs = stack.enter_context(relay(handlers_url(database)))
-        process = command(tmp_path, **COMPLETE | {"DATABASE_URL": url}, BIND=f"127.0.0.1:{port}")
-        stack.callback(process.kill)
+        process = command(processes, tmp_path, **COMPLETE | {"DATABASE_URL": url}, BIND=f"127.0.0.1:{port}")
         eventually(lambda: status(port, "/readyz") == 200)
         hangs.set()
         answers = [threads.submit(each) for each in calls]

@@ -22,6 +22,7 @@ from leads.adapters.settings import Environment, read_settings
 from leads.serve import SHUTDOWN_SECONDS
 from ops.settings import VARIABLES
 from sandbox.__main__ import app
+from sandbox.processes import Processes
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.waiting import eventually
 
@@ -213,6 +214,7 @@ class Clone:
     """A clone whose report may be changed, with the programs that the command finds."""
 
     path: Path
+    processes: Processes
 
     def program(self, name: str, lines: str) -> None:
         program = self.path / "bin" / name
@@ -229,9 +231,9 @@ class Clone:
             "HANDLER_SECRET": "of-the-shell",
             "TMPDIR": str(self.path / "tmp"),
         }
-        return subprocess.Popen(
+        return self.processes.start(
             [sys.executable, "-m", "proofs.genuine"], cwd=self.path, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def run(self, cases: str = PASSED) -> tuple[int, str, str]:
@@ -254,14 +256,14 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
+def clone(tmp_path: Path, processes: Processes) -> Iterator[Clone]:
     for path in ROOT.iterdir():
         if path.name not in ("docs", ".git", ".venv"):
             (tmp_path / path.name).symlink_to(path)
     for name in ("bin", "docs", "tmp"):
         (tmp_path / name).mkdir()
     (tmp_path / "docs/engine-report.md").write_text((ROOT / "docs/engine-report.md").read_text())
-    clone = Clone(tmp_path)
+    clone = Clone(tmp_path, processes)
     clone.program("docker", DOCKER)
     clone.program("pytest", PYTEST)
     yield clone

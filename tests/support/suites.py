@@ -6,11 +6,8 @@ and the commit as a property of the suite.
 
 import fcntl
 import os
-import tempfile
-from collections.abc import Generator
-from contextlib import suppress
-from pathlib import Path
-from typing import IO
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 from _pytest.junitxml import xml_key
@@ -87,10 +84,8 @@ class Turn:
     holds the gate, so that the tests of the others end and no new one begins.
     """
 
-    def __init__(self, run_id: str) -> None:
-        folder = Path(tempfile.gettempdir())
-        self._paths = [folder / f"pancake-tests-{run_id}-{name}.lock" for name in ("gate", "running")]
-        self._gate, self._running = (path.open("w") for path in self._paths)
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._gate, self._running = (os.open(path, os.O_RDWR) for path in paths)
 
     def begin(self, *, alone: bool) -> None:
         fcntl.flock(self._gate, fcntl.LOCK_EX)
@@ -102,32 +97,27 @@ class Turn:
         for lock in (self._running, self._gate):
             fcntl.flock(lock, fcntl.LOCK_UN)
 
-    def close(self) -> None:
-        files: tuple[IO[str], ...] = (self._gate, self._running)
-        for lock in files:
-            lock.close()
-        for path in self._paths:
-            with suppress(FileNotFoundError):  # another worker was first
-                path.unlink()
 
-
+_LOCKS = pytest.StashKey[list[int]]()
 _TURN = pytest.StashKey[Turn]()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker of xdist the two locks: files in memory, which end with the process of the run."""
+    stash = node.config.stash
+    if _LOCKS not in stash:
+        stash[_LOCKS] = [os.memfd_create(name) for name in ("gate", "running")]
+    node.workerinput["locks"] = [f"/proc/{os.getpid()}/fd/{lock}" for lock in stash[_LOCKS]]
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Prepare the turns, which a run without xdist does not need; the processes of xdist write no file."""
+    """Prepare the turns, which a run without xdist does not need; its workers write no JUnit file."""
     xml = session.config.stash.get(xml_key, None)
     if xml is not None:
         xml.add_global_property("commit", commit_of_run())
-    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run_id:
-        session.config.stash[_TURN] = Turn(run_id)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    turn = config.stash.get(_TURN, None)
-    if turn is not None:
-        turn.close()
+    if workerinput := getattr(session.config, "workerinput", None):
+        session.config.stash[_TURN] = Turn(workerinput["locks"])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -124,8 +124,9 @@ async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
 async def test_draining_ends_right_after_the_last_answer() -> None:
     """The task of that batch is done, and not yet forgotten."""
     batcher = Batcher(Sink(), max_batch_size=1, batches_at_a_time=1)
-    await batcher.submit(1)
-    await batcher.drain()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        assert await batcher.submit(1) == 10
+        await batcher.drain()
 
 
 async def test_draining_waits_for_all_items_and_never_more_batches_run_than_lanes() -> None:

@@ -215,6 +215,7 @@ async def test_a_session_that_does_not_answer_is_replaced_and_one_in_which_somet
         assert await session_of_a_reading(harness) != first
 
 
+@pytest.mark.serial
 async def test_a_slow_database_does_not_hold_a_scrape(harness: CronHarness) -> None:
     scrape: Scrape = harness.runtime.scrape
     scrape.answer_within_seconds = 0.2

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -35,7 +35,7 @@ from ops.golive import drill
 from ops.golive.criterion import find_criterion, load_criteria
 from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
-from ops.golive.deploy.site import AnotherDeployment, Journal, _file_lock, known_secrets
+from ops.golive.deploy.site import LOCK_FILE, AnotherDeployment, Journal, _file_lock, known_secrets
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
@@ -43,7 +43,7 @@ from ops.settings import read_operator_settings
 from sandbox.edge import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
 from sandbox.postgres.server import Cluster
-from sandbox.processes import ROOT
+from sandbox.processes import ROOT, Processes
 from tests.support.fake_services import edge_status
 from tests.support.fakes import Crash
 from tests.support.golive import GoLiveSite, note_snapshot
@@ -278,9 +278,10 @@ def deploy_killed(site: GoLiveSite, *words: str) -> tuple[dict[str, str], list[s
     command = [sys.executable, "-m", "tests.support.golive", "golive", "deploy", "--anytime", "--json"]
     for _ in range(400):
         run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
-        if "Another deployment" in run.stderr:
-            time.sleep(0.2)  # the program of a step goes on, and holds the lock
-        elif run.returncode != -9:
+        if "is locked" in run.stderr:
+            with (site.folder / "golive" / LOCK_FILE).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until the program of a step has ended
+        elif run.returncode != -9 and "Another deployment" not in run.stderr:
             assert run.stdout, run.stderr
             steps = json.loads(run.stdout)["steps"]
             return {each["step"]: each["result"] for each in steps}, places.read_text().splitlines()
@@ -316,11 +317,9 @@ program(("sh", "-c", "echo $$; exec sleep 60")).run()
 """
 
 
-def test_a_program_of_a_step_ends_with_leads() -> None:
-    running = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def test_a_program_of_a_step_ends_with_leads(processes: Processes) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = processes.start([sys.executable, "-c", INTERRUPTED], env=environment, stderr=subprocess.PIPE)
     assert running.stderr is not None
     with running.stderr as said:
         child = int(said.readline())
@@ -333,13 +332,13 @@ def test_a_program_of_a_step_ends_with_leads() -> None:
 def test_a_program_that_outlives_leads_keeps_the_next_deployment_back(tmp_path: Path) -> None:
     """After a SIGKILL of leads its program goes on: the lock is free when that has ended."""
     lock = tmp_path / "deploy.lock"
-    with _file_lock(lock):
-        left = subprocess.Popen(["sleep", "60"], close_fds=False)
-    assert lock.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(AnotherDeployment), _file_lock(lock):
-        raise AssertionError
-    left.kill()
-    left.wait()
+    with ExitStack() as ended:
+        with _file_lock(lock):
+            left = ended.enter_context(subprocess.Popen(["sleep", "60"], close_fds=False))
+            ended.callback(left.kill)
+        assert lock.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(AnotherDeployment), _file_lock(lock):
+            raise AssertionError
     with _file_lock(lock):
         pass
 
@@ -626,8 +625,8 @@ def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
     """At port 9 no server listens: every post fails at once."""
     begun = time.monotonic()
     with Sender(Webhook("http://127.0.0.1:9/", {}), "golive-drill-", 100, "-1", 1) as sender:
-        time.sleep(0.2)
-    sent = sender.sent
+        sent = sender.sent
+        eventually(lambda: len(sent.ids) > 1)
     assert begun <= sent.first_at < sent.last_at <= time.monotonic()
     assert sent.answers == {"no answer": len(sent.ids)}
     assert Sent(ids=["a"], first_at=1, last_at=1).per_second == 0

@@ -36,11 +36,11 @@ from ops.golive.records import (
     read_file,
 )
 from ops.golive.report import PAYLOAD_TYPE, html_page
+from sandbox.processes import ROOT, Processes
 from tests.support.fake_services import fake_prometheus
 from tests.support.golive import Pilot, sample_evaluation, sample_figures, sample_records, write_keys
 
 NOW = datetime(2026, 5, 28, 3, tzinfo=UTC)
-ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys
 from datetime import UTC, datetime
@@ -132,11 +132,10 @@ def test_an_interrupted_append_is_not_a_record_and_a_crash_before_the_head_loses
     assert len(records.read()) == 9
 
 
-def start_writer(folder: Path, of: str, number: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), of, str(number)], cwd=ROOT, stdout=subprocess.PIPE,
-        text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+def start_writer(processes: Processes, folder: Path, of: str, number: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), of, str(number)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return processes.start(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment)
 
 
 def values_of(folder: Path, of: str) -> list[float | None]:
@@ -144,14 +143,14 @@ def values_of(folder: Path, of: str) -> list[float | None]:
 
 
 def test_parallel_writers_make_one_chain_and_a_killed_one_leaves_every_confirmed_record(
-    tmp_path: Path,
+    tmp_path: Path, processes: Processes
 ) -> None:
-    writers = [start_writer(tmp_path, of, 10) for of in ("G-1", "G-2")]
+    writers = [start_writer(processes, tmp_path, of, 10) for of in ("G-1", "G-2")]
     assert [writer.communicate(timeout=60)[0].splitlines()[-1] for writer in writers] == ["10", "10"]
     assert values_of(tmp_path, "G-1") == values_of(tmp_path, "G-2") == [*range(1, 11)]
     assert list(tmp_path.rglob("*partial*")) == []
 
-    with start_writer(tmp_path, "G-3", sys.maxsize) as writer:
+    with start_writer(processes, tmp_path, "G-3", sys.maxsize) as writer:
         assert writer.stdout
         for _ in range(10):
             writer.stdout.readline()
