@@ -36,6 +36,8 @@ def describe(error: Exception) -> tuple[str, ExitCode] | None:
         return error.report("scripts/leads"), ExitCode.USAGE
     if isinstance(error, (IntegrationError, DatabaseError)):
         return describe_answer(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}", ExitCode.FAILED
     return None
 
 

@@ -31,6 +31,20 @@ def write_file(path: Path, content: str | bytes) -> None:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line, and return when it is on disk; a line that a stop has cut off stays another one.
+
+    Only its owner may read a new file. Raises OSError.
+    """
+    with open(path, "a+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.seek(max(file.tell() - 1, 0))
+        is_cut_off = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * is_cut_off + line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(path.parent)
+
+
 def digest_of(content: bytes) -> str:
     """Return the SHA-256 in hexadecimal digits."""
     return sha256(content).hexdigest()

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -48,16 +47,6 @@ ROWS_FILE = "rows-of-drill"
 AFTERWARDS = "what is where: leads golive deploy --check"
 
 
-class Tier(StrEnum):
-    """A tier of the rollback: switches, services, schema."""
-
-    ONE, TWO, THREE = "tier1", "tier2", "tier3"
-
-
-class DrillFailed(CommandFailed):
-    """A step of the drill failed; the installation may need a hand: `leads golive deploy --check`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """The people of a tier, and how they are told."""
@@ -75,7 +64,10 @@ ANNOUNCEMENTS = {
 
 
 def drill(
-    tier: Annotated[Tier, typer.Argument(help="tier1: switches, tier2: handlers, tier3: schema.")],
+    tier: Annotated[
+        Literal["tier1", "tier2", "tier3"],
+        typer.Argument(help="tier1: switches, tier2: handlers, tier3: schema."),
+    ],
     database: Annotated[
         str, typer.Option(help="Name of the staging database: it has to be that of DATABASE_URL.")
     ],
@@ -143,32 +135,32 @@ class Drill:
     sender: Sender
 
     def do(self, step: str, *actions: Action) -> None:
-        """Run actions; each has to end well. Raises DrillFailed."""
+        """Run actions; each has to end well. Raises CommandFailed."""
         for action in actions:
             if not act(self.site, find_step(step), action):
-                raise DrillFailed(f"{' '.join(action.argv)} failed. See the lines above; {AFTERWARDS}")
+                raise CommandFailed(f"{' '.join(action.argv)} failed. See the lines above; {AFTERWARDS}")
 
     def forward(self, *steps: str) -> None:
-        """Bring steps of the deployment forward. Raises DrillFailed."""
+        """Bring steps of the deployment forward. Raises CommandFailed."""
         for step in steps:
             self._check(step, bring_forward(self.site, find_step(step)).result)
 
     def back(self, *steps: str) -> None:
-        """Take steps of the deployment back. Raises DrillFailed."""
+        """Take steps of the deployment back. Raises CommandFailed."""
         for step in steps:
             self._check(step, take_back(self.site, find_step(step), is_confirmed=False).result)
 
     def _check(self, step: str, result: str) -> None:
         if result in ("waiting", "failed"):
-            raise DrillFailed(f"Step {step} {result}. {AFTERWARDS.capitalize()}")
+            raise CommandFailed(f"Step {step} {result}. {AFTERWARDS.capitalize()}")
 
     def wait(self, what: str, is_reached: Callable[[], bool]) -> None:
-        """Wait for an effect. Raises DrillFailed when it does not come."""
+        """Wait for an effect. Raises CommandFailed when it does not come."""
         for _ in poll(EFFECT_SECONDS, POLL_SECONDS):
             if is_reached():
                 break
         else:
-            raise DrillFailed(f"{what} did not happen within {EFFECT_SECONDS:.0f} s; {AFTERWARDS}")
+            raise CommandFailed(f"{what} did not happen within {EFFECT_SECONDS:.0f} s; {AFTERWARDS}")
         say(f"  {what}.")
 
     def now(self) -> datetime:
@@ -280,7 +272,7 @@ def tier2(drill: Drill) -> None:
     """Hold leads, bring the former handlers back, and let leads become tickets again."""
     service = drill.site.plan.service("handlers")
     if not service.back:
-        raise DrillFailed("golive.yaml has no services.handlers.back: the command that brings them back.")
+        raise CommandFailed("golive.yaml has no services.handlers.back: the command that brings them back.")
     tier1(drill)
     drill.do("11", program(service.back))
     drill.wait(f"The former handlers answer {service.former_version}".rstrip(), lambda: _is_former(drill))

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -35,19 +34,9 @@ REQUEST_SECONDS, STATEMENT_SECONDS, EVALUATION_SECONDS = 10.0, 30.0, 35.0
 COLUMN = 9
 
 
-class Wave(StrEnum):
-    """A wave of the pilot."""
-
-    W1, W2, W3, W4 = WAVES
-
-
-class Subject(StrEnum):
-    """What is judged: the gate of a wave, or the sign-off at the end of the pilot."""
-
-    W1, W2, W3, W4 = WAVES
-    SIGN_OFF = "sign-off"
-
-
+Wave = Literal["W1", "W2", "W3", "W4"]
+Subject = Literal["W1", "W2", "W3", "W4", "sign-off"]
+"""What is judged: the gate of a wave, or the sign-off at the end of the pilot."""
 RecordsFolder = Annotated[
     Path, typer.Option("--records", metavar="DIR", help="The folder of the records and of their evidence.")
 ]
@@ -204,7 +193,7 @@ def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime
 
 def gate_at(subject: str, inputs: Inputs, at: datetime) -> Evaluation:
     """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
-    if subject != Subject.SIGN_OFF:
+    if subject != "sign-off":
         before = _gate_before(subject, inputs, at)
         return evaluate(subject, criteria_of(Part(subject)), inputs, at, subject, before)
     last = gate_at(WAVES[-1], inputs, at)

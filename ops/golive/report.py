@@ -128,20 +128,15 @@ def statement_bytes(evaluation: Evaluation, files: Mapping[str, bytes], records:
 
 
 def write_folder(to: Path, evaluation: Evaluation, files: Mapping[str, bytes]) -> Path:
-    """Write the files into a new folder, which appears when all are on disk. Raises CommandFailed."""
+    """Write the files into a new folder, which appears as a whole. Raises CommandFailed."""
     made = to / f"{evaluation.subject}-{evaluation.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    if made.exists():
+        raise CommandFailed(f"{made} exists already. Remove it, or give another folder with --to.")
     partial = made.with_name(f".{made.name}.{os.getpid()}.partial")
-    try:
-        if made.exists():
-            raise CommandFailed(f"{made} exists already. Remove it, or give another folder with --to.")
-        partial.mkdir(parents=True)
-        for name, content in files.items():
-            with (partial / name).open("wb") as file:
-                file.write(content)
-                os.fsync(file.fileno())
-        partial.rename(made)
-    except OSError as error:
-        raise CommandFailed(f"{error.filename or made}: {error.strerror}") from error
+    partial.mkdir(parents=True)
+    for name, content in files.items():
+        (partial / name).write_bytes(content)
+    partial.rename(made)
     return made
 
 

@@ -30,14 +30,8 @@ DAY = ["%Y-%m-%d"]
 DAYS = 7
 
 
-class Area(StrEnum):
-    """A part of the pre-check."""
-
-    ENGINE = "engine"
-    DATABASE = "database"
-    EDGE = "edge"
-    METADATA = "metadata"
-    PEOPLE = "people"
+Area = StrEnum("Area", ["ENGINE", "DATABASE", "EDGE", "METADATA", "PEOPLE"])
+"""A part of the pre-check."""
 
 
 def precheck(

@@ -6,14 +6,15 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
-from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.failures import CommandFailed, WrongUsage
+from ops.files import append_line
 from ops.golive.commit import installed_commit
 from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment, open_deployment
@@ -33,14 +34,6 @@ MIN_SECRET_CHARACTERS = 6
 """A shorter value would hide parts of ordinary words."""
 
 
-class AnotherDeployment(CommandFailed):
-    """Another deployment runs, here or on another machine."""
-
-
-class JournalError(CommandFailed):
-    """The journal cannot be read or written."""
-
-
 @dataclass
 class Journal:
     """What was done: one JSON object a line, on disk before the next action begins.
@@ -58,7 +51,7 @@ class Journal:
         return self.folder / JOURNAL
 
     def write(self, event: str, step: str, **details: Any) -> None:
-        """Append an entry, and return when it is on disk. Raises JournalError."""
+        """Append an entry, and return when it is on disk."""
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "step": step,
             "by": self.by, "login": getpass.getuser(), "host": socket.gethostname(), "commit": self.commit,
@@ -68,50 +61,20 @@ class Journal:
         for secret in sorted(self.secrets, key=len, reverse=True):
             if len(secret) >= MIN_SECRET_CHARACTERS:
                 line = line.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
-        try:
-            self._append(f"{line}\n".encode())
-        except OSError as error:
-            raise JournalError(f"{self.path} cannot be written: {file_reason(error)}") from error
-
-    def _append(self, line: bytes) -> None:
-        is_new = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                file.write(b"\n")  # the machine stopped in the middle of the last entry
-            file.write(line)
-            file.flush()
-            os.fsync(descriptor)
-        if is_new:
-            folder = os.open(self.folder, os.O_RDONLY)
-            os.fsync(folder)  # the name of the new file is part of the folder
-            os.close(folder)
+        append_line(self.path, line.encode())
 
     def entries(self, *events: str, step: str = "") -> list[Mapping[str, Any]]:
         """Return the entries of these events and that step (or of all), the oldest first.
 
-        One that was cut off by a stop is left out. Raises JournalError.
+        One that was cut off by a stop is left out.
         """
-        try:
-            lines = self.path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise JournalError(f"{self.path} cannot be read: {file_reason(error)}") from error
         found = []
-        for line in lines:
-            try:
+        for line in self.path.read_bytes().splitlines() if self.path.exists() else ():
+            with suppress(ValueError):
                 entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and "event" in entry:
-                found.append(entry)
-        return [
-            each
-            for each in found
-            if (not events or each["event"] in events) and (not step or each.get("step") == step)
-        ]
+                if (not events or entry["event"] in events) and (not step or entry["step"] == step):
+                    found.append(entry)
+        return found
 
     def confirmation(self, step: str) -> Mapping[str, Any] | None:
         """Return by whom and when a step was confirmed; None if it was undone since."""
@@ -183,7 +146,7 @@ class Site:
 def open_site(choices: Choices) -> Iterator[Site]:
     """Open database and engine under the lock of the deployment.
 
-    Raises AnotherDeployment, DatabaseUnavailable and LoginRefused.
+    Raises CommandFailed if another deployment runs, DatabaseUnavailable and LoginRefused.
     """
     settings = read_operator_settings(*NEEDS, may_have=MAY_HAVE)
     choices.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -193,7 +156,7 @@ def open_site(choices: Choices) -> Iterator[Site]:
         db = stack.enter_context(open_session(settings.database_url, "golive deploy"))
         row = db.execute(QUERIES["golive/lock_deploy"]).fetchone()
         if row is None or not row["locked"]:
-            raise AnotherDeployment("Another deployment runs on this database: wait until it ends.")
+            raise CommandFailed("Another deployment runs on this database: wait until it ends.")
         deployment = stack.enter_context(open_deployment(choices.backups, choices.source))
         yield Site(settings, db, deployment, journal, choices)
 
@@ -206,7 +169,7 @@ def _file_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AnotherDeployment(
+            raise CommandFailed(
                 f"Another deployment, or a program that one started, runs: {path} is locked. "
                 f"See which one with: fuser {path}"
             ) from error
