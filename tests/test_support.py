@@ -110,10 +110,11 @@ def test_secrets_of_a_sandbox_are_searched_for(monkeypatch: pytest.MonkeyPatch, 
         assert len(find_kinds(f"given {secret}")) == 1
 
 
-def test_of_postgresql_only_what_handlers_and_operators_did_counts() -> None:
+def test_of_postgresql_only_what_handlers_and_operators_did_counts(subtests: pytest.Subtests) -> None:
     for login in LOGINS:
-        text = f"postgres ERROR:  a\n\tb\n{login} ERROR:  c\n\td\npostgres LOG:  e\n"
-        assert lines_of_logins(text) == f"{login} ERROR:  c\n\td"
+        with subtests.test(login=login):
+            text = f"postgres ERROR:  a\n\tb\n{login} ERROR:  c\n\td\npostgres LOG:  e\n"
+            assert lines_of_logins(text) == f"{login} ERROR:  c\n\td"
 
 
 def run_servers(folder: Path) -> None:

@@ -118,15 +118,16 @@ BURN_RATES = {
 }
 
 
-def test_a_burn_rate_is_a_multiple_of_what_the_success_rate_allows() -> None:
+def test_a_burn_rate_is_a_multiple_of_what_the_success_rate_allows(subtests: pytest.Subtests) -> None:
     rules = {rule["alert"]: rule for rule in ALERTS}
     for name, (factor, windows, severity) in BURN_RATES.items():
-        rule = rules[name]
-        burnt = f"> {factor * (1 - 0.995):g}"
-        assert thresholds(rule["expr"]) == [burnt, burnt, ">= 3"]
-        series = {selector.name for selector in selectors(rule["expr"])} - {"pancake_events_total"}
-        assert series == {f"pancake:failed_attempts:ratio_rate{window}" for window in windows}
-        assert rule["labels"]["severity"] == severity
+        with subtests.test(name=name, factor=factor):
+            rule = rules[name]
+            burnt = f"> {factor * (1 - 0.995):g}"
+            assert thresholds(rule["expr"]) == [burnt, burnt, ">= 3"]
+            series = {selector.name for selector in selectors(rule["expr"])} - {"pancake_events_total"}
+            assert series == {f"pancake:failed_attempts:ratio_rate{window}" for window in windows}
+            assert rule["labels"]["severity"] == severity
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -101,15 +101,16 @@ def test_any_answer_but_a_200_with_a_known_status_uses_the_other_path(
             assert not harness.edge.held()
 
 
-def test_every_framing_of_an_answer_is_understood(harness: EdgeHarness) -> None:
+def test_every_framing_of_an_answer_is_understood(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
     for answer in (
         Answer(200, ACCEPTED, chunked=True),
         Answer(200, ACCEPTED, close=True),
         Answer(raw=b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"X-A\r\n\r\n" + ACCEPTED),
     ):
-        harness.hasura.override = answer
-        assert harness.post_many([b"1", b"2", b"3"]) == ["received"] * 3, answer
-        assert not harness.handlers.deliveries
+        with subtests.test(answer=answer):
+            harness.hasura.override = answer
+            assert harness.post_many([b"1", b"2", b"3"]) == ["received"] * 3, answer
+            assert not harness.handlers.deliveries
 
 
 def timed_post(harness: EdgeHarness, token: str = TOKEN) -> float:

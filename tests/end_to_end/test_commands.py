@@ -43,14 +43,17 @@ def start(processes: Processes, *words: str, **more: Any) -> "subprocess.Popen[s
     )  # fmt: skip
 
 
-def test_a_service_that_does_not_start_is_exit_code_3(processes: Processes) -> None:
+def test_a_service_that_does_not_start_is_exit_code_3(
+    processes: Processes, subtests: pytest.Subtests
+) -> None:
     commands = (["sandbox.demo", "--json"], ["sandbox", "up"])
     nowhere = "postgresql://postgres@127.0.0.1:9/postgres"
     for run in [start(processes, *command, DATABASE_URL=nowhere) for command in commands]:
-        output, errors = run.communicate(timeout=60)
-        assert (run.returncode, output) == (3, ""), errors
-        assert "127.0.0.1" in errors
-        assert "Traceback" not in errors
+        with subtests.test(command=run.args):
+            output, errors = run.communicate(timeout=60)
+            assert (run.returncode, output) == (3, ""), errors
+            assert "127.0.0.1" in errors
+            assert "Traceback" not in errors
 
 
 def test_a_difference_from_a_sample_is_named() -> None:

@@ -246,7 +246,9 @@ async def test_a_row_that_the_database_refuses_fails_alone(harness: HandlerHarne
 
 
 @pytest.mark.test_case("TC-010")
-async def test_the_first_usable_phone_is_stored_before_processing(harness: HandlerHarness) -> None:
+async def test_the_first_usable_phone_is_stored_before_processing(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     """Also of what is held, enveloped or a dead letter."""
     bodies: list[tuple[object, str, str | None]] = [
         (LEAD | {"phone_number": ["0123", "Zalo 0905111222 / 0912345678"]}, "received", PHONE),
@@ -258,10 +260,13 @@ async def test_the_first_usable_phone_is_stored_before_processing(harness: Handl
         (LEAD | {"id": "switch"}, "skipped_kill_switch", PHONE),
     ]
     for number, (body, status, phone) in enumerate(bodies, 1):
-        harness.change_settings(kill_switch=number == len(bodies))
-        assert await deliver(harness, body) == [status]
-        newest = harness.one("SELECT normalized_phone FROM pancake_webhook_event ORDER BY id DESC LIMIT 1")
-        assert newest["normalized_phone"] == phone, body
+        with subtests.test(number=number, body=body):
+            harness.change_settings(kill_switch=number == len(bodies))
+            assert await deliver(harness, body) == [status]
+            newest = harness.one(
+                "SELECT normalized_phone FROM pancake_webhook_event ORDER BY id DESC LIMIT 1"
+            )
+            assert newest["normalized_phone"] == phone, body
 
 
 async def test_a_body_is_stored_though_its_phone_cannot_be_read(

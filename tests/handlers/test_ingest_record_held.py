@@ -89,23 +89,26 @@ async def test_the_switches_are_read_again_at_the_claim(harness: HandlerHarness)
     assert harness.count_tickets() == 0
 
 
-async def test_a_switch_turned_between_claim_and_work_holds_the_row(harness: HandlerHarness) -> None:
+async def test_a_switch_turned_between_claim_and_work_holds_the_row(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     for statement, expected, held in (
         ("UPDATE pancake_source SET is_active = false", HELD, None),
         ("UPDATE pancake_connection SET status = 'disabled'", HELD, "connection_disabled"),
         ("DELETE FROM app_setting", "skipped_kill_switch", None),
     ):
-        event_id = await stored(harness, id=statement)
-        runtime = harness.runtime
-        claim = await claim_event(runtime.db, event_id)
-        assert isinstance(claim, Claim)
-        harness.sql(statement)
-        result = await process_claim(runtime.db, runtime.clock, runtime.digester, claim)
-        assert result == DeliveryResult(expected)
-        assert (harness.event(event_id)["status"], harness.count_tickets()) == (expected, 0)
-        assert held_by(harness, event_id) == held
-        harness.sql("UPDATE pancake_source SET is_active = true")
-        set_connection(harness, "active")
+        with subtests.test(statement=statement, expected=expected):
+            event_id = await stored(harness, id=statement)
+            runtime = harness.runtime
+            claim = await claim_event(runtime.db, event_id)
+            assert isinstance(claim, Claim)
+            harness.sql(statement)
+            result = await process_claim(runtime.db, runtime.clock, runtime.digester, claim)
+            assert result == DeliveryResult(expected)
+            assert (harness.event(event_id)["status"], harness.count_tickets()) == (expected, 0)
+            assert held_by(harness, event_id) == held
+            harness.sql("UPDATE pancake_source SET is_active = true")
+            set_connection(harness, "active")
 
 
 # A disabled connection
@@ -129,16 +132,19 @@ async def test_a_disabled_connection_holds_and_the_evidence_says_why(harness: Ha
     assert len(answer.json()["connections"]) == 2
 
 
-async def test_what_polling_and_reconciliation_store_is_held_too(harness: HandlerHarness) -> None:
+async def test_what_polling_and_reconciliation_store_is_held_too(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     """Possible if the connection is disabled while its list is read."""
     (connection,) = await load_connections(harness.runtime.db, harness.runtime.settings.key_ring)
     set_connection(harness, "disabled")
     origins: tuple[Origin, ...] = ("poll", "reconcile")
     for origin in origins:
-        listed = read_listed_leads([LEAD | {"id": origin}], "lead", UTC)
-        now, digester = datetime.now(UTC), harness.runtime.digester
-        ((_, row),) = await store_missing(harness.runtime.db, connection, listed, origin, now, digester)
-        assert row.status == HELD
+        with subtests.test(origin=origin):
+            listed = read_listed_leads([LEAD | {"id": origin}], "lead", UTC)
+            now, digester = datetime.now(UTC), harness.runtime.digester
+            ((_, row),) = await store_missing(harness.runtime.db, connection, listed, origin, now, digester)
+            assert row.status == HELD
 
 
 async def test_held_leads_are_replayed_once_connection_and_source_are_active(harness: HandlerHarness) -> None:
@@ -208,13 +214,16 @@ async def test_a_proved_delivery_creates_its_source_inactive(harness: HandlerHar
     assert "held_by" not in events[0]["evidence"]
 
 
-async def test_an_unproved_delivery_creates_no_source_and_its_lead_is_stored(harness: HandlerHarness) -> None:
+async def test_an_unproved_delivery_creates_no_source_and_its_lead_is_stored(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     harness.enforce_header()
     for mode in ("off", "monitor"):
-        harness.sql("UPDATE pancake_connection SET signature_mode = %s", mode)
-        event = harness.event(await stored(harness, id=mode, source=invented(50)))
-        assert (event["status"], created(harness), event["notifications"]) == (HELD, [], [])
-        assert (event["evidence"]["held_by"], event["source_ids"]) == ("source_unknown", invented(50))
+        with subtests.test(mode=mode):
+            harness.sql("UPDATE pancake_connection SET signature_mode = %s", mode)
+            event = harness.event(await stored(harness, id=mode, source=invented(50)))
+            assert (event["status"], created(harness), event["notifications"]) == (HELD, [], [])
+            assert (event["evidence"]["held_by"], event["source_ids"]) == ("source_unknown", invented(50))
 
 
 async def test_a_connection_gets_at_most_twenty_sources_an_hour(harness: HandlerHarness) -> None:

@@ -160,7 +160,9 @@ async def test_a_crash_at_any_round_trip_leaves_every_lead_processed_once(harnes
 
 @pytest.mark.own_database
 @pytest.mark.test_case("TC-014-009")
-async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(harness: HandlerHarness) -> None:
+async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     harness.fill_roster(2)
     harness.change_settings(consent_mode="record")
     harness.sql("CREATE SEQUENCE broken")
@@ -171,17 +173,19 @@ async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(harne
     )
     tables = ("account", "contact_book", "ticket", "pancake_assignee", "customer_consent")
     for number, table in enumerate(tables, 1):
-        harness.sql("ALTER SEQUENCE broken RESTART")
-        harness.sql(
-            f"CREATE TRIGGER break AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION break()"
-        )
-        lead = await process(harness, id=table, phone_number=f"090511130{number}")
-        harness.sql(f"DROP TRIGGER break ON {table}")
-        assert lead.result == "ticket_created", table
-        assert harness.one("SELECT last_value FROM broken")["last_value"] >= 2
-        assert (harness.count_tickets(), len(harness.hasura.sent)) == (number, number)
-        total = harness.one("SELECT sum(total_assigned)::integer AS total FROM pancake_assignee")
-        assert total == {"total": number}
+        with subtests.test(number=number, table=table):
+            harness.sql("ALTER SEQUENCE broken RESTART")
+            harness.sql(
+                f"CREATE TRIGGER break AFTER INSERT OR UPDATE ON {table}"
+                " FOR EACH ROW EXECUTE FUNCTION break()"
+            )
+            lead = await process(harness, id=table, phone_number=f"090511130{number}")
+            harness.sql(f"DROP TRIGGER break ON {table}")
+            assert lead.result == "ticket_created", table
+            assert harness.one("SELECT last_value FROM broken")["last_value"] >= 2
+            assert (harness.count_tickets(), len(harness.hasura.sent)) == (number, number)
+            total = harness.one("SELECT sum(total_assigned)::integer AS total FROM pancake_assignee")
+            assert total == {"total": number}
 
 
 # What is counted and measured

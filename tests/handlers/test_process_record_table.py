@@ -40,7 +40,9 @@ def named(harness: CronHarness, event_id: int) -> tuple[str | None, list[str] | 
 UNKNOWN = (None, ["table_unknown"])
 
 
-async def test_the_table_that_holds_the_record_is_stored_and_decides(harness: CronHarness) -> None:
+async def test_the_table_that_holds_the_record_is_stored_and_decides(
+    harness: CronHarness, subtests: pytest.Subtests
+) -> None:
     """A found table does not make a repeat new."""
     cases: list[tuple[list[str], str, object]] = [
         (["lead"], "ticket_created", ("lead", None)),
@@ -49,29 +51,31 @@ async def test_the_table_that_holds_the_record_is_stored_and_decides(harness: Cr
         (["lead", "contact"], "ticket_created", UNKNOWN),
     ]
     for number, (tables, outcome, found) in enumerate(cases):
-        record = {"id": str(tables), "phone_number": f"090511122{number}"}
-        write(harness, *tables, **record)
-        before, tickets = requests(harness), harness.count_tickets()
-        lead = await process(harness, **record)
-        assert (lead.result, lead.event["status"]) == (outcome, "processed"), tables
-        assert named(harness, lead.id) == found, tables
-        assert requests(harness) - before == 2, "each table is asked, since several may hold the id"
-        assert harness.count_tickets() - tickets == (outcome == "ticket_created")
-        assert (await harness.deliver(LEAD | record))["status"] == "duplicate"
+        with subtests.test(number=number, tables=tables):
+            record = {"id": str(tables), "phone_number": f"090511122{number}"}
+            write(harness, *tables, **record)
+            before, tickets = requests(harness), harness.count_tickets()
+            lead = await process(harness, **record)
+            assert (lead.result, lead.event["status"]) == (outcome, "processed"), tables
+            assert named(harness, lead.id) == found, tables
+            assert requests(harness) - before == 2, "each table is asked, since several may hold the id"
+            assert harness.count_tickets() - tickets == (outcome == "ticket_created")
+            assert (await harness.deliver(LEAD | record))["status"] == "duplicate"
 
 
 async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
-    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     write(harness, "contact")
     faults = ("rate_limited", "unauthorized", "success_false", "truncate_body", "down")
     for number, fault in enumerate(faults):
-        monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers(harness.clock))
-        harness.pancake.faults.change({fault: True})
-        lead = await process(harness, modified_on=f"2026-05-14T0{number}:00:00")
-        assert lead.result in ("ticket_created", "no_change"), fault
-        assert named(harness, lead.id) == UNKNOWN, fault
-        harness.pancake.faults.reset()
+        with subtests.test(number=number, fault=fault):
+            monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers(harness.clock))
+            harness.pancake.faults.change({fault: True})
+            lead = await process(harness, modified_on=f"2026-05-14T0{number}:00:00")
+            assert lead.result in ("ticket_created", "no_change"), fault
+            assert named(harness, lead.id) == UNKNOWN, fault
+            harness.pancake.faults.reset()
     harness.pancake.faults.down = True
     for number in range(5):
         await process(harness, id=f"other-{number}", phone_number="0912345678")
@@ -81,13 +85,16 @@ async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
     assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, before), "the breaker is open"
 
 
-async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(harness: CronHarness) -> None:
+async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(
+    harness: CronHarness, subtests: pytest.Subtests
+) -> None:
     """The API key was sealed for another base URL, or the host is not an allowed one."""
     for url in ("http://pancake/other/api", "https://pancake/api"):
-        harness.sql("UPDATE pancake_connection SET api_base_url = %s", url)
-        lead = await process(harness, id=url)
-        assert lead.result in ("ticket_created", "ticket_updated")
-        assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, 0)
+        with subtests.test(url=url):
+            harness.sql("UPDATE pancake_connection SET api_base_url = %s", url)
+            lead = await process(harness, id=url)
+            assert lead.result in ("ticket_created", "ticket_updated")
+            assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, 0)
 
 
 @pytest.mark.serial
@@ -137,18 +144,21 @@ async def test_a_replay_asks_again_and_takes_the_note_away(harness: CronHarness)
     assert named(harness, lead.id) == ("contact", ["nul_removed"])
 
 
-async def test_a_dry_run_asks_too_and_says_what_the_replay_does(harness: CronHarness) -> None:
+async def test_a_dry_run_asks_too_and_says_what_the_replay_does(
+    harness: CronHarness, subtests: pytest.Subtests
+) -> None:
     for tables in (["lead"], ["contact"], ["lead", "contact"], []):
-        record = {"id": str(tables)}
-        write(harness, *tables, **record)
-        harness.change_settings(kill_switch=True)
-        event_id = await stored(harness, **record)
-        harness.change_settings(kill_switch=False)
-        before = harness.event(event_id)
-        (change,) = (await harness.replay(ids=[event_id], dry_run=True))["changes"]
-        assert harness.event(event_id) == before
-        assert (await replay(harness, event_id)).result == change["result"], tables
-        assert (change["result"] == "contact_updated") == (tables == ["contact"])
+        with subtests.test(tables=tables):
+            record = {"id": str(tables)}
+            write(harness, *tables, **record)
+            harness.change_settings(kill_switch=True)
+            event_id = await stored(harness, **record)
+            harness.change_settings(kill_switch=False)
+            before = harness.event(event_id)
+            (change,) = (await harness.replay(ids=[event_id], dry_run=True))["changes"]
+            assert harness.event(event_id) == before
+            assert (await replay(harness, event_id)).result == change["result"], tables
+            assert (change["result"] == "contact_updated") == (tables == ["contact"])
 
 
 async def test_an_error_before_the_work_is_an_attempt_that_failed(

@@ -57,7 +57,9 @@ async def test_a_later_version_updates_the_ticket_and_notifies_its_owner(harness
     assert (sent["template_code"], sent["recipient_ids"]) == ("noti_pancake_lead_updated", [owner])
 
 
-async def test_the_same_values_in_another_order_or_notation_are_no_change(harness: HandlerHarness) -> None:
+async def test_the_same_values_in_another_order_or_notation_are_no_change(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     harness.fill_roster(1)
     await process(
         harness, source=["-1", "-3"], pancake_tags=["a", "b"], interested_product=["Gói A", "Gói B"]
@@ -70,9 +72,10 @@ async def test_the_same_values_in_another_order_or_notation_are_no_change(harnes
         "owner": ["another-user"],
     }
     for number, (key, value) in enumerate(changed.items()):
-        version = {"source": ["-1", "-3"], "modified_on": f"2026-05-15T0{number}:00:00", key: value}
-        again = await process_named(harness, **version)
-        assert (again.result, again.event["notifications"]) == ("no_change", []), key
+        with subtests.test(number=number, key=key):
+            version = {"source": ["-1", "-3"], "modified_on": f"2026-05-15T0{number}:00:00", key: value}
+            again = await process_named(harness, **version)
+            assert (again.result, again.event["notifications"]) == ("no_change", []), key
     assert len(harness.hasura.sent) == 1
 
 

@@ -141,12 +141,15 @@ INVALID: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_an_invalid_request_is_refused_with_the_reason(harness: HandlerHarness) -> None:
+async def test_an_invalid_request_is_refused_with_the_reason(
+    harness: HandlerHarness, subtests: pytest.Subtests
+) -> None:
     for request, message in INVALID:
-        response = await harness.request_replay(**request)
-        assert response.status_code == 400, request
-        assert response.json()["message"].startswith(message)
-        assert response.json()["extensions"] == {"code": "bad_request"}
+        with subtests.test(request=request, message=message):
+            response = await harness.request_replay(**request)
+            assert response.status_code == 400, request
+            assert response.json()["message"].startswith(message)
+            assert response.json()["extensions"] == {"code": "bad_request"}
 
 
 # Which rows a filter selects, and how many of them

@@ -104,12 +104,13 @@ def test_every_call_takes_its_secret_and_url_from_the_environment(subtests: pyte
             assert "request_transform" not in str(item)
 
 
-def test_every_retry_configuration_is_explicit() -> None:
+def test_every_retry_configuration_is_explicit(subtests: pytest.Subtests) -> None:
     event = {"interval_sec", "num_retries", "timeout_sec"}
     cron = {"num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds"}
     for item in EVENTS + CRONS:
-        assert set(item["retry_conf"]) == (event if item in EVENTS else cron), item["name"]
-        assert all(isinstance(value, int) for value in item["retry_conf"].values()), item["name"]
+        with subtests.test(item["name"]):
+            assert set(item["retry_conf"]) == (event if item in EVENTS else cron), item["name"]
+            assert all(isinstance(value, int) for value in item["retry_conf"].values()), item["name"]
 
 
 def test_the_crons_have_the_periods_of_the_metrics_and_the_daily_ones_their_hour() -> None:

@@ -201,13 +201,16 @@ def test_existing_settings_are_kept_and_new_ones_start_with_the_kill_switch_on(d
     assert execute(database, look) == [(True, False, 30)], "without its settings the view shows the defaults"
 
 
-def test_settings_that_are_no_object_are_replaced_by_the_defaults(database: str) -> None:
+def test_settings_that_are_no_object_are_replaced_by_the_defaults(
+    database: str, subtests: pytest.Subtests
+) -> None:
     change = "UPDATE app_setting SET app_settings = jsonb_set(app_settings, '{{pancake_integration}}', '{}')"
     for settings in ("null", "[]", '"off"'):
-        execute(database, change.format(settings))
-        run(database, SETTING / "up.sql")
-        look = "SELECT kill_switch, problems FROM view_pancake_setting"
-        assert execute(database, look) == [(True, [])], settings
+        with subtests.test(settings=settings):
+            execute(database, change.format(settings))
+            run(database, SETTING / "up.sql")
+            look = "SELECT kill_switch, problems FROM view_pancake_setting"
+            assert execute(database, look) == [(True, [])], settings
 
 
 def test_only_admin_gets_the_six_actions(database: str) -> None:
@@ -247,16 +250,19 @@ def test_a_write_that_changes_no_row_is_an_error(
 
 
 @pytest.mark.parametrize("column", ["title", "body", "channel"])
-def test_a_template_of_another_program_under_one_of_our_codes_is_refused(database: str, column: str) -> None:
+def test_a_template_of_another_program_under_one_of_our_codes_is_refused(
+    database: str, column: str, subtests: pytest.Subtests
+) -> None:
     """It is named in the message, and neither taken over nor deleted."""
     change = f"UPDATE notification_template SET {column} = 'theirs' WHERE code = 'noti_pancake_new_lead'"
     execute(database, change)
     before = execute(database, ALL_ROWS.format(table="notification_template"))
     for script in ("up.sql", "down.sql"):
-        message = r"not as this migration .*noti_pancake_new_lead"
-        with pytest.raises(psycopg.errors.RaiseException, match=message):
-            run(database, TEMPLATES / script)
-        assert execute(database, ALL_ROWS.format(table="notification_template")) == before
+        with subtests.test(script=script):
+            message = r"not as this migration .*noti_pancake_new_lead"
+            with pytest.raises(psycopg.errors.RaiseException, match=message):
+                run(database, TEMPLATES / script)
+            assert execute(database, ALL_ROWS.format(table="notification_template")) == before
 
 
 def refuses(db: psycopg.Connection, statement: str, message: str = "", *params: str) -> None:

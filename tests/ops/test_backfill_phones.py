@@ -223,14 +223,15 @@ def test_it_stops_when_another_session_waits_too_long(crowded: str) -> None:
     assert filled(crowded) == 0
 
 
-def test_the_window_is_two_to_six_in_ict() -> None:
+def test_the_window_is_two_to_six_in_ict(subtests: pytest.Subtests) -> None:
     for moment in ("19:00:00", "22:59:59"):
         check_window(Options(), datetime.fromisoformat(f"2026-05-20T{moment}+00:00"))
     for moment in ("18:59:59", "23:00:00"):
-        now = datetime.fromisoformat(f"2026-05-20T{moment}+00:00")
-        check_window(Options(anytime=True), now)
-        with pytest.raises(Stopped, match="--anytime"):
-            check_window(Options(), now)
+        with subtests.test(moment=moment):
+            now = datetime.fromisoformat(f"2026-05-20T{moment}+00:00")
+            check_window(Options(anytime=True), now)
+            with pytest.raises(Stopped, match="--anytime"):
+                check_window(Options(), now)
 
 
 def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:

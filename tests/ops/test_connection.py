@@ -142,13 +142,16 @@ def test_create_shows_the_webhook_url_and_the_header_once(database: str, db: DbS
     assert printed.keys() == {"id", "name", "webhook_url", "header_name", "header_secret"}
 
 
-def test_no_webhook_url_is_created_without_the_address_of_the_edge(database: str, db: DbSession) -> None:
+def test_no_webhook_url_is_created_without_the_address_of_the_edge(
+    database: str, db: DbSession, subtests: pytest.Subtests
+) -> None:
     """Exit code 2 before anything changes. The address comes from --public-url, else from PUBLIC_URL."""
     assert made(database).startswith(f"{EDGE}/api/pancake/record/")
     before = list_connections(db, NOW)
     for command in (CREATE_SECOND, ("rotate-token",)):
-        done = run(database, *command, PUBLIC_URL="")
-        assert (done.exit_code, "PUBLIC_URL" in done.stderr) == (2, True)
+        with subtests.test(command=command):
+            done = run(database, *command, PUBLIC_URL="")
+            assert (done.exit_code, "PUBLIC_URL" in done.stderr) == (2, True)
     assert list_connections(db, NOW) == before
 
 
@@ -207,12 +210,13 @@ def test_secrets_rotate_and_the_former_one_is_forgotten(diva: str, db: DbSession
         assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == shown
 
 
-def test_no_command_takes_a_secret_as_argument() -> None:
+def test_no_command_takes_a_secret_as_argument(subtests: pytest.Subtests) -> None:
     """Nothing secret in the process list or the shell's history: a file's or a variable's name only."""
     for command in ("create", "set-api-key", "set-webhook-secret", "set-header-secret"):
-        said = run("", command, "--help", COLUMNS="200").stdout
-        assert re.search(r"-file[^$]*variable", said)
-        assert not re.search(r"--(secret|api-key|token|value|key )", said)
+        with subtests.test(command=command):
+            said = run("", command, "--help", COLUMNS="200").stdout
+            assert re.search(r"-file[^$]*variable", said)
+            assert not re.search(r"--(secret|api-key|token|value|key )", said)
 
 
 def test_rotating_twice_needs_a_word_and_the_former_token_can_be_ended(database: str) -> None:

@@ -100,7 +100,7 @@ def answered(answer: Scripted, *options: str) -> tuple[Result, dict[str, Any]]:
         return result, handlers.log[0][0].get_json()
 
 
-def test_what_the_run_did_is_the_exit_code() -> None:
+def test_what_the_run_did_is_the_exit_code(subtests: pytest.Subtests) -> None:
     """golden/cron-run.txt has the handlers that are away or refuse the secret."""
     failed: Scripted = (503, {}, {"message": "Pancake answered 401.", "extensions": {"code": "run_failed"}})
     result, _ = answered(failed, "poll_records")
@@ -108,8 +108,9 @@ def test_what_the_run_did_is_the_exit_code() -> None:
     assert SECRET not in result.output
     succeeded: dict[str, Any] = {"result": "succeeded", "report": {}}
     for answer, code in ((succeeded, 0), ({"result": "skipped"}, 1)):
-        result, _ = answered((200, {}, answer), "pancake_check_sla", "--json")
-        assert (result.exit_code, json.loads(result.stdout)) == (code, {"name": "check_sla", **answer})
+        with subtests.test(answer=answer, code=code):
+            result, _ = answered((200, {}, answer), "pancake_check_sla", "--json")
+            assert (result.exit_code, json.loads(result.stdout)) == (code, {"name": "check_sla", **answer})
 
 
 def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
@@ -239,22 +240,26 @@ def test_the_nightly_run_is_not_taken_over_while_it_waits(variables: Variables, 
     assert reconcile(variables).exit_code == 0
 
 
-def test_keys_that_do_not_open_the_api_key_are_refused(variables: Variables, db: Db) -> None:
+def test_keys_that_do_not_open_the_api_key_are_refused(
+    variables: Variables, db: Db, subtests: pytest.Subtests
+) -> None:
     for options in ((), ("--dry-run",)):
-        done = reconcile(variables | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
-        assert (done.exit_code, done.stdout) == (2, "")
-        said = " ".join(done.stderr.split())
-        assert said.startswith(
-            f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not"
-        )
-        assert said.endswith(" Check ENCRYPTION_KEYS and the base URL.")
+        with subtests.test(options=options):
+            done = reconcile(variables | {"ENCRYPTION_KEYS": "other:" + "A" * 43 + "="}, *options)
+            assert (done.exit_code, done.stdout) == (2, "")
+            said = " ".join(done.stderr.split())
+            assert said.startswith(
+                f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not"
+            )
+            assert said.endswith(" Check ENCRYPTION_KEYS and the base URL.")
     assert db.execute(STORED_RUNS).fetchall() == []
 
 
-def test_a_day_that_is_not_over_is_refused() -> None:
+def test_a_day_that_is_not_over_is_refused(subtests: pytest.Subtests) -> None:
     """A stored report would close the day, and the cron would not reconcile it any more."""
     for days in (1, 400):
-        day = DAY + timedelta(days=days)
-        done = reconcile(CONFIGURATION, day=day)
-        assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr == f"{day} is not over yet in Vietnam. Give an earlier day.\n"
+        with subtests.test(days=days):
+            day = DAY + timedelta(days=days)
+            done = reconcile(CONFIGURATION, day=day)
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert done.stderr == f"{day} is not over yet in Vietnam. Give an earlier day.\n"

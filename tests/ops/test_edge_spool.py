@@ -111,7 +111,7 @@ def test_what_cannot_be_decrypted_stays_is_named_and_ends_with_1(state: Path) ->
     assert (state / "quarantine" / "1-a-1.sealed").exists()
 
 
-def test_a_mistake_is_a_message_and_an_exit_code(state: Path) -> None:
+def test_a_mistake_is_a_message_and_an_exit_code(state: Path, subtests: pytest.Subtests) -> None:
     (state / "unknown").rmdir()
     for line, keys, code, words in (
         ("list", "k1:short", 2, "EDGE_STATE_KEYS: key 1"),
@@ -122,9 +122,10 @@ def test_a_mistake_is_a_message_and_an_exit_code(state: Path) -> None:
         ("erase --record Diva/lead/r-1", KEYS, 2, "leads connection status"),
         ("list --folder unknown", KEYS, 2, "Check EDGE_STATE_DIR"),
     ):
-        result = run(state, *line.split(), keys=keys)
-        assert (result.exit_code, result.stdout) == (code, ""), line
-        assert words in result.stderr
+        with subtests.test(line=line, keys=keys):
+            result = run(state, *line.split(), keys=keys)
+            assert (result.exit_code, result.stdout) == (code, ""), line
+            assert words in result.stderr
 
 
 def test_what_no_operator_handled_is_removed_by_age(state: Path) -> None:
@@ -152,18 +153,21 @@ def test_the_deliveries_of_an_erased_customer_are_removed_from_all_folders(state
     assert list(state.rglob("*.sealed")) == []
 
 
-def test_a_record_is_compared_with_the_connection_of_its_token(state: Path) -> None:
+def test_a_record_is_compared_with_the_connection_of_its_token(
+    state: Path, subtests: pytest.Subtests
+) -> None:
     """A delivery whose token is of no connection may be the customer's: it is removed."""
     for connection, tokens, is_erased in (
         (OTHER_CONNECTION, ["0" * 64, TOKEN_SHA256], False),  # another one, after a rotation
         (CONNECTION, [TOKEN_SHA256], True),
         (OTHER_CONNECTION, ["0" * 64], True),
     ):
-        seal_policy(state, connection, tokens)
-        seal(state, "spool", "1-a-1.sealed")
-        erased = run(state, "erase", "--record", f"{CONNECTION}/lead/r-1", "--json")
-        assert read_json(erased)["erased"] == int(is_erased)
-        assert bool(list((state / "spool").iterdir())) != is_erased
+        with subtests.test(connection=connection, tokens=tokens):
+            seal_policy(state, connection, tokens)
+            seal(state, "spool", "1-a-1.sealed")
+            erased = run(state, "erase", "--record", f"{CONNECTION}/lead/r-1", "--json")
+            assert read_json(erased)["erased"] == int(is_erased)
+            assert bool(list((state / "spool").iterdir())) != is_erased
 
     # Without a policy that can be read the connection is not known.
     for policy in (b"", b"PE1no policy", b"{}"):

@@ -187,9 +187,10 @@ async def test_what_cannot_be_read_ends_it_before_an_erasure(harness: CronHarnes
     assert dump(harness) == before
 
 
-def test_wrong_usage_is_refused() -> None:
+def test_wrong_usage_is_refused(subtests: pytest.Subtests) -> None:
     for arguments in ([], ["--phone", "1"], ["--record", "x"], ["--phone", "0905111222", "--json"]):
-        assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
+        with subtests.test(arguments=arguments):
+            assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
 
 
 async def test_it_waits_for_the_phone_and_sees_what_came_then(harness: CronHarness, tmp_path: Path) -> None:

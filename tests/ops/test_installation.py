@@ -93,14 +93,17 @@ def command(processes: Processes, cwd: Path, **variables: str) -> subprocess.Pop
     )
 
 
-def test_every_problem_of_the_environment_is_named_at_once(processes: Processes, tmp_path: Path) -> None:
+def test_every_problem_of_the_environment_is_named_at_once(
+    processes: Processes, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
     for name, value in (("ENCRYPTION_KEYS", ""), ("BIND", "8000x"), ("OPS_BIND", "9146")):
-        process = command(processes, tmp_path, **{name: value})
-        output, errors = process.communicate(timeout=30)
-        assert (process.returncode, output) == (2, "")
-        wrong = f"{name} is not an address and a port: '{value}'" if value else f"{name} is not set"
-        assert wrong in errors
-        assert "DATABASE_URL is not set" in errors
+        with subtests.test(name=name, value=value):
+            process = command(processes, tmp_path, **{name: value})
+            output, errors = process.communicate(timeout=30)
+            assert (process.returncode, output) == (2, "")
+            wrong = f"{name} is not an address and a port: '{value}'" if value else f"{name} is not set"
+            assert wrong in errors
+            assert "DATABASE_URL is not set" in errors
     result = alert("alerts")
     assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
 
@@ -392,7 +395,7 @@ def test_the_public_key_of_an_engine_signs_no_token(engine_with: StartEngine) ->
         assert refusal_of(engine, (text + b"." + signature).decode()) == "invalid-jwt", algorithm
 
 
-def test_what_cannot_sign_is_said() -> None:
+def test_what_cannot_sign_is_said(subtests: pytest.Subtests) -> None:
     for configuration, said in (
         ("", "is not set"),
         ("[]", "not a JSON object"),
@@ -400,9 +403,10 @@ def test_what_cannot_sign_is_said() -> None:
         ({"type": "HS256", "key": KEY, "claims_map": {}}, "claims_map"),
         ({"type": "HS256", "key": KEY[:31]}, "shorter than 32 characters"),
     ):
-        refused = token(configuration, "pancake_service")
-        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
-        assert KEY[:31] not in refused.output
+        with subtests.test(configuration=configuration, said=said):
+            refused = token(configuration, "pancake_service")
+            assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+            assert KEY[:31] not in refused.output
 
 
 # --- leads alert test
@@ -474,12 +478,13 @@ def test_a_silence_is_named(alertmanager: RunningAlertmanager) -> None:
     assert (result.exit_code, "A silence keeps the alert back" in result.stderr) == (1, True)
 
 
-def test_each_integration_needs_a_request_that_was_accepted() -> None:
+def test_each_integration_needs_a_request_that_was_accepted(subtests: pytest.Subtests) -> None:
     kinds = {"pager": Counter(pagerduty=1), "team_channel": Counter(slack=1, email=2)}
     slack, email = (REQUESTS, ("slack", "")), (REQUESTS, ("email", ""))
     before = Counter({slack: 1, email: 5})
     cases = ((7, 0, "accepted"), (6, 0, "waiting"), (7, 1, "refused"), (10, 3, "accepted"))
     for emails, failed, result in cases:
-        after = Counter({slack: 2, email: emails, (FAILED, ("email", "")): failed})
-        found = [each["result"] for each in judge(["team_channel"], kinds, before, after)]
-        assert found == ["accepted", result], (emails, failed)
+        with subtests.test(emails=emails, failed=failed):
+            after = Counter({slack: 2, email: emails, (FAILED, ("email", "")): failed})
+            found = [each["result"] for each in judge(["team_channel"], kinds, before, after)]
+            assert found == ["accepted", result], (emails, failed)

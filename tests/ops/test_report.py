@@ -147,7 +147,7 @@ def test_the_page_is_one_file_without_a_script_and_names_are_text_in_it(seeded: 
     assert "Chia đều: chênh lệch 0.50, tối đa cho phép 1.00" in page
 
 
-def test_a_wrong_period_is_refused(figures: Figures) -> None:
+def test_a_wrong_period_is_refused(figures: Figures, subtests: pytest.Subtests) -> None:
     for line, said in (
         ("--csv --json", "Give one of --csv, --html and --json."),
         ("--week 3 --from 2026-05-14", "Give either --week, or --from and --to."),
@@ -156,9 +156,10 @@ def test_a_wrong_period_is_refused(figures: Figures) -> None:
         ("--from 2999-01-01", "is after --to"),
         ("--from 2999-01-01 --to 2999-01-02", "has not begun yet in Vietnam"),
     ):
-        result = run(figures, *line.split())
-        assert (result.exit_code, "error" in result.stdout) == (2, "--json" in line)
-        assert said in result.stderr
+        with subtests.test(line=line, said=said):
+            result = run(figures, *line.split())
+            assert (result.exit_code, "error" in result.stdout) == (2, "--json" in line)
+            assert said in result.stderr
 
 
 def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:

@@ -271,17 +271,18 @@ def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
     assert line["cure"].startswith("Give it the base URL of Hasura")
 
 
-def test_the_secret_of_the_handlers_is_tried_without_running_a_cron() -> None:
+def test_the_secret_of_the_handlers_is_tried_without_running_a_cron(subtests: pytest.Subtests) -> None:
     for answer, level in ((401, "red"), (400, "green")):
-        with scripted_server((answer, {}, {"message": "…"})) as handlers:
-            given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
-            found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
-        assert found["secret"]["level"] == level
-        (call,) = [request for request, _ in handlers.log if request.method == "POST"]
-        assert call.get_json()["name"] == "leads_doctor"
+        with subtests.test(answer=answer, level=level):
+            with scripted_server((answer, {}, {"message": "…"})) as handlers:
+                given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
+                found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
+            assert found["secret"]["level"] == level
+            (call,) = [request for request, _ in handlers.log if request.method == "POST"]
+            assert call.get_json()["name"] == "leads_doctor"
 
 
-def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end() -> None:
+def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(subtests: pytest.Subtests) -> None:
     for given, refusal, state, level, words in (
         ("no token", "", FINE, Level.RED, "is not a JWT"),
         (token(), "invalid-jwt", FINE, Level.RED, "refuses HASURA_SERVICE_TOKEN (invalid-jwt)"),
@@ -291,30 +292,33 @@ def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end() -> None:
         (token(days=3), "", FINE, Level.YELLOW, "ends in 3 days"),
         (token(), "", FINE, Level.GREEN, "for 60 days more"),
     ):
-        (found,) = ask("token", token=TokenLook(given, refusal, state))
-        assert (found.level, words in found.text) == (level, True), found
+        with subtests.test(given=given, refusal=refusal):
+            (found,) = ask("token", token=TokenLook(given, refusal, state))
+            assert (found.level, words in found.text) == (level, True), found
     unset = NotRead("X is not set", variable="HASURA_SERVICE_TOKEN")
     assert ask("token", token=unset)[0].level is Level.UNKNOWN
 
 
-def test_a_clock_that_differs_is_named() -> None:
+def test_a_clock_that_differs_is_named(subtests: pytest.Subtests) -> None:
     for seconds, level in ((0, Level.GREEN), (40, Level.RED), (-40, Level.RED)):
-        server = replace(SERVER, now=NOW + timedelta(seconds=seconds))
-        (found,) = ask("clocks", server=replace(LOOK, server=server), clock=None)
-        assert (found.level, "database is 40 s" in found.text) == (level, level is Level.RED)
-        edge = replace(EDGE, date=datetime.now(UTC) + timedelta(seconds=seconds))
-        assert level_of("clocks", server=AWAY, clock=AWAY, edge=edge) is level
+        with subtests.test(seconds=seconds, level=level):
+            server = replace(SERVER, now=NOW + timedelta(seconds=seconds))
+            (found,) = ask("clocks", server=replace(LOOK, server=server), clock=None)
+            assert (found.level, "database is 40 s" in found.text) == (level, level is Level.RED)
+            edge = replace(EDGE, date=datetime.now(UTC) + timedelta(seconds=seconds))
+            assert level_of("clocks", server=AWAY, clock=AWAY, edge=edge) is level
     assert level_of("clocks", server=AWAY, clock=AWAY) is Level.UNKNOWN
 
 
-def test_tickets_are_compared_with_what_is_usual() -> None:
+def test_tickets_are_compared_with_what_is_usual(subtests: pytest.Subtests) -> None:
     for tickets, level in (
         (Tickets(12, 0, 14.0), Level.RED), (Tickets(0, 0, 5.0), Level.RED),
         (Tickets(0, 0, 4.9), Level.GREEN), (Tickets(0, 0, None), Level.GREEN),
         (Tickets(12, 3, 14.0), Level.YELLOW), (Tickets(12, 5, 14.0), Level.GREEN),
         (Tickets(2, 1, 9.0), Level.GREEN),
     ):  # fmt: skip
-        assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level, tickets
+        with subtests.test(tickets=tickets, level=level):
+            assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level, tickets
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
@@ -353,7 +357,7 @@ def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
     assert [found.text for found in ask("webhook", state=only)] == ["no connection is in use"]
 
 
-def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now() -> None:
+def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(subtests: pytest.Subtests) -> None:
     for status, key, of_key, of_webhook in (
         ("active", KeyLook("Diva", True), Level.GREEN, Level.GREEN),
         ("active", KeyLook("Diva", False, True, "Pancake answered 401."), Level.RED, Level.GREEN),
@@ -364,10 +368,11 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now() -> 
         ("outage", None, Level.UNKNOWN, Level.RED),
         ("silent", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
     ):
-        keys = AWAY if key is None else {"c1": key}
-        state = replace(STATE, connections=[replace(CONNECTION, status=status)])
-        levels = level_of("api-key", state=state, keys=keys), level_of("webhook", state=state, keys=keys)
-        assert levels == (of_key, of_webhook), (status, key)
+        with subtests.test(status=status, key=key):
+            keys = AWAY if key is None else {"c1": key}
+            state = replace(STATE, connections=[replace(CONNECTION, status=status)])
+            levels = level_of("api-key", state=state, keys=keys), level_of("webhook", state=state, keys=keys)
+            assert levels == (of_key, of_webhook), (status, key)
     assert level_of("breaker", handlers=replace(handlers(), breaker=2.0)) is Level.YELLOW
 
 
@@ -452,7 +457,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
     assert ask("unassigned", state=unassigned)[0].text.endswith("have no owner, the oldest for 5 h")
 
 
-def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy() -> None:
+def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pytest.Subtests) -> None:
     for name, edge, level, words in (
         ("edge", EDGE, Level.GREEN, "it answers"),
         ("edge", replace(EDGE, is_writable=False), Level.RED, "cannot be written"),
@@ -469,8 +474,9 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy() -> None:
         ("edge-tokens", replace(EDGE, connections=0), Level.RED, "its policy has no connection"),
         ("edge-policy", replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
     ):  # fmt: skip
-        (found,) = ask(name, edge=edge)
-        assert (found.level, words in found.text) == (level, True), found
+        with subtests.test(name=name, edge=edge):
+            (found,) = ask(name, edge=edge)
+            assert (found.level, words in found.text) == (level, True), found
     with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
         look = look_at_edge(url)
     assert replace(look, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
@@ -478,14 +484,15 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy() -> None:
     assert abs(look.date - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-def test_the_handlers_are_judged_by_what_they_reach() -> None:
+def test_the_handlers_are_judged_by_what_they_reach(subtests: pytest.Subtests) -> None:
     found = handlers()
     assert found.ready is None
     for database, notifications, level in (
         (True, True, Level.GREEN), (False, None, Level.RED), (True, False, Level.RED),
     ):  # fmt: skip
-        ready = {"database": database, "notifications": notifications}
-        assert level_of("readiness", handlers=replace(found, ready=ready)) is level
+        with subtests.test(database=database, notifications=notifications):
+            ready = {"database": database, "notifications": notifications}
+            assert level_of("readiness", handlers=replace(found, ready=ready)) is level
     levels = [level_of(name, handlers=found) for name in ("handlers", "readiness")]
     assert levels == [Level.GREEN, Level.UNKNOWN]
     assert level_of("handlers", handlers=AWAY) is Level.RED

@@ -143,10 +143,13 @@ def test_what_cannot_be_switched_is_said(db: psycopg.Connection, subtests: pytes
     assert db.execute("SELECT 1 FROM pancake_source WHERE is_active").fetchall() == []
 
 
-def test_a_reason_is_required(empty: psycopg.Connection) -> None:
+def test_a_reason_is_required(empty: psycopg.Connection, subtests: pytest.Subtests) -> None:
     for reason in ("", "   ", "x" * 201):
-        result = run(empty, "kill", "off", "--reason", reason)
-        assert (result.exit_code, "--reason has 1 to 200 characters" in result.stderr) == (2, True), reason
+        with subtests.test(reason=reason):
+            result = run(empty, "kill", "off", "--reason", reason)
+            assert (result.exit_code, "--reason has 1 to 200 characters" in result.stderr) == (2, True), (
+                reason
+            )
     assert run(empty, "kill", "off").exit_code == 2
     assert settings(empty) == (True, False)
 

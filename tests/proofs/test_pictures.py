@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf, nan
 from xml.etree.ElementTree import fromstring
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,11 +73,12 @@ def test_a_limit_is_named_and_broken_by_figures_on_its_side() -> None:
     assert [Limit(30, False, "x").is_broken_by(figure) for figure in (29.9, 30, 30.1)] == [True, False, False]
 
 
-def test_a_name_cannot_add_elements() -> None:
+def test_a_name_cannot_add_elements(subtests: pytest.Subtests) -> None:
     for kind in ("stat", "bargauge", "timeseries", "state-timeline"):
-        found = texts(kind, ({"le": HOSTILE}, [1.0, 2.0]), title=HOSTILE)
-        assert any("</text><script>" in text for text in found)
-        assert not any(character in "".join(found) for character in "\x00\u202e\x1b")
+        with subtests.test(kind=kind):
+            found = texts(kind, ({"le": HOSTILE}, [1.0, 2.0]), title=HOSTILE)
+            assert any("</text><script>" in text for text in found)
+            assert not any(character in "".join(found) for character in "\x00\u202e\x1b")
 
 
 def test_a_value_has_its_unit_and_three_digits() -> None:

@@ -172,16 +172,17 @@ def test_every_service_has_its_limits_and_time_to_stop(services: dict[str, Any])
     assert seconds["hasura"] > 2.6 * own
 
 
-def test_copied_files_are_in_the_build_context() -> None:
+def test_copied_files_are_in_the_build_context(subtests: pytest.Subtests) -> None:
     """`docker build` fails for a source without files."""
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for text in (DOCKERFILE, EDGE_DOCKERFILE):
-        copied = re.findall(r"^COPY (?!--from=)(.+) \S+$", text.replace("\\\n", " "), re.MULTILINE)
-        sources = [word for words in copied for word in words.split() if not word.startswith("--")]
-        assert sources
-        for source in sources:
-            assert list(ROOT.glob(source)), source
-            assert any(f"{source}/".startswith(f"{folder}/") for folder in sent), source
+        with subtests.test(text=text):
+            copied = re.findall(r"^COPY (?!--from=)(.+) \S+$", text.replace("\\\n", " "), re.MULTILINE)
+            sources = [word for words in copied for word in words.split() if not word.startswith("--")]
+            assert sources
+            for source in sources:
+                assert list(ROOT.glob(source)), source
+                assert any(f"{source}/".startswith(f"{folder}/") for folder in sent), source
     assert sent.isdisjoint({"tests", ".git", ".env"})
 
 
@@ -300,15 +301,16 @@ def test_a_suite_that_failed_was_skipped_or_has_no_results_is_no_success(clone: 
     assert "did not come to its end: pytest ended with exit code 4 and wrote no results." in clone.report
 
 
-def test_a_docker_that_cannot_be_used_is_named(clone: Clone) -> None:
+def test_a_docker_that_cannot_be_used_is_named(clone: Clone, subtests: pytest.Subtests) -> None:
     for command, code, message in (
         ("compose version", 2, "docker has no plugin Compose."),
         ("info", 3, "The Docker daemon does not answer."),
     ):
-        clone.program("docker", f'[ "$*" != "{command}" ]\n')
-        ended, _, err = clone.run()
-        assert (ended, clone.compose_calls) == (code, [])
-        assert err.startswith(message)
+        with subtests.test(command=command, code=code):
+            clone.program("docker", f'[ "$*" != "{command}" ]\n')
+            ended, _, err = clone.run()
+            assert (ended, clone.compose_calls) == (code, [])
+            assert err.startswith(message)
 
 
 def test_a_service_that_does_not_start_is_shown_without_secrets(clone: Clone) -> None:

@@ -166,14 +166,15 @@ async def test_the_time_filter_narrows_the_list_in_the_servers_zone(zone_hours: 
         assert asked[1] - max(found) < timedelta(minutes=30)
 
 
-async def test_bad_requests_are_refused(simulator: Simulator) -> None:
+async def test_bad_requests_are_refused(simulator: Simulator, subtests: pytest.Subtests) -> None:
     for query, status in (
         ({"api_key": "wrong"}, 401),
         ({"filter": "{"}, 422),
         ({"filter": '{"fields":[{"field_name":"x","type":"$no"}]}'}, 422),
         ({"cursor": "?"}, 422),
     ):
-        assert (await simulator.get("lead/records", **query)).status_code == status, query
+        with subtests.test(query=query, status=status):
+            assert (await simulator.get("lead/records", **query)).status_code == status, query
 
 
 async def test_a_record_is_listed_after_its_lag_once_in_its_newest_version(simulator: Simulator) -> None:
@@ -231,7 +232,9 @@ async def test_faults_are_checked_by_name_and_type_and_can_be_reset(simulator: S
 
 
 @pytest.mark.parametrize("shape", ["documented", "flat", "enveloped"])
-async def test_webhook_bodies_conform_in_each_shape(simulator: Simulator, shape: str) -> None:
+async def test_webhook_bodies_conform_in_each_shape(
+    simulator: Simulator, shape: str, subtests: pytest.Subtests
+) -> None:
     simulator.workspace.sender.settings.shape = shape
     for _ in range(20):
         simulator.workspace.new_lead()
@@ -239,10 +242,11 @@ async def test_webhook_bodies_conform_in_each_shape(simulator: Simulator, shape:
     bodies = simulator.receiver.bodies()
     assert len(bodies) == 20
     for body in bodies:
-        record = body["data"] if shape == "enveloped" else body
-        conforms(record, SCHEMAS["components"]["schemas"]["RecordPayload"])
-        assert "interested_product" not in record
-        assert ("workspace_id" in record) == (shape != "documented")
+        with subtests.test(body=body):
+            record = body["data"] if shape == "enveloped" else body
+            conforms(record, SCHEMAS["components"]["schemas"]["RecordPayload"])
+            assert "interested_product" not in record
+            assert ("workspace_id" in record) == (shape != "documented")
 
 
 async def test_dropped_doubled_and_delayed_webhooks_are_counted(simulator: Simulator) -> None:

@@ -296,22 +296,23 @@ TESTS = """
 import pytest
 
 @pytest.mark.test_case("TC-013-003")
-@pytest.mark.parametrize("number", [1, 2])
-def test_a(number):
-    assert number == 1
+def test_a(subtests):
+    for number in (2, 1):
+        with subtests.test(number=number):
+            assert number == 1
 
 @pytest.mark.test_case("TC-013-004")
 def test_b():
     pass
 
 @pytest.mark.test_case("TC-013-005")
-@pytest.mark.skipif(True, reason="needs something")
-def test_c():
-    pass
+def test_c(subtests):
+    with subtests.test():
+        pytest.skip("needs something")
 """
 
 
-def test_a_failed_and_a_skipped_test_case_are_named_and_do_not_pass(tmp_path: Path) -> None:
+def test_a_test_case_with_a_failed_or_a_skipped_subtest_is_named_and_does_not_pass(tmp_path: Path) -> None:
     """Run in a process of xdist, as scripts/test does."""
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = test_case(id): id\n")
@@ -370,11 +371,17 @@ def output(clone: Path, name: str, **variables: str) -> str:
     return done.stdout.strip()
 
 
-def test_an_operators_command_reads_the_file_and_prefers_the_environment(clone: Path) -> None:
+def test_an_operators_command_reads_the_file_and_prefers_the_environment(
+    clone: Path, subtests: pytest.Subtests
+) -> None:
     for name in OPERATING:
-        assert output(clone, name) == "database: from-the-file, key: k:with space"
-        assert output(clone, name, DATABASE_URL="given $1 'x'") == "database: given $1 'x', key: k:with space"
-        assert output(clone, name, DATABASE_URL="") == "database: , key: k:with space"
+        with subtests.test(name=name):
+            assert output(clone, name) == "database: from-the-file, key: k:with space"
+            assert (
+                output(clone, name, DATABASE_URL="given $1 'x'")
+                == "database: given $1 'x', key: k:with space"
+            )
+            assert output(clone, name, DATABASE_URL="") == "database: , key: k:with space"
     for name in OTHERS:
         assert output(clone, name) == "database: , key:", name
     (python,) = (clone / ".venv").glob("*/bin/python")
@@ -424,27 +431,33 @@ def test_a_value_is_taken_as_it_is_written(clone: Path, line: str, value: str) -
         ("DATABASE_URL stands in line 1 too", ("DATABASE_URL=hidden",)),
     ],
 )  # fmt: skip
-def test_any_other_line_is_refused_by_its_number(clone: Path, reason: str, lines: tuple[str, ...]) -> None:
+def test_any_other_line_is_refused_by_its_number(
+    clone: Path, reason: str, lines: tuple[str, ...], subtests: pytest.Subtests
+) -> None:
     for line in lines:
-        write(clone, f"DATABASE_URL=a\n{line}\n")
-        done = call(clone, "leads")
-        assert (done.returncode, done.stdout) == (2, ""), line
-        assert done.stderr.startswith(f"{clone}/.env, line 2: "), line
-        assert reason in done.stderr, line
-        assert "hidden" not in done.stderr, line
-        assert not (clone / "ran").exists(), line
+        with subtests.test(line=line):
+            write(clone, f"DATABASE_URL=a\n{line}\n")
+            done = call(clone, "leads")
+            assert (done.returncode, done.stdout) == (2, ""), line
+            assert done.stderr.startswith(f"{clone}/.env, line 2: "), line
+            assert reason in done.stderr, line
+            assert "hidden" not in done.stderr, line
+            assert not (clone / "ran").exists(), line
 
 
-def test_a_file_that_other_users_can_read_or_change_is_refused(clone: Path) -> None:
+def test_a_file_that_other_users_can_read_or_change_is_refused(
+    clone: Path, subtests: pytest.Subtests
+) -> None:
     """Also behind a link, whose own mode says nothing."""
     target = clone / "elsewhere"
     (clone / ".env").rename(target)
     (clone / ".env").symlink_to("elsewhere")
     refused = f"{clone}/.env: other users can read or change it. Run: chmod 600 {clone}/.env\n"
     for mode in (0o640, 0o620, 0o604, 0o602, 0o644, 0o666):
-        target.chmod(mode)
-        done = call(clone, "leads")
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", refused), oct(mode)
+        with subtests.test(mode=mode):
+            target.chmod(mode)
+            done = call(clone, "leads")
+            assert (done.returncode, done.stdout, done.stderr) == (2, "", refused), oct(mode)
     target.chmod(0o400)
     assert output(clone, "leads") == "database: from-the-file, key: k:with space"
 

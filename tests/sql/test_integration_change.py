@@ -98,16 +98,15 @@ def test_of_a_changed_secret_only_the_ids_of_the_keys_are_recorded(db: Db) -> No
     )  # fmt: skip
 
 
-def test_the_end_of_a_previous_secret_is_recorded(db: Db) -> None:
+def test_the_end_of_a_previous_secret_is_recorded(db: Db, subtests: pytest.Subtests) -> None:
     for secret in ("token_sha256", "webhook_secret_encrypted", "header_secret_encrypted"):
-        ends = f"previous_{secret.rpartition('_')[0]}_expires_at"
-        for year in (2998, 2999):
-            db.execute(
-                f"UPDATE pancake_connection SET previous_{secret} = sha256('former'), {ends} = %s".encode(),
-                [f"{year}-01-01 00:00Z"],
-            )
-        expected = [{ends: f"{year}-01-01T00:00:00+00:00"} for year in (2998, 2999)]
-        assert [*last(db, "connection")] == expected
+        with subtests.test(secret=secret):
+            ends = f"previous_{secret.rpartition('_')[0]}_expires_at"
+            for year in (2998, 2999):
+                change = f"UPDATE pancake_connection SET previous_{secret} = sha256('former'), {ends} = %s"
+                db.execute(change.encode(), [f"{year}-01-01 00:00Z"])
+            expected = [{ends: f"{year}-01-01T00:00:00+00:00"} for year in (2998, 2999)]
+            assert [*last(db, "connection")] == expected
 
 
 def test_text_stored_instead_of_a_ciphertext_is_not_recorded_and_a_long_value_cut(db: Db) -> None:
@@ -308,7 +307,7 @@ def events(db: Db) -> int:
     return len(db.execute("SELECT FROM pancake_webhook_event").fetchall())
 
 
-def test_events_are_not_deleted_and_the_error_says_what_to_do(db: Db) -> None:
+def test_events_are_not_deleted_and_the_error_says_what_to_do(db: Db, subtests: pytest.Subtests) -> None:
     """A wrong click would make Pancake's next copy of a lead a second ticket."""
     add_event(db, "received")
     for statement in (
@@ -316,8 +315,9 @@ def test_events_are_not_deleted_and_the_error_says_what_to_do(db: Db) -> None:
         "TRUNCATE pancake_webhook_event",
         "TRUNCATE pancake_connection CASCADE",
     ):
-        with pytest.raises(RestrictViolation, match="they detect duplicates") as refused:
-            db.execute(statement.encode())
-        hint = str(refused.value.diag.message_hint)
-        assert ("leads erase" in hint, ALLOW in hint, events(db)) == (True, True, 1)
+        with subtests.test(statement=statement):
+            with pytest.raises(RestrictViolation, match="they detect duplicates") as refused:
+                db.execute(statement.encode())
+            hint = str(refused.value.diag.message_hint)
+            assert ("leads erase" in hint, ALLOW in hint, events(db)) == (True, True, 1)
     db.execute("DELETE FROM pancake_webhook_event WHERE id < 0")

@@ -431,12 +431,15 @@ def unsent(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> I
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_due_rows_are_listed_without_reading_the_backlog(unsent: Db, kind: str) -> None:
+def test_due_rows_are_listed_without_reading_the_backlog(
+    unsent: Db, kind: str, subtests: pytest.Subtests
+) -> None:
     for name, table in (("outbox/list_unnotified", EVENT), ("run_notices/list_unnotified", RUN)):
-        found = executed_plan(unsent, name, DUE, kind)
-        assert not {"Seq Scan", "Sort", "Bitmap Heap Scan"} & {node["Node Type"] for node in found}
-        assert found[0]["Actual Rows"] == 1_000
-        check_few_pages(found, table, {f"ix_{table}_unnotified"}, buffers=2_500)
+        with subtests.test(name=name, table=table):
+            found = executed_plan(unsent, name, DUE, kind)
+            assert not {"Seq Scan", "Sort", "Bitmap Heap Scan"} & {node["Node Type"] for node in found}
+            assert found[0]["Actual Rows"] == 1_000
+            check_few_pages(found, table, {f"ix_{table}_unnotified"}, buffers=2_500)
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -488,17 +491,20 @@ def tickets(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> 
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_a_search_reads_the_unassigned_tickets_alone(tickets: Db, kind: str) -> None:
+def test_a_search_reads_the_unassigned_tickets_alone(
+    tickets: Db, kind: str, subtests: pytest.Subtests
+) -> None:
     """The rule is inlined into the index: a change of an owner alone is seen by the index."""
     for search in (
         "late_owners/list_assignable",
         "late_owners/mark_settled",
         "late_owners/count_unassigned",
     ):
-        found = executed_plan(tickets, search, SEARCH_PARAMS, kind)
-        assert scanned(found) == set(), search
-        assert {"ticket_pkey", of_events("ix_unassigned")} <= indexes(found), search
-        assert shared_buffers(found) <= MAX_BUFFERS, search
+        with subtests.test(search=search):
+            found = executed_plan(tickets, search, SEARCH_PARAMS, kind)
+            assert scanned(found) == set(), search
+            assert {"ticket_pkey", of_events("ix_unassigned")} <= indexes(found), search
+            assert shared_buffers(found) <= MAX_BUFFERS, search
     assert "pancake_event_is_unassigned" not in str(found)
     (row,) = [node for node in found if node.get("Relation Name") == EVENT]
     assert row["Actual Rows"] == UNASSIGNED

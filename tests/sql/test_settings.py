@@ -133,13 +133,14 @@ def test_a_missing_setting_is_the_default_and_a_problem(db: Db, name: str) -> No
     assert problem.endswith(", but is missing")
 
 
-def test_without_settings_all_defaults_are_used(db: Db) -> None:
+def test_without_settings_all_defaults_are_used(db: Db, subtests: pytest.Subtests) -> None:
     """The view always has one row: a statement that found none would read null."""
     changes = [f"UPDATE app_setting SET app_settings = '{settings}'" for settings in NO_SETTINGS]
     for change in (*changes, "DELETE FROM app_setting"):
-        db.execute(change.encode())
-        row, problems = used(db)
-        assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS)), change
+        with subtests.test(change=change):
+            db.execute(change.encode())
+            row, problems = used(db)
+            assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS)), change
 
 
 @pytest.mark.parametrize(
@@ -161,11 +162,12 @@ def test_a_problem_quotes_the_beginning_of_the_stored_value(db: Db) -> None:
     ]
 
 
-def test_an_unreadable_time_of_the_last_change_is_null(db: Db) -> None:
+def test_an_unreadable_time_of_the_last_change_is_null(db: Db, subtests: pytest.Subtests) -> None:
     times: list[Any] = ["ninety", "2026-02-30T00:00:00", "25:00:00", "10:00:00", 5, None, {}]
     for changed_at in times:
-        store(db, changed_at=changed_at)
-        assert shown(db)["changed_at"] is None, changed_at
+        with subtests.test(changed_at=changed_at):
+            store(db, changed_at=changed_at)
+            assert shown(db)["changed_at"] is None, changed_at
 
 
 def stored(db: Db) -> dict[str, Any]:

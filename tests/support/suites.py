@@ -7,6 +7,7 @@ and the commit as a property of the suite.
 import fcntl
 import os
 from collections.abc import Generator, Sequence
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -134,13 +135,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the pass rate, and the ids that did not pass: one of their tests failed or was skipped."""
+    """Print the pass rate, and the ids that did not pass: one of their (sub)tests failed or was skipped."""
     results: dict[str, bool] = {}
-    for category in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(category, []):
-            for name, value in getattr(report, "user_properties", []):
-                if name == TEST_CASE:
-                    results[str(value)] = results.get(str(value), True) and category == "passed"
+    for report in chain(*terminalreporter.stats.values()):
+        for name, value in report.user_properties if isinstance(report, pytest.TestReport) else ():
+            if name == TEST_CASE:
+                results[str(value)] = results.get(str(value), True) and report.passed
     if not results:
         return
     passed = sum(results.values())

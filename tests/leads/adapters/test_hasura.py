@@ -238,7 +238,9 @@ async def test_what_the_engine_lets_us_do_is_asked_without_doing_it(
 
 
 @respx.mock
-async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(graphql: GraphqlClient) -> None:
+async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(
+    graphql: GraphqlClient, subtests: pytest.Subtests
+) -> None:
     respx.get(f"{URL}/healthz").respond(text="OK")
     answers: list[Any] = [
         httpx.Response(200, json={}),
@@ -247,7 +249,8 @@ async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(graphql: G
     ]
     respx.post(f"{URL}/v1/graphql").mock(side_effect=answers)
     for _ in answers:
-        assert await graphql.probe() == {"hasura": False} | dict.fromkeys(PARTS)
+        with subtests.test():
+            assert await graphql.probe() == {"hasura": False} | dict.fromkeys(PARTS)
 
 
 EXPORT = {"type": "export_metadata", "args": {}}
@@ -275,11 +278,14 @@ def test_the_secret_goes_along_and_the_data_comes_back() -> None:
     assert requests[0].headers["x-hasura-role"] == "r"
 
 
-def test_a_wrong_secret_is_named() -> None:
+def test_a_wrong_secret_is_named(subtests: pytest.Subtests) -> None:
     """GraphQL answers it with status 200, the metadata API with 401."""
     errors = {"errors": [{"message": "invalid secret", "extensions": {"code": "access-denied"}}]}
     for status in (200, 401):
-        with pytest.raises(AccessDenied, match="http://hasura does not accept the admin secret: invalid sec"):
+        with (
+            subtests.test(status=status),
+            pytest.raises(AccessDenied, match="http://hasura does not accept the admin secret: invalid sec"),
+        ):
             answering(status, json=errors).graphql("query { a }", {})
     with pytest.raises(AccessDenied):
         answering(401, json={"error": "invalid secret", "code": "access-denied"}).metadata(EXPORT)

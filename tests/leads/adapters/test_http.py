@@ -51,15 +51,16 @@ def made(kind: type[IntegrationError]) -> IntegrationError:
     return kind(**needed)
 
 
-def test_every_error_is_answered_with_message_and_code() -> None:
+def test_every_error_is_answered_with_message_and_code(subtests: pytest.Subtests) -> None:
     for kind in TREE:
-        status, body, _ = error_response(made(kind))
-        assert 400 <= status <= 599
-        assert str(status) in HTTP_CODES
-        assert set(body) == {"message", "extensions"}
-        assert isinstance(body["message"], str), kind
-        assert body["message"]
-        assert set(body["extensions"]) == {"code"}  # type: ignore[call-overload]
+        with subtests.test(kind=kind):
+            status, body, _ = error_response(made(kind))
+            assert 400 <= status <= 599
+            assert str(status) in HTTP_CODES
+            assert set(body) == {"message", "extensions"}
+            assert isinstance(body["message"], str), kind
+            assert body["message"]
+            assert set(body["extensions"]) == {"code"}  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -171,20 +172,21 @@ def test_an_exception_is_logged_by_type_place_and_digest_without_its_message() -
     assert describe(raised("a"))["digest"] != describe(ValueError("a"))["digest"]
 
 
-def test_a_request_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_is_one_line(caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests) -> None:
     cases: list[tuple[int, Exception | None, str]] = [
         (200, None, "INFO"), (400, BadRequest("x"), "INFO"), (503, None, "WARNING"),
         (500, KeyError("x"), "WARNING"),
     ]  # fmt: skip
     for status, error, level in cases:
-        caplog.clear()
-        with caplog.at_level("INFO", "pancake"):
-            log_request("/r", status, 0.0125, {"result": "x"}, error)
-        (record,) = caplog.records
-        assert (record.levelname, record.getMessage()) == (level, "request")
-        fields = {"route": "/r", "status": status, "ms": 12.5, "answer": {"result": "x"}}
-        assert record.__dict__["fields"] == fields
-        assert bool(record.exc_info) is (status == 500)
+        with subtests.test(status=status, error=error):
+            caplog.clear()
+            with caplog.at_level("INFO", "pancake"):
+                log_request("/r", status, 0.0125, {"result": "x"}, error)
+            (record,) = caplog.records
+            assert (record.levelname, record.getMessage()) == (level, "request")
+            fields = {"route": "/r", "status": status, "ms": 12.5, "answer": {"result": "x"}}
+            assert record.__dict__["fields"] == fields
+            assert bool(record.exc_info) is (status == 500)
 
 
 def test_lines_are_counted_by_level() -> None:
@@ -257,13 +259,14 @@ def test_what_is_not_a_trace_is_ignored(headers: list[tuple[str, str]]) -> None:
     assert read(*headers) is None
 
 
-def test_the_trace_of_an_event_is_read() -> None:
+def test_the_trace_of_an_event_is_read(subtests: pytest.Subtests) -> None:
     ids = {"trace_id": TRACE, "span_id": SPAN}
     assert read_context(ids) == TraceContext(TRACE, SPAN)
     assert read_context(ids | {"sampling_state": "1"}) == TraceContext(TRACE, SPAN, is_sampled=True)
     invalid: list[object] = [None, [], {}, ids | {"trace_id": 7}, ids | {"span_id": None}]
     for value in invalid:
-        assert read_context(value) is None
+        with subtests.test(value=value):
+            assert read_context(value) is None
 
 
 def test_a_request_is_a_span_below_its_caller_or_the_first_of_a_trace() -> None:

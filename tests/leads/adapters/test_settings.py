@@ -74,13 +74,14 @@ def test_every_secret_may_have_a_previous_value_with_an_end() -> None:
 
 
 @pytest.mark.parametrize("name", ["HANDLER_SECRET", "EDGE_SECRET"])
-def test_a_previous_secret_needs_an_end_within_90_days(name: str) -> None:
+def test_a_previous_secret_needs_an_end_within_90_days(name: str, subtests: pytest.Subtests) -> None:
     def given(until: str | None) -> dict[str, str | None]:
         return {f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": until}
 
     for until in (None, "", "soon", "2026-03-11", "2026-03-11T12:00"):
-        (found,) = problems(**given(until))
-        assert found.startswith(f"{name}_PREVIOUS_UNTIL is not a time with a zone: give it the end of")
+        with subtests.test(until=until):
+            (found,) = problems(**given(until))
+            assert found.startswith(f"{name}_PREVIOUS_UNTIL is not a time with a zone: give it the end of")
     (found,) = problems(**given("2026-06-02T05:06:01Z"))
     assert found.startswith(f"{name}_PREVIOUS_UNTIL is more than 90 days ahead")
     last = {f"{name}_PREVIOUS": PREVIOUS_SECRET, f"{name}_PREVIOUS_UNTIL": "2026-06-02T05:06:00Z"}
@@ -192,15 +193,18 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("variable", "value", "hop"), REFUSED)
-def test_clear_text_stops_the_start_unless_it_is_allowed_by_name(variable: str, value: str, hop: str) -> None:
+def test_clear_text_stops_the_start_unless_it_is_allowed_by_name(
+    variable: str, value: str, hop: str, subtests: pytest.Subtests
+) -> None:
     environment = COMPLETE | {variable: value}
     for others in ("", ",".join(name for name in HOPS if name != hop)):
-        with pytest.raises(SettingsError) as refused:
-            read_settings(environment | {"ALLOW_CLEAR_TEXT": others})
-        (problem,) = refused.value.problems
-        assert problem.startswith(f"{variable} ")
-        assert f"ALLOW_CLEAR_TEXT={hop}" in problem
-        assert "pass-word" not in problem
+        with subtests.test(others=others):
+            with pytest.raises(SettingsError) as refused:
+                read_settings(environment | {"ALLOW_CLEAR_TEXT": others})
+            (problem,) = refused.value.problems
+            assert problem.startswith(f"{variable} ")
+            assert f"ALLOW_CLEAR_TEXT={hop}" in problem
+            assert "pass-word" not in problem
     assert hop in read_settings(environment | {"ALLOW_CLEAR_TEXT": f" {hop} ,"}).clear_text
     with pytest.raises(SettingsError, match="ALLOW_CLEAR_TEXT has names other than postgres, hasura"):
         read_settings(COMPLETE | {"ALLOW_CLEAR_TEXT": "all"})
@@ -222,10 +226,11 @@ def test_tls_and_private_networks_are_accepted_and_the_example_asks_for_tls() ->
         assert read_settings(COMPLETE | variables).clear_text == frozenset(), variables
 
 
-def test_the_operators_variables_are_checked_too() -> None:
+def test_the_operators_variables_are_checked_too(subtests: pytest.Subtests) -> None:
     urls = {"HASURA_URL": "http://hasura.example.com", "PUBLIC_URL": "http://crm.example.com"}
     for variable, value in ({"DATABASE_URL": PUBLIC} | urls).items():
-        with pytest.raises(SettingsError, match=f"{variable} (has|is) .*public host"):
+        refused = pytest.raises(SettingsError, match=f"{variable} (has|is) .*public host")
+        with subtests.test(variable=variable, value=value), refused:
             read_operator_settings(variable, environment={variable: value})
 
 

@@ -194,7 +194,7 @@ def test_the_former_owner_goes_before_the_turn_and_is_counted() -> None:
     assert choose(ahead, Rules("s-2", max_ahead=5)).staff_id == "s-2", "3 tickets at weight 1 are 6 at 2"
 
 
-def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason() -> None:
+def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason(subtests: pytest.Subtests) -> None:
     changes: dict[str, dict[str, object]] = {
         "off_duty": {"on_duty": False},
         "roster_row_inactive": {"is_active": False},
@@ -204,9 +204,10 @@ def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason() -> None:
         "not_in_roster": {"staff_id": "s-9"},
     }
     for reason, change in changes.items():
-        choice = choose((member(1), member(2, **change)), Rules("s-2", max_ahead=5))
-        assert choice.staff_id == "s-1", reason
-        assert choice.evidence()["former_owner"] == {"staff_id": "s-2", "result": reason}
+        with subtests.test(reason=reason, change=change):
+            choice = choose((member(1), member(2, **change)), Rules("s-2", max_ahead=5))
+            assert choice.staff_id == "s-1", reason
+            assert choice.evidence()["former_owner"] == {"staff_id": "s-2", "result": reason}
 
 
 @pytest.mark.parametrize("limit", ["outside_shift", "daily_cap", "open_cap"])

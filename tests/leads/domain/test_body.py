@@ -254,7 +254,7 @@ def test_sources_come_as_text_numbers_or_objects_at_most_fifty() -> None:
     assert body_of({"id": "r"}).source_ids == (), "it is left to the earlier events"
 
 
-def test_times_are_aware_only_if_they_have_a_zone() -> None:
+def test_times_are_aware_only_if_they_have_a_zone(subtests: pytest.Subtests) -> None:
     for text, expected in {
         "2026-05-14T02:35:56.000000": "2026-05-14T02:35:56",
         "2026-05-14 02:35": "2026-05-14T02:35:00",
@@ -262,13 +262,14 @@ def test_times_are_aware_only_if_they_have_a_zone() -> None:
         "2026-05-14T02:35:56Z": "2026-05-14T02:35:56+00:00",
         " 2026-05-14T02:35:56+07:00 ": "2026-05-14T02:35:56+07:00",
     }.items():
-        found = read_time(text)
-        assert found is not None, text
-        wanted = datetime.fromisoformat(expected)
-        assert (found, found.tzinfo is None) == (wanted, wanted.tzinfo is None), text
+        with subtests.test(text=text, expected=expected):
+            found = read_time(text)
+            assert found is not None, text
+            wanted = datetime.fromisoformat(expected)
+            assert (found, found.tzinfo is None) == (wanted, wanted.tzinfo is None), text
 
 
-def test_text_that_is_no_time_gives_none() -> None:
+def test_text_that_is_no_time_gives_none(subtests: pytest.Subtests) -> None:
     texts: tuple[object, ...] = (
         None, 5, True, [], {}, "", "yesterday", "2026-05-14", "2026-13-01T00:00", "2026-02-30T00:00:00",
         "0001-01-01T00:00:00", "9999-12-31T23:59:59", "20260514T023556", "2026-05-14T02:35:60",
@@ -276,7 +277,8 @@ def test_text_that_is_no_time_gives_none() -> None:
         "٢٠٢٦-05-14T02:35:56", "2026-05-14T02:35:56" + " " * 46,
     )  # fmt: skip
     for value in texts:
-        assert read_time(value) is None, value
+        with subtests.test(value=value):
+            assert read_time(value) is None, value
 
 
 OFFSETS = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))
@@ -546,18 +548,21 @@ def test_a_digest_names_its_key_and_depends_on_its_purpose() -> None:
 
 
 @pytest.mark.parametrize("digester", [BEFORE, ROTATED], ids=["same key", "rotated"])
-def test_digests_stay_comparable_while_their_key_is_in_the_ring(digester: Digester) -> None:
+def test_digests_stay_comparable_while_their_key_is_in_the_ring(
+    digester: Digester, subtests: pytest.Subtests
+) -> None:
     before = applied(lead_case(), digests=digested_lead(BEFORE).digests())
     for fields, changed in (
         ({}, ()),
         ({"name": "B"}, ("name",)),
         ({"interested_product": ["B"]}, ("interested_products",)),
     ):
-        later = digested_lead(digester, **fields)
-        known = replace(before, digests=later.with_current_key(before.digests or {}))
-        assert changed_fields(later, known) == changed
-        assert is_unchanged(later, known) == (not changed)
-        assert is_new_request(later, lead_case().phones, known) == ("interested_products" in changed)
+        with subtests.test(fields=fields, changed=changed):
+            later = digested_lead(digester, **fields)
+            known = replace(before, digests=later.with_current_key(before.digests or {}))
+            assert changed_fields(later, known) == changed
+            assert is_unchanged(later, known) == (not changed)
+            assert is_new_request(later, lead_case().phones, known) == ("interested_products" in changed)
 
 
 def test_fields_are_restated_with_the_present_key_and_those_of_a_key_that_is_gone_count_as_changed() -> None:

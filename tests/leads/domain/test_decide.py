@@ -106,7 +106,9 @@ def test_a_closed_ticket_is_replaced_only_for_a_new_request() -> None:
     assert (plan.outcome, plan.ticket_is_new) == ("ticket_created", True)
 
 
-def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival() -> None:
+def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
+    subtests: pytest.Subtests,
+) -> None:
     for modified, applied_modified, arrived, outcome in (
         (NOW, NOW + timedelta(microseconds=1), EVEN_LATER, "stale"),
         (NOW, NOW - timedelta(days=1), EARLIER, "contact_updated"),
@@ -119,10 +121,11 @@ def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival()
         (None, None, NOW, "contact_updated"),
         (None, None, EARLIER, "stale"),
     ):
-        before = applied(lead_case(modified_on=applied_modified, name="Before", arrived_at=NOW))
-        case = lead_case(modified_on=modified, arrived_at=arrived)
-        found = decide_on(case, replace(EMPTY, applied=before)).outcome
-        assert found == outcome, (modified, applied_modified, arrived)
+        with subtests.test(modified=modified, applied_modified=applied_modified):
+            before = applied(lead_case(modified_on=applied_modified, name="Before", arrived_at=NOW))
+            case = lead_case(modified_on=modified, arrived_at=arrived)
+            found = decide_on(case, replace(EMPTY, applied=before)).outcome
+            assert found == outcome, (modified, applied_modified, arrived)
 
 
 def test_of_two_copies_of_a_version_the_earlier_adds_only_fields_that_are_new() -> None:
@@ -200,13 +203,14 @@ def test_leads_and_unknown_tables_create_tickets_accounts_and_contacts_none() ->
         assert (plan.writes_customer, plan.outcome) == (True, "ticket_created"), unknown
 
 
-def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured() -> None:
+def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured(subtests: pytest.Subtests) -> None:
     known = (account("account-1"),)
     for mode, accounts, recorded in (
         ("off", (), False), (None, (), False), ("record", (), True), ("record", known, False),
     ):  # fmt: skip
-        plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
-        assert plan.records_consent is recorded, (mode, accounts)
+        with subtests.test(mode=mode, accounts=accounts):
+            plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
+            assert plan.records_consent is recorded, (mode, accounts)
 
 
 @pytest.mark.parametrize("phone", [None, "", "không có", "0905", ["x", "y"]])
@@ -280,16 +284,17 @@ def test_a_changed_phone_notifies_admins_and_owner() -> None:
     assert (attention["name"], attention["recipient_ids"]) == ("phone_changed", ["admin-1", "s-9"])
 
 
-def test_an_event_that_writes_no_ticket_sends_nothing() -> None:
+def test_an_event_that_writes_no_ticket_sends_nothing(subtests: pytest.Subtests) -> None:
     later = applied(lead_case(), newest_modified_on=NOW + timedelta(days=1))
     for outcome, table_name, before in (
         ("stale", "lead", later),
         ("no_change", "lead", applied(lead_case())),
         ("contact_updated", "contact", None),
     ):
-        case, facts = lead_case(table_name=table_name), replace(EMPTY, applied=before)
-        assert decide_on(case, facts).outcome == outcome
-        assert notify(case, facts, None) == []
+        with subtests.test(outcome=outcome, table_name=table_name):
+            case, facts = lead_case(table_name=table_name), replace(EMPTY, applied=before)
+            assert decide_on(case, facts).outcome == outcome
+            assert notify(case, facts, None) == []
 
 
 def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
@@ -431,6 +436,7 @@ def test_every_history_ends_within_a_day_and_its_waits_are_bounded(errors: list[
     assert state.refusals + state.unknowns <= state.attempts
 
 
-def test_rows_that_failed_share_their_next_call_with_fewer() -> None:
+def test_rows_that_failed_share_their_next_call_with_fewer(subtests: pytest.Subtests) -> None:
     for (refusals, unknowns), rows in {(0, 0): 50, (0, 1): 10, (0, 2): 1, (1, 0): 1, (1, 1): 1}.items():
-        assert max_rows_per_call(refusals, unknowns) == rows, (refusals, unknowns)
+        with subtests.test(rows=rows, refusals=refusals):
+            assert max_rows_per_call(refusals, unknowns) == rows, (refusals, unknowns)

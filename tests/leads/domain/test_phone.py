@@ -57,10 +57,11 @@ def test_every_old_prefix_of_2018_is_converted_and_current_ones_stay_in_every_fo
                 assert normalize(text) == (f"+84{new[1:]}1234567", ""), text
 
 
-def test_a_phone_stored_before_2018_is_found_by_its_new_number() -> None:
+def test_a_phone_stored_before_2018_is_found_by_its_new_number(subtests: pytest.Subtests) -> None:
     for old, new in PLAN_OF_2018.items():
-        found = stored_digits(f"+84{new[1:]}1234567")
-        assert {f"{old}1234567", f"{old[1:]}1234567", f"84{old[1:]}1234567"} <= set(found), old
+        with subtests.test(old=old, new=new):
+            found = stored_digits(f"+84{new[1:]}1234567")
+            assert {f"{old}1234567", f"{old[1:]}1234567", f"84{old[1:]}1234567"} <= set(found), old
 
 
 @given(st.text(max_size=60))
@@ -223,11 +224,12 @@ WORST_FIELDS = (
 )  # fmt: skip
 
 
-def test_a_number_that_was_cut_is_not_read() -> None:
+def test_a_number_that_was_cut_is_not_read(subtests: pytest.Subtests) -> None:
     """Foreign numbers have several valid lengths: a part of one can be another's."""
     for length in range(MAX_PHONE_CHARACTERS - 12, MAX_PHONE_CHARACTERS + 12):
-        field = f"0903960375, {'a' * length}, +49 30 12345678"[:MAX_PHONE_CHARACTERS]
-        assert set(read_phones([field]).usable) <= {ONE, "+493012345678"}, length
+        with subtests.test(length=length):
+            field = f"0903960375, {'a' * length}, +49 30 12345678"[:MAX_PHONE_CHARACTERS]
+            assert set(read_phones([field]).usable) <= {ONE, "+493012345678"}, length
 
 
 @given(

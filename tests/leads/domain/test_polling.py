@@ -118,16 +118,17 @@ def test_a_lead_is_covered_by_an_event_that_is_not_older_to_the_millisecond() ->
     assert not covers(event("b", 6), listed("a", at(5)))
 
 
-def test_a_lead_is_covered_by_events_of_its_table_and_by_those_without_one() -> None:
+def test_a_lead_is_covered_by_events_of_its_table_and_by_those_without_one(subtests: pytest.Subtests) -> None:
     for table_name, covered in {
         "lead": ["lead"],
         "contact": ["contact"],
         None: ["account", "contact", "lead"],
         "not documented": ["lead"],
     }.items():
-        stored = Event(table_name, "a", at(5), {}, "processed")
-        tables = ("account", "contact", "lead")
-        assert [table for table in tables if covers(stored, listed("a", at(5), table))] == covered
+        with subtests.test(table_name=table_name, covered=covered):
+            stored = Event(table_name, "a", at(5), {}, "processed")
+            tables = ("account", "contact", "lead")
+            assert [table for table in tables if covers(stored, listed("a", at(5), table))] == covered
 
 
 def test_without_a_time_on_either_side_the_mapped_fields_that_both_mention_decide() -> None:
@@ -367,15 +368,16 @@ def test_every_closed_day_without_a_succeeded_run_is_owed_and_at_most_fourteen_b
     assert days_owed(second.start + SETTLE, ())[-1] == date(2026, 5, 14)
 
 
-def test_naive_times_are_read_in_the_zone_of_the_connection() -> None:
+def test_naive_times_are_read_in_the_zone_of_the_connection(subtests: pytest.Subtests) -> None:
     for text, zone in {
         "2026-05-14T02:35:56.123456": "UTC",
         "2026-05-14T09:35:56.123456": "Asia/Ho_Chi_Minh",
         "2026-05-14T02:35:56.123456+00:00": "Asia/Ho_Chi_Minh",
         "2026-05-14T09:35:56.123456+07:00": "UTC",
     }.items():
-        moment = in_utc(datetime.fromisoformat(text), ZoneInfo(zone))
-        assert moment == datetime(2026, 5, 14, 2, 35, 56, 123456, UTC), text
+        with subtests.test(text=text, zone=zone):
+            moment = in_utc(datetime.fromisoformat(text), ZoneInfo(zone))
+            assert moment == datetime(2026, 5, 14, 2, 35, 56, 123456, UTC), text
 
 
 def test_a_record_known_to_lie_in_the_window_must_be_in_the_answer_unless_deleted_or_changed_since() -> None:

@@ -86,7 +86,7 @@ def test_what_is_no_schedule_is_refused(subtests: pytest.Subtests) -> None:
         Schedule.parse("0 0 1 1 *").next_after(NOW)
 
 
-def test_a_cron_is_late_after_two_failed_ticks_or_an_hour() -> None:
+def test_a_cron_is_late_after_two_failed_ticks_or_an_hour(subtests: pytest.Subtests) -> None:
     for expression, succeeded, late_since in (
         ("*/5 * * * *", "14T09:05", None),
         ("*/5 * * * *", "14T08:55", None),
@@ -101,8 +101,9 @@ def test_a_cron_is_late_after_two_failed_ticks_or_an_hour() -> None:
         ("5 8 * * *", "13T08:05", "14T08:05"),
         ("0 19 * * *", None, "13T19:00"),
     ):
-        found = Schedule.parse(expression).overdue_since(at(succeeded), NOW)
-        assert found == at(late_since), (expression, succeeded)
+        with subtests.test(expression=expression, succeeded=succeeded):
+            found = Schedule.parse(expression).overdue_since(at(succeeded), NOW)
+            assert found == at(late_since), (expression, succeeded)
 
 
 # --- health: the status of a connection from its two channels
@@ -126,16 +127,19 @@ def test_a_working_api_is_active_even_without_webhooks_and_a_rejected_key_is_rep
     assert judge(before, CHECKED_AT, Signs("rejected", 0, minutes(1), 0, None)) == "key_invalid"
 
 
-def test_records_found_by_polling_mean_silent_then_suspended() -> None:
+def test_records_found_by_polling_mean_silent_then_suspended(subtests: pytest.Subtests) -> None:
     for missed, since, expected in (
         (1, 0, "silent"), (9, 600, "silent"), (10, 29.9, "silent"), (10, 30, "suspended"),
         (500, 31, "suspended"),
     ):  # fmt: skip
-        signs = Signs("alive", 0, minutes(700), missed, minutes(since))
-        assert judge("active", CHECKED_AT, signs) == expected, (missed, since)
+        with subtests.test(missed=missed, since=since):
+            signs = Signs("alive", 0, minutes(700), missed, minutes(since))
+            assert judge("active", CHECKED_AT, signs) == expected, (missed, since)
 
 
-def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks() -> None:
+def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks(
+    subtests: pytest.Subtests,
+) -> None:
     for before, failed, last_webhook, expected in (
         ("active", 1, minutes(60), "active"),
         ("active", 2, minutes(60), "outage"),
@@ -146,8 +150,9 @@ def test_a_failing_api_is_an_outage_only_with_a_silent_webhook_for_two_checks() 
         ("suspended", 1, minutes(60), "suspended"),
         ("key_invalid", 5, minutes(1), "key_invalid"),
     ):
-        signs = Signs("unavailable", failed, last_webhook, 0, None)
-        assert judge(before, CHECKED_AT, signs) == expected, (before, failed, last_webhook)
+        with subtests.test(before=before, failed=failed):
+            signs = Signs("unavailable", failed, last_webhook, 0, None)
+            assert judge(before, CHECKED_AT, signs) == expected, (before, failed, last_webhook)
 
 
 # --- private_hosts
@@ -173,22 +178,24 @@ def test_hosts_of_a_private_network(subtests: pytest.Subtests) -> None:
             assert not is_private(host)
 
 
-def test_clear_text_is_http_to_a_public_host() -> None:
+def test_clear_text_is_http_to_a_public_host(subtests: pytest.Subtests) -> None:
     assert not is_clear_text("https://diva.vn")
     for url in ("http://diva.vn", "HTTP://diva.vn", "ftp://diva.vn", "http://10.0.0.1@diva.vn/",
                 "http://[broken", "//"):  # fmt: skip
-        assert is_clear_text(url), url
+        with subtests.test(url=url):
+            assert is_clear_text(url), url
 
 
 # --- proportion: Wilson's interval, and whether a count shows that a limit is met
 
 
-def test_the_interval_is_that_of_tables() -> None:
+def test_the_interval_is_that_of_tables(subtests: pytest.Subtests) -> None:
     """The values of R's binom.confint(…, methods = "wilson")."""
     for successes, total, low, high in (
         (0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (10, 10, 0.7225, 1.0), (595, 598, 0.9853, 0.9983),
     ):  # fmt: skip
-        assert wilson_interval(successes, total) == pytest.approx((low, high), abs=1e-4)
+        with subtests.test(successes=successes, total=total):
+            assert wilson_interval(successes, total) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_what_is_no_share_or_no_limit_is_refused() -> None:

@@ -69,7 +69,7 @@ def test_every_documented_code_is_explained() -> None:
     assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(UNSENT)
 
 
-def test_the_rule_by_which_the_customer_was_found_is_named() -> None:
+def test_the_rule_by_which_the_customer_was_found_is_named(subtests: pytest.Subtests) -> None:
     for matched, candidates, text in (
         ("+84905111222", [], "new, no account has +84905111222"),
         ("+84905111222", ["a"], "its own phone is +84905111222"),
@@ -78,10 +78,11 @@ def test_the_rule_by_which_the_customer_was_found_is_named() -> None:
         (None, [], "the account of the record's ticket or of its last version"),
         ("", ["a"], "its own phone is the phone"),
     ):
-        found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
-        phone = found | {"winner": "a", "candidates": candidates}
-        steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
-        assert text_of("customer", steps) == f"Trang: {text}"
+        with subtests.test(matched=matched, candidates=candidates):
+            found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
+            phone = found | {"winner": "a", "candidates": candidates}
+            steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
+            assert text_of("customer", steps) == f"Trang: {text}"
 
 
 def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
@@ -197,7 +198,7 @@ def owner_of(assignment: dict[str, object]) -> str:
     return text_of("owner", list(decision_steps(replace(EVENT, evidence=evidence))))
 
 
-def test_the_owner_is_explained_by_the_counters_that_decided() -> None:
+def test_the_owner_is_explained_by_the_counters_that_decided(subtests: pytest.Subtests) -> None:
     equal = [member(2, assigned_count=2), member(3, assigned_count=2)]
     for roster, text in (
         ([member(1)], "Hạnh: the only one available"),
@@ -206,10 +207,11 @@ def test_the_owner_is_explained_by_the_counters_that_decided() -> None:
         ([member(1, assigned_count=1), member(2, assigned_count=2)], "Hạnh: 1 ticket, fewest of 2"),
         ([member(1, assigned_count=5, weight=3), *equal], "Hạnh: 5 tickets at weight 3, fewest of 3"),
     ):
-        assert owner_of(choose(roster).evidence()) == text
+        with subtests.test(roster=roster, text=text):
+            assert owner_of(choose(roster).evidence()) == text
 
 
-def test_a_former_owner_is_named_with_why_the_turns_decided() -> None:
+def test_a_former_owner_is_named_with_why_the_turns_decided(subtests: pytest.Subtests) -> None:
     for former, turn, reason in (
         (member(1, on_duty=False), "the only one available", "off duty"),
         (member(1, limited_by="daily_cap"), "the only one available", "daily cap reached"),
@@ -217,9 +219,10 @@ def test_a_former_owner_is_named_with_why_the_turns_decided() -> None:
         (member(3), "0 tickets like 1 other, waited longest", "not in the roster"),
         (member(1), "", ""),
     ):
-        choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
-        why_not = f"Khoa: {turn}; former owner Hạnh not taken: {reason}"
-        assert owner_of(choice.evidence()) == (why_not if reason else "Hạnh: the customer's former owner")
+        with subtests.test(former=former, turn=turn):
+            choice = choose([former, member(2, last_assigned_seq=-1)], Rules(former_owner="s-1"))
+            why_not = f"Khoa: {turn}; former owner Hạnh not taken: {reason}"
+            assert owner_of(choice.evidence()) == (why_not if reason else "Hạnh: the customer's former owner")
 
 
 def test_each_recall_is_shown_with_the_reason_of_the_last() -> None:
@@ -261,11 +264,12 @@ SENDINGS: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-def test_a_notification_says_who_gets_it_and_whether_it_was_accepted() -> None:
+def test_a_notification_says_who_gets_it_and_whether_it_was_accepted(subtests: pytest.Subtests) -> None:
     sent = [{"name": "new_lead", "recipient_ids": ["s-1"]}]
     for changes, text in SENDINGS:
-        event = replace(EVENT, **({"notifications": sent, "notified_at": None} | changes))
-        assert text_of("told", list(notification_steps(event))) == f"Hạnh: new_lead, {text}"
+        with subtests.test(changes=changes, text=text):
+            event = replace(EVENT, **({"notifications": sent, "notified_at": None} | changes))
+            assert text_of("told", list(notification_steps(event))) == f"Hạnh: new_lead, {text}"
 
 
 def after(**span: float) -> str:

@@ -130,26 +130,28 @@ def test_what_is_no_number_or_was_not_said_is_inconclusive_for_every_criterion()
         assert judged(Measurement(1.0, total=1000, why=why, problem="x")) == why
 
 
-def test_the_number_of_cases_counts() -> None:
+def test_the_number_of_cases_counts(subtests: pytest.Subtests) -> None:
     for good, total, outcome in (
         (19, 19, Why.TOO_FEW), (20, 20, Outcome.PASS), (0, 0, Why.TOO_FEW), (994, 1000, Outcome.FAIL),
     ):  # fmt: skip
-        assert judged(Measurement(good / total if total else 0.0, total, total - good)) == outcome
+        with subtests.test(good=good, total=total):
+            assert judged(Measurement(good / total if total else 0.0, total, total - good)) == outcome
     assert judged(Measurement(1.0)) == Why.TOO_FEW
     managers = CRITERIA["managers-W4"]
     for value, total, outcome in ((13, 15, Outcome.PASS), (12, 15, Outcome.FAIL), (13, 14, Why.TOO_FEW)):
         assert judged(Measurement(value, total=total), managers) == outcome
 
 
-def test_a_met_target_is_shown_or_not_yet() -> None:
+def test_a_met_target_is_shown_or_not_yet(subtests: pytest.Subtests) -> None:
     now = datetime.now(UTC)
     for total, bad, is_shown, needed in (
         (597, 0, False, 598), (598, 0, True, None), (300, 1, False, 947), (2000, 1, True, None),
     ):  # fmt: skip
-        found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), now, COMMIT)
-        assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
-        assert found.interval is not None
-        assert found.interval[0] < (total - bad) / total <= found.interval[1]
+        with subtests.test(total=total, bad=bad):
+            found = judge(SUCCESS, Measurement((total - bad) / total, total, bad), now, COMMIT)
+            assert (found.outcome, found.is_shown, found.needed) == (Outcome.PASS, is_shown, needed)
+            assert found.interval is not None
+            assert found.interval[0] < (total - bad) / total <= found.interval[1]
     failed = judge(SUCCESS, Measurement(0.9, 100, 10), now, COMMIT)
     assert (failed.outcome, failed.is_shown, failed.needed) == (Outcome.FAIL, None, None)
 

@@ -610,10 +610,11 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
             assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
 
 
-def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30() -> None:
+def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30(subtests: pytest.Subtests) -> None:
     for tier, operator, minutes in ((1, "<", 5.0), (2, "<=", 15.0), (3, "<=", 30.0)):
-        limit = drill.limit_of(tier)
-        assert (limit.operator, limit.target, limit.unit) == (operator, minutes, "min")
+        with subtests.test(tier=tier, operator=operator):
+            limit = drill.limit_of(tier)
+            assert (limit.operator, limit.target, limit.unit) == (operator, minutes, "min")
 
 
 def test_tier_2_needs_the_command_that_brings_the_former_handlers_back() -> None:

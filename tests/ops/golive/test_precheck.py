@@ -180,7 +180,9 @@ def test_a_stopped_source_is_inconclusive(tmp_path: Path) -> None:
     assert not_down(judge_without_sources(STOPPABLE, tmp_path, f"127.0.0.1:{free_port()}")) == {}
 
 
-def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_never_answers_is_inconclusive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
     """Engine, edge and Prometheus accept a connection; the reason names the time-out."""
     monkeypatch.setattr("ops.clients.prometheus_api.TIMEOUT_SECONDS", SILENT_SECONDS)
     asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
@@ -188,7 +190,8 @@ def test_a_source_that_never_answers_is_inconclusive(tmp_path: Path, monkeypatch
         found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{silent.port}")
     assert not_down(found) == {}
     for name in ("engine-version", "G-7", "E2-OPS-scrape"):
-        assert "time" in found[name].reason
+        with subtests.test(name=name):
+            assert "time" in found[name].reason
 
 
 CRITERIA = {each.id: each for each in ALL}
@@ -242,18 +245,21 @@ def test_without_a_public_url_nothing_is_known(tmp_path: Path, monkeypatch: pyte
 
 
 def test_only_the_edge_answers_as_the_edge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.setenv("PUBLIC_URL", httpserver.url_for(""))
     for status, text, expected in (
         (200, '{"status": "unknown_token"}', Outcome.PASS), (200, '{"status": "received"}', Outcome.FAIL),
         (404, "no", Outcome.FAIL),
     ):  # fmt: skip
-        httpserver.expect_oneshot_request(re.compile(".*"), method="POST").respond_with_data(text, status)
-        assert outcome(tmp_path, "edge-answers") == expected
+        with subtests.test(status=status, text=text):
+            httpserver.expect_oneshot_request(re.compile(".*"), method="POST").respond_with_data(text, status)
+            assert outcome(tmp_path, "edge-answers") == expected
 
 
-def test_the_retention_of_prometheus_is_its_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_retention_of_prometheus_is_its_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
     with fake_prometheus() as running, PrometheusApi(running.url) as prometheus:
         monkeypatch.setenv("PROMETHEUS_URL", running.url)
         for flags, days, expected in (
@@ -263,9 +269,10 @@ def test_the_retention_of_prometheus_is_its_flag(tmp_path: Path, monkeypatch: py
             ({RETENTION: "0s"}, None, Why.NO_DATA),
             ({}, None, Why.NO_DATA),
         ):
-            running.flags = flags
-            assert prometheus.retention_days() == days
-            assert outcome(tmp_path, "E7.7-9") == expected
+            with subtests.test(flags=flags, days=days):
+                running.flags = flags
+                assert prometheus.retention_days() == days
+                assert outcome(tmp_path, "E7.7-9") == expected
 
 
 def test_only_an_unchanged_snapshot_has_an_age(tmp_path: Path) -> None:

@@ -270,15 +270,16 @@ def test_an_unchanged_report_is_what_was_signed(signed: Signed) -> None:
     assert {each["name"] for each in document["checks"]} >= {*NAMES, "evidence proof.pdf"}
 
 
-def test_a_flipped_bit_of_a_file_is_found(signed: Signed) -> None:
+def test_a_flipped_bit_of_a_file_is_found(signed: Signed, subtests: pytest.Subtests) -> None:
     for name in NAMES:
-        path = signed.report / name
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-        assert f"DIFFERS {name} it was changed" in signed.differences()
-        path.unlink()
-        assert "cannot be read" in signed.differences()
+        with subtests.test(name=name):
+            path = signed.report / name
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+            assert f"DIFFERS {name} it was changed" in signed.differences()
+            path.unlink()
+            assert "cannot be read" in signed.differences()
 
 
 def test_a_flipped_bit_of_every_byte_of_what_was_signed_is_found(signed: Signed) -> None:

@@ -199,13 +199,14 @@ def test_a_name_that_others_own_is_refused_drift_or_not(shared: Shared, subtests
                 assert shared.export() == before
 
 
-def test_only_tables_of_the_integration_may_be_tracked_in_another_way() -> None:
+def test_only_tables_of_the_integration_may_be_tracked_in_another_way(subtests: pytest.Subtests) -> None:
     """Without a record that we applied it."""
     for table in ("pancake_source", "view_pancake_setting", "integration_change", "ticket"):
-        key = ("table", f"public.{table}")
-        wanted: dict[str, Any] = {"table": {"name": table, "schema": "public"}}
-        held = wanted | {"configuration": {"custom_name": "other"}}
-        assert bool(foreign({key: wanted}, {key: held}, {})) is (table == "ticket")
+        with subtests.test(table=table):
+            key = ("table", f"public.{table}")
+            wanted: dict[str, Any] = {"table": {"name": table, "schema": "public"}}
+            held = wanted | {"configuration": {"custom_name": "other"}}
+            assert bool(foreign({key: wanted}, {key: held}, {})) is (table == "ticket")
 
 
 def test_what_of_others_is_inconsistent_already_does_not_stop_us_and_stays(shared: Shared) -> None:

@@ -225,7 +225,7 @@ def answered(code: str) -> dict[str, Any]:
     return {"message": "…", "extensions": {"code": code}}
 
 
-def test_each_answer_is_judged() -> None:
+def test_each_answer_is_judged(subtests: pytest.Subtests) -> None:
     for invocation, problem, is_answered in (
         ({"http_status": 200, "response": {"data": {"body": '{"event_id": 0, "result": "x"}'}}}, "", True),
         (error(503, answered("processing_paused")), "", True),
@@ -238,6 +238,7 @@ def test_each_answer_is_judged() -> None:
         (error(None, "not JSON"), "the engine gives no reason", False),
         ({"http_status": 500, "response": None}, "answered 500", False),
     ):  # fmt: skip
-        probe = judge(TRIGGER, invocation)
-        assert (probe.is_answered, problem in probe.problem) == (is_answered, True), probe
-        assert (probe == Probe()) is (not problem)
+        with subtests.test(invocation=invocation, problem=problem):
+            probe = judge(TRIGGER, invocation)
+            assert (probe.is_answered, problem in probe.problem) == (is_answered, True), probe
+            assert (probe == Probe()) is (not problem)
