@@ -1,6 +1,5 @@
 """`leads golive handover`: one file for those who operate the integration from now on."""
 
-import gzip
 import io
 import json
 import tarfile
@@ -13,7 +12,7 @@ import typer
 
 from ops.checks.services import own_metadata
 from ops.failures import CommandFailed, WrongUsage
-from ops.files import digest_of, write_file
+from ops.files import digest_of, digest_of_file, replacing
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
@@ -64,7 +63,12 @@ def handover(
         "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": installed_commit(), "sha256": hashes,
     }  # fmt: skip
     files["MANIFEST.json"] = _text(manifest)
-    digest = _write(to, files)
+    with replacing(to) as fresh, tarfile.open(fresh, "w:gz") as bundle:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            bundle.addfile(entry, io.BytesIO(content))
+    digest = digest_of_file(to)
     if as_json:
         print_json({"file": str(to), "sha256": digest, "files": len(files)})
     else:
@@ -108,19 +112,6 @@ def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> list[str]:
     return sorted(
         name for name, content in files.items() if any(secret.encode() in content for secret in secrets)
     )
-
-
-def _write(path: Path, files: Mapping[str, bytes]) -> str:
-    """Write the bundle as a whole, the same bytes for the same files; return its SHA-256."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as bundle:
-        for name, content in sorted(files.items()):
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            bundle.addfile(entry, io.BytesIO(content))
-    content = gzip.compress(buffer.getvalue(), mtime=0)
-    write_file(path, content)
-    return digest_of(content)
 
 
 def _text(document: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import count
 from math import exp, isfinite, lgamma, log, sqrt
 
 from ops.checks.model import Finding
@@ -151,10 +152,7 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """Return the bounds of Wilson's 95 % score interval, from 0 to 1.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
-    Raises ValueError for a total of 0, or for more successes than that.
     """
-    if not 0 <= successes <= total or total == 0:
-        raise ValueError(f"{successes} of {total} is no share")
     share, square = successes / total, Z95 * Z95
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = Z95 / (1 + square / total) * sqrt(share * (1 - share) / total + square / (4 * total * total))
@@ -168,13 +166,11 @@ def is_shown_below(bad: int, total: int, limit: float) -> bool:
     One-sided exact binomial test. Without any bad one it needs log(0.05) / log(1 - limit) cases: 598 for a
     limit of 0.5 %.
     """
-    if not 0 < limit < 1 or bad >= total:
-        return False
     probability = 0.0
-    for count in range(bad + 1):
+    for found in range(bad + 1):
         probability += exp(
-            lgamma(total + 1) - lgamma(count + 1) - lgamma(total - count + 1)
-            + count * log(limit) + (total - count) * log(1 - limit)
+            lgamma(total + 1) - lgamma(found + 1) - lgamma(total - found + 1)
+            + found * log(limit) + (total - found) * log(1 - limit)
         )  # fmt: skip
         if probability > SHOWN_AT:
             return False
@@ -182,16 +178,6 @@ def is_shown_below(bad: int, total: int, limit: float) -> bool:
 
 
 def needed_to_show(bad: int, limit: float) -> int:
-    """Return how many cases with no more than `bad` bad ones show that their share is below `limit`.
-
-    Raises ValueError for a limit that is not between 0 and 1.
-    """
-    if not 0 < limit < 1:
-        raise ValueError(f"{limit} is no limit of a share")
-    low, high = bad, max(bad, int(log(SHOWN_AT) / log(1 - limit)))
-    while not is_shown_below(bad, high, limit):
-        low, high = high, 2 * high + 1
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_shown_below(bad, middle, limit) else (middle, high)
-    return high
+    """Return how many cases with no more than `bad` bad ones show that their share is below `limit`."""
+    least = max(bad + 1, int(bad / limit))  # a share of just the limit shows nothing
+    return next(total for total in count(least) if is_shown_below(bad, total, limit))

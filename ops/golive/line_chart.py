@@ -1,7 +1,6 @@
 """A figure of each day as a line with its target: an SVG image without style sheet, id, link and script."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from itertools import groupby
@@ -9,6 +8,7 @@ from math import ceil, floor, log10
 from pathlib import Path
 
 from leads.domain.body import ICT
+from ops.golive.criterion import Criterion
 from ops.html import render_page
 
 TEMPLATE = Path(__file__).with_name("line_chart.svg.j2")
@@ -31,45 +31,41 @@ class Unit(Enum):
     """How values are written: as they are, as a percentage, or as a time."""
 
     COUNT = "count"
-    RATIO = "ratio"
-    SECONDS = "seconds"
+    RATIO = "share"
+    SECONDS = "s"
 
 
-@dataclass(frozen=True, slots=True)
-class LineChart:
-    """Values in the order of their times, and a target.
+UNITS = {"share": (Unit.RATIO, 1), "s": (Unit.SECONDS, 1), "min": (Unit.SECONDS, 60)}
+"""By the unit of a criterion: how its values are drawn, and the factor to that."""
 
-    The axis begins at 0, or near the lowest value with `is_cut`.
+
+def draw(criterion: Criterion, title: str, points: Sequence[Point]) -> str:
+    """Return the values of a criterion with its target as the text of an image.
+
+    The axis begins at 0, or near the lowest share of good ones.
     """
-
-    title: str
-    unit: Unit
-    points: Sequence[Point]
-    target: float
-    target_label: str
-    is_upper: bool
-    """Whether the target is broken by higher values, otherwise by lower ones."""
-    is_cut: bool = False
-
-
-def draw(chart: LineChart) -> str:
-    """Return the chart as the text of an image."""
-    found = [value for _, value in chart.points if value is not None]
-    ticks = value_ticks([*found, chart.target], chart.unit, HEIGHT // PIXELS_PER_TICK, chart.is_cut)
-    names = [shown(tick, chart.unit) for tick in ticks]
+    unit, factor = UNITS.get(criterion.unit, (Unit.COUNT, 1))
+    is_upper = criterion.operator not in (">=", ">")
+    target = criterion.target * factor
+    points = [(at, None if value is None else value * factor) for at, value in points]
+    found = [value for _, value in points if value is not None]
+    is_cut = unit is Unit.RATIO and not is_upper
+    ticks = value_ticks([*found, target], unit, HEIGHT // PIXELS_PER_TICK, is_cut)
+    names = [shown(tick, unit) for tick in ticks]
     left = MARGIN + 6 + PIXELS_PER_CHARACTER * max(map(len, names))
     right, bottom = WIDTH - MARGIN, HEIGHT - AXIS_HEIGHT
-    times = [at.timestamp() for at, _ in chart.points] or [0.0]
+    times = [at.timestamp() for at, _ in points] or [0.0]
     x = _scale(times[0], times[-1], left + 8, right - 8)
     y = _scale(ticks[0], ticks[-1], bottom, TITLE_HEIGHT)
-    every = max(1, ceil(len(chart.points) * PIXELS_PER_DAY_LABEL / (right - left)))
-    runs = groupby(chart.points, lambda point: point[1] is not None)
+    every = max(1, ceil(len(points) * PIXELS_PER_DAY_LABEL / (right - left)))
+    runs = groupby(points, lambda point: point[1] is not None)
     text = render_page(
-        TEMPLATE, chart=chart, width=WIDTH, height=HEIGHT, left=left, right=right, top=TITLE_HEIGHT,
-        bottom=bottom, target=y(chart.target), nothing=NOTHING,
-        last=shown(found[-1], chart.unit) if found else NOTHING,
+        TEMPLATE, title=title, target_label=f"mục tiêu {criterion.shown_target}", is_upper=is_upper,
+        width=WIDTH, height=HEIGHT, left=left, right=right, top=TITLE_HEIGHT, bottom=bottom,
+        target=y(target), nothing=NOTHING,
+        last=shown(found[-1], unit) if found else NOTHING,
         ticks=[(y(tick), name) for tick, name in zip(ticks, names, strict=True)],
-        days=[(x(at.timestamp()), f"{at.astimezone(ICT):%d/%m}") for at, _ in chart.points[::every]],
+        days=[(x(at.timestamp()), f"{at.astimezone(ICT):%d/%m}") for at, _ in points[::every]],
         pieces=[
             [(x(at.timestamp()), y(value)) for at, value in run if value is not None]
             for is_there, run in runs

@@ -7,7 +7,7 @@ https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ from ops.clients.db_session import DatabaseError, DbSession
 from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
 from ops.files import digest_of
-from ops.golive.criterion import find_criterion, load_criteria
+from ops.golive.criterion import Criterion, find_criterion, load_criteria
 from ops.golive.gates import (
     DEFAULT_RECORDS,
     WORDS,
@@ -36,7 +36,7 @@ from ops.golive.gates import (
     open_inputs,
     time_text,
 )
-from ops.golive.line_chart import LineChart, Point, Unit, draw
+from ops.golive.line_chart import Point, draw
 from ops.golive.measuring import NoData, SourceDown, beginning, read_row
 from ops.golive.records import Kind, Record
 from ops.html import render_page
@@ -56,6 +56,8 @@ KINDS = {
 }
 DAY = timedelta(days=1)
 MAX_DAYS = 120
+Figure = tuple[str, str]
+"""An SVG image in Vietnamese, and its caption in English."""
 
 
 def report(
@@ -140,14 +142,6 @@ def write_folder(to: Path, evaluation: Evaluation, files: Mapping[str, bytes]) -
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """An SVG image in Vietnamese, and its caption in English."""
-
-    svg: str
-    caption_en: str
-
-
 def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequence[Record]) -> str:
     """Return the page, in Vietnamese and English: no script, nothing from elsewhere."""
     return render_page(
@@ -157,31 +151,15 @@ def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequen
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class DailyFigure:
-    """A key figure: the criterion with its statement and target, and the factor to the unit that is drawn."""
-
-    criterion: str
-    title_vi: str
-    title_en: str
-    unit: Unit
-    factor: float = 1.0
-    is_cut: bool = False
-
-
-FIGURES = (
-    DailyFigure("success-rate", "Tỷ lệ xử lý thành công", "Leads processed", Unit.RATIO, is_cut=True),
-    DailyFigure("E6-latency", "Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95", Unit.SECONDS),
-    DailyFigure(
-        "auto-assign-W4", "Giữ đúng người được chọn", "Tickets that keep the chosen owner", Unit.RATIO,
-        is_cut=True,
-    ),
-    DailyFigure("intervention-W2", "Quản lý phân công lại", "Reassigned by managers", Unit.RATIO),
-    DailyFigure("E6-sla", "Phản hồi đầu tiên, p95", "First response, p95", Unit.SECONDS, factor=60),
-    DailyFigure(
-        "E6-zero-miss", "Lead còn thiếu sau đối soát", "Leads missing after reconciliation", Unit.COUNT
-    ),
-)  # fmt: skip
+FIGURES = {
+    "success-rate": ("Tỷ lệ xử lý thành công", "Leads processed"),
+    "E6-latency": ("Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95"),
+    "auto-assign-W4": ("Giữ đúng người được chọn", "Tickets that keep the chosen owner"),
+    "intervention-W2": ("Quản lý phân công lại", "Reassigned by managers"),
+    "E6-sla": ("Phản hồi đầu tiên, p95", "First response, p95"),
+    "E6-zero-miss": ("Lead còn thiếu sau đối soát", "Leads missing after reconciliation"),
+}
+"""The criteria that are drawn, each with short titles in both languages."""
 
 
 def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
@@ -194,7 +172,7 @@ def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
         since = beginning("W1", until, inputs.records)
         days = days_between(max(since, until - MAX_DAYS * DAY), until)
         session = inputs.sources.database()
-        return [drawn(figure, _points(session, figure, days)) for figure in FIGURES]
+        return [drawn(name, _points(session, find_criterion(name), days)) for name in FIGURES]
     except (NoData, SourceDown, DatabaseError, IntegrationError):
         return []
 
@@ -212,27 +190,17 @@ def days_between(since: datetime, until: datetime) -> list[tuple[datetime, datet
 
 
 def _points(
-    session: DbSession, figure: DailyFigure, days: Sequence[tuple[datetime, datetime]]
+    session: DbSession, criterion: Criterion, days: Sequence[tuple[datetime, datetime]]
 ) -> list[Point]:
     points: list[Point] = []
-    criterion = find_criterion(figure.criterion)
     for start, end in days:
         row = read_row(session, criterion.query, {"from": start, "to": end}) or {}
         value = row.get(criterion.value)
-        points.append((start + (end - start) / 2, None if value is None else float(value) * figure.factor))
+        points.append((start + (end - start) / 2, None if value is None else float(value)))
     return points
 
 
-def drawn(figure: DailyFigure, points: Sequence[Point]) -> Figure:
-    """Draw a figure with a point for each day."""
-    criterion = find_criterion(figure.criterion)
-    chart = LineChart(
-        title=figure.title_vi,
-        unit=figure.unit,
-        points=points,
-        target=criterion.target * figure.factor,
-        target_label=f"mục tiêu {criterion.shown_target}",
-        is_upper=criterion.operator not in (">=", ">"),
-        is_cut=figure.is_cut,
-    )
-    return Figure(draw(chart), f"{figure.title_en}, by day. Target {criterion.shown_target}.")
+def drawn(name: str, points: Sequence[Point]) -> Figure:
+    """Draw a criterion of FIGURES with a point for each day."""
+    criterion, (title_vi, title_en) = find_criterion(name), FIGURES[name]
+    return draw(criterion, title_vi, points), f"{title_en}, by day. Target {criterion.shown_target}."

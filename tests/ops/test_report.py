@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from xml.etree.ElementTree import fromstring
@@ -22,7 +23,8 @@ from typer.testing import CliRunner, Result
 from ops.cli import app
 from ops.daily.report import read_period
 from ops.failures import WrongUsage
-from ops.golive.line_chart import NOTHING, LineChart, Unit, draw, shown, value_ticks
+from ops.golive.criterion import find_criterion
+from ops.golive.line_chart import NOTHING, Unit, draw, shown, value_ticks
 from sandbox.postgres.database import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, TO, Figures
 
@@ -177,17 +179,14 @@ def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:
         read_period(99, None, None, monday)
 
 
-def chart(*values: float | None, unit: Unit = Unit.SECONDS, title: str = "p95") -> str:
+def chart(*values: float | None, unit: str = "s", title: str = "p95") -> str:
     points = [(FROM + timedelta(days=number), value) for number, value in enumerate(values)]
-    drawn = LineChart(
-        title=title, unit=unit, points=points, target=30, target_label="at most 30 s", is_upper=True
-    )  # fmt: skip
-    return draw(drawn)
+    return draw(replace(find_criterion("E6-latency"), unit=unit), title, points)
 
 
 def test_a_line_is_interrupted_at_missing_days_and_every_text_is_escaped() -> None:
     svg = chart(1, 2, None, 3, title="</text><script>\u202e")
-    assert (svg.count("<polyline"), svg.count("<circle"), "at most 30 s" in svg) == (2, 3, True)
+    assert (svg.count("<polyline"), svg.count("<circle"), "mục tiêu ≤ 30 s" in svg) == (2, 3, True)
     assert [part for part in ("<script", "\u202e") if part in svg] == []
     assert [NOTHING in each for each in (chart(None), chart(), svg)] == [True, True, False]
 
@@ -211,4 +210,4 @@ def test_the_axis_of_a_chart_encloses_every_value(values: list[float], unit: Uni
     assert ticks == sorted(ticks)
     margin = 1e-6 * max(1.0, *map(abs, ticks))
     assert all(ticks[0] - margin <= value <= ticks[-1] + margin for value in values)
-    fromstring(chart(*values, unit=unit))
+    fromstring(chart(*values, unit=unit.value))

@@ -256,7 +256,7 @@ VALUES: dict[str, list[float | None]] = {
         [0.81, 0.84, 0.88, 0.9, 0.87, None, 0.93, 0.9, 0.92, 0.94, 0.91, 0.95, 0.93, 0.94],
     "intervention-W2":
         [0.19, 0.16, 0.12, 0.1, 0.13, None, 0.07, 0.1, 0.08, 0.06, 0.09, 0.05, 0.07, 0.06],
-    "E6-sla": [2400, 1980, 1500, 1320, 1410, None, 1200, 1140, 1260, 1080, 1020, 1110, 990, 960],
+    "E6-sla": [40, 33, 25, 22, 23.5, None, 20, 19, 21, 18, 17, 18.5, 16.5, 16],
     "E6-zero-miss": [0.0] * 14,
 }  # fmt: skip
 
@@ -309,7 +309,7 @@ def sample_figures() -> list[Figure]:
     return [
         drawn(figure, [
             (start + (end - start) / 2, value)
-            for (start, end), value in zip(days, [*VALUES[figure.criterion], None], strict=True)
+            for (start, end), value in zip(days, [*VALUES[figure], None], strict=True)
         ])
         for figure in FIGURES
     ]  # fmt: skip

@@ -198,16 +198,6 @@ def test_the_interval_is_that_of_tables(subtests: pytest.Subtests) -> None:
             assert wilson_interval(successes, total) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_what_is_no_share_or_no_limit_is_refused() -> None:
-    for successes, total in ((0, 0), (3, 2), (-1, 4)):
-        with pytest.raises(ValueError, match="no share"):
-            wilson_interval(successes, total)
-    with pytest.raises(ValueError, match="no limit"):
-        needed_to_show(0, 0.0)
-    assert not is_shown_below(0, 10_000, 0.0)
-    assert not is_shown_below(0, 10_000, 1.0)
-
-
 def test_the_needed_number_is_the_least_that_shows_it(subtests: pytest.Subtests) -> None:
     assert needed_to_show(0, 0.005) == 598, "cases without a failure for a success rate of 99.5 %"
     for limit, bad in product((0.005, 0.01, 0.1, 0.15, 0.2), (0, 1, 2, 7, 40)):
