@@ -298,7 +298,7 @@ SHOWING = {
     "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
     "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
     "golive/check_diva_columns", "golive/list_migrations",
-    "golive/insert_thousand_events", "golive/load_opening",
+    "golive/insert_thousand_events", "golive/load_opening", "engine/try_lead",
 }  # fmt: skip
 """Statements that show or turn switches, or check the installation; they decide about no lead."""
 

@@ -13,13 +13,6 @@ from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.clients.plain_http import ask
 from ops.failures import WrongUsage
 from ops.metadata.pieces import Json, Key, pieces_of_step, split
-from ops.metadata.source import (
-    CATALOG,
-    HAS_CATALOG,
-    INSERT,
-    RIGHTS,
-    TRIGGERS,
-)
 
 VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
 NO_SOURCE = (
@@ -89,7 +82,7 @@ def read_configuration(services: Services) -> Json:
 
 def read_sql_triggers(services: Services) -> dict[tuple[str, str], bool]:
     """Return whether each SQL trigger of Hasura is on, by table and name."""
-    rows = services.engine.run_sql(TRIGGERS, services.source)
+    rows = services.engine.run_sql("engine/list_triggers", services.source)
     return {(table, name): is_on == "t" for table, name, is_on in rows}
 
 
@@ -107,9 +100,9 @@ def read_missing_variables(services: Services) -> list[str]:
 
 def read_catalog(services: Services) -> str:
     """Return the version of the tables that Hasura keeps in the source; empty without them."""
-    if services.engine.run_sql(HAS_CATALOG, services.source) != [["t"]]:
+    if services.engine.run_sql("engine/has_catalog", services.source) != [["t"]]:
         return ""
-    return services.engine.run_sql(CATALOG, services.source)[0][0]
+    return services.engine.run_sql("engine/load_catalog", services.source)[0][0]
 
 
 def read_refused_insert(services: Services) -> str:
@@ -117,10 +110,10 @@ def read_refused_insert(services: Services) -> str:
 
     An engine whose role may not take that of the handlers is asked for their rights in the catalog instead.
     """
-    refusal = services.engine.run_sql(INSERT, services.source, read_only=False)[0][0]
+    refusal = services.engine.run_sql("engine/try_lead", services.source, read_only=False)[0][0]
     if "permission denied to set role" not in refusal:
         return refusal
-    has_rights = services.engine.run_sql(RIGHTS, services.source) == [["t"]]
+    has_rights = services.engine.run_sql("engine/has_rights", services.source) == [["t"]]
     return "" if has_rights else "a right on hdb_catalog is missing"
 
 

@@ -56,37 +56,9 @@ app = verb_group(
 )
 
 BATCH = 500
-"""As many as retry_failed fires at once: new leads do not stand behind a long backlog."""
+"""As many as engine/fire_waiting fires, and retry_failed: new leads do not stand behind a long backlog."""
 MAX_FIRING_SECONDS = 60.0
 CHECK_INTERVAL_SECONDS = 0.5
-
-PENDING = """
-    SELECT (l.payload -> 'data' -> 'new' ->> 'id')::bigint AS id
-    FROM hdb_catalog.event_log AS l
-    WHERE
-        l.delivered = 'f' AND l.error = 'f' AND l.archived = 'f'
-        AND l.trigger_name = 'pancake_webhook_event_status_update'
-"""
-COUNT_PENDING = f"SELECT count(*) FROM ({PENDING}) AS p"  # noqa: S608 - a constant
-FIRE = f"""
-    WITH pending AS MATERIALIZED ({PENDING}), fired AS (
-        UPDATE public.pancake_webhook_event AS e
-        SET status = 'received'
-        WHERE
-            e.id IN (
-                SELECT r.id
-                FROM public.pancake_webhook_event AS r
-                WHERE r.status = 'received' AND NOT EXISTS (SELECT FROM pending AS p WHERE p.id = r.id)
-                ORDER BY r.received_at
-                LIMIT {BATCH}
-                FOR UPDATE SKIP LOCKED
-            )
-            AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
-        RETURNING e.id
-    )
-    SELECT count(*) FROM fired
-"""  # noqa: S608 - constants
-"""As retry_failed/refire_received, for rows of any age: what waits has lost its event, or never had one."""
 
 
 @app.command(
@@ -293,9 +265,9 @@ def _fire_batches(engine: Engine, source: str) -> int:
     """
     total = 0
     for _ in poll(MAX_FIRING_SECONDS, CHECK_INTERVAL_SECONDS):
-        if total and int(engine.run_sql(COUNT_PENDING, source)[0][0]) > BATCH // 5:
+        if total and int(engine.run_sql("engine/count_pending", source)[0][0]) > BATCH // 5:
             continue
-        fired = int(engine.run_sql(FIRE, source, read_only=False)[0][0])
+        fired = int(engine.run_sql("engine/fire_waiting", source, read_only=False)[0][0])
         total += fired
         if fired < BATCH:
             break

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from leads.adapters.database import SQL_FOLDER, load_queries
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.failures import CommandFailed
 from ops.metadata.pieces import Json
@@ -14,6 +15,8 @@ NEVER_SOON = "0 0 1 1 *"
 NOT_FOUND = "Value for environment variables not found: "
 """What the engine says before the names, which it separates by commas."""
 WORD = re.compile(r"\w+")
+STATEMENTS = load_queries(SQL_FOLDER / "engine")
+"""What the engine asks its source for us, with its own rights."""
 
 
 class MetadataError(CommandFailed):
@@ -121,10 +124,10 @@ class Engine:
         kind = "create_action_permission" if is_allowed else "drop_action_permission"
         self._send({"type": kind, "args": {"action": action, "role": role}})
 
-    def run_sql(self, sql: str, source: str, *, read_only: bool = True) -> list[list[str]]:
-        """Run SQL as the role of the engine; return the rows of its last statement, as text."""
+    def run_sql(self, name: str, source: str, *, read_only: bool = True) -> list[list[str]]:
+        """Run one of STATEMENTS as the role of the engine; return the rows of its last statement, as text."""
         try:
-            return self._hasura.run_sql(sql, source, read_only=read_only)
+            return self._hasura.run_sql(STATEMENTS[name].decode(), source, read_only=read_only)
         except RequestRefused as error:
             raise self._refused(error) from error
 

@@ -294,8 +294,8 @@ def test_a_package_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def engine_that(answers: str, *, has_rights: bool = True) -> Any:
     """An engine that answers the attempt to store a lead with this text, of the version that we want."""
 
-    def run_sql(sql: str, source: str, *, read_only: bool = True) -> list[list[str]]:
-        return [[answers]] if "preflight" in sql else [["t" if has_rights else "f"]]
+    def run_sql(name: str, source: str, *, read_only: bool = True) -> list[list[str]]:
+        return [[answers]] if name == "engine/try_lead" else [["t" if has_rights else "f"]]
 
     metadata = {"sources": [{"name": "default"}]}
     return SimpleNamespace(run_sql=run_sql, version=lambda: "v2.50.6", export=lambda: (metadata, 1))
