@@ -1,6 +1,6 @@
 """`leads history`: who changed what of the integration, when, before and after."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -8,11 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ops.clients.db_session import load_rows, open_session
+from ops.clients.db_session import QUERIES, open_session
 from ops.output import AsJson, changed_fields, print_changes, print_indented, print_json, say, text_of
 from ops.settings import read_operator_settings
 
 DEFAULT_DAYS = 30
+
+
+Change = Mapping[str, Any]
+"""A row of history/list_changes. `before` and `after` hold what changed, and no secret."""
 
 
 class Kind(StrEnum):
@@ -25,28 +29,6 @@ class Kind(StrEnum):
     EVENT = "event"
     REPLAY = "replay"
     ERASURE = "erasure"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A row of history/list_changes. `before` and `after` hold what changed, and no secret."""
-
-    id: int
-    changed_at: datetime
-    kind: str
-    action: str
-    row_id: str
-    last_row_id: str
-    rows: int
-    name: str | None
-    changed_by: str
-    person: str | None
-    hasura_role: str | None
-    database_role: str
-    application: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    reason: str | None
 
 
 def history(
@@ -67,9 +49,9 @@ def history(
     start = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=DEFAULT_DAYS)
     params = {"since": start, "kinds": [kind.value for kind in of] if of else None, "limit": limit}
     with open_session(database_url, "history") as db:
-        changes = load_rows(db, Change, "history/list_changes", params)
+        changes = db.execute(QUERIES["history/list_changes"], params).fetchall()
     if as_json:
-        print_json([asdict(change) for change in changes])
+        print_json(changes)
         return
     console = Console()
     for change in changes:
@@ -82,34 +64,34 @@ def history(
 
 def print_change(change: Change, console: Console) -> None:
     """Print what was changed and when, who did it, and each value before and after."""
-    time = change.changed_at.astimezone(UTC)
+    time = change["changed_at"].astimezone(UTC)
     print_indented(f"{time:%Y-%m-%d %H:%M:%S} UTC  {_describe(change)}", 0, console)
-    person = f"{change.person} ({change.changed_by})" if change.person else change.changed_by
-    role = f", Hasura role {change.hasura_role}" if change.hasura_role else ""
+    person = f"{change['person']} ({change['changed_by']})" if change["person"] else change["changed_by"]
+    role = f", Hasura role {change['hasura_role']}" if change["hasura_role"] else ""
     print_indented(f"by {person}{role}", 1, console)
-    application = f", application {change.application}" if change.application else ""
-    print_indented(f"database role {change.database_role}{application}", 1, console)
-    if change.reason:
-        print_indented(f"reason: {change.reason}", 1, console)
-    if change.kind in (Kind.REPLAY, Kind.EVENT):
+    application = f", application {change['application']}" if change["application"] else ""
+    print_indented(f"database role {change['database_role']}{application}", 1, console)
+    if change["reason"]:
+        print_indented(f"reason: {change['reason']}", 1, console)
+    if change["kind"] in (Kind.REPLAY, Kind.EVENT):
         return
     hidden = [
         (name, None, f"another one ({text_of(value)})")
-        for name, value in sorted(change.after.items())
-        if name in change.before and change.before[name] == value
+        for name, value in sorted(change["after"].items())
+        if name in change["before"] and change["before"][name] == value
     ]
-    print_changes([*hidden, *changed_fields(change.before, change.after)], console, 2)
+    print_changes([*hidden, *changed_fields(change["before"], change["after"])], console, 2)
 
 
 def _describe(change: Change) -> str:
-    if change.kind in (Kind.REPLAY, Kind.EVENT):
-        what = "replay" if change.kind == Kind.REPLAY else change.action
-        if change.row_id == "all":
+    if change["kind"] in (Kind.REPLAY, Kind.EVENT):
+        what = "replay" if change["kind"] == Kind.REPLAY else change["action"]
+        if change["row_id"] == "all":
             return f"{what} of all events"
-        if change.rows == 1:
-            return f"{what} of event {change.row_id}"
-        return f"{what} of {change.rows} events, {change.row_id} to {change.last_row_id}"
-    if change.kind == Kind.ERASURE:
-        return f"erasure of a customer: {change.rows} digests"
-    name = f" {change.name}" if change.name else ""
-    return f"{change.kind}{name}: {change.action}"
+        if change["rows"] == 1:
+            return f"{what} of event {change['row_id']}"
+        return f"{what} of {change['rows']} events, {change['row_id']} to {change['last_row_id']}"
+    if change["kind"] == Kind.ERASURE:
+        return f"erasure of a customer: {change['rows']} digests"
+    name = f" {change['name']}" if change["name"] else ""
+    return f"{change['kind']}{name}: {change['action']}"

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from leads.domain.body import ICT
-from ops.clients.db_session import DbSession, load_rows, open_session
+from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.failures import WrongUsage
 from ops.html import render_page
 from ops.output import AsJson, ForeignTextConsole, escape_unseen, print_json
@@ -73,48 +73,8 @@ def _monday(week: int, today: date) -> date:
     raise WrongUsage(f"There is no week {week}. Weeks are 1 to 53.")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFigures:
-    """A row of report/list_sources. `connection` is None for the sum of all sources.
-
-    `unanswered` tickets count in the response times with their age at the end of the period.
-    """
-
-    connection: str | None
-    source_id: str | None
-    source: str | None
-    leads: int
-    tickets: int
-    held: int
-    no_phone: int
-    missed_by_webhook: int
-    unassigned: int
-    changed: int
-    unanswered: int
-    response_p50_minutes: float | None
-    response_p95_minutes: float | None
-    response_p50_business_minutes: float | None
-    response_p95_business_minutes: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerFigures:
-    """A row of report/list_owners: the tickets of a source that an owner was chosen for.
-
-    `share`: of the source's tickets with an owner, None without one. `weight` is None for an owner who is no
-    member any more. `spread` and `bound` are of the roster as it is now; None while no member is available.
-    """
-
-    connection: str
-    source_id: str
-    source: str | None
-    owner: str | None
-    tickets: int
-    share: float | None
-    changed: int
-    weight: int | None
-    spread: float | None
-    bound: float | None
+Figures = Mapping[str, Any]
+"""A row of report/list_sources or report/list_owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,33 +82,29 @@ class Report:
     """The figures of a period: of all sources together, of each source, and of the owners of each."""
 
     period: Period
-    total: SourceFigures
-    sources: Sequence[SourceFigures]
-    owners: Sequence[OwnerFigures]
+    total: Figures
+    sources: Sequence[Figures]
+    owners: Sequence[Figures]
 
-    def owners_of(self, source: SourceFigures) -> list[OwnerFigures]:
-        key = (source.connection, source.source_id)
-        return [owner for owner in self.owners if (owner.connection, owner.source_id) == key]
+    def owners_of(self, source: Figures) -> list[Figures]:
+        key = (source["connection"], source["source_id"])
+        return [owner for owner in self.owners if (owner["connection"], owner["source_id"]) == key]
 
     def document(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
-        days: dict[str, datetime | str] = {
-            "from": self.period.first.isoformat(),
-            "to": self.period.last.isoformat(),
-            "until": self.period.until,
-        }
+        first, last = self.period.first.isoformat(), self.period.last.isoformat()
         return {
-            "period": days,
-            "total": asdict(self.total),
-            "sources": [asdict(source) for source in self.sources],
-            "owners": [asdict(owner) for owner in self.owners],
+            "period": {"from": first, "to": last, "until": self.period.until},
+            "total": self.total,
+            "sources": self.sources,
+            "owners": self.owners,
         }
 
 
 def load_report(db: DbSession, period: Period) -> Report:
     window = {"from": period.since, "to": period.until}
-    total, *sources = load_rows(db, SourceFigures, "report/list_sources", window)
-    return Report(period, total, sources, load_rows(db, OwnerFigures, "report/list_owners", window))
+    total, *sources = db.execute(QUERIES["report/list_sources"], window).fetchall()
+    return Report(period, total, sources, db.execute(QUERIES["report/list_owners"], window).fetchall())
 
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -157,13 +113,10 @@ MINUTES_PER_HOUR = 60
 NOTHING = "–"
 
 
-def source_name(source: SourceFigures | OwnerFigures, total: str, no_source: str) -> str:
+def source_name(source: Figures, total: str, no_source: str) -> str:
     """Return the name of a source, else its id; `total` and `no_source` are words for what is no source."""
-    if source.source_id is None:
-        return total
-    if source.source_id == NO_SOURCE_ID:
-        return no_source
-    return source.source or source.source_id
+    names = {None: total, NO_SOURCE_ID: no_source}
+    return names.get(source["source_id"]) or source["source"] or source["source_id"]
 
 
 def duration(minutes: float | None, minute: str = "min", hour: str = "h") -> str:
@@ -183,16 +136,16 @@ def percentage(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}"
 
 
-def is_fair(owner: OwnerFigures) -> bool:
+def is_fair(owner: Figures) -> bool:
     """Whether the members' counters are within the bound of round robin; so without available members."""
-    return owner.spread is None or owner.bound is None or owner.spread <= owner.bound + 1e-9
+    return owner["spread"] is None or owner["bound"] is None or owner["spread"] <= owner["bound"] + 1e-9
 
 
-def fairness(owner: OwnerFigures) -> str:
+def fairness(owner: Figures) -> str:
     """Return the spread of the roster's counters and its bound."""
-    if owner.spread is None or owner.bound is None:
+    if owner["spread"] is None or owner["bound"] is None:
         return "no one available"
-    return f"{owner.spread:.2f} of at most {owner.bound:.2f}"
+    return f"{owner['spread']:.2f} of at most {owner['bound']:.2f}"
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -211,25 +164,28 @@ def _right(*headings: str) -> list[Column]:
     return [Column(heading, justify="right") for heading in headings]
 
 
-def _sources_table(sources: Sequence[SourceFigures]) -> Table:
-    counted = ("leads", "tickets", "held", "no phone", "lost", "changed")
-    table = Table(Column("source", overflow="fold"), *_right(*counted), "response")
+def _sources_table(sources: Sequence[Figures]) -> Table:
+    shown = {
+        "leads": "leads", "tickets": "tickets", "held": "held", "no_phone": "no phone",
+        "missed_by_webhook": "lost", "changed": "changed",
+    }  # fmt: skip
+    table = Table(Column("source", overflow="fold"), *_right(*shown.values()), "response")
     for each in sources:
-        times = (
-            f"{duration(each.response_p50_minutes)} / {duration(each.response_p95_minutes)}\n"
-            f"{duration(each.response_p50_business_minutes)} / {duration(each.response_p95_business_minutes)}"
+        times = "\n".join(
+            " / ".join(duration(each[f"response_{part}_{kind}minutes"]) for part in ("p50", "p95"))
+            for kind in ("", "business_")
         )
-        counts = (each.leads, each.tickets, each.held, each.no_phone, each.missed_by_webhook, each.changed)
-        table.add_row(source_name(each, "all", "without a source"), *map(str, counts), times)
+        counts = (str(each[column]) for column in shown)
+        table.add_row(source_name(each, "all", "without a source"), *counts, times)
     return table
 
 
-def _owners_table(owners: Sequence[OwnerFigures]) -> Table:
+def _owners_table(owners: Sequence[Figures]) -> Table:
     table = Table(Column("owner", overflow="fold"), *_right("tickets", "share", "changed", "weight"))
     for each in owners:
-        weight = NOTHING if each.weight is None else str(each.weight)
-        counts = (str(each.tickets), percentage(each.share), str(each.changed), weight)
-        table.add_row(each.owner or NOTHING, *counts)
+        weight = NOTHING if each["weight"] is None else str(each["weight"])
+        counts = (str(each["tickets"]), percentage(each["share"]), str(each["changed"]), weight)
+        table.add_row(each["owner"] or NOTHING, *counts)
     return table
 
 
@@ -237,22 +193,18 @@ BYTE_ORDER_MARK = "\ufeff"
 """Without it Excel reads Vietnamese names in the code page of the machine."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell with text must not begin with: a spreadsheet would run it. Names are text of others."""
-OF_SOURCES = [field.name for field in fields(SourceFigures)]
-OF_OWNERS = [field.name for field in fields(OwnerFigures) if field.name not in OF_SOURCES]
+OF_OWNERS = ("owner", "share", "weight", "spread", "bound")
+"""The columns of owners that sources do not have."""
 
 
 def csv_text(report: Report) -> str:
     """Return the rows `total`, `source` and `owner`; a column that a row does not have is empty."""
-    rows = [
-        ("total", asdict(report.total)),
-        *(("source", asdict(source)) for source in report.sources),
-        *(("owner", asdict(owner)) for owner in report.owners),
-    ]
+    columns = [*report.total, *OF_OWNERS]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["row", *OF_SOURCES, *OF_OWNERS])
-    for kind, figures in rows:
-        writer.writerow([kind, *(_cell(figures.get(name)) for name in [*OF_SOURCES, *OF_OWNERS])])
+    writer.writerow(["row", *columns])
+    for kind, rows in (("total", [report.total]), ("source", report.sources), ("owner", report.owners)):
+        writer.writerows([kind, *(_cell(row.get(name)) for name in columns)] for row in rows)
     return BYTE_ORDER_MARK + text.getvalue()
 
 
