@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,13 +26,12 @@ from leads.adapters.secrets import (
 )
 from leads.domain.errors import PancakeKeyRejected
 from leads.domain.hosts import host_of
-from ops.clients.db_session import DbSession
+from ops.clients.db_session import DbSession, DictRow
 from ops.clients.db_session import open_session as open_db_session
 from ops.daily import connection_secrets as connections
 from ops.daily.connection_secrets import (
     CIPHERTEXTS,
     ChangeRefused,
-    ConnectionRow,
     Previous,
     Workspace,
     list_connections,
@@ -67,7 +66,7 @@ class Session:
     ring: KeyRing
     now: datetime
 
-    def find(self, which: str | None, choose: str = "Choose one with --connection") -> ConnectionRow:
+    def find(self, which: str | None, choose: str = "Choose one with --connection") -> DictRow:
         """Return the connection of that id or name, or the only one.
 
         Raises WrongUsage; `choose` says in its message how to name another one.
@@ -75,10 +74,10 @@ class Session:
         rows = list_connections(self.db, self.now)
         if not rows:
             raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
-        names = ", ".join(row.name for row in rows)
+        names = ", ".join(row["name"] for row in rows)
         if which is None and len(rows) > 1:
             raise WrongUsage(f"Ambiguous connection. {choose}: {names}")
-        found = {row.id: row for row in rows if which in (None, row.id, row.name)}
+        found = {row["id"]: row for row in rows if which in (None, row["id"], row["name"])}
         return only_one(found, "connection", which or "", f"{choose}: {names}")
 
 
@@ -203,17 +202,16 @@ def _read(file: Path) -> str:
         raise typer.BadParameter(f"{file} cannot be read: it is not text in UTF-8") from error
 
 
-def describe(row: ConnectionRow, now: datetime) -> dict[str, Any]:
+def describe(row: DictRow, now: datetime) -> dict[str, Any]:
     """Return a connection without its ciphertexts; times as ISO text."""
-    columns = asdict(row)
     shown = {
         name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in columns.items()
+        for name, value in row.items()
         if name not in CIPHERTEXTS
     }
-    expires = row.previous_token_expires_at
+    expires = row["previous_token_expires_at"]
     shown["previous_token_valid"] = expires is not None and expires > now
-    shown["secrets"] = {column.removesuffix("_encrypted"): _key_id(columns[column]) for column in CIPHERTEXTS}
+    shown["secrets"] = {column.removesuffix("_encrypted"): _key_id(row[column]) for column in CIPHERTEXTS}
     return shown
 
 
@@ -311,13 +309,13 @@ def set_time_zone(
     """Change the zone of Pancake's times without a zone, if they were read wrongly."""
     with open_session() as session:
         row = session.find(connection)
-        say(TIME_ZONE_WARNING.format(name=row.name, before=row.record_timezone, after=zone))
+        say(TIME_ZONE_WARNING.format(name=row["name"], before=row["record_timezone"], after=zone))
         if not yes:
             typer.confirm("Change it?", abort=True, err=True)
-        connections.set_time_zone(session.db, row.id, zone, session.now)
+        connections.set_time_zone(session.db, row["id"], zone, session.now)
     if as_json:
-        print_json({"id": row.id, "record_timezone": zone})
-    say(f"{row.name}: the time zone is {zone}.")
+        print_json({"id": row["id"], "record_timezone": zone})
+    say(f"{row['name']}: the time zone is {zone}.")
 
 
 @app.command("test", epilog=examples("connection test --connection Diva"))
@@ -329,12 +327,12 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
     settings = read_operator_settings(*NEEDS)
     with open_session(settings) as session:
         row = session.find(connection)
-        if row.api_key_encrypted is None:
+        if row["api_key_encrypted"] is None:
             raise CommandFailed("No API key is set. Set it with: leads connection set-api-key")
         key = open_sealed(
-            session.ring, row.api_key_encrypted, SecretScope("api_key", row.id, row.api_base_url)
+            session.ring, row["api_key_encrypted"], SecretScope("api_key", row["id"], row["api_base_url"])
         )
-    access = Access(row.id, row.api_base_url, row.workspace_id, key)
+    access = Access(row["id"], row["api_base_url"], row["workspace_id"], key)
     try:
         sources = asyncio.run(_count_sources(access, settings))
     except PancakeKeyRejected as error:
@@ -342,7 +340,7 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
     print_result(
-        {"id": row.id, "sources": sources}, f"The API key works: {sources} sources.", as_json=as_json
+        {"id": row["id"], "sources": sources}, f"The API key works: {sources} sources.", as_json=as_json
     )
 
 
@@ -406,13 +404,13 @@ def rotate_token(
         if not (again or revoke):
             _check_previous_token(session, row)
         grace = timedelta(0) if revoke else connections.GRACE
-        token = connections.rotate_token(session.db, row.id, session.now, grace)
+        token = connections.rotate_token(session.db, row["id"], session.now, grace)
         url = webhook_url(settings.public_url, token)
         show_once("New webhook URL", url, out, printed=not as_json)
     expires_at = session.now + grace
     if as_json:
         shown = {"webhook_url": url} if out is None else {"file": str(out)}
-        print_json({"id": row.id, "previous_token_expires_at": expires_at.isoformat()} | shown)
+        print_json({"id": row["id"], "previous_token_expires_at": expires_at.isoformat()} | shown)
     say(f"The old URL works until {expires_at:%Y-%m-%d %H:%M} UTC.")
 
 
@@ -453,15 +451,15 @@ def forget(
     """End at once what a rotation left valid."""
     with open_session() as session:
         row = session.find(connection)
-        connections.forget_previous(session.db, row.id, what, session.now)
+        connections.forget_previous(session.db, row["id"], what, session.now)
     if as_json:
-        print_json({"id": row.id, "forgotten": what})
-    say(f"{row.name}: the former {what.replace('_', ' ')} is no longer valid.")
+        print_json({"id": row["id"], "forgotten": what})
+    say(f"{row['name']}: the former {what.replace('_', ' ')} is no longer valid.")
 
 
-def _check_previous_token(session: Session, row: ConnectionRow) -> None:
+def _check_previous_token(session: Session, row: DictRow) -> None:
     """Raise CommandFailed if the rotation would end a URL that is still valid."""
-    expires = row.previous_token_expires_at
+    expires = row["previous_token_expires_at"]
     if expires is not None and expires > session.now:
         raise CommandFailed(
             f"Refused: the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would end "
@@ -483,17 +481,17 @@ def _store(
         row = session.find(which)
         if not replace_unreadable:
             connections.check_ring(session.ring, [row])
-        had_one = getattr(row, f"{purpose}_encrypted") is not None
-        use = SecretScope(purpose, row.id, row.api_base_url)
+        had_one = row[f"{purpose}_encrypted"] is not None
+        use = SecretScope(purpose, row["id"], row["api_base_url"])
         connections.store_secret(session.db, session.ring, use, value, session.now)
         if replace_unreadable and purpose != "api_key":
-            connections.forget_previous(session.db, row.id, purpose, session.now)
+            connections.forget_previous(session.db, row["id"], purpose, session.now)
         if generate:
             show_once(label, value, out, printed=not as_json)
     if as_json:
         shown = {"secret": value} if generate and out is None else {"file": str(out)} if generate else {}
-        print_json({"id": row.id, "stored": purpose} | shown)
-    say(f"{row.name}: the {label} is set.")
+        print_json({"id": row["id"], "stored": purpose} | shown)
+    say(f"{row['name']}: the {label} is set.")
     if had_one and purpose != "api_key" and not replace_unreadable:
         say(f"The former one works until {session.now + connections.GRACE:%Y-%m-%d %H:%M} UTC.")
 
@@ -534,14 +532,14 @@ def _change(status: Literal["active", "disabled"], which: str, reason: str | Non
     reason = check_reason(reason) if reason is not None else None
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
-        change = connections.change_status(session.db, row.id, status, reason, session.now)
+        change = connections.change_status(session.db, row["id"], status, reason, session.now)
     before, is_changed = change["before"], change["is_changed"]
     if as_json:
         after = status if is_changed else before
-        print_json({"id": row.id, "status": after, "before": before, "changed": is_changed})
+        print_json({"id": row["id"], "status": after, "before": before, "changed": is_changed})
     if is_changed:
-        say((DISABLED if status == "disabled" else ENABLED).format(name=row.name, before=before))
+        say((DISABLED if status == "disabled" else ENABLED).format(name=row["name"], before=before))
     elif status == "disabled":
-        say(f"{row.name}: disabled already.")
+        say(f"{row['name']}: disabled already.")
     else:
-        say(f"{row.name}: not disabled, its status is {before}.")
+        say(f"{row['name']}: not disabled, its status is {before}.")

@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 
 from leads.adapters.database import Params
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing, Secret, SecretScope, open_sealed
-from ops.clients.db_session import QUERIES, DbSession, DictRow, load_rows
+from ops.clients.db_session import QUERIES, DbSession, DictRow
 
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""
@@ -59,34 +59,6 @@ class Connected:
     id: str
     token: str = field(repr=False)
     header_secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionRow:
-    """A row of connection_secrets/list_connections; secrets are ciphertexts."""
-
-    id: str
-    name: str
-    workspace_id: int
-    table_names: list[str]
-    api_base_url: str
-    record_timezone: str
-    status: str
-    status_changed_at: datetime
-    signature_mode: str
-    allowlist_mode: str
-    previous_token_expires_at: datetime | None
-    previous_webhook_secret_expires_at: datetime | None
-    previous_header_secret_expires_at: datetime | None
-    last_poll_at: datetime | None
-    poll_watermark: datetime | None
-    api_key_encrypted: bytes | None
-    webhook_secret_encrypted: bytes | None
-    previous_webhook_secret_encrypted: bytes | None
-    header_secret_encrypted: bytes | None
-    previous_header_secret_encrypted: bytes | None
-    last_webhook_at: datetime | None
-    events_24h: int
 
 
 def new_secret() -> str:
@@ -171,11 +143,11 @@ def check_length(secret: str) -> str:
     return secret
 
 
-def check_ring(ring: KeyRing, rows: Iterable[ConnectionRow]) -> None:
+def check_ring(ring: KeyRing, rows: Iterable[DictRow]) -> None:
     """Raise SecretUnreadable unless the ring opens every stored secret of these connections."""
     for row in rows:
-        for column, scope in stored_uses(row.id, row.api_base_url):
-            ciphertext: bytes | None = getattr(row, column)
+        for column, scope in stored_uses(row["id"], row["api_base_url"]):
+            ciphertext: bytes | None = row[column]
             if ciphertext is not None:
                 open_sealed(ring, ciphertext, scope)
 
@@ -190,8 +162,9 @@ def check_time_zone(zone: str) -> None:
         raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
 
 
-def list_connections(db: DbSession, now: datetime) -> list[ConnectionRow]:
-    return load_rows(db, ConnectionRow, "connection_secrets/list_connections", {"now": now})
+def list_connections(db: DbSession, now: datetime) -> list[DictRow]:
+    """List the connections by name, with their sealed secrets."""
+    return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
 
 
 def list_erasure_keys(db: DbSession) -> list[str]:

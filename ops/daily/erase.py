@@ -387,7 +387,7 @@ def _erase(session: Session, target: Target, request: Request) -> Erasure:
     unset = [setting["name"] for setting in settings if not setting["is_set"]]
     digester = session.ring.digester()
     if target.connection:
-        target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of").id))
+        target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of")["id"]))
     customer = find_and_lock(session.db, target, digester)
     erasure = erase_rows(session.db, target, customer, digester, request)
     erasure.unset_log_settings = unset

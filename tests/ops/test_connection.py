@@ -187,8 +187,8 @@ def test_a_time_zone_is_set_after_a_warning(diva: str, db: DbSession, subtests: 
     assert status(diva)["record_timezone"] == "UTC"
     assert run(diva, "set-time-zone", "Asia/Ho_Chi_Minh", stdin="y\n").exit_code == 0
     (row,) = list_connections(db, NOW)
-    assert row.record_timezone == "Asia/Ho_Chi_Minh"
-    assert row.poll_watermark == NOW - timedelta(days=1)
+    assert row["record_timezone"] == "Asia/Ho_Chi_Minh"
+    assert row["poll_watermark"] == NOW - timedelta(days=1)
 
 
 def test_secrets_rotate_and_the_former_one_is_forgotten(diva: str, db: DbSession, tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_secrets_rotate_and_the_former_one_is_forgotten(diva: str, db: DbSession
         assert run(diva, command, "--file", str(tmp_path / "first")).exit_code == 0
         assert run(diva, command, "--variable", "FRESH", FRESH=second).exit_code == 0
         (row,) = list_connections(db, NOW)
-        use = SecretScope(secret, row.id)
-        assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == second
-        assert open_sealed(OLD_RING, getattr(row, f"previous_{secret}_encrypted"), use) == first
+        use = SecretScope(secret, row["id"])
+        assert open_sealed(OLD_RING, row[f"{secret}_encrypted"], use) == second
+        assert open_sealed(OLD_RING, row[f"previous_{secret}_encrypted"], use) == first
         assert run(diva, "forget", secret).exit_code == 0
         assert status(diva)["secrets"][f"previous_{secret}"] is None
         shown = run(diva, command, "--generate").stdout.strip()
         (row,) = list_connections(db, NOW)
-        assert open_sealed(OLD_RING, getattr(row, f"{secret}_encrypted"), use) == shown
+        assert open_sealed(OLD_RING, row[f"{secret}_encrypted"], use) == shown
 
 
 def test_no_command_takes_a_secret_as_argument(subtests: pytest.Subtests) -> None:
@@ -279,10 +279,10 @@ def test_rotate_keys_encrypts_every_secret_again(database: str, db: DbSession) -
     done = run(database, "rotate-keys", "--rows-per-batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
     assert done.stdout == "Sealed 11 of 11 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
-    (row,) = (row for row in list_connections(db, NOW) if row.name == "Diva")
+    (row,) = (row for row in list_connections(db, NOW) if row["name"] == "Diva")
     opened = {
-        column: open_sealed(ring, getattr(row, column), use)
-        for column, use in stored_uses(row.id, row.api_base_url)
+        column: open_sealed(ring, row[column], use)
+        for column, use in stored_uses(row["id"], row["api_base_url"])
     }
     assert opened["api_key_encrypted"] == API_KEY
     assert opened["webhook_secret_encrypted"] == plain["new webhook_secret"]
