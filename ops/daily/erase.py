@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -17,7 +17,7 @@ from leads.domain.errors import Contended, DatabaseUnavailable
 from leads.domain.phone import stored_digits
 from leads.domain.ticket_text import written_by_us
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
-from ops.clients.db_session import QUERIES, DbSession, DictRow, load_rows
+from ops.clients.db_session import QUERIES, DbSession, DictRow, load_row
 from ops.daily.connection import NEEDS, Session, open_session
 from ops.daily.edge_spool import Folder, Spool, erase_deliveries
 from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
@@ -51,58 +51,26 @@ MAX_BODIES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerEvent:
-    """A row of erase/find_events."""
-
-    id: int
-    connection_id: UUID
-    table_name: str
-    record_id: str | None
-    account_id: UUID | None
-    ticket_id: UUID | None
-    phones: list[str]
-    phone_digests: list[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Customer:
     """What was found. `phones` are those that only this customer's events name.
 
-    `mentions` are events of other records that name the phone somewhere in their body.
+    `events` are rows of erase/find_events; `mentions` are events of other records that name the phone
+    somewhere in their body.
     """
 
-    events: list[CustomerEvent]
+    events: list[DictRow]
     phones: list[str]
     mentions: list[int]
 
-    @property
-    def event_ids(self) -> list[int]:
-        return [event.id for event in self.events]
+    def ids(self, name: str = "id") -> list[Any]:
+        """Return the ids in a column of the events, each once."""
+        return sorted({event[name] for event in self.events if event[name] is not None})
 
     @property
     def records(self) -> list[RecordKey]:
-        keys = {
-            RecordKey(event.connection_id, event.table_name, event.record_id): None
-            for event in self.events
-            if event.record_id is not None
-        }
-        return list(keys)
-
-    @property
-    def record_ids(self) -> list[str]:
-        return sorted({record.record_id for record in self.records})
-
-    @property
-    def account_ids(self) -> list[UUID]:
-        return sorted({event.account_id for event in self.events if event.account_id})
-
-    @property
-    def ticket_ids(self) -> list[UUID]:
-        return sorted({event.ticket_id for event in self.events if event.ticket_id})
-
-    @property
-    def stored_digits(self) -> list[str]:
-        return [digits for phone in self.phones for digits in stored_digits(phone)]
+        names = ("connection_id", "table_name", "record_id")
+        named = (event for event in self.events if event["record_id"] is not None)
+        return list(dict.fromkeys(RecordKey(*(event[name] for name in names)) for event in named))
 
 
 def find_and_lock(db: DbSession, target: Target, digester: Digester) -> Customer:
@@ -113,15 +81,13 @@ def find_and_lock(db: DbSession, target: Target, digester: Digester) -> Customer
     """
     db.execute(QUERIES["erase/set_limits"])
     customer = find(db, target, digester)
-    db.execute(QUERIES["erase/lock_events"], {"ids": customer.event_ids})
-    phones = sorted({*customer.phones, *(phone for event in customer.events for phone in event.phones)})
-    for name, params in (
-        lock_records_statement(customer.record_ids),
-        lock_phones_statement(customer.records, phones),
-    ):
+    db.execute(QUERIES["erase/lock_events"], {"ids": customer.ids()})
+    phones = sorted({*customer.phones, *(phone for event in customer.events for phone in event["phones"])})
+    records = lock_records_statement(customer.ids("record_id"))
+    for name, params in (records, lock_phones_statement(customer.records, phones)):
         db.execute(QUERIES[name], params)
     found = find(db, target, digester)
-    if not set(found.event_ids) <= set(customer.event_ids):
+    if not set(found.ids()) <= set(customer.ids()):
         raise Contended("Another event of the customer was stored meanwhile.")
     return found
 
@@ -137,8 +103,8 @@ def find(db: DbSession, target: Target, digester: Digester) -> Customer:
         "table_name": target.table_name,
         "record_id": target.record_id,
     }
-    events = load_rows(db, CustomerEvent, "erase/find_events", params)
-    ids = [event.id for event in events]
+    events = db.execute(QUERIES["erase/find_events"], params).fetchall()
+    ids = [event["id"] for event in events]
     phones = sorted(_phones_of(db, events, digester) - {target.phone or ""})
     own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids}).fetchall()
     found = [row["phone"] for row in own]
@@ -146,14 +112,14 @@ def find(db: DbSession, target: Target, digester: Digester) -> Customer:
     return Customer(events, [target.phone, *found] if target.phone else found, mentions)
 
 
-def _phones_of(db: DbSession, events: list[CustomerEvent], digester: Digester) -> set[str]:
+def _phones_of(db: DbSession, events: list[DictRow], digester: Digester) -> set[str]:
     """Return the phones of events; those that retention emptied are found among the customer's contacts."""
-    accounts = [event.account_id for event in events if event.account_id]
+    accounts = [event["account_id"] for event in events if event["account_id"]]
     contacts = db.execute(QUERIES["erase/list_contacts"], {"account_ids": accounts}).fetchall()
     listed = [row["phone"] for row in contacts]
-    digests = {digest for event in events for digest in event.phone_digests}
+    digests = {digest for event in events for digest in event["phone_digests"]}
     found = {digester.find_phone(digest, listed) for digest in digests}
-    return {phone for event in events for phone in event.phones} | {phone for phone in found if phone}
+    return {phone for event in events for phone in event["phones"]} | {phone for phone in found if phone}
 
 
 def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:
@@ -210,19 +176,18 @@ def erase_rows(
     db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request
 ) -> Erasure:
     """Empty every row of the customer that the integration wrote, inside the caller's transaction."""
-    erasure = Erasure(event_ids=customer.event_ids, mentions=customer.mentions)
-    counts, ids = erasure.counts, customer.event_ids
+    erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions)
+    counts, ids = erasure.counts, customer.ids()
     params = {
         "ids": ids,
         "phones": customer.phones,
-        "account_ids": customer.account_ids,
-        "record_ids": customer.record_ids,
-        "stored_digits": customer.stored_digits,
+        "account_ids": customer.ids("account_id"),
+        "record_ids": customer.ids("record_id"),
+        "stored_digits": [digits for phone in customer.phones for digits in stored_digits(phone)],
         "pattern": pattern_of(customer.phones),
         "now": request.now,
     }
-    (row,) = db.execute(QUERIES["erase/clear_events"], {"ids": ids}).fetchall()
-    counts["events"] = row["erased"]
+    counts["events"] = load_row(db, "erase/clear_events", {"ids": ids})["erased"]
     counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
     counts["contacts"] = len(db.execute(QUERIES["erase/empty_contacts"], params).fetchall())
     counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
@@ -240,11 +205,11 @@ def _empty_tickets(
     db: DbSession, customer: Customer, digester: Digester, now: datetime, erasure: Erasure
 ) -> int:
     """Empty our part of the customer's tickets. Texts that people changed, and shared tickets, are Diva's."""
-    params = {"ids": customer.event_ids, "ticket_ids": customer.ticket_ids}
+    params = {"ids": customer.ids(), "ticket_ids": customer.ids("ticket_id")}
     emptied = 0
     for ticket in db.execute(QUERIES["erase/load_tickets"], params).fetchall():
         fields = ticket["fields"] if isinstance(ticket["fields"], dict) else {}
-        if ticket["is_shared"] and fields.get("record_id") not in customer.record_ids:
+        if ticket["is_shared"] and fields.get("record_id") not in customer.ids("record_id"):
             erasure.diva_tickets.append(ticket["code"])
             continue
         present = {"title": ticket["title"], "description": ticket["description"] or ""}
@@ -265,7 +230,7 @@ def _empty_tickets(
 
 def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasure) -> int:
     """Delete Hasura's logs of our trigger and crons, as far as they are in this database."""
-    (engine,) = db.execute(QUERIES["erase/find_engine"]).fetchall()
+    engine = load_row(db, "erase/find_engine")
     erasure.has_engine_logs = engine["has_events"] and engine["has_crons"]
     rows: list[DictRow] = []
     if engine["has_events"]:
@@ -280,16 +245,13 @@ def _leave_digests(
 ) -> None:
     """Leave the digests that keep the customer's old versions out, unless nothing was left to erase."""
     known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)
-    (row,) = db.execute(QUERIES["erase/find_erasures"], {"digests": known}).fetchall()
-    if row["count"] and not any(erasure.counts.values()):
+    if load_row(db, "erase/find_erasures", {"digests": known})["count"] and not any(erasure.counts.values()):
         return
-    common = {
-        "now": request.now,
-        "requested_by": request.requested_by,
-        "run_by": request.run_by,
-        "reason": request.reason,
-        "counts": json.dumps(erasure.counts),
-    }
+    common: dict[str, object] = {
+        "now": request.now, "requested_by": request.requested_by, "run_by": request.run_by,
+        "reason": request.reason, "counts": json.dumps(erasure.counts),
+        "connection_id": None, "table_name": None,
+    }  # fmt: skip
     records = set(customer.records)
     if target.connection_id and target.record_id:
         records.add(RecordKey(target.connection_id, target.table_name, target.record_id))
@@ -299,8 +261,7 @@ def _leave_digests(
         for record in records
     ]  # fmt: skip
     if target.phone:
-        phone = digester.digest(ERASED_PHONE, target.phone)
-        rows.append({"digest": phone, "connection_id": None, "table_name": None})
+        rows.append({"digest": digester.digest(ERASED_PHONE, target.phone)})
     for digest in rows:
         db.execute(QUERIES["erase/insert_erasure"], {**common, **digest})
     erasure.counts["digests"] = len(rows)
