@@ -19,11 +19,7 @@ SHORTEST_GRACE = timedelta(minutes=3)
 class Schedule:
     """The values that each field of an expression allows, in UTC."""
 
-    minutes: frozenset[int]
-    hours: frozenset[int]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
+    fields: tuple[frozenset[int], ...]
 
     @classmethod
     def parse(cls, expression: str) -> "Schedule":
@@ -36,10 +32,8 @@ class Schedule:
             raise ValueError(f"{expression!r} does not have five fields")
         if fields[2] != "*" and fields[4] != "*":
             raise ValueError(f"{expression!r} names days of the month and of the week")
-        minutes, hours, days, months, weekdays = (
-            frozenset(_values(field, low, high)) for field, (low, high) in zip(fields, _BOUNDS, strict=True)
-        )
-        return cls(minutes, hours, days, months, frozenset(day % 7 for day in weekdays))
+        *others, weekdays = (frozenset(_values(*each)) for each in zip(fields, _BOUNDS, strict=True))
+        return cls((*others, frozenset(day % 7 for day in weekdays)))
 
     def next_after(self, time: datetime) -> datetime:
         """Return the first tick after a time in UTC. Raises ValueError if there is none within eight days."""
@@ -68,16 +62,12 @@ class Schedule:
         raise ValueError("the schedule has no tick within eight days")
 
     def _has(self, time: datetime) -> bool:
-        return (
-            time.minute in self.minutes
-            and time.hour in self.hours
-            and time.day in self.days
-            and time.month in self.months
-            and time.isoweekday() % 7 in self.weekdays
-        )
+        parts = (time.minute, time.hour, time.day, time.month, time.isoweekday() % 7)
+        return all(part in allowed for part, allowed in zip(parts, self.fields, strict=True))
 
 
-def _values(field: str, low: int, high: int) -> Iterator[int]:
+def _values(field: str, bounds: tuple[int, int]) -> Iterator[int]:
+    low, high = bounds
     for part in field.split(","):
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")

@@ -17,15 +17,24 @@ from ops.checks.read_engine import (
     read_sql_triggers,
     read_version,
 )
-from ops.metadata.permission import ACTION, OF_DIVA, ROLE, is_allowed
-from ops.metadata.pieces import CRON, Key, describe_places, find_changes
-from ops.metadata.source import ENABLE, MIN_CATALOG, REINSTALL, sql_triggers
+from ops.metadata.pieces import ACTION, CRON, OF_DIVA, ROLE, Key, describe_places, find_changes, is_allowed
 
 MIN_VERSION = (2, 50, 6)
 """Of 2.48 no patch, and of 2.49 none before 2.49.2, mends CVE-2026-54698; 2.50.1 has the switches that keep
 customers' data out of the log; a database that 2.50 has used refuses earlier engines."""
 BELOW_VERSION = (2, 51, 0)
 """The first one that was not tried with us."""
+REINSTALL = r"""Install it again:
+printf 'X-Hasura-Admin-Secret: %s' \
+"$HASURA_ADMIN_SECRET" | curl -H @- \
+"$HASURA_URL/v1/metadata" -d \
+'{"type": "reload_metadata", "args":
+{"recreate_event_triggers": true}}'"""
+"""The secret goes through a pipe: arguments are seen by every user of the machine. No line is wrapped by a
+screen: a shell would take a part for a call, and the secret for its name."""
+ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
+MIN_CATALOG = 4
+"""Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
 RECOVER = "leads metadata recover"
 UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
 CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
@@ -144,6 +153,18 @@ def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
         text = f"{' '.join(change.key)} differs: {describe_places(change.after, change.before)}"
         step = "9b" if change.key[0] == CRON else "9a"
         yield Finding(Level.RED, text, UNDO.format(step), about=" ".join(change.key))
+
+
+def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
+    """Yield table and name of each SQL trigger that the event triggers on our tables need.
+
+    The names are those of `Backends/Postgres/DDL/EventTrigger.hs`.
+    """
+    for (kind, table), piece in pieces.items():
+        for trigger in piece.get("event_triggers", []) if kind == "table" else []:
+            for operation in ("insert", "update", "delete"):
+                if operation in trigger["definition"]:
+                    yield table, f"notify_hasura_{trigger['name']}_{operation.upper()}"
 
 
 def ask_event_trigger(facts: Facts, params: Params) -> Iterator[Finding]:

@@ -30,7 +30,6 @@ from ops.metadata.engine import Engine, MetadataError
 from ops.metadata.pieces import Change
 from ops.metadata.probe import MAX_WAIT_SECONDS
 from ops.metadata.project.merge import check, merge, unmerge
-from ops.metadata.source import count_waiting
 from ops.output import (
     AsJson,
     ForeignTextConsole,
@@ -102,7 +101,7 @@ def recover(
         for step in Step:
             _apply_pieces(deployment, step, over_drift=False)
         delivered = _deliver_probe(deployment, Step.AFTER_SERVICES)
-        waiting = count_waiting(deployment.engine, deployment.source)
+        waiting = int(deployment.engine.run_sql("engine/count_waiting", deployment.source)[0][0])
         fired = None if delivered else _fire_waiting(deployment)
         what = (
             "pancake_retry_failed begins within two minutes"

@@ -21,15 +21,19 @@ from ops.failures import WrongUsage, file_reason
 from ops.files import digest_of, write_file
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine, MetadataError
-from ops.metadata.permission import ACTION, OF_DIVA, PERMISSION, ROLE, is_allowed
 from ops.metadata.pieces import (
+    ACTION,
     CRON,
+    OF_DIVA,
+    PERMISSION,
+    ROLE,
     Change,
     Json,
     Key,
     drift,
     find_changes,
     foreign,
+    is_allowed,
     pieces_of_step,
     put,
     same,

@@ -78,6 +78,12 @@ EXPLAINED = {
 }
 """By the last key of a path: what it means that the engine lacks it."""
 
+ACTION, ROLE = "sendNotifications", "pancake_service"
+"""Diva's action, and the role for which the handlers need the permission."""
+OF_DIVA: Key = ("action", ACTION)
+PERMISSION: Key = ("action permission", f"{ACTION} for {ROLE}")
+"""In the record of what is applied: we gave the permission, so we take it back."""
+
 HIDDEN = "(hidden)"
 TRANSFORMS = ("request_transform", "response_transform")
 """They may write headers."""
@@ -171,6 +177,12 @@ def same(left: Any, right: Any) -> bool:
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def is_allowed(pieces: Mapping[Key, Any]) -> bool:
+    """Whether the handlers may call Diva's action."""
+    permissions = pieces.get(OF_DIVA, {}).get("permissions") or []
+    return any(each["role"] == ROLE for each in permissions)
 
 
 def foreign(wanted: Mapping[Key, Any], held: Mapping[Key, Any], recorded: Mapping[Key, Any]) -> list[str]:

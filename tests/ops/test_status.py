@@ -35,6 +35,7 @@ from ops.checks.model import (
     judge,
     worst,
 )
+from ops.checks.of_engine import REINSTALL
 from ops.checks.of_leads import age, count
 from ops.checks.of_services import MANY_SPOOLED
 from ops.checks.read_database import (
@@ -85,7 +86,6 @@ from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.token import NAMESPACE
 from ops.metadata.engine import Engine
-from ops.metadata.source import REINSTALL
 from ops.settings import VARIABLES
 from ops.switches import Switch
 from sandbox.postgres.database import operators_url

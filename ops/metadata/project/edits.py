@@ -19,7 +19,7 @@ from graphql import (
 )
 
 from ops.metadata.directory import CUSTOM_TYPES, ROOTS
-from ops.metadata.permission import ACTION, ROLE
+from ops.metadata.pieces import ACTION, ROLE
 
 EXPORT_FIRST = (
     "Nothing was changed. Export the project first: `hasura metadata export` writes it in the CLI's form."

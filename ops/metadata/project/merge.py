@@ -12,8 +12,7 @@ import typer
 from ops.failures import ExitCode
 from ops.metadata.deploy import Directory, Step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.permission import ACTION, ROLE
-from ops.metadata.pieces import CRON, foreign, same
+from ops.metadata.pieces import ACTION, CRON, ROLE, foreign, same
 from ops.metadata.project.edits import EXPORT_FIRST, find_list, has_permission
 from ops.metadata.project.our_part import (
     FILE,

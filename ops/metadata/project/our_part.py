@@ -1,11 +1,10 @@
 """What belongs to us in a project of the Hasura CLI (config v3), and what puts it into each file."""
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -172,33 +171,22 @@ def editing(where: str) -> Iterator[None]:
         raise ProjectRefused(f"{where}: {error}") from error
 
 
+Text = str | None
+"""The text of a file; None if there is no file."""
+
+
 @dataclass(frozen=True)
-class Editor(ABC):
-    """Edits one file. Both methods raise CannotEdit."""
+class Editor:
+    """Takes our part out of the text of a file, and puts it into a text without it. Both raise CannotEdit."""
 
     path: Path
-
-    @abstractmethod
-    def take_out(self, text: str | None) -> str | None:
-        """Return the text without our part; None for a file that is not there."""
-
-    @abstractmethod
-    def put_in(self, text: str | None) -> str | None:
-        """Return a text without our part with our part in it."""
+    take_out: Callable[[Text], Text]
+    put_in: Callable[[Text], Text]
 
 
-@dataclass(frozen=True)
-class WholeFile(Editor):
-    """A file that no one else writes: of a table, or of a migration."""
-
-    content: str | None
-    """None: an older version had it, and this version has it no more."""
-
-    def take_out(self, text: str | None) -> None:
-        return None
-
-    def put_in(self, text: str | None) -> str | None:
-        return self.content
+def whole_file(path: Path, content: Text) -> Editor:
+    """Return the editor of a file that no one else writes. Without content this version has it no more."""
+    return Editor(path, lambda text: None, lambda text: content)
 
 
 @dataclass(frozen=True)
@@ -217,59 +205,47 @@ class OurItems:
     """The key by which the CLI sorts; custom types keep the order in which they are sent."""
 
 
-@dataclass(frozen=True)
-class YamlFile(Editor):
-    """Lists of a YAML file."""
-
-    lists: tuple[OurItems, ...]
-
-    def take_out(self, text: str | None) -> str | None:
-        if text is None:
-            return None
-        for each in self.lists:
-            for name in sorted(each.names):
-                text = edits.remove_item(text, each.at, each.naming, name)
-        return text
-
-    def put_in(self, text: str | None) -> str | None:
-        for each in self.lists:
-            for lines in each.blocks:
-                before = edits.EMPTY_LIST if text is None else text
-                text = edits.insert_item(before, each.at, lines, each.sorting)
-        return text
+def yaml_file(path: Path, *lists: OurItems) -> Editor:
+    """Return the editor of lists in a YAML file."""
+    return Editor(path, partial(_take_out_items, lists), partial(_put_in_items, lists))
 
 
-@dataclass(frozen=True)
-class ActionsFile(YamlFile):
-    """`actions.yaml`, which has the permission for Diva's action too."""
-
-    is_permission_theirs: bool
-
-    def take_out(self, text: str | None) -> str | None:
-        text = super().take_out(text)
-        return text if text is None or self.is_permission_theirs else edits.remove_permission(text)
-
-    def put_in(self, text: str | None) -> str | None:
-        return super().put_in(edits.add_permission(text or ""))
+def _take_out_items(lists: Sequence[OurItems], text: Text) -> Text:
+    if text is None:
+        return None
+    for each in lists:
+        for name in sorted(each.names):
+            text = edits.remove_item(text, each.at, each.naming, name)
+    return text
 
 
-@dataclass(frozen=True)
-class SignaturesFile(Editor):
-    """`actions.graphql`."""
+def _put_in_items(lists: Sequence[OurItems], text: Text) -> Text:
+    for each in lists:
+        for lines in each.blocks:
+            before = edits.EMPTY_LIST if text is None else text
+            text = edits.insert_item(before, each.at, lines, each.sorting)
+    return text
 
-    names: frozenset[Key]
-    blocks: tuple[str, ...]
 
-    def take_out(self, text: str | None) -> str | None:
-        for kind, name in sorted(self.names) if text is not None else ():
+def actions_file(path: Path, lists: Sequence[OurItems], *, is_permission_theirs: bool) -> Editor:
+    """Return the editor of `actions.yaml`, which has the permission for Diva's action too."""
+
+    def take_out(text: Text) -> Text:
+        text = _take_out_items(lists, text)
+        return text if text is None or is_permission_theirs else edits.remove_permission(text)
+
+    return Editor(path, take_out, lambda text: _put_in_items(lists, edits.add_permission(text or "")))
+
+
+def signatures_file(path: Path, names: Iterable[Key], blocks: Iterable[str]) -> Editor:
+    """Return the editor of `actions.graphql`."""
+
+    def take_out(text: Text) -> Text:
+        for kind, name in sorted(names) if text is not None else ():
             text = edits.remove_definition(text or "", name, is_action=kind == "action")
         return text
 
-    def put_in(self, text: str | None) -> str:
-        text = text or ""
-        for lines in self.blocks:
-            text = edits.insert_definition(text, lines)
-        return text
+    return Editor(path, take_out, lambda text: reduce(edits.insert_definition, blocks, text or ""))
 
 
 @dataclass(frozen=True)
@@ -310,17 +286,18 @@ class OurPart:
         yield from self._tables()
         metadata = self.layout.metadata
         sdl = (self.directory / "actions.graphql").read_text("utf-8")
-        definitions = tuple(sdl[each.start : each.end] for each in edits.find_definitions(sdl))
-        names = frozenset(key for key in self.names if key[0] in IN_ACTIONS)
-        yield SignaturesFile(metadata / "actions.graphql", names, definitions)
-        actions = tuple(
+        definitions = [sdl[each.start : each.end] for each in edits.find_definitions(sdl)]
+        names = [key for key in self.names if key[0] in IN_ACTIONS]
+        yield signatures_file(metadata / "actions.graphql", names, definitions)
+        actions = [
             self._items("actions.yaml", kind, at, "name", "name" if kind == "action" else None)
             for kind, at in IN_ACTIONS.items()
-        )
-        yield ActionsFile(metadata / "actions.yaml", actions, self.record.is_permission_theirs)
+        ]
+        is_theirs = self.record.is_permission_theirs
+        yield actions_file(metadata / "actions.yaml", actions, is_permission_theirs=is_theirs)
         for file, (kind, naming, sorting) in LISTS.items():
             if self._is_of_step((kind, "")):
-                yield YamlFile(metadata / file, (self._items(file, kind, (), naming, sorting),))
+                yield yaml_file(metadata / file, self._items(file, kind, (), naming, sorting))
 
     def _items(
         self, file: str, kind: str, at: tuple[str, ...], naming: str, sorting: str | None
@@ -331,16 +308,16 @@ class OurPart:
         own = self.directory / "databases" / "default" / "tables"
         names = sorted(_table_file(name) for name in self._named("table"))
         for name in names:
-            yield WholeFile(self.layout.tables.parent / name, read_text(own / name))
+            yield whole_file(self.layout.tables.parent / name, read_text(own / name))
         includes = frozenset(f"{INCLUDE}{name}" for name in names)
         items = OurItems((), "text", includes, _blocks(own / "tables.yaml"), "text")
-        yield YamlFile(self.layout.tables, (items,))
+        yield yaml_file(self.layout.tables, items)
 
     def _migrations(self) -> Iterator[Editor]:
         for name in sorted(self._named(MIGRATION)):
             theirs, own = _files(self.layout.migrations / name), _files(self._own_migrations / name)
             for file in sorted({*theirs, *own}):
-                yield WholeFile(self.layout.migrations / name / file, own.get(file))
+                yield whole_file(self.layout.migrations / name / file, own.get(file))
 
 
 def is_included(table: str, includes: Iterable[str]) -> bool:
