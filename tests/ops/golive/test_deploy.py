@@ -1,7 +1,6 @@
 """`leads golive deploy` against a real database, the stand-in for Hasura, and services that it starts.
 
-Random deployments with stops, on steps that are rows of a dictionary; when the snapshot is taken again. And
-when a drill is evidence: fast enough, no lead lost or doubled, and the message sent in time.
+Random deployments with stops, on steps that are rows of a dictionary; when the snapshot is taken again.
 """
 
 import fcntl
@@ -11,11 +10,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -32,14 +29,12 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.failures import CommandFailed
-from ops.golive import drill
-from ops.golive.criterion import find_criterion, load_criteria
+from ops.golive.criterion import load_criteria
 from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import LOCK_FILE, Journal, _file_lock, known_secrets
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
-from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
 from ops.settings import read_operator_settings
 from sandbox.edge import missing_packages
 from sandbox.payloads import HERE as PAYLOADS
@@ -561,91 +556,3 @@ def test_the_pilot_opens_the_source_of_golive_yaml_and_none_without(monkeypatch:
             plan=PlanFile(source=source), row=lambda _, a=active: {**row, "active": a}
         )
         assert len(steps.open_pilot(site)) == opened
-
-
-FINE = Ledger(5, {name: [] for name in WRONG})
-
-
-def site_with_message(*words: str) -> Any:
-    return SimpleNamespace(
-        plan=PlanFile(tell=words), db=SimpleNamespace(info=SimpleNamespace(dbname="diva_staging")),
-        journal=SimpleNamespace(commit="0123abc", by="Lan"),
-    )  # fmt: skip
-
-
-def test_the_message_counts_if_its_command_succeeds_in_time() -> None:
-    for words, minutes_ago, is_in_time in (
-        (["true"], 0, True), (["true"], 6, False), (["false"], 0, False), (["/no/such/program"], 0, False),
-        ([], 0, False),
-    ):  # fmt: skip
-        sent = drill.tell(site_with_message(*words), 1, time.monotonic() - minutes_ago * 60)
-        assert sent["in_time"] is is_in_time, words
-
-
-def test_each_condition_alone_keeps_a_drill_from_being_evidence(
-    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
-) -> None:
-    """It has to keep 95 % of its rate, 20 a second."""
-    ledgers = [Ledger(5, FINE.wrong | {name: ["a"]}) for name in WRONG]
-    for message_by, limit, ledger, per_second, is_ok in (
-        ("true", 5.0, FINE, 20, True),
-        ("", 5.0, FINE, 20, False),
-        ("false", 5.0, FINE, 20, False),
-        ("true", 0.0, FINE, 20, False),
-        *(("true", 5.0, each, 20, False) for each in ledgers),
-        ("true", 5.0, FINE, 19.01, True),
-        ("true", 5.0, FINE, 18.9, False),
-    ):
-        criterion = replace(find_criterion("G-8-tier1"), target=limit)
-        monkeypatch.setattr(drill, "TIERS", {1: (lambda _: None, lambda _: None)})
-        monkeypatch.setattr(drill, "limit_of", lambda _, criterion=criterion: criterion)
-        monkeypatch.setattr(drill, "wait_until_final", lambda *_, ledger=ledger: ledger)
-        sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
-        sender = mock.MagicMock(prefix="golive-drill-", sent=sent)
-        of_test: Any = SimpleNamespace(site=site_with_message(*filter(None, [message_by])), sender=sender)
-        with subtests.test(f"{message_by}, {limit} min, {ledger}, {per_second} a second"):
-            result = drill.run_drill(of_test, 1, 20, 0, 0)
-            assert result["ok"] is is_ok
-            assert result["told"]["in_time"] is (message_by == "true")
-            assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
-
-
-def test_tier_1_takes_less_than_5_minutes_the_others_at_most_15_and_30(subtests: pytest.Subtests) -> None:
-    for tier, operator, minutes in ((1, "<", 5.0), (2, "<=", 15.0), (3, "<=", 30.0)):
-        with subtests.test(tier=tier, operator=operator):
-            limit = drill.limit_of(tier)
-            assert (limit.operator, limit.target, limit.unit) == (operator, minutes, "min")
-
-
-def test_tier_2_needs_the_command_that_brings_the_former_handlers_back() -> None:
-    without: Any = SimpleNamespace(site=SimpleNamespace(plan=PlanFile()))
-    with pytest.raises(CommandFailed, match=r"no services\.handlers\.back"):
-        drill.tier2(without)
-
-
-def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
-    """At port 9 no server listens: every post fails at once."""
-    begun = time.monotonic()
-    with Sender(Webhook("http://127.0.0.1:9/", {}), "golive-drill-", 100, "-1", 1) as sender:
-        sent = sender.sent
-        eventually(lambda: len(sent.ids) > 1)
-    assert begun <= sent.first_at < sent.last_at <= time.monotonic()
-    assert sent.answers == {"no answer": len(sent.ids)}
-    assert Sent(ids=["a"], first_at=1, last_at=1).per_second == 0
-
-
-def test_a_lead_that_is_not_stored_counts_whatever_it_was_answered(subtests: pytest.Subtests) -> None:
-    for case, accepted, stored, lost, unacknowledged in (
-        ("all", "ab", "ab", "", ""),
-        ("lost", "ab", "a", "b", ""),
-        ("stored without an answer", "a", "ab", "", ""),
-        ("refused", "a", "a", "", "b"),
-        ("the edge is down", "", "", "", "ab"),
-    ):
-        rows = [{"record_id": name, "events": 1, "is_processed": True, "tickets": 1} for name in stored]
-        answer = SimpleNamespace(fetchall=lambda rows=rows: rows)
-        db: Any = SimpleNamespace(execute=lambda *_, answer=answer: answer)
-        with subtests.test(case):
-            ledger = count_records(db, "golive-drill-", Sent(ids=["a", "b"], accepted=set(accepted)))
-            assert (ledger.wrong["lost"], ledger.wrong["unacknowledged"]) == ([*lost], [*unacknowledged])
-            assert (ledger.processed, any(ledger.wrong.values())) == (len(stored), stored != "ab")

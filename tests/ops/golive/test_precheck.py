@@ -1,14 +1,20 @@
-"""`leads golive precheck`: what is broken is red, and what cannot be asked is unknown, which blocks."""
+"""`leads golive precheck`: what is broken is red, and what cannot be asked is unknown, which blocks.
+
+And when a drill is evidence: fast enough, no lead lost or doubled, and the message sent in time.
+"""
 
 import json
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -23,12 +29,15 @@ from ops.checks.read_golive import Manifest, read_certificate, read_manifest_fil
 from ops.checks.services import NotSet, Services, own_metadata
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
-from ops.golive.criterion import WAVES, Criterion, Part, Source, load_criteria
+from ops.failures import CommandFailed
+from ops.golive import drill
+from ops.golive.criterion import WAVES, Criterion, Part, Source, find_criterion, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.gates import VARIABLES, Inputs, evaluate
 from ops.golive.judgement import Judgement, Outcome, Why
 from ops.golive.measuring import SCANS_FILE, Sources
 from ops.golive.records import Kind, Records, Statement
+from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
 from ops.golive.watching import evaluate_parts
 from ops.settings import read_operator_settings
 from proofs.incidents.breakages import Installation, Variables
@@ -39,6 +48,7 @@ from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
 from tests.support.golive import CHECKS_AT_GATES, note_snapshot
+from tests.support.waiting import eventually
 
 ALL = load_criteria()
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
@@ -390,3 +400,84 @@ def test_a_compose_file_tells_the_same_as_a_deployment(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_nightly_batch_is_near_two_in_vietnam(schedule: str, near: bool) -> None:
     assert is_near(schedule) is near
+
+
+FINE = Ledger(5, {name: [] for name in WRONG})
+
+
+def site_with_message(*words: str) -> Any:
+    return SimpleNamespace(
+        plan=PlanFile(tell=words), db=SimpleNamespace(info=SimpleNamespace(dbname="diva_staging")),
+        journal=SimpleNamespace(commit="0123abc", by="Lan"),
+    )  # fmt: skip
+
+
+def test_the_message_counts_if_its_command_succeeds_in_time() -> None:
+    for words, minutes_ago, is_in_time in (
+        (["true"], 0, True), (["true"], 6, False), (["false"], 0, False), (["/no/such/program"], 0, False),
+        ([], 0, False),
+    ):  # fmt: skip
+        sent = drill.tell(site_with_message(*words), 1, time.monotonic() - minutes_ago * 60)
+        assert sent["in_time"] is is_in_time, words
+
+
+def test_each_condition_alone_keeps_a_drill_from_being_evidence(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """It has to keep 95 % of its rate, 20 a second."""
+    ledgers = [Ledger(5, FINE.wrong | {name: ["a"]}) for name in WRONG]
+    for message_by, limit, ledger, per_second, is_ok in (
+        ("true", 5.0, FINE, 20, True),
+        ("", 5.0, FINE, 20, False),
+        ("false", 5.0, FINE, 20, False),
+        ("true", 0.0, FINE, 20, False),
+        *(("true", 5.0, each, 20, False) for each in ledgers),
+        ("true", 5.0, FINE, 19.01, True),
+        ("true", 5.0, FINE, 18.9, False),
+    ):
+        criterion = replace(find_criterion("G-8-tier1"), target=limit)
+        monkeypatch.setattr(drill, "TIERS", {1: (lambda _: None, lambda _: None)})
+        monkeypatch.setattr(drill, "limit_of", lambda _, criterion=criterion: criterion)
+        monkeypatch.setattr(drill, "wait_until_final", lambda *_, ledger=ledger: ledger)
+        sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
+        sender = mock.MagicMock(prefix="golive-drill-", sent=sent)
+        of_test: Any = SimpleNamespace(site=site_with_message(*filter(None, [message_by])), sender=sender)
+        with subtests.test(f"{message_by}, {limit} min, {ledger}, {per_second} a second"):
+            result = drill.run_drill(of_test, 1, 20, 0, 0)
+            assert result["ok"] is is_ok
+            assert result["told"]["in_time"] is (message_by == "true")
+            assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
+
+
+def test_tier_2_needs_the_command_that_brings_the_former_handlers_back() -> None:
+    without: Any = SimpleNamespace(site=SimpleNamespace(plan=PlanFile()))
+    with pytest.raises(CommandFailed, match=r"no services\.handlers\.back"):
+        drill.tier2(without)
+
+
+def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
+    """At port 9 no server listens: every post fails at once."""
+    begun = time.monotonic()
+    with Sender(Webhook("http://127.0.0.1:9/", {}), "golive-drill-", 100, "-1", 1) as sender:
+        sent = sender.sent
+        eventually(lambda: len(sent.ids) > 1)
+    assert begun <= sent.first_at < sent.last_at <= time.monotonic()
+    assert sent.answers == {"no answer": len(sent.ids)}
+    assert Sent(ids=["a"], first_at=1, last_at=1).per_second == 0
+
+
+def test_a_lead_that_is_not_stored_counts_whatever_it_was_answered(subtests: pytest.Subtests) -> None:
+    for case, accepted, stored, lost, unacknowledged in (
+        ("all", "ab", "ab", "", ""),
+        ("lost", "ab", "a", "b", ""),
+        ("stored without an answer", "a", "ab", "", ""),
+        ("refused", "a", "a", "", "b"),
+        ("the edge is down", "", "", "", "ab"),
+    ):
+        rows = [{"record_id": name, "events": 1, "is_processed": True, "tickets": 1} for name in stored]
+        answer = SimpleNamespace(fetchall=lambda rows=rows: rows)
+        db: Any = SimpleNamespace(execute=lambda *_, answer=answer: answer)
+        with subtests.test(case):
+            ledger = count_records(db, "golive-drill-", Sent(ids=["a", "b"], accepted=set(accepted)))
+            assert (ledger.wrong["lost"], ledger.wrong["unacknowledged"]) == ([*lost], [*unacknowledged])
+            assert (ledger.processed, any(ledger.wrong.values())) == (len(stored), stored != "ab")
