@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
+from leads.adapters.batcher import DRAIN_SECONDS
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, UndoneDatabase
 from leads.adapters.graphql import GraphqlClient
@@ -104,6 +105,10 @@ class Runtime:
 
     async def _close(self) -> None:
         """Finish what callers submitted, then close the connections."""
+        # The server ends the process without the answers of the requests that it cancelled.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if cancelled := [task for task in others if task.cancelling()]:
+            await asyncio.wait(cancelled, timeout=DRAIN_SECONDS)
         await self.scrape.close()
         await asyncio.gather(self.ingest.drain(), self.outbox.drain())
         await self.pancake.aclose()

@@ -6,7 +6,6 @@ An idle batcher sends a single item at once; after a batch of several, the next 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
@@ -98,12 +97,9 @@ class Batcher(Generic[Item, Result]):
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]], within_seconds: float) -> None:
-    """Wait until each task has left the collection, as it does when it ends; cancel what takes longer."""
+    """Wait for the tasks; cancel what takes longer, and wait as long as DRAIN_SECONDS for that."""
     for seconds in (within_seconds, DRAIN_SECONDS):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while tasks:
-                    # Not gather(): from Python 3.12 on it does not yield if all are done; then none leaves.
-                    await asyncio.wait(tasks)
-        for task in list(tasks):
-            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for task in late:
+                task.cancel()

@@ -286,13 +286,9 @@ class Database:
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await Pool.check_connection(db_connection)
+                return db_connection
             except (psycopg.OperationalError, TimeoutError):
                 await db_connection.close()
-            except BaseException:
-                await db_connection.close()
-                raise
-            else:
-                return db_connection
         return None
 
     async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:

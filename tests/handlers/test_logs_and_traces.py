@@ -6,6 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.logs import describe
 from leads.adapters.secrets import KeyRing
 from leads.adapters.tracing import TraceContext, current_trace, within
+from leads.runtime import Runtime
 from leads.services.cron_runs import CRONS
 from tests.support.crons import CronHarness
 from tests.support.fakes import FakeHasura
@@ -258,6 +260,19 @@ async def test_without_hasura_the_handlers_stay_ready(harness: HandlerHarness) -
 async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
     session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
     return await harness.call_action({"text": text}, name="trace_lead", session=session)
+
+
+async def test_the_end_waits_for_the_answer_of_a_cancelled_request(database: str, key_ring: KeyRing) -> None:
+    async def serve() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.5)
+
+    async with Runtime.assemble(handler_settings(database, key_ring)).running():
+        request = asyncio.create_task(serve())
+        await asyncio.sleep(0)
+        request.cancel()
+    assert request.done()
 
 
 async def test_the_stories_of_leads_are_answered(harness: HandlerHarness, capture_logs: list[str]) -> None:
