@@ -280,17 +280,14 @@ def count_results(events: Iterable[ReplayedEvent]) -> ReplayResults:
         counts[group][reason] += 1
         if event.ticket_id and event.status == PROCESSED and event.result in WITH_TICKET:
             tickets[event.ticket_id] = event.owner_id
-    ordered = {
-        group: dict(sorted(counts[group].items())) for group in ("outcomes", "held", FAILED, DEAD_LETTER)
-    }
     owners = sorted(
         Counter(owner for owner in tickets.values() if owner).items(), key=lambda item: (-item[1], item[0])
     )
     return ReplayResults(
-        outcomes=ordered["outcomes"],
-        held=ordered["held"],
-        failed=ordered[FAILED],
-        dead_letter=ordered[DEAD_LETTER],
+        outcomes=dict(sorted(counts["outcomes"].items())),
+        held=dict(sorted(counts["held"].items())),
+        failed=dict(sorted(counts[FAILED].items())),
+        dead_letter=dict(sorted(counts[DEAD_LETTER].items())),
         waiting=counts["waiting"].total(),
         owners=[OwnedTickets(id=owner, tickets=number) for owner, number in owners],
         unassigned=sum(owner is None for owner in tickets.values()),

@@ -6,7 +6,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain, groupby
 from operator import attrgetter
@@ -107,13 +107,13 @@ class Story:
     """
 
     connection: str
-    table_name: str
+    table: str
     record_id: str | None
     tickets: tuple[str, ...]
     reason: str
+    is_at_rest: bool
     steps: tuple[Step, ...]
     next: str
-    is_at_rest: bool
 
     def document(self) -> dict[str, object]:
         """Return the story as a JSON object; times are ISO 8601."""
@@ -126,16 +126,7 @@ class Story:
             }
             for step in self.steps
         ]
-        return {
-            "connection": self.connection,
-            "table": self.table_name,
-            "record_id": self.record_id,
-            "tickets": list(self.tickets),
-            "reason": self.reason,
-            "is_at_rest": self.is_at_rest,
-            "steps": steps,
-            "next": self.next,
-        }
+        return asdict(self) | {"steps": steps}
 
 
 def document(text: str, stories: list[Story]) -> dict[str, object]:
@@ -157,7 +148,7 @@ def _story(events: list[StoredEvent], now: datetime) -> Story:
     codes = [code for event in events if (code := text_at(event.ticket, "code"))]
     return Story(
         connection=newest.connection,
-        table_name=newest.table_name,
+        table=newest.table_name,
         record_id=newest.record_id,
         tickets=tuple(dict.fromkeys(codes)),
         reason=_reason(newest),

@@ -109,7 +109,7 @@ class Printer:
 
 
 def _key(story: Story) -> str:
-    return f"{story.table_name} {story.record_id or 'without a record id'} of {story.connection}"
+    return f"{story.table} {story.record_id or 'without a record id'} of {story.connection}"
 
 
 def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
