@@ -26,8 +26,7 @@ from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
 from ops.waiting import poll
 from proofs.bench.environment import AsJson
-from proofs.incidents.breakages import BREAKAGES as TABLE
-from proofs.incidents.breakages import TIMEOUT_SECONDS, Installation, by_metadata, change_setting
+from proofs.incidents.breakages import BREAKAGES, TIMEOUT_SECONDS, Installation, by_metadata, change_setting
 from proofs.incidents.catalogue import INCIDENTS
 from proofs.sender import versions
 from sandbox.edge import NginxEdge, require_edge_packages
@@ -188,9 +187,9 @@ class Stage(Installation):
             return str(answer.json().get("result", answer.status_code))
 
 
-Breakage = Callable[[Stage], AbstractContextManager[None]]
+Scene = Callable[[Stage], AbstractContextManager[None]]
 """Broken within the block. At its end all works again, and the database has nothing of it in its windows."""
-FAULTS = {each.incident: each.broken for each in TABLE if each.incident}
+FAULTS = {each.incident: each.broken for each in BREAKAGES if each.incident}
 _SLOW = """
     CREATE FUNCTION public.incident_{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN IF random() < {share} THEN PERFORM pg_sleep({seconds}); END IF; RETURN NEW; END $$;
@@ -348,9 +347,9 @@ def p99_regression(stage: Stage) -> Iterator[None]:
     stage.sql(_FAST_AGAIN.format(name="insert"))
 
 
-BREAKAGES: dict[str, Breakage] = {
-    breakage.__name__: breakage
-    for breakage in (
+SCENES: dict[str, Scene] = {
+    scene.__name__: scene
+    for scene in (
         metadata_wiped, allow_list_on, handlers_down, database_slow, pancake_rest_down, webhook_silent,
         dead_letters, stuck_lock, cron_removed, reconciliation_misses, kill_switch_left_on, p99_regression,
     )
@@ -425,7 +424,7 @@ def run_incident(
             with stage.traffic(rate) if rate else nullcontext():
                 time.sleep(SETTLE_SECONDS)
                 early = inbox.sent() - HEARTBEAT
-                with BREAKAGES[name](stage):
+                with SCENES[name](stage):
                     inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
                     time.sleep(incident.hold_seconds)
                 inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from leads.adapters.metrics import Metrics
 from leads.services.metrics import SERIES
 from proofs.chaos.__main__ import app
-from proofs.incidents.breakages import BREAKAGES as TABLE
+from proofs.incidents.breakages import BREAKAGES
 from proofs.incidents.catalogue import INCIDENTS
-from proofs.incidents.live import BREAKAGES, Outcome, failed
+from proofs.incidents.live import SCENES, Outcome, failed
 from proofs.incidents.replay.evaluation import Firing, apply_for, replay, sent
 from proofs.incidents.replay.model import Conditions
 from proofs.incidents.replay.recording import FEW_LEADS_PER_HOUR, Recording, Scenario, clean, incident
@@ -176,8 +176,8 @@ WELL = Outcome(
 
 
 def test_every_incident_can_be_made_and_an_unknown_one_is_refused() -> None:
-    assert list(BREAKAGES) == list(INCIDENTS)
-    shared = {each.incident: f"Pancake{each.alert}" for each in TABLE if each.incident}
+    assert list(SCENES) == list(INCIDENTS)
+    shared = {each.incident: f"Pancake{each.alert}" for each in BREAKAGES if each.incident}
     assert [name for name, alert in shared.items() if alert not in INCIDENTS[name].sent] == []
     result = CliRunner().invoke(app, ["incidents", "--only", "flood"])
     assert result.exit_code == 2
