@@ -11,7 +11,7 @@ import pytest
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 from tests.support.leads import EARLIER, LATER, LEAD
-from tests.support.stored_rows import counted
+from tests.support.stored_rows import NOTIFICATIONS
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
 
@@ -79,7 +79,7 @@ async def test_without_active_staff_nothing_is_stored_and_a_late_ticket_is_notif
     assert harness.one("SELECT notifications, evidence FROM pancake_webhook_event") == before
     (line,) = [each for each in caplog.records if each.message == "notifications dropped"]
     assert (line.__dict__["fields"]["name"], line.__dict__["fields"]["count"]) == ("sla_missed", 1)
-    assert counted(harness, "dropped") == 1
+    assert harness.value(NOTIFICATIONS, result="dropped") == 1
     harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
     report = await harness.run("check_sla", minutes=5)
     assert (report["late"], report["late_not_notified"]) == (1, 0)

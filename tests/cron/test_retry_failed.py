@@ -19,7 +19,7 @@ from leads.domain.notifications import MAX_REFUSALS, MAX_UNKNOWNS
 from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun, RunFailed
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
-from tests.support.stored_rows import counted, insert_unsent, keys, sending, taken
+from tests.support.stored_rows import NOTIFICATIONS, insert_unsent, keys, sending, taken
 
 TICK = timedelta(minutes=1)
 CRON_LOOP = timedelta(seconds=10 + 8)
@@ -342,7 +342,10 @@ async def test_an_event_is_given_up_after_twenty_refusals_and_its_next_notificat
     assert line.levelno == logging.ERROR
     fields = {"rows": "events", "count": 1, "ids": [event_id], "reasons": {"refused": 1}}
     assert vars(line)["fields"] == fields
-    assert (counted(harness, "failed"), counted(harness, "given_up")) == (20, 1)
+    assert (
+        harness.value(NOTIFICATIONS, result="failed"),
+        harness.value(NOTIFICATIONS, result="given_up"),
+    ) == (20, 1)
     harness.hasura.refused = set()
     await harness.run("check_sla")
     assert f"{event_id}:sla_missed" in harness.hasura.sent
@@ -370,9 +373,9 @@ async def test_a_slow_service_that_ignores_keys_gets_five_sends_of_a_notice(harn
     assert sends == dict.fromkeys((*keys([event_id]), f"{processed}:new_lead"), MAX_UNKNOWNS)
     state = {"attempts": 5, "unknowns": 5, "error": "unknown"}
     assert [sending(harness, each) for each in (event_id, processed)] == [GIVEN_UP | state] * 2
-    assert counted(harness, "failed") == 0
+    assert harness.value(NOTIFICATIONS, result="failed") == 0
     # Those of the events, then the notice to the administrators that they were given up.
-    assert counted(harness, "unknown") == 3 * MAX_UNKNOWNS
+    assert harness.value(NOTIFICATIONS, result="unknown") == 3 * MAX_UNKNOWNS
     assert harness.count("pancake_cron_run", "notify_given_up_at IS NOT NULL") == 1
 
 
@@ -384,7 +387,7 @@ async def test_an_event_without_recipients_is_given_up_at_once_and_blocks_nothin
     await harness.run_for("retry_failed", hours=2 / 60)
     assert set(taken(harness)) == keys(good)
     assert sending(harness, empty[0]) == GIVEN_UP | {"attempts": 1, "error": "no_recipients"}
-    assert counted(harness, "given_up") == 600
+    assert harness.value(NOTIFICATIONS, result="given_up") == 600
     assert {record.levelname for record in caplog.records if "given up" in record.getMessage()} == {"ERROR"}
 
 
@@ -466,7 +469,7 @@ async def test_runs_while_no_administrator_is_active_do_not_starve_a_later_one(h
     """They are more than a tick takes, and were to tell something that had no recipient."""
     harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
     await run_speaking(harness, "k1", "k2")
-    assert counted(harness, "dropped") == 2
+    assert harness.value(NOTIFICATIONS, result="dropped") == 2
     harness.sql(
         "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
         " SELECT r.name, r.scheduled_time - n * interval '1 minute', r.started_at, r.finished_at, r.outcome,"

@@ -12,7 +12,7 @@ from sandbox.edge import FOLDERS
 from sandbox.serving import LoopbackServer
 from sandbox.stack.edge import KNOWN_STATUSES, create_app
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
-from tests.support.edge.surroundings import HASURA_TOKEN, FakeHasura, Reply, Sender, raw_exchange, signed
+from tests.support.edge.surroundings import HASURA_TOKEN, FakeEndpoint, Reply, Sender, raw_exchange, signed
 from tests.support.fake_services import chunked
 from tests.support.waiting import eventually
 
@@ -305,7 +305,7 @@ class Front:
     """An edge in front of a fake Hasura that knows TOKEN."""
 
     port: int
-    hasura: FakeHasura
+    hasura: FakeEndpoint
 
     def post(self, token: str, body: bytes = b"{}") -> Reply:
         with Sender(self.port) as sender:
@@ -319,7 +319,7 @@ def real(harness: EdgeHarness) -> Front:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Front]:
-    with closing(FakeHasura()) as hasura, LoopbackServer(create_app(hasura.url, HASURA_TOKEN)) as server:
+    with closing(FakeEndpoint()) as hasura, LoopbackServer(create_app(hasura.url, HASURA_TOKEN)) as server:
         yield Front(int(server.url.rpartition(":")[2]), hasura)
 
 

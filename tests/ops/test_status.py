@@ -722,8 +722,5 @@ def test_unsent_notifications_are_counted_until_given_up(read: Read, harness: Da
 
 def test_a_look_changes_nothing(database: str, read: Read) -> None:
     assert read() == read()
-    with (
-        open_limited(database, "test") as db,
-        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
-    ):
+    with open_limited(database, "test") as db, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         db.execute("UPDATE pancake_connection SET name = 'x'")

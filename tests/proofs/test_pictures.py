@@ -10,15 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proofs.dashboard.panels import (
-    PAPER,
-    SCREEN,
-    Drawn,
-    View,
-    draw_rows,
-    draw_sections,
-    read_dashboard,
-)
+from proofs.dashboard.panels import PAPER, SCREEN, Drawn, View, draw_rows, draw_sections, read_dashboard
 from proofs.pictures import Box, Limit, Line, Panel, draw_lines, new_figure, shown, svg
 from sandbox.monitoring.servers import Queries, Series
 

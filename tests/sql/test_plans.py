@@ -14,15 +14,7 @@ import pytest
 from leads.adapters.database import SQL_FOLDER, split
 from ops.clients.db_session import QUERIES
 from sandbox.postgres.database import migrate
-from sandbox.postgres.plans import (
-    Plan,
-    custom_plan,
-    explain_prepared,
-    generic_plan,
-    indexes,
-    nodes,
-    scanned,
-)
+from sandbox.postgres.plans import Plan, custom_plan, explain_prepared, generic_plan, indexes, nodes, scanned
 from sandbox.postgres.server import Cluster
 from tests.support.postgres import CONNECTION, fill_tables, insert_events
 from tests.support.stored_rows import FROM, TO, insert_tickets
@@ -495,11 +487,7 @@ def test_a_search_reads_the_unassigned_tickets_alone(
     tickets: Db, kind: str, subtests: pytest.Subtests
 ) -> None:
     """The rule is inlined into the index: a change of an owner alone is seen by the index."""
-    for search in (
-        "late_owners/list_assignable",
-        "late_owners/mark_settled",
-        "late_owners/count_unassigned",
-    ):
+    for search in ("late_owners/list_assignable", "late_owners/mark_settled", "late_owners/count_unassigned"):
         with subtests.test(search=search):
             found = executed_plan(tickets, search, SEARCH_PARAMS, kind)
             assert scanned(found) == set(), search

@@ -1,7 +1,7 @@
 """The two ways to fake an HTTP server, and services that answer alike or refuse every call, and Prometheus.
 
 FakeServer is pytest-httpserver. RawServer is for what that cannot send: late, broken, oddly framed answers.
-In one process tests use httpx's MockTransport or respx; the engine's tests, a package of their own, have a
+In one process tests use httpx's MockTransport; the engine's tests, a package of their own, have a
 receiver of their own.
 """
 

@@ -31,6 +31,7 @@ from ops.golive.records import Evidence, Kind, Record, Statement
 from ops.golive.report import DAY, FIGURES, Figure, days_between, drawn
 from sandbox.stack.bare import BareSandbox
 from tests.support.end_to_end import query
+from tests.support.handlers import DatabaseRows
 from tests.support.leads import body, numbered_lead
 from tests.support.postgres import run_program
 from tests.support.stored_rows import HANH
@@ -66,7 +67,7 @@ VALUES (%(name)s, %(at)s, %(at)s, %(at)s + interval '4 minutes', 'succeeded', %(
 
 
 @dataclass
-class Pilot:
+class Pilot(DatabaseRows):
     """A pilot that began seven days before `now`, all of it healthy; its database is at `url`."""
 
     url: str
@@ -78,8 +79,7 @@ class Pilot:
     def since(self) -> datetime:
         return (self.now - timedelta(days=DAYS)).replace(second=0, microsecond=0)
 
-    def sql(self, statement: str, **params: Any) -> list[dict[str, Any]]:
-        """Run a statement in a session in which rows can be written in their final state."""
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
         return query(self.url, statement, params)
 
     def seed(self, reconciled_days: int = DAYS) -> None:
@@ -100,7 +100,7 @@ class Pilot:
             day_report = {"day": f"{at:%Y-%m-%d}", "found_missing": [], "left_missing": []}
             reports = {"reconcile_daily": {"days": [day_report]}, "check_connection": {"connections": []}}
             for name, report in reports.items():
-                self.sql(RUNS, name=name, at=at, report=Jsonb(report))
+                query(self.url, RUNS, {"name": name, "at": at, "report": Jsonb(report)})
         self.sql(
             "UPDATE pancake_webhook_event SET replayed_at = created_at, replay_count = 1, replayed_by = 'lan'"
             " WHERE id = (SELECT min(id) FROM pancake_webhook_event)"
@@ -113,9 +113,9 @@ class Pilot:
         self.sql(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
             " SELECT c.id, 'source-' || n, 'Nguồn ' || n, true"
-            " FROM pancake_connection AS c CROSS JOIN generate_series(1, %(number)s) AS n"
+            " FROM pancake_connection AS c CROSS JOIN generate_series(1, %s) AS n"
             " ON CONFLICT DO NOTHING",
-            number=number,
+            number,
         )
 
     def golive(self, *words: str) -> Result:

@@ -14,6 +14,7 @@ import psycopg
 from starlette.applications import Starlette
 
 from app import create_app
+from leads.adapters.metrics import Metrics
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
 from sandbox.postgres.database import owner_url
@@ -32,10 +33,11 @@ from tests.support.settings import (
 class DatabaseRows(ABC):
     """The rows of a database under test: the base of the harnesses, each of another level.
 
-    A database: DatabaseHarness. A process of the handlers: HandlerHarness by HTTP, CronHarness with Pancake
-    too, and Product by direct calls, of which random histories make thousands. Engine and handlers:
-    SettingsHarness. The whole system: EndToEndHarness, and System with a sender at its edge. The edge alone:
-    EdgeHarness, which has no database.
+    A database: DatabaseHarness, and Pilot with a session for each statement. A process of the handlers:
+    HandlerHarness by HTTP, CronHarness with Pancake too, and Product by direct calls, of which random
+    histories make thousands. An engine with Diva's metadata: Shared. Engine and handlers: SettingsHarness.
+    The whole system: EndToEndHarness, and System with a sender at its edge. The edge alone: EdgeHarness,
+    which has no database.
     """
 
     @abstractmethod
@@ -262,8 +264,7 @@ class HandlerHarness(DatabaseHarness):
             await self.process(row["id"])
 
     def value(self, series: str, **labels: str) -> float | None:
-        """Return the value of a series as the process has it now: nothing is read from the database."""
-        return self.runtime.metrics.registry.get_sample_value(series, labels)
+        return value_of(self.runtime.metrics, series, **labels)
 
     async def scrape(self, series: str, **labels: str) -> float | None:
         """Scrape the process, with every figure read anew; return the value of a series."""
@@ -279,6 +280,12 @@ class HandlerHarness(DatabaseHarness):
         answer = await self.deliver(LEAD | fields)
         event_id = answer["event_id"]
         return event_id, await self.process(event_id)
+
+
+def value_of(metrics: Metrics, series: str, **labels: str) -> float | None:
+    """Return the value of a series as the process has it now: nothing is read from the database."""
+    value: float | None = metrics.registry.get_sample_value(series, labels)
+    return value
 
 
 def ingest_answer(status: str, event_id: int | None = None, error_code: str | None = None) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from sandbox.serving import LoopbackServer
 from sandbox.stack.hasura import start_engine
 from sandbox.stack.keys import Keys
 from scripts.metadata_form import formatted_files
+from tests.support.end_to_end import query
 from tests.support.fake_services import ANY, FakeServer
-from tests.support.handlers import DatabaseHarness
+from tests.support.handlers import DatabaseHarness, DatabaseRows
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
 
 SECRET = "admin-secret-of-the-test"
@@ -71,7 +72,7 @@ def run_metadata(words: Sequence[str], environment: dict[str, str], code: int) -
 
 
 @dataclass
-class Shared:
+class Shared(DatabaseRows):
     """A running engine, the folder of backups, its database, and the command."""
 
     url: str
@@ -90,10 +91,8 @@ class Shared:
     def api(self, kind: str, args: Any = None) -> Any:
         return metadata_api(self.url, SECRET, kind, args)
 
-    def sql(self, statement: str) -> list[Any]:
-        with psycopg.connect(self.database_url, autocommit=True) as db:
-            cursor = db.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+    def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        return query(self.database_url, statement, params)
 
     @contextmanager
     def changed(self, change: str, back: str) -> Iterator[None]:

@@ -133,6 +133,9 @@ def insert_tickets(
     return cursor.fetchall()
 
 
+NOTIFICATIONS = "pancake_notifications_total"
+
+
 def keys(ids: list[int], name: str = "new_source") -> set[str]:
     return {f"{id_}:{name}" for id_ in ids}
 
@@ -145,12 +148,6 @@ def taken(harness: HandlerHarness) -> list[str]:
 def sending(harness: DatabaseHarness, event_id: int) -> dict[str, Any]:
     """What the event's row says of the sending of its notifications."""
     return harness.one(SENDING, event_id)
-
-
-def counted(harness: HandlerHarness, result: str) -> float:
-    """The notifications that the process counted with this result."""
-    registry = harness.runtime.metrics.registry
-    return registry.get_sample_value("pancake_notifications_total", {"result": result}) or 0
 
 
 KEYS = "test:" + base64.b64encode(bytes(32)).decode()

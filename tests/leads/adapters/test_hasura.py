@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import respx
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive
@@ -122,26 +121,54 @@ NOTIFICATION = {"template_code": "t", "recipient_ids": ["s"], "data": {}, "idemp
 TAKEN = {"data": {"sendNotifications": {"accepted": 1, "duplicates": 2}}}
 
 
+class Engine:
+    """Stands for Hasura: gives its answers to GraphQL one after the other, each `after_seconds`."""
+
+    def __init__(self) -> None:
+        self.health, self.after_seconds = "OK", 0.0
+        self.answers: list[httpx.Response | Exception] = []
+        self.requests: list[httpx.Request] = []
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/healthz":
+            return httpx.Response(200, text=self.health)
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        await asyncio.sleep(self.after_seconds)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 @pytest.fixture
-async def graphql() -> AsyncIterator[GraphqlClient]:
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    started = Engine()
+    answer = httpx.MockTransport(started.answer).handle_async_request
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    return started
+
+
+@pytest.fixture
+async def graphql(engine: Engine) -> AsyncIterator[GraphqlClient]:
     opened = GraphqlClient(URL, "service-token")
     yield opened
     await opened.close()
 
 
-@respx.mock
-async def test_notifications_are_sent_with_the_token_of_the_service(graphql: GraphqlClient) -> None:
-    route = respx.post(f"{URL}/v1/graphql").respond(json=TAKEN)
+async def test_notifications_are_sent_with_the_token_of_the_service(
+    graphql: GraphqlClient, engine: Engine
+) -> None:
+    engine.answers.append(httpx.Response(200, json=TAKEN))
     assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
-    request = route.calls.last.request
+    (request,) = engine.requests
+    assert request.url == f"{URL}/v1/graphql"
     assert request.headers["Authorization"] == "Bearer service-token"
     assert json.loads(request.content)["variables"] == {"notifications": [NOTIFICATION]}
 
 
-@respx.mock
-async def test_an_error_in_the_answer_is_a_refusal(graphql: GraphqlClient) -> None:
+async def test_an_error_in_the_answer_is_a_refusal(graphql: GraphqlClient, engine: Engine) -> None:
     error = {"errors": [{"message": "no such template", "extensions": {"path": "$", "code": "unexpected"}}]}
-    respx.post(f"{URL}/v1/graphql").respond(json=error)
+    engine.answers.append(httpx.Response(200, json=error))
     with pytest.raises(HasuraRefused) as caught:
         await graphql.send_notifications([NOTIFICATION])
     assert "no such template" not in str(caught.value)
@@ -171,32 +198,25 @@ FAILURES: list[tuple[type[Exception], Any]] = [(HasuraUncertain, answer) for ans
 FAILURES += [(HasuraUnavailable, answer) for answer in NOT_SENT]
 
 
-@respx.mock
 @pytest.mark.parametrize(("expected", "answer"), FAILURES, ids=range(len(FAILURES)))
 async def test_what_may_have_arrived_differs_from_what_cannot_and_the_next_call_is_tried(
-    graphql: GraphqlClient, expected: type[Exception], answer: Any
+    graphql: GraphqlClient, engine: Engine, expected: type[Exception], answer: Any
 ) -> None:
-    route = respx.post(f"{URL}/v1/graphql").mock(side_effect=[answer, httpx.Response(200, json=TAKEN)])
+    engine.answers = [answer, httpx.Response(200, json=TAKEN)]
     with pytest.raises(HasuraUnavailable) as caught:
         await graphql.send_notifications([NOTIFICATION])
     assert type(caught.value) is expected
     assert await graphql.send_notifications([NOTIFICATION]) == {"accepted": 1, "duplicates": 2}
-    assert route.call_count == 2
+    assert len(engine.requests) == 2
 
 
-@respx.mock
 async def test_what_does_not_come_in_time_is_uncertain_also_an_error_that_takes_long(
-    graphql: GraphqlClient, monkeypatch: pytest.MonkeyPatch
+    graphql: GraphqlClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hasura answers with an error when its own call of the service runs out of time."""
-    bodies = iter((TAKEN, TAKEN, {"errors": [{"message": "http exception when calling webhook"}]}))
-
-    async def answer_late(_: httpx.Request) -> httpx.Response:
-        body = next(bodies)
-        await asyncio.sleep(0.2)
-        return httpx.Response(200, json=body)
-
-    respx.post(f"{URL}/v1/graphql").mock(side_effect=answer_late)
+    late = {"errors": [{"message": "http exception when calling webhook"}]}
+    engine.answers = [httpx.Response(200, json=body) for body in (TAKEN, TAKEN, late)]
+    engine.after_seconds = 0.2
     monkeypatch.setattr("leads.adapters.graphql.SEND_TIMEOUT_SECONDS", 0.05)
     with pytest.raises(HasuraUncertain):
         await graphql.send_notifications([NOTIFICATION])
@@ -223,33 +243,25 @@ PARTS = ("consistent", "allow_list", "notifications")
         ("OK", "Could not verify JWT: JWTExpired", (True, True, False)),
     ],
 )
-@respx.mock
 async def test_what_the_engine_lets_us_do_is_asked_without_doing_it(
-    graphql: GraphqlClient, health: str, message: str, expected: tuple[bool | None, ...]
+    graphql: GraphqlClient, engine: Engine, health: str, message: str, expected: tuple[bool | None, ...]
 ) -> None:
     """The messages are those of a genuine engine."""
-    respx.get(f"{URL}/healthz").respond(text=health)
-    call = respx.post(f"{URL}/v1/graphql").respond(json={"errors": [{"message": message}]})
+    engine.health = health
+    engine.answers.append(httpx.Response(200, json={"errors": [{"message": message}]}))
     state = await graphql.probe()
     assert [state[part] for part in ("hasura", *PARTS)] == [True, *expected]
-    request = call.calls.last.request
+    (request,) = engine.requests
     assert "variables" not in json.loads(request.content)
     assert request.headers["Authorization"] == "Bearer service-token"
 
 
-@respx.mock
 async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(
-    graphql: GraphqlClient, subtests: pytest.Subtests
+    graphql: GraphqlClient, engine: Engine, subtests: pytest.Subtests
 ) -> None:
-    respx.get(f"{URL}/healthz").respond(text="OK")
-    answers: list[Any] = [
-        httpx.Response(200, json={}),
-        httpx.Response(502, text="<html>"),
-        httpx.ConnectError("x"),
-    ]
-    respx.post(f"{URL}/v1/graphql").mock(side_effect=answers)
-    for _ in answers:
-        with subtests.test():
+    for answer in (httpx.Response(200, json={}), httpx.Response(502, text="<html>"), httpx.ConnectError("x")):
+        with subtests.test(answer=answer):
+            engine.answers.append(answer)
             assert await graphql.probe() == {"hasura": False} | dict.fromkeys(PARTS)
 
 

@@ -239,8 +239,7 @@ async def test_why_there_is_no_answer_is_said_in_words(error: type[httpx.Request
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [always(200, {"data": []}), always(500), always(401), always(404), failing(httpx.ConnectError)],
+    "answer", [always(200, {"data": []}), always(500), always(401), always(404), failing(httpx.ConnectError)]
 )
 async def test_the_key_is_in_no_log_exception_or_repr(
     answer: Answer, caplog: pytest.LogCaptureFixture

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from leads.adapters.metrics import Metrics
 from leads.domain.errors import DatabaseUnavailable
@@ -22,6 +21,8 @@ from leads.services.outbox import (
     UnsentRow,
 )
 from tests.support.fakes import FakeDatabase, FakeHasura, MovableClock
+from tests.support.handlers import value_of
+from tests.support.stored_rows import NOTIFICATIONS
 from tests.support.waiting import eventually_async
 
 CLAIMED_AT = datetime(2026, 5, 14, tzinfo=UTC)
@@ -53,10 +54,6 @@ class OutboxHarness:
         stored = [params["results"] for name, params in self.db.ran if name == "outbox/mark_unsent"]
         return {result["id"]: result for results in stored for result in json.loads(results)}
 
-    def counted(self, result: str) -> float:
-        registry: CollectorRegistry = self.metrics.registry
-        return registry.get_sample_value("pancake_notifications_total", {"result": result}) or 0
-
 
 async def test_sent_notifications_are_marked_under_their_claim() -> None:
     """An event without notifications sends nothing."""
@@ -68,7 +65,7 @@ async def test_sent_notifications_are_marked_under_their_claim() -> None:
     ((name, params),) = harness.db.ran
     assert (name, params["ids"]) == ("outbox/mark_notified", [7])
     assert params["claimed_ats"] == [CLAIMED_AT + timedelta(seconds=7)]
-    assert harness.counted("accepted") == 2
+    assert value_of(harness.metrics, NOTIFICATIONS, result="accepted") == 2
     assert harness.hasura.sent["7:new_lead"] == {
         "template_code": "t", "recipient_ids": ["s"], "data": {}, "idempotency_key": "7:new_lead",
     }  # fmt: skip
@@ -91,7 +88,11 @@ async def test_notifications_that_hasura_fails_are_neither_marked_nor_retried_on
     assert harness.marked() == []
     errors = {id_: result["error"] for id_, result in harness.unsent().items()}
     assert errors == dict.fromkeys(range(10), "unreached")
-    assert harness.counted("failed") == sum(len(call) for call in harness.hasura.calls) == 10
+    assert (
+        value_of(harness.metrics, NOTIFICATIONS, result="failed")
+        == sum(len(call) for call in harness.hasura.calls)
+        == 10
+    )
 
 
 async def test_a_call_without_an_answer_is_counted_apart_and_fewer_accepted_mark_nothing() -> None:
@@ -99,7 +100,10 @@ async def test_a_call_without_an_answer_is_counted_apart_and_fewer_accepted_mark
     harness.hasura.slow = True
     assert await harness.outbox.send([event(1, "a", "b"), event(2, "c")]) == 0
     assert {id_: result["unknowns"] for id_, result in harness.unsent().items()} == {1: 1, 2: 1}
-    assert (harness.counted("failed"), harness.counted("unknown")) == (0, 3)
+    assert (
+        value_of(harness.metrics, NOTIFICATIONS, result="failed"),
+        value_of(harness.metrics, NOTIFICATIONS, result="unknown"),
+    ) == (0, 3)
     harness = OutboxHarness()
     harness.hasura.accepted_per_call = 1
     assert (await harness.outbox.send([event(1, "a", "b")]), harness.marked()) == (0, [])
@@ -126,7 +130,7 @@ async def test_a_refused_notification_does_not_delay_the_others() -> None:
     sent = await harness.outbox.send([event(number, "a") for number in range(10)])
     assert (sent, harness.marked()) == (9, [0, 1, 2, 3, 4, 5, 6, 8, 9])
     assert harness.unsent()[7]["refusals"] == 1
-    assert harness.counted("failed") == 1
+    assert value_of(harness.metrics, NOTIFICATIONS, result="failed") == 1
 
 
 async def test_events_sent_one_by_one_do_not_delay_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,9 +96,7 @@ def judgements_in(system: GoLive, parts: set[Part], variables: Variables) -> dic
     return {each.criterion.id: each for each in found.judgements}
 
 
-def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(
-    system: GoLive,
-) -> None:
+def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(system: GoLive) -> None:
     """The public URL is not https."""
     words = ["--records", str(system.folder), "--file", str(system.folder / "golive.yaml"), "--json"]
     count = "SELECT count(*) FROM pancake_webhook_event"

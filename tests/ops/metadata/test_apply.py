@@ -20,13 +20,7 @@ from sandbox.processes import Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.fake_services import fixed_engine
 from tests.support.handlers import seed_connection
-from tests.support.metadata import (
-    SECRET,
-    Shared,
-    make_own,
-    of_others,
-    running_shared_engine,
-)
+from tests.support.metadata import SECRET, Shared, make_own, of_others, running_shared_engine
 
 pytestmark = pytest.mark.own_database
 
@@ -396,5 +390,4 @@ def test_after_a_wipe_one_command_brings_ours_back(shared: Shared) -> None:
     assert "1 rows wait to be processed; 1 of them had no event" in said
     shared.run("verify", "9b")
     assert of_others(shared.pieces()).keys() == split(project_of_diva, "default").keys()
-    installed = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'notify_hasura_pancake%'"
-    assert shared.sql(installed) == [(2,)]
+    assert shared.count("pg_trigger", "tgname LIKE 'notify_hasura_pancake%'") == 2

@@ -127,8 +127,7 @@ def test_a_lacking_variable_is_named(database: str, tmp_path: Path, lacking: str
             assert all(text in said for text in (f"environment variable {lacking}:", "Nothing was changed"))
             assert engine.api("export_metadata") == before
             assert engine.api("get_inconsistent_metadata") == consistency
-        probes = "SELECT count(*) FROM hdb_catalog.hdb_cron_events WHERE trigger_name LIKE 'pancake%'"
-        assert engine.sql(probes) == [(0,)]
+        assert engine.count("hdb_catalog.hdb_cron_events", "trigger_name LIKE 'pancake%'") == 0
 
 
 def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared) -> None:
@@ -183,9 +182,9 @@ def test_an_engine_that_may_not_act_as_the_handlers_is_asked_for_their_rights(sh
 def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared) -> None:
     shared.run("9a")
     for table in TABLES:
-        assert shared.sql(f"SELECT count(*) FROM {table}") == [(0,)], table
-    events = shared.sql("SELECT payload ->> 'op' FROM hdb_catalog.event_log")
-    assert events == [("MANUAL",)]  # the probe event, which is delivered afterwards
+        assert shared.count(table) == 0, table
+    event = shared.one("SELECT payload ->> 'op' AS op FROM hdb_catalog.event_log")
+    assert event == {"op": "MANUAL"}  # the probe event, which is delivered afterwards
 
 
 def test_9a_goes_on_without_handlers_and_9b_does_not(database: str, tmp_path: Path) -> None:

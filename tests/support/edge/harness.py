@@ -25,8 +25,8 @@ from tests.support.edge.surroundings import (
     EDGE_SECRET,
     HASURA_TOKEN,
     Connection,
+    FakeEndpoint,
     FakeHandlers,
-    FakeHasura,
     Reply,
     Sender,
 )
@@ -130,7 +130,7 @@ class EdgeHarness:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Prepare an edge that is not started yet. `tls`: of Hasura and the handlers."""
-        self.hasura, self.handlers = FakeHasura(tls), FakeHandlers(tls)
+        self.hasura, self.handlers = FakeEndpoint(tls), FakeHandlers(tls)
         self._renew_connection()
         settings = EdgeSettings(
             self.hasura.url, self.handlers.url, HASURA_TOKEN, EDGE_SECRET, workers=workers,

@@ -81,7 +81,7 @@ class FakePath(RawServer, ABC):
         return self.status
 
 
-class FakeHasura(FakePath):
+class FakeEndpoint(FakePath):
     """The RESTified endpoint pancake/record for the role pancake_edge. It answers as the engine does."""
 
     def answer(self, request: Request) -> Answer:
