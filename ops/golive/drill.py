@@ -7,7 +7,7 @@ import getpass
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,20 +47,18 @@ ROWS_FILE = "rows-of-drill"
 AFTERWARDS = "what is where: leads golive deploy --check"
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """The people of a tier, and how they are told."""
-
-    audience: str
-    channel: str
-    within_minutes: int
-
-
-ANNOUNCEMENTS = {
-    1: Announcement("PO, Tech Lead", "Slack #pancake-integration", 5),
-    2: Announcement("PO, Tech Lead, Ops, DevOps", "Slack #pancake-integration, email", 15),
-    3: Announcement("PO, Tech Lead, Ops, DevOps, director, whole team", "Slack urgent, email, meeting", 30),
-}
+ANNOUNCEMENTS: dict[int, dict[str, Any]] = {
+    1: {"audience": "PO, Tech Lead", "channel": "Slack #pancake-integration", "within_minutes": 5},
+    2: {
+        "audience": "PO, Tech Lead, Ops, DevOps", "channel": "Slack #pancake-integration, email",
+        "within_minutes": 15,
+    },
+    3: {
+        "audience": "PO, Tech Lead, Ops, DevOps, director, whole team",
+        "channel": "Slack urgent, email, meeting", "within_minutes": 30,
+    },
+}  # fmt: skip
+"""By tier: who is told, through which channel, and how soon."""
 
 
 def drill(
@@ -238,16 +236,16 @@ def tell(site: Site, tier: int, started: float) -> dict[str, Any]:
     were not told.
     """
     people = ANNOUNCEMENTS[tier]
+    audience, channel, within = people.values()
     text = f"Drill: rollback tier {tier} begins. This is a rehearsal in {site.db.info.dbname}."
     after = None
     if not site.plan.tell:
-        say(f"Tell {people.audience} within {people.within_minutes} min, by {people.channel}: {text}")
-    elif code := program((*site.plan.tell, people.channel, people.audience, text)).run()[0]:
+        say(f"Tell {audience} within {within} min, by {channel}: {text}")
+    elif code := program((*site.plan.tell, channel, audience, text)).run()[0]:
         say(f"They were not told: {site.plan.tell[0]} ended with {code}.")
     else:
         after = round((time.monotonic() - started) / 60, 2)
-    is_in_time = after is not None and after <= people.within_minutes
-    return {**asdict(people), "after_minutes": after, "in_time": is_in_time}
+    return {**people, "after_minutes": after, "in_time": after is not None and after <= within}
 
 
 def tier1(drill: Drill) -> None:

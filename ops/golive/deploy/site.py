@@ -10,8 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from ops.checks.services import REQUEST_SECONDS, Services
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import append_line
@@ -109,23 +111,24 @@ class Choices:
     move_tickets: bool = False
 
 
-@dataclass(frozen=True)
-class Site:
-    """What the steps work on."""
+class Site(Services):
+    """What the steps work on. Its readers share its session."""
 
-    settings: OperatorSettings
-    db: DbSession
-    deployment: Deployment
-    journal: Journal
-    choices: Choices
+    def __init__(
+        self, settings: OperatorSettings, db: DbSession, deployment: Deployment, journal: Journal,
+        choices: Choices,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            settings, "golive deploy", choices.source, plan=choices.plan, folder=choices.folder,
+            engine=deployment.engine, own=deployment.own, request_seconds=REQUEST_SECONDS,
+        )  # fmt: skip
+        self.db, self.deployment, self.journal, self.choices = db, deployment, journal, choices
+        self._one = Lock()
 
-    @property
-    def plan(self) -> PlanFile:
-        return self.choices.plan
-
-    @property
-    def folder(self) -> Path:
-        return self.choices.folder
+    @contextmanager
+    def database(self) -> Iterator[DbSession]:
+        with self._one:
+            yield self.db
 
     def row(self, name: str, **parameters: object) -> Mapping[str, Any]:
         """Return the only row of a statement of sql/golive. Raises DatabaseError."""
@@ -158,7 +161,7 @@ def open_site(choices: Choices) -> Iterator[Site]:
         if row is None or not row["locked"]:
             raise CommandFailed("Another deployment runs on this database: wait until it ends.")
         deployment = stack.enter_context(open_deployment(choices.backups, choices.source))
-        yield Site(settings, db, deployment, journal, choices)
+        yield stack.enter_context(Site(settings, db, deployment, journal, choices))
 
 
 @contextmanager

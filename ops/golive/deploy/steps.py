@@ -1,12 +1,10 @@
 """The steps of section E4 of the checklist: what each finds, does and undoes. Checks change nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
@@ -14,9 +12,9 @@ from pydantic import TypeAdapter
 from leads.domain.errors import DatabaseUnavailable
 from ops.checks.model import Asked, Level, not_green
 from ops.checks.read_golive import GRANT
-from ops.checks.services import REQUEST_SECONDS, Services
+from ops.checks.services import REQUEST_SECONDS
 from ops.checks.table import BY_ID, look_at
-from ops.clients.db_session import QUERIES, DatabaseError, DbSession
+from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage
@@ -303,8 +301,7 @@ def _fill_roster(site: Site) -> str:
 def look_for(site: Site, *names: str, **params: str) -> Found:
     """Ask checks of the table; one that is red because of another part is not of this step."""
     asked = [Asked(BY_ID[name], params) for name in names]
-    with SiteServices(site) as services:
-        results, _ = look_at(asked, services, seconds=CHECK_SECONDS)
+    results, _ = look_at(asked, site, seconds=CHECK_SECONDS)
     problems = [
         found
         for found in not_green(results)
@@ -318,23 +315,6 @@ def look_for(site: Site, *names: str, **params: str) -> Found:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     is_absent = any(not found.is_present for found in problems)
     return Found(State.ABSENT if is_absent else State.PARTIAL, f"{problems[0].text}{more}")
-
-
-class SiteServices(Services):
-    """The services of a deployment, whose readers share its session."""
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(
-            site.settings, "golive deploy", site.choices.source, plan=site.plan, folder=site.folder,
-            engine=site.deployment.engine, own=site.deployment.own, request_seconds=REQUEST_SECONDS,
-        )  # fmt: skip
-        self._db = site.db
-        self._one = Lock()
-
-    @contextmanager
-    def database(self) -> Iterator[DbSession]:
-        with self._one:
-            yield self._db
 
 
 def check_metadata(site: Site, step: str) -> Found:

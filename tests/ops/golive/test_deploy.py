@@ -32,7 +32,7 @@ from ops.failures import CommandFailed
 from ops.golive.criterion import load_criteria
 from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
-from ops.golive.deploy.site import LOCK_FILE, Journal, _file_lock, known_secrets
+from ops.golive.deploy.site import LOCK_FILE, Choices, Journal, Site, _file_lock, known_secrets
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.evidence import read_evidence_file
 from ops.settings import read_operator_settings
@@ -508,10 +508,10 @@ def test_an_edge_without_a_policy_is_no_finished_step_once_the_handlers_answer(t
     with edge_status(policy_connections=0, policy_age_seconds=None) as edge, edge_status() as handlers:
         for handlers_url, state in ((handlers, State.PARTIAL), ("http://127.0.0.1:1", State.DONE)):
             given = {"EDGE_STATUS_URL": edge, "HANDLERS_URL": handlers_url}
-            site: Any = SimpleNamespace(
-                settings=read_operator_settings(may_have=given, environment=given),
-                choices=SimpleNamespace(source="default"), plan=PlanFile(), folder=tmp_path,
-                deployment=SimpleNamespace(engine=None, own={}), db=SimpleNamespace(closed=False),
+            site = Site(
+                read_operator_settings(may_have=given, environment=given), mock.Mock(closed=False),
+                mock.Mock(engine=None, own={}), Journal(tmp_path, "Lan", ""),
+                Choices(tmp_path, PlanFile(), "Lan", tmp_path, "default", tmp_path),
             )  # fmt: skip
             assert steps.find_step("10").check(site).state is state
 
