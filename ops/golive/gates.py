@@ -1,8 +1,7 @@
 """`leads golive gate`, `list` and `begin`: evaluate parts of the checklist, and show what was found."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +29,7 @@ VARIABLES = (
     "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",
     "PUBLIC_URL", "HANDLERS_URL", "EDGE_STATUS_URL",
 )  # fmt: skip
-REQUEST_SECONDS, STATEMENT_SECONDS, EVALUATION_SECONDS = 10.0, 30.0, 35.0
+EVALUATION_SECONDS = 35.0
 COLUMN = 9
 
 
@@ -135,43 +134,25 @@ def _utc(time: datetime | None) -> str | None:
     return time.astimezone(UTC).isoformat() if time else None
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What an evaluation reads: sources, records, the installed commit, and the services of the checks."""
-
-    sources: Sources
-    records: tuple[Record, ...]
-    commit: str
-    services: Services
-
-
-@contextmanager
-def open_inputs(folder: Path, plan: PlanFile | None = None, source: str = "default") -> Iterator[Inputs]:
-    """Read the records, and open the sources when they are asked. Raises RecordsError, SettingsError."""
-    settings = read_operator_settings(may_have=VARIABLES)
-    records = Records(folder)
-    services = Services(
-        settings, "golive", source, plan=plan or PlanFile(), folder=folder,
-        request_seconds=REQUEST_SECONDS, statement_seconds=STATEMENT_SECONDS,
-    )  # fmt: skip
-    with Sources(records, settings.database_url, settings.prometheus_url) as sources, services:
-        yield Inputs(sources, records.read(), settings.commit, services)
+def open_sources(folder: Path, plan: PlanFile | None = None, source: str = "default") -> Sources:
+    """Make the sources of an evaluation, which are opened when they are asked. Raises SettingsError."""
+    return Sources(read_operator_settings(may_have=VARIABLES), folder, source, plan=plan or PlanFile())
 
 
 def evaluate(
-    subject: str, criteria: Sequence[Criterion], inputs: Inputs, at: datetime, wave: str | None = None,
+    subject: str, criteria: Sequence[Criterion], sources: Sources, at: datetime, wave: str | None = None,
     before: Before | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
-    results = _look(criteria, inputs.services) if datetime.now(UTC) - at <= PRESENT else []
+    results = _look(criteria, sources) if datetime.now(UTC) - at <= PRESENT else []
     looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
     judgements = []
     for criterion in criteria:
-        measured = measure(criterion, inputs.sources, inputs.records, at, wave, looked)
-        exemption = exemption_of(criterion, inputs.records, at)
-        judgements.append(judge(criterion, measured, at, inputs.commit, exemption))
+        measured = measure(criterion, sources, at, wave, looked)
+        exemption = exemption_of(criterion, sources.records, at)
+        judgements.append(judge(criterion, measured, at, sources.settings.commit, exemption))
     causes = tuple(each for each in shown(results) if not each.is_wanted)
-    return Evaluation(subject, at, inputs.commit, tuple(judgements), before, causes)
+    return Evaluation(subject, at, sources.settings.commit, tuple(judgements), before, causes)
 
 
 def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
@@ -191,15 +172,15 @@ def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime
     return max(found, key=lambda each: each.number).statement if found else None
 
 
-def gate_at(subject: str, inputs: Inputs, at: datetime) -> Evaluation:
+def gate_at(subject: str, sources: Sources, at: datetime) -> Evaluation:
     """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
     if subject != "sign-off":
-        before = _gate_before(subject, inputs, at)
-        return evaluate(subject, criteria_of(Part(subject)), inputs, at, subject, before)
-    last = gate_at(WAVES[-1], inputs, at)
+        before = _gate_before(subject, sources, at)
+        return evaluate(subject, criteria_of(Part(subject)), sources, at, subject, before)
+    last = gate_at(WAVES[-1], sources, at)
     outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
     before = Before(last.subject, outcome, reason)
-    return evaluate(subject, criteria_of(Part.SIGN_OFF), inputs, at, last.subject, before)
+    return evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
 
 
 def wave_before(wave: str) -> str | None:
@@ -207,17 +188,17 @@ def wave_before(wave: str) -> str | None:
     return WAVES[WAVES.index(wave) - 1] if wave != WAVES[0] else None
 
 
-def _gate_before(wave: str, inputs: Inputs, at: datetime) -> Before | None:
+def _gate_before(wave: str, sources: Sources, at: datetime) -> Before | None:
     """Say whether the gate of the wave before was open when this wave began, by the evidence of that."""
     before = wave_before(wave)
     if before is None:
         return None
-    record = newest(inputs.records, Kind.BEGIN, wave, at)
+    record = newest(sources.records, Kind.BEGIN, wave, at)
     if record is None:
         reason = f"Wave {wave} has not begun: leads golive begin {wave} --by NAME"
         return Before(before, Outcome.INCONCLUSIVE, reason)
     when = f"when {wave} began, {record.holds_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if _was_open(before, record, inputs.sources.records):
+    if _was_open(before, record, sources.files):
         return Before(before, Outcome.PASS, f"It was open {when}.")
     return Before(before, Outcome.FAIL, f"It was not open {when}.")
 
@@ -377,8 +358,8 @@ def gate(
     inconclusive. --at judges a time in the past by what the database, Prometheus
     and the records say of it.
     """
-    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
-        evaluation = gate_at(subject, inputs, moment(at))
+    with open_sources(folder) as sources, show_activity(f"evaluating gate {subject}"):
+        evaluation = gate_at(subject, sources, moment(at))
     show(evaluation, as_json=as_json)
     raise typer.Exit(evaluation.exit_code)
 
@@ -436,36 +417,36 @@ def begin(
     """
     read_operator_settings("DATABASE_URL")
     evidence = []
-    with open_inputs(folder) as inputs:
-        start = _start(wave, moment(since), inputs)
+    with open_sources(folder) as sources:
+        start = _start(wave, moment(since), sources)
         if earlier := wave_before(wave):
             with show_activity(f"evaluating the gate before {wave}"):
-                before = gate_at(earlier, inputs, datetime.now(UTC))
+                before = gate_at(earlier, sources, datetime.now(UTC))
             if not before.is_open:
                 print_evaluation(before, Console(stderr=True))
                 say(f"{wave} cannot begin: the gate of {earlier} is closed.")
                 raise typer.Exit(before.exit_code)
             document = json.dumps(before.document(), ensure_ascii=False, indent=1)
             evidence.append((f"gate-{earlier}.json", document.encode()))
-        evidence.insert(0, (SCANS_FILE, scans_file(inputs.sources.database(), datetime.now(UTC))))
-        record = inputs.sources.records.add(make_statement(Kind.BEGIN, wave, by, since=start), evidence)
+        evidence.insert(0, (SCANS_FILE, scans_file(sources.session, datetime.now(UTC))))
+        record = sources.files.add(make_statement(Kind.BEGIN, wave, by, since=start), evidence)
     if as_json:
         print_json({"wave": wave, "since": start, "record": record.number, "sha256": record.sha256()})
     else:
         print_line(f"{wave} began at {time_text(start)}. Record {record.number}, {record.sha256()[:12]}")
 
 
-def _start(wave: str, start: datetime, inputs: Inputs) -> datetime:
+def _start(wave: str, start: datetime, sources: Sources) -> datetime:
     """Check when the wave began. Raises WrongUsage or CommandFailed."""
     now = datetime.now(UTC)
     if start < now - MAX_BACKDATED:
         raise WrongUsage(f"--since is at most {MAX_BACKDATED.days} days ago.")
-    if found := newest(inputs.records, Kind.BEGIN, wave, now):
+    if found := newest(sources.records, Kind.BEGIN, wave, now):
         raise CommandFailed(f"{wave} began at {time_text(found.holds_at)} already (record {found.number}).")
     earlier = wave_before(wave)
     if earlier is None:
         return start
-    begun = newest(inputs.records, Kind.BEGIN, earlier, now)
+    begun = newest(sources.records, Kind.BEGIN, earlier, now)
     if begun is None:
         raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier} --by NAME")
     if start <= begun.holds_at:

@@ -3,23 +3,27 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 from ops.checks.model import Finding, Level, Result
+from ops.checks.services import Services
 from ops.clients.db_session import QUERIES, DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
 from ops.failures import CommandFailed, ExitCode
 from ops.golive.criterion import WAVES, Criterion, Source, Window
+from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Why
 from ops.golive.records import Kind, Record, Records, RecordsError, newest
+from ops.settings import OperatorSettings
 
-STATEMENT_TIMEOUT = "30s"
+REQUEST_SECONDS, STATEMENT_SECONDS = 10.0, 30.0
 PRESENT = timedelta(minutes=15)
 """An evaluation at a time not longer ago than this is one of the present."""
 MAX_SHOWN = 5
@@ -41,56 +45,45 @@ class NoData(CommandFailed):
     """A source has no value for a criterion; the text says why."""
 
 
-class Sources(ExitStack):
-    """The sources of one evaluation, opened when they are first asked. A context manager.
+class Sources(Services):
+    """What an evaluation reads: the services of the checks, and the records in the folder.
 
-    A source that did not answer is not asked again in the same evaluation; one without an address is never.
+    A source that did not answer is not asked again (`down`: why); one without an address is never.
     """
 
-    def __init__(self, records: Records, database_url: str = "", prometheus_url: str = "") -> None:
-        super().__init__()
-        self.records = records
-        self._database_url = database_url
-        self._prometheus_url = prometheus_url
-        self._down: dict[Source, str] = {}
-        self._database: DbSession | None = None
-        self._prometheus: PrometheusApi | None = None
+    def __init__(
+        self, settings: OperatorSettings, folder: Path, source: str = "default", **given: Any
+    ) -> None:  # fmt: skip
+        limits = {"request_seconds": REQUEST_SECONDS, "statement_seconds": STATEMENT_SECONDS}
+        super().__init__(settings, "golive", source, folder=folder, **{"plan": PlanFile(), **limits, **given})
+        self.files = Records(folder)
+        self.down: dict[Source, str] = {}
 
-    def database(self) -> DbSession:
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Return what was stated, the oldest first. Raises RecordsError."""
+        return self.files.read()
+
+    @cached_property
+    def session(self) -> DbSession:
         """Return a session that can only read, with a statement timeout. Raises SourceDown."""
-        self._check(Source.SQL)
-        if self._database is None:
-            if not self._database_url:
-                raise SourceDown("DATABASE_URL is not set.")
-            try:
-                session = self.enter_context(open_session(self._database_url, "golive"))
-                session.execute("SELECT set_config('statement_timeout', %s, false)", [STATEMENT_TIMEOUT])
-                session.execute("SET default_transaction_read_only = on")
-            except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
-                raise SourceDown(f"The database does not answer: {first_line(error)}") from error
-            self._database = session
-        return self._database
+        if not self.settings.database_url:
+            raise SourceDown("DATABASE_URL is not set.")
+        try:
+            session = self._open.enter_context(open_session(self.settings.database_url, "golive"))
+            timeout = f"{STATEMENT_SECONDS:g}s"
+            session.execute("SELECT set_config('statement_timeout', %s, false)", [timeout])
+            session.execute("SET default_transaction_read_only = on")
+        except (DatabaseUnavailable, LoginRefused, DatabaseError) as error:
+            raise SourceDown(f"The database does not answer: {first_line(error)}") from error
+        return session
 
-    def prometheus(self) -> PrometheusApi:
-        """Return the API of PROMETHEUS_URL. Raises SourceDown if it is not set or did not answer before."""
-        self._check(Source.PROMQL)
-        if self._prometheus is None:
-            if not self._prometheus_url:
-                raise SourceDown("PROMETHEUS_URL is not set.")
-            self._prometheus = self.enter_context(PrometheusApi(self._prometheus_url))
-        return self._prometheus
-
-    def _check(self, source: Source) -> None:
-        if source in self._down:
-            raise SourceDown(self._down[source])
-
-    def note(self, source: Source, error: Exception) -> None:
-        """Note that a source cannot be asked again; one that only refused a question can."""
-        is_refusal = isinstance(error, PrometheusRefused) or (
-            isinstance(error, DatabaseError) and not is_lost(error)
-        )
-        if not is_refusal:
-            self._down[source] = first_line(error)
+    @cached_property
+    def metrics(self) -> PrometheusApi:
+        """Return the API of PROMETHEUS_URL. Raises SourceDown if it is not set."""
+        if not self.settings.prometheus_url:
+            raise SourceDown("PROMETHEUS_URL is not set.")
+        return self.prometheus
 
 
 def period_of(
@@ -116,30 +109,37 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
 
 
 def measure(
-    criterion: Criterion, sources: Sources, records: tuple[Record, ...], at: datetime, wave: str | None,
+    criterion: Criterion, sources: Sources, at: datetime, wave: str | None,
     looked: Mapping[str, Sequence[Result]],
 ) -> Measurement:  # fmt: skip
     """Return what the source says at `at`; a source that cannot be asked is part of the measurement.
 
     `looked` are the results of the checks by the criterion.
     """
+    asked = Source.SQL if criterion.source is Source.COMMAND else criterion.source
     try:
         if criterion.source in (Source.PERSON, Source.FILE):
-            return _attested(criterion, sources.records, records, at)
+            return _attested(criterion, sources, at)
         if not _can_be_asked(criterion, at):
             raise NoData(f"Its source tells the present only, not {at:%Y-%m-%d %H:%M} UTC.")
-        since, until = period_of(criterion, wave, at, records)
-        if criterion.source is Source.SQL:
-            return _from_sql(criterion, sources.database(), since, until)
-        if criterion.source is Source.PROMQL:
-            return _from_prometheus(criterion, sources.prometheus(), since, until)
+        since, until = period_of(criterion, wave, at, sources.records)
         if criterion.source is Source.CHECK:
             return _from_checks(looked[criterion.id])
+        if asked in sources.down:
+            raise SourceDown(sources.down[asked])
+        if criterion.source is Source.SQL:
+            return _from_sql(criterion, sources.session, since, until)
+        if criterion.source is Source.PROMQL:
+            return _from_prometheus(criterion, sources.metrics, since, until)
         return PROBES[criterion.query](sources)
     except (NoData, RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
     except (SourceDown, DatabaseError, IntegrationError) as error:
-        sources.note(criterion.source, error)
+        is_refusal = isinstance(error, PrometheusRefused) or (
+            isinstance(error, DatabaseError) and not is_lost(error)
+        )
+        if not is_refusal:
+            sources.down[asked] = first_line(error)
         return Measurement(why=Why.SOURCE_DOWN, problem=first_line(error))
 
 
@@ -214,16 +214,16 @@ def _from_prometheus(
     return Measurement(value=values[0], total=total, since=since, until=until)
 
 
-def _attested(criterion: Criterion, files: Records, records: tuple[Record, ...], at: datetime) -> Measurement:
-    record = newest(records, Kind.ATTEST, criterion.id, at)
+def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measurement:
+    record = newest(sources.records, Kind.ATTEST, criterion.id, at)
     if record is None:
         raise NoData(f"Not attested yet: leads golive attest {criterion.id}")
     stated = record.statement
     details = f"by {stated.by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
         return Measurement(stated.value, total=stated.cases, measured_at=stated.at, details=details)
-    found = read_evidence_file(criterion, files.read_evidence(record.evidence[0]))
-    begun = newest(records, Kind.BEGIN, WAVES[0], at)
+    found = read_evidence_file(criterion, sources.files.read_evidence(record.evidence[0]))
+    begun = newest(sources.records, Kind.BEGIN, WAVES[0], at)
     if criterion.query == "baseline" and begun and found.until and found.until >= begun.holds_at:
         raise NoData(f"It has tickets from after {WAVES[0]} began.")
     more = f"{details}, {found.details}" if found.details else details
@@ -255,13 +255,13 @@ def scans_since_begin(sources: Sources) -> Measurement:
     That is a large table that was read whole more than once an hour, and an index of a large table that was
     not read although leads came.
     """
-    begun = [record for record in sources.records.read() if record.kind is Kind.BEGIN]
+    begun = [record for record in sources.records if record.kind is Kind.BEGIN]
     kept = [each for each in begun[-1].evidence if each.name == SCANS_FILE] if begun else []
     if not kept:
         raise NoData("No wave has begun: leads golive begin W1 --by NAME")
-    before = json.loads(sources.records.read_evidence(kept[0]))
+    before = json.loads(sources.files.read_evidence(kept[0]))
     since = datetime.fromisoformat(before["at"])
-    session = sources.database()
+    session = sources.session
     now = load_scans(session)
     if not now["scans"]:
         raise NoData("No table has more than 10,000 rows: none is compared.")
@@ -294,7 +294,7 @@ def unread(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
 
 def insert_thousand_events(sources: Sources) -> Measurement:
     """Return the milliseconds that inserting 1,000 events takes; they are undone."""
-    session = sources.database()
+    session = sources.session
     with session.transaction(force_rollback=True):
         session.execute("SET TRANSACTION READ WRITE")
         started = time.monotonic()

@@ -26,18 +26,17 @@ from ops.golive.gates import (
     WORDS,
     At,
     Evaluation,
-    Inputs,
     RecordsFolder,
     Subject,
     finding,
     gate_at,
     moment,
     note,
-    open_inputs,
+    open_sources,
     time_text,
 )
 from ops.golive.line_chart import Point, draw
-from ops.golive.measuring import NoData, SourceDown, beginning, read_row
+from ops.golive.measuring import NoData, SourceDown, Sources, beginning, read_row
 from ops.golive.records import Kind, Record
 from ops.html import render_page
 from ops.output import AsJson, print_json, print_line, show_activity
@@ -75,10 +74,10 @@ def report(
     them all and of the evidence. Exit codes and variables are those of gate.
     """
     signing_key = SigningKey.read(key)
-    with open_inputs(folder) as inputs, show_activity(f"evaluating gate {subject}"):
-        evaluation = gate_at(subject, inputs, moment(at))
-        files = report_files(evaluation, inputs)
-    payload = statement_bytes(evaluation, files, inputs.records)
+    with open_sources(folder) as sources, show_activity(f"evaluating gate {subject}"):
+        evaluation = gate_at(subject, sources, moment(at))
+        files = report_files(evaluation, sources)
+    payload = statement_bytes(evaluation, files, sources.records)
     envelope = json.dumps(signing_key.envelope(PAYLOAD_TYPE, payload), indent=1) + "\n"
     made = write_folder(to, evaluation, {**files, ENVELOPE: envelope.encode()})
     if as_json:
@@ -90,15 +89,15 @@ def report(
     raise typer.Exit(evaluation.exit_code)
 
 
-def report_files(evaluation: Evaluation, inputs: Inputs) -> dict[str, bytes]:
+def report_files(evaluation: Evaluation, sources: Sources) -> dict[str, bytes]:
     """Return the files of a report by their names."""
     document = json.dumps(evaluation.document(), ensure_ascii=False, indent=1)
-    records = [record for record in inputs.records if record.statement.at <= evaluation.at]
+    records = [record for record in sources.records if record.statement.at <= evaluation.at]
     return {
-        "report.html": html_page(evaluation, _figures(evaluation, inputs), records).encode(),
+        "report.html": html_page(evaluation, _figures(evaluation, sources), records).encode(),
         "report.json": document.encode(),
         "criteria.json": criteria_bytes(),
-        "records.jsonl": records_bytes(inputs.records),
+        "records.jsonl": records_bytes(sources.records),
     }
 
 
@@ -162,16 +161,16 @@ FIGURES = {
 """The criteria that are drawn, each with short titles in both languages."""
 
 
-def _figures(evaluation: Evaluation, inputs: Inputs) -> list[Figure]:
+def _figures(evaluation: Evaluation, sources: Sources) -> list[Figure]:
     """Draw the key figures of the pilot, a point for each day; without the database or a beginning none.
 
     Only the last MAX_DAYS days are drawn.
     """
     until = evaluation.at
     try:
-        since = beginning("W1", until, inputs.records)
+        since = beginning("W1", until, sources.records)
         days = days_between(max(since, until - MAX_DAYS * DAY), until)
-        session = inputs.sources.database()
+        session = sources.session
         return [drawn(name, _points(session, find_criterion(name), days)) for name in FIGURES]
     except (NoData, SourceDown, DatabaseError, IntegrationError):
         return []

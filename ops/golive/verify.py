@@ -14,7 +14,7 @@ from ops.clients.signing import MAX_ENVELOPE_BYTES, SignatureRefused, VerifyKey
 from ops.failures import CommandFailed, ExitCode
 from ops.files import digest_of
 from ops.golive.criterion import Source
-from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, gate_at, open_inputs, time_text
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, gate_at, open_sources, time_text
 from ops.golive.records import MAX_FILE_BYTES, Records, RecordsError, read_limited
 from ops.golive.report import (
     EVIDENCE,
@@ -153,8 +153,8 @@ def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Chec
         {each["id"]: each for each in json.loads(content)}
         for content in (read_limited(report / CRITERIA_FILE, MAX_FILE_BYTES), criteria_bytes())
     )
-    with open_inputs(folder) as inputs:
-        again = gate_at(signed.gate, inputs, signed.at).document()
+    with open_sources(folder) as sources:
+        again = gate_at(signed.gate, sources, signed.at).document()
     found = {each["id"]: each for each in again["criteria"]}
     return [
         Check(f"again: {old['id']}", _difference(old, found[old["id"]]))

@@ -18,7 +18,7 @@ from ops.files import write_file
 from ops.golive.criterion import Part, criteria_of
 from ops.golive.deploy.plan_file import read_plan_file
 from ops.golive.evidence import MAX_ROWS, p95_minutes
-from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, evaluate, open_inputs, show
+from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, evaluate, open_sources, show
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.deploy import Source
 from ops.output import AsJson, print_json, say, show_activity
@@ -63,8 +63,11 @@ def evaluate_parts(
     subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str
 ) -> Evaluation:  # fmt: skip
     """Measure and judge every criterion of these parts now. Raises RecordsError and WrongUsage."""
-    with open_inputs(folder, read_plan_file(file), source) as inputs, show_activity(f"evaluating {subject}"):
-        return evaluate(subject, criteria_of(*parts), inputs, datetime.now(UTC))
+    with (
+        open_sources(folder, read_plan_file(file), source) as sources,
+        show_activity(f"evaluating {subject}"),
+    ):
+        return evaluate(subject, criteria_of(*parts), sources, datetime.now(UTC))
 
 
 def day0(

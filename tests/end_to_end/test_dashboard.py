@@ -25,7 +25,7 @@ from leads.services.metrics import FIGURES, SERIES
 from ops.cli import app
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import Sources, measure
-from ops.golive.records import Records
+from ops.settings import read_operator_settings
 from proofs.dashboard.live import scraping_prometheus
 from proofs.dashboard.panels import read_dashboard
 from sandbox.edge import NginxEdge
@@ -490,8 +490,9 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
     success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
     assert success["ratio"] < 0.995
     (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
-    with Sources(Records(tmp_path), observed.sandbox.database_url) as sources:
-        at_gate = measure(criterion, sources, (), datetime.now(UTC), "W1", {})
+    given = {"DATABASE_URL": observed.sandbox.database_url}
+    with Sources(read_operator_settings(*given, environment=given), tmp_path) as sources:
+        at_gate = measure(criterion, sources, datetime.now(UTC), "W1", {})
     assert at_gate.value == pytest.approx(success["ratio"])
     assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}

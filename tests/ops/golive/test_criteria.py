@@ -32,6 +32,7 @@ from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import PROBES, Sources, measure
 from ops.golive.records import Kind, Records, Statement
+from ops.settings import read_operator_settings
 from proofs.chaos.frame import proof
 from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
@@ -254,8 +255,8 @@ def test_the_baseline_is_the_p95_of_its_tickets_and_none_with_tickets_of_the_pil
     content = baseline(since=now - timedelta(days=days_before))
     records.add(Statement(Kind.ATTEST, "G-9", "PO", "po", now), [("baseline.csv", content)])
     records.add(Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now))
-    with Sources(records) as sources:
-        found = measure(CRITERIA["G-9"], sources, records.read(), datetime.now(UTC), "W1", {})
+    with Sources(read_operator_settings(), tmp_path) as sources:
+        found = measure(CRITERIA["G-9"], sources, datetime.now(UTC), "W1", {})
     assert (found.why, found.value is None) == (why, why is Why.NO_DATA)
 
 

@@ -15,10 +15,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ops.checks.services import Services
 from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source, load_criteria
-from ops.golive.gates import Inputs, evaluate
+from ops.golive.gates import evaluate
 from ops.golive.judgement import Outcome, Why
 from ops.golive.measuring import SCANS_FILE, Sources, read_row, scans_file
 from ops.golive.records import Kind, Record, Records, Statement
@@ -206,35 +205,25 @@ def session(seeded: Pilot) -> Iterator[DbSession]:
         opened.rollback()
 
 
-class OpenServices(Services):
-    """Services whose readers share the test's database session, one after the other."""
+class OpenSources(Sources):
+    """Sources whose readers share the test's database session, one after the other."""
 
     def __init__(self, session: DbSession, folder: Path, prometheus_url: str) -> None:
         given = {"PROMETHEUS_URL": prometheus_url}
-        super().__init__(read_operator_settings(may_have=given, environment=given), "golive", folder=folder)
-        self._session, self._one = session, threading.Lock()
+        super().__init__(read_operator_settings(may_have=given, environment=given), folder)
+        self.session, self._one = session, threading.Lock()
 
     @contextmanager
     def database(self) -> Iterator[DbSession]:
-        with self._one, self._session.transaction():
-            yield self._session
-
-
-class OpenSources(Sources):
-    """Sources that use the test's database session."""
-
-    def __init__(self, pilot: Pilot, session: DbSession, prometheus_url: str) -> None:
-        super().__init__(Records(pilot.folder), prometheus_url=prometheus_url)
-        self._database = session
+        with self._one, self.session.transaction():
+            yield self.session
 
 
 def outcomes(
     pilot: Pilot, session: DbSession, prometheus: FakePrometheus, criteria: list[Criterion], wave: str = "W1"
 ) -> Mapping[str, str]:
-    services = OpenServices(session, pilot.folder, prometheus.url)
-    with OpenSources(pilot, session, prometheus.url) as sources, services:
-        inputs = Inputs(sources, sources.records.read(), "", services)
-        found = evaluate("test", criteria, inputs, datetime.now(UTC), wave)
+    with OpenSources(session, pilot.folder, prometheus.url) as sources:
+        found = evaluate("test", criteria, sources, datetime.now(UTC), wave)
     return {each.criterion.id: each.why or each.outcome for each in found.judgements}
 
 
@@ -370,13 +359,15 @@ def test_switches_and_modes_are_shown_as_they_were_at_a_time(database: str, tmp_
 
 def test_an_empty_database_passes_no_criterion_of_a_gate(database: str, prometheus: FakePrometheus) -> None:
     """What counts nothing must not look like a perfect result."""
-    pilot, now = Pilot(database, Path("/nonexistent")), datetime.now(UTC)
+    now = datetime.now(UTC)
     criteria = [each for each in SQL if "W" in each.parts[0] and not each.id.startswith("sources-")]
     begun = Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now - timedelta(1))
-    with open_session(database) as opened, OpenSources(pilot, opened, prometheus.url) as sources:
-        services = OpenServices(opened, pilot.folder, prometheus.url)
-        inputs = Inputs(sources, (Record(1, begun),), "", services)
-        found = evaluate("test", criteria, inputs, datetime.now(UTC), "W1")
+    with (
+        open_session(database) as opened,
+        OpenSources(opened, Path("/nonexistent"), prometheus.url) as sources,
+    ):
+        sources.records = (Record(1, begun),)
+        found = evaluate("test", criteria, sources, datetime.now(UTC), "W1")
     assert {each.criterion.id for each in found.judgements if each.outcome is Outcome.PASS} == set()
 
 

@@ -26,14 +26,14 @@ from ops.checks import read_golive
 from ops.checks.of_golive import is_near
 from ops.checks.read_engine import ACTIONS, TABLES, stored_operations
 from ops.checks.read_golive import Manifest, read_certificate, read_manifest_file, read_public_answer
-from ops.checks.services import NotSet, Services, own_metadata
+from ops.checks.services import NotSet, own_metadata
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed
 from ops.golive import drill
 from ops.golive.criterion import WAVES, Criterion, Part, Source, find_criterion, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.gates import VARIABLES, Inputs, evaluate
+from ops.golive.gates import VARIABLES, evaluate
 from ops.golive.judgement import Judgement, Outcome, Why
 from ops.golive.measuring import SCANS_FILE, Sources
 from ops.golive.records import Kind, Records, Statement
@@ -171,10 +171,8 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
         patch.setenv("HASURA_URL", f"http://{web}")
         patch.setenv("PUBLIC_URL", f"https://{web}")
         patch.setenv("PROMETHEUS_URL", f"http://{web}")
-        services = services_with(folder, plan=plan, request_seconds=SILENT_SECONDS)
-        with Sources(records, database, f"http://{web}") as sources, services:
-            inputs = Inputs(sources, records.read(), "", services)
-            found = evaluate("test", criteria, inputs, datetime.now(UTC), "W4").judgements
+        with sources_with(folder, plan=plan, request_seconds=SILENT_SECONDS) as sources:
+            found = evaluate("test", criteria, sources, datetime.now(UTC), "W4").judgements
     return {each.criterion.id: each for each in found}
 
 
@@ -206,18 +204,17 @@ CRITERIA = {each.id: each for each in ALL}
 CLOSED = f"127.0.0.1:{free_port()}"
 
 
-def services_with(folder: Path, **given: Any) -> Services:
-    """Services by the environment of the test, with a plan that names a manifest."""
+def sources_with(folder: Path, **given: Any) -> Sources:
+    """Sources by the environment of the test, with a plan that names a manifest."""
     settings = read_operator_settings(may_have=VARIABLES)
     plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"))
-    return Services(settings, "golive", folder=folder, **{"plan": plan, **given})
+    return Sources(settings, folder, **{"plan": plan, **given})
 
 
 def judged(folder: Path, name: str, **given: Any) -> Judgement:
     """The judgement of a criterion of source check."""
-    with services_with(folder, **given) as services, Sources(Records(folder)) as sources:
-        inputs = Inputs(sources, (), "", services)
-        (found,) = evaluate("test", [CRITERIA[name]], inputs, datetime.now(UTC)).judgements
+    with sources_with(folder, **given) as sources:
+        (found,) = evaluate("test", [CRITERIA[name]], sources, datetime.now(UTC)).judgements
     return found
 
 
@@ -236,10 +233,10 @@ def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over
     of_server.load_cert_chain(certificate, key)
     with FakeServer("localhost", of_server) as server:
         monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
-        not_valid = read_certificate(services_with(tmp_path))
+        not_valid = read_certificate(sources_with(tmp_path))
         trusting = ssl.create_default_context(cafile=str(certificate))
         monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
-        assert read_certificate(services_with(tmp_path))[0] == pytest.approx(days, abs=0.1)
+        assert read_certificate(sources_with(tmp_path))[0] == pytest.approx(days, abs=0.1)
         assert outcome(tmp_path, "E2-OPS-tls") == expected
     assert (not_valid[0], "self-signed" in not_valid[1]) == (0, True)
 
@@ -248,7 +245,7 @@ def test_without_a_public_url_nothing_is_known(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PUBLIC_URL", "")
     for read in (read_certificate, read_public_answer):
         with pytest.raises(NotSet, match="PUBLIC_URL"):
-            read(services_with(tmp_path))
+            read(sources_with(tmp_path))
     assert outcome(tmp_path, "edge-answers") == Why.SOURCE_DOWN
 
 
