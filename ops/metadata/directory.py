@@ -8,21 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from graphql import (
-    DefinitionNode,
-    EnumTypeDefinitionNode,
-    FieldDefinitionNode,
-    GraphQLSyntaxError,
-    InputObjectTypeDefinitionNode,
-    InputValueDefinitionNode,
-    ObjectTypeDefinitionNode,
-    ObjectTypeExtensionNode,
-    ScalarTypeDefinitionNode,
-    print_ast,
-)
-from graphql import (
-    parse as parse_graphql,
-)
 
 from ops.metadata.pieces import Json
 
@@ -40,13 +25,13 @@ KNOWN |= {"actions.graphql", "databases"}
 
 INCLUDE = "!include "
 ROOTS = {"Mutation": "mutation", "Query": "query"}
-CUSTOM_TYPES: dict[type[DefinitionNode], str] = {
-    EnumTypeDefinitionNode: "enums",
-    InputObjectTypeDefinitionNode: "input_objects",
-    ObjectTypeDefinitionNode: "objects",
-    ScalarTypeDefinitionNode: "scalars",
+CUSTOM_TYPES = {
+    "enum_type_definition": "enums",
+    "input_object_type_definition": "input_objects",
+    "object_type_definition": "objects",
+    "scalar_type_definition": "scalars",
 }
-"""The keys of `custom_types` in `actions.yaml`, in the CLI's order."""
+"""By the kind of a definition: the keys of `custom_types` in `actions.yaml`, in the CLI's order."""
 
 
 class DirectoryError(Exception):
@@ -152,6 +137,10 @@ def read_sdl(text: str, where: str) -> tuple[dict[str, Json], dict[str, list[Jso
 
     Raises DirectoryError that names the file if it defines anything else.
     """
+    # Only now: the help of `leads` imports every verb, and few need the library.
+    from graphql import GraphQLSyntaxError
+    from graphql import parse as parse_graphql
+
     signatures: dict[str, Json] = {}
     types: dict[str, list[Json]] = {kind: [] for kind in CUSTOM_TYPES.values()}
     if not text.strip():
@@ -160,29 +149,41 @@ def read_sdl(text: str, where: str) -> tuple[dict[str, Json], dict[str, list[Jso
         document = parse_graphql(text)
     except GraphQLSyntaxError as error:
         raise DirectoryError(f"{where}: {error}") from error
+    node: Any
     for node in document.definitions:
-        if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and node.name.value in ROOTS:
+        if has_actions(node):
             for field in node.fields or ():
                 if field.name.value in signatures:
                     raise DirectoryError(f"{where}: the action {field.name.value!r} is defined twice")
                 signatures[field.name.value] = _signature(field, ROOTS[node.name.value])
-        elif type(node) in CUSTOM_TYPES:
-            types[CUSTOM_TYPES[type(node)]].append(_custom_type(node))
+        elif node.kind in CUSTOM_TYPES:
+            types[CUSTOM_TYPES[node.kind]].append(_custom_type(node))
         else:
             raise DirectoryError(f"{where}: {node.kind} is neither an action nor a custom type")
     return signatures, types
 
 
-def _signature(field: FieldDefinitionNode, kind: str) -> dict[str, Any]:
+def has_actions(node: Any) -> bool:
+    """Whether a definition is of actions: it defines or extends a root type."""
+    return node.kind in ("object_type_definition", "object_type_extension") and node.name.value in ROOTS
+
+
+def _signature(field: Any, kind: str) -> dict[str, Any]:
     return {
         "type": kind,
         "arguments": [_field(argument) for argument in field.arguments or ()],
-        "output_type": print_ast(field.type),
+        "output_type": _type(field),
     }
 
 
-def _field(node: InputValueDefinitionNode | FieldDefinitionNode) -> dict[str, Any]:
-    return {"name": node.name.value, "type": print_ast(node.type)} | _description(node)
+def _field(node: Any) -> dict[str, Any]:
+    return {"name": node.name.value, "type": _type(node)} | _description(node)
+
+
+def _type(node: Any) -> str:
+    from graphql import print_ast
+
+    return print_ast(node.type)
 
 
 def _description(node: Any) -> dict[str, Any]:
@@ -191,9 +192,9 @@ def _description(node: Any) -> dict[str, Any]:
 
 def _custom_type(node: Any) -> Json:
     described = {"name": node.name.value} | _description(node)
-    if isinstance(node, EnumTypeDefinitionNode):
+    if node.kind == "enum_type_definition":
         described["values"] = [{"value": each.name.value} | _description(each) for each in node.values or ()]
-    elif not isinstance(node, ScalarTypeDefinitionNode):
+    elif node.kind != "scalar_type_definition":
         described["fields"] = [_field(field) for field in node.fields or ()]
     return described
 

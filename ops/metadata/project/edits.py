@@ -8,17 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import yaml
-from graphql import (
-    DefinitionNode,
-    GraphQLSyntaxError,
-    ObjectTypeDefinitionNode,
-    ObjectTypeExtensionNode,
-    parse,
-)
 
-from ops.metadata.directory import CUSTOM_TYPES, ROOTS
+from ops.metadata.directory import CUSTOM_TYPES, has_actions
 from ops.metadata.pieces import ACTION, ROLE
 
 EXPORT_FIRST = (
@@ -265,6 +259,8 @@ class Definition:
 
 def find_definitions(text: str) -> list[Definition]:
     """Return the definitions of `actions.graphql` in their order."""
+    from graphql import GraphQLSyntaxError, parse
+
     if not text.strip():
         return []
     try:
@@ -273,18 +269,17 @@ def find_definitions(text: str) -> list[Definition]:
         raise CannotEdit(str(error)) from error
 
 
-def _definition(text: str, node: DefinitionNode) -> Definition:
-    assert node.loc is not None
+def _definition(text: str, node: Any) -> Definition:
     end = node.loc.end
     rest = text[end:].partition("\n")[0].rstrip()
     if rest.lstrip().startswith("#"):
         end += len(rest)
-    name: str = node.name.value  # type: ignore[attr-defined]
-    if isinstance(node, ObjectTypeDefinitionNode | ObjectTypeExtensionNode) and name in ROOTS:
+    name = node.name.value
+    if has_actions(node):
         names = tuple(field.name.value for field in node.fields or ())
         return Definition(names, ACTION_RANK, node.loc.start, end)
     kinds = list(CUSTOM_TYPES)
-    rank = kinds.index(type(node)) if type(node) in kinds else len(kinds)
+    rank = kinds.index(node.kind) if node.kind in kinds else len(kinds)
     return Definition((name,), ACTION_RANK + 1 + rank, node.loc.start, end)
 
 
