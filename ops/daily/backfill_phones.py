@@ -295,11 +295,9 @@ class Report:
     longest_wait_ms: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"unusable": dict(self.unusable)}
-
-    def print(self, console: Console) -> None:
+    def print(self) -> None:
         """Print a table, and why the run ended early."""
+        console = ForeignTextConsole()
         if self.read or self.counts:
             self._print_table(console)
         for line in self.reason.splitlines():
@@ -307,12 +305,11 @@ class Report:
 
     def _print_table(self, console: Console) -> None:
         table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)
-        for name in ("read", "written", "left", "passes"):
-            table.add_row(name, f"{getattr(self, name):,}")
-        for reason, count in sorted(self.unusable.items()):
-            table.add_row(f"unusable: {reason}", f"{count:,}")
-        for name, count in self.counts.items():
-            table.add_row(f"accounts: {name}", f"{count:,}")
+        counts = {name: getattr(self, name) for name in ("read", "written", "left", "passes")}
+        counts |= {f"unusable: {reason}": count for reason, count in sorted(self.unusable.items())}
+        counts |= {f"accounts: {name}": count for name, count in self.counts.items()}
+        for name, count in counts.items():
+            table.add_row(name, f"{count:,}")
         table.add_row("seconds", f"{self.seconds:.1f}")
         table.add_row("longest batch, ms", f"{self.longest_batch_ms:.0f}")
         table.add_row("longest wait of other sessions, ms", f"{self.longest_wait_ms:.0f}")
@@ -471,7 +468,7 @@ def backfill_phones(
     )  # fmt: skip
     report = Report(options.mode)
     code = _attempt(database_url, options, report)
-    print_result(report.as_json(), lambda: report.print(ForeignTextConsole()), as_json=as_json)
+    print_result(asdict(report) | {"unusable": dict(report.unusable)}, report.print, as_json=as_json)
     raise typer.Exit(code)
 
 

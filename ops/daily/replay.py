@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,34 +33,7 @@ from ops.output import (
 from ops.settings import read_operator_settings
 from ops.waiting import poll
 
-REPLAY = """
-mutation PancakeReplay(
-  $ids: [bigint!], $filter: PancakeReplayFilter, $corrected_phone: String, $force: Boolean, $dry_run: Boolean,
-  $wait: Boolean
-) {
-  pancake_replay_events(
-    ids: $ids, filter: $filter, corrected_phone: $corrected_phone, force: $force, dry_run: $dry_run,
-    wait: $wait
-  ) {
-    dry_run matched replayed remaining changed returned arrived held rate_per_second refused changes
-    replayed_ids processing_paused
-  }
-}
-"""
-EVENTS = """
-query PancakeReplayedEvents($ids: [bigint!]!) {
-  pancake_webhook_event(where: {id: {_in: $ids}}) {
-    id status outcome result: evidence(path: "result") held_by: evidence(path: "held_by")
-    error_code ticket_id assignee_id
-  }
-  view_pancake_setting { processing_paused }
-}
-"""
-NAMES = """
-query PancakeOwners($ids: [uuid!]!) {
-  staff(where: {id: {_in: $ids}}) { id full_name }
-}
-"""
+REPLAY, EVENTS, NAMES = Path(__file__).with_suffix(".graphql").read_text("utf-8").split("\n\n")
 CALL_TIMEOUT_SECONDS = 70.0
 MAX_BUSY_SECONDS = 60.0
 """How long to wait for another replay to end."""
