@@ -1,6 +1,7 @@
 """`leads replay`: call the action pancake_replay_events."""
 
 import getpass
+import json
 import re
 import time
 from collections import Counter
@@ -73,9 +74,9 @@ class ReplayAction:
         paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
         return [_event(row) for row in data["pancake_webhook_event"]], paused
 
-    def load_names(self, staff_ids: Sequence[str]) -> dict[str, str]:
-        """Return the names of members of staff by their ids."""
-        staff = self._hasura.graphql(NAMES, {"ids": list(staff_ids)})["staff"] if staff_ids else []
+    def load_names(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the names of those ids that are of staff."""
+        staff = self._hasura.graphql(NAMES, {"ids": list(ids)})["staff"] if ids else []
         return {member["id"]: member["full_name"] for member in staff}
 
 
@@ -147,18 +148,6 @@ _TITLES = {"account": "display_name", "contact": "primary_phone", "ticket": "", 
 _ID = "id"
 _WRITTEN = "data.pancake.written."
 """Digests by which the program knows what it wrote."""
-
-
-def staff_ids(changes: list[dict[str, Any]]) -> set[str]:
-    """Return the ids of the staff that a dry run mentions: owners, members of rosters, recipients."""
-    ids: set[str] = set()
-    for item in changes:
-        ids |= {member["after"]["staff_id"] for member in item.get("roster", ())}
-        ids |= {id_ for each in item.get("notifications") or () for id_ in each.get("recipient_ids", ())}
-        tickets = item.get("ticket") or {}
-        ids |= {row["assignee_id"] for row in tickets.values() if row and row.get("assignee_id")}
-        ids |= {item["owner"]} if item.get("owner") else set()
-    return ids
 
 
 def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[ChangeBlock]:
@@ -402,8 +391,8 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
         if wait:
             follow(action, report, progress_bar())
         if not as_json:
-            ids = staff_ids(report["changes"])
-            ids |= {owner["id"] for owner in report["results"]["owners"]} if wait else set()
+            # Any id may be one of staff: owners, members of rosters, recipients.
+            ids = set(_UUID.findall(json.dumps([report["changes"], report["results"]])))
             names = action.load_names(sorted(ids))
     finally:
         print_result(report, lambda: print_report(report, ForeignTextConsole(), names), as_json=as_json)
