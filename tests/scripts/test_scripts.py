@@ -137,11 +137,13 @@ def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked(checked: P
 # --- .ci/run
 
 STEPS = re.findall(r"^scripts/(\S.*?)(?: \|\| .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
-SCRIPTS = ("check", "audit", "pin_images", "test", "chaos")
+SCRIPTS = ("check", "audit", "pin_images", "images", "test", "chaos")
 
 
 @pytest.mark.parametrize("failing", [None, *SCRIPTS])
-def test_any_failure_ends_ci_but_that_of_images_without_digests(tmp_path: Path, failing: str | None) -> None:
+def test_any_failure_ends_ci_but_that_of_images_without_digests_or_not_built(
+    tmp_path: Path, failing: str | None
+) -> None:
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     program(tmp_path / "bin" / "id", "echo 1000")
     for name in SCRIPTS:
@@ -155,6 +157,7 @@ def test_any_failure_ends_ci_but_that_of_images_without_digests(tmp_path: Path, 
         assert {"check", "audit", "test", "test --slow", "test --engine"} <= set(called)
         assert (done.returncode, done.stderr, called) == (0, "", STEPS)
         program(tmp_path / "scripts" / "pin_images", "exit 1")
+        program(tmp_path / "scripts" / "images", "exit 3")
         done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
         assert done.returncode == 0
         assert done.stderr.startswith("NOT DONE: the images above are not pinned by digest.")

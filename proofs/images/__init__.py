@@ -1,0 +1,1 @@
+"""The images of Dockerfile and deploy/nginx, built and run as an installation runs them."""

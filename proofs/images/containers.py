@@ -1,0 +1,119 @@
+"""Build the images with buildah and run them with podman, as root, also where no registry can be reached.
+
+https://github.com/containers/common/blob/main/docs/containers.conf.5.md explains CONFIGURATION. The limits
+and the network are those that work inside a container, too.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sandbox.processes import ROOT
+
+PROGRAMS = {"buildah": "buildah", "podman": "podman", "runc": "runc"}
+"""Each with its Debian package."""
+IMAGES = {
+    "handlers": ("--target", "handlers"),
+    "ops": ("--target", "ops"),
+    "edge": ("--file", "deploy/nginx/Dockerfile"),
+}
+OWN_BASE = "localhost/debian:trixie-slim"
+UNNEEDED = (
+    "var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man",
+)  # fmt: skip
+SOURCES = """\
+deb http://deb.debian.org/debian trixie main
+deb http://deb.debian.org/debian trixie-updates main
+deb http://deb.debian.org/debian-security trixie-security main
+"""
+CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=60000:60000"]
+netns = "host"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
+RESTRICTED = (
+    "--rm", "--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+    "--pids-limit", "200",
+)  # fmt: skip
+
+
+class NotDone(Exception):
+    """A part that this machine does not have is needed; the message says which."""
+
+
+def tag(name: str) -> str:
+    return f"localhost/pancake-diva/{name}:ci"
+
+
+def configure(folder: Path) -> None:
+    """Let buildah and podman read CONFIGURATION. Raises NotDone if they cannot be used here."""
+    if missing := [package for program, package in PROGRAMS.items() if shutil.which(program) is None]:
+        raise NotDone(f"not installed: {', '.join(missing)} (apt-get install {' '.join(missing)})")
+    if os.geteuid() != 0:
+        raise NotDone("the images are built as root here")
+    path = folder / "containers.conf"
+    path.write_text(CONFIGURATION)
+    os.environ["CONTAINERS_CONF"] = str(path)
+    os.environ["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"
+
+
+def run(*words: str, seconds: float = 600) -> str:
+    """Run a program and return its output. Raises CalledProcessError with it."""
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode != 0:
+        output = done.stdout[-4000:], done.stderr[-4000:]
+        raise subprocess.CalledProcessError(done.returncode, words[:3], *output)
+    return done.stdout
+
+
+def find_base(folder: Path) -> tuple[str, ...]:
+    """Return the arguments for the base: none if the registry has it, else one made from packages."""
+    default = (ROOT / "Dockerfile").read_text().partition("ARG DEBIAN=")[2].partition("\n")[0]
+    try:
+        run("buildah", "pull", "--quiet", f"docker.io/library/{default}", seconds=120)
+        return ()
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pass
+    try:
+        run(*PODMAN, "image", "exists", OWN_BASE)
+    except subprocess.CalledProcessError:
+        _make_base(folder)
+    return ("--build-arg", f"DEBIAN={OWN_BASE}")
+
+
+def _make_base(folder: Path) -> None:
+    if shutil.which("debootstrap") is None:
+        raise NotDone("no registry can be reached, and debootstrap is not installed")
+    root = folder / "root"
+    run("debootstrap", "--variant=minbase", "trixie", str(root))
+    for name in UNNEEDED:
+        shutil.rmtree(root / name, ignore_errors=True)
+        (root / name).mkdir()
+    (root / "etc/apt/sources.list").write_text(SOURCES)
+    container = run("buildah", "from", "scratch").strip()
+    run("buildah", "add", "--quiet", container, str(root), "/")
+    run("buildah", "commit", "--quiet", "--rm", container, OWN_BASE)
+    shutil.rmtree(root)
+
+
+def build(name: str, base: Iterable[str]) -> float:
+    """Build an image from the clone; return its size in MB. A private authority is that of PIP_CERT."""
+    own = os.environ.get("PIP_CERT")
+    authority = ("--secret", f"id=ca,src={own}", "--build-arg", "PIP_CERT=/run/secrets/ca") if own else ()
+    of_image = (*IMAGES[name], "--tag", tag(name), ".")
+    run("buildah", "build", "--isolation", "chroot", "--layers", *base, *authority, *of_image)
+    return int(run(*PODMAN, "image", "inspect", "--format", "{{.Size}}", tag(name))) / 1e6
+
+
+def container(
+    name: str, image: str, variables: Mapping[str, str], *options: str, memory: str = "256m"
+) -> list[str]:
+    """Return the command of a restricted container. It takes the variables from the environment of podman."""
+    given = [word for each in variables for word in ("--env", each)]
+    return [*PODMAN, "run", "--name", name, *RESTRICTED, "--memory", memory, *options, *given, tag(image)]

@@ -1,0 +1,186 @@
+"""Every verb of `leads`, run in the image `ops` against a sandbox: read-only, not as root, with two volumes.
+
+OPS_IMAGE names the image; scripts/images builds one, and .ci/run sets it.
+"""
+
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.main import get_command
+
+from ops.cli import app
+from ops.golive.handover import FOR_DEVELOPERS, PAGES
+from proofs.images.containers import PODMAN, RESTRICTED, configure
+from sandbox.diva.project import copy_project
+from sandbox.edge import NginxEdge
+from sandbox.postgres.server import Cluster
+from sandbox.processes import ROOT, Unprivileged
+from sandbox.stack.stack import Sandbox
+from tests.support.end_to_end import needs_edge
+from tests.support.leads import body, numbered_lead
+
+IMAGE = os.environ.get("OPS_IMAGE", "")
+pytestmark = [
+    needs_edge,
+    pytest.mark.slow("starts every verb in a container"),
+    pytest.mark.skipif(not IMAGE, reason="OPS_IMAGE names no image: scripts/images builds one with buildah"),
+]
+NEVER = (
+    "Traceback", "PermissionError", "Permission denied", "Read-only", "FileNotFound", "No module",
+    "not on PATH",
+)  # fmt: skip
+CALLS = """
+0 config show
+0 token pancake_edge
+0 connection status
+0 connection test
+0 connection create --name Second --workspace 608 --no-key --api-url $PANCAKE_URL/api --out url.txt
+0 connection set-time-zone --connection Second --yes Asia/Ho_Chi_Minh
+0 connection set-webhook-secret --connection Second --generate --out webhook-secret.txt
+0 connection set-header-secret --connection Second --generate --out header-secret.txt
+0 connection forget --connection Second header_secret
+0 connection set-api-key --connection Second --variable PANCAKE_API_KEY
+0 connection rotate-token --connection Second --out new-url.txt
+0 connection rotate-keys
+0 connection disable Second --reason test
+0 connection enable Second
+0 connection disable Second --reason again
+0 switch list
+0 switch pause on --reason test
+0 switch pause off --reason test
+0 switch kill on --reason test
+0 switch kill off --reason test
+0 switch source Facebook on --reason test
+0 metadata 9a
+0 metadata 9b
+0 metadata verify
+0 metadata diff
+0 metadata recover
+0 metadata compare --with $HASURA_URL
+0 metadata merge --into project
+0 metadata check project
+0 metadata unmerge project
+0 metadata remove 9b
+0 metadata restore
+0 edge-spool list
+0 edge-spool release --all
+1 edge-spool show 1-1-1.sealed
+0 edge-spool purge --days 30
+0 edge-spool erase --phone 0905111222
+0 status
+0 doctor
+124 tail
+0 history
+2 trace 0905111222
+0 replay --status failed --dry-run
+0 erase --phone 0905111222 --yes --reason test --edge
+0 report
+0 reconcile --day 2026-05-14 --dry-run
+0 backfill-phones --anytime
+0 tickets move --dry-run
+0 cron list
+0 cron run retry_failed --dry-run
+2 alert test
+0 golive list
+1 golive precheck
+0 golive deploy --until snapshot
+1 golive baseline --from 2026-05-18 --to 2026-05-24
+0 golive begin W1 --by Lan
+1 golive gate W1
+0 golive attest G-1 --value 1 --evidence evidence.txt --by Lan
+0 golive waive G-10 --reason test --until 2026-12-30 --by Lan
+0 golive not-applicable allowlist-W4 --reason test --by Lan
+1 golive report W1 --key golive.pem --to reports
+0 golive verify reports/*/report.dsse.json --public-key golive.pub
+1 golive day0
+1 golive watch
+0 golive smoke captured.json --phone 0905111222
+2 golive drill tier1 --database another
+0 golive handover --to handover.tar.gz
+"""
+"""Each with its exit code; 124 is that of `timeout`, which ends what goes on for ever."""
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The volume /work, with what the verbs are given."""
+    work = tmp_path / "work"
+    copy_project(work / "project")
+    key = Ed25519PrivateKey.generate()
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (work / "golive.pem").write_bytes(private)
+    (work / "golive.pem").chmod(0o600)
+    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (work / "golive.pub").write_bytes(public)
+    (work / "evidence.txt").write_text("seen")
+    (work / "captured.json").write_bytes(body(numbered_lead(1)))
+    return work
+
+
+@pytest.fixture
+def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """What runs a verb in one container with everything around it; gives its exit code and output."""
+    configure(tmp_path)
+    with Sandbox(cluster) as sandbox:
+        assert isinstance(sandbox.edge, NginxEdge)
+        keys, state = sandbox.keys, sandbox.edge.state
+        variables = {
+            **sandbox._service_variables(), **sandbox.environment(),
+            "PANCAKE_API_KEY": keys.pancake_api_key, "HASURA_OTHER_ADMIN_SECRET": keys.admin_secret,
+        }  # fmt: skip
+        url = f"{sandbox.webhook_url}\nX-Pancake-Secret: {keys.header_secret}\n"
+        (work / "webhook-url.txt").write_text(url)
+        uid, gid = (each or 0 for each in (Unprivileged.choose().uid, Unprivileged.choose().gid))
+        for path in (work, *work.rglob("*")):
+            os.chown(path, uid, gid)
+        start = [
+            *PODMAN, "run", "--detach", *RESTRICTED, "--user", f"{uid}:{gid}",
+            "--volume", f"{work}:/work", "--volume", f"{state}:{state}", "--entrypoint", "sleep",
+            *(word for name in variables for word in ("--env", name)), IMAGE, "infinity",
+        ]  # fmt: skip
+        done = subprocess.run(start, env=os.environ | variables, capture_output=True, text=True, check=True)
+        container = done.stdout.strip()
+
+        def run(line: str) -> tuple[int, str]:
+            seconds = 3 if line == "tail" else 90
+            call = [*PODMAN, "exec", container, "sh", "-c", f"timeout {seconds} leads {line}"]
+            done = subprocess.run(call, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout + done.stderr
+
+        yield run
+        subprocess.run([*PODMAN, "rm", "--force", "--time", "0", container], capture_output=True, check=True)
+
+
+def verbs(command: Any, *path: str) -> Iterator[str]:
+    """Every verb with its subcommands, as it is called."""
+    if not hasattr(command, "commands"):
+        yield " ".join(path)
+        return
+    for name, each in command.commands.items():
+        yield from verbs(each, *path, name)
+
+
+def test_every_verb_runs_in_the_image(
+    leads: Callable[[str], tuple[int, str]], work: Path, subtests: pytest.Subtests
+) -> None:
+    calls = [(int(line.split()[0]), line.partition(" ")[2]) for line in CALLS.strip().splitlines()]
+    called = tuple(f"{line} " for _, line in calls)
+    assert [
+        verb for verb in verbs(get_command(app)) if not any(line.startswith(f"{verb} ") for line in called)
+    ] == []
+    for code, line in calls:
+        with subtests.test(line):
+            found, output = leads(line)
+            assert (found, [word for word in NEVER if word in output]) == (code, []), output
+    pages = {path.relative_to(ROOT).as_posix() for pattern in PAGES for path in ROOT.glob(pattern)}
+    with tarfile.open(work / "handover.tar.gz") as bundle:
+        missing = pages - set(bundle.getnames())
+    assert [page for page in missing if not page.startswith(FOR_DEVELOPERS)] == []
