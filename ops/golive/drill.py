@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -19,16 +18,14 @@ from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of_file, write_file
-from ops.golive.commit import CLONE
 from ops.golive.criterion import Criterion, find_criterion
-from ops.golive.deploy.command import act, bring_forward, take_back
-from ops.golive.deploy.plan_file import read_plan_file
+from ops.golive.deploy.command import MIGRATIONS_FOLDER, Programs, act, bring_forward, take_back
+from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import MIGRATIONS, OWN_TABLES, ROLES, check, find_step, take_snapshot
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
-from ops.golive.watching import PLAN, PlanOption
 from ops.metadata.deploy import BACKUPS, Folder, Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.switches import list_switches
@@ -78,7 +75,7 @@ def drill(
     folder: RecordsFolder = DEFAULT_RECORDS,
     backups: Folder = BACKUPS,
     source: Source = "default",
-    programs: Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")] = None,
+    programs: Programs = None,
     as_json: AsJson = False,
 ) -> None:
     """Rehearse a tier of the rollback in staging, under traffic, and time it.
@@ -94,7 +91,7 @@ def drill(
     webhook = read_webhook(webhook_url_file)
     choices = Choices(
         folder, read_plan_file(file), by or getpass.getuser(), backups, source,
-        CLONE / "hasura" / "migrations" / "default", programs, anytime=True,
+        MIGRATIONS_FOLDER, programs, anytime=True,
     )  # fmt: skip
     with open_site(choices) as site:
         name = site.row("golive/load_database")["name"]

@@ -16,7 +16,6 @@ from ops.files import digest_of, digest_of_file, replacing
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.records import MAX_FILE_BYTES, read_limited
 from ops.golive.sending import WEBHOOK_FILE, WebhookFile
 from ops.output import AsJson, print_json
 
@@ -92,7 +91,7 @@ def inventory() -> dict[str, Any]:
 
 
 def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
-    """Yield each file with its name in the bundle. Raises CommandFailed for one that is too large."""
+    """Yield each file with its name in the bundle."""
     for pattern in PAGES:
         for path in sorted(CLONE.glob(pattern)):
             name = path.relative_to(CLONE).as_posix()
@@ -101,7 +100,7 @@ def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
     for place, name in ((folder, "golive"), (report, "report")):
         for pattern in RESULTS if place else ():
             for path in sorted(place.glob(pattern)) if place else ():
-                yield f"{name}/{path.name}", read_limited(path, MAX_FILE_BYTES)
+                yield f"{name}/{path.name}", path.read_bytes()
 
 
 def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> list[str]:

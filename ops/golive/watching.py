@@ -16,7 +16,7 @@ from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import write_file
 from ops.golive.criterion import Part, criteria_of
-from ops.golive.deploy.plan_file import read_plan_file
+from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, evaluate, open_sources, show
 from ops.golive.records import Kind, Records, newest
@@ -24,8 +24,6 @@ from ops.metadata.deploy import Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.settings import read_operator_settings
 
-PlanOption = Annotated[Path, typer.Option("--file", help="What is special to your installation.")]
-PLAN = Path("golive.yaml")
 DAY = ["%Y-%m-%d"]
 DAYS = 7
 

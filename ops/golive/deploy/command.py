@@ -14,7 +14,7 @@ from leads.domain.errors import IntegrationError
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of
 from ops.golive.commit import CLONE
-from ops.golive.deploy.plan_file import commands_of, read_plan_file
+from ops.golive.deploy.plan_file import PLAN, PlanOption, commands_of, read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.golive.deploy.steps import (
@@ -33,8 +33,8 @@ from ops.waiting import poll
 
 POLL_SECONDS = 0.5
 FOLDER = Path("golive")
-By = Annotated[str, typer.Option(help="Who is responsible for this run; default: your login name.")]
-JournalFolder = Annotated[Path, typer.Option("--folder", help="Folder of journal and snapshots.")]
+MIGRATIONS_FOLDER = CLONE / "hasura" / "migrations" / "default"
+Programs = Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,13 @@ def deploy_command(
     wait: Annotated[
         int, typer.Option(min=0, max=86_400, help="Seconds to wait for Pancake's first delivery and lead.")
     ] = 0,
-    by: By = "",
-    file: Annotated[Path, typer.Option("--file", help="What is special to your installation.")] = Path(
-        "golive.yaml"
-    ),
-    folder: JournalFolder = FOLDER,
+    by: Annotated[str, typer.Option(help="Who is responsible for this run; default: your login name.")] = "",
+    file: PlanOption = PLAN,
+    folder: Annotated[Path, typer.Option("--folder", help="Folder of journal and snapshots.")] = FOLDER,
     backups: Folder = BACKUPS,
     source: Source = "default",
-    migrations: Annotated[Path, typer.Option(help="Folder of the migrations.")] = (
-        CLONE / "hasura" / "migrations" / "default"
-    ),
-    programs: Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")] = None,
+    migrations: Annotated[Path, typer.Option(help="Folder of the migrations.")] = MIGRATIONS_FOLDER,
+    programs: Programs = None,
     anytime: Annotated[bool, typer.Option("--anytime", help="Backfill outside the night too.")] = False,
     move_tickets: Annotated[
         bool, typer.Option("--move-tickets", help="Rollback: move tickets off our source, then delete it.")

@@ -6,12 +6,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import typer
 import yaml
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ops.failures import WrongUsage, file_reason
 
+PLAN = Path("golive.yaml")
+PlanOption = Annotated[Path, typer.Option("--file", help="What is special to your installation.")]
 STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
 
