@@ -290,17 +290,20 @@ async def test_one_event_that_cannot_be_read_does_not_stop_the_others(harness: C
     assert sending(harness, broken[0])["is_given_up"]
 
 
-async def test_a_sender_that_dies_at_any_point_repeats_at_most_once(harness: CronHarness) -> None:
+async def test_a_sender_that_dies_at_any_point_repeats_at_most_once(
+    harness: CronHarness, subtests: pytest.Subtests
+) -> None:
     for step in range(9):
-        harness.hasura.sent.clear()
-        harness.hasura.taken.clear()
-        (event_id,) = insert_unsent(harness, prefix=f"step {step} ")
-        died = await die_while_sending(harness, step)
-        await run(harness, "notified", minutes=1)
-        assert list(harness.hasura.sent) == [*keys([event_id])], step
-        assert len(taken(harness)) <= 1 + died, step
-        assert sending(harness, event_id)["is_sent"], step
-        assert died == (step < 8), step
+        with subtests.test(step=step):
+            harness.hasura.sent.clear()
+            harness.hasura.taken.clear()
+            (event_id,) = insert_unsent(harness, prefix=f"step {step} ")
+            died = await die_while_sending(harness, step)
+            await run(harness, "notified", minutes=1)
+            assert list(harness.hasura.sent) == [*keys([event_id])]
+            assert len(taken(harness)) <= 1 + died
+            assert sending(harness, event_id)["is_sent"]
+            assert died == (step < 8)
 
 
 async def test_a_sender_that_always_dies_does_not_repeat_for_ever(harness: CronHarness) -> None:

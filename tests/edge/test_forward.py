@@ -109,7 +109,7 @@ def test_every_framing_of_an_answer_is_understood(harness: EdgeHarness, subtests
     ):
         with subtests.test(answer=answer):
             harness.hasura.override = answer
-            assert harness.post_many([b"1", b"2", b"3"]) == ["received"] * 3, answer
+            assert harness.post_many([b"1", b"2", b"3"]) == ["received"] * 3
             assert not harness.handlers.deliveries
 
 

@@ -266,7 +266,7 @@ async def test_the_first_usable_phone_is_stored_before_processing(
             newest = harness.one(
                 "SELECT normalized_phone FROM pancake_webhook_event ORDER BY id DESC LIMIT 1"
             )
-            assert newest["normalized_phone"] == phone, body
+            assert newest["normalized_phone"] == phone
 
 
 async def test_a_body_is_stored_though_its_phone_cannot_be_read(

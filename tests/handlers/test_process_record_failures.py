@@ -178,7 +178,7 @@ async def test_a_connection_lost_at_any_write_leaves_the_lead_written_once(
             )
             lead = await process(harness, id=table, phone_number=f"090511130{number}")
             harness.sql(f"DROP TRIGGER break ON {table}")
-            assert lead.result == "ticket_created", table
+            assert lead.result == "ticket_created"
             assert harness.one("SELECT last_value FROM broken")["last_value"] >= 2
             assert (harness.count_tickets(), len(harness.hasura.sent)) == (number, number)
             total = harness.one("SELECT sum(total_assigned)::integer AS total FROM pancake_assignee")

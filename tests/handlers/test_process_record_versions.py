@@ -75,7 +75,7 @@ async def test_the_same_values_in_another_order_or_notation_are_no_change(
         with subtests.test(number=number, key=key):
             version = {"source": ["-1", "-3"], "modified_on": f"2026-05-15T0{number}:00:00", key: value}
             again = await process_named(harness, **version)
-            assert (again.result, again.event["notifications"]) == ("no_change", []), key
+            assert (again.result, again.event["notifications"]) == ("no_change", [])
     assert len(harness.hasura.sent) == 1
 
 

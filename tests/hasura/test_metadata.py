@@ -109,8 +109,8 @@ def test_every_retry_configuration_is_explicit(subtests: pytest.Subtests) -> Non
     cron = {"num_retries", "retry_interval_seconds", "timeout_seconds", "tolerance_seconds"}
     for item in EVENTS + CRONS:
         with subtests.test(item["name"]):
-            assert set(item["retry_conf"]) == (event if item in EVENTS else cron), item["name"]
-            assert all(isinstance(value, int) for value in item["retry_conf"].values()), item["name"]
+            assert set(item["retry_conf"]) == (event if item in EVENTS else cron)
+            assert all(isinstance(value, int) for value in item["retry_conf"].values())
 
 
 def test_the_crons_have_the_periods_of_the_metrics_and_the_daily_ones_their_hour() -> None:

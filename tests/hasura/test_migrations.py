@@ -210,7 +210,7 @@ def test_settings_that_are_no_object_are_replaced_by_the_defaults(
             execute(database, change.format(settings))
             run(database, SETTING / "up.sql")
             look = "SELECT kill_switch, problems FROM view_pancake_setting"
-            assert execute(database, look) == [(True, [])], settings
+            assert execute(database, look) == [(True, [])]
 
 
 def test_only_admin_gets_the_six_actions(database: str) -> None:

@@ -124,7 +124,7 @@ def test_a_mistake_is_a_message_and_an_exit_code(state: Path, subtests: pytest.S
     ):
         with subtests.test(line=line, keys=keys):
             result = run(state, *line.split(), keys=keys)
-            assert (result.exit_code, result.stdout) == (code, ""), line
+            assert (result.exit_code, result.stdout) == (code, "")
             assert words in result.stderr
 
 

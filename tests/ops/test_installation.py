@@ -487,4 +487,4 @@ def test_each_integration_needs_a_request_that_was_accepted(subtests: pytest.Sub
         with subtests.test(emails=emails, failed=failed):
             after = Counter({slack: 2, email: emails, (FAILED, ("email", "")): failed})
             found = [each["result"] for each in judge(["team_channel"], kinds, before, after)]
-            assert found == ["accepted", result], (emails, failed)
+            assert found == ["accepted", result]

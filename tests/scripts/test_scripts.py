@@ -441,11 +441,11 @@ def test_any_other_line_is_refused_by_its_number(
         with subtests.test(line=line):
             write(clone, f"DATABASE_URL=a\n{line}\n")
             done = call(clone, "leads")
-            assert (done.returncode, done.stdout) == (2, ""), line
-            assert done.stderr.startswith(f"{clone}/.env, line 2: "), line
-            assert reason in done.stderr, line
-            assert "hidden" not in done.stderr, line
-            assert not (clone / "ran").exists(), line
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.startswith(f"{clone}/.env, line 2: ")
+            assert reason in done.stderr
+            assert "hidden" not in done.stderr
+            assert not (clone / "ran").exists()
 
 
 def test_a_file_that_other_users_can_read_or_change_is_refused(

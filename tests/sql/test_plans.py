@@ -490,9 +490,9 @@ def test_a_search_reads_the_unassigned_tickets_alone(
     for search in ("late_owners/list_assignable", "late_owners/mark_settled", "late_owners/count_unassigned"):
         with subtests.test(search=search):
             found = executed_plan(tickets, search, SEARCH_PARAMS, kind)
-            assert scanned(found) == set(), search
-            assert {"ticket_pkey", of_events("ix_unassigned")} <= indexes(found), search
-            assert shared_buffers(found) <= MAX_BUFFERS, search
+            assert scanned(found) == set()
+            assert {"ticket_pkey", of_events("ix_unassigned")} <= indexes(found)
+            assert shared_buffers(found) <= MAX_BUFFERS
     assert "pancake_event_is_unassigned" not in str(found)
     (row,) = [node for node in found if node.get("Relation Name") == EVENT]
     assert row["Actual Rows"] == UNASSIGNED

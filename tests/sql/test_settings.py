@@ -140,7 +140,7 @@ def test_without_settings_all_defaults_are_used(db: Db, subtests: pytest.Subtest
         with subtests.test(change=change):
             db.execute(change.encode())
             row, problems = used(db)
-            assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS)), change
+            assert (row, named(problems)) == (DEFAULTS, set(DEFAULTS))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_unreadable_time_of_the_last_change_is_null(db: Db, subtests: pytest.
     for changed_at in times:
         with subtests.test(changed_at=changed_at):
             store(db, changed_at=changed_at)
-            assert shown(db)["changed_at"] is None, changed_at
+            assert shown(db)["changed_at"] is None
 
 
 def stored(db: Db) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason(subtests: pyt
     for reason, change in changes.items():
         with subtests.test(reason=reason, change=change):
             choice = choose((member(1), member(2, **change)), Rules("s-2", max_ahead=5))
-            assert choice.staff_id == "s-1", reason
+            assert choice.staff_id == "s-1"
             assert choice.evidence()["former_owner"] == {"staff_id": "s-2", "result": reason}
 
 

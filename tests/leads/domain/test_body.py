@@ -264,9 +264,9 @@ def test_times_are_aware_only_if_they_have_a_zone(subtests: pytest.Subtests) -> 
     }.items():
         with subtests.test(text=text, expected=expected):
             found = read_time(text)
-            assert found is not None, text
+            assert found is not None
             wanted = datetime.fromisoformat(expected)
-            assert (found, found.tzinfo is None) == (wanted, wanted.tzinfo is None), text
+            assert (found, found.tzinfo is None) == (wanted, wanted.tzinfo is None)
 
 
 def test_text_that_is_no_time_gives_none(subtests: pytest.Subtests) -> None:
@@ -278,7 +278,7 @@ def test_text_that_is_no_time_gives_none(subtests: pytest.Subtests) -> None:
     )  # fmt: skip
     for value in texts:
         with subtests.test(value=value):
-            assert read_time(value) is None, value
+            assert read_time(value) is None
 
 
 OFFSETS = st.integers(-14, 14).map(lambda hours: timezone(timedelta(hours=hours)))

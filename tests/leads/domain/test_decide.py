@@ -210,7 +210,7 @@ def test_consent_is_recorded_only_for_new_accounts_and_only_if_configured(subtes
     ):  # fmt: skip
         with subtests.test(mode=mode, accounts=accounts):
             plan = decide_on(lead_case(), replace(EMPTY, consent_mode=mode, accounts=accounts))
-            assert plan.records_consent is recorded, (mode, accounts)
+            assert plan.records_consent is recorded
 
 
 @pytest.mark.parametrize("phone", [None, "", "không có", "0905", ["x", "y"]])
