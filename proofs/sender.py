@@ -91,7 +91,8 @@ async def open_loop(
                 if item is None:
                     break
                 due = started + number / per_second
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
             await post(client, item, due)
         client.close()
 

@@ -94,7 +94,7 @@ class RawServer:
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.start()
@@ -129,24 +129,31 @@ class RawServer:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, backlog=BACKLOG_CONNECTIONS, ssl=self._tls
+            self._accept, "127.0.0.1", self.port, backlog=BACKLOG_CONNECTIONS, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        current = asyncio.current_task()
-        tasks = [task for task in asyncio.all_tasks() if task is not current]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        server, self._server = self._server, None
+        for listener in server.sockets if server else ():
+            self._loop.remove_reader(listener.fileno())
+        # asyncio leaves a connection open that it accepted but did not begin to serve before `server.close()`.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task, writer in self._open.items():
+                writer.transport.abort()
+                task.cancel()
+            _, late = await asyncio.wait(others, timeout=1)
+            for other in late:
+                other.cancel()
+        if server:
+            server.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         is_reused = False
         try:
             while request := await self._read(reader):
@@ -162,7 +169,6 @@ class RawServer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     @staticmethod
