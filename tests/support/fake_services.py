@@ -137,7 +137,7 @@ class RawServer:
         server, self._server = self._server, None
         for listener in server.sockets if server else ():
             self._loop.remove_reader(listener.fileno())
-        # asyncio leaves a connection open that it accepted but did not begin to serve before `server.close()`.
+        # A connection that is accepted but not served yet when a server closes is left open by asyncio.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task, writer in self._open.items():
                 writer.transport.abort()
