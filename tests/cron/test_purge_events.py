@@ -11,13 +11,10 @@ from tests.support.leads import LEAD
 
 HELD = ("skipped_kill_switch", "skipped_source_disabled", "dead_letter")
 PERSON = {
-    "name": "Trần Thị Bích Hạnh",
-    "phone_number": "090.511.1222",
-    "secondary_phone_number": "0283 822 9999",
-    "email": "hanh.tran@example.com",
-    "full_address": "12 Nguyễn Huệ, Quận 1",
+    "name": "Trần Thị Bích Hạnh", "phone_number": "090.511.1222", "secondary_phone_number": "0283 822 9999",
+    "email": "hanh.tran@example.com", "full_address": "12 Nguyễn Huệ, Quận 1",
     "pancake_tags": ["khách VIP"],
-}
+}  # fmt: skip
 WRITTEN = (
     "Hạnh", "090.511.1222", "0905111222", "905111222", "2838229999", "0283 822 9999", "hanh.tran",
     "Nguyễn Huệ", "khách VIP", "198.51.100.7", "1-8-0", "0912345678", "912345678",

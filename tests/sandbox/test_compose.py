@@ -224,14 +224,10 @@ class Clone:
 
     def start(self, cases: str = PASSED) -> subprocess.Popen[str]:
         environment = {
-            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
-            "PYTHONPATH": str(self.path),
-            "CLONE": str(self.path),
-            "CASES": cases,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "HANDLER_SECRET": "of-the-shell",
-            "TMPDIR": str(self.path / "tmp"),
-        }
+            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(self.path),
+            "CLONE": str(self.path), "CASES": cases, "PYTHONDONTWRITEBYTECODE": "1",
+            "HANDLER_SECRET": "of-the-shell", "TMPDIR": str(self.path / "tmp"),
+        }  # fmt: skip
         return self.processes.start(
             [sys.executable, "-m", "proofs.genuine"], cwd=self.path, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

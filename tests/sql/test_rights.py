@@ -94,14 +94,10 @@ IS_VIEW = (psycopg.errors.WrongObjectType, psycopg.errors.ObjectNotInPrerequisit
 Case = tuple[str, str, str, str]
 """Role, table, operation, column ('' for an operation on the table)."""
 OF_ATTACKERS = (
-    "SELECT passwd FROM pg_shadow",
-    "CREATE TABLE public.pancake_more (id integer)",
-    "CREATE SCHEMA more",
-    "CREATE ROLE more",
-    "COPY account (id) TO PROGRAM 'true'",
-    "COPY account (id) FROM '/etc/passwd'",
+    "SELECT passwd FROM pg_shadow", "CREATE TABLE public.pancake_more (id integer)", "CREATE SCHEMA more",
+    "CREATE ROLE more", "COPY account (id) TO PROGRAM 'true'", "COPY account (id) FROM '/etc/passwd'",
     "SELECT pg_read_file('/etc/passwd')",
-)
+)  # fmt: skip
 OF_HANDLERS = (
     "SELECT public.pancake_pending_event_ids('20 seconds')",
     "SELECT public.pancake_delete_event_logs(now(), 1)",

@@ -9,12 +9,9 @@ EARLIER = "2026-05-13T02:35:56"
 LATER = "2026-05-15T02:35:56"
 """A day before and a day after LEAD's modified_on."""
 LEAD: dict[str, Any] = {
-    "id": RECORD_ID,
-    "name": "Nguyễn Văn A",
-    "phone_number": "0905111222",
-    "source": ["-1"],
+    "id": RECORD_ID, "name": "Nguyễn Văn A", "phone_number": "0905111222", "source": ["-1"],
     "modified_on": "2026-05-14T02:35:56.000000",
-}
+}  # fmt: skip
 
 
 def numbered_lead(number: int, phone: str | None = None, **fields: Any) -> dict[str, Any]:

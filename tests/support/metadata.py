@@ -132,13 +132,10 @@ def running_shared_engine(
     `without` names a variable that its environment lacks; `variables` are added to it.
     """
     environment = {
-        "PG_DATABASE_URL": database,
-        "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
-        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50",
-        "HANDLER_SECRET": "handler-secret",
-        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
-        "DIVA_URL": "http://127.0.0.1:9",
-    }
+        "PG_DATABASE_URL": database, "HASURA_GRAPHQL_ADMIN_SECRET": SECRET,
+        "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL": "50", "HANDLER_SECRET": "handler-secret",
+        "NOTIFICATIONS_URL": "http://127.0.0.1:9", "DIVA_URL": "http://127.0.0.1:9",
+    }  # fmt: skip
     with FakeServer() as handlers, Processes() as processes:
         answer = {"event_id": 0, "result": "not_received"}  # what the handlers answer to a probe event
         handlers.expect_request(ANY, method="POST").respond_with_json(answer)

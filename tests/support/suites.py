@@ -20,21 +20,14 @@ IS_FULL = "TEST_FULL" in os.environ
 SERVER_FIXTURE = "cluster"
 """The fixture that starts PostgreSQL; every fixture with a database requests it."""
 PATHS_WITH_SERVERS = (
-    "tests/edge/",
-    "tests/end_to_end/",
-    "tests/ops/test_installation.py",
-    "tests/sandbox/test_servers.py",
+    "tests/edge/", "tests/end_to_end/", "tests/ops/test_installation.py", "tests/sandbox/test_servers.py",
     "tests/proofs/test_bench.py",
-)
+)  # fmt: skip
 """Their tests start servers themselves."""
 LONG_PATHS = (
-    "tests/ops/golive/",
-    "tests/end_to_end/",
-    "tests/model/",
-    "tests/edge/",
-    "tests/handlers/test_ingest_record_hostile.py",
-    "tests/leads/domain/",
-)
+    "tests/ops/golive/", "tests/end_to_end/", "tests/model/", "tests/edge/",
+    "tests/handlers/test_ingest_record_hostile.py", "tests/leads/domain/",
+)  # fmt: skip
 """They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
 TEST_CASE = "test_case"
 

@@ -196,13 +196,10 @@ def test_the_former_owner_goes_before_the_turn_and_is_counted() -> None:
 
 def test_a_former_owner_who_cannot_get_it_is_named_with_the_reason(subtests: pytest.Subtests) -> None:
     changes: dict[str, dict[str, object]] = {
-        "off_duty": {"on_duty": False},
-        "roster_row_inactive": {"is_active": False},
-        "staff_inactive": {"staff_active": False},
-        "open_cap": {"limited_by": "open_cap"},
-        "too_far_ahead": {"assigned_count": 5},
-        "not_in_roster": {"staff_id": "s-9"},
-    }
+        "off_duty": {"on_duty": False}, "roster_row_inactive": {"is_active": False},
+        "staff_inactive": {"staff_active": False}, "open_cap": {"limited_by": "open_cap"},
+        "too_far_ahead": {"assigned_count": 5}, "not_in_roster": {"staff_id": "s-9"},
+    }  # fmt: skip
     for reason, change in changes.items():
         with subtests.test(reason=reason, change=change):
             choice = choose((member(1), member(2, **change)), Rules("s-2", max_ahead=5))

@@ -398,14 +398,9 @@ def test_the_bodies_loaded_are_those_of_records_listed_without_a_time() -> None:
 
 
 STORED: dict[str, Any] = {
-    "table_name": "lead",
-    "record_id": "a",
-    "modified_on": T0,
-    "arrived_at": T0,
-    "status": "processed",
-    "error_code": None,
-    "payload": None,
-}
+    "table_name": "lead", "record_id": "a", "modified_on": T0, "arrived_at": T0, "status": "processed",
+    "error_code": None, "payload": None,
+}  # fmt: skip
 
 
 def test_a_body_that_postgresql_wrote_out_beyond_the_limit_of_ingest_is_read() -> None:
