@@ -84,11 +84,9 @@ def test_the_operator_gets_the_rules_of_prometheus() -> None:
         for group in yaml.safe_load((ROOT / f"deploy/prometheus/{name}.rules.yml").read_text())["groups"]
     ]
     rule = {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PrometheusRule",
-        "metadata": {"name": "pancake"},
+        "apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "pancake"},
         "spec": {"groups": groups},
-    }
+    }  # fmt: skip
     text = "# Made of deploy/prometheus/*.rules.yml by tests/deploy/test_kubernetes.py with WRITE_DOCS=1.\n"
     text += yaml.safe_dump(rule, sort_keys=False, allow_unicode=True, width=140)
     if os.environ.get("WRITE_DOCS"):

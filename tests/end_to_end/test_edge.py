@@ -85,11 +85,8 @@ def bodies(count: int) -> list[bytes]:
     for number in range(count):
         name = "".join(chr(source.choice([65, 0xE1, 0x1EA5, 0x1F600, 0x2028])) for _ in range(12))
         record = {
-            "id": f"door-{number}",
-            "name": name,
-            "modified_on": "2026-05-14T02:35:56",
-            "n": 2**64 + number,
-        }
+            "id": f"door-{number}", "name": name, "modified_on": "2026-05-14T02:35:56", "n": 2**64 + number,
+        }  # fmt: skip
         kinds = (
             json.dumps(record, ensure_ascii=False).encode(),
             json.dumps(record).replace("A", "\\u0041\\/").encode(),

@@ -64,11 +64,9 @@ def headers(item: dict[str, Any]) -> list[dict[str, str]]:
 
 def tracked_tables(database: str, directory: Path) -> set[str]:
     environment = {
-        "PG_DATABASE_URL": database,
-        "HANDLERS_URL": "http://127.0.0.1:9",
-        "HANDLER_SECRET": "handler-secret",
-        "NOTIFICATIONS_URL": "http://127.0.0.1:9",
-    }
+        "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
+        "HANDLER_SECRET": "handler-secret", "NOTIFICATIONS_URL": "http://127.0.0.1:9",
+    }  # fmt: skip
     arguments = ("--metadata", str(directory))
     with Processes() as processes:
         engine = hasura.start_engine(processes, database, *arguments, environment=environment)

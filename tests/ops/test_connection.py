@@ -53,13 +53,9 @@ OTHER_KEYS = {
 }
 """Values of ENCRYPTION_KEYS that do not open what was sealed with the test's, and what the error says."""
 NEED_STORED_SECRETS = (
-    "test",
-    "rotate-keys",
-    "set-api-key --file -",
-    "set-webhook-secret --generate",
-    "set-header-secret --generate",
-    "create --name Second --workspace 124 --key-file -",
-)
+    "test", "rotate-keys", "set-api-key --file -", "set-webhook-secret --generate",
+    "set-header-secret --generate", "create --name Second --workspace 124 --key-file -",
+)  # fmt: skip
 WRONG_USE = {
     ("disable", "Diva"): "--reason",
     ("disable", "Diva", "--reason", "  "): "--reason",

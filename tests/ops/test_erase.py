@@ -41,11 +41,9 @@ CONFIRMED = (*PHONE, "--yes", "--json")
 ROLE = f"owner_without_log_{RUN_ID}"
 LOG_SETTINGS = ["log_parameter_max_length", "log_error_verbosity"]
 RIGHTS = (
-    "USAGE ON SCHEMA {}",
-    "ALL ON ALL TABLES IN SCHEMA {}",
-    "ALL ON ALL SEQUENCES IN SCHEMA {}",
+    "USAGE ON SCHEMA {}", "ALL ON ALL TABLES IN SCHEMA {}", "ALL ON ALL SEQUENCES IN SCHEMA {}",
     "EXECUTE ON ALL FUNCTIONS IN SCHEMA {}",
-)
+)  # fmt: skip
 
 
 @pytest.fixture

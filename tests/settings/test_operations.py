@@ -31,12 +31,10 @@ INVALID_SETTINGS: list[tuple[str, Any, str]] = [
 COLLECTIONS = yaml.safe_load((METADATA / "query_collections.yaml").read_text("utf-8"))
 STORED = {query["name"]: query["query"] for item in COLLECTIONS for query in item["definition"]["queries"]}
 VARIABLES: dict[str, dict[str, Any]] = {
-    "pancake_settings_event": {"id": 1},
-    "pancake_report": {"week": "2026-05-11"},
-    "pancake_settings_kpis": {"since": "2026-01-01T00:00:00Z"},
-    "pancake_replayed_events": {"ids": [1]},
+    "pancake_settings_event": {"id": 1}, "pancake_report": {"week": "2026-05-11"},
+    "pancake_settings_kpis": {"since": "2026-01-01T00:00:00Z"}, "pancake_replayed_events": {"ids": [1]},
     "pancake_owners": {"ids": []},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

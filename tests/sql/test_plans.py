@@ -358,12 +358,9 @@ def test_an_event_of_an_unknown_backlog_is_found_by_its_key(backlog: Db, subtest
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_held_event_of_an_unknown_backlog_is_found_by_its_record(backlog: Db, kind: str) -> None:
     delivery = {
-        "ordinal": 0,
-        "connection_id": "00000000-0000-4000-8000-000000000001",
-        "record_id": "skipped_kill_switch8000",
-        "payload_hash": "00" * 32,
-        "payload": "{}",
-    }
+        "ordinal": 0, "connection_id": "00000000-0000-4000-8000-000000000001",
+        "record_id": "skipped_kill_switch8000", "payload_hash": "00" * 32, "payload": "{}",
+    }  # fmt: skip
     params = {"origin": "poll", "now": NOW, "deliveries": json.dumps([delivery])}
     found = executed_plan(backlog, "pancake_lists/restore_emptied_held", params, kind)
     assert index_scans(found, EVENT) == {of_events("pk"), of_events("uq_identity")}

@@ -45,12 +45,9 @@ def lead_case(
 ) -> LeadCase:
     record = {"id": "r-1", "name": "An", "phone_number": "0905111222"} | fields
     lead, phones = read_stored_lead(
-        json.dumps(record),
-        corrected_phone=corrected_phone,
-        modified_on=modified_on,
-        table_name=table_name,
+        json.dumps(record), corrected_phone=corrected_phone, modified_on=modified_on, table_name=table_name,
         digester=DIGESTER,
-    )
+    )  # fmt: skip
     return LeadCase(with_capped_time(lead, arrived_at), phones, force, arrived_at)
 
 

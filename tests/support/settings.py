@@ -38,14 +38,10 @@ def handler_settings(
     """Settings on one database, with the rights of the handlers, and with a Hasura that cannot be reached."""
     url = handlers_url(database_url)
     return Settings(
-        database_url=url,
-        metadata_database_url=url,
-        hasura_url=UNREACHABLE_URL,
-        hasura_service_token="unused",
-        handler_secret=handler_secret,
-        edge_secret=edge_secret,
+        database_url=url, metadata_database_url=url, hasura_url=UNREACHABLE_URL,
+        hasura_service_token="unused", handler_secret=handler_secret, edge_secret=edge_secret,
         key_ring=key_ring,
-    )
+    )  # fmt: skip
 
 
 BASE_URLS = {

@@ -28,13 +28,10 @@ EDGE_SECRET = "edge-secret-of-at-least-32-chars"
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 UNTIL = {"HANDLER_SECRET_PREVIOUS_UNTIL": "2026-03-11T12:00+07:00"}
 COMPLETE = {
-    "DATABASE_URL": "postgresql://user:pass-word@db/diva",
-    "HASURA_URL": "http://hasura:8080/",
-    "HASURA_SERVICE_TOKEN": "service-token-value",
-    "HANDLER_SECRET": HANDLER_SECRET,
-    "EDGE_SECRET": EDGE_SECRET,
-    "ENCRYPTION_KEYS": f"k1:{KEY}",
-}
+    "DATABASE_URL": "postgresql://user:pass-word@db/diva", "HASURA_URL": "http://hasura:8080/",
+    "HASURA_SERVICE_TOKEN": "service-token-value", "HANDLER_SECRET": HANDLER_SECRET,
+    "EDGE_SECRET": EDGE_SECRET, "ENCRYPTION_KEYS": f"k1:{KEY}",
+}  # fmt: skip
 
 
 def problems(**changes: str | None) -> list[str]:
