@@ -119,7 +119,7 @@ async def send_and_stop(sandbox: ImagesSandbox) -> dict[str, Any]:
     await asyncio.to_thread(sandbox.handlers.start)
     await asyncio.to_thread(sandbox.handlers.wait_ready)
     started_in = time.monotonic() - started
-    await asyncio.to_thread(_wait_until, lambda: len(stream.sent.versions) >= LEADS)
+    await asyncio.to_thread(_wait_until, lambda: len({each.number for each in stream.sent.versions}) >= LEADS)
     stream.stop()
     await posting
     await asyncio.to_thread(_wait_until, sandbox.is_done)

@@ -74,7 +74,7 @@ CALLS = """
 1 edge-spool show 1-1-1.sealed
 0 edge-spool purge --days 30
 0 edge-spool erase --phone 0905111222
-0 status
+1 status
 0 doctor
 124 tail
 0 history
