@@ -249,6 +249,9 @@ def _back(site: Site, step: Step, *, is_confirmed: bool) -> tuple[str, str]:
     if step.has_other_undo and site.journal.is_undone(step.id):
         # No check sees it, and a second "rollout undo" would bring the new version back.
         return "was undone", found.text
+    if found.state is State.PARTIAL and site.journal.is_undone(step.id, "begin"):
+        # Its check reads tables that the undo of an earlier step has removed since.
+        return "was undone", found.text
     actions = step.undo(site)
     if not actions and step.undo_by_hand:
         return (

@@ -83,9 +83,9 @@ class Journal:
         found = self.entries("confirmed", "undone", step=step)
         return found[-1] if found and found[-1]["event"] == "confirmed" else None
 
-    def is_undone(self, step: str) -> bool:
-        """Whether the last thing done to a step was its undo."""
-        found = self.entries("verify", "confirmed", "undone", step=step)
+    def is_undone(self, step: str, *also: str) -> bool:
+        """Whether the last thing done to a step was its undo; with `begin` no action began since either."""
+        found = self.entries("verify", "confirmed", "undone", *also, step=step)
         return bool(found) and found[-1]["event"] == "undone"
 
     def interrupted(self) -> tuple[str, datetime] | None:
