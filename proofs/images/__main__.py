@@ -15,7 +15,18 @@ import typer
 
 from ops.waiting import poll
 from proofs.chaos.effects import check_stream, count_unfinished
-from proofs.images.containers import IMAGES, PODMAN, NotDone, build, configure, container, find_base, run, tag
+from proofs.images.containers import (
+    IMAGES,
+    PODMAN,
+    NotDone,
+    build,
+    configure,
+    container,
+    find_base,
+    require_containers,
+    run,
+    tag,
+)  # fmt: skip
 from proofs.sender import Stream
 from sandbox.edge import state_key
 from sandbox.postgres.server import free_port
@@ -154,6 +165,7 @@ def images() -> None:
                 started = time.monotonic()
                 size = build(name, base)
                 typer.echo(f"{tag(name)}: {size:.0f} MB, built in {time.monotonic() - started:.0f} s")
+            require_containers()
             result = _try()
         except NotDone as reason:
             typer.echo(f"NOT DONE: the images were not built and not run: {reason}.", err=True)

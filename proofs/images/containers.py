@@ -5,6 +5,7 @@ and the network are those that work inside a container, too.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -41,6 +42,11 @@ RESTRICTED = (
     "--rm", "--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
     "--pids-limit", "200",
 )  # fmt: skip
+UNREACHABLE = re.compile(
+    r".*(?:Could not resolve|Failed to fetch|Temporary failure in name|Network is unreachable|Max retries"
+    r"|Connection (?:refused|reset|timed out)|CERTIFICATE_VERIFY_FAILED|No matching distribution).*"
+)
+"""The line in which apt-get or pip says that it cannot reach its packages from within a build."""
 
 
 class NotDone(Exception):
@@ -91,7 +97,10 @@ def _make_base(folder: Path) -> None:
     if shutil.which("debootstrap") is None:
         raise NotDone("no registry can be reached, and debootstrap is not installed")
     root = folder / "root"
-    run("debootstrap", "--variant=minbase", "trixie", str(root))
+    try:
+        run("debootstrap", "--variant=minbase", "trixie", str(root))
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise NotDone(f"no registry can be reached, and debootstrap failed: {error}") from error
     for name in UNNEEDED:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).mkdir()
@@ -107,8 +116,23 @@ def build(name: str, base: Iterable[str]) -> float:
     own = os.environ.get("PIP_CERT")
     authority = ("--secret", f"id=ca,src={own}", "--build-arg", "PIP_CERT=/run/secrets/ca") if own else ()
     of_image = (*IMAGES[name], "--tag", tag(name), ".")
-    run("buildah", "build", "--isolation", "chroot", "--layers", *base, *authority, *of_image)
+    try:
+        run("buildah", "build", "--isolation", "chroot", "--layers", *base, *authority, *of_image)
+    except subprocess.CalledProcessError as error:
+        if unreachable := UNREACHABLE.search(f"{error.stdout}\n{error.stderr}"):
+            raise NotDone(f"a build cannot reach its packages: {unreachable[0].strip()}") from error
+        raise
+    except subprocess.TimeoutExpired as error:
+        raise NotDone(f"the build took longer than {error.timeout:.0f} s") from error
     return int(run(*PODMAN, "image", "inspect", "--format", "{{.Size}}", tag(name))) / 1e6
+
+
+def require_containers() -> None:
+    """Raise NotDone if this machine runs no container with the limits of RESTRICTED."""
+    try:
+        run(*PODMAN, "run", *RESTRICTED, "--entrypoint", "/bin/true", tag("handlers"), seconds=60)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise NotDone(f"podman runs no container here: {getattr(error, 'stderr', '') or error}") from error
 
 
 def container(
