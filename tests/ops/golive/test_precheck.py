@@ -115,7 +115,7 @@ ELSEWHERE = {
     "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
     "engine-pool", "engine-stop", "engine-logs", "database-connections", "naming", "variables", "diva-action",
 }  # fmt: skip
-"""Each of them has a test below, or in tests/ops/metadata."""
+"""Each of them has a test below, in tests/ops/test_status.py or in tests/ops/metadata."""
 
 
 def test_what_is_broken_is_red_and_nothing_else(system: GoLive, subtests: pytest.Subtests) -> None:
