@@ -96,10 +96,14 @@ def ask_locks(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def _who(wait: LockWait) -> str:
+    if wait.blocking_pid == 0:
+        return "a prepared transaction"
     return f"session {wait.blocking_pid} ({wait.blocking_application or 'no application name'})"
 
 
 def _terminate(wait: LockWait) -> str:
+    if wait.blocking_pid == 0:
+        return "Roll it back: psql: SELECT gid, prepared, owner FROM pg_prepared_xacts"
     return f"psql: SELECT pg_terminate_backend({wait.blocking_pid})"
 
 

@@ -51,7 +51,7 @@ class LockWait:
     sessions: int
     waiting_pid: int
     waiting_seconds: float
-    blocking_pid: int | None
+    blocking_pid: int
     blocking_application: str | None
 
 

@@ -22,7 +22,8 @@ LEFT JOIN LATERAL (SELECT has_any_column_privilege(c.oid, 'SELECT') AS is_readab
 
 -- name: probes/find_lock_wait
 -- Find who has waited longest for a lock in this database, for at least `least`, and who holds it. It waits for no lock itself.
--- Returns at most one row: sessions (that wait), waiting_pid, waiting_seconds, blocking_pid, blocking_application (may be null).
+-- Returns at most one row: sessions (that wait), waiting_pid, waiting_seconds, blocking_pid (0 is a prepared transaction),
+-- blocking_application (may be null). One whose blocker ended meanwhile waits no more.
 -- pg_locks shows every role the locks of all; of other sessions a role without pg_monitor sees little else.
 SELECT
     count(*) OVER () AS sessions,
@@ -33,7 +34,7 @@ SELECT
 FROM pg_catalog.pg_locks AS l
 JOIN pg_catalog.pg_stat_activity AS s ON s.pid = l.pid AND s.datname = current_database()
 CROSS JOIN LATERAL (SELECT (pg_blocking_pids(l.pid))[1] AS pid) AS b
-WHERE NOT l.granted AND l.waitstart < clock_timestamp() - %(least)s::interval
+WHERE NOT l.granted AND l.waitstart < clock_timestamp() - %(least)s::interval AND b.pid IS NOT NULL
 ORDER BY l.waitstart
 LIMIT 1
 

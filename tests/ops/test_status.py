@@ -581,6 +581,9 @@ def test_a_lock_wait_is_named_with_its_blocker() -> None:
     for seconds, level in ((3.0, Level.YELLOW), (11.0, Level.RED)):
         (found,) = ask("locks", lock_wait=replace(wait, waiting_seconds=seconds))
         assert (found.level, "session 18 (psql) holds it" in found.text) == (level, True)
+    (found,) = ask("locks", lock_wait=replace(wait, blocking_pid=0))
+    assert "a prepared transaction holds it" in found.text
+    assert found.cure.endswith("SELECT gid, prepared, owner FROM pg_prepared_xacts")
     late = NotRead("a statement did not end within 2 s", is_late=True)
     (found,) = ask("tables", state=late, blocker=wait)
     assert found.text == "they are locked: session 18 (psql) holds the lock"
