@@ -87,9 +87,9 @@ class NotRead(Exception):
 class Facts:
     """What the readers of a look read, each in a thread."""
 
-    def __init__(self, values: Mapping[Reader[Any], Any], seconds: float = 0.0) -> None:
+    def __init__(self, values: Mapping[Reader[Any], Any]) -> None:
         """Take values that are known already; a NotRead stands for a reader without one."""
-        self._deadline = time.monotonic() + seconds
+        self._deadlines: dict[Reader[Any], float] = {}
         self._futures: dict[Reader[Any], Future[Any]] = {}
         for reader, value in values.items():
             future = self._futures[reader] = Future[Any]()
@@ -98,9 +98,10 @@ class Facts:
             else:
                 future.set_result(value)
 
-    def start(self, readers: Iterable[Reader[Any]], services: Services) -> None:
-        """Start the readers that have no value yet."""
-        for reader in readers:
+    def start(self, readers: Mapping[Reader[Any], float], services: Services) -> None:
+        """Start the readers that have no value yet, each with the seconds after which it is late."""
+        for reader, seconds in readers.items():
+            self._deadlines[reader] = time.monotonic() + seconds
             if reader not in self._futures:
                 future = self._futures[reader] = Future[Any]()
                 # A daemon: one that hangs does not keep the command from ending.
@@ -109,7 +110,8 @@ class Facts:
     def get(self, reader: Reader[Value]) -> Value:
         """Return what the reader read. Raises NotRead."""
         try:
-            value: Value = self._futures[reader].result(max(0.0, self._deadline - time.monotonic()))
+            deadline = self._deadlines.get(reader, 0.0)
+            value: Value = self._futures[reader].result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise NotRead("it does not answer", is_late=True) from None
         return value
@@ -211,11 +213,15 @@ def look(
 ) -> tuple[list[Result], Facts]:
     """Ask these checks, and those that they need, in the order of the table; see `judge`.
 
-    No answer is waited for after `seconds`, or after the longest time that a check says it takes.
+    No answer is waited for after `seconds`, or after the longest time that a check says it takes to read it.
     """
     asked = _with_needs(wanted, table)
-    facts = Facts(known, max([seconds, *(each.check.seconds for each, _ in asked)]))
-    facts.start((reader for each, _ in asked for reader in each.check.reads), services)
+    readers: dict[Reader[Any], float] = {}
+    for each, _ in asked:
+        for reader in each.check.reads:
+            readers[reader] = max(readers.get(reader, seconds), each.check.seconds)
+    facts = Facts(known)
+    facts.start(readers, services)
     return judge(asked, facts), facts
 
 

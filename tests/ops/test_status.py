@@ -7,6 +7,7 @@ outputs show each service that is away or refuses.
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
+from ops.checks import model
 from ops.checks.model import (
     Asked,
     Check,
@@ -29,6 +31,7 @@ from ops.checks.model import (
     Finding,
     Level,
     NotRead,
+    Reader,
     Result,
     When,
     find_cause,
@@ -80,13 +83,13 @@ from ops.checks.read_services import (
     read_token,
 )
 from ops.checks.screen import print_look
-from ops.checks.services import open_limited
+from ops.checks.services import Services, open_limited
 from ops.checks.table import BY_ID, CHECKS
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.token import NAMESPACE
 from ops.metadata.engine import Engine
-from ops.settings import VARIABLES
+from ops.settings import VARIABLES, read_operator_settings
 from ops.switches import Switch
 from sandbox.postgres.database import operators_url
 from sandbox.processes import ROOT
@@ -522,6 +525,24 @@ def results(*found: tuple[Check, Level]) -> list[Result]:
         for each, level in found
     ]
     return judge(asked, Facts({}))
+
+
+def test_a_reader_that_hangs_is_late_though_another_check_may_take_minutes() -> None:
+    ends = threading.Event()
+
+    def hanging(_: Services) -> None:
+        ends.wait(60)
+
+    def quick(_: Services) -> None: ...
+
+    def ask_for(reader: Reader[None]) -> Check:
+        return replace(check(reader.__name__), reads=(reader,), ask=lambda facts, _: facts.get(reader) or ())
+
+    table = (replace(ask_for(quick), seconds=600), ask_for(hanging))
+    services = Services(read_operator_settings(), "status")
+    found, _ = model.look([Asked(each) for each in table], table, services, {}, seconds=0.05)
+    ends.set()
+    assert [each.level for each in found] == [Level.GREEN, Level.UNKNOWN]
 
 
 def test_the_cause_is_the_first_of_the_worst_level_that_nothing_explains() -> None:
