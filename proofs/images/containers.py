@@ -24,11 +24,10 @@ OWN_BASE = "localhost/debian:trixie-slim"
 UNNEEDED = (
     "var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man",
 )  # fmt: skip
-SOURCES = """\
-deb http://deb.debian.org/debian trixie main
-deb http://deb.debian.org/debian trixie-updates main
-deb http://deb.debian.org/debian-security trixie-security main
-"""
+RELEASE = "trixie"
+PACKAGES = "Identifier: Packages"
+OF_RELEASE = re.compile(rf"deb (https?://\S+) {RELEASE}(?:-\S+)? \S+")
+"""A line of sources.list that reaches the release, its updates or its security archive over the network."""
 CONFIGURATION = """\
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=60000:60000"]
@@ -94,17 +93,23 @@ def find_base(folder: Path) -> tuple[str, ...]:
 
 
 def _make_base(folder: Path) -> None:
+    """Make OWN_BASE of packages, from where apt of this machine has those of the release."""
     if shutil.which("debootstrap") is None:
         raise NotDone("no registry can be reached, and debootstrap is not installed")
+    listed = run("apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)", PACKAGES)
+    sources = sorted({line for line in listed.splitlines() if OF_RELEASE.fullmatch(line)})
+    mirror = next((line.split()[1] for line in sources if line.split()[2] == RELEASE), None)
+    if mirror is None:
+        raise NotDone(f"no registry can be reached, and apt of this machine has no source of {RELEASE}")
     root = folder / "root"
     try:
-        run("debootstrap", "--variant=minbase", "trixie", str(root))
+        run("debootstrap", "--variant=minbase", RELEASE, str(root), mirror)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise NotDone(f"no registry can be reached, and debootstrap failed: {error}") from error
     for name in UNNEEDED:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).mkdir()
-    (root / "etc/apt/sources.list").write_text(SOURCES)
+    (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
     container = run("buildah", "from", "scratch").strip()
     run("buildah", "add", "--quiet", container, str(root), "/")
     run("buildah", "commit", "--quiet", "--rm", container, OWN_BASE)
