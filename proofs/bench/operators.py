@@ -131,7 +131,7 @@ def _searches(events: int, number: int) -> list[str]:
 
 
 def _trace(url: str, text: str) -> None:
-    """Search as the command does, with a session of its own."""
+    """Search as the command does, with a separate session."""
     now = datetime.now(UTC)
     with open_session(url, "bench") as db:
         params = read_search(text).params(None, now)

@@ -109,7 +109,7 @@ def report(
     modules: Annotated[bool, typer.Option("--modules", help="By module instead of part.")] = False,
     before: Annotated[Path | None, typer.Option(exists=True, help="An earlier sample.yaml.")] = None,
 ) -> None:
-    """Print the share caught by part, and the survivors that nobody has explained.
+    """Print the share caught by part, and the survivors without a reason.
 
     Exit codes: 0 each is caught or explained, 1 one is not or has no verdict, or a share was larger.
     """
@@ -134,7 +134,7 @@ COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", NO_RESULT, 
 def print_report(
     sample: list[Mutant], console: Console, *, before: list[Mutant] | None = None, by_module: bool = False
 ) -> bool:
-    """Print the shares and the survivors that nobody has explained; with `before` what changed since.
+    """Print the shares and the survivors without a reason; with `before` what changed since.
 
     Returns whether each mutant has a verdict and is caught or explained, and no share is less.
     """

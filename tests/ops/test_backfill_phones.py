@@ -72,7 +72,7 @@ def run(database: str, folder: Path, *arguments: str, is_owner: bool = False) ->
 
 
 def start(processes: Processes, database: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a run that parses in two processes of its own, and has a group of processes."""
+    """Start a run that parses in two separate processes, and has a group of processes."""
     # A shell's background job ignores SIGINT, and so would its children.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops"]
     environment = os.environ | {"DATABASE_URL": operators_url(database)}

@@ -230,7 +230,7 @@ def test_a_stop_with_a_database_that_hangs_answers_every_request_in_time(
         process.terminate()
         output, errors = process.communicate(timeout=90)
         assert time.monotonic() - started < SHUTDOWN_SECONDS
-        # The cron gives up a session of its own before.
+        # The cron gives up its own session earlier.
         assert [each.result() for each in answers] == [
             (503, "stopping"), (503, "stopping"), (503, "database_unavailable"),
         ]  # fmt: skip
