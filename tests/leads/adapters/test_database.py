@@ -41,6 +41,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
 @pytest.fixture(autouse=True)
 def ping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(QUERIES, "test/ping", b"SELECT 1 AS one")
+    monkeypatch.setitem(QUERIES, "test/forget_consents", b"DELETE FROM customer_consent")
 
 
 async def is_healthy(db: Database) -> bool:
@@ -114,6 +115,11 @@ async def test_a_transaction_commits_with_its_last_statements_or_never(db: Datab
     async with db.transaction() as transaction:
         await transaction.run(CONSENT, commit=True)
         assert await consents() == before + 1
+        await transaction.commit()
+    async with db.transaction() as transaction:
+        await transaction.run(("test/forget_consents", {}))
+        await transaction.commit()
+    assert await consents() == 0
 
 
 ERRORS: dict[str, type[Exception]] = {
