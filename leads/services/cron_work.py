@@ -70,7 +70,7 @@ ConnectionResult = TypeVar("ConnectionResult", bound=ConnectionReport)
 class AdminNotice:
     """What the active admins are notified of. Diva's notification service sends the same `key` once.
 
-    `reason` is a key of TEXTS in leads/domain/notifications.py; `facts` are further values of that text.
+    `reason` is a key of leads/domain/notice_texts.toml; `facts` are further values of that text.
     """
 
     key: str
