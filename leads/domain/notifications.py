@@ -3,15 +3,13 @@
 Every wait grows, and every row ends: after a day, after 20 refusals, or after 5 attempts without an answer.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypedDict
 
 from leads.domain.decide import Facts, Plan
-from leads.domain.visible_text import without_unseen
+from leads.domain.visible_text import read_texts, without_unseen
 
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
@@ -261,9 +259,6 @@ class NoticeText:
 
 GENERAL_TEXT = NoticeText("Tích hợp Pancake cần chú ý", "{reason}: {detail}", "")
 TEXTS: Mapping[str, NoticeText] = {
-    reason: NoticeText(**text)
-    for reason, text in tomllib.loads(
-        Path(__file__).with_name("notice_texts.toml").read_text("utf-8")
-    ).items()
+    reason: NoticeText(**text) for reason, text in read_texts("notice_texts.toml").items()
 }
 """The text of each reason that a notice can have."""

@@ -1,7 +1,11 @@
 """Text for people: without characters that are not seen, and spans of time in their largest unit."""
 
 import re
+import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
+from pkgutil import get_data
+from typing import Any
 
 # Controls (C0, DEL, C1); soft hyphen, marks, embeddings, overrides, isolates of the writing direction; what
 # has no width, the two joiners too, which Vietnamese names do not need; separators of lines and paragraphs;
@@ -13,6 +17,13 @@ _UNSEEN = (
 UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
 _SPACING = re.compile("[\t-\r\x85\u2028\u2029]+")
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def read_texts(file: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the texts of a TOML file that belongs to this package."""
+    found = get_data(__package__, file)
+    assert found is not None
+    return tomllib.loads(found.decode())
 
 
 def without_unseen(text: str) -> str:
