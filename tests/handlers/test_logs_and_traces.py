@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -273,6 +274,19 @@ async def test_the_end_waits_for_the_answer_of_a_cancelled_request(database: str
         await asyncio.sleep(0)
         request.cancel()
     assert request.done()
+
+
+async def test_hasuras_own_database_is_a_second_one_only_if_it_differs(
+    database: str, key_ring: KeyRing
+) -> None:
+    settings = handler_settings(database, key_ring)
+    same = replace(settings, metadata_database_url="".join(settings.database_url))
+    other = replace(settings, metadata_database_url=f"{settings.database_url}?application_name=metadata")
+    for settings, is_one in ((same, True), (other, False)):
+        runtime = Runtime.assemble(settings)
+        assert (runtime.metadata_db is runtime.db) is is_one
+        async with runtime.running(), runtime.undone() as dry_run:
+            assert (dry_run.metadata_db is dry_run.db) is is_one
 
 
 async def test_the_stories_of_leads_are_answered(harness: HandlerHarness, capture_logs: list[str]) -> None:
