@@ -106,32 +106,26 @@ class CoveringTests:
 
     def files_of_line(self, path: Path, line: int) -> list[str]:
         """Return the files of all tests that execute a line."""
-        return sorted(self._by_file(path, line))
+        return sorted({test.partition("::")[0] for test in self._of_line(path, line)})
 
     def of_line(self, path: Path, line: int, limit_seconds: float) -> list[str]:
         """Return tests that execute a line, the cheapest first, for at most `limit_seconds` together.
 
-        One test of each file goes first, because what the first one misses its neighbours often miss too.
+        Those of the module's own test file go before all others.
         """
-        ranked = [(n, test) for tests in self._by_file(path, line).values() for n, test in enumerate(tests)]
-        ranked.sort(key=lambda pair: (path.stem not in pair[1], pair[0], self.seconds[pair[1]]))
+        tests = self._of_line(path, line)
         chosen: list[str] = []
         left = limit_seconds
-        for _, test in ranked:
+        for test in sorted(tests, key=lambda test: (path.stem not in test, self.seconds[test], test)):
             left -= self.seconds[test]
             if left < 0 and chosen:
                 break
             chosen.append(test)
         return chosen
 
-    def _by_file(self, path: Path, line: int) -> dict[str, list[str]]:
+    def _of_line(self, path: Path, line: int) -> set[str]:
         contexts = self.data.contexts_by_lineno(str(self.root / path)).get(line, [])
-        by_file: dict[str, list[str]] = defaultdict(list)
-        for test in {test for context in contexts if (test := _test(context))}:
-            by_file[test.partition("::")[0]].append(test)
-        for tests in by_file.values():
-            tests.sort(key=lambda test: (self.seconds[test], test))
-        return by_file
+        return {test for context in contexts if (test := _test(context))}
 
 
 def _test(context: str) -> str:

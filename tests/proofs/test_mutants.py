@@ -93,10 +93,10 @@ def covering(tmp_path: Path) -> CoveringTests:
     return CoveringTests(data, tmp_path, defaultdict(lambda: 1.0, {A1: 3.0, A2: 2.0, B1: 9.0}))
 
 
-def test_the_cheapest_test_of_each_file_goes_first_within_the_limit(covering: CoveringTests) -> None:
+def test_the_cheapest_tests_go_first_within_the_limit(covering: CoveringTests) -> None:
     path = Path("module.py")
-    assert covering.of_line(path, LINE, 60) == [A2, B1, A1]
-    assert covering.of_line(path, LINE, 13) == [A2, B1]
+    assert covering.of_line(path, LINE, 60) == [A2, A1, B1]
+    assert covering.of_line(path, LINE, 13) == [A2, A1]
     assert covering.of_line(path, LINE, 1) == [A2], "one is always tried"
     assert covering.of_line(path, LINE + 1, 60) == []
     assert covering.files_of_line(path, LINE) == ["tests/test_a.py", "tests/test_b.py"]
