@@ -18,18 +18,19 @@ from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
 from graphql_engine.errors import JsonValue, QErr, unexpected
 from graphql_engine.rawjson import Raw, canonical, kind_of, loads
-from graphql_engine.traces import Trace, of_client
-from graphql_engine.webhooks.call import (
+from graphql_engine.webhooks import (
     UNSENDABLE,
     USER_AGENT,
     Outgoing,
+    Response,
+    Trace,
     failure,
     fill_template,
+    of_client,
     refuse_transforms,
     resolve_headers,
     send,
 )
-from graphql_engine.webhooks.client import Response
 
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 DEFAULT_TIMEOUT_SECONDS = 30
@@ -51,7 +52,7 @@ FORWARDED = {
 def check_output(value: JsonValue, output_type: str, custom_types: Mapping[str, Any]) -> None:
     """Compare a response with the output type. Raises QErr `unexpected` (400)."""
     node = _parsed(output_type)
-    fields = _object_fields(_base_name(node), custom_types)
+    fields = _object_fields(base_name(node), custom_types)
     _check(value, node, fields)
 
 
@@ -105,7 +106,8 @@ def _check_object(value: dict[str, JsonValue], fields: dict[str, str]) -> None:
             raise _unexpected(f'expecting not null value for field "{name}"')
 
 
-def _base_name(node: TypeNode) -> str:
+def base_name(node: TypeNode) -> str:
+    """Return the named type inside lists and non-nulls."""
     while isinstance(node, NonNullTypeNode | ListTypeNode):
         node = node.type
     assert isinstance(node, NamedTypeNode)

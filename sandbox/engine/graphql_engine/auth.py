@@ -28,15 +28,8 @@ DEFAULT_ROLE = "x-hasura-default-role"
 MAX_VERIFIED = 1000
 ALGORITHMS = {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "Ed25519"}
 SUPPORTED = {
-    "type",
-    "key",
-    "claims_namespace",
-    "claims_format",
-    "audience",
-    "issuer",
-    "allowed_skew",
-    "header",
-}
+    "type", "key", "claims_namespace", "claims_format", "audience", "issuer", "allowed_skew", "header",
+}  # fmt: skip
 SECRET_NAMES = "/".join(ADMIN_SECRET_HEADERS)
 QUOTED_NAMES = "/".join(f'"{name}"' for name in ADMIN_SECRET_HEADERS)
 
@@ -57,7 +50,6 @@ class Session:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the role is the built-in one that has every permission."""
         return self.role == "admin"
 
 

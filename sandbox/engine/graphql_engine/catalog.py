@@ -4,6 +4,7 @@ The GraphQL schema is built from this and from the metadata. Every identifier an
 comes from here, never from a request. Facts: the engine's `pg_table_metadata.sql`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,20 @@ FROM pg_type t
 
 
 Key = tuple[str, str]
+"""Schema and name of a table."""
+
+
+def key_of(reference: str | Mapping[str, str]) -> Key:
+    """Return the key of a table or function that the metadata name, in any spelling."""
+    if isinstance(reference, str):
+        return "public", reference
+    return reference.get("schema") or "public", reference["name"]
+
+
+def spelled(reference: str | Mapping[str, str] | Key) -> str:
+    """Return the name of a table or function in messages: without the schema if that is `public`."""
+    schema, name = reference if isinstance(reference, tuple) else key_of(reference)
+    return name if schema == "public" else f"{schema}.{name}"
 
 
 @dataclass(frozen=True)
@@ -103,11 +118,9 @@ class Table:
 
     @property
     def key(self) -> Key:
-        """The pair (schema, name)."""
         return (self.schema, self.name)
 
     def constraints(self) -> list[Constraint]:
-        """The primary key, then the unique constraints."""
         return ([self.primary_key] if self.primary_key else []) + list(self.uniques)
 
 

@@ -12,23 +12,19 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.errors import WrongObjectType
 
+from graphql_engine import cron, events
 from graphql_engine.auth import Session
-from graphql_engine.catalog import load_catalog
-from graphql_engine.cron import store
+from graphql_engine.catalog import key_of, load_catalog, spelled
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr, unexpected
-from graphql_engine.events import install
+from graphql_engine.errors import QErr, postgres_error, unexpected
 from graphql_engine.metadata.access import (
     DEFAULT_CRON_RETRY,
     DEFAULT_SOURCE,
     Json,
     inconsistent,
-    qualified,
-    spelled,
     table_object,
 )
 from graphql_engine.metadata.consistency import find_inconsistencies, root_field_clash
-from graphql_engine.pg_errors import postgres_error
 
 log = logging.getLogger("graphql_engine.metadata")
 
@@ -148,11 +144,11 @@ async def adopt(
     reinstall: create every SQL trigger again (after DDL, or because a reload asks for it).
     """
     broken = {each["name"] for each in found}
-    events = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    triggers = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
     if metadata.get("api_limits"):
         log.warning("api_limits are stored and not applied by this stand-in")
     engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
-    engine.event_triggers = events
+    engine.event_triggers = triggers
     engine.metadata = metadata
     engine.inconsistent = found
     engine.clock.nudge()
@@ -163,16 +159,16 @@ async def install_event_triggers(
 ) -> dict[str, dict[str, Any]]:
     """Make the SQL triggers of the consistent event triggers, remove others; return the made ones by name."""
     wanted = event_triggers_of(metadata, broken)
-    for name in await install.installed_triggers(connection) - set(wanted):
-        await install.drop_trigger(connection, name)
-        await install.archive_events(connection, name)
+    for name in await events.installed_triggers(connection) - set(wanted):
+        await events.drop_trigger(connection, name)
+        await events.archive_events(connection, name)
     for name in set(engine.event_triggers) - set(wanted):
-        await install.archive_events(connection, name)
+        await events.archive_events(connection, name)
     for name, trigger in wanted.items():
         if reinstall or engine.event_triggers.get(name) != trigger:
-            table = qualified(trigger["table"])
+            table = key_of(trigger["table"])
             try:
-                await install.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
+                await events.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
             except WrongObjectType as error:  # a view
                 raise _no_trigger(trigger, error) from error
     return wanted
@@ -194,9 +190,7 @@ def event_triggers_of(metadata: Json, broken: set[str]) -> dict[str, dict[str, A
     wanted = {}
     for source in metadata["sources"]:
         for table in source["tables"]:
-            schema, plain = qualified(table["table"])
-            name = plain if schema == "public" else f"{schema}.{plain}"
-            place = f"table {name} in source {source['name']}"
+            place = f"table {spelled(table['table'])} in source {source['name']}"
             for trigger in table.get("event_triggers", []):
                 if not broken & {place, f"event_trigger {trigger['name']} in {place}"}:
                     wanted[trigger["name"]] = {**trigger, "table": table["table"]}
@@ -219,8 +213,8 @@ async def _cron_triggers(
     gone = [name for name in before if before[name] != after.get(name) or name in regenerate]
     now = engine.clock.now()
     if gone:
-        await store.delete_future(connection, gone, now)
+        await cron.delete_future(connection, gone, now)
     for name, trigger in after.items():
         if before.get(name) != trigger or name in regenerate:
-            await store.generate(connection, name, trigger["schedule"], now)
+            await cron.generate(connection, name, trigger["schedule"], now)
     return after

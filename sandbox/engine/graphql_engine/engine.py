@@ -1,5 +1,6 @@
-"""The state that requests and background loops share: pools, metadata, and what is derived from it."""
+"""The state that requests and background loops share: pools, metadata, clock, and what is derived from it."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -8,9 +9,49 @@ from psycopg_pool import AsyncConnectionPool
 
 from graphql_engine.auth import Authenticator
 from graphql_engine.catalog import Catalog
-from graphql_engine.clock import Clock
 from graphql_engine.settings import Settings
-from graphql_engine.webhooks.client import Client
+from graphql_engine.webhooks import Client
+
+
+class Clock:
+    """The real time plus an offset. Moving the clock wakes the loops that sleep on it."""
+
+    def __init__(self) -> None:
+        self._offset = timedelta()
+        self._wake = anyio.Event()
+        self.nudges = 0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._offset
+
+    def advance(self, seconds: float) -> None:
+        self._offset += timedelta(seconds=seconds)
+        self.nudge()
+
+    def set(self, moment: datetime) -> None:
+        self._offset = moment - datetime.now(UTC)
+        self.nudge()
+
+    def reset(self) -> None:
+        self._offset = timedelta()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Wake the sleeping loops: an event may be due."""
+        self.nudges += 1
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    async def sleep(self, seconds: float, nudges: int) -> bool:
+        """Sleep in real time until the timeout or a nudge; return whether it was a nudge.
+
+        nudges: the caller's last known count of nudges, so that a nudge in between is not lost.
+        """
+        with anyio.move_on_after(seconds):
+            while self.nudges == nudges:
+                await self._wake.wait()
+        return self.nudges != nudges
+
 
 MAX_DB_CONNECTIONS = 20
 

@@ -1,22 +1,95 @@
-"""Start and stop of an engine: migrations, first metadata check, background loops, unlocking at the end."""
+"""Start and stop of an engine: migrations, first metadata check, background loops, unlocking at the end.
+
+Migrations are those of a directory of the Hasura CLI (`<version>_<name>/up.sql`). They run in order of
+version, each in one transaction with the row that records it. Recorded ones are skipped.
+"""
 
 import logging
+import re
 from pathlib import Path
 
 import anyio
-from psycopg import Error
+from anyio import to_thread
+from psycopg import AsyncConnection, Error
 from psycopg_pool import PoolTimeout
 
-from graphql_engine import changes
-from graphql_engine.cron import store as cron_store
-from graphql_engine.cron.deliver import Scheduler
+from graphql_engine import changes, cron
+from graphql_engine.cron import Scheduler
 from graphql_engine.engine import Engine
-from graphql_engine.events.deliver import Deliverer
+from graphql_engine.events import Deliverer
 from graphql_engine.metadata.access import default_source
-from graphql_engine.migrations import apply_migrations
 from graphql_engine.settings import StartError
 from graphql_engine.sql import statement
-from graphql_engine.webhooks.call import environment_problems
+
+# <version>_<name>, or the version alone
+DIRECTORY_NAME = re.compile(r"(\d+)_.+\Z|(\d+)\Z")
+# Add a version to the state of the CLI, in the shape that the CLI stores.
+RECORD = """
+    UPDATE hdb_catalog.hdb_version SET cli_state = jsonb_build_object(
+        'settings', jsonb_build_object('migration_mode', 'true'),
+        'isStateCopyCompleted', true,
+        'migrations', jsonb_build_object('default',
+            coalesce(cli_state #> '{migrations,default}', '{}') || jsonb_build_object(%s::text, false)))
+"""
+
+
+async def apply_migrations(connection: AsyncConnection, directory: Path) -> list[int]:
+    """Run the unrecorded migrations; return their versions.
+
+    `directory` is `migrations` or `migrations/<database>`. Raises StartError naming the file that failed.
+    """
+    applied = []
+    cursor = await connection.execute(
+        "SELECT jsonb_object_keys(cli_state -> 'migrations' -> 'default') FROM hdb_catalog.hdb_version"
+    )
+    done = {int(row[0]) for row in await cursor.fetchall()}
+    found = await to_thread.run_sync(find_migrations, directory)
+    texts = await to_thread.run_sync(lambda: {v: p.read_text(encoding="utf-8") for v, p in found})
+    for version, path in found:
+        if version in done:
+            continue
+        await _apply(connection, version, path, texts[version])
+        applied.append(version)
+    return applied
+
+
+def find_migrations(directory: Path) -> list[tuple[int, Path]]:
+    """Return versions with their `up.sql`, in order. Raises StartError for an ambiguous directory."""
+    if not directory.is_dir():
+        raise StartError(f"{directory}: no such migrations directory")
+    found = _in(directory)
+    if not found:
+        databases = sorted(entry for entry in directory.iterdir() if entry.is_dir())
+        if len(databases) > 1:
+            raise StartError(f"{directory}: migrations of more than one database are not supported")
+        found = _in(databases[0]) if databases else []
+    versions = [version for version, _ in found]
+    if len(set(versions)) != len(versions):
+        raise StartError(f"{directory}: two migrations have the same version")
+    return sorted(found)
+
+
+def _in(directory: Path) -> list[tuple[int, Path]]:
+    found = []
+    for entry in directory.iterdir():
+        match = DIRECTORY_NAME.match(entry.name)
+        if not match or not entry.is_dir():
+            continue
+        up = entry / "up.sql"
+        if not up.exists():
+            raise StartError(f"{entry}: has no up.sql")
+        found.append((int(match.group(1) or match.group(2)), up))
+    return found
+
+
+async def _apply(connection: AsyncConnection, version: int, path: Path, text: str) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(text.encode())
+            await connection.execute(RECORD, [str(version)])
+    except Error as error:
+        raise StartError(f"{path}: {error}") from error
+
 
 log = logging.getLogger("graphql_engine")
 CONNECT_SECONDS = 15.0
@@ -38,9 +111,6 @@ class Lifecycle:
         Raises StartError.
         """
         engine = self.engine
-        problems = environment_problems(engine.metadata, engine.settings.environment)
-        if problems:
-            raise StartError(f"{problems[0][0]}: {problems[0][1]}")
         try:
             await engine.pool.open(wait=True, timeout=CONNECT_SECONDS)
         except PoolTimeout as error:
@@ -50,7 +120,7 @@ class Lifecycle:
                 await connection.execute(statement(name))
             if self._migrations is not None:
                 await apply_migrations(connection, self._migrations)
-            await cron_store.unlock(connection)
+            await cron.unlock(connection)
         if not engine.metadata["sources"]:
             engine.metadata["sources"].append(default_source())
         await changes.rebuild(engine)
@@ -73,7 +143,6 @@ class Lifecycle:
             await self._finished.wait()
 
     async def close(self) -> None:
-        """Unlock what is still locked and close every connection."""
         try:
             unlocked = await self._deliverer.unlock()
             if unlocked:

@@ -24,13 +24,8 @@ def dumps(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(dumps, value)) + "]"
     if isinstance(value, Decimal):
-        return number_text(value)
+        return str(value)
     return json.dumps(value, ensure_ascii=False)
-
-
-def number_text(value: Decimal | int | float) -> str:
-    """Return the digits of a number in a form that JSON and PostgreSQL read."""
-    return str(value)
 
 
 def loads(text: str | bytes) -> Any:

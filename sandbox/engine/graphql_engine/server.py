@@ -11,9 +11,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graphql_engine.http import graphql, health, metadata, pg_dump, rest
-from graphql_engine.http.answers import bind, crashed, not_found
-from graphql_engine.http.paths import Cors, Paths
+from graphql_engine.http import graphql, metadata, service
+from graphql_engine.http.answers import Cors, Paths, bind, crashed, not_found
 from graphql_engine.lifecycle import Lifecycle
 
 HANDLERS = {404: not_found, 405: not_found, Exception: crashed}
@@ -23,10 +22,10 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
     """Make the application around an opened engine; its lifespan runs the background loops."""
     engine = lifecycle.engine
     routes = [
-        Route("/healthz", bind(engine, health.healthz), methods=["GET"]),
-        Route("/hasura/healthz", bind(engine, health.healthz), methods=["GET"]),
-        Route("/v1/version", bind(engine, health.version), methods=["GET"]),
-        Route("/sandbox/clock", bind(engine, health.clock), methods=["GET", "POST"]),
+        Route("/healthz", bind(engine, service.healthz), methods=["GET"]),
+        Route("/hasura/healthz", bind(engine, service.healthz), methods=["GET"]),
+        Route("/v1/version", bind(engine, service.version), methods=["GET"]),
+        Route("/sandbox/clock", bind(engine, service.clock), methods=["GET", "POST"]),
     ]
     enabled = engine.settings.enabled_apis
     if "graphql" in enabled:
@@ -34,9 +33,9 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
             Route("/v1/graphql", bind(engine, graphql.v1), methods=graphql.METHODS),
             Route("/v1alpha1/graphql", bind(engine, graphql.v1alpha1), methods=["POST"]),
             Route("/v1beta1/relay", bind(engine, graphql.relay), methods=["POST"]),
-            Route("/api/rest", bind(engine, rest.endpoint), methods=rest.METHODS),
-            Route("/api/rest/{path:path}", bind(engine, rest.endpoint), methods=rest.METHODS),
-            Route("/api/swagger/json", bind(engine, health.swagger), methods=["GET"]),
+            Route("/api/rest", bind(engine, graphql.rest), methods=graphql.METHODS),
+            Route("/api/rest/{path:path}", bind(engine, graphql.rest), methods=graphql.METHODS),
+            Route("/api/swagger/json", bind(engine, service.swagger), methods=["GET"]),
         ]
     if "metadata" in enabled:
         routes += [
@@ -45,9 +44,9 @@ def create_app(lifecycle: Lifecycle) -> Starlette:
             Route("/v2/query", bind(engine, metadata.v2_query), methods=["POST"]),
         ]
     if "pgdump" in enabled:
-        routes.append(Route("/v1alpha1/pg_dump", bind(engine, pg_dump.dump), methods=["POST"]))
+        routes.append(Route("/v1alpha1/pg_dump", bind(engine, service.dump), methods=["POST"]))
     if "config" in enabled:
-        routes.append(Route("/v1alpha1/config", bind(engine, health.config), methods=["GET"]))
+        routes.append(Route("/v1alpha1/config", bind(engine, service.config), methods=["GET"]))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -12,9 +12,8 @@ from psycopg import AsyncConnection
 
 from graphql_engine.catalog import Column
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.operation import failed
-from graphql_engine.graphql.document.selection import Sel
-from graphql_engine.graphql.model.conditions import (
+from graphql_engine.graphql.document import failed
+from graphql_engine.graphql.model import (
     INTEGER,
     TEXT,
     TEXTS,
@@ -24,14 +23,25 @@ from graphql_engine.graphql.model.conditions import (
     Compare,
     Const,
     Scope,
+    TableView,
     both,
 )
-from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.schema.write import PLACEHOLDER
-from graphql_engine.graphql.sql.context import JSON, Context, ident, literal, table_name
-from graphql_engine.graphql.sql.database import fetch
-from graphql_engine.graphql.sql.select import Source, object_json, row_json, rows_json
-from graphql_engine.graphql.sql.where import condition, where_exp
+from graphql_engine.graphql.roles import PLACEHOLDER
+from graphql_engine.graphql.selection import Sel
+from graphql_engine.graphql.sql import (
+    JSON,
+    Context,
+    Source,
+    condition,
+    fetch,
+    ident,
+    literal,
+    object_json,
+    row_json,
+    rows_json,
+    table_name,
+    where_exp,
+)
 from graphql_engine.rawjson import Raw, dumps
 
 CHECK = "check__"
@@ -267,5 +277,4 @@ def delete_cte(ctx: Context, view: TableView, where: BoolExp) -> str:
 
 
 def client_where(ctx: Context, view: TableView, args: Json) -> BoolExp:
-    """Return the `where` of a mutation as a condition."""
     return where_exp(ctx.views, view, args.get("where")) if args.get("where") else TRUE

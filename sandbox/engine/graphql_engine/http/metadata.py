@@ -13,8 +13,7 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.http.answers import answer, authenticate, parse_body, shows_internal
 from graphql_engine.metadata_api.dispatch import malformed_means_refused
-from graphql_engine.query import dml
-from graphql_engine.query.run_sql import run_sql
+from graphql_engine.query import is_command, run_command, run_sql
 from graphql_engine.rawjson import kind_of
 
 V2_SQL = {"run_sql", "pg_run_sql"}
@@ -67,9 +66,9 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
         return await _bulk(engine, session, request, metadata=metadata)
     if kind in V2_SQL:
         return await _placed(run_sql(engine, session, request.get("args")), metadata=metadata)
-    if dml.is_command(kind):
+    if is_command(kind):
         with malformed_means_refused(kind):
-            return await _placed(dml.run(engine, session, kind, request.get("args")), metadata=metadata)
+            return await _placed(run_command(engine, session, kind, request.get("args")), metadata=metadata)
     if not metadata:
         raise QErr("parse-failed", f"Unrecognised RQLQuery type: {kind}")
     return await api.run(engine, session, request, "older")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from graphql_engine.catalog import key_of, spelled
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.rawjson import kind_of
 
@@ -16,22 +17,9 @@ DEFAULT_CRON_RETRY = {
 }
 
 
-def qualified(name: str | Mapping[str, str]) -> tuple[str, str]:
-    """Return (schema, name) of a table or function in any spelling of the metadata."""
-    if isinstance(name, str):
-        return "public", name
-    return name.get("schema") or "public", name["name"]
-
-
-def spelled(name: str | Mapping[str, str]) -> str:
-    """Return the name of a table or function in messages: without the schema if that is `public`."""
-    schema, plain = qualified(name)
-    return plain if schema == "public" else f"{schema}.{plain}"
-
-
 def table_object(name: str | Mapping[str, str]) -> Json:
     """Return the spelling that the engine exports."""
-    schema, plain = qualified(name)
+    schema, plain = key_of(name)
     return {"name": plain, "schema": schema}
 
 
@@ -47,7 +35,7 @@ def find_source(metadata: Json, name: str | None = None) -> Json:
 def find_table(metadata: Json, name: str | Mapping[str, str], source: str | None = None) -> Json:
     """Return the entry of a tracked table. Raises QErr `not-exists`."""
     for table in find_source(metadata, source)["tables"]:
-        if qualified(table["table"]) == qualified(name):
+        if key_of(table["table"]) == key_of(name):
             return dict_of(table)
     raise not_exists(f'table "{spelled(name)}" does not exist in source: {source or DEFAULT_SOURCE}')
 

@@ -1,29 +1,23 @@
-"""Find objects of the metadata that do not fit the database: the engine's inconsistent objects.
+"""Find what of the metadata does not fit the database: the inconsistent objects; and what DDL did to it.
 
-Facts: the engine's `RQL/DDL/Schema/Cache` and `RQL/DDL/Action`, its tests of inconsistencies (names, reasons,
-types), and recorded answers of a genuine engine of v2.48.10.
+Facts: the engine's `RQL/DDL/Schema/Cache`, `RQL/DDL/Action` and `RQL/Types/SchemaCacheTypes`
+(reportSchemaObj), its tests of inconsistencies (names, reasons, types), and recorded answers of a genuine
+engine of v2.48.10.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, TypeNode, parse_type
+from graphql import parse_type
+from psycopg import AsyncConnection
 
-from graphql_engine.catalog import Catalog, Key, Table
-from graphql_engine.errors import QErr
-from graphql_engine.graphql.model.conditions import Unfit, check_value, permission_exp
-from graphql_engine.graphql.model.tables import TrackedTable, build_model
-from graphql_engine.metadata.access import (
-    DEFAULT_SOURCE,
-    Json,
-    inconsistent,
-    permission_name,
-    qualified,
-    spelled,
-    table_object,
-)
-from graphql_engine.metadata.stored_queries import endpoint_problems, stored_query_problems
-from graphql_engine.webhooks.call import fill_template, resolve_headers, resolve_webhook
+from graphql_engine.actions import base_name
+from graphql_engine.catalog import Catalog, Key, Table, key_of, spelled
+from graphql_engine.errors import QErr, unsupported
+from graphql_engine.graphql.model import TrackedTable, Unfit, build_model, check_value, permission_exp
+from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, inconsistent, permission_name, table_object
+from graphql_engine.metadata.stored_queries import drop_inconsistent, endpoint_problems, stored_query_problems
+from graphql_engine.webhooks import fill_template, resolve_headers, resolve_webhook
 
 KINDS = ("scalars", "enums", "input_objects", "objects")
 BULLET = "\n  • "
@@ -38,14 +32,10 @@ POSTGRES_SCALARS = {
 # By the kind of a root field: its name, for a table called {0}.
 QUERIES = {"select": "{0}", "select_aggregate": "{0}_aggregate", "select_by_pk": "{0}_by_pk"}
 MUTATIONS = {
-    "insert": "insert_{0}",
-    "insert_one": "insert_{0}_one",
-    "update": "update_{0}",
-    "update_by_pk": "update_{0}_by_pk",
-    "update_many": "update_{0}_many",
-    "delete": "delete_{0}",
+    "insert": "insert_{0}", "insert_one": "insert_{0}_one", "update": "update_{0}",
+    "update_by_pk": "update_{0}_by_pk", "update_many": "update_{0}_many", "delete": "delete_{0}",
     "delete_by_pk": "delete_{0}_by_pk",
-}
+}  # fmt: skip
 PERMISSIONS = ("insert", "select", "update", "delete")
 CUSTOM_TYPES = "custom_types custom_types"
 NO_ADMIN = "cannot define permission for admin role"
@@ -75,12 +65,12 @@ def _action_problem(
     definition: Json, inputs: set[str], outputs: set[str], environment: Mapping[str, str]
 ) -> str | None:
     for argument in definition.get("arguments", []):
-        base = base_name(argument["type"])
+        base = base_name(parse_type(argument["type"]))
         if base not in inputs:
             return (
                 f'the type: "{base}" is not defined in custom types or it is not a scalar/enum/input_object'
             )
-    base = base_name(definition["output_type"])
+    base = base_name(parse_type(definition["output_type"]))
     if base not in outputs:
         return f'the type: "{base}" is not an object or scalar type defined in custom types'
     try:
@@ -118,15 +108,6 @@ def _names(types: Json, *kinds: str) -> set[str]:
     return {item["name"] for kind in kinds for item in types.get(kind, [])}
 
 
-def base_name(text: str) -> str:
-    """Return the named type inside lists and non-nulls."""
-    node: TypeNode = parse_type(text)
-    while isinstance(node, NonNullTypeNode | ListTypeNode):
-        node = node.type
-    assert isinstance(node, NamedTypeNode)
-    return node.name.value
-
-
 def custom_type_problem(metadata: Json, *, broken_sources: bool) -> str | None:
     """Return the reason why the custom types are invalid, or None.
 
@@ -160,16 +141,16 @@ def _duplicates(types: Json) -> Iterator[str]:
 
 def _field_problems(item: Json, word: str, known: set[str]) -> Iterator[str]:
     for field in item.get("fields", []):
-        base = base_name(field["type"])
+        base = base_name(parse_type(field["type"]))
         if base not in known:
             place = f'field "{field["name"]}" in {word} type "{item["name"]}"'
             yield f'the type "{base}" for {place} does not exist'
 
 
 def _relationship_problems(item: Json, metadata: Json) -> Iterator[str]:
-    tracked = {qualified(table["table"]) for source in metadata["sources"] for table in source["tables"]}
+    tracked = {key_of(table["table"]) for source in metadata["sources"] for table in source["tables"]}
     for rel in item.get("relationships") or []:
-        if qualified(rel["remote_table"]) not in tracked:
+        if key_of(rel["remote_table"]) not in tracked:
             yield (
                 f'the remote table "{spelled(rel["remote_table"])}" for relationship "{rel["name"]}"'
                 f' of object type "{item["name"]}" does not exist'
@@ -219,7 +200,7 @@ def root_field_clash(metadata: Json, catalog: Catalog) -> str | None:
     for root, kinds, actions in (("mutation_root", MUTATIONS, "mutation"), ("query_root", QUERIES, "query")):
         owners: Owners = {}
         for table in model.tables.values():
-            place = f"table {_spelled(table)} in source {DEFAULT_SOURCE}"
+            place = f"table {spelled(table.table.key)} in source {DEFAULT_SOURCE}"
             for field in _fields(table, kinds):
                 owners.setdefault(field, []).append(place)
         for action in metadata.get("actions", []):
@@ -242,11 +223,6 @@ def _fields(table: TrackedTable, kinds: dict[str, str]) -> Iterator[str]:
         yield table.root_field(kind, pattern.format(table.name))[0]
 
 
-def _spelled(table: TrackedTable) -> str:
-    schema, name = table.table.key
-    return name if schema == "public" else f"{schema}.{name}"
-
-
 @dataclass(frozen=True)
 class Place:
     """The metadata, the catalog, the environment and the tables as GraphQL sees them, for the checks."""
@@ -258,7 +234,7 @@ class Place:
 
     def tracked(self, source: Json, key: tuple[str, str]) -> Json | None:
         """Return the entry of a table, or None if it is not tracked."""
-        return next((t for t in source["tables"] if qualified(t["table"]) == key), None)
+        return next((t for t in source["tables"] if key_of(t["table"]) == key), None)
 
 
 def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[str, str]) -> list[Json]:
@@ -283,7 +259,7 @@ def find_inconsistencies(metadata: Json, catalog: Catalog, environment: Mapping[
 
 def _table(place: Place, source: Json, table: Json) -> Iterator[Json]:
     name = spelled(table["table"])
-    real = place.catalog.tables.get(qualified(table["table"]))
+    real = place.catalog.tables.get(key_of(table["table"]))
     if real is None:
         label = f"table {name} in source {source['name']}"
         reason = f'no such table/view exists in source: "{name}"'
@@ -328,20 +304,20 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
     using = item["using"]
     manual = using.get("manual_configuration")
     if manual is not None:
-        remote_key = qualified(manual["remote_table"])
+        remote_key = key_of(manual["remote_table"])
         remote = place.catalog.tables.get(remote_key)
         sides = [(real, manual["column_mapping"]), (remote, manual["column_mapping"].values())]
         for side, columns in sides:
             for column in columns:
                 if side is not None and column not in side.columns:
-                    shown = spelled({"schema": side.schema, "name": side.name})
+                    shown = spelled(side.key)
                     return f'table "{shown}" has no field named "{column}"'
     else:
         on = using.get("foreign_key_constraint_on")
         if on is None:
             return "expecting one of foreign_key_constraint_on or manual_configuration"
         if isinstance(on, dict):
-            remote_key = qualified(on["table"])
+            remote_key = key_of(on["table"])
             remote = place.catalog.tables.get(remote_key)
             if remote is None:
                 return f'table "{spelled(on["table"])}" does not exist in source: {source["name"]}'
@@ -355,13 +331,12 @@ def _relationship_reason(place: Place, source: Json, real: Table, item: Json) ->
         if not fits:
             return "no foreign constraint exists on the given column(s)"
     if place.tracked(source, remote_key) is None:
-        schema, plain = remote_key
-        return f'table "{spelled({"schema": schema, "name": plain})}" is not tracked'
+        return f'table "{spelled(remote_key)}" is not tracked'
     return None
 
 
 def _permissions(place: Place, source: Json, table: Json) -> Iterator[Json]:
-    name, tracked = spelled(table["table"]), place.tables.get(qualified(table["table"]))
+    name, tracked = spelled(table["table"]), place.tables.get(key_of(table["table"]))
     if tracked is None:  # its name is no GraphQL name
         return
     for kind in PERMISSIONS:
@@ -435,3 +410,61 @@ def _cron_triggers(place: Place) -> Iterator[Json]:
             label = f"cron_trigger {trigger['name']}"
             reason = f"in cron trigger {trigger['name']}: {error.message}"
             yield inconsistent("cron_trigger", label, trigger, reason)
+
+
+Oids = dict[int, tuple[str, str]]
+
+
+async def tracked_oids(connection: AsyncConnection, metadata: Json) -> Oids:
+    """Return (schema, name) of the tracked tables that exist, by oid."""
+    keys = [key_of(table["table"]) for source in metadata["sources"] for table in source["tables"]]
+    cursor = await connection.execute(
+        "SELECT c.oid::int8, n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n"
+        " ON n.oid = c.relnamespace WHERE (n.nspname || '.' || c.relname) = ANY(%s)",
+        [[".".join(key) for key in keys]],
+    )
+    return {oid: (schema, name) for oid, schema, name in await cursor.fetchall()}
+
+
+async def remove_dropped(connection: AsyncConnection, metadata: Json, before: Oids) -> None:
+    """Remove the tables that are gone since `before`. Raises QErr `not-supported` for a renamed one."""
+    cursor = await connection.execute(
+        "SELECT c.oid::int8, n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n"
+        " ON n.oid = c.relnamespace WHERE c.oid = ANY(%s::int8[])",
+        [list(before)],
+    )
+    after = {oid: (schema, name) for oid, schema, name in await cursor.fetchall()}
+    for oid, key in after.items():
+        if key != before[oid]:
+            raise unsupported(f'renaming the tracked table "{before[oid][1]}"')
+    gone = {key for oid, key in before.items() if oid not in after}
+    for source in metadata["sources"]:
+        source["tables"] = [table for table in source["tables"] if key_of(table["table"]) not in gone]
+
+
+def drop_dependents(metadata: Json, new: list[Json], *, cascade: bool) -> bool:
+    """Remove the new inconsistent objects that used what was dropped; return whether there were any.
+
+    Raises QErr `dependency-error` that names them if `cascade` is not set.
+    """
+    dependents = {text: each for each in new if (text := _dependent(each)) is not None}
+    if dependents and not cascade:
+        message = f"cannot drop due to the following dependent objects: {', '.join(dependents)}"
+        raise QErr("dependency-error", message)
+    drop_inconsistent(metadata, list(dependents.values()))
+    return bool(dependents)
+
+
+def _dependent(found: Json) -> str | None:
+    """Return how the engine names a part of a table as a dependent, None for other objects."""
+    kind, definition = found.get("type", ""), found.get("definition") or {}
+    if kind.endswith("_relation"):
+        name = f"relationship {spelled(definition['table'])}.{definition['name']}"
+    elif kind.endswith("_permission"):
+        operation = kind.removesuffix("_permission")
+        name = f"permission {spelled(definition['table'])}.{definition['role']}.{operation}"
+    elif kind == "event_trigger":
+        name = f"event-trigger {spelled(definition['table'])}.{definition['configuration']['name']}"
+    else:
+        return None
+    return f'{name} in source "{found["name"].rpartition(" ")[2]}"'

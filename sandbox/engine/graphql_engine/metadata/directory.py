@@ -22,32 +22,14 @@ from graphql import (
     print_ast,
 )
 
-from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json
-from graphql_engine.metadata.shape import ANY, Shape, check
+from graphql_engine.metadata.shape import SHAPES, check
 from graphql_engine.settings import StartError
 
 INCLUDE = "!include "
 ROOTS = {"Mutation": "mutation", "Query": "query"}
-LISTS: dict[str, Shape] = {
-    "cron_triggers": [keys.CRON_TRIGGER],
-    "query_collections": [keys.COLLECTION],
-    "rest_endpoints": [keys.ENDPOINT],
-    "allowlist": [{"collection!": str, "scope": ANY}],
-    "inherited_roles": [{"role_name!": str, "role_set!": [str], "comment": keys.TEXT_OR_NONE}],
-}
-OBJECTS: dict[str, Shape] = {
-    "api_limits": keys.API_LIMITS,
-    "graphql_schema_introspection": {"disabled_for_roles!": [str]},
-}
-SHAPES: dict[str, Shape] = {
-    **LISTS,
-    **OBJECTS,
-    "source": keys.SOURCE,
-    "table": keys.TABLE,
-    "function": keys.FUNCTION,
-    "actions": {"actions": [keys.ACTION], "custom_types": keys.CUSTOM_TYPES},
-}
+LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
+OBJECTS = ("api_limits", "graphql_schema_introspection")
 UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
 """Files that the CLI always writes and that must be empty."""
 FILES = {"allowlist": "allow_list.yaml"}
@@ -172,10 +154,6 @@ def read_directory(directory: Path) -> Json:
     return _Reader(directory).read()
 
 
-def _check(content: Any, kind: str, where: str) -> None:
-    check(content, SHAPES[kind], where)
-
-
 class _Reader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -202,7 +180,7 @@ class _Reader:
     def _optional(self, path: Path, kind: str) -> Any:
         content = load(path) if path.exists() else None
         if content is not None:
-            _check(content, kind, str(path))
+            check(content, SHAPES[kind], str(path))
         return content
 
     def _sources(self) -> list[Json]:
@@ -216,7 +194,7 @@ class _Reader:
 
     def _source(self, raw: Any, path: Path) -> Json:
         outline = {key: [] if key in ("tables", "functions") else value for key, value in dict(raw).items()}
-        _check(outline, "source", str(path))
+        check(outline, SHAPES["source"], str(path))
         source = dict(raw)
         source["tables"] = self._items(raw.get("tables", []), path, "table")
         if functions := self._items(raw.get("functions", []), path, "function"):
@@ -238,7 +216,7 @@ class _Reader:
             if isinstance(item, str) and item.startswith(INCLUDE):
                 item_path = path.parent / item[len(INCLUDE) :].strip()
                 item = load(item_path)
-            _check(item, kind, str(item_path))
+            check(item, SHAPES[kind], str(item_path))
             items.append(item)
         return items
 
@@ -246,7 +224,7 @@ class _Reader:
         sdl_path, path = self._directory / "actions.graphql", self._directory / "actions.yaml"
         sdl = sdl_path.read_text(encoding="utf-8") if sdl_path.exists() else ""
         signatures, types = read_sdl(sdl, str(sdl_path))
-        content = self._optional(path, "actions") or {}
+        content = self._optional(path, "actions_file") or {}
         actions = []
         for action in content.get("actions") or []:
             if action["name"] not in signatures:

@@ -7,7 +7,8 @@ import copy
 from collections.abc import Callable, Iterator
 
 from graphql_engine.actions import IGNORED_CLIENT_HEADERS
-from graphql_engine.metadata.access import DEFAULT_CRON_RETRY, Json, qualified, table_object
+from graphql_engine.catalog import key_of
+from graphql_engine.metadata.access import DEFAULT_CRON_RETRY, Json, table_object
 
 PERMISSIONS = ("insert_permissions", "select_permissions", "update_permissions", "delete_permissions")
 RELATIONSHIPS = ("object_relationships", "array_relationships")
@@ -43,8 +44,8 @@ def exportable(metadata: Json) -> Json:
     if not (exported.get("graphql_schema_introspection") or {}).get("disabled_for_roles"):
         exported.pop("graphql_schema_introspection", None)
     for source in exported["sources"]:
-        _sort(source, "functions", lambda item: qualified(item["function"]))
-        source["tables"].sort(key=lambda item: qualified(item["table"]))
+        _sort(source, "functions", lambda item: key_of(item["function"]))
+        source["tables"].sort(key=lambda item: key_of(item["table"]))
         for table in source["tables"]:
             _table(table)
     for key, field in ORDER.items():

@@ -1,7 +1,11 @@
-"""Describe the keys of a piece of metadata, and check a value against the description."""
+"""The description of all keys of the metadata, keys.yaml, and the check of a value against it."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
 from typing import Any
+
+import yaml
 
 from graphql_engine.settings import StartError
 
@@ -27,6 +31,39 @@ class Either:
     """Any of several shapes; errors are reported for the last one."""
 
     shapes: tuple[Shape, ...]
+
+
+SCALARS: dict[str, Shape] = {
+    "any": ANY, "bool": bool, "integer": int, "number": (int, float), "object": dict, "text": str,
+    "unsupported": Unsupported(),
+}  # fmt: skip
+
+
+def _read(node: Any) -> Shape:
+    """Return the shape that a node of keys.yaml describes; `$` names one that was read before."""
+    match node:
+        case str() if node.startswith("$"):
+            return SHAPES[node[1:]]
+        case str() if node.endswith(" or null"):
+            scalar = SCALARS[node.removesuffix(" or null")]
+            return (*(scalar if isinstance(scalar, tuple) else (scalar,)), NoneType)
+        case str():
+            return SCALARS[node]
+        case [item]:
+            return [_read(item)]
+        case {"one of": values}:
+            return OneOf(tuple(values))
+        case {"either": shapes}:
+            return Either(tuple(map(_read, shapes)))
+        case {"unsupported but": values}:
+            return Unsupported(tuple(values))
+        case _:
+            return {key: _read(inner) for key, inner in node.items()}
+
+
+SHAPES: dict[str, Shape] = {}
+for _name, _node in yaml.safe_load(Path(__file__).with_name("keys.yaml").read_text("utf-8")).items():
+    SHAPES[_name] = _read(_node)
 
 
 class ShapeError(StartError):

@@ -1,4 +1,4 @@
-"""Find stored queries and RESTified endpoints that do not work.
+"""Find stored queries and RESTified endpoints that do not work; remove inconsistent objects.
 
 Stored queries must fit the schema of admin: they are part of the consistency of the metadata. Looked at are
 the types of variables, the names of fields and the number of operations, not arguments; what was found last
@@ -17,24 +17,60 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSyntaxError,
     InlineFragmentNode,
-    ListTypeNode,
-    NamedTypeNode,
-    NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
-    TypeNode,
     get_named_type,
     parse,
 )
 
-from graphql_engine.catalog import Catalog
+from graphql_engine.actions import base_name
+from graphql_engine.catalog import Catalog, spelled
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.operation import parse_document, single_operation
-from graphql_engine.graphql.schema.refused import refused_fields
-from graphql_engine.graphql.schema.schemas import RoleSchema, Schemas
-from graphql_engine.metadata.access import Json, named, query_name
-from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
+from graphql_engine.graphql.document import parse_document, single_operation
+from graphql_engine.graphql.roles import RoleSchema, Schemas
+from graphql_engine.graphql.schema import refused_fields
+from graphql_engine.metadata.access import Json, named, put_list, query_name
+
+TABLE_PARTS = {
+    "object_relationships": ("object_relation {0} in table {1}", "name"),
+    "array_relationships": ("array_relation {0} in table {1}", "name"),
+    "insert_permissions": ("insert_permission {0} in table {1}", "role"),
+    "select_permissions": ("select_permission {0} in table {1}", "role"),
+    "update_permissions": ("update_permission {0} in table {1}", "role"),
+    "delete_permissions": ("delete_permission {0} in table {1}", "role"),
+    "event_triggers": ("event_trigger {0} in table {1}", "name"),
+}
+
+
+def drop_inconsistent(metadata: Json, inconsistent: list[Json]) -> None:
+    """Remove every named object from the metadata, in place."""
+    broken = {each["name"] for each in inconsistent}
+    for source in metadata["sources"]:
+        suffix = f" in source {source['name']}"
+        if f"source {source['name']}" in broken:
+            source["tables"] = []
+        source["tables"] = [
+            t for t in source["tables"] if f"table {spelled(t['table'])}{suffix}" not in broken
+        ]
+        for table in source["tables"]:
+            for part, (pattern, key) in TABLE_PARTS.items():
+                name = spelled(table["table"])
+                kept = [i for i in table.get(part, []) if pattern.format(i[key], name) + suffix not in broken]
+                put_list(table, part, kept)
+    for part, word in (
+        ("actions", "action"),
+        ("cron_triggers", "cron_trigger"),
+        ("rest_endpoints", "rest_endpoint"),
+    ):
+        kept = [item for item in metadata.get(part, []) if f"{word} {item['name']}" not in broken]
+        put_list(metadata, part, kept)
+    for collection in metadata.get("query_collections", []):
+        queries = collection["definition"]["queries"]
+        collection["definition"]["queries"] = [
+            query for query in queries if query_name(query["name"], collection["name"]) not in broken
+        ]
+
 
 META_FIELDS = {"__typename", "__schema", "__type"}
 BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
@@ -184,16 +220,9 @@ def _problems(text: str, schema: RoleSchema) -> list[str]:
 
 def _variables(operation: OperationDefinitionNode, schema: RoleSchema) -> Iterator[str]:
     for definition in operation.variable_definitions or ():
-        name = _base(definition.type)
+        name = base_name(definition.type)
         if not (name in schema.schema.type_map or name in schema.refused_types or name in BUILT_IN):
             yield f"$.{definition.variable.name.value}: type '{name}' not found in the schema"
-
-
-def _base(node: TypeNode) -> str:
-    while isinstance(node, NonNullTypeNode | ListTypeNode):
-        node = node.type
-    assert isinstance(node, NamedTypeNode)
-    return node.name.value
 
 
 def _fields(

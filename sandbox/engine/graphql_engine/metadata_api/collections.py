@@ -8,7 +8,7 @@ from graphql import GraphQLSyntaxError, parse
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.metadata.access import Json, named, put_list, required, without
-from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata_api.dispatch import command
 from graphql_engine.rawjson import kind_of
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")

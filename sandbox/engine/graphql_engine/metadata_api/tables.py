@@ -6,10 +6,10 @@ genuine engine of v2.48.10.
 
 from typing import Any
 
-from graphql_engine.catalog import ForeignKey, Table
+from graphql_engine.catalog import ForeignKey, Table, key_of, spelled
 from graphql_engine.changes import Context
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.model.names import is_graphql_name
+from graphql_engine.graphql.scalars import is_graphql_name
 from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
     Json,
@@ -19,13 +19,11 @@ from graphql_engine.metadata.access import (
     named,
     permission_name,
     put_list,
-    qualified,
     required,
-    spelled,
     table_object,
     without,
 )
-from graphql_engine.metadata_api.registry import Function, command
+from graphql_engine.metadata_api.dispatch import Function, command
 from graphql_engine.rawjson import Raw, kind_of
 
 SOURCE_KINDS = ("pg", "citus", "cockroach", "mssql", "bigquery")
@@ -57,9 +55,9 @@ async def track_table(context: Context, args: Any) -> None:
     if (isinstance(name, dict) and "name" not in name) or not isinstance(source, str | None):
         raise QErr("parse-failed", 'key "name" not found')
     entry = find_source(context.metadata, source)
-    if any(qualified(table["table"]) == qualified(name) for table in entry["tables"]):
+    if any(key_of(table["table"]) == key_of(name) for table in entry["tables"]):
         raise QErr("already-tracked", f'view/table already tracked: "{spelled(name)}"')
-    if any(qualified(item["function"]) == qualified(name) for item in entry.get("functions", [])):
+    if any(key_of(item["function"]) == key_of(name) for item in entry.get("functions", [])):
         raise QErr("not-supported", f'function with name "{spelled(name)}" already exists')
     table: Json = {"table": table_object(name)}
     if arguments.get("is_enum"):
@@ -160,8 +158,8 @@ for _kind in REQUIRED:
 @command("suggest_relationships", changes=False, postgres=True)
 async def suggest_relationships(context: Context, args: Json) -> Json:
     """Return both directions of every foreign key between tracked tables, or of those of the given tables."""
-    entries = {qualified(t["table"]): t for t in find_source(context.metadata, args.get("source"))["tables"]}
-    wanted = set(map(qualified, args["tables"])) if args.get("tables") else set(entries)
+    entries = {key_of(t["table"]): t for t in find_source(context.metadata, args.get("source"))["tables"]}
+    wanted = set(map(key_of, args["tables"])) if args.get("tables") else set(entries)
     omit = bool(args.get("omit_tracked"))
     found: list[Json] = []
     for key in sorted(entries):
@@ -213,7 +211,7 @@ def _columns(on: Any) -> set[str]:
 async def get_table_info(context: Context, args: Json) -> Json | Raw:
     """Return the structure of a table of the database, null if there is none."""
     find_source(context.metadata, args.get("source"))
-    schema, name = qualified(required(args, "table"))
+    schema, name = key_of(required(args, "table"))
     table = context.engine.catalog.tables.get((schema, name))
     if table is None:
         return Raw("null")

@@ -8,15 +8,14 @@ import json
 from typing import Any, LiteralString
 
 from graphql_engine.changes import Context, find_again
-from graphql_engine.cron.schedule import read_schedule
+from graphql_engine.cron import read_schedule
 from graphql_engine.errors import QErr, not_exists, unsupported
-from graphql_engine.metadata import keys
 from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
 from graphql_engine.metadata.directory import LISTS, OBJECTS, UNUSED
-from graphql_engine.metadata.drop_inconsistent import drop_inconsistent
 from graphql_engine.metadata.export import exportable
-from graphql_engine.metadata.shape import ShapeError, check
-from graphql_engine.metadata_api.registry import command
+from graphql_engine.metadata.shape import SHAPES, ShapeError, check
+from graphql_engine.metadata.stored_queries import drop_inconsistent
+from graphql_engine.metadata_api.dispatch import command
 
 KNOWN = {"version", "sources", "actions", "custom_types", *LISTS, *OBJECTS, *UNUSED}
 STATES: dict[str, LiteralString] = {
@@ -89,21 +88,20 @@ def normalized(given: Json) -> Json:
         wanted.pop(key, None)
     for index, source in enumerate(required(wanted, "sources")):
         source.setdefault("kind", "postgres")
-        _checked(source, keys.SOURCE, f"sources[{index}]")
+        _checked(source, "source", f"sources[{index}]")
         for table in source["tables"]:
             table["table"] = table_object(table["table"])
-    for name, shape in LISTS.items():
-        _checked(wanted.get(name, []), shape, name)
-    for name, shape in OBJECTS.items():
+    for name in (*LISTS, *OBJECTS):
         if name in wanted:
-            _checked(wanted[name], shape, name)
+            _checked(wanted[name], name, name)
     for index, trigger in enumerate(wanted.get("cron_triggers", [])):
         try:
             read_schedule(trigger["schedule"])
         except QErr as error:
             raise QErr(error.code, error.message, f"$.cron_triggers[{index}].schedule") from error
-    _checked(wanted.get("actions", []), [keys.ACTION], "actions")
-    _checked(wanted.get("custom_types", {}), keys.CUSTOM_TYPES, "custom_types")
+    for name in ("actions", "custom_types"):
+        if name in wanted:
+            _checked(wanted[name], name, name)
     return wanted
 
 
@@ -119,15 +117,14 @@ def _with_source(wanted: Json) -> Json:
     return wanted
 
 
-def _checked(value: Any, shape: Any, where: str) -> None:
+def _checked(value: Any, kind: str, where: str) -> None:
     try:
-        check(value, shape, where)
+        check(value, SHAPES[kind], where)
     except ShapeError as error:
         raise QErr("parse-failed", str(error), f"$.{where}{error.path[1:]}") from error
 
 
 def inconsistency_report(inconsistent: list[Json]) -> Json:
-    """Return the response that lists inconsistent objects."""
     return {"is_consistent": not inconsistent, "inconsistent_objects": inconsistent}
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from graphql_engine.webhooks.client import Response
+from graphql_engine.webhooks import Response
 from tests.support.library import Handler, Library
 
 QUERY = "query g($w: GreetInput!) { greet(who: $w) { text again: text __typename } }"

@@ -8,10 +8,10 @@ from typing import Any, Self
 from graphql_engine.auth import Session
 from graphql_engine.catalog import load_catalog
 from graphql_engine.engine import Engine
-from graphql_engine.graphql.run.execute import execute
+from graphql_engine.graphql.run import execute
 from graphql_engine.rawjson import dumps, loads
 from graphql_engine.settings import Settings
-from graphql_engine.webhooks.client import Client, Headers, Response
+from graphql_engine.webhooks import Client, Headers, Response
 from tests.support.library_schema import METADATA, Json
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document.operation import check_allowed
+from graphql_engine.graphql.document import check_allowed
 
 QUERY = "query Names($n: Int) { author(limit: $n) { id name } }"
 

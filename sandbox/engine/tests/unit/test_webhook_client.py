@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graphql_engine.webhooks.client import Client, InvalidUrl
+from graphql_engine.webhooks import Client, InvalidUrl
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

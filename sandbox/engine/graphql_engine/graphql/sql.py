@@ -1,20 +1,262 @@
-"""Selections as SQL: one expression for the JSON of a whole root field, relationships nested.
+"""SQL that reads: one expression for the JSON of a whole root field, relationships nested.
 
 Related rows are correlated subqueries, so that a join cannot change the order or number of rows.
-Facts: the engine's `Postgres/Translate/Select`.
+Facts: the engine's `Translate/BoolExp` and `Postgres/Translate/Select`.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from graphql_engine.catalog import Column
-from graphql_engine.graphql.document.selection import Sel, json_steps
-from graphql_engine.graphql.model.conditions import TEXTS, TRUE, BoolExp, Scope, both
-from graphql_engine.graphql.model.names import BIG_NUMBERS
-from graphql_engine.graphql.model.tables import Relationship
-from graphql_engine.graphql.model.views import TableView
-from graphql_engine.graphql.sql.context import Context, ident, join, key_name, literal
-from graphql_engine.graphql.sql.where import condition, row_filter, where_exp
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from graphql_engine.auth import Session
+from graphql_engine.catalog import Column, Key, Table, Type
+from graphql_engine.errors import QErr, query_error, unsupported
+from graphql_engine.graphql.model import (
+    INFIX,
+    TEXT,
+    TEXTS,
+    TRUE,
+    All,
+    AnyOf,
+    BoolExp,
+    Compare,
+    Const,
+    ExistsIn,
+    Not,
+    Operand,
+    OtherColumn,
+    Related,
+    Relationship,
+    RoleViews,
+    Rooted,
+    Scope,
+    SessionVariable,
+    TableView,
+    both,
+    operand_type,
+)
+from graphql_engine.graphql.roles import RoleSchema
+from graphql_engine.graphql.scalars import BIG_NUMBERS, to_text
+from graphql_engine.graphql.selection import Sel, json_steps
+from graphql_engine.rawjson import dumps
+from graphql_engine.webhooks import of_client
+
+JSON = Type("json", "json")
+
+
+@lru_cache(maxsize=8192)
+def ident(*parts: str) -> str:
+    """Quote an identifier, also for statements with placeholders."""
+    return sql.Identifier(*parts).as_string(None).replace("%", "%%")
+
+
+@lru_cache(maxsize=8192)
+def literal(text: str) -> str:
+    """Quote a string constant, also for statements with placeholders."""
+    return sql.Literal(text).as_string(None).strip().replace("%", "%%")
+
+
+class Context:
+    """Collect the parameters of one statement."""
+
+    def __init__(self, role: RoleSchema, session: Session, stringify: bool) -> None:
+        self.views = role.views
+        self.session = session
+        self.stringify = stringify
+        self.params: dict[str, str | None] = {}
+        self._aliases = 0
+
+    def alias(self) -> str:
+        self._aliases += 1
+        return f"t{self._aliases}"
+
+    def value(self, type_: Type, value: Any) -> str:
+        """Add a JSON value as a typed parameter."""
+        return self.text(type_, to_text(type_, value))
+
+    def text(self, type_: Type, text: str | None) -> str:
+        """Add a text that PostgreSQL reads as `type_`. A NUL character ends it, as in the engine."""
+        name = f"p{len(self.params)}"
+        self.params[name] = None if text is None else text.partition("\x00")[0]
+        return f"((%({name})s)::{type_name(type_)})"
+
+    def operand(self, operand: Operand, type_: Type, scope: Scope) -> str:
+        """Return the SQL of the right side of a comparison."""
+        if isinstance(operand, Const):
+            return self.value(type_, self._filled(operand.value))
+        if isinstance(operand, SessionVariable):
+            return self.text(type_, self.session_value(operand.name))
+        return self._other_column(operand, scope)
+
+    def session_value(self, name: str) -> str:
+        """Add a session variable. Raises QErr `not-found`."""
+        value = self.session.variables.get(name)
+        if value is None:
+            raise QErr("not-found", f'missing session variable: "{name}"')
+        return value
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.session_value(v.name) if isinstance(v, SessionVariable) else v for v in value]
+        return value
+
+    def _other_column(self, other: OtherColumn, scope: Scope) -> str:
+        alias = scope.root if other.of_root else scope.alias
+        if not other.path:
+            return f"{alias}.{ident(other.column.name)}"
+        steps = [(rel, self.alias()) for rel in other.path]
+        tables = ", ".join(f"{ident(*rel.target)} AS {name}" for rel, name in steps)
+        joins = []
+        for rel, name in steps:
+            joins.append(join(rel, alias, name))
+            alias = name
+        return (
+            f"(SELECT {alias}.{ident(other.column.name)} FROM {tables} WHERE {' AND '.join(joins)} LIMIT 1)"
+        )
+
+
+def type_name(type_: Type) -> str:
+    """Return the type as a cast writes it; the catalog has quoted it where needed."""
+    return type_.name.replace("%", "%%")
+
+
+def join(rel: Relationship, own: str, remote: str) -> str:
+    """Return the condition that joins a related row to its own row."""
+    return " AND ".join(f"{remote}.{ident(theirs)} = {own}.{ident(ours)}" for ours, theirs in rel.mapping)
+
+
+def table_name(table: Table) -> str:
+    return ident(table.schema, table.name)
+
+
+def key_name(key: Key) -> str:
+    return ident(*key)
+
+
+SET_SESSION = (
+    "SELECT set_config('hasura.user', %(session)s, true), set_config('hasura.tracecontext', %(trace)s, true)"
+)
+
+
+async def fetch(conn: AsyncConnection[Any], statement: str, params: dict[str, Any]) -> Any:
+    """Return the first row of a statement, or None. Raises QErr."""
+    try:
+        cursor = await conn.execute(statement, params)
+        return await cursor.fetchone()
+    except psycopg.Error as error:
+        raise query_error(error, statement) from error
+
+
+async def announce(conn: AsyncConnection[Any], session: Session) -> None:
+    """Set the session for triggers and functions of this transaction (event payloads show it)."""
+    trace = of_client(session.client_headers).context()
+    await fetch(conn, SET_SESSION, {"session": dumps(session.variables), "trace": dumps(trace)})
+
+
+Json = dict[str, Any]
+
+
+def where_exp(views: RoleViews, view: TableView, data: Json | None) -> BoolExp:
+    """Return the condition that `data` (a `<table>_bool_exp`) puts on rows of `view`."""
+    if not data:
+        return TRUE
+    return All(tuple(_item(views, view, name, value) for name, value in data.items()))
+
+
+def row_filter(view: TableView) -> BoolExp:
+    """Return the role's select filter on a table, with the row as its own root row."""
+    assert view.select is not None
+    return TRUE if view.select.filter in (TRUE, All()) else Rooted(view.select.filter)
+
+
+def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
+    if name == "_and":
+        return All(tuple(where_exp(views, view, item) for item in value))
+    if name == "_or":
+        return AnyOf(tuple(where_exp(views, view, item) for item in value))
+    if name == "_not":
+        return Not(where_exp(views, view, value))
+    assert view.select is not None
+    if name in view.select.columns:
+        return column_tests(view.select.columns[name], value)
+    rel = view.tracked.relationships[name]
+    target = views.tables[rel.target]
+    return Related(rel, both(row_filter(target), where_exp(views, target, value)))
+
+
+def column_tests(column: Column, tests: Json) -> BoolExp:
+    parts: list[BoolExp] = []
+    for op, value in tests.items():
+        if op == "_cast":
+            for casts in value.values():
+                for inner, right in casts.items():
+                    type_ = operand_type(inner, TEXT)
+                    parts.append(Compare(column, inner, Const(right), type_, cast=TEXT))
+        else:
+            parts.append(Compare(column, op, Const(value), operand_type(op, column.type)))
+    return All(tuple(parts))
+
+
+def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
+    if isinstance(exp, Compare):
+        return compare(ctx, exp, scope)
+    if isinstance(exp, All):
+        return _joined(ctx, exp.items, scope, " AND ", "true")
+    if isinstance(exp, AnyOf):
+        return _joined(ctx, exp.items, scope, " OR ", "false")
+    if isinstance(exp, Not):
+        return f"(NOT {condition(ctx, exp.item, scope)})"
+    if isinstance(exp, Rooted):
+        return condition(ctx, exp.item, Scope(scope.alias, scope.alias))
+    if isinstance(exp, Related):
+        remote = ctx.alias()
+        inner = condition(ctx, exp.where, Scope(remote, scope.root))
+        on = join(exp.relationship, scope.alias, remote)
+        return (
+            f"(EXISTS (SELECT 1 FROM {key_name(exp.relationship.target)} AS {remote} WHERE {on} AND {inner}))"
+        )
+    if isinstance(exp, ExistsIn):
+        remote = ctx.alias()
+        inner = condition(ctx, exp.where, Scope(remote, scope.root))
+        return f"(EXISTS (SELECT 1 FROM {key_name(exp.table)} AS {remote} WHERE {inner}))"
+    raise unsupported(exp.what)
+
+
+def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, empty: str) -> str:
+    parts = [condition(ctx, item, scope) for item in items]
+    if not parts:
+        return empty
+    return parts[0] if len(parts) == 1 else f"({word.join(parts)})"
+
+
+def compare(ctx: Context, exp: Compare, scope: Scope) -> str:
+    left = f"{scope.alias}.{ident(exp.column.name)}"
+    if exp.cast is not None:
+        left = f"({left})::{exp.cast.name}"
+    return tested(ctx, left, exp.op, exp.operand, exp.operand_type, scope)
+
+
+def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scope: Scope) -> str:
+    if op == "_is_null":
+        wanted = not isinstance(operand, Const) or operand.value
+        return f"({left} IS NULL)" if wanted else f"({left} IS NOT NULL)"
+    right = ctx.operand(operand, type_, scope)
+    if op == "_in":
+        return f"({left} = ANY ({right}))"
+    if op == "_nin":
+        return f"({left} <> ALL ({right}))"
+    if op == "=?":
+        return f"(({left} = {right}) OR (({left} IS NULL) AND ({right} IS NULL)))"
+    if op == "<>?":
+        differ = (
+            f"(({left} IS NULL) AND ({right} IS NOT NULL)) OR (({left} IS NOT NULL) AND ({right} IS NULL))"
+        )
+        return f"(({left} <> {right}) OR {differ})"
+    return f"({left} {INFIX[op]} {right})"
+
 
 DIRECTIONS = {
     "asc": "ASC NULLS LAST",
@@ -66,7 +308,6 @@ def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
 
 
 def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
-    """Return the expressions of DISTINCT ON."""
     assert view.select is not None
     return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
 
@@ -109,9 +350,6 @@ def build_object(pairs: list[tuple[str, str]]) -> str:
         return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
     chunks = [pairs[i : i + MAX_PAIRS_PER_CALL] for i in range(0, len(pairs), MAX_PAIRS_PER_CALL)]
     return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"
-
-
-Json = dict[str, Any]
 
 
 @dataclass
@@ -215,7 +453,6 @@ def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
 
 
 def related_json(ctx: Context, rel: Relationship, sel: Sel, alias: str) -> str:
-    """Return the JSON of a relationship: a list, or an object or null."""
     return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
 
 

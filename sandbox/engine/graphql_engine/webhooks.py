@@ -1,18 +1,81 @@
-"""A small HTTP client for webhooks: it keeps connections, follows redirects and keeps no cookies.
+"""One HTTP call of a webhook, as event triggers, cron triggers and actions make it; trace context.
 
-Facts: the engine's HTTP client `http-client` (no cookies, ten redirects, one more try on a connection that
-the server closed); the headers that recorded requests carried.
+The client keeps connections, follows redirects and keeps no cookies. Trace context is sent in the form that
+the engine always reads and sends, B3 with one header for each value. With `traces_propagators:
+[tracecontext]` in its metadata the engine sends W3C `traceparent` too; not here. Facts: the engine's
+`Eventing/HTTP` (failures, contents of invocation logs) and its HTTP client `http-client` (no cookies, ten
+redirects, one more try on a connection that the server closed); the headers that recorded requests carried.
 """
 
 import asyncio
+import json
+import re
+import secrets
 import ssl
 import time
 import zlib
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+import anyio
 from httptools import HttpParserError, HttpResponseParser
+
+from graphql_engine.errors import QErr, unsupported
+from graphql_engine.settings import VERSION
+
+_TRACE_ID = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
+_SPAN_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A span: ids in hexadecimal digits; without a parent it is the first one of its trace."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
+
+    def child(self) -> "Trace":
+        """Return a new span below this one."""
+        return Trace(self.trace_id, secrets.token_hex(8), self.span_id)
+
+    def context(self) -> dict[str, str]:
+        """Return what an event stores of it."""
+        return {"trace_id": self.trace_id, "span_id": self.span_id, "sampling_state": "1"}
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of a call of a webhook."""
+        parent = [("X-B3-ParentSpanId", self.parent_id)] if self.parent_id else []
+        return [
+            ("X-B3-TraceId", self.trace_id),
+            ("X-B3-SpanId", self.span_id),
+            *parent,
+            ("X-B3-Sampled", "1"),
+        ]
+
+
+def of_client(headers: Mapping[str, str]) -> Trace:
+    """Return a span in the trace of a client's request, or in a new one."""
+    given = {name.lower(): value for name, value in headers.items()}
+    return _continue(given.get("x-b3-traceid"), given.get("x-b3-spanid"))
+
+
+def of_event(context: object) -> Trace:
+    """Return a span in the trace of an event's `trace_context`, or in a new one."""
+    given = context if isinstance(context, Mapping) else {}
+    return _continue(given.get("trace_id"), given.get("span_id"))
+
+
+def _continue(trace_id: object, span_id: object) -> Trace:
+    if not (isinstance(trace_id, str) and _TRACE_ID.fullmatch(trace_id)):
+        return Trace(secrets.token_hex(16), secrets.token_hex(8))
+    if not (isinstance(span_id, str) and _SPAN_ID.fullmatch(span_id)):
+        return Trace(trace_id, secrets.token_hex(8))
+    return Trace(trace_id, span_id).child()
+
 
 MAX_REDIRECTS = 10
 # An idle connection is given up after 2 s, before most servers close it on their side.
@@ -240,3 +303,156 @@ def _decoded(headers: Headers, body: list[bytes]) -> bytes:
     if encoding == "gzip" and content:
         return zlib.decompress(content, wbits=31)
     return content
+
+
+# {{VARIABLE}}, spaces inside the braces allowed
+TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+USER_AGENT = f"hasura-graphql-engine/{VERSION}"
+LOG_VERSION = "2"
+UNSENDABLE = (ValueError, OSError)
+
+
+def fill_template(text: str, environment: Mapping[str, str]) -> str:
+    """Replace each `{{VAR}}`. Raises QErr `not-found` naming the unset variables."""
+    missing = [name for name in TEMPLATE.findall(text) if name not in environment]
+    if missing:
+        raise QErr("not-found", f"Value for environment variables not found: {', '.join(missing)}")
+    return TEMPLATE.sub(lambda match: environment[match.group(1)], text)
+
+
+def from_environment(name: str, environment: Mapping[str, str]) -> str:
+    """Return one variable. Raises QErr `not-found` if it is not set."""
+    if name not in environment:
+        raise QErr("not-found", f"environment variable '{name}' not set")
+    return environment[name]
+
+
+def resolve_headers(
+    headers: list[dict[str, Any]] | None, environment: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return configured headers with their values. Raises QErr `not-found` for an unset variable."""
+    resolved = []
+    for header in headers or []:
+        if "value_from_env" in header:
+            resolved.append((header["name"], from_environment(header["value_from_env"], environment)))
+        else:
+            resolved.append((header["name"], fill_template(str(header["value"]), environment)))
+    return resolved
+
+
+def resolve_webhook(trigger: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """Return the URL of an event trigger (`webhook` or `webhook_from_env`)."""
+    if trigger.get("webhook_from_env"):
+        return from_environment(trigger["webhook_from_env"], environment)
+    return fill_template(str(trigger["webhook"]), environment)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A POST to a webhook; `body` is JSON."""
+
+    url: str
+    headers: list[tuple[str, str]]
+    body: str
+
+
+def refuse_transforms(holder: Mapping[str, Any]) -> None:
+    """Raise QErr `not-supported` for an action or a trigger with a transform: it cannot be called."""
+    for key in ("request_transform", "response_transform"):
+        if holder.get(key):
+            raise unsupported(key)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The response of a webhook. Without a response `status` is None and `body` contains the reason."""
+
+    status: int | None
+    body: str
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the engine counts the delivery as done."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds of a usable `Retry-After` on a failed response; only a positive integer counts."""
+        if self.status is None or self.succeeded:
+            return None
+        for name, value in self.headers:
+            if name.lower() == "retry-after":
+                return int(value) if value.strip().isdigit() and int(value) > 0 else None
+        return None
+
+    def logged(self) -> dict[str, Any]:
+        """Return the `response` of an invocation log."""
+        if self.status is None or self.status >= 300:
+            return {"data": {"message": self.body}, "type": "client_error", "version": LOG_VERSION}
+        headers = [{"name": name, "value": value} for name, value in self.headers]
+        data = {"body": self.body, "headers": headers, "status": self.status}
+        return {"data": data, "type": "webhook_response", "version": LOG_VERSION}
+
+
+def request_headers(configured: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers to send: the engine's own two (which win), then configured ones."""
+    own = [("Content-Type", "application/json"), ("User-Agent", USER_AGENT)]
+    names = {name.lower() for name, _ in own}
+    kept = [(name, value) for name, value in configured if name.lower() not in names]
+    return own + kept
+
+
+def logged_request(
+    body: str, headers: list[dict[str, Any]] | None, version: str = LOG_VERSION, *, late: bool = False
+) -> str:
+    """Return the `request` of an invocation log; variables of the environment appear by name only.
+
+    late: the call timed out, and the engine logs no headers.
+    """
+    own = [{"name": name, "value": value} for name, value in request_headers([])]
+    shown = [] if late else [*own, *(headers or [])]
+    return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'
+
+
+async def send(client: Client, request: Outgoing, trace: Trace) -> Response:
+    """Send a request, without a limit of time; logs do not show the trace. Raises one of UNSENDABLE."""
+    headers = [*request.headers, *trace.headers()]
+    return await client.post(request.url, headers, request.body.encode())
+
+
+async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) -> Reply:
+    """Send a request. Failures of the network or the webhook never raise; the reply tells them.
+
+    seconds: limit of the whole exchange. Raises TimeoutError after it.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            response = await send(client, request, trace)
+    except TimeoutError:
+        raise
+    except UNSENDABLE as error:
+        return Reply(None, json.dumps(failure(error, request, seconds)))
+    return Reply(response.status, response.text, response.headers)
+
+
+def failure(error: Exception, request: Outgoing, seconds: float) -> dict[str, Any]:
+    """Return how the engine describes a call without a response: to logs and in `internal`."""
+    if isinstance(error, InvalidUrl):
+        return {"message": str(error), "type": "invalid_url"}
+    target = split_url(request.url)
+    scheme, host, port = origin_of(target)
+    is_late = isinstance(error, TimeoutError)
+    return {
+        "message": "Response timeout" if is_late else f"Connection failure: {error}",
+        "request": {
+            "host": host,
+            "method": "POST",
+            "path": target.path,
+            "port": port,
+            "queryString": f"?{target.query}" if target.query else "",
+            "responseTimeout": f"ResponseTimeoutMicro {int(seconds * 1_000_000)}",
+            "secure": scheme == "https",
+        },
+        "type": "http_exception",
+    }

@@ -56,7 +56,6 @@ class Variable:
 
     @property
     def spelled(self) -> str:
-        """The declared type as written."""
         return print_ast(self.type)
 
 
@@ -72,7 +71,6 @@ class Operation:
 
 
 def failed(message: str, path: str = "$") -> QErr:
-    """Return a `validation-failed` error."""
     return QErr("validation-failed", message, path)
 
 

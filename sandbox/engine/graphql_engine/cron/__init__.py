@@ -1,1 +1,0 @@
-"""Cron triggers and one-off events: schedules, pre-generated events, delivery."""

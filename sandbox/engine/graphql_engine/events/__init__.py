@@ -1,1 +1,0 @@
-"""Event triggers: their SQL triggers, the event log, and its delivery."""

@@ -1,1 +1,0 @@
-"""From the text of a request to checked selections and values."""

@@ -1,1 +1,0 @@
-"""Execution of the root fields of one operation."""

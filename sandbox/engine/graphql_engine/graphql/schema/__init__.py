@@ -1,1 +1,0 @@
-"""The GraphQL schema of one role."""

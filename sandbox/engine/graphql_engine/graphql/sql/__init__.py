@@ -1,1 +1,0 @@
-"""SQL that reads: conditions, ordering, aggregates, rows as JSON."""

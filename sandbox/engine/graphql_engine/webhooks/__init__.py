@@ -1,1 +1,0 @@
-"""Calls of webhooks: environment variables, transforms, requests, and their log entries."""
