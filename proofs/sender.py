@@ -112,12 +112,10 @@ class Measurement:
     """Requests at a constant rate that were not sent when they were due: no connection was free."""
 
     def add(self, other: "Measurement") -> None:
-        """Add another run."""
         self.latencies_seconds += other.latencies_seconds
         self.errors += other.errors
 
     async def take(self, client: Client, request: bytes, since: float) -> None:
-        """Send a request, and note its answer."""
         async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
             status, _ = await client.send(request)
         if status == 200:
@@ -131,7 +129,6 @@ class Measurement:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
 
     def summary(self) -> dict[str, object]:
-        """Return the percentiles with the number of answers, errors and missed due times."""
         counts = {"n": len(self.latencies_seconds), "errors": self.errors, "missed": self.missed}
         return self.percentiles() | counts
 
@@ -221,7 +218,6 @@ class Sent:
     slowest_ms: float = 0.0
 
     def record(self, version: LeadVersion, status: str, delivered: bool, seconds: float) -> None:
-        """Record one answer or failure."""
         self.answers[status] = self.answers.get(status, 0) + 1
         self.slowest_ms = max(self.slowest_ms, seconds * 1000)
         if delivered:
@@ -269,7 +265,6 @@ class Leg:
         return self.delivered / (self.ended_at - self.started_at)
 
     def record(self, version: LeadVersion, status: str, delivered: bool, seconds: float) -> None:
-        """Record an answer, or what failed."""
         self.sent.record(version, status, delivered, seconds)
         if delivered:
             self.delivered += 1

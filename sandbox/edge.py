@@ -171,7 +171,6 @@ class NginxEdge:
         raise NotReady(f"the edge got no policy from the handlers: {self.errors()}")
 
     def stop(self) -> None:
-        """Stop it gracefully."""
         if self._running is not None:
             self._processes.stop(self._running)
             self._running = None

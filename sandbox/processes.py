@@ -214,12 +214,16 @@ class Service:
                     raise NotReady(f"{self.name} ended before it was ready:\n{self.tail()}")
         raise NotReady(f"{self.name} is not ready ({answer}) at {self.url}{self.ready_path}:\n{self.tail()}")
 
+    def bring_up(self) -> Self:
+        """Start it, and return when it is ready. Raises NotReady."""
+        self.start()
+        self.wait_ready()
+        return self
+
     def stop(self) -> None:
-        """Stop it with SIGTERM."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Stop it with SIGKILL, as a crash would."""
         self._end(signal.SIGKILL)
 
     def tail(self, lines: int = 25) -> str:

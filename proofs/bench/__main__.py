@@ -3,8 +3,8 @@
 import typer
 
 from proofs.bench.compare import compare
-from proofs.bench.crons import crons, poll, reconcile
-from proofs.bench.edge import edge, latency
+from proofs.bench.crons import crons, reconcile
+from proofs.bench.edge import edge
 from proofs.bench.operators import backfill, status, trace
 from proofs.bench.scale import scale
 from proofs.bench.throughput import ingest, process
@@ -19,10 +19,8 @@ app.command()(ingest)
 app.command()(process)
 app.command()(backfill)
 app.command()(reconcile)
-app.command()(poll)
 app.command()(crons)
 app.command()(edge)
-app.command()(latency)
 app.command()(status)
 app.command()(trace)
 app.command()(scale)

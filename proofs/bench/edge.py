@@ -1,12 +1,7 @@
-"""`scripts/bench edge`: what the edge adds; `scripts/bench latency`: the time from webhook to ticket.
+"""`scripts/bench edge`: what the edge adds.
 
-In `edge` the upstream answers at once. The difference between a request through the edge and a request
-straight to the upstream is therefore the edge: everything that a delivery passes in production except TLS.
-
-In `latency` a lead takes the whole way: sender → edge → Hasura's RESTified endpoint → handlers → event
-trigger → handlers → ticket. The engine is the stand-in. Like Hasura it fetches new events once per second,
-which adds half a second on average. Its waiting loops are in its CPU time, so that bar is for 25 leads per
-second or more, over 20 s or more.
+The upstream answers at once. The difference between a request through the edge and a request straight to the
+upstream is therefore the edge: everything that a delivery passes in production except TLS.
 """
 
 import asyncio
@@ -22,7 +17,6 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,17 +27,13 @@ from proofs.bench.environment import (
     TOKEN,
     TOKEN_SHA256,
     AsJson,
-    analyze,
     describe_machine,
     print_result,
     serve_in_process,
 )
-from proofs.loadtest.run import SETTINGS, milliseconds, of_tickets, run_leg
-from proofs.sender import Leg, closed_loop, request_for, versions
+from proofs.sender import closed_loop, request_for
 from sandbox.edge import EdgeSettings, NginxEdge, require_edge_packages
-from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
-from sandbox.stack.stack import Sandbox
 
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
 RECEIVED = {"status": "received", "event_id": 1, "error_code": None}
@@ -66,7 +56,6 @@ async def _policy(request: Request) -> Response:
 
 
 def create_upstream() -> Starlette:
-    """Create an application with Hasura's endpoint and the handlers' policy."""
     return Starlette(
         routes=[Route("/api/rest/pancake/record", _record, methods=["POST"]), Route("/edge/policy", _policy)]
     )
@@ -112,7 +101,6 @@ def _signed(url: str) -> Iterator[bytes]:
 
 
 def _added_latency(nginx: NginxEdge, url: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """Measure requests through the edge and straight to the upstream, alternately."""
     through = f"{nginx.url}/api/pancake/record/{TOKEN}"
     straight = f"{url}/api/rest/pancake/record"
     added, p50s = [], []
@@ -141,55 +129,3 @@ def _verify_rate(nginx: NginxEdge) -> int:
     headers = _signature(SECRET)
     response = httpx.post(f"{nginx.ops_url}/verify", content=BODY, headers=headers, timeout=120)
     return round(float(response.raise_for_status().text))
-
-
-CONNECTIONS = 64
-WARM_UP_SECONDS = 3.0
-
-
-def latency(
-    rate: Annotated[float, typer.Option(help="New leads per second.", min=1)] = 50,
-    seconds: Annotated[float, typer.Option(help="How long leads are posted.", min=2)] = 60,
-    as_json: AsJson = False,
-) -> None:
-    """Measure the time from when a webhook is due to the commit of its ticket, at a constant rate.
-
-    PostgreSQL states the commit. `missed`: deliveries that were posted more than 10 ms after they were due;
-    `round_the_engine`: those that the edge gave to the handlers directly, since the engine did not answer in
-    time. Exit code 1: a figure is above its bar, a lead got no ticket, or an answer was not 2xx.
-    """
-    require_edge_packages()
-    with (
-        Cluster(durable=True, settings=SETTINGS) as cluster,
-        Sandbox(cluster, edge_environment={}) as sandbox,
-    ):
-        result = asyncio.run(_run(sandbox, rate, seconds))
-    print_result(result, as_json)
-    if result["unfinished"] or result["non_2xx"]:
-        raise typer.Exit(1)
-
-
-async def _run(sandbox: Sandbox, rate: float, seconds: float) -> dict[str, Any]:
-    console = Console(stderr=True)
-    generated = versions(1, new_share=1.0)
-    await run_leg(sandbox, Leg(rate, WARM_UP_SECONDS), generated, CONNECTIONS, console)
-    analyze(sandbox.database_url)
-    leg = Leg(rate, seconds)
-    step = await run_leg(sandbox, leg, generated, CONNECTIONS, console)
-    tickets = milliseconds(of_tickets(sandbox, leg))
-    return {
-        "leads": step["leads"],
-        "per_second": rate,
-        "achieved_per_second": step["achieved_per_second"],
-        "edge_ms": milliseconds(leg.latencies),
-        "ticket_ms": tickets,
-        "unfinished": step["leads"] - tickets["n"],
-        "non_2xx": step["non_2xx"],
-        "missed": step["unpunctual"],
-        "dropped": step["dropped"],
-        "round_the_engine": step["round_the_engine"],
-        "cpu_ms_per_lead": step["cpu_ms_per_lead"],
-        "engine_cpu_ms_per_lead": step["cpu_ms_per_lead"]["engine"],
-        "bars": {"engine_cpu_ms_per_lead": 4},
-        "machine": describe_machine(),
-    }

@@ -26,10 +26,18 @@ from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import class_row, open_session
 from ops.daily.status import MAY_HAVE, Watcher
 from ops.settings import OperatorSettings, read_operator_settings
-from proofs.bench.environment import ROOT, AsJson, analyze, describe_machine, print_result, run_script
-from proofs.bench.measuring import Meter, measure_command
+from proofs.bench.environment import (
+    AsJson,
+    Meter,
+    analyze,
+    describe_machine,
+    measure_command,
+    print_result,
+    run_script,
+)
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
+from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 
 DAYS = 30

@@ -1,46 +1,272 @@
-"""`scripts/bench scale`: what one piece of work costs, with few, many and very many stored events."""
+"""`scripts/bench scale`: what one piece of work costs, with few, many and very many stored events.
+
+And which tables and indexes its statements read, at each size: `scale_plans.json` is what it wrote last;
+docs/performance.md says how to write it again.
+"""
 
 import base64
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
+from uuid import uuid4
 
 import httpx
 import psycopg
 import typer
 import uvloop
+from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
-from leads.adapters.database import QUERIES
-from leads.services.metrics import FIGURES, MAX_AGE_SECONDS
+from cron.retry_failed import MAX_ROWS_PER_TICK
+from leads.adapters.database import SESSION_OPTIONS
+from leads.domain.event_states import MAX_ATTEMPTS
+from leads.domain.versions import MAX_FUTURE
+from leads.services.cron_runs import CRONS
+from leads.services.ingest_record import MAX_NEW_SOURCES_PER_HOUR
+from leads.services.metrics import EVENT_LOGS, FIGURES, MAX_AGE_SECONDS
 from leads.services.outbox import SEND_LEASE
-from proofs.bench.crons import list_records, poll_again
+from ops.clients.db_session import QUERIES
 from proofs.bench.environment import (
     SECRET,
     TOKEN_SHA256,
     AsJson,
     BenchEnvironment,
+    Costs,
+    Piece,
     Simulator,
     action_call,
     analyze,
     bench_environment,
     describe_machine,
+    measure,
     notification_sink,
     print_result,
+    run_script,
     simulator,
 )
-from proofs.bench.measuring import Costs, Piece, measure
-from proofs.bench.scale_data import SOURCES, TELESALES, add_history, add_rosters
-from proofs.bench.scale_plans import Readings, Snapshot, read_plans, scanned_whole, summarize, write_snapshot
 from proofs.bench.throughput import process_request, store_events
 from proofs.sender import closed_loop, request_for
+from sandbox.postgres.plans import LARGE_TABLES, Plan, chosen_plan, custom_plan
+
+EVENTS_PER_DAY = 30_000
+SOURCES = 40
+TELESALES = 60
+HISTORY_AGE = timedelta(days=3)
+"""The newest event is as old: what the handlers do meanwhile finds the same last days at each size."""
+
+
+def add_rosters(database_url: str) -> None:
+    """Add SOURCES sources to the one connection, with TELESALES members in the roster of each."""
+    run_script(database_url, "rosters", sources=SOURCES, telesales=TELESALES)
+
+
+def add_history(database_url: str, stored: int, events: int, until: datetime) -> None:
+    """Add events up to a number, the newest at `until`; `stored` were added before. Both divide by four."""
+    params = {"stored": stored, "events": events, "until": until}
+    run_script(database_url, "history", per_day=EVENTS_PER_DAY, sources=SOURCES, **params)
+    analyze(database_url)
+
+
+_OTHER_DIGITS = "999000001"
+"""Of a phone that no customer of the history has."""
+# The values of the events of the record "scale-0" are in history.sql.
+_ARRIVE = """
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
+    normalized_phone, source_ids, created_at
+)
+SELECT
+    e.connection_id, e.origin, e.record_id, e.table_name, e.modified_on + interval '1 second', sha256('new'),
+    e.payload, 'received', %(at)s, e.normalized_phone, e.source_ids, %(at)s
+FROM pancake_webhook_event AS e
+WHERE e.record_id = 'scale-0' AND e.outcome = 'no_change'
+RETURNING id
+"""
+_READ = """
+SELECT
+    e.id, e.claim_id, e.connection_id, e.record_id, e.table_name, e.normalized_phone AS phone, e.source_ids,
+    e.ingested_at AS claimed_at, t.id::text AS ticket_id, t.account_id::text, s.id::text AS roster_source_id,
+    m.id::text AS chosen, m.staff_id::text AS assignee_id
+FROM pancake_webhook_event AS e
+INNER JOIN pancake_webhook_event AS f ON f.record_id = e.record_id AND f.outcome = 'ticket_created'
+INNER JOIN ticket AS t ON t.id = f.ticket_id
+INNER JOIN pancake_source AS s ON s.connection_id = e.connection_id AND s.pancake_source_id = e.source_ids[1]
+INNER JOIN pancake_assignee AS m ON m.source_id = s.id
+WHERE e.id = %(id)s
+LIMIT 1
+"""
+
+
+def claim_event(db: psycopg.Connection[Any], until: datetime) -> dict[str, Any]:
+    """Store and claim one more event of the newest customer of a history that ends at `until`.
+
+    Returns its parameters for whichever statement.
+    """
+    cursor = db.cursor(row_factory=dict_row)
+    event = cursor.execute(_ARRIVE, {"at": until + timedelta(seconds=1)}).fetchone()
+    cursor.execute(QUERIES["process_record/claim_event"], event)
+    lead = cursor.execute(_READ, event).fetchone()
+    assert lead is not None
+    return _of_processing(lead) | _of_polling(lead, until) | {"from": until - timedelta(days=1), "to": until}
+
+
+def new_rows(name: str) -> dict[str, str]:
+    """Return the parameters with which a statement inserts rows that the history does not have."""
+    return {
+        "process_record/insert_account": {"account_id": str(uuid4()), "phone": f"+84{_OTHER_DIGITS}"},
+        "process_record/insert_ticket": {"ticket_id": str(uuid4())},
+    }.get(name, {})
+
+
+def _of_processing(lead: Mapping[str, Any]) -> dict[str, Any]:
+    digits = lead["phone"].removeprefix("+84")
+    return {
+        **lead,
+        "changes": True, "is_applied": True, "outcome": "ticket_updated", "moves": False,
+        "evidence": "{}", "notifications": "[]", "metadata": "{}", "data": "{}",
+        "title": "Lead", "description": None, "display_name": "Khách", "name": "Khách",
+        "email": None, "address": None, "phone_code": "84", "phone_number": f"0{digits}",
+        "read_phone_code": "84", "read_phone_number": f"0{digits}", "account_phone": lead["phone"],
+        "status": "skipped_kill_switch", "error_code": "internal", "error_detail": "x",
+        "connection_ids": [lead["connection_id"]], "table_names": [lead["table_name"]],
+        "record_account_id": lead["account_id"], "record_ticket_id": lead["ticket_id"],
+        "phones": [lead["phone"]], "stored_digits": [digits, f"0{digits}"], "phone_digests": "{}",
+        "own_phones": [f"+84{_OTHER_DIGITS}"], "own_digits": [_OTHER_DIGITS, f"0{_OTHER_DIGITS}"],
+        "erasure_digests": ["bench:0123456789abcdef"],
+        "assignee_ids": [lead["chosen"]], "assigned_counts": [1], "last_assigned_seqs": [1],
+        "was_available": [True],
+        "hasura_event_id": str(uuid4()), "tries": 1,
+        "ids": [lead["id"]], "claimed_ats": [lead["claimed_at"]],
+        "results": json.dumps([{"id": lead["id"], "claimed_at": lead["claimed_at"].isoformat()}]),
+    }  # fmt: skip
+
+
+def _of_polling(lead: Mapping[str, Any], until: datetime) -> dict[str, Any]:
+    """And of the other crons, of ingest and of the metrics."""
+    delivery = {
+        "ordinal": 0, "connection_id": str(lead["connection_id"]), "arrived_at": until.isoformat(),
+        "record_id": lead["record_id"], "table_id": lead["table_name"], "modified_at": until.isoformat(),
+        "payload_hash": sha256(b"new").hexdigest(), "payload": "{}", "phone": lead["phone"],
+        "source_ids": lead["source_ids"], "erasure_digests": [], "undated": "-infinity",
+    }  # fmt: skip
+    return {
+        "origin": "poll", "deliveries": json.dumps([delivery]), "max_new_sources": MAX_NEW_SOURCES_PER_HOUR,
+        "record_ids": [lead["record_id"]], "whole": [], "tables": [lead["table_name"]],
+        "window_from": until - timedelta(days=1), "window_to": until, "watermark": until,
+        "max_future": MAX_FUTURE, "now": until + timedelta(seconds=2), "next_attempt_at": until,
+        "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE, "max_attempts": MAX_ATTEMPTS,
+        "names": list(CRONS), "logs": list(EVENT_LOGS),
+    }  # fmt: skip
+
+
+FOLDERS = (
+    "ingest_record", "process_record", "outbox", "poll_records", "pancake_lists", "retry_failed",
+    "check_sla", "kpi", "metrics",
+)  # fmt: skip
+STATEMENTS = sorted(name for name in QUERIES if name.split("/")[0] in FOLDERS)
+FENCE = "process_record/fence_claim"
+BEFORE_THE_FENCE = {
+    "process_record/claim_event", "process_record/fail_event", "process_record/list_without_table",
+    "process_record/load_turn", "process_record/load_unclaimed", "process_record/lock_turns",
+    "process_record/set_table", FENCE,
+}  # fmt: skip
+FENCED = {name for name in STATEMENTS if name.split("/")[0] == "process_record"} - BEFORE_THE_FENCE
+"""The statements of the transaction that the fence begins: it chooses how they are planned."""
+WHOLE = " whole"
+
+
+class Reading(NamedTuple):
+    """The kind of a plan, and what it reads: indexes, and tables with WHOLE that it reads whole."""
+
+    kind: str
+    reads: tuple[str, ...]
+
+
+Readings = dict[str, dict[int, list[Reading]]]
+"""By the name of the statement and the number of stored events."""
+Snapshot = dict[str, list[dict[str, Any]]]
+"""By the name of the statement its plans, each with the sizes at which it was chosen."""
+
+
+def read_plans(database_url: str, until: datetime) -> dict[str, list[Reading]]:
+    """Return what each statement reads for a customer who writes again after a history that ends at `until`.
+
+    It is read from the plan that a handler's session keeps. The sessions of metrics prepare no statement; the
+    key figures are read as both, since a scrape and check_sla ask for them.
+    """
+    return {name: _read(database_url, name, until) for name in STATEMENTS}
+
+
+def summarize(readings: Readings) -> Snapshot:
+    """Return each plan once, with the sizes at which it was chosen."""
+    snapshot: Snapshot = {}
+    for name, by_size in readings.items():
+        sizes: dict[Reading, list[int]] = {}
+        for size, found in by_size.items():
+            for reading in found:
+                sizes.setdefault(reading, []).append(size)
+        snapshot[name] = [
+            {"events": events, "plan": kind, "reads": list(reads)} for (kind, reads), events in sizes.items()
+        ]
+    return snapshot
+
+
+def reads_at_the_end(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Return what each statement reads at the largest size of the snapshot."""
+    last = max(max(plan["events"]) for plans in snapshot.values() for plan in plans)
+    return {
+        name: {each for plan in plans if last in plan["events"] for each in plan["reads"]}
+        for name, plans in snapshot.items()
+    }
+
+
+def scanned_whole(snapshot: Snapshot) -> list[str]:
+    """Return `statement: table` for each large table that a statement reads whole at the largest size."""
+    return [
+        f"{name}: {table}"
+        for name, reads in reads_at_the_end(snapshot).items()
+        for table in sorted(LARGE_TABLES)
+        if table + WHOLE in reads
+    ]
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    path.write_text(json.dumps(snapshot, indent=1) + "\n")
+
+
+def _read(database_url: str, name: str, until: datetime) -> list[Reading]:
+    """All that the statement changes is undone."""
+    folder = name.partition("/")[0]
+    with psycopg.connect(database_url, options=SESSION_OPTIONS) as db, db.transaction(force_rollback=True):
+        params = claim_event(db, until) | new_rows(name)
+        begin = partial(_fence, db, params) if name in FENCED else lambda: None
+        found = []
+        if folder in ("kpi", "metrics"):
+            found.append(_reading("custom", custom_plan(db, name, params)))
+        if folder != "metrics":
+            found.append(_reading(*chosen_plan(db, name, params, begin)))
+        return list(dict.fromkeys(found))
+
+
+def _fence(db: psycopg.Connection[Any], params: Mapping[str, Any]) -> None:
+    """Begin the transaction of the work on an event."""
+    if not db.execute(QUERIES[FENCE], params).fetchall():
+        raise RuntimeError("the event is not claimed")
+
+
+def _reading(kind: str, plan: Plan) -> Reading:
+    found = {node["Index Name"] for node in plan if "Index Name" in node}
+    found |= {node["Relation Name"] + WHOLE for node in plan if node["Node Type"] == "Seq Scan"}
+    return Reading(kind, tuple(sorted(found)))
+
 
 CLIENTS = 4
 REQUESTS = 300
@@ -50,6 +276,26 @@ SESSION_END_SECONDS = 1.0
 SCRAPES = 3
 SCRAPE_PAUSE_SECONDS = MAX_AGE_SECONDS["fast"] + 0.1
 SOURCE_IDS = [str(number) for number in range(1, SOURCES + 1)]
+
+
+LISTED_RECORDS = 2_000
+"""Records that each poll lists: those of a busy day."""
+
+
+def list_records(pancake: Simulator) -> datetime:
+    """Let Pancake list the records of a day and store them; return when a history before them ends."""
+    now = datetime.now(UTC)
+    pancake.bulk(LISTED_RECORDS, now - timedelta(hours=20), now - timedelta(minutes=2))
+    pancake.tick("poll_records")
+    return now - HISTORY_AGE
+
+
+def poll_again(pancake: Simulator, polls: int) -> None:
+    """Poll the last day again and again; nothing of it is missing."""
+    for _ in range(polls):
+        with psycopg.connect(pancake.bench.database_url, autocommit=True) as db_connection:
+            db_connection.execute("UPDATE pancake_connection SET poll_watermark = now() - interval '1 day'")
+        pancake.tick("poll_records")
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,19 @@ from proofs.bench.environment import (
     TOKEN_SHA256,
     AsJson,
     BenchEnvironment,
+    Done,
+    Slice,
     action_call,
     analyze,
     bench_environment,
     describe_machine,
+    figures,
     notification_sink,
     print_result,
+    ratio,
     run_script,
+    run_slices,
 )
-from proofs.bench.measuring import Done, Slice, figures, ratio, run_slices
 from proofs.sender import Measurement, closed_loop, constant_arrival, request_for
 from sandbox.postgres.database import psql_environment
 

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.crashes.parts import Callers, NotAnswered, NotDrained
-from proofs.chaos.crashes.points import (
+from proofs.chaos.crashes.proxies import (
     FOUND_FILE,
     POINTS_FILE,
     Point,
@@ -28,8 +28,7 @@ from proofs.chaos.crashes.points import (
     read_points,
     write_points,
 )
-from proofs.chaos.crashes.scenarios import SCENARIOS, Scenario
-from proofs.chaos.crashes.world import World
+from proofs.chaos.crashes.world import SCENARIOS, Scenario, World
 from proofs.chaos.effects import (
     EFFECTS,
     PROBLEMS,
@@ -276,7 +275,6 @@ class Report:
         return [*self.singles, *self.pairs]
 
     def problems(self) -> list[str]:
-        """Return a line for each thing that is wrong."""
         lines = [f"{POINTS_FILE.name}: {line}" for line in self.differences]
         for result in self.runs:
             name = " then ".join(map(str, result.points))
@@ -287,7 +285,6 @@ class Report:
         return lines
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts."""
         all_verdicts = [result.verdicts for result in self.runs if result.verdicts is not None]
         counts = {problem: sum(len(each.ids(problem)) for each in all_verdicts) for problem in PROBLEMS}
         return {
@@ -310,7 +307,6 @@ class Report:
         return table
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts, the machine and every run."""
         return {
             **self.summary(),
             "seed": self.seed,

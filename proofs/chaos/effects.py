@@ -51,11 +51,9 @@ class Verdict:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nothing is lost, duplicated or unexpected."""
         return not (self.lost or self.duplicated or self.unexpected)
 
     def counts(self) -> dict[str, int]:
-        """Return how many ids are attempted, acknowledged and in each list."""
         lists = {name: len(getattr(self, name)) for name in ("ok", *PROBLEMS, "recovered")}
         return {"attempted": self.attempted, "acknowledged": self.acknowledged, **lists}
 
@@ -99,7 +97,6 @@ class Verdicts:
         ]
 
     def as_json(self) -> dict[str, object]:
-        """Return the ids of each problem, and the counts of each effect."""
         counts = {effect: verdict.counts() for effect, verdict in self.effects.items()}
         return {**{problem: self.ids(problem) for problem in PROBLEMS}, "effects": counts}
 
@@ -149,7 +146,6 @@ def expected_assignments(database_url: str) -> list[str]:
 
 
 def check_effects(attempted: Ids, acknowledged: Ids, observed: Ids) -> Verdicts:
-    """Check each of EFFECTS."""
     return Verdicts(
         {effect: check(attempted[effect], acknowledged[effect], observed[effect]) for effect in EFFECTS}
     )
@@ -174,7 +170,6 @@ def _notification_id(notification: Mapping[str, Any], versions: Mapping[str, str
 
 
 def _read(database_url: str, *statements: tuple[bytes, Sequence[object]]) -> list[list[dict[str, Any]]]:
-    """Return the rows of each statement."""
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         return [db_connection.execute(statement, values).fetchall() for statement, values in statements]
 
@@ -210,7 +205,6 @@ class LayersResult:
 
 
 def check_layers(database_url: str, evidence: Evidence) -> LayersResult:
-    """Read what is stored, and judge it."""
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         rows = db_connection.execute(QUERIES["effects/load_rows"]).fetchall()
         tickets = [row["phone"] for row in db_connection.execute(QUERIES["effects/load_open_tickets"])]
@@ -381,5 +375,4 @@ def check_engine_ticks(ticks: Sequence[EngineTick], runs: Sequence[Run]) -> Verd
 
 
 def count_succeeded(runs: Sequence[Run], name: str) -> int:
-    """Return how many runs of a cron succeeded."""
     return sum(run.name == name and run.outcome == "succeeded" for run in runs)

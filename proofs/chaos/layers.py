@@ -310,7 +310,6 @@ class Afternoon:
         self._ticks: dict[str, list[str]] = {}
 
     async def run(self, leads: int, seed: int) -> dict[str, Any]:
-        """Execute the afternoon and the night; return the result as it is printed."""
         start = self._clock.now()
         self._run.prepare(start)
         crons = asyncio.create_task(self._crons(start))
@@ -375,7 +374,6 @@ class WholeDay:
         self._run, self._clock = run, run.clock
 
     async def run(self, leads: int, seed: int) -> dict[str, Any]:
-        """Execute the day and the night; return the result as it is printed."""
         start = self._clock.now()
         self._run.prepare(start)
         self._forget_ticks()

@@ -174,8 +174,7 @@ def _kill_while_delivering(sandbox: Sandbox) -> int:
                 break
         sandbox.hasura.kill()
         (locked,) = _read_row(db_connection, QUERIES["outages/count_locked"])
-    sandbox.hasura.start()
-    sandbox.hasura.wait_ready()
+    sandbox.hasura.bring_up()
     return int(locked)
 
 

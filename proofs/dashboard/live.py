@@ -44,8 +44,7 @@ def observed(minutes: float, console: Console) -> Iterator[View]:
         if isinstance(sandbox.edge, NginxEdge):
             targets["pancake_edge"] = [sandbox.edge.ops_url]
         server = scraping_prometheus(processes, targets, SCRAPE_SECONDS)
-        server.start()
-        server.wait_ready()
+        server.bring_up()
         since = datetime.now(UTC)
         _run(stage, Buttons(sandbox), minutes * 60, console)
         with Queries(server.url) as queries:

@@ -137,12 +137,10 @@ def without_future_runs(system: Installation) -> Iterator[Variables]:
 def without_service(name: str) -> Break:
     """Stop a service of the sandbox and start it again."""
 
-    def start(system: Installation) -> None:
-        service = getattr(system.sandbox, name)
-        service.start()
-        service.wait_ready()
-
-    return by(lambda system: getattr(system.sandbox, name).stop(), start)
+    return by(
+        lambda system: getattr(system.sandbox, name).stop(),
+        lambda system: getattr(system.sandbox, name).bring_up(),
+    )
 
 
 @contextmanager
@@ -153,7 +151,6 @@ def without_edge(system: Installation) -> Iterator[Variables]:
         return
     with without_service("edge")(system):
         yield {}
-    system.sandbox.edge.wait_policy()
 
 
 @contextmanager

@@ -402,7 +402,6 @@ class Outcome:
         return self.has_heartbeat and not self.error and not any(problems)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome as it is printed."""
         names = {
             field: sorted(getattr(self, field))
             for field in ("sent", "missing", "unexpected", "early", "unresolved")

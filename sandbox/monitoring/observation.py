@@ -142,9 +142,8 @@ class Observation:
             config = folder / "prometheus.yml"
             self.prometheus = prometheus(processes, config, folder / "prometheus", port=(port := free_port()))
             config.write_text(yaml.safe_dump(self._prometheus_document(port), sort_keys=False))
-            for service in (self.alertmanager, self.prometheus):
-                service.start()
-                service.wait_ready()
+            self.alertmanager.bring_up()
+            self.prometheus.bring_up()
             self._stack = stack.pop_all()
         return self
 

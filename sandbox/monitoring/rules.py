@@ -35,7 +35,6 @@ class Alert:
 
 @cache
 def alerts() -> tuple[Alert, ...]:
-    """Return the alerts of all files."""
     groups = [group for path in rule_files() for group in yaml.safe_load(path.read_text())["groups"]]
     return tuple(
         Alert(
@@ -71,7 +70,6 @@ class Inhibition:
     equal: tuple[str, ...]
 
     def silences(self, source: Labels, target: Labels) -> bool:
-        """Return whether one firing alert silences another one."""
         return (
             _matches(self.sources, source)
             and _matches(self.targets, target)
@@ -81,7 +79,6 @@ class Inhibition:
 
 @cache
 def inhibitions() -> tuple[Inhibition, ...]:
-    """Return the inhibitions of the configuration."""
     return tuple(
         Inhibition(
             _matchers(rule["source_matchers"]),
@@ -107,5 +104,4 @@ def _matches(matchers: tuple[tuple[str, str], ...], labels: Labels) -> bool:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a document of YAML."""
     return dict(yaml.safe_load(path.read_text()))

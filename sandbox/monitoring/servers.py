@@ -36,7 +36,6 @@ class MonitoringFailed(Exception):
 
 
 def missing_monitoring() -> list[str]:
-    """Return the packages of Debian that are missing."""
     return [package for program, package in PROGRAMS.items() if which(program) is None]
 
 
@@ -211,7 +210,6 @@ class Inbox:
         return Starlette(routes=[Route("/{receiver}", take, methods=["POST"])])
 
     def add(self, notification: Notification) -> None:
-        """Take a notification."""
         with self._arrived:
             self._received.append(notification)
             self._arrived.notify_all()

@@ -37,8 +37,6 @@ class Refused(Exception):
 
 
 class Part(Protocol):
-    """A server of the sandbox."""
-
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
@@ -95,7 +93,6 @@ class Buttons:
         return f"Event {event_id} is processed again."
 
     def process_held(self) -> str:
-        """Replay all held events."""
         done = sum(self._replay({"filter": {"status": status}})["replayed"] for status in HELD)
         return f"{done} held {'lead is' if done == 1 else 'leads are'} processed again."
 

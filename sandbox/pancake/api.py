@@ -16,7 +16,6 @@ JSON = "application/json"
 
 
 def routes() -> list[BaseRoute]:
-    """Return the routes below `/api`."""
     base = "/api/workspaces/{workspace_id:int}"
     return [
         Route(base + "/sources", _guarded(_sources), methods=["GET"]),

@@ -35,7 +35,6 @@ def create_app(workspace: Workspace) -> Starlette:
 
 
 def routes() -> list[BaseRoute]:
-    """Return the routes below `/control`."""
     return [
         Route("/control/state", _state, methods=["GET"]),
         Route("/control/leads", _leads, methods=["POST"]),

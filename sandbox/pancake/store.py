@@ -27,8 +27,6 @@ def microseconds(moment: datetime) -> int:
 
 @dataclass
 class Table:
-    """One table of records."""
-
     now: Callable[[], datetime]
     zone: timedelta = timedelta()
     current: dict[str, bytes] = field(default_factory=dict)

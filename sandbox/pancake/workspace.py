@@ -70,7 +70,6 @@ class Faults:
             setattr(self, name, value)
 
     def reset(self) -> None:
-        """Switch every fault off."""
         self.change({item.name: item.default for item in fields(self)})
 
 
@@ -95,8 +94,6 @@ class Settings:
 
 @dataclass
 class Delivery:
-    """One event to be sent."""
-
     record_id: str
     modified_on: str
     body: bytes
@@ -140,7 +137,6 @@ class Sender:
         await self._http.aclose()
 
     async def idle(self) -> None:
-        """Wait until nothing is pending."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -287,7 +283,6 @@ class Workspace:
         return whole
 
     def new_lead(self) -> dict[str, Any]:
-        """Generate a lead and save it."""
         return self.save(self.leads.lead())
 
     def edit_lead(self, record_id: str) -> dict[str, Any]:

@@ -59,12 +59,10 @@ def explain_prepared(
 
 
 def generic_plan(connection: psycopg.Connection[Any], name: str) -> Plan:
-    """Return the generic plan of a prepared statement."""
     return explain_prepared(connection, name, {}, "FORMAT JSON", "generic")
 
 
 def custom_plan(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any]) -> Plan:
-    """Return the plan for these parameters."""
     ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
     return list(nodes(found[0]["Plan"]))
 
@@ -107,7 +105,6 @@ def scanned(plan: Plan) -> set[str]:
 
 
 def indexes(plan: Plan) -> set[str]:
-    """Return the indexes that a plan reads."""
     return {node["Index Name"] for node in plan if "Index Name" in node}
 
 

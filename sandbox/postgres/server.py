@@ -97,7 +97,6 @@ class Cluster:
 
     @property
     def log(self) -> Path:
-        """The log of an embedded server."""
         return self._home / "server.log"
 
     def url(self, database: str) -> str:

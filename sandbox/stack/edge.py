@@ -22,16 +22,10 @@ from sandbox.serving import read_address, serve
 
 MAX_BODY_BYTES = 256 * 1024
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-KNOWN_STATUSES = frozenset(
-    (
-        "received",
-        "duplicate",
-        "skipped_kill_switch",
-        "skipped_source_disabled",
-        "dead_letter",
-        "unknown_token",
-    )
-)
+KNOWN_STATUSES = frozenset((
+    "received", "duplicate", "skipped_kill_switch", "skipped_source_disabled", "dead_letter",
+    "unknown_token",
+))  # fmt: skip
 
 
 def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:

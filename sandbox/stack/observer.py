@@ -85,7 +85,6 @@ class Observer:
         raise Unfinished(f"{len(left)} events are not finished after {timeout_seconds:.0f} s: {shown}")
 
     def effects(self) -> dict[int, Effect]:
-        """Return the effect of each event, by its id."""
         sent = self.sent()
         accounts: set[str] = set()
         contacts = set(self._contacts)

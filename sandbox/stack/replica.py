@@ -13,7 +13,6 @@ HOST = "127.0.0.1"
 
 
 def main() -> None:
-    """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.stack.replica", description=__doc__)
     parser.add_argument("application", help="the factory, for example app:create_app")
     parser.add_argument("--shared-port", type=int, required=True)

@@ -104,20 +104,17 @@ class Sandbox:
             encryption_keys=keys.encryption_keys,
         )
         connect_pancake(self.database_url, access)
-        self.edge.start()
-        self.edge.wait_ready()
-        if isinstance(self.edge, NginxEdge):
-            self.edge.wait_policy()
+        self.edge.bring_up()
 
     def add_handlers(self, name: str) -> Service:
         """Start one more process of the handlers on the same database; no other service calls it."""
         self._ports[name] = free_port()
-        return _started(self._handlers(name))
+        return self._handlers(name).bring_up()
 
     def add_small_edge(self) -> Service:
         """Start the stand-in of the edge beside the first edge."""
         self._ports["small-edge"] = free_port()
-        return _started(self._module("small-edge", "sandbox.stack.edge", ready="/healthz"))
+        return self._module("small-edge", "sandbox.stack.edge", ready="/healthz").bring_up()
 
     def close(self) -> None:
         """Stop every service, drop the database or remove the server, remove the files."""
@@ -146,7 +143,7 @@ class Sandbox:
         }
 
     def _engine(self) -> Service:
-        command = (*hasura.PYTHON, "-m", hasura.MODULE, *self._hasura_arguments())
+        command = (*hasura.COMMAND, *self._hasura_arguments())
         return self._service("hasura", command, ready="/healthz", PYTHONPATH=hasura.PYTHONPATH)
 
     def _edge(self) -> NginxEdge | Service:
@@ -234,9 +231,3 @@ class Sandbox:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _started(service: Service) -> Service:
-    service.start()
-    service.wait_ready()
-    return service

@@ -42,9 +42,9 @@ from ops.settings import PLAIN_VARIABLES, VARIABLES
 from sandbox.monitoring.rules import ALERTMANAGER, load
 from sandbox.postgres.database import handlers_url
 from sandbox.postgres.server import free_port
-from sandbox.processes import Processes
+from sandbox.processes import Processes, Service
 from sandbox.serving import find_value, scrape
-from sandbox.stack.hasura import RunningEngine, start_engine
+from sandbox.stack.hasura import start_engine
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
 from tests.support.settings import WEBHOOK_TOKEN_SHA256
 from tests.support.waiting import eventually
@@ -275,7 +275,7 @@ def test_each_variable_says_where_it_is_from_and_an_invalid_one_is_named() -> No
 
 # --- leads token
 
-StartEngine = Callable[[dict[str, Any]], RunningEngine]
+StartEngine = Callable[[dict[str, Any]], Service]
 ADMIN_SECRET = "an-admin-secret"
 CLAIMS = {"x-hasura-default-role": "crm_admin", "x-hasura-allowed-roles": ["crm_admin"]}
 PEM = serialization.Encoding.PEM
@@ -292,10 +292,10 @@ def token(configuration: Any, *arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def engine_with(module_database: str) -> Iterator[StartEngine]:
     """Starts an engine with a JWT configuration, once for each configuration."""
-    started: dict[str, RunningEngine] = {}
+    started: dict[str, Service] = {}
     with Processes() as processes:
 
-        def start(configuration: dict[str, Any]) -> RunningEngine:
+        def start(configuration: dict[str, Any]) -> Service:
             secret = json.dumps(configuration)
             if secret not in started:
                 variables = {"ADMIN_SECRET": ADMIN_SECRET, "JWT_SECRET": secret}
@@ -306,7 +306,7 @@ def engine_with(module_database: str) -> Iterator[StartEngine]:
         yield start
 
 
-def role_of(engine: RunningEngine, token: str) -> str:
+def role_of(engine: Service, token: str) -> str:
     """The role that an engine gives to a token; the token must not allow any other role."""
     with httpx.Client(base_url=engine.url) as client:
         # An engine names the caller's role where introspection is switched off for it.
@@ -324,7 +324,7 @@ def role_of(engine: RunningEngine, token: str) -> str:
     return found[1]
 
 
-def refusal_of(engine: RunningEngine, token: str) -> Any:
+def refusal_of(engine: Service, token: str) -> Any:
     headers = {"authorization": f"Bearer {token}"}
     asked = httpx.post(f"{engine.url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
     return asked.json()["errors"][0]["extensions"]["code"]

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,15 +22,23 @@ from leads.services.cron_runs import CRONS
 from proofs import sender
 from proofs.bench import throughput
 from proofs.bench.__main__ import app
-from proofs.bench.environment import ROOT, print_result
-from proofs.bench.measuring import Slice, figures, ratio, spread
-from proofs.bench.scale_data import HISTORY_AGE, add_history, add_rosters
-from proofs.bench.scale_plans import FENCED, STATEMENTS, WHOLE, read_plans, reads_at_the_end, scanned_whole
+from proofs.bench.environment import Slice, figures, print_result, ratio, spread
+from proofs.bench.scale import (
+    FENCED,
+    HISTORY_AGE,
+    STATEMENTS,
+    WHOLE,
+    add_history,
+    add_rosters,
+    read_plans,
+    reads_at_the_end,
+    scanned_whole,
+)
 from proofs.bench.throughput import pgbench
 from proofs.loadtest.__main__ import app as loadtest
 from proofs.loadtest.resources import Sampler
 from proofs.sender import Leg, constant_arrival, request_for, send, versions
-from sandbox.processes import Processes
+from sandbox.processes import ROOT, Processes
 from sandbox.stack.hasura import start_engine
 from tests.support.end_to_end import needs_edge
 from tests.support.fake_services import Answer, RawServer, Request
@@ -67,7 +73,6 @@ def test_a_figure_above_its_bar_is_named_and_ends_with_1(capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("latency --rate 5 --seconds 2", "edge_ms.p50 ticket_ms.p50"),
         ("edge --rounds 1 --seconds 0.5", "verify_rps"),
         ("crons --events 4000 --records 300", "longest_call_seconds"),
         ("status --events 2000 --looks 10", "tables_p50_ms look_p50_ms"),
@@ -78,16 +83,11 @@ def test_a_small_run_of_a_benchmark_measures_what_it_says(words: str, parts: str
     """The parts of a figure are less than the whole."""
     code, result = run(*words.split())
     assert code == is_above_a_bar(result), result
-    values = [cast(float, reduce(getitem, part.split("."), result)) for part in parts.split()]
+    values = [cast(float, result[part]) for part in parts.split()]
     assert values[0] > 0
     assert values == sorted(set(values))
     check = CHECKS.get(words.split(maxsplit=1)[0])
     assert check is None or check(result), result
-
-
-def has_measured_every_lead(result: dict[str, Any]) -> bool:
-    answered = (result["unfinished"], result["non_2xx"], result["dropped"]) == (0, 0, 0)
-    return answered and result["leads"] >= 5 and result["engine_cpu_ms_per_lead"] > 0
 
 
 def has_measured_every_cron(result: dict[str, Any]) -> bool:
@@ -96,7 +96,6 @@ def has_measured_every_cron(result: dict[str, Any]) -> bool:
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "latency": has_measured_every_lead,
     "edge": lambda result: result["refused"] == {},
     "crons": has_measured_every_cron,
 }
@@ -105,7 +104,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
 @pytest.mark.slow("it runs a benchmark")
 def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a pause for PostgreSQL's statistics a count of blocks may be of an earlier piece."""
-    monkeypatch.setattr("proofs.bench.measuring._wait_for_statistics", lambda seconds: None)
+    monkeypatch.setattr("proofs.bench.environment._wait_for_statistics", lambda seconds: None)
     monkeypatch.setattr("proofs.bench.scale.SCRAPE_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr("proofs.bench.scale.REQUESTS", 5)
     monkeypatch.setattr("proofs.bench.scale.TICKS", 1)
@@ -167,7 +166,7 @@ UNTIL = datetime.now(UTC) - HISTORY_AGE
 def history(module_database: str) -> str:
     """URL of a database with the engine's tables, and a history of 10,000 events."""
     with Processes() as processes:
-        processes.stop(start_engine(processes, module_database, environment={}).process)
+        start_engine(processes, module_database, environment={}).stop()
     seed_connection(module_database)
     add_rosters(module_database)
     add_history(module_database, 0, 10_000, UNTIL)

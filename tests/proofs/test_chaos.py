@@ -12,7 +12,7 @@ from psycopg.adapt import Transformer
 
 from leads.adapters.database import QUERIES
 from proofs.chaos.crash_points import Choice, Runner, WrongEffects
-from proofs.chaos.crashes.points import (
+from proofs.chaos.crashes.proxies import (
     Moment,
     Point,
     Trip,
@@ -21,11 +21,10 @@ from proofs.chaos.crashes.points import (
     points_of,
     read_found,
     read_points,
+    statement_names,
     write_points,
 )
-from proofs.chaos.crashes.proxies import statement_names
-from proofs.chaos.crashes.scenarios import SCENARIOS, Scenario
-from proofs.chaos.crashes.world import World
+from proofs.chaos.crashes.world import SCENARIOS, Scenario, World
 from proofs.chaos.effects import (
     NEW_LEAD,
     EngineTick,

@@ -203,6 +203,7 @@ def test_the_stand_in_ends_long_statements_hides_its_secrets_and_hands_over_its_
     with Processes() as processes:
         url = source_url(database, "200ms")
         engine = start_engine(processes, url, environment={"HASURA_GRAPHQL_ADMIN_SECRET": SECRET})
+        assert engine.process is not None
         shown = Path(f"/proc/{engine.process.pid}/cmdline").read_text()
         answer = httpx.post(
             f"{engine.url}/v2/query",

@@ -13,6 +13,6 @@ from sandbox.stack.hasura import start_engine
 def migrated(module_database: str) -> Iterator[psycopg.Connection]:
     """A session on a migrated database with the engine's catalogue."""
     with Processes() as processes:  # the engine creates its catalogue when it starts
-        processes.stop(start_engine(processes, module_database, environment={}).process)
+        start_engine(processes, module_database, environment={}).stop()
     with psycopg.connect(module_database, autocommit=True) as connection:
         yield connection

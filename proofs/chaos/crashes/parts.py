@@ -26,8 +26,7 @@ from starlette.routing import Route
 
 from proofs.bench.environment import SECRET, action_call
 from proofs.chaos.accelerated_handlers import create_app
-from proofs.chaos.crashes.points import Moment, Tripwire
-from proofs.chaos.crashes.proxies import HttpProxy
+from proofs.chaos.crashes.proxies import HttpProxy, Moment, Tripwire
 from proofs.chaos.effects import QUERIES
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.diva.notifications import Service
@@ -88,7 +87,6 @@ class CrashEdge:
                 await asyncio.to_thread(self._edge.kill)
 
     def close(self) -> None:
-        """Close the proxies; the edge is killed already."""
         if self._ports:
             for proxy in (self._front, self._to_hasura, self._to_handlers):
                 proxy.close()
@@ -270,7 +268,6 @@ class Outside:
         return int(self._listener.getsockname()[1])
 
     async def close(self) -> None:
-        """Stop serving."""
         self._server.should_exit = True
         await asyncio.to_thread(self._thread.join)
         self._listener.close()

@@ -1,9 +1,12 @@
-"""The world of the crash points: a database for each run, proxies, handlers, an edge and what they call."""
+"""The scenarios whose round trips are the crash points, and their world.
+
+That is a database for each run, proxies, handlers, an edge and what they call.
+"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -13,17 +16,223 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import psycopg
 
+from leads.domain.body import ICT
 from proofs.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
 from proofs.chaos.crashes.parts import API_KEY, Callers, CrashEdge, Handlers, Outside
-from proofs.chaos.crashes.points import Tripwire
-from proofs.chaos.crashes.proxies import HttpProxy, PgProxy
-from proofs.chaos.crashes.scenarios import TOKEN, Scenario
+from proofs.chaos.crashes.proxies import HttpProxy, PgProxy, Tripwire
+from proofs.chaos.effects import QUERIES
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.postgres.database import grant_rights, handlers_url, install_diva
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
-from sandbox.stack.connection import Access, connect_pancake
+from sandbox.stack.connection import CONNECTION_ID, Access, connect_pancake
+
+TOKEN = SECRET
+"""Of the webhook's URL."""
+_RECONCILED_AT = time(2)
+"""When the daily reconciliation runs, in ICT."""
+_SINCE_EVENING = timedelta(hours=8)
+"""From 18:00 of the day before, which is in the filter of that day alone."""
+
+
+def lead(number: int, **fields: Any) -> dict[str, Any]:
+    """Return a record as Pancake posts it; each number has a phone of its own."""
+    return {
+        "type": "records", "event_type": "update", "workspace_id": 607, "table_id": "lead",
+        "id": f"crash-{number:03d}", "name": f"Khách {number}", "phone_number": f"0912000{number:03d}",
+        "source": ["-1"], "created_on": "2026-11-20T02:00:00", "modified_on": "2026-11-20T02:00:00", **fields,
+    }  # fmt: skip
+
+
+Step = Callable[[Callers, Outside], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` runs once, without faults; its database is the template of each run of `act`.
+
+    `counts`: how many ids of each of EFFECTS there are in the end. `cron`: it ticks again when the run is at
+    rest, as it does in a later period. `strikes_edge`: the faults strike the edge and its calls, not the
+    handlers and theirs.
+    """
+
+    name: str
+    prepare: Step
+    act: Step
+    counts: tuple[int, int, int, int]
+    cron: str = ""
+    strikes_edge: bool = False
+
+
+async def _nothing(callers: Callers, outside: Outside) -> None:
+    pass
+
+
+async def _deliver(callers: Callers, number: int, **fields: Any) -> None:
+    await callers.deliver(lead(number, **fields), TOKEN)
+
+
+def _delivering(number: int, **fields: Any) -> Step:
+    async def deliver(callers: Callers, outside: Outside) -> None:
+        await _deliver(callers, number, **fields)
+
+    return deliver
+
+
+async def _process(callers: Callers, outside: Outside) -> None:
+    await callers.deliver_events()
+
+
+def _ticking(name: str) -> Step:
+    async def tick(callers: Callers, outside: Outside) -> None:
+        await callers.tick(name)
+
+    return tick
+
+
+async def _store_a_later_version(callers: Callers, outside: Outside) -> None:
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+    later = {"name": "Khách 1 mới", "interested_product": ["Trị nám"], "modified_on": "2026-11-20T03:00:00"}
+    await _deliver(callers, 1, **later)
+
+
+async def _store_one_without_table(callers: Callers, outside: Outside) -> None:
+    await callers.sql(b"UPDATE pancake_connection SET table_names = ARRAY['lead', 'contact']")
+    await _deliver(callers, 1, table_id=None)
+
+
+async def _process_a_listed_lead(callers: Callers, outside: Outside) -> None:
+    outside.workspace.tables["lead"].write({"id": "crash-001"})
+    await callers.deliver_events()
+
+
+async def _hold_two(callers: Callers, outside: Outside) -> None:
+    await callers.sql(QUERIES["crashes/set_kill_switch"], {"on": True})
+    await _deliver(callers, 1)
+    await _deliver(callers, 2)
+    await callers.sql(QUERIES["crashes/set_kill_switch"], {"on": False})
+
+
+async def _replay(callers: Callers, outside: Outside) -> None:
+    await callers.replay(filter={"status": "skipped_kill_switch"})
+
+
+async def _leave_work(callers: Callers, outside: Outside) -> None:
+    """Leave one piece of work for each step of the cron."""
+    await callers.sql(QUERIES["crashes/set_rosters"], {"on": False})
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+    await callers.sql(QUERIES["crashes/set_rosters"], {"on": True})
+    outside.hasura_is_down = True
+    await _deliver(callers, 2)
+    await callers.deliver_events()
+    await _sync_a_new_source(callers, outside)
+    outside.hasura_is_down = False
+    for number, leave in ((3, "fail_event"), (4, "abandon_event"), (5, "lock_for_a_dead_engine")):
+        await _deliver(callers, number)
+        await callers.sql(QUERIES[f"crashes/{leave}"], {"record": f"crash-{number:03d}"})
+    await callers.pass_time(timedelta(minutes=3))
+
+
+async def _sync_sources(callers: Callers, outside: Outside) -> None:
+    await callers.tick("sync_sources")
+    await callers.pass_time(timedelta(minutes=2))
+
+
+async def _sync_a_new_source(callers: Callers, outside: Outside) -> None:
+    outside.workspace.more_sources["77"] = "Hội chợ"
+    await callers.tick("sync_sources")
+
+
+async def _poll(callers: Callers, outside: Outside) -> None:
+    for number in (1, 2):
+        outside.workspace.tables["lead"].write(_listed(number), at=outside.begun)
+    await callers.pass_time(timedelta(minutes=2))  # more than the settle time
+    await callers.tick("poll_records")
+
+
+async def _reconcile(callers: Callers, outside: Outside) -> None:
+    outside.workspace.tables["lead"].write(_listed(1), at=outside.begun - _SINCE_EVENING)
+    await callers.tick("reconcile_daily")
+
+
+def _listed(number: int) -> dict[str, Any]:
+    names = ("id", "name", "phone_number", "source")
+    return {key: value for key, value in lead(number).items() if key in names}
+
+
+async def _connect_days_ago(callers: Callers, outside: Outside) -> None:
+    """Wait for the hour of the cron.
+
+    The list of a day is asked for with a margin, so the hour of a record decides which days show it.
+    """
+    now = callers.clock.now().astimezone(ICT)
+    due = datetime.combine(now.date() + timedelta(days=1), _RECONCILED_AT, ICT)
+    await callers.pass_time(due - now)
+    await callers.sql(
+        b"UPDATE pancake_connection SET created_at = %(at)s WHERE id = %(id)s",
+        {"at": due - timedelta(days=3), "id": CONNECTION_ID},
+    )
+
+
+async def _check_a_refused_key(callers: Callers, outside: Outside) -> None:
+    outside.workspace.faults.unauthorized = True
+    await callers.tick("check_connection")
+
+
+async def _process_one(callers: Callers, outside: Outside) -> None:
+    await _deliver(callers, 1)
+    await callers.deliver_events()
+
+
+async def _hours_ago(callers: Callers, outside: Outside) -> None:
+    await _process_one(callers, outside)
+    await callers.pass_time(timedelta(hours=3))
+
+
+async def _years_ago(callers: Callers, outside: Outside) -> None:
+    await _process_one(callers, outside)
+    await callers.sql(QUERIES["crashes/age_events"], {"by": timedelta(days=800)})
+
+
+async def _post(callers: Callers, outside: Outside) -> None:
+    await callers.post(lead(1), TOKEN)
+
+
+async def _post_around_hasura(callers: Callers, outside: Outside) -> None:
+    outside.hasura_is_down = True
+    await callers.post(lead(1), TOKEN)
+    outside.hasura_is_down = False
+
+
+async def _post_into_the_spool(callers: Callers, outside: Outside) -> None:
+    callers.cut_edge(True)
+    await callers.post(lead(1), TOKEN)
+    callers.cut_edge(False)
+    await callers.wait_drained()
+
+
+SCENARIOS = (
+    Scenario("ingest", _nothing, _delivering(1), (1, 2, 2, 1)),
+    Scenario("process", _delivering(1), _process, (1, 2, 2, 1)),
+    Scenario("process_update", _store_a_later_version, _process, (2, 2, 2, 2)),
+    Scenario("process_unusable", _delivering(1, phone_number="12"), _process, (1, 0, 0, 0)),
+    Scenario("process_without_table", _store_one_without_table, _process_a_listed_lead, (1, 2, 2, 1)),
+    Scenario("replay", _hold_two, _replay, (2, 4, 4, 2)),
+    Scenario("retry_failed", _leave_work, _ticking("retry_failed"), (5, 10, 10, 7), cron="retry_failed"),
+    Scenario("poll_records", _nothing, _poll, (2, 4, 4, 2), cron="poll_records"),
+    Scenario("reconcile_daily", _connect_days_ago, _reconcile, (1, 2, 2, 1), cron="reconcile_daily"),
+    Scenario("sync_sources", _sync_sources, _sync_a_new_source, (0, 0, 0, 2), cron="sync_sources"),
+    Scenario("check_connection", _process_one, _check_a_refused_key, (1, 2, 2, 2), cron="check_connection"),
+    Scenario("check_sla", _hours_ago, _ticking("check_sla"), (1, 2, 2, 2), cron="check_sla"),
+    Scenario("purge_events", _years_ago, _ticking("purge_events"), (1, 1, 2, 1), cron="purge_events"),
+    Scenario("edge_forward", _nothing, _post, (1, 2, 2, 1), strikes_edge=True),
+    Scenario("edge_around_hasura", _nothing, _post_around_hasura, (1, 2, 2, 1), strikes_edge=True),
+    Scenario("edge_spool", _nothing, _post_into_the_spool, (1, 2, 2, 1), strikes_edge=True),
+)
+
 
 BASE = "crash_base"
 
