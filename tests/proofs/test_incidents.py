@@ -23,9 +23,18 @@ from proofs.chaos.__main__ import app
 from proofs.incidents.breakages import BREAKAGES
 from proofs.incidents.catalogue import INCIDENTS
 from proofs.incidents.live import SCENES, Outcome, failed
-from proofs.incidents.replay.evaluation import Firing, apply_for, replay, sent
-from proofs.incidents.replay.model import Conditions
-from proofs.incidents.replay.recording import FEW_LEADS_PER_HOUR, Recording, Scenario, clean, incident
+from proofs.incidents.model import Conditions
+from proofs.incidents.recording import (
+    FEW_LEADS_PER_HOUR,
+    Firing,
+    Recording,
+    Scenario,
+    apply_for,
+    clean,
+    incident,
+    replay,
+    sent,
+)
 from sandbox.monitoring.observation import compress_expression, compress_prometheus, compress_rules
 from sandbox.monitoring.rules import WATCHDOG, Alert, Inhibition, inhibitions, rule_files
 from sandbox.monitoring.servers import FIRING, RESOLVED, Inbox, Notification, run_promtool

@@ -7,7 +7,7 @@ The status of the connection is judged by the product's own rule.
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,11 +52,6 @@ class Conditions:
         """Whether a process of the handlers answers."""
         return any(self.handlers_up)
 
-    @property
-    def may_notify(self) -> bool:
-        """Whether Hasura accepts the calls that send notifications."""
-        return self.allow_list_has_ours
-
 
 Timeline = Callable[[int], Conditions]
 """The conditions of each minute."""
@@ -73,22 +68,13 @@ NORMAL_FROM = 50.0
 """From this mean on a Poisson count is drawn from the normal distribution with its mean and variance."""
 
 
-def minutes(start: datetime, count: int) -> Iterator[datetime]:
-    """Return the beginning of each minute."""
-    return (start + number * MINUTE for number in range(count))
-
-
 def arrivals(start: datetime, count: int, leads_per_hour: float, seed: int) -> list[int]:
     """Return the leads of each minute: Poisson counts around the rate of the hour."""
-    chance = random.Random(seed)
-    return [
-        poisson(chance, leads_per_hour / 60 * relative_rate(moment.astimezone(ICT)))
-        for moment in minutes(start, count)
-    ]
+    chance, moments = random.Random(seed), (start + number * MINUTE for number in range(count))
+    return [poisson(chance, leads_per_hour / 60 * relative_rate(at.astimezone(ICT))) for at in moments]
 
 
 def poisson(chance: random.Random, mean: float) -> int:
-    """Draw a Poisson count."""
     if mean >= NORMAL_FROM:
         return max(0, round(chance.gauss(mean, math.sqrt(mean))))
     count, left = 0, chance.random()
@@ -111,7 +97,7 @@ STORE_SECONDS = 0.008
 
 @dataclass
 class Minute:
-    """What was counted in a minute, and what its end looks like. Times are seconds since the start."""
+    """What was counted in a minute."""
 
     edge: Counter[str] = field(default_factory=Counter)
     """Requests to the edge by status."""
@@ -130,40 +116,22 @@ class Minute:
     notified: int = 0
     errors: int = 0
     spooled: int = 0
-    oldest: dict[str, float] = field(default_factory=dict)
-    """Creation of the oldest event by status; absent without one."""
-    unsent_since: float | None = None
-    unassigned_since: float | None = None
-    status: str = ACTIVE
-    breaker_open_since: float | None = None
-    pancake_answered_at: float = 0.0
-    cron_succeeded_at: dict[str, float] = field(default_factory=dict)
-    lost_ticks: Counter[str] = field(default_factory=Counter)
-    switched_at: float = 0.0
 
 
-@dataclass
 class Stored:
     """The rows by the minute of their creation."""
 
-    webhook: list[int]
-    poll: list[int]
-    processed: list[int]
-    failed: list[int]
-    dead: list[int]
-    held: list[int]
-
-    @classmethod
-    def of(cls, count: int) -> "Stored":
-        return cls(*([0] * count for _ in range(6)))
+    def __init__(self, minutes: int) -> None:
+        self.webhook, self.poll = [0] * minutes, [0] * minutes
+        self.processed, self.failed, self.dead, self.held = ([0] * minutes for _ in range(4))
 
 
 class Model:
-    """Steps through the minutes in order. `stored` is right up to the last step."""
+    """Steps through the minutes in order; times of its state are seconds since the start."""
 
     def __init__(self, start: datetime, leads: Sequence[int], seed: int) -> None:
         self.start = start
-        self.stored = Stored.of(len(leads))
+        self.stored = Stored(len(leads))
         self._leads = leads
         self._chance = random.Random(seed)
         self._spool: deque[tuple[int, int]] = deque()
@@ -172,32 +140,27 @@ class Model:
         self._owed = self._missed = self._failed_probes = 0
         self._missed_since: int | None = None
         self._webhook_at: int | None = None
-        self._unsent_since: float | None = None
-        self._unassigned_since: float | None = None
-        self._breaker_open_since: float | None = None
-        self._answered_at = 0.0
-        self._succeeded_at = dict.fromkeys(CRONS, 0.0)
         self._due: set[str] = set()
-        self._is_failing = False
-        self._status = ACTIVE
-        self._switched_at, self._kill_switch = -86_400.0, False
+        self._is_failing = self._kill_switch = False
+        self.unsent_since: float | None = None
+        self.unassigned_since: float | None = None
+        self.breaker_open_since: float | None = None
+        self.pancake_answered_at = 0.0
+        self.cron_succeeded_at = dict.fromkeys(CRONS, 0.0)
+        self.status = ACTIVE
+        self.switched_at = -86_400.0
 
     def step(self, minute: int, now: Conditions) -> Minute:
-        """Return what happens in a minute."""
         seen = Minute()
         if now.kill_switch != self._kill_switch:
-            self._kill_switch, self._switched_at = now.kill_switch, minute * 60.0
+            self._kill_switch, self.switched_at = now.kill_switch, minute * 60.0
         self._deliver(minute, now, seen)
         self._run_crons(minute, now, seen)
         self._process(minute, now, seen)
         self._retry(minute, now, seen)
         self._notify(minute, now, seen)
+        self._assign(minute, seen)
         seen.spooled += sum(count for _, count in self._spool)
-        seen.oldest = self._oldest(minute)
-        seen.unassigned_since = self._unassigned(minute, seen)
-        seen.unsent_since, seen.status = self._unsent_since, self._status
-        seen.breaker_open_since, seen.pancake_answered_at = self._breaker_open_since, self._answered_at
-        seen.cron_succeeded_at, seen.switched_at = dict(self._succeeded_at), self._switched_at
         return seen
 
     def _deliver(self, minute: int, now: Conditions, seen: Minute) -> None:
@@ -265,15 +228,15 @@ class Model:
             self._owed = 0
         if name == "check_connection":
             self._check_connection(minute, now)
-        self._succeeded_at[name] = minute * 60.0
+        self.cron_succeeded_at[name] = minute * 60.0
         seen.cron_runs[name] += 1
         self._due.discard(name)
 
     def _call_pancake(self, minute: int, now: Conditions) -> None:
         if now.pancake_answers:
-            self._answered_at, self._breaker_open_since = minute * 60.0, None
-        elif self._breaker_open_since is None:
-            self._breaker_open_since = minute * 60.0
+            self.pancake_answered_at, self.breaker_open_since = minute * 60.0, None
+        elif self.breaker_open_since is None:
+            self.breaker_open_since = minute * 60.0
 
     def _check_connection(self, minute: int, now: Conditions) -> None:
         self._call_pancake(minute, now)
@@ -285,7 +248,7 @@ class Model:
             missed=self._missed,
             missed_since=self._moment(self._missed_since),
         )
-        self._status = judge(self._status, self.start + minute * MINUTE, signs)
+        self.status = judge(self.status, self.start + minute * MINUTE, signs)
 
     def _moment(self, minute: int | None) -> datetime | None:
         return None if minute is None else self.start + timedelta(minutes=minute)
@@ -344,26 +307,22 @@ class Model:
                 self.stored.dead[created] += 1
 
     def _notify(self, minute: int, now: Conditions, seen: Minute) -> None:
-        if now.may_notify and now.is_served:
-            seen.notified, self._unsent_since = seen.results["ticket_created"], None
-        elif seen.results["ticket_created"] and self._unsent_since is None:
-            self._unsent_since = minute * 60.0
+        if now.allow_list_has_ours and now.is_served:
+            seen.notified, self.unsent_since = seen.results["ticket_created"], None
+        elif seen.results["ticket_created"] and self.unsent_since is None:
+            self.unsent_since = minute * 60.0
 
-    def _unassigned(self, minute: int, seen: Minute) -> float | None:
+    def _assign(self, minute: int, seen: Minute) -> None:
         """Leads of the night wait for the first who come on duty."""
         if (self.start + minute * MINUTE).astimezone(ICT).hour in ON_DUTY:
-            self._unassigned_since = None
-        elif seen.results["ticket_created"] and self._unassigned_since is None:
-            self._unassigned_since = minute * 60.0
-        return self._unassigned_since
+            self.unassigned_since = None
+        elif seen.results["ticket_created"] and self.unassigned_since is None:
+            self.unassigned_since = minute * 60.0
 
-    def _oldest(self, minute: int) -> dict[str, float]:
-        rows = self.stored
-        found = {
-            status: next(
-                (made * 60.0 for made in range(max(0, minute - 1440), minute + 1) if counts[made]), None
-            )
-            for status, counts in (("failed", rows.failed), ("dead_letter", rows.dead))
-        }
+    def oldest(self, minute: int) -> dict[str, float | None]:
+        """Return the creation of the oldest event by status; None without one."""
+        day, found = range(max(0, minute - 1440), minute + 1), dict[str, float | None]()
+        for status, counts in (("failed", self.stored.failed), ("dead_letter", self.stored.dead)):
+            found[status] = next((made * 60.0 for made in day if counts[made]), None)
         found["received"] = self._waiting[0][0] * 60.0 if self._waiting else None
-        return {status: since for status, since in found.items() if since is not None}
+        return found
