@@ -124,10 +124,6 @@ def every_second(sample: list[Mutant]) -> list[Mutant]:
     return [each for part in parts for each in [m for m in sample if m.part == part][::2]]
 
 
-if __name__ == "__main__":
-    app(prog_name="scripts/mutants")
-
-
 COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", NO_RESULT, "equivalent", NOT_RUN)
 
 
@@ -180,3 +176,7 @@ def _percent(share: float | None) -> str:
 def _print_mutant(verdict: str, mutant: Mutant, console: Console) -> None:
     text = f"{verdict}: {mutant.function}\n    {mutant.line}\n  → {mutant.becomes}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app(prog_name="scripts/mutants")

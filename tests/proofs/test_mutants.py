@@ -102,6 +102,12 @@ def test_the_cheapest_tests_go_first_within_the_limit(covering: CoveringTests) -
     assert covering.files_of_line(path, LINE) == ["tests/test_a.py", "tests/test_b.py"]
 
 
+def test_the_script_reports_on_the_stored_sample() -> None:
+    command = ["scripts/mutants", "report"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "leads.domain" in done.stdout, done.stderr
+
+
 class Runner:
     """Stands for pytest: tests of a file fail on the mutant, some always, some take a while."""
 
