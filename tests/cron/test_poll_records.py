@@ -1,8 +1,9 @@
 """Cron 6, layer 2: records that the webhook missed, and the webhook's copy of what polling stored first."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import psycopg
@@ -12,6 +13,7 @@ from cron.poll_records import MAX_LOOK_UPS
 from leads.domain.listing import SETTLE
 from leads.domain.poll import OVERLAP
 from leads.services.cron_work import OUT_OF_TIME
+from leads.services.missing_leads import _store_in_parts
 from tests.support.crons import CronHarness
 from tests.support.postgres import RECORD_LOCK, wait_for_lock_waiter
 
@@ -198,6 +200,16 @@ async def test_a_body_that_the_database_cannot_hold_does_not_stop_its_page(harne
     assert set(good) <= {row["record_id"] for row in stored}
     assert [row["error_code"] for row in stored if row["record_id"] is None] == ["unstorable"]
     assert report["trusted"] is True
+
+
+async def test_what_postgresql_refuses_though_it_was_read_is_stored_as_bytes_beside_the_others() -> None:
+    async def store(leads: Sequence[Any], as_raw: bool) -> Any:
+        if "refused" in leads and not as_raw:
+            raise psycopg.DataError
+        return [(lead, as_raw) for lead in leads]
+
+    stored: Any = await _store_in_parts(store, cast("Any", ["a", "refused", "b"]))
+    assert stored == [("a", False), ("refused", True), ("b", False)]
 
 
 async def test_contacts_from_the_webhook_are_not_expected_in_a_list_of_leads(harness: CronHarness) -> None:
