@@ -220,7 +220,7 @@ def columns_of_contract() -> set[str]:
 
 
 def test_the_precheck_looks_for_the_columns_of_the_contract() -> None:
-    """All of the schema public; golive/load_migration_log reads the other one."""
+    """All of the schema public; golive/check_migration_log reads the other one."""
     rows = re.findall(r"\('(\w+)', '([\w ]+)'\)", QUERIES["golive/check_diva_columns"].decode())
     asked = {f"{table}.{column}" for table, columns in rows for column in columns.split()}
     assert asked | {"controller.migration_log.timestamp"} == columns_of_contract()

@@ -2,15 +2,22 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from enum import Enum, IntEnum
+from enum import Flag, IntEnum, auto
 from typing import Any, TypeVar
 
 from leads.domain.errors import IntegrationError
 from ops.checks.services import NotSet, Services
-from ops.clients.db_session import DatabaseError, InsufficientPrivilege, LoginRefused, QueryCanceled, is_lost
+from ops.clients.db_session import (
+    QUERIES,
+    DatabaseError,
+    InsufficientPrivilege,
+    LoginRefused,
+    QueryCanceled,
+    is_lost,
+)
 from ops.clients.hasura_admin import AccessDenied
 from ops.failures import NO_REASON, CommandFailed, file_reason
 from ops.settings import VARIABLES
@@ -22,6 +29,7 @@ Value = TypeVar("Value")
 Reader = Callable[[Services], Value]
 """Reads one thing of the installation; what it raises says why that could not be read."""
 Params = Mapping[str, str]
+LOGINS = {"operators": "a member of pancake_operators", "owner": "the owner of the tables"}
 
 
 class Level(IntEnum):
@@ -37,14 +45,18 @@ class Level(IntEnum):
         return self.name.lower()
 
 
-class When(Enum):
-    """The command that asks a check. What criteria and steps of the deployment ask, they name by its id."""
+class When(Flag):
+    """The commands that ask a check. What criteria and steps of the deployment ask, they name by its id."""
 
-    STATUS = "leads status"
-    DOCTOR = "leads doctor"
-    APPLY = "leads metadata 9a and 9b, before they change anything"
-    VERIFY = "leads metadata verify, also after 9a and 9b"
-    PRECHECK = "leads golive precheck"
+    CRITERION = 0
+    STATUS = auto()
+    DOCTOR = auto()
+    BOTH = STATUS | DOCTOR
+    APPLY = auto()
+    """`leads metadata 9a` and `9b`, before they change anything."""
+    VERIFY = auto()
+    """`leads metadata verify`, also after 9a and 9b."""
+    PRECHECK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +83,23 @@ def judged(is_fine: bool, text: str) -> Finding:
 
 
 class NotRead(Exception):
-    """A reader has no value. `is_refused`: the service answered, and did not accept who asked."""
+    """A reader has no value.
+
+    `is_refused`: the service answered, and did not accept who asked; `is_forbidden`: it accepted the login,
+    which has no right to that.
+    """
 
     def __init__(
-        self, reason: str, *, variable: str = "", is_refused: bool = False, is_late: bool = False
-    ) -> None:
+        self, reason: str, *, variable: str = "", is_refused: bool = False, is_late: bool = False,
+        is_forbidden: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(reason)
         self.reason = reason
         self.variable = variable
         """The variable that is not set, if that is why."""
         self.is_refused = is_refused
         self.is_late = is_late
+        self.is_forbidden = is_forbidden
 
 
 class Facts:
@@ -144,28 +162,27 @@ def _not_read(error: CommandFailed | IntegrationError | DatabaseError, services:
     if isinstance(error, DatabaseError):
         # Only the first line of PostgreSQL: DETAIL quotes values of the row.
         reason = (str(error).strip().splitlines() or [NO_REASON])[0]
-        if isinstance(error, InsufficientPrivilege):
-            reason += ": it takes the login of the owner of the tables"
-        return NotRead(reason, is_refused=not is_lost(error))
+        is_forbidden = isinstance(error, InsufficientPrivilege)
+        return NotRead(reason, is_refused=not is_lost(error), is_forbidden=is_forbidden)
     text = " ".join(str(error).split()) or NO_REASON
     return NotRead(text, is_refused=isinstance(error, (AccessDenied, LoginRefused)))
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question to the installation: a row of the table.
+    """A question to the installation, as `Checks` makes it.
 
     `ask` yields what is not green, or a line for each part; if it yields nothing the check is `fine`. A
     NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
     this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
-    if that answers and does not accept who asks. `login` is that of DATABASE_URL: of the operators, or of the
-    owner of the tables. `is_symptom`: it shows the effect of another part's fault, and is the cause of
+    if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS.
+    `is_symptom`: it shows the effect of another part's fault, and is the cause of
     nothing. `writes`: it stores something to try it, and undoes that. `area` is that of the pre-check.
     """
 
     id: str
     question: str
-    when: Set[When]
+    when: When
     reads: tuple[Reader[Any], ...]
     ask: Callable[[Facts, Params], Iterable[Finding]]
     fine: str = ""
@@ -179,6 +196,51 @@ class Check:
     writes: bool = False
     seconds: float = LOOK_SECONDS
     area: str = "database"
+
+
+Ask = Callable[[Facts, Params], Iterable[Finding]]
+DirectAsk = Callable[[Services], Iterable[Finding]]
+
+
+class Checks(list[Check]):
+    """The checks of a module, in the order in which one part needs another; its methods add them."""
+
+    def add(
+        self, id: str, question: str, when: When, *reads: Reader[Any], needs: str = "", **fields: Any  # noqa: A002
+    ) -> Callable[[Ask], Ask]:  # fmt: skip
+        """Add the function below, which judges what readers read; `needs` are ids, with spaces between."""
+
+        def decorate(ask: Ask) -> Ask:
+            self.append(Check(id, question, when, reads, ask, needs=tuple(needs.split()), **fields))
+            return ask
+
+        return decorate
+
+    def add_direct(
+        self, id: str, question: str, when: When = When.CRITERION, **fields: Any  # noqa: A002
+    ) -> Callable[[DirectAsk], DirectAsk]:  # fmt: skip
+        """Add the function below, which reads and judges what no other check reads."""
+
+        def decorate(ask: DirectAsk) -> DirectAsk:
+            def read(services: Services) -> list[Finding]:
+                return list(ask(services))
+
+            self.add(id, question, when, read, **fields)(lambda facts, _: facts.get(read))
+            return ask
+
+        return decorate
+
+    def add_statement(
+        self, id: str, question: str, statement: str, when: When = When.CRITERION, **fields: Any  # noqa: A002
+    ) -> None:  # fmt: skip
+        """Add a statement that judges: each of its rows is a finding, with `level` and `text`."""
+
+        def read(services: Services) -> Iterator[Finding]:
+            with services.database() as db:
+                for row in db.execute(QUERIES[statement]).fetchall():
+                    yield Finding(Level[row["level"].upper()], row["text"])
+
+        self.add_direct(id, question, when, needs="database", **fields)(read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +342,8 @@ def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
             return [Finding(Level.UNKNOWN, text, cure, is_present=False, is_read=False)]
         cure = check.refused if error.is_refused else ""
         is_present = check.away is not Level.RED
-        return [Finding(check.away, error.reason, cure, is_present=is_present, is_read=False)]
+        login = f": it takes the login of {LOGINS[check.login]}" if error.is_forbidden else ""
+        return [Finding(check.away, error.reason + login, cure, is_present=is_present, is_read=False)]
     return found or [Finding(Level.GREEN, check.fine)]
 
 

@@ -1,8 +1,10 @@
 """A look on the screen, at 80 columns, and as one JSON document."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 from textwrap import fill, wrap
 from typing import Any
 
@@ -30,31 +32,29 @@ def document(results: Sequence[Result], **more: Any) -> dict[str, Any]:
         **more,
         "at": datetime.now(UTC),
         "level": worst(shown(results)).word,
-        "cause": cause and _finding(*cause),
-        "findings": [_finding(each, found) for each in shown(results) for found in each.findings],
+        "cause": cause and finding_document(cause[0].check, cause[1]),
+        "findings": finding_documents(shown(results)),
     }
 
 
-def _finding(result: Result, found: Finding) -> dict[str, Any]:
-    check = result.check
+def finding_documents(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Return what checks found as JSON values."""
+    return [finding_document(each.check, found) for each in results for found in each.findings]
+
+
+def finding_document(check: Check, found: Finding) -> dict[str, Any]:
+    """Return a finding as JSON values: the same in every document that has findings."""
     return {
         "check": check.id,
         "question": check.question,
-        **finding_document(found),
-        "runbook": check.runbook,
-        "login": check.login,
-        "is_symptom": check.is_symptom,
-    }
-
-
-def finding_document(found: Finding) -> dict[str, Any]:
-    """Return a finding as JSON values."""
-    return {
         "about": found.about,
         "level": found.level.word,
         "text": found.text,
         "because_of": found.because_of,
         "cure": found.cure,
+        "runbook": check.runbook,
+        "login": check.login,
+        "is_symptom": check.is_symptom,
     }
 
 
@@ -81,9 +81,11 @@ def print_findings(results: Sequence[Result], console: Console) -> None:
     printed = {each.check.id for each in results}
     for each in results:
         own = [found for found in each.findings if found.because_of not in printed]
-        for number, found in enumerate(own):
-            is_last = number == len(own) - 1
-            print_finding(each.name, found, each.check, console, is_last=is_last)
+        for found, following in zip_longest(own, own[1:]):
+            # What helps several of them stands once, behind the last.
+            is_same = following is not None and following.cure == found.cure
+            shown_found = replace(found, cure="") if is_same else found
+            print_finding(each.name, shown_found, each.check, console, is_last=following is None)
         if own:
             _print_consequences(each.check.id, results, console)
 

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
-from ops.checks.of_leads import age, read_expressions, times
-from ops.checks.read_database import LastRuns, load_last_runs
+from ops.checks.database import LastRuns, load_last_runs
+from ops.checks.leads import read_expressions
 from ops.checks.services import open_limited
+from ops.checks.wording import age, times
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
 from ops.failures import CommandFailed, WrongUsage, fail_if

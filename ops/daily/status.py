@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ops.checks.leads import read_keys
 from ops.checks.model import NotRead, Result, When, worst
-from ops.checks.read_services import read_keys
 from ops.checks.screen import document, print_look
 from ops.checks.services import NEEDED, Services
 from ops.checks.table import Known, look_at, select

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ops.checks.read_services import look_at_handlers
+from ops.checks.handlers import look_at_handlers
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, ExitCode, WrongUsage

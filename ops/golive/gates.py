@@ -1,6 +1,7 @@
 """`leads golive gate`, `list` and `begin`: evaluate parts of the checklist, and show what was found."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ops.checks.model import Asked, Level, Result
-from ops.checks.screen import finding_document, print_advice, shown
+from ops.checks.screen import FORMAT, finding_documents, print_advice, shown
 from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at
 from ops.failures import CommandFailed, ExitCode, WrongUsage
@@ -23,8 +24,6 @@ from ops.golive.records import Kind, Record, Records, Statement, make_statement,
 from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
 
-FORMAT = 2
-"""The version of the document of an evaluation; it changes when a reader of the old one would be wrong."""
 VARIABLES = (
     "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",
     "PUBLIC_URL", "HANDLERS_URL", "EDGE_STATUS_URL",
@@ -102,11 +101,7 @@ class Evaluation:
             "is_open": self.is_open,
             "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
             "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
-            "causes": [
-                {"check": each.check.id, **finding_document(found)}
-                for each in self.causes
-                for found in each.findings
-            ],
+            "causes": finding_documents(self.causes),
             "criteria": [_criterion_document(each) for each in self.judgements],
         }
 
@@ -123,7 +118,7 @@ def _criterion_document(judgement: Judgement) -> dict[str, Any]:
         "interval": judgement.interval, "is_shown": judgement.is_shown, "needed": judgement.needed,
         "since": _utc(measured.since), "until": _utc(measured.until),
         "measured_at": _utc(measured.measured_at), "measured_commit": measured.commit,
-        "details": measured.details, "findings": [finding_document(each) for each in measured.findings],
+        "details": measured.details, "findings": finding_documents(measured.results),
         "exemption": exemption
         and {"reason": exemption.reason, "by": exemption.by, "until": _utc(exemption.until)},
         "owner": criterion.owner, "remediation": cure_of(judgement), "runbook": criterion.runbook,
@@ -221,13 +216,20 @@ class Word(NamedTuple):
 
 
 WORDS = {
-    Outcome.FAIL: Word("red", "✗", "Không đạt", "Fail"),
-    Outcome.INCONCLUSIVE: Word("unknown", "?", "Chưa kết luận", "Inconclusive"),
+    Outcome.FAIL: Word(Level.RED.word, "✗", "Không đạt", "Fail"),
+    Outcome.INCONCLUSIVE: Word(Level.UNKNOWN.word, "?", "Chưa kết luận", "Inconclusive"),
     Outcome.WAIVED: Word("waived", "!", "Được miễn", "Waived"),
     Outcome.NOT_APPLICABLE: Word("n/a", "–", "Không áp dụng", "Not applicable"),
-    Outcome.PASS: Word("green", "✓", "Đạt", "Pass"),
+    Outcome.PASS: Word(Level.GREEN.word, "✓", "Đạt", "Pass"),
 }
 """In the order in which outcomes are shown."""
+
+
+def word_of(judgement: Judgement) -> str:
+    """Return the word for an outcome on the terminal: what checks found keeps the level that they gave it."""
+    levels = [found.level for found in judgement.measurement.findings]
+    is_level = judgement.outcome is Outcome.FAIL and levels
+    return max(levels).word if is_level else WORDS[judgement.outcome].terminal
 
 
 def show(evaluation: Evaluation, *, as_json: bool) -> None:
@@ -246,15 +248,17 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     state = fine if evaluation.is_open else bad
     commit = evaluation.commit[:12] or "unknown"
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
-    counts = [f"{evaluation.count(outcome)} {word.terminal}" for outcome, word in WORDS.items()]
-    console.print(", ".join(counts))
+    found = Counter(map(word_of, evaluation.judgements))
+    words = [word.terminal for word in WORDS.values()]
+    words[1:1] = [Level.YELLOW.word] * (Level.YELLOW.word in found)
+    console.print(", ".join(f"{found[word]} {word}" for word in words))
     if before := evaluation.before:
         text = f"The gate of wave {before.wave}. {before.reason}"
         print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
     explained = _print_causes(evaluation, console)
-    for outcome in WORDS:
+    for word in words:
         for judgement in evaluation.judgements:
-            if judgement.outcome is outcome and judgement.criterion.id not in explained:
+            if word_of(judgement) == word and judgement.criterion.id not in explained:
                 _print_judgement(judgement, console)
 
 
@@ -286,7 +290,7 @@ def _cause_of(judgement: Judgement) -> str:
 def _print_judgement(judgement: Judgement, console: Console) -> None:
     criterion = judgement.criterion
     head = f"{criterion.id}: {criterion.title_en}"
-    print_in_column(WORDS[judgement.outcome].terminal.ljust(COLUMN), head, console)
+    print_in_column(word_of(judgement).ljust(COLUMN), head, console)
     for text in (finding(judgement), note(judgement)):
         if text:
             print_in_column(" " * COLUMN, text, console)

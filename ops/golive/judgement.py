@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import count
 from math import exp, isfinite, lgamma, log, sqrt
 
-from ops.checks.model import Finding
+from ops.checks.model import Finding, Result
 from ops.golive.criterion import Criterion, Source
 from ops.golive.records import Kind, Statement
 
@@ -58,10 +58,15 @@ class Measurement:
     why: Why | None = None
     problem: str = ""
     details: str = ""
-    findings: tuple[Finding, ...] = ()
+    results: tuple[Result, ...] = ()
     """Of source check."""
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the checks found."""
+        return [found for each in self.results for found in each.findings]
 
 
 @dataclass(frozen=True, slots=True)

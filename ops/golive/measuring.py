@@ -152,7 +152,7 @@ def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
 
 def _from_checks(results: Sequence[Result]) -> Measurement:
     """Count what is not green; what could not be asked is no value."""
-    findings = tuple(found for each in results for found in each.findings)
+    findings = [found for each in results for found in each.findings]
     if not findings:
         raise NoData("Its checks were not asked.")
     bad = [found for found in findings if found.level > Level.UNKNOWN]
@@ -160,8 +160,8 @@ def _from_checks(results: Sequence[Result]) -> Measurement:
     if unknown and not bad:
         is_down = any(not found.is_read for found in unknown)
         why = Why.SOURCE_DOWN if is_down else Why.NO_DATA
-        return Measurement(why=why, problem=_texts(unknown), findings=findings)
-    return Measurement(float(len(bad)), details=_texts(bad or findings), findings=findings)
+        return Measurement(why=why, problem=_texts(unknown), results=tuple(results))
+    return Measurement(float(len(bad)), details=_texts(bad or findings), results=tuple(results))
 
 
 def _texts(findings: Sequence[Finding]) -> str:

@@ -43,8 +43,8 @@ class SignedReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was checked; `problem` is empty if it is as it was signed."""
+class Comparison:
+    """One thing that was compared with what was signed; `problem` is empty if it is the same."""
 
     name: str
     problem: str = ""
@@ -74,19 +74,19 @@ def verify(
         signed = read_statement(key.open(read_limited(file, MAX_ENVELOPE_BYTES), PAYLOAD_TYPE))
     except SignatureRefused as error:
         raise CommandFailed(f"{file}: {error}") from error
-    checks = [Check(f"signature of key {key.key_id[:12]}"), *check_files(file.parent, signed)]
-    checks += check_records(Records(folder), signed)
+    compared = [Comparison(f"signature of key {key.key_id[:12]}"), *check_files(file.parent, signed)]
+    compared += check_records(Records(folder), signed)
     if reevaluate:
         with show_activity(f"evaluating gate {signed.gate}"):
-            checks += compare_again(folder, signed, file.parent)
-    is_right = not any(check.problem for check in checks)
+            compared += compare_again(folder, signed, file.parent)
+    is_right = not any(each.problem for each in compared)
     if as_json:
         print_json({
             "is_right": is_right, "gate": signed.gate, "at": signed.at, "is_open": signed.is_open,
-            "checks": [{"name": check.name, "problem": check.problem or None} for check in checks],
+            "checks": [{"name": each.name, "problem": each.problem or None} for each in compared],
         })  # fmt: skip
     else:
-        _print(signed, checks, is_right)
+        _print(signed, compared, is_right)
     if not is_right:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -105,45 +105,47 @@ def read_statement(payload: bytes) -> SignedReport:
         raise CommandFailed("What was signed is not the statement of a report of leads golive.") from error
 
 
-def check_files(folder: Path, signed: SignedReport) -> list[Check]:
+def check_files(folder: Path, signed: SignedReport) -> list[Comparison]:
     """Compare the files beside the envelope with the hashes that were signed."""
-    checks = []
+    compared = []
     for name, digest in signed.subjects.items():
         if name.startswith(EVIDENCE):
             continue
         if "/" in name or name.startswith("."):
-            checks.append(Check(name, "it is no name of a file of a report"))
+            compared.append(Comparison(name, "it is no name of a file of a report"))
             continue
         try:
             found = digest_of(read_limited(folder / name, MAX_FILE_BYTES))
-            checks.append(Check(name, "" if found == digest else "it was changed: its hash is another one"))
+            compared.append(
+                Comparison(name, "" if found == digest else "it was changed: its hash is another one")
+            )
         except CommandFailed as error:
-            checks.append(Check(name, str(error)))
-    return checks
+            compared.append(Comparison(name, str(error)))
+    return compared
 
 
-def check_records(records: Records, signed: SignedReport) -> list[Check]:
+def check_records(records: Records, signed: SignedReport) -> list[Comparison]:
     """Compare the records of the folder, and their evidence, with those of the report."""
     name = f"records in {records.folder}"
     try:
         found = records.read()
     except RecordsError as error:
-        return [Check(name, str(error))]
+        return [Comparison(name, str(error))]
     held = digest_of(records_bytes(found[: signed.records]))
     if len(found) < signed.records or held != signed.subjects.get(RECORDS_FILE):
-        return [Check(name, f"they do not begin with the {signed.records} records of the report")]
-    checks = [Check(name)]
+        return [Comparison(name, f"they do not begin with the {signed.records} records of the report")]
+    compared = [Comparison(name)]
     for evidence in {each.sha256: each for record in found for each in record.evidence}.values():
         if f"{EVIDENCE}{evidence.sha256}" in signed.subjects:
             try:
                 records.read_evidence(evidence)
-                checks.append(Check(f"evidence {evidence.name}"))
+                compared.append(Comparison(f"evidence {evidence.name}"))
             except RecordsError as error:
-                checks.append(Check(f"evidence {evidence.name}", str(error)))
-    return checks
+                compared.append(Comparison(f"evidence {evidence.name}", str(error)))
+    return compared
 
 
-def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Check]:
+def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Comparison]:
     """Evaluate the gate again for the time of the report; a difference of a measured value is a problem.
 
     A criterion that is another one by now is not asked again: its difference would say nothing.
@@ -157,9 +159,9 @@ def compare_again(folder: Path, signed: SignedReport, report: Path) -> list[Chec
         again = gate_at(signed.gate, sources, signed.at).document()
     found = {each["id"]: each for each in again["criteria"]}
     return [
-        Check(f"again: {old['id']}", _difference(old, found[old["id"]]))
+        Comparison(f"again: {old['id']}", _difference(old, found[old["id"]]))
         if then[old["id"]] == now.get(old["id"])
-        else Check(f"again: {old['id']}", "the installed criterion is not that of the report")
+        else Comparison(f"again: {old['id']}", "the installed criterion is not that of the report")
         for old in before["criteria"]
         if old["source"] in (Source.SQL, Source.PROMQL)
     ]
@@ -172,11 +174,11 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     return f"it was {was}, it is {now}. {new['reason']}".strip()
 
 
-def _print(signed: SignedReport, checks: list[Check], is_right: bool) -> None:
+def _print(signed: SignedReport, compared: list[Comparison], is_right: bool) -> None:
     console = Console()
-    for check in sorted(checks, key=lambda each: not each.problem):
-        word = "DIFFERS" if check.problem else "ok"
-        print_in_column(word.ljust(COLUMN), f"{check.name} {check.problem}".strip(), console)
+    for each in sorted(compared, key=lambda one: not one.problem):
+        word = "DIFFERS" if each.problem else "ok"
+        print_in_column(word.ljust(COLUMN), f"{each.name} {each.problem}".strip(), console)
     state = "open" if signed.is_open else "closed"
     said = "The report is what was signed" if is_right else "The report is not what was signed"
     console.print(f"{said}: gate {signed.gate} was {state} at {time_text(signed.at)}.", soft_wrap=True)

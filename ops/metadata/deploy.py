@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from ops.checks.engine import held_pieces
 from ops.checks.model import Result, When, not_green
-from ops.checks.read_engine import held_pieces
 from ops.checks.screen import describe
 from ops.checks.services import Services
 from ops.checks.table import look_at, select

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.checks.model import Check, Finding, Level, Result
+from ops.checks.model import Check, Finding, Level, Result, When
 from ops.clients.hasura_admin import RequestRefused
 from ops.metadata.engine import Engine
 from ops.metadata.pieces import Json, Key
@@ -19,7 +19,7 @@ MAX_WAIT_SECONDS = 35.0
 CHECK_INTERVAL_SECONDS = 0.2
 
 CHECK = Check(
-    "probe-event", "Do the handlers answer an event of our event trigger?", set(), (), lambda *_: (),
+    "probe-event", "Do the handlers answer an event of our event trigger?", When.CRITERION, (), lambda *_: (),
     cure="Look at the log of Hasura and of the handlers, then: leads metadata verify 9b --probe",
     runbook="docs/runbook/metadata.md#on-a-shared-engine",
 )  # fmt: skip

@@ -21,7 +21,7 @@ from leads.adapters.database import QUERIES
 from leads.domain.trace import read_search, tell_stories
 from leads.domain.trace_event import StoredEvent
 from leads.services.cron_runs import CRONS
-from ops.checks.read_database import read_state
+from ops.checks.database import read_state
 from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import class_row, open_session
 from ops.daily.status import MAY_HAVE, Watcher

@@ -340,11 +340,11 @@ BREAKAGES = (
     Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
     Breakage(
         "the kill switch is on", by_setting("kill_switch"), "kill-switch", "on since .* by postgres",
-        "SwitchLeftOn", gates="E4-14", incident="kill_switch_left_on",
+        "SwitchLeftOn", gates="E4-14 switches-off", incident="kill_switch_left_on",
     ),
     Breakage(
         "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
-        "SwitchLeftOn", gates="E4-14",
+        "SwitchLeftOn", gates="E4-14 switches-off",
     ),
     Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),

@@ -307,8 +307,8 @@ ORDER BY e.id DESC
 LIMIT 1
 
 -- name: golive/check_diva_columns
--- Count the columns of Diva's tables that the integration uses and the database does not have (docs/diva-contract.md).
--- Returns one row: expected, missing, details (their names).
+-- Name the columns of Diva's tables that the integration uses and the database does not have (docs/diva-contract.md).
+-- Returns a red finding (level, text) if any is missing.
 -- Relies on the catalog alone.
 WITH used AS (
     SELECT t.relation, unnest(string_to_array(t.columns, ' ')) AS attribute
@@ -333,17 +333,18 @@ WITH used AS (
     )
 )
 SELECT
-    (SELECT count(*) FROM used) AS expected,
-    count(*) AS missing,
-    string_agg(m.name, ', ' ORDER BY m.name) AS details
+    'red' AS level,
+    concat(count(*), ' of ', (SELECT count(*) FROM used), ' are missing: ', string_agg(m.name, ', ' ORDER BY m.name)) AS text
 FROM missing AS m
+HAVING count(*) > 0
 
 -- name: golive/check_ticket_sources
 -- Count Diva's own ticket sources.
--- Returns one row: of_diva. Reads the whole table, which is small.
-SELECT count(*) AS of_diva
+-- Returns a red finding (level, text) with fewer than eight. Reads the whole table, which is small.
+SELECT 'red' AS level, concat(count(*), ' ticket sources of Diva; 8 are needed') AS text
 FROM public.crm_master_data AS m
 WHERE m.type = 'ticket_source' AND m.id <> 'ticket_source_pancake'
+HAVING count(*) < 8
 
 -- name: golive/count_active_sources
 -- Count the sources that were active at the end of the window: as they are now, unless a later change shows what was before it.
@@ -430,10 +431,14 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 WHERE c.status <> 'disabled'
 
--- name: golive/load_migration_log
--- Load the version of Diva's newest migration.
--- Returns one row: newest, null if the log is empty. Relies on the primary key of controller.migration_log.
-SELECT max(l."timestamp") AS newest FROM controller.migration_log AS l
+-- name: golive/check_migration_log
+-- Compare Diva's newest migration with the one before those of the integration.
+-- Returns a red finding (level, text) if it is another one. Relies on the primary key of controller.migration_log.
+SELECT
+    'red' AS level,
+    concat('Diva''s newest migration is ', coalesce(max(l."timestamp")::text, 'unknown'), ', not 1777870069927') AS text
+FROM controller.migration_log AS l
+HAVING max(l."timestamp") IS DISTINCT FROM 1777870069927
 
 -- name: golive/load_missing
 -- Load what the reconciliations of the window found missing on the worst day, and what is still missing after them.

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leads.services.redelivery import MAX_WAITING
-from ops.checks.of_engine import MIN_VERSION
+from ops.checks.engine import MIN_VERSION
 from scripts.check_tree import read_tree
 
 ROOT = Path(__file__).parents[2]

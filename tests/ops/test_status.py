@@ -24,24 +24,7 @@ from typer.testing import CliRunner
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
 from ops.checks import model
-from ops.checks.model import (
-    Asked,
-    Check,
-    Facts,
-    Finding,
-    Level,
-    NotRead,
-    Reader,
-    Result,
-    When,
-    find_cause,
-    judge,
-    worst,
-)
-from ops.checks.of_engine import REINSTALL
-from ops.checks.of_leads import age, count
-from ops.checks.of_services import MANY_SPOOLED
-from ops.checks.read_database import (
+from ops.checks.database import (
     MOST_ROWS,
     ConnectionState,
     DatabaseLook,
@@ -59,7 +42,9 @@ from ops.checks.read_database import (
     read_server,
     read_state,
 )
-from ops.checks.read_engine import (
+from ops.checks.edge import MANY_SPOOLED, EdgeLook, look_at_edge, read_edge
+from ops.checks.engine import (
+    REINSTALL,
     EngineLook,
     Metadata,
     read_clock,
@@ -70,21 +55,26 @@ from ops.checks.read_engine import (
     read_sql_triggers,
     read_version,
 )
-from ops.checks.read_services import (
-    EdgeLook,
-    HandlersLook,
-    KeyLook,
-    TokenLook,
-    look_at_edge,
-    look_at_handlers,
-    read_edge,
-    read_handlers,
-    read_keys,
-    read_token,
+from ops.checks.handlers import HandlersLook, TokenLook, look_at_handlers, read_handlers, read_token
+from ops.checks.leads import KeyLook, read_keys
+from ops.checks.model import (
+    Asked,
+    Check,
+    Facts,
+    Finding,
+    Level,
+    NotRead,
+    Reader,
+    Result,
+    When,
+    find_cause,
+    judge,
+    worst,
 )
 from ops.checks.screen import print_look
 from ops.checks.services import Services, open_limited
 from ops.checks.table import BY_ID, CHECKS
+from ops.checks.wording import age, count
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.token import NAMESPACE
@@ -507,7 +497,7 @@ def handlers() -> HandlersLook:
 
 
 def check(name: str, *needs: str, is_symptom: bool = False) -> Check:
-    return Check(name, "", set(), (), lambda *_: (), needs=needs, is_symptom=is_symptom)
+    return Check(name, "", When.CRITERION, (), lambda *_: (), needs=needs, is_symptom=is_symptom)
 
 
 def results(*found: tuple[Check, Level]) -> list[Result]:
@@ -618,7 +608,7 @@ def test_the_version_of_the_engine_has_a_lower_and_an_upper_bound_everywhere() -
         ("v2.51.0", Level.YELLOW), ("dev-12", Level.RED),
     ):  # fmt: skip
         assert level_of("engine-version", version=EngineLook(version, 0.01)) is level
-    assert BY_ID["engine-version"].when >= {When.STATUS, When.DOCTOR, When.APPLY}
+    assert When.BOTH | When.APPLY in BY_ID["engine-version"].when
 
 
 def test_each_other_red_finding_ends_with_the_command_that_helps(subtests: pytest.Subtests) -> None:

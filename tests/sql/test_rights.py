@@ -22,7 +22,7 @@ from tests.support.leads import PHONE
 Db = psycopg.Connection[Any]
 BY_OWNER = {
     "backfill_phones/create_index", "backfill_phones/drop_index", "golive/list_migrations",
-    "golive/check_ticket_sources", "golive/insert_roster", "golive/load_migration_log",
+    "golive/check_ticket_sources", "golive/insert_roster", "golive/check_migration_log",
     "golive/load_ticket_source", "golive/update_test_ticket",
 }  # fmt: skip
 """An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""

@@ -332,8 +332,8 @@ _write, _running = Journal.write, deploy_step._running
 
 CHECKS_AT_GATES = {
     "accounts", "alerts", "backfill", "before-opening", "connection webhook", "diva-columns",
-    "diva-migration",
-    "diva-sources", "locks", "lookups", "migrations", "opening", "postgresql", "scans_since_begin",
+    "diva-migration", "diva-sources", "kill-switch pause", "locks", "lookups", "migrations", "opening",
+    "postgresql", "scans_since_begin",
 }  # fmt: skip
 """What criteria ask that tests/ops/golive/test_gates.py breaks: it needs a database only, or Prometheus."""
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from leads.domain.errors import DatabaseUnavailable
 from ops.checks.model import Asked, Level, not_green
-from ops.checks.read_golive import GRANT
+from ops.checks.rights import GRANT
 from ops.checks.services import REQUEST_SECONDS
 from ops.checks.table import BY_ID, look_at
 from ops.clients.db_session import QUERIES, DatabaseError

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from ops.failures import ExitCode
+from ops.checks.model import Check, Finding, Level, Result, When
+from ops.checks.screen import document, print_look
+from ops.failures import fail_if
 from ops.metadata.deploy import Directory, Step
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.pieces import ACTION, CRON, ROLE, foreign, same
@@ -32,8 +35,13 @@ from ops.metadata.project.our_part import (
     read_text,
     record_text,
 )
-from ops.output import AsJson, print_json, print_line, say
+from ops.output import AsJson, print_json, print_line, print_result, say
 
+CHECK = Check(
+    "project", "Is our part in the project, whole and in this version?", When.CRITERION, (), lambda *_: (),
+    cure="leads metadata merge --into DIR", runbook="docs/runbook/metadata.md",
+)  # fmt: skip
+"""It is in no table: it asks files, and no installation."""
 OUR_ACTION = ("action", "pancake_ingest_record")
 """A project without a record that has it has our part, as after an export from an engine that has it."""
 
@@ -94,15 +102,15 @@ def check(
     Exit code 1: it is not; every problem is named.
     """
     problems = find_problems(find_our_part(find_layout(directory, source), step, own))
-    if as_json:
-        print_json({"step": step.value, "problems": problems})
-    for problem in problems:
-        say(problem)
-    if problems:
-        say("Run: leads metadata merge --into DIR")
-        raise typer.Exit(ExitCode.FAILED)
-    if not as_json:
-        print_line("Our part is in the project, whole and in this version.")
+    fine = "Our part is in the project, whole and in this version"
+    findings = [Finding(Level.RED, problem, CHECK.cure) for problem in problems]
+    results = [Result(CHECK, CHECK.id, tuple(findings or [Finding(Level.GREEN, fine)]))]
+    print_result(
+        document(results, step=step.value),
+        lambda: print_look(results, Console(), fine=fine) if problems else print_line(f"{fine}."),
+        as_json=as_json,
+    )
+    fail_if(problems)
 
 
 def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from leads.domain.health import Signs, judge
 from leads.domain.hosts import DEFAULT_HOSTS, host_of, is_clear_text, is_private, read_hosts
 from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
-from ops.checks.of_leads import read_expressions
+from ops.checks.leads import read_expressions
 from ops.cron_schedule import Schedule
 from ops.daily.connection import EXAMPLE
 from ops.failures import connection_reason, file_reason

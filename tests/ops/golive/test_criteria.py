@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from leads.domain.body import ICT
-from ops.checks.read_golive import GRANT, RIGHT, listed_rights, load_rights
+from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.cli import app
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import watching
@@ -296,7 +296,7 @@ def test_the_rights_of_the_list_are_those_that_are_granted(
     assert row["granted"] == sum(len(each["columns"] or [None]) for each in rights if each["name"] in there)
 
     unknown = [dict(each) | {"role": f"{each['role']}_unknown"} for each in rights]
-    monkeypatch.setattr("ops.checks.read_golive.listed_rights", lambda: unknown)
+    monkeypatch.setattr("ops.checks.rights.listed_rights", lambda: unknown)
     without_roles = load_rights(session)
     assert without_roles["granted"] == 0
     assert len(without_roles["missing"]) >= len(unknown)

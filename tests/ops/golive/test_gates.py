@@ -80,8 +80,8 @@ MORE_SOURCES = (
 )
 ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-1'"
 SWITCH_ON, SWITCH_OFF = (change_setting("kill_switch", value) for value in ("'true'", "'false'"))
-BEFORE = {"deploy": f"{ONE_ACTIVE}; {SWITCH_OFF}", "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
-"""By the subject (a wave or a part of the checklist): what it needs beside the pilot."""
+BEFORE = {"deploy": ONE_ACTIVE, "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
+"""By the subject (a wave or a part of the checklist): what it needs beside the pilot and the kill switch."""
 
 
 def dead(number: int, condition: str) -> str:
@@ -149,7 +149,7 @@ GATE_BREAKAGES = (
                  "UPDATE crm_master_data SET type = 'x' WHERE id = 'ticket_source_1'"),
     GateBreakage("E2-BE-migration-log",
                  "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'later')"),
-    GateBreakage("E3-OPS-kill-switch", SWITCH_OFF, before=SWITCH_ON),
+    GateBreakage("E3-OPS-kill-switch", SWITCH_OFF),
     GateBreakage("E4-2",
                  "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
                  " VALUES ('An', '84', '0905111222', true)"),
@@ -160,7 +160,8 @@ GATE_BREAKAGES = (
                  " WHERE module = 'pancake_crm_integration' AND action = 'access'"),
     GateBreakage("E4-7", "DELETE FROM notification_template WHERE code LIKE 'noti\\_pancake\\_%'"),
     # Without its settings the kill switch counts as on.
-    GateBreakage("E4-8 E4-14", "UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'"),
+    GateBreakage("E4-8 E4-14 switches-off",
+                 "UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'"),
     *(GateBreakage(each.gates, fault=each.broken) for each in BREAKAGES if each.gates),
     GateBreakage("E7.5-accounts",
                  "UPDATE pg_class SET reltuples = 3000000 WHERE oid = 'account'::regclass"),
@@ -238,6 +239,8 @@ def test_a_broken_condition_makes_its_criteria_red_and_no_other(
         for subject in {each.parts[0]: None for each in named}:
             criteria = criteria_of(subject)
             with subtests.test(f"{breakage.criteria} in {subject}"), session.transaction(force_rollback=True):
+                # It is on until the pilot is open.
+                session.execute((SWITCH_ON if subject == "database" else SWITCH_OFF).encode())
                 session.execute((breakage.before or BEFORE.get(subject, "")).encode())
                 healthy = outcomes(seeded, session, prometheus, criteria, subject)
                 assert set(healthy.values()) == {Outcome.PASS}, healthy
@@ -273,7 +276,7 @@ def test_an_old_server_is_red(
     seeded: Pilot, session: DbSession, prometheus: FakePrometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     criterion = MEASURED["E7.7-8"]
-    monkeypatch.setattr("ops.checks.of_golive.MIN_POSTGRESQL", 1000)
+    monkeypatch.setattr("ops.checks.deployment.MIN_POSTGRESQL", 1000)
     assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
 
 
@@ -376,6 +379,7 @@ def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> Non
 
     `sources_of` has the number of sources that each wave activates.
     """
+    pilot.sql(SWITCH_OFF)
     attested: set[str] = set()
     of_people = [each for each in load_criteria() if each.source in (Source.PERSON, Source.FILE)]
     for number, (wave, sources) in enumerate(sources_of.items()):

@@ -22,11 +22,10 @@ import yaml
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner
 
-from ops.checks import read_golive
-from ops.checks.of_golive import is_near
-from ops.checks.read_engine import ACTIONS, TABLES, stored_operations
-from ops.checks.read_golive import Manifest, read_certificate, read_manifest_file, read_public_answer
-from ops.checks.services import NotSet, own_metadata
+from ops.checks import surroundings
+from ops.checks.rights import ACTIONS, TABLES, stored_operations
+from ops.checks.services import own_metadata
+from ops.checks.surroundings import Manifest, is_near, read_manifest_file
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed
@@ -233,20 +232,19 @@ def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over
     of_server.load_cert_chain(certificate, key)
     with FakeServer("localhost", of_server) as server:
         monkeypatch.setenv("PUBLIC_URL", server.url_for(""))
-        not_valid = read_certificate(sources_with(tmp_path))
+        not_valid = judged(tmp_path, "E2-OPS-tls")
         trusting = ssl.create_default_context(cafile=str(certificate))
         monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
-        assert read_certificate(sources_with(tmp_path))[0] == pytest.approx(days, abs=0.1)
-        assert outcome(tmp_path, "E2-OPS-tls") == expected
-    assert (not_valid[0], "self-signed" in not_valid[1]) == (0, True)
+        found = judged(tmp_path, "E2-OPS-tls")
+    assert (found.outcome, f"it ends in {days} days" in found.measurement.details) == (expected, True)
+    assert (not_valid.outcome, "self-signed" in not_valid.measurement.details) == (Outcome.FAIL, True)
 
 
 def test_without_a_public_url_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBLIC_URL", "")
-    for read in (read_certificate, read_public_answer):
-        with pytest.raises(NotSet, match="PUBLIC_URL"):
-            read(sources_with(tmp_path))
-    assert outcome(tmp_path, "edge-answers") == Why.SOURCE_DOWN
+    for name in ("E2-OPS-tls", "edge-answers"):
+        found = judged(tmp_path, name)
+        assert (found.why, found.reason) == (Why.SOURCE_DOWN, "not looked at: PUBLIC_URL is not set")
 
 
 def test_only_the_edge_answers_as_the_edge(
@@ -292,7 +290,7 @@ def test_only_an_unchanged_snapshot_has_an_age(tmp_path: Path) -> None:
 def test_a_package_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("E2-BE-phone-library", "E2-BE-breaker-library")
     assert [outcome(tmp_path, name) for name in names] == [Outcome.PASS] * 2
-    monkeypatch.setattr(read_golive, "version", lambda package: version(f"no-such-{package}"))
+    monkeypatch.setattr(surroundings, "version", lambda package: version(f"no-such-{package}"))
     assert [outcome(tmp_path, name) for name in names] == [Outcome.FAIL] * 2
 
 

@@ -1,26 +1,30 @@
-"""Read the database: what it is, who waits for a lock, and what the tables of the integration say."""
+"""What is asked of the database: that it answers, has our tables, and lets no session block others.
+
+`State` is what its tables say at one moment: checks of leads.py judge it.
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
-from ops.checks.services import Services
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import QUERIES, DbSession, class_row, load_rows
 from ops.cron_schedule import Schedule
+from ops.settings import VARIABLES
 from ops.switches import LIST_SWITCHES, Switch
 
+CHECKS = Checks()
 MOST_ROWS = 10_000
 """At most so many rows of each kind are counted: a look has to be quick with any number of them."""
-
 LOCK_WAIT = timedelta(seconds=2)
 """A session that has waited for so long for a lock is named, with the one that holds it."""
 UNUSUAL_SECONDS = 1.0
 """Our own statements take a fraction of that."""
-
 Row = TypeVar("Row")
 
 
@@ -214,3 +218,101 @@ def load_last_runs(db: DbSession) -> list[LastRuns]:
     """Load the last runs of every cron. Raises DatabaseError."""
     params = {"names": list(CRONS)}
     return load_rows(db, LastRuns, "status/list_cron_runs", params)
+
+
+SLOW_SECONDS = 1.0
+RED_AFTER_SECONDS = 10.0
+"""How long a lock may be waited for before it is red."""
+MIGRATE = "Apply the migrations (docs/runbook/install.md, step 4): hasura migrate apply"
+CHANGE_LOGIN = (
+    "Log in as a member of pancake_operators, or as the owner: psql -f deploy/postgres/grant_roles.sql"
+)
+CHECK_LOGIN = "Check user and password in DATABASE_URL: leads config show"
+CHECK_URL = "Check DATABASE_URL, and on its server: systemctl status postgresql"
+SHOW_ACTIVITY = "psql: SELECT pid, state, wait_event, query FROM pg_stat_activity"
+
+
+@CHECKS.add(
+    "environment", "Are the variables of the environment set?", When.DOCTOR,
+    fine="the variables that are needed are set", cure="leads config show", runbook="docs/runbook/install.md",
+)  # fmt: skip
+def find_unset(facts: Facts, params: Params) -> Iterator[Finding]:
+    missed = {error.variable for error in facts.failures()}
+    for name in NEEDED:
+        if name in missed:
+            yield Finding(Level.RED, f"{name} is not set", f"Give it {VARIABLES[name]}", about=name)
+
+
+@CHECKS.add(
+    "database", "Does the database answer?", When.BOTH, read_server, needs="environment", cure=CHECK_URL,
+    runbook="docs/runbook/monitoring.md#pancakesqlmetricsstale",
+)  # fmt: skip
+def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
+    try:
+        found = facts.get(read_server)
+    except NotRead as error:
+        if error.variable:
+            raise
+        is_password = error.is_refused and "password" in error.reason
+        yield Finding(Level.RED, error.reason, CHECK_LOGIN if is_password else CHECK_URL)
+        return
+    level = Level.YELLOW if found.seconds > SLOW_SECONDS else Level.GREEN
+    yield Finding(level, f"PostgreSQL {found.server.version}, {found.seconds * 1000:.0f} ms")
+
+
+@CHECKS.add(
+    "tables", "Are our tables there, and can they be read?", When.BOTH, read_server, read_state, read_blocker,
+    needs="database", fine="all are there, and can be read", cure=MIGRATE,
+    runbook="docs/runbook/install.md#4-migrations",
+)  # fmt: skip
+def ask_tables(facts: Facts, params: Params) -> Iterator[Finding]:
+    server = facts.get(read_server).server
+    if server.missing:
+        text = f"tables are missing: {', '.join(server.missing)}"
+        yield Finding(Level.RED, text, MIGRATE, is_present=False)
+        return
+    if server.refused:
+        refused = ", ".join(server.refused)
+        yield Finding(Level.RED, f"role {server.role_name} may not read {refused}", CHANGE_LOGIN)
+        return
+    try:
+        facts.get(read_state)
+    except NotRead as error:
+        yield _stuck(facts, error)
+
+
+def _stuck(facts: Facts, error: NotRead) -> Finding:
+    """Name the session that our own statements wait for; else say why they have no result."""
+    try:
+        blocker = facts.get(read_blocker)
+    except NotRead:
+        blocker = None
+    if blocker is None:
+        return Finding(Level.RED, f"they cannot be read: {error.reason}", SHOW_ACTIVITY)
+    return Finding(Level.RED, f"they are locked: {_who(blocker)} holds the lock", _terminate(blocker))
+
+
+@CHECKS.add(
+    "locks", "Does no session wait for a lock for 2 s?", When.BOTH, read_lock_wait, needs="database",
+    fine="no session waits for a lock", cure=SHOW_ACTIVITY,
+    runbook="docs/runbook/go-live.md#connections-locks-memory",
+)  # fmt: skip
+def ask_locks(facts: Facts, params: Params) -> Iterator[Finding]:
+    wait = facts.get(read_lock_wait)
+    if wait is not None:
+        sessions = "1 session waits" if wait.sessions == 1 else f"{wait.sessions} sessions wait"
+        text = f"{sessions} for a lock, for {wait.waiting_seconds:.0f} s; {_who(wait)} holds it"
+        is_long = wait.waiting_seconds >= RED_AFTER_SECONDS
+        yield Finding(Level.RED if is_long else Level.YELLOW, text, _terminate(wait))
+
+
+def _who(wait: LockWait) -> str:
+    if wait.blocking_pid == 0:
+        return "a prepared transaction"
+    return f"session {wait.blocking_pid} ({wait.blocking_application or 'no application name'})"
+
+
+def _terminate(wait: LockWait) -> str:
+    if wait.blocking_pid == 0:
+        return "Roll it back: psql: SELECT gid, prepared, owner FROM pg_prepared_xacts"
+    return f"psql: SELECT pg_terminate_backend({wait.blocking_pid})"

@@ -1,0 +1,151 @@
+"""What is asked of the edge, by its internal listener, and of the clocks of all machines."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ops.checks.database import read_server
+from ops.checks.engine import read_clock
+from ops.checks.handlers import read_handlers
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.services import REQUEST_SECONDS, Services
+from ops.clients.plain_http import NoAnswer, ask
+
+CHECKS = Checks()
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
+"""Tokens, ticks and leases compare times of different machines."""
+MANY_SPOOLED = 100
+"""So many deliveries on disk are more than a short fault of the path behind the edge leaves."""
+OLD_POLICY_SECONDS = 300
+START_EDGE = "On its machine: systemctl status pancake-edge"
+CHECK_POLICY = (
+    "Check EDGE_SECRET and HANDLERS_URL of the edge; on its machine: tail /var/log/pancake-edge/error.log"
+)
+CHECK_DISK = "On its machine: df -h /var/lib/pancake-edge"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLook:
+    """What /healthz and /metrics of the edge's internal listener say."""
+
+    spooled: int
+    quarantined: int
+    is_writable: bool
+    connections: int
+    policy_age_seconds: float | None
+    skipped: tuple[str, ...]
+    """The paths that the edge skips now because they fail: `hasura`, `handlers`."""
+    seconds: float
+    date: datetime | None = None
+    """The clock of its machine."""
+
+
+def read_edge(services: Services) -> EdgeLook:
+    """Ask the internal listener of the edge at EDGE_STATUS_URL."""
+    return look_at_edge(services.need("EDGE_STATUS_URL", services.settings.edge_status_url))
+
+
+def look_at_edge(url: str) -> EdgeLook:
+    """Ask the edge. Raises NoAnswer."""
+    health = ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
+    metrics = ask(f"{url}/metrics", timeout_seconds=REQUEST_SECONDS)
+    found = health.json if isinstance(health.json, dict) else {}
+    if "spool_files" not in found or metrics.status != 200:
+        raise NoAnswer(f"{url} does not answer as the edge's internal listener does")
+    skipped = re.findall(r'^pancake_edge_upstream_skipped\{upstream="(\w+)"\} 1$', metrics.text, re.MULTILINE)
+    quarantined = re.search(
+        r'^pancake_edge_spool_files\{folder="quarantine"\} (\d+)', metrics.text, re.MULTILINE
+    )
+    return EdgeLook(
+        spooled=int(found["spool_files"]),
+        quarantined=int(quarantined[1]) if quarantined else 0,
+        is_writable=found.get("spool_writable") is not False,
+        connections=int(found.get("policy_connections") or 0),
+        policy_age_seconds=found.get("policy_age_seconds"),
+        skipped=tuple(skipped),
+        seconds=health.seconds,
+        date=health.date,
+    )
+
+
+@CHECKS.add(
+    "edge", "Does the edge answer, and can it write its spool?", When.BOTH, read_edge, cure=START_EDGE,
+    runbook="docs/runbook/edge.md#pancakeedgedown", away=Level.RED,
+)  # fmt: skip
+def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_edge)
+    if found.is_writable:
+        yield Finding(Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
+    else:
+        yield Finding(Level.RED, "its spool cannot be written", CHECK_DISK)
+
+
+@CHECKS.add(
+    "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, needs="edge hasura handlers",
+    fine="nothing waits on its disk", cure="leads edge-spool list",
+    runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
+)  # fmt: skip
+def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_edge)
+    skipped = f"; it skips the path to {', '.join(found.skipped)}" if found.skipped else ""
+    if found.spooled >= MANY_SPOOLED or len(found.skipped) > 1:
+        yield Finding(Level.RED, f"{found.spooled} deliveries wait on its disk{skipped}")
+    elif found.spooled or found.quarantined or found.skipped:
+        text = f"{found.spooled} deliveries wait on its disk, {found.quarantined} in quarantine{skipped}"
+        yield Finding(Level.YELLOW, text)
+
+
+@CHECKS.add(
+    "clocks", "Do the clocks of the machines agree?", When.DOCTOR, read_server, read_clock, read_handlers,
+    read_edge, cure="Synchronize that machine's clock: timedatectl set-ntp true",
+    runbook="docs/runbook/install.md",
+)  # fmt: skip
+def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
+    differences = _clock_differences(facts)
+    if not differences:
+        yield Finding(Level.UNKNOWN, "no other clock could be read")
+        return
+    wrong = {name: each for name, each in differences.items() if abs(each) > MAX_CLOCK_DIFFERENCE}
+    for name, difference in wrong.items():
+        seconds = difference.total_seconds()
+        where = "ahead of" if seconds > 0 else "behind"
+        yield Finding(Level.RED, f"the clock of {name} is {abs(seconds):.0f} s {where} this one", about=name)
+    if not wrong:
+        yield Finding(Level.GREEN, f"{', '.join(differences)} and this machine agree within 5 s")
+
+
+def _clock_differences(facts: Facts) -> dict[str, timedelta]:
+    found: dict[str, timedelta] = {}
+    try:
+        database = facts.get(read_server)
+        found["database"] = database.server.now - database.asked_at
+    except NotRead:
+        pass
+    others: dict[str, Callable[[], datetime | None]] = {
+        "Hasura": lambda: facts.get(read_clock),
+        "the handlers": lambda: facts.get(read_handlers).health.date,
+        "the edge": lambda: facts.get(read_edge).date,
+    }
+    for name, read in others.items():
+        try:
+            time = read()
+        except NotRead:
+            continue
+        if time is not None:
+            found[name] = time - datetime.now(UTC)
+    return found
+
+
+@CHECKS.add(
+    "edge-policy", "Has the edge a policy of the handlers?", When.BOTH, read_edge, needs="edge handlers",
+    fine="it has one", cure=CHECK_POLICY, runbook="docs/runbook/edge.md#pancakeedgepolicystale",
+)  # fmt: skip
+def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_edge)
+    age = found.policy_age_seconds
+    if found.connections == 0 and age is None:
+        yield Finding(Level.RED, "it has no policy of the handlers: every token is unknown to it")
+    elif age is not None and age > OLD_POLICY_SECONDS:
+        text = f"its policy is {age:.0f} s old: the handlers do not give it a new one"
+        yield Finding(Level.YELLOW, text)

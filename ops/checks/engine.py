@@ -1,0 +1,414 @@
+"""What is asked of Hasura: its version and metadata, and what keeps it from making tickets of leads."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When
+from ops.checks.services import Services
+from ops.checks.wording import MAX_NAMED, first
+from ops.clients.plain_http import ask
+from ops.failures import WrongUsage
+from ops.metadata.pieces import (
+    ACTION,
+    CRON,
+    OF_DIVA,
+    ROLE,
+    Json,
+    Key,
+    describe_places,
+    find_changes,
+    is_allowed,
+    pieces_of_step,
+    split,
+)
+
+CHECKS = Checks()
+MIN_VERSION = (2, 50, 6)
+"""Of 2.48 no patch, and of 2.49 none before 2.49.2, mends CVE-2026-54698; 2.50.1 has the switches that keep
+customers' data out of the log; a database that 2.50 has used refuses earlier engines."""
+BELOW_VERSION = (2, 51, 0)
+"""The first one that was not tried with us."""
+MIN_CATALOG = 4
+"""Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
+REINSTALL = r"""Install it again:
+printf 'X-Hasura-Admin-Secret: %s' \
+"$HASURA_ADMIN_SECRET" | curl -H @- \
+"$HASURA_URL/v1/metadata" -d \
+'{"type": "reload_metadata", "args":
+{"recreate_event_triggers": true}}'"""
+"""The secret goes through a pipe: arguments are seen by every user of the machine. No line is wrapped by a
+screen: a shell would take a part for a call, and the secret for its name."""
+ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
+RECOVER = "leads metadata recover"
+UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
+CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
+CHECK_ENGINE = (
+    "Check HASURA_URL, and start Hasura again (its log says why it ended); with compose: "
+    "docker compose up -d hasura"
+)
+VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
+NO_SOURCE = (
+    "The engine has no source: its metadata was cleared. Apply Diva's metadata first, which has the source "
+    "and Diva's tables, then run this again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLook:
+    """The version of the engine, and how long it took to answer."""
+
+    version: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The engine's metadata as a whole and in pieces, and our directory."""
+
+    whole: Json
+    held: Mapping[Key, Any]
+    own: Json
+
+    def wanted(self, step: str) -> dict[Key, Any]:
+        """Return our pieces after a step."""
+        return pieces_of_step(self.own, "default", step)
+
+
+def held_pieces(metadata: Json, source: str) -> dict[Key, Any]:
+    """Return the pieces of an engine's metadata. Raises WrongUsage if it does not have the source."""
+    try:
+        return split(metadata, source)
+    except KeyError as error:
+        names = ", ".join(each["name"] for each in metadata.get("sources", []))
+        text = f"The engine has no source {source!r}. Choose one with --source: {names}"
+        raise WrongUsage(text if names else NO_SOURCE) from error
+
+
+def read_version(services: Services) -> EngineLook:
+    """Ask for the version of the engine."""
+    started = time.monotonic()
+    return EngineLook(services.engine.version(), time.monotonic() - started)
+
+
+def read_clock(services: Services) -> datetime | None:
+    """Return the time of the engine's machine, as its answers have it."""
+    url = services.need("HASURA_URL", services.settings.hasura_url)
+    return ask(f"{url}/healthz", timeout_seconds=services.request_seconds).date
+
+
+def read_metadata(services: Services) -> Metadata:
+    """Export the metadata. Raises WrongUsage if the engine does not have the source."""
+    whole, _ = services.engine.export()
+    return Metadata(whole, held_pieces(whole, services.source), services.own)
+
+
+def read_inconsistencies(services: Services) -> dict[str, str]:
+    """Ask for the inconsistent objects, of others too."""
+    return services.engine.inconsistencies()
+
+
+def read_configuration(services: Services) -> Json:
+    """Ask for what the console asks first: naming convention, allow list and the like."""
+    return services.engine.configuration()
+
+
+def read_sql_triggers(services: Services) -> dict[tuple[str, str], bool]:
+    """Return whether each SQL trigger of Hasura is on, by table and name."""
+    rows = services.engine.run_sql("engine/list_triggers", services.source)
+    return {(table, name): is_on == "t" for table, name, is_on in rows}
+
+
+def read_schedule(services: Services) -> dict[str, int | None]:
+    """Count the scheduled events of each of our crons; None of one that is inconsistent."""
+    return services.engine.future_events([each["name"] for each in services.own["cron_triggers"]])
+
+
+def read_missing_variables(services: Services) -> list[str]:
+    """Return the variables of our metadata that the engine's environment lacks."""
+    pieces = pieces_of_step(services.own, "default", "9b")
+    found = VARIABLE.findall(json.dumps(list(pieces.values())))
+    return services.engine.missing_variables(sorted({"".join(names) for names in found}))
+
+
+def read_catalog(services: Services) -> str:
+    """Return the version of the tables that Hasura keeps in the source; empty without them."""
+    if services.engine.run_sql("engine/has_catalog", services.source) != [["t"]]:
+        return ""
+    return services.engine.run_sql("engine/load_catalog", services.source)[0][0]
+
+
+def read_refused_insert(services: Services) -> str:
+    """Return what refuses a lead that is stored as the handlers do, and undone; empty if nothing does.
+
+    An engine whose role may not take that of the handlers is asked for their rights in the catalog instead.
+    """
+    refusal = services.engine.run_sql("engine/try_lead", services.source, read_only=False)[0][0]
+    if "permission denied to set role" not in refusal:
+        return refusal
+    has_rights = services.engine.run_sql("engine/has_rights", services.source) == [["t"]]
+    return "" if has_rights else "a right on hdb_catalog is missing"
+
+
+@CHECKS.add(
+    "hasura", "Does Hasura answer?", When.BOTH, read_version, needs="environment", cure=CHECK_ENGINE,
+    runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", away=Level.RED, refused=CHECK_ADMIN,
+)  # fmt: skip
+def ask_engine(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_version)
+    yield Finding(Level.GREEN, f"{found.version}, {found.seconds * 1000:.0f} ms")
+
+
+@CHECKS.add(
+    "engine-version", "Is Hasura of a version that was tried with us?", When.BOTH | When.APPLY, read_version,
+    needs="hasura", fine="one that was tried",
+    cure="Start the engine that docs/runbook/install.md names: docker compose up -d hasura",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_version(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say if the engine is too old, or newer than what was tried; an operator takes the `accepted` one."""
+    found = facts.get(read_version).version
+    numbers = numbers_of(found)
+    oldest, below = (".".join(map(str, version)) for version in (MIN_VERSION, BELOW_VERSION))
+    if found == params.get("accepted"):
+        return
+    if not re.match(r"v?\d+\.\d+\.\d+", found) or numbers < MIN_VERSION:
+        yield Finding(
+            Level.RED, f"the engine is {found}: v{oldest} or later is needed (or --accept-engine {found})"
+        )
+    elif numbers >= BELOW_VERSION:
+        text = f"the engine is {found}: only versions below v{below} were tried (or --accept-engine {found})"
+        yield Finding(Level.YELLOW, text)
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: (2, 50, 6) of v2.50.6."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+@CHECKS.add(
+    "metadata-read", "Does Hasura give its metadata, and has it the source of our tables?",
+    When.BOTH | When.APPLY | When.VERIFY, read_metadata, needs="hasura", fine="it has the source",
+    cure="Apply Diva's metadata, then: leads metadata recover", runbook="docs/runbook/metadata.md",
+    away=Level.RED, refused=CHECK_ADMIN,
+)  # fmt: skip
+def ask_readable(facts: Facts, params: Params) -> Iterator[Finding]:
+    facts.get(read_metadata)
+    yield from ()
+
+
+@CHECKS.add(
+    "naming", "Does the source name things as our stored queries do?",
+    When.DOCTOR | When.APPLY | When.PRECHECK, read_metadata, read_configuration, needs="metadata-read",
+    fine="as our stored queries need it",
+    cure="Change the source's customization in Diva's metadata, then: leads metadata 9a",
+    runbook="docs/runbook/metadata.md#on-a-shared-engine", area="metadata",
+)  # fmt: skip
+def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Our stored queries use the names that Hasura gives by default."""
+    metadata = facts.get(read_metadata)
+    of_source = next(
+        each for each in metadata.whole["sources"] if ("source settings", each["name"]) in metadata.held
+    )
+    custom = of_source.get("customization") or {}
+    default = facts.get(read_configuration).get("default_naming_convention") or "hasura-default"
+    convention = custom.get("naming_convention") or default
+    if convention != "hasura-default":
+        text = f"the naming convention is {convention}: our stored queries need hasura-default"
+        yield Finding(Level.RED, text)
+    for part in ("root_fields", "type_names"):
+        for kind, text in (custom.get(part) or {}).items():
+            if text:
+                said = f"the source gives {part} the {kind} {text!r}"
+                yield Finding(Level.RED, f"{said}: our stored queries have names without it")
+
+
+@CHECKS.add(
+    "catalog", "Are Hasura's tables in the source new enough?", When.DOCTOR | When.APPLY, read_catalog,
+    needs="metadata-read", fine="new enough",
+    cure="Start the source once with the engine that docs/runbook/install.md names: "
+        "docker compose up -d hasura",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_catalog(facts: Facts, params: Params) -> Iterator[Finding]:
+    version = facts.get(read_catalog)
+    if version and (not version.isdecimal() or int(version) < MIN_CATALOG):
+        text = f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed"
+        yield Finding(Level.RED, text)
+
+
+@CHECKS.add(
+    "variables", "Has the engine the variables of our metadata?", When.DOCTOR | When.APPLY | When.PRECHECK,
+    read_missing_variables, needs="metadata-read", fine="the engine has those of our metadata",
+    cure="Set it as docs/runbook/install.md, step 3, lists it, then: docker compose up -d hasura",
+    runbook="docs/runbook/install.md#3-the-engines-environment", area="engine",
+)  # fmt: skip
+def ask_variables(facts: Facts, params: Params) -> Iterator[Finding]:
+    for name in facts.get(read_missing_variables):
+        text = f"the engine has no environment variable {name}: set it and restart the engine"
+        yield Finding(Level.RED, text, about=name)
+
+
+@CHECKS.add(
+    "store-lead", "May the handlers store a lead, through Hasura's trigger?", When.DOCTOR | When.APPLY,
+    read_refused_insert, needs="metadata-read", fine="the handlers may store a lead",
+    cure="Apply the migrations, then as the owner: psql -f deploy/postgres/grant_roles.sql",
+    runbook="docs/runbook/install.md#4-migrations", writes=True,
+)  # fmt: skip
+def ask_insert(facts: Facts, params: Params) -> Iterator[Finding]:
+    if refusal := facts.get(read_refused_insert):
+        yield Finding(Level.RED, f"the role pancake_handlers cannot store a lead: {refusal}")
+
+
+@CHECKS.add(
+    "diva-action", "Is Diva's action sendNotifications there?",
+    When.BOTH | When.APPLY | When.VERIFY | When.PRECHECK, read_metadata, needs="metadata-read",
+    fine="sendNotifications can be allowed to the handlers",
+    cure="Apply Diva's metadata, then: leads metadata recover",
+    runbook="docs/runbook/metadata.md#pancakenotificationsforbidden", area="metadata",
+)  # fmt: skip
+def ask_diva_action(facts: Facts, params: Params) -> Iterator[Finding]:
+    if OF_DIVA not in facts.get(read_metadata).held:
+        yield Finding(Level.RED, f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata")
+
+
+@CHECKS.add(
+    "metadata", "Are all pieces of our metadata on the engine?", When.STATUS | When.VERIFY, read_metadata,
+    needs="metadata-read", cure=RECOVER, runbook="docs/runbook/metadata.md#bring-it-back",
+)  # fmt: skip
+def ask_pieces(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Count our pieces that the engine lacks; with `names` all are named."""
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted(params.get("step", "9b"))
+    missing = [key for key in wanted if key not in metadata.held]
+    if missing:
+        most = len(missing) if "names" in params else MAX_NAMED
+        names = first([" ".join(key) for key in missing], most)
+        text = f"{len(missing)} of {len(wanted)} pieces are missing: {names}"
+        yield Finding(Level.RED, text, is_present=len(missing) < len(wanted))
+    else:
+        yield Finding(Level.GREEN, f"{len(wanted)} pieces, all in place")
+
+
+@CHECKS.add(
+    "event-trigger", "Has PostgreSQL the SQL triggers of our event trigger?",
+    When.BOTH | When.APPLY | When.VERIFY, read_metadata, read_sql_triggers, needs="metadata",
+    fine="its SQL triggers are there", cure=RECOVER,
+    runbook="docs/runbook/metadata.md#pancakeeventtriggermissing",
+)  # fmt: skip
+def ask_event_trigger(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name the SQL triggers of our event trigger that PostgreSQL lacks.
+
+    Without its SQL trigger a row makes no event, and the engine calls that consistent. With `applied` only
+    the triggers that the engine has count.
+    """
+    metadata, fires = facts.get(read_metadata), facts.get(read_sql_triggers)
+    for table, name in sql_triggers(_expected(metadata, params)):
+        if fires.get((table, name)):
+            continue
+        is_disabled = (table, name) in fires
+        state = "disabled" if is_disabled else "missing"
+        text = f"the SQL trigger {name} is {state} on table {table}: its rows make no event"
+        yield Finding(Level.RED, text, _enable(metadata, table, name, is_disabled=is_disabled))
+
+
+def _expected(metadata: Metadata, params: Params) -> Mapping[Key, Any]:
+    wanted = metadata.wanted("9b")
+    if "applied" not in params:
+        return wanted
+    return {key: metadata.held[key] for key in wanted if key in metadata.held}
+
+
+def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
+    """Yield table and name of each SQL trigger that the event triggers on our tables need.
+
+    The names are those of `Backends/Postgres/DDL/EventTrigger.hs`.
+    """
+    for (kind, table), piece in pieces.items():
+        for trigger in piece.get("event_triggers", []) if kind == "table" else []:
+            for operation in ("insert", "update", "delete"):
+                if operation in trigger["definition"]:
+                    yield table, f"notify_hasura_{trigger['name']}_{operation.upper()}"
+
+
+def _enable(metadata: Metadata, table: str, name: str, *, is_disabled: bool) -> str:
+    """Return what puts a SQL trigger back: 9a if the engine has no such event trigger any more."""
+    if is_disabled:
+        return ENABLE.format(table, name)
+    if (table, name) in sql_triggers(metadata.held):
+        return REINSTALL
+    return RECOVER if ("table", table) not in metadata.held else "leads metadata 9a --over-drift"
+
+
+@CHECKS.add(
+    "drift", "Are our pieces on the engine as in our directory?", When.STATUS | When.VERIFY, read_metadata,
+    needs="metadata-read event-trigger", fine="all as in our directory", cure=UNDO.format("9a"),
+    runbook="docs/runbook/metadata.md#on-a-shared-engine",
+)  # fmt: skip
+def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted(params.get("step", "9b"))
+    present = {key: wanted[key] for key in wanted if key in metadata.held}
+    for change in find_changes(present, metadata.held):
+        text = f"{' '.join(change.key)} differs: {describe_places(change.after, change.before)}"
+        step = "9b" if change.key[0] == CRON else "9a"
+        yield Finding(Level.RED, text, UNDO.format(step), about=" ".join(change.key))
+
+
+@CHECKS.add(
+    "allow-list", "Does no allow list stop our calls?", When.BOTH | When.APPLY | When.VERIFY, read_metadata,
+    read_configuration, needs="metadata", fine="on, with our calls", cure="leads metadata 9a",
+    runbook="docs/runbook/metadata.md#pancakeallowliststopsus",
+)  # fmt: skip
+def ask_allow_list(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name our calls that an allow list stops; with `applied` those that it would stop after 9a."""
+    if not facts.get(read_configuration).get("is_allow_list_enabled"):
+        yield Finding(Level.GREEN, "off")
+        return
+    metadata = facts.get(read_metadata)
+    wanted = metadata.wanted("9a")
+    held = wanted if "applied" in params else metadata.held
+    entries = [("allow-list entry", name) for kind, name in wanted if kind == "query collection"]
+    needed = dict.fromkeys([*entries, *(key for key in wanted if key[0] == "query collection")])
+    for kind, name in needed:
+        if (kind, name) not in held:
+            yield Finding(Level.RED, f"{kind} {name} is missing: Hasura stops its calls", about=name)
+
+
+@CHECKS.add(
+    "consistency", "Is nothing of the engine's metadata inconsistent?", When.STATUS | When.VERIFY,
+    read_inconsistencies, needs="metadata-read", fine="nothing is inconsistent",
+    cure="Mend what it names, or ask its owner, then: leads metadata verify",
+    runbook="docs/runbook/metadata.md#pancakemetadatainconsistent",
+)  # fmt: skip
+def ask_consistency(facts: Facts, params: Params) -> Iterator[Finding]:
+    for name, reason in facts.get(read_inconsistencies).items():
+        yield Finding(Level.RED, f"inconsistent: {name} ({reason})", about=name)
+
+
+@CHECKS.add(
+    "schedule", "Has Hasura future runs of our crons?", When.STATUS | When.VERIFY, read_schedule,
+    needs="metadata", cure=RECOVER, runbook="docs/runbook/crons-and-engine.md#pancakecronticksgone",
+)  # fmt: skip
+def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
+    counts = facts.get(read_schedule)
+    idle = [name if count == 0 else f"{name} (inconsistent)" for name, count in counts.items() if not count]
+    if idle:
+        yield Finding(Level.RED, f"no future run of {len(idle)} of {len(counts)} crons: {first(idle)}")
+    else:
+        yield Finding(Level.GREEN, f"future runs of {len(counts)} crons")
+
+
+@CHECKS.add(
+    "notifications", "May the handlers call sendNotifications?", When.STATUS | When.VERIFY, read_metadata,
+    needs="diva-action metadata", fine="allowed to the handlers", cure=RECOVER,
+    runbook="docs/runbook/metadata.md#pancakenotificationsforbidden",
+)  # fmt: skip
+def ask_permission(facts: Facts, params: Params) -> Iterator[Finding]:
+    held = facts.get(read_metadata).held
+    if not is_allowed(held):
+        yield Finding(Level.RED, f"the action {ACTION} is not allowed for {ROLE}: no notification is sent")

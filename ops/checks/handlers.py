@@ -1,0 +1,190 @@
+"""What is asked of the handlers, by what they answer, and of their secret and token."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from leads.adapters.graphql import GraphqlClient
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When
+from ops.checks.services import REQUEST_SECONDS, Services
+from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
+from ops.daily.token import NAMESPACE
+
+CHECKS = Checks()
+REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-headers")
+"""Codes with which an engine refuses a token, for every request."""
+BREAKER = re.compile(r"^pancake_circuit_breaker_state\{[^}]*\} ([0-9.]+)", re.MULTILINE)
+MIN_TOKEN_DAYS = 14
+START_HANDLERS = "Look at their log, and start them again: pancake-handlers"
+CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
+RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlersLook:
+    """What the handlers answer. `ready` and `breaker` (2: open) are None if they are at another address."""
+
+    health: HttpAnswer
+    ready: dict[str, bool | None] | None
+    breaker: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLook:
+    """What the engine makes of a token: the code with which it refuses it, and the checks of the handlers."""
+
+    token: str
+    refusal: str
+    state: Mapping[str, bool | None]
+
+
+def read_token(services: Services) -> TokenLook:
+    """Ask the engine as the handlers do, with HASURA_SERVICE_TOKEN."""
+    token = services.need("HASURA_SERVICE_TOKEN", services.settings.hasura_service_token)
+    url = services.need("HASURA_URL", services.settings.hasura_url)
+    answer = ask(
+        f"{url}/v1/graphql",
+        body={"query": "query LeadsDoctor { __typename }"},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout_seconds=REQUEST_SECONDS,
+    )
+    errors = answer.json.get("errors") if isinstance(answer.json, dict) else None
+    code = str((errors or [{}])[0].get("extensions", {}).get("code", ""))
+    return TokenLook(token, code if code in REFUSALS else "", asyncio.run(_probe(url, token)))
+
+
+async def _probe(url: str, token: str) -> dict[str, bool | None]:
+    client = GraphqlClient(url, token)
+    try:
+        return await client.probe()
+    finally:
+        await client.close()
+
+
+@CHECKS.add(
+    "token", "Does Hasura accept the token of the handlers?", When.DOCTOR, read_token, needs="hasura",
+    cure=RENEW, runbook="docs/runbook/install.md#2-tokens",
+)  # fmt: skip
+def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_token)
+    claims = _claims(found.token)
+    role = _role(claims or {})
+    days = _days_left(claims or {}, datetime.now(UTC))
+    if claims is None:
+        yield Finding(Level.RED, "HASURA_SERVICE_TOKEN is not a JWT")
+    elif found.refusal:
+        text = f"the engine refuses HASURA_SERVICE_TOKEN ({found.refusal}): it has another JWT secret, or has"
+        yield Finding(Level.RED, f"{text} ended")
+    elif role != "pancake_service":
+        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not pancake_service"
+        yield Finding(Level.RED, text)
+    elif found.state.get("allow_list") is False:
+        yield Finding(Level.RED, "the allow list stops the handlers' call", "leads metadata 9a")
+    elif found.state.get("notifications") is False:
+        yield Finding(Level.RED, "pancake_service may not call sendNotifications", "leads metadata 9a")
+    elif days is not None and days < MIN_TOKEN_DAYS:
+        yield Finding(Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
+    else:
+        left = "" if days is None else f", for {days:.0f} days more"
+        yield Finding(Level.GREEN, f"pancake_service may call sendNotifications{left}")
+
+
+def _claims(token: str) -> dict[str, Any] | None:
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return None
+    return claims
+
+
+def _role(claims: Mapping[str, Any]) -> str | None:
+    of_hasura = claims.get(NAMESPACE)
+    role = of_hasura.get("x-hasura-default-role") if isinstance(of_hasura, dict) else None
+    return role if isinstance(role, str) else None
+
+
+def _days_left(claims: Mapping[str, Any], now: datetime) -> float | None:
+    end = claims.get("exp")
+    return (end - now.timestamp()) / 86_400 if isinstance(end, (int, float)) else None
+
+
+def read_handlers(services: Services) -> HandlersLook:
+    """Ask a process of the handlers at HANDLERS_URL."""
+    return look_at_handlers(services.need("HANDLERS_URL", services.settings.handlers_url))
+
+
+def look_at_handlers(url: str) -> HandlersLook:
+    """Ask a process of the handlers. Raises NoAnswer."""
+    health = ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
+    if health.status != 200:
+        raise NoAnswer(f"{url}/healthz answers {health.status}")
+    ready = ask(f"{url}/readyz", timeout_seconds=REQUEST_SECONDS)
+    metrics = ask(f"{url}/metrics", timeout_seconds=REQUEST_SECONDS)
+    breaker = BREAKER.search(metrics.text) if metrics.status == 200 else None
+    return HandlersLook(
+        health=health,
+        ready=ready.json if isinstance(ready.json, dict) and "database" in ready.json else None,
+        breaker=float(breaker[1]) if breaker else None,
+    )
+
+
+@CHECKS.add(
+    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, cure=START_HANDLERS,
+    runbook="docs/runbook/monitoring.md#pancakehandlersdown", away=Level.RED,
+)  # fmt: skip
+def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
+    found = facts.get(read_handlers)
+    told = found.health.json if isinstance(found.health.json, dict) else {}
+    version = told.get("version", "unknown")
+    if params.get("version", version) != version:
+        yield Finding(Level.RED, f"they are version {version}, not {params['version']}")
+    else:
+        yield Finding(Level.GREEN, f"version {version}, {found.health.seconds * 1000:.0f} ms")
+
+
+@CHECKS.add(
+    "readiness", "Do the handlers reach what they need?", When.BOTH, read_handlers,
+    needs="handlers database notifications", fine="they reach what they need", cure=CHECK_HANDLERS,
+    runbook="docs/runbook/monitoring.md#pancakehandlerdown",
+)  # fmt: skip
+def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
+    ready = facts.get(read_handlers).ready
+    if ready is None:
+        yield Finding(Level.UNKNOWN, "not looked at: /readyz is at another address, OPS_BIND")
+    elif ready.get("database") is False:
+        yield Finding(Level.RED, "they answer, but do not reach the database", CHECK_HANDLERS)
+    elif ready.get("notifications") is False:
+        text = "they may not call sendNotifications: their token has ended, or the permission is missing"
+        yield Finding(Level.RED, text, RENEW)
+
+
+def read_secret(services: Services) -> bool:
+    """Return whether the handlers accept HANDLER_SECRET.
+
+    They check it before the name, which is of no trigger.
+    """
+    url = services.need("HANDLERS_URL", services.settings.handlers_url)
+    secret = services.need("HANDLER_SECRET", services.settings.handler_secret)
+    answer = ask(
+        f"{url}/cron/retry_failed",
+        body={"id": "leads doctor", "name": "leads_doctor", "scheduled_time": "2026-01-01T00:00:00Z"},
+        headers={"X-Handler-Secret": secret},
+        timeout_seconds=REQUEST_SECONDS,
+    )
+    return answer.status != 401
+
+
+@CHECKS.add(
+    "secret", "Do the handlers accept HANDLER_SECRET?", When.DOCTOR, read_secret, needs="handlers",
+    fine="the handlers accept HANDLER_SECRET",
+    cure="Give Hasura, the handlers and leads the same HANDLER_SECRET: leads config show",
+    runbook="docs/runbook/install.md#1-secrets",
+)  # fmt: skip
+def ask_secret(facts: Facts, params: Params) -> Iterator[Finding]:
+    if not facts.get(read_secret):
+        yield Finding(Level.RED, "the handlers do not accept HANDLER_SECRET")

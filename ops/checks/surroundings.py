@@ -1,0 +1,377 @@
+"""What is asked around the integration: how the engine is started, staging, public URL, Prometheus."""
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from leads.services.redelivery import MAX_WAITING
+from ops.checks.deployment import read_size
+from ops.checks.engine import held_pieces, numbers_of, read_metadata, read_version
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, judged
+from ops.checks.services import Services
+from ops.checks.wording import first
+from ops.clients.hasura_admin import HasuraAdmin
+from ops.clients.plain_http import NoAnswer, ask
+from ops.failures import CommandFailed, file_reason
+from ops.metadata.engine import Engine
+from ops.metadata.pieces import CRON, Key, same
+
+if TYPE_CHECKING:
+    from ops.golive.deploy.plan_file import PlanFile
+
+CHECKS = Checks()
+OUR_NIGHTLY_MINUTE = 19 * 60
+"""02:00 in Vietnam, by the clock of the engine, which is UTC."""
+NEAR_MINUTES = 15
+DEFAULT_POOL, DEFAULT_SHUTDOWN_SECONDS, DEFAULT_CONNECTIONS = 100.0, 60.0, 50.0
+LEAKING_LOGS = {"http-log", "websocket-log", "query-log", "action-handler-log", "http-response-log"}
+DEFAULT_LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
+REDACTIONS = ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER")
+CONNECTIONS_OF_HANDLERS = 10
+MAX_CONNECTION_SHARE, MAX_WAITING_SHARE, MIN_STOP_FACTOR = 0.8, 0.5, 3.0
+MIN_CERTIFICATE_DAYS, MIN_RETENTION_DAYS = 14, 45
+HEALTHY = "ok"
+UNKNOWN_TOKEN = "golive-precheck"  # noqa: S105 - of no connection
+PACKAGES = ("phonenumbers", "circuitbreaker")
+IMAGE = "graphql-engine"
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+DOCKER_GRACE_SECONDS, KUBERNETES_GRACE_SECONDS = 10.0, 30.0
+"""What applies if the file names nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """How the engine is started. `image` is its tag, for example v2.50.6."""
+
+    image: str
+    replicas: int
+    grace_seconds: float
+    environment: Mapping[str, str]
+
+    def number(self, name: str, default: float) -> float:
+        """Return a numeric variable HASURA_GRAPHQL_…; `default` is the engine's own. Raises NotRead."""
+        text = self.environment.get(f"HASURA_GRAPHQL_{name}", "")
+        try:
+            return float(text) if text else default
+        except ValueError as error:
+            reason = f"HASURA_GRAPHQL_{name} of the manifest is {text!r}, not a number"
+            raise NotRead(reason) from error
+
+
+def read_manifest(services: Services) -> Manifest:
+    """Read how the engine is started, by the file that golive.yaml names as `engine_manifest`."""
+    if not services.plan.engine_manifest:
+        raise CommandFailed("engine_manifest of golive.yaml is not set")
+    return read_manifest_file(Path(services.plan.engine_manifest))
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """Read the engine's part of a file. Raises CommandFailed."""
+    try:
+        documents = [each for each in yaml.safe_load_all(path.read_text("utf-8")) if isinstance(each, dict)]
+        for document in documents:
+            if found := _from_kubernetes(document) or _from_compose(document):
+                return found
+    except (OSError, UnicodeError) as error:
+        raise CommandFailed(f"{path} cannot be read: {file_reason(error)}") from error
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise CommandFailed(f"{path} is no Deployment and no compose file: {file_reason(error)}") from error
+    raise CommandFailed(f"{path} has no container of the image {IMAGE}.")
+
+
+def _from_kubernetes(document: Mapping[str, Any]) -> Manifest | None:
+    if document.get("kind") not in ("Deployment", "StatefulSet"):
+        return None
+    pod = document["spec"]["template"]["spec"]
+    for container in pod["containers"]:
+        if IMAGE in container["image"]:
+            variables = {each["name"]: str(each.get("value", "")) for each in container.get("env", [])}
+            grace = float(pod.get("terminationGracePeriodSeconds", KUBERNETES_GRACE_SECONDS))
+            replicas = int(document["spec"].get("replicas", 1))
+            return Manifest(_tag(container["image"]), replicas, grace, variables)
+    return None
+
+
+def _from_compose(document: Mapping[str, Any]) -> Manifest | None:
+    for service in (document.get("services") or {}).values():
+        if IMAGE not in str(service.get("image", "")):
+            continue
+        given = service.get("environment") or {}
+        if isinstance(given, list):
+            given = dict(str(each).partition("=")[::2] for each in given)
+        variables = {name: "" if value is None else str(value) for name, value in given.items()}
+        replicas = int(((service.get("deploy") or {}).get("replicas")) or 1)
+        grace = _seconds(str(service.get("stop_grace_period", DOCKER_GRACE_SECONDS)))
+        return Manifest(_tag(service["image"]), replicas, grace, variables)
+    return None
+
+
+def _tag(image: str) -> str:
+    found = re.search(r":(v?\d+\.\d+\.\d+)", image)
+    return found[1] if found else ""
+
+
+def _seconds(text: str) -> float:
+    """Read a time of Docker Compose: 180s, 3m, 1m30s."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not parts:
+        raise ValueError(text)
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def read_plan(services: Services) -> "PlanFile":
+    """Return what golive.yaml says."""
+    return services.plan
+
+
+@CHECKS.add(
+    "db-connections", "Are there enough connections for engine and handlers?", When.CRITERION, read_manifest,
+    read_size, read_plan, needs="database",
+    cure="Raise max_connections, or lower HASURA_GRAPHQL_PG_CONNECTIONS; "
+        "then: leads golive precheck database",
+    runbook="docs/runbook/go-live.md#connections-locks-memory",
+)  # fmt: skip
+def ask_connections(facts: Facts, params: Params) -> Iterator[Finding]:
+    manifest, most = facts.get(read_manifest), facts.get(read_size)["max_connections"]
+    engine = manifest.number("PG_CONNECTIONS", DEFAULT_CONNECTIONS) * manifest.replicas
+    handlers = CONNECTIONS_OF_HANDLERS * facts.get(read_plan).handler_processes
+    share = (engine + handlers) / most
+    text = f"{engine:.0f} of the engine and {handlers} of the handlers are {share:.0%} of {most}"
+    yield judged(share <= MAX_CONNECTION_SHARE, f"{text}; at most {MAX_CONNECTION_SHARE:.0%}")
+
+
+@CHECKS.add(
+    "downgrade", "Does the manifest name no older engine than runs?", When.CRITERION, read_version,
+    read_manifest, needs="hasura",
+    cure="Correct the image in engine_manifest, then: leads golive precheck engine",
+    runbook="docs/runbook/rollback.md#tier-2-images",
+)  # fmt: skip
+def ask_downgrade(facts: Facts, params: Params) -> Iterator[Finding]:
+    """An engine that is older than the one that ran refuses the catalog of the newer."""
+    running, wanted = facts.get(read_version).version, facts.get(read_manifest).image
+    if not wanted:
+        yield Finding(Level.UNKNOWN, "the image of the manifest has no version as its tag")
+    elif numbers_of(wanted) < numbers_of(running):
+        yield Finding(Level.RED, f"{running} runs, and the manifest has {wanted}, which is older")
+    else:
+        yield Finding(Level.GREEN, f"{running} runs, the manifest has {wanted}")
+
+
+@CHECKS.add(
+    "event-pool", "Do repeated events leave the engine room for new ones?", When.CRITERION, read_manifest,
+    read_plan, cure="Raise HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE, then: leads golive precheck engine",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_event_pool(facts: Facts, params: Params) -> Iterator[Finding]:
+    manifest, plan = facts.get(read_manifest), facts.get(read_plan)
+    pool = manifest.number("EVENTS_HTTP_POOL_SIZE", DEFAULT_POOL) * manifest.replicas
+    waiting = MAX_WAITING * plan.handler_processes
+    text = f"{waiting} of {pool:.0f} deliveries at a time may be repeated ones"
+    yield judged(waiting / pool <= MAX_WAITING_SHARE, f"{text}; at most {MAX_WAITING_SHARE:.0%}")
+
+
+@CHECKS.add(
+    "engine-stop", "Does the engine get time to end its deliveries?", When.CRITERION, read_manifest,
+    cure="stop_grace_period or terminationGracePeriodSeconds 180; then: leads golive precheck engine",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_engine_stop(facts: Facts, params: Params) -> Iterator[Finding]:
+    manifest = facts.get(read_manifest)
+    timeout = manifest.number("GRACEFUL_SHUTDOWN_TIMEOUT", DEFAULT_SHUTDOWN_SECONDS)
+    grace = manifest.grace_seconds
+    text = f"it gets {grace:.0f} s to stop, its time-out is {timeout:.0f} s"
+    is_enough = timeout > 0 and grace / timeout >= MIN_STOP_FACTOR
+    yield judged(is_enough, f"{text}; {MIN_STOP_FACTOR:.0f} time-outs are needed")
+
+
+@CHECKS.add(
+    "engine-logs", "Is the engine's log free of customers' data?", When.CRITERION, read_manifest,
+    fine="by its settings it is",
+    cure="Set what docs/runbook/install.md, step 3, lists, then: leads golive precheck engine",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_engine_logs(facts: Facts, params: Params) -> Iterator[Finding]:
+    variables = facts.get(read_manifest).environment
+    types = variables.get("HASURA_GRAPHQL_ENABLED_LOG_TYPES") or DEFAULT_LOG_TYPES
+    for name in map(str.strip, types.split(",")):
+        if name in LEAKING_LOGS:
+            yield Finding(Level.RED, f"{name} is on")
+    for name in REDACTIONS:
+        variable = f"HASURA_GRAPHQL_REDACT_{name}_LOGS"
+        if variables.get(variable, "").lower() != "true":
+            yield Finding(Level.RED, f"{variable} is not true")
+    if variables.get("HASURA_GRAPHQL_DEV_MODE", "").lower() == "true":
+        yield Finding(Level.RED, "HASURA_GRAPHQL_DEV_MODE is true")
+
+
+@CHECKS.add(
+    "night-crons", "Does no cron of others run at 02:00 in Vietnam?", When.CRITERION, read_metadata,
+    needs="metadata-read", fine="none is near", cure="Move theirs, then: leads golive precheck engine",
+    runbook="docs/runbook/go-live.md#the-engine",
+)  # fmt: skip
+def ask_night_crons(facts: Facts, params: Params) -> Iterator[Finding]:
+    metadata = facts.get(read_metadata)
+    own = {name for kind, name in metadata.wanted("9b") if kind == CRON}
+    for each in metadata.whole.get("cron_triggers", []):
+        if each["name"] not in own and is_near(str(each["schedule"])):
+            yield Finding(Level.RED, f"{each['name']} ({each['schedule']})", about=each["name"])
+
+
+def is_near(schedule: str) -> bool:
+    """Whether a schedule is due near that minute on some day; one of every hour is no nightly batch."""
+    minute, hour, *_ = [*schedule.split(), "*", "*"]
+    hours = _expand(hour, 24)
+    if len(hours) == 24:
+        return False
+    due = {each * 60 + minutes for each in hours for minutes in _expand(minute, 60)}
+    distances = (abs(each - OUR_NIGHTLY_MINUTE) for each in due)
+    return any(min(distance, 24 * 60 - distance) <= NEAR_MINUTES for distance in distances)
+
+
+def _expand(field: str, end: int) -> set[int]:
+    """Return the numbers below `end` that a field of a cron schedule names: lists, ranges and steps."""
+    found: set[int] = set()
+    for part in field.split(","):
+        numbers, _, step = part.partition("/")
+        low, is_range, high = ("0", "-", str(end - 1)) if numbers == "*" else numbers.partition("-")
+        if not is_range:
+            high = str(end - 1) if step else low
+        found.update(range(int(low), int(high) + 1, int(step or 1)))
+    return found
+
+
+@CHECKS.add_direct(
+    "staging", "Are the metadata as on staging?", needs="metadata-read", fine="they are as on staging",
+    cure="leads metadata compare --with URL", runbook="docs/runbook/metadata.md#on-a-shared-engine",
+)  # fmt: skip
+def ask_staging(services: Services) -> Iterator[Finding]:
+    """Name the pieces of metadata that differ between the engine and that of staging, of others too."""
+    url, secret = services.plan.staging_url, services.settings.hasura_other_admin_secret
+    if not url or not secret:
+        raise CommandFailed("staging_url of golive.yaml and HASURA_OTHER_ADMIN_SECRET are not set")
+    here = held_pieces(services.engine.export()[0], services.source)
+    with HasuraAdmin(url, secret, timeout_seconds=services.request_seconds) as client:
+        there = held_pieces(Engine(client).export()[0], services.source)
+    if found := [f"{' '.join(key)} {_difference(key, here, there)}" for key in _different(here, there)]:
+        yield Finding(Level.RED, f"{len(found)} pieces differ: {first(found)}")
+
+
+def _different(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> list[Key]:
+    keys = sorted(here.keys() | there.keys())
+    return [key for key in keys if key not in here or key not in there or not same(here[key], there[key])]
+
+
+def _difference(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any]) -> str:
+    return "only there" if key not in here else "only here" if key not in there else "differs"
+
+
+@CHECKS.add_direct(
+    "public-url", "Does the edge answer at the public URL?",
+    cure="Let PUBLIC_URL lead to deploy/nginx; on its machine: systemctl status pancake-edge",
+    runbook="docs/runbook/edge.md#pancakeedgedown",
+)  # fmt: skip
+def ask_public_url(services: Services) -> Iterator[Finding]:
+    """Deliver with a token of no connection."""
+    url = f"{_public_url(services)}/api/pancake/record/{UNKNOWN_TOKEN}"
+    try:
+        answer = ask(url, body={"id": UNKNOWN_TOKEN}, timeout_seconds=services.request_seconds)
+    except NoAnswer as error:
+        raise CommandFailed(str(error).replace(url, "PUBLIC_URL")) from error
+    told = answer.json.get("status") if isinstance(answer.json, dict) else None
+    is_edge = answer.status == 200 and told == "unknown_token"
+    yield judged(is_edge, f"it answers {answer.status}, {told or 'no answer of the edge'}")
+
+
+def _public_url(services: Services) -> str:
+    return services.need("PUBLIC_URL", services.settings.public_url).rstrip("/")
+
+
+@CHECKS.add_direct(
+    "certificate", "Is the certificate of the public URL valid for two weeks?",
+    cure="Renew it, and see that the renewal runs by itself; then: leads golive precheck edge",
+    runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
+)  # fmt: skip
+def ask_certificate(services: Services) -> Iterator[Finding]:
+    parts = urlsplit(_public_url(services))
+    if parts.scheme != "https" or not parts.hostname:
+        yield Finding(Level.RED, "PUBLIC_URL is not https")
+        return
+    context = ssl.create_default_context()
+    address = (parts.hostname, parts.port or 443)
+    try:
+        with (
+            socket.create_connection(address, services.request_seconds) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname) as secured,
+        ):
+            certificate = secured.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        yield Finding(Level.RED, f"it is not valid: {error.verify_message}")
+        return
+    except OSError as error:
+        raise CommandFailed(f"PUBLIC_URL does not answer: {error}") from error
+    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
+    text = f"it ends in {days:.0f} days; {MIN_CERTIFICATE_DAYS} are needed"
+    yield judged(days >= MIN_CERTIFICATE_DAYS, text)
+
+
+def read_alerts(services: Services) -> dict[str, str]:
+    """Return the alerts that Prometheus has loaded, each with its health."""
+    return services.prometheus.alerts()
+
+
+@CHECKS.add(
+    "alerts", "Has Prometheus loaded the alerts?", When.CRITERION, read_alerts, fine="all are loaded",
+    cure="Load deploy/prometheus/*.rules.yml, reload Prometheus, then: leads golive precheck edge",
+    runbook="docs/alerts.md#install",
+)  # fmt: skip
+def ask_alerts(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name those of `alerts` that Prometheus has not loaded, or cannot evaluate."""
+    loaded = facts.get(read_alerts)
+    for name in params["alerts"].split():
+        if (state := loaded.get(name, "missing")) != HEALTHY:
+            yield Finding(Level.RED, f"{name}: {state}", about=name)
+
+
+@CHECKS.add_direct(
+    "retention", "Does Prometheus keep 45 days?",
+    cure="--storage.tsdb.retention.time=45d or more; then: leads golive precheck edge",
+    runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
+)  # fmt: skip
+def ask_retention(services: Services) -> Iterator[Finding]:
+    days = services.prometheus.retention_days()
+    if days is None:
+        yield Finding(Level.UNKNOWN, "Prometheus names no time of retention")
+    else:
+        yield judged(days >= MIN_RETENTION_DAYS, f"it keeps {days:g} days; {MIN_RETENTION_DAYS} are needed")
+
+
+def read_packages(services: Services) -> dict[str, str]:
+    """Return the versions of the packages that are installed beside this program; empty of a missing one."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+@CHECKS.add(
+    "packages", "Is the package installed?", When.CRITERION, read_packages,
+    cure="Install the locked packages (scripts/lock), then: leads golive precheck metadata",
+    runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
+)  # fmt: skip
+def ask_package(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Say whether a `package` is installed."""
+    found = facts.get(read_packages)[params["package"]]
+    yield judged(bool(found), found or f"{params['package']} is not installed")
