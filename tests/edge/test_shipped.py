@@ -305,6 +305,48 @@ def test_the_copied_certificate_is_for_the_group_only_and_a_running_edge_reloads
     assert called == (["is-active", "reload"] if is_active else ["is-active"])
 
 
+def test_installing_again_changes_no_mode_and_no_file_of_the_operator(tmp_path: Path) -> None:
+    """The block of the README, twice, below another root and without a package, a user and a service."""
+    root, programs = tmp_path / "root", tmp_path / "bin"
+    for folder in ("root/etc/systemd/system", "root/etc/logrotate.d", "root/var/lib", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("apt-get", "certbot", "systemctl", "useradd"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    (block,) = re.findall(
+        r"^```\n(apt-get install nginx.*?)^```", (DEPLOY / "README.md").read_text(), re.S | re.M
+    )
+    script = re.sub(r"(?<= |>)/(etc|var)/", rf"{root}/\1/", block).replace(
+        " -o pancake-edge -g pancake-edge", ""
+    )
+
+    def install() -> dict[str, tuple[int, str]]:
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "DESTDIR": str(root)}
+        subprocess.run(
+            ["bash", "-ec", script], cwd=DEPLOY.parents[1], env=environment, umask=0o022,
+            check=True, timeout=30, capture_output=True,
+        )  # fmt: skip
+        files = [path for path in root.rglob("*") if path.is_file() and ".former" not in str(path)]
+        return {
+            str(path.relative_to(root)): (path.stat().st_mode & 0o777, path.read_text()) for path in files
+        }
+
+    installed = install()
+    assert {"etc/pancake-edge/lua/pancake/delivery.lua", "etc/systemd/system/pancake-edge.service"} <= set(
+        installed
+    )
+    (environment,) = re.findall(r"^EnvironmentFile=/(.+)$", UNIT.read_text(), re.MULTILINE)
+    own = {
+        environment: (0o600, "EDGE_STATE_KEYS=k1:x\n"), "etc/pancake-edge/tls/privkey.pem": (0o640, "key"),
+        "etc/pancake-edge/site/http.conf": (0o644, "resolver 10.0.0.2;"),
+    }  # fmt: skip
+    for name, (mode, text) in own.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+        (root / name).chmod(mode)
+    assert install() == installed | own
+
+
 @NEEDS_SYSTEMD
 @NEEDS_SECCOMP
 def test_the_edge_stores_drains_and_reloads_under_the_filter_of_system_calls(own: Edge) -> None:
