@@ -69,7 +69,7 @@ ARG COMMIT=unknown
 RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client postgresql-client \
     && rm -rf /var/lib/apt/lists/* \
-    && install -d -o www-data -g www-data -m 700 /work
+    && install -d -o www-data -g www-data -m 700 /work /var/lib/pancake-edge
 COPY --from=ops-dependencies /venv /venv
 # A separate layer: a change of the code leaves the large layer with the dependencies as it is.
 RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \

@@ -314,7 +314,7 @@ async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections:
 class Stream:
     """Posts lead versions until `stop` is called, over as many connections as an outage needs.
 
-    When it has ended, `sent.versions` has each version once.
+    When it has ended, `sent.versions` has each version once. A second `run` goes on with the next version.
     """
 
     def __init__(self, url: str, per_second: float, seed: int, new_share: float = 0.8) -> None:
@@ -326,6 +326,7 @@ class Stream:
         self._leg.is_stopped = True
 
     async def run(self) -> None:
+        self._leg.is_stopped = False
         await send(self._leg, self._url, self._versions, 200)
         self.sent.versions = list({each.number: each for each in self.sent.versions}.values())
 

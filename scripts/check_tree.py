@@ -47,15 +47,16 @@ FILE = re.compile(r"(?<![\w./*…-])[\w-]+\.(?:py|lua|sql|md|yaml|yml|toml)\b")
 TEST = re.compile(r"\btest_\w+\b(?!\.py)")
 # A dotted name of code, not the end of a path or of a file name; and an import.
 MODULE = re.compile(
-    r"(?<![\w/.-])(?:leads|ops|handlers|cron|proofs|sandbox)(?:\.(?!py\b|md\b|yaml\b|conf\b|txt\b)[a-z_]+)+\b"
+    r"(?<![\w/.-])(?:leads|ops|handlers|cron|proofs|sandbox)(?:\.(?!py\b|md\b|yaml\b|conf\b|txt\b|env\b|sbom\b)[a-z_]+)+\b"
 )
 IMPORT = re.compile(
     r"^ *from ((?:leads|ops|handlers|cron|proofs|sandbox|tests)[\w.]*) import (\w+(?:, \w+)*)$"
 )
-# What the recipes of docs/extending.md create, the console's test of a trigger, and a mark of pytest.
+# What the recipes of docs/extending.md and an overlay of Kubernetes create, the console's test of a trigger,
+# and a mark of pytest.
 EXAMPLE = re.compile(
     r"count_(leads|event|status)|ops/(daily/)?events|ops/test_events|test_events$|test_it_counts_|_gender_"
-    r"|test_ping|test_case$"
+    r"|test_ping|test_case$|^engine\.yaml$"
 )
 HOP = re.compile(r"^\| (\d+) \| (\d*) \| `([^`]+)` \| `([^`]+)`")
 SECRET = re.compile(

@@ -36,14 +36,14 @@ FACTS = {
 """Versions that a text may name besides the installed one."""
 
 
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    return dict(yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["hasura"])
+@pytest.fixture(scope="module", params=["compose.yaml", "compose.production.yaml"])
+def compose(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / request.param).read_text())["services"]["hasura"])
 
 
 @pytest.fixture(scope="module")
 def pod() -> dict[str, Any]:
-    documents = yaml.safe_load_all((ROOT / "deploy/kubernetes/hasura.yaml").read_text())
+    documents = yaml.safe_load_all((ROOT / "deploy/kubernetes/own-engine/hasura.yaml").read_text())
     (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
     return dict(deployment["spec"]["template"]["spec"])
 
@@ -83,7 +83,7 @@ def test_an_inconsistent_object_takes_no_instance_out_of_service(pod: dict[str, 
 
 
 def test_no_instance_is_stopped_before_another_serves() -> None:
-    deployment = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/hasura.yaml").read_text()))
+    deployment = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/own-engine/hasura.yaml").read_text()))
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -99,7 +99,9 @@ def test_it_is_the_same_patch_of_the_supported_line_everywhere() -> None:
     assert tuple(map(int, pinned().removeprefix("v").split("."))) >= (2, 50, FIRST_PATCH)
     assert MIN_VERSION == (2, 50, FIRST_PATCH)
     named = [name for name, text in tree.items() if re.search(r"graphql-engine:v?\d", text)]
-    assert named == ["Dockerfile", "deploy/kubernetes/hasura.yaml"]
+    assert sorted(named) == [
+        "Dockerfile", "compose.production.yaml", "deploy/kubernetes/own-engine/hasura.yaml",
+    ]  # fmt: skip
     settings = tree["sandbox/engine/graphql_engine/settings.py"]
     assert re.findall(r'^VERSION = "(.+)"$', settings, re.M) == [pinned()]
     others = {name: {*VERSION.findall(text)} - {pinned(), *FACTS} for name, text in tree.items()}

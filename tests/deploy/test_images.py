@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from ops.cli import app
 from ops.golive.handover import FOR_DEVELOPERS, PAGES
-from proofs.images.__main__ import PODMAN, RESTRICTED, configure
+from proofs.images.containers import PODMAN, RESTRICTED, configure
 from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
 from sandbox.postgres.server import Cluster

@@ -3,10 +3,9 @@
 With WRITE_DOCS set, the test of the rules writes deploy/kubernetes/monitoring/rules.yaml.
 """
 
+import base64
 import os
-import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 import yaml
 
 from leads.serve import SHUTDOWN_SECONDS
-from ops.settings import VARIABLES
+from proofs.images.installation import FILES
+from proofs.images.pods import WORKLOADS, render, template_of, write_overlay
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -27,8 +27,7 @@ CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 def read(*names: str) -> list[dict[str, Any]]:
     return [
         dict(document)
-        for name in names
-        or ("handlers.yaml", "edge.yaml", "network.yaml", "hasura.yaml", "monitoring/scrapes.yaml")
+        for name in names or ("handlers.yaml", "edge.yaml", "network.yaml", "monitoring/scrapes.yaml")
         for document in yaml.safe_load_all((FOLDER / name).read_text())
     ]
 
@@ -43,38 +42,174 @@ def containers(kind: str, name: str) -> dict[str, dict[str, Any]]:
 
 
 PODS = [("Deployment", "handlers"), ("StatefulSet", "edge")]
-
-
-def test_it_is_valid() -> None:
-    """The oldest version with unhealthyPodEvictionPolicy in general use, and the newest known."""
-    for version in ("1.31", "1.36"):
-        for document in [one for one in read() if one["kind"] not in CUSTOM]:
-            kubernetes_validate.validate(document, version, strict=True)
-
-
-def render(folder: Path) -> list[dict[str, Any]]:
-    ended = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=30)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return list(yaml.safe_load_all(ended.stdout))
-
-
-@pytest.mark.skipif(
+NAMESPACE = "pancake-diva"
+NEEDS_KUBECTL = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl is not installed: apt-get install kubernetes-client"
 )
-def test_kustomize_renders_it_with_and_without_what_is_commented_out(tmp_path: Path) -> None:
-    plain = render(FOLDER)
-    assert {one["metadata"]["namespace"] for one in plain} == {"pancake-diva"}
-    images = re.findall(r"'image': '(\S+)'", str(plain))
-    assert set(images) == {"pancake-diva/handlers:0.1.0", "pancake-diva/edge:0.1.0"}
-    shutil.copytree(FOLDER, tmp_path / "all")
-    text = (FOLDER / "kustomization.yaml").read_text()
-    (tmp_path / "all/kustomization.yaml").write_text(
-        re.sub(r"^( *)# (- \S+|components:.*)$", r"\1\2", text, flags=re.M)
-    )
-    whole = render(tmp_path / "all")
-    kinds = {one["kind"] for one in whole} - {one["kind"] for one in plain}
-    assert kinds == CUSTOM
-    assert "hasura" in {one["metadata"]["name"] for one in whole if one["kind"] == "Deployment"}
+
+
+@pytest.fixture(scope="module")
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The overlay of the README beside the files of `leads setup`."""
+    folder = tmp_path_factory.mktemp("cluster") / "site"
+    (folder / "pancake").mkdir(parents=True)
+    for name, variables in FILES.items():
+        lines = "".join(f"{each}=https://a%40b:8080/?x=1&y={each}\n" for each in variables)
+        (folder / f"pancake/{name}.env").write_text(lines)
+    write_overlay(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rendered(overlay: Path) -> list[dict[str, Any]]:
+    return render(overlay)
+
+
+def named(documents: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in documents if one["kind"] == kind}
+
+
+@NEEDS_KUBECTL
+def test_the_overlay_of_the_page_is_valid(rendered: list[dict[str, Any]]) -> None:
+    """The oldest version with unhealthyPodEvictionPolicy in general use, and the newest known."""
+    documents = [*rendered, *read("own-engine/hasura.yaml", "secrets.template.yaml")]
+    for version in ("1.31", "1.36"):
+        for document in [one for one in documents if one["kind"] not in CUSTOM]:
+            kubernetes_validate.validate(document, version, strict=True)
+    assert {one["kind"] for one in documents} > CUSTOM
+
+
+@NEEDS_KUBECTL
+def test_every_pod_is_restricted_and_the_migrations_run_by_hand_only(rendered: list[dict[str, Any]]) -> None:
+    (job,) = named(rendered, "CronJob").values()
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["app"] == "migrate", "what `--selector` of the page selects"
+    for one in [each for each in rendered if each["kind"] in WORKLOADS]:
+        pod = template_of(one)["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"]
+
+
+@NEEDS_KUBECTL
+def test_everything_is_in_the_namespace_of_the_overlay(
+    overlay: Path, rendered: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    other = tmp_path / "site"
+    shutil.copytree(overlay, other, symlinks=True)
+    (tmp_path / "pancake-diva").symlink_to(ROOT)
+    text = (overlay / "kustomization.yaml").read_text()
+    (other / "kustomization.yaml").write_text(text.replace(f"namespace: {NAMESPACE}", "namespace: crm"))
+    without = tmp_path / "without"
+    shutil.copytree(other, without, symlinks=True)
+    (without / "kustomization.yaml").write_text(text.replace(f"namespace: {NAMESPACE}\n", ""))
+    for documents, namespace in (
+        (rendered, NAMESPACE), (render(other), "crm"),
+        ([one for one in render(without) if one["kind"] != "Secret"], NAMESPACE),
+    ):  # fmt: skip
+        assert [*named(documents, "Namespace")] == [namespace]
+        placed = [one for one in documents if one["kind"] != "Namespace"]
+        assert {one["metadata"].get("namespace") for one in placed} == {namespace}
+
+
+@NEEDS_KUBECTL
+def test_the_secrets_are_the_files_byte_for_byte_and_the_pods_read_them(
+    overlay: Path, rendered: list[dict[str, Any]]
+) -> None:
+    secrets = {name.rpartition("-")[0]: (name, one) for name, one in named(rendered, "Secret").items()}
+    assert secrets.keys() == FILES.keys()
+    for name, (_, secret) in secrets.items():
+        values = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        lines = "".join(f"{key}={values[key]}\n" for key in FILES[name])
+        assert lines == (overlay / f"pancake/{name}.env").read_text()
+    read_by = {
+        container["name"]: [each["secretRef"]["name"] for each in container["envFrom"]]
+        for one in rendered
+        if one["kind"] in WORKLOADS
+        for container in template_of(one)["spec"]["containers"]
+    }
+    names = {name: secret for name, (secret, _) in secrets.items()}
+    assert read_by == {**{name: [names[name]] for name in names}, "migrate": [names["ops"], "owner"]}
+
+
+def test_no_manifest_sets_what_the_files_hold() -> None:
+    """A variable in `env` would win over the file."""
+    documents = read("handlers.yaml", "edge.yaml", "ops/ops.yaml")
+    pods = [one["spec"]["template"]["spec"] for one in documents if "template" in one["spec"]]
+    set_here = {
+        each["name"] for pod in pods for container in pod["containers"] for each in container.get("env", [])
+    }
+    assert set_here == {"INGEST_CONNECTIONS", "WORK_CONNECTIONS", "EDGE_WORKERS", "EDGE_REAL_IP_FROM"}
+    assert not set_here & {name for variables in FILES.values() for name in variables}
+
+
+def test_the_template_of_the_secrets_has_the_variables_of_the_files() -> None:
+    optional = {"METADATA_DATABASE_URL", "PANCAKE_API_HOSTS"}
+    for name, secret in named(read("secrets.template.yaml"), "Secret").items():
+        assert set(secret["stringData"]) == set(FILES[name]) - optional
+
+
+@NEEDS_KUBECTL
+def test_an_engine_in_another_namespace_is_two_values(rendered: list[dict[str, Any]]) -> None:
+    policies = named(rendered, "NetworkPolicy")
+    engine = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "diva"}},
+        "podSelector": {"matchLabels": {"app": "graphql-engine"}},
+    }
+    (rule,) = policies["engine-calls-handlers"]["spec"]["ingress"]
+    assert (rule["from"], rule["ports"]) == ([engine], [{"port": "http"}])
+    (rule,) = policies["calls-to-engine"]["spec"]["egress"]
+    assert rule["to"] == [engine]
+    assert "of-the-overlay" not in str(rendered)
+    assert "engine" not in named(rendered, "ConfigMap"), "it stays out of the cluster"
+
+
+@NEEDS_KUBECTL
+def test_prometheus_selects_monitors_and_rules(rendered: list[dict[str, Any]]) -> None:
+    """Those of kube-prometheus-stack select by this label, and Services of the monitor's namespace."""
+    found = [one for one in rendered if one["kind"] in CUSTOM]
+    assert len(found) == 3
+    assert {one["metadata"]["labels"]["release"] for one in found} == {"kube-prometheus-stack"}
+    labels = [one["metadata"]["labels"] for one in named(rendered, "Service").values()]
+    for monitor in named(rendered, "ServiceMonitor").values():
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        assert [each for each in labels if wanted <= each.items()]
+
+
+def allows(policies: dict[str, dict[str, Any]], from_: dict[str, str], to: dict[str, str], port: Any) -> bool:
+    """Whether the policies let pods with the first labels reach a port of pods with the second ones."""
+
+    def open_(labels: dict[str, str], peer: dict[str, str], way: str, side: str) -> bool:
+        for policy in policies.values():
+            selected = policy["spec"]["podSelector"].get("matchLabels", {"": ""}).items() <= labels.items()
+            for rule in policy["spec"].get(way, []) if selected else []:
+                peers = [
+                    each["podSelector"]["matchLabels"] for each in rule[side] if [*each] == ["podSelector"]
+                ]
+                ports = [each["port"] for each in rule["ports"]]
+                if port in ports and any(each.items() <= peer.items() for each in peers):
+                    return True
+        return False
+
+    return open_(to, from_, "ingress", "from") or open_(from_, to, "egress", "to")
+
+
+@NEEDS_KUBECTL
+def test_the_operators_pod_reaches_handlers_and_edge(rendered: list[dict[str, Any]]) -> None:
+    policies = named(rendered, "NetworkPolicy")
+    workloads = named(rendered, "Deployment") | named(rendered, "StatefulSet")
+    labels = {name: one["spec"]["template"]["metadata"]["labels"] for name, one in workloads.items()}
+    ops = labels["ops"]
+    for name, ports in (("handlers", {"http": 8080, "ops": 9146}), ("edge", {"ops": 9145})):
+        for port, number in ports.items():
+            assert allows({name: policies[name]}, ops, labels[name], port), (name, port)
+            assert allows({"ops": policies["operators"]}, ops, labels[name], number), (name, number)
+            assert not allows(policies, labels["edge"], labels["handlers"], port)
+    assert policies["operators"]["spec"]["podSelector"]["matchLabels"].items() <= ops.items()
 
 
 def test_the_operator_gets_the_rules_of_prometheus() -> None:
@@ -84,7 +219,8 @@ def test_the_operator_gets_the_rules_of_prometheus() -> None:
         for group in yaml.safe_load((ROOT / f"deploy/prometheus/{name}.rules.yml").read_text())["groups"]
     ]
     rule = {
-        "apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "pancake"},
+        "apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"name": "pancake", "labels": {"release": "kube-prometheus-stack"}},
         "spec": {"groups": groups},
     }  # fmt: skip
     text = "# Made of deploy/prometheus/*.rules.yml by tests/deploy/test_kubernetes.py with WRITE_DOCS=1.\n"
@@ -125,17 +261,10 @@ def test_every_process_of_the_handlers_is_scraped() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), PODS)
-def test_a_pod_has_time_to_stop_and_no_rights_that_it_does_not_need(kind: str, name: str) -> None:
+def test_a_pod_has_time_to_stop(kind: str, name: str) -> None:
     pod = find(kind, name)["spec"]["template"]["spec"]
     pause = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] >= pause + SHUTDOWN_SECONDS + 5
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["automountServiceAccountToken"] is False
-    for container in pod["containers"]:
-        context = container["securityContext"]
-        assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert "memory" in container["resources"]["limits"]
 
 
 def test_there_is_one_edge() -> None:
@@ -149,17 +278,6 @@ def test_there_is_one_edge() -> None:
 def test_the_edge_stays_reachable_without_the_database() -> None:
     assert "readinessProbe" not in containers("StatefulSet", "edge")["handlers"]
     assert containers("StatefulSet", "edge")["edge"]["readinessProbe"]["httpGet"]["port"] == "ops"
-
-
-def test_what_the_secrets_hold_is_what_compose_gives() -> None:
-    page = (FOLDER / "README.md").read_text()
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    plain = {"HASURA_URL", "HANDLERS_URL", "PANCAKE_API_HOSTS"}
-    for name in ("handlers", "edge"):
-        needed = set(compose[name]["environment"]) - plain
-        (line,) = re.findall(rf"^\| `{name}` \| (`DATABASE.*|`HASURA.*) \|$", page, re.M)
-        assert set(re.findall(r"`([A-Z_]+)`", line)) == needed
-        assert needed - {"HASURA_EDGE_TOKEN"} <= set(VARIABLES)
 
 
 def test_the_network_lets_through_what_the_ports_need() -> None:

@@ -137,7 +137,7 @@ def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked(checked: P
 # --- .ci/run
 
 STEPS = re.findall(r"^scripts/(\S.*?)(?: \|\| .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
-SCRIPTS = ("check", "audit", "pin_images", "images", "test", "chaos")
+SCRIPTS = ("check", "audit", "pin_images", "images", "release", "test", "chaos")
 
 
 @pytest.mark.parametrize("failing", [None, *SCRIPTS])
@@ -158,6 +158,7 @@ def test_any_failure_ends_ci_but_that_of_images_without_digests_or_not_built(
         assert (done.returncode, done.stderr, called) == (0, "", STEPS)
         program(tmp_path / "scripts" / "pin_images", "exit 1")
         program(tmp_path / "scripts" / "images", "exit 3")
+        program(tmp_path / "scripts" / "release", "exit 3")
         done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
         assert done.returncode == 0
         assert done.stderr.startswith("NOT DONE: the images above are not pinned by digest.")
@@ -173,6 +174,56 @@ def test_ci_installs_the_packages_without_which_tests_of_the_edge_are_skipped() 
     assert [path for path in PATHS_WITH_SERVERS if not (ROOT / path).exists()] == []
 
 
+# --- deploy/systemd: the handlers and leads without Docker
+
+VENV = """
+case "$*" in
+    "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "${0%/*}/leads" "$3/bin" ;;
+    *" install "*) [ ! -e "$FAIL" ] ;;
+esac
+"""
+
+
+def test_a_version_is_installed_beside_the_one_before_and_can_be_left_again(tmp_path: Path) -> None:
+    clone, root, fail = tmp_path / "clone", tmp_path / "root", tmp_path / "fail"
+    shutil.copytree(ROOT / "deploy" / "systemd", clone / "deploy" / "systemd")
+    program(tmp_path / "bin" / "python3", VENV)
+    program(tmp_path / "bin" / "leads", 'printf \'%s\\n\' "$*" "$VERSION" "$DATABASE_URL"')
+    program(tmp_path / "bin" / "git", 'case "$1" in rev-parse) cat commit ;; esac')
+
+    def install(*words: str) -> Done:
+        variables = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "DESTDIR": str(root), "FAIL": str(fail)}
+        return run(clone / "deploy/systemd/install", *words, cwd=clone, **variables)
+
+    def current() -> str:
+        return (root / "opt/pancake/current").readlink().name
+
+    (clone / "pyproject.toml").write_text('version = "0.1.0"\n')
+    assert install("--now").returncode == 2
+    assert install("--back").returncode == 1
+    for commit, whole in (("a" * 40, True), ("b" * 40, False), ("b" * 40, True)):
+        (clone / "commit").write_text(commit)
+        fail.unlink(missing_ok=True) if whole else fail.touch()
+        assert install().returncode == (0 if whole else 1)
+        assert current() == f"0.1.0-{commit[:12] if whole else 'a' * 12}"
+    assert install().returncode == 0, "again"
+    assert (install("--back").returncode, current()) == (0, "0.1.0-" + "a" * 12)
+    assert (install("--back").returncode, current()) == (0, "0.1.0-" + "b" * 12)
+    assert (root / "etc/systemd/system/pancake-handlers.service").exists()
+    assert not (root / "etc/pancake").exists(), "the files of leads setup are not its business"
+
+    text = (root / "usr/local/bin/leads").read_text()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ops.env").write_text("DATABASE_URL=postgresql://a@b/c?d=1&e=$x\n")
+    program(
+        tmp_path / "leads", text.replace("/opt/", f"{root}/opt/").replace("/etc/pancake", f"{tmp_path}/etc")
+    )
+    done = run(tmp_path / "leads", "edge-spool", "list")
+    assert done.stdout.splitlines() == ["edge-spool list", "0.1.0", "postgresql://a@b/c?d=1&e=$x"]
+    done = run(tmp_path / "leads", "status", DATABASE_URL="mine")
+    assert done.stdout.splitlines() == ["status", "0.1.0", "mine"]
+
+
 # --- scripts/audit and scripts/pin_images ask no service here
 
 CLEAN = {"name": "one", "version": "1.0", "vulns": []}
@@ -180,7 +231,7 @@ UNKNOWN = {"name": "two", "skip_reason": "Dependency not found"}
 FLAW: dict[str, Any] = {"id": "PYSEC-2026-1", "fix_versions": ["3.1"], "aliases": [], "description": ""}
 VULNERABLE = {"name": "three", "version": "3.0", "vulns": [FLAW]}
 NOT_REACHED = "NOT CHECKED for known vulnerabilities: the service could not be reached."
-UNPINNED = ("compose.yaml", "Dockerfile", "deploy/nginx/Dockerfile")
+UNPINNED = ("compose.yaml", "compose.production.yaml", "Dockerfile", "deploy/nginx/Dockerfile")
 DIGEST = "sha256:" + "ab" * 32
 
 
@@ -231,12 +282,12 @@ def test_every_image_gets_its_newest_digest_or_nothing_changes(tmp_path: Path) -
         assert (done.returncode, texts()) == (3, before)
         assert "The registry gave no digest of postgres:" in done.stderr
     done = pin(tmp_path, docker=f"echo {DIGEST}")
-    assert (done.returncode, len(done.stdout.split())) == (0, 7), done.stderr
+    assert (done.returncode, len(done.stdout.split())) == (0, 9), done.stderr
     assert [text.replace(f"@{DIGEST}", "") for text in texts()] == before
     assert pin(tmp_path, "--check").returncode == 0
     newer = DIGEST.replace("ab", "cd")
     assert pin(tmp_path, docker=f"echo {newer}").returncode == 0
-    assert ("".join(texts()).count(newer), "".join(texts()).count(DIGEST)) == (8, 0)
+    assert ("".join(texts()).count(newer), "".join(texts()).count(DIGEST)) == (11, 0)
 
 
 # --- the lock files hold what pyproject.toml declares, and install from any index

@@ -68,7 +68,7 @@ def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A sandbox before its start: the kill switch is on; and a folder with a plan and a snapshot."""
     folder = tmp_path_factory.mktemp("precheck")
     with Sandbox(cluster) as sandbox, fake_prometheus() as prometheus:
-        manifest = ROOT / "deploy" / "kubernetes" / "hasura.yaml"
+        manifest = ROOT / "deploy" / "kubernetes" / "own-engine" / "hasura.yaml"
         plan = {"engine_manifest": str(manifest), "staging_url": sandbox.hasura_url}
         (folder / "golive.yaml").write_text(yaml.safe_dump(plan))
         note_snapshot(folder, 1)
@@ -363,7 +363,7 @@ def outcomes_with(manifest: str, folder: Path, database: str) -> dict[str, str]:
 def test_a_wrong_line_of_the_manifest_is_red_and_nothing_else(
     tmp_path: Path, database: str, subtests: pytest.Subtests
 ) -> None:
-    text = (ROOT / "deploy/kubernetes/hasura.yaml").read_text("utf-8")
+    text = (ROOT / "deploy/kubernetes/own-engine/hasura.yaml").read_text("utf-8")
     for broken, edit in EDITS.items():
         documents = list(yaml.safe_load_all(text))
         edit(documents[0]["spec"]["template"]["spec"])
