@@ -78,11 +78,6 @@ def make_session(role: str, variables: Mapping[str, str], *, trusted: bool) -> S
     return Session(role, kept, backend_only=lowered in TRUE_WORDS)
 
 
-def same_secret(sent: str, real: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(sent.encode(), real.encode())
-
-
 class JwtVerifier:
     """Verify tokens against one `HASURA_GRAPHQL_JWT_SECRET`.
 
@@ -256,7 +251,7 @@ class Authenticator:
             return make_session(variables.get(ROLE_HEADER) or "admin", variables, trusted=True)
         sent = next((variables[name] for name in ADMIN_SECRET_HEADERS if name in variables), None)
         if sent is not None:
-            if not same_secret(sent, self._secret):
+            if not hmac.compare_digest(sent.encode(), self._secret.encode()):
                 raise QErr("access-denied", f"invalid {QUOTED_NAMES}", status=401)
             return make_session(variables.get(ROLE_HEADER) or "admin", variables, trusted=True)
         if self._jwt is not None and self._jwt.header_name.lower() in headers:

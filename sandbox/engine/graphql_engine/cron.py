@@ -22,17 +22,7 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, unexpected
 from graphql_engine.metadata.access import DEFAULT_CRON_RETRY
 from graphql_engine.rawjson import canonical
-from graphql_engine.webhooks import (
-    Outgoing,
-    Reply,
-    call,
-    fill_template,
-    logged_request,
-    of_event,
-    refuse_transforms,
-    request_headers,
-    resolve_headers,
-)
+from graphql_engine.webhooks import Reply, deliver, logged_request, of_event
 
 # minute, hour, day of month, month, day of week: croniter alone would accept a sixth field, seconds
 FIELDS = 5
@@ -246,21 +236,12 @@ class Scheduler:
             return
         body = webhook_body(due)
         is_late = False
-        environment = self._engine.settings.environment
+        environment, seconds = self._engine.settings.environment, float(retry["timeout_seconds"])
         try:
-            refuse_transforms(due.trigger)
-            url = fill_template(due.trigger["webhook"], environment)
-            headers = request_headers(resolve_headers(due.trigger.get("headers"), environment))
-            outgoing = Outgoing(url, headers, body)
-        except QErr as error:
-            reply = Reply(None, error.message)
-        else:
-            seconds = float(retry["timeout_seconds"])
-            try:
-                reply = await call(self._engine.http, outgoing, seconds, of_event(None))
-            except TimeoutError:
-                reason = f'Cron Scheduled event "{due.id}" timed out while processing.'
-                is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))
+            reply = await deliver(self._engine.http, due.trigger, environment, body, seconds, of_event(None))
+        except TimeoutError:
+            reason = f'Cron Scheduled event "{due.id}" timed out while processing.'
+            is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))
         request = logged_request(body, due.trigger.get("headers"), "1", late=is_late)
         await self._record(due, retry, request, reply)
 

@@ -20,18 +20,7 @@ from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, not_exists
 from graphql_engine.rawjson import canonical, loads
 from graphql_engine.sql import statement
-from graphql_engine.webhooks import (
-    Outgoing,
-    Reply,
-    Trace,
-    call,
-    logged_request,
-    of_event,
-    refuse_transforms,
-    request_headers,
-    resolve_headers,
-    resolve_webhook,
-)
+from graphql_engine.webhooks import Reply, Trace, deliver, logged_request, of_event
 
 OPERATIONS = ("INSERT", "UPDATE", "DELETE")
 STRINGIFIED = ("int8", "numeric", "float4", "float8", "money")
@@ -379,20 +368,13 @@ class Deliverer:
     async def _deliver(self, event: Event, trigger: dict[str, Any]) -> None:
         retry = trigger.get("retry_conf", {})
         body = event.body(int(retry.get("num_retries", 0)))
+        seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
+        environment = self._engine.settings.environment
         try:
-            refuse_transforms(trigger)
-            url = resolve_webhook(trigger, self._engine.settings.environment)
-            configured = resolve_headers(trigger.get("headers"), self._engine.settings.environment)
-        except QErr as error:
-            reply = Reply(None, error.message)
-        else:
-            seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
-            outgoing = Outgoing(url, request_headers(configured), body)
-            try:
-                reply = await call(self._engine.http, outgoing, seconds, event.trace())
-            except TimeoutError:
-                reason = f'Event Trigger "{event.trigger}" timed out while processing.'
-                body, reply = "null", Reply(500, json.dumps(reason))
+            reply = await deliver(self._engine.http, trigger, environment, body, seconds, event.trace())
+        except TimeoutError:
+            reason = f'Event Trigger "{event.trigger}" timed out while processing.'
+            body, reply = "null", Reply(500, json.dumps(reason))
         request = logged_request(body, trigger.get("headers"))
         outcome = _outcome(event, retry, reply)
         await self._record(finish, event.id, event.trigger, reply.status, request, reply.logged(), outcome)

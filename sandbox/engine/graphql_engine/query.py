@@ -33,8 +33,6 @@ REFUSED = {"insert", "count"}
 
 
 class Target:
-    """The table of a command."""
-
     def __init__(self, engine: Engine, session: Session, args: Json) -> None:
         name = required(args, "table")
         self.engine = engine
@@ -78,7 +76,6 @@ class Target:
 
 
 async def select(target: Target, args: Json) -> Any:
-    """Return columns of the rows of a table."""
     for key in ("limit", "offset"):
         _check_number(args.get(key), key)
     columns = required(args, "columns")

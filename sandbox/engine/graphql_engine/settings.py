@@ -20,8 +20,6 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """The configuration of the process."""
-
     admin_secret: str | None = None
     jwt_secret: dict[str, Any] | None = None
     unauthorized_role: str | None = None

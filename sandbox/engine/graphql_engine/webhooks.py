@@ -39,7 +39,6 @@ class Trace:
     parent_id: str | None = None
 
     def child(self) -> "Trace":
-        """Return a new span below this one."""
         return Trace(self.trace_id, secrets.token_hex(8), self.span_id)
 
     def context(self) -> dict[str, str]:
@@ -102,11 +101,9 @@ class Response:
         return self.content.decode("utf-8", errors="replace")
 
     def header(self, name: str) -> str | None:
-        """Return the first header of this name."""
         return next(iter(self.all(name)), None)
 
     def all(self, name: str) -> list[str]:
-        """Return all headers of this name, in order."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
@@ -132,7 +129,6 @@ class Client:
         raise OSError("too many redirects")
 
     async def aclose(self) -> None:
-        """Close the idle connections."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -341,7 +337,6 @@ def resolve_headers(
 
 
 def resolve_webhook(trigger: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """Return the URL of an event trigger (`webhook` or `webhook_from_env`)."""
     if trigger.get("webhook_from_env"):
         return from_environment(trigger["webhook_from_env"], environment)
     return fill_template(str(trigger["webhook"]), environment)
@@ -434,6 +429,20 @@ async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) 
     except UNSENDABLE as error:
         return Reply(None, json.dumps(failure(error, request, seconds)))
     return Reply(response.status, response.text, response.headers)
+
+
+async def deliver(
+    client: Client, trigger: Mapping[str, Any], environment: Mapping[str, str], body: str, seconds: float,
+    trace: Trace,
+) -> Reply:  # fmt: skip
+    """Call the webhook of a trigger as `call` does; if it is not configured well, the reply says so."""
+    try:
+        refuse_transforms(trigger)
+        url = resolve_webhook(trigger, environment)
+        headers = request_headers(resolve_headers(trigger.get("headers"), environment))
+    except QErr as error:
+        return Reply(None, error.message)
+    return await call(client, Outgoing(url, headers, body), seconds, trace)
 
 
 def failure(error: Exception, request: Outgoing, seconds: float) -> dict[str, Any]:

@@ -188,8 +188,6 @@ LTREE_PATTERNS = {
 
 @dataclass(frozen=True)
 class Const:
-    """A JSON value."""
-
     value: Any
 
 
@@ -468,7 +466,6 @@ class RoleViews:
     tables: dict[Key, TableView]
 
     def selectable(self, key: Key) -> TableView | None:
-        """Return the view of a table if the role may read it."""
         view = self.tables.get(key)
         return view if view is not None and view.select is not None else None
 

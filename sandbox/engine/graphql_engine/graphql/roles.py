@@ -50,6 +50,7 @@ from graphql_engine.graphql.model import (
 )
 from graphql_engine.graphql.scalars import is_graphql_name, is_numeric
 from graphql_engine.graphql.schema import (
+    TEXTS_OF,
     AnyType,
     Builder,
     aggregate_type,
@@ -68,16 +69,6 @@ from graphql_engine.rawjson import Raw
 
 InputFields = dict[str, GraphQLInputField]
 PLACEHOLDER = "_PLACEHOLDER"
-JSONB_UPDATES = {
-    "_append": "append existing jsonb value of filtered columns with new jsonb value",
-    "_delete_at_path": "delete the field or element with specified path "
-    "(for JSON arrays, negative integers count from the end)",
-    "_delete_elem": "delete the array element with specified index (negative integers count from the end). "
-    "throws an error if top level container is not an array",
-    "_delete_key": "delete key/value pair or string element. "
-    "key/value pairs are matched based on their key value",
-    "_prepend": "prepend existing jsonb value of filtered columns with new jsonb value",
-}
 
 
 def mutation_response(b: Builder, view: TableView) -> GraphQLObjectType:
@@ -151,7 +142,7 @@ def update_operators(b: Builder, view: TableView) -> dict[str, tuple[GraphQLInpu
     numbers = {n: c for n, c in columns.items() if is_numeric(c.type)}
     made: dict[str, tuple[GraphQLInputObjectType, str]] = {}
     if jsonb:
-        for op, text in JSONB_UPDATES.items():
+        for op, text in TEXTS_OF["jsonb_updates"].items():
             made[op] = (_jsonb_update(b, view, op, jsonb, text), text)
     if numbers:
         text = "increments the numeric columns with given value of the filtered values"
@@ -287,7 +278,6 @@ def _by_key(keys: dict[str, Any]) -> dict[str, GraphQLArgument]:
 
 
 def mutation_fields(b: Builder) -> Fields:
-    """Make the fields of tables in mutation_root."""
     fields: Fields = {}
     for view in b.views.tables.values():
         if view.insert is not None:
@@ -362,7 +352,6 @@ class Actions:
         self.enums = {item["name"]: item for item in custom.get("enums") or []}
 
     def root_fields(self) -> tuple[Fields, Fields]:
-        """Return (query fields, mutation fields)."""
         queries: Fields = {}
         mutations: Fields = {}
         for action in self.actions:

@@ -328,14 +328,11 @@ class _Run:
             return NO_QUERIES_TEXT
         root = _root(sel)
         if root.kind in READS:
-            return await self._read(root, sel)
+            async with self.engine.pool.connection() as conn:
+                return await read(conn, self.new_context(), root, sel)
         if root.kind in WRITES:
             return (await self._transaction([sel]))[sel.alias]
         return await run_action(self.engine, self.session, self.operation.text, root.action, sel)
-
-    async def _read(self, root: Root, sel: Sel) -> Any:
-        async with self.engine.pool.connection() as conn:
-            return await read(conn, self.new_context(), root, sel)
 
 
 def _root(sel: Sel) -> Root:

@@ -26,7 +26,6 @@ BIG_NUMBERS = {"int8", "numeric", "float8"}
 
 
 def is_graphql_name(name: str) -> bool:
-    """Whether GraphQL allows the text as a name."""
     return GRAPHQL_NAME.match(name) is not None
 
 

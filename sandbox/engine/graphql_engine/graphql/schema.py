@@ -8,8 +8,10 @@ Facts: the engine's `GraphQL/Schema/*` and `Postgres/Instances/Schema`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from graphql import (
     FieldNode,
     GraphQLArgument,
@@ -46,18 +48,16 @@ from graphql_engine.graphql.model import (
     entries,
     operand_type,
 )
-from graphql_engine.graphql.scalars import NUMERIC, STRINGS, is_comparable, scalar_name
+from graphql_engine.graphql.scalars import STRINGS, is_comparable, is_numeric, scalar_name
 
 Json = dict[str, Any]
 
 
 def refused_fields(type_: Any) -> dict[str, str]:
-    """Return the refused fields of a type with what they are."""
     return dict(type_.extensions.get("refused", {}))
 
 
 def no_field(type_: Any, name: str) -> QErr:
-    """Return the error for a field that a type does not have."""
     feature = refused_fields(type_).get(name)
     if feature is not None:
         return unsupported(f'the {feature} "{name}"')
@@ -65,7 +65,6 @@ def no_field(type_: Any, name: str) -> QErr:
 
 
 def no_mutations(metadata: Json, operation: OperationDefinitionNode) -> QErr:
-    """Return the error for a mutation of a role that has none."""
     refused = of_roots(metadata)
     for field in operation.selection_set.selections:
         if isinstance(field, FieldNode) and field.name.value in refused:
@@ -74,7 +73,6 @@ def no_mutations(metadata: Json, operation: OperationDefinitionNode) -> QErr:
 
 
 def of_table(tracked: TrackedTable) -> dict[str, str]:
-    """Return the refused fields of the rows of a table."""
     return dict.fromkeys(tracked.computed_fields, "computed field")
 
 
@@ -120,15 +118,8 @@ def types_of(metadata: Json, model: Model) -> dict[str, str]:
 
 
 AnyType = Any
+TEXTS_OF: Json = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))
 Named = TypeVar("Named", bound=GraphQLNamedType)
-ORDERINGS = {
-    "asc": "in ascending order, nulls last",
-    "asc_nulls_first": "in ascending order, nulls first",
-    "asc_nulls_last": "in ascending order, nulls last",
-    "desc": "in descending order, nulls first",
-    "desc_nulls_first": "in descending order, nulls first",
-    "desc_nulls_last": "in descending order, nulls last",
-}
 
 
 class Builder:
@@ -147,7 +138,6 @@ class Builder:
         return self.types[name]  # type: ignore[return-value]
 
     def scalar(self, type_: Type) -> GraphQLScalarType:
-        """Return the scalar of a PostgreSQL type that is not an array."""
         return self.named_scalar(scalar_name(type_))
 
     def named_scalar(self, name: str) -> GraphQLScalarType:
@@ -168,21 +158,18 @@ class Builder:
         )
 
     def output(self, name: str, fields: Any, text: str | None = None, **extensions: Any) -> GraphQLObjectType:
-        """Return the output type called `name`."""
         return self.once(
             name, lambda: GraphQLObjectType(name, fields, description=text, extensions=extensions)
         )
 
     def enum(self, name: str, values: Mapping[str, str | None], text: str | None) -> GraphQLEnumType:
-        """Return the enum called `name`. values: their descriptions."""
         made = {value: GraphQLEnumValue(value, description=about) for value, about in values.items()}
         return self.once(name, lambda: GraphQLEnumType(name, made, description=text))
 
     def order_by(self) -> GraphQLEnumType:
-        return self.enum("order_by", ORDERINGS, "column ordering options")
+        return self.enum("order_by", TEXTS_OF["order"], "column ordering options")
 
     def select_columns(self, view: TableView) -> GraphQLEnumType | None:
-        """Return the enum of readable columns, or None without such columns."""
         if view.select is None or not view.select.columns:
             return None
         values = dict.fromkeys(sorted(view.select.columns), "column name")
@@ -211,38 +198,6 @@ def quoted(view: TableView) -> str:
 Fields = dict[str, GraphQLInputField]
 EQUALITY = ("_eq", "_neq", "_gt", "_lt", "_gte", "_lte")
 LISTS = ("_in", "_nin")
-STRING_OPERATORS = {
-    "_like": "does the column match the given pattern",
-    "_nlike": "does the column NOT match the given pattern",
-    "_ilike": "does the column match the given case-insensitive pattern",
-    "_nilike": "does the column NOT match the given case-insensitive pattern",
-    "_similar": "does the column match the given SQL regular expression",
-    "_nsimilar": "does the column NOT match the given SQL regular expression",
-    "_regex": "does the column match the given POSIX regular expression, case sensitive",
-    "_iregex": "does the column match the given POSIX regular expression, case insensitive",
-    "_nregex": "does the column NOT match the given POSIX regular expression, case sensitive",
-    "_niregex": "does the column NOT match the given POSIX regular expression, case insensitive",
-}
-ARRAY_OPERATORS = {
-    "_contains": "does the array contain the given value",
-    "_contained_in": "is the array contained in the given array value",
-}
-JSONB_OPERATORS = {
-    "_contains": "does the column contain the given json value at the top level",
-    "_contained_in": "is the column contained in the given json value",
-    "_has_key": "does the string exist as a top-level key in the column",
-    "_has_keys_any": "do any of these strings exist as top-level keys in the column",
-    "_has_keys_all": "do all of these strings exist as top-level keys in the column",
-}
-LTREE_OPERATORS = {
-    "_ancestor": "is the left argument an ancestor of right (or equal)?",
-    "_ancestor_any": "does array contain an ancestor of `ltree`?",
-    "_descendant": "is the left argument a descendant of right (or equal)?",
-    "_descendant_any": "does array contain a descendant of `ltree`?",
-    "_matches": "does `ltree` match `lquery`?",
-    "_matches_any": "does `ltree` match any `lquery` in array?",
-    "_matches_fulltext": "does `ltree` match `ltxtquery`?",
-}
 LIST_OPERATORS = ("_has_keys_any", "_has_keys_all", "_ancestor_any", "_descendant_any", "_matches_any")
 
 
@@ -288,16 +243,8 @@ def _comparison_fields(b: Builder, type_: Type) -> Fields:
     for op in LISTS:
         fields[op] = input_field(list_of(value), column=array_of(type_), items=True, strict=True)
     fields["_is_null"] = input_field(GraphQLBoolean, strict=True)
-    described: dict[str, str] = {}
-    if type_.internal in STRINGS:
-        described = STRING_OPERATORS
-    elif type_.element is not None:
-        described = ARRAY_OPERATORS
-    elif type_.internal == "jsonb":
-        described = JSONB_OPERATORS
-    elif type_.internal == "ltree":
-        described = LTREE_OPERATORS
-    for op, text in described.items():
+    kind = "arrays" if type_.element else "strings" if type_.internal in STRINGS else type_.internal
+    for op, text in TEXTS_OF["operators"].get(kind, {}).items():
         right = operand_type(op, type_)
         items, strict = op in LIST_OPERATORS, op != "_has_key"
         shown = b.value_type(TEXTS if op == "_matches_any" else right)
@@ -308,10 +255,6 @@ def _comparison_fields(b: Builder, type_: Type) -> Fields:
 def _cast(b: Builder, type_: Type) -> GraphQLInputObjectType:
     fields = {"String": input_field(comparison_of(b, TEXT), strict=True)}
     return b.inputs(f"{scalar_name(type_)}_cast_exp", fields)
-
-
-def numeric_columns(columns: dict[str, Column]) -> dict[str, Column]:
-    return {n: c for n, c in columns.items() if c.type.element is None and c.type.internal in NUMERIC}
 
 
 OPERATORS = (
@@ -337,9 +280,8 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
 def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
     """Return the readable columns that an aggregate operator applies to."""
     assert view.select is not None
-    if operator in COMPARABLE_OPERATORS:
-        return {n: c for n, c in view.select.columns.items() if is_comparable(c.type)}
-    return numeric_columns(view.select.columns)
+    applies = is_comparable if operator in COMPARABLE_OPERATORS else is_numeric
+    return {name: column for name, column in view.select.columns.items() if applies(column.type)}
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:

@@ -82,7 +82,6 @@ INT32 = 2**31
 
 
 def is_null(value: Value) -> bool:
-    """Whether a value is null, as a literal or as JSON."""
     return isinstance(value, NullValueNode) or (isinstance(value, Json) and value.value is None)
 
 
@@ -175,7 +174,7 @@ class Reader:
         if column is not None and not isinstance(inner, GraphQLEnumType):
             return self._column(value, inner, column, marks, path)
         if isinstance(inner, GraphQLList):
-            return self._list(value, inner, marks, path)
+            return [self.read(item, inner.of_type, marks, here) for item, here in self._items(value, path)]
         if isinstance(inner, GraphQLEnumType):
             return self._enum(value, inner, path)
         if isinstance(inner, GraphQLInputObjectType):
@@ -205,9 +204,6 @@ class Reader:
         if isinstance(value, Json) and isinstance(value.value, list):
             return [(Json(item), (*path, i)) for i, item in enumerate(value.value)]
         return [(value, (*path, 0))]
-
-    def _list(self, value: Value, type_: GraphQLList[Any], marks: Mapping[str, Any], path: Path) -> list[Any]:
-        return [self.read(item, type_.of_type, marks, here) for item, here in self._items(value, path)]
 
     def _enum(self, value: Value, type_: GraphQLEnumType, path: Path) -> str:
         if isinstance(value, EnumValueNode) or (isinstance(value, Json) and isinstance(value.value, str)):
@@ -376,7 +372,6 @@ class Selector:
         self.nodes_left = MAX_NODES
 
     def root(self, type_: GraphQLObjectType) -> list[Sel]:
-        """Return the root fields in order."""
         for directive in self.operation.node.directives or ():
             name = directive.name.value
             if name in INCLUSION:

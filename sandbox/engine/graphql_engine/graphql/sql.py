@@ -312,11 +312,6 @@ def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
     return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
 
 
-def aggregate_object(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
-    """Return count, sum, avg, … over the rows at `alias`."""
-    return build_object([(sel.alias, _field(ctx, view, sel, alias)) for sel in sels])
-
-
 def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     if sel.is_typename:
         return literal(sel.type_name)
@@ -433,7 +428,6 @@ def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
 
 
 def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
-    """Return the value of one selected field of a row."""
     if sel.is_typename:
         return f"{literal(sel.type_name)}::text"
     assert view.select is not None
@@ -442,18 +436,13 @@ def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
         return column_sql(ctx, view, sel, column, alias)
     rel = view.tracked.relationships.get(sel.name)
     if rel is not None:
-        return related_json(ctx, rel, sel, alias)
+        return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
     rel = view.tracked.relationships[sel.name.removesuffix("_aggregate")]
     return aggregate_json(ctx, ctx.views.tables[rel.target], sel, related_source(rel, sel, alias))
 
 
 def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
-    """Return the rows on the other side of a relationship."""
     return Source(key_name(rel.target), rel, alias, args=sel.args, single=not rel.is_array)
-
-
-def related_json(ctx: Context, rel: Relationship, sel: Sel, alias: str) -> str:
-    return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
 
 
 def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
@@ -487,7 +476,7 @@ def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> s
         if sub.is_typename:
             value = f"{literal(sub.type_name)}::text"
         elif sub.name == "aggregate":
-            value = aggregate_object(ctx, view, sub.subs, alias)
+            value = build_object([(each.alias, _field(ctx, view, each, alias)) for each in sub.subs])
         else:
             cut = "" if allowed is None else f" FILTER (WHERE {alias}.row__ <= {allowed})"
             value = f"coalesce(json_agg({row_json(ctx, view, sub.subs, alias)}){cut}, '[]'::json)"

@@ -37,7 +37,6 @@ def answer(content: Any, status: int = 200, cookies: list[str] | None = None) ->
 
 
 def plain(text: str, status: int = 200) -> Response:
-    """Return a text response with the same header."""
     return Response(text, status, {LABEL[0]: LABEL[1]}, media_type="text/plain; charset=utf-8")
 
 
@@ -60,7 +59,6 @@ def bind(engine: Engine, handler: Handler) -> Callable[[Request], Awaitable[Resp
 
 
 async def not_found(_: Request, __: Exception) -> Response:
-    """Return 404 for an unknown resource or method."""
     return answer(QErr("not-found", "resource does not exist", status=404).as_api(), 404)
 
 

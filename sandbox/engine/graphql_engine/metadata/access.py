@@ -50,7 +50,6 @@ def find_event_trigger(metadata: Json, name: str, source: str | None = None) -> 
 
 
 def named(items: list[Json], name: str, key: str = "name") -> Json | None:
-    """Return the item with that name, or None."""
     return next((item for item in items if item[key] == name), None)
 
 
@@ -113,7 +112,6 @@ def query_name(query: str, collection: str) -> str:
 
 
 def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
-    """Return one inconsistent object as the API shows it."""
     return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
 
 

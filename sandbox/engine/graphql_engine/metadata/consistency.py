@@ -233,7 +233,6 @@ class Place:
     tables: Mapping[Key, TrackedTable]
 
     def tracked(self, source: Json, key: tuple[str, str]) -> Json | None:
-        """Return the entry of a table, or None if it is not tracked."""
         return next((t for t in source["tables"] if key_of(t["table"]) == key), None)
 
 

@@ -95,7 +95,9 @@ def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: boo
         _check_object(value, shape, where, path, lenient)
     elif isinstance(shape, list):
         _check_list(value, shape[0], where, path, lenient)
-    elif not isinstance(value, shape) or (isinstance(value, bool) and not _takes(shape, bool)):
+    elif not isinstance(value, shape) or (
+        isinstance(value, bool) and bool not in (shape if isinstance(shape, tuple) else (shape,))
+    ):
         raise ShapeError(path, f"{where}: {path} has a value of the wrong type: {value!r}")
 
 
@@ -131,7 +133,3 @@ def _check_list(value: Any, inner: Shape, where: str, path: str, lenient: bool) 
 
 def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(value == other)
-
-
-def _takes(shape: Any, kind: type) -> bool:
-    return kind in (shape if isinstance(shape, tuple) else (shape,))

@@ -77,7 +77,6 @@ BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
 
 def endpoint_problems(metadata: Json) -> Iterator[Json]:
-    """Return the inconsistent objects of endpoints."""
     endpoints = metadata.get("rest_endpoints", [])
     sound = []
     for endpoint in endpoints:
@@ -132,7 +131,6 @@ def one_operation(text: str) -> OperationDefinitionNode | None:
 
 
 def query_text(metadata: Json, endpoint: Json) -> str | None:
-    """Return the stored query of an endpoint, or None if it does not exist."""
     wanted = endpoint["definition"]["query"]
     collection = named(metadata.get("query_collections", []), wanted["collection_name"])
     query = named(collection["definition"]["queries"], wanted["query_name"]) if collection else None

@@ -141,7 +141,6 @@ def _owner(metadata: Json, name: str, source: str | None) -> Json | None:
 
 @command("delete_event_trigger", removes=True, postgres=True)
 async def delete_event_trigger(context: Context, args: Json) -> None:
-    """Remove an event trigger and archive its pending events."""
     name = required(args, "name")
     table, _ = find_event_trigger(context.metadata, name, args.get("source"))
     put_list(table, "event_triggers", without(table["event_triggers"], name))
@@ -201,7 +200,6 @@ async def get_event_logs(context: Context, args: Json) -> Any:
 
 @command("get_event_invocation_logs", changes=False, postgres=True)
 async def get_event_invocation_logs(context: Context, args: Json) -> Any:
-    """Return invocations of a trigger, newest first."""
     name = required(args, "name")
     find_event_trigger(context.metadata, name, args.get("source"))
     logs = "hdb_catalog.event_invocation_logs AS l"
@@ -313,7 +311,6 @@ def _cron_entry(args: Json) -> Json:
 
 @command("delete_cron_trigger", removes=True)
 async def delete_cron_trigger(context: Context, args: Json) -> None:
-    """Remove a cron trigger and its future events."""
     name = required(args, "name")
     triggers = context.metadata.get("cron_triggers", [])
     if named(triggers, name) is None:
@@ -356,7 +353,6 @@ async def get_scheduled_events(context: Context, args: Json) -> Json:
 
 @command("get_scheduled_event_invocations", "get_event_invocations", changes=False)
 async def get_scheduled_event_invocations(context: Context, args: Json) -> Json:
-    """Return invocations of one event or of one cron trigger."""
     if _kind(args) == "one_off":
         return _answer("invocations", [], 0, args)
     where = "l.event_id = %(event_id)s" if args.get("event_id") else "e.trigger_name = %(name)s"

@@ -206,6 +206,5 @@ async def set_catalog_state(context: Context, args: Json) -> None:
 
 @command("set_graphql_schema_introspection_options")
 async def set_introspection_options(context: Context, args: Json) -> None:
-    """Set the roles that may not introspect."""
     roles = required(args, "disabled_for_roles")
     context.metadata["graphql_schema_introspection"] = {"disabled_for_roles": list(roles)}

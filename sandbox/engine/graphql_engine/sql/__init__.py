@@ -6,5 +6,4 @@ from pathlib import Path
 
 @cache
 def statement(name: str) -> bytes:
-    """Return the text of `sql/<name>.sql`."""
     return Path(__file__).with_name(f"{name}.sql").read_bytes()
