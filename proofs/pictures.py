@@ -120,7 +120,6 @@ class Box:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size in pixels."""
     return Figure((width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), facecolor="#ffffff")
 
 

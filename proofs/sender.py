@@ -3,15 +3,17 @@
 Closed loop: each client sends its next request when it has received the answer to the last one. Open loop:
 each request has a due time, and its latency counts from then, whatever the answers are. A stall therefore
 shows in the latencies of all requests that were due during it (no coordinated omission).
-Apart is the traffic of a live incident, which runs in threads beside code that blocks.
 """
 
 import asyncio
+import itertools
 import json
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -19,10 +21,12 @@ from math import ceil
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from hdrh.histogram import HdrHistogram
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 ANSWER_TIMEOUT_SECONDS = 10.0
+TICK_TIMEOUT_SECONDS, TICK_PAUSE_SECONDS = 600.0, 0.2
 PUNCTUAL_SECONDS = 0.01
 """A request that is sent later after its due time has missed it."""
 MAX_DELAY_SECONDS = 10.0
@@ -71,6 +75,45 @@ def request_for(url: str, headers: dict[str, str], body: bytes) -> bytes:
     lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in {"Content-Type": "application/json", **headers}.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def tick_answers(handlers_url: str, secret: str, name: str, due: datetime) -> Iterator[httpx.Response]:
+    """Deliver a tick of a cron as Hasura does; yield each answer, until one says that it is finished."""
+    body = {"id": "tick", "name": f"pancake_{name}", "scheduled_time": due.isoformat(), "payload": {}}
+    with httpx.Client(headers={"X-Handler-Secret": secret}, timeout=TICK_TIMEOUT_SECONDS) as client:
+        while True:
+            answer = client.post(f"{handlers_url}/cron/{name}", json=body)
+            yield answer
+            if answer.status_code != 503 or "Retry-After" not in answer.headers:
+                return
+            time.sleep(TICK_PAUSE_SECONDS)
+
+
+def tick(handlers_url: str, secret: str, name: str, due: datetime) -> str:
+    """Deliver a tick of a cron until it is finished; return its result, else the status."""
+    *_, answer = tick_answers(handlers_url, secret, name, due)
+    return str(answer.json().get("result", answer.status_code))
+
+
+@contextmanager
+def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do some work every so many seconds within the block, in a thread; at once if it is late."""
+    stop = threading.Event()
+
+    def run() -> None:
+        started = time.monotonic()
+        for number in itertools.count(1):
+            if stop.wait(max(0.0, started + number * seconds - time.monotonic())):
+                return
+            work()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 async def open_loop(

@@ -137,7 +137,6 @@ class NginxEdge:
         self._launcher = list(launcher)
 
     def start(self) -> None:
-        """Start the server without waiting for it."""
         arguments = [str(NGINX), "-p", f"{self.directory}/", "-c", "nginx.conf", "-g", "daemon off;"]
         with (self.directory / "stderr.log").open("a") as errors:
             self._running = self._processes.start(

@@ -240,3 +240,11 @@ class Service:
         if self.process is not None:
             self.processes.stop(self.process, signal_)
             self.process = None
+
+
+def bring_up(*services: Service) -> None:
+    """Start services at once, and return when all are ready. Raises NotReady."""
+    for service in services:
+        service.start()
+    for service in services:
+        service.wait_ready()

@@ -3,7 +3,7 @@
 import typer
 
 from proofs.bench.compare import compare
-from proofs.bench.crons import crons, reconcile
+from proofs.bench.crons import crons
 from proofs.bench.edge import edge
 from proofs.bench.operators import backfill, status, trace
 from proofs.bench.scale import scale
@@ -18,7 +18,6 @@ app = typer.Typer(
 app.command()(ingest)
 app.command()(process)
 app.command()(backfill)
-app.command()(reconcile)
 app.command()(crons)
 app.command()(edge)
 app.command()(status)

@@ -31,15 +31,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from leads.adapters.database import load_queries
 from leads.adapters.secrets import KeyRing, SecretScope
 from ops.daily.connection_secrets import seal
 from proofs.loadtest.resources import cpu_seconds_of_tree
+from proofs.sender import tick_answers
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import install_diva
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT, Processes, Service
 from sandbox.stack.hasura import start_engine
 
+OWN_STATEMENTS = load_queries(Path(__file__).parent)
 TOKEN = "token-of-the-benchmark"
 TOKEN_SHA256 = sha256(TOKEN.encode()).hexdigest()
 SECRET = "secret-of-the-benchmark-of-32-characters"
@@ -169,24 +172,14 @@ class Simulator:
         body = {"count": count, "start": start.isoformat(), "end": end.isoformat()}
         httpx.post(f"{self.url}/control/bulk", json=body, timeout=300).raise_for_status()
 
-    def tick(self, name: str, timeout_seconds: float = 1800) -> float:
+    def tick(self, name: str) -> float:
         """Deliver one tick of a cron until it is finished; return the seconds that took."""
-        body = {"id": "bench", "name": f"pancake_{name}", "payload": {}}
-        due = {"scheduled_time": datetime.now(UTC).isoformat()}
         started = time.monotonic()
-        while True:
-            called = time.monotonic()
-            answer = httpx.post(
-                f"{self.bench.handler_url}/cron/{name}",
-                json=body | due,
-                headers={"X-Handler-Secret": SECRET},
-                timeout=600,
-            )
-            self.call_seconds.append(time.monotonic() - called)
-            if answer.status_code == 200:
-                return time.monotonic() - started
-            if answer.headers.get("Retry-After") != "1" or time.monotonic() - started > timeout_seconds:
-                raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
+        for answer in tick_answers(self.bench.handler_url, SECRET, name, datetime.now(UTC)):
+            self.call_seconds.append(answer.elapsed.total_seconds())
+        if answer.status_code != 200:
+            raise RuntimeError(f"{name}: {answer.status_code} {answer.text}")
+        return time.monotonic() - started
 
 
 @contextmanager
@@ -431,7 +424,6 @@ class Done:
 
     @property
     def rate(self) -> float:
-        """Per second."""
         return self.number / self.seconds if self.seconds else 0.0
 
 

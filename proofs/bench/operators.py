@@ -6,12 +6,13 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -35,6 +36,7 @@ from proofs.bench.environment import (
     print_result,
     run_script,
 )
+from proofs.sender import repeating
 from sandbox.postgres.database import install_diva, migrate
 from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT
@@ -156,35 +158,20 @@ def _connect(url: str) -> None:
 UPDATE_INTERVAL_SECONDS = 0.003
 
 
-class UpdatingSession:
-    """Context manager: a database session that updates accounts one by one and measures each update."""
+@contextmanager
+def updated_accounts(database_url: str) -> Iterator[list[float]]:
+    """Update accounts one by one within the block, in a session; the list has the milliseconds of each."""
+    choice, took = random.Random(5), list[float]()
+    with psycopg.connect(database_url, autocommit=True) as db:
+        ids = [row[0] for row in db.execute("SELECT id FROM account TABLESAMPLE BERNOULLI (5)")]
 
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._update_accounts)
-        self.longest_ms = 0.0
-        self.updates = 0
+        def update() -> None:
+            started = time.perf_counter()
+            db.execute("UPDATE account SET display_name = display_name WHERE id = %s", [choice.choice(ids)])
+            took.append((time.perf_counter() - started) * 1000)
 
-    def _update_accounts(self) -> None:
-        choice = random.Random(5)
-        with psycopg.connect(self._url, autocommit=True) as db_connection:
-            ids = [row[0] for row in db_connection.execute("SELECT id FROM account TABLESAMPLE SYSTEM (5)")]
-            while not self._stop.wait(UPDATE_INTERVAL_SECONDS):
-                started = time.perf_counter()
-                db_connection.execute(
-                    "UPDATE account SET display_name = display_name WHERE id = %s", [choice.choice(ids)]
-                )
-                self.longest_ms = max(self.longest_ms, (time.perf_counter() - started) * 1000)
-                self.updates += 1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        with repeating(update, UPDATE_INTERVAL_SECONDS):
+            yield took
 
 
 def backfill(
@@ -198,13 +185,13 @@ def backfill(
         migrate(url)
         run_script(url, "accounts", accounts=accounts)
         analyze(url)
-        with UpdatingSession(url) as session:
+        with updated_accounts(url) as took:
             report = _run(url, Path(folder))
     result = {
         "accounts": accounts,
         "seconds": report["seconds"],
-        "longest_wait_ms": round(session.longest_ms, 1),
-        "updates_beside": session.updates,
+        "longest_wait_ms": round(max(took, default=0.0), 1),
+        "updates_beside": len(took),
         "longest_batch_ms": report["longest_batch_ms"],
         "written": report["written"],
         "unusable": sum(report["unusable"].values()),

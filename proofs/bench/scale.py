@@ -35,6 +35,7 @@ from leads.services.metrics import EVENT_LOGS, FIGURES, MAX_AGE_SECONDS
 from leads.services.outbox import SEND_LEASE
 from ops.clients.db_session import QUERIES
 from proofs.bench.environment import (
+    OWN_STATEMENTS,
     SECRET,
     TOKEN_SHA256,
     AsJson,
@@ -77,32 +78,6 @@ def add_history(database_url: str, stored: int, events: int, until: datetime) ->
 
 _OTHER_DIGITS = "999000001"
 """Of a phone that no customer of the history has."""
-# The values of the events of the record "scale-0" are in history.sql.
-_ARRIVE = """
-INSERT INTO pancake_webhook_event (
-    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
-    normalized_phone, source_ids, created_at
-)
-SELECT
-    e.connection_id, e.origin, e.record_id, e.table_name, e.modified_on + interval '1 second', sha256('new'),
-    e.payload, 'received', %(at)s, e.normalized_phone, e.source_ids, %(at)s
-FROM pancake_webhook_event AS e
-WHERE e.record_id = 'scale-0' AND e.outcome = 'no_change'
-RETURNING id
-"""
-_READ = """
-SELECT
-    e.id, e.claim_id, e.connection_id, e.record_id, e.table_name, e.normalized_phone AS phone, e.source_ids,
-    e.ingested_at AS claimed_at, t.id::text AS ticket_id, t.account_id::text, s.id::text AS roster_source_id,
-    m.id::text AS chosen, m.staff_id::text AS assignee_id
-FROM pancake_webhook_event AS e
-INNER JOIN pancake_webhook_event AS f ON f.record_id = e.record_id AND f.outcome = 'ticket_created'
-INNER JOIN ticket AS t ON t.id = f.ticket_id
-INNER JOIN pancake_source AS s ON s.connection_id = e.connection_id AND s.pancake_source_id = e.source_ids[1]
-INNER JOIN pancake_assignee AS m ON m.source_id = s.id
-WHERE e.id = %(id)s
-LIMIT 1
-"""
 
 
 def claim_event(db: psycopg.Connection[Any], until: datetime) -> dict[str, Any]:
@@ -111,9 +86,11 @@ def claim_event(db: psycopg.Connection[Any], until: datetime) -> dict[str, Any]:
     Returns its parameters for whichever statement.
     """
     cursor = db.cursor(row_factory=dict_row)
-    event = cursor.execute(_ARRIVE, {"at": until + timedelta(seconds=1)}).fetchone()
+    event = cursor.execute(
+        OWN_STATEMENTS["scale/store_event"], {"at": until + timedelta(seconds=1)}
+    ).fetchone()
     cursor.execute(QUERIES["process_record/claim_event"], event)
-    lead = cursor.execute(_READ, event).fetchone()
+    lead = cursor.execute(OWN_STATEMENTS["scale/load_lead"], event).fetchone()
     assert lead is not None
     return _of_processing(lead) | _of_polling(lead, until) | {"from": until - timedelta(days=1), "to": until}
 
@@ -236,10 +213,6 @@ def scanned_whole(snapshot: Snapshot) -> list[str]:
         for table in sorted(LARGE_TABLES)
         if table + WHOLE in reads
     ]
-
-
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    path.write_text(json.dumps(snapshot, indent=1) + "\n")
 
 
 def _read(database_url: str, name: str, until: datetime) -> list[Reading]:
@@ -409,7 +382,7 @@ def scale(
                 console.print(f"{piece.name}: {cost}")
     snapshot = summarize(readings)
     if plans is not None:
-        write_snapshot(plans, snapshot)
+        plans.write_text(json.dumps(snapshot, indent=1) + "\n")
     result = _result(costs, snapshot, steps)
     if not as_json:
         Console().print(_table(result.pop("costs"), steps))

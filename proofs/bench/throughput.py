@@ -26,6 +26,7 @@ from rich.console import Console
 
 from leads.adapters.database import QUERIES
 from proofs.bench.environment import (
+    OWN_STATEMENTS,
     SECRET,
     TOKEN_SHA256,
     AsJson,
@@ -52,17 +53,6 @@ ARRIVALS_PER_SECOND = 1000
 STEADY_CONNECTIONS = 64
 MAX_REQUESTS_PER_SECOND = 10_000
 """Requests are built before the measurement, so that the load generator uses little CPU during it."""
-BASELINE = """
-INSERT INTO pancake_webhook_event (
-    connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, arrived_at,
-    normalized_phone, source_ids, created_at
-)
-VALUES (
-    (SELECT id FROM pancake_connection LIMIT 1), 'webhook', gen_random_uuid(), 'lead', now(),
-    sha256(gen_random_uuid()::text::bytea), '{payload}', 'received', now(),
-    '+849' || lpad(trunc(random() * 1e8)::text, 8, '0'), ARRAY['-1'], now()
-);
-"""
 
 
 def ingest(
@@ -128,7 +118,7 @@ def _send(url: str, requests: list[bytes], seconds: float, total: Measurement) -
 
 
 def _baseline(database_url: str, seconds: float) -> Callable[[], Done]:
-    script = BASELINE.format(payload=_record(0))
+    script = OWN_STATEMENTS["ingest/baseline"].decode().format(payload=_record(0))
     return pgbench(database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
 
 

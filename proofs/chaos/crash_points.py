@@ -225,8 +225,6 @@ def crash_points(
 
 @dataclass(frozen=True)
 class Choice:
-    """The options that choose points."""
-
     texts: Sequence[str]
     sample: int
     pairs: int

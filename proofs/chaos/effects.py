@@ -80,8 +80,6 @@ def check(attempted: Iterable[str], acknowledged: Iterable[str], observed: Itera
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """The verdict on each effect that a run observes."""
-
     effects: Mapping[str, Verdict]
 
     @property

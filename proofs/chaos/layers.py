@@ -46,6 +46,8 @@ from proofs.chaos.effects import (
     tick_id,
 )
 from proofs.chaos.frame import ProcessCount, events_by_process, finish
+from proofs.incidents.breakages import change_setting
+from proofs.sender import tick
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.leads import SOURCES, relative_rate
 from sandbox.stack.observer import Unfinished
@@ -183,16 +185,8 @@ class LayersRun:
 
     async def tick(self, name: str, due: datetime) -> str:
         """Deliver a tick until the handlers finish it; return its result."""
-        while True:
-            answer = await self.http.post(
-                f"{self.sandbox.handlers_url}/cron/{name}",
-                json={"id": "t", "name": f"pancake_{name}", "scheduled_time": due.isoformat(), "payload": {}},
-                headers={"X-Handler-Secret": self.sandbox.keys.handler_secret},
-            )
-            if answer.status_code == 503 and "Retry-After" in answer.headers:
-                await asyncio.sleep(0.2)
-                continue
-            return str(answer.json().get("result", answer.status_code))
+        url, secret = self.sandbox.handlers_url, self.sandbox.keys.handler_secret
+        return await asyncio.to_thread(tick, url, secret, name, due)
 
     async def finish(self) -> None:
         """Replay what the kill switch held, and wait until every event is final. Raises Unfinished."""
@@ -265,11 +259,7 @@ class LayersRun:
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
-            db_connection.execute(
-                "UPDATE app_setting SET app_settings ="
-                " jsonb_set(app_settings, ARRAY['pancake_integration', %s], %s::jsonb) WHERE id = 1",
-                (name, value),
-            )
+            db_connection.execute(change_setting(name, f"'{value}'").encode())
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

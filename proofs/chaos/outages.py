@@ -30,7 +30,7 @@ from proofs.chaos.frame import (
 from proofs.sender import Stream, flood
 from sandbox.edge import FOLDERS, EdgeSettings, NginxEdge
 from sandbox.postgres.server import Cluster
-from sandbox.processes import Processes
+from sandbox.processes import Processes, bring_up
 from sandbox.stack.stack import Sandbox
 
 NORMAL_OPERATION_SECONDS = 3.0
@@ -116,11 +116,7 @@ def _stop_handlers(sandbox: Sandbox) -> None:
 
 def _restart(sandbox: Sandbox, cluster: Cluster) -> None:
     cluster.start()
-    services = (sandbox.hasura, *sandbox.replicas)
-    for service in services:
-        service.start()
-    for service in services:
-        service.wait_ready()
+    bring_up(sandbox.hasura, *sandbox.replicas)
 
 
 def engine_kill(

@@ -52,8 +52,6 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Panels below one heading."""
-
     title: str
     panels: tuple[Drawn, ...]
 
@@ -87,7 +85,6 @@ class View:
 
 
 def read_dashboard() -> tuple[str, list[Section]]:
-    """Return the title of the dashboard, and its sections."""
     model = json.loads(SOURCE.read_text("utf-8"))
     found: list[tuple[str, list[Drawn]]] = []
     for each in model["panels"]:

@@ -204,7 +204,6 @@ def read_results(name: str, path: Path, exit_code: int) -> SuiteResult:
 
 
 def render(version: str, results: Sequence[SuiteResult], now: datetime) -> str:
-    """Return the text of the section."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
     lines = [
         f"Run by `scripts/test --genuine` on {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC.",

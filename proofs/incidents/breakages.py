@@ -8,11 +8,13 @@ tests/ops/golive/test_gates.py those that only rows of a pilot of weeks can show
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 
+from leads.adapters.database import load_queries
 from leads.services.cron_runs import CRONS
 from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -22,6 +24,7 @@ from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
 
 TIMEOUT_SECONDS = 60.0
+STATEMENTS = {name: text.decode() for name, text in load_queries(Path(__file__).parent).items()}
 Variables = dict[str, str]
 """What the operator's command gets besides the sandbox's own variables."""
 
@@ -89,7 +92,6 @@ def change_setting(name: str, value: str) -> str:
 
 
 def by_setting(name: str) -> Break:
-    """Switch a setting on, then off."""
     return by_sql(change_setting(name, "'true'"), change_setting(name, "'false'"))
 
 
@@ -233,29 +235,10 @@ RUNS = (
     "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
     " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
 )
-# An event that is claimed again and again for 20 minutes, and whose present claim is valid.
-WAITING_EVENT = """
-    SET session_replication_role = replica;
-    INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,
-        claim_id, ingested_at, received_at, arrived_at, created_at)
-    SELECT c.id, 'poll', 'waiting', sha256('waiting'), '{}', 'ingested',
-        gen_random_uuid(), now(), now(), now(), now() - interval '20 minutes'
-    FROM pancake_connection AS c
-"""
-NO_WAITING_EVENT = """
-    SET session_replication_role = replica;
-    SET pancake.delete_events = 'on';
-    DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
-"""
 
 OUR_METADATA = "E2-BE-metadata-version E4-9a"
 PERMISSIONS = f"role-permissions {OUR_METADATA}"
 OLD_CATALOG = "hdb_catalog.hdb_source_catalog_version"
-SLOW_INSERTS = """
-    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
-        AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
-    CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
-"""
 NIGHT_BATCH = {
     "name": "night_batch", "webhook": "http://127.0.0.1:9/night", "schedule": "5 19 * * *",
     "include_in_metadata": True,
@@ -355,7 +338,9 @@ BREAKAGES = (
     ),
     Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty", "UnassignedWaits"),
     Breakage(
-        "an event is stuck", by_sql(WAITING_EVENT, NO_WAITING_EVENT), "queue", "1 overdue: ingested 1",
+        "an event is stuck",
+        by_sql(STATEMENTS["breakages/store_waiting"], STATEMENTS["breakages/delete_waiting"]),
+        "queue", "1 overdue: ingested 1",
         "LeadWaits",
     ),
     Breakage(
@@ -394,7 +379,9 @@ BREAKAGES = (
         criteria="edge-answers",
     ),
     Breakage(
-        "inserting is slow", by_sql(SLOW_INSERTS, "DROP FUNCTION slow() CASCADE"), criteria="E3-BE-capacity",
+        "inserting is slow",
+        by_sql(STATEMENTS["breakages/slow_inserts"], "DROP FUNCTION slow() CASCADE"),
+        criteria="E3-BE-capacity",
     ),
     Breakage(
         "a cron of others runs at two", by_metadata(("create_cron_trigger", NIGHT_BATCH)),

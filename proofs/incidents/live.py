@@ -5,15 +5,16 @@ meanwhile, it looks as old as its alert needs, and what it leaves behind is made
 traffic, or the past, to be a fault at all: `leads status` and the gates name their effects, not them.
 """
 
-import itertools
+import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from typing import Annotated, Any
 
 import httpx
@@ -26,9 +27,16 @@ from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
 from ops.waiting import poll
 from proofs.bench.environment import AsJson
-from proofs.incidents.breakages import BREAKAGES, TIMEOUT_SECONDS, Installation, by_metadata, change_setting
+from proofs.incidents.breakages import (
+    BREAKAGES,
+    STATEMENTS,
+    TIMEOUT_SECONDS,
+    Installation,
+    by_metadata,
+    change_setting,
+)
 from proofs.incidents.catalogue import INCIDENTS
-from proofs.sender import versions
+from proofs.sender import Leg, repeating, send, tick, versions
 from sandbox.edge import NginxEdge, require_edge_packages
 from sandbox.monitoring.observation import DEFAULT_FACTOR, Observation, ObservedSandbox
 from sandbox.monitoring.rules import WATCHDOG
@@ -44,82 +52,36 @@ BASELINE_LEADS = 60
 MAX_OPEN_POSTS = 64
 AGEING_SECONDS = 1.0
 POLL_SECONDS = 0.2
-_AGE = """
-    UPDATE pancake_webhook_event
-    SET created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
-        processed_at = processed_at - %(by)s::interval, replayed_at = replayed_at - %(by)s::interval
-"""
-_WAITING = """
-    SELECT id FROM pancake_webhook_event
-    WHERE status = 'received' AND created_at > now() - %(by)s::interval FOR UPDATE SKIP LOCKED
-"""
-_IS_UNFINISHED = """
-    (status IN ('received', 'ingested')
-        OR notifications <> '[]' AND notified_at IS NULL AND notify_given_up_at IS NULL)
-"""
-_AGE_RUNS = """
-    UPDATE pancake_cron_run
-    SET scheduled_time = scheduled_time - %(by)s::interval, started_at = started_at - %(by)s::interval,
-        finished_at = finished_at - %(by)s::interval
-    WHERE name = %(name)s
-"""
-
-
-@contextmanager
-def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Do some work again and again within the block, at a constant rate as long as it takes no longer."""
-    stop = threading.Event()
-
-    def run() -> None:
-        started = time.monotonic()
-        for number in itertools.count(1):
-            work()
-            if stop.wait(max(0.0, started + number * seconds - time.monotonic())):
-                return
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(TIMEOUT_SECONDS)
 
 
 class Stage(Installation):
-    """Access to every part of one sandbox."""
-
     def __init__(self, sandbox: Sandbox, seed: int) -> None:
         super().__init__(sandbox)
         self._versions = versions(seed, new_share=1.0)
         self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
-        self._naming = threading.Lock()
-        self._ticks = itertools.count()
 
     def close(self) -> None:
         self._http.close()
 
     def prepare(self) -> None:
         """Process some leads, and move them out of the last hour."""
-        for _ in range(BASELINE_LEADS):
-            self.deliver()
+        for version in islice(self._versions, BASELINE_LEADS):
+            self._http.post(self.sandbox.webhook_url, content=version.body)
         Observer(self.sandbox.database_url, self.sandbox.notifications_url).wait_final(TIMEOUT_SECONDS)
         self.age("2 hours")
-
-    def deliver(self) -> None:
-        """Post a new lead to the edge, as Pancake does; the edge answers even if it can only keep it."""
-        with self._naming:
-            version = next(self._versions)
-        self._http.post(self.sandbox.webhook_url, content=version.body)
 
     @contextmanager
     def traffic(self, leads_per_second: float) -> Iterator[None]:
         """Post leads at a constant rate within the block, whatever the answers are."""
-        with (
-            ThreadPoolExecutor(MAX_OPEN_POSTS) as posts,
-            repeating(lambda: posts.submit(self.deliver), 1 / leads_per_second),
-        ):
-            yield
+        leg = Leg(leads_per_second, seconds=86_400)
+        with ThreadPoolExecutor(1) as thread:
+            posting = send(leg, self.sandbox.webhook_url, self._versions, MAX_OPEN_POSTS)
+            posted = thread.submit(asyncio.run, posting)
+            try:
+                yield
+            finally:
+                leg.is_stopped = True
+                posted.result()
 
     def wait_for_status(self, status: str, count: int) -> None:
         """Wait until so many events have a status. Raises TimeoutError."""
@@ -139,12 +101,15 @@ class Stage(Installation):
 
     def age(self, by: str) -> None:
         """Let time pass for the events that are finished: the windows of the database move on."""
-        self.sql(f"{_AGE} WHERE NOT {_IS_UNFINISHED}", {"by": by})
+        self.sql(
+            f"{STATEMENTS['live/age']} WHERE id NOT IN ({STATEMENTS['live/list_unfinished']})", {"by": by}
+        )
 
     @contextmanager
     def ageing_waiting(self, by: str) -> Iterator[None]:
         """Let that much time pass for each event that waits within the block, once."""
-        with repeating(lambda: self.sql(f"{_AGE} WHERE id IN ({_WAITING})", {"by": by}), AGEING_SECONDS):
+        waiting = f"{STATEMENTS['live/age']} WHERE id IN ({STATEMENTS['live/list_waiting']})"
+        with repeating(lambda: self.sql(waiting, {"by": by}), AGEING_SECONDS):
             yield
 
     def wait_finished(self) -> None:
@@ -153,7 +118,7 @@ class Stage(Installation):
         What is stored or processed after `age` would count as slow for an hour.
         """
         edge, now = self.sandbox.edge, {"now": datetime.now(UTC)}
-        left = f"SELECT id FROM pancake_webhook_event WHERE created_at <= %(now)s AND {_IS_UNFINISHED}"
+        left = f"{STATEMENTS['live/list_unfinished']} AND created_at <= %(now)s"
         assert isinstance(edge, NginxEdge)
         for _ in poll(TIMEOUT_SECONDS, POLL_SECONDS):
             if not (edge.held() or self.sql(left, now)):
@@ -161,7 +126,7 @@ class Stage(Installation):
 
     def age_runs(self, name: str, by: str) -> None:
         """Let time pass for the runs of a cron."""
-        self.sql(_AGE_RUNS, {"by": by, "name": name})
+        self.sql(STATEMENTS["live/age_runs"], {"by": by, "name": name})
 
     def pancake(self, path: str, body: Mapping[str, Any]) -> None:
         """Call the control API of Pancake's stand-in."""
@@ -169,22 +134,8 @@ class Stage(Installation):
 
     def tick(self, name: str) -> str:
         """Deliver a tick of a cron now, until the handlers finish it; return its result."""
-        call = {
-            "id": f"incident-{next(self._ticks)}",
-            "name": f"pancake_{name}",
-            "scheduled_time": datetime.now(UTC).isoformat(),
-            "payload": {},
-        }
-        while True:
-            answer = self._http.post(
-                f"{self.sandbox.handlers_url}/cron/{name}",
-                json=call,
-                headers={"X-Handler-Secret": self.sandbox.keys.handler_secret},
-            )
-            if answer.status_code == 503 and "Retry-After" in answer.headers:
-                time.sleep(0.2)
-                continue
-            return str(answer.json().get("result", answer.status_code))
+        sandbox = self.sandbox
+        return tick(sandbox.handlers_url, sandbox.keys.handler_secret, name, datetime.now(UTC))
 
 
 Scene = Callable[[Stage], AbstractContextManager[None]]
@@ -197,50 +148,14 @@ _SLOW = """
     EXECUTE FUNCTION public.incident_{name}()
 """
 _FAST_AGAIN = "DROP FUNCTION IF EXISTS public.incident_{name} CASCADE"
-_LOCK = """
-    UPDATE hdb_catalog.event_log
-    SET delivered = false, locked = now() - interval '6 minutes'
-    WHERE id IN (
-        SELECT id FROM hdb_catalog.event_log
-        WHERE trigger_name = 'pancake_webhook_event_status_update' AND delivered LIMIT 3
-    )
-"""
-_UNLOCK = """
-    UPDATE hdb_catalog.event_log SET delivered = true, locked = NULL
-    WHERE locked < now() - interval '6 minutes'
-"""
-_REFUSE_TICKETS = """
-    CREATE FUNCTION public.incident_refused() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF hashtext(NEW.title) % 2 = 0 THEN RAISE EXCEPTION 'no such tickets today'; END IF;
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER incident_refused BEFORE INSERT ON public.ticket FOR EACH ROW
-    EXECUTE FUNCTION public.incident_refused()
-"""
 
 
 @contextmanager
-def metadata_wiped(stage: Stage) -> Iterator[None]:
-    """Replace the metadata by Diva's, as a colleague who applies another project does."""
-    with FAULTS["metadata_wiped"](stage):
+def of_table(stage: Stage, name: str) -> Iterator[None]:
+    """A fault of the table as it is; what it let wait is tried again."""
+    with FAULTS[name](stage):
         yield
     stage.retry_waiting()
-
-
-@contextmanager
-def allow_list_on(stage: Stage) -> Iterator[None]:
-    """Leave our calls out of the allow list, which is on."""
-    with FAULTS["allow_list_on"](stage):
-        yield
-    stage.retry_waiting()
-
-
-@contextmanager
-def handlers_down(stage: Stage) -> Iterator[None]:
-    """Stop the process."""
-    with FAULTS["handlers_down"](stage):
-        yield
 
 
 @contextmanager
@@ -288,7 +203,7 @@ def webhook_silent(stage: Stage) -> Iterator[None]:
 @contextmanager
 def dead_letters(stage: Stage) -> Iterator[None]:
     """Let half of the leads fail, five of them for the last time; at the end they are replayed."""
-    stage.sql(_REFUSE_TICKETS)
+    stage.sql(STATEMENTS["live/refuse_tickets"])
     stage.wait_for_status("failed", 5)
     stage.sql(
         "UPDATE pancake_webhook_event SET attempts = 4, next_attempt_at = now() WHERE status = 'failed'"
@@ -304,9 +219,9 @@ def dead_letters(stage: Stage) -> Iterator[None]:
 @contextmanager
 def stuck_lock(stage: Stage) -> Iterator[None]:
     """Let three events look as a Hasura leaves them that died six minutes ago."""
-    stage.sql(_LOCK)
+    stage.sql(STATEMENTS["live/lock_events"])
     yield
-    stage.sql(_UNLOCK)
+    stage.sql(STATEMENTS["live/unlock_events"])
 
 
 @contextmanager
@@ -333,7 +248,6 @@ def reconciliation_misses(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def kill_switch_left_on(stage: Stage) -> Iterator[None]:
-    """Switch it on, more than a day ago."""
     with FAULTS["kill_switch_left_on"](stage):
         stage.sql(change_setting("changed_at", "to_jsonb(now() - interval '25 hours')"))
         yield
@@ -348,11 +262,14 @@ def p99_regression(stage: Stage) -> Iterator[None]:
 
 
 SCENES: dict[str, Scene] = {
-    scene.__name__: scene
-    for scene in (
-        metadata_wiped, allow_list_on, handlers_down, database_slow, pancake_rest_down, webhook_silent,
-        dead_letters, stuck_lock, cron_removed, reconciliation_misses, kill_switch_left_on, p99_regression,
-    )
+    **{name: partial(of_table, name=name) for name in ("metadata_wiped", "allow_list_on", "handlers_down")},
+    **{
+        scene.__name__: scene
+        for scene in (
+            database_slow, pancake_rest_down, webhook_silent, dead_letters, stuck_lock, cron_removed,
+            reconciliation_misses, kill_switch_left_on, p99_regression,
+        )
+    },
 }  # fmt: skip
 
 

@@ -97,8 +97,6 @@ STORE_SECONDS = 0.008
 
 @dataclass
 class Minute:
-    """What was counted in a minute."""
-
     edge: Counter[str] = field(default_factory=Counter)
     """Requests to the edge by status."""
     upstream: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -76,8 +76,6 @@ class Series:
 
 
 class Recording:
-    """The series of a scenario."""
-
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.series: dict[tuple[str, str], Series] = {}
@@ -263,13 +261,10 @@ KEEP_ALL = ("--storage.tsdb.retention.time=100y", f"--query.timeout={QUERY_TIMEO
 
 
 class Replay:
-    """A Prometheus with recordings."""
-
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
     def firings(self, scenario: Scenario) -> list[Firing]:
-        """Return every alert that fires within the time of a scenario."""
         return [firing for alert in alerts() for firing in self._evaluate(alert, scenario)]
 
     def has_samples(self, name: str, scenario: Scenario) -> bool:

@@ -26,7 +26,7 @@ from ops.html import render_page
 from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.effects import QUERIES, check_stream
 from proofs.chaos.frame import proof, wait_until_final
-from proofs.loadtest.resources import Sampler
+from proofs.loadtest.resources import sampled
 from proofs.pictures import Box, Limit, Line, Panel, draw_lines, new_figure, svg
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
 from sandbox.edge import NginxEdge, require_edge_packages
@@ -62,7 +62,6 @@ class Plan:
 async def run(
     sandbox: Sandbox, plan: Plan, console: Console
 ) -> tuple[dict[str, Any], list[tuple[Leg, Latencies]]]:
-    """Run all legs on one sandbox; return the result, and the histograms of each leg."""
     started = datetime.now(UTC)
     generated = versions(plan.seed)
     steps: list[dict[str, Any]] = []
@@ -113,15 +112,15 @@ async def run_leg(
     """
     assert isinstance(sandbox.edge, NginxEdge)
     wal, direct = wal_bytes(sandbox.database_url), sandbox.edge.taken("handlers")
-    with Sampler(_pids(sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as sampler:
+    with sampled(_pids(sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as used:
         sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, connections))
         await _show_progress(leg, sending, console)
         settled = await wait_until_final(sandbox, console, MAX_SETTLING_SECONDS)
     leads = max(1, len({version.record_id for version in leg.sent.versions}))
-    cpu_ms = {name: 1000 * usage.cpu_seconds / leads for name, usage in sampler.usage.items()}
+    cpu_ms = {name: 1000 * usage.cpu_seconds / leads for name, usage in used.items()}
     until_end = {
         name: [sample for sample in usage.samples if sample[0] <= leg.ended_at + 1]
-        for name, usage in sampler.usage.items()
+        for name, usage in used.items()
     }
     cores = {name: _mean([sample[1] for sample in samples]) for name, samples in until_end.items()}
     return {
@@ -143,7 +142,7 @@ async def run_leg(
         | {"ours": round(sum(cpu_ms[name] for name in OURS) - cpu_ms[ENGINE_SESSIONS], 2)},
         "cores": {name: round(each, 2) for name, each in cores.items()},
         "busiest": max(cores, key=lambda name: cores[name]),
-        "peak_mb": {name: round(usage.peak_mb, 1) for name, usage in sampler.usage.items()},
+        "peak_mb": {name: round(usage.peak_mb, 1) for name, usage in used.items()},
         "wal_bytes_per_lead": round((wal_bytes(sandbox.database_url) - wal) / leads),
         "started_at": leg.started_at,
         "samples": {name: [list(each) for each in samples] for name, samples in until_end.items()},

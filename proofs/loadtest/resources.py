@@ -1,12 +1,14 @@
 """CPU time and memory of the processes of the sandbox, read from /proc once a second."""
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+
+from proofs.sender import repeating
 
 INTERVAL_SECONDS = 1.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -22,36 +24,29 @@ class Usage:
     """Time of the day in seconds since 1970, cores in use since the last sample, memory in MB."""
 
 
-class Sampler:
-    """Samples the usage of services, each given by its first process, while the context is open.
+@contextmanager
+def sampled(
+    pids: Mapping[str, int], titles: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[dict[str, Usage]]:
+    """Sample the usage of services, each given by its first process, within the block.
 
     `titles`: of these services only the processes count whose command line begins so.
     """
+    sampler = _Sampler(pids, titles)
+    with repeating(sampler.sample, INTERVAL_SECONDS):
+        yield sampler.usage
+    sampler.sample()
 
-    def __init__(self, pids: Mapping[str, int], titles: Mapping[str, str] = MappingProxyType({})) -> None:
+
+class _Sampler:
+    def __init__(self, pids: Mapping[str, int], titles: Mapping[str, str]) -> None:
         self.usage = {name: Usage() for name in pids}
-        self._pids = dict(pids)
-        self._titles = titles
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Sampler":
-        self._first = {name: self._cpu_seconds(name) for name in self._pids}
+        self._pids, self._titles = pids, titles
+        self._first = {name: self._cpu_seconds(name) for name in pids}
         self._last = dict(self._first)
         self._at = time.time()
-        self._thread.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._sample()
-
-    def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_SECONDS):
-            self._sample()
-
-    def _sample(self) -> None:
+    def sample(self) -> None:
         now = time.time()
         for name, pid in self._pids.items():
             usage, cpu = self.usage[name], self._cpu_seconds(name)

@@ -35,7 +35,6 @@ _WAITS = ("group_wait", "group_interval", "repeat_interval")
 
 
 def compress_rules(factor: float) -> dict[str, dict[str, Any]]:
-    """Return the rule files by name."""
     files = {path.name: load(path) for path in rule_files()}
     for document in files.values():
         for group in document["groups"]:
@@ -50,7 +49,6 @@ def compress_rules(factor: float) -> dict[str, dict[str, Any]]:
 
 
 def compress_expression(expression: str, factor: float) -> str:
-    """Return an expression with shorter ranges and limits."""
     if any(name in expression for name in _WINDOWS):
         return expression
     shorter = _RANGE.sub(lambda match: f"[{faster(match[1], factor)}]", expression)
@@ -89,7 +87,6 @@ def compress_alertmanager(factor: float, receivers_url: str) -> dict[str, Any]:
 
 
 def faster(duration: str, factor: float) -> str:
-    """Return a duration divided by the factor."""
     return _duration(seconds(duration) / factor)
 
 

@@ -17,7 +17,6 @@ _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 
 def rule_files() -> list[Path]:
-    """Return the rule files that prometheus.yml loads."""
     named = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["rule_files"]
     return [PROMETHEUS / name for name in named]
 

@@ -146,8 +146,6 @@ FIRING, RESOLVED = "firing", "resolved"
 
 @dataclass(frozen=True)
 class Notification:
-    """An alert in a message of Alertmanager."""
-
     receiver: str
     status: str
     labels: dict[str, str]
@@ -184,7 +182,6 @@ class Inbox:
         return set(open_)
 
     def sent(self) -> set[str]:
-        """Return the names of all alerts that were sent."""
         return {each.alert for each in self.received() if each.status == FIRING}
 
     def wait(self, is_done: Callable[["Inbox"], bool], timeout_seconds: float) -> bool:

@@ -57,7 +57,6 @@ class Buttons:
         return self._sandbox.database_url
 
     def running(self) -> dict[str, bool]:
-        """Return whether each part runs."""
         return {name: name not in self._stopped for name in CHAIN}
 
     def send_leads(self, count: int) -> str:

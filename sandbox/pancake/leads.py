@@ -54,11 +54,9 @@ class Leads:
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def chance(self, probability: float) -> bool:
-        """Return True with this probability."""
         return self._random.random() < probability
 
     def lead(self) -> dict[str, Any]:
-        """Return a new lead, without timestamps."""
         pick = self._random.choice
         number = self.created
         self.created += 1

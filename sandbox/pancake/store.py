@@ -21,7 +21,6 @@ Key = tuple[int, str]
 
 
 def microseconds(moment: datetime) -> int:
-    """Return the microseconds since 1970."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 

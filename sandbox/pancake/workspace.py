@@ -166,7 +166,6 @@ class Sender:
         self._failures = 0
 
     def suspend(self) -> None:
-        """Suspend the webhook as the vendor does."""
         self.enabled = False
         self.suspensions.append(self._now())
 

@@ -16,7 +16,6 @@ MIGRATIONS = Path(__file__).parents[2] / "hasura" / "migrations" / "default"
 
 
 def run_file(db_connection: psycopg.Connection, path: Path) -> None:
-    """Run one SQL file in one transaction."""
     with db_connection.transaction():
         db_connection.execute(path.read_text(encoding="utf-8"))
 
@@ -81,12 +80,10 @@ def drop_logins(url: str) -> None:
 
 
 def handlers_url(url: str) -> str:
-    """Return the URL of the same database for the handlers' login."""
     return _url_of(HANDLERS, url)
 
 
 def operators_url(url: str) -> str:
-    """Return the URL of the same database for the operators' login."""
     return _url_of(OPERATORS, url)
 
 

@@ -100,7 +100,6 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def scanned(plan: Plan) -> set[str]:
-    """Return the large tables that are scanned sequentially."""
     return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} & LARGE_TABLES
 
 
@@ -109,7 +108,6 @@ def indexes(plan: Plan) -> set[str]:
 
 
 def _call(name: str, params: Mapping[str, Any]) -> sql.Composed:
-    """The execution of a prepared statement."""
     if not placeholders(name):
         return sql.SQL("EXECUTE {}").format(sql.Identifier(name))
     arguments = sql.SQL(", ").join(sql.Literal(params.get(key)) for key in placeholders(name))

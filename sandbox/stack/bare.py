@@ -13,7 +13,7 @@ from sandbox.edge import NginxEdge
 from sandbox.postgres import binaries
 from sandbox.postgres.database import grant_rights, install_diva
 from sandbox.postgres.server import Cluster
-from sandbox.processes import ROOT, Service
+from sandbox.processes import ROOT, Service, bring_up
 from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.stack import Sandbox
 
@@ -48,11 +48,7 @@ class BareSandbox(Sandbox):
             "pancake", "sandbox.pancake", *self._pancake_arguments(),
             ready="/control/state", PANCAKE_API_KEY=self.keys.pancake_api_key,
         )  # fmt: skip
-        services = (self.hasura, self.notifications, self.pancake)
-        for service in services:
-            service.start()
-        for service in services:
-            service.wait_ready()
+        bring_up(self.hasura, self.notifications, self.pancake)
         self._forbid_notifications()
         self.handlers = self._handlers("handlers")
         self.edge = self._edge()

@@ -45,7 +45,6 @@ class Keys:
 
     @property
     def jwt_secret(self) -> str:
-        """The value of HASURA_GRAPHQL_JWT_SECRET."""
         return json.dumps({"type": "HS256", "key": self.jwt_key})
 
     def token(self, role: str, user_id: str | None = None) -> str:

@@ -23,8 +23,6 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of one event, with the fields of an expectation."""
-
     row: dict[str, str]
     phone: str | None = None
     account: str | None = None
@@ -50,7 +48,6 @@ class Observer:
             return db_connection.execute(statement).fetchall()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return every event in the order of processing."""
         return self.query(STATEMENTS["observer/load_rows"])
 
     def tickets(self) -> list[dict[str, Any]]:

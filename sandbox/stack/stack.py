@@ -13,7 +13,7 @@ from sandbox.diva.project import merge_project
 from sandbox.edge import EdgeSettings, NginxEdge, missing_packages
 from sandbox.postgres.database import drop_logins, grant_rights, handlers_url, install_diva
 from sandbox.postgres.server import Cluster, free_port
-from sandbox.processes import ROOT, Processes, Service
+from sandbox.processes import ROOT, Processes, Service, bring_up
 from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
 from sandbox.stack.keys import Keys
@@ -89,11 +89,7 @@ class Sandbox:
         self.edge = self._edge()
         self.replicas = self._replicas()
         self.handlers = self.replicas[0]
-        services = (self.hasura, self.notifications, self.pancake, *self.replicas)
-        for service in services:
-            service.start()
-        for service in services:
-            service.wait_ready()
+        bring_up(self.hasura, self.notifications, self.pancake, *self.replicas)
         grant_rights(self.database_url)
         keys = self.keys
         access = Access(

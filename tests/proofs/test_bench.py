@@ -36,7 +36,7 @@ from proofs.bench.scale import (
 )
 from proofs.bench.throughput import pgbench
 from proofs.loadtest.__main__ import app as loadtest
-from proofs.loadtest.resources import Sampler
+from proofs.loadtest.resources import sampled
 from proofs.sender import Leg, constant_arrival, request_for, send, versions
 from sandbox.processes import ROOT, Processes
 from sandbox.stack.hasura import start_engine
@@ -294,11 +294,11 @@ def test_the_cpu_of_children_that_ended_counts() -> None:
     command = [sys.executable, "-c", f"{run_child}\nprint(flush=True)\ninput()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        with Sampler({"parent": parent.pid}) as sampler:
+        with sampled({"parent": parent.pid}) as used:
             parent.stdout.readline()
         parent.communicate(b"\n")
-    assert sampler.usage["parent"].cpu_seconds >= 0.25
-    assert sampler.usage["parent"].peak_mb > 1
+    assert used["parent"].cpu_seconds >= 0.25
+    assert used["parent"].peak_mb > 1
 
 
 @needs_edge

@@ -34,6 +34,7 @@ from sandbox.edge import EdgeSettings, NginxEdge
 from sandbox.pancake import api
 from sandbox.pancake.workspace import Workspace
 from sandbox.processes import Processes
+from sandbox.serving import LoopbackServer
 from sandbox.stack.connection import WORKSPACE_ID
 
 MAX_DRAIN_SECONDS = 30.0
@@ -146,7 +147,6 @@ class Handlers:
 
     @property
     def port(self) -> int:
-        """Of the process that takes the calls."""
         return self._processes[0].port
 
     async def ensure_running(self) -> None:
@@ -256,21 +256,14 @@ class Outside:
                 *api.routes(),
             ]
         )
+        self._server = LoopbackServer(self.app)
 
     def start(self) -> int:
         """Serve in a thread; return the port."""
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="error", access_log=False)
-        self._listener = config.bind_socket()
-        self._listener.listen()
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
-        self._thread.start()
-        return int(self._listener.getsockname()[1])
+        return int(self._server.__enter__().url.rpartition(":")[2])
 
     async def close(self) -> None:
-        self._server.should_exit = True
-        await asyncio.to_thread(self._thread.join)
-        self._listener.close()
+        await asyncio.to_thread(self._server.__exit__)
         await self._handlers.aclose()
 
     def reset(self, now: Now, begun: datetime, sent: Iterable[Mapping[str, Any]]) -> None:
@@ -329,8 +322,6 @@ class NotAnswered(Exception):
 
 
 class Callers:
-    """The callers of one run, on its database."""
-
     def __init__(
         self,
         http: httpx.AsyncClient,

@@ -398,7 +398,6 @@ class _Session:
                 return bytes(messages), ", ".join(labels) or "prepare"
 
     async def ask(self, request: bytes) -> bytes:
-        """Send a request to the server and return its answer."""
         await _send(self._upstream_writer, request)
         answer = bytearray()
         while True:

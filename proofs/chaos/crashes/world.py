@@ -304,7 +304,6 @@ class World:
         self._cluster.close()
 
     async def prepare(self, scenario: Scenario) -> None:
-        """Create the template of a scenario, once."""
         if scenario.name in self._prepared:
             return
         name = f"crash_{scenario.name}"

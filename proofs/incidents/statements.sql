@@ -1,0 +1,67 @@
+-- name: live/age
+UPDATE pancake_webhook_event
+SET
+    created_at = created_at - %(by)s::interval, arrived_at = arrived_at - %(by)s::interval,
+    processed_at = processed_at - %(by)s::interval, replayed_at = replayed_at - %(by)s::interval
+
+-- name: live/list_waiting
+SELECT id FROM pancake_webhook_event
+WHERE status = 'received' AND created_at > now() - %(by)s::interval FOR UPDATE SKIP LOCKED
+
+-- name: live/list_unfinished
+SELECT id FROM pancake_webhook_event
+WHERE
+    (
+        status IN ('received', 'ingested')
+        OR notifications <> '[]' AND notified_at IS NULL AND notify_given_up_at IS NULL
+    )
+
+-- name: live/age_runs
+UPDATE pancake_cron_run
+SET
+    scheduled_time = scheduled_time - %(by)s::interval, started_at = started_at - %(by)s::interval,
+    finished_at = finished_at - %(by)s::interval
+WHERE name = %(name)s
+
+-- name: live/lock_events
+UPDATE hdb_catalog.event_log
+SET delivered = false, locked = now() - interval '6 minutes'
+WHERE id IN (
+    SELECT id FROM hdb_catalog.event_log
+    WHERE trigger_name = 'pancake_webhook_event_status_update' AND delivered LIMIT 3
+)
+
+-- name: live/unlock_events
+UPDATE hdb_catalog.event_log SET delivered = true, locked = NULL
+WHERE locked < now() - interval '6 minutes'
+
+-- name: live/refuse_tickets
+CREATE FUNCTION public.incident_refused() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF hashtext(NEW.title) % 2 = 0 THEN RAISE EXCEPTION 'no such tickets today'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER incident_refused BEFORE INSERT ON public.ticket FOR EACH ROW
+EXECUTE FUNCTION public.incident_refused()
+
+-- name: breakages/store_waiting
+-- An event that is claimed again and again for 20 minutes, and whose present claim is valid.
+SET session_replication_role = replica;
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, payload_hash, payload, status,
+    claim_id, ingested_at, received_at, arrived_at, created_at
+)
+SELECT
+    c.id, 'poll', 'waiting', sha256('waiting'), '{}', 'ingested',
+    gen_random_uuid(), now(), now(), now(), now() - interval '20 minutes'
+FROM pancake_connection AS c
+
+-- name: breakages/delete_waiting
+SET session_replication_role = replica;
+SET pancake.delete_events = 'on';
+DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
+
+-- name: breakages/slow_inserts
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
