@@ -220,11 +220,12 @@ SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
 
 -- name: process_record/load_facts
 -- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
--- Returns one row. accounts, open_tickets, admins and managers are JSON arrays; contact_phone is the lead's phone, if a contact of
--- the account has it. roster_source_id is the first active source that has a roster (null = the default roster). `own_phones` are
--- of accounts that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
--- Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_contact_book_primary_phone,
--- ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest, ix_pancake_webhook_event_ticket, Diva's index on ticket (account_id).
+-- Returns one row. accounts, open_tickets, admins and managers are JSON arrays, source_names of the event an object (names by id);
+-- contact_phone is the lead's phone, if a contact of the account has it. roster_source_id is the first active source that has a
+-- roster (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_pancake_source,
+-- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest,
+-- ix_pancake_webhook_event_ticket, pk_pancake_webhook_event, Diva's index on ticket (account_id). `own_phones` are of accounts
+-- that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
 WITH candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named
     FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS a
@@ -295,6 +296,18 @@ SELECT
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
     (SELECT s.consent_mode FROM public.view_pancake_setting AS s) AS consent_mode,
     (SELECT r.id::text FROM public.pancake_webhook_event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r WHERE e.id = %(id)s) AS roster_source_id,
+    (
+        SELECT jsonb_build_object('workspace_id', c.workspace_id::text, 'chat_link', c.chat_link, 'record_link', c.record_link)
+        FROM public.pancake_webhook_event AS e
+        JOIN public.pancake_connection AS c ON c.id = e.connection_id
+        WHERE e.id = %(id)s
+    ) AS connection,
+    (
+        SELECT COALESCE(jsonb_object_agg(p.pancake_source_id, p.name), '{}')
+        FROM public.pancake_webhook_event AS e
+        JOIN public.pancake_source AS p ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
+        WHERE e.id = %(id)s AND p.pancake_source_id <> '(none)'
+    ) AS source_names,
     gen_random_uuid()::text AS new_account_id, gen_random_uuid()::text AS new_ticket_id
 
 -- name: process_record/load_record_facts
@@ -394,16 +407,16 @@ SELECT %(account_id)s, '{"marketing": false, "marketing_origin": "pancake_lead"}
 WHERE NOT EXISTS (SELECT FROM public.customer_consent AS c WHERE c.account_id = %(account_id)s)
 
 -- name: process_record/upsert_contact
--- Insert or update the contact of a phone. Fields that the record does not name keep their values.
+-- Insert or update the contact of a phone. A field that the version does not change keeps its value: a person may have corrected it.
 -- Returns nothing. Relies on uq_contact_book_primary_phone.
 INSERT INTO public.contact_book (account_id, primary_phone, name, email, address, created_at, updated_at)
 VALUES (%(account_id)s, %(phone)s, %(name)s, %(email)s, %(address)s, %(now)s, %(now)s)
 ON CONFLICT (primary_phone) DO UPDATE
 SET
     account_id = EXCLUDED.account_id,
-    name = COALESCE(EXCLUDED.name, contact_book.name),
-    email = COALESCE(EXCLUDED.email, contact_book.email),
-    address = COALESCE(EXCLUDED.address, contact_book.address),
+    name = COALESCE(%(changed_name)s, contact_book.name),
+    email = COALESCE(%(changed_email)s, contact_book.email),
+    address = COALESCE(%(changed_address)s, contact_book.address),
     updated_at = EXCLUDED.updated_at
 
 -- name: process_record/insert_other_contacts

@@ -132,6 +132,15 @@ SELECT
     ) AS ticket,
     (
         SELECT jsonb_build_object(
+            'id', t.id, 'title', t.title, 'description', t.description, 'source_id', t.source_id,
+            'account_id', t.account_id, 'contact_book_id', t.contact_book_id, 'assignee_id', t.assignee_id,
+            'status', t.status, 'data', t.data
+        )
+        FROM public.ticket AS t
+        WHERE t.id = %(left_ticket_id)s::uuid
+    ) AS left_ticket,
+    (
+        SELECT jsonb_build_object(
             'account_id', s.account_id, 'consent_data', s.consent_data, 'consent_version', s.consent_version
         )
         FROM public.customer_consent AS s

@@ -6,6 +6,7 @@ from typing import Literal
 
 from leads.domain.canonical_json import JsonValue
 from leads.domain.digest import PHONE
+from leads.domain.fields import FIELDS, FieldName
 from leads.domain.lead import Digests, Lead
 from leads.domain.phone import PhoneReading
 from leads.domain.versions import (
@@ -64,7 +65,8 @@ class Facts:
     `ticket_account` is the account of the record's ticket and `applied_account` that of the version
     applied last, both also if they have another phone by now. `ticket_is_shared`: another record's version
     applied last names the record's ticket too. `admins` and `managers` are the ids of active staff.
-    `roster_source_id` is None for the default roster.
+    `roster_source_id` is None for the default roster. `source_names` are those of the event's sources by
+    Pancake's id; `connection` has its workspace_id and the templates of its links.
     """
 
     applied: LastApplied | None
@@ -79,6 +81,8 @@ class Facts:
     roster_source_id: str | None
     new_account_id: str
     new_ticket_id: str
+    source_names: Mapping[str, str] = field(default_factory=dict)
+    connection: Mapping[str, str] = field(default_factory=dict)
 
     def own_phones(self) -> set[str]:
         """Return the own phones of all accounts that may be the customer's."""
@@ -98,10 +102,11 @@ class Plan:
     """What is to be written for `lead`, the part of the version that is applied.
 
     `account_id` is the customer's; `account` is that row, or None if it is new. `ticket` is the ticket that
-    the event names; it is written only if `writes_ticket`, and its account_id is then its new one. `digests`
-    are what the event records of the mapped fields; None keeps what it has. `changed_fields` are those that
-    differ from the version applied last. `is_news`: an update is told to the ticket's owner. `attention`
-    holds the reasons why a person should look at the result. `phone` is None only for a deletion.
+    the event names; it is written only if `writes_ticket`, and its account_id is then its new one.
+    `left_ticket` is the open ticket that the record had, if it gets another one: its request leaves it.
+    `digests` are what the event records of the mapped fields; None keeps what it has. `changed_fields` are
+    those that differ from the version applied last. `is_news`: an update is told to the ticket's owner.
+    `attention` holds the reasons why a person should look at the result. `phone` is None only for a deletion.
     """
 
     outcome: str
@@ -116,8 +121,9 @@ class Plan:
     ticket_is_new: bool = False
     writes_ticket: bool = False
     moves_ticket: bool = False
+    left_ticket: Ticket | None = None
     digests: Digests | None = None
-    changed_fields: tuple[str, ...] = ()
+    changed_fields: tuple[FieldName, ...] = ()
     is_news: bool = True
     evidence: dict[str, object] = field(default_factory=dict)
     attention: tuple[str, ...] = ()
@@ -160,8 +166,18 @@ def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
     if not lead.makes_ticket:
         return plan
     plan, own = _with_ticket(plan, phones, facts, matched_phone, force=force), ticket_of_record(facts)
+    is_of_own = own is not None and plan.ticket is not None and plan.ticket.id == own.id
     # Only a forced version comes here unchanged. It is no news of the record's ticket, but of any other.
-    return replace(plan, is_news=not (is_same and own and plan.ticket and plan.ticket.id == own.id))
+    is_quiet = is_same or _is_quiet(plan, phones, applied)
+    return replace(plan, is_news=not (is_of_own and is_quiet))
+
+
+def _is_quiet(plan: Plan, phones: PhoneReading, applied: LastApplied | None) -> bool:
+    """Whether the version changes only fields of which people are not notified."""
+    changed = [FIELDS[name] for name in plan.changed_fields]
+    return bool(changed) and not (
+        any(field.is_told for field in changed) or is_phone_changed(phones, applied)
+    )
 
 
 def _deletion(version: VersionPart, facts: Facts) -> Plan:
@@ -316,6 +332,9 @@ def _with_changed_phone(plan: Plan, own: Ticket, facts: Facts, *, stays: str | N
 
 
 def _writing_ticket(plan: Plan, ticket: Ticket | None, facts: Facts, *, moves: bool) -> Plan:
+    own = ticket_of_record(facts)
+    if own and (ticket is None or ticket.id != own.id):
+        plan = replace(plan, left_ticket=own)
     if ticket is None:
         new = Ticket(facts.new_ticket_id, plan.account_id, None)
         return replace(plan, outcome="ticket_created", ticket=new, ticket_is_new=True, writes_ticket=True)

@@ -4,19 +4,12 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-from leads.domain.body import (
-    MAX_ITEMS_PER_FIELD,
-    is_deletion,
-    read_identifier,
-    read_text,
-    record_of,
-    source_ids,
-)
+from leads.domain.body import MAX_ITEMS_PER_FIELD, is_deletion, read_identifier, read_text, record_of
 from leads.domain.canonical_json import JsonValue, read_json
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
+from leads.domain.fields import FIELDS, PHONE_KEYS, FieldName, FieldValue, read_line
 from leads.domain.phone import (
     MAX_CANDIDATES_PER_RECORD,
     MAX_PHONE_CHARACTERS,
@@ -24,30 +17,12 @@ from leads.domain.phone import (
     read_mobile,
     read_phones,
 )
-from leads.domain.visible_text import without_unseen
 
 OTHER_TABLES = ("account", "contact")
 """The other tables that Pancake documents."""
-MAX_NAME_CHARACTERS = 500
-MAX_EMAIL_CHARACTERS = 320  # 64 before the @, 255 after it (RFC 5321)
-MAX_ADDRESS_CHARACTERS = 2000
-MAX_TAG_CHARACTERS = 200
-MAX_PRODUCT_CHARACTERS = 500
 MAX_GROUPED_CHARACTERS = 24
 """The longest text that `first_phone` tries as one mobile number in groups of digits."""
 CHAT_CUSTOMER = "pancake_customer_obj"
-PHONE_KEYS = ("phone_number", "secondary_phone_number")
-_KEYS_OF_FIELD: Mapping[str, tuple[str, ...]] = {
-    "name": ("name",),
-    "phones": PHONE_KEYS,
-    "email": ("email",),
-    "address": ("full_address",),
-    "sources": ("source",),
-    "tags": ("pancake_tags",),
-    "interested_products": ("interested_product",),
-}
-"""The mapped fields of `Lead`, with the keys of a record that name each."""
-
 TypedPhones = Mapping[str, tuple[str, ...]]
 """The phones of a record as typed, by the key of the body that names them, PHONE_KEYS or CHAT_CUSTOMER."""
 Digests = Mapping[str, str | list[str]]
@@ -56,31 +31,26 @@ Digests = Mapping[str, str | list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The mapped fields of one version of a record. `named_fields` are those that the body contained.
+    """The mapped fields of one version of a record: `values` holds those that the body named.
 
     `is_deletion`: the body says that the record was deleted. `cut_fields` were longer than their limit.
     `has_future_time`: `modified_on` is the time of arrival, since the body claims one in the far future.
 
-    `phones` are as typed, those of Pancake's chat customer last; `typed_phones` are the same by the key that
-    names them. `modified_on` is in UTC; it and `table_name` come from the stored row, which knows the
-    connection's time zone and tables; both are None for a lead that was read from a body alone.
+    The phones of `values` are as typed, those of Pancake's chat customer last; `typed_phones` are the same by
+    the key that names them. `tag_texts` are the texts of tags by their id, as far as the body has them.
+    `modified_on` is in UTC; it and `table_name` come from the stored row, which knows the connection's time
+    zone and tables; both are None for a lead that was read from a body alone.
     """
 
     record_id: str
-    name: str | None
-    phones: tuple[str, ...]
-    email: str | None
-    address: str | None
-    sources: tuple[str, ...]
-    tags: tuple[str, ...]
-    interested_products: tuple[str, ...]
-    named_fields: frozenset[str]
+    values: Mapping[FieldName, FieldValue] = field(hash=False)
     is_deletion: bool = False
     cut_fields: tuple[str, ...] = ()
     has_future_time: bool = False
     modified_on: datetime | None = None
     table_name: str | None = None
     typed_phones: TypedPhones = field(default_factory=dict, hash=False)
+    tag_texts: Mapping[str, str] = field(default_factory=dict, compare=False)
     digester: Digester = field(default=NO_KEYS, compare=False, repr=False)
 
     @property
@@ -88,10 +58,25 @@ class Lead:
         """Rows of Pancake's tables `account` and `contact` update account and contact book only."""
         return self.table_name not in OTHER_TABLES
 
+    @property
+    def phones(self) -> tuple[str, ...]:
+        return self.items("phones")
+
+    def text(self, name: FieldName) -> str | None:
+        """Return the value of a field of text; None if the body does not name it."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else None
+
+    def items(self, name: FieldName) -> tuple[str, ...]:
+        """Return the value of a field that is a list; empty if the body does not name it."""
+        value = self.values.get(name)
+        return value if isinstance(value, tuple) else ()
+
     def fields(self) -> dict[str, JsonValue]:
         """Return the mapped fields that the body contained, for comparison and for storage."""
-        values = ((name, getattr(self, name)) for name in _KEYS_OF_FIELD if name in self.named_fields)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()
+        }
 
     def digests(self) -> dict[str, str | list[str]]:
         """Return the same fields as digests, which show a change after retention emptied the body."""
@@ -115,12 +100,8 @@ class Lead:
 
     def naming(self, fields: Set[str]) -> "Lead":
         """Return the lead as if its body had named only these fields."""
-        others = [name for name in _KEYS_OF_FIELD if name not in fields]
-        emptied: dict[str, Any] = {
-            name: () if isinstance(getattr(self, name), tuple) else None for name in others
-        }
-        typed = self.typed_phones if "phones" in fields else {}
-        return replace(self, **emptied, typed_phones=typed, named_fields=self.named_fields & fields)
+        values = {name: value for name, value in self.values.items() if name in fields}
+        return replace(self, values=values, typed_phones=self.typed_phones if "phones" in fields else {})
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what account.pancake_metadata and ticket.data keep of the record."""
@@ -178,68 +159,38 @@ def read_lead(
     if record_id is None:
         raise InvalidBody("The body has no record id.", code="missing_record_id")
     typed = typed_phones(record)
-    named = {field for field, keys in _KEYS_OF_FIELD.items() if any(key in record for key in keys)}
+    values: dict[FieldName, FieldValue] = {}
+    cut_fields: list[str] = []
+    for name, mapped in FIELDS.items():
+        if came := [record[key] for key in mapped.keys if key in record]:
+            values[name] = mapped.read(came[0], mapped.max_characters)
+            cut_fields += [name] if any(map(mapped.is_cut, came)) else []
+    if typed or "phones" in values:
+        values["phones"] = all_phones(typed)
     return Lead(
         record_id=record_id,
-        name=_line(record.get("name"), MAX_NAME_CHARACTERS),
-        phones=all_phones(typed),
-        email=_line(record.get("email"), MAX_EMAIL_CHARACTERS),
-        address=_address(record.get("full_address")),
-        sources=source_ids(record),
-        tags=tuple(sorted(_lines(record.get("pancake_tags"), MAX_TAG_CHARACTERS))),
-        interested_products=tuple(sorted(_lines(record.get("interested_product"), MAX_PRODUCT_CHARACTERS))),
-        named_fields=frozenset(named | {"phones"} if typed else named),
+        values=values,
         is_deletion=is_deletion(body),
-        cut_fields=_cut_fields(record),
+        cut_fields=tuple(sorted(cut_fields)),
         modified_on=modified_on,
         table_name=table_name,
         typed_phones=typed,
+        tag_texts=_tag_texts(record.get("pancake_tags_obj")),
         digester=digester,
     )
 
 
-def _lines(value: JsonValue, max_characters: int) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    return tuple(text for item in items[:MAX_ITEMS_PER_FIELD] if (text := _line(item, max_characters)))
-
-
-def _line(value: JsonValue, max_characters: int) -> str | None:
-    """Read text of one line that people see. Phones are read as typed: a sign can separate two of them."""
-    return read_text(without_unseen(value), max_characters) if isinstance(value, str) else None
-
-
-def _address(value: JsonValue) -> str | None:
-    """Some clients send `full_address` as `["text", "<dial code>"]`."""
-    return _line(_first(value), MAX_ADDRESS_CHARACTERS)
-
-
-def _first(value: JsonValue) -> JsonValue:
-    return value[0] if isinstance(value, list) and value else value
-
-
-def _cut_fields(record: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """Return the names of the fields of which more came than is kept."""
-    limits = {
-        "address": MAX_ADDRESS_CHARACTERS,
-        "email": MAX_EMAIL_CHARACTERS,
-        "interested_products": MAX_PRODUCT_CHARACTERS,
-        "name": MAX_NAME_CHARACTERS,
-        "phones": MAX_PHONE_CHARACTERS,
-        "tags": MAX_TAG_CHARACTERS,
+def _tag_texts(value: JsonValue) -> dict[str, str]:
+    """Read the texts of tags by their id; the vendor documents `pancake_tags_obj` for webhooks only."""
+    items = value[:MAX_ITEMS_PER_FIELD] if isinstance(value, list) else []
+    most = FIELDS["tags"].max_characters
+    return {
+        tag_id: text
+        for item in items
+        if isinstance(item, Mapping)
+        and (tag_id := read_line(item.get("id"), most))
+        and (text := read_line(item.get("text"), most))
     }
-    return tuple(
-        field
-        for field, most in limits.items()
-        if any(_is_cut(field, record.get(key), most) for key in _KEYS_OF_FIELD[field])
-    )
-
-
-def _is_cut(field: str, value: JsonValue, max_characters: int) -> bool:
-    items = [_first(value)] if field == "address" else value if isinstance(value, list) else [value]
-    seen = str if field == "phones" else without_unseen
-    return len(items) > MAX_ITEMS_PER_FIELD or any(
-        isinstance(item, str) and len(seen(item).strip()) > max_characters for item in items
-    )
 
 
 def typed_phones(record: Mapping[str, JsonValue]) -> TypedPhones:

@@ -9,24 +9,16 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 from leads.domain.decide import Facts, Plan
-from leads.domain.visible_text import read_texts, without_unseen
+from leads.domain.fields import FIELDS, FieldName
+from leads.domain.phone import read_phones
+from leads.domain.versions import new_items
+from leads.domain.visible_text import cut, read_texts, without_unseen
 
 NEW_LEAD = "noti_pancake_new_lead"
 LEAD_UPDATED = "noti_pancake_lead_updated"
 NEEDS_ATTENTION = "noti_pancake_needs_attention"
 TICKET_RECALLED = "ticket_recalled"
 """The reason in the notice to the owner who loses a ticket."""
-
-FIELD_LABELS = {
-    "name": "tên",
-    "phones": "số điện thoại",
-    "email": "email",
-    "address": "địa chỉ",
-    "sources": "nguồn",
-    "tags": "thẻ",
-    "interested_products": "sản phẩm quan tâm",
-}
-"""The mapped fields, as telesales read them."""
 
 
 class Notification(TypedDict):
@@ -79,7 +71,7 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
         "ticket_id": plan.ticket.id if plan.ticket else "",
         "customer_name": _customer_name(plan),
         "phone": plan.phone or "",
-        "changes": ", ".join(FIELD_LABELS[name] for name in plan.changed_fields) or "-",
+        "changes": cut("; ".join(_news(plan, facts)), MAX_DETAIL_CHARACTERS) or "-",
     }
     is_active = plan.ticket_is_new or (plan.ticket is not None and plan.ticket.assignee_is_active)
     owners = [owner] if owner and is_active else []
@@ -100,7 +92,44 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
 
 def _customer_name(plan: Plan) -> str:
     before = plan.ticket.fields.get("name") if plan.ticket else None
-    return plan.lead.name or (before if isinstance(before, str) else "")
+    return plan.lead.text("name") or (before if isinstance(before, str) else "")
+
+
+def _news(plan: Plan, facts: Facts) -> Iterator[str]:
+    """Yield what is new, in the order of the table of fields: "Quan tâm mới: Cắt mí (TikTok)".
+
+    What a customer asks for is quoted. Of name, phones, email and address only the fact is told: they are
+    personal, and the ticket has them. A new ticket has nothing that they could be new to.
+    """
+    for name in plan.changed_fields:
+        field = FIELDS[name]
+        if field.is_told and field.is_of_request:
+            yield from _asked(plan, facts, name)
+        elif field.is_told and not plan.ticket_is_new and not _holds(plan, name):
+            yield f"{field.label} mới"
+
+
+def _asked(plan: Plan, facts: Facts, name: FieldName) -> Iterator[str]:
+    """Yield the new items of a field of the request. The sources stand beside new products."""
+    field, names = FIELDS[name], {**facts.source_names, **plan.lead.tag_texts}
+    items = {each: new_items(plan.lead, facts.applied, each) for each in ("interested_products", name)}
+    if name == "sources" and items["interested_products"]:
+        return
+    text = ", ".join(filter(None, (field.shown(names.get(item, item)) for item in items[name])))
+    if name == "interested_products" and text and facts.source_names:
+        text = f"{text} ({', '.join(facts.source_names.values())})"
+    if items[name]:
+        yield f"{field.label} mới: {text}" if text else f"{field.label} mới"
+    else:
+        yield f"Bỏ bớt: {field.label.lower()}"
+
+
+def _holds(plan: Plan, name: FieldName) -> bool:
+    """Whether the ticket has this value already, of another record."""
+    now, before = plan.lead.fields()[name], plan.ticket.fields.get(name) if plan.ticket else None
+    if isinstance(now, list) and isinstance(before, list):
+        return set(read_phones(map(str, now)).usable) == set(read_phones(map(str, before)).usable)
+    return now == before
 
 
 def _numbered(name: str, replay_count: int) -> str:
@@ -235,13 +264,11 @@ class _Values(dict[str, str]):
 
 def _shown(key: str, value: object) -> str:
     text = without_unseen(str(value)) or UNKNOWN_VALUE
-    limit = MAX_DETAIL_CHARACTERS if key == "detail" else MAX_VALUE_CHARACTERS
-    return text if len(text) <= limit else text[: limit - 1] + CUT
+    return cut(text, MAX_DETAIL_CHARACTERS if key == "detail" else MAX_VALUE_CHARACTERS)
 
 
 MAX_DETAIL_CHARACTERS, MAX_VALUE_CHARACTERS = 250, 60
 """The detail and the other values are cut here, so that what to do, which comes last, is never cut off."""
-CUT = "…"
 UNKNOWN_VALUE = "(không rõ)"
 
 

@@ -450,3 +450,9 @@ def national_parts(number: str) -> tuple[str, str]:
         return COUNTRY_CODE, number.replace(f"+{COUNTRY_CODE}", "0", 1)
     parsed = phonenumbers.parse(number)
     return str(parsed.country_code), phonenumbers.national_significant_number(parsed)
+
+
+def local_form(number: str) -> str:
+    """Return an E.164 number as people in Vietnam write it ("0912 345 678"); a foreign one stays."""
+    code, national = national_parts(number)
+    return f"{national[:4]} {national[4:7]} {national[7:]}" if code == COUNTRY_CODE else number

@@ -30,7 +30,7 @@ MAX_EVENTS_PER_DRY_RUN = 100
 _INPUTS = frozenset({"ids", "filter", "corrected_phone", "force", "dry_run", "wait"})
 _CRITERIA = frozenset({"status", "error_code", "source_id", "from", "to", "limit"})
 WITH_TICKET = frozenset({"ticket_created", "ticket_updated"})
-PARTS = ("account", "contact", "ticket", "consent")
+PARTS = ("account", "contact", "ticket", "left_ticket", "consent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ class TouchedRows(TypedDict):
     account: dict[str, object] | None
     contact: dict[str, object] | None
     ticket: dict[str, object] | None
+    left_ticket: dict[str, object] | None
     consent: dict[str, object] | None
     roster: dict[str, dict[str, object]]
     other_contacts: dict[str, dict[str, object]]

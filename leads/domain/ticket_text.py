@@ -1,64 +1,266 @@
-"""The texts of a ticket, in Vietnamese, as telesales read them.
+"""What a ticket says, in Vietnamese, as telesales read it: the customer, and each request of the customer.
 
-They are composed of the fields that the ticket holds, so that a field which a version does not name stays.
+A request is what one record asks for: products, sources, tags, campaign, time. `data.pancake.requests` of the
+ticket holds the request of each record. Our part of the description is a block between two fixed lines, made
+of what the ticket holds. What people write outside stays as it is; if they write inside, the block is theirs,
+and a new one follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
 
+from leads.domain.body import ICT
 from leads.domain.canonical_json import JsonValue
-from leads.domain.decide import Ticket
+from leads.domain.decide import Facts, Plan, Ticket
 from leads.domain.digest import Digester
+from leads.domain.fields import FIELDS, FieldName
+from leads.domain.lead import Lead
+from leads.domain.phone import local_form, read_phones
+from leads.domain.visible_text import CUT, cut
 
+REQUESTS = "requests"
+"""The key in ticket.data.pancake of the requests, by request_key()."""
 WRITTEN = "written"
-"""The key in ticket.data.pancake of the digests of the texts that we wrote last."""
+"""The key in ticket.data.pancake of the digests of the title and of the block that we wrote last."""
 TEXT = "ticket text"
 """The purpose of these digests."""
+FIRST_LINE = "=== Pancake (tự động cập nhật, xin ghi chú bên ngoài khung này) ==="
+LAST_LINE = "=== Hết phần Pancake ==="
+REQUESTS_LINE = "Yêu cầu của khách, mới nhất ở trên:"
+LINK_LABELS = {"chat_link": "Chat", "record_link": "Hồ sơ trên Pancake"}
+"""The columns of a connection that hold the template of a link, and what people read before it."""
+LINK_NAMES = ("page_id", "conversation_id", "record_id", "workspace_id")
+"""What a template may name in braces: keys of a request. The link of a request that lacks one is left out."""
+MAX_REQUESTS = 200
+MAX_SHOWN_REQUESTS = 20
+MAX_DESCRIPTION_CHARACTERS = 3_999
+MIN_BLOCK_CHARACTERS = 1_000
+"""The block has at least so many if people wrote a long text beside it."""
+MAX_LINE_CHARACTERS = 400
+MAX_TITLE_CHARACTERS = 200
+
+Request = Mapping[str, JsonValue]
+"""A request as JSON: its fields, `record_id`, `workspace_id`, `at` (ISO 8601, UTC).
+
+`sources` are names; `tags` are texts by their id.
+"""
 
 
-def ticket_texts(fields: Mapping[str, JsonValue], phone: str, phones: Sequence[str]) -> dict[str, str]:
-    """Return title and description of a ticket that holds these fields: a line for each that has a value.
+@dataclass(frozen=True, slots=True)
+class TicketContent:
+    """What is written to a ticket: its texts, and `data.pancake`. A title that is None stays a person's."""
 
-    A lead without a name is called by its phone.
+    title: str | None
+    description: str
+    fields: dict[str, JsonValue]
+
+
+def request_key(connection_id: object, record_id: str) -> str:
+    """Return the key of a record's request. Only leads have one, so the table does not matter."""
+    return f"{connection_id}/{record_id}"
+
+
+def content_with_request(
+    plan: Plan, facts: Facts, key: str, arrived_at: datetime, phones: Sequence[str]
+) -> TicketContent:
+    """Return the ticket of a plan with the request of its lead, which is taken from a ticket that it leaves.
+
+    `phones` are those of the version.
     """
-    products = fields.get("interested_products")
-    lines = [
-        ("Điện thoại", ", ".join(phones)),
-        ("Email", fields.get("email")),
-        ("Địa chỉ", fields.get("address")),
-        ("Quan tâm", ", ".join(str(each) for each in products) if isinstance(products, list) else None),
-    ]
-    return {
-        "title": f"Lead Pancake: {fields.get('name') or phone}",
-        "description": "\n".join(f"{label}: {value}" for label, value in lines if value),
-    }
+    ticket, lead = plan.ticket, plan.lead
+    assert ticket is not None
+    requests = requests_of(ticket.fields)
+    left = requests_of(plan.left_ticket.fields) if plan.left_ticket else {}
+    known = _take(requests, key, lead)
+    before = _take(left, key, lead) or known or {}
+    requests[key] = _request(lead, before, facts, arrived_at)
+    fields: dict[str, JsonValue] = {**ticket.fields, **lead.metadata(), REQUESTS: dict(_newest(requests))}
+    named = phones if "phones" in lead.values else _phones_of(fields) or phones
+    return ticket_content(ticket, fields, facts.connection, lead.digester, named)
 
 
-def texts_to_write(ticket: Ticket, texts: Mapping[str, str], digester: Digester) -> dict[str, str]:
-    """Return those of the new texts whose present text is still what we wrote: what people typed stays."""
-    present = {"title": ticket.title, "description": ticket.description or ""}
-    written = written_by_us(ticket.fields, present, digester)
-    return {name: text for name, text in texts.items() if name in written}
+def content_without_request(plan: Plan, facts: Facts, key: str) -> TicketContent | None:
+    """Return the ticket that a plan leaves, without the request of its lead; None if it has none of it."""
+    if plan.left_ticket is None:
+        return None
+    requests = requests_of(plan.left_ticket.fields)
+    if _take(requests, key, plan.lead) is None:
+        return None
+    fields: dict[str, JsonValue] = {**plan.left_ticket.fields, REQUESTS: requests}
+    return ticket_content(plan.left_ticket, fields, facts.connection, plan.lead.digester)
 
 
-def written_by_us(
-    fields: Mapping[str, JsonValue], present: Mapping[str, str], digester: Digester
-) -> frozenset[str]:
-    """Return the names of the present texts that we wrote and no person changed.
+def requests_of(fields: Mapping[str, JsonValue]) -> dict[str, Request]:
+    """Return the requests that a ticket holds by their key.
 
-    A text whose digest has a key that is gone counts as changed.
+    A ticket of version 0.1 has the fields of one record; the key of its request is the id of that record.
     """
-    digests = _digests_of(fields)
-    return frozenset(
-        name for name, text in present.items() if digester.matches(digests.get(name), TEXT, text)
-    )
+    requests, record_id = fields.get(REQUESTS), fields.get("record_id")
+    if requests is None and isinstance(record_id, str):
+        products, at = fields.get("interested_products"), fields.get("modified_on")
+        return {record_id: {"record_id": record_id, "interested_products": products, "at": at}}
+    known = requests if isinstance(requests, Mapping) else {}
+    return {key: request for key, request in known.items() if isinstance(request, Mapping)}
 
 
-def written_digests(ticket: Ticket, texts: Mapping[str, str], digester: Digester) -> dict[str, JsonValue]:
-    """Return the digests to keep with the ticket after these texts are written."""
-    return {
-        **_digests_of(ticket.fields),
-        **{name: digester.digest(TEXT, text) for name, text in texts.items()},
+def _take(requests: dict[str, Request], key: str, lead: Lead) -> Request | None:
+    return requests.pop(key, None) or requests.pop(lead.record_id, None)
+
+
+def _request(lead: Lead, before: Request, facts: Facts, arrived_at: datetime) -> Request:
+    """Return the request after a version: a field that it does not name keeps its value."""
+    names, fields, texts = facts.source_names, lead.fields(), before.get("tags")
+    known = texts if isinstance(texts, Mapping) else {}
+    request: dict[str, JsonValue] = {
+        "sources": list(names.values()),
+        **before,
+        **{name: fields[name] for name in lead.values if FIELDS[name].is_of_request},
+        "record_id": lead.record_id,
+        "workspace_id": facts.connection.get("workspace_id"),
+        "at": (lead.modified_on or arrived_at).astimezone(UTC).isoformat(),
     }
+    if "sources" in lead.values:
+        request["sources"] = [names.get(each, each) for each in lead.items("sources")]
+    if "tags" in lead.values:
+        request["tags"] = {
+            each: lead.tag_texts.get(each) or known.get(each, each) for each in lead.items("tags")
+        }
+    return request
+
+
+def _newest(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
+    """Return the newest requests with their keys, the newest first."""
+    ordered = sorted(requests.items(), key=lambda item: (str(item[1].get("at") or ""), item[0]), reverse=True)
+    return ordered[:MAX_REQUESTS]
+
+
+def _phones_of(fields: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    held = fields.get("phones")
+    return read_phones(str(text) for text in held).usable if isinstance(held, list) else ()
+
+
+def ticket_content(
+    ticket: Ticket,
+    fields: Mapping[str, JsonValue],
+    connection: Mapping[str, str],
+    digester: Digester,
+    phones: Sequence[str] = (),
+) -> TicketContent:
+    """Return the ticket with texts made of these fields; the block replaces the one written last.
+
+    `phones` are shown in place of those that the ticket holds.
+    """
+    phones = phones or _phones_of(fields)
+    requests = [request for _, request in _newest(requests_of(fields))]
+    text = ticket.description or ""
+    before, after = f"{text}\n\n" if text else "", ""
+    if block := find_block(text, ticket.fields, digester):
+        before, after = text[: block[0]], text[block[1] :]
+    head = [*_customer_lines(fields, phones), *_link_lines(requests, connection)]
+    budget = MAX_DESCRIPTION_CHARACTERS - len(before) - len(after)
+    new_block = _block(head, requests, max(budget, MIN_BLOCK_CHARACTERS))
+    title = _title(fields, phones, requests) if is_our_title(ticket, digester) else None
+    written = {**_digests_of(ticket.fields), "description": digester.digest(TEXT, new_block)}
+    if title is not None:
+        written["title"] = digester.digest(TEXT, title)
+    return TicketContent(title, f"{before}{new_block}{after}", {**fields, WRITTEN: written})
+
+
+def is_our_title(ticket: Ticket, digester: Digester) -> bool:
+    """Whether no person changed the title. One whose digest has a key that is gone counts as changed."""
+    return not ticket.title or digester.matches(_digests_of(ticket.fields).get("title"), TEXT, ticket.title)
+
+
+def find_block(
+    description: str, fields: Mapping[str, JsonValue], digester: Digester
+) -> tuple[int, int] | None:
+    """Return where the block that we wrote last begins and ends; None without it: all of it is people's.
+
+    Version 0.1 wrote a description without the two lines.
+    """
+    digest = _digests_of(fields).get("description")
+    if digester.matches(digest, TEXT, description):
+        return 0, len(description)
+    first = description.find(FIRST_LINE)
+    while first >= 0 and (last := description.find(LAST_LINE, first)) >= 0:
+        end = last + len(LAST_LINE)
+        # Forms of web pages send line breaks as \r\n.
+        if digester.matches(digest, TEXT, description[first:end].replace("\r\n", "\n")):
+            return first, end
+        first = description.find(FIRST_LINE, first + 1)
+    return None
+
+
+def _title(fields: Mapping[str, JsonValue], phones: Sequence[str], requests: Sequence[Request]) -> str:
+    """Return the title: the customer, who is called by the phone without a name, and the newest request."""
+    name = fields.get("name") or (local_form(phones[0]) if phones else "")
+    products = _shown("interested_products", requests[0]) if requests else ""
+    title = f"Lead Pancake: {name} – {products}" if products else f"Lead Pancake: {name}"
+    return cut(title, MAX_TITLE_CHARACTERS)
+
+
+def _customer_lines(fields: Mapping[str, JsonValue], phones: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each field of the customer that has a value; the title has the name."""
+    shown = {**fields, "phones": [local_form(phone) for phone in phones]}
+    for name, field in FIELDS.items():
+        if name != "name" and not field.is_of_request and (text := _shown(name, shown)):
+            yield cut(f"{field.label}: {text}", MAX_LINE_CHARACTERS)
+
+
+def _link_lines(requests: Sequence[Request], connection: Mapping[str, str]) -> Iterator[str]:
+    """Yield the links of the newest request: those whose template has a value for each of its names."""
+    newest = requests[0] if requests else {}
+    for column, label in LINK_LABELS.items():
+        link = connection.get(column, "")
+        for name in LINK_NAMES if link else ():
+            value = quote(str(newest.get(name) or ""), safe="")
+            link = link.replace(f"{{{name}}}", value) if value else ("" if f"{{{name}}}" in link else link)
+        if link:
+            yield f"{label}: {link}"
+
+
+def _block(head: Sequence[str], requests: Sequence[Request], max_characters: int) -> str:
+    """Return the block with the lines that fit, and the number of requests that are not shown.
+
+    Its last line stands at its end only, whatever a customer typed.
+    """
+    lines, shown = [FIRST_LINE], 0
+    left = max_characters - len(FIRST_LINE) - len(LAST_LINE) - len(_older(len(requests))) - 2
+    for line in [*head, *([REQUESTS_LINE] if requests else [])]:
+        if len(line) < left:
+            lines.append(line)
+            left -= len(line) + 1
+    for request in requests[:MAX_SHOWN_REQUESTS]:
+        line = cut(" · ".join(_parts(request)), MAX_LINE_CHARACTERS)
+        if len(line) >= left:
+            break
+        lines.append(line)
+        left -= len(line) + 1
+        shown += 1
+    older = [_older(len(requests) - shown)] if len(requests) > shown else []
+    return "\n".join([*lines, *older]).replace(LAST_LINE, CUT) + f"\n{LAST_LINE}"
+
+
+def _older(count: int) -> str:
+    return f"{CUT} và {count} yêu cầu cũ hơn"
+
+
+def _parts(request: Request) -> Iterator[str]:
+    """Yield the time of a request in Vietnam, then what it holds."""
+    if at := request.get("at"):
+        yield f"{datetime.fromisoformat(str(at)).astimezone(ICT):%d/%m/%Y %H:%M}"
+    for name, field in FIELDS.items():
+        if field.is_of_request and field.label and (text := _shown(name, request)):
+            yield text if field.opens_ticket else f"{field.label}: {text}"
+
+
+def _shown(name: FieldName, values: Mapping[str, JsonValue]) -> str:
+    """Return the value of a field as people read it."""
+    value = values.get(name)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    return ", ".join(text for item in items if item and (text := FIELDS[name].shown(str(item))))
 
 
 def _digests_of(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

@@ -15,7 +15,8 @@ from shlex import quote
 from leads.domain.digest import PHONE, Digester
 from leads.domain.errors import BadRequest
 from leads.domain.event_states import KILL_SWITCH, WAITING
-from leads.domain.lead import OTHER_TABLES, PHONE_KEYS
+from leads.domain.fields import PHONE_KEYS
+from leads.domain.lead import OTHER_TABLES
 from leads.domain.phone import read_phones
 from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at, value_at
 from leads.domain.trace_steps import (

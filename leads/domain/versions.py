@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from leads.domain.canonical_json import JsonValue
-from leads.domain.lead import PHONE_KEYS, Digests, Lead, TypedPhones, all_phones, read_typed_phones
+from leads.domain.fields import FIELDS, PHONE_KEYS, FieldName
+from leads.domain.lead import Digests, Lead, TypedPhones, all_phones, read_typed_phones
 from leads.domain.phone import PhoneReading, read_phones
 
 MAX_FUTURE = timedelta(hours=48)
 """How far ahead of its arrival a version may say that it was modified: more than any time zone is wrong."""
-FIELDS_OF_A_NEW_TICKET = ("sources", "interested_products")
-"""Together with the phones: a new value of one of them is a new request of a customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,14 @@ def part_to_apply(
         lead, read = whole, read_typed_phones(whole.typed_phones)
     phones = read if read.usable else _phones_applied(read, applied)
     if phones.are_from_last_version:
-        lead = lead.naming(lead.named_fields - {"phones"})
+        lead = lead.naming(lead.values.keys() - {"phones"})
     if force or not is_older_than_applied(lead, arrived_at, applied):
         return VersionPart(lead, phones)
     part = lead.naming(set(_new_fields(lead, applied)))
     is_copy = lead.modified_on is not None and lead.modified_on == applied.newest_modified_on
-    if lead.is_deletion or not is_copy or not part.named_fields:
+    if lead.is_deletion or not is_copy or not part.values:
         return VersionPart(lead, phones, is_stale=True)
-    if "phones" not in part.named_fields and applied.usable_phones:
+    if "phones" not in part.values and applied.usable_phones:
         phones = _phones_applied(read, applied)
     return VersionPart(part, phones)
 
@@ -118,7 +117,7 @@ def _with_kept_phones(lead: Lead, applied: LastApplied) -> Lead | None:
     if not kept or not read_phones(lead.phones).usable:
         return None
     typed = {**lead.typed_phones, **kept}
-    return replace(lead, typed_phones=typed, phones=all_phones(typed))
+    return replace(lead, typed_phones=typed, values={**lead.values, "phones": all_phones(typed)})
 
 
 def _phones_applied(read: PhoneReading, applied: LastApplied) -> PhoneReading:
@@ -146,9 +145,9 @@ def _arrived_after(other: datetime | None, arrived_at: datetime) -> bool:
     return other is not None and other > arrived_at
 
 
-def _new_fields(lead: Lead, applied: LastApplied | None) -> Iterator[str]:
+def _new_fields(lead: Lead, applied: LastApplied | None) -> Iterator[FieldName]:
     before = (applied.digests if applied else None) or {}
-    return (name for name, value in lead.fields().items() if value and name not in before)
+    return (name for name, value in lead.values.items() if value and name not in before)
 
 
 def applied_phone_first(phones: PhoneReading, applied: LastApplied | None) -> PhoneReading:
@@ -174,7 +173,7 @@ def is_unchanged(lead: Lead, applied: LastApplied) -> bool:
     return not changed_fields(lead, applied)
 
 
-def changed_fields(lead: Lead, applied: LastApplied | None) -> tuple[str, ...]:
+def changed_fields(lead: Lead, applied: LastApplied | None) -> tuple[FieldName, ...]:
     """Return the fields that the lead names with another value than was applied last.
 
     The order of a list does not matter. A field that no version named before is a change if it has a value.
@@ -185,8 +184,18 @@ def changed_fields(lead: Lead, applied: LastApplied | None) -> tuple[str, ...]:
         return new
     now = lead.digests()
     return tuple(
-        name for name in now if name in new or (name in before and not _equal(before[name], now[name]))
+        name
+        for name in lead.values
+        if name in new or (name in before and not _equal(before[name], now[name]))
     )
+
+
+def new_items(lead: Lead, applied: LastApplied | None, name: FieldName) -> tuple[str, ...]:
+    """Return the items (the text) of a field other than phones that the version applied last did not have."""
+    text, stored = lead.text(name), ((applied.digests if applied else None) or {}).get(name)
+    items, before = (text,) if text else lead.items(name), [stored] if isinstance(stored, str) else stored
+    digest = lead.digester.digest
+    return tuple(item for item in items if not before or digest(lead.record_id, name, item) not in before)
 
 
 def _equal(before: str | list[str], now: str | list[str]) -> bool:
@@ -199,5 +208,4 @@ def is_new_request(lead: Lead, phones: PhoneReading, applied: LastApplied) -> bo
     """Whether a phone, an interested product or a source is new, so that a closed ticket needs a new one."""
     if not set(phones.usable) <= set(applied.usable_phones):
         return True
-    before, now = applied.digests or {}, lead.digests()
-    return any(not set(now.get(name, ())) <= set(before.get(name, ())) for name in FIELDS_OF_A_NEW_TICKET)
+    return any(field.opens_ticket and new_items(lead, applied, name) for name, field in FIELDS.items())

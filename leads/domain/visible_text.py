@@ -16,6 +16,7 @@ _UNSEEN = (
 )
 UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
 _SPACING = re.compile("[\t-\r\x85\u2028\u2029]+")
+CUT = "…"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -31,6 +32,11 @@ def without_unseen(text: str) -> str:
     if text.isprintable():
         return text
     return UNSEEN_CHARACTER.sub("", _SPACING.sub(" ", text))
+
+
+def cut(text: str, max_characters: int) -> str:
+    """Return at most so many characters of a text; one that is cut ends in CUT."""
+    return text if len(text) <= max_characters else text[: max_characters - 1] + CUT
 
 
 def duration(time: timedelta) -> str:

@@ -141,6 +141,8 @@ def read_facts(row: Row, applied: LastApplied | None, record_facts: Row | None, 
         roster_source_id=row["roster_source_id"],
         new_account_id=row["new_account_id"],
         new_ticket_id=row["new_ticket_id"],
+        source_names=row["source_names"],
+        connection=row["connection"],
     )
 
 

@@ -8,7 +8,7 @@ leads/services/replay_events.py calls the same functions and rolls back.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -21,15 +21,20 @@ from leads.adapters.logs import LOGGER, bind, describe, loggable_record_id, summ
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import Choice, Member, Rules, choose
-from leads.domain.canonical_json import JsonValue
-from leads.domain.decide import Plan, decide
+from leads.domain.decide import Facts, Plan, Ticket, decide
 from leads.domain.digest import Digester, erasure_digests
 from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused, code_of
 from leads.domain.event_states import DEAD_LETTER, HELD, INGESTED, delay_after
+from leads.domain.fields import FieldName
 from leads.domain.lead import read_stored_lead
 from leads.domain.notifications import Notification, notifications_of
-from leads.domain.phone import PhoneReading, national_parts, read_phones
-from leads.domain.ticket_text import WRITTEN, texts_to_write, ticket_texts, written_digests
+from leads.domain.phone import PhoneReading, national_parts
+from leads.domain.ticket_text import (
+    TicketContent,
+    content_with_request,
+    content_without_request,
+    request_key,
+)
 from leads.domain.versions import part_to_apply, with_capped_time
 from leads.services.find_table import NAME_TIMEOUT_SECONDS, find_table
 from leads.services.load_facts import (
@@ -45,6 +50,8 @@ from leads.services.outbox import UnsentRow
 Result = TypeVar("Result")
 WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
+CONTACT_FIELDS: tuple[FieldName, ...] = ("name", "email", "address")
+"""The fields that are columns of contact_book."""
 CLAIM_LOST = "claim_lost"
 ERASED = "erased"
 _json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
@@ -187,7 +194,7 @@ async def process_claim(db: Database, clock: Clock, digester: Digester, claim: C
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvent:
-    """A claimed event with everything that is to be written.
+    """A claimed event with everything that is to be written, and the facts that it was decided on.
 
     `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan. `dropped`
     names notifications that have no recipient.
@@ -200,7 +207,7 @@ class PlannedEvent:
     owner: str | None
     notifications: list[Notification]
     dropped: list[str]
-    roster_source_id: str | None
+    facts: Facts
 
 
 async def load_and_decide(
@@ -252,7 +259,7 @@ async def load_and_decide(
         choice = await choose_owner(transaction, facts.roster_source_id, account_id, now)
         owner = choice.staff_id
     sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
-    return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
+    return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts)
 
 
 async def choose_owner(
@@ -307,8 +314,7 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
             other = {**customer, "phones": list(plan.other_phones)}
             statements.append(("process_record/insert_other_contacts", other))
     if plan.writes_ticket:
-        name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
-        statements.append((name, ticket_params(planned, now)))
+        statements += ticket_statements(planned, now)
     if choice and choice.changed():
         statements.append(store_roster_statement(choice, now))
     statements.append(("process_record/finish_event", event_params(planned, now)))
@@ -328,44 +334,46 @@ def customer_params(planned: PlannedEvent, now: datetime) -> Params:
         "phone": phone,
         "phone_code": phone_code,
         "phone_number": national,
-        "display_name": lead.name or phone,
-        "name": lead.name,
-        "email": lead.email,
-        "address": lead.address,
+        "display_name": lead.text("name") or phone,
+        **{name: lead.text(name) for name in CONTACT_FIELDS},
+        **{f"changed_{name}": _changed_text(plan, name) for name in CONTACT_FIELDS},
         "metadata": _json(lead.metadata()),
         "now": now,
     }
 
 
-def ticket_params(planned: PlannedEvent, now: datetime) -> Params:
-    """Parameters of insert_ticket and update_ticket. A text that is None keeps what a person typed."""
-    plan = planned.plan
-    ticket, phone = plan.ticket, plan.phone or ""
+def _changed_text(plan: Plan, name: FieldName) -> str | None:
+    """Return a text only if the version changed it: a person may have corrected one that it repeats."""
+    return plan.lead.text(name) if name in plan.changed_fields else None
+
+
+def ticket_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
+    """Return the statements that write the plan's ticket, and the open one that the record leaves for it."""
+    plan, claim, facts = planned.plan, planned.claim, planned.facts
+    ticket, left = plan.ticket, plan.left_ticket
     assert ticket is not None
-    fields: dict[str, JsonValue] = {**ticket.fields, **plan.lead.metadata()}
-    texts = ticket_texts(fields, phone, _phones_to_show(planned, fields))
-    if not plan.ticket_is_new:
-        texts = texts_to_write(ticket, texts, plan.lead.digester)
-    digests = written_digests(ticket, texts, plan.lead.digester)
+    key = request_key(claim.connection_id, claim.record_id or plan.lead.record_id)
+    content = content_with_request(plan, facts, key, claim.arrived_at, planned.phones.usable)
+    owner = planned.choice.staff_id if planned.choice else None
+    params = {**ticket_params(ticket, content, now), "phone": plan.phone or "", "assignee_id": owner}
+    name = "process_record/insert_ticket" if plan.ticket_is_new else "process_record/update_ticket"
+    statements: list[Statement] = [(name, {**params, "moves": plan.moves_ticket})]
+    if left and (without := content_without_request(plan, facts, key)):
+        stays = {"phone": None, "moves": False}
+        statements.append(("process_record/update_ticket", {**ticket_params(left, without, now), **stays}))
+    return statements
+
+
+def ticket_params(ticket: Ticket, content: TicketContent, now: datetime) -> Params:
+    """Parameters that insert_ticket and update_ticket share. A title that is None keeps a person's."""
     return {
         "ticket_id": ticket.id,
         "account_id": ticket.account_id,
-        "moves": plan.moves_ticket,
-        "phone": phone,
-        "assignee_id": planned.choice.staff_id if planned.choice else None,
-        "title": texts.get("title"),
-        "description": texts.get("description"),
-        "data": _json({"pancake": {**fields, WRITTEN: digests}}),
+        "title": content.title,
+        "description": content.description,
+        "data": _json({"pancake": content.fields}),
         "now": now,
     }
-
-
-def _phones_to_show(planned: PlannedEvent, fields: Mapping[str, JsonValue]) -> Sequence[str]:
-    """Return the phones that the version names; without any, those that the ticket holds."""
-    held = fields.get("phones")
-    if "phones" in planned.plan.lead.named_fields or not isinstance(held, list):
-        return planned.phones.usable
-    return read_phones(str(text) for text in held).usable or planned.phones.usable
 
 
 def store_roster_statement(choice: Choice, now: datetime) -> Statement:

@@ -188,8 +188,9 @@ def _load_touched_statement(planned: PlannedEvent) -> Statement:
             "phone": plan.phone,
             "other_phones": list(plan.other_phones),
             "ticket_id": plan.ticket.id if plan.ticket else None,
+            "left_ticket_id": plan.left_ticket.id if plan.left_ticket else None,
             "choosing": planned.choice is not None,
-            "roster_source_id": planned.roster_source_id,
+            "roster_source_id": planned.facts.roster_source_id,
         },
     )
 

@@ -12,10 +12,19 @@ from uuid import UUID
 import typer
 
 from leads.adapters.database import translated
+from leads.domain.decide import Ticket
 from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, PHONE, Digester, erasure_digests
 from leads.domain.errors import Contended, DatabaseUnavailable
+from leads.domain.fields import FIELDS
 from leads.domain.phone import stored_digits
-from leads.domain.ticket_text import written_by_us
+from leads.domain.ticket_text import (
+    REQUESTS,
+    find_block,
+    is_our_title,
+    request_key,
+    requests_of,
+    ticket_content,
+)
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
 from ops.clients.db_session import QUERIES, DbSession, DictRow, load_row
 from ops.daily.connection import NEEDS, Session, open_session
@@ -144,6 +153,7 @@ def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:
     ]
 
 
+KEPT_FIELDS = ("name", "phones")
 ERASED_TITLE = "Lead Pancake: (đã xoá)"
 
 
@@ -209,23 +219,42 @@ def _empty_tickets(
     emptied = 0
     for ticket in db.execute(QUERIES["erase/load_tickets"], params).fetchall():
         fields = ticket["fields"] if isinstance(ticket["fields"], dict) else {}
+        stored = Ticket(ticket["id"], None, None, None, False, ticket["title"], ticket["description"], fields)
         if ticket["is_shared"] and fields.get("record_id") not in customer.ids("record_id"):
             erasure.diva_tickets.append(ticket["code"])
+            emptied += _empty_requests(db, customer, stored, digester, now)
             continue
-        present = {"title": ticket["title"], "description": ticket["description"] or ""}
-        written = written_by_us(fields, present, digester)
-        changed = {name for name, text in present.items() if text and text != ERASED_TITLE} - written
-        if changed:
+        text = stored.description or ""
+        block = find_block(text, fields, digester)
+        others = (text[: block[0]].rstrip("\n") + text[block[1] :]) if block else text
+        is_ours = is_our_title(stored, digester)
+        if others.strip() or not (is_ours or stored.title == ERASED_TITLE):
             erasure.diva_tickets.append(ticket["code"])
         if ticket["fields"] is None:
             continue
-        texts = {
-            "title": ERASED_TITLE if "title" in written else None,
-            "description": "" if "description" in written else None,
-        }
-        db.execute(QUERIES["erase/empty_ticket"], {"id": ticket["id"], "now": now, **texts})
+        texts = {"title": ERASED_TITLE if is_ours else None, "description": others if block else None}
+        db.execute(QUERIES["erase/empty_ticket"], {"id": stored.id, "now": now, "fields": None, **texts})
         emptied += 1
     return emptied
+
+
+def _empty_requests(
+    db: DbSession, customer: Customer, ticket: Ticket, digester: Digester, now: datetime
+) -> int:
+    """Remove the customer's requests from a ticket that is another record's too; return whether it had any.
+
+    Of its other fields name and phones are kept, which are the other record's: each version names them.
+    """
+    requests = requests_of(ticket.fields)
+    keys = {request_key(record.connection_id, record.record_id) for record in customer.records}
+    kept = {key: request for key, request in requests.items() if key not in keys}
+    if len(kept) == len(requests):
+        return 0
+    fields = {key: each for key, each in ticket.fields.items() if key not in FIELDS or key in KEPT_FIELDS}
+    content = ticket_content(ticket, {**fields, REQUESTS: kept}, {}, digester)
+    params = {"id": ticket.id, "now": now, "title": content.title, "description": content.description}
+    db.execute(QUERIES["erase/empty_ticket"], {**params, "fields": json.dumps(content.fields)})
+    return 1
 
 
 def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasure) -> int:

@@ -142,12 +142,14 @@ Names = Mapping[str, str]
 """Names of staff and of the customers in the report, by their ids."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_TITLES = {"account": "display_name", "contact": "primary_phone", "ticket": "", "consent": ""}
+_TITLES = {
+    "account": "display_name", "contact": "primary_phone", "ticket": "", "left_ticket": "", "consent": "",
+}  # fmt: skip
 """The parts of an event, each with the column that names its row."""
 
 _ID = "id"
-_WRITTEN = "data.pancake.written."
-"""Digests by which the program knows what it wrote."""
+_NOT_SHOWN = ("data.pancake.written.", "data.pancake.requests.")
+"""Digests by which the program knows what it wrote, and requests, which the description shows."""
 
 
 def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[ChangeBlock]:
@@ -180,12 +182,12 @@ def _row_block(part: str, column: str, change: Mapping[str, Any], names: Names) 
     """Return the block of a row; of a new one the values that its title does not show."""
     before, after = change["before"], change["after"]
     named = after.get(column)
-    title = f"{part} {named}" if named else part
+    title = f"{part.replace('_', ' ')} {named}" if named else part.replace("_", " ")
     if before is not None:
         changes = [
             (_label(name), _named(old or "", names), _named(new, names))
             for name, old, new in changed_fields(before, after)
-            if not name.startswith(_WRITTEN)
+            if not name.startswith(_NOT_SHOWN)
         ]
         return ChangeBlock(title, changes)
     values = [

@@ -29,7 +29,8 @@ _OLD = {"32": "162", "33": "163", "34": "164", "35": "165", "36": "166", "37": "
 _STREETS = ("Hàng Trống", "Lê Lợi", "Nguyễn Huệ", "Trần Hưng Đạo", "Hai Bà Trưng", "Điện Biên Phủ")
 _CITIES = ("Quận Hoàn Kiếm, Hà Nội", "Quận 1, TP. Hồ Chí Minh", "Quận Hải Châu, Đà Nẵng", "TP. Cần Thơ")
 _PRODUCTS = ("Trị nám", "Nâng mũi", "Tắm trắng", "Triệt lông", "Chăm sóc da")
-TAGS = (("104943019063372_11", "Khách nóng", "#c0392b"), ("104943019063372_12", "Gọi lại", "#138809"))
+PAGE_ID = "104943019063372"
+TAGS = ((f"{PAGE_ID}_11", "Khách nóng", "#c0392b"), (f"{PAGE_ID}_12", "Gọi lại", "#138809"))
 _HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 12, 18, 20, 19, 16, 12, 14, 16, 17, 18, 20, 26, 30, 24, 12, 4)
 """Leads per hour of the day in Vietnam, relative to each other: peaks in late morning and evening."""
 
@@ -73,6 +74,10 @@ class Leads:
             if self.chance(0.4)
             else None,
             "interested_product": [pick(_PRODUCTS)],
+            "gender": ("female", "male", None)[number % 3],
+            "utm_campaign": ("tet-2027", None)[number % 2],
+            "page_id": PAGE_ID,
+            "conversation_id": f"{PAGE_ID}_{8_342_103_555_000_000 + number}",
         }
         return {key: value for key, value in lead.items() if value is not None}
 

@@ -76,12 +76,16 @@ ORDER BY t.id
 FOR NO KEY UPDATE OF t
 
 -- name: erase/empty_ticket
--- Empty what the integration wrote in a ticket: data.pancake, and those of its texts that are given; null keeps a text.
+-- Empty what the integration wrote in a ticket: data.pancake (what is left of it), and its texts; null keeps a text.
 -- Returns nothing. Relies on ticket's primary key.
 UPDATE public.ticket AS t
 SET
     title = COALESCE(%(title)s, t.title), description = COALESCE(%(description)s, t.description),
-    data = t.data - 'pancake', updated_at = %(now)s
+    data = CASE
+        WHEN %(fields)s::jsonb IS NULL THEN t.data - 'pancake'
+        ELSE t.data || jsonb_build_object('pancake', %(fields)s::jsonb)
+    END,
+    updated_at = %(now)s
 WHERE t.id = %(id)s
 
 -- name: erase/find_engine

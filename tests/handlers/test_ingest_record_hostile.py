@@ -21,6 +21,7 @@ from starlette.types import Message
 
 from app import HASURA_ROUTES, create_app
 from leads.domain.canonical_json import MAX_BODY_BYTES
+from leads.domain.fields import FIELDS as MAPPED_FIELDS
 from leads.runtime import Runtime
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD
@@ -436,7 +437,7 @@ HOSTILE_TEXTS = [
     "'; DROP TABLE pancake_webhook_event; --", '"},{"x":', "{a,b}", "NULL", "\\x00", "%s %(id)s %%", "$1",
     "\u202e\ufeff\u0301\U0010ffff", "x" * 3000, "\n\r\t\x7f",
 ]  # fmt: skip
-MAPPED = ("email", "full_address", "pancake_tags", "interested_product", "table_id")
+MAPPED = [key for field in MAPPED_FIELDS.values() for key in field.keys if key not in LEAD] + ["table_id"]
 
 
 async def test_hostile_text_is_stored_as_text_in_every_field(harness: HandlerHarness) -> None:
@@ -452,6 +453,8 @@ async def test_hostile_text_is_stored_as_text_in_every_field(harness: HandlerHar
     assert harness.count("pancake_connection") == 1
 
 
+AT_ONCE = 100
+"""More would be too many requests for one process."""
 WRONG_VALUES: list[object] = [None, True, 0, -1.5, 2**70, "", [], {}, [[]], [None], {"id": 1}, [{"id": {}}]]
 
 
@@ -464,7 +467,9 @@ async def test_wrong_types_in_any_field_are_stored(harness: HandlerHarness) -> N
     answers = await asyncio.gather(*(harness.deliver(body) for body in bodies))
     events = [a for a in answers if a["status"] != "duplicate"]
     assert len(events) == harness.count("pancake_webhook_event")
-    await asyncio.gather(*(harness.process(a["event_id"]) for a in events))
+    for first in range(0, len(events), AT_ONCE):
+        batch = events[first : first + AT_ONCE]
+        await asyncio.gather(*(harness.process(a["event_id"]) for a in batch))
     codes = harness.sql("SELECT DISTINCT error_code FROM pancake_webhook_event WHERE error_code IS NOT NULL")
     assert {row["error_code"] for row in codes} <= {"invalid_phone", "missing_record_id", "test_ping"}
     assert harness.count("pancake_webhook_event", "status IN ('received', 'ingested', 'failed')") == 0

@@ -182,15 +182,86 @@ async def test_a_deleted_and_a_disabled_account_are_named_as_that(harness: Handl
         assert "phone_changed" not in again.evidence
 
 
-async def test_what_people_typed_into_a_ticket_stays(harness: HandlerHarness) -> None:
+CORRECTED = f"SELECT name, email, address FROM contact_book WHERE primary_phone = '{PHONE}'"
+NOSE: dict[str, Any] = {"interested_product": ["Nâng mũi"]}
+LIDS: dict[str, Any] = {"id": "other", "interested_product": ["Cắt mí"], "modified_on": LATER}
+
+
+def request_lines(ticket: Any) -> list[str]:
+    return [line for line in ticket["description"].splitlines() if " · " in line]
+
+
+async def test_a_second_request_of_a_customer_is_added_to_the_open_ticket(harness: HandlerHarness) -> None:
     harness.fill_roster(1)
-    await process(harness)
-    harness.sql(f"UPDATE ticket SET description = 'Gọi lại sau 17 giờ' WHERE {OURS}")
-    second = await process(harness, modified_on=LATER, name="B", pancake_tags=["vip"])
+    await process(harness, **NOSE)
+    harness.sql("UPDATE pancake_source SET is_active = true")
+    second = await process(harness, **LIDS, source=["-3"], phone_number="+84 905 111 222")
+    ticket = the_ticket(harness)
+    assert request_lines(ticket) == [
+        "15/05/2026 09:35 · Cắt mí · Instagram",
+        "14/05/2026 09:35 · Nâng mũi · Facebook",
+    ]
+    assert ticket["title"] == "Lead Pancake: Nguyễn Văn A – Cắt mí"
+    assert len(ticket["data"]["pancake"]["requests"]) == 2
+    assert second.sent("lead_updated")["data"]["changes"] == "Quan tâm mới: Cắt mí (Instagram)"
+
+
+async def test_a_ticket_has_the_links_of_its_connection(harness: HandlerHarness) -> None:
+    harness.sql("UPDATE pancake_connection SET chat_link = 'https://a.vn/{page_id}?w={workspace_id}'")
+    lead = await process(harness, page_id="104")
+    workspace = harness.one("SELECT workspace_id FROM pancake_connection")["workspace_id"]
+    assert f"\nChat: https://a.vn/104?w={workspace}\n" in lead.ticket["description"]
+    assert "Hồ sơ" not in lead.ticket["description"]
+
+
+async def test_a_request_moves_with_its_record_to_the_ticket_of_another_phone(
+    harness: HandlerHarness,
+) -> None:
+    await process(harness, **NOSE)
+    theirs = await process(harness, id="theirs", phone_number=OTHER_PHONE, interested_product=["Tắm trắng"])
+    await process(harness, **LIDS)
+    moved = await process(harness, **LIDS | {"phone_number": OTHER_PHONE, "modified_on": LATEST})
+    assert moved.event["ticket_id"] == theirs.event["ticket_id"]
+    others = harness.one(f"SELECT * FROM ticket WHERE id <> %s AND {OURS}", theirs.event["ticket_id"])
+    assert [line.split(" · ")[1] for line in request_lines(moved.ticket)] == ["Cắt mí", "Tắm trắng"]
+    assert [line.split(" · ")[1] for line in request_lines(others)] == ["Nâng mũi"]
+    assert others["title"] == "Lead Pancake: Nguyễn Văn A – Nâng mũi"
+
+
+async def test_what_people_typed_into_a_ticket_stays_and_does_not_hide_later_requests(
+    harness: HandlerHarness,
+) -> None:
+    harness.fill_roster(1)
+    await process(harness, **NOSE)
+    typed = "title = 'Gấp', description = 'gấp! ' || description || ' gọi sau 17h'"
+    harness.sql(f"UPDATE ticket SET {typed} WHERE {OURS}")
+    second = await process(harness, **LIDS, pancake_tags=["vip"])
     found = the_ticket(harness)
-    assert (found["title"], found["description"]) == ("Lead Pancake: B", "Gọi lại sau 17 giờ")
-    assert found["data"]["pancake"]["tags"] == ["vip"]
-    assert second.sent("lead_updated")["data"]["changes"] == "tên, thẻ"
+    assert found["title"] == "Gấp"
+    assert found["description"].startswith("gấp! === Pancake")
+    assert found["description"].endswith("Pancake === gọi sau 17h")
+    assert [line.split(" · ")[1] for line in request_lines(found)] == ["Cắt mí", "Nâng mũi"]
+    assert second.sent("lead_updated")["data"]["changes"] == "Quan tâm mới: Cắt mí (Facebook); Thẻ mới: vip"
+    harness.sql(f"UPDATE ticket SET description = 'Gọi lại sau 17 giờ' WHERE {OURS}")
+    await process(harness, **LIDS | {"modified_on": LATEST}, pancake_tags=[])
+    found = the_ticket(harness)
+    assert found["description"].startswith("Gọi lại sau 17 giờ\n\n=== Pancake")
+    assert [line.split(" · ")[1] for line in request_lines(found)] == ["Cắt mí", "Nâng mũi"]
+
+
+async def test_what_people_corrected_in_a_contact_stays_until_pancake_changes_it(
+    harness: HandlerHarness,
+) -> None:
+    lead = {"email": "a@example.com", "full_address": "1 Lê Lợi", "name": "Bi\u0300nh"}
+    await process(harness, **lead)
+    correction = "name = 'Chị Bình', email = 'b@example.com', address = NULL"
+    harness.sql(f"UPDATE contact_book SET {correction} WHERE primary_phone = '{PHONE}'")
+    await process(harness, **lead | {"name": " Bình"}, pancake_tags=["vip"], modified_on=LATER)
+    contact = harness.one(CORRECTED)
+    assert contact == {"name": "Chị Bình", "email": "b@example.com", "address": None}
+    await process(harness, **lead | {"email": "c@example.com"}, pancake_tags=["vip"], modified_on=LATEST)
+    contact = harness.one(CORRECTED)
+    assert contact == {"name": "Chị Bình", "email": "c@example.com", "address": None}
 
 
 # At the same time

@@ -8,7 +8,7 @@ from tests.support.histories.state import Account, State, Ticket
 
 NOW = datetime(2026, 5, 14, tzinfo=UTC)
 PHONE = "+84905111001"
-TICKET = Ticket("a1", PHONE, None, "new", "ticket_source_pancake", "", "", {}, NOW)
+TICKET = Ticket("a1", PHONE, None, "new", "ticket_source_pancake", "", "", {}, {}, NOW)
 
 
 def state(*tickets: Ticket, **accounts: Account) -> State:

@@ -40,7 +40,7 @@ def test_j_a_version_without_a_time_between_two_others_is_what_the_third_is_comp
         "ticket_updated",
     ]
     (ticket,) = history.state.tickets.values()
-    assert ticket.fields["name"] == "An"  # type: ignore[index]
+    assert ticket.fields["name"] == "An"
 
 
 def test_k_nothing_is_written_to_a_closed_ticket_and_no_notice_is_sent(history: History) -> None:

@@ -31,10 +31,18 @@ MUTATIONS: dict[str, tuple[str, Callable[..., object]]] = {
         "leads.services.process_record.choose",
         lambda members, *_: choose(members[-1:]),
     ),
-    "typed texts are overwritten": (
-        "leads.services.process_record.texts_to_write",
-        lambda ticket, texts: texts,
+    "typed texts are overwritten": ("leads.domain.ticket_text.find_block", lambda text, *_: (0, len(text))),
+    "typed titles are overwritten": ("leads.domain.ticket_text.is_our_title", lambda *_: True),
+    "a request takes the place of the others": ("leads.domain.ticket_text.requests_of", lambda _: {}),
+    "a request stays on the ticket that its record left": (
+        "leads.services.process_record.content_without_request",
+        lambda *_: None,
     ),
+    "values that are not changed are written": (
+        "leads.services.process_record._changed_text",
+        lambda plan, name: plan.lead.text(name),
+    ),
+    "people are told of every field": ("leads.domain.decide._is_quiet", lambda *_: False),
     "dry runs announce no notifications": (
         "leads.services.replay_events.load_and_decide",
         decide_without_notifications,

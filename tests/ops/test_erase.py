@@ -258,6 +258,36 @@ async def test_a_text_that_a_person_changes_meanwhile_is_left_to_diva(
     assert json.loads(result.stdout)["diva_tickets"] == [ticket["code"]]
 
 
+async def test_a_note_beside_the_block_stays_and_is_named_for_diva(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON)
+    ours = "source_id = 'ticket_source_pancake'"
+    harness.sql(
+        f"UPDATE ticket SET description = 'gấp' || E'\\n' || description || ' gọi sau 17h' WHERE {ours}"
+    )
+    report = erase(harness, tmp_path, *PHONE, "--yes")
+    ticket = harness.one(f"SELECT code, description, data FROM ticket WHERE {ours}")
+    assert (ticket["description"], ticket["data"]) == ("gấp gọi sau 17h", {})
+    assert report["diva_tickets"] == [ticket["code"]]
+
+
+async def test_the_ticket_of_another_record_too_loses_the_requests_only(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    await harness.process_lead(**PERSON, interested_product=["Gói A"])
+    await harness.process_lead(id="friend", name="Bình", interested_product=["Gói B"], modified_on=LATER)
+    record = f"{harness.connection_id}/lead/{PERSON['id']}"
+    report = erase(harness, tmp_path, "--record", record, "--yes")
+    ticket = harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert (report["counts"]["tickets"], report["diva_tickets"]) == (1, [ticket["code"]])
+    assert ticket["title"] == "Lead Pancake: Bình – Gói B"
+    assert [*ticket["data"]["pancake"]["requests"]] == [f"{harness.connection_id}/friend"]
+    assert "Gói B" in ticket["description"]
+    left = found_in([json.dumps(ticket["data"]), ticket["description"]])
+    assert not [text for text in left if "905" not in text], "the phone is the other record's too"
+
+
 @pytest.fixture
 def as_role(harness: CronHarness) -> Iterator[CronHarness]:
     """The same database as a role with the owner's rights on rows that is no superuser."""

@@ -46,11 +46,15 @@ GRANTED: dict[tuple[str, str], str] = {
     ("pancake_assignee", "update"): LIMITS,
     ("pancake_assignee", "delete"): "",
     ("pancake_connection", "select"): (
-        "allowed_ip_ranges allowlist_mode api_base_url created_at has_api_key has_header_secret "
+        "allowed_ip_ranges allowlist_mode api_base_url chat_link created_at has_api_key has_header_secret "
         "has_webhook_secret id last_poll_at name poll_watermark previous_token_expires_at "
-        "record_timezone signature_mode status status_changed_at table_names updated_at workspace_id"
+        "record_link record_timezone signature_mode status status_changed_at table_names updated_at "
+        "workspace_id"
     ),
-    ("pancake_connection", "update"): "allowed_ip_ranges allowlist_mode name signature_mode",
+    (
+        "pancake_connection",
+        "update",
+    ): "allowed_ip_ranges allowlist_mode chat_link name record_link signature_mode",
     ("pancake_cron_run", "select"): NOTIFY
     + "error finished_at id name outcome report scheduled_time started_at window_from window_to",
     ("pancake_source", "select"): (

@@ -88,7 +88,7 @@ def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) ->
     owner = choice.staff_id if choice else plan.ticket.assignee_id if plan.ticket else None
     sent, dropped = notifications_of(plan, facts, owner)
     phones = part_of(case, facts).phones
-    return PlannedEvent(CLAIM, phones, plan, choice, owner, sent, dropped, facts.roster_source_id)
+    return PlannedEvent(CLAIM, phones, plan, choice, owner, sent, dropped, facts)
 
 
 def member(number: int, **changes: object) -> Member:

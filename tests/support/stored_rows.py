@@ -158,11 +158,14 @@ PERSON: dict[str, Any] = LEAD | {
     "secondary_phone_number": "0283 822 9999",
     "email": "hanh.tran@example.com",
     "full_address": "12 Nguyễn Huệ, Quận 1",
+    "birthday": "1991-03-04T00:00:00",
+    "utm_campaign": "tet-hanh",
+    "conversation_id": "104_hanh",
 }
 BYSTANDER: dict[str, Any] = LEAD | {"id": "bystander", "name": "Bình", "phone_number": "0912345678"}
 WRITTEN = (
     "Bích Hạnh", "090.511.1222", "0905111222", "905111222", "0905 111 222", "905 111 222", "2838229999",
-    "0283 822 9999", "hanh.tran", "Nguyễn Huệ",
+    "0283 822 9999", "hanh.tran", "Nguyễn Huệ", "1991-03-04", "04/03/1991", "tet-hanh", "104_hanh",
 )  # fmt: skip
 """The customer's values in every written form; `905111222` is in 0…, 84… and +84… too."""
 

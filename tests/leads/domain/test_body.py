@@ -29,12 +29,14 @@ from leads.domain.canonical_json import (
     payload_hash,
     read_json,
 )
+from leads.domain.decide import Ticket
 from leads.domain.digest import NO_KEYS, Digester
 from leads.domain.errors import InvalidBody
+from leads.domain.fields import FIELDS
 from leads.domain.lead import Lead, first_phone, read_lead
 from leads.domain.listing import Source, read_sources
 from leads.domain.phone import parse_fully, read_phones
-from leads.domain.ticket_text import ticket_texts, written_by_us, written_digests
+from leads.domain.ticket_text import find_block, is_our_title, ticket_content
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged
 from leads.domain.visible_text import without_unseen
 from ops.output import escape_unseen
@@ -199,7 +201,7 @@ def test_the_three_shapes_hold_the_same_record_and_one_with_a_data_field_of_its_
         found = body_of(body)
         assert (found.record_id, found.source_ids, found.table_name) == ("r-1", ("-1",), table)
         assert found.error_code is None
-        assert read_lead(parse(body)).name == "An"
+        assert read_lead(parse(body)).text("name") == "An"
     assert body_of(FLAT).payload_hash == body_of(dict(reversed(FLAT.items()))).payload_hash
     assert body_of(FLAT).payload_hash != body_of(FLAT | {"name": "Anh"}).payload_hash
     found = body_of(FLAT | {"utm": {"a": [1, None]}, "data": {"id": "other"}})
@@ -310,22 +312,24 @@ def test_loose_types_are_converted() -> None:
         pancake_tags=["b", "a", {"id": 1}],
         interested_product="Gói A",
     )
-    assert (found.name, found.email, found.address) == ("An", "5", "12 Hàng Trống")
+    texts = {name: found.fields()[name] for name in ("name", "email", "address")}
+    assert texts == {"name": "An", "email": "5", "address": "12 Hàng Trống"}
     assert found.phones == ("0905111222", "905111222")
-    assert (found.tags, found.interested_products) == (("a", "b"), ("Gói A",))
+    assert (found.items("tags"), found.items("interested_products")) == (("a", "b"), ("Gói A",))
 
 
 def test_null_and_empty_values_count_as_missing_and_only_named_fields_are_in_the_lead() -> None:
     found = lead(name="", phone_number=None, email=" ", full_address=[], pancake_tags=None)
-    assert (found.name, found.phones, found.email, found.address, found.tags) == (None, (), None, None, ())
+    assert not any(found.values.values())
     assert set(lead(name="An", phone_number=None).fields()) == {"name", "phones"}
     assert lead().fields() == {}
     assert lead(pancake_tags=["a", "b"]).fields() == lead(pancake_tags=["b", "a"]).fields()
 
 
-KEYS = ["id", "data", "source", "modified_on", "created_on", "name", "phone_number", "email", "table_id",
-        "full_address", "pancake_tags", "interested_product", "pancake_customer_obj",
-        "event", "type", "test"]  # fmt: skip
+KEYS = [
+    "id", "data", "modified_on", "created_on", "table_id", "pancake_customer_obj", "pancake_tags_obj",
+    "event", "type", "test", *(key for field in FIELDS.values() for key in field.keys),
+]  # fmt: skip
 
 
 @given(
@@ -419,13 +423,13 @@ def test_a_customer_that_brings_no_new_number_changes_nothing(same: str) -> None
 def test_a_body_that_names_only_the_customer_names_the_phones_if_it_has_numbers() -> None:
     """They are bounded, and values of other types are left out."""
     only = lead(pancake_customer_obj=customer(None, True, ["x"], {"a": 1}, PHONE))
-    assert "phones" in only.named_fields
+    assert "phones" in only.values
     assert (only.phones, only.digests()) == ((PHONE,), lead(phone_number=PHONE).digests())
     numbers = [f"09051112{place:02d}" for place in range(60)]
     assert len(lead(pancake_customer_obj=customer(*numbers)).phones) == 10
     without: tuple[Any, ...] = (None, "0905111222", [], {}, {"phone_numbers": None}, {"phone_numbers": []})
     for value in without:
-        assert "phones" not in lead(pancake_customer_obj=value).named_fields, value
+        assert "phones" not in lead(pancake_customer_obj=value).values, value
 
 
 FORMS = ("0{0}", "+84{0}", "84{0}", "0{1} {2} {3}", "+84 {1}.{2}.{3}", " 0{1}-{2}-{3} ", "+84 - {1}{2} {3}")
@@ -479,20 +483,18 @@ def test_the_fields_of_a_lead_hold_no_character_that_is_not_seen_nor_are_they_cu
             "pancake_tags": [SPOOFING, "\u202e"], "interested_product": SPOOFING,
         }
     )  # fmt: skip
-    assert (lead.name, lead.email, lead.address) == (SEEN, f"a@b.vn{SEEN}", SEEN)
-    assert (lead.tags, lead.interested_products) == ((SEEN,), (SEEN,))
+    lists = {"tags": [SEEN], "interested_products": [SEEN]}
+    assert lead.fields() == {"name": SEEN, "email": f"a@b.vn{SEEN}", "address": SEEN} | lists
     assert lead.cut_fields == ()
     assert [source.name for source in read_sources([{"id": "1", "name": SPOOFING}])] == [SEEN]
     unseen = read_lead({"id": "1", "name": "\u200b" * 600 + "A"})
-    assert (unseen.name, unseen.cut_fields) == ("A", ())
+    assert (unseen.text("name"), unseen.cut_fields) == ("A", ())
     assert read_lead({"id": "1", "name": "A\u200b" * 501}).cut_fields == ("name",)
 
 
 def test_a_line_break_in_a_field_makes_no_line_of_the_description() -> None:
     lead = read_lead({"id": "1", "full_address": "1 Lê Lợi\r\nĐiện thoại: 0900000000\u2028\tHuế"})
-    assert lead.address == "1 Lê Lợi Điện thoại: 0900000000 Huế"
-    texts = ticket_texts(lead.fields(), "+84905111222", ["+84905111222"])
-    assert texts["description"].count("\n") == 1
+    assert lead.text("address") == "1 Lê Lợi Điện thoại: 0900000000 Huế"
 
 
 def test_letters_of_all_languages_stay_and_control_and_format_characters_are_unseen() -> None:
@@ -580,13 +582,12 @@ def test_fields_are_restated_with_the_present_key_and_those_of_a_key_that_is_gon
 
 
 def test_texts_of_a_ticket_that_a_person_changed_are_known_after_a_rotation() -> None:
-    plan = decide_on(lead_case(), EMPTY)
-    assert plan.ticket is not None
-    texts = {"title": "Lead Pancake: An", "description": "Email: a@example.com"}
-    fields = {"written": written_digests(plan.ticket, texts, BEFORE)}
-    present = texts | {"title": "Lead Pancake: An, gọi sau 17h"}
-    assert written_by_us(fields, present, ROTATED) == {"description"}
-    assert written_by_us(fields, texts, AFTER) == frozenset(), "the safe side: they count as changed"
+    content = ticket_content(Ticket("t", None, None), {"name": "An"}, {}, BEFORE)
+    ticket = Ticket("t", None, None, title="Lead Pancake: An", fields=content.fields)
+    for digester, is_ours in ((ROTATED, True), (AFTER, False)):
+        assert is_our_title(ticket, digester) is is_ours, "the safe side: it counts as changed"
+        assert (find_block(content.description, content.fields, digester) is not None) is is_ours
+    assert not is_our_title(replace(ticket, title="Lead Pancake: An, gọi sau 17h"), ROTATED)
 
 
 def test_a_body_is_identified_with_the_oldest_key_and_without_a_key_there_are_no_digests() -> None:

@@ -1,23 +1,23 @@
 """Compare what a step did with what the specification allows, and check what must hold after every step."""
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence, Set
+from datetime import timedelta, timezone
 
+from tests.support.histories.memory import Memory, Notes
+from tests.support.histories.open_values import Described
 from tests.support.histories.product import Rows
 from tests.support.histories.reading import own_number
-from tests.support.histories.state import Expected, Notice, State
-from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NAMES, NUMBERS, PRODUCTS, usable
+from tests.support.histories.state import Expected, Fields, Notice, Requested, State, Ticket
+from tests.support.histories.vocabulary import ADDRESSES, EMAILS, NUMBERS, local_form, usable
 
-WORDS = {
-    "title": list(filter(None, NAMES)),
-    "description": [
-        *filter(None, EMAILS),
-        *filter(None, ADDRESSES),
-        *(word for words in PRODUCTS for word in words),
-    ],
-}
-"""The words of bodies that stand in title and description of a ticket."""
+OF_CUSTOMER = [*filter(None, EMAILS), *filter(None, ADDRESSES), "12/08/1994"]
+"""The words of bodies that the description has of a customer."""
+OF_REQUESTS = "Yêu cầu của khách, mới nhất ở trên:"
+LABELS = re.compile("(Thẻ|Chiến dịch): ")
+HANOI = timezone(timedelta(hours=7))
 
 ROW_KINDS = ("accounts", "contacts", "tickets", "events", "staff")
 
@@ -96,20 +96,51 @@ def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
     yield from _unfair_choices(before, after)
 
 
-def wrong_texts(state: State, tickets: Set[str], typed: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """Yield texts of tickets that are not composed of the ticket's fields. What people typed is left out."""
+def wrong_texts(state: State, tickets: Set[str], memory: Memory) -> Iterator[str]:
+    """Yield texts of tickets that do not say what the ticket holds. What people typed is left out."""
     for key in tickets & state.tickets.keys():
-        ticket = state.tickets[key]
-        fields = ticket.fields if isinstance(ticket.fields, dict) else {}
-        held = {text for value in fields.values() for text in (value, *value)}
-        numbers = usable(tuple(fields.get("phones", ())))
-        for column, words in WORDS.items():
-            text = str(getattr(ticket, column))
-            wrong = [word for word in words if (word in text) != (word in held)]
-            if column == "description" and numbers:
-                wrong += [number for number in NUMBERS if (number in text) != (number in numbers)]
-            if wrong and (key, column) not in typed:
-                yield f"ticket {key} {column}: {text!r} does not say what its fields do: {fields}"
+        ticket, notes = state.tickets[key], memory.notes.get(key, Notes())
+        if key not in memory.typed_titles and not any(_is_title(ticket, each) for each in _newest(ticket)):
+            yield f"ticket {key} title: {ticket.title!r} is not of {ticket.fields} and {ticket.requests}"
+        block = Described(notes.before, notes.after).block(str(ticket.description))
+        head, _, requests = block.partition(f"{OF_REQUESTS}\n")
+        phones = usable(tuple(ticket.fields.get("phones", ())))
+        held = {*ticket.fields.values(), *map(local_form, phones), _local_date(ticket)}
+        words = [*OF_CUSTOMER, *(map(local_form, NUMBERS) if phones else ())]
+        if wrong := [word for word in words if (word in head) != (word in held)]:
+            yield f"ticket {key}: {head!r} is wrong about {wrong}: {ticket.fields}"
+        lines = requests.split("\n")[:-1]
+        said = [frozenset(re.split(" · |, ", LABELS.sub("", line))) for line in lines]
+        if Counter(said) != Counter(map(_words, ticket.requests.values())):
+            yield f"ticket {key}: {lines} are not the requests {ticket.requests}"
+        times = [(line[6:10], line[3:5], line[:2], line[11:16]) for line in lines]
+        if times != sorted(times, reverse=True):
+            yield f"ticket {key}: {lines} are not in order"
+
+
+def _newest(ticket: Ticket) -> list[Fields]:
+    newest = max((each.at for each in ticket.requests.values()), default=None)
+    return [each.fields for each in ticket.requests.values() if each.at == newest] or [{}]
+
+
+def _is_title(ticket: Ticket, newest: Fields) -> bool:
+    """Without a name the customer is called by a phone."""
+    phones = usable(tuple(ticket.fields.get("phones", ()))) or NUMBERS
+    names = [ticket.fields["name"]] if "name" in ticket.fields else list(map(local_form, phones))
+    products = ", ".join(newest.get("interested_products", ()))
+    return ticket.title in [f"Lead Pancake: {name}{f' – {products}' if products else ''}" for name in names]
+
+
+def _local_date(ticket: Ticket) -> str:
+    return "/".join(reversed(str(ticket.fields.get("birthday", "")).split("-")))
+
+
+def _words(request: Requested) -> frozenset[str]:
+    """Return the words of the line of a request."""
+    words = {
+        word for value in request.fields.values() for word in ([value] if isinstance(value, str) else value)
+    }
+    return frozenset({f"{request.at.astimezone(HANOI):%d/%m/%Y %H:%M}", *words})
 
 
 def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:

@@ -18,17 +18,18 @@ def write_account(decision: Decision, result: Result, state: State) -> None:
 def write_contacts(decision: Decision, result: Result, state: State) -> None:
     """The contact of the deciding phone goes to the winner, and those of other phones without a customer.
 
-    A contact whose account was deleted has no customer, and a phone that is an account's own needs none.
+    A contact whose account was deleted has no customer, and a phone that is an account's own needs none. What
+    the version does not change stays: a person may have corrected it.
     """
-    contact = state.contacts.setdefault(result.phone, Contact(result.winner))
-    contact.account = result.winner
     fields = decision.version.fields
-    contact.name = fields.get("name") or contact.name  # type: ignore[assignment]
-    contact.email = fields.get("email") or contact.email  # type: ignore[assignment]
-    contact.address = fields.get("address") or contact.address  # type: ignore[assignment]
+    named = {name: fields.get(name) or None for name in ("name", "email", "address")}
+    contact = state.contacts.setdefault(result.phone, Contact(result.winner, **named))  # type: ignore[arg-type]
+    contact.account = result.winner
+    for name in decision.changed_fields() & named.keys():
+        setattr(contact, name, named[name] or getattr(contact, name))
     taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
     for phone in set(decision.phones()) - taken:
-        other = state.contacts.setdefault(phone, Contact(result.winner))
+        other = state.contacts.setdefault(phone, Contact(result.winner, **named))  # type: ignore[arg-type]
         holder = state.accounts.get(str(other.account))
         if holder is None or holder.deleted:
             state.contacts[phone].account = result.winner

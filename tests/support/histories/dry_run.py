@@ -45,6 +45,7 @@ def wrong_changes(announced: dict[str, Any], before: Rows, after: Rows) -> Itera
     """Yield where the announced changes differ from the real ones; the owner is a column of the ticket."""
     changes = {part: announced_changes(announced.get(part)) for part in PARTS}
     changes["contact"] += announced.get("other_contacts", [])
+    changes["ticket"] += announced_changes(announced.get("left_ticket"))
     text = json.dumps(changes)
     for part, table in PARTS.items():
         for made_up, real in _ids(changes[part], table, before, after):

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from tests.support.histories.memory import Notes
 from tests.support.histories.run import Run
 from tests.support.histories.vocabulary import (
     DAY,
+    LAST_LINE,
     NATIONAL,
     ROSTER_SOURCE,
     SECOND,
@@ -16,6 +18,7 @@ from tests.support.histories.vocabulary import SOURCES as PANCAKE_SOURCES
 
 STATUSES = ("new", "in_progress", "done", "cancelled")
 TEXTS = ("called twice", "wants a quote")
+CORRECTIONS = ("Khách quen", None)
 SOURCES = ("ticket_source_pancake", "ticket_source_1")
 ON_OFF = (True, False)
 
@@ -25,9 +28,9 @@ OF_TICKETS = (
     "move_ticket_to_source",
     "assign_ticket",
     "retype_title",
-    "retype_description",
     "delete_ticket",
 )
+NOTES = ("retype_description", "note_before", "note_after", "note_inside")
 OF_ACCOUNTS = (
     "enable_account",
     "delete_account",
@@ -38,6 +41,7 @@ OF_ACCOUNTS = (
     "insert_older_account",
     "open_own_ticket",
 )
+OF_CONTACTS = ("correct_name", "correct_email", "correct_address")
 OF_STAFF = ("set_active", "set_on_duty", "set_member", "set_source_member")
 """The names of the edits."""
 
@@ -72,14 +76,44 @@ class Edits:
         self._set_ticket(ticket, assignee_id=list(STAFF)[staff % len(STAFF)])
 
     def retype_title(self, ticket: int = 0, text: int = 0) -> None:
-        self._retype(ticket, "title", TEXTS[text % len(TEXTS)])
+        if chosen := self._set_ticket(ticket, title=TEXTS[text % len(TEXTS)]):
+            self._run.memory.typed_titles[chosen] = TEXTS[text % len(TEXTS)]
 
     def retype_description(self, ticket: int = 0, text: int = 0) -> None:
-        self._retype(ticket, "description", TEXTS[text % len(TEXTS)])
+        """Type over all of it, our block too."""
+        if chosen := self._set_ticket(ticket, description=TEXTS[text % len(TEXTS)]):
+            self._run.memory.notes[chosen] = Notes.without_block(TEXTS[text % len(TEXTS)])
+
+    def note_before(self, ticket: int = 0, text: int = 0) -> None:
+        self._note(ticket, f"{TEXTS[text % len(TEXTS)]}\n", "")
+
+    def note_after(self, ticket: int = 0, text: int = 0) -> None:
+        """Type after the last line, or on it."""
+        self._note(ticket, "", f"{' ' if text % 2 else chr(10)}{TEXTS[text % len(TEXTS)]}")
+
+    def note_inside(self, ticket: int = 0, text: int = 0) -> None:
+        """Type into our block: all of it is the person's then."""
+        chosen = self._choose(self._run.state.tickets, ticket)
+        before = str(self._run.state.tickets[chosen].description) if chosen else ""
+        if LAST_LINE in before:
+            typed = before.replace(LAST_LINE, f"{TEXTS[text % len(TEXTS)]}\n{LAST_LINE}")
+            self._set_ticket(ticket, description=typed)
+            self._run.memory.notes[chosen] = Notes.without_block(typed)
 
     def delete_ticket(self, ticket: int = 0, _: int = 0) -> None:
         if chosen := self._choose(self._run.state.tickets, ticket):
             self._run.edit(f"delete ticket {chosen}", "DELETE FROM ticket WHERE id = %s", chosen)
+
+    # Contacts
+
+    def correct_name(self, contact: int = 0, text: int = 0) -> None:
+        self._correct(contact, "name", text)
+
+    def correct_email(self, contact: int = 0, text: int = 0) -> None:
+        self._correct(contact, "email", text)
+
+    def correct_address(self, contact: int = 0, text: int = 0) -> None:
+        self._correct(contact, "address", text)
 
     # Accounts
 
@@ -176,9 +210,20 @@ class Edits:
             self._run.product.clock.now() + SECOND - days_ago * DAY,
         )
 
-    def _retype(self, ticket: int, column: str, text: str) -> None:
-        if chosen := self._set_ticket(ticket, **{column: text}):
-            self._run.memory.typed[chosen, column] = text
+    def _note(self, ticket: int, before: str, after: str) -> None:
+        """Type before and after the description."""
+        chosen = self._choose(self._run.state.tickets, ticket)
+        if chosen and self._run.state.tickets[chosen].description is not None:
+            typed = f"{before}{self._run.state.tickets[chosen].description}{after}"
+            self._set_ticket(ticket, description=typed)
+            notes = self._run.memory.notes.get(chosen, Notes())
+            self._run.memory.notes[chosen] = notes.with_typed(before, after, typed)
+
+    def _correct(self, contact: int, column: str, text: int) -> None:
+        if phones := sorted(self._run.state.contacts):
+            phone, value = phones[contact % len(phones)], CORRECTIONS[text % len(CORRECTIONS)]
+            statement = f"UPDATE contact_book SET {column} = %s WHERE primary_phone = %s"
+            self._run.edit(f"contact {phone}: {column} = {value}", statement, value, phone)
 
     def _set_ticket(self, number: int, **values: object) -> str:
         return self._set("ticket", self._choose(self._run.state.tickets, number), values)

@@ -1,6 +1,6 @@
 """What the reference model remembers of a history, and the order of versions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from tests.support.histories.state import Applied, Expected, Fields, Record, RecordKey, Search, Version
@@ -8,16 +8,38 @@ from tests.support.histories.state import Applied, Expected, Fields, Record, Rec
 FAR_FUTURE = timedelta(hours=48)
 
 
+@dataclass(frozen=True)
+class Notes:
+    """What people typed before and after the block of a description.
+
+    `has_block`: the block is in the description now. The next one follows what is typed.
+    """
+
+    before: str = ""
+    after: str = ""
+    has_block: bool = True
+
+    @classmethod
+    def without_block(cls, text: str) -> "Notes":
+        return cls(f"{text}\n\n", has_block=False)
+
+    def with_typed(self, before: str, after: str, whole: str) -> "Notes":
+        if not self.has_block:
+            return Notes.without_block(whole)
+        return Notes(f"{before}{self.before}", f"{self.after}{after}")
+
+
 @dataclass
 class Memory:
     """What was applied of each record, and what people typed.
 
-    `typed` maps a ticket and a column to the text, `searches` an event to how it found its customer,
+    `typed_titles` and `notes` are of tickets, `searches` an event to how it found its customer,
     `unassigned` a ticket that waits for an owner to the version that made it.
     """
 
     records: dict[RecordKey, Record] = field(default_factory=dict)
-    typed: dict[tuple[str, str], str] = field(default_factory=dict)
+    typed_titles: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Notes] = field(default_factory=dict)
     searches: dict[int, Search] = field(default_factory=dict)
     unassigned: dict[str, Version] = field(default_factory=dict)
 
@@ -27,6 +49,8 @@ class Memory:
             self.records[version.record] = result.record
         if result.search is not None:
             self.searches[version.event] = result.search
+        for key in {result.written, result.left} & self.notes.keys():
+            self.notes[str(key)] = replace(self.notes[str(key)], has_block=True)
         ticket = result.state.tickets.get(str(result.written))
         if result.outcome == "ticket_created" and ticket is not None and ticket.owner is None:
             self.unassigned[str(result.written)] = version

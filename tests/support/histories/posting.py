@@ -15,6 +15,7 @@ from tests.support.histories.vocabulary import (
     SECOND_PHONE,
     TABLES,
     WORKSPACES,
+    as_compared,
     flattened,
     usable,
 )
@@ -69,7 +70,7 @@ class Posting:
         """Return the version of the event that it became."""
         posted = {key: tuple(self.fields[name]) for name, key in PHONES_OF.items() if name in self.fields}
         typed = {key: phones for key, phones in posted.items() if phones or key != PHONES_OF[CHAT_PHONE]}
-        fields = {name: value for name, value in self.fields.items() if name not in PHONES_OF}
+        fields = {name: as_compared(value) for name, value in self.fields.items() if name not in PHONES_OF}
         phones = flattened(typed)
         return Version(
             event,

@@ -31,7 +31,7 @@ from sandbox.postgres.database import grant_rights
 from tests.support.crons import HDB_CATALOG
 from tests.support.fakes import FakeHasura, SteadyClock
 from tests.support.handlers import DatabaseRows
-from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES
+from tests.support.histories.vocabulary import SOURCES, TELESALES, WORKSPACES, source_name
 from tests.support.histories.vocabulary import TABLES as RECORD_TABLES
 from tests.support.settings import ADMIN_ID, handler_settings
 
@@ -171,9 +171,10 @@ class Product(DatabaseRows):
         )[0]
         self.sql(
             "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-            " SELECT %s, s, s, true FROM unnest(%s::text[]) AS s",
+            " SELECT %s, s, name, true FROM unnest(%s::text[], %s::text[]) AS t (s, name)",
             row["id"],
             list(SOURCES),
+            list(map(source_name, SOURCES)),
         )
 
     def reset(self) -> None:

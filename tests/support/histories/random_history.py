@@ -6,12 +6,14 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.support.histories.edits import OF_ACCOUNTS, OF_STAFF, OF_TICKETS
+from tests.support.histories.edits import NOTES, OF_ACCOUNTS, OF_CONTACTS, OF_STAFF, OF_TICKETS
 from tests.support.histories.history import HOLD, PROCESS, WAIT, History
 from tests.support.histories.product import Product
 from tests.support.histories.state import Fields
 from tests.support.histories.vocabulary import (
     ADDRESSES,
+    BIRTHDAYS,
+    CAMPAIGNS,
     CHAT_PHONE,
     EMAILS,
     NAMES,
@@ -20,6 +22,7 @@ from tests.support.histories.vocabulary import (
     SECOND_PHONE,
     SOURCE_LISTS,
     TAGS,
+    UNTOLD,
 )
 
 STEPS_PER_HISTORY = 50
@@ -36,6 +39,8 @@ values = {
     "sources": st.sampled_from(SOURCE_LISTS),
     "tags": st.sampled_from(TAGS),
     "interested_products": st.sampled_from(PRODUCTS),
+    "utm_campaign": st.sampled_from(CAMPAIGNS),
+    "birthday": st.sampled_from(BIRTHDAYS),
 }
 second_phone = st.lists(one_phone, max_size=1).map(tuple)
 values_and_other_phones = values | {SECOND_PHONE: second_phone, CHAT_PHONE: second_phone}
@@ -45,7 +50,7 @@ a_phone_and_some_fields = st.fixed_dictionaries(
     optional={key: value for key, value in values_and_other_phones.items() if key != "phones"},
 )
 small_changes = st.fixed_dictionaries(
-    {}, optional={key: values[key] for key in ("name", "email", "address", "tags")}
+    {}, optional={key: values[key] for key in ("name", "email", "address", "tags", *sorted(UNTOLD))}
 )
 times = st.none() | st.integers(0, 4)
 numbers = st.integers(0, 5)
@@ -117,9 +122,14 @@ class RandomHistory(RuleBasedStateMachine):
         self.history.people.set_status(ticket)
 
     @precondition(lambda self: self.history.state.tickets)
-    @rule(ticket=numbers, column=st.sampled_from(["retype_title", "retype_description"]), text=numbers)
+    @rule(ticket=numbers, column=st.sampled_from(["retype_title", *NOTES]), text=numbers)
     def retype(self, ticket: int, column: str, text: int) -> None:
         self.history.people.edit(column, ticket, text)
+
+    @precondition(lambda self: self.history.state.contacts)
+    @rule(edit=st.sampled_from(OF_CONTACTS), contact=numbers, text=numbers)
+    def correct_contact(self, edit: str, contact: int, text: int) -> None:
+        self.history.people.edit(edit, contact, text)
 
     @precondition(lambda self: self.history.state.accounts)
     @rule(edit=st.sampled_from(OF_ACCOUNTS), account=numbers, choice=numbers)

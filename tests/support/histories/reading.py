@@ -5,8 +5,18 @@ from datetime import datetime
 from typing import Any
 
 from tests.support.histories.product import Rows
-from tests.support.histories.state import Account, Contact, Event, Fields, SourceKey, Staff, State, Ticket
-from tests.support.histories.vocabulary import KEYS
+from tests.support.histories.state import (
+    Account,
+    Contact,
+    Event,
+    Fields,
+    Requested,
+    SourceKey,
+    Staff,
+    State,
+    Ticket,
+)
+from tests.support.histories.vocabulary import KEYS, OF_REQUEST
 
 
 def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
@@ -27,7 +37,10 @@ def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
             row["primary_phone"]: Contact(row["account_id"], row["name"], row["email"], row["address"])
             for row in contacts.values()
         },
-        tickets={row["id"]: _ticket(row, contacts, row["id"] in pancake_tickets) for row in rows["ticket"]},
+        tickets={
+            row["id"]: _ticket(row, contacts, connections, row["id"] in pancake_tickets)
+            for row in rows["ticket"]
+        },
         events={row["id"]: _event(row, connections) for row in rows["pancake_webhook_event"]},
         staff={row["id"]: Staff(row["role"], row["is_active"], row["on_duty"]) for row in rows["staff"]},
         active_sources=frozenset(sources[row["id"]] for row in rows["pancake_source"] if row["is_active"]),
@@ -47,6 +60,19 @@ def read_fields(data: dict[str, Any]) -> Fields:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value}
 
 
+def read_requests(
+    requests: dict[str, dict[str, Any]], connections: dict[str, str]
+) -> dict[tuple[str, str], Requested]:
+    """Return the requests of a ticket; the texts of tags are their ids in the histories."""
+    found = {}
+    for key, values in requests.items():
+        connection, _, record_id = key.partition("/")
+        listed = {name: list(each) if isinstance(each, dict) else each for name, each in values.items()}
+        fields = {name: value for name, value in read_fields(listed).items() if name in OF_REQUEST}
+        found[connections[connection], record_id] = Requested(fields, datetime.fromisoformat(values["at"]))
+    return found
+
+
 def _account(row: dict[str, Any]) -> Account:
     return Account(
         phone=own_number(row),
@@ -58,7 +84,12 @@ def _account(row: dict[str, Any]) -> Account:
     )
 
 
-def _ticket(row: dict[str, Any], contacts: dict[str, dict[str, Any]], is_from_pancake: bool) -> Ticket:
+def _ticket(
+    row: dict[str, Any],
+    contacts: dict[str, dict[str, Any]],
+    connections: dict[str, str],
+    is_from_pancake: bool,
+) -> Ticket:
     contact = contacts.get(row["contact_book_id"])
     return Ticket(
         account=row["account_id"],
@@ -69,6 +100,7 @@ def _ticket(row: dict[str, Any], contacts: dict[str, dict[str, Any]], is_from_pa
         title=row["title"],
         description=row["description"],
         fields=read_fields(row["data"].get("pancake") or {}),
+        requests=read_requests((row["data"].get("pancake") or {}).get("requests") or {}, connections),
         created_at=datetime.fromisoformat(row["created_at"]),
         is_from_pancake=is_from_pancake,
     )

@@ -87,7 +87,7 @@ class Run:
         ]:
             self.fail(wrong)
         self.memory.remember(request.version, expected)
-        if wrong := list(wrong_texts(self.state, {str(expected.written)}, self.memory.typed)):
+        if wrong := list(wrong_texts(self.state, {str(expected.written), str(expected.left)}, self.memory)):
             self.fail(wrong)
         if expected.keeps_notifications and not is_owed:
             self._expect_kept_notifications(event, before)

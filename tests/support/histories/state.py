@@ -50,8 +50,16 @@ class Contact:
 
 
 @dataclass
+class Requested:
+    """What a record asked for, with the names of its sources, and when."""
+
+    fields: Fields
+    at: datetime
+
+
+@dataclass
 class Ticket:
-    """`fields` are those of data.pancake that have a value."""
+    """`fields` are those of data.pancake that have a value; `requests` are by connection and record id."""
 
     account: str | OneOf | None
     contact_phone: Text
@@ -60,7 +68,8 @@ class Ticket:
     source: str | None
     title: Text
     description: Text
-    fields: Fields | OneOf
+    fields: Fields
+    requests: dict[tuple[str, str], Requested]
     created_at: datetime | Anything
     is_from_pancake: bool = True
 
@@ -211,7 +220,8 @@ class Search:
 class Expected:
     """The result that the specification demands, and what is remembered of the record then.
 
-    `written` is the ticket that was created or updated, `search` how the customer was found.
+    `written` is the ticket that was created or updated, `left` the open one of the record that lost the
+    record's request to it, `search` how the customer was found.
     """
 
     outcome: str
@@ -220,4 +230,5 @@ class Expected:
     notices: list[Notice] = field(default_factory=list)
     keeps_notifications: bool = False
     written: str | None = None
+    left: str | None = None
     search: Search | None = None

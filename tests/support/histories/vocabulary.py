@@ -1,5 +1,6 @@
 """The words of a history: few workspaces, records, phones and texts, so that they often meet."""
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -7,6 +8,10 @@ WORKSPACES = ("W1", "W2")
 RECORDS = ("r1", "r2", "r3")
 TABLES = ("lead", "contact", "account")
 SOURCES = ("-1", "-3", "(none)")
+
+FIRST_LINE = "=== Pancake (tự động cập nhật, xin ghi chú bên ngoài khung này) ==="
+LAST_LINE = "=== Hết phần Pancake ==="
+"""The lines between which a description is ours."""
 
 SECOND = timedelta(seconds=1)
 """Between two steps."""
@@ -35,8 +40,15 @@ KEYS = {
     "sources": "source",
     "tags": "pancake_tags",
     "interested_products": "interested_product",
+    "utm_campaign": "utm_campaign",
+    "birthday": "birthday",
 }
 """The mapped fields and the keys of a body. Phones have two more keys, `second` and `chat` in a history."""
+
+OF_REQUEST = ("sources", "tags", "interested_products", "utm_campaign")
+"""The fields of a request. The other ones are of the customer."""
+UNTOLD = frozenset({"utm_campaign", "birthday"})
+"""Fields whose change alone is no news."""
 
 SECOND_PHONE, CHAT_PHONE = "second", "chat"
 PHONES_OF = {
@@ -46,11 +58,14 @@ PHONES_OF = {
 }
 """The keys of a body that name phones. Each keeps its phones in a version that names others only."""
 
-NAMES = ("An", "Bình", "")
+NAMES = ("An", "Bình", "", " Bi\u0300nh ")
+"""The last one is the second, decomposed and with spaces around it."""
 EMAILS = ("a@example.com", "b@example.com", "")
 ADDRESSES = ("1 Lê Lợi", "")
 TAGS = (("vip",), ("hot", "vip"), ())
 PRODUCTS = (("Serum",), ("Mask",), ("Mask", "Serum"), ())
+CAMPAIGNS = ("tet-2027", "")
+BIRTHDAYS = ("1994-08-12", "")
 SOURCE_LISTS = (("-1",), ("-3",), ("-1", "-3"), ())
 ROSTER_SOURCE = ("W1", "-3")
 """The source that may have a roster of its members."""
@@ -62,6 +77,21 @@ STAFF = dict(
     zip(TELESALES + MANAGERS + ADMINS, ("S1", "S2", "S3", "M1", "M2", "D1", "D2", "D3"), strict=True)
 )
 """The ids of Diva's base data, and their names in a history."""
+
+
+def local_form(number: str) -> str:
+    """Return a number as telesales read it."""
+    national = f"0{number.removeprefix('+84')}"
+    return f"{national[:4]} {national[4:7]} {national[7:]}"
+
+
+def source_name(source: str) -> str:
+    return f"Nguồn {source}"
+
+
+def as_compared(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return a text in NFC and without spaces at its ends; a list stays."""
+    return unicodedata.normalize("NFC", value).strip() if isinstance(value, str) else value
 
 
 def number_of(text: str) -> str | None:

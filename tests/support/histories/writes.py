@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from tests.support.histories.customer_writes import write_account, write_contacts
-from tests.support.histories.memory import counting_time, merged
-from tests.support.histories.open_values import ANY, OneOf
+from tests.support.histories.memory import Notes, counting_time, merged
+from tests.support.histories.open_values import ANY, Described, OneOf
 from tests.support.histories.recipients import (
     active_admins,
     owner_or_managers,
@@ -17,15 +17,18 @@ from tests.support.histories.state import (
     LEAD_UPDATED,
     NEEDS_ATTENTION,
     NEW_LEAD,
+    NO_SOURCE,
     Applied,
     Event,
     Expected,
     Notice,
     Record,
+    Requested,
     Search,
     State,
     Ticket,
 )
+from tests.support.histories.vocabulary import OF_REQUEST, UNTOLD, source_name
 
 
 def expected_result(decision: Decision) -> Expected:
@@ -189,10 +192,12 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
         status="new",
         source="ticket_source_pancake",
         title=ANY,
-        description=ANY,
+        description=Described("", ""),
         fields=merged({}, decision.version.fields),
+        requests={decision.version.record[::2]: _requested(decision, None)},
         created_at=ANY,
     )
+    _leave_ticket(decision, expected)
     if available:
         expected.notices = [Notice(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
     elif admins := active_admins(decision):
@@ -201,24 +206,56 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
 
 
 def _update_ticket(decision: Decision, result: Result, expected: Expected) -> None:
-    """Write the fields and the texts composed of them; owner, status and typed texts stay.
+    """Write the fields, the record's request and the texts made of them; owner, status and typed texts stay.
 
-    A forced version that changes nothing of the record's ticket is no news.
+    A forced version that changes nothing of the record's ticket is no news, nor what people are not told of.
     """
     assert result.ticket
     before, ticket = decision.before.tickets[result.ticket], expected.state.tickets[result.ticket]
-    assert isinstance(before.fields, dict)
     ticket.fields = merged(before.fields, decision.version.fields)
-    typed = decision.memory.typed
-    ticket.title = typed.get((result.ticket, "title"), ANY)
-    ticket.description = typed.get((result.ticket, "description"), ANY)
+    key = decision.version.record[::2]
+    ticket.requests = {**before.requests, key: _requested(decision, before.requests.get(key))}
+    _write_texts(decision, result.ticket, expected)
+    _leave_ticket(decision, expected)
     ticket.contact_phone = before.contact_phone or result.phone
     is_own = decision.open_ticket_of_record() == result.ticket
     if is_own and decision.has_new_phone() and not _is_customers(decision, result):
         ticket.account, ticket.contact_phone = result.winner, result.phone
     recipients = owner_or_managers(decision, before)
-    if recipients and not (is_own and decision.is_unchanged()):
+    changed = decision.changed_fields()
+    is_quiet = decision.is_unchanged() or (changed and changed <= UNTOLD and not decision.has_new_phone())
+    if recipients and not (is_own and is_quiet):
         expected.notices = [Notice(LEAD_UPDATED, recipients)]
+
+
+def _requested(decision: Decision, known: Requested | None) -> Requested:
+    """Return the record's request: it comes along from the open ticket that the record had."""
+    version, old = decision.version, decision.ticket_of_record()
+    if old is not None and old.is_open:
+        known = old.requests.get(version.record[::2], known)
+    named = {name: value for name, value in version.fields.items() if name in OF_REQUEST}
+    if "sources" in named or known is None:
+        sources = named.get("sources", decision.request.version.sources)
+        named["sources"] = tuple(source_name(each) for each in sources if each != NO_SOURCE)
+    fields = merged(known.fields if known else {}, named)
+    return Requested(fields, counting_time(version) or version.arrived_at)
+
+
+def _leave_ticket(decision: Decision, expected: Expected) -> None:
+    """Take the record's request out of the open ticket that the record had, if it has another one now."""
+    own = decision.open_ticket_of_record()
+    key = decision.version.record[::2]
+    if own and own != expected.written and key in decision.before.tickets[own].requests:
+        expected.left = own
+        requests = decision.before.tickets[own].requests
+        expected.state.tickets[own].requests = {each: requests[each] for each in requests if each != key}
+        _write_texts(decision, own, expected)
+
+
+def _write_texts(decision: Decision, key: str, expected: Expected) -> None:
+    ticket, notes = expected.state.tickets[key], decision.memory.notes.get(key, Notes())
+    ticket.title = decision.memory.typed_titles.get(key, ANY)
+    ticket.description = Described(notes.before, notes.after)
 
 
 def _is_customers(decision: Decision, result: Result) -> bool:
