@@ -43,6 +43,19 @@ RUN --mount=type=secret,id=ca \
     /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
         --only-binary :all: --compile -r ops.txt
 
+# What the tests need, with the Python of the images: scripts/images runs `scripts/test --fast` of the clone in it.
+FROM ops-dependencies AS tests
+ARG PIP_CERT
+ARG PIP_INDEX_URL
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends git openssh-client \
+    && rm -rf /var/lib/apt/lists/*
+COPY scripts/lock/dev.txt .
+RUN --mount=type=secret,id=ca \
+    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --only-binary :all: -r dev.txt
+
 # The project as a wheel: the server, the operators' command, and the files that its verbs read.
 FROM build AS wheel
 COPY pyproject.toml LICENSE CHANGELOG.md README.md app.py ./

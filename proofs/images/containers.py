@@ -26,6 +26,8 @@ IMAGES = {
     "ops": ("--target", "ops"),
     "edge": ("--file", "deploy/nginx/Dockerfile"),
 }
+TESTS = "tests"
+"""The image with what `scripts/test --fast` needs."""
 OWN_BASE = "localhost/debian:trixie-slim"
 UNNEEDED = (
     "var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man",
@@ -131,7 +133,7 @@ def build(name: str, base: Iterable[str], version: str = VERSION, commit: str = 
     own = os.environ.get("PIP_CERT")
     authority = ("--secret", f"id=ca,src={own}", "--build-arg", "PIP_CERT=/run/secrets/ca") if own else ()
     given = ("--build-arg", f"VERSION={version}", "--build-arg", f"COMMIT={commit}")
-    of_image = (*IMAGES[name], "--tag", tag(name, version), ".")
+    of_image = (*IMAGES.get(name, ("--target", name)), "--tag", tag(name, version), ".")
     # The format of Docker: that of OCI has no health check.
     words = ("buildah", "build", "--isolation", "chroot", "--layers", "--format", "docker")
     try:
