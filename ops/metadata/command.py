@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ops.checks.model import Level, Result
+from ops.checks.model import Level, Result, not_green
 from ops.checks.screen import document, print_look, shown
 from ops.clients.hasura_admin import HasuraAdmin
 from ops.failures import fail_if
@@ -291,7 +291,16 @@ def _deliver_probe(deployment: Deployment, step: Step) -> list[Result]:
         say(f"Not a problem before the services are deployed: {probe.problem}. 9b looks again.")
     else:
         return [probe.result()]
-    return []
+    return _look_at_storing(deployment, step)
+
+
+def _look_at_storing(deployment: Deployment, step: Step) -> list[Result]:
+    """Say what keeps the handlers from storing a lead: the rights on a log that came with this step."""
+    results = deployment.look_at_storing()
+    problems = not_green(results)
+    if problems and step is Step.BEFORE_SERVICES:
+        say(f"Before the services are deployed: {problems[0].text}. {problems[0].cure}")
+    return results if problems and step is Step.AFTER_SERVICES else []
 
 
 def _report(results: list[Result], *, as_json: bool, **more: object) -> None:

@@ -35,11 +35,15 @@ class Engine:
         answer = self._send({"type": "export_metadata", "version": 2, "args": {}})
         return answer["metadata"], answer["resource_version"]
 
-    def replace(self, metadata: Json, version: int, *, allow_inconsistent: bool = False) -> None:
-        """Replace all metadata, if it was not changed since `version`."""
+    def replace(self, metadata: Json, version: int, *, allow_inconsistent: bool = False) -> list[str]:
+        """Replace all metadata, if it was not changed since `version`; return the engine's warnings."""
         arguments = {"allow_inconsistent_metadata": allow_inconsistent, "metadata": metadata}
         request = {"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments}
-        self._send(request)
+        return [str(each.get("message")) for each in self._send(request).get("warnings") or []]
+
+    def reload(self) -> None:
+        """Let the engine read its metadata again; crons without future events get theirs."""
+        self._send({"type": "reload_metadata", "args": {}})
 
     def missing_variables(self, names: Sequence[str]) -> list[str]:
         """Return which of `names` the engine's environment lacks; nothing is changed.
@@ -118,6 +122,28 @@ class Engine:
         arguments = {"event_id": event_id, "source": source}
         answer = self._send({"type": "pg_get_event_by_id", "args": arguments})
         return list(answer["invocations"])
+
+    def recorded_migrations(self, source: str) -> list[str]:
+        """Return the versions of the migrations that the Hasura CLI has applied, by its own record."""
+        return list(self._cli_state().get("migrations", {}).get(source, {}))
+
+    def record_migrations(self, source: str, versions: Sequence[str], *, is_applied: bool) -> None:
+        """Add migrations to the record of the Hasura CLI, or take them out; nothing is executed.
+
+        The form is that of the CLI: version, and whether its application was interrupted ("dirty").
+        """
+        state = self._cli_state()
+        migrations = state.get("migrations", {})
+        others = {
+            version: dirty for version, dirty in migrations.get(source, {}).items() if version not in versions
+        }
+        own = dict.fromkeys(versions, False) if is_applied else {}
+        state |= {"migrations": migrations | {source: others | own}, "isStateCopyCompleted": True}
+        state.setdefault("settings", {"migration_mode": "true"})
+        self._send({"type": "set_catalog_state", "args": {"type": "cli", "state": state}})
+
+    def _cli_state(self) -> Json:
+        return dict(self._send({"type": "get_catalog_state", "args": {}}).get("cli_state") or {})
 
     def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
         """Allow an action to a role, or take that back."""

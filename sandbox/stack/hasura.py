@@ -11,6 +11,8 @@ COMMAND = (sys.executable, "-P", "-m", "graphql_engine")
 """-P keeps the working directory, which may be the clone, off the import path. Every process can read it."""
 PYTHONPATH = str(ROOT / "sandbox" / "engine")
 """For the process of the stand-in only."""
+EVENT_LOG = ROOT / "sandbox" / "engine" / "graphql_engine" / "sql" / "init_source.sql"
+"""What the engine creates in a source with its first event trigger."""
 LOG_TYPES = "startup,webhook-log,jwk-refresh-log"
 """As in compose.yaml: with `http-log` the engine logs the input of a failed action."""
 STATEMENT_TIMEOUT = "30s"

@@ -38,8 +38,9 @@ from proofs.bench.throughput import pgbench
 from proofs.loadtest.__main__ import app as loadtest
 from proofs.loadtest.resources import sampled
 from proofs.sender import Leg, constant_arrival, request_for, send, versions
+from sandbox.postgres.database import run_file
 from sandbox.processes import ROOT, Processes
-from sandbox.stack.hasura import start_engine
+from sandbox.stack.hasura import EVENT_LOG, start_engine
 from tests.support.end_to_end import needs_edge
 from tests.support.fake_services import Answer, RawServer, Request
 from tests.support.handlers import seed_connection
@@ -167,6 +168,8 @@ def history(module_database: str) -> str:
     """URL of a database with the engine's tables, and a history of 10,000 events."""
     with Processes() as processes:
         start_engine(processes, module_database, environment={}).stop()
+    with psycopg.connect(module_database, autocommit=True) as session:
+        run_file(session, EVENT_LOG)
     seed_connection(module_database)
     add_rosters(module_database)
     add_history(module_database, 0, 10_000, UNTIL)

@@ -144,9 +144,9 @@ def running_shared_engine(
         arguments = ("--metadata", str(DIVA_METADATA))
         running = start_engine(processes, database, *arguments, environment=environment)
         engine = Shared(running.url, folder, database)
-        grant_rights(database)
         for kind, args in FOREIGN:
             engine.api(kind, args)
+        grant_rights(database)
         yield engine
 
 

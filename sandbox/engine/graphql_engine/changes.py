@@ -59,6 +59,8 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
             engine.catalog = await load_catalog(connection)
             engine.catalog_stale = False
         found = find_inconsistencies(context.metadata, engine.catalog, engine.settings.environment)
+        if context.notes.get("whole"):
+            await _forget_future_events(engine, connection, context.metadata)
         if not context.allow_inconsistent:
             _refuse_new(engine, context, found, removes=removes)
         if clash := root_field_clash(context.metadata, engine.catalog):
@@ -68,10 +70,22 @@ async def change(engine: Engine, context: Context, *, removes: bool) -> None:
             regenerate = context.notes.get("regenerate", set())
             await adopt(
                 engine, connection, context.metadata, found, regenerate,
-                reinstall=context.notes.get("reinstall", False),
+                reinstall=context.notes.get("reinstall", False), clears=context.notes.get("clears", False),
+                refill=context.notes.get("refill", False),
             )  # fmt: skip
     if not context.notes.get("keep_version"):
         engine.resource_version += 1
+
+
+async def _forget_future_events(engine: Engine, connection: AsyncConnection, metadata: Json) -> None:
+    """Delete the future events of changed and removed crons, before anything is checked.
+
+    A refused replace_metadata has lost them: the generator or a reload brings them back.
+    """
+    after = {trigger["name"]: complete_cron(trigger) for trigger in metadata.get("cron_triggers", [])}
+    gone = [name for name, trigger in engine.cron_triggers.items() if trigger != after.get(name)]
+    if gone:
+        await cron.delete_future(connection, gone, engine.clock.now())
 
 
 async def rebuild(engine: Engine) -> None:
@@ -137,17 +151,23 @@ async def adopt(
     regenerate: set[str],
     *,
     reinstall: bool = False,
+    clears: bool = False,
+    refill: bool = False,
 ) -> None:
     """Make this metadata the engine's, and update its event triggers and cron events.
 
+    refill: cron triggers with too few future events get more at once, as the generator does each minute;
+    clears: the sources lose what the engine keeps in them, the event log with its events;
     regenerate: cron triggers whose future events are replaced even if their definition is unchanged;
     reinstall: create every SQL trigger again (after DDL, or because a reload asks for it).
     """
     broken = {each["name"] for each in found}
     triggers = await install_event_triggers(engine, connection, metadata, broken, reinstall=reinstall)
+    if clears or not metadata["sources"]:
+        await events.drop_event_log(connection)
     if metadata.get("api_limits"):
         log.warning("api_limits are stored and not applied by this stand-in")
-    engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate)
+    engine.cron_triggers = await _cron_triggers(engine, connection, metadata, regenerate, refill=refill)
     engine.event_triggers = triggers
     engine.metadata = metadata
     engine.inconsistent = found
@@ -164,6 +184,8 @@ async def install_event_triggers(
         await events.archive_events(connection, name)
     for name in set(engine.event_triggers) - set(wanted):
         await events.archive_events(connection, name)
+    if wanted and not engine.event_triggers:
+        await events.create_event_log(connection)
     for name, trigger in wanted.items():
         if reinstall or engine.event_triggers.get(name) != trigger:
             table = key_of(trigger["table"])
@@ -206,7 +228,7 @@ def complete_cron(trigger: Json) -> Json:
 
 
 async def _cron_triggers(
-    engine: Engine, connection: AsyncConnection, metadata: Json, regenerate: set[str]
+    engine: Engine, connection: AsyncConnection, metadata: Json, regenerate: set[str], *, refill: bool
 ) -> dict[str, Json]:
     before = engine.cron_triggers
     after = {trigger["name"]: complete_cron(trigger) for trigger in metadata.get("cron_triggers", [])}
@@ -215,6 +237,6 @@ async def _cron_triggers(
     if gone:
         await cron.delete_future(connection, gone, now)
     for name, trigger in after.items():
-        if before.get(name) != trigger or name in regenerate:
+        if refill or before.get(name) != trigger or name in regenerate:
             await cron.generate(connection, name, trigger["schedule"], now)
     return after

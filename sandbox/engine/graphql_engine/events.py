@@ -41,6 +41,16 @@ async def install_trigger(
             await _create(connection, table, trigger["name"], operation, spec, columns, stringify=stringify)
 
 
+async def create_event_log(connection: AsyncConnection) -> None:
+    """Create what the source needs for event triggers, with its first one; what is there stays."""
+    await connection.execute(statement("init_source"))
+
+
+async def drop_event_log(connection: AsyncConnection) -> None:
+    """Drop it with its events, as the engine does with the source."""
+    await connection.execute(statement("drop_source"))
+
+
 async def drop_trigger(connection: AsyncConnection, name: str) -> None:
     """Drop the SQL triggers and functions of an event trigger; its events stay."""
     for operation in OPERATIONS:

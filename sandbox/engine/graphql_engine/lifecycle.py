@@ -116,8 +116,7 @@ class Lifecycle:
         except PoolTimeout as error:
             raise StartError(f"the database cannot be reached: {error}") from error
         async with engine.pool.connection() as connection:
-            for name in ("init_source", "init_metadata"):
-                await connection.execute(statement(name))
+            await connection.execute(statement("init_metadata"))
             if self._migrations is not None:
                 await apply_migrations(connection, self._migrations)
             await cron.unlock(connection)

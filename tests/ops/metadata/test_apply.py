@@ -225,6 +225,37 @@ def test_a_step_that_the_engine_refuses_changes_nothing(shared: Shared) -> None:
         assert shared.export() == before
 
 
+def test_the_future_runs_that_a_refusal_removes_are_put_back_and_warnings_are_shown(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine deletes the runs of a changed cron before it looks whether the metadata fit."""
+    apply_both(shared)
+    own = make_own(tmp_path / "own")
+    crons, table = own / "cron_triggers.yaml", own / "databases/default/tables/public_pancake_source.yaml"
+    crons.write_text(crons.read_text().replace("5 minutes: notifies the managers", "5 minutes: tells them"))
+    text = table.read_text()
+    table.write_text(text.replace("- is_active", "- is_nowhere"))
+    before = shared.export()
+    said = " ".join(shared.run("9b", "--metadata", str(own), code=1).split())
+    assert "is_nowhere" in said
+    assert "The future runs of pancake_check_sla were removed by that and put back" in said
+    assert shared.export() == before
+    assert shared.scheduled("pancake_check_sla")
+
+    table.write_text(text)
+    send = Engine._send
+
+    def warning(engine: Engine, request: dict[str, Any]) -> Json:
+        answer = send(engine, request)
+        is_replace = request["type"] == "replace_metadata"
+        return (
+            answer | {"warnings": [{"code": "x", "message": "A name is reserved."}]} if is_replace else answer
+        )
+
+    monkeypatch.setattr(Engine, "_send", warning)
+    assert "The engine warns: A name is reserved." in shared.run("9b", "--metadata", str(own))
+
+
 def test_compare_names_each_difference_and_shows_no_engine_the_secret_of_another(shared: Shared) -> None:
     shared.run("9a")
     assert shared.run("compare", "--with", shared.url) == "No differences.\n"

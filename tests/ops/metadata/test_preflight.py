@@ -16,6 +16,7 @@ from ops.metadata.deploy import Deployment, Files
 from ops.metadata.directory import DIRECTORY, read_directory
 from ops.metadata.engine import Engine, MetadataError
 from ops.metadata.probe import Probe, judge
+from sandbox.postgres.database import grant_rights
 from tests.support.metadata import SECRET, Shared, make_own, running_shared_engine
 
 pytestmark = pytest.mark.own_database
@@ -185,6 +186,32 @@ def test_the_attempt_to_store_a_lead_leaves_nothing(shared: Shared) -> None:
         assert shared.count(table) == 0, table
     event = shared.one("SELECT payload ->> 'op' AS op FROM hdb_catalog.event_log")
     assert event == {"op": "MANUAL"}  # the probe event, which is delivered afterwards
+
+
+WITHOUT_EVENT_LOG = (
+    "DROP TABLE hdb_catalog.event_log, hdb_catalog.event_invocation_logs CASCADE;"
+    "DROP FUNCTION hdb_catalog.insert_event_log CASCADE"
+)
+"""As an engine is before its first event trigger, and after its metadata was cleared."""
+
+
+def test_on_an_engine_without_event_triggers_9a_works_and_asks_for_the_rights_that_come_after(
+    database: str, tmp_path: Path
+) -> None:
+    """The event log comes with 9a: before there is nothing to grant, after the handlers may not write it."""
+    refused = "the role pancake_handlers cannot store a lead: permission denied for"
+    with running_shared_engine(database, tmp_path / "backups") as engine:
+        engine.api("pg_delete_event_trigger", {"name": "diva_ticket_created", "source": "default"})
+        engine.sql(WITHOUT_EVENT_LOG)
+        for command, before_services in (("9a", True), ("9b", False), ("recover", False)):
+            said = " ".join(engine.run(command, code=0 if before_services else 1).split())
+            assert refused in said
+            assert "as the owner: psql -f deploy/postgres/grant_roles.sql" in said
+        assert "Verified" in engine.run("verify", "9b")
+        assert refused in " ".join(engine.run("verify", "9b", "--probe", code=1).split())
+        grant_rights(database)
+        for command in ("verify 9b --probe", "9b", "recover"):
+            assert "Verified" in engine.run(*command.split())
 
 
 def test_9a_goes_on_without_handlers_and_9b_does_not(database: str, tmp_path: Path) -> None:

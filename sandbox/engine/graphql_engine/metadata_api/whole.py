@@ -138,6 +138,7 @@ async def clear_metadata(context: Context, _: Any) -> None:
     context.metadata.update({"version": 3, "sources": sources})
     context.refresh = True
     context.notes["whole"] = True
+    context.notes["clears"] = True
 
 
 @command("reload_metadata")
@@ -154,6 +155,7 @@ async def reload_metadata(context: Context, args: Any) -> None:
     context.refresh = True
     context.allow_inconsistent = True
     context.notes["reinstall"] = bool((args or {}).get("recreate_event_triggers"))
+    context.notes["refill"] = True
 
     def report() -> Json:
         found = context.engine.inconsistent

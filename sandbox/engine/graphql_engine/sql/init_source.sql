@@ -1,4 +1,5 @@
--- Event log of a source database: tables, indexes and the function that the generated triggers call.
+-- Event log of a source database: tables, indexes and the function that the generated triggers call. It comes with the source's
+-- first event trigger, and goes with the source.
 -- Facts: the engine's init_pg_source.sql (names, types and states are part of its contract).
 CREATE SCHEMA IF NOT EXISTS hdb_catalog;
 

@@ -2,7 +2,7 @@
 
 import copy
 
-from tests.support.hasura import Hasura, Json
+from tests.support.hasura import Hasura, Json, unique
 
 AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
 ROWS, TEXT = "$$ SELECT 1, 'a' $$", "$$ SELECT 'a' $$"
@@ -53,6 +53,34 @@ def test_inconsistent_metadata_is_refused_or_allowed_reported_and_dropped(engine
     assert (strict.status_code, strict.text) == (500, "ERROR: inconsistent objects in schema")
     assert engine.do("drop_inconsistent_metadata", {}) == {"message": "success"}
     assert engine.do("get_inconsistent_metadata", {}) == {"is_consistent": True, "inconsistent_objects": []}
+
+
+def test_a_refused_replace_has_deleted_the_future_events_of_a_changed_cron(engine: Hasura) -> None:
+    """Seen on the genuine engine: a reload brings them back at once, the generator within a minute."""
+    cron = unique("cron")
+    given = {
+        "name": cron,
+        "webhook": "http://127.0.0.1:9",
+        "schedule": "0 0 1 1 *",
+        "include_in_metadata": True,
+    }
+    engine.do("create_cron_trigger", given)
+
+    def count() -> int:
+        args = {"type": "cron", "trigger_name": cron, "get_rows_count": True}
+        return int(engine.do("get_scheduled_events", args)["count"])
+
+    assert count() == 100
+    wanted = copy.deepcopy(engine.do("export_metadata", {}))
+    (changed,) = [each for each in wanted["cron_triggers"] if each["name"] == cron]
+    changed["comment"] = "changed"
+    missing = {"table": {"schema": engine.schema, "name": "nowhere"}}
+    wanted["sources"][0]["tables"].append(missing)
+    assert engine.call("replace_metadata", {"metadata": wanted}, version=2)[0] == 400
+    assert count() == 0
+    engine.do("reload_metadata", {})
+    assert count() == 100
+    engine.do("delete_cron_trigger", {"name": cron})
 
 
 def test_reload_sees_what_others_did_to_the_database(engine: Hasura) -> None:

@@ -96,6 +96,26 @@ def test_a_jwt_secret_needs_an_admin_secret(engines: Engines) -> None:
     assert "HASURA_GRAPHQL_ADMIN_SECRET" in words
 
 
+def test_the_event_log_comes_with_the_first_event_trigger_and_goes_with_the_source(
+    engines: Engines, project: Path
+) -> None:
+    def has_log() -> bool:
+        with psycopg.connect(engines.database_url) as connection:
+            row = connection.execute("SELECT to_regclass('hdb_catalog.event_log') IS NOT NULL").fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    process, url = engines.start()
+    assert not has_log()
+    engines.stop(process)
+    process, url = engines.start(*options(project))
+    assert has_log()
+    headers = {"X-Hasura-Admin-Secret": SECRET}
+    httpx.post(f"{url}/v1/metadata", json={"type": "clear_metadata", "args": {}}, headers=headers)
+    assert not has_log()
+    assert engines.stop(process) == 0
+
+
 def test_events_in_flight_are_finished_before_the_end(engines: Engines, project: Path) -> None:
     process, _ = engines.start(*options(project))
     engines.receiver.answers("/job", Answer(200, {}, {}, 0.5))
