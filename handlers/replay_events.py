@@ -14,11 +14,12 @@ from leads.services.replay_events import dry_run, find_events, load_results, rep
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     """Answer the balance of the replay and its results; of a dry run the changes, event by event.
 
-    Raises BadRequest, KillSwitchOn, or Busy while another replay runs.
+    Raises BadRequest, Busy while another replay runs, or KillSwitchOn. A dry run shows what would be without
+    the kill switch.
     """
     request = read_request(call.input, call.session)
     before = await find_events(runtime.db, request)
-    if not before.switched_on:
+    if not (before.switched_on or request.dry_run):
         raise KillSwitchOn
     chosen = before.ids[: request.max_events]
     changes: list[dict[str, object]] = []

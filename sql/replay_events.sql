@@ -50,7 +50,7 @@ SELECT public.pancake_fired_event_id(%(id)s) AS hasura_event_id
 -- are skipped.
 -- Returns one row: switched_on, ids of the changed events. Relies on pk_pancake_webhook_event.
 WITH switch AS (
-    SELECT NOT w.kill_switch AS switched_on
+    SELECT NOT w.kill_switch OR public.pancake_is_dry_run() AS switched_on
     FROM public.view_pancake_setting AS w
 ), taken AS (
     SELECT e.id
@@ -78,9 +78,10 @@ SELECT s.switched_on, ARRAY(SELECT r.id FROM replayed AS r ORDER BY r.id) AS ids
 FROM switch AS s
 
 -- name: replay_events/lock_dry_run
--- Lock dry runs against each other, until the transaction ends: two that lock many leads and rosters could deadlock.
+-- Lock dry runs against each other, until the transaction ends: two that lock many leads and rosters could deadlock. Until then
+-- the kill switch holds nothing of this transaction, which is rolled back: see pancake_is_dry_run.
 -- Returns one row. Lock class 5 = dry run.
-SELECT pg_advisory_xact_lock(5, 0)
+SELECT pg_advisory_xact_lock(5, 0), set_config('pancake.dry_run', 'on', true)
 
 -- name: replay_events/load_leads
 -- Load the fields that identify the leads of events, to take all their locks before any work.

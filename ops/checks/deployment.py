@@ -74,6 +74,8 @@ def ask_migrations(facts: Facts, params: Params) -> Iterator[Finding]:
     """Say what of a `migration` is missing; without one, which migration is half done."""
     rows = facts.get(read_migrations)
     wanted = params.get("migration")
+    if wanted and wanted not in rows:
+        yield Finding(Level.RED, f"nothing is known of migration …{wanted}", is_present=False)
     for name, row in rows.items():
         missing = row["missing"]
         is_present = len(missing) < row["expected"]

@@ -27,7 +27,8 @@ WITH declared AS (
         ('931', 'table pancake_assignee', 'public.pancake_assignee', 'id'),
         ('931', 'table pancake_webhook_event', 'public.pancake_webhook_event', 'id'),
         ('931', 'table pancake_cron_run', 'public.pancake_cron_run', 'id'),
-        ('938', 'table integration_change', 'public.integration_change', 'id')
+        ('938', 'table integration_change', 'public.integration_change', 'id'),
+        ('945', 'column pancake_connection.chat_link', 'public.pancake_connection', 'chat_link')
     ) AS c (migration, name, relation, attribute)
     CROSS JOIN LATERAL (
         SELECT c.migration, c.name, EXISTS (
@@ -44,6 +45,8 @@ WITH declared AS (
         ('930', 'unique primary_phone of contact_book', 'uq_contact_book_primary_phone'),
         ('930', 'foreign key of contact_book', 'fk_contact_book_account')
     ) AS c (migration, name, constraint_name)
+    UNION ALL
+    SELECT '939', 'function pancake_is_dry_run', to_regproc('public.pancake_is_dry_run') IS NOT NULL
     UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
     UNION ALL
@@ -476,3 +479,21 @@ WHERE
     AND r.outcome IN ('succeeded', 'failed')
     AND r.finished_at >= %(from)s
     AND r.finished_at < %(to)s
+
+-- name: golive/list_tables
+-- List the tables of the schema public. Returns one row: oids. Relies on the catalog alone.
+SELECT ARRAY(
+    SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace('public')
+) AS oids
+
+-- name: golive/list_locks
+-- List which of the tables `oids` this transaction keeps others from writing until it ends, without those that it has dropped.
+-- Returns rows: name, blocks_readers (whether from reading too). Relies on the locks of this session alone.
+SELECT c.oid::regclass::text AS name, bool_or(l.mode = 'AccessExclusiveLock') AS blocks_readers
+FROM pg_catalog.pg_locks AS l
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+WHERE l.pid = pg_backend_pid()
+    AND l.relation = ANY (%(oids)s::oid[])
+    AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+GROUP BY c.oid
+ORDER BY name

@@ -81,15 +81,20 @@ async def test_rows_that_cannot_be_replayed_are_listed_with_their_reason(harness
         assert report["matched"] == 0
 
 
-async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: HandlerHarness) -> None:
+async def test_while_the_kill_switch_is_on_a_replay_is_refused_and_a_dry_run_shows_the_plan(
+    harness: HandlerHarness,
+) -> None:
     (event_id,) = await hold_leads(harness, 1)
     harness.change_settings(kill_switch=True)
-    for dry_run in (False, True):
-        response = await harness.request_replay(ids=[event_id], dry_run=dry_run)
-        assert response.status_code == 409
-        assert response.json()["extensions"] == {"code": "kill_switch_on"}
-        assert "kill switch" in response.json()["message"]
+    before = harness.sql("SELECT id FROM ticket")
+    response = await harness.request_replay(ids=[event_id])
+    assert response.status_code == 409
+    assert response.json()["extensions"] == {"code": "kill_switch_on"}
+    assert "kill switch" in response.json()["message"]
+    (change,) = (await harness.replay(ids=[event_id], dry_run=True))["changes"]
+    assert change["result"] == "ticket_created"
     assert harness.event(event_id)["status"] == "skipped_kill_switch"
+    assert harness.sql("SELECT id FROM ticket") == before
 
 
 async def test_a_second_replay_waits_for_the_first(harness: HandlerHarness) -> None:

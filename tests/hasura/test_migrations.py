@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ops.clients.db_session import QUERIES
 from sandbox.postgres.database import MIGRATIONS, migrate, run_file
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
@@ -30,9 +31,9 @@ TABLES = {f"pancake_{name}" for name in ("connection", "source", "assignee", "we
 FOLDERS = sorted(MIGRATIONS.iterdir())
 FINISHED_BY = {
     "1777870069928": ["1777870069929"], "1777870069930": ["1777870069935"],
-    "1777870069931": ["1777870069938", "1777870069945"],
+    "1777870069931": ["1777870069938", "1777870069939", "1777870069945"],
 }  # fmt: skip
-"""Migrations that a later one finishes: with weaker locks, or with triggers on their tables."""
+"""Migrations that later ones finish: with weaker locks, triggers on their tables, or newer functions."""
 REWRITING = [folder for folder in FOLDERS if "1777870069932" <= folder.name.split("_")[0] <= "1777870069935"]
 SOURCE, MENU, TEMPLATES, SETTING = REWRITING
 SCHEMA = """
@@ -142,6 +143,20 @@ def test_each_migration_can_be_reverted_and_applied_again(database: str) -> None
         for later in FINISHED_BY.get(found.name.split("_")[0], ()):
             run(database, folder(later) / "up.sql")
         assert comparable_schema(database) == before, found.name
+
+
+def test_the_installation_sees_of_each_migration_whether_it_is_applied(database: str) -> None:
+    """golive/list_migrations has a row for each, also for those that are still to come."""
+
+    def missing() -> dict[str, list[str]]:
+        with psycopg.connect(database) as db:
+            rows = db.execute(QUERIES["golive/list_migrations"]).fetchall()
+        return {version: names for version, _, names in rows}
+
+    assert missing() == {found.name.split("_")[0][-3:]: [] for found in FOLDERS}
+    for found in reversed(FOLDERS):
+        run(database, found / "down.sql")
+        assert missing()[found.name.split("_")[0][-3:]], found.name
 
 
 def test_migrations_that_write_rows_can_run_twice(database: str) -> None:
