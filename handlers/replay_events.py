@@ -14,8 +14,7 @@ from leads.services.replay_events import dry_run, find_events, load_results, rep
 async def replay_events(runtime: Runtime, call: ActionCall) -> Answer:
     """Answer the balance of the replay and its results; of a dry run the changes, event by event.
 
-    Raises BadRequest, Busy while another replay runs, or KillSwitchOn. A dry run shows what would be without
-    the kill switch.
+    Raises BadRequest, Busy while another replay runs, and KillSwitchOn unless it is a dry run.
     """
     request = read_request(call.input, call.session)
     before = await find_events(runtime.db, request)

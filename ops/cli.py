@@ -53,6 +53,10 @@ def _load(name: str, verb: Verb) -> TyperCommand | TyperGroup:
 
 
 VERBS = {
+    "setup": Verb(
+        "ops.setup.command:setup",
+        ("setup --dry-run --answers answers.yaml", "setup --project ../hasura"),
+    ),
     "token": Verb("ops.daily.token:token", ("token pancake_service",)),
     "replay": Verb(
         "ops.daily.replay:replay", ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")

@@ -1,6 +1,8 @@
 """The environment variables of the operators' command: a verb reads those that it names."""
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +94,18 @@ def read_operator_settings(
     read.check_clear_text("PUBLIC_URL", "edge", filter(None, [found.public_url]))
     read.raise_problems()
     return found
+
+
+@contextmanager
+def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables in the environment, also of programs that are started; leave out empty ones."""
+    before = dict(os.environ)
+    os.environ.update({name: value for name, value in values.items() if value})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def read_variable(name: str) -> str:

@@ -57,6 +57,8 @@ IMPORT = re.compile(
 EXAMPLE = re.compile(
     r"count_(leads|event|status)|ops/(daily/)?events|ops/test_events|test_events$|test_it_counts_|_gender_"
     r"|test_ping|test_case$|^engine\.yaml$"
+    # Files that `leads setup` reads and writes.
+    r"|^answers\.yaml$|^for-the-dba\.sql$"
 )
 HOP = re.compile(r"^\| (\d+) \| (\d*) \| `([^`]+)` \| `([^`]+)`")
 SECRET = re.compile(

@@ -48,7 +48,7 @@ def token(
     """
     issued_at = datetime.now(UTC).replace(microsecond=0)
     expires_at = issued_at + timedelta(days=days)
-    configuration = _read_configuration()
+    configuration = read_configuration(read_operator_settings(VARIABLE).jwt_secret)
     try:
         signed = make_token(role, configuration, issued_at, expires_at, private_key)
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
@@ -104,8 +104,8 @@ def _check_length(key: str) -> str:
     return key
 
 
-def _read_configuration() -> dict[str, Any]:
-    text = read_operator_settings(VARIABLE).jwt_secret
+def read_configuration(text: str) -> dict[str, Any]:
+    """Read the engine's HASURA_GRAPHQL_JWT_SECRET. Raises WrongUsage."""
     try:
         configuration = json.loads(text)
     except ValueError as error:

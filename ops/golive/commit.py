@@ -6,6 +6,7 @@ from pathlib import Path
 from ops.settings import read_variable
 
 CLONE = Path(__file__).resolve().parents[2]
+MIGRATIONS_FOLDER = CLONE / "hasura" / "migrations" / "default"
 GIT_SECONDS = 10.0
 
 

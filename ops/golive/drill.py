@@ -18,12 +18,14 @@ from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of_file, write_file
+from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.criterion import Criterion, find_criterion
-from ops.golive.deploy.command import MIGRATIONS_FOLDER, Programs, act, bring_forward, take_back
+from ops.golive.deploy.command import Programs
 from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
-from ops.golive.deploy.steps import MIGRATIONS, OWN_TABLES, ROLES, check, find_step, take_snapshot
+from ops.golive.deploy.steps import OWN_TABLES, ROLES, check, find_step, migration_ids, take_snapshot
+from ops.golive.deploy.walk import act, bring_forward, take_back
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
 from ops.metadata.deploy import BACKUPS, Folder, Source
@@ -296,14 +298,14 @@ def tier3(drill: Drill) -> None:
     drill.back("9b", "9a", ROLES)
     # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
-    drill.back(*reversed(MIGRATIONS))
+    drill.back(*reversed(migration_ids()))
     accepted = len(drill.sender.sent.accepted)
     drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
 
 
 def after_tier3(drill: Drill) -> None:
     """Apply schema, rows and metadata again, and let leads become tickets."""
-    drill.forward(*MIGRATIONS)
+    drill.forward(*migration_ids())
     drill.do("4", function(("pg_restore", "--data-only", "--disable-triggers"), lambda: _restore(drill.site)))
     # Without rights the handlers store nothing, and hear of no connection, before its rows are back.
     drill.forward(ROLES, "9a", "9b")

@@ -73,6 +73,7 @@ class Call:
 D, E = Call("", (DATABASE,)), Call("", (HASURA,))
 B, R = Call("", (DATABASE, HASURA, HANDLERS, PANCAKE)), Call("", (DATABASE, IN_USE))
 COMMANDS: dict[str, Call] = {
+    "setup": Call(),
     "token": Call("pancake_edge"),
     "replay": Call("17", (HASURA,)),
     "trace": Call("0905111222", (DATABASE, IN_USE)),

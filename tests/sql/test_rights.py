@@ -33,7 +33,7 @@ OF_COMMANDS = (
     "switches", "tail", "tickets",
 )  # fmt: skip
 """Folders of the statements that only `leads` runs with the operators' role."""
-BY_OWNER_ALONE = ("erase", "golive")
+BY_OWNER_ALONE = ("erase", "golive", "setup")
 """Folders of the statements of commands that the owner of the tables runs."""
 OF_RECONCILE = (
     "connections", "cron_runs", "database", "ingest_record", "pancake_lists", "reconcile_daily",

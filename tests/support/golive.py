@@ -367,7 +367,12 @@ class GoLiveSite(BareSandbox):
 
     def deliver(self, number: int) -> str:
         """Deliver a lead as Pancake does; return the status that it is answered."""
-        webhook, header = (self.folder / "webhook-url.txt").read_text().splitlines()
+        return self.deliver_to(self.folder / "webhook-url.txt", number)
+
+    @staticmethod
+    def deliver_to(file: Path, number: int) -> str:
+        """Deliver a lead to the URL that a command wrote into a file."""
+        webhook, header = file.read_text().splitlines()
         name, _, value = header.partition(": ")
         answer = httpx.post(webhook, content=body(numbered_lead(number)), headers={name: value}, timeout=30)
         return str(answer.json()["status"])

@@ -25,7 +25,7 @@ from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, re
 JOURNAL = "deploy.jsonl"
 LOCK_FILE = "deploy.lock"
 NEEDS = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
-MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "PUBLIC_URL")
+MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "PUBLIC_URL", "ENCRYPTION_KEYS")
 SECRETS = (
     "DATABASE_URL", "METADATA_DATABASE_URL", "ENCRYPTION_KEYS", "HASURA_SERVICE_TOKEN", "HANDLER_SECRET",
     "EDGE_SECRET", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET", "HASURA_GRAPHQL_JWT_SECRET",
@@ -109,6 +109,7 @@ class Choices:
     programs: Path | None = None
     anytime: bool = False
     move_tickets: bool = False
+    accept_engine: str = ""
 
 
 class Site(Services):
@@ -146,16 +147,17 @@ class Site(Services):
 
 
 @contextmanager
-def open_site(choices: Choices) -> Iterator[Site]:
-    """Open database and engine under the lock of the deployment.
+def open_site(choices: Choices, *, reads_only: bool = False) -> Iterator[Site]:
+    """Open database and engine under the lock of the deployment; one that `reads_only` writes no file.
 
     Raises CommandFailed if another deployment runs, DatabaseUnavailable and LoginRefused.
     """
     settings = read_operator_settings(*NEEDS, may_have=MAY_HAVE)
-    choices.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = Journal(choices.folder, choices.by, installed_commit(), known_secrets())
     with ExitStack() as stack:
-        stack.enter_context(_file_lock(choices.folder / LOCK_FILE))
+        if not reads_only:
+            choices.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.enter_context(_file_lock(choices.folder / LOCK_FILE))
         db = stack.enter_context(open_session(settings.database_url, "golive deploy"))
         row = db.execute(QUERIES["golive/lock_deploy"]).fetchone()
         if row is None or not row["locked"]:

@@ -1,11 +1,12 @@
 """The steps of section E4 of the checklist: what each finds, does and undoes. Checks change nothing."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -19,7 +20,7 @@ from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_ta
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of_file
-from ops.golive.commit import CLONE
+from ops.golive.commit import CLONE, MIGRATIONS_FOLDER
 from ops.golive.deploy.plan_file import ServiceName
 from ops.golive.deploy.site import Journal, Site
 from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, nothing, program, verb
@@ -45,9 +46,10 @@ MIGRATIONS = {
     "1": "928", "2": "929", "3": "930", "4": "931", "5": "932", "6": "933", "7": "934", "8": "935",
     "8a": "938",
 }  # fmt: skip
-"""The steps whose undo drops or empties something, each with its migration."""
+"""The steps whose undo drops or empties something, each with its migration; see `newer_migrations`."""
 
-ROLES = "8b"
+LAST_OF_CHECKLIST = "1777870069938"
+ROLES, RECORD = "8b", "8c"
 REASON = "go-live, step 14"
 BACK = "go-live rolled back"
 CHECK_SECONDS = 30.0
@@ -72,8 +74,9 @@ def all_steps() -> tuple[Step, ...]:
             for number, version in MIGRATIONS.items()
         },
         ROLES: Parts(
-            _look("role-rights"), lambda site: [_execute(site, GRANT)], lambda site: [_execute(site, REVOKE)]
+            _look("role-rights"), lambda site: [execute(site, GRANT)], lambda site: [execute(site, REVOKE)]
         ),
+        RECORD: Parts(_check_record, _record, _forget_record),
         "9a": _metadata("9a"),
         "10": _service("edge", _look("edge", "edge-policy")),
         "11": _service("handlers", check_handlers),
@@ -84,7 +87,36 @@ def all_steps() -> tuple[Step, ...]:
     }
     parts["2"] = Parts(_look("backfill"), _fill_phones, _empty_phones)
     parts["5"] = Parts(_look("ticket-source"), _run("932", "up"), _remove_ticket_source)
-    return tuple(STEP.validate_python(each | parts[each["id"]]._asdict()) for each in parse(TEXTS))
+    parts["9a"] = parts["9a"]._replace(check=_check_9a, do=_apply_9a)
+    steps = [STEP.validate_python(each | parts[each["id"]]._asdict()) for each in parse(TEXTS)]
+    place = [step.id for step in steps].index(ROLES)
+    return (*steps[:place], *newer_migrations(), *steps[place:])
+
+
+def newer_migrations() -> list[Step]:
+    """Return a step for each migration that came after those of the checklist; its id are its last digits."""
+    return [
+        Step(
+            version[-3:], name.replace("_", " ").capitalize(), "BE", "60 s",
+            _look("migrations", migration=version[-3:]), _run(version[-3:], "up"), _run(version[-3:], "down"),
+            does=(f"execute hasura/migrations/default/…{version[-3:]}_…/up.sql",),
+            undoes=(f"execute hasura/migrations/default/…{version[-3:]}_…/down.sql",),
+            fix="Read the message; the file changed nothing. docs/runbook/install.md, step 4",
+        )
+        for version, name in versions_of(MIGRATIONS_FOLDER).items()
+        if version > LAST_OF_CHECKLIST
+    ]  # fmt: skip
+
+
+def migration_ids() -> list[str]:
+    """Return the ids of the steps that apply a migration, in order."""
+    return [*MIGRATIONS, *(step.id for step in newer_migrations())]
+
+
+def versions_of(folder: Path) -> dict[str, str]:
+    """Return the versions of the migrations in a folder with their names, in order."""
+    found = (path.parent.name.partition("_") for path in folder.glob("*_*/up.sql"))
+    return dict(sorted((version, name) for version, _, name in found))
 
 
 STEP = TypeAdapter(Step)
@@ -165,24 +197,35 @@ def newest_snapshot(folder: Path) -> Snapshot | None:
     return found
 
 
-def _execute(site: Site, path: Path) -> Action:
+def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
     """Execute a file of SQL in one transaction, as `psql -1 -f` does."""
 
     def work() -> str:
+        started = time.monotonic()
         try:
             with site.db.transaction():
+                oids = site.row("golive/list_tables")["oids"] if names_locks else []
                 site.db.execute(path.read_bytes())
+                locks = site.db.execute(QUERIES["golive/list_locks"], {"oids": oids}).fetchall()
         except DatabaseError as error:
             # Only the first line: DETAIL quotes the values of the row.
             raise CommandFailed(first_line(error)) from error
-        return ""
+        return _describe_locks(locks, time.monotonic() - started)
 
     shown = path.relative_to(CLONE) if path.is_relative_to(CLONE) else path
     return function(("execute", str(shown)), work)
 
 
 def _migrate(site: Site, version: str, name: str) -> Action:
-    return _execute(site, site.migration(version, f"{name}.sql"))
+    return execute(site, site.migration(version, f"{name}.sql"), names_locks=True)
+
+
+def _describe_locks(locks: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    """Say which tables were locked for others; empty if none was."""
+    tables = ", ".join(
+        f"{row['name']} (readers too)" if row["blocks_readers"] else row["name"] for row in locks
+    )
+    return f"locked for writers for at most {seconds:.2f} s: {tables}" if tables else ""
 
 
 def _run(version: str, name: str) -> Actions:
@@ -223,6 +266,53 @@ def _metadata(step: str) -> Parts:
         ]  # fmt: skip
 
     return Parts(partial(check_metadata, step=step), actions(step), actions("remove", step))
+
+
+def _check_9a(site: Site) -> Found:
+    """Hasura makes its event log with its first event trigger: the rights on it can only come then."""
+    found = check_metadata(site, "9a")
+    if found.state is not State.DONE:
+        return found
+    rights = look_for(site, "role-rights")
+    return found if rights.state is State.DONE else Found(State.PARTIAL, rights.text)
+
+
+def _apply_9a(site: Site) -> list[Action]:
+    words = ["--backups", str(site.choices.backups), "--source", site.choices.source]
+    if site.choices.accept_engine:
+        words += ["--accept-engine", site.choices.accept_engine]
+    return [verb("metadata", "9a", *words), execute(site, GRANT)]
+
+
+def _check_record(site: Site) -> Found:
+    """The Hasura CLI applies what it has no record of, and takes back the newest of its record."""
+    own = versions_of(site.choices.migrations)
+    recorded = site.engine.recorded_migrations(site.choices.source)
+    if missing := [version for version in own if version not in recorded]:
+        is_absent = len(missing) == len(own)
+        return Found(
+            State.ABSENT if is_absent else State.PARTIAL,
+            f"{len(missing)} of our {len(own)} migrations are not recorded",
+        )
+    return Found(State.DONE, f"the CLI has our {len(own)} migrations as applied")
+
+
+def _change_record(site: Site, *, is_applied: bool) -> list[Action]:
+    versions = list(versions_of(site.choices.migrations))
+
+    def work() -> str:
+        site.engine.record_migrations(site.choices.source, versions, is_applied=is_applied)
+        return ""
+
+    return [function(("record", "migrations", f"{versions[0]}…{versions[-1]}"), work)]
+
+
+def _record(site: Site) -> list[Action]:
+    return _change_record(site, is_applied=True)
+
+
+def _forget_record(site: Site) -> list[Action]:
+    return _change_record(site, is_applied=False)
 
 
 def _service(name: ServiceName, look: Callable[[Site], Found]) -> Parts:

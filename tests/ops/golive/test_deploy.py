@@ -30,7 +30,7 @@ from typer.testing import CliRunner, Result
 from ops.cli import app
 from ops.failures import CommandFailed
 from ops.golive.criterion import load_criteria
-from ops.golive.deploy import command, steps
+from ops.golive.deploy import steps, walk
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import LOCK_FILE, Choices, Journal, Site, _file_lock, known_secrets
 from ops.golive.deploy.step import Action, Found, State, Step
@@ -53,7 +53,7 @@ def site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     if missing_packages():
         pytest.skip(f"needs Debian's {', '.join(missing_packages())}: the edge answers step 10")
     need_pg_dump(cluster.url("postgres"))
-    for module in ("deploy.command", "sending", "drill"):
+    for module in ("deploy.walk", "sending", "drill"):
         monkeypatch.setattr(f"ops.golive.{module}.POLL_SECONDS", 0.05)
     with GoLiveSite(cluster, tmp_path) as running:
         for name, value in running.leads_environment().items():
@@ -62,9 +62,7 @@ def site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield running
 
 
-FORWARD = [
-    "snapshot", "1", "2", "3", "4", "5", "6", "7", "8", "8a", "8b", "9a", "10", "11", "9b", "12", "13", "14",
-]  # fmt: skip
+FORWARD = ["snapshot", *steps.migration_ids(), "8b", "8c", "9a", "10", "11", "9b", "12", "13", "14"]
 BY_HAND = {"12"}
 """No program checks it: done means confirmed."""
 
@@ -379,8 +377,7 @@ class Deployments(RuleBasedStateMachine):
         self.site: Any = SimpleNamespace(journal=journal, db=SimpleNamespace(closed=False))
         self.parts_at_snapshot: list[dict[str, int]] = []
         self._patch = mock.patch.multiple(
-            command,
-            all_steps=self._steps,
+            walk,
             take_snapshot=lambda *_: Action(("snapshot",), self._snapshot),
             say=lambda _: None,
         )
@@ -438,7 +435,7 @@ class Deployments(RuleBasedStateMachine):
             with stopping_after(writes):
                 if is_confirmed:
                     self.site.journal.write("confirmed", "12")
-                outcomes = command.deploy(self.site)
+                outcomes = walk.deploy(self.site, self._steps())
         except Crash:
             return
         last = outcomes[-1]
@@ -453,7 +450,8 @@ class Deployments(RuleBasedStateMachine):
     def roll_back(self, writes: int, to: str, is_confirmed: bool) -> None:
         try:
             with stopping_after(writes):
-                outcomes = command.roll_back(self.site, to, ["12"] if is_confirmed else [])
+                wanted = self._own_steps()[STEPS.index(to) :]
+                outcomes = walk.roll_back(self.site, wanted, ["12"] if is_confirmed else [])
         except Crash:
             return
         undone = {each.step.id for each in outcomes if not each.stops}
@@ -531,7 +529,9 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     )  # fmt: skip
 
     def deploy_twice() -> list[str]:
-        return [each.result for _ in range(2) for each in command.deploy(site, until="snapshot")]
+        return [
+            each.result for _ in range(2) for each in walk.deploy(site, steps.all_steps(), until="snapshot")
+        ]
 
     assert deploy_twice() == ["done", "was done"]
     site.journal.write("undone", "1", text="nothing of it is there")

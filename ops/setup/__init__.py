@@ -1,0 +1,1 @@
+"""`leads setup`: install the integration, finish the installation, and take it back."""

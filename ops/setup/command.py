@@ -1,0 +1,138 @@
+"""The command line of `leads setup`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.failures import ExitCode, WrongUsage
+from ops.golive.deploy.command import Programs
+from ops.golive.deploy.step import State
+from ops.golive.deploy.walk import Outcome, deploy, survey
+from ops.output import AsJson, print_json, print_line, say
+from ops.setup.answers import gather
+from ops.setup.env_files import read_env_files
+from ops.setup.finish import finish_steps
+from ops.setup.prepare import opened, prepare
+from ops.setup.steps import WEBHOOK_FILE, setup_steps
+from ops.setup.undo import undo
+
+FOLDER = Path("pancake")
+START = """Start the services with the environment files in {folder}, then run: leads setup --finish
+  docker compose up -d, or systemctl enable --now, or kubectl apply -k: docs/install.md"""
+END = """The installation is whole; the kill switch holds all leads. When Pancake has the URL, the PO runs:
+  leads switch kill off --reason …"""
+
+Finish = Annotated[
+    bool, typer.Option("--finish", help="After the services started: crons, source, roster, test lead.")
+]
+TakeBack = Annotated[bool, typer.Option("--undo", help="Take all of it back, after a dump of our tables.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Undo: do not ask.")]
+LeadSource = Annotated[str | None, typer.Option(help="Finish: the one source to begin with, name or id.")]
+Roster = Annotated[
+    str | None, typer.Option(help="Finish: a CSV file (staff,weight), a role of staff, names with commas.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show every step, statement and file; change nothing.")
+]
+AnswersFile = Annotated[Path | None, typer.Option(help="File with the answers, YAML: docs/install.md.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the environment files and of the journal.")]
+HasuraUrl = Annotated[str | None, typer.Option(help="URL of the engine.")]
+HandlersUrl = Annotated[str | None, typer.Option(help="Where the engine reaches the handlers.")]
+PublicUrl = Annotated[str | None, typer.Option(help="Where Pancake reaches the edge.")]
+EdgeHandlersUrl = Annotated[
+    str | None, typer.Option(help="Where the edge reaches handlers; default: http://127.0.0.1:8080.")
+]
+EdgeStatusUrl = Annotated[
+    str | None, typer.Option(help="The edge's internal listener; default: http://127.0.0.1:9145.")
+]
+Workspace = Annotated[int | None, typer.Option(help="Number of Pancake's workspace.")]
+Connection = Annotated[str | None, typer.Option(help="Name of the connection; default: Diva.")]
+ApiUrl = Annotated[str | None, typer.Option(help="Base URL of Pancake's API.")]
+Project = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Your project of the Hasura CLI, which gets our part.")
+]
+SourceName = Annotated[
+    str | None, typer.Option(help="The engine's source with Diva's tables; default: default.")
+]
+Logins = Annotated[
+    str | None, typer.Option(help="First part of the names of the two database logins; default: diva.")
+]
+PrivateKey = Annotated[
+    Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
+]
+AcceptEngine = Annotated[str, typer.Option(help="Accept this version of the engine, which was not tried.")]
+Wait = Annotated[int, typer.Option(min=0, max=86_400, help="Seconds to wait for what only a person can do.")]
+
+
+def setup(
+    finish: Finish = False, take_back: TakeBack = False, dry_run: DryRun = False, yes: Yes = False,
+    answers: AnswersFile = None, folder: Folder = FOLDER,
+    hasura_url: HasuraUrl = None, handlers_url: HandlersUrl = None, public_url: PublicUrl = None,
+    edge_handlers_url: EdgeHandlersUrl = None, edge_status_url: EdgeStatusUrl = None,
+    workspace: Workspace = None, connection: Connection = None, api_url: ApiUrl = None,
+    project: Project = None, source: SourceName = None, logins: Logins = None,
+    jwt_private_key: PrivateKey = None, lead_source: LeadSource = None, roster: Roster = None,
+    accept_engine: AcceptEngine = "", wait: Wait = 0, programs: Programs = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Install the integration: files with new secrets, migrations, roles, rights, metadata, connection.
+
+    Each step is checked, done only if needed, and verified: run it again after
+    a stop, or after an upgrade. No secret is ever overwritten. What is missing
+    is asked on a terminal; secrets come from there, from the answers file, or
+    from HASURA_ADMIN_SECRET, OWNER_DATABASE_URL, HASURA_GRAPHQL_JWT_SECRET and
+    PANCAKE_API_KEY. docs/install.md has the four commands of an installation:
+    this one, the start of the services, --finish, leads switch kill off.
+
+    Exit code 1: a step failed, or waits for a person; the last line says for
+    what.
+    """
+    options = {
+        "hasura_url": hasura_url, "handlers_url": handlers_url, "public_url": public_url,
+        "edge_handlers_url": edge_handlers_url, "edge_status_url": edge_status_url, "workspace": workspace,
+        "connection": connection, "api_url": api_url, "project": project, "source": source, "logins": logins,
+        "jwt_private_key": jwt_private_key, "lead_source": lead_source, "roster": roster,
+    }  # fmt: skip
+    if finish and take_back:
+        raise WrongUsage("Give one of --finish and --undo.")
+    files = read_env_files(folder)
+    if (finish or take_back) and files.missing():
+        raise WrongUsage(f"{folder} has no whole set of environment files: leads setup comes first.")
+    parts = prepare(gather(options, answers, files), files, is_new=not (finish or take_back))
+    with opened(parts, accept_engine, programs, reads_only=dry_run) as site:
+        if take_back:
+            outcomes = undo(parts, site, is_confirmed=yes, is_dry_run=dry_run)
+        else:
+            steps = finish_steps(parts) if finish else setup_steps(parts)
+            outcomes = survey(site, steps) if dry_run else deploy(site, steps, person_seconds=wait)
+    _report(outcomes, is_undo=take_back, is_dry_run=dry_run, as_json=as_json)
+    if not dry_run and not take_back:
+        say(END if finish else START.format(folder=folder))
+        if finish:
+            _show_webhook(folder / WEBHOOK_FILE)
+
+
+def _show_webhook(path: Path) -> None:
+    """Show URL and header on a terminal; they are secrets, so that elsewhere only their file is named."""
+    say(f"Enter in Pancake, Settings, Tools, Webhook, the URL and the request header that are in {path}:")
+    if sys.stdout.isatty():
+        print_line(path.read_text("utf-8").strip())
+
+
+def _report(outcomes: Sequence[Outcome], *, is_undo: bool, is_dry_run: bool, as_json: bool) -> None:
+    """Print what was done, or would be. Raises Exit with code 1 if the last step is not done."""
+    if as_json:
+        print_json({"steps": [
+            {"step": each.step.id, "title": each.step.title, "result": each.result, "text": each.text}
+            for each in outcomes
+        ]})  # fmt: skip
+    elif is_dry_run:
+        for each in outcomes:
+            print_line(f"{each.result:<8} {each.step.title}: {each.text}")
+            is_due = (each.result != State.ABSENT) if is_undo else (each.result != State.DONE)
+            for line in (each.step.undoes if is_undo else each.step.does) if is_due else ():
+                print_line(f"         {line}")
+    if not is_dry_run and outcomes[-1].stops:
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,0 +1,265 @@
+"""What is done after the services have started: crons, the first source, its roster, a test lead."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from leads.domain.errors import IntegrationError
+from ops.checks.model import Level, not_green
+from ops.clients.db_session import QUERIES, DatabaseError
+from ops.clients.plain_http import NoAnswer, ask
+from ops.daily.doctor import examine
+from ops.daily.replay import open_action
+from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.golive.deploy.site import Site
+from ops.golive.deploy.step import Action, Found, State, Step, function, verb
+from ops.golive.deploy.steps import all_steps
+from ops.golive.measuring import first_line
+from ops.golive.sending import ANSWER_SECONDS, read_webhook
+from ops.output import say
+from ops.setup.steps import WEBHOOK_FILE, Setup, project_steps
+from ops.switches import Switch, list_switches
+from ops.waiting import poll
+
+REASON = "leads setup"
+TEST = "leads-setup-test"
+"""The record id of test leads."""
+PHONE = "0905111222"
+STORE_SECONDS, POLL_SECONDS = 60.0, 0.5
+"""How long the edge may need until it knows the connection and the lead is stored; it asks every 30 s."""
+HELD = "skipped_kill_switch"
+ONLY_OWN_STEPS = ("9a", "10", "11", "9b")
+
+
+def finish_steps(setup: Setup) -> list[Step]:
+    """Return what is done once handlers and edge run, in order."""
+    shared = {step.id: step for step in all_steps() if step.id in ONLY_OWN_STEPS}
+    return [
+        *(shared[each] for each in ONLY_OWN_STEPS), *project_steps(setup, "9b"), _sources_step(),
+        _source_step(setup), _roster_step(setup), _test_step(setup), _doctor_step(setup),
+    ]  # fmt: skip
+
+
+def _sources(site: Site) -> list[Switch]:
+    return [each for each in list_switches(site.db) if each.kind == "source"]
+
+
+def _sources_step() -> Step:
+    def check(site: Site) -> Found:
+        found = _sources(site)
+        return Found(
+            State.DONE if found else State.ABSENT, f"{len(found)} sources of the workspace are stored"
+        )
+
+    return Step(
+        "sources", "Sources of the workspace", "Ops", "30 s", check,
+        do=lambda _: [verb("cron", "run", "sync_sources")], does=("leads cron run sync_sources",),
+        fix="leads connection test",
+    )  # fmt: skip
+
+
+def _source_step(setup: Setup) -> Step:
+    def check(site: Site) -> Found:
+        active = [each.name or str(each.pancake_source_id) for each in _sources(site) if each.is_on]
+        if len(active) > 1:
+            return Found(State.PARTIAL, f"more than one source is active: {', '.join(active)}")
+        return Found(State.DONE, f"{active[0]} is active") if active else Found(State.ABSENT, _inactive(site))
+
+    def do(site: Site) -> Sequence[Action]:
+        if any(each.is_on for each in _sources(site)):
+            return []
+        if setup.answers.is_terminal and not setup.answers["lead_source"]:
+            say(f"  {_inactive(site)}")
+            setup.answers.ask("lead_source")
+        wanted = setup.answers["lead_source"]
+        # The options go first: Pancake's ids of sources begin with a minus.
+        return [verb("switch", "source", "--reason", REASON, wanted, "on")] if wanted else []
+
+    return Step(
+        "source", "The one source to begin with", "PO + Ops", "1 s", check, do=do,
+        does=("leads switch source SOURCE on",),
+        do_by_hand="Choose one with --lead-source NAME; switch others off: leads switch source NAME off",
+    )  # fmt: skip
+
+
+def _inactive(site: Site) -> str:
+    names = ", ".join(each.name or str(each.pancake_source_id) for each in _sources(site) if each.can_be_on)
+    return f"no source is active; there are: {names}"
+
+
+def _roster_step(setup: Setup) -> Step:
+    def check(site: Site) -> Found:
+        members = site.row("golive/load_opening")["members"]
+        return Found(State.DONE if members else State.ABSENT, f"{members} members are in rosters")
+
+    def do(site: Site) -> Sequence[Action]:
+        if setup.answers.is_terminal:
+            setup.answers.ask("roster")
+        wanted = setup.answers["roster"]
+        return [function(("insert", "roster", wanted), partial(fill_roster, site, wanted))] if wanted else []
+
+    return Step(
+        "roster", "The roster that gets the tickets", "Ops", "1 s", check, do=do,
+        does=("INSERT INTO pancake_assignee, for the default roster",),
+        do_by_hand="Name it: leads setup --finish --roster FILE.csv, a role of staff, or names with commas.",
+    )  # fmt: skip
+
+
+def fill_roster(site: Site, wanted: str) -> str:
+    """Fill the default roster from a CSV file, a role or names; all of it or nothing. Raises WrongUsage."""
+    path = Path(wanted)
+    members = _read_roster(path) if path.suffix == ".csv" else None
+    if members is None and "," not in wanted:
+        added = site.db.execute(QUERIES["golive/insert_roster"], {"role": wanted}).rowcount
+        if added:
+            return f"{added} members joined the default roster"
+    members = members or {word.strip(): 1 for word in wanted.split(",") if word.strip()}
+    rows = site.db.execute(QUERIES["setup/find_staff"], {"words": list(members)}).fetchall()
+    for word in members:
+        found = [row for row in rows if row["word"] == word]
+        if len(found) != 1:
+            raise WrongUsage(
+                f"{len(found)} active members of staff are {word!r}: give the id from Diva's table staff."
+            )
+    try:
+        with site.db.transaction():
+            for row in rows:
+                params = {"staff_id": row["id"], "weight": members[row["word"]]}
+                site.db.execute(QUERIES["setup/insert_member"], params)
+    except DatabaseError as error:
+        raise CommandFailed(f"The roster was not changed: {first_line(error)}") from error
+    return f"{len(rows)} members joined the default roster"
+
+
+def _read_roster(path: Path) -> dict[str, int]:
+    """Read a CSV file of `staff,weight`: an id or a name, and a weight that may be left out."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise WrongUsage(f"{path} cannot be read: {file_reason(error)}.") from error
+    members = {}
+    for number, (word, *more) in enumerate(rows, 1):
+        weight = more[0] if more else "1"
+        if number == 1 and word == "staff":
+            continue
+        if not weight.isdecimal() or not 1 <= int(weight) <= 100:
+            raise WrongUsage(f"{path}, line {number}: the weight is {weight!r}, not a number from 1 to 100.")
+        members[word] = int(weight)
+    if not members:
+        raise WrongUsage(f"{path} has no members. Give lines of: staff,weight")
+    return members
+
+
+def _test_step(setup: Setup) -> Step:
+    """A lead through edge and engine that the kill switch holds; a dry run shows its plan, then it goes."""
+
+    def check(site: Site) -> Found:
+        tested = site.journal.entries("tested")
+        if tested and not _left_over(site):
+            return Found(State.DONE, str(tested[-1]["text"]))
+        return Found(State.ABSENT, "no test lead was sent yet")
+
+    return Step(
+        "test", "A test lead, held by the kill switch", "DevOps", "60 s", check,
+        do=lambda site: [function(("post", "a test lead"), partial(_try_lead, setup, site))],
+        does=("POST a test lead to PUBLIC_URL", "leads replay ID --dry-run", "DELETE the test lead"),
+        fix="leads doctor names the part that does not work.",
+    )  # fmt: skip
+
+
+def _left_over(site: Site) -> bool:
+    return site.db.execute(QUERIES["golive/load_record"], {"record_id": TEST}).fetchone() is not None
+
+
+def _try_lead(setup: Setup, site: Site) -> str:
+    if not site.row("golive/load_opening")["is_held"]:
+        raise CommandFailed("The kill switch is off, so that a test lead would become a ticket: leads status")
+    with _without_rests(site):
+        event = _post(setup, site)
+        plan = _plan(site, event["event_id"])
+    text = f"a test lead was stored and held; it would become: {plan}; it was deleted"
+    site.journal.write("tested", "test", text=text)
+    return text
+
+
+@contextmanager
+def _without_rests(site: Site) -> Iterator[None]:
+    """Delete the events of test leads before, for a run may have been stopped, and afterwards."""
+    _delete_tests(site)
+    try:
+        yield
+    finally:
+        _delete_tests(site)
+
+
+def _delete_tests(site: Site) -> None:
+    with site.db.transaction():
+        site.db.execute(QUERIES["setup/allow_deletion"])
+        site.db.execute(QUERIES["setup/delete_test_leads"], {"record_id": TEST})
+
+
+def _post(setup: Setup, site: Site) -> Mapping[str, Any]:
+    """Post a lead as Pancake does; return its event once it is stored. Raises CommandFailed."""
+    webhook = read_webhook(setup.folder / WEBHOOK_FILE)
+    row = site.row("setup/load_test")
+    now = datetime.now(UTC)
+    moment = now.replace(tzinfo=None).isoformat(timespec="microseconds")
+    lead = {
+        "type": "records", "event_type": "insert", "workspace_id": row["workspace_id"], "table_id": "lead",
+        "source": [row["source_id"]], "id": TEST, "name": "[TEST] leads setup",
+        "phone_number": PHONE, "created_on": moment, "modified_on": moment,
+    }  # fmt: skip
+    answer = "no answer"
+    for _ in poll(STORE_SECONDS, POLL_SECONDS):
+        if answer not in (HELD, "duplicate", "spooled"):
+            answer = _deliver(webhook.url, lead, webhook.headers)
+        found = site.db.execute(QUERIES["golive/load_record"], {"record_id": TEST}).fetchone()
+        if found is not None:
+            return found
+    raise CommandFailed(f"The edge answered a test lead: {answer}. It is not stored: leads doctor")
+
+
+def _deliver(url: str, lead: Mapping[str, object], headers: Mapping[str, str]) -> str:
+    try:
+        answer = ask(url, body=lead, headers=headers, timeout_seconds=ANSWER_SECONDS)
+    except NoAnswer:
+        return "no answer"  # the message names the URL, and the URL is a secret
+    told = answer.json.get("status") if isinstance(answer.json, dict) else None
+    return str(told or f"status {answer.status}")
+
+
+def _plan(site: Site, event_id: int) -> str:
+    """Return what a dry run makes of the lead. Raises CommandFailed."""
+    settings = site.settings
+    try:
+        with open_action(settings.hasura_url, settings.hasura_admin_secret) as action:
+            report = action.call({"ids": [event_id], "dry_run": True})
+            if not report["changes"]:
+                raise CommandFailed(f"The dry run of the test lead was refused: {report['refused']}")
+            (change,) = report["changes"]
+            owner = str(change.get("owner") or "")
+            names = action.load_names([owner]) if owner else {}
+    except IntegrationError as error:
+        raise CommandFailed(f"The dry run of the test lead failed: {error}") from error
+    if "error_code" in change:
+        raise CommandFailed(f"The dry run of the test lead says {change['error_code']}: leads doctor")
+    return f"{change['result']}, for {names.get(owner, 'no owner: no member is on duty')}"
+
+
+def _doctor_step(setup: Setup) -> Step:
+    def check(site: Site) -> Found:
+        found = [each for each in not_green(examine(site.choices.source)) if each.level is Level.RED]
+        if not found:
+            return Found(State.DONE, "leads doctor finds nothing wrong")
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return Found(State.PARTIAL, f"{found[0].text}{more}")
+
+    return Step(
+        "doctor", "leads doctor", "DevOps", "10 s", check, wait_seconds=30, does=("leads doctor",),
+        do_by_hand="Mend what it names (leads doctor), then run this again.",
+    )  # fmt: skip

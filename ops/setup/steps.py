@@ -1,0 +1,318 @@
+"""What an installation needs beside the steps of the deployment: files, logins, the engine, a project."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from leads.domain.errors import DatabaseUnavailable
+from ops.clients.db_session import QUERIES, DatabaseError, LoginRefused, open_session
+from ops.daily.backfill_phones import count_accounts
+from ops.failures import CommandFailed
+from ops.files import write_file
+from ops.golive.deploy.site import Site
+from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
+from ops.golive.deploy.steps import ROLES, all_steps, look_for
+from ops.golive.measuring import first_line
+from ops.metadata.directory import DIRECTORY
+from ops.metadata.project.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
+from ops.metadata.project.our_part import find_layout
+from ops.setup.answers import Answers
+from ops.setup.env_files import ENGINE, FILES, LOGINS, EnvFiles, login_of, read_env_files, url_of_login
+
+WEBHOOK_FILE = "webhook-url.txt"
+FOR_THE_DBA = "for-the-dba.sql"
+OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
+FIT = (
+    "database", "postgresql", "diva-columns", "hasura", "engine-version", "metadata-read", "naming",
+    "catalog", "diva-action",
+)  # fmt: skip
+"""The checks of what the setup cannot change."""
+TABLES_OF_DIVA = (
+    "account", "app_setting", "contact_book", "crm_master_data", "customer_consent",
+    "module_permission_action", "notification_template", "staff", "ticket",
+)  # fmt: skip
+AT_ONCE = 20_000
+"""So many accounts are filled at once; more wait for the night, so that no other session waits for a row."""
+AT_NIGHT = "from 02:00 to 06:00 ICT; as a line of cron, in UTC: 0 19 * * * leads backfill-phones"
+QUIET = ("log_parameter_max_length = 0", "log_error_verbosity = terse")
+"""With these PostgreSQL's log holds no values of a customer; only a superuser may set them."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the steps need beside the site: the answers, the files as they were, and as they have to be."""
+
+    answers: Answers
+    former: EnvFiles
+    files: EnvFiles
+
+    @property
+    def folder(self) -> Path:
+        return self.files.folder
+
+    def logins(self) -> dict[str, tuple[str, str]]:
+        """Return the role and the password of each login, as the files name it."""
+        found = {}
+        for file, role in LOGINS.items():
+            login, password = login_of(self.files.get("DATABASE_URL", file))
+            found[login] = (f"pancake_{role}", password)
+        return found
+
+
+def setup_steps(setup: Setup) -> list[Step]:
+    """Return what is done before the services start, in order."""
+    steps = []
+    for step in all_steps():
+        if step.id == "10":
+            break
+        if step.id == ROLES:
+            steps.append(_logins_step(setup))
+        if step.id == "9a":
+            steps += [*project_steps(setup, "9a"), _engine_step(setup)]
+        steps.append(replace(step, check=_check_phones, do=_phones(step)) if step.id == "2" else step)
+    return [_fit_step(setup), _files_step(setup), *steps, _connection_step(setup)]
+
+
+def _fit_step(setup: Setup) -> Step:
+    return Step(
+        "fit", "Database and engine as they have to be", "DevOps", "30 s", partial(_check_fit, setup),
+        does=("nothing",), do_by_hand="Nothing was changed. Mend it, then run this again.",
+    )  # fmt: skip
+
+
+def _check_fit(setup: Setup, site: Site) -> Found:
+    owner = site.row("setup/load_owner", tables=list(TABLES_OF_DIVA))
+    login = owner["login"]
+    if owner["not_owned"]:
+        tables = ", ".join(owner["not_owned"])
+        return Found(
+            State.ABSENT, f"{login} does not own Diva's tables {tables}: give the database URL of their owner"
+        )
+    if not owner["may_create"]:
+        grant = f"GRANT CREATE ON SCHEMA public TO {login}"
+        return Found(State.ABSENT, f"{login} may not create tables: as the owner of the schema, {grant}")
+    if not setup.former.get("DATABASE_URL"):
+        taken = ", ".join(row["login"] for row in _list_logins(setup, site) if row["is_there"])
+        if taken:
+            return Found(
+                State.ABSENT, f"{taken}: there are such roles; choose other names with --logins NAME"
+            )
+    return look_for(site, *FIT, accepted=site.choices.accept_engine)
+
+
+def _files_step(setup: Setup) -> Step:
+    def check(_: Site) -> Found:
+        found = read_env_files(setup.folder)
+        if missing := found.missing():
+            state = State.PARTIAL if found.values else State.ABSENT
+            return Found(state, f"{len(missing)} values are missing, the first is {missing[0]}")
+        return Found(State.DONE, f"{', '.join(FILES)} are in {setup.folder}, and have every value")
+
+    def write() -> str:
+        if read_env_files(setup.folder).values != setup.former.values:
+            raise CommandFailed(f"{setup.folder} was changed by another run meanwhile: run this again.")
+        changed = setup.files.write(setup.former)
+        setup.answers.remember()
+        return f"wrote {', '.join(changed)}; no value that was there is changed"
+
+    return Step(
+        "files", "Environment files, with new secrets", "DevOps", "1 s", check,
+        do=lambda _: [function(("write", *(str(setup.folder / file) for file in FILES)), write)],
+        does=tuple(f"write {setup.folder / file}, mode 600" for file in FILES),
+        fix="Make the folder writable, then run this again.",
+    )  # fmt: skip
+
+
+def _check_phones(site: Site) -> Found:
+    """Many accounts wait for the night, and nothing but the gate that asks for them waits for that."""
+    found = look_for(site, "migrations", migration="929")
+    if found.state is not State.DONE:
+        return found
+    waiting = count_accounts(site.db)["open"]
+    if waiting > AT_ONCE:
+        return Found(State.DONE, f"{waiting} accounts are left to `leads backfill-phones`, {AT_NIGHT}")
+    return look_for(site, "backfill")
+
+
+def _phones(step: Step) -> Actions:
+    def do(site: Site) -> Sequence[Action]:
+        migrate, *fill = step.do(site)
+        return [migrate, *fill] if count_accounts(site.db)["open"] <= AT_ONCE else [migrate]
+
+    return do
+
+
+def _logins_step(setup: Setup) -> Step:
+    script, logins = setup.folder / FOR_THE_DBA, setup.logins()
+    return Step(
+        "logins", "Logins of handlers and operators", "DBA", "10 s", partial(_check_logins, setup),
+        do=partial(_make_logins, setup), undo=partial(_drop_logins, setup),
+        does=tuple(f"CREATE ROLE {login} LOGIN IN ROLE {role}" for login, (role, _) in logins.items()),
+        undoes=tuple(f"DROP ROLE {login}" for login in logins),
+        do_by_hand=f"Ask the DBA to run {script} (psql -f), then run this again.", has_other_undo=True,
+    )  # fmt: skip
+
+
+def _list_logins(setup: Setup, site: Site) -> list[Mapping[str, Any]]:
+    logins = setup.logins()
+    params = {"logins": list(logins), "roles": [role for role, _ in logins.values()]}
+    return list(site.db.execute(QUERIES["setup/list_logins"], params).fetchall())
+
+
+def _check_logins(setup: Setup, site: Site) -> Found:
+    rows = _list_logins(setup, site)
+    if not any(row["is_there"] for row in rows):
+        return Found(State.ABSENT, "none of the logins is there")
+    for row in rows:
+        if not row["is_member"]:
+            return Found(State.PARTIAL, f"{row['login']} is no login of the role {row['role']}")
+        _, password = setup.logins()[row["login"]]
+        try:
+            url = url_of_login(site.settings.database_url, row["login"], password)
+            open_session(url, "setup").close()
+        except (DatabaseUnavailable, LoginRefused) as error:
+            return Found(State.PARTIAL, f"{row['login']} cannot log in: {error}")
+    return Found(State.DONE, f"{' and '.join(row['login'] for row in rows)} can log in")
+
+
+def _statements(setup: Setup, site: Site, *, is_quiet: bool) -> list[str]:
+    """Return what makes the logins. A password is in it as PostgreSQL stores it, never as it is."""
+    made = []
+    for row in _list_logins(setup, site):
+        login, role = row["login"], row["role"]
+        password = setup.logins()[login][1]
+        verifier = site.db.pgconn.encrypt_password(
+            password.encode(), login.encode(), b"scram-sha-256"
+        ).decode()
+        if not row["has_role"]:
+            made.append(f"CREATE ROLE {role} NOLOGIN")
+        if row["is_there"]:
+            made += [f"ALTER ROLE \"{login}\" LOGIN PASSWORD '{verifier}'", f'GRANT {role} TO "{login}"']
+        else:
+            made.append(f"CREATE ROLE \"{login}\" LOGIN PASSWORD '{verifier}' IN ROLE {role}")
+        made += [f'ALTER ROLE "{login}" SET {setting}' for setting in QUIET if is_quiet]
+    return made
+
+
+def _make_logins(setup: Setup, site: Site) -> Sequence[Action]:
+    owner = site.row("setup/load_owner", tables=[])
+    if not owner["may_create_roles"]:
+        statements = _statements(setup, site, is_quiet=True)
+        path = setup.folder / FOR_THE_DBA
+
+        def write() -> str:
+            write_file(path, "".join(f"{statement};\n" for statement in statements))
+            return f"{owner['login']} may not create roles: {path} has the statements for the DBA"
+
+        return [function(("write", str(path)), write)]
+    return [_execute_all(site, "CREATE ROLE", _statements(setup, site, is_quiet=owner["is_superuser"]))]
+
+
+def _drop_logins(setup: Setup, site: Site) -> Sequence[Action]:
+    if not site.row("setup/load_owner", tables=[])["may_create_roles"]:
+        return [function(("leave", *setup.logins()), lambda: "ask the DBA to drop these logins")]
+    return [_execute_all(site, "DROP ROLE", [f'DROP ROLE IF EXISTS "{login}"' for login in setup.logins()])]
+
+
+def _execute_all(site: Site, title: str, statements: Sequence[str]) -> Action:
+    def work() -> str:
+        try:
+            with site.db.transaction():
+                for statement in statements:
+                    site.db.execute(statement.encode())
+        except DatabaseError as error:
+            raise CommandFailed(first_line(error)) from error
+        return ""
+
+    return function(("execute", title), work)
+
+
+def project_steps(setup: Setup, step: str) -> list[Step]:
+    """Return the step that puts our part into the customer's project, if one was named."""
+    if not setup.answers["project"]:
+        return []
+    root = Path(setup.answers["project"])
+    part = partial(lambda: find_our_part(find_layout(root, setup.answers["source"]), step, DIRECTORY))
+
+    def check(_: Site) -> Found:
+        found = part()
+        problems = find_problems(found)
+        if not problems:
+            return Found(State.DONE, f"our metadata and migrations are in {root}: commit it")
+        is_absent = len(problems) >= len(found.pieces)
+        return Found(State.ABSENT if is_absent else State.PARTIAL, problems[0])
+
+    def merge() -> str:
+        plan = plan_merge(part())
+        write_plan(plan)
+        return f"changed {', '.join(map(plan.layout.name, plan.changes))}"
+
+    def unmerge() -> str:
+        write_plan(plan_unmerge(part()))
+        return f"{root} has its bytes from before"
+
+    return [
+        Step(
+            f"project-{step}", f"Our part of {step} in the project of the Hasura CLI", "BE", "10 s", check,
+            do=lambda _: [function(("merge", str(root)), merge)],
+            undo=lambda _: [function(("unmerge", str(root)), unmerge)],
+            does=(f"leads metadata merge --into {root} --step {step}",),
+            undoes=(f"leads metadata unmerge {root}",), fix="docs/runbook/metadata.md",
+        )
+    ]  # fmt: skip
+
+
+def _engine_step(setup: Setup) -> Step:
+    """The engine's environment is the customer's; nothing but its answers shows what it has."""
+
+    def check(site: Site) -> Found:
+        if missing := site.engine.missing_variables(OF_ENGINE):
+            return Found(State.ABSENT, f"the engine's environment lacks {' and '.join(missing)}")
+        return Found(State.DONE, f"the engine has {' and '.join(OF_ENGINE)}")
+
+    return Step(
+        "engine", "Environment of the engine", "DevOps", "as long as a person takes", check,
+        does=(f"by hand: add the lines of {setup.folder / ENGINE} to the engine's environment",),
+        do_by_hand=f"Add the lines of {setup.folder / ENGINE} to the engine's environment, restart it, "
+        "then run this again.",
+    )  # fmt: skip
+
+
+def _connection_step(setup: Setup) -> Step:
+    url = setup.folder / WEBHOOK_FILE
+
+    def check(site: Site) -> Found:
+        rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
+        if not rows:
+            return Found(State.ABSENT, "there is no connection yet")
+        return look_for(site, "connection", "api-key")
+
+    def forget() -> str:
+        url.unlink()
+        return f"{url} was of a connection that does not exist; removed"
+
+    def do(site: Site) -> Sequence[Action]:
+        answers = setup.answers
+        key = ("--key-variable", "PANCAKE_API_KEY")
+        if site.db.execute(QUERIES["golive/load_connection"]).fetchall():
+            return [_set_key()] if answers["api_key"] else []
+        return [
+            *[function(("rm", str(url)), forget)] * url.exists(),
+            verb(
+                "connection", "create", "--name", answers["connection"], "--workspace", answers["workspace"],
+                "--api-url", answers["api_url"], *key, "--out", str(url),
+            ),
+        ]  # fmt: skip
+
+    return Step(
+        "connection", "Connection to Pancake", "Ops", "30 s", check, do=do,
+        does=("leads connection create",),
+        do_by_hand="Give the right key, as PANCAKE_API_KEY or in the answers file, then run this again.",
+        fix="leads connection status",
+    )  # fmt: skip
+
+
+def _set_key() -> Action:
+    return verb("connection", "set-api-key", "--variable", "PANCAKE_API_KEY")

@@ -1,0 +1,131 @@
+"""A customer's systems before `leads setup`, and what the customer does between its two runs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+
+from ops.setup.env_files import FILES, read_env_files
+from sandbox.edge import NginxEdge
+from sandbox.postgres.database import MIGRATIONS, install_diva
+from sandbox.postgres.server import RUN_ID, Cluster
+from sandbox.processes import ROOT
+from sandbox.stack.connection import WORKSPACE_ID
+from tests.support.golive import GoLiveSite
+
+LOGINS = f"setup_{RUN_ID}"
+OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
+
+
+class Customer(GoLiveSite):
+    """Diva's database, its engine without our variables, and Pancake; handlers and edge are not started."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        super().__init__(cluster, folder)
+        self.pancake_folder = folder / "pancake"
+
+    def start(self) -> None:
+        """Start what the customer has, and write the answers file."""
+        self.cluster.create_database(self.database)
+        self._drops_database = True
+        install_diva(self.database_url)
+        self.hasura = self._engine()
+        given = self.hasura.environment
+        self.hasura.environment = {name: given[name] for name in given if name not in OF_ENGINE}
+        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
+        self.pancake = self._module(
+            "pancake", "sandbox.pancake", *self._pancake_arguments(),
+            ready="/control/state", PANCAKE_API_KEY=self.keys.pancake_api_key,
+        )  # fmt: skip
+        services = (self.hasura, self.notifications, self.pancake)
+        for service in services:
+            service.start()
+        for service in services:
+            service.wait_ready()
+        self._forbid_notifications()
+        self.handlers = self._handlers("handlers")
+        self.edge = self._edge()
+        self.write_answers()
+
+    def close(self) -> None:
+        super().close()
+        with psycopg.connect(self.cluster.url("postgres"), autocommit=True) as db:
+            for role in ("handlers", "operators"):
+                db.execute(f'DROP ROLE IF EXISTS "{LOGINS}_{role}"'.encode())
+
+    def answers(self) -> dict[str, Any]:
+        assert isinstance(self.edge, NginxEdge)
+        return {
+            "hasura_url": self.hasura_url, "admin_secret": self.keys.admin_secret,
+            "owner_database_url": self.database_url, "handlers_url": self.handlers_url,
+            "public_url": self.edge_url, "edge_handlers_url": self.handlers_url,
+            "edge_status_url": self.edge.ops_url, "jwt_secret": self.keys.jwt_secret,
+            "api_key": self.keys.pancake_api_key, "api_url": f"{self.pancake_url}/api",
+            "workspace": WORKSPACE_ID, "logins": LOGINS, "lead_source": "-1", "roster": "telesale",
+        }  # fmt: skip
+
+    def write_answers(self, **changed: Any) -> Path:
+        """Write the answers file; an answer of None is left out."""
+        path = self.folder / "answers.yaml"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(self.answers() | changed))
+        return path
+
+    def environment_of_leads(self) -> dict[str, str]:
+        """The environment of a person with nothing but PostgreSQL's programs."""
+        given = self.leads_environment()
+        return {
+            **{name: given[name] for name in ("PATH", "PYTHONPATH", "HOME")}, "COMMIT": "0123abc",
+        }  # fmt: skip
+
+    def values(self) -> Mapping[str, Mapping[str, str]]:
+        """What the environment files hold."""
+        return read_env_files(self.pancake_folder).values
+
+    def add_lines_of_engine(self) -> None:
+        """Add engine.env to the engine's environment, and restart the engine."""
+        self.hasura.stop()
+        self.hasura.environment = {**self.hasura.environment, **self.values()["engine.env"]}
+        self.hasura.start()
+        self.hasura.wait_ready()
+        self._forbid_notifications()
+
+    def start_services(self) -> None:
+        """Start handlers and edge with nothing but their files."""
+        values = self.values()
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        self.handlers.environment = {**base, **values["handlers.env"]}
+        self.handlers.start()
+        assert isinstance(self.edge, NginxEdge)
+        self.edge.add_environment({**values["edge.env"], "EDGE_POLICY_SECONDS": "0.2"})
+        self.handlers.wait_ready()
+        self.edge.start()
+        self.edge.wait_ready()
+
+    def stop_services(self) -> None:
+        assert isinstance(self.edge, NginxEdge)
+        self.edge.stop()
+        self.handlers.stop()
+
+    def files(self) -> dict[str, str]:
+        """Return the text of each environment file."""
+        return {name: (self.pancake_folder / name).read_text() for name in FILES}
+
+    def deliver(self, number: int) -> str:
+        """Deliver a lead as Pancake does; return the status that it is answered."""
+        return self.deliver_to(self.pancake_folder / "webhook-url.txt", number)
+
+    def execute(self, statements: str) -> None:
+        with psycopg.connect(self.database_url, autocommit=True) as db:
+            db.execute(statements.encode())
+
+    def own_migrations(self) -> set[str]:
+        return {path.name.partition("_")[0] for path in MIGRATIONS.iterdir()}
+
+    def recorded_migrations(self) -> set[str]:
+        """What the Hasura CLI has recorded."""
+        ((state,),) = self.query("SELECT cli_state FROM hdb_catalog.hdb_version")
+        return set(state.get("migrations", {}).get("default", {}))
