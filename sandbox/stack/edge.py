@@ -28,10 +28,10 @@ KNOWN_STATUSES = frozenset((
 ))  # fmt: skip
 
 
-def create_app(hasura_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
-    """Create the edge. `token` is the JWT of role pancake_edge; `transport` replaces the network in tests."""
+def create_app(hasura_url: str, token: str) -> Starlette:
+    """Create the edge. `token` is the JWT of role pancake_edge."""
     client = httpx.AsyncClient(
-        base_url=hasura_url, timeout=10, transport=transport,
+        base_url=hasura_url, timeout=10,
         headers={"Authorization": f"Bearer {token}"}, limits=httpx.Limits(max_connections=64),
     )  # fmt: skip
 

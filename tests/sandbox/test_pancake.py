@@ -13,6 +13,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+import respx
 import yaml
 
 from leads.adapters.pancake_api import Access, Page, PancakeApi
@@ -21,40 +22,29 @@ from sandbox.pancake.control import create_app
 from sandbox.pancake.workspace import Workspace
 from tests.support.fakes import API_KEY, T0, SimulatorClock
 
+WEBHOOK_URL = "https://edge.test/api/pancake/record/token"
 SCHEMAS = yaml.safe_load((Path(__file__).parents[2] / "sandbox/pancake/schemas.yaml").read_text())
 KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 FORMATS: dict[str, Any] = {"uuid": UUID, "date-time": datetime.fromisoformat, "integer": int}
-
-
-class Receiver:
-    """The endpoint that Pancake calls: answers with `status` and keeps what came."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return httpx.Response(self.status)
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(request.content) for request in self.requests]
 
 
 class Simulator:
     """A workspace with a receiver, its API and our client for it."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock, self.receiver = SimulatorClock(), Receiver()
-        self.workspace = Workspace(
-            now=self.clock.now, transport=httpx.MockTransport(self.receiver), **options
-        )
-        self.workspace.sender.settings.url = "https://edge.test/api/pancake/record/token"
+        self.clock, edge = SimulatorClock(), respx.Router()
+        self.receiver = edge.post(WEBHOOK_URL).respond(200)
+        transport = httpx.MockTransport(edge.async_handler)
+        self.workspace = Workspace(now=self.clock.now, transport=transport, **options)
+        self.workspace.sender.settings.url = WEBHOOK_URL
         self.workspace.sender.settings.retry_seconds = [0, 0]
-        transport = httpx.ASGITransport(create_app(self.workspace))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://pancake.test")
-        self.client = PancakeApi(self.clock, {"http://pancake.test"}, transport=transport)
+        api = httpx.ASGITransport(create_app(self.workspace))
+        self.http = httpx.AsyncClient(transport=api, base_url="http://pancake.test")
+        self.client = PancakeApi(self.clock, {"http://pancake.test"}, transport=api)
         self.access = Access("c1", "http://pancake.test/api", 123, API_KEY)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(call.request.content) for call in self.receiver.calls]
 
     async def get(self, path: str, **query: str) -> httpx.Response:
         return await self.http.get(f"/api/workspaces/123/{path}", params={"api_key": API_KEY, **query})
@@ -131,7 +121,7 @@ async def test_writing_and_deleting_conform_too_and_send_events(simulator: Simul
     record_id = made.json()["data"]["id"]
     await simulator.http.post(path, params=query, json={"id": record_id, "name": "Lan Anh"})
     await simulator.workspace.sender.idle()
-    bodies = sorted(simulator.receiver.bodies(), key=lambda body: body["event_type"])
+    bodies = sorted(simulator.bodies(), key=lambda body: body["event_type"])
     assert [body["event_type"] for body in bodies] == ["insert", "update"]
     assert bodies[1]["phone_number"] == "0912345678"
     gone = await simulator.http.delete(path, params={"record_ids[]": record_id, **query})
@@ -239,7 +229,7 @@ async def test_webhook_bodies_conform_in_each_shape(
     for _ in range(20):
         simulator.workspace.new_lead()
     await simulator.workspace.sender.idle()
-    bodies = simulator.receiver.bodies()
+    bodies = simulator.bodies()
     assert len(bodies) == 20
     for body in bodies:
         with subtests.test(body=body):
@@ -257,7 +247,7 @@ async def test_dropped_doubled_and_delayed_webhooks_are_counted(simulator: Simul
     assert 100 < counts["dropped"] < 200
     assert 20 < counts["doubled"] < 60
     assert counts["requests"] == counts["events"] - counts["dropped"] + counts["doubled"]
-    assert len(simulator.receiver.requests) == counts["requests"]
+    assert simulator.receiver.call_count == counts["requests"]
 
 
 async def test_deliveries_carry_the_custom_headers_and_a_signature(simulator: Simulator) -> None:
@@ -266,7 +256,7 @@ async def test_deliveries_carry_the_custom_headers_and_a_signature(simulator: Si
     assert "s3cret" not in json.dumps(shown)
     simulator.workspace.new_lead()
     await simulator.workspace.sender.idle()
-    (request,) = simulator.receiver.requests
+    request = simulator.receiver.calls.last.request
     stamp = request.headers["X-Pancake-Timestamp"]
     signed = hmac.new(b"s3cret", stamp.encode() + b"." + request.content, hashlib.sha256).hexdigest()
     assert request.headers["X-Pancake-Signature"] == signed
@@ -274,17 +264,17 @@ async def test_deliveries_carry_the_custom_headers_and_a_signature(simulator: Si
 
 
 async def test_a_failed_delivery_is_tried_twice_more(simulator: Simulator) -> None:
-    simulator.receiver.status = 500
+    simulator.receiver.respond(500)
     simulator.workspace.new_lead()
     await simulator.workspace.sender.idle()
-    assert len(simulator.receiver.requests) == 3
+    assert simulator.receiver.call_count == 3
     assert simulator.workspace.sender.counts["given_up"] == 1
 
 
 async def send_leads(simulator: Simulator, count: int, status: int) -> None:
     """Write leads; the receiver answers this status to each of their deliveries, which are not repeated."""
     simulator.workspace.sender.settings.retry_seconds = []
-    simulator.receiver.status = status
+    simulator.receiver.respond(status)
     for _ in range(count):
         simulator.workspace.new_lead()
     await simulator.workspace.sender.idle()
@@ -297,11 +287,11 @@ async def test_the_webhook_is_suspended_at_300_failures_above_80_percent(simulat
     await send_leads(simulator, 1, 503)
     assert not sender.enabled
     await send_leads(simulator, 1, 200)
-    assert len(simulator.receiver.requests) == 300
+    assert simulator.receiver.call_count == 300
     await simulator.http.post("/control/webhook/enable")
     await send_leads(simulator, 1, 200)
-    assert len(simulator.receiver.requests) == 301
-    assert list(sender.delivered) == [simulator.receiver.bodies()[-1]["id"]]
+    assert simulator.receiver.call_count == 301
+    assert list(sender.delivered) == [simulator.bodies()[-1]["id"]]
 
 
 async def test_older_failures_or_those_below_80_percent_suspend_nothing(simulator: Simulator) -> None:
