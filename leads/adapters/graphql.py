@@ -6,16 +6,15 @@ written by SQL instead (leads/adapters/database.py).
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import httpx
-from gql import Client, GraphQLRequest, gql
-from gql.client import AsyncClientSession
-from gql.transport.exceptions import TransportError, TransportQueryError, TransportServerError
-from gql.transport.httpx import HTTPXAsyncTransport
-from graphql import GraphQLError, print_ast
 
 from leads.adapters.tracing import add_trace
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
+
+if TYPE_CHECKING:
+    from gql.client import AsyncClientSession
 
 SEND_TIMEOUT_SECONDS = 5.0
 """Short enough for a call of a cron, which has 8 s (leads/services/cron_work.py)."""
@@ -27,30 +26,27 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.U
 HEALTH_TIMEOUT_SECONDS = 2.0
 NOT_ALLOWED = "query is not allowed"
 LACKS_VARIABLE = "expecting a value for non-nullable variable"
-SEND_NOTIFICATIONS = gql(
-    """
-    mutation PancakeSendNotifications($notifications: [NotificationInput!]!) {
-        sendNotifications(notifications: $notifications) { accepted duplicates }
-    }
-    """
-)
+SEND_NOTIFICATIONS = """mutation PancakeSendNotifications($notifications: [NotificationInput!]!) {
+    sendNotifications(notifications: $notifications) { accepted duplicates }
+}"""
 
 
 class GraphqlClient:
     """A session with Hasura, opened at the first call and kept."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._transport = HTTPXAsyncTransport(
-            url=f"{url}/v1/graphql",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(SEND_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-            event_hooks={"request": [add_trace]},
+        # Only now: most commands of operators import this module, and the library takes as long as all else.
+        from gql import Client
+        from gql.transport.httpx import HTTPXAsyncTransport
+
+        headers = {"Authorization": f"Bearer {token}"}
+        timeout = httpx.Timeout(SEND_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+        transport = HTTPXAsyncTransport(
+            url=f"{url}/v1/graphql", headers=headers, timeout=timeout, event_hooks={"request": [add_trace]}
         )
-        self._client = Client(transport=self._transport, execute_timeout=None)
+        self._client = Client(transport=transport, execute_timeout=None)
         self._session: AsyncClientSession | None = None
-        self._health = httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=HEALTH_TIMEOUT_SECONDS
-        )
+        self._health = httpx.AsyncClient(base_url=url, headers=headers, timeout=HEALTH_TIMEOUT_SECONDS)
         self._opening = asyncio.Lock()
 
     async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
@@ -59,6 +55,10 @@ class GraphqlClient:
         Raises HasuraRefused if the answer is an error, HasuraUncertain if there is no valid answer in time,
         HasuraUnavailable if the request did not arrive.
         """
+        from gql import GraphQLRequest
+        from gql.transport.exceptions import TransportError, TransportQueryError
+        from graphql import GraphQLError
+
         session = await self._connected()
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
         started = asyncio.get_running_loop().time()
@@ -88,7 +88,7 @@ class GraphqlClient:
         try:
             health, call = await asyncio.gather(
                 self._health.get("/healthz"),
-                self._health.post("/v1/graphql", json={"query": print_ast(SEND_NOTIFICATIONS.document)}),
+                self._health.post("/v1/graphql", json={"query": SEND_NOTIFICATIONS}),
             )
             answer = call.json()
             message = str(answer["errors"][0]["message"])
@@ -104,7 +104,7 @@ class GraphqlClient:
         if self._session is not None:
             await self._client.close_async()  # type: ignore[no-untyped-call]
 
-    async def _connected(self) -> AsyncClientSession:
+    async def _connected(self) -> "AsyncClientSession":
         async with self._opening:
             if self._session is None:
                 self._session = await self._client.connect_async()  # type: ignore[no-untyped-call]
@@ -116,7 +116,7 @@ def _without_answer(error: Exception) -> HasuraUnavailable:
     cause = error.__cause__ or error
     message = f"sendNotifications failed: {type(cause).__name__}"
     # 4xx and 503 say that the request was not passed on; any other status, that it may have been.
-    status = error.code if isinstance(error, TransportServerError) and error.code else 500
+    status = getattr(error, "code", None) or 500
     if 400 <= status < 500 or status == 503 or isinstance(cause, NOT_SENT):
         return HasuraUnavailable(message)
     return HasuraUncertain(message)

@@ -235,7 +235,7 @@ async def test_the_runs_of_a_cron_are_listed_with_their_reports(harness: Setting
 @pytest.mark.parametrize(
     ("name", "program"),
     [
-        ("pancake_send_notifications", print_ast(SEND_NOTIFICATIONS.document)),
+        ("pancake_send_notifications", SEND_NOTIFICATIONS),
         ("pancake_replay", REPLAY),
         ("pancake_replayed_events", EVENTS),
         ("pancake_owners", NAMES),
@@ -263,8 +263,7 @@ async def test_the_calls_of_the_edge_and_of_notifications_are_not_stopped(harnes
     answer = await harness.client.post("/api/rest/pancake/record", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.json()["pancake_ingest_record"]["status"] == "unknown_token"
-    text = print_ast(SEND_NOTIFICATIONS.document)
-    sent = await harness.query(text, {"notifications": []}, role="pancake_service")
+    sent = await harness.query(SEND_NOTIFICATIONS, {"notifications": []}, role="pancake_service")
     assert sent["errors"][0]["message"] == "http exception when calling webhook"
 
 
