@@ -1,95 +1,51 @@
 """The table of verbs: `leads <verb>`. A verb's module is imported when the verb is used."""
 
 import signal
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import UserDict
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from ops.failures import EXIT_CODES, VerbGroup, WrongUsage
 from ops.output import examples
 
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """A verb: `module:name` of a function or of a typer.Typer, and of a function the examples of its help."""
-
-    target: str
-    examples: tuple[str, ...] = ()
-
-
-class Verbs(Mapping[str, TyperCommand | TyperGroup]):
-    """The commands of the verbs by their names. The order is that of the help."""
-
-    def __init__(self, verbs: Mapping[str, Verb]) -> None:
-        self._verbs = verbs
-
-    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
-        return _load(name, self._verbs[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._verbs)
-
-    def __len__(self) -> int:
-        return len(self._verbs)
-
-
-@cache
-def _load(name: str, verb: Verb) -> TyperCommand | TyperGroup:
-    module, _, attribute = verb.target.partition(":")
-    target = getattr(import_module(module), attribute)
-    parent = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
-    if isinstance(target, typer.Typer):
-        parent.add_typer(target, name=name)
-    else:
-        parent.command(name, epilog=examples(*verb.examples))(target)
-    command = typer.main.get_group(parent).commands[name]
-    assert isinstance(command, (TyperCommand, TyperGroup))
-    return command
-
-
-VERBS = {
-    "setup": Verb(
-        "ops.setup.command:setup",
-        ("setup --dry-run --answers answers.yaml", "setup --project ../hasura"),
+VERBS: Mapping[str, tuple[str, ...]] = {
+    "setup": (
+        "ops.setup.command:setup", "setup --dry-run --answers answers.yaml", "setup --project ../hasura"
     ),
-    "token": Verb("ops.daily.token:token", ("token pancake_service",)),
-    "replay": Verb(
-        "ops.daily.replay:replay", ("replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain")
+    "token": ("ops.daily.token:token", "token pancake_service"),
+    "replay": (
+        "ops.daily.replay:replay", "replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain"
     ),
-    "trace": Verb(
-        "ops.daily.trace:trace", ("trace 0905111222", "trace TK000017 --json", "trace 17 --follow")
+    "trace": ("ops.daily.trace:trace", "trace 0905111222", "trace TK000017 --json", "trace 17 --follow"),
+    "reconcile": ("ops.daily.reconcile:reconcile", "reconcile --day 2026-05-14 --dry-run"),
+    "backfill-phones": (
+        "ops.daily.backfill_phones:backfill_phones", "backfill-phones --dry-run", "backfill-phones"
     ),
-    "reconcile": Verb("ops.daily.reconcile:reconcile", ("reconcile --day 2026-05-14 --dry-run",)),
-    "backfill-phones": Verb(
-        "ops.daily.backfill_phones:backfill_phones", ("backfill-phones --dry-run", "backfill-phones")
+    "history": (
+        "ops.daily.history:history", "history", "history --of connection --of setting --since 2026-05-01"
     ),
-    "history": Verb(
-        "ops.daily.history:history", ("history", "history --of connection --of setting --since 2026-05-01")
+    "erase": (
+        "ops.daily.erase:erase", "erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"
     ),
-    "erase": Verb(
-        "ops.daily.erase:erase",
-        ("erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"),
-    ),
-    "report": Verb("ops.daily.report:report", ("report", "report --from 2026-05-01 --html > may.html")),
-    "status": Verb("ops.daily.status:status", ("status", "status --watch", "status --json")),
-    "doctor": Verb("ops.daily.doctor:doctor", ("doctor", "doctor --json")),
-    "tail": Verb("ops.daily.tail:tail", ("tail", "tail --last 50")),
-    "connection": Verb("ops.daily.connection:app"),
-    "switch": Verb("ops.daily.switch:app"),
-    "metadata": Verb("ops.metadata.command:app"),
-    "alert": Verb("ops.daily.alert:app"),
-    "cron": Verb("ops.daily.cron:app"),
-    "config": Verb("ops.daily.config:app"),
-    "edge-spool": Verb("ops.daily.edge_spool:app"),
-    "tickets": Verb("ops.daily.tickets:app"),
-    "golive": Verb("ops.golive.command:app"),
-}
-
+    "report": ("ops.daily.report:report", "report", "report --from 2026-05-01 --html > may.html"),
+    "status": ("ops.daily.status:status", "status", "status --watch", "status --json"),
+    "doctor": ("ops.daily.doctor:doctor", "doctor", "doctor --json"),
+    "tail": ("ops.daily.tail:tail", "tail", "tail --last 50"),
+    "connection": ("ops.daily.connection:app",),
+    "switch": ("ops.daily.switch:app",),
+    "metadata": ("ops.metadata.command:app",),
+    "alert": ("ops.daily.alert:app",),
+    "cron": ("ops.daily.cron:app",),
+    "config": ("ops.daily.config:app",),
+    "edge-spool": ("ops.daily.edge_spool:app",),
+    "tickets": ("ops.daily.tickets:app",),
+    "golive": ("ops.golive.command:app",),
+}  # fmt: skip
+"""As the help lists them: `module:name` of a typer.Typer, or of a function with the examples of its help."""
 
 ELSEWHERE = {
     "serve": "The handlers have a command of their own: pancake-handlers",
@@ -104,13 +60,32 @@ class Leads(VerbGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        # A mapping that is only read is enough: nothing adds a command later.
-        self.commands = Verbs(VERBS)  # type: ignore[assignment]
+        self.commands = Verbs(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ELSEWHERE and not ctx.resilient_parsing:
             raise WrongUsage(ELSEWHERE[cmd_name])
         return super().get_command(ctx, cmd_name)
+
+
+class Verbs(UserDict[str, Any]):
+    """The commands of the table by their names; each is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _load(name)
+
+
+@cache
+def _load(name: str) -> Any:
+    target, *shown = VERBS[name]
+    module, _, attribute = target.partition(":")
+    verb = getattr(import_module(module), attribute)
+    parent = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    if isinstance(verb, typer.Typer):
+        parent.add_typer(verb, name=name)
+    else:
+        parent.command(name, epilog=examples(*shown))(verb)
+    return typer.main.get_group(parent).commands[name]
 
 
 def exit_code_table() -> str:

@@ -5,36 +5,23 @@ import os
 from typing import TypeVar
 
 import psycopg
-from psycopg.errors import InsufficientPrivilege, QueryCanceled
-from psycopg.rows import DictRow, class_row, dict_row
+from psycopg import errors, rows
 
 from leads.adapters import database
 from leads.adapters.database import SQL_FOLDER, Params, load_queries
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 
-__all__ = [
-    "QUERIES",
-    "DatabaseError",
-    "DbSession",
-    "DictRow",
-    "InsufficientPrivilege",
-    "LoginRefused",
-    "QueryCanceled",
-    "class_row",
-    "is_lost",
-    "load_row",
-    "load_rows",
-    "login_name",
-    "open_session",
-]
-
 QUERIES = {**database.QUERIES, **load_queries(SQL_FOLDER / "ops")}
 """The statements that commands send: their own, and those of the server."""
 
+DictRow = rows.DictRow
 DbSession = psycopg.Connection[DictRow]
 """Rows are dictionaries."""
 
+class_row = rows.class_row
 DatabaseError = psycopg.Error
+InsufficientPrivilege = errors.InsufficientPrivilege
+QueryCanceled = errors.QueryCanceled
 Row = TypeVar("Row")
 CONNECT_TIMEOUT_SECONDS = 10
 SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})
@@ -60,7 +47,7 @@ def open_session(
         return psycopg.Connection[DictRow].connect(
             url,
             autocommit=autocommit,
-            row_factory=dict_row,
+            row_factory=rows.dict_row,
             connect_timeout=connect_seconds,
             application_name=f"leads {command} by {login_name()}",
         )

@@ -33,12 +33,16 @@ def show(as_json: AsJson = False) -> None:
     Of a secret only whether it is set, of a database URL not the password. Exit code 1: a value is invalid.
     """
     shown = describe()
-    problems = find_problems()
+    problems: tuple[str, ...] = ()
+    try:
+        read_operator_settings(may_have=VARIABLES)
+    except SettingsError as error:
+        problems = error.problems
     print_result({"variables": shown, "problems": problems}, lambda: _print(shown, problems), as_json=as_json)
     fail_if(problems)
 
 
-def _print(shown: list[dict[str, str]], problems: list[str]) -> None:
+def _print(shown: list[dict[str, str]], problems: tuple[str, ...]) -> None:
     table = Table("variable", "from", Column("value", overflow="fold"), box=None, pad_edge=False)
     for each in shown:
         table.add_row(each["name"], each["from"], escape_unseen(each["value"]))
@@ -66,15 +70,6 @@ def mask(name: str, value: str) -> str:
     if name in (*DATABASES, *URLS):
         return _without_password(value)
     return "set"
-
-
-def find_problems() -> list[str]:
-    """List what is invalid among the variables that are set."""
-    try:
-        read_operator_settings(may_have=VARIABLES)
-    except SettingsError as error:
-        return list(error.problems)
-    return []
 
 
 def _without_password(url: str) -> str:
