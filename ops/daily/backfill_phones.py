@@ -1,6 +1,6 @@
 """`leads backfill-phones`: fill account.normalized_phone beside live traffic.
 
-It passes over the accounts by id: read, parse in several processes, write. Rows that another session holds or
+It passes over the accounts by id: read, parse, write. Rows that another session holds or
 changes meanwhile are left to the next pass. The last pass finds only unusable phones, and lists them."""
 
 import csv
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
 import typer
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from leads.domain.body import ICT
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
+from leads.domain.phone import normalize
 from ops.clients.db_session import (
     QUERIES,
     DatabaseError,
@@ -34,7 +35,6 @@ from ops.clients.db_session import (
     load_row,
     open_session,
 )
-from ops.daily.phone_parsers import Account, Parsers
 from ops.error_texts import describe_answer
 from ops.failures import ExitCode, WrongUsage, connection_reason
 from ops.files import replacing
@@ -50,7 +50,7 @@ UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
 
 @dataclass(frozen=True)
 class Options:
-    """What a run does, accounts per batch, processes that parse, and times in seconds.
+    """What a run does, accounts per batch, and times in seconds.
 
     `unusable`: the file of accounts whose phone is unusable. `max_batch_seconds`: a batch that holds its row
     locks longer is rolled back and halved. `max_wait_seconds`: the run stops when another session waits
@@ -65,8 +65,15 @@ class Options:
     max_wait_seconds: float = 1.0
     max_passes: int = 10
     anytime: bool = False
-    processes: int = 1
     unusable: Path = UNUSABLE
+
+
+class Account(NamedTuple):
+    """An account with a phone; `id` as text."""
+
+    id: str
+    phone_code: str | None
+    phone_number: str
 
 
 class Stopped(Exception):
@@ -317,6 +324,11 @@ class Report:
 
 
 PAUSE_BETWEEN_PASSES_SECONDS = 0.5
+UNFINISHED = {
+    "fill": "after {passes} passes {left} usable phones are still not written: other sessions held or "
+    "changed their rows in each pass. Run this again.",
+    "undo": "{left} accounts still have a normalized_phone. Run this again.",
+}
 
 
 @dataclass
@@ -324,26 +336,10 @@ class Backfill:
     """The work of one run. `now` gives the current time, for the time window."""
 
     reader: DbSession
-    parsers: Parsers
     options: Options
     report: Report
     progress: Progress
     now: Callable[[], datetime]
-
-    def fill(self, writer: Writer) -> None:
-        """Fill what is open in passes, until one finds only unusable phones. Raises Stopped."""
-
-        def is_done() -> bool:
-            with replacing(self.options.unusable) as fresh:
-                usable = self._pass("filling", writer, fresh)
-            self.report.counts = count_accounts(self.reader)
-            return usable == 0 and self.report.counts["open"] == self.report.unusable.total()
-
-        if not self._repeat(is_done):
-            self.report.reason = (
-                f"after {self.options.max_passes} passes {self.report.left} usable phones are still not "
-                "written: other sessions held or changed their rows in each pass. Run this again."
-            )
 
     def dry_run(self) -> None:
         """Read and parse everything, write nothing."""
@@ -352,35 +348,39 @@ class Backfill:
         self._pass("reading", None, None)
         self.report.outcome = "not written"
 
-    def undo(self, writer: Writer) -> None:
-        """Empty normalized_phone everywhere, in passes. Raises Stopped."""
-        task = self.progress.add_task("emptying", total=count_accounts(self.reader)["normalized"])
-
-        def is_done() -> bool:
-            from_id: UUID | None = FIRST_ID
-            while from_id is not None:
-                check_window(self.options, self.now())
-                written, last_id = writer.clear(from_id)
-                self.report.written += written
-                self.progress.advance(task, written)
-                from_id = next_id(last_id) if last_id else None
-            self.report.counts = count_accounts(self.reader)
-            self.report.left = self.report.counts["normalized"]
-            return self.report.left == 0
-
-        if not self._repeat(is_done):
-            self.report.reason = f"{self.report.left} accounts still have a normalized_phone. Run this again."
-
-    def _repeat(self, is_done: Callable[[], bool]) -> bool:
-        """Make passes until one says that it was the last; return whether one did."""
+    def repeat(self, writer: Writer) -> None:
+        """Make passes until one says that it was the last. Raises Stopped."""
+        is_done = self._undo if self.options.mode == "undo" else self._fill
+        report = self.report
         for _ in range(self.options.max_passes):
-            self.report.passes += 1
-            if is_done():
-                self.report.outcome = "verified"
-                return True
+            report.passes += 1
+            if is_done(writer):
+                report.outcome = "verified"
+                return
             time.sleep(PAUSE_BETWEEN_PASSES_SECONDS)
-        self.report.outcome = "not verified"
-        return False
+        report.outcome = "not verified"
+        report.reason = UNFINISHED[self.options.mode].format(passes=report.passes, left=report.left)
+
+    def _fill(self, writer: Writer) -> bool:
+        """Fill what is open; return whether only unusable phones were found."""
+        with replacing(self.options.unusable) as fresh:
+            usable = self._pass("filling", writer, fresh)
+        self.report.counts = count_accounts(self.reader)
+        return usable == 0 and self.report.counts["open"] == self.report.unusable.total()
+
+    def _undo(self, writer: Writer) -> bool:
+        """Empty normalized_phone everywhere; return whether none is left."""
+        task = self.progress.add_task("emptying", total=count_accounts(self.reader)["normalized"])
+        from_id: UUID | None = FIRST_ID
+        while from_id is not None:
+            check_window(self.options, self.now())
+            written, last_id = writer.clear(from_id)
+            self.report.written += written
+            self.progress.advance(task, written)
+            from_id = next_id(last_id) if last_id else None
+        self.report.counts = count_accounts(self.reader)
+        self.report.left = self.report.counts["normalized"]
+        return self.report.left == 0
 
     def _pass(self, what: str, writer: Writer | None, unusable: Path | None) -> int:
         """Read and parse what is open; write the usable phones, and list the others in a file.
@@ -391,11 +391,11 @@ class Backfill:
         report.left, report.unusable = 0, Counter()
         found = 0
         task = self.progress.add_task(what, total=count_accounts(self.reader)["open"])
-        batches = self.parsers.parse_all(read_batches(self.reader, self.options.rows_per_batch))
         with (unusable or Path(os.devnull)).open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["account_id", "phone_code", "phone_number", "reason"])
-            for accounts, readings in batches:
+            for accounts in read_batches(self.reader, self.options.rows_per_batch):
+                readings = [normalize(each.phone_number, each.phone_code) for each in accounts]
                 read = list(zip(accounts, readings, strict=True))
                 usable = [(account, phone) for account, (phone, _) in read if phone is not None]
                 written = 0
@@ -417,8 +417,7 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
     remove_old_file(options.unusable, datetime.now(UTC))
     with ExitStack() as stack:
         reader = stack.enter_context(open_session(database_url, "backfill-phones"))
-        parsers = stack.enter_context(Parsers(options.processes))
-        job = Backfill(reader, parsers, options, report, progress, lambda: datetime.now(UTC))
+        job = Backfill(reader, options, report, progress, lambda: datetime.now(UTC))
         if options.mode == "dry run":
             job.dry_run()
             return
@@ -431,14 +430,10 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
         watch = stack.enter_context(LockWatch(database_url, db_connection, options.max_wait_seconds))
         writer = Writer(db_connection, options, watch.check)
         try:
-            (job.undo if options.mode == "undo" else job.fill)(writer)
+            job.repeat(writer)
         finally:
             report.longest_batch_ms = round(writer.longest_ms, 1)
             report.longest_wait_ms = round(watch.longest_ms, 1)
-
-
-MODES = {(False, False): "fill", (True, False): "dry run", (False, True): "undo"}
-MAX_DEFAULT_PROCESSES = 4
 
 
 def backfill_phones(
@@ -447,9 +442,6 @@ def backfill_phones(
     anytime: Annotated[bool, typer.Option("--anytime", help="Run outside 02:00 to 06:00 ICT too.")] = False,
     rows_per_batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
     pause_seconds: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
-    processes: Annotated[int, typer.Option(help="Processes that parse.", min=1, max=16)] = min(
-        MAX_DEFAULT_PROCESSES, os.cpu_count() or 1
-    ),
     unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = UNUSABLE,
     as_json: AsJson = False,
 ) -> None:
@@ -463,8 +455,8 @@ def backfill_phones(
         raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")
     database_url = read_operator_settings("DATABASE_URL").database_url
     options = Options(
-        MODES[dry_run, undo], rows_per_batch=rows_per_batch, pause_seconds=pause_seconds, anytime=anytime,
-        processes=processes, unusable=unusable,
+        "undo" if undo else "dry run" if dry_run else "fill", rows_per_batch=rows_per_batch,
+        pause_seconds=pause_seconds, anytime=anytime, unusable=unusable,
     )  # fmt: skip
     report = Report(options.mode)
     code = _attempt(database_url, options, report)

@@ -25,6 +25,7 @@ from leads.domain.phone import normalize
 from ops.cli import app
 from ops.clients.db_session import open_session
 from ops.daily.backfill_phones import (
+    Account,
     LockWatch,
     Options,
     Stopped,
@@ -33,7 +34,6 @@ from ops.daily.backfill_phones import (
     read_batches,
     remove_old_file,
 )
-from ops.daily.phone_parsers import Account
 from proofs.bench.environment import run_script
 from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
@@ -58,13 +58,12 @@ NO_INDEX = {
 }
 
 
-def words(folder: Path, *arguments: str, processes: int = 1) -> list[str]:
-    unusable = str(folder / "unusable.csv")
-    return ["backfill-phones", "--json", "--processes", str(processes), "--unusable", unusable, *arguments]
+def words(folder: Path, *arguments: str) -> list[str]:
+    return ["backfill-phones", "--json", "--unusable", str(folder / "unusable.csv"), *arguments]
 
 
 def run(database: str, folder: Path, *arguments: str, is_owner: bool = False) -> tuple[int, dict[str, Any]]:
-    """Exit code and report of a run in this process, which parses by itself."""
+    """Exit code and report of a run in this process."""
     url = database if is_owner else operators_url(database)
     result = CliRunner().invoke(app, words(folder, *arguments), env={"DATABASE_URL": url})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -72,12 +71,11 @@ def run(database: str, folder: Path, *arguments: str, is_owner: bool = False) ->
 
 
 def start(processes: Processes, database: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a run that parses in two separate processes, and has a group of processes."""
     # A shell's background job ignores SIGINT, and so would its children.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops"]
     environment = os.environ | {"DATABASE_URL": operators_url(database)}
     return processes.start(
-        [*command, *words(folder, *arguments, processes=2)],
+        [*command, *words(folder, *arguments)],
         env=environment, cwd=ROOT, stdout=subprocess.PIPE,
     )  # fmt: skip
 
@@ -143,13 +141,12 @@ def test_a_dry_run_changes_nothing_and_undo_empties_the_column_again(crowded: st
 def test_killed_at_any_moment_and_resumed_it_ends_the_same(
     processes: Processes, crowded: str, tmp_path: Path, how: int
 ) -> None:
-    """As one uninterrupted run. SIGKILL of the parent ends the processes that parse too."""
+    """As one uninterrupted run."""
     process = start(processes, crowded, tmp_path, *SLOW)
     target = random.randint(100, 1200)
     eventually(lambda: filled(crowded) >= target)
-    os.killpg(process.pid, how) if how == signal.SIGINT else process.kill()
+    process.send_signal(how)
     output, _ = process.communicate(timeout=30)
-    eventually(lambda: not group_alive(process.pid))
     partly = filled(crowded)
     if how == signal.SIGINT:
         assert process.returncode == 130
@@ -253,14 +250,6 @@ def slow_trigger(seconds: str) -> str:
         CREATE TRIGGER slow AFTER UPDATE OF normalized_phone ON account
         FOR EACH ROW EXECUTE FUNCTION slow();
     """
-
-
-def group_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.own_database
