@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o600) -> Iterator[Path]:
     """Yield the path of a new file beside `path`, which takes its place if the block ends without an error.
 
-    Only its owner may read it. It is on disk when the block has ended. Raises OSError.
+    Without another `mode` only its owner may read it. It is on disk when the block has ended. Raises OSError.
     """
     fresh = path.with_name(f"{path.name}.partial")
     fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)
+    fresh.touch(mode)
     try:
         yield fresh
         _sync(fresh)
@@ -31,12 +31,17 @@ def write_file(path: Path, content: str | bytes) -> None:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file, for `open(…, opener=private)`; a new one is for its owner only."""
+    return os.open(path, flags, 0o600)
+
+
 def append_line(path: Path, line: bytes) -> None:
     """Append a line, and return when it is on disk; a line that a stop has cut off stays another one.
 
     Only its owner may read a new file. Raises OSError.
     """
-    with open(path, "a+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "a+b", opener=private) as file:
         file.seek(max(file.tell() - 1, 0))
         is_cut_off = file.read(1) not in (b"", b"\n")
         file.write(b"\n" * is_cut_off + line + b"\n")

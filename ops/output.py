@@ -169,13 +169,9 @@ def escape_unseen(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     """Write a character as JSON does, so that an escaped JSON document stays the same document."""
-    code = ord(match[0])
     if match[0] in "\t\n":
         return match[0]
-    if code <= 0xFFFF:
-        return f"\\u{code:04x}"
-    high, low = divmod(code - 0x10000, 0x400)
-    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+    return re.sub("(....)", r"\\u\1", match[0].encode("utf-16-be", "surrogatepass").hex())
 
 
 ARROW = "→"

@@ -5,7 +5,6 @@ Sources: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md; of 
 
 import base64
 import binascii
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from leads.domain.errors import Misconfigured
+from ops.files import digest_of
 
 MAX_KEY_BYTES = 16 * 1024
 MAX_ENVELOPE_BYTES = 16 * 1024 * 1024
@@ -112,7 +112,7 @@ def _pre_authentication(payload_type: str, payload: bytes) -> bytes:
 
 
 def _key_id(key: Ed25519PublicKey) -> str:
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return digest_of(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _read(path: Path) -> bytes:

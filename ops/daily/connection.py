@@ -1,7 +1,6 @@
 """`leads connection`: the connections to Pancake workspaces, and their secrets."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,13 +30,12 @@ from ops.clients.db_session import open_session as open_db_session
 from ops.daily import connection_secrets as connections
 from ops.daily.connection_secrets import (
     CIPHERTEXTS,
-    ChangeRefused,
     Previous,
-    Workspace,
     list_connections,
     new_secret,
 )
 from ops.failures import CommandFailed, WrongUsage, only_one
+from ops.files import private
 from ops.output import (
     AsJson,
     ForeignTextConsole,
@@ -83,13 +81,10 @@ class Session:
 
 @contextmanager
 def open_session(settings: OperatorSettings | None = None, command: str = "connection") -> Iterator[Session]:
-    """Open one transaction of a command; it is rolled back if the command fails. Raises CommandFailed."""
+    """Open one transaction of a command; it is rolled back if the command fails."""
     settings = settings or read_operator_settings(*NEEDS)
-    try:
-        with open_db_session(settings.database_url, command, autocommit=False) as db:
-            yield Session(db, settings.key_ring, datetime.now(UTC))
-    except ChangeRefused as error:
-        raise CommandFailed(f"Refused: {error}") from error
+    with open_db_session(settings.database_url, command, autocommit=False) as db:
+        yield Session(db, settings.key_ring, datetime.now(UTC))
 
 
 EXAMPLE = "https://crm.pancake.vn/api"
@@ -179,11 +174,10 @@ def show_once(label: str, value: str, file: Path | None, *, printed: bool = True
             typer.echo(value)
         return
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "x", opener=private) as out:
+            out.write(value + "\n")
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be created: {error.strerror}") from error
-    with os.fdopen(descriptor, "w") as out:
-        out.write(value + "\n")
     say(f"{label} is in {file}.")
 
 
@@ -211,7 +205,10 @@ def describe(row: DictRow, now: datetime) -> dict[str, Any]:
     }
     expires = row["previous_token_expires_at"]
     shown["previous_token_valid"] = expires is not None and expires > now
-    shown["secrets"] = {column.removesuffix("_encrypted"): _key_id(row[column]) for column in CIPHERTEXTS}
+    shown["secrets"] = {
+        column.removesuffix("_encrypted"): row[column] and KeyRing.key_id(row[column])
+        for column in CIPHERTEXTS
+    }
     return shown
 
 
@@ -235,10 +232,6 @@ def print_status(shown: list[dict[str, Any]], current_key: str, console: Console
             f"Keys still in use besides {current_key}: {', '.join(sorted(stale))}. "
             "Before you remove them from ENCRYPTION_KEYS, run: leads connection rotate-keys"
         )
-
-
-def _key_id(ciphertext: bytes | None) -> str | None:
-    return None if ciphertext is None else KeyRing.key_id(ciphertext)
 
 
 def _as_text(value: Any) -> str:
@@ -285,10 +278,12 @@ def create(
     settings = read_settings(public_url)
     check_api_url(api_url, settings)
     key = None if no_key else read_secret("API key", key_file, key_variable)
-    details = Workspace(name, workspace, api_url, key, tuple(table or ["lead"]), timezone)
     with open_session(settings) as session:
         connections.check_ring(session.ring, connections.list_connections(session.db, session.now))
-        created = connections.create_connection(session.db, session.ring, details)
+        created = connections.create_connection(
+            session.db, session.ring, name, workspace, api_url, key,
+            table_names=table or ["lead"], record_timezone=timezone,
+        )  # fmt: skip
         url = webhook_url(settings.public_url, created.token)
         lines = f"{url}\n{HEADER_NAME}: {created.header_secret}"
         show_once("Webhook URL and request header", lines, out, printed=not as_json)

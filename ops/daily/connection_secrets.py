@@ -3,17 +3,16 @@
 Of a token only the SHA-256 is stored. The other secrets are sealed with the key ring."""
 
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Literal
-from uuid import UUID, uuid4
+from typing import Literal, NamedTuple
+from uuid import uuid4
 from zoneinfo import available_timezones
 
-from leads.adapters.database import Params
-from leads.adapters.secrets import MIN_SECRET_CHARACTERS, KeyRing, Secret, SecretScope, open_sealed
-from ops.clients.db_session import QUERIES, DbSession, DictRow
+from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
+from ops.clients.db_session import QUERIES, DbSession, DictRow, load_row
+from ops.failures import CommandFailed
 
 GRACE = timedelta(hours=24)
 """How long a rotation leaves the former webhook URL or secret valid."""
@@ -33,32 +32,12 @@ Previous = Literal["token", "webhook_secret", "header_secret"]
 """What a rotation leaves valid."""
 
 
-class ChangeRefused(ValueError):
-    """The change is not possible; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """A workspace of Pancake to connect. Without `id`, `token` and `header_secret` new ones are generated."""
-
-    name: str
-    workspace_id: int
-    api_base_url: str
-    api_key: str | None = field(default=None, repr=False)
-    table_names: tuple[str, ...] = ("lead",)
-    record_timezone: str = "UTC"
-    id: str | None = None
-    token: str | None = field(default=None, repr=False)
-    header_secret: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(NamedTuple):
     """A new connection, its webhook token, which is not stored, and its header secret."""
 
     id: str
-    token: str = field(repr=False)
-    header_secret: str = field(repr=False)
+    token: str
+    header_secret: str
 
 
 def new_secret() -> str:
@@ -66,59 +45,53 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def create_connection(db: DbSession, ring: KeyRing, workspace: Workspace) -> Connected:
+def create_connection(
+    db: DbSession, ring: KeyRing, name: str, workspace_id: int, api_base_url: str, api_key: str | None = None,
+    *, table_names: Sequence[str] = ("lead",), record_timezone: str = "UTC",
+    connection_id: str | None = None, token: str | None = None, header_secret: str | None = None,
+) -> Connected:  # fmt: skip
     """Store a connection, with a header secret in mode `monitor`: deliveries without it are counted.
 
-    Raises ChangeRefused if the workspace is connected already.
+    Without `connection_id`, `token` and `header_secret` new ones are generated. Raises CommandFailed if the
+    workspace is connected already.
     """
-    check_time_zone(workspace.record_timezone)
-    connection_id = str(UUID(workspace.id) if workspace.id else uuid4())
-    token = check_length(workspace.token or new_secret())
-    header_secret = check_length(workspace.header_secret or new_secret())
-    key_use = SecretScope("api_key", connection_id, workspace.api_base_url)
-    row = db.execute(
-        QUERIES["connection_secrets/insert_connection"],
-        {
-            "id": connection_id,
-            "name": workspace.name,
-            "workspace_id": workspace.workspace_id,
-            "table_names": list(workspace.table_names),
-            "api_base_url": workspace.api_base_url,
-            "record_timezone": workspace.record_timezone,
-            "api_key": seal(ring, workspace.api_key, key_use) if workspace.api_key else None,
-            "header_secret": seal(ring, header_secret, SecretScope("header_secret", connection_id)),
-            "token_sha256": sha256(token.encode()).digest(),
-        },
-    ).fetchone()
-    if row is None:
-        raise ChangeRefused(f"Workspace {workspace.workspace_id} is connected already.")
-    return Connected(row["id"], token, header_secret)
+    check_time_zone(record_timezone)
+    new = Connected(connection_id or str(uuid4()), token or new_secret(), header_secret or new_secret())
+    params = {
+        "id": new.id, "name": name, "workspace_id": workspace_id, "table_names": list(table_names),
+        "api_base_url": api_base_url, "record_timezone": record_timezone,
+        "api_key": seal(ring, api_key, SecretScope("api_key", new.id, api_base_url)) if api_key else None,
+        "header_secret": seal(ring, new.header_secret, SecretScope("header_secret", new.id)),
+        "token_sha256": sha256(new.token.encode()).digest(),
+    }  # fmt: skip
+    if db.execute(QUERIES["connection_secrets/insert_connection"], params).fetchone() is None:
+        raise CommandFailed(f"Refused: Workspace {workspace_id} is connected already.")
+    return new
 
 
 def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timedelta = GRACE) -> str:
-    """Replace the token; the previous one works until `now + grace`. Raises ChangeRefused."""
+    """Replace the token; the previous one works until `now + grace`."""
     token = new_secret()
-    params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace, "now": now}
-    _change(db, "connection_secrets/set_token", connection_id, params)
+    params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace}
+    _change(db, "connection_secrets/set_token", connection_id, now, **params)
     return token
 
 
 def store_secret(db: DbSession, ring: KeyRing, scope: SecretScope, value: str, now: datetime) -> None:
     """Set or rotate a secret; the previous webhook or header secret works until `now + GRACE`."""
-    sealed = seal(ring, value, scope)
-    params = {"purpose": scope.kind, "encrypted": sealed, "expires_at": now + GRACE, "now": now}
-    _change(db, "connection_secrets/store_secret", scope.connection_id, params)
+    params = {"purpose": scope.kind, "encrypted": seal(ring, value, scope), "expires_at": now + GRACE}
+    _change(db, "connection_secrets/store_secret", scope.connection_id, now, **params)
 
 
 def forget_previous(db: DbSession, connection_id: str, purpose: Previous, now: datetime) -> None:
     """End the previous token or secret at once."""
-    _change(db, "connection_secrets/clear_previous", connection_id, {"purpose": purpose, "now": now})
+    _change(db, "connection_secrets/clear_previous", connection_id, now, purpose=purpose)
 
 
 def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -> None:
-    """Read naive times in another zone from now on. Raises ChangeRefused."""
+    """Read naive times in another zone from now on. Raises CommandFailed."""
     check_time_zone(zone)
-    _change(db, "connection_secrets/set_time_zone", connection_id, {"zone": zone, "now": now})
+    _change(db, "connection_secrets/set_time_zone", connection_id, now, zone=zone)
 
 
 def change_status(
@@ -128,19 +101,11 @@ def change_status(
     reason: str | None,
     now: datetime,
 ) -> DictRow:
-    """Disable a connection or make it active again, unless it is. Raises ChangeRefused.
+    """Disable a connection or make it active again, unless it is.
 
     Return the status `before`, and whether it was changed: `is_changed`.
     """
-    params = {"after": status, "reason": reason, "now": now}
-    return _change(db, "connection_secrets/set_status", connection_id, params)
-
-
-def check_length(secret: str) -> str:
-    """Return a token or a secret. Raises ChangeRefused if it is short enough to be guessed."""
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        raise ChangeRefused(f"A secret has at least {MIN_SECRET_CHARACTERS} characters.")
-    return secret
+    return _change(db, "connection_secrets/set_status", connection_id, now, after=status, reason=reason)
 
 
 def check_ring(ring: KeyRing, rows: Iterable[DictRow]) -> None:
@@ -153,13 +118,15 @@ def check_ring(ring: KeyRing, rows: Iterable[DictRow]) -> None:
 
 
 def check_time_zone(zone: str) -> None:
-    """Raise ChangeRefused unless Python and PostgreSQL read the name alike.
+    """Raise CommandFailed unless Python and PostgreSQL read the name alike.
 
     PostgreSQL also accepts abbreviations (`ICT`, `CET` without its summer time), POSIX rules (`UTC+7` is
     seven hours west of Greenwich) and any case.
     """
     if zone != "UTC" and ("/" not in zone or zone not in available_timezones()):
-        raise ChangeRefused(f"Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh.")
+        raise CommandFailed(
+            f"Refused: Unknown time zone {zone}. Use a region and city, for example Asia/Ho_Chi_Minh."
+        )
 
 
 def list_connections(db: DbSession, now: datetime) -> list[DictRow]:
@@ -215,9 +182,6 @@ def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
     return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
 
 
-def _change(db: DbSession, statement: str, connection_id: str, params: Params) -> DictRow:
-    """Change a connection; return the row of the statement. Raises ChangeRefused if it is not there."""
-    row = db.execute(QUERIES[statement], {"id": connection_id, **params}).fetchone()
-    if row is None:
-        raise ChangeRefused(f"There is no connection {connection_id}.")
-    return row
+def _change(db: DbSession, statement: str, connection_id: str, now: datetime, **params: object) -> DictRow:
+    """Change a connection, which is there: none is ever removed. Return the row of the statement."""
+    return load_row(db, statement, {"id": connection_id, "now": now, **params})

@@ -32,7 +32,6 @@ MAX_SECONDS = 6 * 3600.0
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
-        await _check_keys(runtime)
         _require_no_unfinished(settings, runtime.clock.now())
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
         now, payload = runtime.clock.now(), {"day": day.isoformat()}
@@ -65,7 +64,6 @@ def _require_no_unfinished(settings: Settings, now: datetime) -> None:
 async def try_out(settings: Settings, day: date) -> list[DayReport]:
     """Compare the day and change nothing."""
     async with _open_runtime(settings) as runtime:
-        await _check_keys(runtime)
         now = runtime.clock.now()
         run = CronRun(0, now, now, {}, lambda: MAX_SECONDS, is_dry_run=True)
         work = partial(reconcile_day, runtime, run, day)
@@ -80,20 +78,17 @@ def load_reports(settings: Settings, day: date) -> list[DayReport]:
     return [row["report"] for row in rows]
 
 
-async def _check_keys(runtime: Runtime) -> None:
-    """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
-    for connection in await load_connections(runtime.db, runtime.settings.key_ring):
-        connection.access.require_key(runtime.settings.pancake_api_hosts)
-
-
 @asynccontextmanager
 async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
     # The pool logs each failed attempt to connect; the command reports the failure itself.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     with open_session(settings.database_url, "reconcile"):
         pass  # a database that cannot be reached is reported at once, with its reason
     runtime = Runtime.assemble(settings)
     async with runtime.running():
+        for connection in await load_connections(runtime.db, settings.key_ring):
+            connection.access.require_key(settings.pancake_api_hosts)
         yield runtime
 
 

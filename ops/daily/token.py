@@ -82,26 +82,22 @@ def make_token(
 def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tuple[str, str]:
     """Return the algorithm and the key to sign with. Raises WrongUsage."""
     kind = str(configuration.get("type"))
-    for key in ("claims_map", "claims_namespace_path"):
-        if key in configuration:
-            raise WrongUsage(f"{VARIABLE} has {key}, which is not supported: {ASK_THE_ISSUER}.")
+    for unsupported in ("claims_map", "claims_namespace_path"):
+        if unsupported in configuration:
+            raise WrongUsage(f"{VARIABLE} has {unsupported}, which is not supported: {ASK_THE_ISSUER}.")
     if kind in SYMMETRIC and configuration.get("key"):
-        return kind, _check_length(str(configuration["key"]))
+        key = str(configuration["key"])
+        if len(key) < MIN_SECRET_CHARACTERS:
+            raise WrongUsage(
+                f"The key in {VARIABLE} is shorter than {MIN_SECRET_CHARACTERS} characters. "
+                "Give the engine a longer one."
+            )
+        return kind, key
     if kind in ASYMMETRIC and private_key is not None:
         return ASYMMETRIC[kind], private_key.read_text()
     if kind in ASYMMETRIC:
         raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with --private-key FILE.")
     raise WrongUsage(f"{VARIABLE} has no key that can sign: {ASK_THE_ISSUER}.")
-
-
-def _check_length(key: str) -> str:
-    """Return a key that engine and holder share. Raises WrongUsage if it is short enough to be guessed."""
-    if len(key) < MIN_SECRET_CHARACTERS:
-        raise WrongUsage(
-            f"The key in {VARIABLE} is shorter than {MIN_SECRET_CHARACTERS} characters. "
-            "Give the engine a longer one."
-        )
-    return key
 
 
 def read_configuration(text: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from ops.clients.db_session import login_name
 from ops.failures import CommandFailed, WrongUsage
-from ops.files import digest_of, write_file
+from ops.files import digest_of, private, write_file
 
 FILE = "records.jsonl"
 HEAD = "records.head"
@@ -173,7 +173,7 @@ class Records:
             raise RecordsError(f"{len(files)} files of evidence: at most {MAX_EVIDENCE_FILES} are kept.")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self.path, "a+b", opener=_private) as file, _locked(file, fcntl.LOCK_EX):
+            with open(self.path, "a+b", opener=private) as file, _locked(file, fcntl.LOCK_EX):
                 return self._append(file, statement, files)
         except OSError as error:
             raise RecordsError(f"{error.filename or self.folder}: {error.strerror}") from error
@@ -253,10 +253,6 @@ class Records:
 
 def _last_hash(records: Sequence[Record]) -> str:
     return records[-1].sha256() if records else FIRST
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
+from leads.domain.canonical_json import MAX_BODY_BYTES
 from leads.domain.event_states import AT_REST
 from leads.domain.phone import read_phones
 from ops.clients.db_session import QUERIES, DbSession, open_session
@@ -30,8 +31,6 @@ WebhookFile = Annotated[
 ]
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
-MAX_BODY_BYTES = 256 * 1024
-"""What the edge accepts."""
 OF_THE_CUSTOMER = (
     "email", "full_address", "birthday", "pancake_customer_obj", "phone_numbers", "owner", "conversation_id",
     "facebookid",

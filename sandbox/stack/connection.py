@@ -11,7 +11,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from leads.adapters.secrets import KeyRing
-from ops.daily.connection_secrets import ChangeRefused, Workspace, create_connection
+from ops.daily.connection_secrets import create_connection
+from ops.failures import CommandFailed
 from sandbox.postgres.database import HANDLERS, OPERATORS, grant_rights
 
 WORKSPACE_ID = 607
@@ -64,14 +65,13 @@ class Access:
 def connect_pancake(database_url: str, access: Access) -> None:
     """Write the rows that an administrator of Diva would write, to a migrated database, once."""
     ring = KeyRing.parse(access.encryption_keys)
-    workspace = Workspace(
-        "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
-        id=CONNECTION_ID, token=access.webhook_token, header_secret=access.header_secret,
-    )  # fmt: skip
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         try:
-            create_connection(db_connection, ring, workspace)
-        except ChangeRefused:  # an earlier start created it
+            create_connection(
+                db_connection, ring, "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
+                connection_id=CONNECTION_ID, token=access.webhook_token, header_secret=access.header_secret,
+            )  # fmt: skip
+        except CommandFailed:  # an earlier start created it
             return
         for source in SOURCES:
             values = [CONNECTION_ID, source.id, source.name, source.is_active]

@@ -18,7 +18,6 @@ from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
 from ops.cli import app
 from ops.clients.db_session import DbSession
 from ops.daily.connection_secrets import (
-    Workspace,
     change_status,
     create_connection,
     list_connections,
@@ -245,7 +244,7 @@ def test_the_key_is_proven_against_pancake(database: str, monkeypatch: pytest.Mo
 
 def filled(db: DbSession) -> dict[str, str]:
     """A connection with every secret there can be, each rotated once; returns the plaintexts."""
-    connected = create_connection(db, OLD_RING, Workspace("Diva", 123, API_URL, API_KEY))
+    connected = create_connection(db, OLD_RING, "Diva", 123, API_URL, API_KEY)
     plain = {"old token": connected.token, "api_key": API_KEY, "first header": connected.header_secret}
     for purpose in SECRETS:
         for age in ("old", "new"):
@@ -271,7 +270,7 @@ def test_rotate_keys_encrypts_every_secret_again(database: str, db: DbSession) -
     """In batches; afterwards the old key is not needed, and a second run changes nothing."""
     plain = filled(db)
     for number in range(3):
-        create_connection(db, OLD_RING, Workspace(f"{number}", number, API_URL, API_KEY))
+        create_connection(db, OLD_RING, f"{number}", number, API_URL, API_KEY)
     done = run(database, "rotate-keys", "--rows-per-batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
     assert done.stdout == "Sealed 11 of 11 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
@@ -391,7 +390,7 @@ def first(database: str) -> Iterator[DbSession]:
 
 @pytest.fixture
 def connection_id(db: DbSession) -> str:
-    return create_connection(db, OLD_RING, Workspace("Diva", 1, API_URL, "first key")).id
+    return create_connection(db, OLD_RING, "Diva", 1, API_URL, "first key").id
 
 
 def run_after(db: DbSession, first: DbSession, work: Callable[[DbSession], Answer]) -> Answer:
