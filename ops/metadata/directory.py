@@ -48,7 +48,7 @@ def read_directory(directory: Path) -> Json:
     for name in UNUSED:
         if _optional(path := directory / f"{name}.yaml"):
             raise DirectoryError(f"{path}: must be empty: its content is not supported")
-    return _read(directory, is_project=False)
+    return read_project(directory)
 
 
 def read_project(directory: Path) -> Json:
@@ -56,19 +56,6 @@ def read_project(directory: Path) -> Json:
 
     An action or type that only one of its two files has is read too: a stopped merge may leave it.
     """
-    return _read(directory, is_project=True)
-
-
-def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
-    """Return the first role that may call an action. Raises DirectoryError."""
-    path = directory / "actions.yaml"
-    for action in load(path)["actions"]:
-        if action["name"] == name and action.get("permissions"):
-            return str(action["permissions"][0]["role"])
-    raise DirectoryError(f"{path}: no role may call the action {name!r}")
-
-
-def _read(directory: Path, *, is_project: bool) -> Json:
     version, databases = directory / "version.yaml", directory / "databases" / "databases.yaml"
     if load(version) != {"version": 3}:
         raise DirectoryError(f"{version}: version must be one of [3]")
@@ -79,12 +66,21 @@ def _read(directory: Path, *, is_project: bool) -> Json:
     for name in (*LISTS, *OBJECTS):
         if content := _optional(directory / FILES.get(name, f"{name}.yaml")):
             metadata[name] = content
-    actions, types = _read_actions(directory, is_project=is_project)
+    actions, types = _read_actions(directory)
     if actions:
         metadata["actions"] = actions
     if defined := {kind: items for kind, items in types.items() if items}:
         metadata["custom_types"] = defined
     return metadata
+
+
+def role_of_action(name: str, directory: Path = DIRECTORY) -> str:
+    """Return the first role that may call an action. Raises DirectoryError."""
+    path = directory / "actions.yaml"
+    for action in load(path)["actions"]:
+        if action["name"] == name and action.get("permissions"):
+            return str(action["permissions"][0]["role"])
+    raise DirectoryError(f"{path}: no role may call the action {name!r}")
 
 
 def _optional(path: Path) -> Any:
@@ -101,23 +97,16 @@ def _source(raw: Json, path: Path) -> Json:
     return source
 
 
-def _read_actions(directory: Path, *, is_project: bool) -> tuple[list[Json], dict[str, list[Json]]]:
-    sdl, path = directory / "actions.graphql", directory / "actions.yaml"
+def _read_actions(directory: Path) -> tuple[list[Json], dict[str, list[Json]]]:
+    sdl = directory / "actions.graphql"
     signatures, types = read_sdl(sdl.read_text(encoding="utf-8") if sdl.exists() else "", str(sdl))
-    content = _optional(path) or {}
-    actions = []
-    for action in content.get("actions") or []:
-        if action["name"] not in signatures and not is_project:
-            raise DirectoryError(f"{path}: the action {action['name']!r} has no signature in {sdl}")
-        actions.append(_joined(action, signatures.pop(action["name"], {"type": ""})))
-    if signatures and not is_project:
-        raise DirectoryError(f"{sdl}: the action {next(iter(signatures))!r} is not in {path}")
+    content = _optional(directory / "actions.yaml") or {}
+    listed = content.get("actions") or []
+    actions = [_joined(action, signatures.get(action["name"], {"type": ""})) for action in listed]
     for kind, items in (content.get("custom_types") or {}).items():
         defined = {item["name"]: item for item in types[kind]}
         for item in items or []:
             if (name := item["name"]) not in defined:
-                if not is_project:
-                    raise DirectoryError(f"{path}: custom_types.{kind}: {name!r} is not in actions.graphql")
                 types[kind].append(defined.setdefault(name, {"name": name}))
             defined[name].update({k: v for k, v in item.items() if k not in ("fields", "values")})
     return actions, types

@@ -7,7 +7,6 @@ function raises CannotEdit for a text in a form that it cannot edit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -24,7 +23,7 @@ Place = str | tuple[str, str]
 """A key of an object, or key and value of the list item that has them."""
 
 SENDING = ("actions", ("name", ACTION))
-PERMISSIONS = (*SENDING, "permissions")
+PERMISSIONS, DEFINITION = (*SENDING, "permissions"), (*SENDING, "definition")
 
 ACTION_RANK = 0
 """Custom types stand behind the actions, in the order of CUSTOM_TYPES."""
@@ -56,17 +55,6 @@ class FoundList:
         return next((item for item in self.items if item.keys.get(key) == value), None)
 
 
-@dataclass(frozen=True)
-class Found:
-    """A node in a text, with the indent of what holds it, and the position where that ends."""
-
-    node: yaml.Node | None
-    indent: int
-    limit: int
-    after: int = 0
-    """Behind the colon of its key."""
-
-
 def newline(text: str) -> str:
     """Return the line ending of a text."""
     return "\r\n" if "\r\n" in text else "\n"
@@ -77,61 +65,52 @@ def find_list(text: str, path: Sequence[Place]) -> FoundList:
     found = find(text, path)
     if found is None:
         raise CannotEdit(f"{_shown(path)} is missing. {EXPORT_FIRST}")
-    node = found.node
+    key, node = found
     if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
         raise CannotEdit(f"{_shown(path)} holds nothing: a list without items is `[]`. {EXPORT_FIRST}")
     if isinstance(node, yaml.SequenceNode) and not node.value:
         start = node.start_mark.index
         if path or not text[line_start(text, start) : start].strip():
-            return FoundList((), found.indent, (start, node.end_mark.index))
+            return FoundList((), key.start_mark.column if key else 0, (start, node.end_mark.index))
     if not isinstance(node, yaml.SequenceNode) or node.flow_style:
         raise CannotEdit(f"{_shown(path)} is not a list with a line for each item. {EXPORT_FIRST}")
     starts = [_dash(text, item) for item in node.value]
     indent = len(text[starts[0] :]) - len(text[starts[0] :].lstrip(" "))
-    ends = [content_end(text, *span, indent) for span in pairwise([*starts, found.limit])]
-    items = (Item(_keys(item), *span) for item, *span in zip(node.value, starts, ends, strict=True))
+    items = (
+        Item(_keys(item), start, content_end(text, start, indent))
+        for item, start in zip(node.value, starts, strict=True)
+    )
     return FoundList(tuple(items), indent)
 
 
-def find(text: str, path: Sequence[Place]) -> Found | None:
-    """Return the node at a path; None if a key or an item is missing."""
+def find(text: str, path: Sequence[Place]) -> tuple[yaml.Node | None, yaml.Node | None] | None:
+    """Return the node at a path, behind the node of the last key; None if a key or an item is missing."""
+    key: yaml.Node | None = None
     try:
-        found: Found | None = Found(_compose(text), 0, len(text))
+        node = _compose(text)
     except yaml.YAMLError as error:
         raise CannotEdit(f"not valid YAML: {error}") from error
     for depth, place in enumerate(path):
-        if found is None:
-            return None
-        if isinstance(found.node, yaml.CollectionNode) and found.node.flow_style and found.node.value:
-            what = "key" if isinstance(found.node, yaml.MappingNode) else "item"
+        if isinstance(node, yaml.CollectionNode) and node.flow_style and node.value:
+            what = "key" if isinstance(node, yaml.MappingNode) else "item"
             raise CannotEdit(f"{_shown(path[:depth])} has no line for each {what}. {EXPORT_FIRST}")
-        found = _child(text, found, place) if isinstance(place, str) else _item(text, found, place)
-    return found
+        if isinstance(place, str):
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            key, node = next((pair for pair in pairs if pair[0].value == place), (None, None))
+            if key is None:
+                return None
+        else:
+            items = node.value if isinstance(node, yaml.SequenceNode) else []
+            node = next((item for item in items if _keys(item).get(place[0]) == place[1]), None)
+            if node is None:
+                return None
+    return key, node
 
 
 @lru_cache(maxsize=32)
 def _compose(text: str) -> yaml.Node | None:
     """Parsing is slow, and an edit looks at the same text several times."""
     return yaml.compose(text, Loader=yaml.SafeLoader)
-
-
-def _child(text: str, parent: Found, key: str) -> Found | None:
-    pairs = parent.node.value if isinstance(parent.node, yaml.MappingNode) else []
-    for (name, value), following in zip(pairs, [*pairs[1:], None], strict=False):
-        if name.value == key:
-            limit = line_start(text, following[0].start_mark.index) if following else parent.limit
-            colon = text.index(":", name.end_mark.index) + 1
-            return Found(value, name.start_mark.column, limit, colon)
-    return None
-
-
-def _item(text: str, parent: Found, place: tuple[str, str]) -> Found | None:
-    nodes = parent.node.value if isinstance(parent.node, yaml.SequenceNode) else []
-    for node, following in zip(nodes, [*nodes[1:], None], strict=False):
-        if _keys(node).get(place[0]) == place[1]:
-            limit = _dash(text, following) if following else parent.limit
-            return Found(node, node.start_mark.column, limit)
-    return None
 
 
 def _dash(text: str, node: yaml.Node) -> int:
@@ -147,18 +126,17 @@ def line_start(text: str, index: int) -> int:
     return text.rfind("\n", 0, index) + 1
 
 
-def content_end(text: str, start: int, limit: int, indent: int) -> int:
-    """Leave out empty lines at the end, and comments that are not indented more than the item."""
-    lines = text[start:limit].splitlines(keepends=True)
-    while len(lines) > 1 and _is_apart(lines[-1], indent):
-        lines.pop()
-    return start + sum(map(len, lines))
-
-
-def _is_apart(line: str, indent: int) -> bool:
-    content = line.lstrip(" ")
-    depth = len(line) - len(content)
-    return not content.strip() or (content.startswith(("#", "...")) and depth <= indent)
+def content_end(text: str, start: int, indent: int) -> int:
+    """Return the end of a key or an item: of its first line, and of those after it that are indented more."""
+    end = position = start
+    for line in text[start:].splitlines(keepends=True):
+        depth = len(line) - len(line.lstrip(" "))
+        if line.strip() and (depth > indent or position == start):
+            end = position + len(line)
+        elif line.strip() and not line.lstrip().startswith("#"):
+            break
+        position += len(line)
+    return end
 
 
 def _keys(node: yaml.Node) -> dict[str, str]:
@@ -236,9 +214,15 @@ def remove_item(text: str, path: Sequence[Place], key: str, value: str) -> str:
         return _without_last_feed(head, text, tail) + tail
     if not path:
         return f"{head}[]{newline(text)}{tail}"
-    of_key = find(text, path)
-    assert of_key is not None
-    return f"{text[: of_key.after]} []{text[of_key.after : item.start]}{tail}"
+    after = text.index(":", _key(text, path).end_mark.index) + 1
+    return f"{text[:after]} []{text[after : item.start]}{tail}"
+
+
+def _key(text: str, path: Sequence[Place]) -> yaml.Node:
+    """Return the node of the last key of a path that is there."""
+    key, _ = find(text, path) or (None, None)
+    assert key is not None
+    return key
 
 
 def _without_last_feed(head: str, text: str, tail: str) -> str:
@@ -329,13 +313,12 @@ def add_permission(text: str) -> str:
         )
     if find(text, PERMISSIONS) is not None:
         return text if has_permission(text) else insert_item(text, PERMISSIONS, f"- role: {ROLE}\n", "role")
-    definition = find(text, (*SENDING, "definition"))
-    if definition is None:
+    if find(text, DEFINITION) is None:
         raise CannotEdit(f"{ACTION} has no definition. {EXPORT_FIRST}")
-    start = line_start(text, definition.after)
-    position = content_end(text, start, definition.limit, definition.indent)
+    mark = _key(text, DEFINITION).start_mark
+    position = content_end(text, line_start(text, mark.index), mark.column)
     ending = newline(text)
-    added = _indented(f"permissions:\n  - role: {ROLE}\n", definition.indent, ending)
+    added = _indented(f"permissions:\n  - role: {ROLE}\n", mark.column, ending)
     if text[position - 1] != "\n":
         added = ending + added.removesuffix(ending)
     return text[:position] + added + text[position:]
@@ -343,12 +326,12 @@ def add_permission(text: str) -> str:
 
 def remove_permission(text: str) -> str:
     """Remove our role from the permissions of Diva's action, and the key with its last role."""
-    permissions = find(text, PERMISSIONS)
-    if permissions is None:
+    if find(text, PERMISSIONS) is None:
         return text
     found = find_list(text, PERMISSIONS)
     item = found.find("role", ROLE)
     if item is None or len(found.items) > 1:
         return remove_item(text, PERMISSIONS, "role", ROLE)
     tail = text[item.end :]
-    return _without_last_feed(text[: line_start(text, permissions.after)], text, tail) + tail
+    start = line_start(text, _key(text, PERMISSIONS).start_mark.index)
+    return _without_last_feed(text[:start], text, tail) + tail

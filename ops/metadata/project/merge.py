@@ -1,8 +1,8 @@
 """`leads metadata merge`, `unmerge` and `check`."""
 
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from rich.console import Console
 from ops.checks.model import Check, Finding, Level, Result, When
 from ops.checks.screen import document, print_look
 from ops.failures import fail_if
+from ops.files import replacing
 from ops.metadata.deploy import Directory, Step
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.pieces import ACTION, CRON, ROLE, foreign, same
@@ -252,60 +253,43 @@ def find_problems(part: OurPart) -> list[str]:
 
 
 def write_plan(plan: Plan) -> None:
-    """Write the record first, then the other files; remove the record last. Raises ProjectRefused."""
+    """Write the record first, then the other files; remove the record last. Raises ProjectRefused.
+
+    No file is replaced before all are written beside their places.
+    """
     changes = {path.resolve(): text for path, text in plan.changes.items()}
     record = plan.layout.root / FILE
     order = [path for path in changes if path != record]
     if record in changes:
         order.insert(len(order) if changes[record] is None else 0, record)
-    written = {path: text for path, text in changes.items() if text is not None}
+    is_written = False
     try:
-        _write_beside(written)
+        with ExitStack() as stack:
+            for path in reversed(order):  # the last one that is entered is put in its place first
+                stack.enter_context(_changing(path, changes[path]))
+            is_written = True
     except OSError as error:
-        _remove(map(_fresh, written))
+        result = "The change is not whole: run this again." if is_written else "Nothing was changed."
         raise ProjectRefused(
-            f"{error.filename or plan.layout.root} cannot be written: {error.strerror}. Nothing was changed."
+            f"{error.filename or plan.layout.root} cannot be written: {error.strerror}. {result}"
         ) from error
-    try:
-        for path in order:
-            _put_in_place(path, changes[path])
-    except OSError as error:
-        raise ProjectRefused(
-            f"{error.filename} cannot be written: {error.strerror}. The change is not whole: run this again."
-        ) from error
-    finally:
-        _remove(_fresh(path.resolve()) for path in plan.then)
     for path in order:
         _remove_empty(path.parent, plan.layout.root)
 
 
-def _write_beside(texts: Mapping[Path, str]) -> None:
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = _fresh(path)
-        with fresh.open("wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+@contextmanager
+def _changing(path: Path, text: str | None) -> Iterator[None]:
+    """Put the text in the place of the file, or remove the file, when the block ends without an error."""
+    if text is None:
+        yield
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, mode=0o666) as fresh:
+        fresh.write_bytes(text.encode())
         if path.exists():
             shutil.copymode(path, fresh)
-
-
-def _put_in_place(path: Path, text: str | None) -> None:
-    if text is None:
-        path.unlink(missing_ok=True)
-    else:
-        os.replace(_fresh(path), path)
-
-
-def _fresh(path: Path) -> Path:
-    return path.with_name(f".{path.name}.leads-merge")
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.parent.is_dir():
-            path.unlink(missing_ok=True)
+        yield
 
 
 def _remove_empty(directory: Path, above: Path) -> None:

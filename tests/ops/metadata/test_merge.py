@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.metadata.project import merge
 from scripts.metadata_form import formatted_files
 from tests.support.fakes import Crash
 from tests.support.metadata import CRON, METADATA, TABLES, Project, make_own
@@ -367,18 +366,26 @@ def test_a_file_that_is_not_utf8_a_broken_record_and_a_renamed_file_are_refused(
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
-    """End the program after so many files were put in place, without any cleaning up."""
-    put_in_place = merge._put_in_place
+    """End the program after so many files were put in place or removed, without any cleaning up."""
+    replace, unlink = Path.replace, Path.unlink
     done: list[Path] = []
 
-    def stopping(path: Path, text: str | None) -> None:
+    def count(path: Path) -> None:
         if len(done) == changes:
             raise Crash
         done.append(path)
-        put_in_place(path, text)
 
-    monkeypatch.setattr(merge, "_put_in_place", stopping)
-    monkeypatch.setattr(merge, "_remove", lambda paths: None)
+    def stop_replacing(path: Path, target: Path) -> None:
+        count(path)
+        replace(path, target)
+
+    def stop_removing(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix != ".partial":
+            count(path)
+            unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "replace", stop_replacing)
+    monkeypatch.setattr(Path, "unlink", stop_removing)
 
 
 @pytest.mark.parametrize("changes", [0, 5, 30])
@@ -391,7 +398,7 @@ def test_a_second_run_repairs_an_interrupted_one(changes: int, project: Project)
             with pytest.raises(Crash):
                 project.run(verb)
         project.run(verb)
-        assert not [name for name in project.files() if name.endswith(".leads-merge")]
+        assert not [name for name in project.files() if name.endswith(".partial")]
         if verb == "merge":
             project.run("check")
     assert project.files() == before
