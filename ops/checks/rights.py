@@ -117,7 +117,7 @@ def _problem(client: HasuraAdmin, probe: RoleProbe, operation: str, *, must_see:
     try:
         client.graphql(operation, probe.variables)
     except RequestRefused as error:
-        refusal = str(error)
+        refusal = error.reason
     if must_see:
         sees = not refusal or (probe in ACTIONS and WRONG_ARGUMENT in refusal)
         return None if sees else f"may not use {probe.name}: {refusal}"

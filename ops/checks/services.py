@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
-from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
@@ -119,14 +118,14 @@ class Services:
 
     @cached_property
     def _engine(self) -> Engine:
-        return self._given_engine or Engine(self.open_engine())
+        return self._given_engine or self.open_engine()
 
-    def open_engine(self, **headers: str) -> HasuraAdmin:
+    def open_engine(self, **headers: str) -> Engine:
         """Open a client of the engine of HASURA_URL, which is closed with these services."""
         settings = self.settings
         url = self.need("HASURA_URL", settings.hasura_url)
         secret = self.need("HASURA_ADMIN_SECRET", settings.hasura_admin_secret)
-        client = HasuraAdmin(url, secret, headers, timeout_seconds=self.request_seconds)
+        client = Engine(url, secret, headers, timeout_seconds=self.request_seconds)
         with self._lock:
             return self._open.enter_context(client)
 

@@ -19,11 +19,10 @@ from ops.checks.engine import held_pieces, numbers_of, read_metadata, read_versi
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, judged
 from ops.checks.services import Services
 from ops.checks.wording import first
-from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, file_reason
 from ops.metadata.engine import Engine
-from ops.metadata.pieces import CRON, Key, same
+from ops.metadata.pieces import CRON, differing
 
 if TYPE_CHECKING:
     from ops.golive.deploy.plan_file import PlanFile
@@ -259,19 +258,10 @@ def ask_staging(services: Services) -> Iterator[Finding]:
     if not url or not secret:
         raise CommandFailed("staging_url of golive.yaml and HASURA_OTHER_ADMIN_SECRET are not set")
     here = held_pieces(services.engine.export()[0], services.source)
-    with HasuraAdmin(url, secret, timeout_seconds=services.request_seconds) as client:
-        there = held_pieces(Engine(client).export()[0], services.source)
-    if found := [f"{' '.join(key)} {_difference(key, here, there)}" for key in _different(here, there)]:
+    with Engine(url, secret, timeout_seconds=services.request_seconds) as staging:
+        there = held_pieces(staging.export()[0], services.source)
+    if found := [f"{' '.join(key)} {difference}" for key, difference in differing(here, there).items()]:
         yield Finding(Level.RED, f"{len(found)} pieces differ: {first(found)}")
-
-
-def _different(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> list[Key]:
-    keys = sorted(here.keys() | there.keys())
-    return [key for key in keys if key not in here or key not in there or not same(here[key], there[key])]
-
-
-def _difference(key: Key, here: Mapping[Key, Any], there: Mapping[Key, Any]) -> str:
-    return "only there" if key not in here else "only here" if key not in there else "differs"
 
 
 @CHECKS.add_direct(

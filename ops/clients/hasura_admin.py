@@ -3,18 +3,17 @@
 Facts: https://hasura.io/docs/2.0/api-reference/metadata-api/index/ (version conflicts answer 409).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx
 
 from leads.domain.errors import HasuraUnavailable, IntegrationError
 from ops.clients.plain_http import tls_context
-from ops.failures import connection_reason
+from ops.failures import CommandFailed, connection_reason
 
 TIMEOUT_SECONDS = 120.0
-LIST = "answers"
-"""The key under which `bulk` finds an answer that is a list."""
+CONFLICT = "The metadata was changed by another client at the same time. Nothing was changed: run this again."
 
 
 class AccessDenied(IntegrationError):
@@ -23,12 +22,19 @@ class AccessDenied(IntegrationError):
     code = "access_denied"
 
 
-class RequestRefused(IntegrationError):
-    """The engine answered with an error; `code` is the engine's own."""
+class RequestRefused(CommandFailed):
+    """The engine answered with an error: its `reason`, and its own `code`."""
+
+    def __init__(self, url: str, reason: str, code: str | None = None) -> None:
+        super().__init__(CONFLICT if code == "conflict" else f"{url} refused the request {reason}")
+        self.reason, self.code = reason, code
 
 
 class HasuraAdmin:
-    """Context manager around the connection to one engine."""
+    """Context manager around the connection to one engine.
+
+    Every method that asks it raises RequestRefused, AccessDenied and HasuraUnavailable.
+    """
 
     def __init__(
         self,
@@ -51,100 +57,64 @@ class HasuraAdmin:
         )
 
     def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Send an operation; return its `data`. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
-        status, answer = self._request("POST", "/v1/graphql", {"query": query, "variables": dict(variables)})
+        """Send an operation; return its `data`."""
+        status, answer = self._request("/v1/graphql", {"query": query, "variables": dict(variables)})
         if errors := answer.get("errors"):
-            code = errors[0].get("extensions", {}).get("code")
-            raise self._refusal(code, errors[0].get("message", ""))
+            raise self._refusal(errors[0].get("extensions", {}).get("code"), errors[0].get("message", ""))
         if status != 200 or not isinstance(answer.get("data"), dict):
             raise _unavailable(f"{self.url}/v1/graphql", f"status {status}")
         data: dict[str, Any] = answer["data"]
         return data
 
-    def metadata(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request to the metadata API; return its answer.
-
-        Raises RequestRefused, AccessDenied and HasuraUnavailable. Code `conflict`: the metadata was changed
-        since the version that the request names.
-        """
-        return self._command("/v1/metadata", request)
-
-    def bulk(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Send requests to the metadata API in one; return the answer of each.
-
-        One that is refused refuses all. Raises RequestRefused, AccessDenied and HasuraUnavailable.
-        """
-        bulk = {"type": "bulk", "args": list(requests)}
-        answers = self._command("/v1/metadata", bulk, takes_list=True).get(LIST)
-        if not isinstance(answers, list) or len(answers) != len(requests):
-            raise RequestRefused("bulk: the answer is not a list with an item for each request")
-        return answers
-
-    def run_sql(self, sql: str, source: str, *, read_only: bool) -> list[list[str]]:
-        """Run SQL as the role of the engine, in one transaction; return the rows of its last statement.
-
-        The values are text. Raises RequestRefused, AccessDenied and HasuraUnavailable.
-        """
-        arguments = {
-            "sql": sql, "source": source, "read_only": read_only, "check_metadata_consistency": False,
-        }  # fmt: skip
-        answer = self._command("/v2/query", {"type": "run_sql", "args": arguments})
-        rows: list[list[str]] = answer.get("result") or []
-        return rows[1:]
-
-    def read(self, path: str) -> dict[str, Any]:
-        """Send a GET; return the answer. Raises RequestRefused, AccessDenied and HasuraUnavailable."""
-        status, answer = self._request("GET", path)
-        if status != 200:
-            raise self._refusal(answer.get("code"), _reason(answer))
-        return answer
-
-    def _command(self, path: str, request: Mapping[str, Any], *, takes_list: bool = False) -> dict[str, Any]:
-        status, answer = self._request("POST", path, dict(request), takes_list=takes_list)
+    def _send(self, request: dict[str, Any], path: str = "/v1/metadata", kind: type = dict) -> Any:
+        """Send a request to the metadata API; return its answer, which is an object or a list."""
+        status, answer = self._request(path, request, kind)
         if status == 200:
+            if not isinstance(answer, kind):
+                raise RequestRefused(self.url, f"{request['type']}: the answer is not a list")
             return answer
         if status == 409:
-            raise RequestRefused("the metadata was changed at the same time", code="conflict")
+            raise RequestRefused(self.url, "the metadata was changed at the same time", "conflict")
         if "error" not in answer:
             raise _unavailable(f"{self.url}{path}", f"status {status}")
         raise self._refusal(answer.get("code"), f"{request['type']}: {_reason(answer)}")
 
-    def _request(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, takes_list: bool = False
-    ) -> tuple[int, dict[str, Any]]:
+    def _read(self, path: str) -> dict[str, Any]:
+        status, answer = self._request(path)
+        if status != 200:
+            raise self._refusal(answer.get("code"), _reason(answer))
+        return dict(answer)
+
+    def _request(self, path: str, body: dict[str, Any] | None = None, kind: type = dict) -> tuple[int, Any]:
+        """Return the status and the answer: an object, or what is of `kind`."""
         url = f"{self.url}{path}"
         try:
-            response = self._http.request(method, url, json=body)
+            response = self._http.request("GET" if body is None else "POST", url, json=body)
         except httpx.LocalProtocolError as error:
             # Its text quotes the header that cannot be sent: the admin secret.
             raise _unavailable(url, "a header cannot be sent; check the admin secret") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise HasuraUnavailable(f"{url} does not answer: {connection_reason(error)}") from error
         except UnicodeError as error:
-            raise RequestRefused("an argument is not valid Unicode text") from error
+            raise RequestRefused(self.url, "an argument is not valid Unicode text") from error
         try:
             answer = response.json()
         except ValueError as error:
             raise _unavailable(url, f"status {response.status_code}, the body is not JSON") from error
-        if takes_list and isinstance(answer, list):
-            answer = {LIST: answer}
-        if not isinstance(answer, dict):
+        if not isinstance(answer, (dict, kind)):
             raise _unavailable(url, "the answer is not a JSON object")
         return response.status_code, answer
 
-    def _refusal(self, code: str | None, reason: str) -> IntegrationError:
+    def _refusal(self, code: str | None, reason: str) -> Exception:
         if code == "access-denied":
             return AccessDenied(f"{self.url} does not accept the admin secret: {reason}")
-        return RequestRefused(reason, code=code)
-
-    def close(self) -> None:
-        self._http.close()
+        return RequestRefused(self.url, reason, code)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._http.close()
 
 
 def _unavailable(url: str, reason: str) -> HasuraUnavailable:

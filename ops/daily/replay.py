@@ -6,7 +6,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,68 +35,54 @@ from ops.waiting import poll
 
 REPLAY, EVENTS, NAMES = Path(__file__).with_suffix(".graphql").read_text("utf-8").split("\n\n")
 CALL_TIMEOUT_SECONDS = 70.0
-MAX_BUSY_SECONDS = 60.0
-"""How long to wait for another replay to end."""
+MAX_BUSY_SECONDS, BUSY_WAIT_SECONDS = 60.0, 1.0
+"""How long, and how often, to wait for another replay to end."""
 
 
-class ReplayAction:
-    """The action of an open engine, and what its rows became."""
-
-    def __init__(self, hasura: HasuraAdmin, busy_wait_seconds: float = 1.0) -> None:
-        self._hasura = hasura
-        self._busy_wait_seconds = busy_wait_seconds
-
-    def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the action's report, without the results of the rows: those are loaded later.
-
-        While another replay runs, the call is repeated. Raises CommandFailed.
-        """
-        refusal: RequestRefused | None = None
-        for _ in poll(MAX_BUSY_SECONDS, self._busy_wait_seconds):
-            try:
-                answer = self._hasura.graphql(REPLAY, {**request, "wait": False})
-                report: dict[str, Any] = answer["pancake_replay_events"]
-            except RequestRefused as error:
-                if refusal is None and error.code == "busy":
-                    limit = f"{MAX_BUSY_SECONDS:.0f} s"
-                    say(f"Another replay is running. Waiting up to {limit} until it ends ...")
-                refusal = error
-                if error.code != "busy":
-                    break
-            else:
-                return report
-        raise CommandFailed(f"Hasura refused the replay: {refusal}") from refusal
-
-    def load_events(self, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
-        """Return the states of events, and whether processing is paused."""
-        data = self._hasura.graphql(EVENTS, {"ids": list(ids)})
-        paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
-        return [_event(row) for row in data["pancake_webhook_event"]], paused
-
-    def load_names(self, ids: Sequence[str]) -> dict[str, str]:
-        """Return the names of those ids that are of staff."""
-        staff = self._hasura.graphql(NAMES, {"ids": list(ids)})["staff"] if ids else []
-        return {member["id"]: member["full_name"] for member in staff}
-
-
-@contextmanager
-def open_action(hasura_url: str, admin_secret: str) -> Iterator[ReplayAction]:
-    """Open the action of the engine at `hasura_url`, under the role that may call it.
+def open_engine(hasura_url: str, admin_secret: str, **options: Any) -> HasuraAdmin:
+    """Return a client of the engine, with the role that may replay. Raises WrongUsage.
 
     `script:` and the operator's login name are recorded as the caller.
     """
-    headers = session_headers()
-    with HasuraAdmin(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True) as hasura:
-        yield ReplayAction(hasura)
-
-
-def session_headers() -> dict[str, str]:
-    """Return the headers of an operator's Hasura session. Raises WrongUsage."""
     try:
         role = role_of_action("pancake_replay_events")
     except DirectoryError as error:
         raise WrongUsage(str(error)) from error
-    return {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+    headers = {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+    return HasuraAdmin(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True, **options)
+
+
+def call_action(engine: HasuraAdmin, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the action's report, without the results of the rows: those are loaded later.
+
+    While another replay runs, the call is repeated. Raises CommandFailed.
+    """
+    has_waited = False
+    for _ in poll(MAX_BUSY_SECONDS, BUSY_WAIT_SECONDS):
+        try:
+            return dict(engine.graphql(REPLAY, {**request, "wait": False})["pancake_replay_events"])
+        except RequestRefused as error:
+            refusal = error
+            if error.code != "busy":
+                break
+            if not has_waited:
+                limit = f"{MAX_BUSY_SECONDS:.0f} s"
+                say(f"Another replay is running. Waiting up to {limit} until it ends ...")
+                has_waited = True
+    raise CommandFailed(f"Hasura refused the replay: {refusal.reason}") from refusal
+
+
+def _load_events(engine: HasuraAdmin, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
+    """Return the states of events, and whether processing is paused."""
+    data = engine.graphql(EVENTS, {"ids": list(ids)})
+    paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
+    return [_event(row) for row in data["pancake_webhook_event"]], paused
+
+
+def load_names(engine: HasuraAdmin, ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of those ids that are of staff."""
+    staff = engine.graphql(NAMES, {"ids": list(ids)})["staff"] if ids else []
+    return {member["id"]: member["full_name"] for member in staff}
 
 
 def _event(row: Mapping[str, Any]) -> ReplayedEvent:
@@ -115,7 +100,7 @@ def _event(row: Mapping[str, Any]) -> ReplayedEvent:
 SUMS = ("replayed", "changed", "returned", "arrived")
 
 
-def drain(action: ReplayAction, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def drain(engine: HasuraAdmin, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Call the action until the request finds no row; yield after each call the report of all so far.
 
     matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
@@ -124,7 +109,7 @@ def drain(action: ReplayAction, request: Mapping[str, Any]) -> Iterator[dict[str
     ids: list[int] = []
     held: int | None = None
     while held != 0:
-        call = action.call(request)
+        call = call_action(engine, request)
         # What it finds beyond the rows that the call before left has arrived in between.
         sums["matched" if held is None else "arrived"] += call["matched"] - (held or 0)
         sums.update({name: call[name] for name in SUMS})
@@ -229,7 +214,7 @@ MAX_SECONDS_WITHOUT_PROGRESS = 60.0
 MAX_EVENTS_PER_QUERY = 1000
 
 
-def follow(action: ReplayAction, report: dict[str, Any], progress: Progress) -> None:
+def follow(engine: HasuraAdmin, report: dict[str, Any], progress: Progress) -> None:
     """Ask for the events until all are at rest, a pause is found, or too long none came to rest.
 
     The report gets the results, as far as they are known: an event whose state was not loaded is waiting.
@@ -244,7 +229,7 @@ def follow(action: ReplayAction, report: dict[str, Any], progress: Progress) -> 
             while waiting:
                 for start in range(0, len(waiting), MAX_EVENTS_PER_QUERY):
                     part = waiting[start : start + MAX_EVENTS_PER_QUERY]
-                    events, report["processing_paused"] = action.load_events(part)
+                    events, report["processing_paused"] = _load_events(engine, part)
                     known |= {event.id: event for event in events}
                 before, waiting = waiting, _waiting(ids, known)
                 progress.update(task, completed=len(ids) - len(waiting))
@@ -355,34 +340,34 @@ def replay(
     request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
     _check(request, bool(ids and given), drain_all)
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
-    with open_action(settings.hasura_url, settings.hasura_admin_secret) as action:
+    with open_engine(settings.hasura_url, settings.hasura_admin_secret) as engine:
         if drain_all:
-            report = _drain(action, request, wait=wait, as_json=as_json)
+            report = _drain(engine, request, wait=wait, as_json=as_json)
         else:
             with show_activity("replaying"):
-                report = action.call(request)
-            _finish(action, report, wait=wait and not dry_run, as_json=as_json)
+                report = call_action(engine, request)
+            _finish(engine, report, wait=wait and not dry_run, as_json=as_json)
     fail_if(report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]))
 
 
-def _drain(action: ReplayAction, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
+def _drain(engine: HasuraAdmin, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
     """Drain and show the report, also that of a drain that failed or was interrupted on its way."""
     report: dict[str, Any] = {}
     try:
         with progress_bar() as progress:
             task = progress.add_task("replayed", total=None)
-            for report in drain(action, request):
+            for report in drain(engine, request):
                 replayed = report["replayed"]
                 progress.update(task, completed=replayed, total=replayed + report["held"])
     except (CommandFailed, IntegrationError, KeyboardInterrupt) as error:
         if report:
-            _finish(action, report, wait=wait and isinstance(error, CommandFailed), as_json=as_json)
+            _finish(engine, report, wait=wait and isinstance(error, CommandFailed), as_json=as_json)
         raise
-    _finish(action, report, wait=wait, as_json=as_json)
+    _finish(engine, report, wait=wait, as_json=as_json)
     return report
 
 
-def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+def _finish(engine: HasuraAdmin, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     """Show the report: with the results of the rows, if they are waited for.
 
     If a question fails or is interrupted, what is known is shown: the rows are replayed all the same.
@@ -391,11 +376,11 @@ def _finish(action: ReplayAction, report: dict[str, Any], *, wait: bool, as_json
     names: dict[str, str] = {}
     try:
         if wait:
-            follow(action, report, progress_bar())
+            follow(engine, report, progress_bar())
         if not as_json:
             # Any id may be one of staff: owners, members of rosters, recipients.
             ids = set(_UUID.findall(json.dumps([report["changes"], report["results"]])))
-            names = action.load_names(sorted(ids))
+            names = load_names(engine, sorted(ids))
     finally:
         print_result(report, lambda: print_report(report, ForeignTextConsole(), names), as_json=as_json)
         if reason := _describe_waiting(report):

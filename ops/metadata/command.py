@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ops.checks.model import Level, Result, not_green
 from ops.checks.screen import document, print_look, shown
-from ops.clients.hasura_admin import HasuraAdmin
+from ops.clients.hasura_admin import RequestRefused
 from ops.failures import fail_if
 from ops.metadata.deploy import (
     BACKUPS,
@@ -26,9 +26,9 @@ from ops.metadata.deploy import (
     open_deployment,
 )
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.engine import Engine
 from ops.metadata.pieces import Change
-from ops.metadata.probe import MAX_WAIT_SECONDS
+from ops.metadata.probe import MAX_WAIT_SECONDS, deliver_probe
 from ops.metadata.project.merge import check, merge, unmerge
 from ops.output import (
     AsJson,
@@ -200,9 +200,9 @@ def compare(
     secret = read_operator_settings(*needs).hasura_other_admin_secret
     with (
         open_deployment(source=source, directory=directory) as deployment,
-        HasuraAdmin(other, secret) as second,
+        Engine(other, secret) as second,
     ):
-        found = compare_engines(deployment, Engine(second), only_integration=only_integration)
+        found = compare_engines(deployment, second, only_integration=only_integration)
     if as_json:
         print_json({"differences": found})
     elif found:
@@ -222,7 +222,7 @@ app.command(epilog=examples("metadata check ../hasura"))(check)
 
 
 def _apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> Path:
-    """Apply the pieces of a step; return the path of the backup. Raises MetadataError."""
+    """Apply the pieces of a step; return the path of the backup. Raises CommandFailed."""
     _note_allow_list(deployment, step)
     path = deployment.apply(step, over_drift=over_drift)
     say(f"Applied {step}. The state before is in {path}.")
@@ -251,7 +251,7 @@ def _fire_waiting(deployment: Deployment) -> int | None:
     try:
         with show_activity("firing what waits"):
             return _fire_batches(deployment.engine, deployment.source)
-    except MetadataError as error:
+    except RequestRefused as error:
         say(f"What waits was not fired: {error}")
         return None
 
@@ -259,7 +259,7 @@ def _fire_waiting(deployment: Deployment) -> int | None:
 def _fire_batches(engine: Engine, source: str) -> int:
     """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
 
-    Stops after MAX_FIRING_SECONDS; retry_failed fires the others. Raises MetadataError, for example if the
+    Stops after MAX_FIRING_SECONDS; retry_failed fires the others. Raises RequestRefused, for example if the
     engine's role may not write our table.
     """
     total = 0
@@ -284,7 +284,7 @@ def _verify_pieces(deployment: Deployment, step: Step) -> list[Result]:
 def _deliver_probe(deployment: Deployment, step: Step) -> list[Result]:
     """Deliver a probe event; return what is wrong. Before the services are deployed no answer is needed."""
     with show_activity("delivering a probe event"):
-        probe = deployment.deliver_probe(MAX_WAIT_SECONDS)
+        probe = deliver_probe(deployment.engine, deployment.source, deployment.wanted("9a"), MAX_WAIT_SECONDS)
     if not probe.problem:
         say("The handlers answered a probe event.")
     elif step is Step.BEFORE_SERVICES and not probe.is_answered:

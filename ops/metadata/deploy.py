@@ -16,11 +16,11 @@ from ops.checks.model import Asked, Result, When, not_green
 from ops.checks.screen import describe
 from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at, select
-from ops.clients.hasura_admin import TIMEOUT_SECONDS, HasuraAdmin, RequestRefused
-from ops.failures import WrongUsage, file_reason
+from ops.clients.hasura_admin import TIMEOUT_SECONDS, RequestRefused
+from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import digest_of, write_file
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
-from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.engine import Engine
 from ops.metadata.pieces import (
     ACTION,
     CRON,
@@ -30,6 +30,7 @@ from ops.metadata.pieces import (
     Change,
     Json,
     Key,
+    differing,
     drift,
     find_changes,
     foreign,
@@ -39,7 +40,6 @@ from ops.metadata.pieces import (
     same,
     split,
 )
-from ops.metadata.probe import Probe, deliver_probe
 from ops.output import say
 from ops.settings import read_operator_settings
 from ops.waiting import poll
@@ -90,26 +90,26 @@ class Files:
         return path
 
     def newest_backup(self, step: str | None) -> Path:
-        """Find the newest backup, or the newest from before that step. Raises MetadataError."""
+        """Find the newest backup, or the newest from before that step. Raises CommandFailed."""
         found = sorted(self._folder.glob(f"*Z-{self._engine_hash}-{step or '*'}.json"))
         if not found:
-            raise MetadataError(
+            raise CommandFailed(
                 f"{self._folder} has no backup {f'of step {step} ' if step else ''}of {self._url}. "
                 "Give one with --backup."
             )
         return found[-1]
 
     def read_backup(self, path: Path) -> Json:
-        """Return the metadata in a backup. Raises MetadataError for another file or engine."""
+        """Return the metadata in a backup. Raises CommandFailed for another file or engine."""
         try:
             content = json.loads(path.read_text())
             url, metadata = content["url"], content["metadata"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MetadataError(
+            raise CommandFailed(
                 f"{path} is not a backup: {file_reason(error)}. Give another with --backup."
             ) from error
         if url != self._url:
-            raise MetadataError(
+            raise CommandFailed(
                 f"{path} is a backup of {url}, not of {self._url}. Give another with --backup."
             )
         return metadata  # type: ignore[no-any-return]
@@ -162,7 +162,7 @@ class Deployment:
         return Held(metadata, version, held_pieces(metadata, self.source))
 
     def changes(self, step: str) -> list[Change]:
-        """List what a step changes of the engine's metadata. Raises MetadataError."""
+        """List what a step changes of the engine's metadata. Raises CommandFailed."""
         held = self.held().pieces
         changes = find_changes(self.wanted(step), held, self._former(held))
         if OF_DIVA in held and not is_allowed(held):
@@ -182,7 +182,7 @@ class Deployment:
         )
 
     def check_before(self, step: str, *, over_drift: bool) -> None:
-        """Check everything that can be checked before this step. Raises MetadataError."""
+        """Check everything that can be checked before this step. Raises CommandFailed."""
         self._check_pieces(step, over_drift=over_drift)
         params = {"applied": "as far as it is", "accepted": self.accepted_engine}
         found = self.look(When.APPLY, params)
@@ -190,19 +190,19 @@ class Deployment:
             # The rights on a log that came with 9a do not keep crons away: they are looked at afterwards.
             found = [each for each in found if each.check.id != "store-lead"]
         if obstacles := not_green(found):
-            raise MetadataError(
+            raise CommandFailed(
                 "\n".join(["Nothing was changed. On this engine:", *map(describe, obstacles)])
             )
 
     def apply(self, step: str, *, over_drift: bool) -> Path:
-        """Apply our pieces of this step; return the path of the backup. Raises MetadataError."""
+        """Apply our pieces of this step; return the path of the backup. Raises CommandFailed."""
         self.check_before(step, over_drift=over_drift)
         held = self.held()
         backup = self.files.back_up(step, held.metadata)
         bad = self._replace(held, self.wanted(step), self._former(held.pieces), backup)
         self._allow_notifications(held.pieces)
         if worse := self.engine.inconsistencies().keys() - bad:
-            raise MetadataError(
+            raise CommandFailed(
                 f"The step is applied, but now inconsistent: {', '.join(sorted(worse))}. "
                 f"Restore with: leads metadata restore --backup {backup}"
             )
@@ -234,18 +234,19 @@ class Deployment:
         """Look whether the handlers may store a lead through the event trigger that is there now."""
         return self._look_at([Asked(BY_ID["store-lead"])])
 
-    def deliver_probe(self, wait_seconds: float) -> Probe:
-        """Deliver a probe event to the handlers, and wait for their answer. Raises MetadataError."""
-        return deliver_probe(self.engine, self.source, self.wanted("9a"), wait_seconds)
-
     def restore(self, backup: Path) -> Path:
-        """Restore our pieces from a backup; return the path of one from before. Raises MetadataError.
+        """Restore our pieces from a backup; return the path of one from before. Raises CommandFailed.
 
         Later changes to other metadata stay.
         """
+        try:
+            old = split(self.files.read_backup(backup), self.source)
+        except KeyError as error:
+            raise CommandFailed(
+                f"{backup} has no source {self.source!r}. Give another with --backup or --source."
+            ) from error
         held = self.held()
         path = self.files.back_up("restore", held.metadata)
-        old = split(self.files.read_backup(backup), self.source)
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
         back = {key: old[key] for key in keys if key in old}
         self._replace(held, back, keys - back.keys(), path)
@@ -255,7 +256,7 @@ class Deployment:
         return path
 
     def remove(self, step: str) -> Path:
-        """Remove our pieces, those of 9b alone or all; return the path of the backup. Raises MetadataError.
+        """Remove our pieces, those of 9b alone or all; return the path of the backup. Raises CommandFailed.
 
         It does not use backups, because a backup from before an upgrade holds our pieces too.
         """
@@ -276,7 +277,7 @@ class Deployment:
 
     def _refuse_foreign(self, held: Mapping[Key, Any]) -> None:
         if reasons := foreign(self.wanted("9b"), held, self.files.recorded() or {}):
-            raise MetadataError(f"{'; '.join(reasons)}. {RENAME_FIRST}")
+            raise CommandFailed(f"{'; '.join(reasons)}. {RENAME_FIRST}")
 
     def _check_pieces(self, step: str, *, over_drift: bool) -> None:
         held = self.held().pieces
@@ -286,51 +287,50 @@ class Deployment:
             recorded = {key: piece for key, piece in recorded.items() if key[0] != CRON}
         if (drifted := drift(self.wanted(step), held, recorded)) and not over_drift:
             names = ", ".join(f"{kind} {name}" for kind, name in drifted)
-            raise MetadataError(
+            raise CommandFailed(
                 f"Changed on the engine since it was applied: {names}. "
                 "See the differences with `leads metadata diff`, or overwrite them with --over-drift."
             )
         if step == "9b" and (missing := [key for key in self.wanted("9a") if key not in held]):
-            raise MetadataError(
+            raise CommandFailed(
                 f"9a must be applied first: {' '.join(missing[0])} is missing. Run: leads metadata 9a"
             )
 
     def _replace(self, held: Held, wanted: Mapping[Key, Any], gone: set[Key], backup: Path) -> set[str]:
         """Replace our pieces; return what was inconsistent before.
 
-        Raises MetadataError if a piece of others changed too.
+        Raises CommandFailed if a piece of others changed too.
         """
         bad = self.engine.inconsistencies()
         changed = put(held.metadata, self.source, wanted, gone)
         try:
             warnings = self.engine.replace(changed, held.version, allow_inconsistent=bool(bad))
-        except MetadataError as error:
+        except RequestRefused as error:
             raise self._with_crons_put_back(error, held.pieces, wanted, gone) from error
         for warning in warnings:
             say(f"The engine warns: {warning}")
         before, after = held.pieces, self.held().pieces
         others = {*before, *after} - wanted.keys() - gone
         if touched := [" ".join(key) for key in others if before.get(key) != after.get(key)]:
-            raise MetadataError(
+            raise CommandFailed(
                 f"The change is applied, but other metadata changed too: {', '.join(sorted(touched))}. "
                 f"The state before is in {backup}"
             )
         return set(bad)
 
     def _with_crons_put_back(
-        self, error: MetadataError, held: Mapping[Key, Any], wanted: Mapping[Key, Any], gone: set[Key]
-    ) -> MetadataError:
+        self, error: RequestRefused, held: Mapping[Key, Any], wanted: Mapping[Key, Any], gone: set[Key]
+    ) -> CommandFailed:
         """Put back the future runs of crons, which the engine removes before it refuses their change."""
         changed = {key for key, piece in wanted.items() if key in held and not same(held[key], piece)}
         crons = sorted(name for kind, name in changed | gone if kind == CRON)
-        is_conflict = isinstance(error.__cause__, RequestRefused) and error.__cause__.code == "conflict"
-        if is_conflict or not crons:
+        if error.code == "conflict" or not crons:
             return error
         try:
             self.engine.reload()
-        except MetadataError:
-            return MetadataError(f"{error}. The future runs of {', '.join(crons)} come back within a minute")
-        return MetadataError(
+        except RequestRefused:
+            return CommandFailed(f"{error}. The future runs of {', '.join(crons)} come back within a minute")
+        return CommandFailed(
             f"{error}. The future runs of {', '.join(crons)} were removed by that and put back"
         )
 
@@ -364,8 +364,7 @@ def open_deployment(
         own = read_directory(directory)
     except DirectoryError as error:
         raise WrongUsage(f"{error}. Give another directory with --metadata.") from error
-    with HasuraAdmin(settings.hasura_url, settings.hasura_admin_secret) as hasura:
-        engine = Engine(hasura)
+    with Engine(settings.hasura_url, settings.hasura_admin_secret) as engine:
         yield Deployment(engine, Files(folder, engine.url), own, source, accepted_engine=accepted_engine)
 
 
@@ -373,18 +372,8 @@ def compare_engines(deployment: Deployment, other: Engine, *, only_integration: 
     """List the pieces that differ between the engine of the deployment and another one."""
     wanted = deployment.wanted("9b")
     here, there = deployment.held().pieces, replace(deployment, engine=other).held().pieces
-    found = []
-    for key in sorted(here.keys() | there.keys()):
-        if only_integration and key not in wanted:
-            continue
-        if key not in there:
-            difference = "only here"
-        elif key not in here:
-            difference = "only there"
-        elif same(here[key], there[key]):
-            continue
-        else:
-            difference = "differs"
-        is_ours = key in wanted
-        found.append({"kind": key[0], "name": key[1], "of_integration": is_ours, "difference": difference})
-    return found
+    return [
+        {"kind": key[0], "name": key[1], "of_integration": key in wanted, "difference": difference}
+        for key, difference in differing(here, there).items()
+        if key in wanted or not only_integration
+    ]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from leads.adapters.database import SQL_FOLDER, load_queries
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
@@ -19,16 +18,8 @@ STATEMENTS = load_queries(SQL_FOLDER / "engine")
 """What the engine asks its source for us, with its own rights."""
 
 
-class MetadataError(CommandFailed):
-    """The command cannot continue. Nothing was changed unless the message says so."""
-
-
-class Engine:
-    """The metadata of one engine. Every method raises MetadataError, AccessDenied and HasuraUnavailable."""
-
-    def __init__(self, hasura: HasuraAdmin) -> None:
-        self._hasura = hasura
-        self.url = hasura.url
+class Engine(HasuraAdmin):
+    """The metadata of one engine. Every method raises RequestRefused, AccessDenied and HasuraUnavailable."""
 
     def export(self) -> tuple[Json, int]:
         """Return the metadata and its version."""
@@ -59,24 +50,23 @@ class Engine:
             "name": PROBE, "webhook": webhook, "schedule": NEVER_SOON, "include_in_metadata": True,
         }  # fmt: skip
         try:
-            self._hasura.metadata({"type": "create_cron_trigger", "args": arguments})
+            self._send({"type": "create_cron_trigger", "args": arguments})
         except RequestRefused as error:
-            _, _, listed = str(error).partition(NOT_FOUND)
-            lacking = set(WORD.findall(listed))
+            lacking = WORD.findall(error.reason.partition(NOT_FOUND)[2])
             if NEVER_SET not in lacking:
-                raise self._refused(error) from error
+                raise
             return [name for name in names if name in lacking]
-        raise MetadataError(
+        raise CommandFailed(
             f"The engine has the variable {NEVER_SET}, and so created the cron trigger {PROBE}. "
             "Delete the trigger, take the variable out of the engine's environment, then run this again."
         )
 
     def version(self) -> str:
-        return str(self._hasura.read("/v1/version").get("version"))
+        return str(self._read("/v1/version").get("version"))
 
     def configuration(self) -> Json:
         """Return what the console asks first: naming convention, allow list and the like."""
-        return self._hasura.read("/v1alpha1/config")
+        return self._read("/v1alpha1/config")
 
     def has_allow_list(self) -> bool:
         """Return whether only allowed queries are answered."""
@@ -95,26 +85,23 @@ class Engine:
         """
         requests = {name: _count_scheduled(name) for name in crons}
         try:
-            answers = self._hasura.bulk(list(requests.values()))
+            answers = self._send({"type": "bulk", "args": list(requests.values())}, kind=list)
         except RequestRefused:
             return {name: self._count_alone(request) for name, request in requests.items()}
         return {name: _read_count(answer) for name, answer in zip(requests, answers, strict=True)}
 
     def _count_alone(self, request: Json) -> int | None:
         try:
-            return _read_count(self._hasura.metadata(request))
+            return _read_count(self._send(request))
         except RequestRefused as error:
             if error.code == "not-exists":
                 return None
-            raise self._refused(error) from error
+            raise
 
     def invoke_event_trigger(self, name: str, source: str, row: Json) -> str:
-        """Let an event trigger deliver a row, as the console does; return the event's id.
-
-        Raises RequestRefused, for example if the engine has no such trigger.
-        """
+        """Let an event trigger deliver a row, as the console does; return the event's id."""
         arguments = {"name": name, "source": source, "payload": row}
-        answer = self._hasura.metadata({"type": "pg_invoke_event_trigger", "args": arguments})
+        answer = self._send({"type": "pg_invoke_event_trigger", "args": arguments})
         return str(answer["event_id"])
 
     def invocations(self, event_id: str, source: str) -> list[Json]:
@@ -152,24 +139,12 @@ class Engine:
 
     def run_sql(self, name: str, source: str, *, read_only: bool = True) -> list[list[str]]:
         """Run one of STATEMENTS as the role of the engine; return the rows of its last statement, as text."""
-        try:
-            return self._hasura.run_sql(STATEMENTS[name].decode(), source, read_only=read_only)
-        except RequestRefused as error:
-            raise self._refused(error) from error
-
-    def _send(self, request: dict[str, Any]) -> Json:
-        try:
-            return self._hasura.metadata(request)
-        except RequestRefused as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: RequestRefused) -> MetadataError:
-        if error.code == "conflict":
-            return MetadataError(
-                "The metadata was changed by another client at the same time. Nothing was changed: "
-                "run this again."
-            )
-        return MetadataError(f"{self.url} refused the request {error}")
+        arguments = {
+            "sql": STATEMENTS[name].decode(), "source": source, "read_only": read_only,
+            "check_metadata_consistency": False,
+        }  # fmt: skip
+        answer = self._send({"type": "run_sql", "args": arguments}, path="/v2/query")
+        return list(answer.get("result") or [])[1:]
 
 
 def _count_scheduled(cron: str) -> Json:

@@ -275,6 +275,19 @@ def describe_places(wanted: Any, held: Any) -> str:
     return "; ".join(found)
 
 
+def differing(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> dict[Key, str]:
+    """Return how the pieces of two engines differ, of those that do."""
+    found = {}
+    for key in sorted(here.keys() | there.keys()):
+        if key not in there:
+            found[key] = "only here"
+        elif key not in here:
+            found[key] = "only there"
+        elif not same(here[key], there[key]):
+            found[key] = "differs"
+    return found
+
+
 def _named(value: Any) -> Any:
     """Return a value with each list of named items as an object by name."""
     if isinstance(value, dict):

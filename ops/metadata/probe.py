@@ -45,7 +45,7 @@ class Probe:
 def deliver_probe(engine: Engine, source: str, pieces: Mapping[Key, Any], wait_seconds: float) -> Probe:
     """Deliver a probe event by each of our event triggers; return the first that has a problem.
 
-    An event that is not answered is delivered again by Hasura, as any other. Raises MetadataError.
+    An event that is not answered is delivered again by Hasura, as any other. Raises CommandFailed.
     """
     for piece in (piece for key, piece in pieces.items() if key[0] == "table"):
         for trigger in piece.get("event_triggers", []):
@@ -59,7 +59,7 @@ def _deliver(engine: Engine, source: str, trigger: str, wait_seconds: float) -> 
     try:
         event_id = engine.invoke_event_trigger(trigger, source, ROW)
     except RequestRefused as error:
-        return Probe(f"the engine refused a probe event of {trigger}: {error}")
+        return Probe(f"the engine refused a probe event of {trigger}: {error.reason}")
     for _ in poll(wait_seconds, CHECK_INTERVAL_SECONDS):
         if invocations := engine.invocations(event_id, source):
             return judge(trigger, invocations[0])

@@ -13,7 +13,7 @@ from ops.checks.model import Level, not_green
 from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
 from ops.daily.doctor import examine
-from ops.daily.replay import open_action
+from ops.daily.replay import call_action, load_names, open_engine
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, verb
@@ -237,13 +237,13 @@ def _plan(site: Site, event_id: int) -> str:
     """Return what a dry run makes of the lead. Raises CommandFailed."""
     settings = site.settings
     try:
-        with open_action(settings.hasura_url, settings.hasura_admin_secret) as action:
-            report = action.call({"ids": [event_id], "dry_run": True})
+        with open_engine(settings.hasura_url, settings.hasura_admin_secret) as engine:
+            report = call_action(engine, {"ids": [event_id], "dry_run": True})
             if not report["changes"]:
                 raise CommandFailed(f"The dry run of the test lead was refused: {report['refused']}")
             (change,) = report["changes"]
             owner = str(change.get("owner") or "")
-            names = action.load_names([owner]) if owner else {}
+            names = load_names(engine, [owner] if owner else [])
     except IntegrationError as error:
         raise CommandFailed(f"The dry run of the test lead failed: {error}") from error
     if "error_code" in change:

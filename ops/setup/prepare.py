@@ -12,7 +12,6 @@ import jwt
 from leads.adapters.settings import SettingsError, read_settings
 from leads.domain.hosts import DEFAULT_HOSTS, host_of
 from ops.clients.db_session import LoginRefused, open_session
-from ops.clients.hasura_admin import HasuraAdmin
 from ops.clients.plain_http import ask
 from ops.daily.token import MAX_DAYS, Role, make_token, read_configuration
 from ops.failures import WrongUsage
@@ -34,10 +33,8 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
     Raises WrongUsage, AccessDenied, HasuraUnavailable and DatabaseUnavailable; nothing was changed then.
     """
     answers.ask("hasura_url", "admin_secret", "owner_database_url")
-    with HasuraAdmin(
-        answers["hasura_url"], answers["admin_secret"], timeout_seconds=REQUEST_SECONDS
-    ) as hasura:
-        Engine(hasura).inconsistencies()
+    with Engine(answers["hasura_url"], answers["admin_secret"], timeout_seconds=REQUEST_SECONDS) as engine:
+        engine.inconsistencies()
     if not has_connection(answers["owner_database_url"]) and is_new:
         answers.ask("api_key", "workspace")
     answers.ask("handlers_url", "public_url")

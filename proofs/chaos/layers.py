@@ -29,7 +29,7 @@ from rich.console import Console
 
 from leads.domain.body import ICT
 from leads.services.cron_runs import CRONS
-from ops.daily.replay import drain, open_action
+from ops.daily.replay import drain, open_engine
 from proofs.bench.environment import AsJson
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
 from proofs.chaos.effects import (
@@ -254,8 +254,8 @@ class LayersRun:
             await asyncio.sleep(1)
 
     def _replay(self) -> None:
-        with open_action(self.sandbox.hasura_url, self.sandbox.keys.admin_secret) as action:
-            list(drain(action, {"filter": {"status": "skipped_kill_switch"}}))
+        with open_engine(self.sandbox.hasura_url, self.sandbox.keys.admin_secret) as engine:
+            list(drain(engine, {"filter": {"status": "skipped_kill_switch"}}))
 
     def _set(self, name: str, value: str) -> None:
         with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:

@@ -11,7 +11,7 @@ import psycopg
 from leads.domain.errors import IntegrationError
 from ops import switches
 from ops.clients.db_session import open_session
-from ops.daily.replay import open_action
+from ops.daily.replay import call_action, open_engine
 from ops.failures import CommandFailed
 from ops.switches import Setting
 from sandbox.page.render import CHAIN
@@ -139,8 +139,8 @@ class Buttons:
         self._require("hasura")
         self._require("handlers")
         try:
-            with open_action(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as action:
-                return action.call(request)
+            with open_engine(self._sandbox.hasura_url, self._sandbox.keys.admin_secret) as engine:
+                return call_action(engine, request)
         except (CommandFailed, IntegrationError) as error:
             raise Refused(str(error)) from error
 

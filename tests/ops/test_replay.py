@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,9 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
-from ops.clients.hasura_admin import HasuraAdmin
 from ops.daily import replay as verb
-from ops.daily.replay import ReplayAction, session_headers
 from ops.metadata.directory import role_of_action
 
 WIDTH = 80
@@ -102,12 +100,11 @@ def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(arguments: list[
 
 def run(engine: ReplayEngine, *arguments: str) -> Result:
     """Let the command call this engine, without waiting between two questions."""
-    url, secret = "http://hasura", "secret"
-    hasura = HasuraAdmin(url, secret, session_headers(), transport=httpx.MockTransport(engine.answer))
-    environment = {"HASURA_URL": url, "HASURA_ADMIN_SECRET": secret, "COLUMNS": str(WIDTH)}
+    environment = {"HASURA_URL": "http://hasura", "HASURA_ADMIN_SECRET": "secret", "COLUMNS": str(WIDTH)}
+    opened = partial(verb.open_engine, transport=httpx.MockTransport(engine.answer))
     with pytest.MonkeyPatch.context() as patch:
-        action = nullcontext(ReplayAction(hasura, busy_wait_seconds=0))
-        patch.setattr(verb, "open_action", lambda url, secret: action)
+        patch.setattr(verb, "open_engine", opened)
+        patch.setattr(verb, "BUSY_WAIT_SECONDS", 0)
         patch.setattr(verb, "POLL_SECONDS", 0)
         patch.setattr(verb, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
         return CliRunner().invoke(app, ["replay", *arguments], env=environment)

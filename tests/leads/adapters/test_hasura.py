@@ -22,7 +22,8 @@ from leads.domain.errors import (
     Refused,
     UnknownTrigger,
 )
-from ops.clients.hasura_admin import AccessDenied, HasuraAdmin, RequestRefused
+from ops.clients.hasura_admin import AccessDenied, RequestRefused
+from ops.metadata.engine import Engine as EngineClient
 
 Read = Callable[[bytes, str], Any]
 ACTION = {"action": {"name": "a"}, "input": {"x": 1}, "session_variables": {"x-hasura-role": "r"}}
@@ -265,13 +266,10 @@ async def test_of_an_engine_that_does_not_answer_nothing_more_is_said(
             assert await graphql.probe() == {"hasura": False} | dict.fromkeys(PARTS)
 
 
-EXPORT = {"type": "export_metadata", "args": {}}
-
-
-def answering(status: int, **body: Any) -> HasuraAdmin:
+def answering(status: int, **body: Any) -> EngineClient:
     """A client whose every request gets this answer."""
     transport = httpx.MockTransport(lambda _: httpx.Response(status, **body))
-    return HasuraAdmin("http://hasura/", "the-secret", transport=transport)
+    return EngineClient("http://hasura/", "the-secret", transport=transport)
 
 
 def test_the_secret_goes_along_and_the_data_comes_back() -> None:
@@ -281,7 +279,7 @@ def test_the_secret_goes_along_and_the_data_comes_back() -> None:
         requests.append(request)
         return httpx.Response(200, json={"data": {"a": 1}})
 
-    with HasuraAdmin(
+    with EngineClient(
         "http://hasura/", "the-secret", {"X-Hasura-Role": "r"}, 1, httpx.MockTransport(answer)
     ) as it:
         assert it.graphql("query { a }", {}) == {"a": 1}
@@ -300,7 +298,7 @@ def test_a_wrong_secret_is_named(subtests: pytest.Subtests) -> None:
         ):
             answering(status, json=errors).graphql("query { a }", {})
     with pytest.raises(AccessDenied):
-        answering(401, json={"error": "invalid secret", "code": "access-denied"}).metadata(EXPORT)
+        answering(401, json={"error": "invalid secret", "code": "access-denied"}).export()
 
 
 def test_a_refusal_keeps_the_code_of_the_engine_and_its_details() -> None:
@@ -308,10 +306,10 @@ def test_a_refusal_keeps_the_code_of_the_engine_and_its_details() -> None:
     body = {"code": "unexpected", "error": "bad", "internal": internal}
     text = "export_metadata: unexpected: bad; table x: no such table"
     with pytest.raises(RequestRefused, match=text) as error:
-        answering(400, json=body).metadata(EXPORT)
+        answering(400, json=body).export()
     assert error.value.code == "unexpected"
     with pytest.raises(RequestRefused, match="at the same time") as error:
-        answering(409, json={"code": "conflict", "error": "version"}).metadata(EXPORT)
+        answering(409, json={"code": "conflict", "error": "version"}).export()
     assert error.value.code == "conflict"
 
 
@@ -321,19 +319,14 @@ def test_a_refusal_keeps_the_code_of_the_engine_and_its_details() -> None:
 )
 def test_what_is_no_answer_of_hasura_is_unavailable(status: int, body: dict[str, Any]) -> None:
     with pytest.raises(HasuraUnavailable, match="http://hasura/v1/metadata does not answer as Hasura does"):
-        answering(status, **body).metadata(EXPORT)
+        answering(status, **body).export()
     with pytest.raises(HasuraUnavailable, match="http://hasura/v1/graphql does not answer as Hasura does"):
         answering(status, **body).graphql("query { a }", {})
-    with HasuraAdmin("nonsense", "the-secret") as hasura, pytest.raises(HasuraUnavailable):
-        hasura.metadata(EXPORT)
+    with EngineClient("nonsense", "the-secret") as hasura, pytest.raises(HasuraUnavailable):
+        hasura.export()
 
 
-def test_several_requests_are_answered_in_one() -> None:
-    both = [{"count": 1}, {"count": 0}]
-    assert answering(200, json=both).bulk([EXPORT, EXPORT]) == both
-    for answer in (both[0], both[:1]):
-        with pytest.raises(RequestRefused, match="bulk"):
-            answering(200, json=answer).bulk([EXPORT, EXPORT])
-    with pytest.raises(RequestRefused) as error:
-        answering(400, json={"code": "not-exists", "error": "no such cron trigger"}).bulk([EXPORT])
-    assert error.value.code == "not-exists"
+def test_the_events_of_several_crons_are_counted_in_one_request() -> None:
+    counts = [{"count": 1}, {"count": 0}]
+    assert answering(200, json=counts).future_events(["a", "b"]) == {"a": 1, "b": 0}
+    assert answering(200, json=counts[0]).future_events(["a", "b"]) == {"a": 1, "b": 1}, "each alone"

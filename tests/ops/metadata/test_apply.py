@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from leads.services.cron_runs import CRONS
-from ops.clients.hasura_admin import HasuraAdmin
+from ops.clients.hasura_admin import RequestRefused
 from ops.metadata.directory import read_directory
-from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.engine import Engine
 from ops.metadata.pieces import Change, Json, Key, foreign, put, same, split
 from proofs.incidents.breakages import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -131,17 +131,29 @@ def test_once_removed_our_tables_may_go_and_all_stays_consistent(database: str, 
 def test_what_others_change_meanwhile_or_since_the_backup_stays(shared: Shared) -> None:
     """Replacing is tied to the version that was exported: a change by another client in between wins."""
     shared.run("9a")
-    with HasuraAdmin(shared.url, SECRET) as hasura:
-        engine = Engine(hasura)
+    with Engine(shared.url, SECRET) as engine:
         metadata, version = engine.export()
         shared.api("delete_cron_trigger", {"name": "diva_nightly"})
-        with pytest.raises(MetadataError, match="run this again"):
+        with pytest.raises(RequestRefused, match="run this again"):
             engine.replace(metadata, version)
     assert ("cron trigger", "diva_nightly") not in shared.pieces()
     shared.run("restore", "9a")
     held = shared.pieces()
     assert {("cron trigger", "diva_nightly"), ("table", "public.pancake_source")} & held.keys() == set()
     assert ("table", "public.ticket") in held
+
+
+def test_a_backup_without_the_source_is_named_and_changes_nothing(shared: Shared) -> None:
+    shared.run("9a")
+    (backup,) = shared.folder.glob("*-9a.json")
+    content = json.loads(backup.read_text())
+    content["metadata"]["sources"][0]["name"] = "other"
+    backup.write_text(json.dumps(content))
+    before = shared.export()
+    assert f"{backup} has no source 'default'. Give another with --backup" in shared.run(
+        "restore", "9a", code=1
+    )
+    assert (shared.export(), list(shared.folder.glob("*-restore.json"))) == (before, [])
 
 
 def test_drift_in_ours_is_refused_and_named_without_over_drift(shared: Shared) -> None:
@@ -245,8 +257,8 @@ def test_the_future_runs_that_a_refusal_removes_are_put_back_and_warnings_are_sh
     table.write_text(text)
     send = Engine._send
 
-    def warning(engine: Engine, request: dict[str, Any]) -> Json:
-        answer = send(engine, request)
+    def warning(engine: Engine, request: dict[str, Any], **options: Any) -> Any:
+        answer = send(engine, request, **options)
         is_replace = request["type"] == "replace_metadata"
         return (
             answer | {"warnings": [{"code": "x", "message": "A name is reserved."}]} if is_replace else answer
@@ -398,11 +410,11 @@ def test_an_inconsistent_cron_has_no_number_of_events() -> None:
     """A genuine engine does not know an inconsistent cron trigger; any other refusal ends the check."""
     refusal = {"path": "$.args", "error": "cron trigger with name: x does not exist", "code": "not-exists"}
     answer = httpx.MockTransport(lambda request: httpx.Response(400, json=refusal))
-    with HasuraAdmin("http://engine.test", SECRET, transport=answer) as hasura:
-        assert Engine(hasura).future_events(["x"]) == {"x": None}
+    with Engine("http://engine.test", SECRET, transport=answer) as engine:
+        assert engine.future_events(["x"]) == {"x": None}
         refusal["code"] = "busy"
-        with pytest.raises(MetadataError):
-            Engine(hasura).future_events(["x"])
+        with pytest.raises(RequestRefused):
+            engine.future_events(["x"])
 
 
 def test_after_a_wipe_one_command_brings_ours_back(shared: Shared) -> None:

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import yaml
 
-from ops.clients.hasura_admin import HasuraAdmin
+from ops.failures import CommandFailed
 from ops.metadata.deploy import Deployment, Files
 from ops.metadata.directory import DIRECTORY, read_directory
-from ops.metadata.engine import Engine, MetadataError
+from ops.metadata.engine import Engine
 from ops.metadata.probe import Probe, judge
 from sandbox.postgres.database import grant_rights
 from tests.support.metadata import SECRET, Shared, make_own, running_shared_engine
@@ -44,12 +44,12 @@ class Altered(httpx.BaseTransport):
 
 def refusal(shared: Shared, transport: httpx.BaseTransport, accepted: str = "") -> str:
     """Return what 9a says when it refuses; empty if it is applied."""
-    with HasuraAdmin(shared.url, SECRET, transport=transport) as hasura:
+    with Engine(shared.url, SECRET, transport=transport) as engine:
         files, own = Files(shared.folder, shared.url), read_directory(DIRECTORY)
-        deployment = Deployment(Engine(hasura), files, own, "default", accepted_engine=accepted)
+        deployment = Deployment(engine, files, own, "default", accepted_engine=accepted)
         try:
             deployment.apply("9a", over_drift=False)
-        except MetadataError as error:
+        except CommandFailed as error:
             return str(error)
     return ""
 
