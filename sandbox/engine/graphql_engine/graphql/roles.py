@@ -481,16 +481,29 @@ def build_schema(model: Model, metadata: dict[str, Any], role: str, backend: boo
     is_empty = not queries
     if is_empty:
         queries[NO_QUERIES] = GraphQLField(GraphQLNonNull(GraphQLString), description=NO_QUERIES_TEXT)
+    refused = of_roots(metadata)
     schema = GraphQLSchema(
-        _root("query_root", queries, metadata),
-        _root("mutation_root", mutations, metadata, "mutation root"),
-        _root("subscription_root", subscriptions, metadata),
+        _root("query_root", queries, refused),
+        _root("mutation_root", mutations, refused, "mutation root"),
+        _root("subscription_root", subscriptions, refused | _streams(views)),
         directives=[GraphQLIncludeDirective, GraphQLSkipDirective, CACHED],
         assume_valid=True,
     )
     shown = sorted(schema.type_map.keys() - UNSHOWN)
     schema.type_map = {name: sorted_type(schema.type_map[name]) for name in shown}
     return RoleSchema(schema, views, is_empty, types_of(metadata, model))
+
+
+def _streams(views: RoleViews) -> dict[str, str]:
+    """Return the refused root fields of subscriptions: the stream of each table that the role may read."""
+    refused = {}
+    for view in views.tables.values():
+        if view.select is None or not view.select.columns:
+            continue
+        chosen = view.select.subscription_fields
+        if chosen is None or "select_stream" in chosen:
+            refused[view.tracked.root_field("select_stream", f"{view.name}_stream")[0]] = "stream"
+    return refused
 
 
 def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
@@ -503,12 +516,12 @@ def sorted_type(type_: GraphQLNamedType) -> GraphQLNamedType:
 
 
 def _root(
-    name: str, fields: Fields, metadata: dict[str, Any], text: str | None = None
+    name: str, fields: Fields, refused: dict[str, str], text: str | None = None
 ) -> GraphQLObjectType | None:
     if not fields:
         return None
     ordered = {key: fields[key] for key in sorted(fields)}
-    return GraphQLObjectType(name, ordered, description=text, extensions={"refused": of_roots(metadata)})
+    return GraphQLObjectType(name, ordered, description=text, extensions={"refused": refused})
 
 
 class Schemas:

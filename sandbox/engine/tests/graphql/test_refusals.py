@@ -33,6 +33,7 @@ NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{titl
             "user",
             'the relationship of an action\'s output "author"',
         ),
+        ("subscription { author_stream { id } }", "admin", 'the stream "author_stream"'),
         (NEST, "admin", 'the nested insert "articles"'),
     ],
 )
