@@ -22,6 +22,7 @@ from sandbox.processes import ROOT
 
 COMPOSE = ROOT / "compose.production.yaml"
 PROXY = "deploy/proxy/Caddyfile"
+UNIT = "deploy/systemd/pancake-compose.service"
 IMAGE = re.compile(r"\$\{PANCAKE_IMAGES:-pancake-diva\}/(\w+):\$\{VERSION:-[^}]+\}")
 NOT_DONE = 3
 DEBIAN = "pkg:deb/debian/${Package}@${Version}?arch=${Architecture}\\n"
@@ -110,11 +111,13 @@ def sbom(name: str, version: str) -> dict[str, Any]:
 
 
 def write_archive(path: Path, names: dict[str, str]) -> None:
-    """Write compose.production.yaml as compose.yaml, with these images, and the proxy's file beside it."""
+    """Write compose.production.yaml as compose.yaml, with these images, and the files beside it."""
     text = IMAGE.sub(lambda match: names[match[1]], COMPOSE.read_text())
     text = text.replace(f"--file {COMPOSE.name} ", "")
+    unit = (ROOT / UNIT).read_text().replace(COMPOSE.name, "compose.yaml")
     with tarfile.open(path, "w:gz") as archive:
-        for name, content in (("compose.yaml", text), (PROXY, (ROOT / PROXY).read_text())):
+        proxy = (ROOT / PROXY).read_text()
+        for name, content in (("compose.yaml", text), (PROXY, proxy), (UNIT, unit)):
             member = tarfile.TarInfo(f"pancake/{name}")
             member.size, member.mode = len(content.encode()), 0o644
             archive.addfile(member, io.BytesIO(content.encode()))

@@ -141,6 +141,7 @@ def test_the_archive_of_a_release_names_each_image_by_its_digest(tmp_path: Path)
     mounted = services["proxy"]["volumes"][0].partition(":")[0]
     assert (tmp_path / "pancake" / mounted).read_text() == (ROOT / release.PROXY).read_text()
     assert FILE.name not in text
+    assert "COMPOSE_FILE=compose.yaml\n" in (tmp_path / "pancake" / release.UNIT).read_text()
 
 
 def test_a_tag_of_another_version_is_refused(tmp_path: Path) -> None:
