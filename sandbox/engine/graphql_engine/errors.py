@@ -89,15 +89,25 @@ def unsupported(what: str, path: str = "$") -> QErr:
     return QErr("not-supported", f"{what} is not supported by this stand-in", path)
 
 
-CONSTRAINTS = {
+# By the beginning of a SQLSTATE, the longer before the shorter: the code, and what stands before the message.
+CLASSES = {
     "23001": ("constraint-violation", "Can not delete or update due to data being referred. "),
     "23502": ("constraint-violation", "Not-NULL violation. "),
     "23503": ("constraint-violation", "Foreign key violation. "),
     "23505": ("constraint-violation", "Uniqueness violation. "),
     "23514": ("permission-error", "Check constraint violation. "),
     "23P01": ("constraint-violation", "Exclusion violation. "),
+    "23": ("constraint-violation", ""),
+    "22025": ("bad-request", ""),
+    "22": ("data-exception", ""),
+    "40": ("concurrent-update", ""),
+    "42P10": ("constraint-error", ""),
+    "42704": ("constraint-error", ""),
 }
-NO_ARBITER = "there is no unique or exclusion constraint on target column(s)"
+MESSAGES = {
+    "40001": "serialization failure due to concurrent update",
+    "42P10": "there is no unique or exclusion constraint on target column(s)",
+}
 
 
 def postgres_error(error: Error, text: str) -> dict[str, JsonValue]:
@@ -125,22 +135,8 @@ def _report(text: str, status: str, **error: JsonValue) -> dict[str, JsonValue]:
 def query_error(error: psycopg.Error, statement: str) -> QErr:
     """Return the QErr of a failed statement: expected errors by class, all others as `unexpected`."""
     code = error.sqlstate or ""
-    message = error.diag.message_primary or str(error)
-    if code in CONSTRAINTS:
-        name, prefix = CONSTRAINTS[code]
-        return QErr(name, prefix + message)
-    if code.startswith("23"):
-        return QErr("constraint-violation", message)
-    if code == "22025":
-        return QErr("bad-request", message)
-    if code.startswith("22"):
-        return QErr("data-exception", message)
-    if code == "40001":
-        return QErr("concurrent-update", "serialization failure due to concurrent update")
-    if code.startswith("40"):
-        return QErr("concurrent-update", message)
-    if code == "42P10":
-        return QErr("constraint-error", NO_ARBITER)
-    if code == "42704":
-        return QErr("constraint-error", message)
+    message = MESSAGES.get(code) or error.diag.message_primary or str(error)
+    for prefix, (name, before) in CLASSES.items():
+        if code.startswith(prefix):
+            return QErr(name, before + message)
     return QErr("unexpected", "database query error", status=500, internal=postgres_error(error, statement))

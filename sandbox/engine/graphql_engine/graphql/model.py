@@ -458,6 +458,12 @@ class TableView:
     def name(self) -> str:
         return self.tracked.name
 
+    @property
+    def readable(self) -> SelectView:
+        """The permission to read, which the role has."""
+        assert self.select is not None
+        return self.select
+
 
 @dataclass
 class RoleViews:

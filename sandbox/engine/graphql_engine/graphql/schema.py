@@ -266,8 +266,7 @@ COMPARABLE_OPERATORS = ("max", "min")
 def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
 
     def fields() -> dict[str, GraphQLInputField]:
-        assert view.select is not None
-        made = {column: input_field(b.order_by()) for column in view.select.columns}
+        made = {column: input_field(b.order_by()) for column in view.readable.columns}
         for rel, target in b.views.relationships(view):
             if not rel.is_array:
                 made[rel.name] = input_field(order_by_type(b, target))
@@ -279,9 +278,8 @@ def order_by_type(b: Builder, view: TableView) -> GraphQLInputObjectType:
 
 def operator_columns(view: TableView, operator: str) -> dict[str, Column]:
     """Return the readable columns that an aggregate operator applies to."""
-    assert view.select is not None
     applies = is_comparable if operator in COMPARABLE_OPERATORS else is_numeric
-    return {name: column for name, column in view.select.columns.items() if applies(column.type)}
+    return {name: column for name, column in view.readable.columns.items() if applies(column.type)}
 
 
 def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
@@ -293,9 +291,8 @@ def table_type(b: Builder, view: TableView) -> GraphQLObjectType:
 
 
 def _table_fields(b: Builder, view: TableView) -> dict[str, GraphQLField]:
-    assert view.select is not None
     fields: dict[str, GraphQLField] = {}
-    for name, column in view.select.columns.items():
+    for name, column in view.readable.columns.items():
         type_ = b.value_type(column.type)
         if not column.nullable:
             type_ = GraphQLNonNull(type_)

@@ -168,8 +168,7 @@ def where_exp(views: RoleViews, view: TableView, data: Json | None) -> BoolExp:
 
 def row_filter(view: TableView) -> BoolExp:
     """Return the role's select filter on a table, with the row as its own root row."""
-    assert view.select is not None
-    return TRUE if view.select.filter in (TRUE, All()) else Rooted(view.select.filter)
+    return TRUE if view.readable.filter in (TRUE, All()) else Rooted(view.readable.filter)
 
 
 def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
@@ -179,9 +178,8 @@ def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
         return AnyOf(tuple(where_exp(views, view, item) for item in value))
     if name == "_not":
         return Not(where_exp(views, view, value))
-    assert view.select is not None
-    if name in view.select.columns:
-        return column_tests(view.select.columns[name], value)
+    if name in view.readable.columns:
+        return column_tests(view.readable.columns[name], value)
     rel = view.tracked.relationships[name]
     target = views.tables[rel.target]
     return Related(rel, both(row_filter(target), where_exp(views, target, value)))
@@ -283,9 +281,8 @@ def order_terms(ctx: Context, view: TableView, items: Any, alias: str) -> Terms:
 
 
 def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> Terms:
-    assert view.select is not None
-    if name in view.select.columns:
-        return [(f"{alias}.{ident(view.select.columns[name].name)}", DIRECTIONS[value])]
+    if name in view.readable.columns:
+        return [(f"{alias}.{ident(view.readable.columns[name].name)}", DIRECTIONS[value])]
     return _related(ctx, view.tracked.relationships[name], value, alias)
 
 
@@ -308,8 +305,7 @@ def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
 
 
 def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
-    assert view.select is not None
-    return [f"{alias}.{ident(view.select.columns[name].name)}" for name in names]
+    return [f"{alias}.{ident(view.readable.columns[name].name)}" for name in names]
 
 
 def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
@@ -321,11 +317,10 @@ def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
 
 
 def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
-    assert view.select is not None
     names = sel.args.get("columns")
     if not names:
         return "count(*)"
-    columns = ", ".join(f"{alias}.{ident(view.select.columns[name].name)}" for name in names)
+    columns = ", ".join(f"{alias}.{ident(view.readable.columns[name].name)}" for name in names)
     columns = f"({columns})" if len(names) > 1 else columns
     return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
 
@@ -333,8 +328,7 @@ def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
 def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str) -> str:
     if sel.is_typename:
         return literal(sel.type_name)
-    assert view.select is not None
-    column = view.select.columns[sel.name]
+    column = view.readable.columns[sel.name]
     value = f"{operator}({alias}.{ident(column.name)})"
     return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
 
@@ -430,8 +424,7 @@ def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
 def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     if sel.is_typename:
         return f"{literal(sel.type_name)}::text"
-    assert view.select is not None
-    column = view.select.columns.get(sel.name)
+    column = view.readable.columns.get(sel.name)
     if column is not None:
         return column_sql(ctx, view, sel, column, alias)
     rel = view.tracked.relationships.get(sel.name)
@@ -447,7 +440,6 @@ def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
 
 def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
     """Return a column: reduced by a JSON path, or as text if numbers are stringified."""
-    assert view.select is not None
     value = f"{alias}.{ident(column.name)}"
     if sel.args.get("path") is not None:
         steps = json_steps(sel.args["path"])
@@ -463,9 +455,8 @@ def shown(ctx: Context, column: Column, value: str) -> str:
 
 def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:
     """Return `<table>_aggregate`: aggregates over all rows; only `nodes` obey the permission's limit."""
-    assert view.select is not None
     source.single = False
-    allowed = view.select.limit if source.filtered else None
+    allowed = view.readable.limit if source.filtered else None
     source.permission_limit = False
     rows = base_rows(ctx, view, source)
     alias, numbered = ctx.alias(), ctx.alias()
