@@ -188,6 +188,8 @@ def erase_rows(
     """Empty every row of the customer that the integration wrote, inside the caller's transaction."""
     erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions)
     counts, ids = erasure.counts, customer.ids()
+    known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)
+    earlier = load_row(db, "erase/find_erasures", {"digests": known})
     params = {
         "ids": ids,
         "phones": customer.phones,
@@ -203,11 +205,13 @@ def erase_rows(
     counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
     counts["cron_runs"] = len(db.execute(QUERIES["erase/empty_runs"], params).fetchall())
     counts["engine_logs"] = _delete_engine_logs(db, params, erasure)
-    for left in db.execute(QUERIES["erase/list_left"], params).fetchall():
+    left_accounts = [*customer.ids("account_id"), *earlier["left_accounts"]]
+    for left in db.execute(QUERIES["erase/list_left"], params | {"account_ids": left_accounts}).fetchall():
         erasure.diva_accounts.append(left["id"])
         if left["has_consent"]:
             erasure.diva_consents.append(left["id"])
-    _leave_digests(db, target, customer, digester, request, erasure)
+    if not earlier["count"] or any(counts.values()):
+        _leave_digests(db, target, customer, digester, request, erasure)
     return erasure
 
 
@@ -272,13 +276,11 @@ def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasu
 def _leave_digests(
     db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request, erasure: Erasure
 ) -> None:
-    """Leave the digests that keep the customer's old versions out, unless nothing was left to erase."""
-    known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)
-    if load_row(db, "erase/find_erasures", {"digests": known})["count"] and not any(erasure.counts.values()):
-        return
+    """Leave the digests that keep the customer's old versions out, with the accounts left to Diva."""
+    counts = {**erasure.counts, "left_accounts": erasure.diva_accounts}
     common: dict[str, object] = {
         "now": request.now, "requested_by": request.requested_by, "run_by": request.run_by,
-        "reason": request.reason, "counts": json.dumps(erasure.counts),
+        "reason": request.reason, "counts": json.dumps(counts),
         "connection_id": None, "table_name": None,
     }  # fmt: skip
     records = set(customer.records)
@@ -296,6 +298,18 @@ def _leave_digests(
     erasure.counts["digests"] = len(rows)
 
 
+WHERE = {
+    "events": "pancake_webhook_event: bodies, phones, digests",
+    "accounts": "account: pancake_metadata",
+    "contacts": "contact_book: name, e-mail, address, phone",
+    "tickets": "ticket: our texts, data.pancake",
+    "cron_runs": "pancake_cron_run: reports that name the phone",
+    "engine_logs": "hdb_catalog: Hasura's logs of our trigger and crons",
+    "digests": "customer_erasure: what keeps the old versions out",
+    "deliveries": "the edge's folders",
+    "unusable_phones": "the file of backfill-phones",
+}
+"""What was removed where, by the kinds of the counts; `digests` were stored."""
 MAX_TRIES = 3
 UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
 
@@ -313,8 +327,9 @@ def erase(
 ) -> None:
     """Erase a customer from everything that the integration wrote.
 
-    Prints ids and counts, and what Diva has to erase itself. What is left
-    keeps the customer's old versions out; a later request is a new customer.
+    Prints a receipt: what was removed where, ids and counts, and what Diva has
+    to erase itself, what an earlier run left to it too. What is left keeps the
+    customer's old versions out; a later request is a new customer.
 
     Needs DATABASE_URL (the owner's) and ENCRYPTION_KEYS; --edge needs
     EDGE_STATE_KEYS too. Exit code 1: a file could not be read, or the
@@ -337,8 +352,10 @@ def erase(
         erasure.counts["deliveries"], unreadable = erase_deliveries(spool, target, dry_run=dry_run)
     accounts = set(erasure.diva_accounts)
     erasure.counts["unusable_phones"] = erase_unusable(unusable, target, accounts, dry_run=dry_run)
-    shown = {"dry_run": dry_run, **asdict(erasure), "unreadable": unreadable}
-    print_result(shown, lambda: _print(erasure, dry_run=dry_run, edge=edge), as_json=as_json)
+    receipt = {"dry_run": dry_run, "erased_at": None if dry_run else request.now}
+    who = {"requested_by": request.requested_by, "run_by": request.run_by, "reason": request.reason}
+    shown = {**receipt, **who, **asdict(erasure), "unreadable": unreadable}
+    print_result(shown, lambda: _print(erasure, request, dry_run=dry_run, edge=edge), as_json=as_json)
     if erasure.unset_log_settings:
         names = ", ".join(erasure.unset_log_settings)
         say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
@@ -390,10 +407,14 @@ def _refuse_personal_data(target: Target, *texts: str | None) -> None:
         raise WrongUsage("--by and --reason are kept: do not put the customer's phone into them.")
 
 
-def _print(erasure: Erasure, *, dry_run: bool, edge: bool) -> None:
+def _print(erasure: Erasure, request: Request, *, dry_run: bool, edge: bool) -> None:
+    if not dry_run:
+        print_line(f"Receipt of an erasure, {request.now:%Y-%m-%d %H:%M:%S} UTC")
+        why = f", reason: {request.reason}" if request.reason else ""
+        print_line(f"Asked for by {request.requested_by}, run by {request.run_by}{why}")
     print_line("Would be erased:" if dry_run else "Erased:")
     for kind, count in erasure.counts.items():
-        print_line(f"  {kind.replace('_', ' ')}: {count}")
+        print_line(f"  {kind.replace('_', ' ')}: {count} ({WHERE[kind]})")
     if erasure.event_ids:
         print_line(f"  ids of the events: {', '.join(map(str, erasure.event_ids))}")
     if erasure.mentions:

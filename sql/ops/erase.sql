@@ -127,8 +127,12 @@ SELECT count(*) AS deleted FROM logs
 
 -- name: erase/find_erasures
 -- Find earlier erasures of the same phone or record.
--- Returns one row: count. Relies on ix_customer_erasure_digest.
-SELECT count(*) AS count FROM public.customer_erasure AS c WHERE c.digest = ANY (%(digests)s)
+-- Returns one row: count, left_accounts (ids of the accounts that they left to Diva). Relies on ix_customer_erasure_digest.
+SELECT
+    count(DISTINCT c.id) AS count, COALESCE(array_agg(DISTINCT a.id::uuid) FILTER (WHERE a.id IS NOT NULL), '{}') AS left_accounts
+FROM public.customer_erasure AS c
+LEFT JOIN LATERAL jsonb_array_elements_text(c.counts -> 'left_accounts') AS a (id) ON true
+WHERE c.digest = ANY (%(digests)s)
 
 -- name: erase/insert_erasure
 -- Store what is left of an erased customer: a row for each phone (without connection) and for each record.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -61,7 +62,7 @@ def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]
 
 
 async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness, tmp_path: Path) -> None:
-    """And a second run finds nothing."""
+    """And a second run finds nothing, but names again what is left to Diva."""
     await store_customer(harness)
     write_files(tmp_path)
     assert found_in([*dump(harness).values(), *read_files(tmp_path)]) == set(WRITTEN)
@@ -82,7 +83,8 @@ async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness
     assert len(read_files(tmp_path)) == 4, "the bystander's, and the list without the customer"
     assert harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'") == bystander
     before = dump(harness)
-    assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
+    again = erase(harness, tmp_path, *PHONE, "--yes")
+    assert (set(again["counts"].values()), again["diva_accounts"]) == ({0}, [account])
     assert dump(harness) == before
 
 
@@ -98,14 +100,19 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness,
     assert "Pancake has to erase: its record" in page
     assert "a later change of that record makes a new customer" in page
     done = erase(harness, tmp_path, *PHONE, "--yes")
-    assert planned | {"dry_run": False} == done
+    assert planned | {"dry_run": False, "erased_at": done["erased_at"]} == done
 
 
 async def test_the_request_is_recorded_and_a_later_lead_is_new(harness: CronHarness, tmp_path: Path) -> None:
     """Who asked, when and why."""
     await harness.process_lead(**PERSON)
     harness.sql("UPDATE ticket SET status = 'done'")
-    erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
+    receipt = run_erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12").stdout
+    assert re.match(
+        r"Receipt of an erasure, [0-9-]+ [0-9:]+ UTC\nAsked for by Lan, run by \S+, reason: case 12\n",
+        receipt,
+    )
+    assert "  contacts: 2 (contact_book: name, e-mail, address, phone)" in receipt
     rows = harness.sql("SELECT * FROM customer_erasure ORDER BY id")
     stored = {(row["requested_by"], row["reason"], row["run_by"] != "") for row in rows}
     assert (stored, rows[0]["counts"]["events"]) == ({("Lan", "case 12", True)}, 1)
