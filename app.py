@@ -21,6 +21,7 @@ from cron.retry_failed import retry_failed
 from cron.sync_sources import sync_sources
 from handlers.edge_policy import edge_policy, summarize_policy
 from handlers.ingest_record import ingest_record
+from handlers.list_leads import list_leads
 from handlers.process_record import process_record
 from handlers.replay_events import replay_events
 from handlers.trace_lead import trace_lead
@@ -37,6 +38,7 @@ HASURA_ROUTES: tuple[HasuraRoute[Runtime, Any], ...] = (
         "/actions/ingest_record", "pancake_ingest_record", read_action, ingest_record, allows_edge=True
     ),
     HasuraRoute("/actions/replay_events", "pancake_replay_events", read_action, replay_events),
+    HasuraRoute("/actions/list_leads", "pancake_list_leads", read_action, list_leads),
     HasuraRoute("/actions/trace_lead", "pancake_trace_lead", read_action, trace_lead),
     HasuraRoute(
         "/events/process_record",

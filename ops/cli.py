@@ -32,6 +32,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
         "ops.daily.erase:erase", "erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"
     ),
     "report": ("ops.daily.report:report", "report", "report --from 2026-05-01 --html > may.html"),
+    "list": ("ops.daily.list:list_leads", "list unassigned", "list held --from 2026-05-01 --csv > held.csv"),
     "status": ("ops.daily.status:status", "status", "status --watch", "status --json"),
     "doctor": ("ops.daily.doctor:doctor", "doctor", "doctor --json"),
     "tail": ("ops.daily.tail:tail", "tail", "tail --last 50"),

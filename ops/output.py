@@ -1,8 +1,10 @@
 """What verbs print: results and changes on stdout, messages and progress on stderr."""
 
+import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from shutil import get_terminal_size
@@ -39,6 +41,31 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 def print_json(document: Any) -> None:
     """Print the document on stdout; times become ISO text."""
     print_line(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+FORMULA = re.compile(r"(^|;)(?= *[=+\-@\t\r\n])")
+"""Where text must not begin as a formula does, which a spreadsheet runs. Names are text of others.
+
+Excel in Vietnamese splits cells at semicolons too.
+"""
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel reads Vietnamese names in the code page of the machine."""
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV for spreadsheets: numbers as they are, and no text that a spreadsheet would run."""
+    text = io.StringIO()
+    csv.writer(text).writerows([_csv_cell(value) for value in row] for row in rows)
+    return BYTE_ORDER_MARK + text.getvalue()
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # A number is one with any first digits.
+    return FORMULA.sub(r"\1'", escape_unseen(value)) if isinstance(value, str) else str(value)
 
 
 def print_result(document: Any, text: str | Callable[[], None], *, as_json: bool) -> None:

@@ -322,7 +322,8 @@ def copied_rules(tree: Tree) -> Iterator[str]:
                 "pancake_ticket_is_open": r"'in_progress'",
                 "pancake_event_is_waiting": r"IN \('received', 'ingested'\)",
                 "pancake_event_is_held": r"IN \('skipped_kill_switch', 'skipped_source_disabled'\)",
-                "pancake_event_is_invalid": r"LIKE 'invalid",
+                "pancake_error_fault": r"'(?:missing_record_id|too_deep|too_large|unstorable|test_ping)'"
+                r"|LIKE 'invalid",
                 "pancake_event_was_held_or_replayed": r"\bheld_at IS NOT NULL\b",
             }
             if "pancake_source" not in text:

@@ -143,9 +143,13 @@ class InvalidBody(Final):
 
 
 class InvalidPhone(Final):
-    """The record has no usable phone number."""
+    """The record has no usable phone number; `is_missing`: none was typed."""
 
     code = "invalid_phone"
+
+    def __init__(self, message: str | None = None, *, is_missing: bool = False) -> None:
+        super().__init__(message)
+        self.is_missing = is_missing
 
 
 class Refused(IntegrationError):

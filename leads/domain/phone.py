@@ -96,7 +96,8 @@ class PhoneReading:
         """Return the phone that identifies the customer. Raises InvalidPhone if there is none."""
         if self.primary is None:
             reasons = ", ".join(sorted({reason for _, reason in self.rejected})) or "no phone given"
-            raise InvalidPhone(f"The record has no usable phone number ({reasons}).")
+            text = f"The record has no usable phone number ({reasons})."
+            raise InvalidPhone(text, is_missing=not self.rejected)
         return self.primary
 
 

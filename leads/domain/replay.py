@@ -109,25 +109,26 @@ def _filtered(request: ReplayRequest, criteria: object) -> ReplayRequest:
     return replace(
         request,
         states=frozenset({status}) if status else REPLAYED_BY_MANUAL_INVOCATION,
-        error_code=_text(criteria, "error_code"),
-        source_id=_text(criteria, "source_id"),
-        created_from=_time(criteria, "from"),
-        created_to=_time(criteria, "to"),
+        error_code=text_in(criteria, "error_code", "filter."),
+        source_id=text_in(criteria, "source_id", "filter."),
+        created_from=time_in(criteria, "from", "filter."),
+        created_to=time_in(criteria, "to", "filter."),
         max_events=limit or request.max_events,
     )
 
 
-def _text(given: Mapping[str, object], name: str) -> str | None:
+def text_in(given: Mapping[str, object], name: str, where: str = "") -> str | None:
+    """Read an optional text. Raises BadRequest."""
     value = given.get(name)
     if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise BadRequest(f"filter.{name} is not text.")
+        raise BadRequest(f"{where}{name} is not text.")
     if value is not None and len(value) > MAX_TEXT_CHARACTERS:
-        raise BadRequest(f"filter.{name} is longer than {MAX_TEXT_CHARACTERS} characters.")
+        raise BadRequest(f"{where}{name} is longer than {MAX_TEXT_CHARACTERS} characters.")
     return value
 
 
-def _time(given: Mapping[str, object], name: str) -> datetime | None:
-    """Read an ISO 8601 date (its midnight in ICT) or time (naive: UTC)."""
+def time_in(given: Mapping[str, object], name: str, where: str = "") -> datetime | None:
+    """Read an optional ISO 8601 date (its midnight in ICT) or time (naive: UTC). Raises BadRequest."""
     value = given.get(name)
     if value is None:
         return None
@@ -136,7 +137,7 @@ def _time(given: Mapping[str, object], name: str) -> datetime | None:
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         with suppress(ValueError):
             return datetime.combine(date.fromisoformat(value), time(), ICT)
-    raise BadRequest(f"filter.{name} is neither a date nor a time of ISO 8601.")
+    raise BadRequest(f"{where}{name} is neither a date nor a time of ISO 8601.")
 
 
 def _event_ids(ids: object, max_events: int) -> tuple[int, ...]:

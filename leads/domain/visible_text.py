@@ -17,7 +17,8 @@ _UNSEEN = (
 UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
 _SPACING = re.compile("[\t-\r\x85\u2028\u2029]+")
 CUT = "…"
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+VIETNAMESE_UNITS = {"d": "ngày", "h": "giờ", "min": "phút", "s": "giây"}
 
 
 def read_texts(file: str) -> Mapping[str, Mapping[str, Any]]:
@@ -39,10 +40,10 @@ def cut(text: str, max_characters: int) -> str:
     return text if len(text) <= max_characters else text[: max_characters - 1] + CUT
 
 
-def duration(time: timedelta) -> str:
+def duration(time: timedelta, *, in_vietnamese: bool = False) -> str:
     """Return a span of time in a whole unit that it has twice, or once a minute: 40 s, 119 min, 47 h, 3 d."""
     seconds = max(int(time.total_seconds()), 0)
-    for size, unit in UNITS:
-        if seconds >= 2 * size or (seconds >= size and unit == "min"):
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    size, unit = next(
+        (each for each in UNITS if seconds >= (1 if each[1] == "min" else 2) * each[0]), UNITS[-1]
+    )
+    return f"{seconds // size} {VIETNAMESE_UNITS[unit] if in_vietnamese else unit}"

@@ -23,7 +23,14 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.assign import Choice, Member, Rules, choose
 from leads.domain.decide import Facts, Plan, Ticket, decide
 from leads.domain.digest import Digester, erasure_digests
-from leads.domain.errors import Contended, Final, IntegrationError, ProcessingPaused, code_of
+from leads.domain.errors import (
+    Contended,
+    Final,
+    IntegrationError,
+    InvalidPhone,
+    ProcessingPaused,
+    code_of,
+)
 from leads.domain.event_states import DEAD_LETTER, HELD, INGESTED, delay_after
 from leads.domain.fields import FieldName
 from leads.domain.lead import read_stored_lead
@@ -426,7 +433,9 @@ async def mark_failed(db: Database, clock: Clock, claim: Claim, error: Exception
     log_internal_error(error, claim.id)
     delay = None if isinstance(error, Final) else delay_after(claim.attempts, clock.jitter())
     code = code_of(error)
-    described = {} if isinstance(error, IntegrationError) else describe(error)
+    described: dict[str, object] = {} if isinstance(error, IntegrationError) else {**describe(error)}
+    if isinstance(error, InvalidPhone) and error.is_missing:
+        described = {"no_phone": True}
     marked = await db.fetch_one(
         "process_record/fail_event",
         {

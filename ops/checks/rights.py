@@ -87,6 +87,7 @@ TABLES = (
 )
 ACTIONS = (
     RoleProbe("pancake_ingest_record", "pancake_record", {"token_sha256": {}}),
+    RoleProbe("pancake_list_leads", "pancake_leads", {"figure": {}}),
     RoleProbe("pancake_replay_events", "pancake_settings_replay", {"force": {}}),
     RoleProbe("pancake_trace_lead", "pancake_settings_trace", {"text": {}}),
 )

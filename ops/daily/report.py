@@ -1,10 +1,9 @@
 """`leads report`: the figures of a period for sales managers."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +12,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from leads.domain.body import ICT
+from leads.domain.lead_list import ALONE, SUMS
+from leads.domain.visible_text import duration as age
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.failures import WrongUsage
 from ops.html import render_page
-from ops.output import AsJson, ForeignTextConsole, escape_unseen, print_json
+from ops.output import AsJson, ForeignTextConsole, csv_text, print_in_column, print_json, say
 from ops.settings import read_operator_settings
 
 
@@ -79,7 +80,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a period: of all sources together, of each source, and of the owners of each."""
+    """The figures of a period: of all sources together, of each source, and of the owners of both."""
 
     period: Period
     total: Figures
@@ -111,12 +112,28 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 NO_SOURCE_ID = "(none)"
 MINUTES_PER_HOUR = 60
 NOTHING = "–"
+VIETNAMESE = {
+    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "nhập vào ticket đang mở",
+    "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
+    "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
+    "held_by_connection": "kết nối đang tắt", "tickets": "Ticket", "later_tickets": "từ lần gửi sau của lead",
+    "kept": "đúng người được chia", "changed": "đã đổi người", "by_hand": "giao tay",
+    "unassigned": "chưa có người phụ trách", "answered": "đã gọi", "unanswered": "chưa gọi",
+    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm lại",
+    "broken": "lỗi cần xử lý",
+}  # fmt: skip
+"""The figures as managers read them."""
 
 
 def source_name(source: Figures, total: str, no_source: str) -> str:
     """Return the name of a source, else its id; `total` and `no_source` are words for what is no source."""
     names = {None: total, NO_SOURCE_ID: no_source}
     return names.get(source["source_id"]) or source["source"] or source["source_id"]
+
+
+def parts_of(figures: Figures, parts: Sequence[str]) -> list[str]:
+    """Return the parts of a sum that are not 0; the first if all are."""
+    return [name for name in parts if figures[name]] or [parts[0]]
 
 
 def duration(minutes: float | None, minute: str = "min", hour: str = "h") -> str:
@@ -136,6 +153,11 @@ def percentage(share: float | None) -> str:
     return NOTHING if share is None else f"{share:.1%}"
 
 
+def in_vietnamese(number: str) -> str:
+    """Return a number as Vietnam writes it: 38,5 %."""
+    return number.replace(".", ",").replace("%", " %")
+
+
 def is_fair(owner: Figures) -> bool:
     """Whether the members' counters are within the bound of round robin; so without available members."""
     return owner["spread"] is None or owner["bound"] is None or owner["spread"] <= owner["bound"] + 1e-9
@@ -149,73 +171,66 @@ def fairness(owner: Figures) -> str:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the table of sources, then the owners of each source, within 80 columns."""
-    console.print(f"{report.period.first} to {report.period.last} (Vietnam)")
-    console.print(_sources_table([report.total, *report.sources]))
-    for source in report.sources:
+    """Print for all sources, then for each, its sums, response times and owners, within the terminal."""
+    period = report.period
+    console.print(f"{period.first} to {period.last} (Vietnam)")
+    for source in (report.total, *report.sources):
+        console.print(f"\n{source_name(source, 'all sources', 'without a source')}")
+        for begin, line in _lines(source, period.now):
+            print_in_column(f"  {begin:<10}", line, console)
         owners = report.owners_of(source)
         if owners:
-            console.print(f"{source_name(source, '', 'without a source')}: fairness {fairness(owners[0])}")
             console.print(_owners_table(owners))
-    console.print("response: p50 / p95, then in business hours. held: switched off. lost: by the webhook.")
+        if owners and source is not report.total:
+            console.print(f"  fairness  {fairness(owners[0])}")
+    say(f"The leads of a figure: leads list FIGURE --from {period.first} --to {period.last}")
 
 
-def _right(*headings: str) -> list[Column]:
-    return [Column(heading, justify="right") for heading in headings]
-
-
-def _sources_table(sources: Sequence[Figures]) -> Table:
-    shown = {
-        "leads": "leads", "tickets": "tickets", "held": "held", "no_phone": "no phone",
-        "missed_by_webhook": "lost", "changed": "changed",
-    }  # fmt: skip
-    table = Table(Column("source", overflow="fold"), *_right(*shown.values()), "response")
-    for each in sources:
-        times = "\n".join(
-            " / ".join(duration(each[f"response_{part}_{kind}minutes"]) for part in ("p50", "p95"))
-            for kind in ("", "business_")
+def _lines(source: Figures, now: datetime) -> Iterator[tuple[str, str]]:
+    for whole, parts in SUMS:
+        if source[whole] or whole == "leads":
+            sums = " + ".join(f"{name} {source[name]}" for name in parts_of(source, parts))
+            yield whole, f"{source[whole]} = {sums}"
+    half, most, half_open, most_open = (
+        duration(source[f"response_{part}_{kind}minutes"])
+        for kind in ("", "business_") for part in ("p50", "p95")
+    )  # fmt: skip
+    if source["answered"]:
+        yield (
+            "response",
+            f"half within {half}, 95 % within {most}; by business hours {half_open}, {most_open}",
         )
-        counts = (str(each[column]) for column in shown)
-        table.add_row(source_name(each, "all", "without a source"), *counts, times)
-    return table
+    if source["unanswered"]:
+        oldest = age(now - source["oldest_unanswered_at"])
+        yield "unanswered", f"{source['unanswered']}/{source['tickets']}, the oldest for {oldest}"
+    yield from ((name.partition("_")[0], f"{source[name]} {name}") for name in ALONE if source[name])
 
 
 def _owners_table(owners: Sequence[Figures]) -> Table:
-    table = Table(Column("owner", overflow="fold"), *_right("tickets", "share", "changed", "weight"))
+    right = [
+        Column(heading, justify="right")
+        for heading in ("tickets", "share", "changed", "by hand", "unanswered", "weight")
+    ]
+    table = Table(Column("owner", overflow="fold"), *right)
     for each in owners:
         weight = NOTHING if each["weight"] is None else str(each["weight"])
-        counts = (str(each["tickets"]), percentage(each["share"]), str(each["changed"]), weight)
-        table.add_row(each["owner"] or NOTHING, *counts)
+        counts = [str(each[name]) for name in ("changed", "by_hand", "unanswered")]
+        table.add_row(
+            each["owner"] or NOTHING, str(each["tickets"]), percentage(each["share"]), *counts, weight
+        )
     return table
 
 
-BYTE_ORDER_MARK = "\ufeff"
-"""Without it Excel reads Vietnamese names in the code page of the machine."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a cell with text must not begin with: a spreadsheet would run it. Names are text of others."""
-OF_OWNERS = ("owner", "share", "weight", "spread", "bound")
+OF_OWNERS = ("owner", "owner_id", "share", "weight", "spread", "bound")
 """The columns of owners that sources do not have."""
 
 
-def csv_text(report: Report) -> str:
+def csv_of(report: Report) -> str:
     """Return the rows `total`, `source` and `owner`; a column that a row does not have is empty."""
     columns = [*report.total, *OF_OWNERS]
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["row", *columns])
-    for kind, rows in (("total", [report.total]), ("source", report.sources), ("owner", report.owners)):
-        writer.writerows([kind, *(_cell(row.get(name)) for name in columns)] for row in rows)
-    return BYTE_ORDER_MARK + text.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = escape_unseen(str(value))
-    # A number is one with any first digits.
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
+    kinds = (("total", [report.total]), ("source", report.sources), ("owner", report.owners))
+    rows = ([kind, *(row.get(name) for name in columns)] for kind, rows in kinds for row in rows)
+    return csv_text([["row", *columns], *rows])
 
 
 def html_page(report: Report) -> str:
@@ -224,12 +239,18 @@ def html_page(report: Report) -> str:
     return render_page(
         TEMPLATE,
         days=f"{period.first:%d/%m/%Y} – {period.last:%d/%m/%Y}",
+        period=f"--from {period.first} --to {period.last}",
         made=f"{period.until.astimezone(ICT):%H:%M %d/%m/%Y}",
-        sections=[(report.total, []), *((source, report.owners_of(source)) for source in report.sources)],
+        sections=[(each, report.owners_of(each)) for each in (report.total, *report.sources)],
         source_name=source_name,
-        duration=duration,
-        percentage=percentage,
+        duration=partial(duration, minute="phút", hour="giờ"),
+        age=lambda at: age(period.now - at, in_vietnamese=True),
+        percentage=lambda share: in_vietnamese(percentage(share)),
+        in_vietnamese=in_vietnamese,
         is_fair=is_fair,
+        parts_of=parts_of,
+        sums=SUMS,
+        words=VIETNAMESE,
     )
 
 
@@ -263,7 +284,7 @@ def report(
     if as_json:
         print_json(found.document())
     elif as_csv:
-        typer.echo(csv_text(found), nl=False)
+        typer.echo(csv_of(found), nl=False)
     elif as_html:
         typer.echo(html_page(found), nl=False)
     else:

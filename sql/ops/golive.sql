@@ -48,6 +48,11 @@ WITH declared AS (
     UNION ALL
     SELECT '939', 'function pancake_is_dry_run', to_regproc('public.pancake_is_dry_run') IS NOT NULL
     UNION ALL
+    SELECT '960', 'column new_tickets of view_pancake_report_source', EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass('public.view_pancake_report_source') AND a.attname = 'new_tickets'
+    )
+    UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
     UNION ALL
     SELECT '932', 'ticket source', EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake')
@@ -368,14 +373,17 @@ LEFT JOIN LATERAL (
 WHERE NOT s.is_removed
 
 -- name: golive/count_dead_letters
--- Load the share of dead letters among the deliveries of the window.
+-- Load the share of dead letters that are our fault among the deliveries of the window, as in kpi/load_success.
 -- Returns one row: events, dead, ratio (null without events). Relies on ix_pancake_webhook_event_created_at.
 SELECT
     count(*) AS events,
-    count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
-    count(*) FILTER (WHERE e.status = 'dead_letter')::float / nullif(count(*), 0) AS ratio
+    count(*) FILTER (WHERE e.status = 'dead_letter' AND NOT public.pancake_event_is_invalid(e.error_code)) AS dead,
+    count(*) FILTER (WHERE e.status = 'dead_letter' AND NOT public.pancake_event_is_invalid(e.error_code))::float
+        / nullif(count(*), 0) AS ratio
 FROM public.pancake_webhook_event AS e
-WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.error_code IS DISTINCT FROM 'test_ping'
+WHERE
+    e.created_at >= %(from)s AND e.created_at < %(to)s
+    AND (e.status <> 'dead_letter' OR public.pancake_error_fault(e.error_code) <> 'none')
 
 -- name: golive/count_replays
 -- Count the events that a person replayed in the window and that are processed now.

@@ -33,13 +33,16 @@ LIMIT %(limit)s
 -- Returns the columns of pancake_report_source(). Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 SELECT
     r.connection, r.source_id, r.source, r.leads, r.tickets, r.held, r.no_phone, r.missed_by_webhook, r.unassigned, r.changed,
-    r.unanswered, r.response_p50_minutes, r.response_p95_minutes, r.response_p50_business_minutes, r.response_p95_business_minutes
+    r.unanswered, r.response_p50_minutes, r.response_p95_minutes, r.response_p50_business_minutes, r.response_p95_business_minutes,
+    r.new_tickets, r.joined, r.updated, r.bad_phone, r.other, r.later_tickets, r.kept, r.by_hand, r.answered, r.closed_unanswered,
+    r.broken, r.held_by_kill_switch, r.held_by_connection, r.held_by_source, r.oldest_unanswered_at
 FROM public.pancake_report_source(%(from)s, %(to)s) AS r
 ORDER BY r.connection NULLS FIRST, r.leads DESC, r.source_id
 
 -- name: report/list_owners
--- List whose tickets those of a period became: for each source its owners, the members of its roster without tickets too.
+-- List who has the tickets of a period: for each source its owners, the members of its roster without tickets too; and, without
+-- connection and source, the owners over all sources.
 -- Returns the columns of pancake_report_owner(). Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
-SELECT r.connection, r.source_id, r.source, r.owner, r.tickets, r.share, r.changed, r.weight, r.spread, r.bound
+SELECT r.connection, r.source_id, r.source, r.owner, r.tickets, r.share, r.changed, r.weight, r.spread, r.bound, r.owner_id, r.by_hand, r.unanswered
 FROM public.pancake_report_owner(%(from)s, %(to)s) AS r
-ORDER BY r.connection, r.source_id, r.tickets DESC, r.owner
+ORDER BY r.connection NULLS FIRST, r.source_id, r.tickets DESC, r.owner, r.owner_id

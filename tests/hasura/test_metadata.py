@@ -158,15 +158,16 @@ def test_only_the_route_of_the_event_trigger_names_a_time_in_each_503() -> None:
     assert times == {trigger["name"]: trigger["retry_conf"]["interval_sec"]}
 
 
-def test_actions_have_a_timeout_and_one_role_each_and_those_that_change_are_synchronous() -> None:
+def test_actions_have_a_timeout_and_roles_and_those_that_change_are_synchronous() -> None:
     assert {action["name"]: [p["role"] for p in action["permissions"]] for action in ACTIONS} == {
         "pancake_ingest_record": ["pancake_edge"],
+        "pancake_list_leads": ["crm_admin", "crm_manager"],
         "pancake_replay_events": ["crm_admin"],
-        "pancake_trace_lead": ["crm_admin"],
+        "pancake_trace_lead": ["crm_admin", "crm_manager"],
     }
     for action in ACTIONS:
         # The CLI writes an empty kind for an action that is a query; the engine calls it synchronously.
-        is_query = action["name"] == "pancake_trace_lead"
+        is_query = action["name"] in ("pancake_list_leads", "pancake_trace_lead")
         assert action["definition"]["kind"] == ("" if is_query else "synchronous")
         assert action["definition"]["timeout"] >= 5
         assert not action["definition"].get("forward_client_headers")

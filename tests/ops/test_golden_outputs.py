@@ -28,6 +28,7 @@ from sandbox.postgres.database import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_http
 
+ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 WRITES = bool(os.environ.get("WRITE_GOLDEN"))
 NOWHERE = "http://127.0.0.1:1"
@@ -82,6 +83,7 @@ COMMANDS: dict[str, Call] = {
     "history": R,
     "erase": Call("--phone 0905111222 --dry-run", (DATABASE,)),
     "report": Call("--from 2026-05-11 --to 2026-05-17", (DATABASE, IN_USE)),
+    "list": Call("unassigned --day 2026-05-14", (DATABASE, IN_USE)),
     "status": B,
     "doctor": B,
     "tail": D,
@@ -274,3 +276,12 @@ def test_the_output_is_the_golden_file_and_with_json_a_failure_is_one_document(
         if command not in REPORTING and case not in OWN_RESULT.get(command, IN_USE):
             assert found.keys() >= {"error", "exit_code"}, found
             assert (found["exit_code"], result.stdout) == (as_json.exit_code, ""), case
+
+
+def test_the_pages_for_people_without_a_terminal_quote_golden_files_and_are_short() -> None:
+    golden = [path.read_text("utf-8") for path in ROOT.glob("tests/**/golden/**/*.txt")]
+    for page in ("docs/cho-quan-ly.md",):
+        text = (ROOT / page).read_text("utf-8")
+        examples = re.findall(r"```text\n(.*?)```", text, re.S)
+        assert examples and text.count("\n") <= 60, page  # noqa: PT018
+        assert [each for each in examples if not any(each in shown for shown in golden)] == [], page

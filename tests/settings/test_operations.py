@@ -220,6 +220,29 @@ async def test_a_trace_says_what_happened_to_the_leads_of_a_text(harness: Settin
     assert refusal.startswith("Give a phone, a record id, a ticket code or an event id")
 
 
+async def test_a_manager_lists_leads_and_traces_one_and_corrects_none(harness: SettingsHarness) -> None:
+    """Of a lead neither body, hash nor secret is shown."""
+    since = {"figure": "held", "from": "2026-01-01"}
+    answer = await harness.query(STORED["pancake_leads"], since, role="crm_manager")
+    found = answer["data"]["pancake_list_leads"]
+    assert (found["figure"], found["count"], found["made_by_hand"], len(found["leads"])) == ("held", 3, 0, 3)
+    assert found["leads"][0].keys().isdisjoint({"payload", "raw", "payload_hash", "evidence"})
+    told = await harness.query(
+        STORED["pancake_settings_trace"], {"text": "record-10", "lang": "vi"}, "crm_manager"
+    )
+    (story,) = told["data"]["pancake_trace_lead"]["leads"]
+    assert story["next"].startswith("nhờ quản trị viên tắt công tắc dừng rồi xử lý lại")
+    refused = await harness.query(STORED["pancake_settings_replay"], {"ids": [1]}, role="crm_manager")
+    assert "pancake_replay_events" in json.dumps(refused["errors"])
+    for wrong, said in (
+        ({"figure": "all"}, "figure is not one of"),
+        ({"from": "soon"}, "from is neither"),
+        ({"limit": 0}, "limit is a number"),
+    ):
+        refused = await harness.query(STORED["pancake_leads"], wrong, role="crm_manager")
+        assert refused["errors"][0]["message"].startswith(said)
+
+
 async def test_the_runs_of_a_cron_are_listed_with_their_reports(harness: SettingsHarness) -> None:
     data = await harness.run("pancake_settings_runs", where={"name": {"_eq": "check_connection"}})
     (run,) = data["pancake_cron_run"]

@@ -73,11 +73,16 @@ class Figures:
         self.insert("pancake_webhook_event", **row | columns)
 
     def ticket(
-        self, chosen: str | None, owner: str | None, response: float | None = None, **columns: Any
+        self,
+        chosen: str | None,
+        owner: str | None,
+        response: float | None = None,
+        status: str = "new",
+        **columns: Any,
     ) -> None:
         """Insert a ticket of noon and its event: the owner we chose, the present one, minutes to respond."""
         answered = NOON + timedelta(minutes=response) if response is not None else None
-        ticket = {"title": "x", "source_id": "ticket_source_pancake", "assignee_id": owner}
+        ticket = {"title": "x", "source_id": "ticket_source_pancake", "assignee_id": owner, "status": status}
         times = {"created_at": NOON, "first_response_at": answered}
         ticket_id = self.insert("ticket", **ticket, **times)["id"]
         evidence = Jsonb({"assignment": {"chosen": chosen}})

@@ -1,0 +1,43 @@
+"""What a list of leads may ask for: a figure of the report, a period, an owner, a source."""
+
+from collections.abc import Mapping
+from datetime import datetime, time
+
+from leads.domain.body import ICT
+from leads.domain.errors import BadRequest
+from leads.domain.replay import text_in, time_in
+
+SUMS = (
+    ("leads", ("new_tickets", "joined", "updated", "held", "bad_phone", "no_phone", "other")),
+    ("held", ("held_by_source", "held_by_kill_switch", "held_by_connection")),
+    ("tickets", ("new_tickets", "later_tickets")),
+    ("tickets", ("kept", "changed", "by_hand", "unassigned")),
+    ("tickets", ("answered", "unanswered", "closed_unanswered")),
+)
+"""A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
+ALONE = ("missed_by_webhook", "broken")
+FIGURES = tuple(dict.fromkeys([*(name for whole, parts in SUMS for name in (whole, *parts)), *ALONE]))
+"""Every figure that counts rows: their leads can be listed."""
+MAX_LEADS = 1000
+
+
+def read_list(given: Mapping[str, object], now: datetime) -> dict[str, object]:
+    """Return the parameters of list_leads/list_leads; without a period it is today in Vietnam.
+
+    Raises BadRequest.
+    """
+    figure, limit = text_in(given, "figure") or "leads", given.get("limit")
+    if figure not in FIGURES:
+        raise BadRequest(f"figure is not one of {', '.join(FIGURES)}.")
+    if limit is None:
+        limit = MAX_LEADS
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MAX_LEADS:
+        raise BadRequest(f"limit is a number from 1 to {MAX_LEADS}.")
+    return {
+        "figure": figure,
+        "from": time_in(given, "from") or datetime.combine(now.astimezone(ICT).date(), time(), ICT),
+        "to": time_in(given, "to") or now,
+        "owner": text_in(given, "owner"),
+        "source": text_in(given, "source"),
+        "limit": limit,
+    }

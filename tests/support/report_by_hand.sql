@@ -1,0 +1,48 @@
+-- The figures of the report, each on its own, for tests/ops/test_report.py. Returns one row with the names of the figures.
+WITH w AS (
+    SELECT *, coalesce(source_ids[1], '(none)') AS source FROM pancake_webhook_event
+    WHERE created_at >= %(from)s AND created_at < %(to)s AND coalesce(table_name, '') NOT IN ('account', 'contact')
+), t AS (
+    SELECT w.id, w.source, w.evidence #>> '{assignment,chosen}' AS chosen, k.assignee_id::text AS owner, k.created_at,
+        k.first_response_at AS called, k.status IN ('new', 'in_progress') AS open
+    FROM w JOIN ticket AS k ON k.id = w.ticket_id WHERE w.outcome = 'ticket_created'
+), f AS (
+    SELECT DISTINCT ON (connection_id, record_id) * FROM w WHERE record_id IS NOT NULL ORDER BY connection_id, record_id, id
+), n AS (  -- the first versions that made no ticket
+    SELECT f.*, EXISTS (SELECT FROM pancake_webhook_event AS b WHERE b.record_id = f.record_id
+        AND b.connection_id = f.connection_id AND b.id < f.id AND b.applied_at IS NOT NULL) AS known
+    FROM f WHERE f.id NOT IN (SELECT id FROM t)
+), p AS (SELECT * FROM n WHERE status = 'processed' AND outcome NOT IN ('record_deleted', 'ticket_created')),
+d AS (SELECT *, evidence -> 'error' ? 'no_phone' AS none FROM n WHERE status = 'dead_letter' AND error_code = 'invalid_phone'),
+m AS (SELECT extract(epoch FROM called - created_at) / 60 AS minutes FROM t WHERE called IS NOT NULL)
+SELECT
+    (SELECT count(*) FROM f) AS leads,
+    (SELECT count(*) FROM f JOIN t USING (id)) AS new_tickets,
+    (SELECT count(*) FROM p WHERE NOT known AND outcome = 'ticket_updated') AS joined,
+    (SELECT count(*) FROM p WHERE known) AS updated,
+    (SELECT count(*) FROM n WHERE status LIKE 'skipped%%') AS held,
+    (SELECT count(*) FROM n WHERE status = 'skipped_kill_switch') AS held_by_kill_switch,
+    (SELECT count(*) FROM n WHERE status = 'skipped_source_disabled' AND evidence ->> 'held_by' = 'connection_disabled') AS held_by_connection,
+    (SELECT count(*) FROM n WHERE status = 'skipped_source_disabled'
+        AND evidence ->> 'held_by' IS DISTINCT FROM 'connection_disabled') AS held_by_source,
+    (SELECT count(*) FROM d WHERE NOT none) AS bad_phone,
+    (SELECT count(*) FROM d WHERE none) AS no_phone,
+    (SELECT count(*) FROM n WHERE status IN ('received', 'failed')
+        OR status = 'dead_letter' AND error_code <> 'invalid_phone' OR outcome IN ('record_deleted', 'ticket_created')
+        OR status = 'processed' AND NOT known AND outcome <> 'ticket_updated') AS other,
+    (SELECT count(*) FROM f WHERE origin <> 'webhook') AS missed_by_webhook,
+    (SELECT count(*) FROM w WHERE (status = 'failed' OR status = 'dead_letter' AND error_code NOT IN ('erased', 'test_ping'))
+        AND NOT EXISTS (SELECT FROM pancake_webhook_event AS b WHERE b.record_id = w.record_id
+            AND b.connection_id = w.connection_id AND b.id > w.id)) AS broken,
+    (SELECT count(*) FROM t) AS tickets,
+    (SELECT count(*) FROM t WHERE id NOT IN (SELECT id FROM f)) AS later_tickets,
+    (SELECT count(*) FROM t WHERE owner = chosen) AS kept,
+    (SELECT count(*) FROM t WHERE owner <> chosen) AS changed,
+    (SELECT count(*) FROM t WHERE owner IS NOT NULL AND chosen IS NULL) AS by_hand,
+    (SELECT count(*) FROM t WHERE owner IS NULL) AS unassigned,
+    (SELECT count(*) FROM t WHERE called IS NOT NULL) AS answered,
+    (SELECT count(*) FROM t WHERE called IS NULL AND open) AS unanswered,
+    (SELECT count(*) FROM t WHERE called IS NULL AND NOT open) AS closed_unanswered,
+    (SELECT min(created_at) FROM t WHERE called IS NULL AND open) AS oldest_unanswered_at,
+    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY minutes) FROM m) AS response_p50_minutes,
+    (SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY minutes) FROM m) AS response_p95_minutes
