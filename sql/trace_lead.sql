@@ -53,7 +53,7 @@ WITH customer AS (
 )
 SELECT
     e.id, c.newest_id, c.table_name, n.name AS connection, n.status AS connection_status, e.record_id, e.origin, e.status, e.outcome, e.error_code,
-    e.error_detail, e.attempts, e.next_attempt_at, e.arrived_at, e.created_at, e.received_at, e.ingested_at, e.processed_at, e.held_at,
+    public.pancake_error_fault(e.error_code) AS fault, e.error_detail, e.attempts, e.next_attempt_at, e.arrived_at, e.created_at, e.received_at, e.ingested_at, e.processed_at, e.held_at,
     e.normalized_phone, CASE WHEN pg_column_size(e.payload) < 65536 THEN e.payload::text END AS body, e.payload IS NULL AS has_no_body,
     e.raw IS NOT NULL AS has_raw, e.evidence, e.notifications, e.notified_at, e.notify_attempts, e.notify_error, e.notify_next_at,
     e.notify_given_up_at, e.notify_sent, e.replay_count, e.replayed_by, e.replayed_at, e.assignee_id::text AS owner_id, e.ticket_id::text,
@@ -66,7 +66,7 @@ SELECT
     (SELECT coalesce(jsonb_object_agg(s.id, s.full_name), '{}') FROM public.staff AS s
         WHERE position(s.id::text IN concat(e.evidence -> 'assignment', e.notifications, e.assignee_id, e.replayed_by, t.found)) > 0
     ) AS names,
-    s.kill_switch, s.processing_paused, s.sla_minutes
+    s.kill_switch, s.processing_paused, s.sla_minutes, %(language)s::text AS language
 FROM chosen AS c
 JOIN public.pancake_webhook_event AS e ON e.id = c.id
 JOIN public.pancake_connection AS n ON n.id = e.connection_id

@@ -18,7 +18,17 @@ from leads.domain.event_states import KILL_SWITCH, WAITING
 from leads.domain.fields import PHONE_KEYS
 from leads.domain.lead import OTHER_TABLES
 from leads.domain.phone import read_phones
-from leads.domain.trace_event import Step, StoredEvent, list_at, listed, text_at, value_at
+from leads.domain.trace_event import (
+    ENGLISH,
+    LANGUAGES,
+    TEXTS,
+    Step,
+    StoredEvent,
+    Words,
+    list_at,
+    text_at,
+    value_at,
+)
 from leads.domain.trace_steps import (
     LIMITED,
     arrival_steps,
@@ -28,11 +38,8 @@ from leads.domain.trace_steps import (
     ticket_steps,
 )
 
-NOTHING = "nothing to do"
 END_KILL_SWITCH = "leads switch kill off --reason TEXT"
 END_PAUSE = "leads switch pause off --reason TEXT"
-REPLAYED_AS_IT_IS = frozenset({"contended", "database_unavailable", "claim_expired"})
-"""Error codes whose cause was not the event."""
 MAX_SEARCH_CHARACTERS = 200
 _EVENT_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 """Every such number is within PostgreSQL's bigint."""
@@ -55,7 +62,7 @@ class Search:
     phones: tuple[str, ...]
     typed: str | None
 
-    def params(self, digester: Digester | None, now: datetime) -> dict[str, object]:
+    def params(self, digester: Digester | None, now: datetime, language: str = ENGLISH) -> dict[str, object]:
         """Return the parameters of trace_lead/load_events. `now` ends the wait for a response.
 
         Without a digester, a lead whose phone retention emptied is found by its phone only through a ticket.
@@ -67,6 +74,7 @@ class Search:
             "phones": list(self.phones),
             "phone_digests": list(chain.from_iterable(digests)),
             "now": now,
+            "language": language,
             "typed_bodies": [json.dumps(body) for body in self.typed_bodies()],
         }
 
@@ -96,6 +104,13 @@ def read_search(value: object) -> Search:
     least = MIN_TYPED_DIGITS if event_id is None else MIN_TYPED_DIGITS_OF_A_NUMBER
     is_typed = not phones and digits >= least and _TYPED_PHONE.fullmatch(text)
     return Search(text, event_id, phones, typed=text if is_typed else None)
+
+
+def read_language(value: object) -> str:
+    """Read in which language to answer; without one, English. Raises BadRequest."""
+    if value is not None and value not in LANGUAGES:
+        raise BadRequest(f"lang is not one of {', '.join(LANGUAGES)}.")
+    return str(value or ENGLISH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,14 @@ def document(text: str, stories: list[Story]) -> dict[str, object]:
         "has_ticket": any(story.tickets for story in stories),
         "leads": [story.document() for story in stories],
     }
+
+
+def reason_of(code: str, words: Words) -> str:
+    """Return the reason of a story in words; in English it is the code."""
+    if words.language == ENGLISH:
+        return code
+    table = next((name for name in ("result_name", "error", "held") if code in TEXTS[name]), "result_name")
+    return words.word(table, code)
 
 
 def tell_stories(events: Iterable[StoredEvent], now: datetime) -> list[Story]:
@@ -196,56 +219,52 @@ def next_step(events: list[StoredEvent]) -> str:
 
 
 def _of_pending(event: StoredEvent) -> str:
-    replay = f"leads replay {event.id}"
+    words, replay = event.words, f"leads replay {event.id}"
     if event.status == "received" and event.processing_paused:
-        return f"{END_PAUSE}: it is processed then"
+        return words.say("next.unpause", switch=END_PAUSE)
     if event.status in WAITING:
-        return f"leads trace {event.id} --follow; if it stays so: leads status"
+        return words.say("next.follow", id=event.id)
     if event.status == "failed":
-        return f"wait for the next attempt, or: {replay}"
+        return words.say("next.retried", replay=replay)
     if event.is_emptied:
-        return f"{NOTHING}: the body was emptied, so it cannot be replayed"
+        return words.say("next.emptied", nothing=words.say("next.nothing"))
     if event.is_held:
         return _of_held(event, replay)
-    if event.error_code == "invalid_phone":
-        return f"{replay} --corrected-phone PHONE"
-    if event.error_code == "internal":
-        return f"find that digest in the handlers' log, mend the cause, then: {replay}"
-    if event.error_code in REPLAYED_AS_IT_IS:
-        return replay
-    if event.error_code in ("test_ping", "erased"):
-        return NOTHING
-    return "save the record in Pancake again: it then sends a new version"
+    of_fault = {"lead": "next.correct_phone", "sender": "next.save_again", "none": "next.nothing"}
+    of_ours = "next.mend" if event.error_code == "internal" else "next.replay"
+    return words.say(of_fault.get(event.fault, of_ours), replay=replay)
 
 
 def _of_held(event: StoredEvent, replay: str) -> str:
+    words = event.words
     if event.kill_switch:
-        return f"{END_KILL_SWITCH}, then: {replay}"
+        return words.say("next.kill_switch", switch=END_KILL_SWITCH, replay=replay)
     if event.connection_status == "disabled":
-        return f"leads connection enable {quote(event.connection)}, then: {replay}"
+        return words.say("next.connection", name=quote(event.connection), replay=replay)
     if event.has_active_source or event.held_by == KILL_SWITCH:
-        return replay
-    if event.held_by == "source_unknown":
-        return f"wait until sync_sources has its name, then: {_source_on(event)}, then: {replay}"
-    return f"{_source_on(event)}, then: {replay}"
+        return words.say("next.replay", replay=replay)
+    key = "next.source_unknown" if event.held_by == "source_unknown" else "next.source"
+    return words.say(key, source=_source_on(event), replay=replay)
 
 
 def _source_on(event: StoredEvent) -> str:
     """Return the command that switches the first source on, and name the others: one suffices."""
+    words = event.words
     first, *others = [quote(name) for name in event.sources] or ["NAME"]
-    instead = f" (or {listed(others)})" if others else ""
-    return f"leads switch source {first} on --reason TEXT{instead}"
+    instead = words.say("next.instead", others=words.listed(others)) if others else ""
+    return words.say("next.source_on", first=first, instead=instead)
 
 
 def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
     """The newest event is processed; `with_ticket` is the newest that names a ticket."""
+    words = newest.words
+    nothing, forced = words.say("next.nothing"), words.say("next.force", id=newest.id)
     if newest.notify_given_up_at:
-        return f"leads replay {newest.id} sends what was given up"
+        return words.say("next.resend", id=newest.id)
     if not newest.is_at_rest:
-        return "wait: retry_failed sends the notification again"
-    forced = f"leads replay {newest.id} --force opens a new ticket"
+        return words.say("next.sent_again")
     if with_ticket is None or newest.table_name in OTHER_TABLES or newest.result == "record_deleted":
-        return NOTHING
+        return nothing
     if with_ticket.ticket is None:
         return forced
     is_open = value_at(with_ticket.ticket, "is_open") is True
@@ -255,6 +274,5 @@ def _of_processed(newest: StoredEvent, with_ticket: StoredEvent | None) -> str:
     if is_open and text_at(with_ticket.ticket, "owner_id") is None and not settled:
         skipped = list_at(with_ticket.evidence, "assignment", "skipped")
         is_limited = any(text_at(item, "reason") in LIMITED for item in skipped)
-        limit = "raise a limit, or " if is_limited else ""
-        return f"{limit}put somebody into the roster or on duty: retry_failed assigns it then"
-    return NOTHING
+        return words.say("next.assign", limit=words.say("next.raise_limit") if is_limited else "")
+    return nothing

@@ -2,14 +2,50 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from leads.domain.body import record_of
+from leads.domain.body import ICT, record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
 from leads.domain.event_states import AT_REST, HELD, what_holds
 from leads.domain.lead import all_phones, typed_phones
+from leads.domain.visible_text import duration, read_texts
 
 MAX_NAMES = 3
+ENGLISH, VIETNAMESE = LANGUAGES = ("en", "vi")
+TEXTS: Mapping[str, Mapping[str, Sequence[str]]] = read_texts("trace_texts.toml")
+"""The texts of a trace in each language, by table and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The texts of a trace in one of LANGUAGES."""
+
+    language: str = ENGLISH
+
+    def say(self, key: str, **values: object) -> str:
+        """Return the text `table.name` with its values."""
+        table, _, name = key.partition(".")
+        return TEXTS[table][name][LANGUAGES.index(self.language)].format_map(values)
+
+    def word(self, table: str, code: str | None) -> str:
+        """Return the words of a code; of one that has none, the code."""
+        return self.say(f"{table}.{code}") if code in TEXTS[table] else code or ""
+
+    def time(self, time: datetime | None) -> str:
+        """Return date and time: to the second in UTC, in Vietnamese to the minute in Vietnam."""
+        if time is None:
+            return self.say("lead.unknown_time")
+        if self.language == VIETNAMESE:
+            return f"{time.astimezone(ICT):%H:%M %d/%m/%Y}"
+        return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    def duration(self, time: timedelta) -> str:
+        return duration(time, in_vietnamese=self.language == VIETNAMESE)
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Return the first names, and how many others there are."""
+        rest = len(names) - MAX_NAMES
+        return ", ".join(names[:MAX_NAMES]) + (self.say("lead.more", rest=rest) if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +53,8 @@ class Step:
     """What happened to a lead, or what is so now. `at` is None for what belongs to the step before.
 
     `kind` is the layer of an arrival (webhook, poll, reconcile), else one of these, in the order in which an
-    event has them: replay, held, waits, failed, dead_letter, result, customer, owner, recall, skipped, note,
-    told, ticket.
+    event has them: replay, held, waits, failed, dead_letter, result, customer, owner, recall, skipped,
+    roster, note, told, ticket.
     """
 
     kind: str
@@ -34,7 +70,8 @@ class StoredEvent:
     `newest_id` is the newest event of its lead, the same in all rows of the lead. `body` is None if it was
     emptied, is not JSON, or is very large. `sources` are names, or ids if they have none. `ticket`
     and `account` are None if the event has none, or if a person deleted its row. `names` are those of the
-    staff that the event mentions, by id. The settings are those of now.
+    staff that the event mentions, by id. `fault` of an error is lead, sender, none or
+    integration. The settings are those of now, `language` is that of the trace.
     """
 
     id: int
@@ -47,6 +84,7 @@ class StoredEvent:
     status: str
     outcome: str | None
     error_code: str | None
+    fault: str
     error_detail: str | None
     attempts: int
     next_attempt_at: datetime | None
@@ -81,6 +119,11 @@ class StoredEvent:
     kill_switch: bool
     processing_paused: bool
     sla_minutes: int
+    language: str
+
+    @property
+    def words(self) -> Words:
+        return Words(self.language)
 
     @property
     def is_emptied(self) -> bool:
@@ -142,14 +185,3 @@ def time_at(value: JsonValue, *keys: str) -> datetime | None:
     """Return the time that lies under these keys, aware, as PostgreSQL writes it in JSON; None without."""
     text = text_at(value, *keys)
     return datetime.fromisoformat(text) if text else None
-
-
-def clock_time(time: datetime | None) -> str:
-    """Return the date and time to the second, in UTC."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if time else "an unknown time"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many others there are."""
-    rest = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The steps of an event in words, in the order of time; docs/flow.md explains the codes.
+"""The steps of an event, in the order of time, in the words of trace_texts.toml.
 
 How it arrived, in which state it is, what was decided and why, who got the ticket, who was told of it, and
 what people did with the ticket since.
@@ -8,154 +8,104 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from leads.domain.assign import CHOSEN, HAD_IT, NOT_IN_ROSTER, TOO_FAR_AHEAD
+from leads.domain.assign import CHOSEN
 from leads.domain.canonical_json import JsonObject, JsonValue
-from leads.domain.event_states import CLAIM_LEASE, KILL_SWITCH, MAX_ATTEMPTS, SOURCE_INACTIVE
+from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.domain.lead import OTHER_TABLES
 from leads.domain.phone import read_phones
 from leads.domain.trace_event import (
+    TEXTS,
     Step,
     StoredEvent,
-    clock_time,
+    Words,
     list_at,
-    listed,
     text_at,
     time_at,
     value_at,
 )
-from leads.domain.visible_text import duration
 
-ERRORS: Mapping[str, str] = {
-    "invalid_json": "the body is not a JSON object",
-    "too_deep": "the body is nested too deep",
-    "too_large": "the body is too large",
-    "unstorable": "the body holds what PostgreSQL cannot store",
-    "missing_record_id": "the body has no record id",
-    "test_ping": "Pancake's test of the webhook, no lead",
-    "invalid_phone": "no usable phone number",
-    "erased": "a version of a customer who was erased",
-    "invalid_payload": "the row holds no body to process",
-    "contended": "it lost against other transactions, or took longer than 20 s",
-    "database_unavailable": "the database gave no connection",
-    "internal": "an error of the program or of the database",
-    "claim_expired": "the handler that worked on it died",
-}
-HELD: Mapping[str, str] = {
-    KILL_SWITCH: "the kill switch was on",
-    "connection_disabled": "the connection was disabled",
-    "source_unknown": "its source has no name yet",
-    SOURCE_INACTIVE: "none of its sources was active",
-}
-REJECTED: Mapping[str, str] = {
-    "too_short": "too short",
-    "too_long": "too long",
-    "not_a_number": "no number",
-    "invalid": "no valid number, or can be read in several ways",
-}
-RESULTS: Mapping[str, str] = {
-    "ticket_created": "the customer had none open",
-    "ticket_updated": "the customer's open ticket",
-    "contact_updated": "the ticket was closed, and no phone, source or product is new",
-    "record_deleted": "Pancake deleted the record; nothing is changed in Diva",
-    "no_change": "no mapped field differs from the version applied last",
-    "stale": "older than the newest version that was applied",
-}
-STAYS: Mapping[str, str] = {
-    "shared": "another record shares it",
-    "joined": "the other customer has an open ticket",
-}
-LIMITED: Mapping[str, str] = {
-    "outside_shift": "outside the shift",
-    "daily_cap": "daily cap reached",
-    "open_cap": "cap of open tickets reached",
-}
+LIMITED = ("outside_shift", "daily_cap", "open_cap")
 """The limits of a member, by the codes of the SQL function pancake_member_limit."""
-UNAVAILABLE: Mapping[str, str] = {
-    "roster_row_inactive": "switched off in the roster",
-    "staff_inactive": "account disabled",
-    "off_duty": "off duty",
-    **LIMITED,
-    TOO_FAR_AHEAD: "too many tickets ahead of the others",
-    HAD_IT: "had the ticket before",
-    NOT_IN_ROSTER: "not in the roster",
-}
-SETTLED: Mapping[str, str] = {
-    "assigned_in_diva": "a person assigned it",
-    "ticket_closed": "a person closed it",
-    "ticket_deleted": "a person deleted it",
-}
-RECALLED: Mapping[str, str] = {"no_first_response": "no response in time"}
-UNSENT: Mapping[str, str] = {
-    "refused": "the service refused it",
-    "unreached": "Hasura, or the service behind it, was not reached",
-    "unknown": "the service did not answer",
-    "no_recipients": "it has no recipients",
-}
 
 
 def arrival_steps(event: StoredEvent) -> Iterator[Step]:
     """Say how the event came, with the phone as typed; then when it was held and replayed, if it was."""
-    sources = f"; {listed(event.sources)}" if event.sources else ""
+    words = event.words
+    sources = f"; {words.listed(event.sources)}" if event.sources else ""
     at = event.arrived_at if event.origin == "webhook" else event.created_at
-    yield Step(event.origin, f"event {event.id}: {_phone_text(event)}{sources}", at, event.id)
+    text = words.say("arrival.event", id=event.id, phone=_phone_text(event), sources=sources)
+    yield Step(event.origin, text, at, event.id)
     if event.held_at and not event.is_held:
-        yield Step("held", "held, and replayed later", event.held_at, event.id)
+        yield Step("held", words.say("arrival.held"), event.held_at, event.id)
     if event.replay_count:
         yield Step("replay", _replay_text(event), event.replayed_at, event.id)
 
 
 def _phone_text(event: StoredEvent) -> str:
     """Return the phones as typed, and as they are read if that is not obvious."""
+    words = event.words
     if event.is_emptied:
-        return "its body was emptied"
+        return words.say("arrival.emptied")
     if event.body is None:
-        return "a body that is no JSON object" if event.has_no_body else "a large body"
+        return words.say("arrival.no_json" if event.has_no_body else "arrival.large")
     typed = event.phones_as_typed()
     if not typed:
-        return "no phone"
+        return words.say("arrival.no_phone")
     usable = read_phones(typed).usable
-    return listed([f'"{text}"' for text in typed]) + (f" is {listed(usable)}" if usable else "")
+    read_as = words.say("arrival.read_as", phones=words.listed(usable)) if usable else ""
+    return words.listed([f'"{text}"' for text in typed]) + read_as
 
 
 def _replay_text(event: StoredEvent) -> str:
-    by = f" by {event.name_of(event.replayed_by)}" if event.replayed_by else ""
-    times = f" (replay {event.replay_count})" if event.replay_count > 1 else ""
-    corrected = text_at(event.evidence, "corrected_phone")
-    phone = f' with the phone "{corrected}"' if corrected else ""
-    forced = ", forced" if event.evidence.keys() & {"force", "forced"} else ""
-    return f"replayed{by}{phone}{forced}{times}"
+    words, corrected = event.words, text_at(event.evidence, "corrected_phone")
+    return words.say(
+        "arrival.replayed",
+        by=words.say("arrival.by", name=event.name_of(event.replayed_by)) if event.replayed_by else "",
+        phone=words.say("arrival.with_phone", phone=corrected) if corrected else "",
+        forced=words.say("arrival.forced") if event.evidence.keys() & {"force", "forced"} else "",
+        times=words.say("arrival.times", count=event.replay_count) if event.replay_count > 1 else "",
+    )
 
 
 def state_step(event: StoredEvent, now: datetime) -> Step:
     """Say in which state an event is that is not processed, and why."""
+    words = event.words
     if event.is_held:
-        return Step("held", f"{event.status}: {HELD[event.held_by]}", event.held_at, event.id)
+        text = words.say("state.held", status=event.status, why=words.word("held", event.held_by))
+        return Step("held", text, event.held_at, event.id)
     if event.status == "received":
-        text = "processing is paused" if event.processing_paused else "Hasura has not delivered it yet"
-        return Step("waits", f"received: {text}", event.received_at, event.id)
+        text = words.say("state.paused" if event.processing_paused else "state.not_delivered")
+        return Step("waits", text, event.received_at, event.id)
     if event.status == "ingested":
-        text = "a handler works on it"
-        if event.ingested_at and now - event.ingested_at > CLAIM_LEASE:
-            text = f"the handler stopped: its claim of {duration(CLAIM_LEASE)} has ended"
-        return Step("waits", f"ingested: {text}", event.ingested_at, event.id)
-    reason = f"{event.error_code}: {_error_text(event)}"
+        has_stopped = event.ingested_at and now - event.ingested_at > CLAIM_LEASE
+        key = "state.stopped" if has_stopped else "state.at_work"
+        text = words.say(key, time=words.duration(CLAIM_LEASE))
+        return Step("waits", text, event.ingested_at, event.id)
+    reason = words.say("state.reason", code=event.error_code, text=_error_text(event))
     if event.status == "failed":
-        tried = f"attempt {event.attempts} of {MAX_ATTEMPTS}"
-        text = f"{reason}; {tried}, the next one at {clock_time(event.next_attempt_at)}"
+        next_at = words.time(event.next_attempt_at)
+        text = words.say(
+            "state.failed", reason=reason, attempt=event.attempts, most=MAX_ATTEMPTS, next=next_at
+        )
         return Step("failed", text, event.ingested_at, event.id)
-    after = f"; {event.attempts} attempts" if event.attempts > 1 else ""
+    after = words.say("state.attempts", count=event.attempts) if event.attempts > 1 else ""
     return Step("dead_letter", reason + after, event.ingested_at or event.arrived_at, event.id)
 
 
 def _error_text(event: StoredEvent) -> str:
-    reason = ERRORS.get(event.error_code or "", event.error_detail or "no reason is stored")
-    if event.error_code == "internal" and event.error_detail:
-        return f"{reason} ({event.error_detail})"
-    if event.error_code != "invalid_phone" or event.is_emptied:
+    words, code = event.words, event.error_code or ""
+    reason = event.error_detail or words.say("lead.nothing_stored")
+    if code in TEXTS["error"]:
+        reason = words.say(f"error.{code}")
+    if code == "internal" and event.error_detail:
+        return words.say("state.internal", text=reason, detail=event.error_detail)
+    if code != "invalid_phone" or event.is_emptied:
         return reason
     rejected = read_phones(event.phones_as_typed()).rejected
-    words = [f'"{text}" is {REJECTED.get(why, why)}' for text, why in rejected]
-    return listed(words) or "the record has no phone"
+    said = [
+        words.say("state.rejected", typed=text, why=words.word("rejected", why)) for text, why in rejected
+    ]
+    return words.listed(said) or words.say("state.no_phone")
 
 
 def decision_steps(event: StoredEvent) -> Iterator[Step]:
@@ -171,118 +121,123 @@ def decision_steps(event: StoredEvent) -> Iterator[Step]:
 
 
 def _result_text(event: StoredEvent) -> str:
-    result = event.result or ""
-    reason = RESULTS.get(result, "")
+    words, result = event.words, event.result or ""
+    reason = words.word("result", result) if result in TEXTS["result"] else ""
     if event.table_name in OTHER_TABLES and result == "contact_updated":
-        reason = f"a record of Pancake's table {event.table_name} makes no ticket"
-    before = event.outcome
-    was = f"; the result before was {before}" if before not in (result, None) else ""
+        reason = words.say("result.other_table", table=event.table_name)
+    was = ""
+    if event.outcome not in (result, None):
+        was = words.say("result.before", result=words.word("result_name", event.outcome))
     code = text_at(event.ticket, "code")
     named = f" {code}" if code and result.startswith("ticket_") else ""
-    return f"{result}{named}: {reason}{was}"
+    return f"{words.word('result_name', result)}{named}: {reason}{was}"
 
 
 def _customer_steps(event: StoredEvent) -> Iterator[Step]:
-    rule = _customer_rule(event)
-    if not rule and event.is_emptied and event.account is None:
+    """Name the customer; of an erased one nothing is left that says by which rule it was found."""
+    words, rule = event.words, _customer_rule(event)
+    if not rule and event.is_emptied:
         return
-    name, state = text_at(event.account, "name") or "the account was deleted", ""
+    name, state = text_at(event.account, "name") or words.say("customer.deleted_account"), ""
     if value_at(event.account, "is_deleted") is True:
-        state = " (deleted since)"
+        state = words.say("customer.deleted")
     elif value_at(event.account, "is_enabled") is False:
-        state = " (disabled)"
+        state = words.say("customer.disabled")
     yield Step("customer", f"{name}{state}{rule}", event_id=event.id)
 
 
 def _customer_rule(event: StoredEvent) -> str:
     """Return by which rule the account was found. An emptied event has digests in place of the phones."""
-    phone = value_at(event.evidence, "phone")
+    words, phone = event.words, value_at(event.evidence, "phone")
     winner, candidates = text_at(phone, "winner"), list_at(phone, "candidates")
     if winner is None:
         return ""
     matched = text_at(phone, "matched") or text_at(phone, "digests", "matched")
-    shown = text_at(phone, "matched") or "the phone"
+    shown = text_at(phone, "matched") or words.say("customer.the_phone")
     if winner not in candidates:
-        if matched:
-            return f": new, no account has {shown}"
-        return ": the account of the record's ticket or of its last version"
-    of_several = f", the oldest enabled of {len(candidates)}" if len(candidates) > 1 else ""
-    if matched:
-        return f": its own phone is {shown}{of_several}"
-    return f": a contact of it has the phone{of_several}"
+        return words.say("customer.new", phone=shown) if matched else words.say("customer.of_record")
+    of_several = words.say("customer.of_several", count=len(candidates)) if len(candidates) > 1 else ""
+    key = "customer.own_phone" if matched else "customer.contact_phone"
+    return words.say(key, phone=shown, of_several=of_several)
 
 
 def owner_steps(event: StoredEvent) -> Iterator[Step]:
-    """Say who got the ticket that the event created and why, who lost it by a recall, and who was skipped."""
+    """Say who got the ticket that the event created and why, who lost it by a recall, and why not others."""
     assignment = value_at(event.evidence, "assignment")
     if not isinstance(assignment, Mapping):
         return
+    words = event.words
     chosen, settled = text_at(assignment, "chosen"), text_at(assignment, "settled")
     assigned_at, recalls = time_at(assignment, "assigned_at"), list_at(assignment, "recalls")
     if recalls:
         yield from _recall_steps(event, assignment, recalls)
     elif chosen:
-        late = f"found at {clock_time(assigned_at)}: " if assigned_at else ""
+        late = words.say("owner.late", time=words.time(assigned_at)) if assigned_at else ""
         yield Step("owner", f"{event.name_of(chosen)}: {late}{_why(event, assignment)}", event_id=event.id)
     elif settled:
-        yield Step("owner", f"left alone: {SETTLED.get(settled, settled)}", event_id=event.id)
-    elif list_at(assignment, "roster"):
-        yield Step("owner", "none: no one in the roster is available", event_id=event.id)
+        text = words.say("owner.settled", why=words.word("settled", settled))
+        yield Step("owner", text, event_id=event.id)
     else:
-        yield Step("owner", "none: the roster is empty", event_id=event.id)
-    skipped = _skipped(event, list_at(assignment, "skipped"))
+        key = "owner.none_available" if list_at(assignment, "roster") else "owner.empty_roster"
+        yield Step("owner", words.say(key), event_id=event.id)
     before = _skipped(event, list_at(assignment, "skipped_before"))
     if assigned_at and before and not recalls:
-        skipped = f"when the ticket was created: {before}"
-    if skipped:
-        yield Step("skipped", skipped, event_id=event.id)
+        yield Step("skipped", words.say("owner.at_creation", names=before), event_id=event.id)
+    if roster := _roster_text(event, assignment):
+        yield Step("roster", roster, event_id=event.id)
 
 
 def _recall_steps(event: StoredEvent, assignment: JsonObject, recalls: list[JsonValue]) -> Iterator[Step]:
     """Name the first owner and each recall; why is known of the last, whose counters are kept."""
-    first = event.name_of(text_at(recalls[0], "from"))
-    yield Step("owner", f"{first}: until the ticket was recalled", event_id=event.id)
+    words, first = event.words, event.name_of(text_at(recalls[0], "from"))
+    yield Step("owner", words.say("owner.until_recall", name=first), event_id=event.id)
     for number, recall in enumerate(recalls, 1):
-        from_whom, to_whom = event.name_of(text_at(recall, "from")), event.name_of(text_at(recall, "to"))
-        code = text_at(recall, "reason") or ""
-        why = f": {_why(event, assignment)}" if number == len(recalls) else ""
-        text = f"from {from_whom} ({RECALLED.get(code, code)}) to {to_whom}{why}"
+        text = words.say(
+            "owner.recall",
+            giver=event.name_of(text_at(recall, "from")),
+            taker=event.name_of(text_at(recall, "to")),
+            reason=words.word("recalled", text_at(recall, "reason")),
+            why=f": {_why(event, assignment)}" if number == len(recalls) else "",
+        )
         yield Step("recall", text, time_at(recall, "at"), event.id)
 
 
 def _why(event: StoredEvent, assignment: JsonObject) -> str:
     """Say why the chosen member got it: as the customer's former owner, else by the turns."""
-    former_owner = value_at(assignment, "former_owner")
+    words, former_owner = event.words, value_at(assignment, "former_owner")
     former, result = text_at(former_owner, "staff_id"), text_at(former_owner, "result")
+    turn = _turn(event, assignment)
     if former is None or result is None:
-        return _turn(assignment)
+        return turn
     if result == CHOSEN:
-        return "the customer's former owner"
-    reason = UNAVAILABLE.get(result, result)
-    return f"{_turn(assignment)}; former owner {event.name_of(former)} not taken: {reason}"
+        return words.say("owner.former")
+    reason = words.word("unavailable", result)
+    return words.say("owner.former_not", turn=turn, name=event.name_of(former), reason=reason)
 
 
-def _turn(assignment: JsonObject) -> str:
+def _turn(event: StoredEvent, assignment: JsonObject) -> str:
     """Say why the chosen member was next: the fewest tickets for the weight, the longest wait, the id."""
+    words = event.words
     skipped = {text_at(item, "staff_id") for item in list_at(assignment, "skipped")}
     available = [item for item in list_at(assignment, "roster") if text_at(item, "staff_id") not in skipped]
     winner = text_at(assignment, "chosen")
     chosen = next((item for item in available if text_at(item, "staff_id") == winner), None)
     if chosen is None:
-        return "chosen by round robin"
+        return words.say("owner.round_robin")
     if len(available) == 1:
-        return "the only one available"
+        return words.say("owner.only_one")
     equal = [item for item in available if _ratio(item) == _ratio(chosen) and item is not chosen]
     count, weight = _number(chosen, "assigned_count"), _number(chosen, "weight")
-    counted = f"{count} {'ticket' if count == 1 else 'tickets'}"
+    counted = words.say("owner.ticket" if count == 1 else "owner.tickets", count=count)
     if weight != 1:
-        counted += f" at weight {weight}"
-    if equal:
-        turn = _number(chosen, "last_assigned_seq")
-        has_tie = any(_number(item, "last_assigned_seq") == turn for item in equal)
-        why = "first by id of those who waited longest" if has_tie else "waited longest"
-        return f"{counted} like {len(equal)} {'other' if len(equal) == 1 else 'others'}, {why}"
-    return f"{counted}, fewest of {len(available)}"
+        counted = words.say("owner.at_weight", counted=counted, weight=weight)
+    if not equal:
+        return words.say("owner.fewest", counted=counted, count=len(available))
+    turn = _number(chosen, "last_assigned_seq")
+    has_tie = any(_number(item, "last_assigned_seq") == turn for item in equal)
+    why = words.say("owner.first_by_id" if has_tie else "owner.waited_longest")
+    key = "owner.tie_of_two" if len(equal) == 1 else "owner.tie"
+    return words.say(key, counted=counted, count=len(equal), why=why)
 
 
 def _ratio(member: JsonValue) -> Fraction:
@@ -296,53 +251,74 @@ def _number(member: JsonValue, key: str) -> int:
 
 def _skipped(event: StoredEvent, items: list[JsonValue]) -> str:
     reasons = [(text_at(item, "staff_id"), text_at(item, "reason")) for item in items]
-    return listed([f"{event.name_of(id_)} ({UNAVAILABLE.get(why, why)})" for id_, why in reasons if why])
+    words = event.words
+    return words.listed(
+        [f"{event.name_of(id_)} ({words.word('unavailable', why)})" for id_, why in reasons if why]
+    )
+
+
+def _roster_text(event: StoredEvent, assignment: JsonObject) -> str:
+    """Name every member with the tickets counted before the choice, and why it was chosen or not."""
+    words = event.words
+    reasons = {text_at(assignment, "chosen"): words.say("owner.is_chosen")}
+    for item in list_at(assignment, "skipped"):
+        reasons[text_at(item, "staff_id")] = words.word("unavailable", text_at(item, "reason"))
+    said = []
+    for item in list_at(assignment, "roster"):
+        staff_id, weight = text_at(item, "staff_id"), _number(item, "weight")
+        of_weight = words.say("owner.member_weight", weight=weight) if weight != 1 else ""
+        why = f" ({reasons[staff_id]})" if staff_id in reasons else ""
+        said.append(f"{event.name_of(staff_id)} {_number(item, 'assigned_count')}{of_weight}{why}")
+    return words.say("owner.roster", names=", ".join(said)) if said else ""
 
 
 def _notes(event: StoredEvent) -> Iterator[str]:
-    evidence = event.evidence
+    words, evidence = event.words, event.evidence
     if "table_unknown" in list_at(evidence, "notes"):
-        yield "Pancake did not say in which table the record is: it is taken as a lead"
+        yield words.say("note.table_unknown")
     if evidence.get("future_time"):
-        yield "its time was in the far future: the time of arrival counts"
+        yield words.say("note.future_time")
     if fields := list_at(evidence, "cut_fields"):
-        yield f"longer than what is kept: {listed([str(name) for name in fields])}"
+        yield words.say("note.cut", fields=words.listed([str(name) for name in fields]))
     changed = value_at(evidence, "phone_changed")
     if isinstance(changed, Mapping):
         stays = text_at(changed, "ticket_stays")
-        ticket = f"stays: {STAYS.get(stays, stays)}" if stays else "moved to the customer of the new phone"
-        yield f"the phone changed in Pancake; the former ticket {ticket}"
+        ticket = words.say("note.stays", why=words.word("stays", stays)) if stays else words.say("note.moved")
+        yield words.say("note.phone_changed", ticket=ticket)
     for name in ("ticket_account", "applied_account"):
         if state := text_at(evidence, name, "state"):
-            yield f"the account of its {'ticket' if name == 'ticket_account' else 'last version'} is {state}"
+            yield words.say(f"note.{name}", state=state)
 
 
 def notification_steps(event: StoredEvent) -> Iterator[Step]:
     """Say for each notification who gets it, and when it was accepted, or why it was not."""
+    words = event.words
     for notification in event.notifications:
         name = text_at(notification, "name") or ""
         recipients = [event.name_of(each) for each in list_at(notification, "recipient_ids")]
-        state = _sending(event, name)
-        told_at = event.notified_at or event.notify_given_up_at
-        yield Step("told", f"{listed(recipients) or 'no one'}: {name}, {state}", told_at, event.id)
+        names = words.listed(recipients) or words.say("told.no_one")
+        text = words.say("told.told", names=names, name=name, state=_sending(event, name))
+        yield Step("told", text, event.notified_at or event.notify_given_up_at, event.id)
     if event.notifications:
         return
     if event.is_emptied and event.notified_at:
-        yield Step("told", "accepted; the messages were emptied", event.notified_at, event.id)
+        yield Step("told", words.say("told.emptied"), event.notified_at, event.id)
     elif event.result == "ticket_created" and not event.is_emptied:
-        yield Step("told", "no one: no admin is active", event_id=event.id)
+        yield Step("told", words.say("told.no_admin"), event_id=event.id)
 
 
 def _sending(event: StoredEvent, name: str) -> str:
+    words = event.words
     if event.notified_at or name in (event.notify_sent or ()):
-        return "accepted"
-    why = UNSENT.get(event.notify_error or "", "")
+        return words.say("told.accepted")
+    why = words.word("unsent", event.notify_error)
     if event.notify_given_up_at:
-        return f"given up: {why}"
+        return words.say("told.given_up", why=why)
     if not why:
-        return "being sent"
-    tried = f"{event.notify_attempts} {'try' if event.notify_attempts == 1 else 'tries'}"
-    return f"not accepted: {why} ({tried}); next at {clock_time(event.notify_next_at)}"
+        return words.say("told.being_sent")
+    key = "told.one_try" if event.notify_attempts == 1 else "told.tries"
+    tried = words.say(key, count=event.notify_attempts)
+    return words.say("told.not_accepted", why=why, tried=tried, next=words.time(event.notify_next_at))
 
 
 def ticket_steps(events: list[StoredEvent], now: datetime) -> Iterator[Step]:
@@ -350,35 +326,39 @@ def ticket_steps(events: list[StoredEvent], now: datetime) -> Iterator[Step]:
     newest = {event.ticket_id: event for event in events if event.ticket_id}
     for event in newest.values():
         if event.ticket is None:
-            yield Step("ticket", "the ticket was deleted in Diva", event_id=event.id)
+            yield Step("ticket", event.words.say("ticket.deleted"), event_id=event.id)
             continue
         told = [time for each in events if (time := time_at(each.evidence, "sla_notified_at"))]
         yield Step("ticket", _ticket_text(event, event.ticket, max(told, default=None), now))
 
 
 def _ticket_text(event: StoredEvent, ticket: JsonObject, told: datetime | None, now: datetime) -> str:
-    owner_id = text_at(ticket, "owner_id")
-    owner = event.name_of(owner_id) if owner_id else "no owner"
-    changed = " (changed in Diva)" if event.owner_id and owner_id != event.owner_id else ""
-    response = _response(ticket, event.sla_minutes, told, now)
-    return f"{text_at(ticket, 'code')}: {text_at(ticket, 'status')}, {owner}{changed}; {response}"
+    words, owner_id = event.words, text_at(ticket, "owner_id")
+    status = words.word("status", text_at(ticket, "status"))
+    owner = event.name_of(owner_id) if owner_id else words.say("ticket.no_owner")
+    changed = words.say("ticket.changed") if event.owner_id and owner_id != event.owner_id else ""
+    response = _response(words, ticket, event.sla_minutes, told, now)
+    return f"{text_at(ticket, 'code')}: {status}, {owner}{changed}; {response}"
 
 
-def _response(ticket: JsonObject, sla_minutes: int, told: datetime | None, now: datetime) -> str:
+def _response(
+    words: Words, ticket: JsonObject, sla_minutes: int, told: datetime | None, now: datetime
+) -> str:
     created, responded = time_at(ticket, "created_at"), time_at(ticket, "first_response_at")
     if created is None:
-        return "no time is stored"
+        return words.say("ticket.no_time")
     taken = (responded or now) - created
     in_hours = _business_time(ticket, taken)
     sla = timedelta(minutes=sla_minutes)
     if responded:
-        return _answered(taken, in_hours, sla)
+        return _answered(words, taken, in_hours, sla)
     if value_at(ticket, "is_open") is not True:
-        return "never answered"
-    known = f"; managers told at {clock_time(told)}" if told and taken > sla else ""
+        return words.say("ticket.never_answered")
+    known = words.say("ticket.managers_told", time=words.time(told)) if told and taken > sla else ""
+    due = _due(words, sla - taken)
     if in_hours is None:
-        return f"unanswered, {_due(sla - taken)}{known}"
-    return f"unanswered, by the clock {_due(sla - taken)}, by business hours {_due(sla - in_hours)}{known}"
+        return words.say("ticket.unanswered", due=due, known=known)
+    return words.say("ticket.unanswered_both", due=due, due_in_hours=_due(words, sla - in_hours), known=known)
 
 
 def _business_time(ticket: JsonObject, taken: timedelta) -> timedelta | None:
@@ -390,14 +370,16 @@ def _business_time(ticket: JsonObject, taken: timedelta) -> timedelta | None:
     return found if taken - found >= timedelta(minutes=1) else None
 
 
-def _answered(taken: timedelta, in_hours: timedelta | None, sla: timedelta) -> str:
-    late = ", too late" if taken > sla else ""
-    after = duration(taken)
+def _answered(words: Words, taken: timedelta, in_hours: timedelta | None, sla: timedelta) -> str:
+    late, after = "", words.duration(taken)
+    if taken > sla:
+        is_in_time = in_hours is not None and in_hours <= sla
+        late = words.say("ticket.late_by_clock" if is_in_time else "ticket.late")
     if in_hours is not None:
-        after += f" by the clock, {duration(in_hours)} by business hours"
-        late += " by the clock" if late and in_hours <= sla else ""
-    return f"answered after {after} (SLA {sla // timedelta(minutes=1)} min{late})"
+        after = words.say("ticket.both", time=after, in_hours=words.duration(in_hours))
+    return words.say("ticket.answered", time=after, sla=sla // timedelta(minutes=1), late=late)
 
 
-def _due(left: timedelta) -> str:
-    return f"due in {duration(left)}" if left >= timedelta() else f"{duration(-left)} late"
+def _due(words: Words, left: timedelta) -> str:
+    is_late = left < timedelta()
+    return words.say("ticket.overdue" if is_late else "ticket.due_in", time=words.duration(abs(left)))

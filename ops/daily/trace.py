@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from leads.domain.body import ICT
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
-from leads.domain.trace import Search, Story, document, read_search, tell_stories
-from leads.domain.trace_event import Step, StoredEvent
+from leads.domain.trace import Search, Story, document, read_language, read_search, reason_of, tell_stories
+from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
 from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
@@ -20,10 +21,6 @@ POLL_SECONDS = 0.5
 TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
 """The exit codes of this verb: a lead has a ticket, none has one, nothing is found."""
 
-NOT_FOUND = """No event has it: it did not arrive, came to an old or wrong URL, or was erased.
-See what the edge keeps: leads edge-spool list
-Compare a day with Pancake: leads reconcile --day DAY --dry-run"""
-
 
 def trace(
     what: Annotated[
@@ -33,16 +30,17 @@ def trace(
         bool, typer.Option("--follow", help="Wait until it has arrived and nothing more happens to it.")
     ] = False,
     timeout: Annotated[int, typer.Option(help="Seconds to follow it at most.", min=1, max=86_400)] = 60,
+    lang: Annotated[str, typer.Option(help="Language: en, or vi for managers.")] = ENGLISH,
     as_json: AsJson = False,
 ) -> None:
     """Tell what happened to a lead, why it has a ticket or none, and what to do.
 
-    Times are in UTC. A phone may be in any notation. Needs DATABASE_URL; with ENCRYPTION_KEYS
-    it also finds leads by a phone that retention emptied. Exit code 0: a lead has a ticket;
-    1: no ticket; 2: nothing is found.
+    Times are in UTC; in Vietnamese they are Vietnam's. A phone may be in any notation. Needs
+    DATABASE_URL; with ENCRYPTION_KEYS it also finds leads by a phone that retention emptied.
+    Exit code 0: a lead has a ticket; 1: no ticket; 2: nothing is found.
     """
     try:
-        search = read_search(what)
+        search, words = read_search(what), Words(read_language(lang))
     except BadRequest as error:
         raise WrongUsage(str(error)) from error
     has_keys = bool(read_variable("ENCRYPTION_KEYS"))
@@ -50,15 +48,16 @@ def trace(
     digester = settings.key_ring.digester() if has_keys else None
     with open_session(settings.database_url, "trace") as db:
         if follow:
-            stories = _follow(db, search, digester, timeout, None if as_json else Printer(Console()))
+            printer = None if as_json else Printer(Console(), words)
+            stories = _follow(db, search, digester, words.language, timeout, printer)
         else:
-            stories = _load(db, search, digester)
+            stories = _load(db, search, digester, words.language)
             if not as_json:
-                Printer(Console()).print(stories)
+                Printer(Console(), words).print(stories)
     if as_json:
         print_json(document(search.text, stories))
     if not stories:
-        say(NOT_FOUND)
+        say(words.say("lead.not_found"))
     raise typer.Exit(exit_code(stories))
 
 
@@ -72,8 +71,11 @@ def exit_code(stories: list[Story]) -> ExitCode:
 class Printer:
     """Prints stories within the width of the terminal; of stories that it printed before, what is new."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, words: Words) -> None:
         self._console = console
+        self._words = words
+        self._zone = ICT if words.language == VIETNAMESE else UTC
+        self._kind_columns = max(len(words.say(f"kind.{kind}")) for kind in TEXTS["kind"])
         self._printed: set[tuple[str, Step]] = set()
         self._title = ""
         self._day: date | None = None
@@ -83,49 +85,59 @@ class Printer:
         for story in stories:
             steps = [step for step in story.steps if is_last or step.kind != "ticket"]
             for step in steps:
-                if (_key(story), step) not in self._printed:
+                if (self._name(story), step) not in self._printed:
                     self._print_title(story)
                     self._print_step(step)
-                    self._printed.add((_key(story), step))
+                    self._printed.add((self._name(story), step))
             if is_last:
                 self._print_title(story)
                 self._line("", "next", story.next)
 
     def _print_title(self, story: Story) -> None:
-        tickets = f"ticket {', '.join(story.tickets)}" if story.tickets else f"no ticket, {story.reason}"
-        title = f"{_key(story)}: {tickets}"
+        tickets = self._words.say("lead.no_ticket", reason=reason_of(story.reason, self._words))
+        if story.tickets:
+            tickets = self._words.say("lead.ticket", codes=", ".join(story.tickets))
+        title = f"{self._name(story)}: {tickets}"
         if title != self._title:
             print_indented(title, 0, self._console)
             self._title, self._day = title, None
 
+    def _name(self, story: Story) -> str:
+        id_ = story.record_id or self._words.say("lead.without_id")
+        return self._words.say("lead.name", table=story.table, id=id_, connection=story.connection)
+
     def _print_step(self, step: Step) -> None:
-        if step.at and step.at.astimezone(UTC).date() != self._day:
-            self._day = step.at.astimezone(UTC).date()
-            print_indented(f"{self._day} UTC", 1, self._console)
-        self._line(f"{step.at.astimezone(UTC):%H:%M:%S}" if step.at else "", step.kind, step.text)
+        at = step.at.astimezone(self._zone) if step.at else None
+        if at and at.date() != self._day:
+            self._day = at.date()
+            print_indented(self._words.say("lead.day", day=at), 1, self._console)
+        self._line(f"{at:%H:%M:%S}" if at else "", step.kind, step.text)
 
     def _line(self, at: str, kind: str, text: str) -> None:
-        print_in_column(f"  {at:<8}  {kind:<11}  ", text, self._console)
+        label = self._words.say(f"kind.{kind}")
+        print_in_column(f"  {at:<8}  {label:<{self._kind_columns}}  ", text, self._console)
 
 
-def _key(story: Story) -> str:
-    return f"{story.table} {story.record_id or 'without a record id'} of {story.connection}"
-
-
-def _load(db: DbSession, search: Search, digester: Digester | None) -> list[Story]:
+def _load(db: DbSession, search: Search, digester: Digester | None, language: str) -> list[Story]:
     now = datetime.now(UTC)
-    events = load_rows(db, StoredEvent, "trace_lead/load_events", search.params(digester, now))
+    params = search.params(digester, now, language)
+    events = load_rows(db, StoredEvent, "trace_lead/load_events", params)
     return tell_stories(events, now)
 
 
 def _follow(
-    db: DbSession, search: Search, digester: Digester | None, timeout_seconds: int, printer: Printer | None
+    db: DbSession,
+    search: Search,
+    digester: Digester | None,
+    language: str,
+    timeout_seconds: int,
+    printer: Printer | None,
 ) -> list[Story]:
     """Load the stories until something is found and all of it is at rest, or the time is up."""
     stories: list[Story] = []
     with show_activity("waiting"):
         for _ in poll(timeout_seconds, POLL_SECONDS):
-            stories = _load(db, search, digester)
+            stories = _load(db, search, digester, language)
             if printer:
                 printer.print(stories, is_last=False)
             if _are_at_rest(stories):

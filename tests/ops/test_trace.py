@@ -31,6 +31,7 @@ from tests.support.handlers import HandlerHarness, running_handlers, seed_connec
 from tests.support.leads import numbered_lead
 from tests.support.settings import handler_settings
 
+GOLDEN = Path(__file__).parent / "golden" / "vi" / "trace.txt"
 SOURCES = {"24895": "Cộng tác viên", "-5": "TikTok", "-9": "Zalo"}
 """Active sources of the samples, besides those of the harness."""
 Lead = dict[str, Any]
@@ -331,14 +332,25 @@ def shown(heading: str, text: str, result: Result) -> str:
     return f"{heading}\n\n```console\n$ leads trace {argument}\n{lines}$ echo $?\n{result.exit_code}\n```\n"
 
 
+def in_vietnamese(title: str, text: str, result: Result) -> str:
+    """One case as managers read it."""
+    lines = re.sub(r"\d\d/\d\d/\d{4}", "26/11/2026", result.stdout + result.stderr)
+    lines = re.sub(r"\d\d:\d\d:\d\d", "10:00:00", lines)
+    lines = re.sub(r"\d\d:\d\d(?=\s+26/11)", "10:30", lines)
+    lines = re.sub(r"còn\s+\d+ phút", "còn 29 phút", lines)
+    return f"# {title}: {text}\n\n{lines}"
+
+
 async def test_the_page_shows_the_output_of_each_sample_and_broken_lead(harness: HandlerHarness) -> None:
-    parts = [FIRST_HEADING]
+    """And its golden file the same in Vietnamese: read it as a sales manager would."""
+    parts, vietnamese = [FIRST_HEADING], []
     asked = await process_samples(harness)
     for sample, text in asked:
         heading = f"### {sample.name}\n\n{fill(sample.title, 100)}"
         before = next(other for other, others_text in asked if others_text == text)
         if before is sample:
             parts.append(shown(heading, text, run(harness, text)))
+            vietnamese.append(in_vietnamese(sample.name, text, run(harness, text, "--lang", "vi")))
         else:
             parts.append(f"{heading}.\nThe output is the same as for {before.name}.\n")
     for start, heading, cases in CASES:
@@ -347,8 +359,12 @@ async def test_the_page_shows_the_output_of_each_sample_and_broken_lead(harness:
             lead = numbered_lead(number)
             text = await case(harness, lead) or str(lead["phone_number"])
             parts.append(shown(f"### {title}", text, run(harness, text)))
+            vietnamese.append(in_vietnamese(title, text, run(harness, text, "--lang", "vi")))
             restore(harness)
     page = "\n".join(parts)
+    if os.environ.get("WRITE_DOCS"):
+        GOLDEN.write_text("\n".join(vietnamese), "utf-8")
+    assert GOLDEN.read_text("utf-8") == "\n".join(vietnamese)
     introduction, _, rest = PAGE.read_text("utf-8").partition(FIRST_HEADING)
     if os.environ.get("WRITE_DOCS"):
         PAGE.write_text(introduction + page, "utf-8")
@@ -371,7 +387,7 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     code = harness.one("SELECT code FROM ticket WHERE source_id = 'ticket_source_pancake'")["code"]
     ended = {"tickets": [code], "reason": "ticket_created", "is_at_rest": True, "next": "nothing to do"}
     assert story == {"connection": "test", "table": "lead", "record_id": lead["id"], **ended}
-    kinds = ["webhook", "result", "customer", "owner", "skipped", "told", "ticket"]
+    kinds = ["webhook", "result", "customer", "owner", "roster", "told", "ticket"]
     assert [step["kind"] for step in steps] == kinds
     assert {step["event_id"] for step in steps[:-1]} == {event_id}
     nothing = run(harness, "no-such-record", "--json")

@@ -23,6 +23,7 @@ from leads.adapters.database import load_queries
 from leads.domain.body import ICT
 from leads.domain.event_states import CLAIM_LEASE, REPLAYED_BY_MANUAL_INVOCATION
 from leads.domain.notifications import NEEDS_ATTENTION
+from leads.domain.trace_event import TEXTS
 from ops.clients.db_session import QUERIES
 from sandbox.postgres.plans import custom_plan, prepare
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
@@ -345,7 +346,13 @@ def is_open(moment: datetime, entries: list[tuple[str, str, time, time]]) -> boo
 # The figures
 
 HELD = ("dead_letter", "skipped_kill_switch", "skipped_source_disabled")
-INVALID = ("invalid_json", "invalid_phone", "test_ping", "erased")
+FAULTS = {
+    "lead": ("invalid_phone",),
+    "sender": ("invalid_json", "missing_record_id", "too_deep", "too_large", "unstorable"),
+    "none": ("erased", "invalid_payload", "test_ping"),
+    "integration": ("claim_expired", "contended", "database_unavailable", "internal"),
+}
+INVALID = tuple(code for fault, codes in FAULTS.items() if fault != "integration" for code in codes)
 CODES = (*INVALID, "internal", "invalidated", "lock_timeout", None)
 CREATED = (FROM - timedelta(days=3), FROM - timedelta(hours=1), NOON)
 REPLAYED = (None, FROM - timedelta(days=2), NOON + timedelta(minutes=1))
@@ -389,8 +396,37 @@ def test_failed_dead_and_stuck_events_lower_success_and_invalid_or_held_ones_do_
         figures.event("dead_letter", error_code=code)
     figures.event("received", created_at=TO - timedelta(minutes=4))
     found = figures.of("kpi/load_success")
-    assert [found[name] for name in ("ratio", "processed", "failed", "dead", "stuck")] == [0.95, 95, 1, 2, 2]
-    assert [found[name] for name in ("invalid", "held", "waiting")] == [3, 2, 1]
+    assert [found[name] for name in ("processed", "failed", "dead", "stuck")] == [95, 1, 1, 2]
+    assert [found[name] for name in ("invalid", "held", "waiting")] == [4, 2, 1]
+    assert found["ratio"] == 95 / 99
+
+
+def test_one_table_says_whose_fault_a_dead_letter_is_for_figure_gate_and_metrics(figures: Figures) -> None:
+    """And it lists the codes that the page of them and the trace have; each other code is ours."""
+    page = Path("docs/flow.md").read_text("utf-8").partition("| error code |")[2].partition("\n\n")[0]
+    shown = {
+        code: fault
+        for codes, fault in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\w+) \|", page, re.M)
+        for code in re.findall(r"\w+", codes)
+    }
+    assert shown == {code: fault for fault, codes in FAULTS.items() for code in codes}
+    assert shown.keys() == TEXTS["error"].keys()
+    for code, fault in {**shown, "invalidated": "integration"}.items():
+        figures.event("dead_letter", error_code=code)
+        ask = figures.connection.execute("SELECT pancake_error_fault(%s) AS fault", [code]).fetchone()
+        assert ask == {"fault": fault}
+    ours = len(FAULTS["integration"]) + 1
+    gate = figures.connection.execute(
+        QUERIES["golive/count_dead_letters"], {"from": FROM, "to": TO}
+    ).fetchone()
+    assert gate == {
+        "events": len(shown) + 1 - len(FAULTS["none"]),
+        "dead": ours,
+        "ratio": ours / (len(shown) + 1 - len(FAULTS["none"])),
+    }
+    assert figures.of("kpi/load_success")["dead"] == ours
+    held = figures.connection.execute(QUERIES["metrics/count_held"]).fetchall()
+    assert next(row["events"] for row in held if row["status"] == "dead_letter") == ours
 
 
 @pytest.mark.parametrize(

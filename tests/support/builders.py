@@ -116,7 +116,7 @@ STORED_EVENT = StoredEvent(
     owner_id="s-1", ticket_id="t-1", sources=["Facebook"], has_active_source=True, ticket=STORED_TICKET,
     account={"name": "Trang", "is_enabled": True, "is_deleted": False},
     names={"s-1": "Hạnh", "s-2": "Khoa", "s-3": "Lan"}, kill_switch=False, processing_paused=False,
-    sla_minutes=30,
+    sla_minutes=30, fault="integration", language="en",
 )  # fmt: skip
 
 

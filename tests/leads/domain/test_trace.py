@@ -4,21 +4,17 @@ import re
 from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pytest
 
 from leads.domain.assign import Rules, choose
 from leads.domain.errors import BadRequest
-from leads.domain.trace import NOTHING, next_step, read_search, tell_stories
-from leads.domain.trace_event import clock_time, listed
+from leads.domain.trace import next_step, read_search, tell_stories
+from leads.domain.trace_event import LANGUAGES, TEXTS, VIETNAMESE, Words
 from leads.domain.trace_steps import (
-    ERRORS,
     LIMITED,
-    REJECTED,
-    RESULTS,
-    UNAVAILABLE,
-    UNSENT,
     arrival_steps,
     decision_steps,
     notification_steps,
@@ -31,6 +27,7 @@ from tests.support.builders import STORED_TICKET as TICKET
 from tests.support.builders import TRACED_AT as NOW
 from tests.support.builders import member, text_of
 
+NOTHING = "nothing to do"
 ROOT = Path(__file__).parents[3]
 FLOW = ROOT / "docs" / "flow.md"
 
@@ -59,14 +56,17 @@ def test_every_documented_code_is_explained() -> None:
     text = FLOW.read_text("utf-8")
     codes = text[text.index("| error code |") :].partition("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", codes, re.MULTILINE)))) == set(
-        ERRORS
+        TEXTS["error"]
     )
     outcomes = text[text.index("| outcome of a processed row |") :].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.MULTILINE)) == set(RESULTS)
+    assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.MULTILINE)) == set(TEXTS["result"]) - {
+        "other_table",
+        "before",
+    }
     rejected = re.search(r"with a reason: ([^.]*)\.", text)
     assert rejected is not None
-    assert set(re.findall(r"`(\w+)`", rejected[1])) == set(REJECTED)
-    assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(UNSENT)
+    assert set(re.findall(r"`(\w+)`", rejected[1])) == set(TEXTS["rejected"])
+    assert set(re.findall(r"\| `(refused|unreached|unknown|no_recipients)` \|", text)) == set(TEXTS["unsent"])
 
 
 def test_the_rule_by_which_the_customer_was_found_is_named(subtests: pytest.Subtests) -> None:
@@ -120,7 +120,7 @@ NONE_ACTIVE: dict[str, Any] = SKIPPED_SOURCE | {"has_active_source": False}
 DEAD = {"status": "dead_letter"}
 NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
     (DEAD | {"error_code": "claim_expired"}, "leads replay 17"),
-    (DEAD | {"error_code": "erased"}, NOTHING),
+    (DEAD | {"error_code": "erased", "fault": "none"}, NOTHING),
     (SKIPPED, "leads replay 17"),
     (SKIPPED | {"has_no_body": True, "body": None},
      f"{NOTHING}: the body was emptied, so it cannot be replayed"),
@@ -167,13 +167,13 @@ def test_rows_of_one_lead_make_one_story() -> None:
 
 def test_a_time_in_a_text_is_in_utc_whatever_the_zone_of_the_server() -> None:
     saigon = timezone(timedelta(hours=7))
-    assert clock_time(NOW.astimezone(saigon)) == clock_time(NOW) == "2026-11-26 03:00:00"
+    assert Words().time(NOW.astimezone(saigon)) == Words().time(NOW) == "2026-11-26 03:00:00"
 
 
 def test_spans_and_lists_are_short() -> None:
     spans = {"0 s": -5, "40 s": 40, "119 min": 119 * 60, "47 h": 47 * 3600, "3 d": 72 * 3600}
     assert [duration(timedelta(seconds=each)) for each in spans.values()] == [*spans]
-    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert Words().listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
 
 
 TABLES = ROOT / "hasura/migrations/default/1777870069931_create_pancake_tables/up.sql"
@@ -189,7 +189,7 @@ def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
     skipped = choose([*unavailable, *limited, *available], Rules(not_again=frozenset({"s-9"}))).skipped
     absent = choose([member(1)], Rules(former_owner="s-2")).former_owner
     assert absent is not None
-    assert {reason for _, reason in skipped} | {absent[1]} == set(UNAVAILABLE)
+    assert {reason for _, reason in skipped} | {absent[1]} == set(TEXTS["unavailable"])
     assert set(limits) == set(LIMITED)
 
 
@@ -238,7 +238,10 @@ def test_each_recall_is_shown_with_the_reason_of_the_last() -> None:
         ("from Hạnh (no response in time) to Khoa", NOW),
         ("from Khoa (no response in time) to Lan: the only one available", NOW),
     ]
-    assert text_of("skipped", steps) == "Hạnh (had the ticket before), Khoa (had the ticket before)"
+    assert (
+        text_of("roster", steps)
+        == "Hạnh 0 (had the ticket before), Khoa 0 (had the ticket before), Lan 0 (chosen)"
+    )
 
 
 def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
@@ -306,3 +309,52 @@ def test_the_ticket_says_who_owns_it_and_how_it_stands_against_the_sla(subtests:
             event = replace(EVENT, ticket=TICKET | ticket, evidence={"sla_notified_at": NOW.isoformat()})
             steps = list(ticket_steps([event], NOW + timedelta(minutes=minutes)))
             assert text_of("ticket", steps) == f"TK000017: {text}"
+
+
+def test_every_member_of_the_roster_is_named_with_count_and_reason() -> None:
+    roster = [
+        member(1, assigned_count=3), member(2, assigned_count=4, weight=2),
+        member(3, assigned_count=9, on_duty=False),
+    ]  # fmt: skip
+    evidence: dict[str, Any] = {"assignment": choose(roster).evidence(), "result": "ticket_created"}
+    for language, text in (
+        ("en", "Hạnh 3, Khoa 4 at weight 2 (chosen), Lan 9 (off duty)"),
+        ("vi", "số ticket đã chia: Hạnh 3, Khoa 4, trọng số 2 (được chọn), Lan 9 (không trong ca)"),
+    ):
+        steps = list(decision_steps(replace(EVENT, evidence=evidence, language=language)))
+        assert text_of("roster", steps) == text
+
+
+def test_every_text_has_two_languages_with_the_same_values() -> None:
+    for table, texts in TEXTS.items():
+        for name, in_languages in texts.items():
+            assert len(in_languages) == len(LANGUAGES), (table, name)
+            english, vietnamese = (
+                {value for _, value, _, _ in Formatter().parse(text) if value} for text in in_languages
+            )
+            assert vietnamese <= english, (table, name)
+
+
+def test_in_vietnamese_no_code_and_no_digest_is_said() -> None:
+    error = replace(
+        EVENT,
+        status="failed",
+        error_code="internal",
+        error_detail="KeyError, digest 12ab",
+        language=VIETNAMESE,
+    )
+    step = state_step(error, NOW)
+    assert step.text.startswith("lỗi của chương trình hoặc cơ sở dữ liệu; lần thử 1/5, thử lại lúc")
+    (result,) = [
+        each for each in decision_steps(replace(EVENT, language=VIETNAMESE)) if each.kind == "result"
+    ]
+    assert result.text == "đã tạo ticket TK000017: khách chưa có ticket nào đang mở"
+
+
+def test_of_an_erased_customer_no_name_is_said() -> None:
+    """Retention leaves the digests that say by which rule the account was found; an erasure does not."""
+    phone: Any = {"winner": "a", "candidates": ["a"], "digests": {"matched": "k:1"}}
+    emptied = replace(EVENT, body=None, has_no_body=True, evidence={"phone": phone})
+    assert "Trang" in text_of("customer", list(decision_steps(emptied)))
+    erased = replace(emptied, evidence={})
+    assert not [step for step in decision_steps(erased) if step.kind == "customer"]
