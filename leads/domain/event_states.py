@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from leads.domain.visible_text import read_texts
+
 RECEIVED: Final = "received"
 INGESTED: Final = "ingested"
 PROCESSED: Final = "processed"
@@ -59,48 +61,7 @@ _ALREADY = {
     SKIPPED_SOURCE_DISABLED: "already_held",
 }
 _WITH_ERROR = (FAILED, DEAD_LETTER)
-_REPEATED = (
-    " Nothing was done: Hasura repeated a delivery."
-    " To process the event again: Redeliver, or leads replay {id}."
-)
-_SENTENCES = {
-    UNKNOWN_ID: "There is no event {id}.",
-    UNDER_WAY: "Event {id} waits to be processed or is being processed. Look at its row in a moment.",
-    ALREADY_PROCESSED: (
-        "Event {id} was processed before: {outcome}, {ticket}. Nothing was done."
-        " To process it again: leads replay {id}."
-    ),
-    "already_failed": "Event {id} failed ({error_code}) and is tried again at {next_attempt_at}." + _REPEATED,
-    "already_dead_letter": "Event {id} is a dead letter ({error_code})." + _REPEATED,
-    "already_held": "Event {id} is held ({held_by})." + _REPEATED,
-    "no_record_id": "Event {id} holds no record that could be processed ({error_code}). Nothing was done.",
-    "payload_purged": (
-        "The body of event {id} was emptied by retention or by an erasure: there is nothing to process."
-        " Nothing was done."
-    ),
-    KILL_SWITCH_ON: "The kill switch is on. Event {id} stays {status}. Turn the switch off, then try again.",
-    "source_disabled": (
-        "Event {id} stays held ({held_by}): none of its sources is active, or its connection is disabled."
-        " Enable one, then try again."
-    ),
-    REPLAYED: (
-        "Event {id} was {status} and is processed again."
-        " {where} shows what becomes of it, and so does its row."
-    ),
-    "ticket_created": "Event {id} was processed: a ticket was created.",
-    "ticket_updated": "Event {id} was processed: the customer's open ticket was updated.",
-    "contact_updated": "Event {id} was processed: account and contact were updated, no ticket.",
-    "record_deleted": "Event {id} was processed: the record was deleted in Pancake, nothing was changed.",
-    "no_change": "Event {id} was processed: no mapped field differs from what was applied last.",
-    "stale": "Event {id} was processed: a newer version was applied before, nothing was changed.",
-    FAILED: "Event {id} failed ({error_code}). The cron pancake_retry_failed tries it again.",
-    DEAD_LETTER: "Event {id} is a dead letter ({error_code}). A person has to look at it.",
-    SKIPPED_KILL_SWITCH: "Event {id} is held: the kill switch is on.",
-    SKIPPED_SOURCE_DISABLED: (
-        "Event {id} is held: none of its sources is active, or its connection is disabled."
-    ),
-    "claim_lost": "Another handler took over event {id}. Its row shows what becomes of it.",
-}
+_SENTENCES = read_texts("delivery_answers.toml")["sentences"]
 RESULTS = tuple(_SENTENCES)
 """Every result of a delivery."""
 

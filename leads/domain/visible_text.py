@@ -21,9 +21,9 @@ UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 VIETNAMESE_UNITS = {"d": "ngày", "h": "giờ", "min": "phút", "s": "giây"}
 
 
-def read_texts(file: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the texts of a TOML file that belongs to this package."""
-    found = get_data(__package__, file)
+def read_texts(file: str, package: str = __package__) -> Mapping[str, Mapping[str, Any]]:
+    """Return the texts of a TOML file that belongs to a package."""
+    found = get_data(package, file)
     assert found is not None
     return tomllib.loads(found.decode())
 

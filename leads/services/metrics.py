@@ -17,6 +17,7 @@ from leads.adapters.logs import LOGGER, describe
 from leads.adapters.metrics import BREAKER, Family, Metrics, Sample
 from leads.adapters.pancake_api import PancakeApi
 from leads.domain.errors import Contended, DatabaseUnavailable
+from leads.domain.visible_text import read_texts
 from leads.services.cron_work import CRON_PERIOD_SECONDS
 from leads.services.readiness import Readiness
 
@@ -238,109 +239,40 @@ def _number(value: datetime | float | None) -> float:
 
 EVENT_LOGS = ("event_log", "event_invocation_logs")
 CRON_LOGS = ("hdb_cron_events", "hdb_cron_event_invocation_logs")
-SECONDS_PER_MINUTE = 60
 
 _CRONS: Params = {"names": list(CRON_PERIOD_SECONDS)}
-_EVENTS = (Figure("metrics/count_waiting", "fast"), Figure("metrics/count_held", "slow"))
-_WEBHOOK_HOURS = (Figure("metrics/count_webhook_hours", "slow"),)
-_UNSENT = (Figure("metrics/count_unsent", "fast"),)
-_UNASSIGNED = (Figure("late_owners/count_unassigned", "fast", {"most": None}),)
-_CONNECTIONS = (Figure("metrics/list_connections", "fast"),)
-_SWITCHES = (Figure("metrics/load_switches", "fast"),)
-_ENGINE_EVENTS = (
-    Figure("metrics/count_engine_events", "fast"),
-    Figure("metrics/count_failed_engine_events", "slow"),
+_FIGURES: Mapping[str, tuple[Figure, ...]] = {
+    "events": (Figure("metrics/count_waiting", "fast"), Figure("metrics/count_held", "slow")),
+    "webhook_hours": (Figure("metrics/count_webhook_hours", "slow"),),
+    "unsent": (Figure("metrics/count_unsent", "fast"),),
+    "unassigned": (Figure("late_owners/count_unassigned", "fast", {"most": None}),),
+    "connections": (Figure("metrics/list_connections", "fast"),),
+    "switches": (Figure("metrics/load_switches", "fast"),),
+    "engine_events": (
+        Figure("metrics/count_engine_events", "fast"),
+        Figure("metrics/count_failed_engine_events", "slow"),
+    ),
+    "log_sizes": (
+        Figure("metrics/load_log_sizes", "slow", {"logs": list(EVENT_LOGS)}),
+        Figure("metrics/load_log_sizes", "slow", {"logs": list(CRON_LOGS)}, of_engine=True, use="the crons"),
+    ),
+    "cron_ticks": (Figure("metrics/count_cron_ticks", "fast", _CRONS, of_engine=True),),
+    "cron_runs": (Figure("metrics/list_cron_runs", "fast", _CRONS),),
+    "latency": tuple(Figure("kpi/load_latency", "slow", use=window) for window in WINDOWS),
+    "success": tuple(Figure("kpi/load_success", "slow", use=window) for window in WINDOWS),
+    "auto_assign": (Figure("kpi/load_auto_assign", "slow", use="1d"),),
+    "intervention": (Figure("kpi/load_intervention", "slow", use="1d"),),
+    "response": (Figure("kpi/load_response", "slow", use="1d"),),
+    "zero_miss": (Figure("kpi/load_zero_miss", "slow", use="1d"),),
+    "recent": (Figure("metrics/count_recent", "slow"),),
+    "rows_of_counters": (Figure("metrics/count_rows_of_counters", "slow", _CRONS),),
+    "source_events": (Figure("metrics/count_source_events", "slow"),),
+    "last_leads": (Figure("metrics/load_last_leads", "slow"),),
+    "connection_statuses": (Figure("metrics/list_connection_statuses", "fast"),),
+}
+SERIES: tuple[Series, ...] = tuple(
+    Series(name, **{**each, "labels": tuple(each["labels"]), "figures": _FIGURES[each["figures"]]})
+    for name, each in read_texts("series.toml", __package__).items()
 )
-_LOG_SIZES = (
-    Figure("metrics/load_log_sizes", "slow", {"logs": list(EVENT_LOGS)}),
-    Figure("metrics/load_log_sizes", "slow", {"logs": list(CRON_LOGS)}, of_engine=True, use="the crons"),
-)
-_CRON_TICKS = (Figure("metrics/count_cron_ticks", "fast", _CRONS, of_engine=True),)
-_CRON_RUNS = (Figure("metrics/list_cron_runs", "fast", _CRONS),)
-_LATENCY = tuple(Figure("kpi/load_latency", "slow", use=window) for window in WINDOWS)
-_SUCCESS = tuple(Figure("kpi/load_success", "slow", use=window) for window in WINDOWS)
-_AUTO_ASSIGN = (Figure("kpi/load_auto_assign", "slow", use="1d"),)
-_INTERVENTION = (Figure("kpi/load_intervention", "slow", use="1d"),)
-_RESPONSE = (Figure("kpi/load_response", "slow", use="1d"),)
-_ZERO_MISS = (Figure("kpi/load_zero_miss", "slow", use="1d"),)
-
-_NAME, _STATUS, _CONNECTION, _WINDOW = ("name",), ("status",), ("connection",), ("window",)
-_RESULTS = ("processed", "failed", "dead", "stuck", "held", "held_earlier", "invalid", "waiting")
-
-SERIES: tuple[Series, ...] = (
-    Series("pancake_stored_events", "Events that are not processed, by status", _STATUS, "events", _EVENTS),
-    Series("pancake_stored_event_oldest_timestamp_seconds",
-           "Creation or replay of the oldest of them; 0 without one", _STATUS, "oldest_at", _EVENTS),
-    Series("pancake_recent_events", "Events of the last hour", ("status", "origin"), "events",
-           (Figure("metrics/count_recent", "slow"),)),
-    Series("pancake_counted_rows", "Rows of the last hour that a counter has counted, at least and at most",
-           ("counter", "bound"), {"least": "least", "most": "most"},
-           (Figure("metrics/count_rows_of_counters", "slow", _CRONS),)),
-    Series("pancake_recent_source_events", "Events of the last hour by active source; `other` are the rest",
-           ("connection", "source"), "events", (Figure("metrics/count_source_events", "slow"),)),
-    Series("pancake_recent_lead_seconds",
-           "Time to store or to process the leads of the last hour, or the last 20",
-           ("stage", "leads", "quantile"), {"p95_seconds": "0.95", "p99_seconds": "0.99"},
-           (Figure("metrics/load_last_leads", "slow"),)),
-    Series("pancake_recent_deliveries", "Deliveries of the webhook in the last hour", _CONNECTION,
-           "deliveries", _WEBHOOK_HOURS),
-    Series("pancake_usual_deliveries", "Median of the deliveries in the same hour of the four weeks before",
-           _CONNECTION, "usual", _WEBHOOK_HOURS),
-    Series("pancake_unsent_notifications", "Rows with notifications that wait to be sent", ("source",),
-           "unsent", _UNSENT),
-    Series("pancake_unsent_notification_oldest_timestamp_seconds",
-           "Since when the oldest of them waits; 0 without one", ("source",), "oldest_at", _UNSENT),
-    Series("pancake_unassigned_tickets", "Open tickets of the integration without an owner", (), "tickets",
-           _UNASSIGNED),
-    Series("pancake_unassigned_ticket_oldest_timestamp_seconds",
-           "Creation of the oldest of them; 0 without one", (), "oldest_at", _UNASSIGNED),
-    Series("pancake_connection_status", "1 for the status of a connection", ("connection", "status"),
-           "has_status", (Figure("metrics/list_connection_statuses", "fast"),)),
-    Series("pancake_connection_status_timestamp_seconds", "Last change of its status", _CONNECTION,
-           "status_since_at", _CONNECTIONS),
-    Series("pancake_connection_last_poll_timestamp_seconds", "Its last poll; 0 before one", _CONNECTION,
-           "last_poll_at", _CONNECTIONS),
-    Series("pancake_switch_on", "1 while a switch is on", ("switch",), "is_on", _SWITCHES),
-    Series("pancake_switch_changed_timestamp_seconds", "Last change of any setting; 0 if unknown",
-           ("switch",), "changed_at", _SWITCHES),
-    Series("pancake_engine_events", "Events of our trigger that Hasura has not delivered", ("state",),
-           "events", _ENGINE_EVENTS),
-    Series("pancake_engine_event_oldest_timestamp_seconds", "Creation of the oldest of them; 0 without one",
-           ("state",), "oldest_at", _ENGINE_EVENTS),
-    Series("pancake_engine_log_rows", "Rows of Hasura's log tables, as the server estimates", ("log",),
-           "live_rows", _LOG_SIZES),
-    Series("pancake_engine_log_dead_rows", "Dead rows of Hasura's log tables, the same way", ("log",),
-           "dead_rows", _LOG_SIZES),
-    Series("pancake_later_cron_ticks", "Ticks that Hasura has scheduled for later", _NAME, "later",
-           _CRON_TICKS),
-    Series("pancake_overdue_cron_ticks", "Ticks that are due for more than a minute", _NAME, "overdue",
-           _CRON_TICKS),
-    Series("pancake_lost_cron_ticks", "Ticks of the last day that Hasura gave up", _NAME, "lost",
-           _CRON_TICKS),
-    Series("pancake_cron_last_success_timestamp_seconds",
-           "End of the last run that succeeded, or creation of the oldest connection; 0 without any", _NAME,
-           "succeeded_at", _CRON_RUNS),
-    Series("pancake_cron_last_start_timestamp_seconds", "Start of the last run; 0 without one", _NAME,
-           "started_at", _CRON_RUNS),
-    Series("pancake_cron_last_delay_seconds", "From the last tick to the start of its run", _NAME,
-           "delay_seconds", _CRON_RUNS),
-    Series("pancake_kpi_latency_seconds", "Latency of the window", ("window", "quantile"),
-           {"p50_seconds": "0.5", "p95_seconds": "0.95", "p99_seconds": "0.99"}, _LATENCY),
-    Series("pancake_kpi_success_ratio", "Share of processed deliveries", _WINDOW, "ratio", _SUCCESS),
-    Series("pancake_kpi_deliveries", "Deliveries of the window by result", ("window", "result"),
-           {name: name for name in _RESULTS}, _SUCCESS),
-    Series("pancake_kpi_auto_assign_ratio", "Share of tickets that kept the chosen owner", _WINDOW, "ratio",
-           _AUTO_ASSIGN),
-    Series("pancake_kpi_intervention_ratio", "Share of tickets whose owner was changed", _WINDOW, "ratio",
-           _INTERVENTION),
-    Series("pancake_kpi_tickets", "Tickets that were created in the window", _WINDOW, "tickets",
-           _AUTO_ASSIGN),
-    Series("pancake_kpi_response_seconds", "Time to the first response", ("window", "quantile"),
-           {"p95_minutes": "0.95"}, _RESPONSE, SECONDS_PER_MINUTE),
-    Series("pancake_kpi_found_missing", "Records that reconciliation found missing", _WINDOW, "found_missing",
-           _ZERO_MISS),
-    Series("pancake_kpi_left_missing", "Records that are missing after it", _WINDOW, "left_missing",
-           _ZERO_MISS),
-)  # fmt: skip
-"""All of them, named once; docs/observability.md explains each."""
+"""All of them."""
 FIGURES = tuple(dict.fromkeys(figure for series in SERIES for figure in series.figures))

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from leads.domain.body import ICT
-from leads.domain.lead_list import ALONE, SUMS
 from leads.domain.visible_text import duration as age
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.failures import WrongUsage
@@ -112,6 +111,15 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 NO_SOURCE_ID = "(none)"
 MINUTES_PER_HOUR = 60
 NOTHING = "–"
+SUMS = (
+    ("leads", ("new_tickets", "joined", "updated", "held", "bad_phone", "no_phone", "other")),
+    ("held", ("held_by_source", "held_by_kill_switch", "held_by_connection")),
+    ("tickets", ("new_tickets", "later_tickets")),
+    ("tickets", ("kept", "changed", "by_hand", "unassigned")),
+    ("tickets", ("answered", "unanswered", "closed_unanswered")),
+)
+"""A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
+ALONE = ("missed_by_webhook", "broken")
 VIETNAMESE = {
     "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "nhập vào ticket đang mở",
     "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",

@@ -26,10 +26,10 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
-from leads.domain.lead_list import FIGURES, SUMS
+from leads.domain.lead_list import FIGURES
 from ops.cli import app
 from ops.clients.db_session import QUERIES
-from ops.daily.report import read_period
+from ops.daily.report import ALONE, SUMS, VIETNAMESE, read_period
 from ops.failures import WrongUsage
 from ops.golive.criterion import find_criterion
 from ops.golive.line_chart import NOTHING, Unit, draw, shown, value_ticks
@@ -184,7 +184,8 @@ def test_every_figure_is_that_of_sql_written_by_hand_and_every_sum_closes(figure
     (by_hand,) = figures.connection.execute(HAND_WRITTEN, window).fetchall()
     assert {name: total[name] for name in by_hand} == by_hand
     assert all(by_hand.values()), by_hand
-    assert by_hand.keys() >= set(FIGURES)
+    assert by_hand.keys() >= set(FIGURES) == VIETNAMESE.keys()
+    assert set(FIGURES) == {*ALONE, *(name for whole, parts in SUMS for name in (whole, *parts))}
     for row in rows:
         for whole, parts in SUMS:
             assert row[whole] == sum(row[name] for name in parts), (row["source_id"], whole)

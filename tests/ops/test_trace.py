@@ -337,7 +337,7 @@ def in_vietnamese(title: str, text: str, result: Result) -> str:
     lines = re.sub(r"\d\d/\d\d/\d{4}", "26/11/2026", result.stdout + result.stderr)
     lines = re.sub(r"\d\d:\d\d:\d\d", "10:00:00", lines)
     lines = re.sub(r"\d\d:\d\d(?=\s+26/11)", "10:30", lines)
-    lines = re.sub(r"còn\s+\d+ phút", "còn 29 phút", lines)
+    lines = re.sub(r"(còn\s+)\d+(\s+phút)", r"\g<1>29\2", lines)
     return f"# {title}: {text}\n\n{lines}"
 
 
