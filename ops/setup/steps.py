@@ -8,6 +8,7 @@ from typing import Any
 
 from leads.domain.errors import DatabaseUnavailable
 from ops.clients.db_session import QUERIES, DatabaseError, LoginRefused, open_session
+from ops.clients.plain_http import NoAnswer, ask
 from ops.daily.backfill_phones import count_accounts
 from ops.failures import CommandFailed
 from ops.files import write_file
@@ -17,11 +18,12 @@ from ops.golive.deploy.steps import ROLES, all_steps, look_for
 from ops.golive.measuring import first_line
 from ops.metadata.directory import DIRECTORY
 from ops.metadata.project.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
-from ops.metadata.project.our_part import find_layout
+from ops.metadata.project.our_part import OurPart, find_layout
 from ops.setup.answers import Answers
 from ops.setup.env_files import ENGINE, FILES, LOGINS, EnvFiles, login_of, read_env_files, url_of_login
 
 WEBHOOK_FILE = "webhook-url.txt"
+REQUEST_SECONDS = 5.0
 FOR_THE_DBA = "for-the-dba.sql"
 OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
 FIT = (
@@ -69,9 +71,12 @@ def setup_steps(setup: Setup) -> list[Step]:
             break
         if step.id == ROLES:
             steps.append(_logins_step(setup))
-        if step.id == "9a":
+        if step.id == "2":
+            step = replace(step, check=_check_phones, do=_phones(step))
+        elif step.id == "9a":
             steps += [*project_steps(setup, "9a"), _engine_step(setup)]
-        steps.append(replace(step, check=_check_phones, do=_phones(step)) if step.id == "2" else step)
+            step = replace(step, check=partial(_check_metadata, step))
+        steps.append(step)
     return [_fit_step(setup), _files_step(setup), *steps, _connection_step(setup)]
 
 
@@ -134,6 +139,23 @@ def _check_phones(site: Site) -> Found:
     if waiting > AT_ONCE:
         return Found(State.DONE, f"{waiting} accounts are left to `leads backfill-phones`, {AT_NIGHT}")
     return look_for(site, "backfill")
+
+
+def _check_metadata(step: Step, site: Site) -> Found:
+    """In an upgrade the metadata come after the handlers: new actions and crons call their new routes."""
+    found = step.check(site)
+    if found.state is State.PARTIAL and answers(site.settings.handlers_url):
+        return Found(State.DONE, f"{found.text}: leads setup --finish applies it, after the new handlers")
+    return found
+
+
+def answers(url: str) -> bool:
+    """Whether a service is there at all."""
+    try:
+        ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
+    except NoAnswer:
+        return False
+    return True
 
 
 def _phones(step: Step) -> Actions:
@@ -234,10 +256,12 @@ def project_steps(setup: Setup, step: str) -> list[Step]:
     if not setup.answers["project"]:
         return []
     root = Path(setup.answers["project"])
-    part = partial(lambda: find_our_part(find_layout(root, setup.answers["source"]), step, DIRECTORY))
+
+    def part(of_step: str) -> OurPart:
+        return find_our_part(find_layout(root, setup.answers["source"]), of_step, DIRECTORY)
 
     def check(_: Site) -> Found:
-        found = part()
+        found = part(step)
         problems = find_problems(found)
         if not problems:
             return Found(State.DONE, f"our metadata and migrations are in {root}: commit it")
@@ -245,12 +269,12 @@ def project_steps(setup: Setup, step: str) -> list[Step]:
         return Found(State.ABSENT if is_absent else State.PARTIAL, problems[0])
 
     def merge() -> str:
-        plan = plan_merge(part())
+        plan = plan_merge(part(step))
         write_plan(plan)
         return f"changed {', '.join(map(plan.layout.name, plan.changes))}"
 
     def unmerge() -> str:
-        write_plan(plan_unmerge(part()))
+        write_plan(plan_unmerge(part("9b")))
         return f"{root} has its bytes from before"
 
     return [

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import typer
 
-from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import State
@@ -12,11 +11,10 @@ from ops.golive.deploy.steps import SNAPSHOT, all_steps
 from ops.golive.deploy.walk import Outcome, roll_back, survey
 from ops.output import say
 from ops.setup.env_files import FILES
-from ops.setup.steps import WEBHOOK_FILE, Setup, setup_steps
+from ops.setup.steps import WEBHOOK_FILE, Setup, answers, setup_steps
 
 KEPT = {"fit", "files", "engine", "connection", SNAPSHOT}
 """Steps that change nothing that is taken back: the tables of a connection go with their migration."""
-REQUEST_SECONDS = 5.0
 
 
 def undo(setup: Setup, site: Site, *, is_confirmed: bool, is_dry_run: bool) -> list[Outcome]:
@@ -24,8 +22,10 @@ def undo(setup: Setup, site: Site, *, is_confirmed: bool, is_dry_run: bool) -> l
     crons = [step for step in all_steps() if step.id == "9b"]
     steps = [*(step for step in setup_steps(setup) if step.id not in KEPT), *crons]
     found = survey(site, steps)
-    present = [each.step for each in found if each.result != State.ABSENT]
-    if is_dry_run or not present:
+    if is_dry_run:
+        return found
+    if all(each.result == State.ABSENT for each in found):
+        _end(setup, site)
         return found
     _show(site, found)
     _refuse_running(site)
@@ -53,14 +53,11 @@ def _refuse_running(site: Site) -> None:
     """A lead that is stored after the dump would be lost."""
     settings = site.settings
     for name, url in (("edge", settings.edge_status_url), ("handlers", settings.handlers_url)):
-        try:
-            ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
-        except NoAnswer:
-            continue
-        raise CommandFailed(
-            f"Nothing was changed. The {name} still runs: switch the webhook off in Pancake, stop edge and "
-            "handlers, then run this again."
-        )
+        if answers(url):
+            raise CommandFailed(
+                f"Nothing was changed. The {name} still runs: switch the webhook off in Pancake, stop edge "
+                "and handlers, then run this again."
+            )
 
 
 def _end(setup: Setup, site: Site) -> None:

@@ -17,6 +17,9 @@ from typer.testing import CliRunner, Result
 from ops.cli import app
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive.deploy.site import LOCK_FILE
+from ops.metadata.directory import DIRECTORY
+from ops.metadata.project.merge import find_our_part, find_problems
+from ops.metadata.project.our_part import find_layout
 from ops.setup.answers import gather
 from ops.setup.env_files import FILES, KEYS, EnvFiles, read_env_files
 from sandbox.edge import missing_packages
@@ -138,6 +141,7 @@ DONE = {"done", "was done"}
 @pytest.mark.slow("a whole installation and back, with some eighty programs")
 def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> None:
     before = customer.dump()
+    project = customer.make_project()
     _check_dry_run(customer)
 
     waiting = run_setup(code=1)
@@ -147,6 +151,7 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     assert set(run_setup().values()) <= DONE
     assert set(run_setup().values()) == {"was done"}
     assert {name: customer.files()[name] for name in secrets} == secrets
+    assert problems_of(project, "9a") == []
     assert customer.recorded_migrations() == customer.own_migrations()
 
     early = setup("--finish")
@@ -154,6 +159,9 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     assert "Start the edge" in said_by(early)
     customer.start_services()
     _check_finish(customer)
+
+    _check_upgrade(customer)
+    assert problems_of(project, "9b") == []
 
     running = setup("--undo", "--yes")
     assert (running.exit_code, "The edge still runs" in said_by(running)) == (1, True)
@@ -163,8 +171,29 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     assert set(undone.values()) == {"undone"}
     assert customer.dump() == before
     assert customer.recorded_migrations() == set()
+    assert customer.files_of_project() == customer.project_before
     assert [path.name for path in customer.pancake_folder.glob("*before-rollback.dump")]
     assert {name: customer.files()[name] for name in secrets} == secrets
+
+
+def problems_of(project: Path, step: str) -> list[str]:
+    """What the customer's project lacks: its next apply would remove it from the engine."""
+    return find_problems(find_our_part(find_layout(project, None), step, DIRECTORY))
+
+
+def _check_upgrade(customer: Customer) -> None:
+    """While handlers run, metadata of another version wait for --finish: the new handlers come first."""
+    permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
+    customer.metadata("pg_drop_select_permission", permission)
+    upgraded = setup()
+    assert upgraded.exit_code == 0, upgraded.output
+    assert "leads setup --finish applies it, after the new handlers" in said_by(upgraded)
+    refused = setup("--finish")
+    assert refused.exit_code == 1
+    assert "Changed on the engine since it was applied" in said_by(refused)
+    customer.stop_services()
+    setup()  # without handlers it is applied at once, and refused in the same way
+    customer.start_services()
 
 
 def _check_dry_run(customer: Customer) -> None:
@@ -192,9 +221,9 @@ def _check_finish(customer: Customer) -> None:
 def test_tickets_of_leads_stay_with_their_source_and_it_says_so(customer: Customer) -> None:
     run_setup(code=1)
     customer.add_lines_of_engine()
-    run_setup()
+    _check_wrong_key(customer)
     customer.start_services()
-    run_setup("--finish", "--wait", "30")
+    _check_rosters(customer)
     customer.query("UPDATE view_pancake_setting SET kill_switch = false RETURNING id")
     assert customer.deliver(1) == "received"
     of_leads = "SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'"
@@ -247,6 +276,34 @@ def test_bad_input_is_one_sentence_with_the_cure_and_changes_nothing(
         second = setup()
     assert (second.exit_code, "Another deployment runs on this database" in said_by(second)) == (1, True)
     assert customer.dump() == before
+
+
+def _check_wrong_key(customer: Customer) -> None:
+    customer.write_answers(api_key="wrong")
+    wrong = setup()
+    assert wrong.exit_code == 1
+    assert "Give the right key, as PANCAKE_API_KEY or in the answers file" in said_by(wrong)
+    customer.write_answers()
+    assert run_setup()["connection"] == "done"
+
+
+def _check_rosters(customer: Customer) -> None:
+    """A roster is taken whole or not at all."""
+    path = customer.folder / "roster.csv"
+    for text, said in (
+        ("staff,weight\nNgười Lạ,1\n", "0 active members of staff are 'Người Lạ'"),
+        ("Bùi Thị Lan,lots\n", "line 1: the weight is 'lots', not a number from 1 to 100"),
+        ("staff\n", "has no members"),
+    ):
+        path.write_text(text)
+        customer.write_answers(roster=str(path))
+        run = setup("--finish", "--wait", "30")
+        assert (run.exit_code, customer.query("SELECT count(*) FROM pancake_assignee")) == (1, [(0,)])
+        assert said in said_by(run)
+    name = customer.query("SELECT full_name FROM staff WHERE role = 'telesale' ORDER BY id")[0][0]
+    path.write_text(f"staff,weight\n{name},3\n")
+    run_setup("--finish", "--wait", "30")
+    assert customer.query("SELECT weight FROM pancake_assignee") == [(3,)]
 
 
 TO_OWNER = """
@@ -322,6 +379,6 @@ def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_back(custome
     customer.stop_services()
     (customer.folder / "places").write_text("")
     back, backward = run_killed(customer, "--undo", "--yes")
-    assert set(back.values()) <= {"undone", "was absent", "was undone"}
+    assert set(back.values()) <= {"undone", "was absent", "was undone", "absent"}
     assert customer.dump() == before
     assert len(forward) + len(backward) > 100

@@ -9,6 +9,8 @@ import psycopg
 import yaml
 
 from ops.setup.env_files import FILES, read_env_files
+from proofs.incidents.breakages import metadata_api
+from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
 from sandbox.postgres.database import MIGRATIONS, install_diva
 from sandbox.postgres.server import RUN_ID, Cluster
@@ -26,6 +28,7 @@ class Customer(GoLiveSite):
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         super().__init__(cluster, folder)
         self.pancake_folder = folder / "pancake"
+        self.project_before: dict[str, bytes] = {}
 
     def start(self) -> None:
         """Start what the customer has, and write the answers file."""
@@ -109,6 +112,21 @@ class Customer(GoLiveSite):
         assert isinstance(self.edge, NginxEdge)
         self.edge.stop()
         self.handlers.stop()
+
+    def metadata(self, kind: str, args: dict[str, Any]) -> None:
+        metadata_api(self.hasura_url, self.keys.admin_secret, kind, args)
+
+    def make_project(self) -> Path:
+        """Have a project of the Hasura CLI with Diva's part, and name it in the answers file."""
+        root = self.folder / "hasura"
+        copy_project(root)
+        self.project_before = self.files_of_project()
+        self.write_answers(project=str(root))
+        return root
+
+    def files_of_project(self) -> dict[str, bytes]:
+        root = self.folder / "hasura"
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     def files(self) -> dict[str, str]:
         """Return the text of each environment file."""
