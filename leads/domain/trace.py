@@ -21,10 +21,8 @@ from leads.domain.phone import read_phones
 from leads.domain.trace_event import (
     ENGLISH,
     LANGUAGES,
-    TEXTS,
     Step,
     StoredEvent,
-    Words,
     list_at,
     text_at,
     value_at,
@@ -152,14 +150,6 @@ def document(text: str, stories: list[Story]) -> dict[str, object]:
         "has_ticket": any(story.tickets for story in stories),
         "leads": [story.document() for story in stories],
     }
-
-
-def reason_of(code: str, words: Words) -> str:
-    """Return the reason of a story in words; in English it is the code."""
-    if words.language == ENGLISH:
-        return code
-    table = next((name for name in ("result_name", "error", "held") if code in TEXTS[name]), "result_name")
-    return words.word(table, code)
 
 
 def tell_stories(events: Iterable[StoredEvent], now: datetime) -> list[Story]:

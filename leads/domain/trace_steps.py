@@ -13,16 +13,7 @@ from leads.domain.canonical_json import JsonObject, JsonValue
 from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.domain.lead import OTHER_TABLES
 from leads.domain.phone import read_phones
-from leads.domain.trace_event import (
-    TEXTS,
-    Step,
-    StoredEvent,
-    Words,
-    list_at,
-    text_at,
-    time_at,
-    value_at,
-)
+from leads.domain.trace_event import TEXTS, Step, StoredEvent, Words, list_at, text_at, time_at, value_at
 
 LIMITED = ("outside_shift", "daily_cap", "open_cap")
 """The limits of a member, by the codes of the SQL function pancake_member_limit."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from leads.domain.body import ICT
 from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
-from leads.domain.trace import Search, Story, document, read_language, read_search, reason_of, tell_stories
+from leads.domain.trace import Search, Story, document, read_language, read_search, tell_stories
 from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
 from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
@@ -94,7 +94,7 @@ class Printer:
                 self._line("", "next", story.next)
 
     def _print_title(self, story: Story) -> None:
-        tickets = self._words.say("lead.no_ticket", reason=reason_of(story.reason, self._words))
+        tickets = self._words.say("lead.no_ticket", reason=_reason(story.reason, self._words))
         if story.tickets:
             tickets = self._words.say("lead.ticket", codes=", ".join(story.tickets))
         title = f"{self._name(story)}: {tickets}"
@@ -116,6 +116,14 @@ class Printer:
     def _line(self, at: str, kind: str, text: str) -> None:
         label = self._words.say(f"kind.{kind}")
         print_in_column(f"  {at:<8}  {label:<{self._kind_columns}}  ", text, self._console)
+
+
+def _reason(code: str, words: Words) -> str:
+    """Return the reason of a story in words; in English it is the code."""
+    if words.language == ENGLISH:
+        return code
+    table = next((name for name in ("result_name", "error", "held") if code in TEXTS[name]), "result_name")
+    return words.word(table, code)
 
 
 def _load(db: DbSession, search: Search, digester: Digester | None, language: str) -> list[Story]:
