@@ -65,10 +65,7 @@ def request_key(connection_id: object, record_id: str) -> str:
 def content_with_request(
     plan: Plan, facts: Facts, key: str, arrived_at: datetime, phones: Sequence[str]
 ) -> TicketContent:
-    """Return the ticket of a plan with the request of its lead, which is taken from a ticket that it leaves.
-
-    `phones` are those of the version.
-    """
+    """Return the plan's ticket with the lead's request, taken from a ticket that it leaves, and these phones."""
     ticket, lead = plan.ticket, plan.lead
     assert ticket is not None
     requests = requests_of(ticket.fields)
@@ -150,9 +147,9 @@ def ticket_content(
 ) -> TicketContent:
     """Return the ticket with texts made of these fields; the block replaces the one written last.
 
-    `phones` are shown in place of those that the ticket holds.
+    `phones` are shown in place of those that the ticket holds. If it holds none, that of its account is.
     """
-    phones = phones or _phones_of(fields)
+    phones = phones or _phones_of(fields) or ([ticket.account_phone] if ticket.account_phone else [])
     requests = [request for _, request in _newest(requests_of(fields))]
     text = ticket.description or ""
     before, after = f"{text}\n\n" if text else "", ""
@@ -197,8 +194,8 @@ def _title(fields: Mapping[str, JsonValue], phones: Sequence[str], requests: Seq
     """Return the title: the customer, who is called by the phone without a name, and the newest request."""
     name = fields.get("name") or (local_form(phones[0]) if phones else "")
     products = _shown("interested_products", requests[0]) if requests else ""
-    title = f"Lead Pancake: {name} – {products}" if products else f"Lead Pancake: {name}"
-    return cut(title, MAX_TITLE_CHARACTERS)
+    title = f"Lead Pancake: {name}" if name else "Lead Pancake"
+    return cut(f"{title} – {products}" if products else title, MAX_TITLE_CHARACTERS)
 
 
 def _customer_lines(fields: Mapping[str, JsonValue], phones: Sequence[str]) -> Iterator[str]:
@@ -252,15 +249,17 @@ def _parts(request: Request) -> Iterator[str]:
     if at := request.get("at"):
         yield f"{datetime.fromisoformat(str(at)).astimezone(ICT):%d/%m/%Y %H:%M}"
     for name, field in FIELDS.items():
-        if field.is_of_request and field.label and (text := _shown(name, request)):
+        if request.get(name) and field.is_of_request and field.label and (text := _shown(name, request)):
             yield text if field.opens_ticket else f"{field.label}: {text}"
 
 
 def _shown(name: FieldName, values: Mapping[str, JsonValue]) -> str:
     """Return the value of a field as people read it."""
-    value = values.get(name)
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
-    return ", ".join(text for item in items if item and (text := FIELDS[name].shown(str(item))))
+    value, shown = values.get(name), FIELDS[name].shown
+    if isinstance(value, str):
+        return shown(value)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return ", ".join(text for item in items if item and (text := shown(str(item))))
 
 
 def _digests_of(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

@@ -143,3 +143,13 @@ def test_what_is_left_of_a_stale_version_finds_the_customer_by_the_phone_applied
     history.deliver({"phones": ("0905111003",), "tags": ("vip",)}, then=WAIT)
     history.deliver({"phones": ("0905111001",)})
     history.process_waiting()
+
+
+def test_a_ticket_that_its_only_record_left_is_called_by_the_phone_of_its_account(history: History) -> None:
+    """The record had no phone but a corrected one, so the ticket held none."""
+    history.deliver({"email": "a@example.com"}, minutes=None)
+    history.replay(0, phone=2)
+    history.deliver({"phones": ("0905111001",)}, record=1, minutes=None)
+    history.deliver({"phones": ("0905111001",)}, minutes=None)
+    left = next(ticket for ticket in history.state.tickets.values() if not ticket.requests)
+    assert left.title == "Lead Pancake: 0905 111 003"

@@ -128,7 +128,10 @@ def _is_title(ticket: Ticket, newest: Fields) -> bool:
     phones = usable(tuple(ticket.fields.get("phones", ()))) or NUMBERS
     names = [ticket.fields["name"]] if "name" in ticket.fields else list(map(local_form, phones))
     products = ", ".join(newest.get("interested_products", ()))
-    return ticket.title in [f"Lead Pancake: {name}{f' – {products}' if products else ''}" for name in names]
+    titles = [f"Lead Pancake: {name}" for name in names]
+    if "name" not in ticket.fields and not ticket.fields.get("phones"):
+        titles.append("Lead Pancake")  # the account of its phone is gone
+    return ticket.title in [f"{title} – {products}" if products else title for title in titles]
 
 
 def _local_date(ticket: Ticket) -> str:
