@@ -65,7 +65,7 @@ def request_key(connection_id: object, record_id: str) -> str:
 def content_with_request(
     plan: Plan, facts: Facts, key: str, arrived_at: datetime, phones: Sequence[str]
 ) -> TicketContent:
-    """Return the plan's ticket with the lead's request, taken from a ticket that it leaves, and these phones."""
+    """Return a plan's ticket with the request of its lead, taken from the ticket that it leaves."""
     ticket, lead = plan.ticket, plan.lead
     assert ticket is not None
     requests = requests_of(ticket.fields)
