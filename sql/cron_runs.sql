@@ -45,7 +45,7 @@ SELECT s.id::text AS id FROM public.staff AS s WHERE s.role = public.pancake_sta
 -- Relies on uq_pancake_cron_run_tick. An older run of that name that is still 'running' waits for its next delivery, or its process
 -- died: this one continues with its state, and it becomes 'skipped', without a state 'failed'. A run is 'skipped' if a newer one has
 -- begun, or one that started when this one was due has succeeded: that one does its work. A 'skipped' one is taken over too: of two
--- deliveries of one tick the one without the lock may have stored it.
+-- deliveries of one tick the one without the lock may have stored it. A state without another one names the steps that failed last.
 WITH other AS (
     SELECT r.id, r.scheduled_time, r.started_at, r.outcome, r.report
     FROM public.pancake_cron_run AS r
@@ -80,13 +80,23 @@ WITH other AS (
     WHERE u.state IS NOT NULL AND u.scheduled_time > %(scheduled_time)s::timestamptz - interval '1 hour'
     ORDER BY u.scheduled_time DESC
     LIMIT 1
+), previous AS (
+    SELECT o.report -> 'failed_steps' AS failed_steps
+    FROM other AS o
+    WHERE o.outcome IN ('succeeded', 'failed') AND o.scheduled_time < %(scheduled_time)s
+    ORDER BY o.scheduled_time DESC
+    LIMIT 1
 )
 INSERT INTO public.pancake_cron_run AS r (name, scheduled_time, started_at, outcome, finished_at, report)
 SELECT
     %(name)s, %(scheduled_time)s, %(now)s,
     CASE WHEN l.has_begun THEN 'skipped' ELSE 'running' END,
     CASE WHEN l.has_begun THEN %(now)s::timestamptz END,
-    COALESCE((SELECT jsonb_build_object('state', i.state) FROM inherited AS i), '{}')
+    COALESCE(
+        (SELECT jsonb_build_object('state', i.state) FROM inherited AS i),
+        (SELECT jsonb_build_object('state', jsonb_build_object('late', p.failed_steps)) FROM previous AS p WHERE p.failed_steps IS NOT NULL),
+        '{}'
+    )
 FROM later AS l
 ON CONFLICT ON CONSTRAINT uq_pancake_cron_run_tick DO UPDATE
 SET outcome = excluded.outcome, finished_at = excluded.finished_at, error = NULL

@@ -206,10 +206,13 @@ class Postponed(Exception):
 async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
     """Take every step and put their reports together; steps that failed are named, and make the run fail.
 
-    A step for which the whole time of a delivery is too short fails.
+    A step for which the whole time of a delivery is too short fails. One that was late, or failed in the
+    previous run, comes after the others, which would wait for it in vain.
     """
+    late = run.saved("late", list[str]) or []
+    ordered = sorted(steps.items(), key=lambda step: step[0] in late)
     _, is_complete = await run_parts(
-        run, {name: partial(_in_time, run, step) for name, step in steps.items()}, _fail_step
+        run, {name: partial(_in_time, run, name, step) for name, step in ordered}, _fail_step
     )
     body: StepReport = {}
     errors: dict[str, str] = {}
@@ -223,9 +226,13 @@ async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
     return CronReport(body, problem="; ".join(errors.values()) or None, unfinished=not is_complete)
 
 
-async def _in_time(run: CronRun, step: Step) -> StepReport:
-    async with asyncio.timeout(run.seconds_left() + run.overrun_seconds):
-        return await step()
+async def _in_time(run: CronRun, name: str, step: Step) -> StepReport:
+    try:
+        async with asyncio.timeout(run.seconds_left() + run.overrun_seconds):
+            return await step()
+    except TimeoutError:
+        run.progress["late"] = [*(run.saved("late", list[str]) or []), name]
+        raise
 
 
 def _fail_step(name: str, error: Exception) -> StepReport:

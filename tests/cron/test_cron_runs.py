@@ -20,7 +20,7 @@ from leads.domain.day_ledger import day_window
 from leads.domain.errors import DatabaseUnavailable, PancakeUnavailable
 from leads.domain.notifications import with_text
 from leads.domain.reports import shorten
-from leads.services import missing_leads
+from leads.services import cron_work, missing_leads
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import (
     ANSWER_WITHIN_SECONDS,
@@ -36,6 +36,7 @@ from leads.services.cron_work import (
 )
 from tests.support.crons import LONG_CALL_SECONDS, CronHarness
 from tests.support.fakes import Crash
+from tests.support.stored_rows import insert_unsent
 from tests.support.suites import IS_FULL
 from tests.support.waiting import eventually_async
 
@@ -288,6 +289,35 @@ async def test_a_cron_answers_in_time_whatever_hangs_and_ends_later(harness: Cro
         assert answer.json()["extensions"]["code"] == "run_failed"
         answer = (await deliver(harness, name, due))[-1]
     assert answer.json().get("result") == "succeeded", answer.text
+
+
+async def test_a_step_that_is_late_at_every_tick_starves_no_other(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes last from then on, and the others are taken in the first delivery of a tick."""
+    real = Database._run_work
+
+    async def run_work(self: Database, name: str, *args: Any) -> Any:
+        await asyncio.sleep(3600 if name == "retry_failed/release_claims" else 0)
+        return await real(self, name, *args)
+
+    monkeypatch.setattr(Database, "_run_work", run_work)
+    monkeypatch.setattr(cron_work, "SECONDS_LEFT_TO_SEND", 0.1)
+    harness.runtime.cron_runs.answer_within_seconds = BUDGET_SECONDS
+    for number, deliveries in enumerate((2, 1)):
+        insert_unsent(harness, prefix=f"tick-{number}-")
+        due = harness.clock.now()
+        for delivery in range(deliveries):
+            assert len(harness.hasura.sent) == number, f"not before delivery {delivery}"
+            assert (await harness.tick("retry_failed", due)).headers["Retry-After"] == "1"
+        assert len(harness.hasura.sent) == number + 1
+        last = (await deliver(harness, "retry_failed", due))[-1]
+        assert last.json()["extensions"]["code"] == "run_failed"
+        assert harness.last_run("retry_failed")["report"]["failed_steps"] == ["release_claims"]
+        harness.move_clock(minutes=1)
+    monkeypatch.setattr(Database, "_run_work", real)
+    await harness.run("retry_failed")
+    assert "failed_steps" not in harness.last_run("retry_failed")["report"]
 
 
 async def test_a_day_whose_comparison_never_ends_is_stuck(

@@ -255,3 +255,41 @@ def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
         assert left == [{"id": held}]
     session.session.execute(QUERIES[work.statement], params)
     assert session.count(work.table, f"NOT ({work.done})") == 0
+
+
+BACKLOG = 100_000
+
+
+@pytest.mark.own_database
+@pytest.mark.serial
+@pytest.mark.parametrize("statistics", ["empty tables", "nothing waited", "true"])
+def test_a_backlog_that_hasura_is_about_to_deliver_is_compared_quickly(
+    engine_tables: None, database: str, statistics: str
+) -> None:
+    """Row by row, 12,000 received events and as many pending ones took 9.5 s of each minute."""
+    with psycopg.connect(database, autocommit=True, options="-c statement_timeout=4s") as db:
+        db.execute("SET statement_timeout = 0")
+        if statistics == "nothing waited":
+            insert_events(db, "processed", BACKLOG // 5)
+        db.execute("ANALYZE pancake_webhook_event, hdb_catalog.event_log")
+        insert_events(db, "received", BACKLOG)
+        db.execute(
+            "INSERT INTO hdb_catalog.event_log (trigger_name, payload, delivered)"
+            " SELECT 'pancake_webhook_event_status_update', jsonb_build_object('data', jsonb_build_object("
+            " 'new', jsonb_build_object('id', e.id))), false FROM pancake_webhook_event AS e"
+            " UNION ALL SELECT 'pancake_webhook_event_status_update', '{}', n > 1"
+            " FROM generate_series(1, %s) AS n",
+            (2 * BACKLOG,),
+        )
+        lost = "SELECT id FROM pancake_webhook_event WHERE record_id = 'received777'"
+        ((lost_id,),) = db.execute(lost.encode()).fetchall()
+        db.execute(
+            "DELETE FROM hdb_catalog.event_log WHERE payload #>> '{data,new,id}' = %s", (str(lost_id),)
+        )
+        if statistics == "true":
+            db.execute("ANALYZE pancake_webhook_event, hdb_catalog.event_log")
+        db.execute("RESET statement_timeout")
+        params = {"lease": timedelta(0), "limit": 500}
+        assert db.execute(QUERIES["retry_failed/refire_received"], params).fetchall() == [(lost_id,)]
+        for name in ("retry_failed/release_claims", "retry_failed/release_failed"):
+            assert db.execute(QUERIES[name], {**params, "now": NOW, "max_attempts": 5}).fetchall() == []

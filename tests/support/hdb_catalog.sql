@@ -6,6 +6,9 @@ CREATE TABLE hdb_catalog.event_log (
     tries integer DEFAULT 0 NOT NULL, created_at timestamp DEFAULT now(), locked timestamptz, next_retry_at timestamp,
     archived boolean DEFAULT false NOT NULL
 );
+CREATE INDEX event_log_trigger_name_idx ON hdb_catalog.event_log (trigger_name);
+CREATE INDEX event_log_fetch_events ON hdb_catalog.event_log (locked NULLS FIRST, next_retry_at NULLS FIRST, created_at)
+    WHERE delivered = false AND error = false AND archived = false;
 CREATE TABLE hdb_catalog.event_invocation_logs (
     id text DEFAULT gen_random_uuid() PRIMARY KEY, trigger_name text, event_id text, status integer, request json,
     response json, created_at timestamp DEFAULT now()

@@ -27,4 +27,16 @@ CASE m.status WHEN 'failed' THEN m.at END, CASE m.status WHEN 'received' THEN 0 
 ARRAY['-1'], m.at
 FROM made AS m CROSS JOIN pancake_connection AS c;
 
+-- A backlog that Hasura is about to deliver: received rows, and the pending event of each.
+INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,
+source_ids, arrived_at, received_at, created_at)
+SELECT c.id, 'webhook', 'waiting-' || n, sha256(('waiting-' || n)::bytea), '{}', 'received', ARRAY['-1'],
+now(), now() - interval '10 minutes', now()
+FROM generate_series(1, %(backlog)s) AS n CROSS JOIN pancake_connection AS c;
+
+INSERT INTO hdb_catalog.event_log (schema_name, table_name, trigger_name, payload)
+SELECT 'public', 'pancake_webhook_event', 'pancake_webhook_event_status_update',
+jsonb_build_object('op', 'INSERT', 'data', jsonb_build_object('old', NULL, 'new', jsonb_build_object('id', e.id)))
+FROM pancake_webhook_event AS e WHERE e.record_id LIKE 'waiting-%%';
+
 UPDATE pancake_connection SET poll_watermark = %(watermark)s;
