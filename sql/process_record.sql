@@ -131,7 +131,8 @@ FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY k
 -- of the accounts whose contacts have these phones. Separate from lock_records: it must see what that lock waited for.
 -- Returns one row per lock: phones. Lock class 2 = phone.
 -- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket,
--- Diva's index on contact_book (account_id).
+-- Diva's index on contact_book (account_id). OFFSET 0, here and in load_facts, keeps each look-up by its one key, whatever the statistics
+-- say: merged into the statement, it may become a join of whole indexes.
 WITH applied AS (
     SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
     FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
@@ -146,8 +147,18 @@ WITH applied AS (
     -- Retention emptied the phones of the version; its customer's contacts have them.
     SELECT b.primary_phone
     FROM applied AS a
-    JOIN public.contact_book AS b ON b.account_id = a.account_id
+    CROSS JOIN LATERAL (SELECT k.primary_phone FROM public.contact_book AS k WHERE k.account_id = a.account_id OFFSET 0) AS b
     WHERE a.normalized_phone IS NULL
+), customer AS (
+    SELECT a.account_id FROM applied AS a
+    UNION
+    SELECT t.account_id
+    FROM applied AS a
+    CROSS JOIN LATERAL (SELECT k.account_id FROM public.ticket AS k WHERE k.id = a.ticket_id OFFSET 0) AS t
+    UNION
+    SELECT b.account_id
+    FROM named AS n
+    CROSS JOIN LATERAL (SELECT k.account_id FROM public.contact_book AS k WHERE k.primary_phone = n.phone OFFSET 0) AS b
 )
 SELECT pg_advisory_xact_lock(2, k.key), k.phones
 FROM (
@@ -155,17 +166,9 @@ FROM (
     FROM (
         SELECT n.phone FROM named AS n
         UNION ALL
-        SELECT c.normalized_phone FROM applied AS a JOIN public.account AS c ON c.id = a.account_id
-        UNION ALL
-        SELECT c.normalized_phone
-        FROM applied AS a
-        JOIN public.ticket AS t ON t.id = a.ticket_id
-        JOIN public.account AS c ON c.id = t.account_id
-        UNION ALL
-        SELECT c.normalized_phone
-        FROM public.contact_book AS b
-        JOIN public.account AS c ON c.id = b.account_id
-        WHERE b.primary_phone = ANY (ARRAY(SELECT n.phone FROM named AS n))
+        SELECT a.normalized_phone
+        FROM customer AS c
+        CROSS JOIN LATERAL (SELECT k.normalized_phone FROM public.account AS k WHERE k.id = c.account_id OFFSET 0) AS a
     ) AS n
     WHERE n.phone IS NOT NULL
     GROUP BY key
@@ -188,11 +191,12 @@ SELECT
     v.evidence -> 'digests' AS digests, v.ticket_id::text AS ticket_id, v.account_id::text AS account_id, v.normalized_phone AS phone,
     COALESCE(v.evidence -> 'phone' -> 'usable', to_jsonb(array_remove(ARRAY[v.normalized_phone], NULL))) AS usable_phones,
     COALESCE(v.evidence #> '{phone,typed}', '{}') AS typed_phones, v.evidence #> '{phone,digests}' AS phone_digests,
-    CASE WHEN v.normalized_phone IS NULL THEN ARRAY(
-        SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id AND a.normalized_phone IS NOT NULL
+    -- array_remove, not IS NOT NULL, for which the planner may read the whole index of normalized phones.
+    CASE WHEN v.normalized_phone IS NULL THEN array_remove(ARRAY(
+        SELECT a.normalized_phone FROM public.account AS a WHERE a.id = v.account_id
         UNION
-        SELECT b.primary_phone FROM public.contact_book AS b WHERE b.account_id = v.account_id AND b.primary_phone IS NOT NULL
-    ) ELSE '{}' END AS known_phones
+        SELECT b.primary_phone FROM public.contact_book AS b WHERE b.account_id = v.account_id
+    ), NULL) ELSE '{}' END AS known_phones
 FROM public.pancake_webhook_event AS c
 LEFT JOIN LATERAL (
     SELECT
@@ -226,50 +230,97 @@ SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
 -- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest,
 -- ix_pancake_webhook_event_ticket, pk_pancake_webhook_event, Diva's index on ticket (account_id). `own_phones` are of accounts
 -- that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
-WITH candidate AS (
+WITH event AS (
+    SELECT e.connection_id, e.source_ids FROM public.pancake_webhook_event AS e WHERE e.id = %(id)s
+), found_account AS (
+    -- The accounts that have one of the phones themselves. The digits are the forms that account.phone_number may hold of a phone: they
+    -- find accounts whose phone is not normalized yet.
+    SELECT k.id, k.normalized_phone, k.phone_code, k.phone_number, k.phone_enabled, k.created_at, k.deleted_at, k.is_named
+    FROM (
+        SELECT a.*, a.normalized_phone = ANY (%(phones)s) AS is_named
+        FROM public.account AS a
+        WHERE a.normalized_phone = ANY (%(phones)s::text[] || %(own_phones)s::text[])
+        OFFSET 0
+    ) AS k
+    UNION ALL
+    SELECT k.id, k.normalized_phone, k.phone_code, k.phone_number, k.phone_enabled, k.created_at, k.deleted_at, k.is_named
+    FROM (
+        -- No phone_number IS NOT NULL, which follows, and for which the planner may read the whole of Diva's index on it.
+        SELECT a.*, regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (%(stored_digits)s) AS is_named
+        FROM public.account AS a
+        WHERE
+            a.normalized_phone IS NULL
+            AND regexp_replace(a.phone_number, '[^0-9]', '', 'g') = ANY (%(stored_digits)s::text[] || %(own_digits)s::text[])
+        OFFSET 0
+    ) AS k
+), candidate AS (
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, NULL AS contact_phone, NULL::jsonb AS named
-    FROM public.pancake_account_of_phone(%(phones)s, %(stored_digits)s) AS a
+    FROM found_account AS a
+    WHERE a.is_named AND a.deleted_at IS NULL
     UNION ALL
     SELECT a.id, a.normalized_phone, a.phone_code, a.phone_number, a.phone_enabled, a.created_at, b.primary_phone,
         CASE WHEN f.is_found AND NOT f.is_named THEN jsonb_build_object('phones', f.named_phones, 'digests', f.named_digests) END
-    FROM public.contact_book AS b
-    JOIN public.account AS a ON a.id = b.account_id
+    FROM (SELECT k.account_id, k.primary_phone FROM public.contact_book AS k WHERE k.primary_phone = ANY (%(phones)s) OFFSET 0) AS b
+    CROSS JOIN LATERAL (
+        SELECT k.id, k.normalized_phone, k.phone_code, k.phone_number, k.phone_enabled, k.created_at, k.deleted_at
+        FROM public.account AS k
+        WHERE k.id = b.account_id
+        OFFSET 0
+    ) AS a
     CROSS JOIN LATERAL public.pancake_contact_phone_history(
         b.primary_phone, %(phone_digests)s::jsonb -> b.primary_phone, a.id, a.normalized_phone
     ) AS f
     WHERE
-        b.primary_phone = ANY (%(phones)s)
-        AND a.normalized_phone IS DISTINCT FROM b.primary_phone
+        a.normalized_phone IS DISTINCT FROM b.primary_phone
         AND a.deleted_at IS NULL
         -- A former phone of the account leads to it no more. The caller compares digests, and the phone of an account whose phone
         -- is not normalized yet.
         AND (f.is_named OR NOT f.is_found OR f.named_digests <> '[]' OR f.named_phones <> '[]')
 ), known AS (
     -- The accounts of the record, and those found through a contact: others may have their phones, which the lead does not name.
-    SELECT a.id, a.normalized_phone
+    SELECT a.id, a.normalized_phone, a.deleted_at
     FROM public.account AS a
     WHERE a.id IN (%(record_account_id)s, (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s))
     UNION ALL
-    SELECT c.id, c.normalized_phone FROM candidate AS c WHERE c.contact_phone IS NOT NULL
+    SELECT c.id, c.normalized_phone, NULL FROM candidate AS c WHERE c.contact_phone IS NOT NULL
 ), customer AS (
     SELECT c.id FROM candidate AS c
     UNION
+    SELECT k.id FROM known AS k WHERE k.deleted_at IS NULL
+    UNION
     SELECT a.id
     FROM known AS k
-    JOIN public.account AS a ON a.id = k.id OR a.normalized_phone = k.normalized_phone
+    CROSS JOIN LATERAL (
+        SELECT c.id, c.deleted_at FROM public.account AS c WHERE c.normalized_phone = k.normalized_phone OFFSET 0
+    ) AS a
     WHERE a.deleted_at IS NULL
     UNION
-    SELECT a.id FROM public.pancake_account_of_phone(%(own_phones)s, %(own_digits)s) AS a
-), open_ticket AS (
-    SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.data -> 'pancake' AS fields, t.created_at
-    FROM public.ticket AS t
+    SELECT a.id FROM found_account AS a WHERE a.deleted_at IS NULL
+), found_ticket AS (
+    SELECT t.id
+    FROM (
+        SELECT k.id, k.status, k.data ? 'pancake' AS has_fields
+        FROM customer AS c
+        CROSS JOIN LATERAL (SELECT t.id, t.status, t.data FROM public.ticket AS t WHERE t.account_id = c.id OFFSET 0) AS k
+        UNION
+        SELECT t.id, t.status, t.data ? 'pancake' FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s
+    ) AS t
     WHERE
         public.pancake_ticket_is_open(t.status)
-        AND (t.account_id = ANY (ARRAY(SELECT c.id FROM customer AS c)) OR t.id = %(record_ticket_id)s)
         -- Tickets that the integration made, whatever their source is now. A forced replay may make an event name another ticket.
-        AND (t.data ? 'pancake' OR EXISTS (SELECT FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id))
+        -- Not EXISTS, for which the planner may read the index of all tickets.
+        AND (t.has_fields OR (SELECT true FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id LIMIT 1))
     ORDER BY t.id
-    FOR NO KEY UPDATE OF t
+), open_ticket AS (
+    SELECT t.id, t.account_id, t.assignee_id, t.title, t.description, t.fields, t.created_at
+    FROM found_ticket AS f
+    CROSS JOIN LATERAL (
+        SELECT k.id, k.account_id, k.assignee_id, k.title, k.description, k.data -> 'pancake' AS fields, k.created_at, k.status
+        FROM public.ticket AS k
+        WHERE k.id = f.id
+        FOR NO KEY UPDATE OF k
+    ) AS t
+    WHERE public.pancake_ticket_is_open(t.status)
 )
 SELECT
     (
@@ -295,18 +346,17 @@ SELECT
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active) AS admins,
     (SELECT COALESCE(jsonb_agg(s.id ORDER BY s.id), '[]') FROM public.staff AS s WHERE s.role = public.pancake_staff_role('manager') AND s.is_active) AS managers,
     (SELECT s.consent_mode FROM public.view_pancake_setting AS s) AS consent_mode,
-    (SELECT r.id::text FROM public.pancake_webhook_event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r WHERE e.id = %(id)s) AS roster_source_id,
+    (SELECT r.id::text FROM event AS e, public.pancake_roster_source(e.connection_id, e.source_ids) AS r) AS roster_source_id,
     (
         SELECT jsonb_build_object('workspace_id', c.workspace_id::text, 'chat_link', c.chat_link, 'record_link', c.record_link)
-        FROM public.pancake_webhook_event AS e
+        FROM event AS e
         JOIN public.pancake_connection AS c ON c.id = e.connection_id
-        WHERE e.id = %(id)s
     ) AS connection,
     (
         SELECT COALESCE(jsonb_object_agg(p.pancake_source_id, p.name), '{}')
-        FROM public.pancake_webhook_event AS e
+        FROM event AS e
         JOIN public.pancake_source AS p ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
-        WHERE e.id = %(id)s AND p.pancake_source_id <> '(none)'
+        WHERE p.pancake_source_id <> '(none)'
     ) AS source_names,
     gen_random_uuid()::text AS new_account_id, gen_random_uuid()::text AS new_ticket_id
 
@@ -328,7 +378,7 @@ WITH known AS (
 )
 SELECT
     (
-        SELECT k.account FROM known AS k JOIN public.ticket AS t ON t.account_id = k.id WHERE t.id = %(record_ticket_id)s
+        SELECT k.account FROM known AS k WHERE k.id = (SELECT t.account_id FROM public.ticket AS t WHERE t.id = %(record_ticket_id)s)
     ) AS ticket_account,
     (SELECT k.account FROM known AS k WHERE k.id = %(record_account_id)s) AS applied_account,
     EXISTS (

@@ -52,7 +52,7 @@ def explain_prepared(
     """Return the `generic` or `custom` plan of a prepared statement; with ANALYZE it is executed."""
     prepare(connection, name)
     connection.execute(f"SET plan_cache_mode = force_{kind}_plan".encode())
-    plan = _explain(connection, name, params, options)
+    plan = explain(connection, name, params, options)
     connection.execute("RESET plan_cache_mode")
     connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
     return plan
@@ -84,7 +84,7 @@ def chosen_plan(
             connection.execute(_call(name, params))
     with connection.transaction(force_rollback=True):
         begin()
-        plan = _explain(connection, name, params, "FORMAT JSON")
+        plan = explain(connection, name, params, "FORMAT JSON")
     ((generic,),) = connection.execute(
         "SELECT generic_plans FROM pg_prepared_statements WHERE name = %s", (name,)
     ).fetchall()
@@ -114,7 +114,8 @@ def _call(name: str, params: Mapping[str, Any]) -> sql.Composed:
     return sql.SQL("EXECUTE {}({})").format(sql.Identifier(name), arguments)
 
 
-def _explain(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any], options: str) -> Plan:
+def explain(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any], options: str) -> Plan:
+    """Return the plan of a prepared statement for these parameters; with ANALYZE it is executed."""
     call = sql.SQL("EXPLAIN ({}) {}").format(sql.SQL(options), _call(name, params))
     ((found,),) = connection.execute(call).fetchall()
     return list(nodes(found[0]["Plan"]))

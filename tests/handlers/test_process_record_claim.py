@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from leads.adapters.database import Database, Params, Row, Statement, Transactio
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.errors import InvalidBody
 from leads.services.process_record import Claim, DeliveryResult, claim_event, mark_failed, process_claim
+from sandbox.postgres.plans import explain, prepare
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LATER, LEAD, PHONE, RECORD_ID, numbered_lead
 from tests.support.postgres import PHONE_LOCK, RECORD_LOCK, ROSTER_LOCK, count_deadlocks, wait_for_lock_waiter
@@ -196,6 +198,90 @@ def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(Transaction, "run", note_run)
     monkeypatch.setattr(Database, "_run_work", note_run_work)
     return seen
+
+
+ROWS = 100_000
+GROW = (
+    "SET session_replication_role = replica",
+    "INSERT INTO account (id, phone_code, phone_number, normalized_phone) SELECT md5('a' || n)::uuid, '84',"
+    " '0' || (700000000 + n), CASE WHEN n %% 2 = 0 THEN '+84' || (700000000 + n) END"
+    " FROM generate_series(1, %(rows)s) AS n",
+    "INSERT INTO contact_book (account_id, primary_phone) SELECT md5('a' || n)::uuid,"
+    " '+84' || (700000000 + n) FROM generate_series(1, %(rows)s) AS n",
+    "INSERT INTO ticket (id, title, source_id, account_id) SELECT md5('t' || n)::uuid, 'x',"
+    " 'ticket_source_pancake', md5('a' || n)::uuid FROM generate_series(1, %(rows)s) AS n",
+    "INSERT INTO customer_erasure (digest, erased_at, requested_by, run_by, counts)"
+    " SELECT md5('d' || n), now(), 'x', 'x', '{}' FROM generate_series(1, %(rows)s) AS n",
+    "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status, outcome,"
+    " processed_at, applied_at, notified_at, normalized_phone, account_id, ticket_id, arrived_at, created_at)"
+    " SELECT (SELECT id FROM pancake_connection LIMIT 1), 'webhook', 'g-' || n, sha256(n::text::bytea),"
+    " 'processed', 'ticket_created', t.at, t.at, t.at, '+84' || (700000000 + n), md5('a' || n)::uuid,"
+    " md5('t' || n)::uuid, t.at, t.at FROM generate_series(1, %(rows)s) AS n, (SELECT now() AS at) AS t",
+    "RESET session_replication_role",
+)
+BLOCKS_PER_CALL = 60
+
+
+@pytest.mark.own_database
+async def test_no_statistics_turn_a_statement_of_a_lead(
+    harness: HandlerHarness, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """PostgreSQL keeps a plan that it made while a table was empty, and analyses the table long after.
+
+    Of a known customer, or of several, more accounts and tickets are looked up, and finish_event writes each
+    index of the events.
+    """
+    calls: list[Statement] = []
+    run, run_work = Transaction.run, Database._run_work
+
+    async def note_run(self: Transaction, *statements: Statement, commit: bool = False) -> list[list[Row]]:
+        calls.extend(statements)
+        return await run(self, *statements, commit=commit)
+
+    async def note_run_work(self: Database, name: str, params: Params, row_type: Any) -> list[Any]:
+        calls.append((name, params))
+        return await run_work(self, name, params, row_type)
+
+    monkeypatch.setattr(Transaction, "run", note_run)
+    monkeypatch.setattr(Database, "_run_work", note_run_work)
+    harness.fill_roster(2)
+    harness.sql("ANALYZE")
+    for table in ("account", "contact_book", "ticket", "customer_erasure", "pancake_webhook_event"):
+        harness.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    await harness.process_lead(phone_number="0905111222")
+    of_a_new_customer = len(calls)
+    for fields in (
+        {"name": "Bình", "modified_on": LATER}, {"id": "same customer"},
+        {"id": "two phones", "phone_number": ["0905111333", "0905111444"]},
+        {"id": "by a contact", "phone_number": "0905111444"},
+        {"id": "two phones", "phone_number": "0905111222", "modified_on": LATER},
+    ):  # fmt: skip
+        await harness.process_lead(**{"phone_number": "0905111222", **fields})
+    names = dict.fromkeys(name for name, _ in calls)
+    assert {"process_record/lock_phones", "process_record/load_facts", "process_record/load_record_facts",
+            "process_record/load_applied", "process_record/update_ticket"} <= names.keys()  # fmt: skip
+    with psycopg.connect(harness.database_url, autocommit=True) as db:
+        db.execute("SET enable_seqscan = off")  # as in the sessions that process
+        db.execute("SET plan_cache_mode = force_generic_plan")
+        for name in names:
+            prepare(db, name)
+            explain(db, name, {}, "FORMAT JSON")
+        for statement in GROW:
+            db.execute(statement.encode(), {"rows": ROWS})
+        for kind in ("kept", "generic", "custom"):
+            if kind != "kept":
+                db.execute(f"SET plan_cache_mode = force_{kind}_plan".encode())
+                db.execute("DEALLOCATE ALL")
+                for name in names:
+                    prepare(db, name)
+            for number, (name, params) in enumerate(calls):
+                is_plain = number < of_a_new_customer and name != "process_record/finish_event"
+                most = BLOCKS_PER_CALL if is_plain else 2 * BLOCKS_PER_CALL
+                with subtests.test(name, plan=kind), db.transaction(force_rollback=True):
+                    new = {"account_id": uuid4()} if name == "process_record/insert_account" else {}
+                    new |= {"ticket_id": uuid4()} if name == "process_record/insert_ticket" else {}
+                    plan = explain(db, name, {**params, **new}, "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON")
+                    assert plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"] <= most
 
 
 async def test_a_new_ticket_takes_six_round_trips_and_an_updated_one_needs_no_roster(
