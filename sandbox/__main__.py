@@ -51,6 +51,7 @@ def up(
             help="With --observe: how many times faster than in deploy/ alerts fire.", min=1, max=60
         ),
     ] = DEFAULT_FACTOR,
+    accounts: Annotated[int, typer.Option(help="How many accounts Diva has before.", min=0)] = 0,
 ) -> None:
     """Start the sandbox and run it until Ctrl-C or SIGTERM.
 
@@ -70,9 +71,9 @@ def up(
         with console.status("Starting ..."):
             server_url = server_url_from_environment()
             sandbox = (
-                ObservedSandbox(server_url=server_url, factor=factor)
+                ObservedSandbox(server_url=server_url, factor=factor, accounts=accounts)
                 if observe
-                else Sandbox(server_url=server_url)
+                else Sandbox(server_url=server_url, accounts=accounts)
             )
             sandbox.__enter__()
     except (ClusterError, PostgresNotFound, NotReady) as error:

@@ -378,6 +378,7 @@ def loadtest(
     step_seconds: Annotated[float, typer.Option(help="How long each of the steps lasts.", min=3)] = 60,
     connections: Annotated[int, typer.Option(help="Open connections to the edge.", min=1, max=500)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
+    accounts: Annotated[int, typer.Option(help="How many accounts Diva has before.", min=0)] = 100_000,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     histograms: Annotated[
         Path | None, typer.Option(help="Write the latencies as an HdrHistogram log.")
@@ -408,7 +409,7 @@ def loadtest(
     exit_on_sigterm()
     with (
         Cluster(durable=True, settings=SETTINGS) as cluster,
-        Sandbox(cluster, edge_environment={}) as sandbox,
+        Sandbox(cluster, edge_environment={}, accounts=accounts) as sandbox,
     ):
         result, legs = asyncio.run(run(sandbox, plan, Console(stderr=True)))
     if histograms is not None:

@@ -104,9 +104,13 @@ class ObservedSandbox(Sandbox):
     application = "sandbox.monitoring.handlers:create_app"
 
     def __init__(
-        self, cluster: Cluster | None = None, server_url: str | None = None, factor: float = DEFAULT_FACTOR
+        self,
+        cluster: Cluster | None = None,
+        server_url: str | None = None,
+        factor: float = DEFAULT_FACTOR,
+        accounts: int = 0,
     ) -> None:
-        super().__init__(cluster, server_url)
+        super().__init__(cluster, server_url, accounts=accounts)
         self.factor = factor
 
     def _service_environment(self) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ class Sandbox:
     at the end.
     `edge_environment`: EDGE_* variables of the real edge; by default SLOW_MACHINE_SETTINGS.
     `processes`: how many processes of the handlers, the `replicas`, share the address that others call.
+    `accounts`: how many accounts Diva has before.
     """
 
     application = "app:create_app"
@@ -43,7 +44,9 @@ class Sandbox:
         server_url: str | None = None,
         edge_environment: Mapping[str, str] | None = None,
         processes: int = 1,
+        accounts: int = 0,
     ) -> None:
+        self.accounts = accounts
         self.keys = Keys.generate()
         self._edge_environment = SLOW_MACHINE_SETTINGS if edge_environment is None else edge_environment
         self._handlers_count = processes
@@ -73,7 +76,7 @@ class Sandbox:
             self.cluster.start()
         self.cluster.create_database(self.database)
         self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
-        install_diva(self.database_url)
+        install_diva(self.database_url, self.accounts)
         grant_rights(self.database_url)  # so that the handlers can log in; the tables follow
         self.hasura = self._engine()
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
