@@ -11,6 +11,7 @@ from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps
 from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE, note_dropped
 
 MAX_TICKETS_PER_TICK = 200
+MAX_RELEASED_PER_TICK = 5000
 KPIS = {
     "latency": "kpi/load_latency",
     "success": "kpi/load_success",
@@ -30,6 +31,8 @@ async def check_sla(runtime: Runtime, run: CronRun) -> CronReport:
 
 async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
     """Flag late tickets and notify once: the flag and the notification are stored together."""
+    released = {"now": run.now, "limit": MAX_RELEASED_PER_TICK}
+    await runtime.db.fetch_all("check_sla/stop_watching", released)
     params = {"now": run.now, "limit": MAX_TICKETS_PER_TICK, "lease": SEND_LEASE}
     late = await runtime.db.fetch_all("check_sla/flag_late_tickets", params)
     flagged = [event["id"] for event in late if event["is_flagged"]]

@@ -68,6 +68,10 @@ async def recall_tickets(runtime: Runtime, run: CronRun) -> StepReport:
     return await late_owners.recall_tickets(runtime.db, runtime.outbox, run)
 
 
+async def tell_of_old_leads(runtime: Runtime, run: CronRun) -> StepReport:
+    return await late_owners.tell_of_old_leads(runtime.db, runtime.outbox, run)
+
+
 async def send_notifications(runtime: Runtime, run: CronRun) -> StepReport:
     due = {"now": run.now, "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE}
     events = await runtime.db.fetch_all("outbox/list_unnotified", due, DueRow)
@@ -120,6 +124,7 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
     refire_received,
     assign_tickets,
     recall_tickets,
+    tell_of_old_leads,
     send_notifications,
     send_notices,
     count_given_up,
@@ -128,8 +133,13 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
 
 
 def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
-    """Notify the administrators of notifications, and of ticks of the crons, that were given up."""
+    """Notify the administrators of what was given up, and of waiting tickets that were shared."""
     notices = []
+    shared = body.get("shared")
+    if isinstance(shared, dict):
+        key = f"tickets_shared:{run.scheduled_time.isoformat()}"
+        facts = {name: str(shared[name]) for name in ("assigned", "kept")}
+        notices.append(AdminNotice(key, "tickets_shared", str(shared["tickets"]), facts))
     lost = body.get("lost_ticks")
     if isinstance(lost, dict):
         detail = ", ".join(f"{name}: {ticks}" for name, ticks in lost.items() if name != "until")

@@ -1,29 +1,27 @@
 -- name: check_sla/flag_late_tickets
 -- Add a notification for the managers to each event whose ticket has no first response in time, once per ticket. Without an active
 -- manager it is for the administrators; without any, the ticket is left for a later tick.
--- Considers events processed in the last 3 days; older tickets were flagged before, unless the cron was down for days.
--- Returns the events of late tickets: id, is_flagged. Relies on ix_pancake_webhook_event_created_at,
--- ix_pancake_webhook_event_waited, ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
-WITH recent AS (
-    -- Stored in the last 4 days, or waited for more than one: that is true of each, and the planner has an index for both.
-    SELECT e.ticket_id FROM public.pancake_webhook_event AS e
-    WHERE
-        e.created_at BETWEEN %(now)s::timestamptz - interval '4 days' AND %(now)s AND e.status = 'processed'
-        AND e.processed_at > %(now)s::timestamptz - interval '3 days'
-    UNION
-    SELECT e.ticket_id FROM public.pancake_webhook_event AS e
-    WHERE
-        e.processed_at - e.created_at > interval '1 day' AND e.status = 'processed'
-        AND e.processed_at BETWEEN %(now)s::timestamptz - interval '3 days' AND %(now)s
-), late AS (
+-- Returns the events of late tickets: id, is_flagged. Relies on ix_pancake_webhook_event_watched,
+-- ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
+WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
-    FROM recent AS r
+    FROM (
+        SELECT DISTINCT w.ticket_id FROM public.pancake_webhook_event AS w WHERE w.ticket_watched_at IS NOT NULL AND w.status = 'processed'
+    ) AS r
     -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
     CROSS JOIN LATERAL (
         SELECT k.id, k.code, k.created_at FROM public.ticket AS k
         WHERE
             k.id = r.ticket_id AND k.first_response_at IS NULL AND public.pancake_ticket_is_open(k.status)
-            AND k.created_at <= %(now)s::timestamptz - make_interval(mins => (SELECT s.sla_minutes FROM public.view_pancake_setting AS s))
+            AND (
+                SELECT
+                    k.created_at <= %(now)s::timestamptz - make_interval(mins => s.sla_minutes)
+                    AND (
+                        s.sla_hours = 'all'
+                        OR public.pancake_business_minutes(k.created_at, %(now)s, s.business_hours, s.holidays) >= s.sla_minutes
+                    )
+                FROM public.view_pancake_setting AS s
+            )
         OFFSET 0
     ) AS t
     -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
@@ -34,8 +32,7 @@ WITH recent AS (
     ) AS o
     INNER JOIN public.pancake_webhook_event AS e ON e.id = o.id AND e.status = 'processed'
     WHERE
-        e.processed_at > %(now)s::timestamptz - interval '3 days'
-        AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
+        NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
         -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
         AND NOT EXISTS (
             SELECT FROM public.pancake_webhook_event AS f
@@ -73,3 +70,31 @@ WITH recent AS (
 SELECT l.id, f.id IS NOT NULL AS is_flagged
 FROM late AS l
 LEFT JOIN flagged AS f ON f.id = l.id
+
+-- name: check_sla/stop_watching
+-- Watch those tickets no more that have a first response, were deleted, or are closed, and our last write is 3 days old: until then a
+-- person may open them again.
+-- Returns id. Relies on ix_pancake_webhook_event_watched and the primary key of Diva's ticket table.
+UPDATE public.pancake_webhook_event AS e
+SET ticket_watched_at = NULL
+WHERE
+    e.id IN (
+        SELECT w.id
+        FROM public.pancake_webhook_event AS w
+        -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
+        LEFT JOIN LATERAL (
+            SELECT k.id, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = w.ticket_id OFFSET 0
+        ) AS t ON true
+        WHERE
+            w.ticket_watched_at IS NOT NULL
+            AND w.status <> 'ingested'
+            AND (
+                t.id IS NULL
+                OR t.first_response_at IS NOT NULL
+                OR NOT public.pancake_ticket_is_open(t.status) AND w.ticket_watched_at < %(now)s::timestamptz - interval '3 days'
+            )
+        ORDER BY w.ticket_watched_at
+        LIMIT %(limit)s
+        FOR NO KEY UPDATE OF w SKIP LOCKED
+    )
+RETURNING e.id

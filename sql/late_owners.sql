@@ -9,7 +9,7 @@ WHERE t.id = %(ticket_id)s AND t.assignee_id IS NOT DISTINCT FROM %(former_owner
 -- Lock an event and its ticket, if that is still to get another owner: `is_recall`, in place of one who does not respond (new, too
 -- late), else its first (open, none). None while a switch is on. Rows that others have locked are left: a person may assign the ticket.
 -- Returns one row or none: ticket_id, account_id, owner (null = none), former_owners (of earlier recalls), customer_name, phone,
--- replay_count, roster_source_id (null = the default roster).
+-- replay_count, roster_source_id (null = the default roster), is_told_later (with other old leads).
 -- Relies on pk_pancake_webhook_event and the primary keys of Diva's tables ticket and contact_book.
 SELECT
     t.id::text AS ticket_id,
@@ -21,7 +21,8 @@ SELECT
     COALESCE(t.data -> 'pancake' ->> 'name', '') AS customer_name,
     COALESCE((SELECT c.primary_phone FROM public.contact_book AS c WHERE c.id = t.contact_book_id), e.normalized_phone) AS phone,
     e.replay_count,
-    (SELECT r.id::text FROM public.pancake_roster_source(e.connection_id, e.source_ids) AS r) AS roster_source_id
+    (SELECT r.id::text FROM public.pancake_roster_source(e.connection_id, e.source_ids) AS r) AS roster_source_id,
+    e.evidence ? 'told_later' AS is_told_later
 FROM public.pancake_webhook_event AS e
 JOIN public.ticket AS t ON t.id = e.ticket_id
 WHERE
@@ -49,8 +50,7 @@ FOR NO KEY UPDATE OF e, t SKIP LOCKED
 -- name: late_owners/list_recallable
 -- List events whose ticket waits too long for the first response of the owner that was chosen: still new, and still that owner's;
 -- oldest ticket first. None while recall_after_minutes is 0, the kill switch is on or processing is paused: nothing is read then.
--- Considers events that were stored or replayed in the last 3 days.
--- Returns id. Relies on ix_pancake_webhook_event_created_at, ix_pancake_webhook_event_replayed and the primary key of Diva's ticket table.
+-- Returns id. Relies on ix_pancake_webhook_event_watched and the primary key of Diva's ticket table.
 SELECT e.id
 FROM public.pancake_webhook_event AS e
 -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
@@ -59,10 +59,7 @@ CROSS JOIN LATERAL (
 ) AS t
 WHERE
     (SELECT s.recall_after_minutes > 0 AND NOT s.kill_switch AND NOT s.processing_paused FROM public.view_pancake_setting AS s)
-    AND (
-        e.created_at > %(now)s::timestamptz - interval '3 days' AND e.created_at <= %(now)s::timestamptz
-        OR e.replayed_at > %(now)s::timestamptz - interval '3 days' AND e.replayed_at <= %(now)s::timestamptz
-    )
+    AND e.ticket_watched_at IS NOT NULL
     AND e.outcome = 'ticket_created'
     AND t.assignee_id = e.assignee_id
     AND t.status = 'new'
@@ -147,7 +144,7 @@ RETURNING e.id
 -- List events whose ticket has no owner and can get one now, because its roster has an available member; oldest ticket first.
 -- None while the kill switch is on or processing is paused. What is available is decided again by leads/domain/assign.py, under
 -- the roster's lock: without this filter, tickets of a roster without members would hide all newer ones of other rosters.
--- Returns id and roster_source_id (null = the default roster). Relies on ix_pancake_webhook_event_unassigned and the primary key
+-- Returns id, roster_source_id (null = the default roster), created_at of the ticket. Relies on ix_pancake_webhook_event_unassigned and the primary key
 -- of Diva's ticket table.
 WITH unassigned AS MATERIALIZED (
     SELECT e.id, e.connection_id, e.source_ids, t.created_at
@@ -173,7 +170,7 @@ WITH unassigned AS MATERIALIZED (
                 THEN public.pancake_member_limit(a, %(now)s) END IS NULL
     )
 )
-SELECT u.id, r.id::text AS roster_source_id
+SELECT u.id, r.id::text AS roster_source_id, u.created_at
 FROM unassigned AS u
 JOIN roster AS r ON r.connection_id = u.connection_id AND r.source_ids = u.source_ids
 ORDER BY u.created_at, u.id
@@ -193,3 +190,72 @@ SET
     notified_at = NULL,
     notify_claimed_at = NULL
 WHERE e.id = %(id)s
+
+-- name: late_owners/keep_share
+-- Keep a share of the waiting tickets for a member, from now on for waiting_share_minutes.
+-- Returns nothing. Relies on pk_pancake_assignee.
+UPDATE public.pancake_assignee AS a
+SET share_until = %(now)s::timestamptz + make_interval(mins => s.waiting_share_minutes)
+FROM public.view_pancake_setting AS s
+WHERE a.id = %(id)s
+
+-- name: late_owners/load_last_shared
+-- Load when the administrators were last told that waiting tickets were shared, within a day.
+-- Returns one row: until (null = not). Relies on uq_pancake_cron_run_tick.
+SELECT max((r.report #>> '{shared,until}')::timestamptz) AS until
+FROM public.pancake_cron_run AS r
+WHERE r.name = 'retry_failed' AND r.scheduled_time > %(now)s::timestamptz - interval '1 day'
+
+-- name: late_owners/store_summaries
+-- Add one notification for each owner of tickets from old leads, to the event of the oldest, once business hours have begun since the
+-- owner was chosen; at 08:00 in Vietnam if there are none. A ticket that was answered, closed or given to others meanwhile is left out.
+-- Returns id of the events that have a notification now. Relies on ix_pancake_webhook_event_watched and the primary key of Diva's
+-- ticket table.
+WITH due AS (
+    SELECT e.id, e.assignee_id, t.code
+    FROM public.pancake_webhook_event AS e
+    -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
+    CROSS JOIN LATERAL (
+        SELECT k.code, k.assignee_id, k.status, k.first_response_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
+    ) AS t
+    WHERE
+        e.ticket_watched_at IS NOT NULL
+        AND e.evidence ? 'told_later'
+        AND e.status <> 'ingested'
+        AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
+        AND t.assignee_id = e.assignee_id
+        AND t.first_response_at IS NULL
+        AND public.pancake_ticket_is_open(t.status)
+        AND (
+            SELECT public.pancake_hours_begin(
+                CASE s.business_hours WHEN 'always' THEN 'mon-sun 08:00-24:00' ELSE s.business_hours END, s.holidays,
+                COALESCE((e.evidence #>> '{assignment,assigned_at}')::timestamptz, e.processed_at), %(now)s
+            )
+            FROM public.view_pancake_setting AS s
+        )
+    FOR NO KEY UPDATE OF e SKIP LOCKED
+), summary AS (
+    SELECT d.assignee_id, min(d.id) AS id, count(*) AS tickets, string_agg(d.code, ', ' ORDER BY d.id) AS codes
+    FROM due AS d
+    GROUP BY d.assignee_id
+), told AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        evidence = e.evidence - 'told_later',
+        notifications = CASE
+            WHEN e.id <> g.id THEN e.notifications
+            ELSE CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+                'name', 'old_leads' || CASE WHEN e.replay_count > 0 THEN '.' || e.replay_count ELSE '' END,
+                'template_code', 'noti_pancake_needs_attention',
+                'recipient_ids', jsonb_build_array(g.assignee_id),
+                'data', jsonb_build_object('reason', 'old_leads', 'detail', g.codes, 'count', g.tickets::text, 'ticket_id', e.ticket_id)
+            ))
+        END,
+        notified_at = CASE WHEN e.id <> g.id THEN e.notified_at END,
+        notify_claimed_at = CASE WHEN e.id <> g.id THEN e.notify_claimed_at END
+    FROM due AS d
+    JOIN summary AS g ON g.assignee_id = d.assignee_id
+    WHERE e.id = d.id
+    RETURNING e.id, e.id = g.id AS is_first
+)
+SELECT t.id FROM told AS t WHERE t.is_first

@@ -46,7 +46,7 @@ WITH switches AS (
     RETURNING e.*
 )
 SELECT
-    w.paused, c.id, c.status, c.claim_id, c.connection_id, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
+    w.paused, c.id, c.status, c.claim_id, c.connection_id, c.origin, c.record_id, c.table_name, c.modified_on, c.payload::text AS payload,
     c.arrived_at, c.attempts, c.replay_count, c.created_at,
     CASE WHEN c.notified_at IS NULL THEN public.pancake_unsent(c.notifications, c.notify_sent) ELSE '[]' END AS unsent,
     public.pancake_event_was_held_or_replayed(c.held_at, c.replay_count) AS was_held_or_replayed,
@@ -404,11 +404,25 @@ SELECT pg_advisory_xact_lock(3, hashtext(COALESCE(%(roster_source_id)s::text, 'd
 -- Returns one row per member, with what limits it at present, and in each row the setting max_tickets_ahead and the former owner
 -- of the customer: of the newest ticket with an owner, null without the setting or the account.
 -- Relies on uq_pancake_assignee, Diva's indexes on ticket (account_id) and, for open_cap, (assignee_id).
+-- is_expected is asked for a ticket that waits: a share of these is kept for the member, or may be: the shift, or without one the
+-- business day, begins about now, and no cap will keep the member from the tickets. It is kept once for each beginning.
 SELECT
     a.id::text AS assignee_id, a.staff_id::text AS staff_id, a.is_active, s.is_active AS staff_active, s.on_duty,
     a.weight, a.assigned_count, a.last_assigned_seq, a.was_available,
     CASE WHEN a.shift <> 'always' OR a.daily_cap IS NOT NULL OR a.open_cap IS NOT NULL
         THEN public.pancake_member_limit(a, %(now)s) END AS limited_by,
+    COALESCE(a.share_until > %(now)s, false) AS holds_share,
+    CASE
+        WHEN NOT %(is_waiting)s OR p.waiting_share_minutes = 0 THEN false
+        WHEN a.share_until > %(now)s::timestamptz - make_interval(mins => p.waiting_share_minutes) THEN a.share_until > %(now)s
+        ELSE
+            public.pancake_hours_begin(
+                CASE a.shift WHEN 'always' THEN p.business_hours ELSE a.shift END, p.holidays,
+                %(now)s::timestamptz - make_interval(mins => p.waiting_share_minutes),
+                %(now)s::timestamptz + make_interval(mins => p.waiting_share_minutes)
+            )
+            AND public.pancake_member_limit(a, %(now)s::timestamptz + make_interval(mins => p.waiting_share_minutes)) IS NULL
+    END AS is_expected,
     p.max_tickets_ahead,
     CASE WHEN p.former_owner = 'on' THEN (
         SELECT t.assignee_id::text
@@ -424,6 +438,18 @@ CROSS JOIN public.view_pancake_setting AS p
 WHERE a.source_id = %(roster_source_id)s::uuid OR (%(roster_source_id)s::uuid IS NULL AND a.source_id IS NULL)
 ORDER BY a.id
 FOR NO KEY UPDATE OF a
+
+-- name: process_record/find_waiting
+-- Find out whether another ticket of the same sources waits for an owner: then the administrators know of it.
+-- Returns one row: is_first. Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_unassigned.
+SELECT NOT EXISTS (
+    SELECT FROM public.pancake_webhook_event AS w
+    WHERE
+        public.pancake_event_is_unassigned(w.outcome, w.assignee_id, w.evidence)
+        AND w.connection_id = e.connection_id AND w.source_ids = e.source_ids AND w.id <> e.id
+) AS is_first
+FROM public.pancake_webhook_event AS e
+WHERE e.id = %(id)s
 
 -- name: process_record/merge_account
 -- Merge the record's fields into a known account, and fill normalized_phone. It is filled only if the phone is still the one
@@ -559,7 +585,8 @@ SET
         ELSE %(notifications)s::jsonb
     END,
     notify_claimed_at = clock_timestamp(),
-    notified_at = CASE WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notified_at END
+    notified_at = CASE WHEN %(notifications)s::jsonb = '[]'::jsonb THEN notified_at END,
+    ticket_watched_at = CASE WHEN %(changes)s AND %(outcome)s IN ('ticket_created', 'ticket_updated') THEN %(now)s ELSE ticket_watched_at END
 WHERE id = %(id)s
 RETURNING notify_claimed_at
 

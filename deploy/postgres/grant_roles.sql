@@ -54,7 +54,7 @@ BEGIN
             ('public.pancake_source', 'INSERT', 'connection_id, pancake_source_id, name, parent_source_id, is_removed, first_seen_at, synced_at'),
             ('public.pancake_source', 'UPDATE', 'name, parent_source_id, is_removed, synced_at, announced_at'),
             ('public.pancake_assignee', 'SELECT', NULL),
-            ('public.pancake_assignee', 'UPDATE', 'assigned_count, total_assigned, last_assigned_seq, was_available, assigned_on, assigned_today'),
+            ('public.pancake_assignee', 'UPDATE', 'assigned_count, total_assigned, last_assigned_seq, was_available, assigned_on, assigned_today, share_until'),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', NULL),

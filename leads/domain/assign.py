@@ -9,6 +9,9 @@ A choice without an available member changes no counter.
 do not get it again. Such a choice is counted like every other, and no one gets more than `max_ahead` tickets
 above the lowest ratio. So the ratios of available members differ by at most `max_ahead` over the lowest
 weight, and by at most 1 over it where only turns decide.
+
+Tickets that waited for an owner are shared with members who are not there yet, but expected: the share of
+each is kept for a while, counts as if it were given, and its member is not lifted on arrival.
 """
 
 from collections.abc import Sequence
@@ -32,6 +35,12 @@ class Member:
     was_available: bool
     limited_by: str | None = None
     """outside_shift, daily_cap or open_cap: why the member gets no ticket now."""
+    holds_share: bool = False
+    """Whether a share of the waiting tickets is kept for the member."""
+    is_expected: bool = False
+    """Whether one may be kept: the working day begins about now. Loaded for waiting tickets only."""
+    share: int = 0
+    """How many waiting tickets are kept for the member."""
 
     @property
     def unavailable_because(self) -> str | None:
@@ -42,8 +51,13 @@ class Member:
         return self.limited_by if self.on_duty else "off_duty"
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether the member is not there, and is to get a share of the waiting tickets."""
+        return self.is_expected and self.unavailable_because in ("off_duty", "outside_shift")
+
+    @property
     def ratio(self) -> Fraction:
-        return Fraction(self.assigned_count, self.weight)
+        return Fraction(self.assigned_count + self.share, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,8 @@ class Choice:
 
     In `compared` members that returned are lifted, and nothing is counted yet. `skipped` has staff id and
     reason of each member that is not available. `former_owner` has the staff id, and `chosen` or why not; it
-    is None unless the customer had an owner before.
+    is None unless the customer had an owner before. `kept_for` is the awaited member whose turn it is: then
+    no owner is chosen.
     """
 
     staff_id: str | None
@@ -82,6 +97,7 @@ class Choice:
     seen: tuple[Member, ...]
     compared: tuple[Member, ...]
     former_owner: tuple[str, str] | None = None
+    kept_for: Member | None = None
 
     def evidence(self) -> dict[str, object]:
         """Return what the event's row records of the choice."""
@@ -106,6 +122,7 @@ def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
     """Choose the next owner. Call it under the roster's lock; store `roster` in the same transaction."""
     members = tuple(_lifted(member, roster) for member in roster)
     available = [member for member in members if member.unavailable_because is None]
+    awaited = [member for member in members if member.is_awaited]
     barred = _barred(available, rules)
     skipped = tuple(
         (m.staff_id, reason)
@@ -119,6 +136,9 @@ def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
     chosen = min(candidates, key=lambda m: (m.ratio, m.last_assigned_seq, m.assignee_id))
     if former and former[1] == CHOSEN:
         chosen = next(member for member in candidates if member.staff_id == former[0])
+    elif awaited and min(m.ratio for m in awaited) < chosen.ratio:
+        kept_for = min(awaited, key=lambda m: (m.ratio, m.last_assigned_seq, m.assignee_id))
+        return Choice(None, None, skipped, members, tuple(roster), members, former, kept_for)
     counted = replace(
         chosen,
         assigned_count=chosen.assigned_count + 1,
@@ -159,8 +179,8 @@ def _is_too_far_ahead(member: Member, lowest: Fraction, rules: Rules) -> bool:
 
 
 def _lifted(member: Member, roster: Sequence[Member]) -> Member:
-    """Return the member with its present availability, lifted if it has just returned."""
-    available = member.unavailable_because is None
+    """Return the member with its present availability, lifted if it has just returned, or is awaited."""
+    available = member.unavailable_because is None or member.is_awaited
     count = member.assigned_count
     if available and not member.was_available:
         were = [m for m in roster if m.was_available]
@@ -168,7 +188,7 @@ def _lifted(member: Member, roster: Sequence[Member]) -> Member:
         if stayed:
             lowest = min(m.ratio for m in stayed)
             count = max(count, ceil(member.weight * lowest))
-    return replace(member, was_available=available, assigned_count=count)
+    return replace(member, was_available=available or member.holds_share, assigned_count=count)
 
 
 def _counters(before: Member, compared: Member) -> dict[str, object]:

@@ -31,15 +31,15 @@ class Notification(TypedDict):
 
 
 def notifications_of(
-    plan: Plan, facts: Facts, owner: str | None, replay_count: int = 0
+    plan: Plan, facts: Facts, owner: str | None, replay_count: int = 0, *, is_told_later: bool = False
 ) -> tuple[list[Notification], list[str]]:
     """Return the notifications of a plan, and the names of those that have no recipient and cannot be sent.
 
-    `owner` is the ticket's owner after the plan.
+    `owner` is the ticket's owner after the plan. `is_told_later`: not of the new ticket.
     """
     sent: list[Notification] = []
     dropped: list[str] = []
-    for notification in _notifications(plan, facts, owner):
+    for notification in _notifications(plan, facts, owner, is_told_later):
         notification["recipient_ids"] = notification["recipient_ids"] or list(facts.admins)
         notification["name"] = _numbered(notification["name"], replay_count)
         if notification["recipient_ids"]:
@@ -65,7 +65,9 @@ def recall_notifications(
     return [Notification(name=name, template_code=NEW_LEAD, recipient_ids=[owner], data=data), lost]
 
 
-def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Notification]:
+def _notifications(
+    plan: Plan, facts: Facts, owner: str | None, is_told_later: bool
+) -> Iterator[Notification]:
     """An update is for the owner, or for the managers if the ticket has no active owner."""
     data = {
         "ticket_id": plan.ticket.id if plan.ticket else "",
@@ -75,7 +77,9 @@ def _notifications(plan: Plan, facts: Facts, owner: str | None) -> Iterator[Noti
     }
     is_active = plan.ticket_is_new or (plan.ticket is not None and plan.ticket.assignee_is_active)
     owners = [owner] if owner and is_active else []
-    if plan.ticket_is_new and owners:
+    if plan.ticket_is_new and is_told_later:
+        pass
+    elif plan.ticket_is_new and owners:
         yield Notification(name="new_lead", template_code=NEW_LEAD, recipient_ids=owners, data=data)
     elif plan.ticket_is_new:
         yield _attention("unassigned", facts.admins, data)

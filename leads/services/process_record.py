@@ -8,9 +8,9 @@ leads/services/replay_events.py calls the same functions and rolls back.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
@@ -59,6 +59,10 @@ WORK_TIMEOUT_SECONDS = 20.0
 """For all tries together: less than the 30 s that Hasura waits and the lease of a claim."""
 CONTACT_FIELDS: tuple[FieldName, ...] = ("name", "email", "address")
 """The fields that are columns of contact_book."""
+OLD_LEAD_AFTER = timedelta(days=1)
+"""The owner of a lead that polling, reconciliation or a replay brings so late is told of all at once."""
+TOLD_LATER = "told_later"
+"""The key of the evidence of such an event, until then."""
 CLAIM_LOST = "claim_lost"
 ERASED = "erased"
 _json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
@@ -114,6 +118,7 @@ class Claim:
     id: int
     claim_id: UUID
     connection_id: UUID
+    origin: str
     record_id: str | None
     table_name: str | None
     modified_on: datetime | None
@@ -131,6 +136,11 @@ class Claim:
     def lacks_table(self) -> bool:
         """Whether the body named no table, and its connection had several when it was stored."""
         return self.table_name is None and self.record_id is not None
+
+    def brings_old_lead(self, now: datetime) -> bool:
+        """Whether this version was made long ago, and did not come as Pancake sends it."""
+        is_late = self.origin != "webhook" or self.replay_count > 0
+        return is_late and now - (self.modified_on or self.arrived_at) > OLD_LEAD_AFTER
 
 
 async def claim_event(db: Database, event_id: int) -> Claim | DeliveryResult | None:
@@ -204,7 +214,7 @@ class PlannedEvent:
     """A claimed event with everything that is to be written, and the facts that it was decided on.
 
     `choice` is None unless an owner was to be chosen; `owner` is the ticket's owner after the plan. `dropped`
-    names notifications that have no recipient.
+    names notifications that have no recipient. `has_old_ticket`: its owner is told later.
     """
 
     claim: Claim
@@ -215,6 +225,7 @@ class PlannedEvent:
     notifications: list[Notification]
     dropped: list[str]
     facts: Facts
+    has_old_ticket: bool = False
 
 
 async def load_and_decide(
@@ -265,8 +276,18 @@ async def load_and_decide(
         account_id = plan.account.id if plan.account else None
         choice = await choose_owner(transaction, facts.roster_source_id, account_id, now)
         owner = choice.staff_id
-    sent, dropped = notifications_of(plan, facts, owner, claim.replay_count)
-    return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts)
+    is_old = plan.ticket_is_new and claim.brings_old_lead(now)
+    is_told_later = is_old
+    if plan.ticket_is_new and owner is None:
+        is_told_later = not await _is_first_waiting(transaction, claim)
+    sent, dropped = notifications_of(plan, facts, owner, claim.replay_count, is_told_later=is_told_later)
+    return PlannedEvent(claim, version.phones, plan, choice, owner, sent, dropped, facts, is_old)
+
+
+async def _is_first_waiting(transaction: Transaction, claim: Claim) -> bool:
+    """Return whether no other ticket waits for an owner; retry_failed tells of further ones."""
+    ((row,),) = await transaction.run(("process_record/find_waiting", {"id": claim.id}))
+    return bool(row["is_first"])
 
 
 async def choose_owner(
@@ -276,14 +297,16 @@ async def choose_owner(
     now: datetime,
     *,
     not_again: frozenset[str] = frozenset(),
+    shares: Mapping[str, int] | None = None,
 ) -> Choice:
     """Lock the roster, the last of all locks that a transaction takes, and choose, in one round trip.
 
     `roster_source_id` is None for the default roster, `account_id` for a new customer. `not_again` are the
-    staff ids of those who had the ticket before.
+    staff ids of those who had the ticket before. `shares` has how many tickets are kept for members, by
+    assignee id; None if the ticket has not waited for an owner.
     """
     roster = {"roster_source_id": roster_source_id}
-    facts: Params = {**roster, "account_id": account_id, "now": now}
+    facts: Params = {**roster, "account_id": account_id, "now": now, "is_waiting": shares is not None}
     _, rows = await transaction.run(
         ("process_record/lock_roster", roster), ("process_record/load_roster", facts)
     )
@@ -291,7 +314,14 @@ async def choose_owner(
         return choose([])
     rules = Rules(rows[0]["former_owner"], not_again, rows[0]["max_tickets_ahead"])
     of_all = ("former_owner", "max_tickets_ahead")
-    members = [Member(**{key: value for key, value in row.items() if key not in of_all}) for row in rows]
+    kept = shares or {}
+    members = [
+        Member(
+            **{key: value for key, value in row.items() if key not in of_all},
+            share=kept.get(row["assignee_id"], 0),
+        )
+        for row in rows
+    ]
     return choose(members, rules)
 
 
@@ -410,6 +440,8 @@ def event_params(planned: PlannedEvent, now: datetime) -> Params:
         evidence["digests"] = plan.digests
     if choice:
         evidence["assignment"] = choice.evidence()
+    if planned.has_old_ticket:
+        evidence[TOLD_LATER] = True
     return {
         "id": planned.claim.id,
         "outcome": plan.outcome,

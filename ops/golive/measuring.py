@@ -186,8 +186,15 @@ def _from_sql(criterion: Criterion, session: DbSession, since: datetime, until: 
     return Measurement(
         value=None if value is None else float(value), total=total,
         bad=total - good if total is not None and good is not None else bad,
-        details=str(row.get("details") or ""), since=since, until=until,
+        details=str(row.get("details") or "") or _in_business_hours(row, criterion.value),
+        since=since, until=until,
     )  # fmt: skip
+
+
+def _in_business_hours(row: Mapping[str, Any], column: str) -> str:
+    """Return a response time in business hours, if it is another one: gates count by the clock."""
+    minutes = row.get(column.replace("_minutes", "_business_minutes"))
+    return "" if minutes in (None, row[column]) else f"in business hours {minutes:,.0f} min"
 
 
 def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Mapping[str, Any] | None:

@@ -119,7 +119,7 @@ def _of_processing(lead: Mapping[str, Any]) -> dict[str, Any]:
         "own_phones": [f"+84{_OTHER_DIGITS}"], "own_digits": [_OTHER_DIGITS, f"0{_OTHER_DIGITS}"],
         "erasure_digests": ["bench:0123456789abcdef"],
         "assignee_ids": [lead["chosen"]], "assigned_counts": [1], "last_assigned_seqs": [1],
-        "was_available": [True],
+        "was_available": [True], "is_waiting": False,
         "hasura_event_id": str(uuid4()), "tries": 1,
         "ids": [lead["id"]], "claimed_ats": [lead["claimed_at"]],
         "results": json.dumps([{"id": lead["id"], "claimed_at": lead["claimed_at"].isoformat()}]),

@@ -28,7 +28,9 @@ WITH declared AS (
         ('931', 'table pancake_webhook_event', 'public.pancake_webhook_event', 'id'),
         ('931', 'table pancake_cron_run', 'public.pancake_cron_run', 'id'),
         ('938', 'table integration_change', 'public.integration_change', 'id'),
-        ('945', 'column pancake_connection.chat_link', 'public.pancake_connection', 'chat_link')
+        ('945', 'column pancake_connection.chat_link', 'public.pancake_connection', 'chat_link'),
+        ('953', 'column pancake_assignee.share_until', 'public.pancake_assignee', 'share_until'),
+        ('953', 'column pancake_webhook_event.ticket_watched_at', 'public.pancake_webhook_event', 'ticket_watched_at')
     ) AS c (migration, name, relation, attribute)
     CROSS JOIN LATERAL (
         SELECT c.migration, c.name, EXISTS (

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from leads.domain.body import ICT
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 from tests.support.leads import EARLIER, LATER, LEAD
@@ -94,6 +96,37 @@ async def test_a_lead_that_waited_is_announced_within_three_days(harness: CronHa
     harness.move_clock(hours=hours)
     await harness.process_received()
     assert await late(harness, (2 * 24 + 23) * 60) == 1
+
+
+async def test_a_late_ticket_of_a_week_ago_is_announced(harness: CronHarness, ticket: str) -> None:
+    """As after an outage of the cron."""
+    assert await late(harness, 8 * 24 * 60) == 1
+
+
+async def test_business_hours_count_for_a_late_ticket_if_the_setting_says_so(
+    harness: CronHarness, ticket: str
+) -> None:
+    holiday = f"{harness.clock.now().astimezone(ICT) - timedelta(minutes=31):%Y-%m-%d}"
+    tomorrow = f"{harness.clock.now().astimezone(ICT) + timedelta(minutes=5):%Y-%m-%d}"
+    harness.change_settings(sla_hours="business", holidays=f"{holiday}..{tomorrow}")
+    assert await late(harness) == 0
+    harness.change_settings(sla_hours="all")
+    assert await late(harness, 5) == 1
+
+
+async def test_an_answered_ticket_is_watched_no_more_and_a_closed_one_for_three_days(
+    harness: CronHarness, ticket: str
+) -> None:
+    """A closed one may be opened again."""
+    watched = "ticket_watched_at IS NOT NULL"
+    harness.sql("UPDATE ticket SET status = 'done' WHERE id = %s", ticket)
+    await late(harness, 60)
+    assert harness.count("pancake_webhook_event", watched) == 1
+    harness.sql("UPDATE ticket SET status = 'new' WHERE id = %s", ticket)
+    assert await late(harness, 5) == 1
+    harness.sql("UPDATE ticket SET first_response_at = now() WHERE id = %s", ticket)
+    await late(harness, 5)
+    assert harness.count("pancake_webhook_event", watched) == 0
 
 
 async def test_neither_a_later_nor_an_older_version_notifies_again(harness: CronHarness) -> None:

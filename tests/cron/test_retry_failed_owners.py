@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from cron.retry_failed import assign_tickets
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
+from leads.domain.body import ICT
 from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.late_owners import MAX_GIVEN_PER_TICK
@@ -360,6 +361,127 @@ async def test_a_ticket_is_listed_exactly_if_its_roster_has_a_member_to_choose(h
         assert bool(listed) is (chosen.staff_id is not None)
 
 
+# The edges of the day
+
+HOURS = "mon-sun 08:00-17:30"
+NIGHT = 24
+
+
+def move_to(harness: CronHarness, hour: int, minute: int = 0, days: int = 0) -> None:
+    """Move the clock forward to that time of day in Vietnam, of today or else of tomorrow."""
+    now = harness.clock.now().astimezone(ICT)
+    then = datetime.combine(now.date() + timedelta(days=days), time(hour, minute), ICT)
+    harness.clock.ahead += then - now + timedelta(days=1 if then < now else 0)
+
+
+def clock_in(harness: CronHarness, staff_id: str) -> None:
+    harness.sql("UPDATE staff SET on_duty = true WHERE id = %s", staff_id)
+
+
+def night(harness: CronHarness, **settings: Any) -> list[str]:
+    """Let tickets wait for a roster of three who are off duty until the morning; return its staff ids."""
+    staff = harness.fill_roster(3)
+    harness.change_settings(**({"business_hours": HOURS} | settings))
+    harness.sql(ALL_OFF_DUTY)
+    seed_unassigned(harness, NIGHT)
+    move_to(harness, 7, 50)
+    clock_in(harness, staff[0])
+    return staff
+
+
+async def test_the_tickets_of_a_night_are_shared_with_those_whose_day_begins(harness: CronHarness) -> None:
+    """The shares of those who are not there yet wait for them, and they are not lifted when they come."""
+    staff = night(harness)
+    assert [await tick(harness, minutes) for minutes in (0, 1)] == [(8, 16), (0, 16)]
+    await harness.process_lead()
+    assert owners(harness) == {staff[0]: 9}, "a new lead is for those who are there"
+    move_to(harness, 8, 5)
+    clock_in(harness, staff[1])
+    assert await tick(harness, 0) == (8, 8)
+    move_to(harness, 8, 15)
+    clock_in(harness, staff[2])
+    assert await tick(harness, 0) == (8, 0)
+    assert owners(harness) == {staff[0]: 9, staff[1]: 8, staff[2]: 8}
+    assert spread(harness) <= 1
+    sent = [each["data"] for each in harness.hasura.sent.values()]
+    (shared,) = [data for data in sent if data.get("reason") == "tickets_shared"]
+    assert {"detail": "24", "assigned": "8", "kept": "16"}.items() <= shared.items()
+
+
+async def test_the_share_of_one_who_does_not_come_is_given_to_the_others(harness: CronHarness) -> None:
+    """After half an hour, and it is not kept a second time; who comes later is lifted like everybody."""
+    staff = night(harness)
+    assert await tick(harness, 0) == (8, 16)
+    clock_in(harness, staff[1])
+    assert await tick(harness, 9) == (8, 8)
+    assert await tick(harness, 20) == (0, 8)
+    assert await tick(harness, 1) == (8, 0)
+    assert owners(harness) == {staff[0]: 12, staff[1]: 12}
+    clock_in(harness, staff[2])
+    await harness.process_lead()
+    assert spread(harness) <= 1
+    assert harness.reasons().count("tickets_shared") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [({"waiting_share_minutes": 0}, NIGHT), ({"business_hours": "always"}, NIGHT),
+     ({"waiting_share_minutes": 9}, NIGHT), ({"waiting_share_minutes": 10}, 8),
+     ({"business_hours": "mon-sun 20:00-21:00", "holidays": "none"}, NIGHT)],
+    ids=str,
+)  # fmt: skip
+async def test_shares_are_kept_only_for_those_whose_day_begins_about_now(
+    harness: CronHarness, change: dict[str, Any], given: int
+) -> None:
+    night(harness, **change)
+    assert await tick(harness, 0) == (given, NIGHT - given)
+
+
+async def test_a_shift_of_its_own_or_a_cap_decides_whether_a_member_is_expected(harness: CronHarness) -> None:
+    staff = night(harness, business_hours="always")
+    shift = "UPDATE pancake_assignee SET shift = %s, daily_cap = %s WHERE staff_id = %s"
+    harness.sql(shift, HOURS, 100, staff[1])
+    harness.sql(shift, "mon-sun 13:00-21:00", None, staff[2])
+    assert await tick(harness, 0) == (12, 12)
+
+
+async def test_a_night_is_two_notices_for_the_administrators(harness: CronHarness) -> None:
+    """The first ticket that waits is told at once, all together when they are shared."""
+    staff = harness.fill_roster(2)
+    harness.sql(ALL_OFF_DUTY)
+    for number in range(4):
+        await harness.process_lead(id=f"r{number}", phone_number=f"090511122{number}")
+    assert harness.reasons() == ["unassigned"]
+    clock_in(harness, staff[0])
+    assert await tick(harness) == (4, 0)
+    assert harness.reasons() == ["unassigned", "", "", "", "", "tickets_shared"]
+
+
+async def test_owners_are_told_of_old_leads_in_one_notice_when_business_hours_begin(
+    harness: CronHarness,
+) -> None:
+    staff = harness.fill_roster(2)
+    harness.change_settings(business_hours=HOURS, kill_switch=True)
+    for number in range(6):
+        await harness.deliver(LEAD | {"id": f"r{number}", "phone_number": f"090511122{number}"})
+    move_to(harness, 21, days=2)
+    harness.change_settings(kill_switch=False)
+    await harness.replay(filter={"status": "skipped_kill_switch"})
+    await harness.process_received()
+    assert sorted(owners(harness).values()) == [3, 3]
+    await harness.run("retry_failed")
+    move_to(harness, 7, 59)
+    await harness.run("retry_failed")
+    assert harness.hasura.sent == {}
+    move_to(harness, 8)
+    assert (await harness.run("retry_failed"))["told_of_old_leads"] == 2
+    sent = list(harness.hasura.sent.values())
+    assert sorted(each["recipient_ids"] for each in sent) == sorted([each] for each in staff)
+    assert {(each["data"]["reason"], each["data"]["count"]) for each in sent} == {("old_leads", "3")}
+    await harness.run("retry_failed", minutes=1)
+    assert len(harness.hasura.sent) == 2
+
+
 async def test_a_run_without_time_left_assigns_nothing(harness: CronHarness) -> None:
     seed_unassigned(harness, 2)
     harness.fill_roster(1)
@@ -438,6 +560,16 @@ async def test_a_ticket_that_people_touched_is_never_recalled(harness: CronHarne
     assert await recalled(harness, 60) == 0
     assert harness.sql("SELECT * FROM ticket ORDER BY id") == before
     assert recalls(harness, event_id) == []
+
+
+async def test_a_ticket_from_before_the_holidays_is_recalled_after_them(harness: CronHarness) -> None:
+    move_to(harness, 17)
+    today = harness.clock.now().astimezone(ICT).date()
+    holidays = f"{today + timedelta(days=1)}..{today + timedelta(days=8)}"
+    await new_ticket(harness, recall_after_minutes=60, business_hours=HOURS, holidays=holidays)
+    move_to(harness, 8, 20, days=9)
+    assert await recalled(harness, 0) == 0, "50 minutes of business hours"
+    assert await recalled(harness, 15) == 1
 
 
 @pytest.mark.parametrize(

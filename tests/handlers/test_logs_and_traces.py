@@ -164,6 +164,7 @@ async def fire(harness: HandlerHarness, headers: dict[str, str], context: object
 
 async def test_hasuras_trace_is_logged_and_sent_to_hasura(traced: HandlerHarness, hasura: HTTPServer) -> None:
     """The headers come before the trace of the event, which is named too."""
+    traced.fill_roster(1)
     traceparent = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     for headers in (B3, traceparent, {"b3": f"{TRACE}-{SPAN}-1"}):
         line = await fire(traced, headers)

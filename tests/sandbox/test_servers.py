@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from sandbox.postgres.database import psql_environment
+from sandbox.postgres.database import install_diva, psql_environment
 from sandbox.postgres.server import (
     EPHEMERAL_PORT_RANGE,
     RUN_ID,
@@ -95,6 +95,15 @@ def test_a_sandbox_drops_only_its_own_database_of_an_external_server(cluster: Cl
         assert connection.execute("SELECT 1").fetchone() == (1,)
     cluster.drop_database(kept)
     Sandbox(server_url="postgresql://postgres@127.0.0.1:9/nothing").close()
+
+
+def test_diva_has_so_many_analysed_accounts_before_us(cluster: Cluster) -> None:
+    name = f"accounts_{RUN_ID}"
+    install_diva(cluster.create_database(name), accounts=300)
+    with psycopg.connect(cluster.url(name)) as connection:
+        analysed = "SELECT reltuples >= 300 FROM pg_class WHERE relname IN ('account', 'contact_book')"
+        assert connection.execute(analysed).fetchall() == [(True,), (True,)]
+    cluster.drop_database(name)
 
 
 def test_a_sandbox_that_cannot_start_removes_its_server(monkeypatch: pytest.MonkeyPatch) -> None:

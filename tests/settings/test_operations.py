@@ -23,6 +23,7 @@ INVALID_SETTINGS: list[tuple[str, Any, str]] = [
     ("business_hours", "9 to 5", "business_hours must be always, or like: mon-fri 08:00-17:30"),
     ("business_hours", "mon 25:00-26:00", "business_hours must be always, or like: mon-fri"),
     ("business_hours", "mon 17:00-08:00", "business_hours must not end before they begin"),
+    ("sla_hours", "night", "sla_hours must be all or business"),
     ("holidays", "tomorrow", "holidays must be none, or like: 2027-02-05..2027-02-11"),
     ("held_retention_days", 30, "held_retention_days must not be less than payload_retention_days"),
     ("payload_retention_days", 400, "held_retention_days must not be less than payload_"),

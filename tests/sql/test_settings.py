@@ -17,13 +17,13 @@ DEFAULTS: dict[str, Any] = {
     "replay_rate_per_second": 20, "payload_retention_days": 90, "held_retention_days": 365,
     "cron_run_retention_days": 180, "engine_log_retention_days": 7, "former_owner": "off",
     "recall_after_minutes": 0, "recall_max_times": 1, "max_tickets_ahead": 5, "business_hours": "always",
-    "holidays": "none",
+    "holidays": "none", "waiting_share_minutes": 30, "sla_hours": "all",
 }  # fmt: skip
 BOUNDS = {
     "sla_minutes": (1, 1440), "replay_rate_per_second": (1, 1000), "payload_retention_days": (7, 3650),
     "held_retention_days": (90, 3650), "cron_run_retention_days": (30, 3650),
     "engine_log_retention_days": (1, 365), "recall_after_minutes": (0, 1440), "recall_max_times": (1, 10),
-    "max_tickets_ahead": (1, 100),
+    "max_tickets_ahead": (1, 100), "waiting_share_minutes": (0, 240),
 }  # fmt: skip
 """With the default of payload_retention_days, which is the lower bound of held_retention_days."""
 ABOVE_ZERO = {name for name, (lowest, _) in BOUNDS.items() if lowest > 0}

@@ -76,7 +76,7 @@ def account(name: str, phone: str = PHONE, enabled: bool = True) -> Account:
 
 
 CLAIM = Claim(
-    id=7, claim_id=UUID(int=12), connection_id=UUID(int=1), record_id="r-1",
+    id=7, claim_id=UUID(int=12), origin="webhook", connection_id=UUID(int=1), record_id="r-1",
     table_name=None, modified_on=None, payload=None, arrived_at=NOW, attempts=1, replay_count=0,
     created_at=NOW, was_held_or_replayed=False, unsent=[], corrected_phone=None, force=False,
 )  # fmt: skip

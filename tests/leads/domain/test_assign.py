@@ -229,3 +229,39 @@ def test_a_recalled_ticket_goes_to_a_member_who_did_not_have_it_else_it_stays() 
     assert (choice.staff_id, choice.changed()) == (None, ())
     assert choice.skipped == (("s-1", "had_the_ticket"), ("s-2", "too_far_ahead"))
     assert choose(pair, Rules(not_again=frozenset({"s-1"}), max_ahead=6)).staff_id == "s-2"
+
+
+@given(weights, st.integers(1, 60))
+def test_waiting_tickets_are_shared_as_if_those_who_are_expected_were_there(
+    given_weights: list[int], tickets: int
+) -> None:
+    """The first member is there. Nobody is lifted when all have come, and the rest goes to them."""
+    roster: Roster = tuple(
+        member(n, weight=w, on_duty=not n, is_expected=bool(n)) for n, w in enumerate(given_weights)
+    )
+    kept: Counter[str] = Counter()
+    for _ in range(tickets):
+        choice = choose([replace(m, share=kept[m.assignee_id]) for m in roster])
+        roster = tuple(replace(m, share=0) for m in choice.roster)
+        if choice.kept_for:
+            assert choice.staff_id is None
+            kept[choice.kept_for.assignee_id] += 1
+    shares = [Fraction(m.assigned_count + kept[m.assignee_id], m.weight) for m in roster]
+    assert max(shares) - min(shares) <= Fraction(1, min(given_weights))
+    new_lead = choose([replace(m, is_expected=False, holds_share=True) for m in roster])
+    assert new_lead.staff_id == "s-0", "a new lead is for those who are there"
+    roster, counts = run(tuple(replace(m, on_duty=True, is_expected=False) for m in roster), kept.total())
+    assert spread(roster) <= Fraction(1, min(given_weights))
+    assert sum(counts.values()) == kept.total()
+
+
+def test_no_share_is_kept_for_one_with_a_cap_or_inactive_nor_in_place_of_a_former_owner() -> None:
+    there = member(1, assigned_count=1)
+    for absent in (
+        member(2, is_expected=True, limited_by="daily_cap"), member(2, is_expected=True, is_active=False),
+        member(2, is_expected=True, on_duty=False, staff_active=False), member(2, on_duty=False),
+    ):  # fmt: skip
+        assert choose([there, absent]).staff_id == "s-1"
+    expected = member(2, is_expected=True, on_duty=False)
+    assert choose([there, expected]).kept_for == expected
+    assert choose([there, expected], Rules(former_owner="s-1")).staff_id == "s-1"

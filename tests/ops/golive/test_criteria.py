@@ -24,7 +24,7 @@ from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.cli import app
 from ops.clients.db_session import QUERIES, DbSession
-from ops.golive import watching
+from ops.golive import measuring, watching
 from ops.golive.commit import commit_of_run
 from ops.golive.criterion import Criterion, Part, Source, load_criteria
 from ops.golive.evidence import READERS, EvidenceError, p95_minutes, read_evidence_file
@@ -512,3 +512,14 @@ def test_the_days_count_from_the_beginning_of_w1_and_midnight_in_vietnam_divides
     assert f"Without a result: {TODAY - timedelta(days=1)}." in said
     before = datetime(2026, 6, 4, 16, 59, tzinfo=UTC)
     assert [watching._day(before + timedelta(minutes=each)).day for each in (0, 1)] == [4, 5]
+
+
+def test_a_response_time_is_shown_in_business_hours_too_where_they_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = datetime.now(UTC)
+    for business, details in ((12.0, "in business hours 12 min"), (40.0, ""), (None, "")):
+        row = {"tickets": 20, "p95_minutes": 40.0, "p95_business_minutes": business}
+        monkeypatch.setattr(measuring, "read_row", lambda *_, row=row: row)
+        found = measuring._from_sql(CRITERIA["E6-sla"], None, now, now)  # type: ignore[arg-type]
+        assert (found.value, found.details) == (40, details)

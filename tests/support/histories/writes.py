@@ -200,9 +200,18 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
     _leave_ticket(decision, expected)
     if available:
         expected.notices = [Notice(NEW_LEAD, OneOf(*(frozenset([key]) for key in available)))]
-    elif admins := active_admins(decision):
+    elif (admins := active_admins(decision)) and not _is_known_to_wait(decision):
         expected.notices = [Notice(NEEDS_ATTENTION, admins)]
     return owner
+
+
+def _is_known_to_wait(decision: Decision) -> bool:
+    """Tell whether a ticket of the same sources waits for an owner already: the administrators know of it."""
+    version = decision.request.version
+    return any(
+        (each.record[0], each.sources) == (version.record[0], version.sources)
+        for each in decision.memory.unassigned.values()
+    )
 
 
 def _update_ticket(decision: Decision, result: Result, expected: Expected) -> None:
