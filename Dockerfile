@@ -77,12 +77,14 @@ FROM python AS ops
 ARG VERSION=unknown
 ARG COMMIT=unknown
 # www-data, the user of the edge's image: with the volume of the edge at /var/lib/pancake-edge `leads edge-spool` works.
-# /work is for what the verbs write: backups, plans, records, reports.
+# /work is for what the verbs write: backups, plans, records, reports. Others may pass through: `leads setup` runs with
+# the user id of the person whose folder /work/pancake is.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client postgresql-client \
     && rm -rf /var/lib/apt/lists/* \
-    && install -d -o www-data -g www-data -m 700 /work /var/lib/pancake-edge
+    && install -d -o www-data -g www-data -m 700 /var/lib/pancake-edge \
+    && install -d -o www-data -g www-data -m 711 /work
 COPY --from=ops-dependencies /venv /venv
 # A separate layer: a change of the code leaves the large layer with the dependencies as it is.
 RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \

@@ -22,7 +22,7 @@ from proofs.images.containers import (
     require_containers,
     tag,
 )  # fmt: skip
-from proofs.images.installation import Installation, wait_until
+from proofs.images.installation import FILES, Installation, wait_until
 from proofs.images.pods import Pods
 from proofs.sender import Stream
 from sandbox.processes import ROOT
@@ -67,6 +67,8 @@ class Trial:
         for name in ("handlers", "edge"):
             said, is_ok = installation.limits(name)
             self.see(f"container of {name}", said, is_ok=is_ok)
+        found = installation.list_folder_of_setup().split()
+        self.see("the folder of setup in ops", found, is_ok=len(found) == len(FILES))
         posting = asyncio.create_task(self.stream.run())
         await asyncio.sleep(STOP_AFTER_SECONDS)
         seconds = await asyncio.to_thread(self._stop, "handlers")

@@ -152,6 +152,11 @@ class Installation(Sandbox):
         """Run a verb of the operators' command as docs/production.md says."""
         return self.compose("run", "--rm", "--no-deps", "--no-TTY", "ops", *words)
 
+    def list_folder_of_setup(self) -> str:
+        """List the folder as the user whose it is; without capabilities root is a user like any other."""
+        words = ("run", "--rm", "--no-deps", "--no-TTY", "--user", "0:0", "--entrypoint", "ls")
+        return self.compose(*words, "ops", "pancake")
+
     def limits(self, name: str) -> tuple[str, bool]:
         """Return how the container of a service runs, and whether it is as it should be."""
         container = f"{self.project}-{name}-1"
