@@ -4,7 +4,7 @@
 # a private certificate authority.
 ARG DEBIAN=debian:13.8-slim
 FROM ${DEBIAN} AS python
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PATH="/venv/bin:$PATH"
 # No package versions: Debian's archive drops a version when a security update replaces it. The base image fixes the
 # release.
 # hadolint ignore=DL3008

@@ -388,6 +388,17 @@ def test_a_test_case_with_a_failed_or_a_skipped_subtest_is_named_and_does_not_pa
     assert str(commit).endswith(head.stdout.strip())
 
 
+def test_no_script_takes_a_module_from_the_folder_that_one_stands_in(tmp_path: Path) -> None:
+    for name in ("typer", "json", "psycopg", "rich"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the folder')\n")
+    for script in ("leads", "bench", "loadtest"):
+        done = subprocess.run(
+            [ROOT / "scripts" / script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), script
+        assert "Usage:" in done.stdout
+
+
 # --- `.env` in the clone is data for operators' commands, never run; set variables take precedence
 
 OPERATING = ("backfill_normalized_phone", "leads")

@@ -98,7 +98,7 @@ def function(argv: tuple[str, ...], work: Callable[[], str]) -> Action:
 
 def verb(*words: str) -> Action:
     """Run a verb of this leads."""
-    return Action(("leads", *words), lambda: _run([sys.executable, "-m", "ops", *words]))
+    return Action(("leads", *words), lambda: _run([sys.executable, "-P", "-m", "ops", *words]))
 
 
 def program(command: tuple[str, ...]) -> Action:
