@@ -20,8 +20,8 @@ from ops.setup.steps import WEBHOOK_FILE, setup_steps
 from ops.setup.undo import undo
 
 FOLDER = Path("pancake")
-START = """Start the services with the environment files in {folder}, then run: leads setup --finish
-  docker compose up -d, or systemctl enable --now, or kubectl apply -k: docs/install.md"""
+START = """Start edge and handlers with the environment files in {folder}: docs/production.md has the command.
+Then run: leads setup --finish"""
 END = """The installation is whole; the kill switch holds all leads. When Pancake has the URL, the PO runs:
   leads switch kill off --reason …"""
 

@@ -184,7 +184,7 @@ def _try_lead(setup: Setup, site: Site) -> str:
         plan = _plan(site, event["event_id"])
     text = f"a test lead was stored and held; it would become: {plan}; it was deleted"
     site.journal.write("tested", "test", text=text)
-    return text
+    return ""
 
 
 @contextmanager

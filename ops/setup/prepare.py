@@ -35,8 +35,14 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
     answers.ask("hasura_url", "admin_secret", "owner_database_url")
     with Engine(answers["hasura_url"], answers["admin_secret"], timeout_seconds=REQUEST_SECONDS) as engine:
         engine.inconsistencies()
-    if not has_connection(answers["owner_database_url"]) and is_new:
-        answers.ask("api_key", "workspace")
+    if not has_connection(answers["owner_database_url"]):
+        answers.ask(*["api_key", "workspace"] * is_new)
+    elif not files.get("ENCRYPTION_KEYS"):
+        raise WrongUsage(
+            f"The database has a connection already, and {files.folder} has no keys that open its secrets. "
+            f"Give the installation's folder with --folder, or put ENCRYPTION_KEYS into "
+            f"{files.folder / HANDLERS}."
+        )
     answers.ask("handlers_url", "public_url")
     filled = files.filled(_common_values(answers), _values_of_files(answers, files))
     try:
@@ -50,9 +56,8 @@ def has_connection(url: str) -> bool:
     """Look whether a connection to Pancake is stored. Raises WrongUsage and DatabaseUnavailable."""
     try:
         with open_session(url, "setup") as db:
-            if db.execute("SELECT to_regclass('public.pancake_connection') AS name").fetchone() == {
-                "name": None
-            }:
+            found = db.execute("SELECT to_regclass('public.pancake_connection') AS name").fetchone()
+            if found is None or found["name"] is None:
                 return False
             return db.execute("SELECT FROM public.pancake_connection LIMIT 1").fetchone() is not None
     except LoginRefused as error:

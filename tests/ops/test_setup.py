@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,32 @@ def test_bad_input_is_one_sentence_with_the_cure_and_changes_nothing(
     assert customer.dump() == before
 
 
+def test_on_a_terminal_what_is_not_known_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path).write(read_env_files(tmp_path))
+    asked: list[tuple[str, bool]] = []
+
+    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
+        asked.append((text, hide_input))
+        return " 607 "
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    monkeypatch.setenv("PANCAKE_API_KEY", "of the environment")
+    answers = replace(gather({"connection": "Diva 2"}, None, read_env_files(tmp_path)), is_terminal=True)
+    answers.ask("hasura_url", "admin_secret", "api_key", "workspace", "connection", "owner_database_url")
+    answers.ask("workspace")
+    assert asked == [
+        ("Number of Pancake's workspace", False), ("Database URL of the owner of Diva's tables", True),
+    ]  # fmt: skip
+    known = [answers[name] for name in ("hasura_url", "api_key", "workspace", "connection", "api_url")]
+    assert known == [
+        GIVEN["HASURA_URL"], "of the environment", "607", "Diva 2", "https://crm.pancake.vn/api",
+    ]  # fmt: skip
+    with pytest.raises(WrongUsage, match=r"ops\.env has another HASURA_URL, which is never overwritten"):
+        gather({"hasura_url": "http://other"}, None, read_env_files(tmp_path))["hasura_url"]
+
+
 def _check_wrong_key(customer: Customer) -> None:
     customer.write_answers(api_key="wrong")
     wrong = setup()
@@ -285,6 +312,9 @@ def _check_wrong_key(customer: Customer) -> None:
     assert "Give the right key, as PANCAKE_API_KEY or in the answers file" in said_by(wrong)
     customer.write_answers()
     assert run_setup()["connection"] == "done"
+    elsewhere = setup("--folder", "other")
+    assert (elsewhere.exit_code, Path("other").exists()) == (2, False)
+    assert "other has no keys that open its secrets" in said_by(elsewhere)
 
 
 def _check_rosters(customer: Customer) -> None:
