@@ -6,7 +6,7 @@
 WITH late AS (
     SELECT e.id, t.id AS ticket_id, t.code
     FROM (
-        SELECT DISTINCT w.ticket_id FROM public.pancake_webhook_event AS w WHERE w.ticket_watched_at IS NOT NULL AND w.status = 'processed'
+        SELECT DISTINCT w.ticket_id FROM public.pancake_webhook_event AS w WHERE w.ticket_watched_at BETWEEN '-infinity' AND 'infinity' AND w.status = 'processed'
     ) AS r
     -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
     CROSS JOIN LATERAL (
@@ -86,7 +86,7 @@ WHERE
             SELECT k.id, k.first_response_at, k.status FROM public.ticket AS k WHERE k.id = w.ticket_id OFFSET 0
         ) AS t ON true
         WHERE
-            w.ticket_watched_at IS NOT NULL
+            w.ticket_watched_at BETWEEN '-infinity' AND 'infinity'
             AND w.status <> 'ingested'
             AND (
                 t.id IS NULL

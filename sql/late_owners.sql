@@ -59,7 +59,7 @@ CROSS JOIN LATERAL (
 ) AS t
 WHERE
     (SELECT s.recall_after_minutes > 0 AND NOT s.kill_switch AND NOT s.processing_paused FROM public.view_pancake_setting AS s)
-    AND e.ticket_watched_at IS NOT NULL
+    AND e.ticket_watched_at BETWEEN '-infinity' AND 'infinity'
     AND e.outcome = 'ticket_created'
     AND t.assignee_id = e.assignee_id
     AND t.status = 'new'
@@ -219,7 +219,7 @@ WITH due AS (
         SELECT k.code, k.assignee_id, k.status, k.first_response_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
     ) AS t
     WHERE
-        e.ticket_watched_at IS NOT NULL
+        e.ticket_watched_at BETWEEN '-infinity' AND 'infinity'
         AND e.evidence ? 'told_later'
         AND e.status <> 'ingested'
         AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)

@@ -495,6 +495,31 @@ def test_a_search_reads_the_unassigned_tickets_alone(
     assert row["Actual Rows"] == UNASSIGNED
 
 
+@pytest.mark.parametrize("kind", BOTH)
+def test_late_tickets_are_looked_for_among_those_that_are_watched(
+    tickets: Db, kind: str, subtests: pytest.Subtests
+) -> None:
+    """Not among all of the last days, or of years."""
+    params = SEARCH_PARAMS | {"lease": "60 seconds"}
+    with tickets.transaction(force_rollback=True):
+        tickets.execute(
+            "UPDATE pancake_webhook_event SET ticket_watched_at = created_at WHERE record_id LIKE 'night%'"
+        )
+        tickets.execute(
+            "UPDATE app_setting SET app_settings ="
+            " jsonb_set(app_settings, '{pancake_integration,recall_after_minutes}', '10')"
+        )
+        for search in (
+            "check_sla/flag_late_tickets", "check_sla/stop_watching", "late_owners/list_recallable",
+            "late_owners/store_summaries",
+        ):  # fmt: skip
+            with subtests.test(search=search):
+                found = executed_plan(tickets, search, params, kind)
+                assert scanned(found) == set()
+                assert of_events("ix_watched") in indexes(found)
+                assert shared_buffers(found) <= 100 * UNASSIGNED
+
+
 @pytest.mark.parametrize("is_recall", [False, True], ids=["first owner", "recall"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool) -> None:
