@@ -230,7 +230,7 @@ SERIES = re.compile(r"\bpancake_\w+")
 # Roles of Hasura and PostgreSQL, jobs of Prometheus, tables and functions of the database.
 NO_SERIES = re.compile(
     r"pancake_((service|edge|handlers|operators)$|(webhook_event|cron_run|connection|source|assignee|switch"
-    r"|integration|metadata|crm_integration)\w*)"
+    r"|integration|metadata|crm_integration|is_dry_run)\w*)"
 )
 MISSING = ("does not exist", "has no such label or value")
 
