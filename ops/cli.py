@@ -5,12 +5,12 @@ from collections import UserDict
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ops.failures import EXIT_CODES, VerbGroup, WrongUsage
-from ops.output import examples
+from ops.output import examples, print_line
 
 VERBS: Mapping[str, tuple[str, ...]] = {
     "setup": (
@@ -31,8 +31,8 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "erase": (
         "ops.daily.erase:erase", "erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"
     ),
-    "report": ("ops.daily.report:report", "report", "report --from 2026-05-01 --html > may.html"),
-    "list": ("ops.daily.list:list_leads", "list unassigned", "list held --from 2026-05-01 --csv > held.csv"),
+    "report": ("ops.daily.report:report", "report", "report --since 2026-05-01 --html > may.html"),
+    "list": ("ops.daily.list:list_leads", "list unassigned", "list held --since 2026-05-01 --csv > held.csv"),
     "status": ("ops.daily.status:status", "status", "status --watch", "status --json"),
     "doctor": ("ops.daily.doctor:doctor", "doctor", "doctor --json"),
     "tail": ("ops.daily.tail:tail", "tail", "tail --last 50"),
@@ -101,11 +101,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog=exit_code_table(),
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        print_line(f"leads {version('pancake-diva')}")
+        raise typer.Exit
+
+
 @app.callback()
-def leads() -> None:
+def leads(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Operate the integration of Pancake with Diva's CRM.
 
     Variables come from the environment. In a clone, scripts/leads also reads .env. The file .env.example

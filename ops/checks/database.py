@@ -14,7 +14,7 @@ from leads.services.late_owners import UnassignedTickets
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
 from ops.checks.services import NEEDED, Services
 from ops.clients.db_session import QUERIES, DbSession, class_row, load_rows
-from ops.cron_schedule import Schedule
+from ops.cron_schedule import LONGEST_GRACE, SHORTEST_GRACE, Schedule
 from ops.settings import VARIABLES
 from ops.switches import LIST_SWITCHES, Switch
 
@@ -30,13 +30,14 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The row of probes/load_server."""
+    """The row of probes/load_server; `read_only`: why it takes no writes, empty if it does."""
 
     version: str
     now: datetime
     role_name: str
     missing: list[str]
     refused: list[str]
+    read_only: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,14 @@ class Tickets:
     leads: int
     tickets: int
     usual: float | None
+    waiting: int = 0
+    held: int = 0
+    failing: int = 0
+    tries: int = 0
+    reason: str | None = None
+    failed_id: int | None = None
+    failed_at: datetime | None = None
+    processed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,24 @@ class LastRuns:
     succeeded_tick: datetime | None
     succeeded_at: datetime | None
     first_tick: datetime | None
+    recovered_at: datetime | None = None
 
     def late_since(self, schedule: Schedule, now: datetime) -> datetime | None:
         """Return the tick whose work is overdue; None without one.
 
-        A cron that never succeeded is as old as the first tick of any cron: on the day of the installation
-        the daily ones have not been due.
+        A cron that never succeeded is as old as the first tick of any cron, or as the first connection: on
+        the day of the installation the daily ones have not been due, and in its first minute none.
         """
-        return schedule.overdue_since(self.succeeded_tick or self.first_tick, now)
+        since = self.succeeded_tick or self.first_tick
+        return schedule.overdue_since(since, now) if since else None
+
+    def waits_until(self, schedule: Schedule, now: datetime) -> datetime | None:
+        """Return the tick for which a late cron waits after an outage; None if it had one since, or daily."""
+        if self.recovered_at is None:
+            return None
+        tick = schedule.next_after(self.recovered_at)
+        is_near = tick - self.recovered_at <= LONGEST_GRACE
+        return tick if is_near and now < tick + SHORTEST_GRACE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +148,7 @@ class UnsentCount:
     unsent: int
     oldest_at: datetime | None
     given_up: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +200,14 @@ def read_state(services: Services) -> State:
     """Read what the tables say, in one read-only transaction."""
     try:
         with services.database() as db:
-            return load_state(db, datetime.now(UTC))
+            (row,) = db.execute(QUERIES["golive/load_database"]).fetchall()
+            return load_state(db, row["now"])
     finally:
         services.state_is_read.set()
 
 
 def load_state(db: DbSession, now: datetime) -> State:
-    """Load it in an open session, in one round trip. Raises DatabaseError."""
+    """Load it in an open session, in one round trip; `now` is by its clock. Raises DatabaseError."""
     params = {"now": now, "most": MOST_ROWS, "names": list(CRONS)}
 
     def ask(name: str, kind: type[Row]) -> Callable[[], list[Row]]:
@@ -229,6 +250,10 @@ CHANGE_LOGIN = (
 )
 CHECK_LOGIN = "Check user and password in DATABASE_URL: leads config show"
 CHECK_URL = "Check DATABASE_URL, and on its server: systemctl status postgresql"
+ALLOW_WRITES = (
+    "Point every DATABASE_URL at the primary, or see who made the setting; "
+    "psql: SELECT source, sourcefile FROM pg_settings WHERE name = 'default_transaction_read_only'"
+)
 SHOW_ACTIVITY = "psql: SELECT pid, state, wait_event, query FROM pg_stat_activity"
 
 
@@ -255,6 +280,9 @@ def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
             raise
         is_password = error.is_refused and "password" in error.reason
         yield Finding(Level.RED, error.reason, CHECK_LOGIN if is_password else CHECK_URL)
+        return
+    if found.server.read_only:
+        yield Finding(Level.RED, f"it takes no writes: {found.server.read_only}", ALLOW_WRITES)
         return
     level = Level.YELLOW if found.seconds > SLOW_SECONDS else Level.GREEN
     yield Finding(level, f"PostgreSQL {found.server.version}, {found.seconds * 1000:.0f} ms")

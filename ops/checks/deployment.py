@@ -8,7 +8,7 @@ from typing import Any
 from ops.checks.leads import since
 from ops.checks.model import Checks, Facts, Finding, Level, Params, Reader, When, judged
 from ops.checks.services import Services
-from ops.checks.wording import first
+from ops.checks.wording import first, times
 from ops.clients.db_session import QUERIES, DbSession
 from ops.switches import Switch, list_switches
 
@@ -114,7 +114,9 @@ def ask_backfill(facts: Facts, params: Params) -> Iterator[Finding]:
         text = f"no index; {phones.filled} accounts are filled"
         yield Finding(Level.RED, text, is_present=bool(phones.filled))
     elif phones.left:
-        yield Finding(Level.RED, f"{phones.left} accounts have a usable phone that is not normalized")
+        yield Finding(
+            Level.RED, f"{times(phones.left, 'account')} with a usable phone that is not normalized"
+        )
     else:
         yield Finding(Level.GREEN, f"{phones.filled} accounts are filled, no usable phone is left")
 

@@ -20,8 +20,15 @@ MANY_SPOOLED = 100
 OLD_POLICY_SECONDS = 300
 START_EDGE = "On its machine: systemctl status pancake-edge"
 CHECK_POLICY = (
-    "Check EDGE_SECRET and HANDLERS_URL of the edge; on its machine: tail /var/log/pancake-edge/error.log"
+    "Check EDGE_SECRET, HANDLERS_URL and the resolver of the edge; "
+    "on its machine: tail /var/log/pancake-edge/error.log"
 )
+CHECK_PATHS = (
+    "Both answer here. Check HASURA_URL, HANDLERS_URL and the resolver of the edge (http.conf); "
+    "on its machine: tail /var/log/pancake-edge/error.log"
+)
+LIST_SPOOL = "leads edge-spool list --folder spool"
+LIST_QUARANTINE = "leads edge-spool list --folder quarantine"
 CHECK_DISK = "On its machine: df -h /var/lib/pancake-edge"
 
 
@@ -39,6 +46,8 @@ class EdgeLook:
     seconds: float
     date: datetime | None = None
     """The clock of its machine."""
+    failures: int = 0
+    """The errors that it answered Pancake within 30 minutes."""
 
 
 def read_edge(services: Services) -> EdgeLook:
@@ -66,6 +75,9 @@ def look_at_edge(url: str) -> EdgeLook:
         skipped=tuple(skipped),
         seconds=health.seconds,
         date=health.date,
+        failures=sum(
+            map(int, re.findall(r"^pancake_edge_budget_used\{.*\} (\d+)", metrics.text, re.MULTILINE))
+        ),
     )
 
 
@@ -78,26 +90,32 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
     if found.is_writable:
         yield Finding(Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
     else:
-        yield Finding(Level.RED, "its spool cannot be written", CHECK_DISK)
+        answered = f"; {found.failures} in the last 30 min" if found.failures else ""
+        text = f"its spool cannot be written: what it cannot hand over, Pancake is answered 503{answered}"
+        yield Finding(Level.RED, text, CHECK_DISK)
 
 
 @CHECKS.add(
     "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, needs="edge hasura handlers",
-    fine="nothing waits on its disk", cure="leads edge-spool list",
+    fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
-    skipped = f"; it skips the path to {', '.join(found.skipped)}" if found.skipped else ""
-    if found.spooled >= MANY_SPOOLED or len(found.skipped) > 1:
-        yield Finding(Level.RED, f"{found.spooled} deliveries wait on its disk{skipped}")
-    elif found.spooled or found.quarantined or found.skipped:
-        text = f"{found.spooled} deliveries wait on its disk, {found.quarantined} in quarantine{skipped}"
-        yield Finding(Level.YELLOW, text)
+    waits = "delivery waits" if found.spooled == 1 else "deliveries wait"
+    parts = [f"{found.spooled} {waits} on its disk"] * bool(found.spooled)
+    parts += [f"{found.quarantined} in quarantine"] * bool(found.quarantined)
+    parts += [f"it does not reach {' and '.join(found.skipped)}"] * bool(found.skipped)
+    parts += [f"{found.failures} were answered with an error in 30 min"] * bool(found.failures)
+    parts += ["it hands over what waits"] * (found.spooled > 0 and not found.skipped)
+    is_red = len(found.skipped) > 1 or (found.spooled >= MANY_SPOOLED and bool(found.skipped))
+    cure = CHECK_PATHS if found.skipped else LIST_SPOOL if found.spooled else LIST_QUARANTINE
+    if is_red or found.spooled or found.quarantined or found.skipped:
+        yield Finding(Level.RED if is_red else Level.YELLOW, ", ".join(parts), cure)
 
 
 @CHECKS.add(
-    "clocks", "Do the clocks of the machines agree?", When.DOCTOR, read_server, read_clock, read_handlers,
+    "clocks", "Do the clocks of the machines agree?", When.BOTH, read_server, read_clock, read_handlers,
     read_edge, cure="Synchronize that machine's clock: timedatectl set-ntp true",
     runbook="docs/runbook/install.md",
 )  # fmt: skip
@@ -107,6 +125,16 @@ def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
         yield Finding(Level.UNKNOWN, "no other clock could be read")
         return
     wrong = {name: each for name, each in differences.items() if abs(each) > MAX_CLOCK_DIFFERENCE}
+    if (
+        len(wrong) == len(differences) > 1
+        and max(wrong.values()) - min(wrong.values()) <= MAX_CLOCK_DIFFERENCE
+    ):
+        # The others agree: it is the clock of this machine, which no lead depends on.
+        seconds = -wrong.pop(min(wrong, key=lambda name: abs(wrong[name]))).total_seconds()
+        where = "ahead of" if seconds > 0 else "behind"
+        text = f"the clock of this machine is {abs(seconds):.0f} s {where} those of {', '.join(differences)}"
+        yield Finding(Level.YELLOW, text, "Synchronize the clock of this machine: timedatectl set-ntp true")
+        return
     for name, difference in wrong.items():
         seconds = difference.total_seconds()
         where = "ahead of" if seconds > 0 else "behind"

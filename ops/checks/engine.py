@@ -35,14 +35,6 @@ BELOW_VERSION = (2, 51, 0)
 """The first one that was not tried with us."""
 MIN_CATALOG = 4
 """Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
-REINSTALL = r"""Install it again:
-printf 'X-Hasura-Admin-Secret: %s' \
-"$HASURA_ADMIN_SECRET" | curl -H @- \
-"$HASURA_URL/v1/metadata" -d \
-'{"type": "reload_metadata", "args":
-{"recreate_event_triggers": true}}'"""
-"""The secret goes through a pipe: arguments are seen by every user of the machine. No line is wrapped by a
-screen: a shell would take a part for a call, and the secret for its name."""
 ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
 RECOVER = "leads metadata recover"
 UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
@@ -85,7 +77,7 @@ def held_pieces(metadata: Json, source: str) -> dict[Key, Any]:
         return split(metadata, source)
     except KeyError as error:
         names = ", ".join(each["name"] for each in metadata.get("sources", []))
-        text = f"The engine has no source {source!r}. Choose one with --source: {names}"
+        text = f"The engine has no source {source!r}. Choose one with --hasura-source: {names}"
         raise WrongUsage(text if names else NO_SOURCE) from error
 
 
@@ -339,9 +331,8 @@ def _enable(metadata: Metadata, table: str, name: str, *, is_disabled: bool) -> 
     """Return what puts a SQL trigger back: 9a if the engine has no such event trigger any more."""
     if is_disabled:
         return ENABLE.format(table, name)
-    if (table, name) in sql_triggers(metadata.held):
-        return REINSTALL
-    return RECOVER if ("table", table) not in metadata.held else "leads metadata 9a --over-drift"
+    is_deleted = ("table", table) in metadata.held and (table, name) not in sql_triggers(metadata.held)
+    return "leads metadata 9a --over-drift" if is_deleted else RECOVER
 
 
 @CHECKS.add(

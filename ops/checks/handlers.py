@@ -10,16 +10,22 @@ from typing import Any
 import jwt
 
 from leads.adapters.graphql import GraphqlClient
-from ops.checks.model import Checks, Facts, Finding, Level, Params, When
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
 from ops.checks.services import REQUEST_SECONDS, Services
 from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
 from ops.daily.token import NAMESPACE
 
 CHECKS = Checks()
+UNAUTHORIZED = 401
 REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-headers")
 """Codes with which an engine refuses a token, for every request."""
 BREAKER = re.compile(r"^pancake_circuit_breaker_state\{[^}]*\} ([0-9.]+)", re.MULTILINE)
+STARTED = re.compile(r"^process_start_time_seconds ([0-9.e+]+)", re.MULTILINE)
 MIN_TOKEN_DAYS = 14
+MANY_RESTARTS = 3
+RESTARTS = 'max(changes(process_start_time_seconds{job="pancake_handlers"}[15m]))'
+SAME_SECRET = "Give Hasura and the handlers the same HANDLER_SECRET, then: leads metadata verify 9b --probe"  # noqa: S105
+REACH_HANDLERS = "Check HANDLERS_URL of Hasura, and the way to it, then: leads metadata verify 9b --probe"
 START_HANDLERS = "Look at their log, and start them again: pancake-handlers"
 CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
 RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
@@ -27,11 +33,15 @@ RENEW = "Make a token, then restart the handlers with it: leads token pancake_se
 
 @dataclass(frozen=True, slots=True)
 class HandlersLook:
-    """What the handlers answer. `ready` and `breaker` (2: open) are None if they are at another address."""
+    """What the handlers answer. `ready` and `breaker` (2: open) are None if they are at another address.
+
+    `started_at` is the time of their start, if they say it.
+    """
 
     health: HttpAnswer
     ready: dict[str, bool | None] | None
     breaker: float | None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,14 @@ class TokenLook:
     token: str
     refusal: str
     state: Mapping[str, bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of Hasura; the status is None if it was not answered."""
+
+    status: int | None
+    at: datetime
 
 
 def read_token(services: Services) -> TokenLook:
@@ -67,7 +85,7 @@ async def _probe(url: str, token: str) -> dict[str, bool | None]:
 
 
 @CHECKS.add(
-    "token", "Does Hasura accept the token of the handlers?", When.DOCTOR, read_token, needs="hasura",
+    "token", "Does Hasura accept the token of the handlers?", When.BOTH, read_token, needs="hasura",
     cure=RENEW, runbook="docs/runbook/install.md#2-tokens",
 )  # fmt: skip
 def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -125,16 +143,18 @@ def look_at_handlers(url: str) -> HandlersLook:
         raise NoAnswer(f"{url}/healthz answers {health.status}")
     ready = ask(f"{url}/readyz", timeout_seconds=REQUEST_SECONDS)
     metrics = ask(f"{url}/metrics", timeout_seconds=REQUEST_SECONDS)
-    breaker = BREAKER.search(metrics.text) if metrics.status == 200 else None
+    text = metrics.text if metrics.status == 200 else ""
+    breaker, started = BREAKER.search(text), STARTED.search(text)
     return HandlersLook(
         health=health,
         ready=ready.json if isinstance(ready.json, dict) and "database" in ready.json else None,
         breaker=float(breaker[1]) if breaker else None,
+        started_at=datetime.fromtimestamp(float(started[1]), UTC) if started else None,
     )
 
 
 @CHECKS.add(
-    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, cure=START_HANDLERS,
+    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database", cure=START_HANDLERS,
     runbook="docs/runbook/monitoring.md#pancakehandlersdown", away=Level.RED,
 )  # fmt: skip
 def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -188,3 +208,55 @@ def read_secret(services: Services) -> bool:
 def ask_secret(facts: Facts, params: Params) -> Iterator[Finding]:
     if not facts.get(read_secret):
         yield Finding(Level.RED, "the handlers do not accept HANDLER_SECRET")
+
+
+def read_calls(services: Services) -> list[Call]:
+    """Return how the handlers answered the last two ticks of retry_failed, which is due each minute."""
+    return [
+        Call(each.get("status"), datetime.fromisoformat(each["created_at"]))
+        for each in services.engine.cron_invocations("pancake_retry_failed", 2)
+    ]
+
+
+@CHECKS.add(
+    "calls", "Do the handlers accept what Hasura calls?", When.STATUS, read_calls, read_handlers,
+    needs="metadata schedule handlers", fine="Hasura has called nothing yet", cure=REACH_HANDLERS,
+    runbook="docs/runbook/crons-and-engine.md#pancakecronmissed",
+)  # fmt: skip
+def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Judge the last call. One that was not answered before the handlers started is over with that."""
+    calls = facts.get(read_calls)
+    if not calls:
+        return
+    at = f"at {calls[0].at:%H:%M:%S} UTC"
+    if _started_since(facts, calls[0].at):
+        yield Finding(Level.GREEN, f"the handlers started after the last call {at}")
+    elif calls[0].status == UNAUTHORIZED:
+        text = f"the handlers refused Hasura's call {at}: it has another HANDLER_SECRET"
+        yield Finding(Level.RED, text, SAME_SECRET)
+    elif calls[0].status is not None:
+        yield Finding(Level.GREEN, f"the last call was answered {at}")
+    else:
+        is_lasting = len(calls) > 1 and calls[1].status is None
+        text = f"Hasura did not reach the handlers {at}, and they answer here"
+        yield Finding(Level.RED if is_lasting else Level.YELLOW, text)
+
+
+def _started_since(facts: Facts, time: datetime) -> bool:
+    try:
+        started_at = facts.get(read_handlers).started_at
+    except NotRead:
+        return False
+    return started_at is not None and started_at > time
+
+
+@CHECKS.add_direct(
+    "restarts", "Do the handlers stay up?", When.STATUS, needs="handlers", fine="they have not restarted",
+    cure="Their log says why they end; with compose: docker compose logs --tail 50 handlers",
+    runbook="docs/runbook/monitoring.md#pancakehandlerdown",
+)  # fmt: skip
+def ask_restarts(services: Services) -> Iterator[Finding]:
+    """Ask Prometheus how often they started: of one that starts each minute a look sees nothing."""
+    (restarts,) = services.prometheus.query(RESTARTS, datetime.now(UTC)) or [0.0]
+    if restarts >= MANY_RESTARTS:
+        yield Finding(Level.RED, f"they restarted {restarts:.0f} times in 15 min")

@@ -12,7 +12,8 @@ from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
 from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
-from ops.checks.database import MOST_ROWS, ConnectionState, read_state
+from leads.domain.trace_event import Words
+from ops.checks.database import MOST_ROWS, ConnectionState, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, read_edge
 from ops.checks.handlers import read_handlers
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
@@ -48,7 +49,10 @@ CHECK_CALLS = (
     "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET; "
     "then: leads metadata verify 9b --probe"
 )
-UNSENT = timedelta(minutes=10)
+MAX_REASON = 60
+MANY_TRIES = 2
+"""So many tries that failed are no chance."""
+UNSENT = timedelta(minutes=1)
 """Notifications that were not accepted for longer are yellow."""
 
 
@@ -287,18 +291,25 @@ def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "crons", "Have the crons run in time?", When.STATUS, read_state,
-    needs="tables hasura metadata schedule handlers api-key", cure="leads cron list",
+    needs="tables hasura metadata schedule role-rights handlers api-key", cure="leads cron list",
     runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", is_symptom=True,
 )  # fmt: skip
 def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
     state, schedules = facts.get(read_state), read_schedules()
-    late = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
+    missed = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
+    ticks = {each.name: each.waits_until(schedules[each.name], state.now) for each in missed}
+    late = [each for each in missed if ticks[each.name] is None]
     waiting = sum(each.succeeded_tick is None for each in state.crons)
-    if late:
+    if missed and not late:
+        recovered_at, tick = missed[0].recovered_at, max(tick for tick in ticks.values() if tick)
+        over = f"they are answered again since {recovered_at:%H:%M}, and all are due until {tick:%H:%M} UTC"
+        yield Finding(Level.YELLOW, f"{times(len(missed), 'cron')} missed ticks; {over}")
+    elif late:
         first = late[0]
         ago = f"it succeeded {age(first.succeeded_at, state.now)} ago" if first.succeeded_at else NEVER
         error = f" ({first.last_error[:80]})" if first.last_error and first.last_outcome == "failed" else ""
-        more = f"; {len(late) - 1} more are late" if len(late) > 1 else ""
+        others = len(late) - 1
+        more = f"; {others} more {'is' if others == 1 else 'are'} late" if others else ""
         cure = "leads cron list" if more else f"leads cron run {first.name}"
         text = f"{first.name} is late: {ago}{error}{more}"
         yield Finding(Level.RED, text, CHECK_CALLS if len(late) == len(state.crons) else cure)
@@ -325,7 +336,7 @@ def read_expressions() -> dict[str, str]:
 
 @CHECKS.add(
     "queue", "Are stored leads processed?", When.STATUS, read_state,
-    needs="tables hasura event-trigger handlers crons", cure="leads cron run retry_failed",
+    needs="tables hasura event-trigger role-rights calls handlers crons", cure="leads cron run retry_failed",
     runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits", is_symptom=True,
 )  # fmt: skip
 def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -368,22 +379,26 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
     found = state.unassigned
     if found.tickets:
         oldest = age(found.oldest_at, state.now)
-        text = f"{count(found.tickets, MOST_ROWS)} open tickets have no owner, the oldest for {oldest}"
+        have = "ticket has" if found.tickets == 1 else "tickets have"
+        text = f"{count(found.tickets, MOST_ROWS)} open {have} no owner, the oldest for {oldest}"
         yield Finding(Level.YELLOW, text)
 
 
 @CHECKS.add(
     "unsent", "Was every notification accepted?", When.STATUS, read_state,
-    needs="tables hasura notifications handlers", fine="every notification was accepted",
-    cure="psql: SELECT id, notify_error FROM pancake_webhook_event WHERE notify_error IS NOT NULL",
+    needs="tables hasura notifications allow-list handlers", fine="every notification was accepted",
+    cure="If the call is allowed, ask Diva about its service of notifications: leads doctor",
     runbook="docs/runbook/tickets-and-switches.md#notifications-that-were-given-up", is_symptom=True,
 )  # fmt: skip
 def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
     state = facts.get(read_state)
     found = state.unsent
-    text = f"{count(found.unsent, MOST_ROWS)} events have unsent notifications"
+    have = "event has" if found.unsent == 1 else "events have"
+    text = f"{count(found.unsent, MOST_ROWS)} {have} unsent notifications"
     if found.oldest_at is not None:
         text += f", the oldest for {age(found.oldest_at, state.now)}"
+    if found.reason:
+        text += f": {Words().word('unsent', found.reason)}"
     if found.given_up:
         text += f"; {found.given_up} given up in the last day"
     is_old = found.oldest_at is not None and state.now - found.oldest_at > UNSENT
@@ -395,17 +410,36 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "tickets", "Do leads become tickets, as many as usual?", When.STATUS, read_state,
-    needs="tables hasura event-trigger handlers edge edge-tokens kill-switch connection api-key webhook "
-    "sources queue",
+    needs="tables hasura event-trigger role-rights calls handlers edge edge-tokens kill-switch connection "
+    "api-key webhook sources queue",
     cure="leads tail", runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped", is_symptom=True,
+    is_result=True,
 )  # fmt: skip
 def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_state).tickets
     usual = found.usual or 0.0
-    text = f"{found.tickets} new in 10 min of {times(found.leads, 'lead')}, usual now: {usual:.0f}"
-    if usual >= LEAST_USUAL and found.tickets == 0:
+    parts = [f"{found.tickets} new in 10 min of {times(found.leads, 'lead')}"]
+    parts += [
+        f"{number} {what}" for number, what in ((found.waiting, "waiting"), (found.held, "held")) if number
+    ]
+    text = f"{', '.join(parts)}, usual now: {usual:.0f}"
+    if found.failing:
+        yield _judge_failing(found, text)
+    elif usual >= LEAST_USUAL and found.tickets == 0:
         yield Finding(Level.RED, text)
     elif usual >= 2 * LEAST_USUAL and found.tickets < FEW_SHARE * usual:
         yield Finding(Level.YELLOW, text)
     else:
         yield Finding(Level.GREEN, text)
+
+
+def _judge_failing(found: Tickets, text: str) -> Finding:
+    """Judge leads that failed: red if none was processed after the last of at least two tries."""
+    failed_at, processed_at = found.failed_at, found.processed_at
+    reason = (found.reason or "no reason")[:MAX_REASON]
+    text = f"{times(found.failing, 'lead')} failed ({reason}); {text}"
+    cure = f"Read why, and what helps: leads trace {found.failed_id}"
+    if failed_at and processed_at and processed_at > failed_at:
+        over = f"; the last failed at {failed_at:%H:%M} UTC, others are processed since"
+        return Finding(Level.YELLOW, text + over, cure)
+    return Finding(Level.RED if found.tries >= MANY_TRIES else Level.YELLOW, text, cure)

@@ -19,7 +19,7 @@ from ops.clients.db_session import (
     is_lost,
 )
 from ops.clients.hasura_admin import AccessDenied
-from ops.failures import NO_REASON, CommandFailed, file_reason
+from ops.failures import NO_REASON, CommandFailed, ExitCode, file_reason
 from ops.settings import VARIABLES
 
 LOOK_SECONDS = 2.4
@@ -175,9 +175,10 @@ class Check:
     `ask` yields what is not green, or a line for each part; if it yields nothing the check is `fine`. A
     NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
     this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
-    if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS.
-    `is_symptom`: it shows the effect of another part's fault, and is the cause of
-    nothing. `writes`: it stores something to try it, and undoes that. `area` is that of the pre-check.
+    if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS. `is_symptom`: it
+    shows the effect of another part's fault, and is the cause of nothing. `is_result`: it says what came of
+    the last leads, and is shown first. `writes`: it stores something to try it, and undoes that. `area` is
+    that of the pre-check.
     """
 
     id: str
@@ -193,6 +194,7 @@ class Check:
     away: Level = Level.UNKNOWN
     refused: str = ""
     is_symptom: bool = False
+    is_result: bool = False
     writes: bool = False
     seconds: float = LOOK_SECONDS
     area: str = "database"
@@ -361,6 +363,14 @@ def worst(results: Iterable[Result]) -> Level:
     """Return the level of a look; what is not known makes it no worse."""
     levels = {found.level for each in results for found in each.findings}
     return next((level for level in (Level.RED, Level.YELLOW) if level in levels), Level.GREEN)
+
+
+def exit_code(results: Sequence[Result]) -> ExitCode:
+    """Return 0 if a look is green, 1 if it is yellow or red, 3 if nothing could be asked."""
+    levels = {found.level for each in results for found in each.findings if each.is_wanted}
+    if Level.GREEN not in levels:
+        return ExitCode.UNREACHABLE
+    return ExitCode.OK if worst(results) is Level.GREEN else ExitCode.FAILED
 
 
 def find_cause(results: Sequence[Result]) -> tuple[Result, Finding] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.checks.engine import held_pieces
-from ops.checks.model import Checks, Finding, Level
+from ops.checks.model import Checks, Finding, Level, When
 from ops.checks.services import Services, own_metadata
 from ops.checks.wording import first
 from ops.clients.db_session import QUERIES, DbSession
@@ -23,18 +23,22 @@ RIGHT = re.compile(r"\s+\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?")
 
 
 @CHECKS.add_direct(
-    "role-rights", "Have the database roles the rights that they need, and no other?", needs="database",
+    "role-rights", "Have the database roles the rights that they need, and no other?", When.BOTH,
+    needs="database",
     fine="handlers and operators have their rights",
-    cure="As the owner: psql -f deploy/postgres/grant_roles.sql", login="owner",
+    cure="As the owner: psql -f deploy/postgres/grant_roles.sql",
     runbook="docs/runbook/install.md#4-migrations",
 )  # fmt: skip
 def ask_rights(services: Services) -> Iterator[Finding]:
     """Compare the rights of the roles with those that deploy/postgres/grant_roles.sql gives."""
     with services.database() as db:
         row = load_rights(db)
-    for text, found in (("missing", row["missing"]), ("too much", row["further"])):
+    for level, text, found in (
+        (Level.RED, "missing", row["missing"]),
+        (Level.YELLOW, "too much", row["further"]),
+    ):
         if found:
-            yield Finding(Level.RED, f"{text}: {first(found)}", is_present=bool(row["granted"]))
+            yield Finding(level, f"{text}: {first(found)}", is_present=bool(row["granted"]))
 
 
 def load_rights(session: DbSession) -> Mapping[str, Any]:

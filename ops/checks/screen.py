@@ -12,15 +12,20 @@ from rich.console import Console
 from rich.text import Text
 
 from ops.checks.model import Check, Finding, Level, Result, find_cause, worst
+from ops.checks.wording import MAX_NAMED, first, times
 from ops.failures import LINE_LENGTH
 from ops.output import KEPT_SPACE, escape_unseen
 
 FORMAT = 2
 """The version of the document; it changes when a reader of the old one would be wrong."""
+ROWS, FOOTER_ROWS = 23, 2
+"""Of a terminal with 24 rows; the last one is the prompt's."""
+MAX_OF_CHECK = 3
+"""So many findings of one check are shown without `--all`."""
 LEVEL_COLUMNS = 8
 NAME_COLUMNS = 15
-# A call of leads, up to what ends it within a sentence.
-_COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
+COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
+"""A call of leads, up to what ends it within a sentence."""
 STYLES = {Level.GREEN: "green", Level.YELLOW: "yellow", Level.RED: "bold red", Level.UNKNOWN: "dim"}
 
 
@@ -59,13 +64,19 @@ def finding_document(check: Check, found: Finding) -> dict[str, Any]:
 
 
 def shown(results: Sequence[Result]) -> list[Result]:
-    """Leave out what was asked for the sake of others only, and is the cause of none of them."""
+    """Leave out what was asked for the sake of others only, and is the cause of none of them.
+
+    First stands what came of the last leads.
+    """
     causes = {found.because_of for each in results if each.is_wanted for found in each.findings}
-    return [each for each in results if each.is_wanted or each.check.id in causes]
+    kept = [each for each in results if each.is_wanted or each.check.id in causes]
+    return sorted(kept, key=lambda each: not each.check.is_result)
 
 
-def print_look(results: Sequence[Result], console: Console, fine: str) -> None:
-    """Print the level with its cause, then a line for each finding."""
+def print_look(
+    results: Sequence[Result], console: Console, fine: str, *, shows_all: bool = True
+) -> None:  # fmt: skip
+    """Print the level with its cause, then each finding; without `shows_all` what fits in ROWS."""
     results = shown(results)
     level, cause = worst(results), find_cause(results)
     text = fine if cause is None else f"{cause[0].name}: {cause[1].text}"
@@ -73,35 +84,83 @@ def print_look(results: Sequence[Result], console: Console, fine: str) -> None:
     wrapped = fill(escape_unseen(headline), LINE_LENGTH, subsequent_indent="  ", break_on_hyphens=False)
     console.print(Text(wrapped, STYLES[level]), soft_wrap=True)
     console.print()
-    print_findings(results, console)
+    rows = ROWS - len(wrapped.splitlines()) - 1
+    for line in _all_lines(results) if shows_all else _short_lines(results, rows):
+        console.print(line, soft_wrap=True)
 
 
-def print_findings(results: Sequence[Result], console: Console) -> None:
-    """Print each finding with what helps; below a cause what it explains, without advice."""
+def _all_lines(results: Sequence[Result]) -> Iterator[Text]:
+    """Yield each finding with what helps; below a cause what it explains, without advice."""
     printed = {each.check.id for each in results}
     for each in results:
-        own = [found for found in each.findings if found.because_of not in printed]
-        for found, following in zip_longest(own, own[1:]):
-            # What helps several of them stands once, behind the last.
-            is_same = following is not None and following.cure == found.cure
-            shown_found = replace(found, cure="") if is_same else found
-            print_finding(each.name, shown_found, each.check, console, is_last=following is None)
+        if own := [found for found in each.findings if found.because_of not in printed]:
+            yield from _lines_of(each, own)
+            yield from _consequences(each.check.id, results)
+
+
+def _short_lines(results: Sequence[Result], rows: int) -> list[Text]:
+    """Return what came of the last leads and the worst findings with what helps; the rest is counted."""
+    printed = {each.check.id for each in results}
+    lines: list[Text] = []
+    blocks: list[tuple[Level, list[Text]]] = []
+    for each in results:
+        bad = [found for found in each.findings if found.level > Level.UNKNOWN]
+        own = [found for found in bad if found.because_of not in printed]
         if own:
-            _print_consequences(each.check.id, results, console)
+            block = list(_lines_of(each, own[:MAX_OF_CHECK], is_short=True))
+            more = len(own) - MAX_OF_CHECK
+            block += [Text(" " * (LEVEL_COLUMNS + NAME_COLUMNS) + f"and {more} more")] * (more > 0)
+            blocks.append((each.level, [*block, *_consequences(each.check.id, results, is_short=True)]))
+        elif each.check.is_result:
+            found = each.findings[0]
+            is_explained = found.level is Level.UNKNOWN and found.because_of
+            lines += _head(
+                each.name, replace(found, text=f"because of {found.because_of}") if is_explained else found
+            )
+    blocks.sort(key=lambda pair: -pair[0])
+    left = 0
+    for number, (_, block) in enumerate(blocks):
+        if number and len(lines) + len(block) + FOOTER_ROWS > rows:
+            left += 1
+        else:
+            lines += block[: rows - len(lines) - FOOTER_ROWS]
+    return [*lines, *_footer(results, left)]
 
 
-def print_finding(
-    name: str, found: Finding, check: Check, console: Console, *, is_last: bool = True
-) -> None:  # fmt: skip
-    """Print a finding; if it is not green also the cure, and behind the last one the runbook."""
+def _footer(results: Sequence[Result], left: int) -> list[Text]:
+    """Say what is not shown: findings that do not fit, what is not known by itself, what is green."""
+    more = [f"{left} more to look at"] if left else []
+    unknown = [
+        each.name
+        for each in results
+        if any(found.level is Level.UNKNOWN and not found.because_of for found in each.findings)
+    ]
+    if unknown:
+        more.append(f"not known: {first(unknown)}")
+    green = sum(each.level is Level.GREEN for each in results)
+    text = "; ".join([*more, f"{times(green, 'check')} green"])
+    return [Text(line, "dim") for line in _wrapped(f"{text}. All of them: --all", LINE_LENGTH)][:FOOTER_ROWS]
+
+
+def _head(name: str, found: Finding, *, is_short: bool = False) -> list[Text]:
+    """Return the lines with the level, the name and the text; in short form the first line of the text."""
     indentation = LEVEL_COLUMNS + NAME_COLUMNS
-    first, *more = list(_wrapped(found.text, LINE_LENGTH - indentation)) or [""]
+    text = found.text.partition("\n")[0] if is_short else found.text
+    first_line, *more = list(_wrapped(text, LINE_LENGTH - indentation)) or [""]
     head = Text(f"{found.level.word:<{LEVEL_COLUMNS}}", STYLES[found.level])
-    head.append(f"{name:<{NAME_COLUMNS}}{first}".rstrip(), "default")
-    console.print(head, soft_wrap=True)
-    _print_lines(more, indentation, console)
-    if found.level > Level.UNKNOWN:
-        print_advice(found.cure, check.runbook if is_last else "", indentation, console)
+    head.append(f"{name:<{NAME_COLUMNS}}{first_line}".rstrip(), "default")
+    return [head, *(Text(" " * indentation + line) for line in more)]
+
+
+def _lines_of(result: Result, findings: Sequence[Finding], *, is_short: bool = False) -> Iterator[Text]:
+    """Yield findings; those that are not green with what helps, once if it is the same, then the runbook."""
+    indentation = LEVEL_COLUMNS + NAME_COLUMNS
+    for found, following in zip_longest(findings, findings[1:]):
+        yield from _head(result.name, found, is_short=is_short)
+        if found.level > Level.UNKNOWN:
+            is_same = following is not None and following.cure == found.cure
+            runbook = result.check.runbook if following is None else ""
+            yield from _advice("" if is_same else found.cure, runbook, indentation)
 
 
 def describe(found: Finding) -> str:
@@ -110,37 +169,50 @@ def describe(found: Finding) -> str:
 
 
 def print_advice(cure: str, runbook: str, indentation: int, console: Console) -> None:
-    """Print what helps, and where it is explained. A call of leads is not wrapped: it may be copied."""
+    """Print what helps, and where it is explained."""
+    for line in _advice(cure, runbook, indentation):
+        console.print(line, soft_wrap=True)
+
+
+def _advice(cure: str, runbook: str, indentation: int) -> Iterator[Text]:
+    """Yield the cure and the runbook. A call of leads is not wrapped: it may be copied."""
     width = LINE_LENGTH - indentation - 2
-    kept = _COMMAND.sub(
+    kept = COMMAND.sub(
         lambda found: found[0].replace(" ", KEPT_SPACE) if len(found[0]) <= width else found[0], cure
     )
     for number, text in enumerate(_wrapped(kept, width, may_break=False)):
         line = f"{'  ' if number else '→ '}{text.replace(KEPT_SPACE, ' ')}"
-        console.print(Text(" " * indentation + line, "bold"), soft_wrap=True)
+        yield Text(" " * indentation + line, "bold")
     if runbook:
-        console.print(Text(f"{' ' * indentation}  {runbook}", "dim"), soft_wrap=True)
+        yield Text(f"{' ' * indentation}  {runbook}", "dim")
 
 
-def _print_consequences(cause: str, results: Sequence[Result], console: Console) -> None:
-    """Name what a cause explains: what is bad with its text, what is not known by its names alone."""
-    indentation = LEVEL_COLUMNS + NAME_COLUMNS
-    explained = [(each, found) for each in results for found in each.findings if found.because_of == cause]
+def _consequences(cause: str, results: Sequence[Result], *, is_short: bool = False) -> Iterator[Text]:
+    """Name what a cause explains: what is bad with its text, what is not known by its names alone.
+
+    In short form it has no texts, and of many names the number; what came of the last leads stands above.
+    """
+    explained = [
+        (each, found)
+        for each in results
+        for found in each.findings
+        if found.because_of == cause and not (is_short and each.check.is_result)
+    ]
     lines = [
-        f"so {found.level.word}: {each.name}: {found.text}"
+        f"so {found.level.word}: {each.name}"
+        if is_short
+        else f"so {found.level.word}: {each.name}: {found.text}"
         for each, found in explained
         if found.level is not Level.UNKNOWN
     ]
-    if unknown := [each.name for each, found in explained if found.level is Level.UNKNOWN]:
-        lines.append(f"so not known: {', '.join(dict.fromkeys(unknown))}")
-    for line in lines:
-        first, *more = list(_wrapped(line, LINE_LENGTH - indentation - 2))
-        _print_lines([first, *(f"  {text}" for text in more)], indentation, console)
-
-
-def _print_lines(lines: Sequence[str], indentation: int, console: Console) -> None:
-    for line in lines:
-        console.print(Text(" " * indentation + line), soft_wrap=True)
+    names = list(dict.fromkeys(each.name for each, found in explained if found.level is Level.UNKNOWN))
+    if names:
+        of_all = f"{len(names)} checks" if is_short and len(names) > MAX_NAMED else ", ".join(names)
+        lines.append(f"so not known: {of_all}")
+    for line in dict.fromkeys(lines):
+        start, *more = list(_wrapped(line, LINE_LENGTH - LEVEL_COLUMNS - NAME_COLUMNS - 2))
+        for text in (start, *(f"  {each}" for each in more)):
+            yield Text(" " * (LEVEL_COLUMNS + NAME_COLUMNS) + text)
 
 
 def _wrapped(text: str, columns: int, *, may_break: bool = True) -> Iterator[str]:

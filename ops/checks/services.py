@@ -6,7 +6,9 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.prometheus_api import PrometheusApi
@@ -18,6 +20,9 @@ from ops.settings import OperatorSettings
 if TYPE_CHECKING:
     from ops.golive.deploy.plan_file import PlanFile
 
+HasuraSource = Annotated[
+    str, typer.Option("--hasura-source", help="Name of the source of Hasura that has our tables.")
+]
 REQUEST_SECONDS = 2.0
 """How long one request or statement of a look may take."""
 CONNECT_SECONDS = 2

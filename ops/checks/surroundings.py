@@ -39,6 +39,7 @@ CONNECTIONS_OF_HANDLERS = 10
 MAX_CONNECTION_SHARE, MAX_WAITING_SHARE, MIN_STOP_FACTOR = 0.8, 0.5, 3.0
 MIN_CERTIFICATE_DAYS, MIN_RETENTION_DAYS = 14, 45
 HEALTHY = "ok"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 UNKNOWN_TOKEN = "golive-precheck"  # noqa: S105 - of no connection
 PACKAGES = ("phonenumbers", "circuitbreaker")
 IMAGE = "graphql-engine"
@@ -286,12 +287,15 @@ def _public_url(services: Services) -> str:
 
 
 @CHECKS.add_direct(
-    "certificate", "Is the certificate of the public URL valid for two weeks?",
+    "certificate", "Is the certificate of the public URL valid for two weeks?", When.STATUS,
     cure="Renew it, and see that the renewal runs by itself; then: leads golive precheck edge",
     runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
 )  # fmt: skip
 def ask_certificate(services: Services) -> Iterator[Finding]:
     parts = urlsplit(_public_url(services))
+    if parts.scheme == "http" and parts.hostname in LOOPBACK:
+        yield Finding(Level.UNKNOWN, "PUBLIC_URL is of this machine, and has none")
+        return
     if parts.scheme != "https" or not parts.hostname:
         yield Finding(Level.RED, "PUBLIC_URL is not https")
         return
@@ -309,8 +313,8 @@ def ask_certificate(services: Services) -> Iterator[Finding]:
     except OSError as error:
         raise CommandFailed(f"PUBLIC_URL does not answer: {error}") from error
     days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
-    text = f"it ends in {days:.0f} days; {MIN_CERTIFICATE_DAYS} are needed"
-    yield judged(days >= MIN_CERTIFICATE_DAYS, text)
+    level = Level.GREEN if days >= MIN_CERTIFICATE_DAYS else Level.YELLOW if days > 1 else Level.RED
+    yield Finding(level, f"it ends in {days:.0f} days; {MIN_CERTIFICATE_DAYS} are needed")
 
 
 def read_alerts(services: Services) -> dict[str, str]:

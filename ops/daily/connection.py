@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import typer
@@ -494,7 +495,7 @@ def _store(
 REASON_HELP = "Why; the admins get it, and the status history keeps it."
 DISABLED = """{name}: disabled (before: {before}).
 Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
-reconciliation and checks leave it out. Undo it with: leads connection enable {name}"""
+reconciliation and checks leave it out. Undo it with: leads connection enable {argument}"""
 ENABLED = """{name}: active (before: disabled).
 Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
 
@@ -533,7 +534,11 @@ def _change(status: Literal["active", "disabled"], which: str, reason: str | Non
         after = status if is_changed else before
         print_json({"id": row["id"], "status": after, "before": before, "changed": is_changed})
     if is_changed:
-        say((DISABLED if status == "disabled" else ENABLED).format(name=row["name"], before=before))
+        say(
+            (DISABLED if status == "disabled" else ENABLED).format(
+                name=row["name"], argument=quote(row["name"]), before=before
+            )
+        )
     elif status == "disabled":
         say(f"{row['name']}: disabled already.")
     else:

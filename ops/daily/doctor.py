@@ -1,15 +1,13 @@
 """`leads doctor`: whether an installation is complete, before and after each of its steps."""
 
-from typing import Annotated
-
-import typer
 from rich.console import Console
 
 from leads.adapters.settings import SettingsError
 from ops.checks.model import Finding, Level, Result, When, worst
 from ops.checks.screen import document, print_look
-from ops.checks.services import NEEDED, Services
+from ops.checks.services import NEEDED, HasuraSource, Services
 from ops.checks.table import BY_ID, look_at, select
+from ops.daily.status import ShowsAll
 from ops.failures import fail_if
 from ops.output import AsJson, print_result
 from ops.settings import read_operator_settings
@@ -18,7 +16,8 @@ MAY_HAVE = ("HASURA_SERVICE_TOKEN", "HANDLERS_URL", "HANDLER_SECRET", "EDGE_STAT
 
 
 def doctor(
-    source: Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")] = "default",
+    shows_all: ShowsAll = False,
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
     """Check an installation before and after each step, and name the fix of what is wrong.
@@ -29,7 +28,9 @@ def doctor(
     """
     results = examine(source)
     print_result(
-        document(results), lambda: print_look(results, Console(), fine="nothing is wrong"), as_json=as_json
+        document(results),
+        lambda: print_look(results, Console(), fine="nothing is wrong", shows_all=shows_all),
+        as_json=as_json,
     )
     fail_if(worst(results) is Level.RED)
 

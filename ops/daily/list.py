@@ -27,9 +27,9 @@ def list_leads(
     day: Annotated[
         datetime | None, typer.Option(formats=DAY, help="A day in Vietnam; without it today.")
     ] = None,
-    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="The first day.")] = None,
+    first: Annotated[datetime | None, typer.Option("--since", formats=DAY, help="The first day.")] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", formats=DAY, help="The last day; without it today.")
+        datetime | None, typer.Option("--until", formats=DAY, help="The last day; without it today.")
     ] = None,
     owner: Annotated[str | None, typer.Option(help="Name or id of the ticket's owner.")] = None,
     source: Annotated[str | None, typer.Option(help="Name or id of the source.")] = None,
@@ -45,7 +45,7 @@ def list_leads(
     if figure not in FIGURES:
         raise WrongUsage(f"There is no figure {figure}. Give one of {', '.join(FIGURES)}.")
     if day and (first or last):
-        raise WrongUsage("Give either --day, or --from and --to.")
+        raise WrongUsage("Give either --day, or --since and --until.")
     if as_csv and as_json:
         raise WrongUsage("Give one of --csv and --json.")
     now = datetime.now(UTC)

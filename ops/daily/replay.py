@@ -312,8 +312,8 @@ def replay(
     source: Annotated[
         str | None, typer.Option(help="Only rows of this source (its id at Pancake or in Diva's database).")
     ] = None,
-    since: Annotated[str | None, typer.Option("--from", help=f"Created at or after {TIME_FORMAT}")] = None,
-    until: Annotated[str | None, typer.Option("--to", help=f"Created before {TIME_FORMAT}")] = None,
+    since: Annotated[str | None, typer.Option("--since", help=f"Created at or after {TIME_FORMAT}")] = None,
+    until: Annotated[str | None, typer.Option("--until", help=f"Created before {TIME_FORMAT}")] = None,
     limit: Annotated[int | None, typer.Option(help="Maximum number of rows.", min=1, max=1000)] = None,
     corrected_phone: Annotated[
         str | None, typer.Option(help="The right phone, for one row with invalid_phone.")

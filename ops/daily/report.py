@@ -44,18 +44,18 @@ def read_period(week: int | None, first: date | None, last: date | None, now: da
     """
     today = now.astimezone(ICT).date()
     if week is not None and (first or last):
-        raise WrongUsage("Give either --week, or --from and --to.")
+        raise WrongUsage("Give either --week, or --since and --until.")
     if week is not None:
         first = _monday(week, today)
     elif first is None and last is None:
         first = today - timedelta(days=today.weekday() + 7)
     elif first is None:
-        raise WrongUsage("Give --from too: the first day of the report.")
+        raise WrongUsage("Give --since too: the first day of the report.")
     else:
         last = last or today
     last = last or first + timedelta(days=6)
     if first > last:
-        raise WrongUsage(f"--from {first} is after --to {last}.")
+        raise WrongUsage(f"--since {first} is after --until {last}.")
     if first > today:
         raise WrongUsage(f"{first} has not begun yet in Vietnam. Give an earlier day.")
     return Period(first, last, now)
@@ -191,7 +191,7 @@ def print_report(report: Report, console: Console) -> None:
             console.print(_owners_table(owners))
         if owners and source is not report.total:
             console.print(f"  fairness  {fairness(owners[0])}")
-    say(f"The leads of a figure: leads list FIGURE --from {period.first} --to {period.last}")
+    say(f"The leads of a figure: leads list FIGURE --since {period.first} --until {period.last}")
 
 
 def _lines(source: Figures, now: datetime) -> Iterator[tuple[str, str]]:
@@ -247,7 +247,7 @@ def html_page(report: Report) -> str:
     return render_page(
         TEMPLATE,
         days=f"{period.first:%d/%m/%Y} – {period.last:%d/%m/%Y}",
-        period=f"--from {period.first} --to {period.last}",
+        period=f"--since {period.first} --until {period.last}",
         made=f"{period.until.astimezone(ICT):%H:%M %d/%m/%Y}",
         sections=[(each, report.owners_of(each)) for each in (report.total, *report.sources)],
         source_name=source_name,
@@ -270,10 +270,10 @@ def report(
         int | None, typer.Option(help="An ISO week, the newest of that number.", min=1, max=53)
     ] = None,
     first: Annotated[
-        datetime | None, typer.Option("--from", formats=DAY, help="The first day, in Vietnam.")
+        datetime | None, typer.Option("--since", formats=DAY, help="The first day, in Vietnam.")
     ] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", formats=DAY, help="The last day; without it today.")
+        datetime | None, typer.Option("--until", formats=DAY, help="The last day; without it today.")
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table for spreadsheets.")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="Print a page for managers.")] = False,

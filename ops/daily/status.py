@@ -2,16 +2,15 @@
 
 import time
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ops.checks.leads import read_keys
-from ops.checks.model import NotRead, Result, When, worst
+from ops.checks.model import NotRead, Result, When, exit_code
 from ops.checks.screen import document, print_look
-from ops.checks.services import NEEDED, Services
+from ops.checks.services import NEEDED, HasuraSource, Services
 from ops.checks.table import Known, look_at, select
 from ops.failures import WrongUsage
 from ops.output import AsJson, print_result
@@ -20,34 +19,37 @@ from ops.settings import OperatorSettings, read_operator_settings
 WATCH_SECONDS = 5.0
 KEYS_MAX_AGE_SECONDS = 60.0
 """How often a watching look calls Pancake with its keys, at most."""
-MAY_HAVE = ("HANDLERS_URL", "EDGE_STATUS_URL", "ENCRYPTION_KEYS")
+MAY_HAVE = (
+    "HANDLERS_URL", "EDGE_STATUS_URL", "ENCRYPTION_KEYS", "HASURA_SERVICE_TOKEN", "PUBLIC_URL",
+    "PROMETHEUS_URL",
+)  # fmt: skip
 
 
-class StatusCode(IntEnum):
-    """The exit codes of this verb, which monitoring reads."""
-
-    GREEN = 0
-    YELLOW = 1
-    RED = 2
+ShowsAll = Annotated[
+    bool, typer.Option("--all", help="Show every check, also what is green; without it what fits in 24 rows.")
+]
 
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look again every 5 s, until Ctrl-C.")] = False,
-    source: Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")] = "default",
+    shows_all: ShowsAll = False,
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
     """Show on one screen whether leads become tickets; if not, the cause and what helps.
 
     It looks at all parts at once, within 3 s, and changes nothing. Needs DATABASE_URL, HASURA_URL and
     HASURA_ADMIN_SECRET; with HANDLERS_URL, EDGE_STATUS_URL and ENCRYPTION_KEYS it also asks the handlers, the
-    edge and Pancake. Exit code 0: green, 1: yellow, 2: red, or wrong usage.
+    edge and Pancake, with HASURA_SERVICE_TOKEN, PUBLIC_URL and PROMETHEUS_URL also token, certificate and
+    restarts. Exit codes: 0 green, 1 yellow or red, 2 wrong usage or configuration, 3 nothing could be
+    asked.
     """
     if watch and as_json:
         raise WrongUsage("--watch and --json do not go together: call --json as often as you need it.")
     watcher = Watcher(read_operator_settings(*NEEDED, may_have=MAY_HAVE), source)
     console = Console()
     results = watcher.look()
-    print_result(document(results), lambda: show(results, console), as_json=as_json)
+    print_result(document(results), lambda: show(results, console, shows_all=shows_all), as_json=as_json)
     while watch:
         time.sleep(WATCH_SECONDS)
         results = watcher.look()
@@ -55,12 +57,12 @@ def status(
             console.clear()
         else:
             console.print()
-        show(results, console)
-    raise typer.Exit(StatusCode[worst(results).name])
+        show(results, console, shows_all=shows_all)
+    raise typer.Exit(exit_code(results))
 
 
-def show(results: list[Result], console: Console) -> None:
-    print_look(results, console, fine="leads become tickets")
+def show(results: list[Result], console: Console, *, shows_all: bool) -> None:
+    print_look(results, console, fine="leads become tickets", shows_all=shows_all)
 
 
 @dataclass

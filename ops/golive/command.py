@@ -19,7 +19,7 @@ app = verb_group(
 VERBS = (
     ("list", list_criteria, "list", "list --gate W1 --json"),
     ("begin", begin, "begin W1 --by 'Lan'", "begin W2 --by 'Lan' --since 2026-06-05"),
-    ("baseline", baseline, "baseline --from 2026-05-18 --to 2026-05-24 > baseline.csv"),
+    ("baseline", baseline, "baseline --since 2026-05-18 --until 2026-05-24 > baseline.csv"),
     ("gate", gate, "gate W1", "gate W1 --at 2026-06-04T10:00 --json"),
     ("attest", attest, "attest G-1 --value 1 --evidence prd-signed.pdf --by 'Lan'",
      "attest G-3 --evidence junit.xml --by 'Minh'"),

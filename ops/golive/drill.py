@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ops.checks.handlers import look_at_handlers
+from ops.checks.services import HasuraSource
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, ExitCode, WrongUsage
@@ -28,7 +29,7 @@ from ops.golive.deploy.steps import OWN_TABLES, ROLES, check, find_step, migrati
 from ops.golive.deploy.walk import act, bring_forward, take_back
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
-from ops.metadata.deploy import BACKUPS, Folder, Source
+from ops.metadata.deploy import BACKUPS, Folder
 from ops.output import AsJson, print_json, say, show_activity
 from ops.switches import list_switches
 from ops.waiting import poll
@@ -76,7 +77,7 @@ def drill(
     file: PlanOption = PLAN,
     folder: RecordsFolder = DEFAULT_RECORDS,
     backups: Folder = BACKUPS,
-    source: Source = "default",
+    source: HasuraSource = "default",
     programs: Programs = None,
     as_json: AsJson = False,
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from leads.domain.body import ICT
+from ops.checks.services import HasuraSource
 from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import write_file
@@ -20,7 +21,6 @@ from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, evaluate, open_sources, show
 from ops.golive.records import Kind, Records, newest
-from ops.metadata.deploy import Source
 from ops.output import AsJson, print_json, say, show_activity
 from ops.settings import read_operator_settings
 
@@ -38,7 +38,7 @@ def precheck(
     ] = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
     file: PlanOption = PLAN,
-    source: Source = "default",
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
     """Check what has to be true before the deployment, and before each wave.
@@ -71,7 +71,7 @@ def evaluate_parts(
 def day0(
     folder: RecordsFolder = DEFAULT_RECORDS,
     file: PlanOption = PLAN,
-    source: Source = "default",
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
     """Check the installation right after the deployment.
@@ -88,7 +88,7 @@ def day0(
 def watch(
     folder: RecordsFolder = DEFAULT_RECORDS,
     file: PlanOption = PLAN,
-    source: Source = "default",
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
     """Check one day of the first week; run it once a day, from day 1 to day 7.
@@ -138,10 +138,11 @@ def _day(at: datetime) -> date:
 
 
 def baseline(
-    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first day, in Vietnam.")],
-    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="The last day.")],
+    first: Annotated[datetime, typer.Option("--since", formats=DAY, help="The first day, in Vietnam.")],
+    last: Annotated[datetime, typer.Option("--until", formats=DAY, help="The last day.")],
     source: Annotated[
-        list[str] | None, typer.Option(help="Only tickets of this source; may be repeated.")
+        list[str] | None,
+        typer.Option("--ticket-source", help="Only tickets of this source; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -151,13 +152,13 @@ def baseline(
     key figures. Hand the file in with: leads golive attest G-9. Needs DATABASE_URL.
     """
     if last < first:
-        raise WrongUsage("--to is not earlier than --from.")
+        raise WrongUsage("--until is not earlier than --since.")
     start, end = (day.replace(tzinfo=ICT) for day in (first, last + timedelta(days=1)))
     params = {"from": start, "to": min(end, datetime.now(UTC)), "sources": source, "limit": MAX_ROWS + 1}
     with open_session(read_operator_settings("DATABASE_URL").database_url, "golive") as session:
         rows = session.execute(QUERIES["golive/list_baseline"], params).fetchall()
     if not rows:
-        raise CommandFailed("There are no such tickets. Give other days, or another --source.")
+        raise CommandFailed("There are no such tickets. Give other days, or another --ticket-source.")
     if len(rows) > MAX_ROWS:
         raise CommandFailed(f"There are more than {MAX_ROWS} tickets. Give fewer days.")
     times = [(row["created_at"], row["first_response_at"]) for row in rows]

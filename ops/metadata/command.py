@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ops.checks.model import Level, Result, not_green
 from ops.checks.screen import document, print_look, shown
+from ops.checks.services import HasuraSource
 from ops.clients.hasura_admin import RequestRefused
 from ops.failures import fail_if
 from ops.metadata.deploy import (
@@ -20,7 +21,6 @@ from ops.metadata.deploy import (
     DryRun,
     Folder,
     OverDrift,
-    Source,
     Step,
     compare_engines,
     open_deployment,
@@ -70,7 +70,7 @@ CHECK_INTERVAL_SECONDS = 0.5
 )  # fmt: skip
 def apply(
     context: typer.Context,
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -89,15 +89,18 @@ def apply(
 
 @app.command(epilog=examples("metadata recover"))
 def recover(
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     accept_engine: AcceptEngine = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Put back what is missing of our metadata, after that of the engine was replaced or cleared.
 
-    9a and 9b in one, with the permission for sendNotifications. Fires the rows that wait again.
-    Exit code 1: refused, or the check found a problem.
+    9a and 9b in one, with the permission for sendNotifications, and with the SQL triggers of our event
+    trigger if they are missing. Fires the rows that wait again. Exit code 1: refused, or the check found a
+    problem.
     """
     with open_deployment(folder, source, directory, accept_engine) as deployment:
+        if deployment.install_missing_triggers():
+            say("Installed the SQL triggers of the event trigger again.")
         for step in Step:
             _apply_pieces(deployment, step, over_drift=False)
         delivered = _deliver_probe(deployment, Step.AFTER_SERVICES)
@@ -119,7 +122,7 @@ def verify(
     probe: Annotated[
         bool, typer.Option("--probe", help="Also deliver a probe event to the handlers, as 9a and 9b do.")
     ] = False,
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Check our metadata: equal to the directory, consistent, with its SQL triggers and the permission
@@ -137,7 +140,7 @@ def diff(
     step: Annotated[Step, typer.Argument(help="9a: without cron triggers; 9b: everything.")] = (
         Step.AFTER_SERVICES
     ),
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show where the engine's metadata differs from our directory, with the values before and after.
@@ -156,7 +159,7 @@ def restore(
         Step | None, typer.Argument(help="Take the backup from before this step; else the newest.")
     ] = None,
     path: Annotated[Path | None, typer.Option("--backup", help="Take this backup.")] = None,
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Restore our metadata from a backup; later changes to other metadata stay."""
@@ -171,7 +174,7 @@ def restore(
 @app.command(epilog=examples("metadata remove 9b", "metadata remove 9a"))
 def remove(
     step: Annotated[Step, typer.Argument(help="9b: the cron triggers; 9a: all metadata of the integration.")],
-    folder: Folder = BACKUPS, source: Source = "default", directory: Directory = DIRECTORY,
+    folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Remove our metadata, also after several applies; other metadata stays."""
@@ -189,7 +192,7 @@ def compare(
     only_integration: Annotated[
         bool, typer.Option("--only-integration", help="Leave out the metadata of others.")
     ] = False,
-    source: Source = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
+    source: HasuraSource = "default", directory: Directory = DIRECTORY, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Compare this engine with another one (staging, production).
 

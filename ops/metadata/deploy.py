@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ops.checks.engine import held_pieces
-from ops.checks.model import Asked, Result, When, not_green
+from ops.checks.model import Asked, Level, Result, When, not_green
 from ops.checks.screen import describe
 from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at, select
@@ -54,7 +54,6 @@ BACKUPS = Path("metadata-backups")
 Folder = Annotated[
     Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
 ]
-Source = Annotated[str, typer.Option(help="Name of the engine's source that has our tables.")]
 Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
 OverDrift = Annotated[
     bool,
@@ -220,6 +219,14 @@ class Deployment:
         settings = read_operator_settings(may_have=("HASURA_URL", "HASURA_ADMIN_SECRET"))
         services = Services(settings, "metadata", self.source, own=self.own, engine=self.engine)
         return look_at(asked, services, seconds=TIMEOUT_SECONDS)[0]
+
+    def install_missing_triggers(self) -> bool:
+        """Install the SQL triggers of our event trigger again if one is missing; return whether one was."""
+        asked = [Asked(BY_ID["event-trigger"], {"applied": "as far as it is"})]
+        is_missing = any(each.is_wanted and each.level is Level.RED for each in self._look_at(asked))
+        if is_missing:
+            self.engine.install_triggers()
+        return is_missing
 
     def verify(self, step: str, wait_seconds: float = 0.0) -> list[Result]:
         """Look after a step; wait at most `wait_seconds` for the events of its crons."""

@@ -132,6 +132,15 @@ class Engine(HasuraAdmin):
     def _cli_state(self) -> Json:
         return dict(self._send({"type": "get_catalog_state", "args": {}}).get("cli_state") or {})
 
+    def install_triggers(self) -> None:
+        """Have the engine create the SQL triggers of all event triggers again."""
+        self._send({"type": "reload_metadata", "args": {"recreate_event_triggers": True}})
+
+    def cron_invocations(self, name: str, most: int) -> list[Json]:
+        """Return the last calls of a cron trigger, newest first, each with its status and `created_at`."""
+        arguments = {"type": "cron", "trigger_name": name, "limit": most, "offset": 0}
+        return list(self._send({"type": "get_scheduled_event_invocations", "args": arguments})["invocations"])
+
     def set_permission(self, action: str, role: str, *, is_allowed: bool) -> None:
         """Allow an action to a role, or take that back."""
         kind = "create_action_permission" if is_allowed else "drop_action_permission"

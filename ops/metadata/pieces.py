@@ -262,17 +262,17 @@ def changed_places(wanted: Any, held: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def describe_places(wanted: Any, held: Any) -> str:
-    """Return the paths of what differs, each meaning once.
+    """Return the paths of what differs; those with one meaning stand together before it.
 
     Values are left out: a header of the engine may hold a secret.
     """
-    found, told = [], set()
+    found: dict[str, list[str]] = {}
     for place, _, theirs in changed_places(wanted, held):
-        explained = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
-        meaning = "the same" if explained in told else explained
-        found.append(f"{place} ({meaning})" if meaning else place)
-        told.add(explained)
-    return "; ".join(found)
+        meaning = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
+        found.setdefault(f" ({meaning})" if meaning else "", []).append(place)
+    return "; ".join(
+        f"{(', ' if meaning else '; ').join(places)}{meaning}" for meaning, places in found.items()
+    )
 
 
 def differing(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> dict[Key, str]:

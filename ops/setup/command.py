@@ -55,7 +55,8 @@ Project = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Your project of the Hasura CLI, which gets our part.")
 ]
 SourceName = Annotated[
-    str | None, typer.Option(help="The engine's source with Diva's tables; default: default.")
+    str | None,
+    typer.Option("--hasura-source", help="Hasura's source with Diva's tables; default: default."),
 ]
 Logins = Annotated[
     str | None, typer.Option(help="First part of the names of the two database logins; default: diva.")

@@ -19,6 +19,7 @@ from leads.services.cron_runs import CRONS
 from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge import NginxEdge
+from sandbox.postgres.database import GRANTS
 from sandbox.postgres.server import free_port
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
@@ -155,21 +156,42 @@ def without_edge(system: Installation) -> Iterator[Variables]:
         yield {}
 
 
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+
+
 @contextmanager
 def without_database(system: Installation) -> Iterator[Variables]:
     """Refuse every connection to the database, and end those that are open."""
     sandbox = system.sandbox
     with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
         db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS false".encode())
-        db.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [sandbox.database]
-        )
+        db.execute(END_SESSIONS, [sandbox.database])
         try:
             yield {}
         finally:
             db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS true".encode())
     sandbox.handlers.wait_ready()
     sandbox.hasura.wait_ready()
+
+
+@contextmanager
+def read_only_database(system: Installation) -> Iterator[Variables]:
+    """New sessions can only read, as on a server whose disk is full and that was set so."""
+    sandbox = system.sandbox
+    change = f"ALTER DATABASE {sandbox.database} {{}} default_transaction_read_only"
+    with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
+        db.execute(f"{change.format('SET')} = on".encode())
+        try:
+            yield {}
+        finally:
+            db.execute(change.format("RESET").encode())
+            db.execute(END_SESSIONS, [sandbox.database])  # a session keeps what held when it began
+    sandbox.handlers.wait_ready()
+    sandbox.hasura.wait_ready()
+
+
+def without_rights(system: Installation) -> AbstractContextManager[Variables]:
+    return by_sql("REVOKE ALL ON ticket FROM pancake_handlers", GRANTS.read_text("utf-8"))(system)
 
 
 @contextmanager
@@ -209,6 +231,7 @@ class Breakage:
     `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     `gates`: those that tests/ops/golive/test_gates.py asks; `broken` is of SQL alone then.
     `incident`: the live incident of the catalogue that has this fault.
+    `is_cured`: the commands of leads that are printed mend it by themselves.
     """
 
     name: str
@@ -219,6 +242,7 @@ class Breakage:
     criteria: str = ""
     gates: str = ""
     incident: str = ""
+    is_cured: bool = False
 
 
 SQL_TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
@@ -271,6 +295,7 @@ BREAKAGES = (
         by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@")),
         "database", "password auth",
     ),
+    Breakage("PostgreSQL takes no writes", read_only_database, "database", "transaction_read_only is on"),
     Breakage(
         "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
     ),
@@ -296,7 +321,13 @@ BREAKAGES = (
     Breakage(
         "our event trigger was saved in the console",
         by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE)), "drift",
-        "insert.payload .all columns are delivered", "WholeRowsDelivered",
+        "insert.payload, .* .all columns are delivered", "WholeRowsDelivered",
+    ),
+    Breakage(
+        "the SQL trigger was dropped",
+        by(lambda system: system.sql(f"DROP TRIGGER {SQL_TRIGGER} ON pancake_webhook_event"),
+           lambda system: system.metadata("reload_metadata", {"recreate_event_triggers": True})),
+        "event-trigger", "is missing", "EventTriggerMissing", is_cured=True,
     ),
     Breakage(
         "the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone",
@@ -317,6 +348,10 @@ BREAKAGES = (
         "notifications", "not allowed for pancake_service", "NotificationsForbidden",
     ),
     Breakage(
+        "the rights on a table were revoked", without_rights, "role-rights",
+        "missing: pancake_handlers .* public.ticket", criteria="database-rights",
+    ),
+    Breakage(
         "the handlers are away", without_service("handlers"), "handlers", "does not answer", "HandlersDown",
         incident="handlers_down",
     ),
@@ -327,9 +362,12 @@ BREAKAGES = (
     ),
     Breakage(
         "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
-        "SwitchLeftOn", gates="E4-14 switches-off",
+        "SwitchLeftOn", gates="E4-14 switches-off", is_cured=True,
     ),
-    Breakage("the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres"),
+    Breakage(
+        "the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres",
+        is_cured=True,
+    ),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
     Breakage("Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid"),
     Breakage(
@@ -342,6 +380,16 @@ BREAKAGES = (
         by_sql(STATEMENTS["breakages/store_waiting"], STATEMENTS["breakages/delete_waiting"]),
         "queue", "1 overdue: ingested 1",
         "LeadWaits",
+    ),
+    Breakage(
+        "a lead fails",
+        by_sql(STATEMENTS["breakages/store_failed"], STATEMENTS["breakages/delete_waiting"]), "tickets",
+        "1 lead failed .internal: InsufficientPrivilege",
+    ),
+    Breakage(
+        "notifications are refused",
+        by_sql(STATEMENTS["breakages/store_unsent"], STATEMENTS["breakages/delete_waiting"]), "unsent",
+        "1 event has unsent notifications, the oldest for 5 min: Hasura, or the service behind it, answered",
     ),
     Breakage(
         "a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily",

@@ -56,6 +56,30 @@ SELECT
     gen_random_uuid(), now(), now(), now(), now() - interval '20 minutes'
 FROM pancake_connection AS c
 
+-- name: breakages/store_failed
+-- A lead that failed twice, and is not tried again soon.
+SET session_replication_role = replica;
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, payload_hash, payload, status,
+    attempts, error_code, error_detail, next_attempt_at, ingested_at, received_at, arrived_at, created_at
+)
+SELECT
+    c.id, 'webhook', 'waiting', sha256('waiting'), '{}', 'failed',
+    2, 'internal', 'InsufficientPrivilege', now() + interval '1 day', now(), now(), now(), now()
+FROM pancake_connection AS c
+
+-- name: breakages/store_unsent
+-- A lead whose notifications were refused five minutes ago, and are not tried again soon.
+SET session_replication_role = replica;
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, payload_hash, payload, status, outcome, processed_at, notifications,
+    notify_error, notify_attempts, notify_refusals, notify_unsent_since, notify_next_at, received_at, arrived_at, created_at
+)
+SELECT
+    c.id, 'webhook', 'waiting', sha256('waiting'), '{}', 'processed', 'no_change', t.at, '[{"name": "a"}]',
+    'refused', 1, 1, t.at, now() + interval '1 day', t.at, t.at, t.at
+FROM pancake_connection AS c, (SELECT now() - interval '5 minutes' AS at) AS t
+
 -- name: breakages/delete_waiting
 SET session_replication_role = replica;
 SET pancake.delete_events = 'on';

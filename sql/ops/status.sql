@@ -7,11 +7,23 @@ SELECT
 
 -- name: probes/load_server
 -- Load what the database says of itself, also before the migrations.
--- Returns one row: version, now, role_name, missing (tables of the integration) and refused (those that this role may not read).
+-- Returns one row: version, now, role_name, read_only (why it takes no writes, or an empty text), missing (tables of the integration)
+-- and refused (those that this role may not read). A role that is read-only by itself says nothing of the database.
 SELECT
     current_setting('server_version') AS version,
     clock_timestamp() AS now,
     current_user::text AS role_name,
+    CASE
+        WHEN pg_is_in_recovery() THEN 'it is a standby'
+        WHEN EXISTS (
+            SELECT FROM pg_catalog.pg_settings AS s
+            WHERE
+                s.name = 'default_transaction_read_only'
+                AND s.setting = 'on'
+                AND s.source NOT IN ('user', 'database user', 'client', 'session')
+        ) THEN 'default_transaction_read_only is on'
+        ELSE ''
+    END AS read_only,
     coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE c.oid IS NULL), '{}') AS missing,
     coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE NOT r.is_readable), '{}') AS refused
 FROM unnest(ARRAY[
@@ -109,8 +121,9 @@ GROUP BY f.status
 
 -- name: status/list_cron_runs
 -- List for each cron its last run, and the last one that succeeded; first_tick is the first tick of any of them.
--- Returns one row per name: name, last_tick, last_outcome, last_error, succeeded_tick, succeeded_at, first_tick; null
--- without a run.
+-- Returns one row per name: name, last_tick, last_outcome, last_error, succeeded_tick, succeeded_at; null without a run. The same for
+-- all: first_tick, before the first run the time when the first connection was made, and recovered_at, when retry_failed, which is
+-- due each minute, first succeeded again after the last pause of more than three minutes within its last 120 runs.
 -- Relies on uq_pancake_cron_run_tick.
 SELECT
     n.name,
@@ -119,7 +132,24 @@ SELECT
     r.error AS last_error,
     s.scheduled_time AS succeeded_tick,
     s.finished_at AS succeeded_at,
-    min(f.scheduled_time) OVER () AS first_tick
+    coalesce(
+        min(f.scheduled_time) OVER (),
+        (SELECT min(c.created_at) FROM public.pancake_connection AS c)
+    ) AS first_tick,
+    (
+        SELECT max(g.finished_at)
+        FROM (
+            SELECT m.finished_at, m.scheduled_time - lag(m.scheduled_time) OVER (ORDER BY m.scheduled_time) AS gap
+            FROM (
+                SELECT l.scheduled_time, l.finished_at
+                FROM public.pancake_cron_run AS l
+                WHERE l.name = 'retry_failed' AND l.outcome = 'succeeded'
+                ORDER BY l.scheduled_time DESC
+                LIMIT 120
+            ) AS m
+        ) AS g
+        WHERE g.gap > interval '3 minutes'
+    ) AS recovered_at
 FROM unnest(%(names)s::text[]) AS n (name)
 LEFT JOIN LATERAL (
     SELECT l.scheduled_time, l.outcome, l.error
@@ -174,13 +204,14 @@ ORDER BY r.source NULLS FIRST
 -- name: status/count_unsent
 -- Count the events with notifications that were not accepted yet, at most `most`, and those that were given up in the last day.
 -- metrics/count_unsent has cron runs too, and none that were given up.
--- Returns one row: unsent, oldest_at (when the oldest of them was processed; null without one), given_up.
+-- Returns one row: unsent, oldest_at (when the oldest of them was processed; null without one), reason (the most frequent one of those
+-- that were tried), given_up.
 -- Relies on ix_pancake_webhook_event_unnotified and ix_pancake_webhook_event_given_up.
-SELECT u.unsent, u.oldest_at, g.given_up
+SELECT u.unsent, u.oldest_at, u.reason, g.given_up
 FROM (
-    SELECT count(*) AS unsent, min(n.since) AS oldest_at
+    SELECT count(*) AS unsent, min(n.since) AS oldest_at, mode() WITHIN GROUP (ORDER BY n.notify_error) AS reason
     FROM (
-        SELECT coalesce(e.notify_unsent_since, e.processed_at, e.created_at) AS since
+        SELECT e.notify_error, coalesce(e.notify_unsent_since, e.processed_at, e.created_at) AS since
         FROM public.pancake_webhook_event AS e
         WHERE e.notified_at IS NULL AND e.notify_given_up_at IS NULL AND e.notifications <> '[]'::jsonb
         LIMIT %(most)s
@@ -193,15 +224,51 @@ CROSS JOIN (
 ) AS g
 
 -- name: status/count_tickets
--- Count the leads of the last ten minutes and their new tickets, and the new tickets that are usual in ten minutes of this hour.
--- Returns one row: leads, tickets, usual (median of the days among the last seven that had any in this hour; null without one).
--- Relies on ix_pancake_webhook_event_created_at: it reads ten minutes and seven hours.
-SELECT r.leads, r.tickets, u.usual::float AS usual
-FROM (
-    SELECT count(*) AS leads, count(*) FILTER (WHERE e.outcome = 'ticket_created') AS tickets
+-- Count the leads of the last ten minutes by what came of them, those that failed, and the tickets that are usual in ten minutes.
+-- Returns one row: leads, tickets, waiting, held, processed_at (the last one); failing (at most `most` that are failed, and the dead letters
+-- of an hour, but for invalid ones), tries, reason (the most frequent one), failed_id (the newest), failed_at (the last try); usual (median
+-- of the days among the last seven that had any in this hour; null without one).
+-- Relies on ix_pancake_webhook_event_created_at: it reads eight hours; and on ix_pancake_webhook_event_retry.
+WITH failing AS (
+    (
+        SELECT e.id, e.attempts, e.error_code, e.error_detail, e.ingested_at
+        FROM public.pancake_webhook_event AS e
+        WHERE e.status = 'failed'
+        ORDER BY e.next_attempt_at
+        LIMIT %(most)s
+    )
+    UNION ALL
+    SELECT e.id, e.attempts, e.error_code, e.error_detail, e.ingested_at
     FROM public.pancake_webhook_event AS e
-    WHERE e.created_at > %(now)s::timestamptz - interval '10 minutes'
+    WHERE
+        e.created_at > %(now)s::timestamptz - interval '1 hour'
+        AND e.status = 'dead_letter'
+        AND NOT public.pancake_event_is_invalid(e.error_code)
+)
+SELECT
+    r.leads, r.tickets, r.waiting, r.held, r.processed_at,
+    f.failing, f.tries, f.reason, f.failed_id, f.failed_at,
+    u.usual::float AS usual
+FROM (
+    SELECT
+        count(*) FILTER (WHERE t.is_new) AS leads,
+        count(*) FILTER (WHERE t.is_new AND e.outcome = 'ticket_created') AS tickets,
+        count(*) FILTER (WHERE t.is_new AND public.pancake_event_is_waiting(e.status)) AS waiting,
+        count(*) FILTER (WHERE t.is_new AND public.pancake_event_is_held(e.status)) AS held,
+        max(e.processed_at) AS processed_at
+    FROM public.pancake_webhook_event AS e
+    CROSS JOIN LATERAL (SELECT e.created_at > %(now)s::timestamptz - interval '10 minutes' AS is_new) AS t
+    WHERE e.created_at > %(now)s::timestamptz - interval '1 hour'
 ) AS r
+CROSS JOIN (
+    SELECT
+        count(*) AS failing,
+        coalesce(sum(f.attempts), 0) AS tries,
+        mode() WITHIN GROUP (ORDER BY concat_ws(': ', f.error_code, f.error_detail)) AS reason,
+        max(f.id) AS failed_id,
+        max(f.ingested_at) AS failed_at
+    FROM failing AS f
+) AS f
 CROSS JOIN (
     -- The median, as of the webhook's usual deliveries (metrics/count_webhook_hours): a day of a campaign is not usual.
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d.tickets) FILTER (WHERE d.tickets > 0) / 6 AS usual

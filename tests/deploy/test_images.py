@@ -91,7 +91,7 @@ CALLS = """
 0 golive list
 1 golive precheck
 0 golive deploy --until snapshot
-1 golive baseline --from 2026-05-18 --to 2026-05-24
+1 golive baseline --since 2026-05-18 --until 2026-05-24
 0 golive begin W1 --by Lan
 1 golive gate W1
 0 golive attest G-1 --value 1 --evidence evidence.txt --by Lan

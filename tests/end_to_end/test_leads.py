@@ -171,7 +171,7 @@ async def test_no_row_stays_held_after_fifty_switches_and_a_drain(harness: EndTo
             stored: 2, "duplicate": 1, "spooled": 3,
         }))  # fmt: skip
     held = len(harness.sql(held_now))
-    drain = ("replay", "--status", "skipped_kill_switch", "--from", "2020-01-01", "--drain", "--json")
+    drain = ("replay", "--status", "skipped_kill_switch", "--since", "2020-01-01", "--drain", "--json")
     drained = asyncio.create_task(harness.leads(*drain))
     while not (await asyncio.wait({drained}, timeout=0.2))[0]:
         await load.burst()

@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from leads.adapters.settings import SettingsError
@@ -161,7 +164,7 @@ def test_a_refused_statement_is_reported_without_the_values_of_its_row(database:
         ("report --week 99", "Invalid value for '--week': '99' is more than 53."),
         ("tail --last -1", "Invalid value for '--last': '-1' is less than 0."),
         ("alert test --timeout soon", "Invalid value for '--timeout': 'soon' is not a number."),
-        ("report --from 1.5.2026", "'1.5.2026' is not understood.\n  Write it like 2026-05-14"),
+        ("report --since 1.5.2026", "'1.5.2026' is not understood.\n  Write it like 2026-05-14"),
         ("history --since now", "  Write it like 2026-05-14 or 2026-05-14T09:30"),
         (
             "history --of nix",
@@ -261,3 +264,35 @@ def test_lists_have_no_brackets_and_objects_are_compared_key_by_key() -> None:
     after = {"tags": [], "data": {"kept": 1, "name": "An"}}
     assert changed_fields(before, after) == [("data.name", "none", "An"), ("tags", "a", "none")]
     assert (shown(["a", "b"]), shown([{"a": 1}]), shown(True)) == ("a, b", '[{"a": 1}]', "true")
+
+
+def option_rows(command: Any, name: str) -> Iterator[str]:
+    """Yield a row for each verb: its arguments, and its options without those that all have."""
+    if isinstance(command, TyperGroup):
+        for each, found in command.commands.items():
+            yield from option_rows(found, f"{name} {each}")
+        return
+    words = [
+        each.opts[0] if each.param_type_name == "option" else each.metavar or each.name.upper()
+        for each in command.params
+        if not {"--json", "--help"} & {*each.opts}
+    ]
+    shown = " ".join(f"`{word}`" for word in words).replace("|", "\\|")
+    yield f"| `{name}` | {shown} |"
+
+
+def test_the_table_of_options_has_every_verb() -> None:
+    begin = "| verb | arguments and options |\n|---|---|\n"
+    page = ROOT / "docs" / "cli.md"
+    before, _, table = page.read_text("utf-8").partition(begin)
+    made = "\n".join(option_rows(typer.main.get_command(app), "leads")) + "\n"
+    if os.environ.get("WRITE_DOCS"):
+        page.write_text(before + begin + made, "utf-8")
+    else:
+        assert table == made, "make it with: WRITE_DOCS=1 scripts/test tests/ops/test_command_line.py"
+
+
+def test_help_and_version_are_found_where_people_look() -> None:
+    assert run("-h").output == run("--help").output
+    assert run("tail", "-h").output == run("tail", "--help").output
+    assert re.fullmatch(r"leads \d+\.\d+\.\d+\n", run("--version").output)

@@ -24,6 +24,7 @@ from ops.daily.cron import INSTEAD_OF_DRY_RUN, run_to_its_end
 from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
 from tests.support.fake_services import Scripted, scripted_server
+from tests.support.handlers import seed_connection
 from tests.support.settings import UNREACHABLE_URL
 
 Variables = dict[str, str]
@@ -67,6 +68,10 @@ def listed(database: str, *, code: int) -> dict[str, dict[str, Any]]:
 
 def test_a_cron_is_late_until_it_succeeds_and_a_later_failure_is_shown(database: str) -> None:
     now = datetime.now(UTC)
+    seed_connection(database)
+    assert not any(each["late_since"] for each in listed(database, code=0).values()), "none was due yet"
+    with psycopg.connect(database) as db:
+        db.execute("UPDATE pancake_connection SET created_at = now() - interval '2 days'")
     assert all(each["late_since"] for each in listed(database, code=1).values())
     with psycopg.connect(database) as db:
         db.execute(RUN, ["succeeded", None, list(CRONS), now - timedelta(seconds=90)])

@@ -36,7 +36,7 @@ from ops.golive.line_chart import NOTHING, Unit, draw, shown, value_ticks
 from sandbox.postgres.database import operators_url
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 
-DAY = ("--from", "2026-05-14", "--to", "2026-05-14")
+DAY = ("--since", "2026-05-14", "--until", "2026-05-14")
 FORMULA = "=HYPERLINK(1)"
 GOLDEN = Path(__file__).parent / "golden" / "vi" / "report.txt"
 
@@ -278,11 +278,11 @@ def test_the_page_reads_like_its_golden_file(seeded: Figures) -> None:
 def test_a_wrong_period_is_refused(figures: Figures, subtests: pytest.Subtests) -> None:
     for line, said in (
         ("--csv --json", "Give one of --csv, --html and --json."),
-        ("--week 3 --from 2026-05-14", "Give either --week, or --from and --to."),
-        ("--to 2026-05-14", "Give --from too"),
-        ("--from 2026-05-15 --to 2026-05-14", "--from 2026-05-15 is after --to 2026-05-14."),
-        ("--from 2999-01-01", "is after --to"),
-        ("--from 2999-01-01 --to 2999-01-02", "has not begun yet in Vietnam"),
+        ("--week 3 --since 2026-05-14", "Give either --week, or --since and --until."),
+        ("--until 2026-05-14", "Give --since too"),
+        ("--since 2026-05-15 --until 2026-05-14", "--since 2026-05-15 is after --until 2026-05-14."),
+        ("--since 2999-01-01", "is after --until"),
+        ("--since 2999-01-01 --until 2999-01-02", "has not begun yet in Vietnam"),
     ):
         with subtests.test(line=line, said=said):
             result = run(figures, *line.split())
@@ -372,7 +372,7 @@ def test_a_list_names_the_leads_of_a_figure_and_what_can_be_done(seeded: Figures
             min(count, 2 if "--limit" in arguments else 9),
         )
     assert (
-        listed(seeded, "nonsense").exit_code == listed(seeded, "held", "--from", "2026-05-01").exit_code == 2
+        listed(seeded, "nonsense").exit_code == listed(seeded, "held", "--since", "2026-05-01").exit_code == 2
     )
 
 

@@ -44,7 +44,6 @@ from ops.checks.database import (
 )
 from ops.checks.edge import MANY_SPOOLED, EdgeLook, look_at_edge, read_edge
 from ops.checks.engine import (
-    REINSTALL,
     EngineLook,
     Metadata,
     read_clock,
@@ -55,7 +54,15 @@ from ops.checks.engine import (
     read_sql_triggers,
     read_version,
 )
-from ops.checks.handlers import HandlersLook, TokenLook, look_at_handlers, read_handlers, read_token
+from ops.checks.handlers import (
+    Call,
+    HandlersLook,
+    TokenLook,
+    look_at_handlers,
+    read_calls,
+    read_handlers,
+    read_token,
+)
 from ops.checks.leads import KeyLook, read_keys
 from ops.checks.model import (
     Asked,
@@ -71,7 +78,7 @@ from ops.checks.model import (
     judge,
     worst,
 )
-from ops.checks.screen import print_look
+from ops.checks.screen import COMMAND, print_look
 from ops.checks.services import Services, open_limited
 from ops.checks.table import BY_ID, CHECKS
 from ops.checks.wording import age, count
@@ -81,14 +88,14 @@ from ops.daily.token import NAMESPACE
 from ops.metadata.engine import Engine
 from ops.settings import VARIABLES, read_operator_settings
 from ops.switches import Switch
-from sandbox.postgres.database import operators_url
+from sandbox.postgres.database import GRANTS, operators_url
 from sandbox.processes import ROOT
+from scripts.check_tree import fault
 from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
 
-GREEN, YELLOW, RED = 0, 1, 2
 CLOSED = "http://127.0.0.1:9"
 DATABASE_AWAY = "postgresql://127.0.0.1:9/diva"
 KEY = "key-of-the-test-with-32-characters"
@@ -121,11 +128,12 @@ READERS: dict[str, Any] = {
     "edge": read_edge, "handlers": read_handlers, "keys": read_keys, "token": read_token, "clock": read_clock,
     "version": read_version, "metadata": read_metadata, "sql_triggers": read_sql_triggers,
     "configuration": read_configuration, "inconsistencies": read_inconsistencies,
-    "schedule": read_schedule,
+    "schedule": read_schedule, "calls": read_calls,
 }  # fmt: skip
 KNOWN: dict[Any, Any] = {
     read_server: LOOK, read_state: STATE, read_blocker: None, read_lock_wait: None, read_edge: EDGE,
-    read_handlers: AWAY, read_keys: {"c1": KeyLook("Diva", True)}, read_version: EngineLook("v2.50.6", 0.01),
+    read_handlers: AWAY, read_calls: [], read_keys: {"c1": KeyLook("Diva", True)},
+    read_version: EngineLook("v2.50.6", 0.01),
 }  # fmt: skip
 """What readers read where every part works."""
 
@@ -145,7 +153,8 @@ def look(database_url: str, hasura_url: str, **variables: str) -> dict[str, Any]
     """Return what `leads status` finds, with its findings by their check."""
     result = status(database_url, hasura_url, "--json", **variables)
     found: dict[str, Any] = json.loads(result.stdout)
-    assert result.exit_code == {"green": GREEN, "yellow": YELLOW, "red": RED}[found["level"]]
+    is_asked = any(each["level"] == "green" for each in found["findings"])
+    assert result.exit_code == (3 if not is_asked else int(found["level"] != "green"))
     return found | {"findings": {each["check"]: each for each in found["findings"]}}
 
 
@@ -170,7 +179,13 @@ def ask(name: str, **values: Any) -> list[Finding]:
     (result,) = judge([(Asked(BY_ID[name]), True)], facts)
     for found in result.findings:
         assert found.level is not Level.RED or ENDS_WITH_COMMAND.search(found.cure), found
+        assert_commands_exist(found.cure)
     return list(result.findings)
+
+
+def assert_commands_exist(cure: str) -> None:
+    for command in COMMAND.findall(cure):
+        assert fault(command.removeprefix("leads ")) is None, command
 
 
 def level_of(name: str, **values: Any) -> Level:
@@ -207,7 +222,7 @@ def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch
     with engine.changed(f"REVOKE {right.format('FROM')}", f"GRANT {right.format('TO')}"):
         found = examine(code=1, **given)
         refused = engine.run("9a", code=1)
-    assert red(found) == {"variables", "store-lead"}
+    assert red(found) == {"variables", "store-lead", "role-rights"}
     assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
     assert found["store-lead"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
     assert all(found[name]["text"] in refused for name in ("variables", "store-lead"))
@@ -225,7 +240,7 @@ def test_what_never_answers_is_red_within_three_seconds() -> None:
         started = time.monotonic()
         lines = examine(code=1, DATABASE_URL=database, HASURA_URL=web, **services, **secrets)
         assert time.monotonic() - started < 3
-    away = {"database", "hasura", "handlers", "edge"}
+    away = {"database", "hasura", "edge"}
     assert (red(found["findings"]), found["cause"]["check"]) == (away, "database")
     assert red(lines) == away
     assert all(lines[name]["cure"] for name in away)
@@ -301,6 +316,11 @@ def test_a_clock_that_differs_is_named(subtests: pytest.Subtests) -> None:
             edge = replace(EDGE, date=datetime.now(UTC) + timedelta(seconds=seconds))
             assert level_of("clocks", server=AWAY, clock=AWAY, edge=edge) is level
     assert level_of("clocks", server=AWAY, clock=AWAY) is Level.UNKNOWN
+    others = datetime.now(UTC) - timedelta(minutes=10)
+    late = replace(LOOK, server=replace(SERVER, now=NOW - timedelta(minutes=10)))
+    (found,) = ask("clocks", server=late, clock=others, edge=EDGE)
+    assert found.level is Level.YELLOW
+    assert found.text == "the clock of this machine is 600 s ahead of those of database, Hasura"
 
 
 def test_tickets_are_compared_with_what_is_usual(subtests: pytest.Subtests) -> None:
@@ -312,6 +332,28 @@ def test_tickets_are_compared_with_what_is_usual(subtests: pytest.Subtests) -> N
     ):  # fmt: skip
         with subtests.test(tickets=tickets, level=level):
             assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level
+
+
+def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests) -> None:
+    failing = replace(
+        STATE.tickets, tickets=0, leads=2, held=1, failing=2, tries=3, reason="internal: UndefinedTable",
+        failed_id=17, failed_at=NOW - timedelta(minutes=1),
+    )  # fmt: skip
+    for processed_at, tries, level in (
+        (None, 3, Level.RED), (NOW - timedelta(minutes=5), 3, Level.RED), (None, 1, Level.YELLOW),
+        (NOW, 3, Level.YELLOW),
+    ):  # fmt: skip
+        with subtests.test(processed_at=processed_at, tries=tries):
+            tickets = replace(failing, processed_at=processed_at, tries=tries)
+            (found,) = ask("tickets", state=replace(STATE, tickets=tickets))
+            assert found.level is level
+            assert found.text.startswith(
+                "2 leads failed (internal: UndefinedTable); 0 new in 10 min of 2 leads"
+            )
+            assert ("the last failed at 09:30 UTC, others are processed since" in found.text) == (
+                processed_at == NOW
+            )
+            assert found.cure == "Read why, and what helps: leads trace 17"
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
@@ -398,7 +440,9 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     (found,) = ask("crons", state=replace(STATE, crons=crons))
     assert found.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
     assert found.cure == "leads cron run poll_records"
-    never = [LastRuns(name, None, None, None, None, None, None) for name in CRONS]
+    one_more = [replace(each, succeeded_tick=old) if each.name == "check_sla" else each for each in crons]
+    assert ask("crons", state=replace(STATE, crons=one_more))[0].text.endswith("; 1 more is late")
+    never = [LastRuns(name, None, None, None, None, None, old - timedelta(days=2)) for name in CRONS]
     (found,) = ask("crons", state=replace(STATE, crons=never))
     assert found.level is Level.RED
     assert found.text.endswith("is late: it never succeeded; 6 more are late")
@@ -420,13 +464,68 @@ def test_a_daily_cron_that_was_never_due_is_not_late() -> None:
         )
 
 
-def test_the_call_of_curl_is_shown_in_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """A shell that gets a broken line would take the secret for the name of a program, and print it."""
-    broken = Result(BY_ID["event-trigger"], "event-trigger", (Finding(Level.RED, "x", REINSTALL),))
-    print_look([broken], Console(width=80), fine="")
-    shown = capsys.readouterr().out.splitlines()[3:-1]
-    assert [line.strip(" →") for line in shown] == REINSTALL.splitlines()
-    assert max(map(len, shown)) <= 80
+def test_a_cron_that_waits_for_its_tick_after_an_outage_is_not_red(subtests: pytest.Subtests) -> None:
+    """At 09:31:07 it is due every five minutes; it succeeded an hour ago."""
+    old = NOW - timedelta(hours=1)
+    for name, recovered_at, level in (
+        ("check_sla", NOW - timedelta(seconds=20), Level.YELLOW),
+        ("check_sla", NOW - timedelta(minutes=20), Level.RED),
+        ("check_sla", None, Level.RED),
+        ("reconcile_daily", NOW - timedelta(seconds=20), Level.RED),
+    ):
+        with subtests.test(name=name, recovered_at=recovered_at):
+            tick = old - timedelta(days=3) if name == "reconcile_daily" else old
+            crons = [
+                replace(each, succeeded_tick=tick if each.name == name else NOW, recovered_at=recovered_at)
+                for each in STATE.crons
+            ]
+            (found,) = ask("crons", state=replace(STATE, crons=crons))
+            assert found.level is level, found
+            assert level is Level.RED or found.text == (
+                "1 cron missed ticks; they are answered again since 09:30, and all are due until 09:35 UTC"
+            )
+
+
+def test_before_the_first_tick_no_cron_is_late() -> None:
+    for first_tick, level in ((None, Level.GREEN), (NOW - timedelta(seconds=40), Level.GREEN)):
+        crons = [LastRuns(name, None, None, None, None, None, first_tick) for name in CRONS]
+        assert level_of("crons", state=replace(STATE, crons=crons)) is level
+
+
+def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: pytest.Subtests) -> None:
+    started = replace(handlers(), started_at=NOW)
+    for calls, look, level, words in (
+        ([], AWAY, Level.GREEN, "nothing yet"),
+        ([Call(200, NOW), Call(401, NOW)], AWAY, Level.GREEN, "answered at 09:31:07"),
+        ([Call(503, NOW)], AWAY, Level.GREEN, "answered"),
+        ([Call(401, NOW)], AWAY, Level.RED, "another HANDLER_SECRET"),
+        ([Call(None, NOW), Call(200, NOW)], AWAY, Level.YELLOW, "did not reach"),
+        ([Call(None, NOW), Call(None, NOW)], AWAY, Level.RED, "did not reach"),
+        ([Call(None, NOW - timedelta(seconds=9))] * 2, started, Level.GREEN, "started after the last call"),
+    ):
+        with subtests.test(calls=calls):
+            (found,) = ask("calls", calls=calls, handlers=look)
+            assert (found.level, words in found.text) == (level, True), found
+
+
+def test_a_database_that_takes_no_writes_is_red() -> None:
+    standby = replace(LOOK, server=replace(SERVER, read_only="it is a standby"))
+    assert ask("database", server=standby)[0].text == "it takes no writes: it is a standby"
+
+
+@pytest.mark.own_database
+def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(database: str) -> None:
+    given = operators_url(database)
+    assert look(given, CLOSED)["findings"]["role-rights"]["level"] == "green"
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("REVOKE ALL ON ticket FROM pancake_handlers")
+        db.execute("GRANT DELETE ON account TO pancake_handlers")
+        findings = look(given, CLOSED)["findings"]
+        of_doctor = examine(code=1, DATABASE_URL=given, HASURA_URL=CLOSED)
+        db.execute(GRANTS.read_bytes())
+    assert findings["role-rights"]["text"].startswith("too much: pancake_handlers DELETE public.account")
+    assert "public.ticket" in of_doctor["role-rights"]["text"]
+    assert findings["role-rights"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
 
 
 def test_rosters_without_members_are_red_without_duty_yellow() -> None:
@@ -441,13 +540,15 @@ def test_rosters_without_members_are_red_without_duty_yellow() -> None:
 
 def test_unsent_and_unassigned_are_yellow() -> None:
     for unsent, level in (
-        (UnsentCount(3, NOW - timedelta(minutes=5), 0), Level.GREEN),
-        (UnsentCount(3, NOW - timedelta(minutes=11), 0), Level.YELLOW),
+        (UnsentCount(3, NOW - timedelta(seconds=50), 0), Level.GREEN),
+        (UnsentCount(3, NOW - timedelta(seconds=70), 0), Level.YELLOW),
         (UnsentCount(0, None, 2), Level.YELLOW),
     ):
         assert level_of("unsent", state=replace(STATE, unsent=unsent)) is level
     unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
     assert ask("unassigned", state=unassigned)[0].text.endswith("have no owner, the oldest for 5 h")
+    one = replace(STATE, unassigned=UnassignedTickets(1, NOW - timedelta(hours=5)))
+    assert ask("unassigned", state=one)[0].text.startswith("1 open ticket has no owner")
 
 
 def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pytest.Subtests) -> None:
@@ -458,9 +559,11 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         ("edge", NotRead("x", variable="EDGE_STATUS_URL"), Level.UNKNOWN, "not looked at"),
         ("spool", EDGE, Level.GREEN, "nothing waits"),
         ("spool", replace(EDGE, spooled=3), Level.YELLOW, "3 deliveries wait"),
+        ("spool", replace(EDGE, spooled=1, failures=2), Level.YELLOW, "1 delivery waits on its disk, 2 were"),
+        ("spool", replace(EDGE, spooled=MANY_SPOOLED), Level.YELLOW, "it hands over what waits"),
         ("spool", replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
-        ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "path to hasura"),
-        ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura, handlers"),
+        ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "not reach hasura"),
+        ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura and handlers"),
         ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
         ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
         ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),
@@ -566,6 +669,31 @@ def test_below_a_cause_stands_what_it_explains(capsys: pytest.CaptureFixture[str
     ]  # fmt: skip
 
 
+def test_a_look_fits_on_a_terminal_whatever_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """The worst stand first, behind what came of the last leads."""
+    result = replace(check("tickets", "a"), is_result=True, is_symptom=True)
+    wide: dict[str, Any] = {
+        "cure": f"Mend it: {'word ' * 30}",
+        "runbook": "docs/runbook/edge.md#pancakeedgedown",
+    }
+    many = [(replace(check(f"y{number}"), **wide), Level.YELLOW) for number in range(9)]
+    few = [(check(f"u{number}"), Level.UNKNOWN) for number in range(9)]
+    unknown = [(check(f"n{number}", "a"), Level.UNKNOWN) for number in range(9)]
+    found = results(*many, (replace(check("a"), **wide), Level.RED), *unknown, *few, (result, Level.RED))
+    print_look(found, Console(width=80), fine="", shows_all=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) <= 23
+    assert max(map(len, shown)) <= 80
+    assert [line.split()[:2] for line in shown[2:4]] == [["red", "tickets"], ["red", "a"]]
+    assert "so not known: 9 checks" in "".join(shown)
+    assert shown[-2:] == [
+        "7 more to look at; not known: u0, u1, u2, u3, u4 and 4 more; 0 checks green. All",
+        "of them: --all",
+    ]
+    print_look(found, Console(width=80), fine="")
+    assert len(capsys.readouterr().out.splitlines()) > 24
+
+
 def test_the_table_is_in_the_order_of_needs_and_each_check_says_what_helps() -> None:
     seen: set[str] = set()
     for each in CHECKS:
@@ -574,6 +702,7 @@ def test_the_table_is_in_the_order_of_needs_and_each_check_says_what_helps() -> 
         seen.add(each.id)
         assert each.question.endswith("?")
         assert ENDS_WITH_COMMAND.search(each.cure), f"{each.id}: {each.cure}"
+        assert_commands_exist(f"{each.cure}; {each.refused}")
         page, _, heading = each.runbook.partition("#")
         text = (ROOT / page).read_text("utf-8")
         headings = [re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-")

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jwt
 import pytest
 
+from ops.checks.handlers import RESTARTS
 from ops.metadata.engine import Engine
 from proofs.incidents.breakages import BREAKAGES as REAL
 from proofs.incidents.breakages import Break, Breakage, Installation, Variables
-from tests.support.fake_services import edge_status
+from tests.support.fake_services import edge_status, fake_prometheus
 
 
 @contextmanager
@@ -20,7 +23,39 @@ def spooling_edge(system: Installation) -> Iterator[Variables]:
         yield {"EDGE_STATUS_URL": url}
 
 
-def engine_method(name: str, method: Callable[[Engine], Any]) -> Break:
+def edge_with(**status: Any) -> Break:
+    """Ask another edge, whose internal listener has this status."""
+
+    @contextmanager
+    def changed(system: Installation) -> Iterator[Variables]:
+        with edge_status(**status) as url:
+            yield {"EDGE_STATUS_URL": url}
+
+    return changed
+
+
+@contextmanager
+def restarting_handlers(system: Installation) -> Iterator[Variables]:
+    """A Prometheus that has seen the handlers start again and again."""
+    with fake_prometheus() as prometheus:
+        prometheus.values[RESTARTS] = ["14"]
+        yield {"PROMETHEUS_URL": prometheus.url}
+
+
+@contextmanager
+def ending_token(system: Installation) -> Iterator[Variables]:
+    """A token of the handlers that ends in three days."""
+    keys = system.sandbox.keys
+    claims = jwt.decode(keys.token("pancake_service"), options={"verify_signature": False})
+    end = datetime.now(UTC) + timedelta(days=3, hours=1)
+    yield {"HASURA_SERVICE_TOKEN": jwt.encode(claims | {"exp": end.timestamp()}, keys.jwt_key, "HS256")}
+
+
+def unauthorized_calls(engine: Engine, name: str, most: int) -> list[dict[str, Any]]:
+    return [{"status": 401, "created_at": datetime.now(UTC).isoformat()}]
+
+
+def engine_method(name: str, method: Callable[..., Any]) -> Break:
     @contextmanager
     def replaced(system: Installation) -> Iterator[Variables]:
         with pytest.MonkeyPatch.context() as patch:
@@ -59,6 +94,20 @@ BREAKAGES = (
         "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
         "EdgeSpoolStuck",
     ),
+    Breakage(
+        "the disk of the edge is full", edge_with(spooled=4, spool_writable=False), "edge",
+        "cannot be written: .*Pancake is answered 503", "EdgeSpoolUnwritable",
+    ),
+    Breakage(
+        "the resolver of the edge is wrong", edge_with(skipped="hasura handlers"), "spool",
+        "it does not reach hasura and handlers",
+    ),
+    Breakage(
+        "the engine has another `HANDLER_SECRET`", engine_method("cron_invocations", unauthorized_calls),
+        "calls", "it has another HANDLER_SECRET",
+    ),
+    Breakage("the handlers end each minute", restarting_handlers, "restarts", "restarted 14 times"),
+    Breakage("the token of the handlers ends soon", ending_token, "token", "ends in 3 days"),
     *REAL[_AFTER:],
     Breakage(
         "staging differs", engine_method("export", export_without_a_cron_of_staging()),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ops.checks.services import HasuraSource
 from ops.failures import ExitCode, WrongUsage
 from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy.plan_file import PLAN, PlanOption, commands_of, read_plan_file
@@ -15,7 +16,7 @@ from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import State, Step
 from ops.golive.deploy.steps import SNAPSHOT, all_steps, find_step
 from ops.golive.deploy.walk import Outcome, deploy, roll_back, survey
-from ops.metadata.deploy import BACKUPS, Folder, Source
+from ops.metadata.deploy import BACKUPS, Folder
 from ops.output import AsJson, print_indented, print_json, say
 
 FOLDER = Path("golive")
@@ -39,7 +40,7 @@ def deploy_command(
     file: PlanOption = PLAN,
     folder: Annotated[Path, typer.Option("--folder", help="Folder of journal and snapshots.")] = FOLDER,
     backups: Folder = BACKUPS,
-    source: Source = "default",
+    source: HasuraSource = "default",
     migrations: Annotated[Path, typer.Option(help="Folder of the migrations.")] = MIGRATIONS_FOLDER,
     programs: Programs = None,
     anytime: Annotated[bool, typer.Option("--anytime", help="Backfill outside the night too.")] = False,

@@ -261,7 +261,8 @@ def _metadata(step: str) -> Parts:
     def actions(*words: str) -> Actions:
         return lambda site: [
             verb(
-                "metadata", *words, "--backups", str(site.choices.backups), "--source", site.choices.source
+                "metadata", *words, "--backups", str(site.choices.backups),
+                "--hasura-source", site.choices.source,
             )
         ]  # fmt: skip
 
@@ -278,7 +279,7 @@ def _check_9a(site: Site) -> Found:
 
 
 def _apply_9a(site: Site) -> list[Action]:
-    words = ["--backups", str(site.choices.backups), "--source", site.choices.source]
+    words = ["--backups", str(site.choices.backups), "--hasura-source", site.choices.source]
     if site.choices.accept_engine:
         words += ["--accept-engine", site.choices.accept_engine]
     return [verb("metadata", "9a", *words), execute(site, GRANT)]

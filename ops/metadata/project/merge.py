@@ -50,7 +50,8 @@ RENAME_FIRST = "Nothing was changed. Rename it, or the file, and run this again.
 
 ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]
 Database = Annotated[
-    str | None, typer.Option("--source", help="The source for our tables; needed if there are several.")
+    str | None,
+    typer.Option("--hasura-source", help="The source for our tables; needed if there are several."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would change; change nothing.")]
 StepOption = Annotated[Step, typer.Option("--step", help="9a: without cron triggers; 9b: everything.")]

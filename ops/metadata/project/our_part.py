@@ -78,10 +78,10 @@ def find_layout(root: Path, source: str | None) -> Layout:
         raise ProjectRefused(f"{databases} lists no database. {EXPORT_FIRST}")
     names = ", ".join(sources)
     if source is None and len(sources) > 1:
-        raise WrongUsage(f"{databases} has several databases. Choose one with --source: {names}")
+        raise WrongUsage(f"{databases} has several databases. Choose one with --hasura-source: {names}")
     chosen = source or next(iter(sources))
     if chosen not in sources:
-        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --source: {names}")
+        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --hasura-source: {names}")
     tables = sources[chosen].get("tables")
     if not isinstance(tables, str) or not tables.startswith(INCLUDE):
         raise ProjectRefused(f"{databases}: the tables of {chosen} have no file of their own. {EXPORT_FIRST}")

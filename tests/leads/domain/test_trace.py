@@ -261,7 +261,8 @@ SENDINGS: list[tuple[dict[str, Any], str]] = [
     ({}, "being sent"),
     ({"notify_sent": ["new_lead"]}, "accepted"),
     ({"notify_error": "refused", "notify_attempts": 2, "notify_next_at": NOW},
-     "not accepted: the service refused it (2 tries); next at 2026-11-26 03:00:00"),
+     "not accepted: Hasura, or the service behind it, answered with an error (2 tries); "
+     "next at 2026-11-26 03:00:00"),
     ({"notify_error": "unreached", "notify_given_up_at": NOW},
      "given up: Hasura, or the service behind it, was not reached"),
 ]  # fmt: skip

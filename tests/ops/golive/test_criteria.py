@@ -457,7 +457,7 @@ def test_the_baseline_is_made_of_tickets_by_hand_and_can_be_attested(
             " CROSS JOIN LATERAL (SELECT timestamptz '2026-05-18 08:00+07' + n * interval '230 min' AS at)"
             " AS t"
         )
-    words = ["baseline", "--from", "2026-05-18", "--to", "2026-05-24"]
+    words = ["baseline", "--since", "2026-05-18", "--until", "2026-05-24"]
     result = golive(folder, *words, DATABASE_URL=database)
     assert len(result.stdout.splitlines()) == 1 + 40, "without Pancake's tickets"
     found = json.loads(golive(folder, *words, "--json", DATABASE_URL=database).stdout)
@@ -466,7 +466,7 @@ def test_the_baseline_is_made_of_tickets_by_hand_and_can_be_attested(
     file.write_text(result.stdout)
     attested = golive(folder, "attest", "G-9", "--evidence", str(file), "--by", "PO")
     assert "Attested G-9 = 39.05 min p95" in attested.stdout
-    other = golive(folder, *words, "--source", "x", DATABASE_URL=database)
+    other = golive(folder, *words, "--ticket-source", "x", DATABASE_URL=database)
     assert other.exit_code == 1
     assert "There are no such tickets" in other.output
 

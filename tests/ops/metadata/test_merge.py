@@ -266,13 +266,13 @@ def test_several_databases_are_refused_until_one_is_chosen(project: Project) -> 
     project.write(DATABASES, theirs + theirs.replace("default", "logs").replace("tables.yaml", "none.yaml"))
     project.write("metadata/databases/logs/tables/none.yaml", "[]\n")
     before = project.files()
-    for source in ((), ("--source", "crm")):
-        assert "Choose one with --source: default, logs" in project.run("merge", *source, code=2)
+    for source in ((), ("--hasura-source", "crm")):
+        assert "Choose one with --hasura-source: default, logs" in project.run("merge", *source, code=2)
     assert project.files() == before
-    project.run("merge", "--source", "default")
+    project.run("merge", "--hasura-source", "default")
     assert project.path(f"{TABLES}/public_pancake_source.yaml").exists()
     assert project.read("metadata/databases/logs/tables/none.yaml") == "[]\n"
-    project.run("unmerge", "--source", "default")
+    project.run("unmerge", "--hasura-source", "default")
     assert project.files() == before
 
 

@@ -1,10 +1,9 @@
 """`leads metadata 9a` looks at the engine first, and a probe event goes through it to the handlers after."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,10 +11,10 @@ import pytest
 import yaml
 
 from ops.failures import CommandFailed
-from ops.metadata.deploy import Deployment, Files
+from ops.metadata.deploy import Deployment, Files, open_deployment
 from ops.metadata.directory import DIRECTORY, read_directory
 from ops.metadata.engine import Engine
-from ops.metadata.probe import Probe, judge
+from ops.metadata.probe import Probe, deliver_probe, judge
 from sandbox.postgres.database import grant_rights
 from tests.support.metadata import SECRET, Shared, make_own, running_shared_engine
 
@@ -131,8 +130,13 @@ def test_a_lacking_variable_is_named(database: str, tmp_path: Path, lacking: str
         assert engine.count("hdb_catalog.hdb_cron_events", "trigger_name LIKE 'pancake%'") == 0
 
 
-def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared) -> None:
-    """The engine would not install it again: for it nothing changed."""
+def test_a_missing_sql_trigger_stops_the_next_9a_and_recover_installs_it(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 9a the engine would not install it again: for it nothing changed.
+
+    tests/end_to_end/test_operators.py runs the command that is printed.
+    """
     shared.run("9a")
     shared.sql(f'DROP TRIGGER "{SQL_TRIGGER}" ON pancake_webhook_event')
     before = shared.export()
@@ -140,9 +144,12 @@ def test_a_missing_sql_trigger_stops_the_next_9a(shared: Shared) -> None:
     assert f"the SQL trigger {SQL_TRIGGER} is missing" in said
     assert "Nothing was changed" in said
     assert shared.export() == before
-    install_again = said.partition("Install it again:\n")[2]
-    variables = {**os.environ, "HASURA_URL": shared.url, "HASURA_ADMIN_SECRET": SECRET}
-    subprocess.run(["sh", "-c", install_again], env=variables, check=True, capture_output=True, timeout=30)
+    assert "leads metadata recover" in said
+    monkeypatch.setenv("HASURA_URL", shared.url)
+    monkeypatch.setenv("HASURA_ADMIN_SECRET", SECRET)
+    with open_deployment(tmp_path) as deployment:
+        assert deployment.install_missing_triggers()
+        assert not deployment.install_missing_triggers()
     shared.run("9a")
 
 
@@ -268,3 +275,13 @@ def test_each_answer_is_judged(subtests: pytest.Subtests) -> None:
             probe = judge(TRIGGER, invocation)
             assert (probe.is_answered, problem in probe.problem) == (is_answered, True), probe
             assert (probe == Probe()) is (not problem)
+
+
+def test_of_a_probe_that_was_answered_503_the_repeat_is_judged() -> None:
+    fine = {"http_status": 200, "response": {"data": {"body": '{"event_id": 0, "result": "x"}'}}}
+    answers = iter([[], [error(503, answered("database_unavailable"))], [fine]])
+    engine: Any = SimpleNamespace(
+        invoke_event_trigger=lambda *_: "event", invocations=lambda *_: next(answers)
+    )
+    pieces = {("table", "x"): {"event_triggers": [{"name": "t"}]}}
+    assert deliver_probe(engine, "default", pieces, 5).problem == ""
