@@ -157,6 +157,7 @@ def apply_migrations_and_metadata(at: Installation) -> None:
         assert at.run(command_with(f"CREATE ROLE {login}")) == "CREATE ROLE"
     assert at.run(command_with("ALTER ROLE")).split("\n") == ["ALTER ROLE"] * 4
     assert "Verified" in at.run("scripts/leads metadata 9a")
+    assert at.run(command_with("grant_roles.sql")) == "DO"
 
 
 def serve_and_connect(at: Installation) -> None:
