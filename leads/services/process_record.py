@@ -60,7 +60,7 @@ WORK_TIMEOUT_SECONDS = 20.0
 CONTACT_FIELDS: tuple[FieldName, ...] = ("name", "email", "address")
 """The fields that are columns of contact_book."""
 OLD_LEAD_AFTER = timedelta(days=1)
-"""The owner of a lead that polling, reconciliation or a replay brings so late is told of all at once."""
+"""The owner of a lead that becomes a ticket so late is told of all such tickets at once."""
 TOLD_LATER = "told_later"
 """The key of the evidence of such an event, until then."""
 CLAIM_LOST = "claim_lost"
@@ -138,9 +138,9 @@ class Claim:
         return self.table_name is None and self.record_id is not None
 
     def brings_old_lead(self, now: datetime) -> bool:
-        """Whether this version was made long ago, and did not come as Pancake sends it."""
-        is_late = self.origin != "webhook" or self.replay_count > 0
-        return is_late and now - (self.modified_on or self.arrived_at) > OLD_LEAD_AFTER
+        """Whether the webhook brought this version long ago, or another layer one that was made long ago."""
+        made_at = self.arrived_at if self.origin == "webhook" else self.modified_on or self.arrived_at
+        return now - made_at > OLD_LEAD_AFTER
 
 
 async def claim_event(db: Database, event_id: int) -> Claim | DeliveryResult | None:
