@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
+from ops.setup.env_files import KEYS, OPTIONAL
 from ops.waiting import poll
 from proofs.chaos.effects import count_unfinished
 from proofs.images.containers import PODMAN, REPOSITORY, VERSION, run
@@ -27,19 +28,8 @@ from sandbox.stack.stack import Sandbox
 
 FILE = ROOT / "compose.production.yaml"
 MAX_WAIT_SECONDS = 60.0
-FILES = {
-    "handlers": (
-        "DATABASE_URL", "METADATA_DATABASE_URL", "HASURA_URL", "HASURA_SERVICE_TOKEN", "HANDLER_SECRET",
-        "EDGE_SECRET", "ENCRYPTION_KEYS", "PANCAKE_API_HOSTS",
-    ),
-    "edge": ("HASURA_URL", "HANDLERS_URL", "HASURA_EDGE_TOKEN", "EDGE_SECRET", "EDGE_STATE_KEYS"),
-    "ops": (
-        "DATABASE_URL", "METADATA_DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL",
-        "HANDLER_SECRET", "ENCRYPTION_KEYS", "EDGE_STATUS_URL", "EDGE_STATE_KEYS", "PUBLIC_URL",
-        "PANCAKE_API_HOSTS",
-    ),
-}  # fmt: skip
-"""The environment files of an installation, as `leads setup` writes them, and their variables."""
+FILES = {name: (*KEYS[f"{name}.env"], *OPTIONAL[f"{name}.env"]) for name in ("handlers", "edge", "ops")}
+"""The environment files that the services read, as `leads setup` writes them, and their variables."""
 
 
 class Installation(Sandbox):
@@ -96,7 +86,7 @@ class Installation(Sandbox):
             values |= (edge or {}) if name == "edge" else {}
             path = folder / f"{name}.env"
             path.touch(mode=0o600)
-            path.write_text("".join(f"{each}={values[each]}\n" for each in variables))
+            path.write_text("".join(f"{each}={values[each]}\n" for each in variables if each in values))
 
     def listen_files(self) -> list[tuple[Path, str]]:
         """Write the edge's addresses on the loopback interface; each file with its place in the image."""

@@ -37,6 +37,8 @@ NEVER = (
     "not on PATH",
 )  # fmt: skip
 CALLS = """
+2 setup --dry-run --workspace 607
+0 list leads
 0 config show
 0 token pancake_edge
 0 connection status
@@ -134,7 +136,8 @@ def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[st
         keys, state = sandbox.keys, sandbox.edge.state
         variables = {
             **sandbox._service_variables(), **sandbox.environment(),
-            "PANCAKE_API_KEY": keys.pancake_api_key, "HASURA_OTHER_ADMIN_SECRET": keys.admin_secret,
+            "PANCAKE_API_KEY": keys.pancake_api_key, "OWNER_DATABASE_URL": sandbox.database_url,
+            "HASURA_OTHER_ADMIN_SECRET": keys.admin_secret,
         }  # fmt: skip
         url = f"{sandbox.webhook_url}\nX-Pancake-Secret: {keys.header_secret}\n"
         (work / "webhook-url.txt").write_text(url)

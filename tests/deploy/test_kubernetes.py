@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from leads.serve import SHUTDOWN_SECONDS
+from ops.setup.env_files import KEYS
 from proofs.images.installation import FILES
 from proofs.images.pods import WORKLOADS, render, template_of, write_overlay
 
@@ -148,9 +149,8 @@ def test_no_manifest_sets_what_the_files_hold() -> None:
 
 
 def test_the_template_of_the_secrets_has_the_variables_of_the_files() -> None:
-    optional = {"METADATA_DATABASE_URL", "PANCAKE_API_HOSTS"}
     for name, secret in named(read("secrets.template.yaml"), "Secret").items():
-        assert set(secret["stringData"]) == set(FILES[name]) - optional
+        assert set(secret["stringData"]) == set(KEYS[f"{name}.env"])
 
 
 @NEEDS_KUBECTL
