@@ -1,13 +1,15 @@
-"""Notify the managers, once, of each ticket without a first response in time; measure the response times.
+"""Notify the managers, once, of each late ticket, and each morning of what needs them; measure responses.
 
 Called by: cron trigger `pancake_check_sla`, every 5 minutes.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from leads.runtime import Runtime
-from leads.services.cron_work import CronReport, CronRun, StepReport, run_steps
+from leads.services.cron_work import AdminNotice, CronReport, CronRun, StepReport, run_steps
 from leads.services.outbox import MAX_LOGGED_IDS, SEND_LEASE, note_dropped
 
 MAX_TICKETS_PER_TICK = 200
@@ -24,9 +26,10 @@ KPIS = {
 
 
 async def check_sla(runtime: Runtime, run: CronRun) -> CronReport:
-    """Report `late`, `late_not_notified` and the KPIs of a day; a step that fails does not stop the other."""
-    steps = (notify_late, measure)
-    return await run_steps(run, {step.__name__: partial(step, runtime, run) for step in steps})
+    """Report what each step reports; one that fails does not stop the others."""
+    steps = (notify_late, measure, load_morning_message)
+    report = await run_steps(run, {step.__name__: partial(step, runtime, run) for step in steps})
+    return report if report.unfinished else replace(report, notices=_notices(report.body))
 
 
 async def notify_late(runtime: Runtime, run: CronRun) -> StepReport:
@@ -53,3 +56,17 @@ async def measure(runtime: Runtime, run: CronRun) -> StepReport:
     """Report the key figures of what arrived within the last day."""
     window = {"from": run.now - timedelta(days=1), "to": run.now}
     return {"kpi": {name: await runtime.db.fetch_one(kpi, window) for name, kpi in KPIS.items()}}
+
+
+async def load_morning_message(runtime: Runtime, run: CronRun) -> StepReport:
+    """Report `morning_message` once a day, after the time of the setting."""
+    row = await runtime.db.fetch_one("check_sla/load_morning_message", {"now": run.now})
+    return {"morning_message": row} if row else {}
+
+
+def _notices(body: StepReport) -> tuple[AdminNotice, ...]:
+    """Return the morning message. Its key is its day: the service sends it once, whatever is repeated."""
+    if not isinstance(row := body.get("morning_message"), Mapping):
+        return ()
+    key = f"morning_message:{row['today']}"
+    return (AdminNotice(key, "morning_message", row["detail"], row, is_for_managers=True),)

@@ -98,3 +98,40 @@ WHERE
         FOR NO KEY UPDATE OF w SKIP LOCKED
     )
 RETURNING e.id
+
+-- name: check_sla/load_morning_message
+-- Load what the managers are told in the morning: yesterday, and what of the last 30 days needs somebody. Only if the setting is on,
+-- its time of today came within the last 6 hours, and no run of today has the message yet.
+-- Returns one row or none, all text: today, day (yesterday), its leads, tickets and answered; detail, what needs somebody.
+-- Relies on uq_pancake_cron_run_tick, ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
+WITH today AS (
+    SELECT l.day, l.begins
+    FROM (
+        SELECT d.day, d.day::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh' AS begins
+        FROM (SELECT (%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date AS day) AS d
+    ) AS l
+    CROSS JOIN public.view_pancake_setting AS s
+    WHERE
+        s.morning_message = 'on'
+        AND %(now)s >= l.begins + s.morning_message_at::interval AND %(now)s < l.begins + s.morning_message_at::interval + interval '6 hours'
+        AND NOT EXISTS (
+            SELECT FROM public.pancake_cron_run AS r
+            WHERE r.name = 'check_sla' AND r.scheduled_time >= l.begins AND r.report #>> '{morning_message,today}' = l.day::text
+        )
+)
+SELECT
+    t.day::text AS today, to_char(t.day - 1, 'DD/MM') AS day, y.leads::text, y.tickets::text, y.answered::text,
+    coalesce(nullif(concat_ws(
+        ', ',
+        CASE WHEN n.unanswered > 0 THEN format(
+            'chưa gọi %%s (lâu nhất %%s)', n.unanswered,
+            CASE WHEN w.hours >= 48 THEN w.hours / 24 || ' ngày' ELSE w.hours || ' giờ' END
+        ) END,
+        CASE WHEN n.unassigned > 0 THEN 'chưa có người phụ trách ' || n.unassigned END,
+        CASE WHEN n.broken > 0 THEN 'lỗi cần xử lý ' || n.broken END
+    ), ''), 'không có việc tồn') AS detail
+FROM today AS t
+CROSS JOIN LATERAL public.pancake_report_source(t.begins - interval '1 day', t.begins) AS y
+CROSS JOIN LATERAL public.pancake_report_source(t.begins - interval '30 days', %(now)s) AS n
+CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM %(now)s - n.oldest_unanswered_at) / 3600)::bigint AS hours) AS w
+WHERE y.source_id IS NULL AND n.source_id IS NULL

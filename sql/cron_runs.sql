@@ -35,9 +35,12 @@ FROM (SELECT %(report)s::jsonb AS report) AS n
 WHERE r.id = %(id)s
 
 -- name: cron_runs/load_recipients
--- Load the recipients of a notice: the active administrators.
--- Returns id as text, one row per person. Reads the whole staff table of Diva, which is small.
-SELECT s.id::text AS id FROM public.staff AS s WHERE s.role = public.pancake_staff_role('admin') AND s.is_active ORDER BY s.id
+-- Load the recipients of a notice: the active administrators and managers.
+-- Returns id as text and is_manager, one row per person. Reads the whole staff table of Diva, which is small.
+SELECT s.id::text AS id, s.role = public.pancake_staff_role('manager') AS is_manager
+FROM public.staff AS s
+WHERE s.role IN (public.pancake_staff_role('admin'), public.pancake_staff_role('manager')) AND s.is_active
+ORDER BY s.id
 
 -- name: cron_runs/start_run
 -- Insert a run, or take over one of the same scheduled time that has not succeeded. The caller holds the cron's lock.

@@ -21,11 +21,9 @@ def read_list(given: Mapping[str, object], now: datetime) -> dict[str, object]:
 
     Raises BadRequest.
     """
-    figure, limit = text_in(given, "figure") or "leads", given.get("limit")
+    figure, limit = text_in(given, "figure") or "leads", given.get("limit") or MAX_LEADS
     if figure not in FIGURES:
         raise BadRequest(f"figure is not one of {', '.join(FIGURES)}.")
-    if limit is None:
-        limit = MAX_LEADS
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MAX_LEADS:
         raise BadRequest(f"limit is a number from 1 to {MAX_LEADS}.")
     return {

@@ -147,20 +147,24 @@ class CronRuns:
         """Return the inputs of sendNotifications for a report's notices."""
         if not report.notices:
             return []
-        recipients = await self._db.fetch_all("cron_runs/load_recipients", {})
-        if not recipients:
-            keys = [notice.key for notice in report.notices]
+        staff = await self._db.fetch_all("cron_runs/load_recipients", {})
+        admins = [each["id"] for each in staff if not each["is_manager"]]
+        managers = [each["id"] for each in staff if each["is_manager"]] or admins
+        keys = [
+            notice.key for notice in report.notices if not (managers if notice.is_for_managers else admins)
+        ]
+        if keys:
             fields = {"reason": "no active admin", "keys": keys}
             note_dropped(self._metrics, "notifications dropped", len(keys), fields)
-            return []
         return [
             {
                 "template_code": NEEDS_ATTENTION,
-                "recipient_ids": [recipient["id"] for recipient in recipients],
+                "recipient_ids": managers if notice.is_for_managers else admins,
                 "data": {"reason": notice.reason, "detail": notice.detail, **notice.facts},
                 "idempotency_key": notice.key,
             }
             for notice in report.notices
+            if notice.key not in keys
         ]
 
     async def _store(

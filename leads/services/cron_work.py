@@ -68,7 +68,7 @@ ConnectionResult = TypeVar("ConnectionResult", bound=ConnectionReport)
 
 @dataclass(frozen=True, slots=True)
 class AdminNotice:
-    """What the active admins are notified of. Diva's notification service sends the same `key` once.
+    """What the active admins, or managers, are notified of. Diva's service sends the same `key` once.
 
     `reason` is a key of leads/domain/notice_texts.toml; `facts` are further values of that text.
     """
@@ -77,6 +77,7 @@ class AdminNotice:
     reason: str
     detail: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    is_for_managers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

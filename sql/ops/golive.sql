@@ -55,6 +55,11 @@ WITH declared AS (
         WHERE a.attrelid = to_regclass('public.view_pancake_report_source') AND a.attname = 'new_tickets'
     )
     UNION ALL
+    SELECT '961', 'column morning_message of view_pancake_setting', EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass('public.view_pancake_setting') AND a.attname = 'morning_message'
+    )
+    UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
     UNION ALL
     SELECT '932', 'ticket source', EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake')

@@ -1,8 +1,9 @@
 """Cron 4: tickets without a first response in time, and who is notified under Diva's names of the roles."""
 
+import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from leads.domain.body import ICT
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 from tests.support.leads import EARLIER, LATER, LEAD
-from tests.support.stored_rows import NOTIFICATIONS
+from tests.support.stored_rows import NOTIFICATIONS, insert_tickets
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
 
@@ -209,3 +210,33 @@ async def test_the_menu_permissions_follow_the_name_of_the_role(renamed: CronHar
         " GROUP BY role"
     )
     assert rows == [{"role": "quan_tri", "count": 6}]
+
+
+GOLDEN = Path(__file__).parents[1] / "ops" / "golden" / "vi" / "morning.txt"
+
+
+async def test_managers_get_one_message_in_the_morning_that_says_what_the_report_says(
+    harness: CronHarness,
+) -> None:
+    """Off by default; at its time, once, also of a run that is repeated; to the managers."""
+    six = datetime.now(UTC).replace(hour=23, minute=0) + timedelta(days=1)  # 06:00 in Vietnam
+    harness.move_clock(seconds=(six - datetime.now(UTC)).total_seconds())
+    harness.sql("SET session_replication_role = replica")  # rows in their final state
+    insert_tickets(harness.session, "yesterday", 1, at=six - timedelta(days=1))
+    harness.sql(
+        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status,"
+        " error_code, arrived_at, created_at) SELECT c.id, 'webhook', 'broken', sha256('x'), 'dead_letter',"
+        " 'invalid_phone', %s, %s FROM pancake_connection AS c LIMIT 1",
+        six - timedelta(hours=3), six - timedelta(hours=3),
+    )  # fmt: skip
+    harness.sql("RESET session_replication_role")
+    assert "morning_message" not in await harness.run("check_sla", minutes=100)
+    harness.change_settings(morning_message="on")
+    sent = [("morning_message" in await harness.run("check_sla", minutes=minutes)) for minutes in (0, 5, 60)]
+    assert sent == [True, False, False]
+    (notice,) = notices(harness, "morning_message")
+    assert set(notice["recipient_ids"]) == staff(harness, "manager")
+    text = re.sub(r"\d\d/\d\d", "13/05", f"{notice['data']['text']}\n")
+    if os.environ.get("WRITE_GOLDEN"):
+        GOLDEN.write_text(text, "utf-8")
+    assert GOLDEN.read_text("utf-8") == text

@@ -32,8 +32,9 @@ FOLDERS = sorted(MIGRATIONS.iterdir())
 FINISHED_BY = {
     "1777870069928": ["1777870069929"], "1777870069930": ["1777870069935"],
     "1777870069931": [
-        "1777870069938", "1777870069939", "1777870069945", "1777870069953", "1777870069960",
+        "1777870069938", "1777870069939", "1777870069945", "1777870069953", "1777870069960", "1777870069961",
     ],
+    "1777870069953": ["1777870069961"],
 }  # fmt: skip
 """Migrations that later ones finish: with weaker locks, triggers on their tables, or newer functions."""
 REWRITING = [folder for folder in FOLDERS if "1777870069932" <= folder.name.split("_")[0] <= "1777870069935"]

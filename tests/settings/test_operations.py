@@ -24,6 +24,8 @@ INVALID_SETTINGS: list[tuple[str, Any, str]] = [
     ("business_hours", "mon 25:00-26:00", "business_hours must be always, or like: mon-fri"),
     ("business_hours", "mon 17:00-08:00", "business_hours must not end before they begin"),
     ("sla_hours", "night", "sla_hours must be all or business"),
+    ("morning_message", "maybe", "morning_message must be off or on"),
+    ("morning_message_at", "7.30", "morning_message_at must be a time, like 07:30"),
     ("holidays", "tomorrow", "holidays must be none, or like: 2027-02-05..2027-02-11"),
     ("held_retention_days", 30, "held_retention_days must not be less than payload_retention_days"),
     ("payload_retention_days", 400, "held_retention_days must not be less than payload_"),
@@ -238,7 +240,7 @@ async def test_a_manager_lists_leads_and_traces_one_and_corrects_none(harness: S
     for wrong, said in (
         ({"figure": "all"}, "figure is not one of"),
         ({"from": "soon"}, "from is neither"),
-        ({"limit": 0}, "limit is a number"),
+        ({"limit": -1}, "limit is a number"),
     ):
         refused = await harness.query(STORED["pancake_leads"], wrong, role="crm_manager")
         assert refused["errors"][0]["message"].startswith(said)

@@ -32,9 +32,9 @@ NOTIFY = (
 )
 SETTINGS = (
     "business_hours consent_mode cron_run_retention_days engine_log_retention_days former_owner "
-    "held_retention_days holidays kill_switch max_tickets_ahead payload_retention_days processing_paused "
-    "recall_after_minutes recall_max_times replay_rate_per_second sla_hours sla_minutes "
-    "waiting_share_minutes "
+    "held_retention_days holidays kill_switch max_tickets_ahead morning_message morning_message_at "
+    "payload_retention_days processing_paused recall_after_minutes recall_max_times replay_rate_per_second "
+    "sla_hours sla_minutes waiting_share_minutes "
 )
 GRANTED: dict[tuple[str, str], str] = {
     ("integration_change", "select"): (

@@ -17,7 +17,8 @@ DEFAULTS: dict[str, Any] = {
     "replay_rate_per_second": 20, "payload_retention_days": 90, "held_retention_days": 365,
     "cron_run_retention_days": 180, "engine_log_retention_days": 7, "former_owner": "off",
     "recall_after_minutes": 0, "recall_max_times": 1, "max_tickets_ahead": 5, "business_hours": "always",
-    "holidays": "none", "waiting_share_minutes": 30, "sla_hours": "all",
+    "holidays": "none", "waiting_share_minutes": 30, "sla_hours": "all", "morning_message": "off",
+    "morning_message_at": "07:30",
 }  # fmt: skip
 BOUNDS = {
     "sla_minutes": (1, 1440), "replay_rate_per_second": (1, 1000), "payload_retention_days": (7, 3650),
