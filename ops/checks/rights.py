@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ops.checks.engine import held_pieces
 from ops.checks.model import Checks, Finding, Level, When
 from ops.checks.services import Services, own_metadata
-from ops.checks.wording import first
+from ops.checks.wording import MAX_NAMED, first
 from ops.clients.db_session import QUERIES, DbSession
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
 from ops.failures import CommandFailed, file_reason
@@ -20,6 +20,8 @@ GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
 ROLE = re.compile(r"SELECT '(\w+)'")
 RIGHT = re.compile(r"\s+\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?")
 """A line of the list: table, right, and the columns if it is not for the whole table."""
+COLUMN_OF = re.compile(r"^(\w+ \w+ \w+\.\w+) \w+$")
+"""A right on a column, as golive/load_rights names it."""
 
 
 @CHECKS.add_direct(
@@ -38,7 +40,14 @@ def ask_rights(services: Services) -> Iterator[Finding]:
         (Level.YELLOW, "too much", row["further"]),
     ):
         if found:
-            yield Finding(level, f"{text}: {first(found)}", is_present=bool(row["granted"]))
+            yield Finding(level, f"{text}: {first(_by_table(found))}", is_present=bool(row["granted"]))
+
+
+def _by_table(rights: Sequence[str]) -> list[str]:
+    """Return rights as they are; of many the columns are left out."""
+    if len(rights) <= MAX_NAMED:
+        return list(rights)
+    return list(dict.fromkeys(COLUMN_OF.sub(r"\1", each) for each in rights))
 
 
 def load_rights(session: DbSession) -> Mapping[str, Any]:

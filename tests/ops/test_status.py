@@ -524,7 +524,8 @@ def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(database: st
         of_doctor = examine(code=1, DATABASE_URL=given, HASURA_URL=CLOSED)
         db.execute(GRANTS.read_bytes())
     assert findings["role-rights"]["text"].startswith("too much: pancake_handlers DELETE public.account")
-    assert "public.ticket" in of_doctor["role-rights"]["text"]
+    missing = ", ".join(f"pancake_handlers {right} public.ticket" for right in ("INSERT", "SELECT", "UPDATE"))
+    assert of_doctor["role-rights"]["text"] == f"missing: {missing}"
     assert findings["role-rights"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
 
 
