@@ -440,12 +440,13 @@ ORDER BY a.id
 FOR NO KEY UPDATE OF a
 
 -- name: process_record/find_waiting
--- Find out whether another ticket of the same sources waits for an owner: then the administrators know of it.
+-- Find out whether another ticket of the same sources waits for an owner, and an administrator was told of it.
 -- Returns one row: is_first. Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_unassigned.
 SELECT NOT EXISTS (
     SELECT FROM public.pancake_webhook_event AS w
     WHERE
         public.pancake_event_is_unassigned(w.outcome, w.assignee_id, w.evidence)
+        AND NOT w.evidence ? 'dropped'
         AND w.connection_id = e.connection_id AND w.source_ids = e.source_ids AND w.id <> e.id
 ) AS is_first
 FROM public.pancake_webhook_event AS e

@@ -442,6 +442,8 @@ def event_params(planned: PlannedEvent, now: datetime) -> Params:
         evidence["assignment"] = choice.evidence()
     if planned.has_old_ticket:
         evidence[TOLD_LATER] = True
+    if planned.dropped:
+        evidence["dropped"] = planned.dropped
     return {
         "id": planned.claim.id,
         "outcome": plan.outcome,

@@ -75,6 +75,7 @@ async def all_kinds_of_requests(harness: CronHarness) -> None:
     await harness.fire(lead.id)
     await harness.request_replay(ids=[lead.id])
     await harness.call_action({"text": str(lead.id)}, name="trace_lead")
+    await harness.call_action({"figure": "leads"}, name="list_leads")
     await harness.client.get("/edge/policy", headers={"X-Edge-Secret": EDGE_SECRET})
     await harness.client.post(EVENTS, content=b"x", headers={**harness.headers, **B3})
     dead = await process(harness, id="no-phone", phone_number="x")
@@ -303,7 +304,7 @@ async def test_the_stories_of_leads_are_answered(harness: HandlerHarness, captur
     assert (story["record_id"], story["tickets"]) == (RECORD_ID, [lead.ticket["code"]])
     assert story["next"] == "nothing to do"
     kinds = [step["kind"] for step in story["steps"]]
-    assert kinds == ["webhook", "result", "customer", "owner", "told", "ticket"]
+    assert kinds == ["webhook", "result", "customer", "owner", "roster", "told", "ticket"]
     (line,) = capture_logs
     assert json.loads(line)["answer"] == {"has_ticket": True}
     answer = await ask(harness, "no such record")

@@ -105,8 +105,8 @@ def test_a_switch_of_the_settings_is_turned_and_recorded(db: psycopg.Connection,
     assert (found["is_on"], found["reason"], found["application"]) == (to == "on", "go-live W1", APPLICATION)
     other = switches(db)["pause" if verb == "kill" else "kill"]
     assert (other["changed_at"], other["reason"]) == (None, None)
-    row = db.execute("SELECT after, reason FROM integration_change WHERE kind = 'setting'").fetchone()
-    assert row == ({key: to == "on"}, "go-live W1")
+    query = "SELECT after, reason FROM integration_change WHERE kind = 'setting' ORDER BY id DESC"
+    assert db.execute(query).fetchone() == ({key: to == "on"}, "go-live W1")
 
 
 def test_a_source_is_switched_by_its_name_or_its_id_in_pancake(db: psycopg.Connection) -> None:

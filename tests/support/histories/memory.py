@@ -34,7 +34,8 @@ class Memory:
     """What was applied of each record, and what people typed.
 
     `typed_titles` and `notes` are of tickets, `searches` an event to how it found its customer,
-    `unassigned` a ticket that waits for an owner to the version that made it.
+    `unassigned` a ticket that waits for an owner to the version that made it, `untold` are those of which no
+    administrator could be told.
     """
 
     records: dict[RecordKey, Record] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Memory:
     notes: dict[str, Notes] = field(default_factory=dict)
     searches: dict[int, Search] = field(default_factory=dict)
     unassigned: dict[str, Version] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
 
     def remember(self, version: Version, result: Expected) -> None:
         """Remember the result of a version for its record."""
@@ -54,6 +56,8 @@ class Memory:
         ticket = result.state.tickets.get(str(result.written))
         if result.outcome == "ticket_created" and ticket is not None and ticket.owner is None:
             self.unassigned[str(result.written)] = version
+            if not any(each.role == "admin" and each.active for each in result.state.staff.values()):
+                self.untold.add(str(result.written))
 
 
 def counting_time(version: Version) -> datetime | None:

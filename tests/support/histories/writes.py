@@ -207,10 +207,10 @@ def _create_ticket(decision: Decision, result: Result, expected: Expected) -> ob
 
 def _is_known_to_wait(decision: Decision) -> bool:
     """Tell whether a ticket of the same sources waits for an owner already: the administrators know of it."""
-    version = decision.request.version
+    version, memory = decision.request.version, decision.memory
     return any(
-        (each.record[0], each.sources) == (version.record[0], version.sources)
-        for each in decision.memory.unassigned.values()
+        key not in memory.untold and (each.record[0], each.sources) == (version.record[0], version.sources)
+        for key, each in memory.unassigned.items()
     )
 
 
