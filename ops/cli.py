@@ -1,10 +1,12 @@
 """The table of verbs: `leads <verb>`. A verb's module is imported when the verb is used."""
 
 import signal
+import tomllib
 from collections import UserDict
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -105,11 +107,19 @@ app = typer.Typer(
 )
 
 
+def _version() -> str:
+    """Return the version of the clone, where nothing needs to be installed, or of the installed package."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.exists():
+        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+    from importlib.metadata import version
+
+    return version("pancake-diva")
+
+
 def _show_version(is_asked: bool) -> None:
     if is_asked:
-        from importlib.metadata import version
-
-        print_line(f"leads {version('pancake-diva')}")
+        print_line(f"leads {_version()}")
         raise typer.Exit
 
 
