@@ -380,13 +380,12 @@ LEFT JOIN LATERAL (
 WHERE NOT s.is_removed
 
 -- name: golive/count_dead_letters
--- Load the share of dead letters that are our fault among the deliveries of the window, as in kpi/load_success.
+-- Load the share of dead letters among the deliveries of the window, whoever's fault they are: the checklist counts all.
 -- Returns one row: events, dead, ratio (null without events). Relies on ix_pancake_webhook_event_created_at.
 SELECT
     count(*) AS events,
-    count(*) FILTER (WHERE e.status = 'dead_letter' AND NOT public.pancake_event_is_invalid(e.error_code)) AS dead,
-    count(*) FILTER (WHERE e.status = 'dead_letter' AND NOT public.pancake_event_is_invalid(e.error_code))::float
-        / nullif(count(*), 0) AS ratio
+    count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
+    count(*) FILTER (WHERE e.status = 'dead_letter')::float / nullif(count(*), 0) AS ratio
 FROM public.pancake_webhook_event AS e
 WHERE
     e.created_at >= %(from)s AND e.created_at < %(to)s
