@@ -380,7 +380,7 @@ LEFT JOIN LATERAL (
 WHERE NOT s.is_removed
 
 -- name: golive/count_dead_letters
--- Load the share of dead letters among the deliveries of the window, whoever's fault they are: the checklist counts all.
+-- Load the share of dead letters among the deliveries of the window, our own fault or not: the checklist counts all.
 -- Returns one row: events, dead, ratio (null without events). Relies on ix_pancake_webhook_event_created_at.
 SELECT
     count(*) AS events,
