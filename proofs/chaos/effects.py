@@ -222,6 +222,8 @@ def judge(evidence: Evidence, stored: Stored) -> LayersResult:
     done = {record_id: found for record_id, found in covering.items() if found is not None}
     phones = {found["phone"] for found in done.values()}
     assigned = [id_ for id_ in stored.observed["ticket"] if id_.startswith("assignment ")]
+    # Leads of the day before: their owners are told of all at once, when business hours begin.
+    told_later = {row["record_id"] for row in stored.rows if row["is_told_later"]}
     verdicts = {
         "event": _complete(covering, _observed_records(evidence, events, done)),
         "customer": _complete(
@@ -230,7 +232,7 @@ def judge(evidence: Evidence, stored: Stored) -> LayersResult:
         ),
         "ticket": _complete([*phones, *stored.assignments], [*stored.tickets, *assigned]),
         "notification": _complete(
-            (f"{record_id} {NEW_LEAD}" for record_id in covering),
+            (f"{record_id} {NEW_LEAD}" for record_id in covering if record_id not in told_later),
             of_new_leads(stored.observed["notification"]),
         ),
     }

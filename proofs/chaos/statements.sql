@@ -30,7 +30,7 @@ WHERE
 -- name: effects/load_rows
 SELECT
     id, record_id, date_trunc('milliseconds', modified_on) AS modified_on, normalized_phone AS phone,
-    origin, status, replay_count, created_at
+    origin, status, replay_count, created_at, evidence ? 'told_later' AS is_told_later
 FROM pancake_webhook_event ORDER BY id
 
 -- name: effects/load_open_tickets

@@ -93,7 +93,9 @@ def test_a_small_run_of_a_benchmark_measures_what_it_says(words: str, parts: str
 
 def has_measured_every_cron(result: dict[str, Any]) -> bool:
     longest = [each["longest_call_seconds"] for each in result["crons"].values()]
-    return list(result["crons"]) == list(CRONS) and result["longest_call_seconds"] == max(longest)
+    without_statistics, *names = result["crons"]
+    has_all = without_statistics.startswith("retry_failed,") and names == list(CRONS)
+    return has_all and result["longest_call_seconds"] == max(longest)
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
