@@ -108,7 +108,8 @@ PHONE = "+84912000001"
 def row(**fields: Any) -> Mapping[str, Any]:
     return {
         "id": 1, "record_id": "r1", "modified_on": NOON, "phone": PHONE, "origin": "webhook",
-        "status": "processed", "replay_count": 0, "created_at": NOON, **fields,
+        "status": "processed", "replay_count": 0, "created_at": NOON, "is_told_later": False,
+        **fields,
     }  # fmt: skip
 
 
