@@ -95,7 +95,7 @@ def has_measured_every_cron(result: dict[str, Any]) -> bool:
     longest = [each["longest_call_seconds"] for each in result["crons"].values()]
     without_statistics, *names = result["crons"]
     has_all = without_statistics.startswith("retry_failed,") and names == list(CRONS)
-    return has_all and result["longest_call_seconds"] == max(longest)
+    return has_all and bool(result["longest_call_seconds"] == max(longest))
 
 
 CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
