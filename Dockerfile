@@ -78,7 +78,7 @@ ARG VERSION=unknown
 ARG COMMIT=unknown
 # www-data, the user of the edge's image: with the volume of the edge at /var/lib/pancake-edge `leads edge-spool` works.
 # /work is for what the verbs write: backups, plans, records, reports. Others may pass through: `leads setup` runs with
-# the user id of the person whose folder /work/pancake is.
+# the user id of the person whose folder is mounted there.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client postgresql-client \
