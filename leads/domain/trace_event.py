@@ -8,6 +8,7 @@ from leads.domain.body import ICT, record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
 from leads.domain.event_states import AT_REST, HELD, what_holds
 from leads.domain.lead import all_phones, typed_phones
+from leads.domain.phone import local_form
 from leads.domain.visible_text import duration, read_texts
 
 MAX_NAMES = 3
@@ -41,6 +42,10 @@ class Words:
 
     def duration(self, time: timedelta) -> str:
         return duration(time, in_vietnamese=self.language == VIETNAMESE)
+
+    def phone(self, number: str) -> str:
+        """Return a number in E.164, in Vietnamese as people in Vietnam write it."""
+        return local_form(number) if self.language == VIETNAMESE else number
 
     def listed(self, names: Sequence[str]) -> str:
         """Return the first names, and how many others there are."""

@@ -42,8 +42,8 @@ def _phone_text(event: StoredEvent) -> str:
     typed = event.phones_as_typed()
     if not typed:
         return words.say("arrival.no_phone")
-    usable = read_phones(typed).usable
-    read_as = words.say("arrival.read_as", phones=words.listed(usable)) if usable else ""
+    usable = [words.phone(number) for number in read_phones(typed).usable]
+    read_as = words.say("arrival.read_as", phones=words.listed(usable)) if usable not in ([], list(typed)) else ""
     return words.listed([f'"{text}"' for text in typed]) + read_as
 
 
@@ -52,7 +52,7 @@ def _replay_text(event: StoredEvent) -> str:
     return words.say(
         "arrival.replayed",
         by=words.say("arrival.by", name=event.name_of(event.replayed_by)) if event.replayed_by else "",
-        phone=words.say("arrival.with_phone", phone=corrected) if corrected else "",
+        phone=words.say("arrival.with_phone", phone=words.phone(corrected)) if corrected else "",
         forced=words.say("arrival.forced") if event.evidence.keys() & {"force", "forced"} else "",
         times=words.say("arrival.times", count=event.replay_count) if event.replay_count > 1 else "",
     )
@@ -143,8 +143,9 @@ def _customer_rule(event: StoredEvent) -> str:
     winner, candidates = text_at(phone, "winner"), list_at(phone, "candidates")
     if winner is None:
         return ""
-    matched = text_at(phone, "matched") or text_at(phone, "digests", "matched")
-    shown = text_at(phone, "matched") or words.say("customer.the_phone")
+    number = text_at(phone, "matched")
+    matched = number or text_at(phone, "digests", "matched")
+    shown = words.phone(number) if number else words.say("customer.the_phone")
     if winner not in candidates:
         return words.say("customer.new", phone=shown) if matched else words.say("customer.of_record")
     of_several = words.say("customer.of_several", count=len(candidates)) if len(candidates) > 1 else ""
