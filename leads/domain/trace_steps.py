@@ -42,8 +42,9 @@ def _phone_text(event: StoredEvent) -> str:
     typed = event.phones_as_typed()
     if not typed:
         return words.say("arrival.no_phone")
-    usable = [words.phone(number) for number in read_phones(typed).usable]
-    read_as = words.say("arrival.read_as", phones=words.listed(usable)) if usable not in ([], list(typed)) else ""
+    usable = tuple(words.phone(number) for number in read_phones(typed).usable)
+    is_obvious = usable in ((), typed)
+    read_as = "" if is_obvious else words.say("arrival.read_as", phones=words.listed(usable))
     return words.listed([f'"{text}"' for text in typed]) + read_as
 
 
