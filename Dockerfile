@@ -56,8 +56,9 @@ RUN --mount=type=secret,id=ca \
     /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes \
         --only-binary :all: -r dev.txt
 
-# The project as a wheel: the server, the operators' command, and the files that its verbs read.
-FROM build AS wheel
+# The project as a wheel (the server, the operators' command, and the files that its verbs read), and what it adds to /venv.
+# Images get that by COPY, which compares contents: buildah takes a layer of RUN again though a bound stage has changed.
+FROM dependencies AS project
 COPY pyproject.toml LICENSE CHANGELOG.md README.md app.py ./
 COPY cron cron
 COPY deploy/alertmanager deploy/alertmanager
@@ -70,30 +71,30 @@ COPY hasura/migrations hasura/migrations
 COPY leads leads
 COPY ops ops
 COPY sql sql
-RUN /pip/bin/pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels .
+RUN /pip/bin/pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
+        --compile --root /project /wheels/*.whl
 
 # The operators' command: `docker build --target ops .`
 FROM python AS ops
 ARG VERSION=unknown
 ARG COMMIT=unknown
 # www-data, the user of the edge's image: with the volume of the edge at /var/lib/pancake-edge `leads edge-spool` works.
-# /work is for what the verbs write: backups, plans, records, reports. Others may pass through: `leads setup` runs with
+# /data is for what the verbs write: backups, plans, records, reports. Others may pass through: `leads setup` runs with
 # the user id of the person whose folder is mounted there.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client postgresql-client \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o www-data -g www-data -m 700 /var/lib/pancake-edge \
-    && install -d -o www-data -g www-data -m 711 /work
+    && install -d -o www-data -g www-data -m 711 /data
 COPY --from=ops-dependencies /venv /venv
 # A separate layer: a change of the code leaves the large layer with the dependencies as it is.
-RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
-        --compile /wheels/*.whl
-ENV VERSION=$VERSION COMMIT=$COMMIT HOME=/work
+COPY --from=project /project /
+ENV VERSION=$VERSION COMMIT=$COMMIT HOME=/data
 USER 33:33
-WORKDIR /work
-VOLUME /work
+WORKDIR /data
+VOLUME /data
 ENTRYPOINT ["leads"]
 
 # Stand-ins for external services (Pancake, Diva's notification service), the program that stores the sandbox's
@@ -120,16 +121,16 @@ COPY --from=sandbox /project/metadata /hasura-metadata
 COPY --from=sandbox /project/migrations /hasura-migrations
 
 # The server alone: nothing of the operators' command.
+FROM project AS server
+RUN rm /project/venv/bin/leads \
+    && for name in CHANGELOG.md README.md deploy docs hasura ops; do rm -r /project/venv/lib/python3*/site-packages/"$name"; done
+
 FROM python AS handlers
 ARG VERSION=unknown
 ARG COMMIT=unknown
 WORKDIR /srv
 COPY --from=dependencies /venv /venv
-RUN --mount=type=bind,from=build,source=/pip,target=/pip --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    /pip/bin/pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
-        --compile /wheels/*.whl \
-    && rm /venv/bin/leads \
-    && for name in CHANGELOG.md README.md deploy docs hasura ops; do rm -r /venv/lib/python3*/site-packages/"$name"; done
+COPY --from=server /project /
 # 0.0.0.0, so that the port can be published; `pancake-handlers` alone listens on the loopback interface. Do not publish the
 # second port: /readyz and /metrics ask for no secret.
 ENV VERSION=$VERSION COMMIT=$COMMIT BIND=0.0.0.0:8080 OPS_BIND=0.0.0.0:9146

@@ -112,7 +112,7 @@ CALLS = """
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """The volume /work, with what the verbs are given."""
+    """The volume /data, with what the verbs are given."""
     work = tmp_path / "work"
     copy_project(work / "project")
     key = Ed25519PrivateKey.generate()
@@ -146,7 +146,7 @@ def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[st
             os.chown(path, uid, gid)
         start = [
             *PODMAN, "run", "--detach", *RESTRICTED, "--user", f"{uid}:{gid}",
-            "--volume", f"{work}:/work", "--volume", f"{state}:{state}", "--entrypoint", "sleep",
+            "--volume", f"{work}:/data", "--volume", f"{state}:{state}", "--entrypoint", "sleep",
             *(word for name in variables for word in ("--env", name)), IMAGE, "infinity",
         ]  # fmt: skip
         done = subprocess.run(start, env=os.environ | variables, capture_output=True, text=True, check=True)

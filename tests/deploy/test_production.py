@@ -63,12 +63,20 @@ def test_a_service_is_started_again_limited_and_logs_little() -> None:
         assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
         assert service["pids_limit"] > 0, name
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
-        assert service["restart"] == ("no" if name == "ops" else "unless-stopped"), name
+        restart = {"ops": "no", "backfill": "on-failure"}
+        assert service["restart"] == restart.get(name, "unless-stopped"), name
         assert "build" not in service, name
         assert int(service["stop_grace_period"].removesuffix("s")) > (SHUTDOWN_SECONDS if name in OURS else 0)
     for name in ("handlers", "edge", "hasura"):
         test = SERVICES[name]["healthcheck"]["test"]
         assert (test[0], [word for word in test if " " in word]) == ("CMD", []), "podman splits words"
+
+
+def test_an_image_has_what_was_built_last() -> None:
+    """Of a stage that RUN binds buildah asks no digest: it takes the layer of another wheel again."""
+    text = (ROOT / "Dockerfile").read_text()
+    assert "--mount=type=bind" not in text
+    assert len(re.findall(r"^COPY --from=(?:project|server) /project /$", text, re.M)) == 2
 
 
 def test_only_the_proxy_is_reached_from_outside() -> None:
@@ -81,7 +89,8 @@ def test_only_the_proxy_is_reached_from_outside() -> None:
 
 def test_the_operators_command_has_the_state_of_the_edge() -> None:
     (state,) = SERVICES["edge"]["volumes"]
-    assert {state, "./pancake:/work/pancake"} <= set(SERVICES["ops"]["volumes"])
+    assert {state, "./pancake:/data/pancake"} <= set(SERVICES["ops"]["volumes"])
+    assert set(SERVICES["backfill"]["volumes"]) < set(SERVICES["ops"]["volumes"])
     assert {SERVICES[name]["network_mode"] for name in OURS} == {"service:pod"}
 
 
