@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -83,11 +83,36 @@ class Stopped(Exception):
 def check_window(options: Options, now: datetime) -> None:
     """Raise Stopped outside the time window, unless any time is allowed."""
     local = now.astimezone(ICT)
-    if not options.anytime and not WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
+    if not options.anytime and seconds_to_window(now):
         raise Stopped(
             f"It is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
             f"{WINDOW_END_HOUR:02}:00: run it again then, or give --anytime"
         )
+
+
+def seconds_to_window(now: datetime) -> float:
+    """Return the seconds until the window opens; 0 within it."""
+    local = now.astimezone(ICT)
+    if WINDOW_START_HOUR <= local.hour < WINDOW_END_HOUR:
+        return 0.0
+    opens = local.replace(hour=WINDOW_START_HOUR, minute=0, second=0, microsecond=0)
+    if opens <= local:
+        opens += timedelta(days=1)
+    return (opens - local).total_seconds()
+
+
+def wait_for_window(database_url: str) -> bool:
+    """Wait until the window opens, if any account waits for it; return whether one does.
+
+    Raises DatabaseUnavailable and DatabaseError.
+    """
+    with open_session(database_url, "backfill-phones") as db:
+        waiting = count_accounts(db)["open"]
+    seconds = seconds_to_window(datetime.now(UTC)) if waiting else 0.0
+    if seconds:
+        say(f"{waiting} accounts wait until {WINDOW_START_HOUR:02}:00 ICT, {seconds / 3600:.1f} hours.")
+        time.sleep(seconds)
+    return waiting > 0
 
 
 FIRST_ID = UUID(int=0)
@@ -125,19 +150,23 @@ NEEDS_OWNER = (
 )
 
 
+def has_index(db_connection: DbSession) -> bool:
+    """Say whether the index is there, and whole."""
+    found = db_connection.execute(QUERIES["backfill_phones/find_index"]).fetchone()
+    return found is not None and bool(found["is_valid"])
+
+
 def build_index(db_connection: DbSession) -> None:
     """Build the index unless it exists. Other sessions read and write meanwhile.
 
     A build that was interrupted leaves an invalid index, which is replaced. Raises DatabaseError; and Stopped
     for a role that does not own the table: PostgreSQL lets no other build an index.
     """
-    found = db_connection.execute(QUERIES["backfill_phones/find_index"]).fetchone()
-    if found is not None and found["is_valid"]:
+    if has_index(db_connection):
         return
     say("Building account_phone_not_normalized_idx. Other sessions need not wait ...")
     try:
-        if found is not None:
-            db_connection.execute(QUERIES["backfill_phones/drop_index"])
+        db_connection.execute(QUERIES["backfill_phones/drop_index"])
         db_connection.execute(QUERIES["backfill_phones/create_index"])
     except InsufficientPrivilege as error:
         raise Stopped(NEEDS_OWNER) from error
@@ -443,6 +472,7 @@ def backfill_phones(
     rows_per_batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
     pause_seconds: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
     unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = UNUSABLE,
+    at_night: Annotated[bool, typer.Option("--at-night", help="Wait for 02:00 ICT, then run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill account.normalized_phone, and verify it.
@@ -451,23 +481,27 @@ def backfill_phones(
     any time. Exit code 1: it stopped early or was not started (time window, lock waits, another run), or
     usable phones are left; the last line says which. Run it again then.
     """
-    if dry_run and undo:
-        raise WrongUsage("--dry-run and --undo exclude each other. Give one of them.")
+    if dry_run + undo + at_night > 1 or (at_night and anytime):
+        raise WrongUsage(
+            "--dry-run, --undo and --at-night exclude each other, and --at-night --anytime. Give one of them."
+        )
     database_url = read_operator_settings("DATABASE_URL").database_url
     options = Options(
         "undo" if undo else "dry run" if dry_run else "fill", rows_per_batch=rows_per_batch,
         pause_seconds=pause_seconds, anytime=anytime, unusable=unusable,
     )  # fmt: skip
     report = Report(options.mode)
-    code = _attempt(database_url, options, report)
+    code = _attempt(database_url, options, report, at_night=at_night)
     print_result(asdict(report) | {"unusable": dict(report.unusable)}, report.print, as_json=as_json)
     raise typer.Exit(code)
 
 
-def _attempt(database_url: str, options: Options, report: Report) -> ExitCode:
+def _attempt(database_url: str, options: Options, report: Report, *, at_night: bool) -> ExitCode:
     """Run the backfill and complete its report, also when it ends early."""
     started = time.monotonic()
     try:
+        if at_night:
+            options = replace(options, anytime=not wait_for_window(database_url))
         with progress_bar() as progress:
             run(database_url, options, report, progress)
     except Stopped as stopped:

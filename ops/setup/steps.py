@@ -9,7 +9,7 @@ from typing import Any
 from leads.domain.errors import DatabaseUnavailable
 from ops.clients.db_session import QUERIES, DatabaseError, LoginRefused, open_session
 from ops.clients.plain_http import NoAnswer, ask
-from ops.daily.backfill_phones import count_accounts
+from ops.daily.backfill_phones import build_index, count_accounts, has_index
 from ops.failures import CommandFailed
 from ops.files import write_file
 from ops.golive.deploy.site import Site
@@ -37,7 +37,7 @@ TABLES_OF_DIVA = (
 )  # fmt: skip
 AT_ONCE = 20_000
 """So many accounts are filled at once; more wait for the night, so that no other session waits for a row."""
-AT_NIGHT = "from 02:00 to 06:00 ICT; as a line of cron, in UTC: 0 19 * * * leads backfill-phones"
+AT_NIGHT = "the service backfill fills them from 02:00 to 06:00 ICT (docs/production.md)"
 QUIET = ("log_parameter_max_length = 0", "log_error_verbosity = terse")
 """With these PostgreSQL's log holds no values of a customer; only a superuser may set them."""
 
@@ -136,9 +136,11 @@ def _check_phones(site: Site) -> Found:
     if found.state is not State.DONE:
         return found
     waiting = count_accounts(site.db)["open"]
-    if waiting > AT_ONCE:
-        return Found(State.DONE, f"{waiting} accounts are left to `leads backfill-phones`, {AT_NIGHT}")
-    return look_for(site, "backfill")
+    if waiting <= AT_ONCE:
+        return look_for(site, "backfill")
+    if not has_index(site.db):
+        return Found(State.PARTIAL, "the index of accounts without a normalized phone is missing")
+    return Found(State.DONE, f"{waiting} accounts wait: {AT_NIGHT}")
 
 
 def _check_metadata(step: Step, site: Site) -> Found:
@@ -161,9 +163,20 @@ def answers(url: str) -> bool:
 def _phones(step: Step) -> Actions:
     def do(site: Site) -> Sequence[Action]:
         migrate, *fill = step.do(site)
-        return [migrate, *fill] if count_accounts(site.db)["open"] <= AT_ONCE else [migrate]
+        if count_accounts(site.db)["open"] <= AT_ONCE:
+            return [migrate, *fill]
+        # The service has the login of the operators, and only the owner may build the index.
+        return [migrate, function(("build", "account_phone_not_normalized_idx"), partial(_build_index, site))]
 
     return do
+
+
+def _build_index(site: Site) -> str:
+    try:
+        build_index(site.db)
+    except DatabaseError as error:
+        raise CommandFailed(first_line(error)) from error
+    return ""
 
 
 def _logins_step(setup: Setup) -> Step:

@@ -82,9 +82,11 @@ def test_the_overlay_of_the_page_is_valid(rendered: list[dict[str, Any]]) -> Non
 
 @NEEDS_KUBECTL
 def test_every_pod_is_restricted_and_the_migrations_run_by_hand_only(rendered: list[dict[str, Any]]) -> None:
-    (job,) = named(rendered, "CronJob").values()
-    assert job["spec"]["suspend"] is True
-    assert job["metadata"]["labels"]["app"] == "migrate", "what `--selector` of the page selects"
+    jobs = named(rendered, "CronJob")
+    assert {name: job["spec"].get("suspend", False) for name, job in jobs.items()} == {
+        "migrate": True, "backfill": False,
+    }  # fmt: skip
+    assert jobs["migrate"]["metadata"]["labels"]["app"] == "migrate", "what `--selector` of the page selects"
     for one in [each for each in rendered if each["kind"] in WORKLOADS]:
         pod = template_of(one)["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -134,7 +136,8 @@ def test_the_secrets_are_the_files_byte_for_byte_and_the_pods_read_them(
         for container in template_of(one)["spec"]["containers"]
     }
     names = {name: secret for name, (secret, _) in secrets.items()}
-    assert read_by == {**{name: [names[name]] for name in names}, "migrate": [names["ops"], "owner"]}
+    of_jobs = {"migrate": [names["ops"], "owner"], "backfill": [names["ops"]]}
+    assert read_by == {**{name: [names[name]] for name in names}, **of_jobs}
 
 
 def test_no_manifest_sets_what_the_files_hold() -> None:

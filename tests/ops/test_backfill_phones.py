@@ -33,6 +33,7 @@ from ops.daily.backfill_phones import (
     check_window,
     read_batches,
     remove_old_file,
+    seconds_to_window,
 )
 from proofs.bench.environment import run_script
 from sandbox.postgres.database import operators_url
@@ -229,6 +230,29 @@ def test_the_window_is_two_to_six_in_ict(subtests: pytest.Subtests) -> None:
             check_window(Options(anytime=True), now)
             with pytest.raises(Stopped, match="--anytime"):
                 check_window(Options(), now)
+
+
+def test_at_night_waits_for_the_window_if_an_account_waits(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands at 15:00 ICT until the wait; then the window is open."""
+    night = [datetime(2026, 5, 20, hour, 30, tzinfo=UTC) for hour in (8, 18, 19, 22, 23)]
+    assert [seconds_to_window(now) for now in night] == [37_800, 1_800, 0, 0, 70_200]
+    slept: list[float] = []
+    is_night = "ops.daily.backfill_phones.seconds_to_window"
+    monkeypatch.setattr("ops.daily.backfill_phones.time.sleep", slept.append)
+    monkeypatch.setattr(is_night, lambda now: 0.0 if 37_800 in slept else 37_800)
+    code, report = run(database, tmp_path, "--at-night")
+    assert (code, report["outcome"], 37_800 in slept) == (0, "verified", True)
+    execute(database, "DELETE FROM account WHERE normalized_phone IS NULL")
+    slept.clear()
+    assert run(database, tmp_path, "--at-night")[0] == 0, "no account waits"
+    assert 37_800 not in slept
+    assert run_wrong("--at-night", "--anytime") == run_wrong("--dry-run", "--undo") == 2
+
+
+def run_wrong(*arguments: str) -> int:
+    return CliRunner().invoke(app, ["backfill-phones", *arguments]).exit_code
 
 
 def test_two_runs_at_once_are_refused(database: str, tmp_path: Path) -> None:

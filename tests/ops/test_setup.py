@@ -279,6 +279,44 @@ def test_bad_input_is_one_sentence_with_the_cure_and_changes_nothing(
     assert customer.dump() == before
 
 
+@pytest.mark.slow("it asks an engine and a database, again and again")
+def test_another_version_of_engine_or_postgresql_is_refused_before_anything_is_changed(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = customer.dump()
+    needed, minimum = "ops.metadata.engine.Engine.version", "ops.checks.deployment.MIN_POSTGRESQL"
+    for version, said in (
+        ("v2.48.0", "the engine is v2.48.0: v2.50.6 or later is needed (or --accept-engine v2.48.0)"),
+        ("v2.51.0", "the engine is v2.51.0: only versions below v2.51.0 were tried"),
+        ("v3.0", "the engine is v3.0: v2.50.6 or later is needed"),
+    ):
+        monkeypatch.setattr(needed, lambda _, found=version: found)
+        refused = setup()
+        assert (refused.exit_code, list(customer.pancake_folder.glob("*.env"))) == (1, []), refused.output
+        assert said in said_by(refused)
+    monkeypatch.setattr(minimum, 99)
+    refused = setup("--accept-engine", "v3.0")
+    assert (refused.exit_code, list(customer.pancake_folder.glob("*.env"))) == (1, []), refused.output
+    assert "99 or later is needed" in said_by(refused)
+    assert customer.dump() == before
+    monkeypatch.setattr(minimum, 15)
+    assert run_setup("--accept-engine", "v3.0", code=1)["engine"] == "waiting"
+
+
+@pytest.mark.slow("more accounts than are filled at once")
+def test_many_phones_are_left_to_the_night_with_their_index(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service has the login of the operators, who may not build the index."""
+    monkeypatch.setattr("ops.setup.steps.AT_ONCE", 2)
+    customer.add_accounts_until_the_index_is_left_out()
+    waiting = setup()
+    assert "accounts wait: the service backfill fills them from 02:00 to 06:00 ICT" in said_by(waiting)
+    monkeypatch.setenv("DATABASE_URL", customer.values()["ops.env"]["DATABASE_URL"])
+    filled_later = CliRunner().invoke(app, ["backfill-phones", "--anytime", "--json"])
+    assert (filled_later.exit_code, json.loads(filled_later.stdout)["outcome"]) == (0, "verified")
+
+
 def test_on_a_terminal_what_is_not_known_is_asked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

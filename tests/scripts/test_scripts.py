@@ -209,7 +209,8 @@ def test_a_version_is_installed_beside_the_one_before_and_can_be_left_again(tmp_
     assert install().returncode == 0, "again"
     assert (install("--back").returncode, current()) == (0, "0.1.0-" + "a" * 12)
     assert (install("--back").returncode, current()) == (0, "0.1.0-" + "b" * 12)
-    assert (root / "etc/systemd/system/pancake-handlers.service").exists()
+    for unit in ("pancake-handlers", "pancake-backfill"):
+        assert (root / f"etc/systemd/system/{unit}.service").exists()
     assert not (root / "etc/pancake").exists(), "the files of leads setup are not its business"
 
     text = (root / "usr/local/bin/leads").read_text()

@@ -140,6 +140,14 @@ class Customer(GoLiveSite):
         with psycopg.connect(self.database_url, autocommit=True) as db:
             db.execute(statements.encode())
 
+    def add_accounts_until_the_index_is_left_out(self) -> None:
+        """Make `account` larger than the 32 MB up to which migration 929 builds the index."""
+        self.execute(
+            "INSERT INTO account (display_name, phone_code, phone_number)"
+            " SELECT repeat('x', 1900), '+84', '09' || lpad(i::text, 8, '0')"
+            " FROM generate_series(1, 18000) AS i"
+        )
+
     def own_migrations(self) -> set[str]:
         return {path.name.partition("_")[0] for path in MIGRATIONS.iterdir()}
 
