@@ -96,7 +96,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
 
 class Breakers:
-    """The breakers by name: a connection's id, or one that a caller adds for its own calls."""
+    """The breakers by name: that of a host, or one that a caller adds for its own calls."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,7 +1,7 @@
-"""Pancake CRM's REST API: the few reads we need, within limits, behind one circuit breaker per connection.
+"""Pancake CRM's REST API: the few reads we need, within limits, behind one circuit breaker per host.
 
-Paths and answers: the vendor's OpenAPI 2.0.0. Nothing is retried here: a failed read raises, and the cron
-reads again at its next run.
+Paths and answers: the vendor's OpenAPI 2.0.0. A read that fails soon is tried once more; then it raises, and
+the cron reads again at its next run. A connection that was answered 429 is not read before its Retry-After.
 
 The vendor wants the API key in the query string. To keep it out of logs, no exception here refers to a
 request, and httpx's own log line (the whole URL) is dropped. It is sent to allowed hosts only; redirects are
@@ -14,6 +14,8 @@ import zlib
 from asyncio import timeout
 from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +38,13 @@ TOTAL_TIMEOUT_SECONDS = 6.0
 """Less than a run of a cron has before it is cut off (leads/services/cron_work.py): a read that begins with
 the run fails by itself, and the breaker counts it.
 """
+RETRY_WITHIN_SHARE = 1 / 3
+"""A read that failed within this share of its time is tried again, in what is left of it. After a later
+failure a whole answer would hardly come in time, and the breaker would count too few failures to open.
+"""
+RETRY_PAUSE_SECONDS = 0.5
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""A Retry-After that is longer counts as this long: polling must come back without a restart."""
 MAX_CONNECTIONS = 20
 """For all of Pancake's connections together; each cron sends one request at a time."""
 MAX_IDLE_CONNECTIONS = 5
@@ -53,13 +62,15 @@ class Access:
     workspace_id: int
     api_key: str | SecretUnreadable = field(repr=False)
 
+    @property
+    def host(self) -> str:
+        """The host as `host_of` spells it; the base URL itself if it is none."""
+        return host_of(self.base_url) or self.base_url
+
     def require_key(self, allowed_hosts: Set[str]) -> str:
         """Return the key if it may be sent there. Raises HostNotAllowed or SecretUnreadable."""
-        host = host_of(self.base_url)
-        if host not in allowed_hosts:
-            raise HostNotAllowed(
-                f"{host or self.base_url!r} is not in PANCAKE_API_HOSTS: no API key is sent there."
-            )
+        if self.host not in allowed_hosts:
+            raise HostNotAllowed(f"{self.host!r} is not in PANCAKE_API_HOSTS: no API key is sent there.")
         if isinstance(self.api_key, SecretUnreadable):
             raise self.api_key
         return self.api_key
@@ -94,6 +105,9 @@ class PancakeApi:
         logging.getLogger("httpx").addFilter(_is_not_request_line)
         self._allowed_hosts = allowed_hosts
         self._total_timeout_seconds = total_timeout_seconds
+        self._clock = clock
+        self._read_after: dict[str, float] = {}
+        """When a connection may be read again, by its id, in seconds of the clock."""
         self.breakers = Breakers(clock)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
@@ -168,15 +182,35 @@ class PancakeApi:
         """Return the answer's JSON object. Raises PancakeUnavailable, PancakeRefused or Misconfigured."""
         query = {**(query or {}), "api_key": access.require_key(self._allowed_hosts)}
         url = f"{access.base_url}/workspaces/{access.workspace_id}/{path}"
-        answer: JsonObject = await self.breakers[access.connection_id].call_async(self._ask, url, query)
-        return answer
+        wait = self._read_after.get(access.connection_id, 0.0) - self._clock.monotonic()
+        if wait > 0:
+            raise PancakeUnavailable(f"Pancake asked not to be called for another {wait:.0f} s.")
+        try:
+            return await self.breakers[access.host].call_async(self._read, url, query)
+        except PancakeUnavailable as error:
+            if error.retry_after_seconds:
+                self._read_after[access.connection_id] = self._clock.monotonic() + error.retry_after_seconds
+            raise
 
-    async def _ask(self, url: str, query: Mapping[str, str]) -> JsonObject:
-        status, content = await self._fetch(url, query)
+    async def _read(self, url: str, query: Mapping[str, str]) -> JsonObject:
+        """Ask at most twice, in the time of one call. Raises PancakeUnavailable or PancakeRefused."""
+        seconds, started = self._total_timeout_seconds, self._clock.monotonic()
+        try:
+            return await self._ask(url, query, seconds)
+        except PancakeUnavailable as error:
+            pause = error.retry_after_seconds or RETRY_PAUSE_SECONDS
+            if self._clock.monotonic() + pause - started > seconds * RETRY_WITHIN_SHARE:
+                raise
+        await self._clock.sleep(pause)
+        return await self._ask(url, query, seconds + started - self._clock.monotonic())
+
+    async def _ask(self, url: str, query: Mapping[str, str], seconds: float) -> JsonObject:
+        status, content, retry_after = await self._fetch(url, query, seconds)
         if status in (401, 403):
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
         if status in (408, 425, 429) or status >= 500:
-            raise PancakeUnavailable(f"Pancake answered {status}.")
+            pause = _read_retry_after(retry_after, self._clock.now()) if status == 429 else 0.0
+            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=pause)
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
         answer = read_json_loosely(content)
@@ -186,18 +220,18 @@ class PancakeApi:
             raise PancakeKeyRejected("Pancake answered success: false.", status=200)
         return answer
 
-    async def _fetch(self, url: str, query: Mapping[str, str]) -> tuple[int, bytes]:
-        """Send one request. Raises PancakeUnavailable."""
+    async def _fetch(self, url: str, query: Mapping[str, str], seconds: float) -> tuple[int, bytes, str]:
+        """Send one request; return status, content and Retry-After. Raises PancakeUnavailable."""
         # Raised outside the except clause: httpx's exception refers to the URL.
         problem = ""
         try:
             async with (
-                timeout(self._total_timeout_seconds),
+                timeout(seconds),
                 self._http.stream("GET", url, params=query) as response,
             ):
                 content = await _read_limited(response, MAX_ANSWER_BYTES)
                 if len(content) <= MAX_ANSWER_BYTES:
-                    return response.status_code, content
+                    return response.status_code, content, response.headers.get("retry-after", "")
                 problem = "the answer is too large"
         except TimeoutError:
             problem = f"no complete answer within {self._total_timeout_seconds:g} s"
@@ -238,6 +272,15 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         return "no connection"
     return "the connection broke, or the answer is not HTTP"
+
+
+def _read_retry_after(text: str, now: datetime) -> float:
+    """Return the seconds of a Retry-After, which is a number or a date (RFC 9110, 10.2.3); 0 for neither."""
+    try:
+        seconds = float(text) if text.isdecimal() else (parsedate_to_datetime(text) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # TypeError: a date without a zone
+        return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _objects(value: object) -> list[JsonObject]:

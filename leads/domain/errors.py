@@ -95,6 +95,11 @@ class PancakeUnavailable(Retryable):
 
     code = "pancake_unavailable"
 
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float = 0.0) -> None:
+        """`retry_after_seconds`: how long Pancake asked to be left alone; 0 if it named no time."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class PancakeRefused(IntegrationError):
     """Pancake refused a request that is wrong on our side; `status` is its HTTP status."""

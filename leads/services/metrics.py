@@ -64,9 +64,9 @@ class Scrape:
         await asyncio.wait(awaited, timeout=self.answer_within_seconds)
         for sql in self.sql:
             sql.withdraw_old()
-        for connection, opened, answered in self._pancake.breakers.times():
-            self._metrics.breaker_open_since.labels(BREAKER, connection).set(opened)
-            self._metrics.breaker_last_success.labels(BREAKER, connection).set(answered)
+        for host, opened, answered in self._pancake.breakers.times():
+            self._metrics.breaker_open_since.labels(BREAKER, host).set(opened)
+            self._metrics.breaker_last_success.labels(BREAKER, host).set(answered)
         return self._metrics.exposition()
 
     def _start(self, source: Source) -> asyncio.Task[None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from leads.adapters.breaker import FAILURES_TO_OPEN, WINDOW_SECONDS
 from leads.domain.body import ICT
 from leads.domain.health import ACTIVE, ALIVE, UNAVAILABLE, Signs, judge
 from leads.services.cron_work import CRON_PERIOD_SECONDS
@@ -20,6 +21,8 @@ from sandbox.pancake.leads import relative_rate
 CRONS = tuple(CRON_PERIOD_SECONDS)
 CRONS_WITH_PANCAKE = frozenset({"poll_records", "reconcile_daily", "sync_sources"})
 """The crons that fail when Pancake's API does; check_connection stores a status instead."""
+CRON_RETRY_MINUTES = {"sync_sources": 5, "reconcile_daily": 5}
+"""When Hasura delivers a failed tick again; one minute later of the other crons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,11 @@ class Stored:
 class Model:
     """Steps through the minutes in order; times of its state are seconds since the start."""
 
-    def __init__(self, start: datetime, leads: Sequence[int], seed: int) -> None:
+    def __init__(self, start: datetime, leads: Sequence[int], seed: int, connections: int) -> None:
+        """All `connections` are at one host, and the crons run in one process."""
         self.start = start
+        self._connections = connections
+        self._failed_reads: deque[int] = deque(maxlen=FAILURES_TO_OPEN)
         self.stored = Stored(len(leads))
         self._leads = leads
         self._chance = random.Random(seed)
@@ -138,7 +144,7 @@ class Model:
         self._owed = self._missed = self._failed_probes = 0
         self._missed_since: int | None = None
         self._webhook_at: int | None = None
-        self._due: set[str] = set()
+        self._due: dict[str, int] = {}
         self._is_failing = self._kill_switch = False
         self.unsent_since: float | None = None
         self.unassigned_since: float | None = None
@@ -207,15 +213,16 @@ class Model:
             period = CRON_PERIOD_SECONDS[name] // 60
             of_day = moment.hour * 60 + moment.minute
             if (of_day - DAILY_AT_MINUTE.get(name, 0)) % period == 0 and name in now.scheduled_crons:
-                self._due.add(name)
+                self._due[name] = minute
         if now.is_served:
-            for name in sorted(self._due):
+            for name in sorted(name for name, due_at in self._due.items() if due_at <= minute):
                 self._run_cron(name, minute, now, seen)
 
     def _run_cron(self, name: str, minute: int, now: Conditions, seen: Minute) -> None:
         if name in CRONS_WITH_PANCAKE:
             self._call_pancake(minute, now)
             if not now.pancake_answers:
+                self._due[name] = minute + CRON_RETRY_MINUTES.get(name, 1)
                 return
         if name == "poll_records" and self._owed:
             self._missed += self._owed
@@ -228,13 +235,17 @@ class Model:
             self._check_connection(minute, now)
         self.cron_succeeded_at[name] = minute * 60.0
         seen.cron_runs[name] += 1
-        self._due.discard(name)
+        del self._due[name]
 
     def _call_pancake(self, minute: int, now: Conditions) -> None:
         if now.pancake_answers:
             self.pancake_answered_at, self.breaker_open_since = minute * 60.0, None
-        elif self.breaker_open_since is None:
-            self.breaker_open_since = minute * 60.0
+            return
+        self._failed_reads.extend([minute] * self._connections)
+        is_full = len(self._failed_reads) == FAILURES_TO_OPEN
+        if self.breaker_open_since is None and is_full:
+            is_fast = (minute - self._failed_reads[0]) * 60 <= WINDOW_SECONDS
+            self.breaker_open_since = minute * 60.0 if is_fast else None
 
     def _check_connection(self, minute: int, now: Conditions) -> None:
         self._call_pancake(minute, now)

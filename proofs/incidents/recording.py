@@ -45,6 +45,7 @@ class Scenario:
 
     It has `minutes` from `start` on, of which those from `first_minute` on are recorded in full, and what
     rules read over days in all of them. A process restarts at each minute of `restarts`, as in a deployment.
+    The series of connections are those of the first one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Scenario:
     first_minute: int = 0
     seed: int = 1
     restarts: tuple[int, ...] = ()
+    connections: int = 5
 
     @property
     def recorded_time(self) -> tuple[datetime, datetime]:
@@ -98,7 +100,7 @@ class Recording:
             arrivals(start, count, scenario.leads_per_hour, seed)
             for seed in range(scenario.seed + 1, scenario.seed + 1 + WEEKS_BEFORE)
         ]
-        model = Model(start, leads, scenario.seed)
+        model = Model(start, leads, scenario.seed, scenario.connections)
         handlers, edge = [Handlers(), Handlers()], Edge()
         recent: deque[Minute] = deque(maxlen=HOUR)
         slow: list[Sample] = []
@@ -156,17 +158,19 @@ USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
 def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
     """Return the recorded time of an incident, by default with its usual traffic.
 
-    Those of two incidents do not overlap.
+    Those of two incidents do not overlap. With few leads there is one connection.
     """
     minutes, changes = INCIDENTS[name].minutes, INCIDENTS[name].changes
+    leads_per_hour = leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR)
     return Scenario(
         name=name,
         start=FIRST_MONDAY + timedelta(weeks=1 + list(INCIDENTS).index(name)),
         minutes=BEFORE + minutes + RECORDED_AFTER,
-        leads_per_hour=leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR),
+        leads_per_hour=leads_per_hour,
         timeline=during(BEFORE, BEFORE + minutes, **changes),
         first_minute=BEFORE + max(0, minutes - LONGEST_RECORDED) - RECORDED_BEFORE,
         seed=list(INCIDENTS).index(name),
+        connections=1 if leads_per_hour == FEW_LEADS_PER_HOUR else 5,
     )
 
 

@@ -304,6 +304,6 @@ def of_states(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
     failed = {"event_trigger": not now.event_trigger_exists, "allow_list": not now.allow_list_has_ours}
     for check in CHECKS:
         yield "pancake_engine_check", f'check="{check}"', float(not failed.get(check, False))
-    labels, breaker = f'name="pancake_rest",connection="{CONNECTION}"', "pancake_circuit_breaker"
+    labels, breaker = 'name="pancake_rest",host="https://crm.pancake.vn"', "pancake_circuit_breaker"
     yield f"{breaker}_open_since_timestamp_seconds", labels, at(model.breaker_open_since)
     yield f"{breaker}_last_success_timestamp_seconds", labels, start + model.pancake_answered_at

@@ -1,18 +1,27 @@
 """Cron 2: the status of a connection, its history, its notifications."""
 
-from typing import Literal
+import asyncio
+from datetime import datetime
+from typing import Any, Literal
+from unittest.mock import ANY
 
 import psycopg
 import pytest
+import yaml
+from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN
 from psycopg.rows import dict_row
 
 from cron.check_connection import PROBE_OF_ERROR
-from leads.adapters.breaker import FAILURES_TO_OPEN, BreakerOpen
+from leads.adapters.breaker import FAILURES_TO_OPEN, LEVEL, BreakerOpen
 from leads.adapters.pancake_api import Access
+from leads.adapters.secrets import KeyRing, SecretScope
 from leads.domain.canonical_json import JsonObject
 from leads.domain.errors import PancakeKeyRejected, PancakeUnavailable
-from ops.daily.connection_secrets import change_status
-from tests.support.crons import CronHarness
+from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS
+from ops.daily.connection_secrets import change_status, seal
+from sandbox.processes import ROOT
+from tests.support.crons import API_URL, CronHarness
+from tests.support.fakes import API_KEY
 
 
 async def check(harness: CronHarness, minutes: float = 5) -> str:
@@ -81,6 +90,98 @@ async def test_an_outage_is_both_channels_down_for_two_checks(harness: CronHarne
     assert history(harness) == [("active", "outage"), ("outage", "active")]
     assert harness.reasons() == ["connection_outage", "connection_active"]
     assert set(PROBE_OF_ERROR) >= {PancakeUnavailable.code, BreakerOpen.code}
+
+
+CRONS_WITH_PANCAKE = ("check_connection", "poll_records", "sync_sources")
+LOOP_SECONDS = 10
+"""Hasura delivers the ticks that are due, waits for every answer, and sleeps so long."""
+TRIGGERS = yaml.safe_load((ROOT / "hasura" / "metadata" / "cron_triggers.yaml").read_text())
+RETRY_SECONDS = {
+    trigger["name"].removeprefix("pancake_"): trigger["retry_conf"]["retry_interval_seconds"]
+    for trigger in TRIGGERS
+}
+
+
+class Schedule:
+    """Delivers the crons that read Pancake as Hasura does; keeps the level of the breaker after each loop."""
+
+    def __init__(self, harness: CronHarness) -> None:
+        self._harness = harness
+        self._due: dict[str, tuple[datetime, int]] = {}
+        self.seconds = 0
+        self.levels: dict[int, int] = {}
+
+    async def run_until(self, seconds: int) -> None:
+        while self.seconds < seconds:
+            await self._loop()
+            self.levels[self.seconds] = self._harness.runtime.pancake.breakers.level()
+            self.seconds += LOOP_SECONDS
+            self._harness.move_clock(seconds=LOOP_SECONDS)
+
+    async def _loop(self) -> None:
+        for name in CRONS_WITH_PANCAKE:
+            if self.seconds % CRON_PERIOD_SECONDS[name] == 0:
+                self._due[name] = (self._harness.clock.now(), self.seconds)
+        ready = [name for name, (_, due_at) in self._due.items() if due_at <= self.seconds]
+        answers = await asyncio.gather(*(self._harness.tick(name, self._due[name][0]) for name in ready))
+        for name, answer in zip(ready, answers, strict=True):
+            tick, _ = self._due.pop(name)
+            if answer.status_code != 200:
+                wait = int(answer.headers.get("Retry-After", RETRY_SECONDS[name]))
+                self._due[name] = (tick, self.seconds + wait)
+
+
+def add_connections(harness: CronHarness, key_ring: KeyRing, count: int) -> None:
+    """Add connections to other workspaces of the same host, which the simulator serves too."""
+    harness.pancake.workspace_id = ANY
+    for number in range(count):
+        id_ = f"00000000-0000-4000-8000-00000000000{number}"
+        key = seal(key_ring, API_KEY, SecretScope("api_key", id_, API_URL))
+        harness.sql(
+            "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
+            " api_key_encrypted, created_at) SELECT %s, %s, %s, sha256(%s), table_names, api_base_url, %s,"
+            " created_at FROM pancake_connection WHERE id = %s",
+            *(id_, id_, 1_000 + number, id_.encode(), key, harness.connection_id),
+        )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"down": True},
+        pytest.param({"slow_seconds": 60.0}, marks=pytest.mark.slow("it waits for calls in real time")),
+    ],
+)
+async def test_with_five_connections_an_outage_opens_the_breaker_within_two_minutes(
+    harness: CronHarness, key_ring: KeyRing, fault: dict[str, Any]
+) -> None:
+    """At the schedules of Hasura; it is half-open meanwhile, and the first tick after it closes it."""
+    add_connections(harness, key_ring, 4)
+    harness.runtime.cron_runs.answer_within_seconds = ANSWER_WITHIN_SECONDS
+    schedule = Schedule(harness)
+    await schedule.run_until(300)
+    assert set(schedule.levels.values()) == {0}
+    harness.pancake.faults.change(fault)
+    await schedule.run_until(900)
+    opened = next(seconds for seconds, level in schedule.levels.items() if level == LEVEL[STATE_OPEN])
+    assert opened <= 300 + 120
+    after = [level for seconds, level in schedule.levels.items() if seconds >= opened]
+    assert set(after) == {LEVEL[STATE_OPEN], LEVEL[STATE_HALF_OPEN]}
+    harness.pancake.faults.reset()
+    await schedule.run_until(900 + LOOP_SECONDS)
+    assert schedule.levels[900] == LEVEL[STATE_CLOSED]
+    await schedule.run_until(900 + 120)
+    assert [harness.last_run(name)["outcome"] for name in CRONS_WITH_PANCAKE] == ["succeeded"] * 3
+
+
+async def test_with_one_connection_its_status_tells_of_an_outage(harness: CronHarness) -> None:
+    """Its calls are too few for the breaker."""
+    schedule = Schedule(harness)
+    await schedule.run_until(10)
+    harness.pancake.faults.down = True
+    await schedule.run_until(900)
+    assert set(schedule.levels.values()) == {LEVEL[STATE_CLOSED]}
+    assert harness.connection()["status"] == "outage"
 
 
 @pytest.mark.parametrize("cron", ["check_connection", "sync_sources", "poll_records", "reconcile_daily"])

@@ -113,7 +113,7 @@ async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     assert time.monotonic() - started < 10
     assert asked == [1] * 5 + [0] * 2
     harness.pancake.faults.reset()
-    assert harness.runtime.pancake.breakers[harness.connection_id].level == 0, "polling goes on"
+    assert harness.runtime.pancake.breakers["http://pancake"].level == 0, "polling goes on"
 
 
 def test_the_wait_leaves_the_work_its_time() -> None:

@@ -191,3 +191,6 @@ class SimulatorClock(Clock):
 
     def monotonic(self) -> float:
         return self.time.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)

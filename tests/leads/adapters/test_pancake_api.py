@@ -22,7 +22,7 @@ from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.adapters.tracing import TraceContext, within
 from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
 from leads.domain.hosts import DEFAULT_HOSTS
-from tests.support.fakes import MovableClock, SimulatorClock
+from tests.support.fakes import T0, MovableClock, SimulatorClock
 from tests.support.settings import NOT_BASE_URLS, OTHER_HOSTS
 from tests.support.waiting import eventually_async
 
@@ -185,18 +185,100 @@ async def test_a_slow_answer_is_cut_off_by_the_total_timeout() -> None:
         await api.sources(ACCESS)
 
 
-async def test_after_five_failures_the_breaker_of_the_connection_opens() -> None:
+async def test_after_five_failures_the_breaker_of_the_host_opens() -> None:
+    """For every connection of the host, whatever path and port their URLs name, and for no other host."""
     script = Script(always(500))
+    other = "https://crm.other.test"
+    api = PancakeApi(SimulatorClock(), {*HOSTS, other}, transport=httpx.MockTransport(script))
+    for number in range(5):
+        with pytest.raises(PancakeUnavailable, match="500"):
+            await api.sources(Access(f"c{number}", ACCESS.base_url, number, KEY))
+    for path in ("/api", ":443/v2"):
+        with pytest.raises(BreakerOpen):
+            await api.sources(Access("c9", f"https://crm.pancake.test{path}", 9, KEY))
+    assert (len(script.requests), api.breakers.level()) == (2 * 5, 2)
+    with pytest.raises(PancakeUnavailable, match="500"):
+        await api.sources(Access("c8", f"{other}/api", 8, KEY))
+
+
+async def test_a_read_that_fails_soon_is_tried_once_more_in_the_time_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The breaker counts one failure: four such reads leave it closed."""
+    answers = iter([always(503), always(200, {"data": [{"id": "1"}]}), *[always(503)] * 8])
+    script = Script(lambda request: next(answers)(request))
     api = client(script)
-    for _ in range(5):
+    assert await api.sources(ACCESS) == [{"id": "1"}]
+    for _ in range(4):
         with pytest.raises(PancakeUnavailable):
             await api.sources(ACCESS)
-    with pytest.raises(BreakerOpen):
+    assert (len(script.requests), api.breakers.level()) == (10, 0)
+    asked = []
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) == 1:
+            return httpx.Response(503)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("leads.adapters.pancake_api.RETRY_PAUSE_SECONDS", 0.1)
+    transport = httpx.MockTransport(silent)
+    api = PancakeApi(SimulatorClock(), HOSTS, transport=transport, total_timeout_seconds=0.3)
+    with pytest.raises(PancakeUnavailable, match="no complete answer"):
         await api.sources(ACCESS)
-    assert len(script.requests) == 5
-    assert api.breakers.level() == 2
-    with pytest.raises(PancakeUnavailable, match="500"):
-        await api.sources(Access("c2", ACCESS.base_url, 124, KEY))
+    assert len(asked) == 2
+
+
+async def test_a_read_that_failed_late_is_not_tried_again() -> None:
+    clock = SimulatorClock()
+
+    def late(_: httpx.Request) -> httpx.Response:
+        clock.time += timedelta(seconds=1.6)  # and 0.5 s of pause are more than a third of 6 s
+        return httpx.Response(503)
+
+    script = Script(late)
+    with pytest.raises(PancakeUnavailable):
+        await PancakeApi(clock, HOSTS, transport=httpx.MockTransport(script)).sources(ACCESS)
+    assert len(script.requests) == 1
+
+
+async def test_a_connection_is_not_read_before_the_retry_after_of_a_429(subtests: pytest.Subtests) -> None:
+    """A short one is waited for. Other connections are read: the limit may be one of the key."""
+    cases: list[tuple[str, float]] = [
+        ("120", 120),
+        ((T0 + timedelta(seconds=90)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 90),
+        ("9" * 400, 3600),
+    ]
+    for text, seconds in cases:
+        with subtests.test(text[:40]):
+            clock, script = SimulatorClock(), Script(always(429, headers={"Retry-After": text}))
+            api = PancakeApi(clock, HOSTS, transport=httpx.MockTransport(script))
+            for _ in range(6):
+                with pytest.raises(PancakeUnavailable, match=r"answered 429|another"):
+                    await api.sources(ACCESS)
+            assert (len(script.requests), api.breakers.level()) == (1, 0)
+            script.answer = always(200, {"data": []})
+            assert await api.sources(Access("c2", ACCESS.base_url, 124, KEY)) == []
+            clock.time += timedelta(seconds=seconds - 1)
+            with pytest.raises(PancakeUnavailable, match="not to be called for another 1 s"):
+                await api.sources(ACCESS)
+            clock.time += timedelta(seconds=1)
+            assert await api.sources(ACCESS) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "pause"),
+    [("1", 1.0), ("0", 0.5), ("", 0.5), ("soon", 0.5), ("-5", 0.5), ("Wed, 21 Oct 2015 07:28:00 -0000", 0.5)],
+)
+async def test_a_short_retry_after_is_waited_for_and_an_unreadable_one_is_none(
+    text: str, pause: float
+) -> None:
+    clock = SimulatorClock()
+    answers = iter([always(429, headers={"Retry-After": text}), always(200, {"data": []})])
+    transport = httpx.MockTransport(lambda request: next(answers)(request))
+    assert await PancakeApi(clock, HOSTS, transport=transport).sources(ACCESS) == []
+    assert clock.time == T0 + timedelta(seconds=pause)
 
 
 async def test_a_record_is_requested_by_table_and_may_be_none() -> None:

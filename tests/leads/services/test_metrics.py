@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from datetime import timedelta
 
 import psycopg
@@ -53,6 +54,10 @@ async def test_every_label_of_a_closed_set_is_there_with_0_on_an_empty_database(
         assert has_status == (status == "active")
     for log in ("event_log", "event_invocation_logs", "hdb_cron_events", "hdb_cron_event_invocation_logs"):
         assert harness.value("pancake_engine_log_dead_rows", log=log) is not None
+
+
+def test_a_counter_has_no_series_of_its_creation() -> None:
+    assert re.findall(rb"^\w+_created[{ ].*", Metrics().exposition(), re.M) == []
 
 
 async def test_each_figure_was_read(harness: CronHarness) -> None:
@@ -255,10 +260,10 @@ async def test_two_replicas_give_the_same_figures(harness: CronHarness) -> None:
     assert two == pytest.approx(one, abs=1, rel=0)
 
 
-async def test_the_times_of_the_breakers_are_shown_by_connection(harness: CronHarness) -> None:
-    breaker = harness.runtime.pancake.breakers["c"]
+async def test_the_times_of_the_breakers_are_shown_by_host(harness: CronHarness) -> None:
+    breaker = harness.runtime.pancake.breakers["https://crm.pancake.test"]
     breaker.answered_at = harness.clock.monotonic() - 30
-    labels = {"name": "pancake_rest", "connection": "c"}
+    labels = {"name": "pancake_rest", "host": "https://crm.pancake.test"}
     opened = await harness.scrape("pancake_circuit_breaker_open_since_timestamp_seconds", **labels)
     answered = harness.value("pancake_circuit_breaker_last_success_timestamp_seconds", **labels)
     assert opened == 0
