@@ -40,7 +40,7 @@ class TraceContext:
         return {"trace_id": self.trace_id, "span_id": self.span_id, **parent}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a call: Hasura always reads B3, `traceparent` only if it is configured to."""
+        """Return the headers of a call; Hasura reads them only with OpenTelemetry configured."""
         sampled = {} if self.is_sampled is None else {"X-B3-Sampled": str(int(self.is_sampled))}
         return {
             "traceparent": f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled or False):02x}",

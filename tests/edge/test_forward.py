@@ -186,11 +186,35 @@ INVALID = [
 ]  # fmt: skip
 
 
-def post_traced(harness: EdgeHarness, traceparent: str) -> tuple[str, dict[str, str]]:
+def post_traced(
+    harness: EdgeHarness, traceparent: str, body: bytes = b'{"id":"1"}'
+) -> tuple[str, dict[str, str]]:
     before = len(harness.access_log())
-    outcome = harness.post(b'{"id":"1"}', {"traceparent": traceparent})
+    outcome = harness.post(body, {"traceparent": traceparent})
     eventually(lambda: len(harness.access_log()) > before)
     return outcome, json.loads(harness.access_log()[-1])
+
+
+RECORD_ID = "2f941efe-d9a3-4d9a-affe-e123b06b8a44"
+RECORD_IDS = {
+    f'{{"id":"{RECORD_ID}","data":{{"id":"1"}}}}': RECORD_ID,
+    f'{{"event":"record","data":{{"id":"{RECORD_ID}"}}}}': RECORD_ID,
+    f'{{"id":null,"data":{{"id":"{RECORD_ID}"}}}}': "",
+    '{"id":"0905111222"}': "",
+    **dict.fromkeys(['{"id":905111222}', '{"data":1}', f'["{RECORD_ID}"]', "1", "", "{", "[" * 9_000], ""),
+}
+
+
+def test_the_line_of_a_delivery_names_its_record(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
+    """Whatever path it takes and in each shape of a body; only a UUID, since any other id may be a phone."""
+    for body, record_id in RECORD_IDS.items():
+        with subtests.test(body[:60]):
+            outcome, line = post_traced(harness, "", body.encode())
+            assert (outcome, line["record_id"]) == ("received", record_id)
+    harness.hasura.stop()
+    harness.handlers.stop()
+    outcome, line = post_traced(harness, "", f'{{"id":"{RECORD_ID}"}}'.encode())
+    assert (outcome, line["record_id"], line["event_id"]) == ("spooled", RECORD_ID, "")
 
 
 @pytest.mark.parametrize(

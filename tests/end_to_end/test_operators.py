@@ -168,7 +168,10 @@ def examine(sandbox: Sandbox, *, code: int, **variables: str) -> dict[str, str]:
 
 
 def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbox) -> None:
-    """tests/end_to_end/test_edge.py follows a lead from the spool."""
+    """Without trace headers, which Hasura passes on only if OpenTelemetry is configured there.
+
+    tests/end_to_end/test_edge.py follows a lead from the spool.
+    """
     if not isinstance(sandbox.edge, NginxEdge):
         pytest.skip("the small edge has no access log; the real one needs Debian's nginx with Lua")
     log, record_id = sandbox.home / "handlers.log", "2f941efe-d9a3-4d9a-affe-000000000001"
@@ -178,13 +181,10 @@ def test_a_lead_is_followed_by_its_ids(harness: EndToEndHarness, sandbox: Sandbo
 
     stored, processed = log_lines(log.read_text(), record_id=record_id)
     assert (stored["route"], stored["event_id"]) == ("/actions/ingest_record", event_id)
-    (edge,) = log_lines(sandbox.edge.access_log(), event_id=str(event_id))
-    assert (edge["outcome"], edge["upstream"]) == ("received", "hasura")
-    # The edge's trace went through Hasura to the handlers.
-    assert edge["trace_id"] == edge["request_id"] == stored["trace_id"]
+    (edge,) = log_lines(sandbox.edge.access_log(), record_id=record_id)
+    assert (edge["outcome"], edge["upstream"], edge["event_id"]) == ("received", "hasura", str(event_id))
     assert (processed["route"], processed["event_id"]) == ("/events/process_record", event_id)
     assert (processed["answer"]["result"], processed["notified"]) == ("ticket_created", True)
-    assert processed["parent_span_id"]
     (statement,) = re.findall(r"```sql\n(.*?);\n", (DOCS / "observability.md").read_text("utf-8"), re.S)
     (fired,) = harness.sql(statement.replace("'17'", "%s"), str(event_id))
     assert (fired["delivered"], fired["tries"]) == (True, 1)

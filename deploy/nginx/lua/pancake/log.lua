@@ -56,6 +56,7 @@ local function finish()
     var.edge_method = (var.request_method or ""):sub(1, MAX_METHOD_CHARACTERS)
     var.edge_outcome, var.edge_upstream, var.edge_monitored = outcome, ctx.upstream or "", ctx.monitored or ""
     var.edge_connection = connection and connection.id or ""
+    var.edge_record_id = is_logged and ctx.body and request.record_id(ctx.body) or ""
     var.edge_event_id = ctx.event_id or ""
     var.edge_trace_id = is_logged and trace.id_of(request.traceparent()) or ""
 end

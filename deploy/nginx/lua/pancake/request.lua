@@ -1,5 +1,6 @@
 -- The HTTP side of a delivery: read the request of a sender, write the answer. What to answer is decided in
 -- pancake.delivery.
+local cjson = require "cjson.safe"
 local crypto = require "pancake.crypto"
 local files = require "pancake.files"
 local trace = require "pancake.trace"
@@ -9,6 +10,7 @@ local MAX_TOKEN_CHARACTERS = 128
 local BODY_TIMEOUT_SECONDS = 10
 local EXCESS_BODY_TIMEOUT_SECONDS = 1
 local RETRY_AFTER_SECONDS = 1
+local UUID = "^" .. ("%x"):rep(8) .. ("%-" .. ("%x"):rep(4)):rep(3) .. "%-" .. ("%x"):rep(12) .. "$"
 
 local M = {}
 
@@ -112,8 +114,20 @@ local function iso_time(seconds)
     return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(seconds)) .. (".%03dZ"):format(milliseconds)
 end
 
+-- The record id in a body of any of Pancake's shapes, if it is a UUID; else nil. Any other id may be anything, a phone
+-- too, and must not be logged.
+function M.record_id(body)
+    local record = cjson.decode(body)
+    if type(record) == "table" and record.id == nil and type(record.data) == "table" then
+        record = record.data
+    end
+    local id = type(record) == "table" and record.id
+    return type(id) == "string" and id:match(UUID) or nil
+end
+
 -- A delivery as it is forwarded and stored: without the token. arrived_at: seconds since the epoch.
 function M.to_delivery(token, body, arrived_at)
+    ngx.ctx.body = body -- for the log
     return {
         token_sha256 = crypto.sha256_hex(token), raw = ngx.encode_base64(body), source_ip = ngx.var.remote_addr,
         arrived = arrived_at, arrived_at = iso_time(arrived_at),

@@ -1,5 +1,5 @@
 -- Trace context of a delivery: the sender's if it is valid, else a new one. It is passed on to both paths, and kept
--- with a stored delivery. Formats: W3C Trace Context, and B3, which Hasura always reads.
+-- with a stored delivery. Formats: W3C Trace Context, and B3, which Hasura reads too.
 local crypto = require "pancake.crypto"
 
 local SPAN_BYTES = 8
