@@ -71,6 +71,7 @@ CONTENDED = (
     errors.QueryCanceled,
     errors.IdleInTransactionSessionTimeout,
 )
+UNUSABLE_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
@@ -359,7 +360,10 @@ async def _connect(url: str, settings: dict[str, Any]) -> PreparingConnection:
 
 
 class translated:
-    """Raise Contended for a conflict and `lost` for a lost connection; other errors pass unchanged."""
+    """Raise Contended for a conflict, `lost` for a connection that is lost or may not write.
+
+    Other errors pass unchanged.
+    """
 
     def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
         self._lost = lost
@@ -370,7 +374,7 @@ class translated:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, CONTENDED):
             raise Contended(type(error).__name__) from error
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        if isinstance(error, UNUSABLE_CONNECTION):
             raise self._lost from error
 
 

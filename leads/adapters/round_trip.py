@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from psycopg import AsyncConnection, Error, OperationalError, abc
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import ReadOnlySqlTransaction, error_from_result
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -82,7 +82,8 @@ class PreparingConnection(AsyncConnection[DictRow]):
 async def run_together(db_connection: PreparingConnection, statements: Sequence[Text]) -> list[Rows]:
     """Run the statements in order; return the rows of each, [] of one that returns none.
 
-    Raises the first error. If the connection is lost, or the answers are not read to their end, it is closed.
+    Raises the first error. The connection is closed if it is lost or may not write, or if the answers are not
+    read to their end.
     """
     async with db_connection.lock:
         return await db_connection.wait(_run_together(db_connection, statements))
@@ -101,6 +102,8 @@ def _run_together(db_connection: PreparingConnection, statements: Sequence[Text]
             error = error_from_result(result)
             if error.sqlstate in UNUSABLE_PLAN:
                 db_connection.prepared.pop(statement.key, None)
+            if isinstance(error, ReadOnlySqlTransaction):
+                db_connection.pgconn.finish()  # it would stay so; a new session may be allowed to write
             raise error
     rows = [_rows(transformer, result) for result in results]
     transformer.set_pgresult(None)  # else it keeps the last one, which may be large

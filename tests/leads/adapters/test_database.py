@@ -187,6 +187,34 @@ async def test_a_lost_connection_is_unavailable_for_a_statement_and_contended_in
         transaction._is_open = False  # nothing is left to commit
 
 
+@contextmanager
+def read_only(url: str) -> Iterator[None]:
+    """Sessions that begin within the block may not write, and keep that."""
+    change = "ALTER DATABASE {} {} default_transaction_read_only"
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(change.format(name, "SET").encode() + b" = on")
+        try:
+            yield
+        finally:
+            connection.execute(change.format(name, "RESET").encode())
+
+
+async def test_a_session_that_may_not_write_is_unavailable_and_replaced(database: str) -> None:
+    """PostgreSQL was read-only when it began: as a standby, or by a setting."""
+    forget: Statement = ("test/forget_consents", {})
+    async with opened(database, work_connections=1) as db:
+        with read_only(database):
+            assert await is_healthy(db)
+            with pytest.raises(DatabaseUnavailable):
+                await db.fetch_all(*forget)
+            assert await is_healthy(db), "its session is a new one, and still may not write"
+        with pytest.raises(Contended):
+            async with db.transaction() as transaction:
+                await transaction.run(forget)
+        assert await db.fetch_all(*forget) == []
+
+
 async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
     async with db.transaction() as one, db.transaction() as two:
         await one.run(PING)
