@@ -28,7 +28,7 @@ ORDER BY e.record_id, e.modified_on
 -- name: pancake_lists/restore_emptied_held
 -- Restore the body of held events that purge_events emptied, when the same body arrives again, and set them to received.
 -- Returns ordinal, status, event_id and error_code of those deliveries. Relies on uq_pancake_webhook_event_identity:
--- OFFSET 0 keeps the planner on one index look-up per record, whatever it estimates of the number of held rows.
+-- OFFSET 0 keeps the planner on one index look-up per record, with any estimate of the number of held rows.
 UPDATE public.pancake_webhook_event AS e
 SET
     payload = h.payload::jsonb, normalized_phone = h.phone, status = 'received', origin = %(origin)s, created_at = %(now)s,

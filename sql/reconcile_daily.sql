@@ -65,7 +65,7 @@ FROM judged AS j
 -- An event without a table counts with the record's other events of the day, if one of them names a table.
 -- Returns origin and records.
 -- Relies on ix_pancake_webhook_event_created_at, uq_pancake_webhook_event_identity: the lateral subquery looks up each record's
--- first row by index, whatever the planner estimates of the table's size.
+-- first row by index, also where the planner estimates the size of the table wrongly.
 SELECT f.origin, count(*) AS records
 FROM (
     SELECT DISTINCT

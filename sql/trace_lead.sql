@@ -71,7 +71,7 @@ FROM chosen AS c
 JOIN public.pancake_webhook_event AS e ON e.id = c.id
 JOIN public.pancake_connection AS n ON n.id = e.connection_id
 CROSS JOIN public.view_pancake_setting AS s
--- One row read by its key each, whatever the planner expects.
+-- One row read by its key each, with any statistics.
 LEFT JOIN LATERAL (
     SELECT jsonb_build_object('code', k.code, 'status', k.status, 'is_open', public.pancake_ticket_is_open(k.status),
         'owner_id', k.assignee_id, 'created_at', k.created_at, 'first_response_at', k.first_response_at,

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
 from ops.checks.services import NEEDED, Services
-from ops.clients.db_session import QUERIES, DbSession, class_row, load_rows
+from ops.clients.db_session import QUERIES, DatabaseError, DbSession, DiskFull, class_row, load_rows
 from ops.cron_schedule import LONGEST_GRACE, SHORTEST_GRACE, Schedule
 from ops.settings import VARIABLES
 from ops.switches import LIST_SWITCHES, Switch
@@ -38,15 +39,21 @@ class Server:
     missing: list[str]
     refused: list[str]
     read_only: str = ""
+    read_only_by: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLook:
-    """What the server says of itself; `asked_at` is the time here in the middle of the statement."""
+    """What the server says of itself; `asked_at` is the time here in the middle of the statement.
+
+    `disk_full`: what it says when it has to write a file, empty if it can.
+    """
 
     server: Server
     seconds: float
     asked_at: datetime
+    disk_full: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +181,18 @@ def read_server(services: Services) -> DatabaseLook:
         server = db.cursor(row_factory=class_row(Server)).execute(QUERIES["probes/load_server"]).fetchone()
         assert server is not None
         asked_at = before + (datetime.now(UTC) - before) / 2
-        return DatabaseLook(server, time.monotonic() - started, asked_at)
+        return DatabaseLook(server, time.monotonic() - started, asked_at, _find_full_disk(db))
+
+
+def _find_full_disk(db: DbSession) -> str:
+    try:
+        db.execute(QUERIES["probes/set_little_memory"])
+        db.execute(QUERIES["probes/write_to_disk"])
+    except DiskFull as error:
+        return str(error).splitlines()[0]
+    except DatabaseError:  # as of a server that limits temporary files: the other checks say what is wrong
+        return ""
+    return ""
 
 
 def read_lock_wait(services: Services) -> LockWait | None:
@@ -249,12 +267,21 @@ CHANGE_LOGIN = (
     "Log in as a member of pancake_operators, or as the owner: psql -f deploy/postgres/grant_roles.sql"
 )
 CHECK_LOGIN = "Check user and password in DATABASE_URL: leads config show"
-CHECK_URL = "Check DATABASE_URL, and on its server: systemctl status postgresql"
-ALLOW_WRITES = (
-    "Point every DATABASE_URL at the primary, or see who made the setting; "
-    "psql: SELECT source, sourcefile FROM pg_settings WHERE name = 'default_transaction_read_only'"
-)
-SHOW_ACTIVITY = "psql: SELECT pid, state, wait_event, query FROM pg_stat_activity"
+CHECK_URL = "Check DATABASE_URL; on its server, if PostgreSQL has ended: systemctl start postgresql"
+USE_PRIMARY = "Point every DATABASE_URL at the primary: leads config show"
+MAKE_ROOM = "The administrator of PostgreSQL makes room on its disk; on its server: df -h"
+READ_ONLY_SETTING = "default_transaction_read_only"
+THEN_RESTART = "then restart Hasura and the handlers"
+
+
+def run_sql(*statements: str) -> str:
+    """Return the command that runs statements in one session."""
+    return " ".join(["psql", *(f"-c {quote(each)}" for each in statements)])
+
+
+SHOW_FILES = run_sql("SELECT name, setting, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL")
+SHOW_PREPARED = run_sql("SELECT gid, prepared, owner FROM pg_prepared_xacts")
+SHOW_ACTIVITY = run_sql("SELECT pid, state, wait_event, query FROM pg_stat_activity")
 
 
 @CHECKS.add(
@@ -282,10 +309,24 @@ def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
         yield Finding(Level.RED, error.reason, CHECK_LOGIN if is_password else CHECK_URL)
         return
     if found.server.read_only:
-        yield Finding(Level.RED, f"it takes no writes: {found.server.read_only}", ALLOW_WRITES)
+        yield Finding(Level.RED, f"it takes no writes: {found.server.read_only}", _allow_writes(found.server))
+        return
+    if found.disk_full:
+        yield Finding(Level.RED, f"its disk is full, no lead can be stored: {found.disk_full}", MAKE_ROOM)
         return
     level = Level.YELLOW if found.seconds > SLOW_SECONDS else Level.GREEN
     yield Finding(level, f"PostgreSQL {found.server.version}, {found.seconds * 1000:.0f} ms")
+
+
+def _allow_writes(server: Server) -> str:
+    if READ_ONLY_SETTING not in server.read_only:
+        return USE_PRIMARY
+    if server.read_only_by == "database":
+        # The session itself has to be allowed to write first.
+        allow = f"SET {READ_ONLY_SETTING} = off"
+        command = run_sql(allow, f'ALTER DATABASE "{server.name}" RESET {READ_ONLY_SETTING}')
+        return f"Allow writes again, {THEN_RESTART}; as the owner: {command}"
+    return f"Take it out of its file, reload PostgreSQL, {THEN_RESTART}; its file: {SHOW_FILES}"
 
 
 @CHECKS.add(
@@ -342,5 +383,5 @@ def _who(wait: LockWait) -> str:
 
 def _terminate(wait: LockWait) -> str:
     if wait.blocking_pid == 0:
-        return "Roll it back: psql: SELECT gid, prepared, owner FROM pg_prepared_xacts"
-    return f"psql: SELECT pg_terminate_backend({wait.blocking_pid})"
+        return f"Roll it back: {SHOW_PREPARED}"
+    return run_sql(f"SELECT pg_terminate_backend({wait.blocking_pid})")

@@ -18,18 +18,18 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 MANY_SPOOLED = 100
 """So many deliveries on disk are more than a short fault of the path behind the edge leaves."""
 OLD_POLICY_SECONDS = 300
-START_EDGE = "On its machine: systemctl status pancake-edge"
+START_EDGE = "On its machine: systemctl start pancake-edge"
 CHECK_POLICY = (
     "Check EDGE_SECRET, HANDLERS_URL and the resolver of the edge; "
     "on its machine: tail /var/log/pancake-edge/error.log"
 )
 CHECK_PATHS = (
-    "Both answer here. Check HASURA_URL, HANDLERS_URL and the resolver of the edge (http.conf); "
-    "on its machine: tail /var/log/pancake-edge/error.log"
+    "Both answer here. On its machine correct HASURA_URL or HANDLERS_URL in edge.env, or the resolver in "
+    "http.conf, then: systemctl restart pancake-edge"
 )
 LIST_SPOOL = "leads edge-spool list --folder spool"
 LIST_QUARANTINE = "leads edge-spool list --folder quarantine"
-CHECK_DISK = "On its machine: df -h /var/lib/pancake-edge"
+CHECK_DISK = "The administrator of its machine makes room there: df -h /var/lib/pancake-edge"
 
 
 @dataclass(frozen=True, slots=True)

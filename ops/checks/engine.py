@@ -35,7 +35,7 @@ BELOW_VERSION = (2, 51, 0)
 """The first one that was not tried with us."""
 MIN_CATALOG = 4
 """Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
-ENABLE = 'Enable it again as the owner of the table; psql: ALTER TABLE {} ENABLE TRIGGER "{}"'
+ENABLE = """Enable it again as the owner of the table: psql -c 'ALTER TABLE {} ENABLE TRIGGER "{}"'"""
 RECOVER = "leads metadata recover"
 UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
 CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"

@@ -28,6 +28,7 @@ SAME_SECRET = "Give Hasura and the handlers the same HANDLER_SECRET, then: leads
 REACH_HANDLERS = "Check HANDLERS_URL of Hasura, and the way to it, then: leads metadata verify 9b --probe"
 START_HANDLERS = "Look at their log, and start them again: pancake-handlers"
 CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
+CALL_AGAIN = "leads metadata 9a"
 RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
 
 
@@ -101,15 +102,30 @@ def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
     elif role != "pancake_service":
         text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not pancake_service"
         yield Finding(Level.RED, text)
-    elif found.state.get("allow_list") is False:
-        yield Finding(Level.RED, "the allow list stops the handlers' call", "leads metadata 9a")
-    elif found.state.get("notifications") is False:
-        yield Finding(Level.RED, "pancake_service may not call sendNotifications", "leads metadata 9a")
+    elif "applied" in params and (refusal := _refusal_of_call(found)):
+        yield Finding(Level.RED, refusal, CALL_AGAIN)  # leads status asks for it in token-call
     elif days is not None and days < MIN_TOKEN_DAYS:
         yield Finding(Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
     else:
         left = "" if days is None else f", for {days:.0f} days more"
-        yield Finding(Level.GREEN, f"pancake_service may call sendNotifications{left}")
+        yield Finding(Level.GREEN, f"the engine accepts it{left}")
+
+
+@CHECKS.add(
+    "token-call", "May the handlers call sendNotifications with their token?", When.STATUS, read_token,
+    needs="token metadata allow-list notifications", fine="they may", cure=CALL_AGAIN,
+    runbook="docs/runbook/metadata.md#pancakenotificationsforbidden",
+)  # fmt: skip
+def ask_call_of_token(facts: Facts, params: Params) -> Iterator[Finding]:
+    if refusal := _refusal_of_call(facts.get(read_token)):
+        yield Finding(Level.RED, refusal)
+
+
+def _refusal_of_call(found: TokenLook) -> str:
+    if found.state.get("allow_list") is False:
+        return "the allow list stops the handlers' call"
+    is_forbidden = found.state.get("notifications") is False
+    return "pancake_service may not call sendNotifications" if is_forbidden else ""
 
 
 def _claims(token: str) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from shlex import quote
 
@@ -37,9 +37,10 @@ WEBHOOK_PROBLEMS = {
     "key_invalid": "its API key was not accepted at the last check",
 }
 SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again; then: leads connection test"
-SET_KEY, TEST_KEY = "leads connection set-api-key", "leads connection test"
+SET_KEY = "Create a key in Pancake (Settings → Tools), then: leads connection set-api-key"
+TEST_KEY = "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
-SOURCE_ON = f"leads switch source NAME on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
+SOURCE_ON = f"leads switch source {{}} on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
 CREATE_CONNECTION = "leads connection create"
 NEVER = "it never succeeded"
 MAX_SOURCES = 8
@@ -183,7 +184,7 @@ def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
-    "api-key", "Does Pancake accept the API key of each connection?", When.BOTH, read_keys,
+    "api-key", "Does Pancake accept the API key of each connection?", When.BOTH, read_keys, read_state,
     needs="tables connection", fine="no connection is in use", cure=TEST_KEY,
     runbook="docs/runbook/webhook-and-pancake.md#pancakeapikeyinvalid",
 )  # fmt: skip
@@ -193,9 +194,19 @@ def ask_keys(facts: Facts, params: Params) -> Iterator[Finding]:
             yield Finding(Level.GREEN, f"{key.name}: key accepted", about=key.name)
         elif key.is_rejected:
             text = f"{key.name}: the API key does not work: {key.reason}"
-            yield Finding(Level.RED, text, SET_KEY, key.name)
+            yield Finding(Level.RED, text, _named(SET_KEY, key.name, facts), key.name)
         else:
-            yield Finding(Level.YELLOW, f"{key.name}: {key.reason}", TEST_KEY, key.name)
+            text = f"{key.name}: {key.reason}"
+            yield Finding(Level.YELLOW, text, _named(TEST_KEY, key.name, facts), key.name)
+
+
+def _named(cure: str, connection: str, facts: Facts) -> str:
+    """Return a cure whose command names the connection, if there are several."""
+    try:
+        is_only = len(facts.get(read_state).connections) <= 1
+    except NotRead:
+        return cure
+    return cure if is_only else f"{cure} --connection {quote(connection)}"
 
 
 @CHECKS.add(
@@ -207,7 +218,8 @@ def ask_webhook(facts: Facts, params: Params) -> Iterator[Finding]:
     state, keys = facts.get(read_state), _known_keys(facts)
     for each in state.connections:
         if each.status != "disabled":
-            yield _judge_webhook(each, keys.get(each.id), state.now)
+            found = _judge_webhook(each, keys.get(each.id), state.now)
+            yield replace(found, cure=found.cure and _named(found.cure, each.name, facts))
 
 
 def _known_keys(facts: Facts) -> Mapping[str, KeyLook]:
@@ -244,16 +256,25 @@ def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "sources", "Is a source active?", When.STATUS, read_state, needs="tables connection",
-    fine="there is no source yet", cure=SOURCE_ON,
+    fine="there is no source yet", cure="leads switch list",
     runbook="docs/runbook/install.md#11-a-source-and-its-roster",
 )  # fmt: skip
 def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
     state, sources = facts.get(read_state), _switches(facts, "source")
     if state.connections and not any(each.active_sources for each in state.connections):
         text = "\n".join(["no source is active: every lead is held", *_list_sources(sources)])
-        yield Finding(Level.RED, text, SOURCE_ON)
+        yield Finding(Level.RED, text, _switch_on_again(sources))
     elif sources:
         yield Finding(Level.GREEN, "\n".join(_list_sources(sources)))
+
+
+def _switch_on_again(sources: Sequence[Switch]) -> str:
+    """Return how the source that was switched off last is switched on; empty if none can be."""
+    can_be_on = [each for each in sources if each.can_be_on]
+    if not can_be_on:
+        return ""
+    last = max(can_be_on, key=lambda each: (each.changed_at or datetime.min.replace(tzinfo=UTC), each.row_id))
+    return SOURCE_ON.format(quote(last.name or last.row_id))
 
 
 def _list_sources(sources: Sequence[Switch]) -> list[str]:
@@ -283,7 +304,7 @@ def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
     elif empty:
         yield Finding(Level.RED, f"no active member: {', '.join(empty)}; new tickets get no owner")
     elif absent:
-        text = f"no one on duty: {', '.join(absent)}; new tickets get no owner"
+        text = f"no member on duty: {', '.join(absent)}; new tickets get no owner"
         yield Finding(Level.YELLOW, text, "Put staff on duty, or add members in Settings")
     else:
         yield Finding(Level.GREEN, f"{times(len(rosters), 'roster')}, each with members on duty")

@@ -176,7 +176,7 @@ class Check:
     NotRead that it lets pass is an UNKNOWN finding. `needs` are the ids of checks that have to be green for
     this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
     if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS. `is_symptom`: it
-    shows the effect of another part's fault, and is the cause of nothing. `is_result`: it says what came of
+    shows the effect of another part's fault, and is the cause of nothing. `is_result`: it says the result of
     the last leads, and is shown first. `writes`: it stores something to try it, and undoes that. `area` is
     that of the pre-check.
     """

@@ -26,6 +26,8 @@ LEVEL_COLUMNS = 8
 NAME_COLUMNS = 15
 COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
 """A call of leads, up to what ends it within a sentence."""
+UNBROKEN = re.compile(rf"{COMMAND.pattern}|psql -c '\w+")
+"""What is not wrapped, for it may be copied: calls of leads, and the words of psql before its statement."""
 STYLES = {Level.GREEN: "green", Level.YELLOW: "yellow", Level.RED: "bold red", Level.UNKNOWN: "dim"}
 
 
@@ -66,7 +68,7 @@ def finding_document(check: Check, found: Finding) -> dict[str, Any]:
 def shown(results: Sequence[Result]) -> list[Result]:
     """Leave out what was asked for the sake of others only, and is the cause of none of them.
 
-    First stands what came of the last leads.
+    First stands the result of the last leads.
     """
     causes = {found.because_of for each in results if each.is_wanted for found in each.findings}
     kept = [each for each in results if each.is_wanted or each.check.id in causes]
@@ -99,7 +101,7 @@ def _all_lines(results: Sequence[Result]) -> Iterator[Text]:
 
 
 def _short_lines(results: Sequence[Result], rows: int) -> list[Text]:
-    """Return what came of the last leads and the worst findings with what helps; the rest is counted."""
+    """Return the result of the last leads and the worst findings with what helps; the rest is counted."""
     printed = {each.check.id for each in results}
     lines: list[Text] = []
     blocks: list[tuple[Level, list[Text]]] = []
@@ -175,9 +177,9 @@ def print_advice(cure: str, runbook: str, indentation: int, console: Console) ->
 
 
 def _advice(cure: str, runbook: str, indentation: int) -> Iterator[Text]:
-    """Yield the cure and the runbook. A call of leads is not wrapped: it may be copied."""
+    """Yield the cure and the runbook."""
     width = LINE_LENGTH - indentation - 2
-    kept = COMMAND.sub(
+    kept = UNBROKEN.sub(
         lambda found: found[0].replace(" ", KEPT_SPACE) if len(found[0]) <= width else found[0], cure
     )
     for number, text in enumerate(_wrapped(kept, width, may_break=False)):
@@ -190,7 +192,7 @@ def _advice(cure: str, runbook: str, indentation: int) -> Iterator[Text]:
 def _consequences(cause: str, results: Sequence[Result], *, is_short: bool = False) -> Iterator[Text]:
     """Name what a cause explains: what is bad with its text, what is not known by its names alone.
 
-    In short form it has no texts, and of many names the number; what came of the last leads stands above.
+    In short form it has no texts, and of many names the number; the result of the last leads stands above.
     """
     explained = [
         (each, found)

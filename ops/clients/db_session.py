@@ -22,6 +22,7 @@ class_row = rows.class_row
 DatabaseError = psycopg.Error
 InsufficientPrivilege = errors.InsufficientPrivilege
 QueryCanceled = errors.QueryCanceled
+DiskFull = errors.DiskFull
 Row = TypeVar("Row")
 CONNECT_TIMEOUT_SECONDS = 10
 SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})

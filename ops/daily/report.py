@@ -174,7 +174,7 @@ def is_fair(owner: Figures) -> bool:
 def fairness(owner: Figures) -> str:
     """Return the spread of the roster's counters and its bound."""
     if owner["spread"] is None or owner["bound"] is None:
-        return "no one available"
+        return "no member available"
     return f"{owner['spread']:.2f} of at most {owner['bound']:.2f}"
 
 

@@ -140,10 +140,12 @@ def without_future_runs(system: Installation) -> Iterator[Variables]:
 def without_service(name: str) -> Break:
     """Stop a service of the sandbox and start it again."""
 
-    return by(
-        lambda system: getattr(system.sandbox, name).stop(),
-        lambda system: getattr(system.sandbox, name).bring_up(),
-    )
+    def start_again(system: Installation) -> None:
+        service = getattr(system.sandbox, name)
+        service.stop()  # if a cure has started it already
+        service.bring_up()
+
+    return by(lambda system: getattr(system.sandbox, name).stop(), start_again)
 
 
 @contextmanager
@@ -195,10 +197,27 @@ def without_rights(system: Installation) -> AbstractContextManager[Variables]:
 
 
 @contextmanager
-def locked_table(system: Installation) -> Iterator[Variables]:
-    with psycopg.connect(system.sandbox.database_url, application_name="forgotten psql") as db:
-        db.execute("LOCK TABLE pancake_webhook_event")
+def full_disk(system: Installation) -> Iterator[Variables]:
+    """PostgreSQL answers as with a full disk when it has to write a file, and when a lead is stored."""
+    sandbox = system.sandbox
+    system.sql(STATEMENTS["breakages/fill_disk"])
+    path = f"ALTER DATABASE {sandbox.database} {{}} search_path"
+    system.sql(f"{path.format('SET')} = full_disk, pg_catalog, public")
+    try:
         yield {}
+    finally:
+        system.sql(path.format("RESET"))
+        system.sql("DROP SCHEMA full_disk CASCADE")
+
+
+@contextmanager
+def locked_table(system: Installation) -> Iterator[Variables]:
+    session = psycopg.connect(system.sandbox.database_url, application_name="forgotten psql")
+    session.execute("LOCK TABLE pancake_webhook_event")
+    try:
+        yield {}
+    finally:
+        session.close()
 
 
 @contextmanager
@@ -231,7 +250,7 @@ class Breakage:
     `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     `gates`: those that tests/ops/golive/test_gates.py asks; `broken` is of SQL alone then.
     `incident`: the live incident of the catalogue that has this fault.
-    `is_cured`: the commands of leads that are printed mend it by themselves.
+    `person`: what a person has to do, in the words of the printed cure; without it its commands mend it.
     """
 
     name: str
@@ -242,7 +261,7 @@ class Breakage:
     criteria: str = ""
     gates: str = ""
     incident: str = ""
-    is_cured: bool = False
+    person: str = ""
 
 
 SQL_TRIGGER = '"notify_hasura_pancake_webhook_event_status_update_INSERT"'
@@ -259,6 +278,7 @@ RUNS = (
     "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
     " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
 )
+LONG_AGO = "scheduled_time < now() - interval '1 day'"
 
 OUR_METADATA = "E2-BE-metadata-version E4-9a"
 PERMISSIONS = f"role-permissions {OUR_METADATA}"
@@ -288,21 +308,25 @@ TRIGGER_SAVED_IN_CONSOLE = {
 BREAKAGES = (
     Breakage(
         "the database refuses connections", without_database, "database", "not currently acc",
-        "SqlMetricsStale",
+        "SqlMetricsStale", person="on its server, if PostgreSQL has ended",
     ),
     Breakage(
         "a wrong password in `DATABASE_URL`",
         by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@")),
-        "database", "password auth",
+        "database", "password auth", person="Check user and password in DATABASE_URL",
     ),
     Breakage("PostgreSQL takes no writes", read_only_database, "database", "transaction_read_only is on"),
+    Breakage(
+        "the disk of PostgreSQL is full", full_disk, "database", "its disk is full.* No space left",
+        person="The administrator of PostgreSQL makes room",
+    ),
     Breakage(
         "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
     ),
     Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "CronMissed"),
     Breakage(
         "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata-read",
-        "admin secret",
+        "admin secret", person="Check HASURA_ADMIN_SECRET",
     ),
     Breakage("our metadata were wiped", wiped, "metadata", "pieces are missing", "EventTriggerMissing",
              incident="metadata_wiped"),
@@ -327,7 +351,7 @@ BREAKAGES = (
         "the SQL trigger was dropped",
         by(lambda system: system.sql(f"DROP TRIGGER {SQL_TRIGGER} ON pancake_webhook_event"),
            lambda system: system.metadata("reload_metadata", {"recreate_event_triggers": True})),
-        "event-trigger", "is missing", "EventTriggerMissing", is_cured=True,
+        "event-trigger", "is missing", "EventTriggerMissing",
     ),
     Breakage(
         "the crons were deleted", without_crons, "metadata", "cron trigger pancake_", "CronTicksGone",
@@ -362,38 +386,44 @@ BREAKAGES = (
     ),
     Breakage(
         "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
-        "SwitchLeftOn", gates="E4-14 switches-off", is_cured=True,
+        "SwitchLeftOn", gates="E4-14 switches-off",
     ),
     Breakage(
         "the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres",
-        is_cured=True,
     ),
     Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
-    Breakage("Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid"),
+    Breakage(
+        "Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid",
+        person="Create a key in Pancake",
+    ),
     Breakage(
         "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
-        "UnassignedWaits",
+        "UnassignedWaits", person="add members",
     ),
-    Breakage("no one is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no one on duty", "UnassignedWaits"),
+    Breakage(
+        "no member is on duty", by_sql(OFF_DUTY, ON_DUTY), "rosters", "no member on duty", "UnassignedWaits",
+        person="Put staff on duty",
+    ),
     Breakage(
         "an event is stuck",
         by_sql(STATEMENTS["breakages/store_waiting"], STATEMENTS["breakages/delete_waiting"]),
-        "queue", "1 overdue: ingested 1",
-        "LeadWaits",
+        "queue", "1 overdue: ingested 1", "LeadWaits",
+        person="leads cron run retry_failed",  # which fires it again when its claim has ended
     ),
     Breakage(
         "a lead fails",
         by_sql(STATEMENTS["breakages/store_failed"], STATEMENTS["breakages/delete_waiting"]), "tickets",
-        "1 lead failed .internal: InsufficientPrivilege",
+        "1 lead failed .internal: InsufficientPrivilege", person="Read why, and what helps",
     ),
     Breakage(
         "notifications are refused",
         by_sql(STATEMENTS["breakages/store_unsent"], STATEMENTS["breakages/delete_waiting"]), "unsent",
         "1 event has unsent notifications, the oldest for 5 min: Hasura, or the service behind it, answered",
+        person="ask Diva about its service of notifications",
     ),
     Breakage(
-        "a cron does not run", by_sql(RUNS.format("-"), RUNS.format("+")), "crons", "reconcile_daily",
-        "CronMissed",
+        "a cron does not run", by_sql(RUNS.format("-"), f"{RUNS.format('+')} AND {LONG_AGO}"), "crons",
+        "reconcile_daily", "CronMissed",
     ),
     Breakage(
         "the source has an old catalog of Hasura",

@@ -89,3 +89,18 @@ DELETE FROM pancake_webhook_event WHERE record_id = 'waiting'
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
 AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
 CREATE TRIGGER slow AFTER INSERT ON pancake_webhook_event FOR EACH STATEMENT EXECUTE FUNCTION slow()
+
+-- name: breakages/fill_disk
+-- What writes a file is refused as on a full disk: the statement of `leads status` that tries it, by a function that is found first,
+-- and a lead that is stored.
+CREATE SCHEMA full_disk;
+GRANT USAGE ON SCHEMA full_disk TO PUBLIC;
+CREATE FUNCTION full_disk.string_to_table(text, text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE disk_full USING MESSAGE = 'could not write to file "base/pgsql_tmp/pgsql_tmp4711.0": No space left on device';
+END $$;
+CREATE FUNCTION full_disk.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE disk_full USING MESSAGE = 'could not extend file "base/16384/16999": No space left on device';
+END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON public.pancake_webhook_event FOR EACH ROW EXECUTE FUNCTION full_disk.refuse()

@@ -7,30 +7,39 @@ SELECT
 
 -- name: probes/load_server
 -- Load what the database says of itself, also before the migrations.
--- Returns one row: version, now, role_name, read_only (why it takes no writes, or an empty text), missing (tables of the integration)
--- and refused (those that this role may not read). A role that is read-only by itself says nothing of the database.
+-- Returns one row: version, now, name (of the database), role_name, read_only (why it takes no writes, or an empty text), read_only_by
+-- (where that is set), missing (tables of the integration) and refused (those that this role may not read).
+-- A role that is read-only by itself says nothing of the database.
 SELECT
     current_setting('server_version') AS version,
+    current_database()::text AS name,
     clock_timestamp() AS now,
     current_user::text AS role_name,
     CASE
         WHEN pg_is_in_recovery() THEN 'it is a standby'
-        WHEN EXISTS (
-            SELECT FROM pg_catalog.pg_settings AS s
-            WHERE
-                s.name = 'default_transaction_read_only'
-                AND s.setting = 'on'
-                AND s.source NOT IN ('user', 'database user', 'client', 'session')
-        ) THEN 'default_transaction_read_only is on'
+        WHEN s.setting = 'on' AND s.source NOT IN ('user', 'database user', 'client', 'session')
+            THEN 'default_transaction_read_only is on'
         ELSE ''
     END AS read_only,
+    s.source AS read_only_by,
     coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE c.oid IS NULL), '{}') AS missing,
     coalesce(array_agg(t.name ORDER BY t.name) FILTER (WHERE NOT r.is_readable), '{}') AS refused
 FROM unnest(ARRAY[
     'pancake_connection', 'pancake_source', 'pancake_assignee', 'pancake_webhook_event', 'pancake_cron_run', 'integration_change'
 ]) AS t (name)
+JOIN pg_catalog.pg_settings AS s ON s.name = 'default_transaction_read_only'
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('public.' || t.name)
 LEFT JOIN LATERAL (SELECT has_any_column_privilege(c.oid, 'SELECT') AS is_readable) AS r ON true
+GROUP BY s.setting, s.source
+
+-- name: probes/write_to_disk
+-- Let PostgreSQL write two megabytes into a temporary file, which it removes at once: a full disk refuses that, and nothing else
+-- that only reads would notice. Returns one row: words. Run it after probes/set_little_memory, in the same transaction.
+SELECT count(*) AS words FROM string_to_table(repeat('word ', 50000), ' ')
+
+-- name: probes/set_little_memory
+-- Let what follows in this transaction use files soon. Returns one row: work_mem.
+SELECT set_config('work_mem', '64kB', true) AS work_mem
 
 -- name: probes/find_lock_wait
 -- Find who has waited longest for a lock in this database, for at least `least`, and who holds it. It waits for no lock itself.
@@ -59,7 +68,7 @@ WHERE c.status <> 'disabled'
 ORDER BY c.id
 
 -- name: status/list_connections
--- List the connections with what came of them last.
+-- List the connections with their last webhook and poll.
 -- Returns one row per connection: id, name, status, status_changed_at, last_poll_at, last_webhook_at (of the last day),
 -- active_sources. Relies on ix_pancake_webhook_event_created_at, which it reads back from the newest event.
 SELECT
@@ -224,7 +233,7 @@ CROSS JOIN (
 ) AS g
 
 -- name: status/count_tickets
--- Count the leads of the last ten minutes by what came of them, those that failed, and the tickets that are usual in ten minutes.
+-- Count the leads of the last ten minutes by their result, those that failed, and the tickets that are usual in ten minutes.
 -- Returns one row: leads, tickets, waiting, held, processed_at (the last one); failing (at most `most` that are failed, and the dead letters
 -- of an hour, but for invalid ones), tries, reason (the most frequent one), failed_id (the newest), failed_at (the last try); usual (median
 -- of the days among the last seven that had any in this hour; null without one).

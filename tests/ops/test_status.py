@@ -295,8 +295,6 @@ def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(subtests: py
         ("no token", "", FINE, Level.RED, "is not a JWT"),
         (token(), "invalid-jwt", FINE, Level.RED, "refuses HASURA_SERVICE_TOKEN (invalid-jwt)"),
         (token("pancake_edge"), "", FINE, Level.RED, "is of role pancake_edge, not pancake_service"),
-        (token(), "", {**FINE, "allow_list": False}, Level.RED, "the allow list stops"),
-        (token(), "", {**FINE, "notifications": False}, Level.RED, "may not call sendNotifications"),
         (token(days=3), "", FINE, Level.YELLOW, "ends in 3 days"),
         (token(), "", FINE, Level.GREEN, "for 60 days more"),
     ):
@@ -305,6 +303,10 @@ def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(subtests: py
             assert (found.level, words in found.text) == (level, True), found
     unset = NotRead("X is not set", variable="HASURA_SERVICE_TOKEN")
     assert ask("token", token=unset)[0].level is Level.UNKNOWN
+    for name, words in (("allow_list", "the allow list stops"), ("notifications", "may not call")):
+        (found,) = ask("token-call", token=TokenLook(token(), "", {**FINE, name: False}))
+        assert (found.level, words in found.text) == (Level.RED, True)
+    assert level_of("token-call", token=TokenLook(token(), "", FINE)) is Level.GREEN
 
 
 def test_a_clock_that_differs_is_named(subtests: pytest.Subtests) -> None:
@@ -670,8 +672,8 @@ def test_below_a_cause_stands_what_it_explains(capsys: pytest.CaptureFixture[str
     ]  # fmt: skip
 
 
-def test_a_look_fits_on_a_terminal_whatever_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """The worst stand first, behind what came of the last leads."""
+def test_a_look_fits_on_a_terminal_with_any_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """The worst stand first, behind the result of the last leads."""
     result = replace(check("tickets", "a"), is_result=True, is_symptom=True)
     wide: dict[str, Any] = {
         "cure": f"Mend it: {'word ' * 30}",
@@ -724,7 +726,7 @@ def test_a_lock_wait_is_named_with_its_blocker() -> None:
         assert (found.level, "session 18 (psql) holds it" in found.text) == (level, True)
     (found,) = ask("locks", lock_wait=replace(wait, blocking_pid=0))
     assert "a prepared transaction holds it" in found.text
-    assert found.cure.endswith("SELECT gid, prepared, owner FROM pg_prepared_xacts")
+    assert found.cure == "Roll it back: psql -c 'SELECT gid, prepared, owner FROM pg_prepared_xacts'"
     late = NotRead("a statement did not end within 2 s", is_late=True)
     (found,) = ask("tables", state=late, blocker=wait)
     assert found.text == "they are locked: session 18 (psql) holds the lock"

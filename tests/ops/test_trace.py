@@ -216,7 +216,7 @@ _one_lead(
     "No owner, and no admin is active",
     "UPDATE staff SET on_duty = false, is_active = role <> 'admin'",
 )
-_one_lead(PROCESSED, "No one of the roster is on duty", "UPDATE staff SET on_duty = false")
+_one_lead(PROCESSED, "No member of the roster is on duty", "UPDATE staff SET on_duty = false")
 _one_lead(PROCESSED, "A roster without members", "DELETE FROM pancake_assignee")
 _one_lead(
     PROCESSED, "The customer's account is disabled", asked="+84 909 111 222", phone_number="0909 111 222"

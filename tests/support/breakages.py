@@ -1,19 +1,24 @@
 """The breakages of proofs/incidents/breakages.py, and those that need a fake."""
 
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import jwt
 import pytest
 
+from ops.checks import database, edge
 from ops.checks.handlers import RESTARTS
 from ops.metadata.engine import Engine
 from proofs.incidents.breakages import BREAKAGES as REAL
 from proofs.incidents.breakages import Break, Breakage, Installation, Variables
-from tests.support.fake_services import edge_status, fake_prometheus
+from tests.support.edge.harness import write_certificate
+from tests.support.fake_services import FakeServer, edge_status, fake_prometheus
 
 
 @contextmanager
@@ -40,6 +45,35 @@ def restarting_handlers(system: Installation) -> Iterator[Variables]:
     with fake_prometheus() as prometheus:
         prometheus.values[RESTARTS] = ["14"]
         yield {"PROMETHEUS_URL": prometheus.url}
+
+
+@contextmanager
+def fast_clock(system: Installation) -> Iterator[Variables]:
+    """The clock of the machine that asks is 10 minutes ahead."""
+
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=10)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edge, "datetime", Fast)
+        patch.setattr(database, "datetime", Fast)
+        yield {}
+
+
+@contextmanager
+def ending_certificate(system: Installation) -> Iterator[Variables]:
+    """A public URL whose certificate ends in five days."""
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        certificate = Path(folder) / "fullchain.pem"
+        write_certificate(Path(folder), "localhost", days=5)
+        of_server.load_cert_chain(certificate, certificate.with_name("privkey.pem"))
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        patch.setattr(ssl, "create_default_context", lambda: trusting)
+        with FakeServer("localhost", of_server) as server:
+            yield {"PUBLIC_URL": server.url_for("")}
 
 
 @contextmanager
@@ -82,7 +116,7 @@ def export_without_a_cron_of_staging() -> Callable[[Engine], Any]:
 ENDS_WITH_COMMAND = re.compile(
     r"(?:^|[:;]\s(?:then )?)"
     r"(?:(?:leads|hasura|systemctl|docker compose|tail|df|psql|timedatectl) [^;:]*|pancake-handlers"
-    r"|psql: [^;]*|printf '[\s\S]*)$"
+    r"|printf '[\s\S]*)$"
 )
 """Of a piece of advice that ends with a command that a person can copy."""
 
@@ -92,22 +126,37 @@ BREAKAGES = (
     *REAL[:_AFTER],
     Breakage(
         "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
-        "EdgeSpoolStuck",
+        "EdgeSpoolStuck", person="On its machine correct HASURA_URL or HANDLERS_URL",
     ),
     Breakage(
         "the disk of the edge is full", edge_with(spooled=4, spool_writable=False), "edge",
         "cannot be written: .*Pancake is answered 503", "EdgeSpoolUnwritable",
+        person="The administrator of its machine makes room there",
     ),
     Breakage(
         "the resolver of the edge is wrong", edge_with(skipped="hasura handlers"), "spool",
-        "it does not reach hasura and handlers",
+        "it does not reach hasura and handlers", person="or the resolver in http.conf",
     ),
     Breakage(
         "the engine has another `HANDLER_SECRET`", engine_method("cron_invocations", unauthorized_calls),
         "calls", "it has another HANDLER_SECRET",
+        person="Give Hasura and the handlers the same HANDLER_SECRET",
     ),
-    Breakage("the handlers end each minute", restarting_handlers, "restarts", "restarted 14 times"),
-    Breakage("the token of the handlers ends soon", ending_token, "token", "ends in 3 days"),
+    Breakage(
+        "the handlers end each minute", restarting_handlers, "restarts", "restarted 14 times",
+        person="Their log says why they end",
+    ),
+    Breakage(
+        "the clock of this machine is wrong", fast_clock, "clocks", "this machine is 600 s ahead",
+        person="Synchronize the clock of this machine",
+    ),
+    Breakage(
+        "the token of the handlers ends soon", ending_token, "token", "ends in 3 days",
+        person="restart the handlers with it",
+    ),
+    Breakage(
+        "the certificate ends soon", ending_certificate, "certificate", "ends in 5 days", person="Renew it",
+    ),
     *REAL[_AFTER:],
     Breakage(
         "staging differs", engine_method("export", export_without_a_cron_of_staging()),

@@ -121,7 +121,7 @@ class Record:
     """Whether the project had the permission for sendNotifications before."""
 
     def text_before(self, name: str, current: str | None) -> Before | None:
-        """Return the text before the merge, if no one changed the file since."""
+        """Return the text before the merge, if the file was not changed since."""
         before = self.before.get(name)
         return before if before and digest(current) in before.digests else None
 
@@ -185,7 +185,7 @@ class Editor:
 
 
 def whole_file(path: Path, content: Text) -> Editor:
-    """Return the editor of a file that no one else writes. Without content this version has it no more."""
+    """Return the editor of a file that only we write. Without content this version has it no more."""
     return Editor(path, lambda text: None, lambda text: content)
 
 
