@@ -469,10 +469,10 @@ def backfill_phones(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; count only.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Empty normalized_phone instead.")] = False,
     anytime: Annotated[bool, typer.Option("--anytime", help="Run outside 02:00 to 06:00 ICT too.")] = False,
+    at_night: Annotated[bool, typer.Option("--at-night", help="Wait for 02:00 ICT, then run.")] = False,
     rows_per_batch: Annotated[int, typer.Option(help="Accounts per batch.", min=50, max=50_000)] = 10_000,
     pause_seconds: Annotated[float, typer.Option(help="Seconds between batches.", min=0)] = 0.1,
     unusable: Annotated[Path, typer.Option(help="CSV file for accounts with an unusable phone.")] = UNUSABLE,
-    at_night: Annotated[bool, typer.Option("--at-night", help="Wait for 02:00 ICT, then run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill account.normalized_phone, and verify it.

@@ -100,11 +100,12 @@ def stage(name: str) -> str:
 
 
 def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> None:
-    """It copies nothing but the locked packages, and is the last stage."""
+    """It copies nothing but the locked packages and the server, and is the last stage."""
     instructions = stage("handlers")
     assert re.findall(r"^(?:COPY|ADD) .*", instructions, re.MULTILINE) == [
-        "COPY --from=dependencies /venv /venv"
-    ]
+        "COPY --from=dependencies /venv /venv", "COPY --from=server /project /",
+    ]  # fmt: skip
+    assert re.search(r"rm /project/venv/bin/leads .*for name in .* hasura ops;", stage("server"), re.DOTALL)
     assert DOCKERFILE.endswith(instructions)
     for text in (
         r"^USER \d+:\d+$", "HEALTHCHECK", r'^CMD \["pancake-handlers"\]$', "BIND=0.0.0.0:8080",
@@ -117,7 +118,7 @@ def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> No
 def test_the_image_has_the_wheel_that_the_project_declares() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
     copied = {
-        word for line in re.findall(r"^COPY (.+) \S+$", stage("wheel"), re.MULTILINE) for word in line.split()
+        word for line in re.findall(r"^COPY (.+) \S+$", stage("project"), re.MULTILINE) for word in line.split()
     }
     project = {"pyproject.toml", "LICENSE"}
     assert copied - project == set(declared["wheel"]["only-include"])
