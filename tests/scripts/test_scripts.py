@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from ops.golive.criterion import load_criteria
 from ops.golive.evidence import read_evidence_file
+from ops.setup.answers import QUESTIONS
 from sandbox.edge import NEEDED
 from tests.support.suites import PATHS_WITH_SERVERS, belongs
 
@@ -488,12 +489,16 @@ def test_a_value_is_taken_as_it_is_written(clone: Path, line: str, value: str) -
     ("reason", "lines"),
     [
         ("expected NAME=value",
-         ("touch ran", "export A=hidden", "A =hidden", "9A=hidden", "A[$(touch ran)]=hidden")),
-        ("A must be in single quotes",
-         ("A=$(touch ran)", "A=`touch ran`", "A=hidden; touch ran", "A=$HOME", 'A="$(touch ran)"',
-          'A="hidden\\n"', "A=hidden'quoted'", "A='hidden' more", "A='hidden\nB=c'")),
-        ("control character", ("A=hidden\r", "A=hid\x1b[2Kden")),
-        ("how programs start", ("PATH=.", "LD_PRELOAD=hidden", "PYTHONPATH=hidden", "BASH_ENV=hidden")),
+         ("touch ran", "export BIND=hidden", "BIND =hidden", "9A=hidden", "BIND[$(touch ran)]=hidden")),
+        ("BIND must be in single quotes",
+         ("BIND=$(touch ran)", "BIND=`touch ran`", "BIND=hidden; touch ran", "BIND=$HOME",
+          'BIND="$(touch ran)"', 'BIND="hidden\\n"', "BIND=hidden'quoted'", "BIND='hidden' more",
+          "BIND='hidden\nVERSION=c'")),
+        ("control character", ("BIND=hidden\r", "BIND=hid\x1b[2Kden")),
+        ("is not a variable of this product",
+         ("PATH=.", "LD_PRELOAD=hidden", "PYTHONPATH=hidden", "BASH_ENV=hidden", "OPENSSL_CONF=hidden",
+          "SSLKEYLOGFILE=hidden", "GLIBC_TUNABLES=hidden", "EDGE=hidden", "XPGHOST=hidden", "PGHOST2=hidden",
+          "DATABASE_URL2=hidden", "SSL_CERT_FILES=hidden")),
         ("DATABASE_URL stands in line 1 too", ("DATABASE_URL=hidden",)),
     ],
 )  # fmt: skip
@@ -531,14 +536,14 @@ def test_a_file_that_other_users_can_read_or_change_is_refused(
 def test_a_shell_gets_the_variables_from_read_env_or_nothing_of_a_file_that_it_refuses(clone: Path) -> None:
     """Of any file. They replace those that the shell has, so that a changed file can be read again."""
     value = 'a "$(touch ran)" `b` \\ ${C} # Việt'
-    write(clone, f"A='{value}'\nB=\"it's\"\nDATABASE_URL=\n")
+    write(clone, f"WEBHOOK_URL='{value}'\nPGUSER=\"it's\"\nDATABASE_URL=\n")
     (clone / ".env").rename(clone / "other")
-    shell = 'eval "$(scripts/read_env other)"; printenv A B DATABASE_URL'
+    shell = 'eval "$(scripts/read_env other)"; printenv WEBHOOK_URL PGUSER DATABASE_URL'
     for sh in ("bash", "sh"):
         done = run(sh, "-c", shell, cwd=clone, PATH=os.environ["PATH"], DATABASE_URL="before")
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{value}\nit's\n\n", "")
     assert not (clone / "ran").exists()
-    write(clone, "A=a\ntouch ran\n")
+    write(clone, "BIND=a\ntouch ran\n")
     done = call(clone, "read_env")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"{clone}/.env, line 2: ")
@@ -547,10 +552,16 @@ def test_a_shell_gets_the_variables_from_read_env_or_nothing_of_a_file_that_it_r
 
 
 def test_the_files_of_this_repository_are_accepted(clone: Path) -> None:
-    """.env.example as it stands, and the secrets for compose.yaml."""
+    """.env.example, also with all variables set; the secrets for compose.yaml; what `setup` reads."""
     secrets = [sys.executable, "-m", "sandbox", "secrets"]
     printed = subprocess.run(secrets, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for text in ((ROOT / ".env.example").read_text("utf-8"), printed):
+    example = (ROOT / ".env.example").read_text("utf-8")
+    asked = "".join(f"{each.variable}=\n" for each in QUESTIONS if each.variable)
+    besides = "".join(
+        f"{name}=\n"
+        for name in ("PGHOST", "PGSSLMODE", "FORWARDED_ALLOW_IPS", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+    )
+    for text in (example, re.sub(r"(?m)^#(?=[A-Z_]+=)", "", example), printed, asked, besides):
         write(clone, text)
         done = call(clone, "read_env")
         assert (done.returncode, done.stderr) == (0, "")
