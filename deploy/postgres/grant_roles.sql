@@ -65,7 +65,7 @@ BEGIN
             ('public.view_pancake_connection_status', 'SELECT', NULL),
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
-            -- What else they do with our events in this log, four functions of the migrations do.
+            -- Which events, a policy says below. What else they do with our events in this log, four functions of the migrations do.
             ('hdb_catalog.event_log', 'INSERT', NULL),
             -- For the metrics: state and times of events, no payloads.
             ('hdb_catalog.event_log', 'SELECT', 'trigger_name, delivered, error, archived, locked, created_at'),
@@ -157,6 +157,36 @@ BEGIN
     GRANT USAGE ON SCHEMA public TO pancake_handlers, pancake_operators;
     IF to_regnamespace('hdb_catalog') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA hdb_catalog TO pancake_handlers, pancake_operators;
+    END IF;
+
+    -- Hasura's log takes from both roles what their own writes fire, and nothing else: an event of our trigger, or one that a trigger of
+    -- Hasura on a table that they write logs; never one invoked by hand, never in the name of a user. Other roles write as before.
+    SELECT c.oid, c.relrowsecurity, pg_has_role(c.relowner, 'USAGE') AS is_mine INTO item
+    FROM pg_catalog.pg_class AS c
+    WHERE c.oid = to_regclass('hdb_catalog.event_log')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND p.polname = 'pancake_events_of_their_writes');
+    IF FOUND AND NOT item.is_mine THEN
+        RAISE WARNING 'only the owner of hdb_catalog.event_log can limit which events the roles write: run this as that role too';
+    ELSIF FOUND THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+        EXECUTE format('CREATE POLICY pancake_as_before ON hdb_catalog.event_log TO %s USING (true) WITH CHECK (true)',
+            CASE WHEN item.relrowsecurity THEN 'pancake_handlers, pancake_operators' ELSE 'PUBLIC' END);
+        CREATE POLICY pancake_events_of_their_writes ON hdb_catalog.event_log AS RESTRICTIVE FOR INSERT
+            TO pancake_handlers, pancake_operators
+            WITH CHECK (
+                payload ->> 'op' IN ('INSERT', 'UPDATE')
+                AND payload ->> 'session_variables' IS NULL
+                AND (
+                    trigger_name = 'pancake_webhook_event_status_update'
+                    OR pg_trigger_depth() > 0 AND EXISTS (
+                        SELECT FROM pg_catalog.pg_trigger AS t
+                        WHERE t.tgrelid = to_regclass(format('%I.%I', schema_name, table_name))
+                            AND t.tgname IN ('notify_hasura_' || trigger_name || '_INSERT', 'notify_hasura_' || trigger_name || '_UPDATE')
+                            AND has_any_column_privilege(t.tgrelid, 'INSERT, UPDATE')
+                    )
+                )
+            );
+        ALTER TABLE hdb_catalog.event_log ENABLE ROW LEVEL SECURITY;
     END IF;
     IF has_schema_privilege('pancake_handlers', 'public', 'CREATE') THEN
         RAISE WARNING 'every role may create tables in the schema public: REVOKE CREATE ON SCHEMA public FROM PUBLIC';

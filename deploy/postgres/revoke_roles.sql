@@ -32,5 +32,13 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM %I', item.kind, item.name, item.role_name);
     END LOOP;
+    IF EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = to_regclass('hdb_catalog.event_log') AND p.polname = 'pancake_as_before') THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = to_regclass('hdb_catalog.event_log') AND p.polname NOT LIKE 'pancake\_%') THEN
+            ALTER TABLE hdb_catalog.event_log DISABLE ROW LEVEL SECURITY;
+        END IF;
+        DROP POLICY pancake_as_before ON hdb_catalog.event_log;
+        DROP POLICY IF EXISTS pancake_events_of_their_writes ON hdb_catalog.event_log;
+    END IF;
 END
 $$;

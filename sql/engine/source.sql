@@ -72,10 +72,12 @@ BEGIN
             INSERT INTO public.pancake_connection (name, workspace_id, token_sha256, api_key_encrypted)
             VALUES ('preflight', 0, sha256('preflight'), '') RETURNING id INTO connection;
         END IF;
+        -- As in a session of theirs, which has no user of Hasura.
+        PERFORM set_config('hasura.user', 'null', true);
         SET LOCAL ROLE pancake_handlers;
         IF to_regclass('hdb_catalog.event_log') IS NOT NULL THEN
             PERFORM hdb_catalog.insert_event_log(
-                'public', 'pancake_webhook_event', 'pancake_preflight', 'INSERT', '{}'::json
+                'public', 'pancake_webhook_event', 'pancake_webhook_event_status_update', 'INSERT', '{}'::json
             );
         END IF;
         INSERT INTO public.pancake_webhook_event

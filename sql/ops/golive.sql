@@ -268,6 +268,12 @@ WITH listed AS (
     FROM roles AS r
     INNER JOIN pg_catalog.pg_roles AS p ON p.rolname = r.role_name
     WHERE p.rolsuper OR p.rolbypassrls OR p.rolcreaterole OR p.rolcreatedb OR p.rolreplication
+    UNION ALL
+    SELECT concat_ws(' ', r.role_name, 'INSERT hdb_catalog.event_log of any event: it has no row level security')
+    FROM roles AS r
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('hdb_catalog.event_log')
+    WHERE NOT c.relrowsecurity
+        OR NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND p.polname = 'pancake_events_of_their_writes')
 )
 SELECT
     (SELECT count(*) FROM granted) AS granted,

@@ -211,6 +211,70 @@ def test_functions_with_the_rights_of_their_owner_show_and_delete_events_of_our_
     assert pinned.fetchall() == [(["search_path=pg_catalog, pg_temp"],)]
 
 
+OURS = "pancake_webhook_event_status_update"
+LOGGING = """
+CREATE FUNCTION hdb_catalog.log_of_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM hdb_catalog.insert_event_log('public', TG_ARGV[0], TG_ARGV[1], 'UPDATE', '{}');
+    RETURN NULL;
+END $$;
+INSERT INTO account (id, normalized_phone) VALUES (gen_random_uuid(), '+84905111222');
+"""
+WRITE = "UPDATE account SET normalized_phone = normalized_phone"
+IN_A_TRIGGER = """
+CREATE TEMP TABLE mine (i integer);
+CREATE FUNCTION pg_temp.forge() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM hdb_catalog.insert_event_log('public', {!r}, {!r}, 'UPDATE', '{{}}');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forge AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION pg_temp.forge();
+INSERT INTO mine VALUES (1)
+"""
+FORGED = {
+    "by hand": ("pancake_webhook_event", OURS, "MANUAL"),
+    "another trigger": ("orders", "orders_changed", "INSERT"),
+    "another trigger, with our table": ("pancake_webhook_event", "orders_changed", "INSERT"),
+    "a trigger of a written table, without a write": ("account", "account_changed", "UPDATE"),
+}
+AS_CEO = """SET LOCAL "hasura.user" = '{"x-hasura-role": "admin", "x-hasura-user-id": "ceo"}'; """
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_logs_only_events_that_its_own_writes_fire(
+    db: Db, role: str, subtests: pytest.Subtests
+) -> None:
+    db.execute(LOGGING)
+    for table in ("account", "staff"):
+        trigger = sql.SQL("CREATE TRIGGER {} AFTER UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION")
+        name = sql.Identifier(f"notify_hasura_{table}_changed_UPDATE")
+        arguments = f" hdb_catalog.log_of_the_test('{table}', '{table}_changed')"
+        db.execute(trigger.format(name, sql.Identifier(table)) + sql.SQL(arguments))
+    call = "SELECT hdb_catalog.insert_event_log('public', '{}', '{}', '{}', '{{}}')"
+    allowed = [WRITE, call.format("pancake_webhook_event", OURS, "INSERT")]
+    forged = {name: call.format(*arguments) for name, arguments in FORGED.items()}
+    forged |= {f"as the CEO: {each}": AS_CEO + each for each in allowed}
+    forged["a trigger of a table that is not written"] = IN_A_TRIGGER.format("staff", "staff_changed")
+    forged["another trigger, in a trigger"] = IN_A_TRIGGER.format("account", "orders_changed")
+    for statement in allowed:
+        assert may(db, role, statement.encode()), statement
+    for attack, statement in forged.items():
+        with subtests.test(attack):
+            assert not may(db, role, statement.encode())
+            with db.transaction(force_rollback=True):
+                db.execute(statement.encode())  # as the owner
+
+
+def test_the_log_is_as_before_once_the_rights_are_taken_back(db: Db) -> None:
+    row_security = (
+        "SELECT c.relrowsecurity, (SELECT count(*) FROM pg_policy AS p WHERE p.polrelid = c.oid)"
+        " FROM pg_class AS c WHERE c.oid = 'hdb_catalog.event_log'::regclass"
+    )
+    assert db.execute(row_security).fetchone() == (True, 2)
+    run_file(db, GRANTS.with_name("revoke_roles.sql"))
+    assert db.execute(row_security).fetchone() == (False, 0)
+
+
 def test_a_second_run_changes_nothing_and_takes_back_other_rights(db: Db) -> None:
     before = rights(db)
     db.execute("GRANT DELETE, TRUNCATE ON ticket TO pancake_handlers")
