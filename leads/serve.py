@@ -1,13 +1,18 @@
 """`pancake-handlers`: the handlers on the address BIND. It is the command of their image."""
 
+import asyncio
+import os
 import signal
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from leads.adapters.hasura_calls import MAX_ENVELOPE_BYTES
 from leads.adapters.logs import configure_logs
 from leads.adapters.settings import SettingsError, read_settings
 
@@ -18,11 +23,62 @@ SHUTDOWN_SECONDS = 25
 ANSWER_SECONDS = 15
 """How long open requests go on after the signal. Then they are cancelled, and answered 503."""
 MAX_CONNECTIONS = 800
-"""Open connections over which requests get 503 and are sent again later: each holds memory and a file."""
+"""Each holds memory and a file: over it the one that idles longest is closed. Over so many requests under way
+others get 503, and are sent again later."""
+REQUEST_SECONDS = 10
+"""From the start of a connection, or of a request, until the whole request is there. Then it is closed."""
+ALWAYS_SERVED = (b"/healthz", b"/readyz", b"/metrics")
+"""What the orchestrator and Prometheus ask, also of a process that refuses other requests."""
 HELP = """\
 Serve the handlers until Ctrl-C or SIGTERM, on BIND (127.0.0.1:8000 by default). With OPS_BIND, /readyz and
 /metrics are on that address only. Logs are JSON lines on stdout. .env.example explains each variable.
 Exit codes: 1 an address is taken; 2 the environment is incomplete, and every problem is named."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, in which connections without a whole request cannot keep others out."""
+
+    deadline: asyncio.TimerHandle | None = None
+    idle_since = 0.0
+    idle_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle = [each for each in self.connections if isinstance(each, LimitedProtocol) and each.is_idle()]
+            oldest = min(idle, key=lambda each: each.idle_since)
+            oldest.idle_since = inf  # it is among the connections until the loop has closed it
+            oldest.transport.abort()
+
+    def is_idle(self) -> bool:
+        """Whether no request of the connection is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self.idle_since, self.idle_bytes = self.loop.time(), 0
+        self.deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_idle():
+            if self.deadline is None:  # uvicorn stops its own timer of an idle connection
+                self._expect_request()
+            self.idle_bytes += len(data)
+        if self.idle_bytes > 2 * MAX_ENVELOPE_BYTES:
+            self.transport.abort()
+        else:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        is_full = len(self.tasks) >= MAX_CONNECTIONS and self.url not in ALWAYS_SERVED
+        self.limit_concurrency = 0 if is_full else None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        super().on_message_complete()
 
 
 def main() -> None:
@@ -54,7 +110,8 @@ def _configure(host: str, port: int) -> uvicorn.Config:
         access_log=False,
         log_config=None,  # its lines go where those of the handlers go, as JSON, and are counted
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=LimitedProtocol,
+        proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),  # without it uvicorn believes this machine
         timeout_graceful_shutdown=ANSWER_SECONDS,
     )
 

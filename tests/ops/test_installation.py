@@ -16,7 +16,7 @@ import threading
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
-from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
+from leads.serve import MAX_CONNECTIONS, REQUEST_SECONDS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
 from ops.daily.alert import judge
@@ -58,6 +58,9 @@ COMPLETE = {
     "HASURA_SERVICE_TOKEN": "unused", "HANDLER_SECRET": "a-secret-of-the-test-with-32-characters",
     "EDGE_SECRET": "a-secret-of-the-test-with-32-characters", "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
 }  # fmt: skip
+
+HALF = b"POST /events/process_record HTTP/1.1\r\n"
+NOT_FOUND = b"POST /nowhere HTTP/1.1\r\nContent-Length: 99\r\n\r\n"
 
 PASSWORD = "password-of-the-test"
 SECRETS = {
@@ -144,13 +147,72 @@ def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(
         with ExitStack() as idle:
             for _ in range(MAX_CONNECTIONS):
                 idle.enter_context(socket.create_connection(("127.0.0.1", port)))
-            assert status(port, "/healthz") == 503
-        eventually(lambda: status(port, "/healthz") == 200)
+            assert status(port, "/healthz") == 200
         samples = scrape(f"http://127.0.0.1:{port}")
     output, errors = printed
     assert "uvicorn.error" in {json.loads(line)["logger"] for line in output.splitlines()}
     assert errors == ""
     assert (find_value(samples, 'pancake_log_messages_total{level="info"}') or 0) > 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", HALF + b"X: y\r\n", NOT_FOUND])
+def test_half_open_requests_keep_no_other_out_and_end(
+    processes: Processes, tmp_path: Path, sent: bytes
+) -> None:
+    """Also one that goes on sending, and one that was answered before its body was there."""
+    port, ops_port = free_port(), free_port()
+    with serving(processes, tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"), ExitStack() as open_sockets:
+        half_open = [
+            open_sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(MAX_CONNECTIONS + 100)
+        ]
+        started = time.monotonic()
+        for each in half_open:
+            with suppress(OSError):  # those that were closed for later ones
+                each.sendall(sent)
+        assert [status(ops_port, path) for path in PATHS] == [200, 503, 200]
+        assert status(port, "/healthz") == 200
+        assert call(port, "/events/process_record") == (400, "bad_request")
+        last = half_open[-1]
+        last.settimeout(1)
+        while time.monotonic() - started < REQUEST_SECONDS + 5 and not ended(last):
+            with suppress(OSError):
+                last.sendall(b"\r\n" if not sent else b"x")
+        assert time.monotonic() - started < REQUEST_SECONDS + 5
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side closes the connection within its timeout."""
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def test_headers_without_end_are_cut(processes: Processes, tmp_path: Path) -> None:
+    port, sent = free_port(), 0
+    line = b"X: " + b"y" * 100_000 + b"\r\n"
+    with serving(processes, tmp_path, port), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(HALF)
+        with suppress(OSError):
+            while sent < 100_000_000:
+                sent += connection.send(line)
+    assert sent < 20_000_000  # what the buffers of both sides hold is among it
+
+
+@pytest.mark.parametrize("believed", ["", "127.0.0.1"])
+def test_forwarded_headers_are_believed_of_named_proxies_only(
+    processes: Processes, tmp_path: Path, believed: str
+) -> None:
+    """A caller of a public address may not send its secret in clear text."""
+    port = free_port()
+    with serving(processes, tmp_path, port, FORWARDED_ALLOW_IPS=believed):
+        answer = call(port, "/events/process_record", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert answer == ((403, "clear_text") if believed else (400, "bad_request"))
 
 
 def test_readiness_and_metrics_are_on_the_ops_port_only(processes: Processes, tmp_path: Path) -> None:
@@ -194,12 +256,12 @@ def relay(url: str) -> Iterator[tuple[str, threading.Event]]:
             each.close()
 
 
-def call(port: int, path: str, **envelope: Any) -> tuple[int, str]:
+def call(port: int, path: str, headers: Mapping[str, str] | None = None, **envelope: Any) -> tuple[int, str]:
     """Call a route as Hasura does; return the status and the error's code."""
+    secret = {"X-Handler-Secret": COMPLETE["HANDLER_SECRET"]}
     answer = httpx.post(
-        f"http://127.0.0.1:{port}{path}",
-        json=envelope, headers={"X-Handler-Secret": COMPLETE["HANDLER_SECRET"]}, timeout=40,
-    )  # fmt: skip
+        f"http://127.0.0.1:{port}{path}", json=envelope, headers=secret | dict(headers or {}), timeout=40
+    )
     return answer.status_code, answer.json()["extensions"]["code"]
 
 
