@@ -13,6 +13,8 @@ from itertools import product
 
 import pytest
 
+from leads.adapters.secrets import KeyRing
+from ops.daily.edge_spool import Folder, Spool
 from sandbox.edge import state_key
 from tests.support.edge.harness import TOKEN, Edge, EdgeHarness
 from tests.support.edge.surroundings import Reply, raw_exchange, signed
@@ -329,7 +331,7 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
         ("later", body, {}),
         ("strict", body, signed(b"s", body)),
         ("strict", b"forged", signed(b"x", b"forged")),
-        ("headed", body, {"Authorization": LONG_SECRET.decode()}),
+        ("headed", body, {"X-Pancake-Secret": LONG_SECRET.decode()}),
         ("unknown", body, {}),
     ):
         assert harness.post(sent, headers, token=token) == "spooled"
@@ -337,8 +339,7 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
     assert (len(harness.edge.held("unknown")), harness.edge.held()) == (5, [])
     harness.add_connection("later")
     harness.add_connection("strict", signature_mode="enforce", webhook_secrets=[b"s"])
-    by_header = {"header_secrets": [LONG_SECRET], "header_name": "Authorization"}
-    harness.add_connection("headed", signature_mode="enforce", **by_header)
+    harness.add_connection("headed", signature_mode="enforce", header_secrets=[LONG_SECRET])
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held("unknown"))
     deliveries = harness.hasura.deliveries + harness.handlers.deliveries
@@ -346,6 +347,33 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
         (hashlib.sha256(token.encode()).hexdigest(), body) for token in ("headed", "later", "strict")
     )
     assert harness.drained("unknown_token", "unknown") == harness.drained("hmac_invalid", "unknown") == 1
+
+
+def test_what_a_stranger_leaves_in_an_outage_can_be_read_back_and_is_dropped(shared: Edge) -> None:
+    """Characters that JSON writes as six, slashes of base64 as two; bytes that are no text; more headers."""
+    harness = shared(EDGE_UNKNOWN_MAX_FILES="5")
+    harness.stop_upstreams()
+    body = b"\xff" * 256 * 1024
+    headers = [f"X-Pancake-{name}: ".encode() for name in ("Timestamp", "Signature", "Secret")]
+    lines = [b"POST /api/pancake/record/stranger HTTP/1.0", b"Content-Length: %d" % len(body)]
+    for byte in (b"\x01", b"\xff"):
+        head = b"\r\n".join([*lines, *(name + byte * 8000 for name in headers), b"X-More: \xfe", b"", b""])
+        assert raw_exchange(harness.edge.port, head + body).endswith(b'{"status":"spooled"}')
+    spool = Spool(harness.edge.state, KeyRing.parse(harness.edge.state_keys))
+    names = spool.names(Folder.UNKNOWN)
+    assert [spool.read(Folder.UNKNOWN, name).body for name in names] == [body] * 2
+    harness.start_upstreams()
+    eventually(lambda: not harness.edge.held("unknown"))
+    assert harness.drained("unknown_token", "unknown") == 2
+    assert not harness.edge.held("quarantine")
+
+
+def test_what_could_not_be_read_back_is_refused_at_the_door(own: Edge) -> None:
+    harness = own().edit("spool.lua", "MAX_SEALED_BYTES = 768 * 1024", "MAX_SEALED_BYTES = 1024").bring_up()
+    harness.stop_upstreams()
+    assert harness.post(b"1" * 1024, token="stranger") == "too_large"
+    assert harness.post(b"1", token="stranger") == "spooled"
+    assert len(harness.edge.held("unknown")) == 1
 
 
 def test_an_unknown_token_is_answered_before_its_body_is_read(shared: Edge) -> None:

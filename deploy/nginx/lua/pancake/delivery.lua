@@ -92,8 +92,11 @@ end
 -- Store a delivery whose token could not be confirmed, with the headers that a later check needs.
 local function store_unknown(token, arrived_at)
     local delivery = request.to_delivery(token, request.read_body(), arrived_at)
-    delivery.headers = request.single_headers()
-    if not spool.put("unknown", delivery) then
+    delivery.proof = request.proof(policy.proof_headers())
+    local ok, _, is_too_large = spool.put("unknown", delivery)
+    if is_too_large then
+        return refuse(200, "too_large")
+    elseif not ok then
         return shed("unknown")
     end
     answer(200, "spooled")

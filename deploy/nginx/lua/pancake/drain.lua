@@ -100,11 +100,12 @@ local function settle_unknown(name, delivery)
     local connection = policy.find(delivery.token_sha256, delivery.arrived)
     local outcome = "unknown_token"
     if connection then
-        local proof = {
+        local proof = delivery.proof or {}
+        local request = {
             ip = delivery.source_ip, body = ngx.decode_base64(delivery.raw),
-            header = function(field) return (delivery.headers or {})[field] end,
+            header = function(field) return proof[field] and ngx.decode_base64(proof[field]) end,
         }
-        outcome = verify.check(connection, proof, delivery.arrived)
+        outcome = verify.check(connection, request, delivery.arrived)
     end
     if outcome then
         count("unknown", outcome)

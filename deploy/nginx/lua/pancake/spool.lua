@@ -12,7 +12,8 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_state
 
-local MAX_SEALED_BYTES = 768 * 1024 -- larger than any sealed delivery: 256 KiB in base64, twice the headers
+-- Larger than any sealed delivery of a known connection: 256 KiB in base64, of which JSON may double each character.
+local MAX_SEALED_BYTES = 768 * 1024
 local PROBE_NAME = ".probe" -- of MAX_SEALED_BYTES: on a nearly full disk an empty file would still fit
 local CAPACITY = {
     spool = { max_files = settings.spool_max_files, max_bytes = settings.spool_max_bytes },
@@ -100,9 +101,13 @@ local function write(folder, name, sealed)
     return ok, err
 end
 
--- Return true once the delivery is on disk; nil and an error if the folder is full or cannot be written.
+-- Return true once the delivery is on disk; nil and an error if the folder is full or cannot be written. The third
+-- result says that the delivery could not be read back.
 function M.put(folder, delivery)
     local sealed = crypto.seal("delivery", cjson.encode(delivery))
+    if #sealed > MAX_SEALED_BYTES then
+        return nil, "larger than what is read back", true
+    end
     local capacity = CAPACITY[folder]
     local name = ("%013d-%s-%d.sealed"):format(
         delivery.arrived * 1000, crypto.hex(crypto.random(NAME_RANDOM_BYTES)), #sealed)

@@ -5,7 +5,9 @@ local network = require "pancake.network"
 local WINDOW_SECONDS = 300 -- between the timestamp of a signature and its arrival, in both directions
 local MAX_TIMESTAMP_CHARACTERS = 20
 
-local M = {}
+local TIMESTAMP, SIGNATURE = "x-pancake-timestamp", "x-pancake-signature"
+
+local M = { SIGNATURE_HEADERS = { TIMESTAMP, SIGNATURE } }
 
 local function is_in_window(timestamp, now)
     -- Decimal digits only: tonumber would also accept "0x10", "1e9" and "nan". No fraction: the signature is over
@@ -67,11 +69,11 @@ local function check_proof(connection, request, now)
         return nil, "hmac_invalid"
     end
     if #webhook_secrets > 0 then
-        local timestamp = request.header("x-pancake-timestamp")
+        local timestamp = request.header(TIMESTAMP)
         if not is_in_window(timestamp, now) then
             return nil, "timestamp_out_of_window"
         end
-        if not is_signed(webhook_secrets, timestamp, request.header("x-pancake-signature"), request.body) then
+        if not is_signed(webhook_secrets, timestamp, request.header(SIGNATURE), request.body) then
             return nil, "hmac_invalid"
         end
     end
