@@ -117,9 +117,8 @@ def test_the_image_of_the_handlers_holds_production_code_only_and_serves() -> No
 
 def test_the_image_has_the_wheel_that_the_project_declares() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
-    copied = {
-        word for line in re.findall(r"^COPY (.+) \S+$", stage("project"), re.MULTILINE) for word in line.split()
-    }
+    lines = re.findall(r"^COPY (.+) \S+$", stage("project"), re.MULTILINE)
+    copied = {word for line in lines for word in line.split()}
     project = {"pyproject.toml", "LICENSE"}
     assert copied - project == set(declared["wheel"]["only-include"])
     assert project <= copied
