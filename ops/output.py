@@ -194,6 +194,11 @@ def escape_unseen(text: str) -> str:
     return UNSEEN_CHARACTER.sub(_escape, text)
 
 
+def one_line(text: str) -> str:
+    r"""Return the text with what is not seen of it escaped, line feeds as `\n`: it adds no line to others."""
+    return escape_unseen(text).replace("\n", "\\n")
+
+
 def _escape(match: re.Match[str]) -> str:
     """Write a character as JSON does, so that an escaped JSON document stays the same document."""
     if match[0] in "\t\n":

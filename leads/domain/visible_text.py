@@ -9,10 +9,11 @@ from typing import Any
 
 # Controls (C0, DEL, C1); soft hyphen, marks, embeddings, overrides, isolates of the writing direction; what
 # has no width, the two joiners too, which Vietnamese names do not need; separators of lines and paragraphs;
-# annotations; tags. No letter is among them: all are of Unicode's categories Cc, Cf, Zl and Zp.
+# annotations; half a pair of surrogates; tags. No letter is among them: all are of Unicode's categories Cc,
+# Cf, Cs, Zl and Zp.
 _UNSEEN = (
     "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f"
+    "\ud800-\udfff\U000e0000-\U000e007f"
 )
 UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
 _SPACING = re.compile("[\t-\r\x85\u2028\u2029]+")

@@ -21,6 +21,7 @@ from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
 from ops.checks.wording import age, count, times
 from ops.clients.db_session import load_rows
 from ops.cron_schedule import Schedule
+from ops.output import one_line
 from ops.settings import OperatorSettings
 from ops.switches import Switch
 
@@ -167,7 +168,8 @@ def since(switch: Switch) -> str:
     if switch.changed_at is None:
         return "since it was set up"
     reason = f" ({switch.reason})" if switch.reason else ""
-    return f"since {switch.changed_at:%Y-%m-%d %H:%M} UTC by {switch.person or switch.changed_by}{reason}"
+    by = one_line(f"{switch.person or switch.changed_by}{reason}")
+    return f"since {switch.changed_at:%Y-%m-%d %H:%M} UTC by {by}"
 
 
 @CHECKS.add(
@@ -281,7 +283,7 @@ def _list_sources(sources: Sequence[Switch]) -> list[str]:
     """Return a line for each source, those that are off first; of many the first ones."""
     listed = sorted(sources, key=lambda switch: switch.is_on)
     lines = [
-        f"{each.name or each.pancake_source_id}: {'on' if each.is_on else 'off'} {since(each)}"
+        f"{one_line(f'{each.name or each.pancake_source_id}')}: {'on' if each.is_on else 'off'} {since(each)}"
         for each in listed[:MAX_SOURCES]
     ]
     if len(listed) > MAX_SOURCES:
@@ -457,7 +459,7 @@ def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
 def _judge_failing(found: Tickets, text: str) -> Finding:
     """Judge leads that failed: red if none was processed after the last of at least two tries."""
     failed_at, processed_at = found.failed_at, found.processed_at
-    reason = (found.reason or "no reason")[:MAX_REASON]
+    reason = one_line((found.reason or "no reason")[:MAX_REASON])
     text = f"{times(found.failing, 'lead')} failed ({reason}); {text}"
     cure = f"Read why, and what helps: leads trace {found.failed_id}"
     if failed_at and processed_at and processed_at > failed_at:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from leads.domain.visible_text import duration
+from ops.output import one_line
 
 MAX_NAMED = 5
 """So many of what is wrong in the same way are named."""
@@ -12,7 +13,7 @@ MAX_NAMED = 5
 def first(names: Sequence[str], most: int = MAX_NAMED) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return one_line(", ".join(names[:most])) + more
 
 
 def age(then: datetime | None, now: datetime) -> str:

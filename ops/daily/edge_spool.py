@@ -15,7 +15,17 @@ import typer
 from leads.adapters.secrets import DecryptionError, KeyRing
 from ops.daily.erase_target import Phone, Record, Target, read_target
 from ops.failures import CommandFailed, WrongUsage, fail_if, file_reason
-from ops.output import AsJson, examples, print_json, print_line, print_result, progress_bar, say, verb_group
+from ops.output import (
+    AsJson,
+    examples,
+    one_line,
+    print_json,
+    print_line,
+    print_result,
+    progress_bar,
+    say,
+    verb_group,
+)
 from ops.settings import read_operator_settings
 
 MAGIC = b"PE1"
@@ -63,7 +73,7 @@ class SpooledDelivery:
         """Return `table/id` of the record in the body, or a dash."""
         try:
             document = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict) or "id" not in document:
             return "-"
@@ -217,7 +227,7 @@ def list_folder(
         print_json(described)
     else:
         for entry in described:
-            print_line(f"{entry['name']}  {_line(entry)}")
+            print_line(one_line(f"{entry['name']}  {_line(entry)}"))
     if len(names) > max_files:
         say(f"{len(names) - max_files} more are not shown. Show them with --max-files {len(names)}.")
     if not names:

@@ -9,7 +9,16 @@ import typer
 from rich.console import Console
 
 from ops.clients.db_session import QUERIES, open_session
-from ops.output import AsJson, changed_fields, print_changes, print_indented, print_json, say, text_of
+from ops.output import (
+    AsJson,
+    changed_fields,
+    one_line,
+    print_changes,
+    print_indented,
+    print_json,
+    say,
+    text_of,
+)
 from ops.settings import read_operator_settings
 
 DEFAULT_DAYS = 30
@@ -65,14 +74,14 @@ def history(
 def print_change(change: Change, console: Console) -> None:
     """Print what was changed and when, who did it, and each value before and after."""
     time = change["changed_at"].astimezone(UTC)
-    print_indented(f"{time:%Y-%m-%d %H:%M:%S} UTC  {_describe(change)}", 0, console)
+    print_indented(f"{time:%Y-%m-%d %H:%M:%S} UTC  {one_line(_describe(change))}", 0, console)
     person = f"{change['person']} ({change['changed_by']})" if change["person"] else change["changed_by"]
     role = f", Hasura role {change['hasura_role']}" if change["hasura_role"] else ""
-    print_indented(f"by {person}{role}", 1, console)
+    print_indented(one_line(f"by {person}{role}"), 1, console)
     application = f", application {change['application']}" if change["application"] else ""
-    print_indented(f"database role {change['database_role']}{application}", 1, console)
+    print_indented(one_line(f"database role {change['database_role']}{application}"), 1, console)
     if change["reason"]:
-        print_indented(f"reason: {change['reason']}", 1, console)
+        print_indented(one_line(f"reason: {change['reason']}"), 1, console)
     if change["kind"] in (Kind.REPLAY, Kind.EVENT):
         return
     hidden = [
@@ -80,7 +89,10 @@ def print_change(change: Change, console: Console) -> None:
         for name, value in sorted(change["after"].items())
         if name in change["before"] and change["before"][name] == value
     ]
-    print_changes([*hidden, *changed_fields(change["before"], change["after"])], console, 2)
+    changes = [*hidden, *changed_fields(change["before"], change["after"])]
+    print_changes(
+        [(one_line(name), old and one_line(old), one_line(new)) for name, old, new in changes], console, 2
+    )
 
 
 def _describe(change: Change) -> str:

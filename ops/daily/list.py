@@ -13,7 +13,7 @@ from leads.domain.visible_text import duration
 from ops.clients.db_session import QUERIES, open_session
 from ops.daily.report import DAY, Period
 from ops.failures import WrongUsage
-from ops.output import AsJson, ForeignTextConsole, csv_text, print_in_column, print_json, say
+from ops.output import AsJson, ForeignTextConsole, csv_text, one_line, print_in_column, print_json, say
 from ops.settings import read_operator_settings
 
 COLUMNS = (
@@ -75,7 +75,9 @@ def print_leads(found: Mapping[str, Any], now: datetime, console: Console) -> No
         words.append(
             lead["reason"] if lead["first_response_at"] or not lead["ticket"] else _waiting(lead, now)
         )
-        print_in_column(f"{lead['event_id']:>7}  {arrived:%d/%m %H:%M}  ", " · ".join(words), console)
+        print_in_column(
+            f"{lead['event_id']:>7}  {arrived:%d/%m %H:%M}  ", one_line(" · ".join(words)), console
+        )
     shown = f", the first {len(leads)} of them" if len(leads) < found["count"] else ""
     say(f"{found['figure']}: {found['count']}{shown}")
     say(f"Tickets made by hand for a phone that a lead had within 3 days: {found['made_by_hand']}")

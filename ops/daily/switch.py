@@ -11,7 +11,7 @@ from rich.console import Console
 from ops import switches
 from ops.clients.db_session import DbSession, open_session
 from ops.failures import CommandFailed, only_one
-from ops.output import AsJson, examples, print_indented, print_json, say, verb_group
+from ops.output import AsJson, examples, one_line, print_indented, print_json, say, verb_group
 from ops.settings import read_operator_settings
 from ops.switches import Setting, Switch, check_reason, list_switches
 
@@ -52,10 +52,10 @@ def show(as_json: AsJson = False) -> None:
         return
     console = Console()
     for switch in found:
-        print_indented(f"{_title(switch)}: {_state(switch)}", 0, console)
-        print_indented(_last_change(switch), 1, console)
+        print_indented(one_line(f"{_title(switch)}: {_state(switch)}"), 0, console)
+        print_indented(one_line(_last_change(switch)), 1, console)
         if switch.reason:
-            print_indented(f"reason: {switch.reason}", 1, console)
+            print_indented(one_line(f"reason: {switch.reason}"), 1, console)
 
 
 @app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from leads.domain.event_states import AT_REST, DEAD_LETTER, FAILED, PROCESSED
 from ops.clients.db_session import QUERIES, DbSession, load_rows, open_session
-from ops.output import AsJson, escape_unseen, print_line
+from ops.output import AsJson, one_line, print_line
 from ops.settings import read_operator_settings
 
 POLL_SECONDS = 1.0
@@ -111,7 +111,7 @@ def describe(row: EventRow) -> str:
     """Return the line of an event, in UTC."""
     time_of_state = row.processed_at if row.status == PROCESSED and row.processed_at else row.created_at
     head = f"{time_of_state.astimezone(UTC):%H:%M:%S}  {row.id:>8}  {row.origin:<9}  {row.source or '-':<15}"
-    return escape_unseen(f"{head}  {_result(row)}")
+    return one_line(f"{head}  {_result(row)}")
 
 
 def _result(row: EventRow) -> str:

@@ -13,7 +13,7 @@ from leads.domain.trace import Search, Story, document, read_language, read_sear
 from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
 from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
-from ops.output import AsJson, print_in_column, print_indented, print_json, say, show_activity
+from ops.output import AsJson, one_line, print_in_column, print_indented, print_json, say, show_activity
 from ops.settings import read_operator_settings, read_variable
 from ops.waiting import poll
 
@@ -99,7 +99,7 @@ class Printer:
             tickets = self._words.say("lead.ticket", codes=", ".join(story.tickets))
         title = f"{self._name(story)}: {tickets}"
         if title != self._title:
-            print_indented(title, 0, self._console)
+            print_indented(one_line(title), 0, self._console)
             self._title, self._day = title, None
 
     def _name(self, story: Story) -> str:
@@ -115,7 +115,7 @@ class Printer:
 
     def _line(self, at: str, kind: str, text: str) -> None:
         label = self._words.say(f"kind.{kind}")
-        print_in_column(f"  {at:<8}  {label:<{self._kind_columns}}  ", text, self._console)
+        print_in_column(f"  {at:<8}  {label:<{self._kind_columns}}  ", one_line(text), self._console)
 
 
 def _reason(code: str, words: Words) -> str:

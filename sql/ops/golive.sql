@@ -60,6 +60,11 @@ WITH declared AS (
         WHERE a.attrelid = to_regclass('public.view_pancake_setting') AND a.attname = 'morning_message'
     )
     UNION ALL
+    SELECT '982', 'check of the names of connections', EXISTS (
+        SELECT FROM pg_catalog.pg_constraint AS k
+        WHERE k.conrelid = to_regclass('public.pancake_connection') AND k.conname = 'ck_pancake_connection_name'
+    )
+    UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
     UNION ALL
     SELECT '932', 'ticket source', EXISTS (SELECT FROM public.crm_master_data AS m WHERE m.id = 'ticket_source_pancake')

@@ -22,7 +22,8 @@ REFUSED = {
     "pancake_connection": (
         "signature_mode = 'enforce'", "allowlist_mode = 'enforce'", "table_names = '{}'",
         "table_names = '{deal}'", "chat_link = 'http://a.vn'", "record_link = 'https://a.vn/{name}'",
-        "record_link = 'https://a.vn/ b'", "previous_token_sha256 = sha256('x')", "status = 'unknown'",
+        "record_link = 'https://a.vn/ b'", r"name = E'Diva\nforged'",
+        "previous_token_sha256 = sha256('x')", "status = 'unknown'",
     ),
     "account": ("normalized_phone = '0905111222'",),
     "contact_book": ("primary_phone = '0905111222'",),
@@ -33,6 +34,7 @@ FINISHED_BY = {
     "1777870069928": ["1777870069929"], "1777870069930": ["1777870069935"],
     "1777870069931": [
         "1777870069938", "1777870069939", "1777870069945", "1777870069953", "1777870069960", "1777870069961",
+        "1777870069982",
     ],
     "1777870069953": ["1777870069961"],
 }  # fmt: skip

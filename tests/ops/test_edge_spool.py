@@ -60,6 +60,30 @@ def read_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+HOSTILE = {
+    "nested": (b"[" * 100_000, "-"),
+    "a lone surrogate": (b'{"table_id": "lead", "id": "r\\ud800"}', r"lead/r\ud800"),
+    "a forged line": (
+        b'{"table_id": "lead", "id": "r\\n2-b-1.sealed  denied"}',
+        r"lead/r\n2-b-1.sealed  denied",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_body_stops_a_list_or_adds_a_line_to_it(state: Path, name: str) -> None:
+    body, record = HOSTILE[name]
+    seal(state, "quarantine", "1-a-1.sealed", body)
+    listed = run(state, "list")
+    assert (listed.exit_code, listed.stdout) == (
+        0, f"1-a-1.sealed  2026-05-14T03:00:00.000Z  203.0.113.7  {record}\n",
+    )  # fmt: skip
+    assert len(read_json(run(state, "list", "--json"))) == 1
+    shown = run(state, "show", "1-a-1.sealed")
+    assert (shown.exit_code, read_json(shown)["body"]) == (0, body.decode())
+    assert run(state, "erase", "--phone", "0905111222").exit_code == 0
+
+
 def test_a_list_has_no_data_of_customers_and_no_token(state: Path) -> None:
     seal(state, "quarantine", "2-b-1.sealed", denied=True)
     seal(state, "quarantine", "1-a-1.sealed")

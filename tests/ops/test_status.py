@@ -359,7 +359,7 @@ def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests)
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
-    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết")
+    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết\ngreen")
     connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
     source = replace(changed, kind="source", pancake_source_id="-1")
     sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]
@@ -367,10 +367,10 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
     names = ("kill-switch", "pause", "connection", "sources")
     findings = [found for name in names for found in ask(name, state=state)]
     assert {found.level for found in findings} == {Level.GREEN}
-    since = "since 2026-05-14 09:31 UTC by Phạm Thu Trang (Tết)"
+    since = "since 2026-05-14 09:31 UTC by Phạm Thu Trang (Tết\\ngreen)"
     kill, pause, of_connection, of_sources = (found.text for found in findings)
     assert (kill, pause) == ("off since it was set up", f"off {since}")
-    assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết)"
+    assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết\\ngreen)"
     assert of_sources.splitlines()[:2] == [f"Nguồn 9: off {since}", f"Nguồn 1: on {since}"]
     assert of_sources.splitlines()[8:] == ["and 2 more: leads switch list"]
 

@@ -155,12 +155,12 @@ def test_a_reason_is_required(empty: psycopg.Connection, subtests: pytest.Subtes
 
 
 def test_a_change_elsewhere_is_shown_with_its_author_and_reason(db: psycopg.Connection) -> None:
-    name = kill_switch_off_in_settings(db, " go-live ")
+    name = kill_switch_off_in_settings(db, " go-live\npause: on ")
     db.execute("UPDATE pancake_source SET is_active = true WHERE name = 'Facebook'")
     lines = run(db, "list").stdout.splitlines()
     assert lines[0] == "kill switch: off"
     assert f"UTC, by {name}" in lines[1]
-    assert lines[2:5] == ["  reason: go-live", "pause: off", "  never changed"]
+    assert lines[2:5] == [r"  reason: go-live\npause: on", "pause: off", "  never changed"]
     assert "source Facebook (-1) of Diva: on" in lines
     assert max(map(len, lines)) <= 80
     found = switches(db)["source Facebook Diva"]
@@ -198,13 +198,17 @@ def test_a_command_is_recorded_with_its_name_and_the_user_of_the_machine(empty: 
 
 def test_it_prints_who_changed_what_within_80_columns(empty: psycopg.Connection) -> None:
     name = kill_switch_off_in_settings(empty)
+    forged = "x\x1b[31m\u202e\n  by the CEO, Hasura role admin " + "x" * 100
+    empty.execute("SELECT set_config('integration.change_reason', %s, false)", [forged])
     insert = "INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES (%s, 1, sha256('t'))"
-    empty.execute(insert, ["Diva \x1b[31m\u202e" + "x" * 100])
+    empty.execute(insert, ["Diva " + "x" * 100])
     result = leads(empty, "history")
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert max(map(len, lines)) <= 80
     assert not {"\x1b", "\u202e"} & set(result.stdout)
+    assert "  by the CEO, Hasura role admin" not in lines
+    assert r"  reason: x\u001b[31m\u202e\n  by the CEO" in result.stdout
     assert f"  by {name} ({ADMIN_ID}), Hasura role" in " ".join(lines)
     assert "    kill_switch  true → false" in lines
     assert f"  database role {empty.info.user}, application psql" in lines

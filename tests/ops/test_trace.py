@@ -394,6 +394,14 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     assert (nothing.exit_code, json.loads(nothing.stdout)["leads"]) == (2, [])
 
 
+async def test_what_a_lead_says_adds_no_line(harness: HandlerHarness) -> None:
+    forged = "r-1\n  12:00:00  ticket    TK999999"
+    await harness.process((await harness.deliver(numbered_lead(301, id=forged)))["event_id"])
+    printed = run(harness, forged).stdout
+    assert "TK999999" in printed.partition("\n")[0]
+    assert "\n  12:00:00  ticket    TK999999" not in printed
+
+
 async def test_a_phone_is_found_in_each_notation(harness: HandlerHarness, subtests: pytest.Subtests) -> None:
     for number, table in ((1, "lead"), (2, "lead"), (3, "contact")):
         lead = numbered_lead(number, "0905 111 222", table_id=table)
@@ -531,7 +539,7 @@ def test_a_line_says_how_far_the_lead_came(subtests: pytest.Subtests) -> None:
     created = {
         "id": 17, "created_at": AT, "processed_at": AT + timedelta(seconds=2), "origin": "webhook",
         "status": "processed", "outcome": "ticket_created", "error_code": None, "next_attempt_at": None,
-        "source": "Facebook", "ticket": "TK000002", "owner": None,
+        "source": "Face\nbook", "ticket": "TK000002", "owner": None,
     }  # fmt: skip
     failed = {"error_code": "internal", "next_attempt_at": AT + timedelta(minutes=1)}
     for status, fields, result in (
@@ -547,4 +555,4 @@ def test_a_line_says_how_far_the_lead_came(subtests: pytest.Subtests) -> None:
         row: dict[str, Any] = created | unfinished | {"status": status} | fields
         with subtests.test(result):
             at = f"09:30:{'02' if is_processed else '00'}"
-            assert describe(EventRow(**row)) == f"{at}        17  webhook    Facebook         {result}"
+            assert describe(EventRow(**row)) == f"{at}        17  webhook    Face\\nbook        {result}"
