@@ -223,11 +223,14 @@ async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
             assert await db.ingest(*PING, dict) == [{"one": 1}]
 
 
-async def test_a_pool_without_a_free_connection_is_unavailable(db: Database) -> None:
-    db._work.timeout = 0.05
+async def test_a_pool_without_a_free_connection_is_unavailable(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with db.transaction(), db.transaction():
-        with pytest.raises(DatabaseUnavailable):
-            await db.fetch_all(*PING)
+        with monkeypatch.context() as patched:
+            patched.setattr(db._work, "timeout", 0.05)
+            with pytest.raises(DatabaseUnavailable):
+                await db.fetch_all(*PING)
     assert await db.fetch_one(*PING) == {"one": 1}
 
 
