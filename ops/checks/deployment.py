@@ -232,7 +232,8 @@ CHECKS.add_statement(
 CHECKS.add_statement(
     "diva-migration", "Is Diva's newest migration the one before the integration's?",
     "golive/check_migration_log", fine="it is the one before those of the integration",
-    cure="Renumber our migrations, or confirm that it touches none of our tables: leads golive waive",
+    cure="Renumber our migrations, or confirm that it touches none of our tables: "
+    "leads golive waive ID --reason TEXT --until DAY --by NAME",
     runbook="docs/runbook/go-live.md#divas-side", login="owner",
 )  # fmt: skip
 

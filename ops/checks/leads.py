@@ -42,7 +42,7 @@ SET_KEY = "Create a key in Pancake (Settings → Tools), then: leads connection 
 TEST_KEY = "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
 SOURCE_ON = f"leads switch source {{}} on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
-CREATE_CONNECTION = "leads connection create"
+CREATE_CONNECTION = "leads connection create --name NAME --workspace ID"
 NEVER = "it never succeeded"
 MAX_SOURCES = 8
 """So many sources are listed on the one screen."""

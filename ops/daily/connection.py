@@ -54,7 +54,7 @@ Which = Annotated[
     str | None, typer.Option("--connection", help="Id or name; needed if there are several connections.")
 ]
 NEEDS = ("DATABASE_URL", "ENCRYPTION_KEYS")
-CREATE_FIRST = "Create one with: leads connection create"
+CREATE_FIRST = "Create one with: leads connection create --name NAME --workspace ID"
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def describe(row: DictRow, now: datetime) -> dict[str, Any]:
 def print_status(shown: list[dict[str, Any]], current_key: str, console: Console) -> None:
     """Print a table for each connection, and the keys that are still in use."""
     if not shown:
-        console.print("There is no connection yet. Create one with: leads connection create")
+        console.print(f"There is no connection yet. {CREATE_FIRST}")
     for connection in shown:
         table = Table(title=f"{connection['name']} ({connection['id']})", show_header=False)
         for name, value in connection.items():

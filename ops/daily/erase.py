@@ -431,7 +431,7 @@ def _print(erasure: Erasure, request: Request, *, dry_run: bool, edge: bool) -> 
     print_line("Pancake has to erase: its record of the customer")
     print_line("  do this first: a later change of that record makes a new customer")
     if not edge:
-        print_line("On the edge's machine run: leads edge-spool erase with the same --phone or")
+        print_line("On the edge's machine run `leads edge-spool erase` with the same --phone or")
         print_line("  --record (there with the id of the connection)")
     if not erasure.has_engine_logs:
         print_line("Hasura's metadata is in another database: its logs of our crons end by retention")

@@ -82,7 +82,8 @@ def _source_step(setup: Setup) -> Step:
     return Step(
         "source", "The one source to begin with", "PO + Ops", "1 s", check, do=do,
         does=("leads switch source SOURCE on",),
-        do_by_hand="Choose one with --lead-source NAME; switch others off: leads switch source NAME off",
+        do_by_hand="Choose one with --lead-source NAME; switch others off: "
+        "leads switch source NAME off --reason TEXT",
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """All verbs alike: failures end with a message and an exit code of the table, foreign text is escaped."""
 
+import ast
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import split
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from typer._click.exceptions import UsageError
 from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
@@ -290,6 +293,66 @@ def test_the_table_of_options_has_every_verb() -> None:
         page.write_text(before + begin + made, "utf-8")
     else:
         assert table == made, "make it with: WRITE_DOCS=1 scripts/test tests/ops/test_command_line.py"
+
+
+PLACES = {
+    "NAME": "x", "TEXT": "x", "ID": "17", "DAY": "2026-05-14", "D": "2026-05-14", "PHONE": "0905111222",
+    "FILE": "x", "URL": "http://host",
+}  # fmt: skip
+"""What a reader puts in place of a word in capitals."""
+COMMANDS: Any = typer.main.get_command(app)
+VERBS = "|".join(COMMANDS.commands)
+PRINTED = re.compile(
+    rf"(?:(?<=[:→] )|(?<=then ))leads ((?:{VERBS})\b[^.;,(){{\n]*)(?=$|[.;,)\n])", re.MULTILINE
+)
+"""A call of leads that stands alone, at the end of a sentence."""
+
+
+def printed_commands() -> Iterator[tuple[str, str]]:
+    """Yield command and file of what golden outputs show, and of the texts of the program.
+
+    A line of the go-live names its command in short, and shows it whole below.
+    """
+    for path in (ROOT / "tests" / "ops" / "golden").glob("*.txt"):
+        if not path.name.startswith("golive-"):
+            yield from ((found[1], path.name) for found in PRINTED.finditer(path.read_text("utf-8")))
+    for path in (ROOT / "ops").rglob("*.py"):
+        for text in texts_of(ast.parse(path.read_text("utf-8"))) if "golive" not in path.parts else ():
+            yield from ((found[1], path.name) for found in PRINTED.finditer(text))
+
+
+def texts_of(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts in a module, without those with values, whose parts are no commands."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif not isinstance(node, ast.JoinedStr):
+            yield from texts_of(node)
+
+
+def refusal(command: str) -> str:
+    """Return what the command line says of a call, without running it; empty if it takes it."""
+    words = [PLACES.get(word, word) for word in split(command)]
+    found = COMMANDS
+    while isinstance(found, TyperGroup):
+        name = words.pop(0) if words else ""
+        if name not in found.commands:
+            return f"no verb {name}"
+        found = found.commands[name]
+    try:
+        found.make_context(found.name, words)
+    except (UsageError, typer.Exit) as error:
+        return str(error)
+    return ""
+
+
+def test_a_command_that_is_printed_is_taken_as_it_stands(subtests: pytest.Subtests) -> None:
+    """tests/end_to_end/test_operators.py runs those that mend a breakage."""
+    commands = dict(printed_commands())
+    assert len(commands) > 30
+    for command, file in commands.items():
+        with subtests.test(command, file=file):
+            assert refusal(command) == ""
 
 
 def test_help_and_version_are_found_where_people_look() -> None:
