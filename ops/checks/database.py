@@ -82,6 +82,7 @@ class Tickets:
     failed_id: int | None = None
     failed_at: datetime | None = None
     processed_at: datetime | None = None
+    drained_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ops.checks.database import read_server
 from ops.checks.engine import read_clock
 from ops.checks.handlers import read_handlers
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
-from ops.checks.services import REQUEST_SECONDS, Services
+from ops.checks.services import REQUEST_SECONDS, Services, through_restart
 from ops.clients.plain_http import NoAnswer, ask
 
 CHECKS = Checks()
@@ -52,7 +52,8 @@ class EdgeLook:
 
 def read_edge(services: Services) -> EdgeLook:
     """Ask the internal listener of the edge at EDGE_STATUS_URL."""
-    return look_at_edge(services.need("EDGE_STATUS_URL", services.settings.edge_status_url))
+    url = services.need("EDGE_STATUS_URL", services.settings.edge_status_url)
+    return through_restart(lambda: look_at_edge(url))
 
 
 def look_at_edge(url: str) -> EdgeLook:

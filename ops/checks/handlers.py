@@ -11,7 +11,7 @@ import jwt
 
 from leads.adapters.graphql import GraphqlClient
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
-from ops.checks.services import REQUEST_SECONDS, Services
+from ops.checks.services import REQUEST_SECONDS, Services, through_restart
 from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
 from ops.daily.token import NAMESPACE
 
@@ -149,7 +149,8 @@ def _days_left(claims: Mapping[str, Any], now: datetime) -> float | None:
 
 def read_handlers(services: Services) -> HandlersLook:
     """Ask a process of the handlers at HANDLERS_URL."""
-    return look_at_handlers(services.need("HANDLERS_URL", services.settings.handlers_url))
+    url = services.need("HANDLERS_URL", services.settings.handlers_url)
+    return through_restart(lambda: look_at_handlers(url))
 
 
 def look_at_handlers(url: str) -> HandlersLook:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -11,11 +12,12 @@ from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
+from leads.domain.notifications import REFUSED
 from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, read_edge
-from ops.checks.handlers import read_handlers
+from ops.checks.handlers import read_handlers, read_token
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
 from ops.checks.wording import age, count, times
@@ -54,6 +56,8 @@ CHECK_CALLS = (
 MAX_REASON = 60
 MANY_TRIES = 2
 """So many tries that failed are no chance."""
+DRAINING = timedelta(minutes=1)
+"""A backlog of which an event was processed within this time is being processed."""
 UNSENT = timedelta(minutes=1)
 """Notifications that were not accepted for longer are yellow."""
 
@@ -373,7 +377,11 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     text = ", ".join(parts) or "nothing waits"
     late = sum(each.late for each in state.queue)
     held = [status for status in (HELD, DISABLED_SOURCE) if status in by_status]
-    if late and not _is_stopped(facts):
+    drained_at = state.tickets.drained_at
+    if late and drained_at and state.now - drained_at < DRAINING:
+        drains = f"a backlog is being processed, one event at {drained_at:%H:%M:%S} UTC: {text}"
+        yield Finding(Level.YELLOW, drains, "Wait until it is done; then: leads status")
+    elif late and not _is_stopped(facts):
         yield Finding(Level.RED, f"{count(late, MOST_ROWS)} overdue: {text}")
     elif held and not _is_stopped(facts):
         yield Finding(Level.YELLOW, text, f"leads replay --status {held[0]} --dry-run")
@@ -408,7 +416,7 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
-    "unsent", "Was every notification accepted?", When.STATUS, read_state,
+    "unsent", "Was every notification accepted?", When.STATUS, read_state, read_handlers, read_token,
     needs="tables hasura notifications allow-list handlers", fine="every notification was accepted",
     cure="If the call is allowed, ask Diva about its service of notifications: leads doctor",
     runbook="docs/runbook/tickets-and-switches.md#notifications-that-were-given-up", is_symptom=True,
@@ -421,7 +429,7 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
     if found.oldest_at is not None:
         text += f", the oldest for {age(found.oldest_at, state.now)}"
     if found.reason:
-        text += f": {Words().word('unsent', found.reason)}"
+        text += f": {_refused_by(facts) if found.reason == REFUSED else Words().word('unsent', found.reason)}"
     if found.given_up:
         text += f"; {found.given_up} given up in the last day"
     is_old = found.oldest_at is not None and state.now - found.oldest_at > UNSENT
@@ -429,6 +437,21 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
         yield Finding(Level.YELLOW, text)
     elif found.unsent:
         yield Finding(Level.GREEN, text)
+
+
+def _refused_by(facts: Facts) -> str:
+    """Say who answered a notification with an error: Hasura, or the service behind it."""
+    state: Mapping[str, bool | None] = {}
+    for read in (lambda: facts.get(read_handlers).ready, lambda: facts.get(read_token).state):
+        with suppress(NotRead):
+            state = state or read() or {}
+    if state.get("allow_list") is False:
+        return "the allow list of Hasura stops the call"
+    if state.get("notifications") is False:
+        return "Hasura does not let pancake_service call sendNotifications"
+    if state.get("notifications"):
+        return "Hasura passes the call on, and Diva's service of notifications answered with an error"
+    return Words().word("unsent", REFUSED)
 
 
 @CHECKS.add(

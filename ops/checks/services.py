@@ -1,21 +1,23 @@
 """The services that readers ask, by the settings of the command; each is opened when it is first asked."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import typer
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.clients.plain_http import NoAnswer
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine
 from ops.settings import OperatorSettings
+from ops.waiting import poll
 
 if TYPE_CHECKING:
     from ops.golive.deploy.plan_file import PlanFile
@@ -25,6 +27,8 @@ HasuraSource = Annotated[
 ]
 REQUEST_SECONDS = 2.0
 """How long one request or statement of a look may take."""
+RESTART_SECONDS = 1.5
+"""A part that answers again after so long restarted during the look, and is not down."""
 CONNECT_SECONDS = 2
 """The same for a connection to PostgreSQL; libpq takes no less."""
 MAX_SESSIONS = 4
@@ -41,6 +45,19 @@ class NotSet(CommandFailed):
     def __init__(self, variable: str) -> None:
         super().__init__(f"{variable} is not set")
         self.variable = variable
+
+
+Look = TypeVar("Look")
+
+
+def through_restart(look: Callable[[], Look]) -> Look:
+    """Look, and again while there is no answer, for RESTART_SECONDS. Raises NoAnswer."""
+    for _ in poll(RESTART_SECONDS, pause_seconds=0.1):
+        try:
+            return look()
+        except NoAnswer as error:
+            failure = error
+    raise failure
 
 
 @cache

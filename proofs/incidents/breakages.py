@@ -418,7 +418,7 @@ BREAKAGES = (
     Breakage(
         "notifications are refused",
         by_sql(STATEMENTS["breakages/store_unsent"], STATEMENTS["breakages/delete_waiting"]), "unsent",
-        "1 event has unsent notifications, the oldest for 5 min: Hasura, or the service behind it, answered",
+        "1 event has unsent notifications, the oldest for 5 min: Hasura passes the call on, and Diva's",
         person="ask Diva about its service of notifications",
     ),
     Breakage(

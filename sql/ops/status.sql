@@ -235,9 +235,9 @@ CROSS JOIN (
 -- name: status/count_tickets
 -- Count the leads of the last ten minutes by their result, those that failed, and the tickets that are usual in ten minutes.
 -- Returns one row: leads, tickets, waiting, held, processed_at (the last one); failing (at most `most` that are failed, and the dead letters
--- of an hour, but for invalid ones), tries, reason (the most frequent one), failed_id (the newest), failed_at (the last try); usual (median
--- of the days among the last seven that had any in this hour; null without one).
--- Relies on ix_pancake_webhook_event_created_at: it reads eight hours; and on ix_pancake_webhook_event_retry.
+-- of an hour, but for invalid ones), tries, reason (the most frequent one), failed_id (the newest), failed_at; usual (median of the days of
+-- a week that had any in this hour, or null); drained_at (the last processed_at before the oldest that waits: a backlog goes in order).
+-- Relies on ix_pancake_webhook_event_created_at: it reads eight hours; on ix_pancake_webhook_event_retry, ix_pancake_webhook_event_waiting.
 WITH failing AS (
     (
         SELECT e.id, e.attempts, e.error_code, e.error_detail, e.ingested_at
@@ -257,7 +257,26 @@ WITH failing AS (
 SELECT
     r.leads, r.tickets, r.waiting, r.held, r.processed_at,
     f.failing, f.tries, f.reason, f.failed_id, f.failed_at,
-    u.usual::float AS usual
+    u.usual::float AS usual,
+    (
+        SELECT max(d.processed_at)
+        FROM (
+            SELECT e.processed_at
+            FROM public.pancake_webhook_event AS e
+            WHERE e.created_at < (
+                SELECT min(w.created_at)
+                FROM (
+                    SELECT i.created_at
+                    FROM public.pancake_webhook_event AS i
+                    WHERE public.pancake_event_is_waiting(i.status) AND i.status = 'received'
+                    ORDER BY i.received_at
+                    LIMIT %(most)s
+                ) AS w
+            )
+            ORDER BY e.created_at DESC
+            LIMIT 100
+        ) AS d
+    ) AS drained_at
 FROM (
     SELECT
         count(*) FILTER (WHERE t.is_new) AS leads,

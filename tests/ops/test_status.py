@@ -5,6 +5,7 @@ of it: level, words, command and cause. tests/end_to_end/test_operators.py break
 outputs show each service that is away or refuses.
 """
 
+import itertools
 import json
 import re
 import threading
@@ -83,7 +84,9 @@ from ops.checks.services import Services, open_limited
 from ops.checks.table import BY_ID, CHECKS
 from ops.checks.wording import age, count
 from ops.cli import app
+from ops.clients import plain_http
 from ops.clients.db_session import open_session
+from ops.clients.plain_http import HttpAnswer, NoAnswer
 from ops.daily.token import NAMESPACE
 from ops.metadata.engine import Engine
 from ops.settings import VARIABLES, read_operator_settings
@@ -429,6 +432,10 @@ def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
         assert level_of("queue", state=replace(late, switches=[replace(OFF, kind=kind, is_on=True)])) is (
             Level.GREEN
         )
+    for seconds, level in ((40, Level.YELLOW), (70, Level.RED)):
+        drained_at = NOW - timedelta(seconds=seconds)
+        drains = replace(late, tickets=replace(late.tickets, drained_at=drained_at))
+        assert level_of("queue", state=drains) is level
     held = replace(STATE, queue=[Queue("skipped_source_disabled", MOST_ROWS, NOW, 0, 7)])
     (found,) = ask("queue", state=held)
     assert (found.level, "10000 or more" in found.text) == (Level.YELLOW, True)
@@ -548,6 +555,20 @@ def test_unsent_and_unassigned_are_yellow() -> None:
         (UnsentCount(0, None, 2), Level.YELLOW),
     ):
         assert level_of("unsent", state=replace(STATE, unsent=unsent)) is level
+    refused = replace(STATE, unsent=UnsentCount(1, NOW - timedelta(minutes=2), 0, "refused"))
+    for allow_list, notifications, words in (
+        (False, None, "the allow list of Hasura stops the call"),
+        (True, False, "Hasura does not let pancake_service call"),
+        (True, True, "Diva's service of notifications answered with an error"),
+        (None, None, "Hasura, or the service behind it, answered with an error"),
+    ):
+        state = {"database": True, "allow_list": allow_list, "notifications": notifications}
+        by_handlers = replace(handlers(), ready=state)
+        for found in (
+            ask("unsent", state=refused, handlers=by_handlers, token=AWAY),
+            ask("unsent", state=refused, token=TokenLook("", "", state)),
+        ):
+            assert words in found[0].text
     unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
     assert ask("unassigned", state=unassigned)[0].text.endswith("have no owner, the oldest for 5 h")
     one = replace(STATE, unassigned=UnassignedTickets(1, NOW - timedelta(hours=5)))
@@ -581,6 +602,24 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
     assert replace(look, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
     assert look.date is not None
     assert abs(look.date - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_handlers_and_edge_that_restart_during_a_look_are_not_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    with edge_status() as url:
+        monkeypatch.setenv("HANDLERS_URL", url)
+        monkeypatch.setenv("EDGE_STATUS_URL", url)
+        services = Services(read_operator_settings(may_have=("HANDLERS_URL", "EDGE_STATUS_URL")), "status")
+        for module in ("handlers", "edge"):
+            answers = itertools.chain((False, True, False), itertools.repeat(True))
+
+            def restarting(*given: Any, answers: Iterator[bool] = answers, **named: Any) -> HttpAnswer:
+                if next(answers):
+                    return plain_http.ask(*given, **named)
+                raise NoAnswer("Connection refused")
+
+            monkeypatch.setattr(f"ops.checks.{module}.ask", restarting)
+        assert isinstance(read_handlers(services), HandlersLook)
+        assert isinstance(read_edge(services), EdgeLook)
 
 
 def test_the_handlers_are_judged_by_what_they_reach(subtests: pytest.Subtests) -> None:
@@ -841,6 +880,18 @@ def test_the_queue_is_counted_by_status_with_what_is_late(read: Read, harness: D
         "received": (6, 4, 6), "failed": (1, 1, 1), "dead_letter": (1, 0, 0),
     }  # fmt: skip
     assert found["received"].oldest_at == old
+
+
+def test_a_backlog_drains_while_events_before_its_oldest_are_processed(
+    read: Read, harness: DatabaseHarness
+) -> None:
+    at, old = THIS_HOUR - timedelta(seconds=9), THIS_HOUR - timedelta(minutes=20)
+    assert read().tickets.drained_at is None
+    add_events(harness, 3, old, status="received", outcome=None, processed_at=None)
+    add_events(harness, 1, old + timedelta(minutes=5), processed_at=at + timedelta(seconds=5))
+    assert read().tickets.drained_at is None, "younger ones are processed: the old ones are stuck"
+    add_events(harness, 1, old - timedelta(minutes=1), processed_at=at)
+    assert read().tickets.drained_at == at
 
 
 def test_the_rosters_are_those_that_active_sources_use(read: Read, harness: DatabaseHarness) -> None:
