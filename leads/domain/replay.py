@@ -98,8 +98,8 @@ def _filtered(request: ReplayRequest, criteria: object) -> ReplayRequest:
         raise BadRequest("filter is not an object.")
     _refuse_unknown(criteria, _CRITERIA, "filter")
     status, limit = criteria.get("status"), criteria.get("limit")
-    if not any(criteria.get(name) for name in ("status", "error_code", "source_id")):
-        raise BadRequest("filter names neither status, error_code nor source_id.")
+    if not any(criteria.get(name) for name in ("status", "error_code", "source_id", "from")):
+        raise BadRequest("filter names neither status, error_code, source_id nor from.")
     if status is not None and (not isinstance(status, str) or status not in REPLAYABLE):
         raise BadRequest(f"filter.status is not one of {', '.join(sorted(REPLAYABLE))}.")
     if limit is not None and (

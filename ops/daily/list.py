@@ -52,7 +52,7 @@ def list_leads(
     today = now.astimezone(ICT).replace(tzinfo=None)
     period = Period((day or first or last or today).date(), (day or last or today).date(), now)
     if period.since >= period.until:
-        raise WrongUsage(f"{period.first} is after --to, or has not begun yet in Vietnam.")
+        raise WrongUsage(f"{period.first} is after --until, or has not begun yet in Vietnam.")
     asked = {"figure": figure, "owner": owner, "source": source, "limit": limit}
     params = read_list(asked, now) | {"from": period.since, "to": period.until}
     with open_session(read_operator_settings("DATABASE_URL").database_url, "list") as db:

@@ -6,6 +6,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from rich.progress import Progress
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
 from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
+from ops.daily.report import DAY
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.metadata.directory import DirectoryError, role_of_action
 from ops.output import (
@@ -302,7 +305,7 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
 
 AFTER_PAUSE = "They are processed when the pause ends: do not replay them again."
 STILL_WAITING = "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."
-TIME_FORMAT = "a date (from midnight in Vietnam) or an ISO 8601 time (UTC if it names no zone)."
+AN_INSTANT = "an ISO 8601 time (UTC if it names no zone)"
 
 
 def replay(
@@ -312,8 +315,9 @@ def replay(
     source: Annotated[
         str | None, typer.Option(help="Only rows of this source (its id at Pancake or in Diva's database).")
     ] = None,
-    since: Annotated[str | None, typer.Option("--since", help=f"Created at or after {TIME_FORMAT}")] = None,
-    until: Annotated[str | None, typer.Option("--until", help=f"Created before {TIME_FORMAT}")] = None,
+    day: Annotated[datetime | None, typer.Option(formats=DAY, help="Created on this day in Vietnam.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"Created from this day, or {AN_INSTANT}, on.")] = None,
+    until: Annotated[str | None, typer.Option(help=f"The last day, or created before {AN_INSTANT}.")] = None,
     limit: Annotated[int | None, typer.Option(help="Maximum number of rows.", min=1, max=1000)] = None,
     corrected_phone: Annotated[
         str | None, typer.Option(help="The right phone, for one row with invalid_phone.")
@@ -330,11 +334,16 @@ def replay(
 ) -> None:
     """Process events again through Hasura and report their results.
 
+    Without ids and --status: what is held, failed or a dead letter. Days are those of Vietnam.
     Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are
     left, or a replayed row is held again, failed, a dead letter or still waiting.
     """
     criteria: dict[str, Any] = {"status": status, "error_code": error_code, "source_id": source}
-    criteria |= {"from": since, "to": until, "limit": limit}
+    if day and (since or until):
+        raise WrongUsage("Give either --day, or --since and --until.")
+    if day:
+        since = until = day.date().isoformat()
+    criteria |= {"from": since, "to": _after(until), "limit": limit}
     given = {name: value for name, value in criteria.items() if value is not None}
     request: dict[str, Any] = {"ids": ids} if ids else {"filter": given}
     request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
@@ -348,6 +357,13 @@ def replay(
                 report = call_action(engine, request)
             _finish(engine, report, wait=wait and not dry_run, as_json=as_json)
     fail_if(report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]))
+
+
+def _after(until: str | None) -> str | None:
+    """Return the end of a period whose last day, or whose end, is named."""
+    with suppress(ValueError, TypeError):
+        return (date.fromisoformat(until or "") + timedelta(days=1)).isoformat()
+    return until
 
 
 def _drain(engine: HasuraAdmin, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
@@ -408,8 +424,8 @@ def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -
     """Check the request as the action does. Raises WrongUsage."""
     if has_ids_and_filter:
         raise WrongUsage("Give either ids or a filter, not both.")
-    if "filter" in request and not request["filter"].keys() & {"status", "error_code", "source_id"}:
-        raise WrongUsage("Give event ids, or --status, --error-code or --source.")
+    if "filter" in request and not request["filter"].keys() & {"status", "error_code", "source_id", "from"}:
+        raise WrongUsage("Give event ids, or --status, --error-code, --source, --day or --since.")
     if drain_all:
         status = request.get("filter", {}).get("status") or ""
         if request["dry_run"] or request["force"] or not status.startswith("skipped_"):

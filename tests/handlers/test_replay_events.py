@@ -125,7 +125,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         for bad in (-1, 2**63, True, "1; DROP TABLE account", "9" * 5000, "9" * 19)
     ),
     ({"filter": 5}, "filter is not an object."),
-    ({"filter": {}}, "filter names neither status, error_code nor source_id."),
+    ({"filter": {}}, "filter names neither status, error_code, source_id nor from."),
+    ({"filter": {"to": "2026-05-14"}}, "filter names neither status, error_code, source_id nor from."),
     ({"filter": {"status": "received"}}, "filter.status is not one of"),
     ({"filter": {"status": ["failed"]}}, "filter.status is not one of"),
     ({"filter": {"status": "failed", "limit": 0}}, "filter.limit is a number from 1 to 1000."),

@@ -86,8 +86,9 @@ def refusing(code: str, message: str) -> dict[str, Any]:
         (["--status", "bogus"], "filter.status is not one of"),
         (["--status", "failed", "--since", "yesterday"], "filter.from is neither a date nor a time"),
         (["17", "18", "--corrected-phone", "0905111222"], "corrected_phone belongs to one event"),
-        ([], "Give event ids, or --status, --error-code or --source."),
-        (["--since", "2026-05-14"], "Give event ids, or --status, --error-code or --source."),
+        ([], "Give event ids, or --status, --error-code, --source, --day or --since."),
+        (["--until", "2026-05-14"], "Give event ids, or --status, --error-code, --source, --day or --since."),
+        (["--day", "2026-05-14", "--since", "2026-05-14"], "either --day, or --since and --until"),
         (["--drain", "--status", "dead_letter"], "--drain is for --status skipped_kill_switch"),
         (["--drain", "--dry-run", "--status", "skipped_kill_switch"], "--drain is for"),
     ],
@@ -108,6 +109,20 @@ def run(engine: ReplayEngine, *arguments: str) -> Result:
         patch.setattr(verb, "POLL_SECONDS", 0)
         patch.setattr(verb, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
         return CliRunner().invoke(app, ["replay", *arguments], env=environment)
+
+
+def test_a_day_needs_no_status_and_a_period_ends_with_its_last_day() -> None:
+    for words, given in (
+        (("--day", "2026-05-14"), {"from": "2026-05-14", "to": "2026-05-15"}),
+        (("--since", "2026-05-30", "--until", "2026-05-31"), {"from": "2026-05-30", "to": "2026-06-01"}),
+        (
+            ("--since", "2026-05-30", "--until", "2026-05-31T08:00"),
+            {"from": "2026-05-30", "to": "2026-05-31T08:00"},
+        ),
+    ):
+        engine = ReplayEngine()
+        assert run(engine, *words, "--no-wait").exit_code == 0
+        assert engine.requests[0]["variables"]["filter"] == given
 
 
 DRAIN = ("--status", "skipped_kill_switch", "--drain")

@@ -210,7 +210,7 @@ async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: Settings
     row = harness.one("SELECT DISTINCT status, replayed_by FROM pancake_webhook_event WHERE replay_count > 0")
     assert row == {"status": "received", "replayed_by": ADMIN_ID}
     refusal = await harness.refusal("pancake_settings_replay", filter={})
-    assert refusal == "filter names neither status, error_code nor source_id."
+    assert refusal == "filter names neither status, error_code, source_id nor from."
 
 
 async def test_a_trace_says_what_happened_to_the_leads_of_a_text(harness: SettingsHarness) -> None:
