@@ -18,6 +18,7 @@ from ops.checks.services import open_limited
 from ops.checks.wording import age, times
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
+from ops.daily.cron_report import sentences
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.output import (
     AsJson,
@@ -27,7 +28,6 @@ from ops.output import (
     print_line,
     print_result,
     show_activity,
-    text_of,
     verb_group,
 )
 from ops.settings import read_operator_settings
@@ -125,7 +125,9 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Call the handlers as Hasura does at a tick, until the run is finished, and print its report.
+    """Call the handlers as Hasura does at a tick, until the run is finished, and say what it did.
+
+    --json prints the whole report, with the key figures of check_sla and the ids.
 
     A dry run is the real work of one call in a transaction that is rolled back: nothing is stored, Hasura
     gets no event, and nothing is sent to people. reconcile_daily reads Pancake's lists in it.
@@ -183,20 +185,10 @@ def _print_answer(name: str, answer: Mapping[str, Any]) -> None:
         print_indented(f"{name}: {answer['result']}", 0, console)
     for reason in filter(None, (answer.get("reason"), answer.get("problem"))):
         print_indented(reason, 1, console)
-    _print_report(answer.get("report") or {}, 1, console)
+    for sentence in sentences(answer.get("report") or {}):
+        print_indented(sentence, 1, console)
     if answer["result"] == DRY_RUN:
         _print_left_out(answer, console)
-
-
-def _print_report(report: Mapping[str, Any], level: int, console: Console) -> None:
-    """Print one figure in a line; those of an object are indented below its name."""
-    for key, value in report.items():
-        if isinstance(value, Mapping) and value:
-            print_indented(f"{key}:", level, console)
-            _print_report(value, level + 1, console)
-        else:
-            shown = round(value, 3) if isinstance(value, float) else value
-            print_indented(f"{key}: {text_of(shown)}", level, console)
 
 
 def _print_left_out(answer: Mapping[str, Any], console: Console) -> None:

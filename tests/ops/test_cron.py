@@ -21,8 +21,10 @@ from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.daily.connection_secrets import seal
 from ops.daily.cron import INSTEAD_OF_DRY_RUN, run_to_its_end
+from ops.daily.cron_report import COUNTS, sentences
 from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
+from tests.support.crons import CronHarness
 from tests.support.fake_services import Scripted, scripted_server
 from tests.support.handlers import seed_connection
 from tests.support.settings import UNREACHABLE_URL
@@ -139,7 +141,7 @@ def test_a_dry_run_says_what_it_left_out() -> None:
     assert (result.exit_code, call["payload"]) == (0, {"dry_run": True})
     assert result.stdout.splitlines() == [
         "check_sla: dry run, rolled back. Nothing was changed and nothing was sent.",
-        "  late: 22",
+        "  22 late tickets told to the managers.",
         "  would send: 7:sla_missed (t, sla_missed) to 1 recipient",
         "  would send 21 more",
         "  The time of one call was not enough: the real run would go on at the next",
@@ -150,12 +152,57 @@ def test_a_dry_run_says_what_it_left_out() -> None:
     assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
 
 
-def test_the_figures_of_an_object_are_below_its_name() -> None:
-    report = {"late": 0, "kpi": {"response": {"p50_minutes": 10.403994175, "unanswered": None}, "days": {}}}
-    result, _ = answered((200, {}, {"result": "succeeded", "report": report}), "check_sla")
-    lines = ", ".join(line.strip() for line in result.stdout.splitlines())
-    shown = "late: 0, kpi:, response:, p50_minutes: 10.404, unanswered: none, days: {}"
-    assert lines == f"check_sla: succeeded, {shown}"
+SAID = """
+There was nothing to do.
+
+2 failed events set to received again.
+1 expired claim set to received again.
+Hasura gave up ticks: check_sla 3.
+Steps that failed, and are taken again: send_notices.
+
+Settings that are not used, since their values are not allowed: sla_minutes.
+connection Diva: outage, before: active; its API does not answer.
+
+connection c1: 40 sources listed, 25 new, 1 restored.
+connection c1: 30 leads listed, 1 of them stored now.
+connection c1: 30 leads listed, 1 of them stored now; the list lacks leads that the webhook brought, and is read again.
+connection c1: failed: Pancake answered 503.
+
+2026-05-14, connection c1: 40 records at Pancake, 39 of them stored before, 1 stored now, 0 left missing.
+"""  # noqa: E501
+
+
+def test_a_report_is_told_in_sentences() -> None:
+    signs = {"probe": "unavailable", "before": "active", "after": "outage", "missed": 0}
+    poll = {"connection_id": "c1", "window": ["a", "b"], "listed": 30, "missed": 1}
+    failed = {"connection_id": "c1", "error": "pancake_unavailable", "detail": "Pancake answered 503."}
+    sources = {"connection_id": "c1", "listed": 40, "new": "25 items", "removed": [], "restored": ["1"]}
+    day = {"day": "2026-05-14", "connection_id": "c1", "expected": 40, "found": 39, "inserted": 1}
+    lost = {"check_sla": 3, "until": "2026-05-14T00:00:00Z"}
+    reports: list[dict[str, Any]] = [
+        {"late": 0, "late_not_notified": 0, "kpi": {"response": {"p50_minutes": 10.4}}},
+        {"failed": 2, "claims": 1, "failed_steps": ["send_notices"], "lost_ticks": lost},
+        {"connections": [signs | {"name": "Diva"}], "settings": {"unreadable": ["sla_minutes"]}},
+        {"connections": [sources, poll, poll | {"trusted": False}, failed]},
+        {"days": [day | {"left_missing": []}], "closed_days": []},
+    ]
+    told = "\n\n".join("\n".join(sentences(report)) for report in reports)
+    assert f"\n{told}\n" == SAID
+
+
+FOR_PROGRAMS = {
+    "kpi", "morning_message", "notified_changes", "closed_days", "shared", "oldest_unassigned_seconds",
+    "emptied_to", "held_emptied_to", "notifications",
+}  # fmt: skip
+"""What no sentence tells."""
+
+
+async def test_every_figure_of_a_report_has_its_sentence(cron_harness: CronHarness) -> None:
+    told = {*COUNTS, "connections", "days", "settings", "given_up", "lost_ticks", "failed_steps"}
+    for name in CRONS:
+        report = await cron_harness.run(name)
+        assert report.keys() <= told | FOR_PROGRAMS, name
+        assert sentences(report)
 
 
 @pytest.fixture(scope="module")
