@@ -26,7 +26,7 @@ WITH found AS (
             WHERE
                 p.connection_id = e.connection_id
                 AND p.pancake_source_id = ANY (e.source_ids)
-                AND %(source_id)s IN (p.id::text, p.pancake_source_id)
+                AND (%(source_id)s IN (p.id::text, p.pancake_source_id) OR lower(%(source_id)s) = lower(p.name))
         ))
     ORDER BY e.id
     LIMIT %(most)s

@@ -1,6 +1,7 @@
 """The services that readers ask, by the settings of the command; each is opened when it is first asked."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
@@ -17,7 +18,6 @@ from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.metadata.engine import Engine
 from ops.settings import OperatorSettings
-from ops.waiting import poll
 
 if TYPE_CHECKING:
     from ops.golive.deploy.plan_file import PlanFile
@@ -27,7 +27,7 @@ HasuraSource = Annotated[
 ]
 REQUEST_SECONDS = 2.0
 """How long one request or statement of a look may take."""
-RESTART_SECONDS = 1.5
+RESTART_SECONDS, RESTART_PAUSE_SECONDS = 1.9, 0.1
 """A part that answers again after so long restarted during the look, and is not down."""
 CONNECT_SECONDS = 2
 """The same for a connection to PostgreSQL; libpq takes no less."""
@@ -52,12 +52,14 @@ Look = TypeVar("Look")
 
 def through_restart(look: Callable[[], Look]) -> Look:
     """Look, and again while there is no answer, for RESTART_SECONDS. Raises NoAnswer."""
-    for _ in poll(RESTART_SECONDS, pause_seconds=0.1):
+    deadline = time.monotonic() + RESTART_SECONDS
+    while True:
         try:
             return look()
-        except NoAnswer as error:
-            failure = error
-    raise failure
+        except NoAnswer:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(RESTART_PAUSE_SECONDS)
 
 
 @cache

@@ -312,9 +312,7 @@ def replay(
     ids: Annotated[list[int] | None, typer.Argument(help="Event ids; or use the options below.")] = None,
     status: Annotated[str | None, typer.Option(help="failed, dead_letter, skipped_kill_switch …")] = None,
     error_code: Annotated[str | None, typer.Option(help="Only rows with this error code.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Only rows of this source (its id at Pancake or in Diva's database).")
-    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only rows of this source: its name or id.")] = None,
     day: Annotated[datetime | None, typer.Option(formats=DAY, help="Created on this day in Vietnam.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Created from this day, or {AN_INSTANT}, on.")] = None,
     until: Annotated[str | None, typer.Option(help=f"The last day, or created before {AN_INSTANT}.")] = None,

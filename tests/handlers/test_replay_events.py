@@ -170,11 +170,12 @@ async def test_a_filter_selects_by_error_code_source_and_time(harness: HandlerHa
     harness.sql("UPDATE pancake_webhook_event SET created_at = '2026-05-01T19:00Z'")
     await hold_leads(harness, 2)
     created = lead.event["created_at"].isoformat()
-    source = harness.one("SELECT id FROM pancake_source WHERE pancake_source_id = '-1'")
+    source = harness.one("SELECT id, name FROM pancake_source WHERE pancake_source_id = '-1'")
     cases: list[tuple[dict[str, str], int]] = [
         ({"status": "dead_letter"}, 1),
         ({"source_id": "-1"}, 3),
         ({"source_id": str(source["id"])}, 3),
+        ({"source_id": source["name"].upper()}, 3),
         ({"source_id": "-3"}, 0),
         ({"error_code": "invalid_phone"}, 1),
         *(
