@@ -13,7 +13,7 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[Path]:
 
     Without another `mode` only its owner may read it. It is on disk when the block has ended. Raises OSError.
     """
-    fresh = path.with_name(f"{path.name}.partial")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.partial")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode)
     try:

@@ -35,6 +35,8 @@ PLAIN_VARIABLES: Mapping[str, str] = {
     "LOG_LEVEL": "INFO",
     "VERSION": "",
     "COMMIT": "",
+    "GOLIVE_SIGNERS": "/etc/pancake/allowed_signers",
+    "GOLIVE_KEY": "~/.ssh/id_ed25519",
 }
 """Those that may be left out, each with its default; none is a secret."""
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cache
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -17,12 +17,20 @@ from ops.failures import WrongUsage
 from ops.metadata.directory import parse
 
 CRITERIA = Path(__file__).with_name("criteria")
+PRODUCTION: Literal["production"] = "production"
 WAVES = ("W1", "W2", "W3", "W4")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {">=": ge, ">": gt, "<=": le, "<": lt, "=": eq}
 SIGNS = {">=": "≥", "<=": "≤"}
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,59}$")]
 Text = Annotated[str, Field(pattern=r"\S")]
 Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+Role = StrEnum(
+    "Role",
+    ["OWNER", "LEAD", "DEVELOPER", "QA", "DEVOPS", "OPS", "SECURITY", "LEGAL", "DIRECTOR", "RELEASE"],
+)
+"""Who owns and states a criterion; RELEASE begins waves and signs reports."""
 
 
 class Source(StrEnum):
@@ -68,7 +76,8 @@ class Criterion:
     reader of evidence, or a probe. Of checks the target is that all are green, and the cure is theirs.
     `value` is the column of a statement; `samples` are the columns whose sum is the number of cases, of which
     `min_samples` are needed. A share names the columns of its `good` or of its `bad` cases. `range` are the
-    lowest and the highest value that a person can attest.
+    lowest and the highest value that a person can attest. Its owner may waive it if `may_be_waived`.
+    `environment` is where evidence that names its database has to be made.
     """
 
     id: Id
@@ -77,7 +86,7 @@ class Criterion:
     title_en: Text
     parts: tuple[Part, ...]
     source: Source
-    owner: Text
+    owner: Role
     operator: str = "="
     target: FiniteFloat = 0
     remediation: str = ""
@@ -93,6 +102,8 @@ class Criterion:
     runbook: str = ""
     range: tuple[FiniteFloat, FiniteFloat] | None = None
     parameters: Mapping[str, Text] = field(default_factory=dict)
+    may_be_waived: bool = False
+    environment: Literal["production", "staging"] = PRODUCTION
 
     def is_met_by(self, value: float) -> bool:
         """Whether the value is on the right side of the target."""
@@ -125,6 +136,8 @@ class Criterion:
 
 
 READ = TypeAdapter(Criterion)
+WORDS = {"lines", "title_vi", "title_en", "owner", "remediation", "runbook"}
+"""Fields of a criterion that decide nothing."""
 
 
 @cache
@@ -143,6 +156,12 @@ def find_criterion(criterion_id: str) -> Criterion:
     near = [each.id for each in criteria if criterion_id.casefold() in each.id.casefold()]
     hint = f" Similar: {', '.join(near[:5])}." if near and criterion_id else ""
     raise WrongUsage(f"There is no criterion {criterion_id!r}.{hint} List them with: leads golive list")
+
+
+def rule_of(criterion: Criterion) -> dict[str, Any]:
+    """Return what decides, as JSON values."""
+    found: dict[str, Any] = READ.dump_python(criterion, mode="json", exclude=WORDS)
+    return found
 
 
 def criteria_of(*parts: Part) -> list[Criterion]:
@@ -180,6 +199,7 @@ def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
         if When.PRECHECK in check.when and check.id not in named:
             yield Criterion(
                 id=check.id, lines=("-",), title_vi=check.question, title_en=check.question,
-                parts=(Part(check.area),), source=Source.CHECK, owner="BE", query=check.id, unit="faults",
-                remediation=check.cure, runbook=check.runbook, parameters={"applied": "as far as it is"},
+                parts=(Part(check.area),), source=Source.CHECK, owner=Role.DEVELOPER, query=check.id,
+                unit="faults", remediation=check.cure, runbook=check.runbook,
+                parameters={"applied": "as far as it is"},
             )  # fmt: skip

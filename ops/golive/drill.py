@@ -28,6 +28,7 @@ from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import OWN_TABLES, ROLES, check, find_step, migration_ids, take_snapshot
 from ops.golive.deploy.walk import act, bring_forward, take_back
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.installation import load_installation
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
 from ops.metadata.deploy import BACKUPS, Folder
 from ops.output import AsJson, print_json, say, show_activity
@@ -104,6 +105,7 @@ def drill(
         prefix = f"golive-drill-{datetime.now(UTC):%Y%m%d%H%M%S}-"
         sender = Sender(webhook, prefix, rate, source_id, workspace)
         result = run_drill(Drill(site, sender), int(tier[-1]), rate, warm_up, finish)
+        result["installation"] = load_installation(site.db, site.settings)
         path = site.folder / f"drill-{tier}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
         write_file(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
         digest = digest_of_file(path)

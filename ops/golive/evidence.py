@@ -18,6 +18,9 @@ from ops.golive.judgement import Measurement
 
 Reader = Callable[[Criterion, bytes], Measurement]
 MAX_ROWS = 1_000_000
+WHOLE_SUITE = "the whole suite"
+ON_INSTALLATION = ("drill", "smoke")
+"""The kinds of results that are made on an installation, and name it."""
 BASELINE_DAYS = 7
 """From the day of the first ticket to that of the last, both counted, as the days of Vietnam."""
 TWENTIETHS = 20
@@ -66,18 +69,20 @@ def _test_cases(criterion: Criterion, content: bytes) -> Measurement:
     bad = sum(map(len, found.values()))
     return Measurement(
         value=(len(wanted) - bad) / len(wanted), total=len(wanted), bad=bad,
-        commit=_commit(root), measured_at=_stamp(root),
+        commit=_property(root, "commit"), measured_at=_stamp(root),
         details="; ".join(f"{what}: {' '.join(names)}" for what, names in found.items() if names),
     )  # fmt: skip
 
 
 def _all_tests(criterion: Criterion, content: bytes) -> Measurement:
-    """The number of tests of a JUnit file that failed; skipped ones are none of them."""
+    """The number of tests of a JUnit file of the whole suite that failed; skipped ones are none."""
     root = _junit_root(content)
+    if (part := _property(root, "suite")) != WHOLE_SUITE:
+        raise ValueError(f"it is {part or 'a part'}, not {WHOLE_SUITE}: scripts/test --junit FILE, no more")
     tests = list(root.iter("testcase"))
     failed = [test for test in tests if any(test.find(tag) is not None for tag in ("failure", "error"))]
     return Measurement(
-        value=float(len(failed)) if tests else None, total=len(tests), commit=_commit(root),
+        value=float(len(failed)) if tests else None, total=len(tests), commit=_property(root, "commit"),
         measured_at=_stamp(root), details=", ".join(test.get("name", "") for test in failed[:3]),
     )  # fmt: skip
 
@@ -100,11 +105,11 @@ def _stamp(root: ElementTree.Element) -> datetime:
     return _time(_suites(root)[0].attrib["timestamp"])
 
 
-def _commit(root: ElementTree.Element) -> str:
-    """The commit of the run: a property of the suite, not of a test."""
+def _property(root: ElementTree.Element, name: str) -> str:
+    """Return a property of the run, which is one of the suite, not of a test."""
     for suite in _suites(root):
         for each in suite.iterfind("properties/property"):
-            if each.get("name") == "commit":
+            if each.get("name") == name:
                 return each.get("value", "")
     return ""
 
@@ -130,8 +135,11 @@ def _figures(criterion: Criterion, content: bytes) -> Measurement:
     condition = criterion.parameters.get("is_true", "")
     if condition and document[condition] is not True:
         raise ValueError(f"{condition} is {document[condition]}, not true")
-    value, commit = _number(document, criterion.value), str(document.get("commit", ""))
-    return Measurement(value, measured_at=_time(document["at"]), commit=commit)
+    return Measurement(
+        _number(document, criterion.value), measured_at=_time(document["at"]),
+        commit=str(document.get("commit", "")),
+        database=str(document["installation"]["database"]) if wanted in ON_INSTALLATION else "",
+    )  # fmt: skip
 
 
 def _number(document: Mapping[str, Any], name: str) -> float:

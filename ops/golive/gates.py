@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,11 +16,14 @@ from ops.checks.screen import FORMAT, finding_documents, print_advice, shown
 from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at
 from ops.failures import CommandFailed, ExitCode, WrongUsage
-from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, load_criteria
+from ops.golive.commit import installed_commit
+from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, load_criteria, rule_of
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.judgement import EXEMPTIONS, Judgement, Outcome, Why, judge
-from ops.golive.measuring import PRESENT, SCANS_FILE, Sources, measure, scans_file
-from ops.golive.records import Kind, Record, Records, Statement, make_statement, newest
+from ops.golive.installation import INSTALLATION_FILE
+from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
+from ops.golive.measuring import PRESENT, SCANS_FILE, SourceDown, Sources, measure, scans_file
+from ops.golive.notices import notices_of, unset_notices
+from ops.golive.records import Handed, Kind, Record, Records, heads_of, make_statement, newest
 from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
 
@@ -28,6 +31,8 @@ VARIABLES = (
     "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",
     "PUBLIC_URL", "HANDLERS_URL", "EDGE_STATUS_URL",
 )  # fmt: skip
+NEEDED = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "PUBLIC_URL")
+"""Those of them without which a gate cannot be open, or not say of which installation it is."""
 EVALUATION_SECONDS = 35.0
 COLUMN = 9
 
@@ -38,7 +43,9 @@ Subject = Literal["W1", "W2", "W3", "W4", "sign-off"]
 RecordsFolder = Annotated[
     Path, typer.Option("--records", metavar="DIR", help="The folder of the records and of their evidence.")
 ]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who states it: a person's name.")]
+By = Annotated[
+    str, typer.Option("--by", metavar="NAME", help="Who states it, if that is another one than who signs.")
+]
 DEFAULT_RECORDS = Path("golive")
 TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 At = Annotated[
@@ -67,6 +74,12 @@ class Evaluation:
     before: Before | None = None
     causes: tuple[Result, ...] = ()
     """The checks that no criterion names, and that explain what is red or not known of those."""
+    notices: tuple[Notice, ...] = ()
+    installation: Mapping[str, str] = field(default_factory=dict)
+    signers: str = ""
+    """The SHA-256 of the file of the allowed signers."""
+    heads: tuple[str, ...] = ()
+    """The newest records: they name all others."""
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +111,11 @@ class Evaluation:
             "subject": self.subject,
             "at": _utc(self.at),
             "commit": self.commit,
+            "installation": self.installation,
+            "signers": self.signers,
+            "heads": self.heads,
             "is_open": self.is_open,
+            "notices": [notice._asdict() for notice in self.notices],
             "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
             "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
             "causes": finding_documents(self.causes),
@@ -114,13 +131,15 @@ def _criterion_document(judgement: Judgement) -> dict[str, Any]:
         "title": {"vi": criterion.title_vi, "en": criterion.title_en},
         "outcome": judgement.outcome, "why": judgement.why, "reason": judgement.reason,
         "value": measured.value, "operator": criterion.operator, "target": criterion.target,
-        "unit": criterion.unit, "cases": measured.total, "bad": measured.bad,
+        "unit": criterion.unit, "cases": measured.total, "bad": measured.bad, "rule": rule_of(criterion),
         "interval": judgement.interval, "is_shown": judgement.is_shown, "needed": judgement.needed,
         "since": _utc(measured.since), "until": _utc(measured.until),
         "measured_at": _utc(measured.measured_at), "measured_commit": measured.commit,
         "details": measured.details, "findings": finding_documents(measured.results),
-        "exemption": exemption
-        and {"reason": exemption.reason, "by": exemption.by, "until": _utc(exemption.until)},
+        "exemption": exemption and {
+            "reason": exemption.statement.reason, "by": exemption.stated_by,
+            "until": _utc(exemption.statement.until),
+        },
         "owner": criterion.owner, "remediation": cure_of(judgement), "runbook": criterion.runbook,
     }  # fmt: skip
 
@@ -139,15 +158,16 @@ def evaluate(
     before: Before | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
+    commit = installed_commit()
     results = _look(criteria, sources) if datetime.now(UTC) - at <= PRESENT else []
     looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
     judgements = []
     for criterion in criteria:
         measured = measure(criterion, sources, at, wave, looked)
         exemption = exemption_of(criterion, sources.records, at)
-        judgements.append(judge(criterion, measured, at, sources.settings.commit, exemption))
+        judgements.append(judge(criterion, measured, at, commit, exemption))
     causes = tuple(each for each in shown(results) if not each.is_wanted)
-    return Evaluation(subject, at, sources.settings.commit, tuple(judgements), before, causes)
+    return Evaluation(subject, at, commit, tuple(judgements), before, causes)
 
 
 def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
@@ -161,18 +181,39 @@ def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
     return look_at(asked, services, seconds=EVALUATION_SECONDS)[0] if asked else []
 
 
-def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Statement | None:
-    """Return the newest waiver of a criterion, or the statement that it does not apply."""
-    found = [record for kind in EXEMPTIONS if (record := newest(records, kind, criterion.id, at))]
-    return max(found, key=lambda each: each.number).statement if found else None
+def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Record | None:
+    """Return the newest waiver of a criterion that may be waived, or the statement that it does not apply."""
+    kinds = EXEMPTIONS if criterion.may_be_waived else ()
+    found = [record for kind in kinds if (record := newest(records, kind, criterion.id, at))]
+    return max(found, key=records.index) if found else None
 
 
 def gate_at(subject: str, sources: Sources, at: datetime) -> Evaluation:
     """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
+    found = _gate_at(subject, sources, at)
+    records = tuple(each for each in sources.records if each.statement.at <= at)
+    signers = sources.files.signers_digest()
+    unset = [name for name in NEEDED if not getattr(sources.settings, name.lower())]
+    unset += [] if found.commit else ["COMMIT"]
+    unset += [] if signers else [f"GOLIVE_SIGNERS ({sources.files.signers} is missing)"]
+    return replace(
+        found, notices=(*unset_notices(unset), *notices_of(found.judgements, records, found.commit, signers)),
+        installation=_installation(sources), signers=signers, heads=heads_of(records),
+    )  # fmt: skip
+
+
+def _installation(sources: Sources) -> Mapping[str, str]:
+    try:
+        return sources.installation
+    except SourceDown:
+        return {}
+
+
+def _gate_at(subject: str, sources: Sources, at: datetime) -> Evaluation:
     if subject != "sign-off":
         before = _gate_before(subject, sources, at)
         return evaluate(subject, criteria_of(Part(subject)), sources, at, subject, before)
-    last = gate_at(WAVES[-1], sources, at)
+    last = _gate_at(WAVES[-1], sources, at)
     outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
     before = Before(last.subject, outcome, reason)
     return evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
@@ -190,7 +231,7 @@ def _gate_before(wave: str, sources: Sources, at: datetime) -> Before | None:
         return None
     record = newest(sources.records, Kind.BEGIN, wave, at)
     if record is None:
-        reason = f"Wave {wave} has not begun: leads golive begin {wave} --by NAME"
+        reason = f"Wave {wave} has not begun: leads golive begin {wave}"
         return Before(before, Outcome.INCONCLUSIVE, reason)
     when = f"when {wave} began, {record.holds_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if _was_open(before, record, sources.files):
@@ -252,6 +293,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     words = [word.terminal for word in WORDS.values()]
     words[1:1] = [Level.YELLOW.word] * (Level.YELLOW.word in found)
     console.print(", ".join(f"{found[word]} {word}" for word in words))
+    for each in evaluation.notices:
+        print_in_column("notice".ljust(COLUMN), each.en, console)
     if before := evaluation.before:
         text = f"The gate of wave {before.wave}. {before.reason}"
         print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
@@ -259,7 +302,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for word in words:
         for judgement in evaluation.judgements:
             if word_of(judgement) == word and judgement.criterion.id not in explained:
-                _print_judgement(judgement, console)
+                print_judgement(judgement, console)
 
 
 def _print_causes(evaluation: Evaluation, console: Console) -> set[str]:
@@ -287,7 +330,8 @@ def _cause_of(judgement: Judgement) -> str:
     return causes.pop() if len(causes) == 1 and judgement.outcome is Outcome.INCONCLUSIVE else ""
 
 
-def _print_judgement(judgement: Judgement, console: Console) -> None:
+def print_judgement(judgement: Judgement, console: Console) -> None:
+    """Print a criterion: what was found, and what to do if it keeps a gate closed."""
     criterion = judgement.criterion
     head = f"{criterion.id}: {criterion.title_en}"
     print_in_column(word_of(judgement).ljust(COLUMN), head, console)
@@ -326,8 +370,8 @@ def finding(judgement: Judgement) -> str:
 def note(judgement: Judgement) -> str:
     """Return what a reader has to know beside the figure; empty if there is nothing."""
     if exemption := judgement.exemption:
-        until = f" until {time_text(exemption.until)}" if exemption.until else ""
-        return f"by {exemption.by}{until}: {exemption.reason}"
+        until = time_text(exemption.statement.until) if exemption.statement.until else ""
+        return f"by {exemption.stated_by} until {until}: {exemption.statement.reason}"
     if judgement.is_shown is False:
         return f"Met, but not yet shown: {judgement.needed} cases are needed, if no further one is bad."
     return ""
@@ -358,9 +402,9 @@ def gate(
     of W4. What cannot be measured is inconclusive, never a pass. Exit codes: 0
     open, 1 closed, 3 closed only because a service does not answer.
 
-    Reads DATABASE_URL, PROMETHEUS_URL and COMMIT; a source without its variable is
-    inconclusive. --at judges a time in the past by what the database, Prometheus
-    and the records say of it.
+    Reads DATABASE_URL, PROMETHEUS_URL, HASURA_URL, PUBLIC_URL, GOLIVE_SIGNERS, and
+    COMMIT of the image; what is not set is named first. --at judges a time in the
+    past by what the database, Prometheus and the records say of it.
     """
     with open_sources(folder) as sources, show_activity(f"evaluating gate {subject}"):
         evaluation = gate_at(subject, sources, moment(at))
@@ -405,7 +449,7 @@ def list_criteria(
 
 def begin(
     wave: Annotated[Wave, typer.Argument(help="The wave that begins.")],
-    by: By,
+    by: By = "",
     since: Annotated[
         datetime | None,
         typer.Option(formats=TIMES, help="When it began, in UTC, at most 7 days ago; without it now."),
@@ -416,13 +460,15 @@ def begin(
     """Record that a wave begins: its figures count from then on.
 
     Evaluates the gate of the wave before and refuses (exit code 1) while it is
-    closed. Keeps the result of the gate, and how often large tables were read
-    whole and indexes were read, as evidence. Needs DATABASE_URL.
+    closed. Keeps the result of the gate, of which installation it is, and how often
+    large tables were read whole and indexes were read, as evidence. Signed by the
+    release manager. Needs DATABASE_URL, GOLIVE_KEY and GOLIVE_SIGNERS.
     """
     read_operator_settings("DATABASE_URL")
-    evidence = []
     with open_sources(folder) as sources:
         start = _start(wave, moment(since), sources)
+        evidence = [Handed(SCANS_FILE, scans_file(sources.session, datetime.now(UTC)))]
+        evidence.append(Handed(INSTALLATION_FILE, json.dumps(dict(sources.installation)).encode()))
         if earlier := wave_before(wave):
             with show_activity(f"evaluating the gate before {wave}"):
                 before = gate_at(earlier, sources, datetime.now(UTC))
@@ -431,13 +477,14 @@ def begin(
                 say(f"{wave} cannot begin: the gate of {earlier} is closed.")
                 raise typer.Exit(before.exit_code)
             document = json.dumps(before.document(), ensure_ascii=False, indent=1)
-            evidence.append((f"gate-{earlier}.json", document.encode()))
-        evidence.insert(0, (SCANS_FILE, scans_file(sources.session, datetime.now(UTC))))
-        record = sources.files.add(make_statement(Kind.BEGIN, wave, by, since=start), evidence)
+            evidence.append(Handed(f"gate-{earlier}.json", document.encode()))
+        statement = make_statement(Kind.BEGIN, wave, by, since=start)
+        (record,) = sources.files.add(statement, files=evidence)
     if as_json:
-        print_json({"wave": wave, "since": start, "record": record.number, "sha256": record.sha256()})
+        print_json({"wave": wave, "since": start, "signer": record.signer, "sha256": record.digest})
     else:
-        print_line(f"{wave} began at {time_text(start)}. Record {record.number}, {record.sha256()[:12]}")
+        number = record.digest[:12]
+        print_line(f"{wave} began at {time_text(start)}. Record {number}, signed by {record.signer}")
 
 
 def _start(wave: str, start: datetime, sources: Sources) -> datetime:
@@ -446,13 +493,14 @@ def _start(wave: str, start: datetime, sources: Sources) -> datetime:
     if start < now - MAX_BACKDATED:
         raise WrongUsage(f"--since is at most {MAX_BACKDATED.days} days ago.")
     if found := newest(sources.records, Kind.BEGIN, wave, now):
-        raise CommandFailed(f"{wave} began at {time_text(found.holds_at)} already (record {found.number}).")
+        text = f"{wave} began at {time_text(found.holds_at)} already (record {found.digest[:12]})."
+        raise CommandFailed(text)
     earlier = wave_before(wave)
     if earlier is None:
         return start
     begun = newest(sources.records, Kind.BEGIN, earlier, now)
     if begun is None:
-        raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier} --by NAME")
+        raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier}")
     if start <= begun.holds_at:
         raise WrongUsage(f"--since is after {time_text(begun.holds_at)}, when {earlier} began.")
     return start

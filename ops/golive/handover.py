@@ -16,10 +16,11 @@ from ops.files import digest_of, digest_of_file, replacing
 from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.records import RECORDS
 from ops.golive.sending import WEBHOOK_FILE, WebhookFile
 from ops.output import AsJson, print_json
 
-RESULTS = ("*.jsonl", "*.json", "report*.html")
+RESULTS = ("*.jsonl", "*.json", "*.sig", "report*.html", f"{RECORDS}/*")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""
 
 PAGES = ("README.md", "docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
@@ -97,10 +98,9 @@ def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
             name = path.relative_to(CLONE).as_posix()
             if not name.startswith(FOR_DEVELOPERS):
                 yield name, path.read_bytes()
-    for place, name in ((folder, "golive"), (report, "report")):
-        for pattern in RESULTS if place else ():
-            for path in sorted(place.glob(pattern)) if place else ():
-                yield f"{name}/{path.name}", path.read_bytes()
+    for place, name in ((folder, "golive"), *([(report, "report")] if report else ())):
+        for path in sorted(each for pattern in RESULTS for each in place.glob(pattern)):
+            yield f"{name}/{path.relative_to(place)}", path.read_bytes()
 
 
 def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> list[str]:

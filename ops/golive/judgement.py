@@ -5,13 +5,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import count
 from math import exp, isfinite, lgamma, log, sqrt
+from typing import NamedTuple
 
 from ops.checks.model import Finding, Result
 from ops.golive.criterion import Criterion, Source
-from ops.golive.records import Kind, Statement
+from ops.golive.records import CLOCK_TOLERANCE, Kind, Record
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""Evidence may be dated so much after the evaluation: two machines' clocks differ."""
 SHORTEST_COMMIT = 7
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: an interval of 95 %."""
@@ -42,12 +41,20 @@ class Why(StrEnum):
     STALE = "stale"
 
 
+class Notice(NamedTuple):
+    """What stands in red in gate and report although it keeps nothing closed."""
+
+    vi: str
+    en: str
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What a source said of the time from `since` to `until`.
 
     `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad.
-    `measured_at` is the time of evidence that was made earlier; `commit` that on which it was made.
+    `measured_at` is the time of evidence that was made earlier, `commit` that on which it was made;
+    `installed` is that which was installed when it was handed in.
     """
 
     value: float | None = None
@@ -55,11 +62,15 @@ class Measurement:
     bad: int | None = None
     measured_at: datetime | None = None
     commit: str = ""
+    installed: str = ""
+    database: str = ""
+    """On which evidence was made, if it says so."""
     why: Why | None = None
     problem: str = ""
     details: str = ""
     results: tuple[Result, ...] = ()
     """Of source check."""
+    notices: tuple[Notice, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
 
@@ -85,7 +96,7 @@ class Judgement:
     interval: tuple[float, float] | None = None
     is_shown: bool | None = None
     needed: int | None = None
-    exemption: Statement | None = None
+    exemption: Record | None = None
 
     @property
     def is_blocking(self) -> bool:
@@ -94,14 +105,16 @@ class Judgement:
 
 
 def judge(
-    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Statement | None = None
+    criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Record | None = None
 ) -> Judgement:
     """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
 
-    An exemption counts only for what did not pass, and a waiver only until its end.
+    An exemption counts only for what did not pass, and until its end.
     """
     judgement = _judge(criterion, measured, at, commit)
-    if exemption is None or not judgement.is_blocking or (exemption.until and exemption.until <= at):
+    if exemption is None or not judgement.is_blocking:
+        return judgement
+    if exemption.statement.until is None or exemption.statement.until <= at:
         return judgement
     return replace(judgement, outcome=EXEMPTIONS[exemption.kind], exemption=exemption)
 
@@ -143,8 +156,9 @@ def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: st
             return Why.STALE, f"It is {days:.1f} days old; at most {criterion.max_age_days} are allowed."
     if criterion.source is not Source.FILE or criterion.query == "baseline":
         return None
+    commit = measured.installed or commit
     if len(commit) < SHORTEST_COMMIT:
-        return Why.STALE, "The installed commit is unknown: set COMMIT to it."
+        return Why.STALE, "The installed commit is unknown: use the image, or set COMMIT."
     if len(measured.commit) < SHORTEST_COMMIT or not (
         measured.commit.startswith(commit) or commit.startswith(measured.commit)
     ):

@@ -15,12 +15,14 @@ from ops.checks.model import Finding, Level, Result
 from ops.checks.services import Services
 from ops.clients.db_session import QUERIES, DatabaseError, DbSession, LoginRefused, is_lost, open_session
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
+from ops.clients.signing import SignatureRefused
 from ops.failures import CommandFailed, ExitCode
-from ops.golive.criterion import WAVES, Criterion, Source, Window
+from ops.golive.criterion import PRODUCTION, WAVES, Criterion, Source, Window
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
-from ops.golive.judgement import Measurement, Why
-from ops.golive.records import Kind, Record, Records, RecordsError, newest
+from ops.golive.installation import first_installation, load_installation
+from ops.golive.judgement import Measurement, Notice, Why
+from ops.golive.records import CI, Kind, Record, Records, RecordsError, newest
 from ops.settings import OperatorSettings
 
 REQUEST_SECONDS, STATEMENT_SECONDS = 10.0, 30.0
@@ -79,6 +81,11 @@ class Sources(Services):
         return session
 
     @cached_property
+    def installation(self) -> Mapping[str, str]:
+        """Return which database, engine and edge are asked. Raises SourceDown."""
+        return load_installation(self.session, self.settings)
+
+    @cached_property
     def metrics(self) -> PrometheusApi:
         """Return the API of PROMETHEUS_URL. Raises SourceDown if it is not set."""
         if not self.settings.prometheus_url:
@@ -104,7 +111,7 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
     """Return when a wave began. Raises NoData."""
     record = newest(records, Kind.BEGIN, wave, at)
     if record is None:
-        raise NoData(f"Wave {wave} has not begun: leads golive begin {wave} --by NAME")
+        raise NoData(f"Wave {wave} has not begun: leads golive begin {wave}")
     return record.holds_at
 
 
@@ -221,20 +228,55 @@ def _from_prometheus(
     return Measurement(value=values[0], total=total, since=since, until=until)
 
 
+BY_PERSON = Notice("do người nộp, không phải CI ký", "stated by a person, not signed by CI")
+
+
 def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measurement:
     record = newest(sources.records, Kind.ATTEST, criterion.id, at)
     if record is None:
         raise NoData(f"Not attested yet: leads golive attest {criterion.id}")
     stated = record.statement
-    details = f"by {stated.by}, {stated.at:%Y-%m-%d}"
+    details = f"by {record.stated_by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
-        return Measurement(stated.value, total=stated.cases, measured_at=stated.at, details=details)
-    found = read_evidence_file(criterion, sources.files.read_evidence(record.evidence[0]))
+        instead = Notice(f"{record.signer} thay {stated.by}", f"stated by {record.stated_by}")
+        notices = (instead,) if stated.by else ()
+        return Measurement(
+            stated.value, total=stated.cases, measured_at=stated.at, details=details, notices=notices
+        )
+    evidence = record.evidence[0]
+    found = read_evidence_file(criterion, sources.files.read_evidence(evidence))
     begun = newest(sources.records, Kind.BEGIN, WAVES[0], at)
     if criterion.query == "baseline" and begun and found.until and found.until >= begun.holds_at:
         raise NoData(f"It has tickets from after {WAVES[0]} began.")
-    more = f"{details}, {found.details}" if found.details else details
-    return replace(found, measured_at=found.measured_at or stated.at, details=more)
+    if found.database:
+        _check_database(criterion, found.database, sources)
+    made_at = found.measured_at or stated.at
+    try:
+        pipeline = sources.files.signer(CI, sources.files.evidence_path(evidence), made_at)
+    except (SignatureRefused, CommandFailed):
+        pipeline = ""
+    more = "; ".join(filter(None, [f"signed by {pipeline}" if pipeline else "", found.details]))
+    return replace(
+        found, measured_at=made_at, details=f"{details}, {more}" if more else details,
+        installed=stated.commit, notices=() if pipeline else (BY_PERSON,),
+    )  # fmt: skip
+
+
+def _check_database(criterion: Criterion, database: str, sources: Sources) -> None:
+    """Refuse evidence that was made on another database than it should. Raises NoData and SourceDown."""
+    is_here = database == sources.installation["database"]
+    if is_here is not (criterion.environment == PRODUCTION):
+        raise NoData(f"It was made on {database}, which is {'' if is_here else 'not '}the one of this gate.")
+
+
+def changed_installation(sources: Sources) -> Measurement:
+    """Count what is another one than when W1 began: database, engine, edge."""
+    first, now = first_installation(sources.files), sources.installation
+    if not first:
+        raise NoData(f"It is known from the beginning of {WAVES[0]} on.")
+    changed = [f"{name}: {first[name] or 'unknown'}, now {now[name] or 'unknown'}" for name in first
+               if first[name] != now[name]]  # fmt: skip
+    return Measurement(value=float(len(changed)), details="; ".join(changed) or ", ".join(now.values()))
 
 
 def load_scans(session: DbSession) -> dict[str, dict[str, int]]:
@@ -265,7 +307,7 @@ def scans_since_begin(sources: Sources) -> Measurement:
     begun = [record for record in sources.records if record.kind is Kind.BEGIN]
     kept = [each for each in begun[-1].evidence if each.name == SCANS_FILE] if begun else []
     if not kept:
-        raise NoData("No wave has begun: leads golive begin W1 --by NAME")
+        raise NoData("No wave has begun: leads golive begin W1")
     before = json.loads(sources.files.read_evidence(kept[0]))
     since = datetime.fromisoformat(before["at"])
     session = sources.session
@@ -313,6 +355,7 @@ def insert_thousand_events(sources: Sources) -> Measurement:
 
 
 PROBES: Mapping[str, Callable[[Sources], Measurement]] = {
+    "changed_installation": changed_installation,
     "scans_since_begin": scans_since_begin,
     "insert_thousand_events": insert_thousand_events,
 }

@@ -1,41 +1,43 @@
-"""What people state about the go-live: an append-only file of records, each with the hash of the one before.
+"""What people state about the go-live: a file for each statement, signed by the person who states it.
 
-A changed, removed or reordered record breaks the chain; a file beside it names the last one. Evidence files
-are kept under their hash.
+A record is `<SHA-256>.json`, and its signature `<SHA-256>.json.sig`. It names all records that no other one
+named when it was made (`heads`): a removed record is missed by those that saw it, and nothing has to be
+locked. Evidence is kept beside the folder of the records, under its SHA-256.
 """
 
-import fcntl
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
-from ops.clients.db_session import login_name
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from leads.domain.errors import Misconfigured
+from ops.clients.signing import SignatureRefused, sign, signer_of
 from ops.failures import CommandFailed, WrongUsage
-from ops.files import digest_of, private, write_file
+from ops.files import digest_of, write_file
+from ops.golive.commit import installed_commit
+from ops.golive.criterion import Role, find_criterion
+from ops.settings import PLAIN_VARIABLES, read_variable
 
-FILE = "records.jsonl"
-HEAD = "records.head"
-EVIDENCE = "evidence"
-FIRST = "0" * 64
-"""Stands for the hash before the first record."""
-MAX_EVIDENCE_BYTES = 64 * 1024 * 1024
-MAX_EVIDENCE_FILES = 10
+RECORDS, EVIDENCE = "records", "evidence"
 MAX_FILE_BYTES = 64 * 1024 * 1024
-LOCK_SECONDS = 10.0
-TIMES = ("at", "since", "until")
 MAX_NAME_CHARACTERS = 100
 MAX_REASON_CHARACTERS = 1000
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""A record may be dated so much after the present: two machines' clocks differ."""
+AFTER, LONG_AGO = timedelta(microseconds=1), datetime(2000, 1, 1, tzinfo=UTC)
+WITHOUT_KEY = (Role.DIRECTOR, Role.LEGAL)
+"""For these the product owner may state, with their name beside the signer's."""
+CI = "ci"
+"""In this role the pipeline signs the files that it makes."""
 
 
 class RecordsError(CommandFailed):
-    """The records cannot be read or written, or their chain is broken."""
+    """The records cannot be read or written, or one of them is missing, changed or not signed."""
 
 
 class Kind(StrEnum):
@@ -48,7 +50,15 @@ class Kind(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
-@dataclass(frozen=True, slots=True)
+class Handed(NamedTuple):
+    """A file that is handed in as evidence, with the signature that was beside it."""
+
+    name: str
+    content: bytes
+    signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Evidence:
     """A file that was handed in: its name, and the hash under which it is kept."""
 
@@ -57,45 +67,57 @@ class Evidence:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Statement:
     """What a person states at `at`. `of` is the id of a criterion, or the wave that begins.
 
-    `login` is the user of the operating system, `cases` how many were asked in a survey, `since` when a wave
-    began, `until` when a waiver ends.
+    `by` is a person without a key, for whom the signer states it; `commit` what was installed then; `cases`
+    how many were asked in a survey, `since` when a wave began, `until` when an exemption ends.
     """
 
     kind: Kind
     of: str
-    by: str
-    login: str
+    role: Role
     at: datetime
+    by: str = ""
     value: float | None = None
     cases: int | None = None
     reason: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    commit: str = ""
 
 
-def make_statement(kind: Kind, of: str, by: str, **values: Any) -> Statement:
+def make_statement(kind: Kind, of: str, by: str = "", **values: Any) -> Statement:
     """Make a statement of now. Raises WrongUsage for a name or reason that is empty or too long."""
-    name, reason = by.strip(), str(values.pop("reason", "")).strip()
-    if not name.isprintable() or not 0 < len(name) <= MAX_NAME_CHARACTERS:
-        raise WrongUsage(f"--by is a name of 1 to {MAX_NAME_CHARACTERS} characters in one line.")
+    reason = str(values.pop("reason", "")).strip()
+    if not by.isprintable() or len(by) > MAX_NAME_CHARACTERS:
+        raise WrongUsage(f"--by is a name of at most {MAX_NAME_CHARACTERS} characters in one line.")
     if len(reason) > MAX_REASON_CHARACTERS or (kind in (Kind.WAIVE, Kind.NOT_APPLICABLE) and not reason):
         raise WrongUsage(f"--reason is a text of 1 to {MAX_REASON_CHARACTERS} characters.")
-    now = datetime.now(UTC)
-    return Statement(kind, of, name, login_name(), now, reason=reason, **values)
+    now, role = datetime.now(UTC), role_for(kind, of, by)
+    return Statement(kind, of, role, now, by.strip(), reason=reason, commit=installed_commit(), **values)
 
 
-@dataclass(frozen=True, slots=True)
+def role_for(kind: Kind, of: str, by: str) -> Role:
+    """Return the role in which it has to be stated: that of the criterion's owner."""
+    owner = Role.RELEASE if kind is Kind.BEGIN else find_criterion(of).owner
+    return Role.OWNER if by and owner in WITHOUT_KEY else owner
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Record:
-    """A statement in the chain: `previous` is the hash of the record before it."""
+    """A statement as it was signed. `signers` is the SHA-256 of the allowed signers' file of that time.
 
-    number: int
+    `digest` and `signer` (a name in that file) are not in the file of the record: they are what was verified.
+    """
+
     statement: Statement
     evidence: tuple[Evidence, ...] = ()
-    previous: str = FIRST
+    heads: tuple[str, ...] = ()
+    signers: str = ""
+    digest: str = field(default="", kw_only=True)
+    signer: str = field(default="", kw_only=True)
 
     @property
     def kind(self) -> Kind:
@@ -110,149 +132,151 @@ class Record:
         """From when on the statement holds."""
         return self.statement.since or self.statement.at
 
-    def as_json(self) -> str:
-        """Return the record as one line, always the same for the same record."""
-        document = asdict(self)
-        statement = document["statement"]
-        statement |= {name: statement[name] and statement[name].isoformat() for name in TIMES}
-        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-    def sha256(self) -> str:
-        """Return the hash that the next record names."""
-        return digest_of(self.as_json().encode())
+    @property
+    def stated_by(self) -> str:
+        """Who signed it, and for whom."""
+        return f"{self.signer} for {self.statement.by}" if self.statement.by else self.signer
 
 
-def parse_record(line: bytes) -> Record | None:
-    """Read a line; None if it is not exactly what a record is written as."""
-    try:
-        document: Mapping[str, Any] = json.loads(line)
-        statement = document["statement"]
-        times = {name: statement[name] and datetime.fromisoformat(statement[name]) for name in TIMES}
-        record = Record(
-            number=document["number"],
-            statement=Statement(**(statement | times | {"kind": Kind(statement["kind"])})),
-            evidence=tuple(Evidence(**each) for each in document["evidence"]),
-            previous=document["previous"],
-        )
-        return record if record.as_json().encode() == line else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+FILE = TypeAdapter(Record)
+VERIFIED = {"digest", "signer"}
 
 
 def newest(records: tuple[Record, ...], kind: Kind, of: str, until: datetime) -> Record | None:
-    """Return the last record of that kind on `of` that holds at `until`, an aware time."""
+    """Return the record of that kind on `of` that counts at `until`: the last one, of a beginning the first.
+
+    One in another role than that of the criterion's owner never counts.
+    """
     found = [each for each in records if each.kind is kind and each.of == of and each.holds_at <= until]
-    return found[-1] if found else None
+    found = [each for each in found if each.statement.role is role_for(kind, of, each.statement.by)]
+    return found[0 if kind is Kind.BEGIN else -1] if found else None
+
+
+def heads_of(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the digests of the records that no other one names."""
+    named = {digest for each in records for digest in each.heads}
+    return tuple(sorted(each.digest for each in records if each.digest not in named))
 
 
 class Records:
-    """The records of one folder."""
+    """The records of a go-live's folder, and who may sign them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / FILE
+        self.folder, self.evidence = folder / RECORDS, folder / EVIDENCE
+        self.signers, self.key = (
+            Path(read_variable(name) or PLAIN_VARIABLES[name]).expanduser()
+            for name in ("GOLIVE_SIGNERS", "GOLIVE_KEY")
+        )
+        if self.signers.resolve().is_relative_to(folder.resolve()):
+            raise Misconfigured(f"GOLIVE_SIGNERS is {self.signers}, beside the records. Keep it elsewhere.")
+
+    def signers_digest(self) -> str:
+        """Return the SHA-256 of the file of the allowed signers; empty without one."""
+        return digest_of(self.signers.read_bytes()) if self.signers.is_file() else ""
+
+    def signer(self, role: str, path: Path, at: datetime) -> str:
+        """Return who signed a file in a role at a time. Raises SignatureRefused and CommandFailed."""
+        content, signature = (read_limited(each, MAX_FILE_BYTES) for each in (path, signature_of(path)))
+        return signer_of(self.signers, namespace(role), content, signature, at)
+
+    def sign(self, role: Role, contents: Sequence[bytes]) -> tuple[str, list[bytes]]:
+        """Return who signs in a role now, and the signatures. Raises RecordsError and Misconfigured."""
+        signatures = sign(self.key, namespace(role), contents)
+        try:
+            name = signer_of(self.signers, namespace(role), contents[0], signatures[0], datetime.now(UTC))
+        except SignatureRefused as error:
+            raise RecordsError(f"{namespace(role)} has to sign this. Nothing was written. {error}") from error
+        return name, signatures
 
     def read(self) -> tuple[Record, ...]:
-        """Return all records, the oldest first; none without a file. Raises RecordsError."""
+        """Return all records, the oldest first; none without a folder. Raises RecordsError."""
+        found = {path.stem: self._read(path) for path in sorted(self.folder.glob("*.json"))}
+        for record in found.values():
+            if missing := [head for head in record.heads if head not in found]:
+                raise RecordsError(
+                    f"A record is missing: {missing[0][:12]}, which {record.signer} saw on "
+                    f"{record.statement.at:%Y-%m-%d %H:%M} UTC. Restore {self.folder} from a copy."
+                )
+            if any(found[head].statement.at >= record.statement.at for head in record.heads):
+                raise RecordsError(f"The record {record.digest[:12]} is dated before one that it names.")
+        return tuple(sorted(found.values(), key=lambda each: (each.statement.at, each.digest)))
+
+    def _read(self, path: Path) -> Record:
         try:
-            with self.path.open("rb") as file, _locked(file, fcntl.LOCK_SH):
-                return self._read(file)[0]
-        except FileNotFoundError:
-            if (self.folder / HEAD).exists():
-                raise RecordsError(f"{self.path} is missing. Restore it from a copy.") from None
-            return ()
-        except OSError as error:
-            raise RecordsError(f"{self.path} cannot be read: {error.strerror}") from error
+            content = read_limited(path, MAX_FILE_BYTES)
+            record = FILE.validate_json(content)
+            if digest_of(content) != path.stem or record.statement.at > datetime.now(UTC) + CLOCK_TOLERANCE:
+                raise RecordsError("its hash is not its name, or it is of the future")
+            signer = self.signer(record.statement.role, path, record.statement.at)
+        except (ValidationError, CommandFailed, SignatureRefused) as error:
+            reason = "it is no record" if isinstance(error, ValidationError) else error
+            raise RecordsError(
+                f"{path.name[:12]}… in {self.folder} does not count: {reason}. Restore it from a copy; a key "
+                "that is no longer used gets an end (valid-before) in GOLIVE_SIGNERS, and stays there."
+            ) from error
+        return replace(record, digest=path.stem, signer=signer)
 
-    def add(self, statement: Statement, files: Sequence[tuple[str, bytes]] = ()) -> Record:
-        """Append a record, and keep its evidence: name and content of each file.
+    def add(self, *statements: Statement, files: Sequence[Handed] = ()) -> list[Record]:
+        """Sign and keep statements, each with the same evidence. All is on disk when this returns.
 
-        Both are on disk when this returns. Raises RecordsError.
+        A record is there once its file is, which is written last. Raises RecordsError and Misconfigured.
         """
-        if len(files) > MAX_EVIDENCE_FILES:
-            raise RecordsError(f"{len(files)} files of evidence: at most {MAX_EVIDENCE_FILES} are kept.")
+        before = self.read()
+        for each in statements:
+            if each.kind is Kind.BEGIN and newest(before, Kind.BEGIN, each.of, each.at):
+                raise RecordsError(f"{each.of} has begun already.")
+        latest = before[-1].statement.at + AFTER if before else LONG_AGO
+        evidence = tuple(Evidence(each.name, digest_of(each.content), len(each.content)) for each in files)
+        heads, signers = heads_of(before), self.signers_digest()
+        records = [
+            Record(replace(each, at=max(each.at, latest)), evidence, heads, signers) for each in statements
+        ]
+        made: dict[Path, tuple[bytes, bytes, Record]] = {}
+        for role in dict.fromkeys(each.statement.role for each in records):
+            own = [each for each in records if each.statement.role is role]
+            contents = [FILE.dump_json(each, indent=1, exclude=VERIFIED) for each in own]
+            signer, signatures = self.sign(role, contents)
+            for record, content, signature in zip(own, contents, signatures, strict=True):
+                digest = digest_of(content)
+                path, record = self.folder / f"{digest}.json", replace(record, digest=digest, signer=signer)
+                made[path] = content, signature, record
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self.path, "a+b", opener=private) as file, _locked(file, fcntl.LOCK_EX):
-                return self._append(file, statement, files)
+            for folder in (self.folder, self.evidence):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path, (content, signature) in {
+                **{self.evidence / digest_of(each.content): (each.content, each.signature) for each in files},
+                **{path: (content, signature) for path, (content, signature, _) in made.items()},
+            }.items():
+                if signature:
+                    write_file(signature_of(path), signature)
+                write_file(path, content)
         except OSError as error:
             raise RecordsError(f"{error.filename or self.folder}: {error.strerror}") from error
-
-    def _append(self, file: BinaryIO, statement: Statement, files: Sequence[tuple[str, bytes]]) -> Record:
-        records, end = self._read(file)
-        if statement.kind is Kind.BEGIN and newest(records, Kind.BEGIN, statement.of, statement.at):
-            raise RecordsError(f"{statement.of} has begun already.")
-        evidence = tuple(self._keep(name, content) for name, content in files)
-        # What an interrupted append left behind the last full line; it was never confirmed.
-        file.truncate(end)
-        record = Record(len(records) + 1, statement, evidence, _last_hash(records))
-        file.write(record.as_json().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        write_file(self.folder / HEAD, f"{record.number} {record.sha256()}\n")
-        return record
-
-    def _keep(self, name: str, content: bytes) -> Evidence:
-        evidence = Evidence(name, digest_of(content), len(content))
-        kept = self.evidence_path(evidence)
-        kept.parent.mkdir(mode=0o700, exist_ok=True)
-        if not kept.is_file() or kept.read_bytes() != content:
-            write_file(kept, content)
-        return evidence
+        return [record for *_, record in made.values()]
 
     def evidence_path(self, evidence: Evidence) -> Path:
         """Return where a file of evidence is kept."""
-        return self.folder / EVIDENCE / evidence.sha256
+        return self.evidence / evidence.sha256
 
     def read_evidence(self, evidence: Evidence) -> bytes:
         """Return the content. Raises RecordsError if it is gone or was changed."""
-        path = self.evidence_path(evidence)
         try:
-            content = path.read_bytes()
+            content = self.evidence_path(evidence).read_bytes()
         except OSError as error:
             raise RecordsError(f"The evidence {evidence.name} cannot be read: {error.strerror}") from error
         if digest_of(content) != evidence.sha256:
-            raise RecordsError(f"The evidence {evidence.name} was changed: {path} has another hash.")
+            raise RecordsError(f"The evidence {evidence.name} was changed: its hash is not its name.")
         return content
 
-    def _read(self, file: BinaryIO) -> tuple[tuple[Record, ...], int]:
-        """Return the records, and where the last full line ends."""
-        file.seek(0)
-        content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise RecordsError(f"{self.path} is larger than {MAX_FILE_BYTES} bytes.")
-        full, _, _ = content.rpartition(b"\n")
-        records: list[Record] = []
-        for number, line in enumerate(full.split(b"\n") if full else [], start=1):
-            record = parse_record(line)
-            if record is None or record.number != number or record.previous != _last_hash(records):
-                raise RecordsError(
-                    f"{self.path}, line {number}: the record was changed, or one before it is missing. "
-                    "Restore the file from a copy; the signed reports say which hash it had."
-                )
-            records.append(record)
-        self._check_head(records)
-        return tuple(records), len(full) + 1 if full else 0
 
-    def _check_head(self, records: Sequence[Record]) -> None:
-        """Compare the last record with the file that names it, which is written after the record."""
-        try:
-            head = (self.folder / HEAD).read_text("ascii").split()
-        except FileNotFoundError:
-            head = ["0", FIRST]
-        except (OSError, UnicodeError) as error:
-            raise RecordsError(f"{self.folder / HEAD} cannot be read.") from error
-        last = [str(len(records)), _last_hash(records)]
-        before = [str(len(records) - 1), _last_hash(records[:-1])]
-        if head not in (last, before):
-            raise RecordsError(
-                f"{self.path} does not end with the record that {HEAD} names: it was changed, or records "
-                "were removed. Restore both files from a copy."
-            )
+def namespace(role: str) -> str:
+    """Return what GOLIVE_SIGNERS grants to those who may sign in a role."""
+    return f"golive.{role}"
 
 
-def _last_hash(records: Sequence[Record]) -> str:
-    return records[-1].sha256() if records else FIRST
+def signature_of(path: Path) -> Path:
+    """Return the signature of a file: beside it, as ssh-keygen writes it."""
+    return path.with_name(f"{path.name}.sig")
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
@@ -267,26 +291,11 @@ def read_limited(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def read_file(path: Path) -> tuple[str, bytes]:
-    """Read a file that is handed in as evidence: its name and content. Raises CommandFailed."""
+def read_file(path: Path) -> Handed:
+    """Read a file that is handed in as evidence, and the signature beside it. Raises CommandFailed."""
     if not path.is_file():
         raise RecordsError(f"{path} is not a file, or does not exist.")
-    return path.name, read_limited(path, MAX_EVIDENCE_BYTES)
-
-
-@contextmanager
-def _locked(file: BinaryIO, mode: int) -> Iterator[None]:
-    """Hold a lock on the file, shared or exclusive. Raises RecordsError after LOCK_SECONDS."""
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if time.monotonic() > end:
-                raise RecordsError(f"{file.name} is locked by another process. Try again.") from error
-            time.sleep(0.02)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    content, beside = read_limited(path, MAX_FILE_BYTES), signature_of(path)
+    if not content:
+        raise RecordsError(f"{path} is empty: it proves nothing.")
+    return Handed(path.name, content, read_limited(beside, MAX_FILE_BYTES) if beside.is_file() else b"")

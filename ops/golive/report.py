@@ -1,13 +1,8 @@
-"""`leads golive report`: a gate as files for people and programs, with a signed statement of their hashes.
-
-What is signed is an in-toto Statement, whose subjects are hashes of files. Source:
-https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
-"""
+"""`leads golive report`: a gate as files for people and programs; one names the others, and is signed."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +12,9 @@ import typer
 from leads.domain.body import ICT
 from leads.domain.errors import IntegrationError
 from ops.clients.db_session import DatabaseError, DbSession
-from ops.clients.signing import SigningKey
 from ops.failures import CommandFailed
 from ops.files import digest_of
-from ops.golive.criterion import Criterion, find_criterion, load_criteria
+from ops.golive.criterion import Criterion, Role, find_criterion
 from ops.golive.gates import (
     DEFAULT_RECORDS,
     WORDS,
@@ -37,16 +31,12 @@ from ops.golive.gates import (
 )
 from ops.golive.line_chart import Point, draw
 from ops.golive.measuring import NoData, SourceDown, Sources, beginning, read_row
-from ops.golive.records import Kind, Record
+from ops.golive.records import Kind, Record, signature_of
 from ops.html import render_page
 from ops.output import AsJson, print_json, print_line, show_activity
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-ENVELOPE = "report.dsse.json"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:pancake-diva:golive:v1"
-EVIDENCE = "evidence/"
+REPORT, PAGE = "report.json", "report.html"
 KINDS = {
     Kind.BEGIN: ("Bắt đầu", "Begins"),
     Kind.ATTEST: ("Xác nhận", "Attested"),
@@ -61,71 +51,40 @@ Figure = tuple[str, str]
 
 def report(
     subject: Annotated[Subject, typer.Argument(help="The wave whose gate is reported, or the sign-off.")],
-    key: Annotated[Path, typer.Option(metavar="FILE", help="The private key, Ed25519 in PEM.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder of the report is made.")],
     at: At = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
     as_json: AsJson = False,
 ) -> None:
-    """Write the gate of a wave as a signed report.
+    """Write the gate of a wave as a report that the release manager signs.
 
-    The folder holds report.html for people, report.json for programs, the criteria
-    and the records that it was made of, and report.dsse.json: the signed hashes of
-    them all and of the evidence. Exit codes and variables are those of gate.
+    The folder holds report.html for people, and report.json with its signature for
+    programs: the rule of each criterion, the hash of the page, and the newest
+    records, which name all others. Exit codes and variables are those of gate;
+    GOLIVE_KEY signs.
     """
-    signing_key = SigningKey.read(key)
     with open_sources(folder) as sources, show_activity(f"evaluating gate {subject}"):
         evaluation = gate_at(subject, sources, moment(at))
         files = report_files(evaluation, sources)
-    payload = statement_bytes(evaluation, files, sources.records)
-    envelope = json.dumps(signing_key.envelope(PAYLOAD_TYPE, payload), indent=1) + "\n"
-    made = write_folder(to, evaluation, {**files, ENVELOPE: envelope.encode()})
+        signer, (signature,) = sources.files.sign(Role.RELEASE, [files[REPORT]])
+        files[signature_of(Path(REPORT)).name] = signature
+    made = write_folder(to, evaluation, files)
     if as_json:
-        print_json({"folder": made, "is_open": evaluation.is_open, "key_id": signing_key.key_id})
+        print_json({"folder": made, "is_open": evaluation.is_open, "signer": signer})
     else:
         state = "open" if evaluation.is_open else "closed"
-        print_line(f"Gate {subject} is {state}. Report: {made / 'report.html'}")
-        print_line(f"Check it with: leads golive verify {made / ENVELOPE} --public-key FILE")
+        print_line(f"Gate {subject} is {state}. Report: {made / PAGE}, signed by {signer}")
+        print_line(f"Check it with: leads golive verify {made}")
     raise typer.Exit(evaluation.exit_code)
 
 
 def report_files(evaluation: Evaluation, sources: Sources) -> dict[str, bytes]:
     """Return the files of a report by their names."""
-    document = json.dumps(evaluation.document(), ensure_ascii=False, indent=1)
     records = [record for record in sources.records if record.statement.at <= evaluation.at]
-    return {
-        "report.html": html_page(evaluation, _figures(evaluation, sources), records).encode(),
-        "report.json": document.encode(),
-        "criteria.json": criteria_bytes(),
-        "records.jsonl": records_bytes(sources.records),
-    }
-
-
-def criteria_bytes() -> bytes:
-    """Return the criteria as canonical JSON: equal bytes are equal criteria."""
-    document = [asdict(each) for each in load_criteria()]
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1, default=str).encode()
-
-
-def records_bytes(records: tuple[Record, ...]) -> bytes:
-    """Return records as their file has them."""
-    return "".join(f"{record.as_json()}\n" for record in records).encode()
-
-
-def statement_bytes(evaluation: Evaluation, files: Mapping[str, bytes], records: tuple[Record, ...]) -> bytes:
-    """Return what is signed of a report, as canonical JSON."""
-    subjects = {name: digest_of(content) for name, content in files.items()}
-    subjects |= {f"{EVIDENCE}{each.sha256}": each.sha256 for record in records for each in record.evidence}
-    document = {
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "gate": evaluation.subject, "at": evaluation.at.isoformat(), "commit": evaluation.commit,
-            "is_open": evaluation.is_open, "records": len(records),
-        },
-    }  # fmt: skip
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    page = html_page(evaluation, _figures(evaluation, sources), records).encode()
+    signed = {"signed_at": datetime.now(UTC).isoformat(), "page": digest_of(page)}
+    document = json.dumps(evaluation.document() | signed, ensure_ascii=False, indent=1)
+    return {PAGE: page, REPORT: document.encode()}
 
 
 def write_folder(to: Path, evaluation: Evaluation, files: Mapping[str, bytes]) -> Path:

@@ -20,6 +20,7 @@ from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
 from ops.golive.commit import installed_commit
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
+from ops.golive.installation import load_installation
 from ops.golive.watching import keep_document
 from ops.output import AsJson, print_json, show_activity
 from ops.settings import read_operator_settings
@@ -224,8 +225,9 @@ def smoke(
     webhook = read_webhook(webhook_url_file)
     sent = test_body(read_body(body), phone, datetime.now(UTC))
     record_id = str(record_of(sent)["id"])
-    settings = read_operator_settings("DATABASE_URL")
+    settings = read_operator_settings("DATABASE_URL", may_have=("HASURA_URL", "PUBLIC_URL"))
     with open_session(settings.database_url, "golive smoke") as db:
+        installation = load_installation(db, settings)
         try:
             answer = ask(webhook.url, body=sent, headers=webhook.headers, timeout_seconds=ANSWER_SECONDS)
         except NoAnswer as error:
@@ -238,7 +240,7 @@ def smoke(
             db.execute(QUERIES["golive/update_test_ticket"], {"ticket_id": row["ticket_id"]})
     result = {
         "kind": "smoke", "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": installed_commit(),
-        "record_id": record_id, "answer": told, "answer_status": answer.status,
+        "installation": installation, "record_id": record_id, "answer": told, "answer_status": answer.status,
         "answer_seconds": round(answer.seconds, 3),
         **{name: row and row[name] for name in ("status", "outcome", "error_code", "ticket", "owner")},
         "seconds": row and row["seconds"], "is_cancelled": not keep,

@@ -1,32 +1,43 @@
-"""`leads golive attest`, `waive` and `not-applicable`: what people state, as records."""
+"""`leads golive attest`, `waive` and `not-applicable`: what people state, as signed records."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from leads.domain.body import ICT
 from ops.failures import WrongUsage
-from ops.golive.criterion import Criterion, Source, find_criterion
+from ops.golive.criterion import Criterion, Part, Source, criteria_of, find_criterion, load_criteria
 from ops.golive.evidence import read_evidence_file
-from ops.golive.gates import DEFAULT_RECORDS, By, RecordsFolder
-from ops.golive.records import Kind, Record, Records, make_statement, read_file
+from ops.golive.gates import DEFAULT_RECORDS, By, RecordsFolder, evaluate, open_sources, print_judgement
+from ops.golive.records import FILE, Kind, Record, Records, make_statement, namespace, read_file
 from ops.output import AsJson, print_json, print_line
 
 MAX_WAIVER_DAYS = 180
 CriterionId = Annotated[str, typer.Argument(metavar="ID", help="The id of a criterion: leads golive list")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who read it later.")]
+Until = Annotated[
+    datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day, in Vietnam; at most 180 days.")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("--evidence", metavar="FILE", help="What proves it, with FILE.sig of CI; may be repeated."),
+]
 
 
 def attest(
-    criterion_id: CriterionId,
-    evidence: Annotated[
-        list[Path], typer.Option("--evidence", metavar="FILE", help="A file that proves it; may be repeated.")
-    ],
-    by: By,
+    criterion_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of criteria: leads golive list")
+    ] = None,
+    evidence: Files = None,
+    is_open: Annotated[
+        Part | None, typer.Option("--open", help="List what is still to be attested of this part.")
+    ] = None,
+    by: By = "",
     value: Annotated[
         float | None, typer.Option(help="What was found; for a criterion of source file the file says it.")
     ] = None,
@@ -34,23 +45,50 @@ def attest(
     folder: RecordsFolder = DEFAULT_RECORDS,
     as_json: AsJson = False,
 ) -> None:
-    """Record what only a person can answer, or a file that proves a criterion.
+    """Record what only a person can answer, or a file that proves criteria.
 
-    The record is appended to those of the folder, with the hash of the one before
-    it; the evidence is kept under its hash. A later record of the same criterion
-    replaces this one.
+    Several ids take the same evidence: one JUnit file for all its test cases. Each
+    record is signed with GOLIVE_KEY in the role of the criterion's owner, which
+    GOLIVE_SIGNERS has to grant. For a director or a lawyer without a key the owner
+    signs, with their name in --by. A later record of a criterion replaces this one.
     """
-    criterion = find_criterion(criterion_id)
+    if is_open is not None:
+        _print_open(is_open, folder, as_json=as_json)
+        return
+    if not criterion_ids or not evidence:
+        raise WrongUsage("Give ids and --evidence FILE. What is open lists: leads golive attest --open W1")
+    criteria = [find_criterion(each) for each in dict.fromkeys(criterion_ids)]
     files = [read_file(path) for path in evidence]
-    stated = _attested_value(criterion, value, cases, [content for _, content in files])
-    statement = make_statement(Kind.ATTEST, criterion_id, by, value=stated, cases=cases)
-    record = Records(folder).add(statement, files)
-    shown = f"{criterion_id} = {criterion.shown(stated)}" if stated is not None else criterion_id
-    _print(record, f"Attested {shown}", as_json)
+    contents = [each.content for each in files]
+    stated = [_attested_value(each, value, cases, contents) for each in criteria]
+    statements = [
+        make_statement(Kind.ATTEST, each.id, by, value=found, cases=cases)
+        for each, found in zip(criteria, stated, strict=True)
+    ]
+    shown = [
+        f"Attested {each.id}" + (f" = {each.shown(found)}" if found is not None else "")
+        for each, found in zip(criteria, stated, strict=True)
+    ]
+    _print(Records(folder).add(*statements, files=files), shown, as_json)
+
+
+def _print_open(part: Part, folder: Path, *, as_json: bool) -> None:
+    of_people = [each for each in criteria_of(part) if each.source in (Source.PERSON, Source.FILE)]
+    with open_sources(folder) as sources:
+        evaluation = evaluate(part.value, of_people, sources, datetime.now(UTC))
+    left = [each for each in evaluation.judgements if each.is_blocking]
+    if as_json:
+        wanted = {each.criterion.id for each in left}
+        print_json([each for each in evaluation.document()["criteria"] if each["id"] in wanted])
+        return
+    console = Console()
+    for each in left:
+        print_judgement(each, console)
+    console.print(f"{len(left)} of {len(of_people)} are open.", soft_wrap=True)
 
 
 def _attested_value(
-    criterion: Criterion, value: float | None, cases: int | None, evidence: list[bytes]
+    criterion: Criterion, value: float | None, cases: int | None, evidence: Sequence[bytes]
 ) -> float | None:
     """Check what is attested; return the value, that of the file if it says it. Raises WrongUsage."""
     if criterion.source is Source.FILE:
@@ -58,9 +96,7 @@ def _attested_value(
             raise WrongUsage(f"{criterion.id} is decided by one file: give it --evidence, and no --value.")
         return read_evidence_file(criterion, evidence[0]).value
     if criterion.source is not Source.PERSON:
-        raise WrongUsage(
-            f"{criterion.id} is measured ({criterion.source}) and cannot be attested. See waive."
-        )
+        raise WrongUsage(f"{criterion.id} is measured ({criterion.source}) and cannot be attested.")
     if value is None or not isfinite(value):
         raise WrongUsage(f"Give the value of {criterion.id} with --value.")
     if criterion.range and not criterion.range[0] <= value <= criterion.range[1]:
@@ -72,50 +108,48 @@ def _attested_value(
 
 
 def waive(
-    criterion_id: CriterionId,
-    reason: Reason,
-    until: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day, in Vietnam; at most 180 days.")
-    ],
-    by: By,
-    evidence: Annotated[
-        list[Path] | None, typer.Option("--evidence", metavar="FILE", help="The signed waiver.")
-    ] = None,
-    folder: RecordsFolder = DEFAULT_RECORDS,
-    as_json: AsJson = False,
-) -> None:
+    criterion_id: CriterionId, reason: Reason, until: Until, by: By = "", evidence: Files = None,
+    folder: RecordsFolder = DEFAULT_RECORDS, as_json: AsJson = False,
+) -> None:  # fmt: skip
     """Accept until a day that a criterion is not met, or not known.
 
-    A waiver never hides a pass. The day may be moved by a later waiver.
+    Only its owner may, and only where the checklist allows it. A waiver never hides
+    a pass, and stands in red in gate and report. A later one may move the day.
     """
-    find_criterion(criterion_id)
+    _exempt(Kind.WAIVE, criterion_id, reason, until, by, evidence, folder, as_json)
+
+
+def not_applicable(
+    criterion_id: CriterionId, reason: Reason, until: Until, by: By = "", evidence: Files = None,
+    folder: RecordsFolder = DEFAULT_RECORDS, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """State until a day that a criterion does not apply here; as for waive."""
+    _exempt(Kind.NOT_APPLICABLE, criterion_id, reason, until, by, evidence, folder, as_json)
+
+
+def _exempt(
+    kind: Kind, criterion_id: str, reason: str, until: datetime, by: str, evidence: list[Path] | None,
+    folder: Path, as_json: bool,
+) -> None:  # fmt: skip
+    if not find_criterion(criterion_id).may_be_waived:
+        allowed = ", ".join(each.id for each in load_criteria() if each.may_be_waived)
+        raise WrongUsage(f"{criterion_id} has to be met. The checklist lets only these be waived: {allowed}.")
     end = (until + timedelta(days=1)).replace(tzinfo=ICT)
     now = datetime.now(UTC)
     if not now < end <= now + timedelta(days=MAX_WAIVER_DAYS + 1):
         raise WrongUsage(f"--until is from today to {MAX_WAIVER_DAYS} days later, not {until:%Y-%m-%d}.")
-    statement = make_statement(Kind.WAIVE, criterion_id, by, reason=reason, until=end.astimezone(UTC))
-    record = Records(folder).add(statement, [read_file(path) for path in evidence or ()])
-    _print(record, f"Waived {criterion_id} until the end of {until:%Y-%m-%d}", as_json)
+    statement = make_statement(kind, criterion_id, by, reason=reason, until=end.astimezone(UTC))
+    records = Records(folder).add(statement, files=[read_file(path) for path in evidence or ()])
+    said = f"Waived {criterion_id}" if kind is Kind.WAIVE else f"{criterion_id} does not apply"
+    _print(records, [f"{said} until the end of {until:%Y-%m-%d}"], as_json)
 
 
-def not_applicable(
-    criterion_id: CriterionId,
-    reason: Reason,
-    by: By,
-    folder: RecordsFolder = DEFAULT_RECORDS,
-    as_json: AsJson = False,
-) -> None:
-    """State that a criterion does not apply to this installation."""
-    find_criterion(criterion_id)
-    record = Records(folder).add(make_statement(Kind.NOT_APPLICABLE, criterion_id, by, reason=reason))
-    _print(record, f"{criterion_id} does not apply", as_json)
-
-
-def _print(record: Record, words: str, as_json: bool) -> None:
+def _print(records: Sequence[Record], said: Sequence[str], as_json: bool) -> None:
     if as_json:
-        print_json(asdict(record) | {"sha256": record.sha256()})
+        print_json([FILE.dump_python(each, mode="json") for each in records])
         return
-    kept = "".join(
-        f"\n  evidence {each.name}: {each.bytes} bytes, sha256 {each.sha256[:12]}" for each in record.evidence
-    )
-    print_line(f"{words}. Record {record.number}, {record.sha256()[:12]}{kept}")
+    for record, words in zip(records, said, strict=True):
+        role = namespace(record.statement.role)
+        print_line(f"{words}. Record {record.digest[:12]}, signed as {role} by {record.signer}")
+    for each in records[0].evidence:
+        print_line(f"  evidence {each.name}: {each.bytes} bytes, sha256 {each.sha256[:12]}")

@@ -147,6 +147,12 @@ SELECT pg_try_advisory_lock(hashtext('leads golive deploy')) AS locked
 -- Returns one row: name, now. Relies on no table.
 SELECT current_database() AS name, clock_timestamp() AS now
 
+-- name: golive/load_installation
+-- Load what tells this database from every other one: a copy that was restored elsewhere is another one.
+-- Returns one row: name (of the database, with the identifier of its server). Relies on no table.
+SELECT concat(current_database(), '@', c.system_identifier) AS name
+FROM pg_control_system() AS c
+
 -- name: golive/list_drill_records
 -- List the records of a drill as they are stored; `prefix` begins their ids.
 -- Returns one row per record: record_id, events, is_processed, tickets.

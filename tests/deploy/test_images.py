@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.main import get_command
 
 from ops.cli import app
@@ -24,6 +22,7 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Unprivileged
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import needs_edge
+from tests.support.golive import make_key
 from tests.support.leads import body, numbered_lead
 
 IMAGE = os.environ.get("OPS_IMAGE", "")
@@ -94,13 +93,13 @@ CALLS = """
 1 golive precheck
 0 golive deploy --until snapshot
 1 golive baseline --since 2026-05-18 --until 2026-05-24
-0 golive begin W1 --by Lan
+0 golive begin W1
 1 golive gate W1
-0 golive attest G-1 --value 1 --evidence evidence.txt --by Lan
-0 golive waive G-10 --reason test --until 2026-12-30 --by Lan
-0 golive not-applicable allowlist-W4 --reason test --by Lan
-1 golive report W1 --key golive.pem --to reports
-0 golive verify reports/*/report.dsse.json --public-key golive.pub
+0 golive attest G-1 --value 1 --evidence evidence.txt
+0 golive waive G-10 --reason test --until 2026-12-30
+0 golive not-applicable allowlist-W4 --reason test --until 2026-12-30
+1 golive report W1 --to reports
+0 golive verify reports/W1-*
 1 golive day0
 1 golive watch
 0 golive smoke captured.json --phone 0905111222
@@ -115,13 +114,8 @@ def work(tmp_path: Path) -> Path:
     """The volume /data, with what the verbs are given."""
     work = tmp_path / "work"
     copy_project(work / "project")
-    key = Ed25519PrivateKey.generate()
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (work / "golive.pem").write_bytes(private)
-    (work / "golive.pem").chmod(0o600)
-    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (work / "golive.pub").write_bytes(public)
+    (work / "keys").mkdir()
+    make_key(work / "keys", "lan")
     (work / "evidence.txt").write_text("seen")
     (work / "captured.json").write_bytes(body(numbered_lead(1)))
     return work
@@ -138,6 +132,7 @@ def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[st
             **sandbox._service_variables(), **sandbox.environment(),
             "PANCAKE_API_KEY": keys.pancake_api_key, "OWNER_DATABASE_URL": sandbox.database_url,
             "HASURA_OTHER_ADMIN_SECRET": keys.admin_secret,
+            "GOLIVE_KEY": "/work/keys/lan", "GOLIVE_SIGNERS": "/work/keys/allowed_signers",
         }  # fmt: skip
         url = f"{sandbox.webhook_url}\nX-Pancake-Secret: {keys.header_secret}\n"
         (work / "webhook-url.txt").write_text(url)

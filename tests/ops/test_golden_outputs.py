@@ -125,14 +125,14 @@ COMMANDS: dict[str, Call] = {
     "edge-spool erase": Call("--phone 0905111222 --dry-run", (SPOOL,)),
     "tickets move": D,
     "golive list": Call("--gate W1"),
-    "golive begin": Call("W1 --by Lan", (DATABASE,)),
+    "golive begin": Call("W1", (DATABASE,)),
     "golive baseline": Call("--since 2026-05-04 --until 2026-05-10", (DATABASE,)),
     "golive gate": Call("W1", (DATABASE, PROMETHEUS)),
-    "golive attest": Call("none --by Lan --evidence file"),
-    "golive waive": Call("none --reason moving --until 2026-06-01 --by Lan"),
-    "golive not-applicable": Call("none --reason moving --by Lan"),
-    "golive report": Call("W1 --key key.pem --to report"),
-    "golive verify": Call("report.dsse.json --public-key key.pem"),
+    "golive attest": Call("none --evidence file"),
+    "golive waive": Call("none --reason moving --until 2026-06-01"),
+    "golive not-applicable": Call("none --reason moving --until 2026-06-01"),
+    "golive report": Call("W1 --to report"),
+    "golive verify": Call("reports/W1"),
     "golive deploy": Call("--plan", (DATABASE,)),
     "golive precheck": Call("database metadata", (DATABASE, HASURA)),
     "golive day0": Call("", (DATABASE, HASURA, PROMETHEUS)),
@@ -225,8 +225,10 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name not in {"PATH", "HOME", "LANG", "TMPDIR"} and not name.startswith("PYTEST"):
             monkeypatch.delenv(name)
-    for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}.items():
+    keys = {"GOLIVE_KEY": "key", "GOLIVE_SIGNERS": "signers"}
+    for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **keys}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ops.golive.commit._commit_of_clone", lambda: "")
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,6 +14,7 @@ import pytest
 from _pytest.junitxml import xml_key
 
 from ops.golive.commit import commit_of_run
+from ops.golive.evidence import WHOLE_SUITE
 
 IS_FULL = "TEST_FULL" in os.environ
 """Whether `scripts/test --full` runs: more examples, and the tests marked `full`."""
@@ -71,6 +72,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.user_properties.extend((TEST_CASE, name) for name in names)
 
 
+def is_whole(config: pytest.Config) -> bool:
+    """Whether a run is `scripts/test` without paths and without an option that leaves tests out."""
+    narrowed = [
+        config.getoption(name, default=None) for name in ("keyword", "markexpr", "deselect", "ignore", "lf")
+    ]
+    is_given = config.args_source is pytest.Config.ArgsSource.ARGS
+    return config.getoption("--suite") in ("default", "full") and not is_given and not any(narrowed)
+
+
 class Turn:
     """One worker's right to run a test: beside those of other workers, or alone.
 
@@ -110,6 +120,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     xml = session.config.stash.get(xml_key, None)
     if xml is not None:
         xml.add_global_property("commit", commit_of_run())
+        xml.add_global_property("suite", WHOLE_SUITE if is_whole(session.config) else "a part of the suite")
     if workerinput := getattr(session.config, "workerinput", None):
         session.config.stash[_TURN] = Turn(workerinput["locks"])
 

@@ -1,11 +1,10 @@
 """The criteria of the go-live as data, and how what is measured or handed in for one is judged.
 
-And `leads golive`: what people state, what is refused, and the looks at day 0 and at each day after it.
+And the looks at day 0 and at each day after it.
 """
 
 import json
 import os
-import shlex
 from collections.abc import Container, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +17,9 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from typer.testing import CliRunner, Result
 
 from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
-from ops.cli import app
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import measuring, watching
 from ops.golive.commit import commit_of_run
@@ -31,10 +28,9 @@ from ops.golive.evidence import READERS, EvidenceError, p95_minutes, read_eviden
 from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import PROBES, Sources, measure
-from ops.golive.records import Kind, Records, Statement
+from ops.golive.records import Handed, Kind, Record, Records
 from ops.settings import read_operator_settings
 from proofs.chaos.frame import proof
-from sandbox.postgres.server import free_port
 from scripts.check_tree import anchors
 from tests.support.golive import (
     CASES,
@@ -42,9 +38,11 @@ from tests.support.golive import (
     bad_file,
     baseline,
     figures,
+    golive,
     good_file,
     junit,
     sample_evaluation,
+    state,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -176,12 +174,13 @@ def test_evidence_is_of_the_installed_commit_and_not_too_old(
 
 def test_a_waiver_counts_until_its_end_and_never_hides_a_pass() -> None:
     at = datetime.now(UTC)
-    waiver = Statement(Kind.WAIVE, "success-rate", "Hoa", "hoa", at, until=at + timedelta(days=1))
+    waiver = Record(state(Kind.WAIVE, "success-rate", at, until=at + timedelta(days=1)))
+    ended = replace(waiver, statement=replace(waiver.statement, until=at))
     failed, passed = Measurement(0.9, 100, 10), Measurement(1.0, 100, 0)
     assert judge(SUCCESS, failed, at, COMMIT, waiver).outcome is Outcome.WAIVED
     assert judge(SUCCESS, Measurement(), at, COMMIT, waiver).outcome is Outcome.WAIVED
     assert judge(SUCCESS, passed, at, COMMIT, waiver).outcome is Outcome.PASS
-    assert judge(SUCCESS, failed, at, COMMIT, replace(waiver, until=at)).outcome is Outcome.FAIL
+    assert judge(SUCCESS, failed, at, COMMIT, ended).outcome is Outcome.FAIL
 
 
 def test_a_file_passes_or_fails_its_criterion_and_what_is_none_is_refused(subtests: pytest.Subtests) -> None:
@@ -253,8 +252,8 @@ def test_the_baseline_is_the_p95_of_its_tickets_and_none_with_tickets_of_the_pil
     now = datetime.now(UTC)
     records = Records(tmp_path)
     content = baseline(since=now - timedelta(days=days_before))
-    records.add(Statement(Kind.ATTEST, "G-9", "PO", "po", now), [("baseline.csv", content)])
-    records.add(Statement(Kind.BEGIN, "W1", "Lan", "lan", now, since=now))
+    records.add(state(Kind.ATTEST, "G-9", now), files=[Handed("baseline.csv", content)])
+    records.add(state(Kind.BEGIN, "W1", now, since=now))
     with Sources(read_operator_settings(), tmp_path) as sources:
         found = measure(CRITERIA["G-9"], sources, datetime.now(UTC), "W1", {})
     assert (found.why, found.value is None) == (why, why is Why.NO_DATA)
@@ -323,154 +322,6 @@ def test_a_right_that_is_missing_or_too_much_is_named(
     assert (row["missing"], row["further"]) == (missing, further)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "golive"
-
-
-@pytest.fixture
-def signed(tmp_path: Path) -> Path:
-    path = tmp_path / "signed.txt"
-    path.write_text("signed")
-    return path
-
-
-def golive(folder: Path, *words: str, **environment: str) -> Result:
-    records = [] if words[0] in ("list", "baseline") else ["--records", str(folder)]
-    return CliRunner().invoke(app, ["golive", *words, *records], env={"COLUMNS": "80", **environment})
-
-
-def test_the_list_has_the_criteria_of_a_gate_or_all(folder: Path) -> None:
-    for words, waves in (((), None), (("--gate", "W2"), "W2")):
-        listed = [each["id"] for each in json.loads(golive(folder, "list", "--json", *words).stdout)]
-        assert listed == [each.id for each in load_criteria() if waves is None or waves in each.parts]
-
-
-def test_an_attestation_is_a_record_with_its_evidence(folder: Path, signed: Path) -> None:
-    words = ["attest", "G-1", "--value", "1", "--evidence", str(signed), "--by", "Nguyễn Lan"]
-    result = golive(folder, *words)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("Attested G-1 = 1 signed. Record 1, ")
-    (record,) = Records(folder).read()
-    assert (record.of, record.statement.by, record.statement.value) == ("G-1", "Nguyễn Lan", 1.0)
-    assert Records(folder).read_evidence(record.evidence[0]) == b"signed"
-    assert json.loads(golive(folder, *words, "--json").stdout)["number"] == 2
-
-
-REFUSED = [
-    ("attest G-99 --value 1", "no criterion 'G-99'"),
-    ("attest survey --value 1", "Similar: telesales-survey-W1"),
-    ("attest G-1", "Give the value of G-1 with --value"),
-    ("attest G-1 --value nan", "Give the value of G-1 with --value"),
-    ("attest success-rate --value 1", "success-rate is measured (sql) and cannot be attested"),
-    ("attest telesales-survey-W1 --value 45 --cases 3", "from 1 to 5, not 45"),
-    ("attest telesales-survey-W1 --value 4.5", "how many were asked"),
-    ("attest managers-W4 --value 16 --cases 15", "from 0 to 15, not 16"),
-    ("attest test-case-TC-008 --value 1", "is decided by one file"),
-    ("attest test-case-TC-008", "no `junit` as test-case-TC-008 needs it"),
-    ("attest G-9", "The file is no `baseline` as G-9 needs it"),
-    ("attest G-1 --value 1 --by ''", "--by is a name"),
-    ("waive G-10 --reason x --until 2020-01-01", "from today to 180 days later"),
-    ("waive G-10 --reason x --until 2999-01-01", "from today to 180 days later"),
-    ("not-applicable allowlist-W4 --reason ''", "--reason is a text"),
-    ("gate W1 --at 2999-01-01", "is in the future"),
-    ("begin W1", "DATABASE_URL is not set"),
-]
-
-
-def test_what_cannot_be_stated_is_refused(folder: Path, signed: Path, subtests: pytest.Subtests) -> None:
-    for line, message in REFUSED:
-        verb, *words = shlex.split(line)
-        evidence = ["--evidence", str(signed)] if verb == "attest" else []
-        by = [] if "--by" in words or verb == "gate" else ["--by", "Lan"]
-        with subtests.test(line):
-            result = golive(folder, verb, *words, *evidence, *by)
-            assert (result.exit_code, Records(folder).read()) == (2, ())
-            assert message in " ".join(result.output.split())
-    missing = str(folder / "none")
-    result = golive(folder, "attest", "G-1", "--value", "1", "--evidence", missing, "--by", "Lan")
-    assert (result.exit_code, "does not exist" in result.output) == (1, True)
-    away = f"postgresql://x@127.0.0.1:{free_port()}/x"
-    result = golive(folder, "begin", "W1", "--by", "Lan", DATABASE_URL=away)
-    assert (result.exit_code, "The database does not answer" in result.stderr) == (3, True)
-    assert Records(folder).read() == ()
-
-
-def test_a_file_decides_the_value(folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "junit.xml"
-    file.write_bytes(junit(commit="f" * 40))
-    result = golive(folder, "attest", "test-case-TC-008", "--evidence", str(file), "--by", "Minh")
-    assert "Attested test-case-TC-008 = 100 %" in result.stdout
-    gate = json.loads(golive(folder, "gate", "W2", "--json", COMMIT=COMMIT).stdout)
-    (why,) = [each["why"] for each in gate["criteria"] if each["id"] == "test-case-TC-008"]
-    assert why == "stale", "it is of another commit"
-
-
-def test_what_does_not_apply_is_named_with_its_reason(folder: Path) -> None:
-    golive(folder, "not-applicable", "G-12", "--reason", "tự thiết lập", "--by", "Hoa")
-    shown = golive(folder, "gate", "W1").stdout
-    assert "n/a      G-12: The webhook's URL is set in Pancake" in shown
-    assert "by Hoa: tự thiết lập" in shown
-
-
-def test_without_any_source_every_criterion_is_inconclusive_and_nothing_passes(folder: Path) -> None:
-    for wave in ("W1", "W2", "W3", "W4"):
-        result = golive(folder, "gate", wave, "--json")
-        found = json.loads(result.stdout)
-        assert result.exit_code == 1
-        assert {each["outcome"] for each in found["criteria"]} == {"inconclusive"}
-        assert not found["is_open"]
-    assert found["before"]["outcome"] == "inconclusive"
-
-
-def test_a_broken_chain_ends_the_gate(folder: Path, signed: Path) -> None:
-    golive(folder, "attest", "G-1", "--value", "1", "--evidence", str(signed), "--by", "Lan")
-    path = Records(folder).path
-    path.write_bytes(path.read_bytes().replace(b"Lan", b"Tom"))
-    result = golive(folder, "gate", "W1", "--json")
-    assert (result.exit_code, json.loads(result.stdout)["exit_code"]) == (1, 1)
-    assert "does not end with the record that records.head names" in " ".join(result.stderr.split())
-
-
-def test_a_wave_begins_once_and_in_order(folder: Path, database: str) -> None:
-    for wave, exit_code, said in (
-        ("W2", 1, "W1 has not begun"),
-        ("W1", 0, ""),
-        ("W1", 1, "already (record 1)"),
-        ("W2", 1, "W2 cannot begin: the gate of W1 is closed"),
-    ):
-        result = golive(folder, "begin", wave, "--by", "Lan", DATABASE_URL=database)
-        assert (result.exit_code, said in result.stderr) == (exit_code, True)
-        assert bool(result.stdout) is (exit_code == 0)
-    assert len(Records(folder).read()) == 1
-
-
-def test_the_baseline_is_made_of_tickets_by_hand_and_can_be_attested(
-    folder: Path, tmp_path: Path, database: str
-) -> None:
-    with psycopg.connect(database, autocommit=True) as session:
-        session.execute(
-            "INSERT INTO ticket (title, source_id, created_at, first_response_at)"
-            " SELECT 'x', s.id, at, CASE WHEN n > 1 THEN at + n * interval '1 minute' END"
-            " FROM generate_series(1, 40) AS n"
-            " CROSS JOIN (VALUES ('ticket_source_1'), ('ticket_source_pancake')) AS s (id)"
-            " CROSS JOIN LATERAL (SELECT timestamptz '2026-05-18 08:00+07' + n * interval '230 min' AS at)"
-            " AS t"
-        )
-    words = ["baseline", "--since", "2026-05-18", "--until", "2026-05-24"]
-    result = golive(folder, *words, DATABASE_URL=database)
-    assert len(result.stdout.splitlines()) == 1 + 40, "without Pancake's tickets"
-    found = json.loads(golive(folder, *words, "--json", DATABASE_URL=database).stdout)
-    assert (found["tickets"], round(found["p95_minutes"], 2)) == (40, 39.05)
-    file = tmp_path / "baseline.csv"
-    file.write_text(result.stdout)
-    attested = golive(folder, "attest", "G-9", "--evidence", str(file), "--by", "PO")
-    assert "Attested G-9 = 39.05 min p95" in attested.stdout
-    other = golive(folder, *words, "--ticket-source", "x", DATABASE_URL=database)
-    assert other.exit_code == 1
-    assert "There are no such tickets" in other.output
-
-
 AT = datetime.now(UTC)
 TODAY = AT.astimezone(ICT).date()
 
@@ -502,7 +353,7 @@ def test_the_days_count_from_the_beginning_of_w1_and_midnight_in_vietnam_divides
 ) -> None:
     assert "days have a result" not in golive(tmp_path, "watch").stderr
     since = AT - timedelta(days=4)
-    Records(tmp_path).add(Statement(Kind.BEGIN, "W1", "Lan", "lan", AT, since=since))
+    Records(tmp_path).add(state(Kind.BEGIN, "W1", AT, since=since))
     for days_ago, is_open in ((3, True), (2, False), (5, True)):  # the last is from before the beginning
         day = TODAY - timedelta(days=days_ago)
         (tmp_path / f"watch-{day}.json").write_text(json.dumps({"is_open": is_open}))

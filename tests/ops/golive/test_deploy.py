@@ -507,7 +507,7 @@ def test_an_edge_without_a_policy_is_no_finished_step_once_the_handlers_answer(t
         for handlers_url, state in ((handlers, State.PARTIAL), ("http://127.0.0.1:1", State.DONE)):
             given = {"EDGE_STATUS_URL": edge, "HANDLERS_URL": handlers_url}
             site = Site(
-                read_operator_settings(may_have=given, environment=given), mock.Mock(closed=False),
+                read_operator_settings(may_have=given, environment=given), mock.MagicMock(closed=False),
                 mock.Mock(engine=None, own={}), Journal(tmp_path, "Lan", ""),
                 Choices(tmp_path, PlanFile(), "Lan", tmp_path, "default", tmp_path),
             )  # fmt: skip

@@ -35,7 +35,7 @@ from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.gates import VARIABLES, evaluate
 from ops.golive.judgement import Judgement, Outcome, Why
 from ops.golive.measuring import SCANS_FILE, Sources
-from ops.golive.records import Kind, Records, Statement
+from ops.golive.records import Handed, Kind, Records
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
 from ops.golive.watching import evaluate_parts
 from ops.settings import read_operator_settings
@@ -46,7 +46,7 @@ from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
-from tests.support.golive import CHECKS_AT_GATES, note_snapshot
+from tests.support.golive import CHECKS_AT_GATES, note_snapshot, state
 from tests.support.waiting import eventually
 
 ALL = load_criteria()
@@ -113,6 +113,7 @@ BROKEN = [each for each in BREAKAGES if each.criteria]
 ELSEWHERE = {
     "E2-OPS-tls", "E7.7-9", "E2-BE-phone-library", "E2-BE-breaker-library", "database-snapshot",
     "engine-pool", "engine-stop", "engine-logs", "database-connections", "naming", "variables", "diva-action",
+    "same-installation",
 }  # fmt: skip
 """Each of them has a test below, in tests/ops/test_status.py or in tests/ops/metadata."""
 
@@ -160,7 +161,7 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
     records = Records(folder)
     for wave in ("W1", "W2", "W3", "W4"):
         scans = json.dumps({"at": now.isoformat(), "scans": {}}).encode()
-        records.add(Statement(Kind.BEGIN, wave, "Lan", "lan", now), [(SCANS_FILE, scans)])
+        records.add(state(Kind.BEGIN, wave, now), files=[Handed(SCANS_FILE, scans)])
     (folder / "deploy.jsonl").mkdir()
     plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"), staging_url=f"http://{web}")
     with pytest.MonkeyPatch.context() as patch:
