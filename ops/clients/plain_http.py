@@ -17,8 +17,8 @@ from ops.failures import connection_reason
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the context that httpx makes by default, once. It verifies servers."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Return the context that httpx makes by default, once. It verifies servers, also by SSL_CERT_FILE."""
+    return httpx.create_ssl_context()
 
 
 class NoAnswer(IntegrationError):

@@ -14,7 +14,7 @@ from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer, ask
 from ops.daily.doctor import examine
 from ops.daily.replay import call_action, load_names, open_engine
-from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.failures import CommandFailed, WrongUsage, connection_reason, file_reason
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, verb
 from ops.golive.deploy.steps import all_steps
@@ -228,8 +228,9 @@ def _post(setup: Setup, site: Site) -> Mapping[str, Any]:
 def _deliver(url: str, lead: Mapping[str, object], headers: Mapping[str, str]) -> str:
     try:
         answer = ask(url, body=lead, headers=headers, timeout_seconds=ANSWER_SECONDS)
-    except NoAnswer:
-        return "no answer"  # the message names the URL, and the URL is a secret
+    except NoAnswer as error:  # its message names the URL, which is a secret
+        cause = error.__cause__
+        return f"no answer, {connection_reason(cause)}" if isinstance(cause, Exception) else "no answer"
     told = answer.json.get("status") if isinstance(answer.json, dict) else None
     return str(told or f"status {answer.status}")
 

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ from typer.testing import CliRunner, Result
 from leads.serve import MAX_CONNECTIONS, REQUEST_SECONDS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
+from ops.clients.plain_http import NoAnswer, ask, tls_context
 from ops.daily.alert import judge
 from ops.daily.token import VARIABLE, make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
@@ -45,6 +47,8 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import Processes, Service
 from sandbox.serving import find_value, scrape
 from sandbox.stack.hasura import start_engine
+from tests.support.edge.harness import write_certificate
+from tests.support.fake_services import FakeServer
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
 from tests.support.settings import WEBHOOK_TOKEN_SHA256
 from tests.support.waiting import eventually
@@ -466,6 +470,27 @@ def test_what_cannot_sign_is_said(subtests: pytest.Subtests) -> None:
             refused = token(configuration, "pancake_service")
             assert (refused.exit_code, said in refused.output) == (2, True), refused.output
             assert KEY[:31] not in refused.output
+
+
+# --- a private authority
+
+
+def test_services_of_a_private_authority_are_believed_with_ssl_cert_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificate(tmp_path, "localhost")
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
+    with FakeServer("localhost", served) as server:
+        server.expect_request("/healthz").respond_with_json({"status": "ok"})
+        url = f"https://localhost:{server.port}/healthz"
+        tls_context.cache_clear()
+        with pytest.raises(NoAnswer, match="certificate verify failed"):
+            ask(url, timeout_seconds=5)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "fullchain.pem"))
+        tls_context.cache_clear()
+        assert ask(url, timeout_seconds=5).json == {"status": "ok"}
+    tls_context.cache_clear()
 
 
 # --- leads alert test
