@@ -15,7 +15,7 @@ from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejec
 from leads.domain.notifications import REFUSED
 from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
 from leads.domain.trace_event import Words
-from ops.checks.database import MOST_ROWS, ConnectionState, Tickets, read_state
+from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, read_edge
 from ops.checks.handlers import read_handlers, read_token
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
@@ -28,6 +28,8 @@ from ops.settings import OperatorSettings
 from ops.switches import Switch
 
 CHECKS = Checks()
+TICKETS_OF = timedelta(minutes=10)
+"""The tickets of this time are compared with what is usual."""
 LEAST_USUAL = 5.0
 """With fewer usual tickets in ten minutes, none in ten minutes may be chance."""
 FEW_SHARE = 0.3
@@ -377,9 +379,8 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     text = ", ".join(parts) or "nothing waits"
     late = sum(each.late for each in state.queue)
     held = [status for status in (HELD, DISABLED_SOURCE) if status in by_status]
-    drained_at = state.tickets.drained_at
-    if late and drained_at and state.now - drained_at < DRAINING:
-        drains = f"a backlog is being processed, one event at {drained_at:%H:%M:%S} UTC: {text}"
+    if late and _drains(state):
+        drains = f"a backlog is being processed, one event at {state.tickets.drained_at:%H:%M:%S} UTC: {text}"
         yield Finding(Level.YELLOW, drains, "Wait until it is done; then: leads status")
     elif late and not _is_stopped(facts):
         yield Finding(Level.RED, f"{count(late, MOST_ROWS)} overdue: {text}")
@@ -387,6 +388,11 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
         yield Finding(Level.YELLOW, text, f"leads replay --status {held[0]} --dry-run")
     else:
         yield Finding(Level.GREEN, text)
+
+
+def _drains(state: State) -> bool:
+    drained_at = state.tickets.drained_at
+    return drained_at is not None and state.now - drained_at < DRAINING
 
 
 def _is_stopped(facts: Facts) -> bool:
@@ -462,8 +468,8 @@ def _refused_by(facts: Facts) -> str:
     is_result=True,
 )  # fmt: skip
 def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
-    found = facts.get(read_state).tickets
-    usual = found.usual or 0.0
+    state = facts.get(read_state)
+    found, usual = state.tickets, state.tickets.usual or 0.0
     parts = [f"{found.tickets} new in 10 min of {times(found.leads, 'lead')}"]
     parts += [
         f"{number} {what}" for number, what in ((found.waiting, "waiting"), (found.held, "held")) if number
@@ -472,11 +478,21 @@ def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
     if found.failing:
         yield _judge_failing(found, text)
     elif usual >= LEAST_USUAL and found.tickets == 0:
-        yield Finding(Level.RED, text)
+        yield _judge_none(state, text)
     elif usual >= 2 * LEAST_USUAL and found.tickets < FEW_SHARE * usual:
         yield Finding(Level.YELLOW, text)
     else:
         yield Finding(Level.GREEN, text)
+
+
+def _judge_none(state: State, text: str) -> Finding:
+    """Judge that there is no new ticket: red, unless an outage that is over was within the ten minutes."""
+    recovered_at = state.crons[0].recovered_at if state.crons else None
+    if _drains(state):
+        return Finding(Level.YELLOW, f"{text}; a backlog is being processed first")
+    if recovered_at and state.now - recovered_at < TICKETS_OF:
+        return Finding(Level.YELLOW, f"{text}; an outage is over since {recovered_at:%H:%M} UTC")
+    return Finding(Level.RED, text)
 
 
 def _judge_failing(found: Tickets, text: str) -> Finding:

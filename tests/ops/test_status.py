@@ -339,6 +339,17 @@ def test_tickets_are_compared_with_what_is_usual(subtests: pytest.Subtests) -> N
             assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level
 
 
+def test_no_new_ticket_is_not_red_while_or_after_an_outage_is_made_good() -> None:
+    none = replace(STATE, tickets=Tickets(0, 0, 14.0, drained_at=NOW - timedelta(seconds=20)))
+    (found,) = ask("tickets", state=none)
+    assert (found.level, "a backlog is being processed first" in found.text) == (Level.YELLOW, True)
+    for minutes, level in ((9, Level.YELLOW), (11, Level.RED)):
+        recovered_at = NOW - timedelta(minutes=minutes)
+        crons = [replace(each, recovered_at=recovered_at) for each in STATE.crons]
+        (found,) = ask("tickets", state=replace(STATE, tickets=Tickets(0, 0, 14.0), crons=crons))
+        assert (found.level, f"over since {recovered_at:%H:%M} UTC" in found.text) == (level, minutes == 9)
+
+
 def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests) -> None:
     failing = replace(
         STATE.tickets, tickets=0, leads=2, held=1, failing=2, tries=3, reason="internal: UndefinedTable",
