@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from leads.domain.canonical_json import MAX_BODY_BYTES
 from sandbox.serving import read_address, serve
 
-MAX_BODY_BYTES = 256 * 1024
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 KNOWN_STATUSES = frozenset((
     "received", "duplicate", "skipped_kill_switch", "skipped_source_disabled", "dead_letter",

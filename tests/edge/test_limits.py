@@ -106,7 +106,7 @@ def test_the_deny_list_can_be_changed_while_the_edge_runs(harness: EdgeHarness) 
     assert harness.flood(1, address="127.0.0.5")[0].status == "received"
     assert harness.budget_used() == 2
     mistakes = [
-        '{"rate": "fast", "deny": []}', "", "7", "[1]", '{"deny": ["not an address"]}',
+        '{"rate": "fast", "deny": []}', "", "7", "[]", "[1]", '{"deny": ["not an address"]}',
         '{"deny": {"127.0.0.9": true}}', '{"deny": null}', '{"denied": ["127.0.0.9"]}', '{"rate": null}',
         '{"burst": 0}', f'{{"deny": {["127.0.0.9"] * 1001}}}'.replace("'", '"'),
     ]  # fmt: skip

@@ -76,7 +76,8 @@ local function parse(text)
         return DEFAULTS
     end
     local document = cjson.decode(text)
-    if type(document) ~= "table" then
+    -- cjson reads [] and {} alike.
+    if type(document) ~= "table" or not text:find("^%s*{") then
         return nil, "not a JSON object"
     end
     local unknown_key = find_unknown_key(document)
