@@ -15,8 +15,8 @@ DIRECTORY = Path(__file__).resolve().parents[2] / "hasura" / "metadata"
 """The metadata of the integration."""
 
 LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
-OBJECTS = ("api_limits", "graphql_schema_introspection")
-UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
+OBJECTS = ("api_limits", "graphql_schema_introspection", "opentelemetry")
+UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network")
 """Files that the CLI always writes and that must be empty."""
 
 FILES = {"allowlist": "allow_list.yaml"}

@@ -222,7 +222,7 @@ def forwarded_headers(
 async def _send(engine: Engine, call: _Call, outgoing: Outgoing, seconds: float, trace: Trace) -> Response:
     try:
         with anyio.fail_after(seconds):
-            return await send(engine.http, outgoing, trace)
+            return await send(engine.http, outgoing, trace if engine.is_traced else None)
     except UNSENDABLE as error:
         reason = failure(error, outgoing, seconds)
         internal = {"error": reason, "request": call.shown(), "response": None}

@@ -237,8 +237,9 @@ class Scheduler:
         body = webhook_body(due)
         is_late = False
         environment, seconds = self._engine.settings.environment, float(retry["timeout_seconds"])
+        trace = of_event(None) if self._engine.is_traced else None
         try:
-            reply = await deliver(self._engine.http, due.trigger, environment, body, seconds, of_event(None))
+            reply = await deliver(self._engine.http, due.trigger, environment, body, seconds, trace)
         except TimeoutError:
             reason = f'Cron Scheduled event "{due.id}" timed out while processing.'
             is_late, body, reply = True, json.dumps({"error": reason}), Reply(500, json.dumps(reason))

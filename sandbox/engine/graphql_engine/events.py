@@ -380,8 +380,9 @@ class Deliverer:
         body = event.body(int(retry.get("num_retries", 0)))
         seconds = min(MAX_TIMEOUT_SECONDS, float(retry.get("timeout_sec") or DEFAULT_TIMEOUT_SECONDS))
         environment = self._engine.settings.environment
+        trace = event.trace() if self._engine.is_traced else None
         try:
-            reply = await deliver(self._engine.http, trigger, environment, body, seconds, event.trace())
+            reply = await deliver(self._engine.http, trigger, environment, body, seconds, trace)
         except TimeoutError:
             reason = f'Event Trigger "{event.trigger}" timed out while processing.'
             body, reply = "null", Reply(500, json.dumps(reason))

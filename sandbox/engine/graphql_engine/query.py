@@ -186,6 +186,8 @@ async def run_command(engine: Engine, session: Session, kind: str, args: Any) ->
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only")
     name = kind.removeprefix("pg_")
+    if name == "insert" and dict_of(args).get("objects") == []:
+        raise QErr("unexpected-payload", "objects should not be empty", "$.objects")
     if name in REFUSED:
         raise unsupported(name)
     return await COMMANDS[name](Target(engine, session, dict_of(args)), args)

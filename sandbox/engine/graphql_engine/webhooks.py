@@ -1,10 +1,11 @@
 """One HTTP call of a webhook, as event triggers, cron triggers and actions make it; trace context.
 
-The client keeps connections, follows redirects and keeps no cookies. Trace context is sent in the form that
-the engine always reads and sends, B3 with one header for each value. With `traces_propagators:
-[tracecontext]` in its metadata the engine sends W3C `traceparent` too; not here. Facts: the engine's
-`Eventing/HTTP` (failures, contents of invocation logs) and its HTTP client `http-client` (no cookies, ten
-redirects, one more try on a connection that the server closed); the headers that recorded requests carried.
+The client keeps connections and follows redirects; cookies last until the last redirect of a call. While
+OpenTelemetry is on, trace context is read and sent as B3 with one header for each value. With
+`traces_propagators: [tracecontext]` in its metadata the engine sends W3C `traceparent` too; not here.
+Facts: the engine's `Eventing/HTTP` (failures, contents of invocation logs) and its HTTP client
+`http-client` (cookies within a call, ten redirects, one more try on a connection that the server closed);
+the headers that recorded requests carried.
 """
 
 import asyncio
@@ -117,12 +118,18 @@ class Client:
     async def post(self, url: str, headers: Headers, content: bytes) -> Response:
         """Send a POST and follow redirects. Raises InvalidUrl or OSError; never limits the time."""
         method = "POST"
+        cookies: dict[str, str] = {}
         for _ in range(MAX_REDIRECTS + 1):
-            response = await self._once(method, url, headers, content)
+            cookie = [("Cookie", "; ".join(cookies.values()))] if cookies else []
+            response = await self._once(method, url, [*headers, *cookie], content)
             target = response.header("location")
             if not 300 <= response.status < 400 or target is None:
                 return response
-            url = urljoin(url, target)
+            given = [each.partition(";")[0] for each in response.all("set-cookie")]
+            cookies |= {each.partition("=")[0]: each for each in given}
+            before, url = url, urljoin(url, target)
+            if origin_of(split_url(before)) != origin_of(split_url(url)):
+                cookies = {}
             if response.status in (302, 303):
                 method, content = "GET", b""
                 headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
@@ -410,13 +417,13 @@ def logged_request(
     return f'{{"payload":{body},"headers":{json.dumps(shown)},"version":"{version}"}}'
 
 
-async def send(client: Client, request: Outgoing, trace: Trace) -> Response:
+async def send(client: Client, request: Outgoing, trace: Trace | None) -> Response:
     """Send a request, without a limit of time; logs do not show the trace. Raises one of UNSENDABLE."""
-    headers = [*request.headers, *trace.headers()]
+    headers = [*request.headers, *(trace.headers() if trace else ())]
     return await client.post(request.url, headers, request.body.encode())
 
 
-async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) -> Reply:
+async def call(client: Client, request: Outgoing, seconds: float, trace: Trace | None) -> Reply:
     """Send a request. Failures of the network or the webhook never raise; the reply tells them.
 
     seconds: limit of the whole exchange. Raises TimeoutError after it.
@@ -433,7 +440,7 @@ async def call(client: Client, request: Outgoing, seconds: float, trace: Trace) 
 
 async def deliver(
     client: Client, trigger: Mapping[str, Any], environment: Mapping[str, str], body: str, seconds: float,
-    trace: Trace,
+    trace: Trace | None,
 ) -> Reply:  # fmt: skip
     """Call the webhook of a trigger as `call` does; if it is not configured well, the reply says so."""
     try:

@@ -74,6 +74,8 @@ async def authenticate(request: Request, engine: Engine) -> Session:
     """Return the session of a request, with the headers that its actions may forward. Raises QErr."""
     headers = dict(request.headers)
     session = engine.authenticator.session(headers)
+    if not engine.is_traced:
+        headers = {name: value for name, value in headers.items() if not name.startswith("x-b3-")}
     return Session(session.role, session.variables, session.backend_only, headers)
 
 

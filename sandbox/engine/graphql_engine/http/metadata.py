@@ -19,7 +19,6 @@ from graphql_engine.rawjson import kind_of
 V2_SQL = {"run_sql", "pg_run_sql"}
 BULKS = {"bulk", "concurrent_bulk"}
 BEFORE_RUNNING = {"parse-failed", "access-denied"}
-FREE = {"select", "count", "pg_select", "pg_count"}
 
 
 async def v1_metadata(request: Request, engine: Engine) -> Response:
@@ -74,29 +73,6 @@ async def _query(engine: Engine, session: Session, request: Any, *, metadata: bo
     return await api.run(engine, session, request, "older")
 
 
-def access_mode(request: Any, path: str) -> str | None:
-    """Return the transaction mode that a request forces. Raises QErr `bad-request` if a bulk mixes modes."""
-    kind = request.get("type") if isinstance(request, dict) else None
-    if kind in FREE:
-        return None
-    if kind in V2_SQL:
-        return "READ ONLY" if (request.get("args") or {}).get("read_only") else "READ WRITE"
-    if kind not in BULKS:
-        return "READ WRITE"
-    expected = None
-    for index, item in enumerate(request.get("args") or []):
-        mode = access_mode(item, path)
-        if mode and expected and mode != expected:
-            raise QErr(
-                "bad-request",
-                "incompatible access mode requirements in bulk query,"
-                f" expected access mode: {expected} but $.args[{index}] forces {mode}",
-                path,
-            )
-        expected = expected or mode
-    return expected
-
-
 async def _placed(work: Any, *, metadata: bool) -> Any:
     """Await a command; the paths of /v2/query name the arguments only where they cannot be read."""
     try:
@@ -111,7 +87,6 @@ async def _bulk(engine: Engine, session: Session, request: dict[str, Any], *, me
     items = request.get("args")
     if not isinstance(items, list):
         raise QErr("parse-failed", f"expected Array, but encountered {kind_of(items)}", "$.args")
-    access_mode(request, "$")
     before, version = copy.deepcopy(engine.metadata), engine.resource_version
     results = []
     for index, item in enumerate(items):

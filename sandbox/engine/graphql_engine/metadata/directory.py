@@ -29,8 +29,8 @@ from graphql_engine.settings import StartError
 INCLUDE = "!include "
 ROOTS = {"Mutation": "mutation", "Query": "query"}
 LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
-OBJECTS = ("api_limits", "graphql_schema_introspection")
-UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network", "opentelemetry")
+OBJECTS = ("api_limits", "graphql_schema_introspection", "opentelemetry")
+UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network")
 """Files that the CLI always writes and that must be empty."""
 FILES = {"allowlist": "allow_list.yaml"}
 KNOWN = {FILES.get(name, f"{name}.yaml") for name in (*LISTS, *OBJECTS, *UNUSED, "version", "actions")}

@@ -40,7 +40,7 @@ def exportable(metadata: Json) -> Json:
     for endpoint in exported.get("rest_endpoints", []):
         endpoint.setdefault("comment", None)
     _custom_types(exported)
-    _without(exported, "api_limits")
+    _without(exported, "api_limits", "opentelemetry")
     if not (exported.get("graphql_schema_introspection") or {}).get("disabled_for_roles"):
         exported.pop("graphql_schema_introspection", None)
     for source in exported["sources"]:

@@ -210,7 +210,7 @@ def _columns(on: Any) -> set[str]:
 @command("get_table_info", changes=False, postgres=True)
 async def get_table_info(context: Context, args: Json) -> Json | Raw:
     """Return the structure of a table of the database, null if there is none."""
-    find_source(context.metadata, args.get("source"))
+    find_source(context.metadata, required(args, "source"))
     schema, name = key_of(required(args, "table"))
     table = context.engine.catalog.tables.get((schema, name))
     if table is None:

@@ -7,7 +7,7 @@ import copy
 import json
 from typing import Any, LiteralString
 
-from graphql_engine.changes import Context, find_again
+from graphql_engine.changes import Context
 from graphql_engine.cron import read_schedule
 from graphql_engine.errors import QErr, not_exists, unsupported
 from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
@@ -173,10 +173,10 @@ async def get_inconsistent_metadata(context: Context, _: Any) -> Json:
     return inconsistency_report(context.engine.inconsistent)
 
 
-@command("drop_inconsistent_metadata", removes=True)
+@command("drop_inconsistent_metadata")
 async def drop_inconsistent_metadata(context: Context, _: Any) -> None:
-    """Look again what is inconsistent, and remove it."""
-    drop_inconsistent(context.metadata, await find_again(context.engine, context.metadata))
+    """Remove what is known to be inconsistent: a reload finds what SQL has broken since."""
+    drop_inconsistent(context.metadata, context.engine.inconsistent)
 
 
 @command("get_catalog_state", changes=False)
@@ -204,6 +204,11 @@ async def set_catalog_state(context: Context, args: Json) -> None:
         )
     async with context.engine.pool.connection() as connection:
         await connection.execute(STATES[kind], [json.dumps(state)])
+
+
+@command("set_opentelemetry_config")
+async def set_opentelemetry_config(context: Context, args: Json) -> None:
+    context.metadata["opentelemetry"] = dict(args)
 
 
 @command("set_graphql_schema_introspection_options")

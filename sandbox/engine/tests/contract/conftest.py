@@ -67,6 +67,14 @@ def engine(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Hasur
 
 
 @pytest.fixture
+def traced(engine: Hasura) -> Iterator[None]:
+    """OpenTelemetry is on: without a type of data nothing is exported."""
+    engine.do("set_opentelemetry_config", {"status": "enabled", "data_types": []})
+    yield
+    engine.do("set_opentelemetry_config", {"status": "disabled", "data_types": []})
+
+
+@pytest.fixture
 def job(engine: Hasura) -> Json:
     """A tracked table `job`."""
     return engine.table("job", "id bigint PRIMARY KEY, state text, note json, amount numeric")

@@ -172,6 +172,7 @@ def test_timeouts_and_dead_handlers_are_http_exceptions(action: Action) -> None:
     assert error(action.call()) == ("http exception when calling webhook", UNEXPECTED)
 
 
+@pytest.mark.usefixtures("traced")
 def test_client_headers_are_forwarded_only_on_demand(action: Action) -> None:
     engine = action.engine
     sent = engine.admin | {"authorization": "token", "cookie": "c=1", "origin": "http://o", "x-mine": "1"}

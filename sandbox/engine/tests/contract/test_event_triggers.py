@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.event_triggers import RETRY, insert, make_trigger
 from tests.support.hasura import Hasura, Json, eventually, unique
-from tests.support.receiver import Answer
+from tests.support.receiver import Answer, Received
 
 
 @pytest.fixture
@@ -110,13 +110,29 @@ def test_the_engine_sets_content_type_and_user_agent(engine: Hasura, job: Json, 
     assert got["user-agent"].startswith("hasura-graphql-engine/")
 
 
-def test_the_trace_of_the_writer_goes_on_to_the_event(engine: Hasura, job: Json, path: str) -> None:
-    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    make_trigger(engine, job, path)
-    headers = engine.admin | {"X-B3-TraceId": trace_id, "X-B3-SpanId": span_id, "X-B3-Sampled": "1"}
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def insert_traced(engine: Hasura, path: str) -> Received:
+    """Insert a job with the headers of a trace; return what its trigger delivers."""
+    headers = engine.admin | {"X-B3-TraceId": TRACE, "X-B3-SpanId": SPAN, "X-B3-Sampled": "1"}
     root = f"insert_{engine.schema}_job"
     engine.graphql(f"mutation {{ {root}(objects: {{id: 1}}) {{ affected_rows }} }}", headers)
-    got = engine.receiver.wait_for(path, 1)[0]
+    return engine.receiver.wait_for(path, 1)[0]
+
+
+def test_no_trace_is_read_or_sent_while_opentelemetry_is_off(engine: Hasura, job: Json, path: str) -> None:
+    make_trigger(engine, job, path)
+    got = insert_traced(engine, path)
+    assert got.body["event"]["trace_context"]["trace_id"] != TRACE
+    assert [name for name in got.headers if name.startswith("x-b3-")] == []
+
+
+@pytest.mark.usefixtures("traced")
+def test_the_trace_of_the_writer_goes_on_to_the_event(engine: Hasura, job: Json, path: str) -> None:
+    trace_id, span_id = TRACE, SPAN
+    make_trigger(engine, job, path)
+    got = insert_traced(engine, path)
     assert got.body["event"]["trace_context"]["trace_id"] == trace_id
     assert got.headers["x-b3-traceid"] == trace_id
     assert got.headers["x-b3-spanid"] not in (span_id, got.headers["x-b3-parentspanid"])

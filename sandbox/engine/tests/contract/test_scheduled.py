@@ -48,6 +48,7 @@ def test_a_hundred_events_are_generated_at_once_in_utc(engine: Hasura, path: str
     assert {event["status"] for event in events} == {"scheduled"}
 
 
+@pytest.mark.usefixtures("traced")
 def test_a_tick_is_delivered_with_the_documented_body(engine: Hasura, path: str, clock: Json) -> None:
     name = make_cron(engine, path, "15 2 * * *", payload={"kind": "nightly"}, comment="a note")
     due = datetime.fromisoformat(cron_events(engine, name)[0]["scheduled_time"]).astimezone(UTC)

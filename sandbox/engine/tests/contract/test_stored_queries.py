@@ -85,6 +85,9 @@ def test_sql_that_breaks_a_stored_query_is_refused_and_done(stored: Stored) -> N
     status, body = engine.call("pg_track_table", {"table": {"schema": engine.schema, "name": "late"}})
     assert (status, body["error"]) == (400, "cannot continue due to new inconsistent metadata")
 
+    assert engine.call("drop_inconsistent_metadata", {})[0] == 400, "it does not look again"
+    assert set(stored.names()) == {"broken", "kept"}
+    assert not engine.do("reload_metadata", {})["is_consistent"]
     engine.do("drop_inconsistent_metadata", {})
     assert stored.names() == ["kept"]
     assert engine.do("get_inconsistent_metadata", {})["is_consistent"]

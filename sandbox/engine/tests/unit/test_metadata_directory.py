@@ -95,7 +95,7 @@ def test_an_unknown_file_is_refused(directory: Path) -> None:
         read_directory(directory)
 
 
-@pytest.mark.parametrize("name", ["remote_schemas", "network", "metrics_config", "opentelemetry"])
+@pytest.mark.parametrize("name", ["remote_schemas", "network", "metrics_config"])
 def test_what_is_not_supported_may_only_be_empty(directory: Path, name: str) -> None:
     path = directory / f"{name}.yaml"
     path.write_text("[]")
