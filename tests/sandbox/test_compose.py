@@ -24,6 +24,7 @@ from ops.settings import VARIABLES
 from sandbox.__main__ import app
 from sandbox.processes import Processes
 from sandbox.stack.hasura import LOG_TYPES, source_url
+from tests.support.fake_services import FakeServer
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -222,19 +223,19 @@ class Clone:
         program.write_text(f"#!/bin/sh\n{lines}")
         program.chmod(0o755)
 
-    def start(self, cases: str = PASSED) -> subprocess.Popen[str]:
+    def start(self, cases: str = PASSED, *arguments: str) -> subprocess.Popen[str]:
         environment = {
             "PATH": f"{self.path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(self.path),
             "CLONE": str(self.path), "CASES": cases, "PYTHONDONTWRITEBYTECODE": "1",
             "HANDLER_SECRET": "of-the-shell", "TMPDIR": str(self.path / "tmp"),
         }  # fmt: skip
         return self.processes.start(
-            [sys.executable, "-m", "proofs.genuine"], cwd=self.path, env=environment,
+            [sys.executable, "-m", "proofs.genuine", *arguments], cwd=self.path, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, cases: str = PASSED) -> tuple[int, str, str]:
-        process = self.start(cases)
+    def run(self, cases: str = PASSED, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(cases, *arguments)
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -270,11 +271,15 @@ def clone(tmp_path: Path, processes: Processes) -> Iterator[Clone]:
 def test_both_suites_run_against_the_image_and_the_report_has_their_results(clone: Clone) -> None:
     """Everything is started before and removed after; no secret is an argument, and the shell has no say."""
     before, by_hand = clone.report, "## An engine built from source"
+    modules = sorted(path.name for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
     code, _, err = clone.run(PASSED + SKIPPED)
     assert (code, err) == (0, "")
-    assert "| contract suite | 1 | 0 | 1 |\n| end-to-end tests | 1 | 0 | 1 |\n" in clone.report
+    counts = f"| contract suite | 1 | 0 | 1 |\n| end-to-end tests | {len(modules)} | 0 | {len(modules)} |\n"
+    assert counts in clone.report
     assert clone.report.partition(by_hand)[2] == before.partition(by_hand)[2] != ""
-    assert [line.split()[1] for line in clone.lines("suites")] == ["tests/contract", "tests/end_to_end"]
+    suites = ["tests/contract", *(f"tests/end_to_end/{name}" for name in modules)]
+    assert [line.split()[1] for line in clone.lines("suites")] == suites
+    assert sum(call.startswith("down ") for call in clone.compose_calls) == len(suites), "a system for each"
     first, connect, *_, last = clone.compose_calls
     assert first.startswith("up --build --detach --wait ")
     assert connect == "run --rm --no-deps connect"
@@ -286,6 +291,21 @@ def test_both_suites_run_against_the_image_and_the_report_has_their_results(clon
     assert [name for name, value in secrets.items() if value.strip("'") in calls] == []
     given = dict(line.split("=", 1) for line in clone.lines("environment") if "=" in line)
     assert f"'{given['HANDLER_SECRET']}'" == secrets["HANDLER_SECRET"]
+
+
+def test_an_engine_that_runs_already_needs_no_docker(clone: Clone) -> None:
+    before = clone.report
+    with FakeServer() as engine:
+        engine.expect_request("/v1/version").respond_with_json({"version": "v2.48.10"})
+        code, out, err = clone.run(PASSED, f"--hasura={engine.url}", "--hasura-admin-secret=s")
+    assert (code, clone.report, clone.lines("calls")) == (0, before, [])
+    assert f"- Engine: v2.48.10, at {engine.url}\n" in out
+    assert err.startswith("The end-to-end tests did not run: set DATABASE_URL, ")
+    assert [line.split()[1:3] for line in clone.lines("suites")] == [
+        ["tests/contract", f"--hasura={engine.url}"]
+    ]
+    assert "HASURA_ADMIN_SECRET=s" in clone.lines("environment")
+    assert clone.run(PASSED, "--hasura=http://127.0.0.1:9")[0] == 3
 
 
 def test_a_suite_that_failed_was_skipped_or_has_no_results_is_no_success(clone: Clone) -> None:

@@ -61,7 +61,7 @@ def installed(clone: Path, *programs: str, lines: str) -> Path:
         ("scripts/audit --now", ""),
         ("scripts/pin_images --now", "usage: scripts/pin_images"),
         ("scripts/test --fast --engine", "--fast and --engine exclude each other.\nusage: scripts/test"),
-        ("scripts/test --genuine -x", "--genuine takes no arguments.\n"),
+        ("scripts/test --genuine -x", "--genuine takes --hasura URL"),
         ("scripts/test --junit", "--junit needs a file.\n"),
         ("scripts/test --engine --junit x.xml", "--junit and --engine exclude each other.\n"),
         (".ci/run --nope", "usage: .ci/run"),
