@@ -207,8 +207,9 @@ async def replay(
         if not is_free:
             raise Busy("Another replay is running: try again in a few seconds.")
         deadline = clock.monotonic() + MAX_REPLAY_SECONDS
-        for start in range(0, len(ids), events_per_second):
-            batch = ids[start : start + events_per_second]
+        step = max(1, events_per_second // 10)  # Hasura delivers by age: a new lead is behind one step
+        for start in range(0, len(ids), step):
+            batch = ids[start : start + step]
             ((row,),) = await session.run(statement_of(request, batch, clock.now()), commit=True)
             replayed += row["ids"]
             await clock.sleep(len(batch) / events_per_second)

@@ -210,7 +210,7 @@ async def test_the_rate_limits_a_call_and_remaining_rows_are_counted(harness: Ha
 
 async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
     await hold_leads(harness, 4)
-    harness.change_settings(replay_rate_per_second=2)
+    harness.change_settings(replay_rate_per_second=20)
 
     async def switch_on() -> None:
         harness.change_settings(kill_switch=True)
@@ -223,7 +223,7 @@ async def test_the_kill_switch_stops_a_drain(harness: HandlerHarness) -> None:
 
 async def test_the_counts_add_up_while_new_rows_arrive(harness: HandlerHarness) -> None:
     await hold_leads(harness, 4)
-    harness.change_settings(replay_rate_per_second=2)
+    harness.change_settings(replay_rate_per_second=20)
 
     async def arrive() -> None:
         harness.sql("UPDATE pancake_source SET is_active = false")
@@ -280,6 +280,7 @@ async def test_the_results_are_those_of_this_time_not_of_the_row(harness: Handle
 
 async def test_rows_that_are_held_again_are_reported_with_the_reason(harness: HandlerHarness) -> None:
     ids = await hold_leads(harness, 3)
+    harness.change_settings(replay_rate_per_second=30)
 
     async def hold_again() -> None:
         harness.sql("UPDATE pancake_source SET is_active = false")

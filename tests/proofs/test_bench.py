@@ -309,10 +309,12 @@ def test_the_cpu_of_children_that_ended_counts() -> None:
 @needs_edge
 @pytest.mark.slow("it runs the load test")
 def test_a_short_load_test_counts_every_lead() -> None:
-    ended = CliRunner().invoke(loadtest, ["--rate", "10", "--minutes", "0.05", "--json"])
+    """Those that were held and are drained meanwhile too."""
+    ended = CliRunner().invoke(loadtest, ["--rate", "10", "--minutes", "0.05", "--held", "40", "--json"])
     result = json.loads(ended.stdout)
     (step,) = result["steps"]
     assert (result["lost"], result["duplicated"], result["unexpected"]) == ([], [], [])
+    assert result["held"] == 40
     assert (step["offered"], step["delivered"], step["dropped"]) == (30, 30, 0)
     assert ended.exit_code == (0 if result["ok"] else 1)
     assert step["ticket_ms"]["n"] > 10
