@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from leads.adapters.time_limits import waiting_for_answer
 from leads.adapters.tracing import add_trace
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gql.client import AsyncClientSession
 
 SEND_TIMEOUT_SECONDS = 5.0
-"""Short enough for a call of a cron, which has 8 s (leads/services/cron_work.py)."""
+"""A call of a cron waits for it (leads/adapters/time_limits.py)."""
 CONNECT_TIMEOUT_SECONDS = 3.0
 """Shorter than the other limits: it tells a request that did not arrive from one without an answer."""
 MAX_SECONDS_TO_REFUSE = 2.0
@@ -63,8 +64,9 @@ class GraphqlClient:
         request = GraphQLRequest(SEND_NOTIFICATIONS, variable_values={"notifications": list(notifications)})
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                data = await session.execute(request)
+            with waiting_for_answer():
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    data = await session.execute(request)
         except TransportQueryError as error:
             if asyncio.get_running_loop().time() - started > MAX_SECONDS_TO_REFUSE:
                 raise HasuraUncertain("sendNotifications answered late, with an error.") from error

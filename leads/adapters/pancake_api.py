@@ -22,6 +22,7 @@ import httpx
 
 from leads.adapters.breaker import Breakers
 from leads.adapters.clock import Clock
+from leads.adapters.time_limits import waiting_for_answer
 from leads.adapters.tracing import add_trace
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.errors import (
@@ -35,8 +36,8 @@ from leads.domain.hosts import host_of
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 TOTAL_TIMEOUT_SECONDS = 6.0
-"""Less than a run of a cron has before it is cut off (leads/services/cron_work.py): a read that begins with
-the run fails by itself, and the breaker counts it.
+"""A call of a cron waits for it (leads/adapters/time_limits.py): a slow read fails by itself, and the breaker
+counts it.
 """
 RETRY_WITHIN_SHARE = 1 / 3
 """A read that failed within this share of its time is tried again, in what is left of it. After a later
@@ -225,11 +226,12 @@ class PancakeApi:
         # Raised outside the except clause: httpx's exception refers to the URL.
         problem = ""
         try:
-            async with (
-                timeout(seconds),
-                self._http.stream("GET", url, params=query) as response,
-            ):
-                content = await _read_limited(response, MAX_ANSWER_BYTES)
+            with waiting_for_answer():
+                async with (
+                    timeout(seconds),
+                    self._http.stream("GET", url, params=query) as response,
+                ):
+                    content = await _read_limited(response, MAX_ANSWER_BYTES)
                 if len(content) <= MAX_ANSWER_BYTES:
                     return response.status_code, content, response.headers.get("retry-after", "")
                 problem = "the answer is too large"

@@ -18,6 +18,7 @@ from leads.adapters.graphql import GraphqlClient
 from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import LOGGER, summarize
 from leads.adapters.metrics import Metrics
+from leads.adapters.time_limits import CURRENT_CALL, CallLimits, limited
 from leads.domain.errors import BadRequest, DatabaseUnavailable, Retryable
 from leads.domain.notifications import NEEDS_ATTENTION
 from leads.domain.reports import MAX_ITEMS_PER_ANSWERED_LIST, shorten
@@ -65,10 +66,11 @@ class CronRuns:
         if DRY_RUN in call.payload:
             raise BadRequest(f"{call.name} has no dry run.")
         name = call.name.removeprefix("pancake_")
-        limit = asyncio.timeout(self.answer_within_seconds)
+        now, seconds = asyncio.get_running_loop().time(), self.answer_within_seconds
         run, limited_work = self._begin(call, work)
         try:
-            async with limit:
+            CURRENT_CALL.set(CallLimits(now + STOP_AT * seconds))
+            async with limited(now + seconds) as limit:
                 return await self._run(name, run, limited_work)
         except TimeoutError as error:
             if not limit.expired():

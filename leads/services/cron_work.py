@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 from zlib import crc32
 
 from leads.adapters.database import Statement
-from leads.adapters.graphql import SEND_TIMEOUT_SECONDS
 from leads.adapters.logs import LOGGER, summarize
+from leads.adapters.time_limits import limited
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -29,9 +29,9 @@ from leads.domain.errors import (
 from leads.domain.reports import ConnectionReport
 from leads.services.connections import Connection
 
-ANSWER_WITHIN_SECONDS = 8.0
-"""The longest call of a cron. Hasura delivers the crons of all applications in one loop, which waits for the
-slowest of them and then sleeps 10 s: longer calls make every other cron late (Eventing/ScheduledTrigger).
+ANSWER_WITHIN_SECONDS = 3.8
+"""The longest call of a cron, unless an answer of Pancake or Hasura takes longer. Hasura delivers all crons
+in one loop, which waits for the slowest and then sleeps 10 s (Eventing/ScheduledTrigger).
 """
 STOP_AT = 0.6
 """The share of that time after which a run begins nothing more."""
@@ -51,12 +51,9 @@ CRON_PERIOD_SECONDS = {
 """The time between two ticks of each cron, as in hasura/metadata/cron_triggers.yaml."""
 OUT_OF_TIME = "out_of_time"
 """How work ended that had no time left: the `ending` of its report."""
-SECONDS_TO_CLAIM_AND_MARK = 0.3
-SECONDS_LEFT_TO_SEND = (
-    SEND_TIMEOUT_SECONDS + SECONDS_TO_CLAIM_AND_MARK - (CUT_OFF_AT - STOP_AT) * ANSWER_WITHIN_SECONDS
-)
-"""3.7: what is left until a run stops, of which a call and its statements may use also the time until it is
-cut off. A call that is cut off counts as one without an answer, which may disturb a person twice.
+SECONDS_LEFT_TO_SEND = 0.3
+"""To claim what is sent. A call that begins after a run stops may be cut off, and counts as one without an
+answer, which may disturb a person twice.
 """
 DRY_RUN = "dry_run"
 """The key in a tick's payload that asks for a dry run, and the result of one."""
@@ -178,9 +175,8 @@ async def run_until_deadline(deadline: float, run: CronRun, work: CronWork) -> C
     Returns an unfinished report if it was cut off. Raises RunStuck if it had achieved nothing.
     """
     before = _digest(run.state)
-    cut_off = asyncio.timeout_at(deadline)
     try:
-        async with cut_off:
+        async with limited(deadline) as cut_off:
             return await work(run)
     except TimeoutError as error:
         if not cut_off.expired():
@@ -228,8 +224,9 @@ async def run_steps(run: CronRun, steps: Mapping[str, Step]) -> CronReport:
 
 
 async def _in_time(run: CronRun, name: str, step: Step) -> StepReport:
+    seconds = run.seconds_left() + run.overrun_seconds
     try:
-        async with asyncio.timeout(run.seconds_left() + run.overrun_seconds):
+        async with limited(asyncio.get_running_loop().time() + seconds):
             return await step()
     except TimeoutError:
         run.progress["late"] = [*(run.saved("late", list[str]) or []), name]

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
 from ops.checks.database import LastRuns, load_last_runs
@@ -32,7 +33,7 @@ from ops.output import (
 )
 from ops.settings import read_operator_settings
 
-REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + 2
+REQUEST_SECONDS = ANSWER_WITHIN_SECONDS + TOTAL_TIMEOUT_SECONDS + 1
 DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 3600.0
 MAX_WAIT_DIGITS = 9

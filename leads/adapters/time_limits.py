@@ -1,0 +1,50 @@
+"""Time limits of a call of a cron: they limit what we do, not how long an answer of Pancake or Hasura takes.
+
+Such an answer has a limit that belongs to it. While one is waited for that was asked for before `stop_at`,
+the limits of the call do not strike; then each ends later, by the time that it came after `stop_at`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+
+
+class CallLimits:
+    def __init__(self, stop_at: float) -> None:
+        self.stop_at = stop_at
+        self.limits: dict[asyncio.Timeout, float] = {}
+        self._answers = 0
+
+    def wait(self, answers: int) -> None:
+        self._answers += answers
+        late_seconds = max(0.0, asyncio.get_running_loop().time() - self.stop_at)
+        for limit, when in self.limits.items():
+            if answers and not limit.expired():
+                limit.reschedule(None if self._answers else when + late_seconds)
+
+
+CURRENT_CALL: ContextVar[CallLimits] = ContextVar("CURRENT_CALL", default=CallLimits(float("-inf")))  # noqa: B039 - no limits
+
+
+@asynccontextmanager
+async def limited(when: float) -> AsyncIterator[asyncio.Timeout]:
+    """Raise TimeoutError at that time, or later if an answer was waited for."""
+    limits = CURRENT_CALL.get().limits
+    async with asyncio.timeout_at(when) as limit:
+        limits[limit] = when
+        try:
+            yield limit
+        finally:
+            del limits[limit]
+
+
+@contextmanager
+def waiting_for_answer() -> Iterator[None]:
+    call = CURRENT_CALL.get()
+    answers = int(asyncio.get_running_loop().time() <= call.stop_at)
+    call.wait(answers)
+    try:
+        yield
+    finally:
+        call.wait(-answers)
