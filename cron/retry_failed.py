@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
+from leads.domain.event_states import CLAIM_LIMITS
 from leads.runtime import Runtime
 from leads.services import late_owners
 from leads.services.cron_runs import CRONS
@@ -25,13 +25,12 @@ from leads.services.outbox import SEND_LEASE, DueRow, Outbox
 MAX_RUNS_PER_TICK = 200
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
-EVENT_LOCK_LEASE = timedelta(seconds=20)
+EVENT_LOCK_LEASE = timedelta(seconds=12)
 """How long Hasura's event of a row may be locked before the row is fired again.
 
-A delivery claims its row within this time: it waits at most 5 s for a work slot and 5 s for a connection, and
-the claim takes at most 10 s. If the row is still received, the instance that locked the event died, and no
-other one takes the event for 30 minutes; or the event waits within an instance, and then one event more is
-answered that there is nothing to do.
+A delivery claims its row in milliseconds. If the row is still received after this time, the instance that
+locked the event died, and no other one takes the event for 30 minutes; or the event waits there or in the
+handlers, and one event more is answered that there is nothing to do.
 """
 NOTIFY_AT_MOST_EVERY = timedelta(hours=1)
 """How often the administrators are notified of what was given up: notifications, and ticks of the crons."""
@@ -49,7 +48,7 @@ async def release_failed(runtime: Runtime, run: CronRun) -> StepReport:
 
 
 async def release_claims(runtime: Runtime, run: CronRun) -> StepReport:
-    expired = {"limit": MAX_ROWS_PER_TICK, "max_attempts": MAX_ATTEMPTS, "lease": CLAIM_LEASE}
+    expired = {"limit": MAX_ROWS_PER_TICK, **CLAIM_LIMITS}
     claims = await runtime.db.fetch_all("retry_failed/release_claims", expired)
     given_up = sum(claim["status"] == "dead_letter" for claim in claims)
     return {"claims": len(claims) - given_up, "dead_letter": given_up}
@@ -118,10 +117,10 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
     return {"lost_ticks": {**counts, "until": max(row["until"] for row in lost).isoformat()}}
 
 
-STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (
-    release_failed,
-    release_claims,
+STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (  # first what a crash interrupted
     refire_received,
+    release_claims,
+    release_failed,
     assign_tickets,
     recall_tickets,
     tell_of_old_leads,

@@ -17,8 +17,8 @@ FROM public.view_pancake_setting AS s
 SELECT pg_advisory_xact_lock(6, 0)
 
 -- name: process_record/claim_event
--- Claim a received event, or hold it if the kill switch is on or its source is inactive. Commits alone; claim_id
--- then fences the work.
+-- Claim a received event, or one whose claim expired and that has attempts left; or hold it if the kill switch is on or its
+-- source is inactive. Commits alone; claim_id then fences the work.
 -- Returns one row: paused, and the event's columns, null if there was nothing to claim.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
 WITH switches AS (
@@ -42,7 +42,12 @@ WITH switches AS (
     FROM gate AS g
     -- || '' keeps the planner on the primary key. With the plain column it takes ix_pancake_webhook_event_waiting while the
     -- statistics say that nothing waits, and reads the whole backlog.
-    WHERE e.id = g.id AND (e.status || '') = 'received'
+    WHERE
+        e.id = g.id
+        AND (
+            (e.status || '') = 'received'
+            OR (e.status || '') = 'ingested' AND e.attempts < %(max_attempts)s AND e.ingested_at < clock_timestamp() - %(lease)s::interval
+        )
     RETURNING e.*
 )
 SELECT
@@ -57,8 +62,8 @@ LEFT JOIN claimed AS c ON true
 
 -- name: process_record/load_unclaimed
 -- Load an event that a delivery could not claim, and what Hasura's log says of this delivery.
--- Returns one row: status (null: no such event) and what the answer says of the event; is_redelivered, is_answered as in
--- pancake_delivery_history. Relies on pk_pancake_webhook_event, uq_pancake_source.
+-- Returns one row: status (null: no such event) and what the answer says of the event; claimed_for, how long the claim of an
+-- ingested event with attempts left is valid; is_redelivered, is_answered as in pancake_delivery_history. Relies on pk_pancake_webhook_event, uq_pancake_source.
 SELECT
     e.status,
     e.outcome,
@@ -70,6 +75,9 @@ SELECT
     e.payload IS NOT NULL AS has_payload,
     EXISTS (SELECT FROM public.pancake_active_source(e.connection_id, e.source_ids)) AS has_active_source,
     NOT w.kill_switch AS switched_on,
+    CASE WHEN e.status = 'ingested' AND e.attempts < %(max_attempts)s
+        THEN e.ingested_at + %(lease)s::interval - clock_timestamp()
+    END AS claimed_for,
     h.is_redelivered,
     h.is_answered
 FROM public.view_pancake_setting AS w

@@ -66,6 +66,12 @@ class Deferred(Unavailable):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Claimed(Deferred):
+    """Another delivery has claimed the event: if it dies, this one takes the event over."""
+
+    code = "claimed"
+
+
 class Contended(Retryable):
     """The transaction lost against a concurrent one or its connection broke."""
 

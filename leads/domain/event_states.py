@@ -25,13 +25,14 @@ AT_REST = HELD | {PROCESSED, DEAD_LETTER}
 """States in which nothing more happens to an event by itself."""
 REPLAYED_BY_MANUAL_INVOCATION = HELD | {FAILED, DEAD_LETTER}
 """States in which "Invoke" in the Hasura console replays the event."""
-CLAIM_LEASE = timedelta(seconds=60)
-"""How long an ingested event is left to its handler; the database refuses to release it earlier."""
+CLAIM_LEASE = timedelta(seconds=25)
+"""How long an event is left to its handler, which ends within 24 s; the database refuses a release before."""
 KILL_SWITCH = "kill_switch"
 SOURCE_INACTIVE = "source_inactive"
 """What holds an event. The event itself names the others: a disabled connection, an unknown source."""
 
 MAX_ATTEMPTS = 5
+CLAIM_LIMITS: Final = {"lease": CLAIM_LEASE, "max_attempts": MAX_ATTEMPTS}
 DELAYS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
 """The wait after attempt 1, 2, 3 and 4."""
 MAX_JITTER_FRACTION = 0.2
@@ -70,8 +71,9 @@ RESULTS = tuple(_SENTENCES)
 class UnclaimedEvent:
     """The row of process_record/load_unclaimed: an event that a delivery finds not `received`.
 
-    `status` is None if there is no such event. `is_redelivered`: Hasura had finished this delivery before,
-    and a person asked for it again. `is_answered`: a try since then got an answer other than 503, or none.
+    `status` is None if there is no such event. `claimed_for`: how long another delivery may still work on it;
+    None unless it can be claimed afterwards. `is_redelivered`: Hasura had finished this delivery before, and
+    a person asked for it again. `is_answered`: a try since then got an answer other than 503, or none.
     """
 
     status: str | None
@@ -84,6 +86,7 @@ class UnclaimedEvent:
     has_payload: bool
     has_active_source: bool
     switched_on: bool
+    claimed_for: timedelta | None
     is_redelivered: bool
     is_answered: bool
 

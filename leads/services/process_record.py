@@ -31,7 +31,7 @@ from leads.domain.errors import (
     ProcessingPaused,
     code_of,
 )
-from leads.domain.event_states import DEAD_LETTER, HELD, INGESTED, delay_after
+from leads.domain.event_states import CLAIM_LIMITS, DEAD_LETTER, HELD, INGESTED, delay_after
 from leads.domain.fields import FieldName
 from leads.domain.lead import read_stored_lead
 from leads.domain.notifications import Notification, notifications_of
@@ -90,7 +90,7 @@ class DeliveryResult:
 async def process_event(
     db: Database, clock: Clock, pancake: PancakeApi, key_ring: KeyRing, digester: Digester, event_id: int
 ) -> DeliveryResult | None:
-    """Claim and process an event; None if it is not received.
+    """Claim and process an event; None if it cannot be claimed.
 
     Raises ProcessingPaused if nothing was claimed, DatabaseUnavailable also if a failure could not be marked:
     then the event returns when its lease ends.
@@ -144,7 +144,7 @@ class Claim:
 
 
 async def claim_event(db: Database, event_id: int) -> Claim | DeliveryResult | None:
-    """Claim a received event, or hold it and return how; None if it is not received.
+    """Claim an event that is received or whose claim expired, or hold it and return how; None for any other.
 
     Raises ProcessingPaused: nothing was changed.
     """
@@ -155,7 +155,7 @@ async def claim_event(db: Database, event_id: int) -> Claim | DeliveryResult | N
 
 
 def claim_statement(event_id: int) -> Statement:
-    return "process_record/claim_event", {"id": event_id}
+    return "process_record/claim_event", {"id": event_id, **CLAIM_LIMITS}
 
 
 def read_claim(row: Row) -> Claim | DeliveryResult | None:

@@ -19,8 +19,9 @@ from math import ceil
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, Statement
 from leads.adapters.hasura_calls import EventCall
-from leads.domain.errors import Deferred, ProcessingPaused
+from leads.domain.errors import Claimed, Deferred, ProcessingPaused
 from leads.domain.event_states import (
+    CLAIM_LIMITS,
     REPLAYED,
     REPLAYED_BY_MANUAL_INVOCATION,
     UNDER_WAY,
@@ -104,9 +105,12 @@ async def answer_unclaimed(
 ) -> dict[str, object]:
     """Replay the event if a person asked for that and it can be; else send what it has not sent yet.
 
-    Raises DatabaseUnavailable, or Contended: nothing was changed.
+    Raises DatabaseUnavailable, or Contended: nothing was changed. Raises Claimed if the delivery before may
+    have died at work: Hasura delivers again when that claim has expired.
     """
     event = await _load(db, call, event_id)
+    if call.current_retry and event.claimed_for is not None:
+        raise Claimed(retry_after_seconds=max(1, ceil(event.claimed_for.total_seconds())))
     refused = refusal(event, by_hand=call.is_by_hand)
     if refused is None:
         by = call.user_id or ("console:invoke" if call.is_by_hand else "console:redeliver")
@@ -122,7 +126,7 @@ async def answer_unclaimed(
 
 
 async def _load(db: Database, call: EventCall, event_id: int) -> UnclaimedEvent:
-    params = {"id": event_id, "hasura_event_id": call.id, "tries": call.current_retry}
+    params = {"id": event_id, "hasura_event_id": call.id, "tries": call.current_retry, **CLAIM_LIMITS}
     (event,) = await db.fetch_all("process_record/load_unclaimed", params, UnclaimedEvent)
     return event
 

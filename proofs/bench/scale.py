@@ -27,7 +27,7 @@ from rich.table import Table
 
 from cron.retry_failed import MAX_ROWS_PER_TICK
 from leads.adapters.database import SESSION_OPTIONS
-from leads.domain.event_states import MAX_ATTEMPTS
+from leads.domain.event_states import CLAIM_LIMITS, MAX_ATTEMPTS
 from leads.domain.versions import MAX_FUTURE
 from leads.services.cron_runs import CRONS
 from leads.services.ingest_record import MAX_NEW_SOURCES_PER_HOUR
@@ -89,7 +89,8 @@ def claim_event(db: psycopg.Connection[Any], until: datetime) -> dict[str, Any]:
     event = cursor.execute(
         OWN_STATEMENTS["scale/store_event"], {"at": until + timedelta(seconds=1)}
     ).fetchone()
-    cursor.execute(QUERIES["process_record/claim_event"], event)
+    assert event is not None
+    cursor.execute(QUERIES["process_record/claim_event"], {**event, **CLAIM_LIMITS})
     lead = cursor.execute(OWN_STATEMENTS["scale/load_lead"], event).fetchone()
     assert lead is not None
     return _of_processing(lead) | _of_polling(lead, until) | {"from": until - timedelta(days=1), "to": until}

@@ -6,7 +6,7 @@ from proofs.chaos.crash_points import crash_points
 from proofs.chaos.drill import drill
 from proofs.chaos.layers import day, four_layers
 from proofs.chaos.mutations import mutations
-from proofs.chaos.outages import edge_flood, edge_outage, engine_kill
+from proofs.chaos.outages import edge_flood, edge_outage, engine_kill, handlers_kill
 from proofs.incidents.live import incidents
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("four_layers")(four_layers)
 app.command("day")(day)
 app.command("edge_flood")(edge_flood)
 app.command("engine_kill")(engine_kill)
+app.command("handlers_kill")(handlers_kill)
 app.command("incidents")(incidents)
 app.command("drill")(drill)
 app.command("mutations")(mutations)

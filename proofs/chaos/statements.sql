@@ -138,6 +138,9 @@ SELECT
 -- name: outages/count_locked
 SELECT count(*) FROM hdb_catalog.event_log WHERE locked IS NOT NULL
 
+-- name: outages/count_claimed
+SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'ingested'
+
 -- name: outages/load_slowest
 SELECT extract(epoch FROM max(processed_at - created_at))::float8, count(*) FILTER (WHERE processed_at > created_at + interval '15 seconds') FROM pancake_webhook_event WHERE status = 'processed'
 

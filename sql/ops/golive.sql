@@ -50,6 +50,12 @@ WITH declared AS (
     UNION ALL
     SELECT '939', 'function pancake_is_dry_run', to_regproc('public.pancake_is_dry_run') IS NOT NULL
     UNION ALL
+    SELECT '986', 'claims that end after 25 s', COALESCE((
+        SELECT p.prosrc LIKE '%%25 seconds%%'
+        FROM pg_catalog.pg_proc AS p
+        WHERE p.oid = to_regproc('public.pancake_webhook_event_guard_status')
+    ), false)
+    UNION ALL
     SELECT '960', 'column new_tickets of view_pancake_report_source', EXISTS (
         SELECT FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = to_regclass('public.view_pancake_report_source') AND a.attname = 'new_tickets'

@@ -14,6 +14,7 @@ from leads.domain.body import ICT
 from sandbox.postgres.database import MIGRATIONS, run_file
 from tests.support.crons import CronHarness
 from tests.support.leads import EARLIER, LATER, LEAD
+from tests.support.processing import stored
 from tests.support.stored_rows import NOTIFICATIONS, insert_tickets
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "diva-contract.md"
@@ -128,6 +129,19 @@ async def test_an_answered_ticket_is_watched_no_more_and_a_closed_one_for_three_
     harness.sql("UPDATE ticket SET first_response_at = now() WHERE id = %s", ticket)
     await late(harness, 5)
     assert harness.count("pancake_webhook_event", watched) == 0
+
+
+async def test_the_ticket_of_a_handler_that_does_not_say_so_is_watched_too(harness: CronHarness) -> None:
+    """During an upgrade handlers of the version before work beside this one."""
+    event_id = await stored(harness)
+    harness.sql(
+        "UPDATE pancake_webhook_event SET status = 'ingested', ingested_at = now(),"
+        " claim_id = gen_random_uuid(), attempts = 1"
+    )
+    finished = "UPDATE pancake_webhook_event SET status = 'processed', outcome = %s, processed_at = now()"
+    harness.sql(finished, "ticket_created")
+    event = harness.event(event_id)
+    assert event["ticket_watched_at"] == event["processed_at"]
 
 
 async def test_neither_a_later_nor_an_older_version_notifies_again(harness: CronHarness) -> None:

@@ -13,20 +13,26 @@ from typing import Any
 import pytest
 
 from cron.retry_failed import EVENT_LOCK_LEASE, MAX_RUNS_PER_TICK, retry_failed, send_notifications
-from leads.adapters.database import POOL_TIMEOUT_SECONDS, SESSION_OPTIONS
 from leads.adapters.hasura_calls import CronCall
 from leads.domain.notifications import MAX_REFUSALS, MAX_UNKNOWNS
-from leads.services.cron_work import SECONDS_LEFT_TO_SEND, AdminNotice, CronReport, CronRun, RunFailed
+from leads.services.cron_work import (
+    ANSWER_WITHIN_SECONDS,
+    SECONDS_LEFT_TO_SEND,
+    AdminNotice,
+    CronReport,
+    CronRun,
+    RunFailed,
+)
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
 from tests.support.stored_rows import NOTIFICATIONS, insert_unsent, keys, sending, taken
 
 TICK = timedelta(minutes=1)
-CRON_LOOP = timedelta(seconds=10 + 8)
-"""The engine's loop sleeps 10 s between two looks for due ticks, and waits for the slowest cron: 8 s."""
+CRON_LOOP = timedelta(seconds=10 + ANSWER_WITHIN_SECONDS)
+"""The engine's loop sleeps 10 s between two looks for due ticks, and waits for the slowest cron."""
 FETCH = timedelta(seconds=1)
 """The engine's default of HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL."""
-MAX_LEAD_SECONDS = 100
+MAX_LEAD_SECONDS = 90
 EVENT_LOG = "hdb_catalog.event_log"
 SET_DELIVERED = f"UPDATE {EVENT_LOG} SET delivered = true"
 
@@ -140,7 +146,7 @@ async def test_failed_rows_and_claims_stay_while_processing_is_paused(harness: C
 
 
 @pytest.mark.test_case("TC-014-012")
-@pytest.mark.parametrize("seconds", [0, 19, 21, 59])
+@pytest.mark.parametrize("seconds", [0, 11, 13, 59])
 async def test_a_lead_of_a_killed_engine_is_fired_again_in_time(harness: CronHarness, seconds: int) -> None:
     waited = timedelta(seconds=seconds)
     insert_locked(harness, age=waited, locked=waited)
@@ -168,11 +174,6 @@ async def test_a_row_is_not_fired_again_while_its_new_event_waits(harness: CronH
     for _ in range(3):
         pass_time(harness, TICK)
         assert await run(harness, "refired") == 0
-
-
-def test_a_delivery_has_claimed_its_row_before_its_lock_counts_as_left_behind() -> None:
-    assert "statement_timeout=10s" in SESSION_OPTIONS
-    assert timedelta(seconds=2 * POOL_TIMEOUT_SECONDS + 10) <= EVENT_LOCK_LEASE
 
 
 def lose(harness: CronHarness, name: str, status: str, *, hours_ago: float = 0) -> None:

@@ -13,6 +13,7 @@ from cron.retry_failed import assign_tickets
 from leads.adapters.secrets import KeyRing
 from leads.domain.assign import choose
 from leads.domain.body import ICT
+from leads.domain.event_states import CLAIM_LIMITS
 from leads.runtime import Runtime
 from leads.services.cron_work import CronRun
 from leads.services.late_owners import MAX_GIVEN_PER_TICK
@@ -317,7 +318,7 @@ async def test_an_event_that_a_handler_works_on_is_left_for_later(harness: CronH
     event_id, _ = await harness.process_lead()
     harness.fill_roster(1)
     await harness.replay(ids=[event_id])
-    harness.session.execute(QUERIES["process_record/claim_event"], {"id": event_id})
+    harness.session.execute(QUERIES["process_record/claim_event"], {"id": event_id, **CLAIM_LIMITS})
     assert harness.event(event_id)["status"] == "ingested"
     assert (await assign_once(harness.runtime))["assigned"] == 0
     harness.expire_leases()

@@ -11,6 +11,7 @@ import pytest
 from leads.adapters.database import Database, Params, Row, Statement, Transaction
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.domain.errors import InvalidBody
+from leads.domain.event_states import CLAIM_LEASE, MAX_ATTEMPTS
 from leads.services.process_record import Claim, DeliveryResult, claim_event, mark_failed, process_claim
 from sandbox.postgres.plans import explain, prepare
 from tests.support.handlers import HandlerHarness
@@ -100,6 +101,36 @@ async def test_a_valid_lease_cannot_be_released_by_hand(harness: HandlerHarness)
     await claimed(harness, event_id)
     with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
         receive(harness, event_id)
+    with pytest.raises(psycopg.errors.CheckViolation, match="lease"):
+        harness.sql("UPDATE pancake_webhook_event SET status = 'ingested', claim_id = gen_random_uuid()")
+
+
+async def test_hasuras_next_delivery_takes_over_from_a_dead_handler_after_its_lease(
+    harness: HandlerHarness,
+) -> None:
+    """A person who asks sooner is told that the event is being processed."""
+    event_id, runtime = await stored(harness), harness.runtime
+    dead = await claimed(harness, event_id)
+    early = await harness.fire(event_id, "UPDATE", current_retry=1)
+    assert (early.status_code, early.json()["extensions"]["code"]) == (503, "claimed")
+    assert 0 < int(early.headers["Retry-After"]) <= CLAIM_LEASE.total_seconds()
+    assert [await harness.process(event_id, op) for op in ("UPDATE", "MANUAL")] == ["under_way"] * 2
+    harness.expire_leases()
+    again = await harness.fire(event_id, "UPDATE", current_retry=2)
+    assert again.json()["result"] == "ticket_created"
+    late = await process_claim(runtime.db, runtime.clock, runtime.digester, dead)
+    assert late == DeliveryResult("claim_lost")
+    assert harness.count_tickets() == 1
+
+
+async def test_an_event_that_killed_its_handler_in_each_attempt_is_not_taken_over(
+    harness: HandlerHarness,
+) -> None:
+    event_id = await stored(harness)
+    await claimed(harness, event_id)
+    harness.sql("UPDATE pancake_webhook_event SET attempts = %s", MAX_ATTEMPTS)
+    harness.expire_leases()
+    assert (await harness.fire(event_id, current_retry=1)).json()["result"] == "under_way"
 
 
 async def test_processing_waits_for_sessions_that_hold_its_record_or_roster(harness: HandlerHarness) -> None:

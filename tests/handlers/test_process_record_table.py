@@ -7,6 +7,7 @@ import pytest
 
 from leads.adapters.breaker import Breakers
 from leads.adapters.database import POOL_TIMEOUT_SECONDS
+from leads.domain.event_states import CLAIM_LEASE
 from leads.services import find_table
 from leads.services.process_record import WORK_TIMEOUT_SECONDS
 from tests.support.crons import CronHarness
@@ -120,6 +121,7 @@ def test_the_wait_leaves_the_work_its_time() -> None:
     assert find_table.LOOK_UP_SECONDS < find_table.NAME_TIMEOUT_SECONDS
     longest = POOL_TIMEOUT_SECONDS + find_table.NAME_TIMEOUT_SECONDS + WORK_TIMEOUT_SECONDS
     assert longest < 30, "Hasura waits 30 s"
+    assert CLAIM_LEASE.total_seconds() > find_table.NAME_TIMEOUT_SECONDS + WORK_TIMEOUT_SECONDS
 
 
 async def test_a_body_with_a_table_and_a_connection_with_one_cost_no_request(harness: CronHarness) -> None:

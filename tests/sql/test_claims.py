@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from leads.domain.event_states import CLAIM_LIMITS
 from ops.clients.db_session import QUERIES
 from tests.support.handlers import DatabaseHarness
 from tests.support.postgres import insert_events
@@ -133,7 +134,7 @@ def second(database: str) -> Iterator[Session]:
 
 
 def claim(session: Session, event_id: int) -> dict[str, Any]:
-    (row,) = session.execute(CLAIM, {"id": event_id}).fetchall()
+    (row,) = session.execute(CLAIM, {"id": event_id, **CLAIM_LIMITS}).fetchall()
     return row
 
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from leads.adapters.database import SQL_FOLDER, split
+from leads.domain.event_states import CLAIM_LIMITS
 from ops.clients.db_session import QUERIES
 from sandbox.postgres.database import migrate
 from sandbox.postgres.plans import Plan, custom_plan, explain_prepared, generic_plan, indexes, nodes, scanned
@@ -299,7 +300,7 @@ def test_the_migrations_collect_statistics_of_what_they_add_to_divas_tables(diva
 
 
 PARAMS: dict[str, dict[str, Any]] = {
-    "process_record/claim_event": {},
+    "process_record/claim_event": {**CLAIM_LIMITS},
     "process_record/fence_claim": {},
     "process_record/fail_event": {
         "next_attempt_at": None, "error_code": "internal", "error_detail": "x", "evidence": "{}",
