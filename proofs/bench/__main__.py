@@ -7,7 +7,7 @@ from proofs.bench.crons import crons
 from proofs.bench.edge import edge
 from proofs.bench.operators import backfill, status, trace
 from proofs.bench.scale import scale
-from proofs.bench.throughput import ingest, process
+from proofs.bench.throughput import ingest, process, requests
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(ingest)
 app.command()(process)
+app.command()(requests)
 app.command()(backfill)
 app.command()(crons)
 app.command()(edge)

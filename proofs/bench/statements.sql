@@ -10,6 +10,12 @@ VALUES (
     '+849' || lpad(trunc(random() * 1e8)::text, 8, '0'), ARRAY['-1'], now()
 );
 
+-- name: requests/count
+-- Tickets, the requests that each has at least, and the characters of the longest description.
+SELECT count(*), min((SELECT count(*) FROM jsonb_object_keys(t.data #> '{pancake,requests}'))), max(char_length(t.description))
+FROM ticket AS t
+WHERE t.data #> '{pancake,requests}' IS NOT NULL
+
 -- name: scale/store_event
 -- The values of the events of the record "scale-0" are in sql/history.sql.
 INSERT INTO pancake_webhook_event (

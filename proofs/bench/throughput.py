@@ -1,4 +1,4 @@
-"""`scripts/bench ingest` and `process`: pieces of work per second of the handler, and of pgbench beside it.
+"""`scripts/bench ingest` and `process` beside pgbench; `requests`: the cost of a customer who asks again.
 
 Each event of `process` is the lead of a new customer: account, contact, ticket, owner from one roster,
 notification. pgbench runs the handler's SQL files in the same two transactions (claim, work) and marks the
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ import yaml
 from rich.console import Console
 
 from leads.adapters.database import QUERIES
+from leads.domain.ticket_text import MAX_DESCRIPTION_CHARACTERS
 from proofs.bench.environment import (
     OWN_STATEMENTS,
     SECRET,
@@ -188,6 +190,57 @@ def process(
     print_result(_result(found, total, seconds, rss_mb) | pipelined, as_json)
 
 
+MAX_ADDED_CPU_MS = 1.0
+"""How much more CPU an update may take that is the last request of a customer than one that is the second."""
+COMPARED = 3
+"""How many of the first and of the last updates of each ticket are compared."""
+MAX_ROUND_SECONDS = 120
+
+
+def requests(
+    customers: Annotated[int, typer.Option(help="Customers, each with one ticket.", min=32)] = 1000,
+    number: Annotated[int, typer.Option(help="Requests of each customer.", min=8)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the update of a ticket by how many requests of its customer it has already.
+
+    All customers ask once, then all once more, and so on; each such round is measured.
+    """
+    console, numbers = Console(stderr=True), count(1)
+    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+        rounds = run_slices(
+            bench, {"requests": lambda: _ask(bench, next(numbers), customers)}, number, console
+        )["requests"]
+        with psycopg.connect(bench.database_url) as db_connection:
+            found = db_connection.execute(OWN_STATEMENTS["requests/count"]).fetchone()
+    assert found is not None
+    tickets, requests_of_each, characters = found
+    costs = [(each.cpu_us["handler"] + each.cpu_us["postgres"]) / 1000 for each in rounds]
+    first, last = median(costs[1 : 1 + COMPARED]), median(costs[-COMPARED:])
+    print_result(
+        {
+            "tickets": tickets,
+            "requests_of_each": requests_of_each,
+            "description_characters": characters,
+            "first_update_cpu_ms": round(first, 2),
+            "last_update_cpu_ms": round(last, 2),
+            "added_cpu_ms": round(last - first, 2),
+            "bars": {"added_cpu_ms": MAX_ADDED_CPU_MS, "description_characters": MAX_DESCRIPTION_CHARACTERS},
+            "machine": describe_machine(),
+        },
+        as_json,
+    )
+
+
+def _ask(bench: BenchEnvironment, number: int, customers: int) -> Callable[[], Done]:
+    """Store one more request of each customer; the work of the slice processes them."""
+    first = _first_id(bench)
+    run_script(bench.database_url, "received_requests", number=number, customers=customers)
+    url = f"{bench.handler_url}/events/process_record"
+    sent = [process_request(url, event_id) for event_id in range(first, first + customers)]
+    return lambda: _send(url, sent, MAX_ROUND_SECONDS, Measurement())
+
+
 def _baseline_of_events(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:
     first = store_events(bench, int(MAX_EVENTS_PER_SECOND * (WARM_UP_SECONDS + seconds)))
     ids = ["\\set n :n + 1", f"\\set id {first} + :client_id + :n * {CONCURRENT_CLIENTS}"]
@@ -244,16 +297,20 @@ def store_events(bench: BenchEnvironment, count: int, sources: Sequence[str] = (
 
     They are of the sources in turn.
     """
-    with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
-        db_connection.execute("DELETE FROM hdb_catalog.event_log")
-        (first,) = db_connection.execute(
-            "SELECT COALESCE(max(id), 0) + 1 FROM pancake_webhook_event"
-        ).fetchone() or (1,)
+    first = _first_id(bench)
     params = {"first": first, "last": first + count - 1, "sources": list(sources)}
     run_script(bench.database_url, "received_leads", **params)
     with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
         db_connection.execute("VACUUM ANALYZE pancake_webhook_event, account, ticket, contact_book")
-    return int(first)
+    return first
+
+
+def _first_id(bench: BenchEnvironment) -> int:
+    """Empty the engine's queue; return the id that the next stored event has."""
+    with psycopg.connect(bench.database_url, autocommit=True) as db_connection:
+        db_connection.execute("DELETE FROM hdb_catalog.event_log")
+        found = db_connection.execute("SELECT COALESCE(max(id), 0) + 1 FROM pancake_webhook_event").fetchone()
+    return int(found[0]) if found else 1
 
 
 def process_request(url: str, event_id: int) -> bytes:

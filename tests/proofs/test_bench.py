@@ -78,6 +78,7 @@ def test_a_figure_above_its_bar_is_named_and_ends_with_1(capsys: pytest.CaptureF
         ("crons --events 4000 --records 300", "longest_call_seconds"),
         ("status --events 2000 --looks 10", "tables_p50_ms look_p50_ms"),
         ("trace --events 2000 --traces 20", "connect_p50_ms trace_p50_ms command_p50_ms"),
+        ("requests --customers 32 --number 8", "requests_of_each tickets description_characters"),
     ],
 )
 def test_a_small_run_of_a_benchmark_measures_what_it_says(words: str, parts: str) -> None:
