@@ -143,4 +143,13 @@ def summarize(error: Exception) -> str:
     """Describe an error in one line for a stored report, without the text of foreign exceptions."""
     if isinstance(error, IntegrationError):
         return str(error)
-    return "{error}, digest {digest}".format(**describe(error))
+    found = describe(error)
+    return f"{found['error']}{_place_in_database(error)}, digest {found['digest']}"
+
+
+def _place_in_database(error: Exception) -> str:
+    """Return " of table.constraint", as far as PostgreSQL names them: names, and no values of a row."""
+    diagnosis = getattr(error, "diag", None)
+    parts = (getattr(diagnosis, f"{kind}_name", None) for kind in ("table", "column", "constraint"))
+    name = ".".join(filter(None, parts))
+    return f" of {name}" if name else ""

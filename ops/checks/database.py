@@ -282,6 +282,9 @@ def run_sql(*statements: str) -> str:
 
 SHOW_FILES = run_sql("SELECT name, setting, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL")
 SHOW_PREPARED = run_sql("SELECT gid, prepared, owner FROM pg_prepared_xacts")
+NO_CONNECTION_LEFT = ("too many clients", "too many connections", "remaining connection slots")
+COUNT_SESSIONS = run_sql("SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2")
+SHOW_SESSIONS = f"End those that are too many, or raise max_connections; as a superuser: {COUNT_SESSIONS}"
 SHOW_ACTIVITY = run_sql("SELECT pid, state, wait_event, query FROM pg_stat_activity")
 
 
@@ -307,7 +310,9 @@ def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
         if error.variable:
             raise
         is_password = error.is_refused and "password" in error.reason
-        yield Finding(Level.RED, error.reason, CHECK_LOGIN if is_password else CHECK_URL)
+        is_crowded = any(words in error.reason for words in NO_CONNECTION_LEFT)
+        cure = CHECK_LOGIN if is_password else SHOW_SESSIONS if is_crowded else CHECK_URL
+        yield Finding(Level.RED, error.reason, cure)
         return
     if found.server.read_only:
         yield Finding(Level.RED, f"it takes no writes: {found.server.read_only}", _allow_writes(found.server))

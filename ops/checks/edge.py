@@ -27,6 +27,11 @@ CHECK_PATHS = (
     "Both answer here. On its machine correct HASURA_URL or HANDLERS_URL in edge.env, or the resolver in "
     "http.conf, then: systemctl restart pancake-edge"
 )
+CHECK_HASURA_PATH = (
+    "Hasura answers here. If it reaches the handlers, correct HASURA_URL of the edge and restart it; "
+    "whether it does: leads metadata verify 9b --probe"
+)
+CHECK_DIRECT_PATH = "Correct HANDLERS_URL of the edge, then on its machine: systemctl restart pancake-edge"
 LIST_SPOOL = "leads edge-spool list --folder spool"
 LIST_QUARANTINE = "leads edge-spool list --folder quarantine"
 CHECK_DISK = "The administrator of its machine makes room there: df -h /var/lib/pancake-edge"
@@ -97,8 +102,8 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
-    "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, needs="edge hasura handlers",
-    fine="nothing waits on its disk", cure=LIST_SPOOL,
+    "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge,
+    needs="edge hasura handlers calls", fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -106,13 +111,23 @@ def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
     waits = "delivery waits" if found.spooled == 1 else "deliveries wait"
     parts = [f"{found.spooled} {waits} on its disk"] * bool(found.spooled)
     parts += [f"{found.quarantined} in quarantine"] * bool(found.quarantined)
-    parts += [f"it does not reach {' and '.join(found.skipped)}"] * bool(found.skipped)
+    if len(found.skipped) == 1 and not found.spooled:
+        # The other path takes them; an edge without deliveries does not try this one.
+        parts.append(f"the last deliveries did not get through by {found.skipped[0]}, the next one tries it")
+    elif found.skipped:
+        parts.append(f"it does not reach {' and '.join(found.skipped)}")
     parts += [f"{found.failures} were answered with an error in 30 min"] * bool(found.failures)
     parts += ["it hands over what waits"] * (found.spooled > 0 and not found.skipped)
     is_red = len(found.skipped) > 1 or (found.spooled >= MANY_SPOOLED and bool(found.skipped))
-    cure = CHECK_PATHS if found.skipped else LIST_SPOOL if found.spooled else LIST_QUARANTINE
+    cure = _check_paths(found.skipped) or (LIST_SPOOL if found.spooled else LIST_QUARANTINE)
     if is_red or found.spooled or found.quarantined or found.skipped:
         yield Finding(Level.RED if is_red else Level.YELLOW, ", ".join(parts), cure)
+
+
+def _check_paths(skipped: tuple[str, ...]) -> str:
+    if len(skipped) > 1:
+        return CHECK_PATHS
+    return {(): "", ("hasura",): CHECK_HASURA_PATH, ("handlers",): CHECK_DIRECT_PATH}[skipped]
 
 
 @CHECKS.add(

@@ -41,7 +41,10 @@ WEBHOOK_PROBLEMS = {
     "outage": "Pancake answers neither by webhook nor by API",
     "key_invalid": "its API key was not accepted at the last check",
 }
-SWITCH_ON_WEBHOOK = "Pancake → Settings → Tools → Webhook: switch it on again; then: leads connection test"
+SWITCH_ON_WEBHOOK = (
+    "Pancake → Settings → Tools → Webhook: see that it is on, and has the URL of this connection; "
+    "then: leads connection test"
+)
 SET_KEY = "Create a key in Pancake (Settings → Tools), then: leads connection set-api-key"
 TEST_KEY = "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"

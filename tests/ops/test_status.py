@@ -531,6 +531,8 @@ def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: py
 def test_a_database_that_takes_no_writes_is_red() -> None:
     standby = replace(LOOK, server=replace(SERVER, read_only="it is a standby"))
     assert ask("database", server=standby)[0].text == "it takes no writes: it is a standby"
+    (crowded,) = ask("database", server=NotRead("FATAL: sorry, too many clients already"))
+    assert "FROM pg_stat_activity GROUP BY" in crowded.cure
 
 
 @pytest.mark.own_database
@@ -599,6 +601,7 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         ("spool", replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
         ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "not reach hasura"),
         ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura and handlers"),
+        ("spool", replace(EDGE, skipped=("handlers",)), Level.YELLOW, "by handlers, the next one tries it"),
         ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
         ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
         ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),

@@ -126,7 +126,7 @@ BREAKAGES = (
     *REAL[:_AFTER],
     Breakage(
         "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
-        "EdgeSpoolStuck", person="On its machine correct HASURA_URL or HANDLERS_URL",
+        "EdgeSpoolStuck", person="correct HASURA_URL of the edge",
     ),
     Breakage(
         "the disk of the edge is full", edge_with(spooled=4, spool_writable=False), "edge",

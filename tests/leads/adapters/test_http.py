@@ -5,9 +5,11 @@ import json
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import JSONResponse
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leads.adapters.clock import Clock
 from leads.adapters.http import RequestLog, error_response
-from leads.adapters.logs import JsonFormatter, counting_log_messages, describe, log_request
+from leads.adapters.logs import JsonFormatter, counting_log_messages, describe, log_request, summarize
 from leads.adapters.metrics import (
     CRON_RESULTS,
     EVENT_RESULTS,
@@ -170,6 +172,15 @@ def test_an_exception_is_logged_by_type_place_and_digest_without_its_message() -
     assert "0905111222" not in json.dumps(found)
     assert describe(raised("a"))["digest"] == describe(raised("b"))["digest"]
     assert describe(raised("a"))["digest"] != describe(ValueError("a"))["digest"]
+
+
+def test_a_stored_error_names_the_constraint_that_refuses_a_row() -> None:
+    class Refused(Exception):
+        diag = SimpleNamespace(table_name="ticket", column_name=None, constraint_name="ck_branch")
+
+    assert re.fullmatch(r"Refused of ticket\.ck_branch, digest \w{12}", summarize(Refused()))
+    assert re.fullmatch(r"KeyError, digest \w{12}", summarize(raised("0905111222")))
+    assert summarize(psycopg.errors.CheckViolation("no row")).startswith("CheckViolation, digest ")
 
 
 def test_a_request_is_one_line(caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests) -> None:
