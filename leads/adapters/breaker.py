@@ -96,27 +96,27 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
 
 
 class Breakers:
-    """The breakers by name: that of a host, or one that a caller adds for its own calls."""
+    """The breakers by host."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
 
-    def __getitem__(self, name: str) -> Breaker:
-        if name not in self._breakers:
-            self._breakers[name] = Breaker(name, self._clock)
-        return self._breakers[name]
+    def __getitem__(self, host: str) -> Breaker:
+        if host not in self._breakers:
+            self._breakers[host] = Breaker(host, self._clock)
+        return self._breakers[host]
 
     def level(self) -> int:
         """Return the worst level: 0 closed, 1 half-open, 2 open."""
         return max((breaker.level for breaker in self._breakers.values()), default=0)
 
     def times(self) -> Iterator[tuple[str, float, float]]:
-        """Yield name, opening and last answer of each, in seconds since 1970; 0 for neither."""
+        """Yield host, opening and last answer of each, in seconds since 1970; 0 for neither."""
         now, monotonic = self._clock.now().timestamp(), self._clock.monotonic()
-        for name, breaker in self._breakers.items():
+        for host, breaker in self._breakers.items():
             opened, answered = (
                 0.0 if at is None else now - (monotonic - at)
                 for at in (breaker.open_since, breaker.answered_at)
             )
-            yield name, opened, answered
+            yield host, opened, answered

@@ -109,7 +109,8 @@ class PancakeApi:
         self._clock = clock
         self._read_after: dict[str, float] = {}
         """When a connection may be read again, by its id, in seconds of the clock."""
-        self.breakers = Breakers(clock)
+        self.breakers, self.look_ups = Breakers(clock), Breakers(clock)
+        """`look_ups` are for callers that cut a read off before its time; `breakers` do not count that."""
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(TOTAL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(

@@ -59,9 +59,7 @@ async def _find_in(pancake: PancakeApi, connection: Connection, record_id: str) 
     """
     if len(connection.tables) == 1:
         return connection.tables[0]
-    # A separate breaker: the one of the host does not count calls that are cut off here, and must not
-    # open for polling, which can wait longer.
-    breaker = pancake.breakers[f"{connection.access.host}/table"]
+    breaker = pancake.look_ups[connection.access.host]  # must not open for polling, which can wait longer
     try:
         tables = await breaker.call_async(_tables_holding, pancake, connection, record_id)
     except (PancakeUnavailable, PancakeRefused, Misconfigured):

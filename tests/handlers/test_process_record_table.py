@@ -71,7 +71,8 @@ async def test_while_pancake_cannot_tell_a_record_is_taken_for_a_lead(
     faults = ("rate_limited", "unauthorized", "success_false", "truncate_body", "down")
     for number, fault in enumerate(faults):
         with subtests.test(number=number, fault=fault):
-            monkeypatch.setattr(harness.runtime.pancake, "breakers", Breakers(harness.clock))
+            for breakers in ("breakers", "look_ups"):
+                monkeypatch.setattr(harness.runtime.pancake, breakers, Breakers(harness.clock))
             harness.pancake.faults.change({fault: True})
             lead = await process(harness, modified_on=f"2026-05-14T0{number}:00:00")
             assert lead.result in ("ticket_created", "no_change")
@@ -115,6 +116,9 @@ async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     assert asked == [1] * 5 + [0] * 2
     harness.pancake.faults.reset()
     assert harness.runtime.pancake.breakers["http://pancake"].level == 0, "polling goes on"
+    labels = {"name": "pancake_rest", "host": "http://pancake"}
+    opened = await harness.scrape("pancake_circuit_breaker_open_since_timestamp_seconds", **labels)
+    assert opened == 0, "it must not look like an outage of the API"
 
 
 def test_the_wait_leaves_the_work_its_time() -> None:
