@@ -5,7 +5,7 @@
 -- ix_pancake_webhook_event_created_at.
 WITH found AS (
     SELECT
-        e.id,
+        e.id, e.connection_id,
         CASE
             WHEN public.pancake_event_is_waiting(e.status) THEN 'under_way'
             WHEN e.record_id IS NULL THEN 'no_record_id'
@@ -32,7 +32,13 @@ WITH found AS (
     LIMIT %(most)s
 )
 SELECT
-    ARRAY(SELECT f.id FROM found AS f WHERE f.refusal IS NULL ORDER BY f.id) AS ids,
+    -- The connections in turn: a long list of one does not keep another waiting.
+    ARRAY(
+        SELECT f.id
+        FROM found AS f
+        WHERE f.refusal IS NULL
+        ORDER BY row_number() OVER (PARTITION BY f.connection_id ORDER BY f.id), f.id
+    ) AS ids,
     (
         SELECT COALESCE(jsonb_agg(jsonb_build_object('event_id', r.id, 'reason', r.refusal) ORDER BY r.id), '[]')
         FROM (SELECT f.id, f.refusal FROM found AS f WHERE f.refusal IS NOT NULL ORDER BY f.id LIMIT 100) AS r

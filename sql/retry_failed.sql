@@ -1,14 +1,26 @@
 -- name: retry_failed/release_failed
--- Set failed events whose next attempt is due to received, oldest first, unless processing is paused.
+-- Set failed events whose next attempt is due to received, unless processing is paused: the connections in turn, of each the oldest
+-- first, as far as 20 times the limit reaches.
 -- Returns id. Relies on ix_pancake_webhook_event_retry.
+WITH turn AS MATERIALIZED (
+    SELECT d.id, row_number() OVER (PARTITION BY d.connection_id ORDER BY d.next_attempt_at, d.id) AS place
+    FROM (
+        SELECT w.id, w.connection_id, w.next_attempt_at
+        FROM public.pancake_webhook_event AS w
+        WHERE w.status = 'failed' AND w.next_attempt_at <= %(now)s
+        ORDER BY w.next_attempt_at
+        LIMIT 20 * %(limit)s
+    ) AS d
+)
 UPDATE public.pancake_webhook_event AS e
 SET status = 'received', next_attempt_at = NULL
 WHERE
     e.id IN (
         SELECT f.id
-        FROM public.pancake_webhook_event AS f
-        WHERE f.status = 'failed' AND f.next_attempt_at <= %(now)s
-        ORDER BY f.next_attempt_at
+        FROM turn AS t
+        JOIN public.pancake_webhook_event AS f ON f.id = t.id
+        WHERE (f.status || '') = 'failed' AND f.next_attempt_at <= %(now)s
+        ORDER BY t.place, f.next_attempt_at
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
@@ -38,21 +50,33 @@ RETURNING e.id, e.status
 -- name: retry_failed/refire_received
 -- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
 -- Limits: not while paused, not within `lease`, not if Hasura has a pending event for the row that is not locked for longer than
--- `lease`; oldest first.
+-- `lease`; the connections in turn, of each the oldest first, as far as 20 times the limit reaches.
 -- Returns id. Relies on ix_pancake_webhook_event_waiting; pancake_pending_event_ids on Hasura's partial index on pending events.
+WITH turn AS MATERIALIZED (
+    SELECT w.id, row_number() OVER (PARTITION BY w.connection_id ORDER BY w.received_at, w.id) AS place
+    FROM (
+        SELECT r.id, r.connection_id, r.received_at
+        FROM public.pancake_webhook_event AS r
+        WHERE
+            r.status = 'received'
+            -- NOT IN is always a look-up in a hash table. For NOT EXISTS the planner may choose a nested loop: it expects 1,000 pending
+            -- events, and few received ones.
+            AND r.id NOT IN (SELECT p.id FROM public.pancake_pending_event_ids(%(lease)s) AS p (id) WHERE p.id IS NOT NULL)
+        ORDER BY r.received_at
+        LIMIT 20 * %(limit)s
+    ) AS w
+)
 UPDATE public.pancake_webhook_event AS e
 SET status = 'received'
 WHERE
     e.id IN (
         SELECT r.id
-        FROM public.pancake_webhook_event AS r
+        FROM turn AS t
+        JOIN public.pancake_webhook_event AS r ON r.id = t.id
         WHERE
-            r.status = 'received'
+            (r.status || '') = 'received'
             AND r.received_at < clock_timestamp() - %(lease)s::interval
-            -- NOT IN is always a look-up in a hash table. For NOT EXISTS the planner may choose a nested loop: it expects 1,000 pending
-            -- events, and few received ones.
-            AND r.id NOT IN (SELECT p.id FROM public.pancake_pending_event_ids(%(lease)s) AS p (id) WHERE p.id IS NOT NULL)
-        ORDER BY r.received_at
+        ORDER BY t.place, r.received_at
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )

@@ -139,6 +139,25 @@ async def test_at_most_500_rows_are_fired_per_tick_oldest_first(harness: CronHar
     assert await run(harness, "refired", minutes=1) == 200
 
 
+@pytest.mark.parametrize(("status", "figure"), [("received", "refired"), ("failed", "failed")])
+async def test_connections_take_turns(harness: CronHarness, status: str, figure: str) -> None:
+    """600 leads of one connection do not keep those of another waiting, which came later."""
+    insert(harness, status, 601)
+    other = harness.insert(
+        "pancake_connection", name="other", workspace_id=2, token_sha256=b"o" * 32, status="active"
+    )["id"]
+    harness.sql("SET session_replication_role = replica")
+    newest = "(SELECT max(id) FROM pancake_webhook_event)"
+    harness.sql(f"UPDATE pancake_webhook_event SET connection_id = %s WHERE id = {newest}", other)
+    harness.sql("UPDATE pancake_webhook_event SET received_at = received_at + id * interval '1 microsecond'")
+    harness.sql("RESET session_replication_role")
+    harness.sql(SET_DELIVERED)
+    pass_time(harness, timedelta(minutes=3))
+    assert await run(harness, figure) == 500
+    fired = f"NOT delivered AND payload #>> '{{data,new,id}}' = {newest}::text"
+    assert harness.count(EVENT_LOG, fired) == 1
+
+
 async def test_failed_rows_and_claims_stay_while_processing_is_paused(harness: CronHarness) -> None:
     insert(harness, "failed")
     harness.change_settings(processing_paused=True)

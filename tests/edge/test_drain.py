@@ -34,6 +34,21 @@ def test_the_drain_keeps_to_its_rate_while_live_traffic_goes_on(shared: Edge) ->
     assert harness.errors_of("spool") == harness.errors_of("drain") == 0
 
 
+def test_a_connection_with_many_deliveries_does_not_keep_another_waiting(shared: Edge) -> None:
+    harness = shared(EDGE_DRAIN_PER_SECOND="20")
+    harness.add_connection("other")
+    harness.fetch_policy()
+    harness.stop_upstreams()
+    harness.post_many([b"many-%02d" % number for number in range(60)])
+    assert harness.post(b"one", token="other") == "spooled"
+    harness.start_upstreams()
+    eventually(lambda: b"one" in harness.bodies)
+    many = [body for body in harness.bodies if body != b"one"]
+    assert len(many) < 30
+    assert max(many) < b"many-30", "the oldest first"
+    eventually(lambda: not harness.edge.held())
+
+
 def refuse(harness: EdgeHarness, body: bytes, code: int = 400) -> None:
     """Let both paths refuse deliveries whose body begins so."""
     for path in (harness.hasura, harness.handlers):

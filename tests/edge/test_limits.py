@@ -1,6 +1,8 @@
 """Rates, deny list, open requests, suspension budget: floods are limited, Pancake never suspends us."""
 
+import base64
 import contextlib
+import hmac
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -85,6 +87,9 @@ def test_deny_list_and_rate_hold_for_ipv6_addresses(own: Edge) -> None:
         codes = [sender.post(STRANGER, headers={"X-Forwarded-For": each}).code for each in network]
         assert codes.count(429) > 20
         assert sender.post(STRANGER, headers={"X-Forwarded-For": "2001:db8:0:1::1"}).code == 200
+        harness.set_limits(rate=10, burst=5)  # without the deny list
+        codes = [sender.post(TOKEN, headers={"X-Forwarded-For": each}).code for each in network]
+        assert codes.count(429) > 20
 
 
 @pytest.mark.serial
@@ -320,7 +325,15 @@ def break_off(harness: EdgeHarness, headers: dict[str, str], length: str = "9") 
 
 def journal_lines(harness: EdgeHarness) -> list[str]:
     lines = (harness.edge.state / "budget.log").read_text().splitlines()
-    return [line for line in lines if line.endswith(harness.connection.id)]
+    return [line for line in lines if f" {harness.connection.id} " in line]
+
+
+def sealed_line(harness: EdgeHarness, age_seconds: int = 0) -> str:
+    """A line as the edge writes it."""
+    text = f"{int(time.time()) - age_seconds} {harness.connection.id} {age_seconds:x}"
+    key = base64.b64decode(harness.edge.state_keys.partition(":")[2])
+    seal = hmac.digest(key, f"budget {text}".encode(), "sha256")[:15]
+    return f"{text} {base64.b64encode(seal).decode()}\n"
 
 
 def test_no_failure_is_chosen_if_it_cannot_be_written(own: Edge) -> None:
@@ -373,10 +386,39 @@ def test_a_failure_counts_for_thirty_minutes(own: Edge) -> None:
         harness.edge.kill()
         for name, age_seconds in ages_seconds.items():
             journal = harness.edge.state / name
-            journal.write_text(f"{int(time.time()) - age_seconds} {harness.connection.id}\n")
+            journal.write_text(sealed_line(harness, age_seconds))
             journal.chmod(0o644)
         harness.bring_up()
         assert harness.budget_used() == counts, ages_seconds
+
+
+def test_lines_that_the_edge_did_not_write_do_not_count(own: Edge) -> None:
+    """Forged, changed, copied or torn ones: they could spend the budget of a connection."""
+    harness = own().bring_up()
+    harness.edge.kill()
+    line = sealed_line(harness)
+    forged = [
+        f"{int(time.time())} {harness.connection.id}\n",
+        line.replace(line[9], "0", 1),
+        line[:-9] + "\n",
+    ]
+    journal = harness.edge.state / "budget.log"
+    journal.write_text("".join([line, *forged, *[line] * 200]))
+    journal.chmod(0o644)
+    harness.bring_up()
+    assert harness.budget_used() == 1
+    assert "lines of the journal are torn or not of this edge" in harness.edge.errors()
+
+
+def test_a_flood_of_one_connection_leaves_the_others_their_share(harness: EdgeHarness) -> None:
+    """Their deliveries come from the same addresses: those of Pancake."""
+    other = harness.add_connection("other")
+    harness.fetch_policy()
+    harness.set_limits(rate=10, burst=10)
+    flood = harness.flood(100)
+    assert [reply.code for reply in flood].count(429) > 60
+    assert {reply.status for reply in harness.flood(5, "other")} == {"received"}
+    assert harness.metric(f'pancake_edge_budget_used{{connection="{other.id}"}}') == 0
 
 
 def test_the_journal_does_not_grow_without_limit(own: Edge) -> None:

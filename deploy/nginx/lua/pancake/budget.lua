@@ -4,6 +4,7 @@
 -- start a second budget. Failures of senders that did not prove themselves are counted apart and change no decision.
 local semaphore = require "ngx.semaphore"
 local clock = require "pancake.clock"
+local crypto = require "pancake.crypto"
 local disk = require "pancake.disk"
 local files = require "pancake.files"
 local log = require "pancake.log"
@@ -18,6 +19,8 @@ local WINDOW_MINUTES = settings.budget_window_minutes
 local MAX_FAILURES_ON_DISK = 2 * settings.budget_max_failures
 local WRITE_TIMEOUT_SECONDS = 1
 local RETRY_SECONDS = 1
+
+local SEAL_BYTES, RANDOM_BYTES = 15, 6
 
 local UNPROVED = "unproved/" -- before the id of a connection; no id holds a slash
 
@@ -90,9 +93,16 @@ local function schedule_write()
     is_writing = is_writing or ngx.timer.at(0, write_pending)
 end
 
--- The journal is read after a restart, when clock.now() may have started again at 0: it holds the time of day.
+-- By which a line that this edge wrote is known after a restart.
+local function seal_of(text, key)
+    return ngx.encode_base64(crypto.hmac_sha256(key, "budget " .. text):sub(1, SEAL_BYTES))
+end
+
+-- The journal is read after a restart, when clock.now() may have started again at 0: it holds the time of day. Random
+-- bytes make each line another one, so that a copied line counts once.
 local function journal_line(connection_id)
-    return ("%d %s\n"):format(ngx.time(), connection_id)
+    local text = ("%d %s %s"):format(ngx.time(), connection_id, ngx.encode_base64(crypto.random(RANDOM_BYTES)))
+    return ("%s %s\n"):format(text, seal_of(text, settings.state_keys[1].key))
 end
 
 -- Count a failure that was not chosen: a body that did not arrive, a malformed request. Called in the log phase, which
@@ -133,21 +143,45 @@ function M.spend(connection_id)
     return false
 end
 
+local function is_sealed(text, seal)
+    for _, entry in ipairs(settings.state_keys) do
+        if crypto.equal(seal_of(text, entry.key), seal) then
+            return true
+        end
+    end
+    return false
+end
+
+-- Return time and connection of a line that this edge wrote; nil for another one, and for one that was seen before.
+local function read_line(line, seen)
+    local text, seal = line:match("^(%d+ %S+ %S+) (%S+)$") -- see journal_line
+    if not text or seen[text] or not is_sealed(text, seal) then
+        return nil
+    end
+    seen[text] = true
+    return text:match("^(%d+) (%S+)")
+end
+
 -- Read the journals. Called in the master before the first request; after a reload the memory is still there.
 function M.restore()
-    local now = clock.now()
+    local now, seen, foreign = clock.now(), {}, 0
     if not dict:add("journal_started_at", now) then
         return
     end
     for _, path in ipairs { FORMER_JOURNAL, JOURNAL } do
         for line in (files.read(path) or ""):gmatch("[^\n]+") do
-            local at, connection_id = line:match("^(%d+) (%S+)$") -- see journal_line
+            local at, connection_id = read_line(line, seen)
             -- A time in the future was written before the machine's time was set back: count it as of now.
             local age_seconds = at and math.max(0, ngx.time() - at)
-            if age_seconds and age_seconds <= (WINDOW_MINUTES + 1) * 60 then
+            if not at then
+                foreign = foreign + 1
+            elseif age_seconds <= (WINDOW_MINUTES + 1) * 60 then
                 add(connection_id, now - age_seconds, 1)
             end
         end
+    end
+    if foreign > 0 then
+        log.error("budget", foreign .. " lines of the journal are torn or not of this edge, and do not count")
     end
 end
 

@@ -116,7 +116,7 @@ local function accept(connection, token, arrived_at, waited_seconds)
     end
     local delivery = request.to_delivery(token, body, arrived_at)
     ngx.ctx.delivery = delivery
-    if not limits.admit("delivery/" .. delivery.source_ip) then
+    if not limits.admit_delivery(delivery.source_ip, connection.id, #policy.connection_ids()) then
         if not fail_within_budget(connection, 429, "rate_limited") then
             store(connection, delivery)
         end

@@ -16,12 +16,13 @@ local RETRY_SECONDS = 5
 local MAX_FAILED_ATTEMPTS = 3
 local UNREMOVABLE_RETRY_SECONDS = 600
 local UNREADABLE_RETRY_SECONDS = 60
+local LISTED_PER_SECOND = 5000 -- how soon a listing is made anew, so that what came meanwhile gets its turn
 
 local M = {}
 
 -- All of these survive a round, in the one worker that drains.
 local retries = {} -- name -> {failed_attempts, last_failed_at, retry_at}
-local queue, position = {}, 1 -- the last listing of both folders, and the next item
+local queue, position, listed_at = {}, 1, 0 -- the last listing of both folders, the next item, when that was
 local in_progress = {} -- names that a thread works on
 local first_seen_at = {} -- name in unknown/ -> time of the first listing with it
 local returned = {} -- items that no path could be asked about: taken again before younger ones
@@ -139,8 +140,29 @@ local function is_due(folder, name, now)
     return folder == "spool" or policy.confirmed_after(first_seen_at[name])
 end
 
+-- Order items so that each token gives one in turn, its oldest first: one that left many does not keep others waiting.
+-- Those that were tried before come last: each listing would begin with them.
+local function in_turns(items)
+    local places, counts = {}, {}
+    for i, item in ipairs(items) do
+        local turn = spool.turn_of(item.name)
+        counts[turn] = (counts[turn] or 0) + 1
+        places[item] = { retries[item.name] and 1 or 0, counts[turn], i }
+    end
+    table.sort(items, function(a, b)
+        local first, second = places[a], places[b]
+        for i = 1, 2 do
+            if first[i] ~= second[i] then
+                return first[i] < second[i]
+            end
+        end
+        return first[3] < second[3]
+    end)
+    return items
+end
+
 local function refill_queue()
-    queue, position = {}, 1
+    queue, position, listed_at = {}, 1, clock.now()
     local seen_before = first_seen_at
     first_seen_at = {} -- a new table: names that are gone are forgotten
     for _, folder in ipairs { "spool", "unknown" } do
@@ -155,6 +177,7 @@ local function refill_queue()
             end
         end
     end
+    queue = in_turns(queue)
 end
 
 local function return_item(item)
@@ -166,7 +189,7 @@ local function next_item()
     if #returned > 0 then
         return table.remove(returned, 1)
     end
-    if position > #queue then
+    if position > #queue or clock.now() > listed_at + 1 + #queue / LISTED_PER_SECOND then
         refill_queue()
     end
     local item = queue[position]

@@ -137,13 +137,14 @@ function M.count_denied_ranges()
     return #active.denied_ranges
 end
 
--- Take one request from the leaking bucket of a key. Return true while the key stays within rate and burst.
+-- Take one request from the leaking bucket of a key, which has one of `shares` equal parts of rate and burst. Return
+-- true while the key stays within them; a request that `is_due` is taken in any case.
 -- The state of a bucket is one number, the time at which it will be empty. Reading and writing it is not atomic:
 -- workers that read it in the same instant may admit one request too many.
-function M.admit(key)
+local function take(key, shares, is_due)
     local now = clock.now()
-    local seconds_per_request = 1 / active.rate_per_second
-    local burst_seconds = active.burst_requests * seconds_per_request
+    local seconds_per_request = shares / active.rate_per_second
+    local burst_seconds = active.burst_requests / active.rate_per_second
     local expiry_seconds = burst_seconds + 1 -- an empty bucket is the same as none
     local empty_at = math.max(dict:get(key) or 0, now)
     local full = now + burst_seconds + seconds_per_request
@@ -151,11 +152,23 @@ function M.admit(key)
         empty_at = full
         dict:set(key, full, expiry_seconds)
     end
-    if empty_at - now > burst_seconds then
+    if empty_at - now > burst_seconds and not is_due then
         return false
     end
     dict:set(key, empty_at + seconds_per_request, expiry_seconds)
     return true
+end
+
+function M.admit(key)
+    return take(key, 1)
+end
+
+-- Admit a delivery within the rate of its address. Connections whose deliveries come from the same address, as those of
+-- Pancake do, have each a fair share of it: a flood of one takes what the others leave, and not their shares.
+function M.admit_delivery(address, connection_id, connection_count)
+    local site = network.site(address)
+    local is_due = take("share/" .. site .. "/" .. connection_id, connection_count)
+    return take("delivery/" .. site, 1, is_due)
 end
 
 return M

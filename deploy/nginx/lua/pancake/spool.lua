@@ -2,7 +2,8 @@
 --   spool/       accepted while no path was available; the drain hands them over later
 --   unknown/     the token was unknown and the handlers could not be asked
 --   quarantine/  refused by every working path, unreadable, or from a denied sender; an operator decides
--- A file name is <arrival in ms>-<random>-<size in bytes>.sealed: the order of names is the order of arrival.
+-- A file name is <arrival in ms>-<random>-<size in bytes>.sealed: the order of names is the order of arrival. The
+-- random part begins with a digest of the token, so that the drain can let tokens take turns without opening files.
 local cjson = require "cjson.safe"
 local crypto = require "pancake.crypto"
 local disk = require "pancake.disk"
@@ -21,6 +22,7 @@ local CAPACITY = {
     quarantine = { max_files = settings.quarantine_max_files, max_bytes = settings.spool_max_bytes },
 }
 local NAME_RANDOM_BYTES = 6
+local TURN_DIGITS = 8 -- of the digest of a token in a name
 
 local M = { folders = { "spool", "unknown", "quarantine" } }
 
@@ -77,6 +79,11 @@ local function recount(folder, names, puts)
     dict:set(folder .. ".bytes", bytes)
 end
 
+-- What a name says of the token, whose deliveries have a turn together.
+function M.turn_of(name)
+    return name:match("^%d+%-(%x+)"):sub(1, TURN_DIGITS)
+end
+
 -- Names in a folder, oldest first; empty if it cannot be read.
 function M.list(folder)
     local puts = dict:get(folder .. ".puts")
@@ -109,8 +116,9 @@ function M.put(folder, delivery)
         return nil, "larger than what is read back", true
     end
     local capacity = CAPACITY[folder]
-    local name = ("%013d-%s-%d.sealed"):format(
-        delivery.arrived * 1000, crypto.hex(crypto.random(NAME_RANDOM_BYTES)), #sealed)
+    local name = ("%013d-%s%s-%d.sealed"):format(
+        delivery.arrived * 1000, delivery.token_sha256:sub(1, TURN_DIGITS),
+        crypto.hex(crypto.random(NAME_RANDOM_BYTES)), #sealed)
     -- Count first and take it back after an error: many requests at once cannot exceed the capacity.
     local held_files, held_bytes = account(folder, 1, #sealed)
     local ok, err = nil, folder .. " is full"
