@@ -1,10 +1,13 @@
 """The environment variables of the operators' command: a verb reads those that it names."""
 
 import os
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import typer
 
 from leads.adapters import settings
 from leads.adapters.secrets import KeyRing
@@ -113,6 +116,17 @@ def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
 def read_variable(name: str) -> str:
     """Read a variable that an operator named, or that is not a setting; empty if it is not set."""
     return Environment({}).text(name)
+
+
+def read_argument(text: str, label: str) -> str:
+    """Return an argument; for `-` what is typed at a prompt, or the first line of stdin.
+
+    Every user of the machine sees the arguments of a command, and its shell keeps them.
+    """
+    if text != "-":
+        return text
+    line: str = typer.prompt(label, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    return line.strip()
 
 
 def check_url(name: str, hop: Hop, url: str) -> None:

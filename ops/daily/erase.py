@@ -188,7 +188,7 @@ def erase_rows(
     """Empty every row of the customer that the integration wrote, inside the caller's transaction."""
     erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions)
     counts, ids = erasure.counts, customer.ids()
-    known = erasure_digests(digester, [target.phone] if target.phone else [], target.record_id)
+    known = erasure_digests(digester, customer.phones, target.record_id)
     earlier = load_row(db, "erase/find_erasures", {"digests": known})
     params = {
         "ids": ids,
@@ -199,7 +199,9 @@ def erase_rows(
         "pattern": pattern_of(customer.phones),
         "now": request.now,
     }
-    counts["events"] = load_row(db, "erase/clear_events", {"ids": ids})["erased"]
+    # The same events have both to erase, or had it erased.
+    cleared = [load_row(db, f"erase/{name}", params)["erased"] for name in ("clear_events", "clear_ids")]
+    counts["events"] = max(cleared)
     counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
     counts["contacts"] = len(db.execute(QUERIES["erase/empty_contacts"], params).fetchall())
     counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
@@ -291,8 +293,7 @@ def _leave_digests(
          "connection_id": record.connection_id, "table_name": record.table_name}
         for record in records
     ]  # fmt: skip
-    if target.phone:
-        rows.append({"digest": digester.digest(ERASED_PHONE, target.phone)})
+    rows += [{"digest": digester.digest(ERASED_PHONE, phone)} for phone in customer.phones]
     for digest in rows:
         db.execute(QUERIES["erase/insert_erasure"], {**common, **digest})
     erasure.counts["digests"] = len(rows)

@@ -13,10 +13,14 @@ from leads.domain.errors import InvalidBody
 from leads.domain.lead import read_lead
 from leads.domain.phone import normalize, read_phones, stored_digits
 from ops.failures import WrongUsage
+from ops.settings import read_argument
 
 SIGNS_BETWEEN_DIGITS = "[ .()/_-]*"
 TABLES = ("lead", "account", "contact")
-Phone = Annotated[str | None, typer.Option(help="Phone of the customer, in any notation.")]
+Phone = Annotated[
+    str | None,
+    typer.Option(help="Phone of the customer, in any notation; - asks for it, or reads it from stdin."),
+]
 Record = Annotated[
     str | None,
     typer.Option(help="Record of the customer: CONNECTION/TABLE/RECORD, with the connection's name or id."),
@@ -86,6 +90,7 @@ def read_target(phone: str | None, record: str | None) -> Target:
     if (phone is None) == (record is None):
         raise WrongUsage("Give either --phone or --record.")
     if phone is not None:
+        phone = read_argument(phone, "Phone")
         number, reason = normalize(phone)
         if number is None:
             raise WrongUsage(f"--phone is not a phone number: {reason}.")

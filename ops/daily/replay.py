@@ -33,7 +33,7 @@ from ops.output import (
     say,
     show_activity,
 )
-from ops.settings import read_operator_settings
+from ops.settings import read_argument, read_operator_settings
 from ops.waiting import poll
 
 REPLAY, EVENTS, NAMES = Path(__file__).with_suffix(".graphql").read_text("utf-8").split("\n\n")
@@ -318,7 +318,8 @@ def replay(
     until: Annotated[str | None, typer.Option(help=f"The last day, or created before {AN_INSTANT}.")] = None,
     limit: Annotated[int | None, typer.Option(help="Maximum number of rows.", min=1, max=1000)] = None,
     corrected_phone: Annotated[
-        str | None, typer.Option(help="The right phone, for one row with invalid_phone.")
+        str | None,
+        typer.Option(help="The right phone, for one row with invalid_phone; - asks, or reads stdin."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Apply even an older or unchanged version.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
@@ -344,7 +345,8 @@ def replay(
     criteria |= {"from": since, "to": _after(until), "limit": limit}
     given = {name: value for name, value in criteria.items() if value is not None}
     request: dict[str, Any] = {"ids": ids} if ids else {"filter": given}
-    request |= {"corrected_phone": corrected_phone, "force": force, "dry_run": dry_run}
+    phone = corrected_phone and read_argument(corrected_phone, "Corrected phone")
+    request |= {"corrected_phone": phone, "force": force, "dry_run": dry_run}
     _check(request, bool(ids and given), drain_all)
     settings = read_operator_settings("HASURA_URL", "HASURA_ADMIN_SECRET")
     with open_engine(settings.hasura_url, settings.hasura_admin_secret) as engine:

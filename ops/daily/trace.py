@@ -14,7 +14,7 @@ from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEve
 from ops.clients.db_session import DbSession, load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
 from ops.output import AsJson, one_line, print_in_column, print_indented, print_json, say, show_activity
-from ops.settings import read_operator_settings, read_variable
+from ops.settings import read_argument, read_operator_settings, read_variable
 from ops.waiting import poll
 
 POLL_SECONDS = 0.5
@@ -24,7 +24,11 @@ TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
 
 def trace(
     what: Annotated[
-        str, typer.Argument(metavar="PHONE|RECORD_ID|TICKET_CODE|EVENT_ID", help="What to look for.")
+        str,
+        typer.Argument(
+            metavar="PHONE|RECORD_ID|TICKET_CODE|EVENT_ID",
+            help="What to look for; - asks for it, or reads stdin.",
+        ),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", help="Wait until it has arrived and nothing more happens to it.")
@@ -40,7 +44,7 @@ def trace(
     Exit code 0: a lead has a ticket; 1: no ticket; 2: nothing is found.
     """
     try:
-        search, words = read_search(what), Words(read_language(lang))
+        search, words = read_search(read_argument(what, "Phone or id")), Words(read_language(lang))
     except BadRequest as error:
         raise WrongUsage(str(error)) from error
     has_keys = bool(read_variable("ENCRYPTION_KEYS"))

@@ -20,6 +20,38 @@ FROM (
 -- Returns one row: erased. Relies on pk_pancake_webhook_event.
 SELECT public.pancake_erase_events(%(ids)s) AS erased
 
+-- name: erase/clear_ids
+-- Take from events what a sender wrote where ids belong: sources that Pancake does not list, a record id that has a phone in it.
+-- Returns one row: erased. Relies on pk_pancake_webhook_event.
+WITH erased AS (
+    UPDATE public.pancake_webhook_event AS e
+    SET
+        record_id = CASE WHEN e.record_id ~ %(pattern)s THEN NULL ELSE e.record_id END,
+        source_ids = ARRAY(
+            SELECT s.id
+            FROM unnest(e.source_ids) WITH ORDINALITY AS s (id, place)
+            WHERE s.id = '(none)' OR EXISTS (
+                SELECT FROM public.pancake_source AS p
+                WHERE p.connection_id = e.connection_id AND p.pancake_source_id = s.id AND p.name IS NOT NULL
+            )
+            ORDER BY s.place
+        )
+    WHERE
+        e.id = ANY (%(ids)s)
+        AND (
+            e.record_id ~ %(pattern)s
+            OR EXISTS (
+                SELECT FROM unnest(e.source_ids) AS s (id)
+                WHERE s.id <> '(none)' AND NOT EXISTS (
+                    SELECT FROM public.pancake_source AS p
+                    WHERE p.connection_id = e.connection_id AND p.pancake_source_id = s.id AND p.name IS NOT NULL
+                )
+            )
+        )
+    RETURNING e.id
+)
+SELECT count(*) AS erased FROM erased
+
 -- name: erase/empty_accounts
 -- Empty pancake_metadata, which is the integration's, of a customer's accounts.
 -- Returns id of each account that had some. Relies on account's primary key, account_normalized_phone_idx.

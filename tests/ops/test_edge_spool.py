@@ -51,13 +51,21 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def run(state: Path, *arguments: str, keys: str = KEYS) -> Result:
+def run(state: Path, *arguments: str, keys: str = KEYS, typed: str = "") -> Result:
     environment = {"EDGE_STATE_DIR": str(state), "EDGE_STATE_KEYS": keys}
-    return CliRunner().invoke(app, ["edge-spool", *arguments], env=environment)
+    return CliRunner().invoke(app, ["edge-spool", *arguments], env=environment, input=typed)
 
 
 def read_json(result: Result) -> Any:
     return json.loads(result.stdout)
+
+
+def test_a_phone_need_not_be_an_argument(state: Path) -> None:
+    """Every user of the machine sees those."""
+    seal(state, "spool", "1-a-1.sealed", b'{"id": "1", "phone_number": "0905111222"}')
+    for typed, erased in (("0905 111 223\n", 0), ("84 905 111 222\n", 1)):
+        assert read_json(run(state, "erase", "--phone", "-", "--json", typed=typed))["erased"] == erased
+    assert run(state, "erase", "--phone", "-", typed="").exit_code == 2
 
 
 HOSTILE = {

@@ -71,7 +71,7 @@ async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness
         report = erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
     assert report["counts"] == {
         "events": 7, "accounts": 1, "contacts": 3, "tickets": 1, "cron_runs": 1, "engine_logs": 15,
-        "digests": 6, "deliveries": 4, "unusable_phones": 1,
+        "digests": 8, "deliveries": 4, "unusable_phones": 1,
     }  # fmt: skip
     (account,) = report["diva_accounts"]
     # What the command says that Diva has to erase.
@@ -86,6 +86,33 @@ async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness
     again = erase(harness, tmp_path, *PHONE, "--yes")
     assert (set(again["counts"].values()), again["diva_accounts"]) == ({0}, [account])
     assert dump(harness) == before
+
+
+async def test_a_sources_text_and_an_id_with_the_phone_are_erased(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """What a sender wrote where ids belong. Sources that Pancake lists stay: figures count by them."""
+    ids, sources = "chat 0905.111.222", ["-1", "Bích Hạnh", "+84 905111222"]
+    event_id = (await harness.deliver(PERSON | {"id": ids, "source": sources}))["event_id"]
+    assert erase(harness, tmp_path, *PHONE, "--yes")["counts"]["events"] == 1
+    (event,) = harness.sql("SELECT * FROM pancake_webhook_event WHERE id = %s", event_id)
+    assert (event["record_id"], event["source_ids"]) == (None, ["-1"])
+    left = {table: found_in([text]) for table, text in dump(harness).items()}
+    assert {table: found for table, found in left.items() if found} == {}
+    assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
+
+
+@pytest.mark.parametrize("by", ["record", "second phone"])
+async def test_a_second_run_by_the_phone_names_the_same_accounts(
+    harness: CronHarness, tmp_path: Path, by: str
+) -> None:
+    await harness.process_lead(**PERSON)
+    record = ("--record", f"{harness.connection_id}/lead/{PERSON['id']}")
+    first = record if by == "record" else ("--phone", PERSON["secondary_phone_number"])
+    (account,) = erase(harness, tmp_path, *first, "--yes")["diva_accounts"]
+    harness.sql("UPDATE account SET display_name = NULL, phone_number = NULL WHERE id = %s", account)
+    for again in (PHONE, ("--phone", PERSON["secondary_phone_number"]), record):
+        assert erase(harness, tmp_path, *again, "--yes")["diva_accounts"] == [account], again
 
 
 async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness, tmp_path: Path) -> None:
