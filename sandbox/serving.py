@@ -7,12 +7,17 @@ import threading
 from collections.abc import Mapping
 from shlex import quote
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from starlette.types import ASGIApp
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from leads.domain.hosts import is_private
 
 
 def read_address(program: str, description: str | None) -> tuple[str, int]:
@@ -22,6 +27,22 @@ def read_address(program: str, description: str | None) -> tuple[str, int]:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     chosen = parser.parse_args()
     return chosen.host, chosen.port
+
+
+class OfThisMachine:
+    """Middleware: refuses what a page of another site has a browser send, by its Origin or a foreign Host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            host = urlsplit(f"//{headers.get('host', '')}").hostname
+            if "origin" in headers or not is_private(host or ""):
+                await JSONResponse({"message": "not for other sites"}, 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def serve(app: ASGIApp, host: str, port: int) -> None:
@@ -35,7 +56,9 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
     listener.listen(512)
     sys.stdout.write(f"http://{host}:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        OfThisMachine(app), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -127,12 +127,16 @@ def _current_retry(envelope: Mapping[str, Any]) -> int:
     """Read `delivery_info`; without it the delivery counts as the first."""
     delivery = envelope.get("delivery_info")
     retry = delivery.get("current_retry") if isinstance(delivery, dict) else None
+    if isinstance(retry, int) and not 0 <= retry < 2**31:
+        raise BadRequest("delivery_info.current_retry is not a number of retries.")
     return retry if isinstance(retry, int) else 0
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
+        if b"\\u" in body:  # half a pair of surrogates is JSON, and no text
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is not JSON.") from error
     if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -47,12 +48,17 @@ class Keys:
     def jwt_secret(self) -> str:
         return json.dumps({"type": "HS256", "key": self.jwt_key})
 
-    def token(self, role: str, user_id: str | None = None) -> str:
-        """Return a JWT of a role that does not expire, optionally of one staff member."""
+    def token(self, role: str, user_id: str | None = None, *, days: int | None = None) -> str:
+        """Return a JWT of a role, optionally of one staff member; without `days` it does not expire."""
         claims = {"x-hasura-default-role": role, "x-hasura-allowed-roles": [role]}
         if user_id is not None:
             claims["x-hasura-user-id"] = user_id
-        return jwt.encode({CLAIMS: claims}, self.jwt_key, algorithm="HS256")
+        ends = {} if days is None else {"exp": int(time.time()) + days * 86_400}
+        return jwt.encode({CLAIMS: claims, **ends}, self.jwt_key, algorithm="HS256")
+
+
+TOKEN_DAYS = 90
+"""As those of `leads token`."""
 
 
 def new_secrets() -> dict[str, str]:
@@ -64,8 +70,8 @@ def new_secrets() -> dict[str, str]:
         "OPERATORS_PASSWORD": secrets.token_hex(16),
         "HASURA_GRAPHQL_ADMIN_SECRET": keys.admin_secret,
         "HASURA_GRAPHQL_JWT_SECRET": keys.jwt_secret,
-        "HASURA_SERVICE_TOKEN": keys.token("pancake_service"),
-        "HASURA_EDGE_TOKEN": keys.token("pancake_edge"),
+        "HASURA_SERVICE_TOKEN": keys.token("pancake_service", days=TOKEN_DAYS),
+        "HASURA_EDGE_TOKEN": keys.token("pancake_edge", days=TOKEN_DAYS),
         "HANDLER_SECRET": keys.handler_secret,
         "EDGE_SECRET": keys.edge_secret,
         "ENCRYPTION_KEYS": keys.encryption_keys,

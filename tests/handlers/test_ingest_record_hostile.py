@@ -217,11 +217,13 @@ async def test_a_malformed_event_is_answered_with_400_and_changes_nothing(harnes
     event_id = await stored(harness)
     malformed: list[Any] = [None, {}, event_body(5, {}), event_body(TRIGGER, {"op": "INSERT"})]
     malformed += [event_body(TRIGGER, {"op": "DELETE", "data": {"new": None}}), *map(inserted, BAD_IDS)]
+    malformed += [inserted(event_id) | {"id": "\ud800"}, event_body("\ud800", {})]
+    malformed += [inserted(event_id) | {"delivery_info": {"current_retry": n}} for n in (-1, 2**31, 10**30)]
     contents = [json.dumps(bad).encode() for bad in malformed]
     contents += [b"", b"{", b"\xff", b"[" * 50_000, b'{"id": ' + b"9" * 6000 + b"}", b" " * (1024 * 1024 + 1)]
     unknown = [
         json.dumps(event_body(name, {})).encode()
-        for name in ("another_trigger", "", "pancake_ingest_record", "\ud800", "x" * 5000)
+        for name in ("another_trigger", "", "pancake_ingest_record", "x" * 5000)
     ]
     for content in (*contents, *unknown):
         response = await harness.client.post(EVENTS, content=content, headers=harness.headers)

@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -74,7 +76,7 @@ def test_the_engine_logs_no_inputs_and_no_rows(services: dict[str, Any]) -> None
         assert engine[f"REDACT_{what}_LOGS"] == "true"
 
 
-def test_the_engine_has_what_the_metadata_names(services: dict[str, Any]) -> None:
+def test_the_engine_has_what_the_metadata_names(services: dict[str, Any], secrets: dict[str, str]) -> None:
     text = "".join(
         path.read_text()
         for directory in ("hasura/metadata", "sandbox/diva/metadata")
@@ -82,7 +84,11 @@ def test_the_engine_has_what_the_metadata_names(services: dict[str, Any]) -> Non
     )
     named = set(re.findall(r"\{\{(\w+)\}\}|(?:value_from_env|from_env): (\w+)", text))
     assert {one or other for one, other in named} <= services["hasura"]["environment"].keys()
-    assert json.loads(services["hasura"]["environment"]["HASURA_GRAPHQL_JWT_SECRET"])["type"] == "HS256"
+    secret = json.loads(services["hasura"]["environment"]["HASURA_GRAPHQL_JWT_SECRET"])
+    assert secret["type"] == "HS256"
+    for name in ("HASURA_SERVICE_TOKEN", "HASURA_EDGE_TOKEN"):
+        ends = jwt.decode(secrets[name], secret["key"], algorithms=["HS256"])["exp"]
+        assert 89 < (ends - time.time()) / 86_400 <= 90
 
 
 def test_the_example_explains_every_variable_of_the_handlers() -> None:

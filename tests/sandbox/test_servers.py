@@ -125,6 +125,27 @@ def test_a_sandbox_that_cannot_start_removes_its_server(monkeypatch: pytest.Monk
 @pytest.mark.skipif(
     not EPHEMERAL_PORT_RANGE.exists(), reason="only Linux says which ports its kernel gives away"
 )
+def test_no_page_of_another_site_reaches_a_control_port() -> None:
+    """By its Origin, or with a name of its own that leads to this machine."""
+    with Processes() as processes:
+        arguments = [sys.executable, "-m", "sandbox.diva.notifications"]
+        process = processes.start(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process.stdout as output:
+            url = output.readline().strip()
+        codes = {
+            name: httpx.post(f"{url}/control", json={}, headers=headers).status_code
+            for name, headers in {
+                "a command": {},
+                "a container": {"Host": "notifications:8080"},
+                "a page": {"Origin": "https://evil.example.com"},
+                "a page without an origin": {"Origin": "null"},
+                "a foreign name": {"Host": "evil.example.com:8080"},
+            }.items()
+        }
+    assert list(codes.values()) == [200, 200, 403, 403, 403], codes
+
+
 def test_a_free_port_is_outside_the_ephemeral_range() -> None:
     """Otherwise outgoing connections take the port before the server binds it."""
     first_ephemeral = int(EPHEMERAL_PORT_RANGE.read_text().split()[0])

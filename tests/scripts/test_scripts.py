@@ -247,6 +247,7 @@ def as_report(*packages: dict[str, Any]) -> str:
         (as_report(CLEAN), 0, 0, "Checked 1 of 1 packages, 0 known vulnerabilities."),
         (as_report(CLEAN, VULNERABLE), 1, 1, "three 3.0: PYSEC-2026-1, fixed in 3.1"),
         (as_report(CLEAN, UNKNOWN), 0, 0, "NOT CHECKED, because the service did not know them: two"),
+        (as_report(UNKNOWN), 0, 1, "Checked 0 of 1 packages"),
         ("", 1, 0, NOT_REACHED),
         ("Traceback", 1, 0, NOT_REACHED),
     ],
