@@ -39,8 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, in which connections without a whole request cannot keep others out."""
 
     deadline: asyncio.TimerHandle | None = None
-    idle_since = 0.0
-    idle_bytes = 0
+    idle_since, idle_bytes = 0.0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -9,8 +9,7 @@ from typing import Any
 
 # Controls (C0, DEL, C1); soft hyphen, marks, embeddings, overrides, isolates of the writing direction; what
 # has no width, the two joiners too, which Vietnamese names do not need; separators of lines and paragraphs;
-# annotations; half a pair of surrogates; tags. No letter is among them: all are of Unicode's categories Cc,
-# Cf, Cs, Zl and Zp.
+# annotations; half surrogates; tags. No letter: all are of Unicode's categories Cc, Cf, Cs, Zl and Zp.
 _UNSEEN = (
     "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f"

@@ -200,8 +200,8 @@ def erase_rows(
         "now": request.now,
     }
     # The same events have both to erase, or had it erased.
-    cleared = [load_row(db, f"erase/{name}", params)["erased"] for name in ("clear_events", "clear_ids")]
-    counts["events"] = max(cleared)
+    cleared = load_row(db, "erase/clear_events", {"ids": ids}), load_row(db, "erase/clear_ids", params)
+    counts["events"] = max(row["erased"] for row in cleared)
     counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
     counts["contacts"] = len(db.execute(QUERIES["erase/empty_contacts"], params).fetchall())
     counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
