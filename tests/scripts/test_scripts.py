@@ -386,10 +386,10 @@ def test_a_test_case_with_a_failed_or_a_skipped_subtest_is_named_and_does_not_pa
     assert (found.total, found.bad) == (3, 2)
     assert found.details == "failed: TC-013-003 TC-013-005"
     (suite,) = ElementTree.fromstring(file.read_bytes()).findall("testsuite")
-    found = {each.get("name"): each.get("value") for each in suite.iterfind("properties/property")}
-    assert found["suite"] == "a part of the suite"
+    stated = {each.get("name"): each.get("value") for each in suite.iterfind("properties/property")}
+    assert stated["suite"] == "a part of the suite"
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert str(found["commit"]).endswith(head.stdout.strip())
+    assert str(stated["commit"]).endswith(head.stdout.strip())
 
 
 def test_no_script_takes_a_module_from_the_folder_that_one_stands_in(tmp_path: Path) -> None:
