@@ -6,6 +6,7 @@ Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vie
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from leads.adapters.database import Database, Params
 from leads.domain.event_states import AT_REST, PROCESSED
@@ -24,13 +25,15 @@ class Retention:
     """The row of purge_events/load_retention.
 
     `emptied_to` and `held_emptied_to`: up to where the previous purge, which began at `started_at`, emptied
-    the bodies of processed events, and of all finished ones.
+    the bodies of processed events, and of all finished ones. `engine_log`: the new events in Hasura's log,
+    by day, with which the gates of the go-live compare what is stored.
     """
 
     payload_days: int
     held_days: int
     run_days: int
     log_days: int
+    engine_log: list[dict[str, Any]] | None
     emptied_to: datetime | None
     held_emptied_to: datetime | None
     started_at: datetime | None
@@ -38,7 +41,7 @@ class Retention:
 
 async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
     """Purge each kind, batch by batch, until no old row is left or the time is up; report the counts."""
-    (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {}, Retention)
+    (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {"now": run.now}, Retention)
     since = _since(retention.emptied_to)
     emptied_to, held_emptied_to, runs_to, logs_to = (
         run.now - timedelta(days=days)
@@ -66,8 +69,9 @@ async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
     saved = run.saved("purged", dict[str, int]) or {}
     purged = {kind: saved.get(kind, 0) for kind, *_ in purges}
     done = run.saved("done", list[str]) or []
-    # Both change in place, so that a run that is cut off has them too.
-    run.progress |= {"purged": purged, "done": done}
+    counted = run.saved("engine_log", list[dict[str, Any]]) or retention.engine_log
+    # Two change in place, so that a run that is cut off has them too.
+    run.progress |= {"purged": purged, "done": done, "engine_log": counted}
     for kind, database, statement, params in purges:
         while kind not in done and run.seconds_left() > 0:
             (batch,) = await database.fetch_all(statement, {**params, "limit": ROWS_PER_BATCH})
@@ -76,7 +80,12 @@ async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
                 done.append(kind)
 
     return CronReport(
-        {**purged, "emptied_to": emptied_to.isoformat(), "held_emptied_to": held_emptied_to.isoformat()},
+        {
+            **purged,
+            "engine_log": counted,
+            "emptied_to": emptied_to.isoformat(),
+            "held_emptied_to": held_emptied_to.isoformat(),
+        },
         window=(since, emptied_to),
         unfinished=any(kind not in done for kind in purged),
     )

@@ -30,7 +30,8 @@ WITH declared AS (
         ('938', 'table integration_change', 'public.integration_change', 'id'),
         ('945', 'column pancake_connection.chat_link', 'public.pancake_connection', 'chat_link'),
         ('953', 'column pancake_assignee.share_until', 'public.pancake_assignee', 'share_until'),
-        ('953', 'column pancake_webhook_event.ticket_watched_at', 'public.pancake_webhook_event', 'ticket_watched_at')
+        ('953', 'column pancake_webhook_event.ticket_watched_at', 'public.pancake_webhook_event', 'ticket_watched_at'),
+        ('979', 'column pancake_webhook_event.first_processed_at', 'public.pancake_webhook_event', 'first_processed_at')
     ) AS c (migration, name, relation, attribute)
     CROSS JOIN LATERAL (
         SELECT c.migration, c.name, EXISTS (
@@ -70,6 +71,8 @@ WITH declared AS (
         SELECT FROM pg_catalog.pg_constraint AS k
         WHERE k.conrelid = to_regclass('public.pancake_connection') AND k.conname = 'ck_pancake_connection_name'
     )
+    UNION ALL
+    SELECT '980', 'function pancake_count_event_logs', to_regproc('public.pancake_count_event_logs') IS NOT NULL
     UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
     UNION ALL

@@ -190,6 +190,27 @@ async def test_old_finished_engine_logs_of_our_triggers_are_deleted(harness: Cro
     assert left("hdb_cron_event_invocation_logs", "event_id") == ["foreign"]
 
 
+async def test_the_new_events_in_the_engines_log_are_counted_by_day(harness: CronHarness) -> None:
+    """By their ids, of the three closed days in Vietnam: a refire of an event is none."""
+    insert = (
+        "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, created_at)"
+        " SELECT gen_random_uuid(), 'pancake_webhook_event_status_update',"
+        " jsonb_build_object('op', %s::text, 'data', jsonb_build_object('new', jsonb_build_object('id', n))),"
+        " (((now() AT TIME ZONE 'Asia/Ho_Chi_Minh')::date - %s) AT TIME ZONE 'Asia/Ho_Chi_Minh'"
+        " AT TIME ZONE 'UTC')"
+        " FROM generate_series(%s::bigint, %s::bigint) AS n"
+    )
+    for op, days, first, last in (
+        ("INSERT", 0, 90, 91), ("INSERT", 1, 10, 14), ("INSERT", 1, 10, 10), ("UPDATE", 1, 5, 6),
+        ("INSERT", 4, 1, 2),
+    ):  # fmt: skip
+        harness.sql(insert, op, days, first, last)
+    report = await harness.run("purge_events")
+    counted = [(each["events"], each["first_id"], each["last_id"]) for each in report["engine_log"]]
+    assert counted == [(0, None, None), (0, None, None), (5, 10, 14)]
+    assert report["engine_log"][2]["day"] > report["engine_log"][1]["day"]
+
+
 async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harness: CronHarness) -> None:
     harness.sql(
         "INSERT INTO hdb_catalog.event_log (trigger_name, payload, delivered, created_at)"

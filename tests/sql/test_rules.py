@@ -43,7 +43,7 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TET = "2027-02-05..2027-02-11, 2027-04-30"
 CALLED_FUNCTION = re.compile(
     r"\bpancake_(?:pending_event_ids|member_limit|recall_is_due|business_minutes|open_minutes"
-    r"|business_period|hours_begin|valid_hours|delivery_history|fired_event_id)\b"
+    r"|business_period|hours_begin|valid_hours|delivery_history|fired_event_id|count_event_logs)\b"
 )
 """Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
 SWITCHING = {
@@ -375,16 +375,38 @@ def test_without_events_every_figure_is_null(figures: Figures) -> None:
     assert figures.of("kpi/load_zero_miss") == {"days": 0, "found_missing": None, "left_missing": None}
 
 
-def test_latency_is_creation_to_processed_without_held_or_replayed_events(figures: Figures) -> None:
+def test_latency_is_creation_to_processed_without_events_that_were_held(figures: Figures) -> None:
     for seconds in range(1, 101):
         figures.event(processed_at=NOON + timedelta(seconds=seconds))
     figures.event(processed_at=TO, held_at=NOON)
-    figures.event(processed_at=TO, replay_count=1)
     figures.event("failed")
     figures.event(created_at=TO, processed_at=TO + timedelta(hours=9))
     found = figures.of("kpi/load_latency")
-    assert (found["events"], found["held_or_replayed"]) == (100, 2)
+    assert (found["events"], found["held"]) == (100, 1)
     assert (found["p50_seconds"], found["p95_seconds"]) == (50.5, pytest.approx(95.05))
+
+
+def test_a_replay_changes_no_latency(figures: Figures) -> None:
+    """The slow lead stays in it when it is replayed, and when its times are written by hand."""
+    execute = figures.connection.execute
+    event = "UPDATE pancake_webhook_event SET {} WHERE record_id = %(record)s"
+    processed = event.format("status = 'processed', outcome = 'no_change', processed_at = %(at)s")
+    again = ("status = 'received'", "status = 'ingested', claim_id = gen_random_uuid(), ingested_at = now()")
+    slow = {"record": "record-2", "at": NOON + timedelta(hours=1)}
+    for _ in range(2):
+        figures.event("ingested")
+    execute("SET session_replication_role = origin")
+    execute(processed, {"record": "record-1", "at": NOON + timedelta(seconds=10)})
+    execute(processed, slow)
+    before = figures.of("kpi/load_latency")
+    for change in again:
+        execute(event.format(change), slow)
+        assert figures.of("kpi/load_latency") == before
+    execute(processed, slow | {"at": TO})
+    execute(event.format("first_processed_at = created_at"), slow)
+    assert figures.of("kpi/load_latency") == before
+    assert (before["events"], before["held"]) == (2, 0)
+    assert before["p95_seconds"] == pytest.approx(10 + 0.95 * 3590)
 
 
 def test_failed_dead_and_stuck_events_lower_success_and_invalid_or_held_ones_do_not(figures: Figures) -> None:
