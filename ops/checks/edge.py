@@ -133,12 +133,12 @@ def _check_paths(skipped: tuple[str, ...]) -> str:
 @CHECKS.add(
     "clocks", "Do the clocks of the machines agree?", When.BOTH, read_server, read_clock, read_handlers,
     read_edge, cure="Synchronize that machine's clock: timedatectl set-ntp true",
-    runbook="docs/runbook/install.md",
+    runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
 )  # fmt: skip
 def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
     differences = _clock_differences(facts)
     if not differences:
-        yield Finding(Level.UNKNOWN, "no other clock could be read")
+        yield Finding(Level.UNKNOWN, "no other clock could be read", is_read=False)
         return
     wrong = {name: each for name, each in differences.items() if abs(each) > MAX_CLOCK_DIFFERENCE}
     if (

@@ -59,6 +59,15 @@ class Part(StrEnum):
     SIGN_OFF = "sign_off"
 
 
+class Stage(StrEnum):
+    """When a criterion of the pre-check can pass, if not always."""
+
+    BEFORE = "before"
+    """Only before the deployment, or on its day."""
+    AFTER = "after"
+    """Only once the integration is deployed."""
+
+
 class Window(StrEnum):
     """The time that a measurement covers, up to the time of the evaluation."""
 
@@ -75,9 +84,9 @@ class Criterion:
     `query` is, by `source`, the ids of checks, the name of a statement under sql/, a PromQL expression, a
     reader of evidence, or a probe. Of checks the target is that all are green, and the cure is theirs.
     `value` is the column of a statement; `samples` are the columns whose sum is the number of cases, of which
-    `min_samples` are needed. A share names the columns of its `good` or of its `bad` cases. `range` are the
-    lowest and the highest value that a person can attest. Its owner may waive it if `may_be_waived`.
-    `environment` is where evidence that names its database has to be made.
+    `min_samples` are needed, and as many as the column `needed` says. A share names the columns of its `good`
+    or of its `bad` cases. `range` are the lowest and the highest value that a person can attest. Its owner
+    may waive it if `may_be_waived`. `environment` is where evidence that names its database has to be made.
     """
 
     id: Id
@@ -97,8 +106,10 @@ class Criterion:
     bad: tuple[Text, ...] = ()
     unit: str = ""
     min_samples: Count | None = None
+    needed: str = ""
     window: Window = Window.NONE
     max_age_days: Count | None = None
+    stage: Stage | None = None
     runbook: str = ""
     range: tuple[FiniteFloat, FiniteFloat] | None = None
     parameters: Mapping[str, Text] = field(default_factory=dict)
@@ -108,6 +119,11 @@ class Criterion:
     def is_met_by(self, value: float) -> bool:
         """Whether the value is on the right side of the target."""
         return OPERATORS[self.operator](value, self.target)
+
+    @property
+    def may_have_fewer(self) -> bool:
+        """Whether its owner may sign that fewer cases than `min_samples` suffice."""
+        return self.min_samples is not None and not self.needed and self.source in (Source.SQL, Source.PROMQL)
 
     @property
     def bad_limit(self) -> float | None:
@@ -162,6 +178,16 @@ def rule_of(criterion: Criterion) -> dict[str, Any]:
     """Return what decides, as JSON values."""
     found: dict[str, Any] = READ.dump_python(criterion, mode="json", exclude=WORDS)
     return found
+
+
+PRECHECK = (Part.ENGINE, Part.DATABASE, Part.EDGE, Part.METADATA, Part.PEOPLE)
+
+
+def entry_criteria() -> list[Criterion]:
+    """Return what W1 needs to begin: the general gates (E1), and the pre-check once deployed (E2, E3)."""
+    general = [each for each in criteria_of(Part.W1) if any(line.startswith("E1.G-") for line in each.lines)]
+    checked = [each for each in criteria_of(*PRECHECK) if each.stage is not Stage.BEFORE]
+    return list({each.id: each for each in (*general, *checked)}.values())
 
 
 def criteria_of(*parts: Part) -> list[Criterion]:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from ops.checks.handlers import look_at_handlers
 from ops.checks.services import HasuraSource
+from ops.clients.db_session import QUERIES
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, ExitCode, WrongUsage
@@ -48,7 +50,11 @@ ROWS_FILE = "rows-of-drill"
 AFTERWARDS = "what is where: leads golive deploy --check"
 
 
+PAUSE = 0
+"""The number of the drill of the pause, which belongs to tier 1."""
+BEGUN, ENDED = "drill begun", "drill"
 ANNOUNCEMENTS: dict[int, dict[str, Any]] = {
+    PAUSE: {"audience": "PO, Tech Lead", "channel": "Slack #pancake-integration", "within_minutes": 5},
     1: {"audience": "PO, Tech Lead", "channel": "Slack #pancake-integration", "within_minutes": 5},
     2: {
         "audience": "PO, Tech Lead, Ops, DevOps", "channel": "Slack #pancake-integration, email",
@@ -58,14 +64,18 @@ ANNOUNCEMENTS: dict[int, dict[str, Any]] = {
         "audience": "PO, Tech Lead, Ops, DevOps, director, whole team",
         "channel": "Slack urgent, email, meeting", "within_minutes": 30,
     },
+    4: {
+        "audience": "PO, Tech Lead, Ops, DevOps, marketing", "channel": "Slack #pancake-integration, email",
+        "within_minutes": 15,
+    },
 }  # fmt: skip
 """By tier: who is told, through which channel, and how soon."""
 
 
 def drill(
     tier: Annotated[
-        Literal["tier1", "tier2", "tier3"],
-        typer.Argument(help="tier1: switches, tier2: handlers, tier3: schema."),
+        Literal["tier1", "pause", "tier2", "tier3", "tier4"],
+        typer.Argument(help="tier1: kill switch, tier2: handlers, tier3: schema, tier4: a new webhook URL."),
     ],
     database: Annotated[
         str, typer.Option(help="Name of the staging database: it has to be that of DATABASE_URL.")
@@ -86,7 +96,8 @@ def drill(
 
     Never in production: test leads become tickets, and tier3 drops the tables.
     The time runs from the first command until the effect is seen. Afterwards
-    everything is brought back, and every test lead is counted by its id.
+    everything is brought back, and every test lead is counted by its id. After a
+    drill that was stopped the next one first brings everything back.
 
     Needs what deploy needs. The result is evidence for its G-8-tier: attest it.
     Exit code 1: too slow, a lead not stored or doubled, less than 95 % of the rate,
@@ -101,19 +112,22 @@ def drill(
         name = site.row("golive/load_database")["name"]
         if name != database:
             raise WrongUsage(f"DATABASE_URL is the database {name!r}, not {database!r}. Nothing was changed.")
+        _finish_stopped(site, webhook_url_file, rate)
         workspace, source_id = _traffic_of(site)
         prefix = f"golive-drill-{datetime.now(UTC):%Y%m%d%H%M%S}-"
         sender = Sender(webhook, prefix, rate, source_id, workspace)
-        result = run_drill(Drill(site, sender), int(tier[-1]), rate, warm_up, finish)
+        site.journal.write(BEGUN, tier, prefix=prefix, workspace=workspace, source=source_id)
+        number = PAUSE if tier == "pause" else int(tier[-1])
+        result = run_drill(Drill(site, sender, webhook_url_file), number, rate, warm_up, finish)
         result["installation"] = load_installation(site.db, site.settings)
         path = site.folder / f"drill-{tier}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
         write_file(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
         digest = digest_of_file(path)
-        site.journal.write("drill", tier, file=path.name, sha256=digest, ok=result["ok"])
+        site.journal.write(ENDED, tier, file=path.name, sha256=digest, ok=result["ok"])
     if as_json:
         print_json(result | {"file": str(path), "sha256": digest})
     else:
-        typer.echo(f"{_text(result)}\n{path}\nsha256 {digest}")
+        typer.echo("\n".join([_text(result), f"{path}", f"sha256 {digest}", *_remaining(site)]))
     raise typer.Exit(ExitCode.OK if result["ok"] else ExitCode.FAILED)
 
 
@@ -129,10 +143,11 @@ def _traffic_of(site: Site) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill that runs: the installation and its traffic."""
+    """A drill that runs: the installation, its traffic, and the file with the webhook's URL."""
 
     site: Site
     sender: Sender
+    webhook_file: Path
 
     def do(self, step: str, *actions: Action) -> None:
         """Run actions; each has to end well. Raises CommandFailed."""
@@ -173,13 +188,34 @@ class Drill:
         return int(self.site.row("golive/count_drill_events", prefix=self.sender.prefix, since=since)[state])
 
 
+def _finish_stopped(site: Site, webhook_file: Path, rate: float) -> None:
+    """Bring everything back that a drill left which was stopped. Raises CommandFailed."""
+    entries = site.journal.entries(BEGUN, ENDED)
+    if not entries or entries[-1]["event"] == ENDED:
+        return
+    begun = entries[-1]
+    number = PAUSE if begun["step"] == "pause" else int(begun["step"][-1])
+    say(f"The drill {begun['step']} of {begun['at']} was stopped. Bringing everything back ...")
+    prefix = f"{begun['prefix']}again-"
+    with Sender(read_webhook(webhook_file), prefix, rate, begun["source"], begun["workspace"]) as sender:
+        TIERS[number][1](Drill(site, sender, webhook_file))
+    site.journal.write(ENDED, begun["step"], ok=False)
+    say("\n".join(["It is back.", *_remaining(site)]))
+
+
+def _remaining(site: Site) -> list[str]:
+    """Name the dumps of drills that are still there: they hold customers' data."""
+    dumps = sorted(site.folder.glob(f"*-{ROWS_FILE}.dump"))
+    return [f"Delete {path}: it holds the rows of leads." for path in dumps]
+
+
 def run_drill(drill: Drill, tier: int, rate: float, warm_up: float, finish: float) -> dict[str, Any]:
     """Roll back and bring back under traffic; return what the file of evidence holds."""
     roll_back, bring_back = TIERS[tier]
     site, sent = drill.site, drill.sender.sent
     begun_at = datetime.now(UTC)
     with drill.sender:
-        say(f"Tier {tier}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
+        say(f"{name_of(tier)}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
         time.sleep(warm_up)
         started = time.monotonic()
         told = tell(site, tier, started)
@@ -210,9 +246,14 @@ def run_drill(drill: Drill, tier: int, rate: float, warm_up: float, finish: floa
     }  # fmt: skip
 
 
+def name_of(tier: int) -> str:
+    """Return what people call it."""
+    return "Pause" if tier == PAUSE else f"Tier {tier}"
+
+
 def limit_of(tier: int) -> Criterion:
     """Return the criterion that says how many minutes the rollback may take."""
-    return find_criterion(f"G-8-tier{tier}")
+    return find_criterion("G-8-pause" if tier == PAUSE else f"G-8-tier{tier}")
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -221,7 +262,7 @@ def _text(result: dict[str, Any]) -> str:
     when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
     limit = limit_of(result["tier"]).shown_target
     return (
-        f"Tier {result['tier']}: rolled back in {result['minutes']:.2f} min "
+        f"{name_of(result['tier'])}: rolled back in {result['minutes']:.2f} min "
         f"({limit.removesuffix(' min')}), back to normal in {result['minutes_back']:.2f} min.\n"
         f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
         f"{result['acknowledged']} acknowledged, {result['processed']} processed.\n"
@@ -239,7 +280,8 @@ def tell(site: Site, tier: int, started: float) -> dict[str, Any]:
     """
     people = ANNOUNCEMENTS[tier]
     audience, channel, within = people.values()
-    text = f"Drill: rollback tier {tier} begins. This is a rehearsal in {site.db.info.dbname}."
+    where = site.db.info.dbname
+    text = f"Drill: {name_of(tier).lower()} of the rollback begins. This is a rehearsal in {where}."
     after = None
     if not site.plan.tell:
         say(f"Tell {audience} within {within} min, by {channel}: {text}")
@@ -265,6 +307,23 @@ def after_tier1(drill: Drill) -> None:
     drill.do("14", verb("switch", "kill", "off", "--reason", REASON))
     since = drill.now()
     drill.do("14", verb("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait"))
+    drill.wait(f"{ENOUGH} new leads made tickets", lambda: drill.count(since, "processed") >= ENOUGH)
+
+
+def pause(drill: Drill) -> None:
+    """Pause the processing, until leads are stored and none is processed."""
+    drill.do("14", verb("switch", "pause", "on", "--reason", REASON))
+    since = drill.now()
+    drill.wait(
+        f"{ENOUGH} leads are stored, and none made a ticket",
+        lambda: drill.count(since, "events") >= ENOUGH and drill.count(since, "processed") == 0,
+    )
+
+
+def after_pause(drill: Drill) -> None:
+    """Let leads become tickets again; those that wait follow by themselves."""
+    drill.do("14", verb("switch", "pause", "off", "--reason", REASON))
+    since = drill.now()
     drill.wait(f"{ENOUGH} new leads made tickets", lambda: drill.count(since, "processed") >= ENOUGH)
 
 
@@ -302,8 +361,7 @@ def tier3(drill: Drill) -> None:
     # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
     drill.back(*reversed(migration_ids()))
-    accepted = len(drill.sender.sent.accepted)
-    drill.wait("The edge keeps what arrives", lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH)
+    drill.wait("The edge keeps what arrives", _accepts_more(drill))
 
 
 def after_tier3(drill: Drill) -> None:
@@ -315,7 +373,40 @@ def after_tier3(drill: Drill) -> None:
     after_tier1(drill)
 
 
+def tier4(drill: Drill) -> None:
+    """Change the webhook's URL: the old one works on, then the new one."""
+    pancake = drill.site.plan.pancake
+    new = drill.site.folder / f"{drill.sender.prefix}url.txt"
+    name = ("--connection", pancake.name) if pancake else ()
+    drill.do("13", verb("connection", "rotate-token", "--again", *name, "--out", str(new)))
+    drill.wait("The old URL works on", _accepts_more(drill))
+    url = read_webhook(new).url
+    drill.wait("The edge knows the new URL", lambda: drill.sender.is_known(url))
+    drill.sender.move(url)
+    # A new file and not an edited one: the URL is in one of them wherever this ends.
+    lines = [url, *drill.webhook_file.read_text("utf-8").splitlines()[1:]]
+    write_file(drill.webhook_file, "\n".join([*lines, ""]))
+    new.unlink()
+    drill.wait("The new URL works", _accepts_more(drill))
+
+
+def after_tier4(drill: Drill) -> None:
+    """Nothing is to be brought back: the old URL ends by itself after 24 hours."""
+    drill.wait("Leads arrive", _accepts_more(drill))
+
+
+def _accepts_more(drill: Drill) -> Callable[[], bool]:
+    accepted = len(drill.sender.sent.accepted)
+    return lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH
+
+
 def _restore(site: Site) -> str:
+    if site.db.execute(QUERIES["golive/load_connection"]).fetchone():
+        return "the rows are there"
+    with site.db.transaction():
+        # What the migrations wrote of the settings: the rows of the dump have the same ids. Guards keep it.
+        site.db.execute("SET LOCAL session_replication_role = replica")
+        site.db.execute(QUERIES["golive/delete_changes"])
     noted = [entry for entry in site.journal.entries("snapshot") if entry["when"] == ROWS_FILE]
     path = site.folder / str(noted[-1]["file"])
     restore_rows(site.settings.database_url, path, site.choices.programs)
@@ -323,6 +414,7 @@ def _restore(site: Site) -> str:
 
 
 TIERS: dict[int, tuple[Callable[[Drill], None], Callable[[Drill], None]]] = {
-    1: (tier1, after_tier1), 2: (tier2, after_tier2), 3: (tier3, after_tier3),
+    PAUSE: (pause, after_pause), 1: (tier1, after_tier1), 2: (tier2, after_tier2), 3: (tier3, after_tier3),
+    4: (tier4, after_tier4),
 }  # fmt: skip
 """By tier: the rollback that is timed, and the way back to normal."""

@@ -17,11 +17,20 @@ from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.golive.commit import installed_commit
-from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, load_criteria, rule_of
-from ops.golive.deploy.plan_file import PlanFile
+from ops.golive.criterion import (
+    WAVES,
+    Criterion,
+    Part,
+    Source,
+    criteria_of,
+    entry_criteria,
+    load_criteria,
+    rule_of,
+)
+from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
 from ops.golive.installation import INSTALLATION_FILE
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
-from ops.golive.measuring import PRESENT, SCANS_FILE, SourceDown, Sources, measure, scans_file
+from ops.golive.measuring import PRESENT, SCANS_FILE, SourceDown, Sources, ending, measure, scans_file
 from ops.golive.notices import notices_of, unset_notices
 from ops.golive.records import Handed, Kind, Record, Records, heads_of, make_statement, newest
 from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
@@ -38,8 +47,9 @@ COLUMN = 9
 
 
 Wave = Literal["W1", "W2", "W3", "W4"]
-Subject = Literal["W1", "W2", "W3", "W4", "sign-off"]
-"""What is judged: the gate of a wave, or the sign-off at the end of the pilot."""
+ENTRY = "entry"
+Subject = Literal["entry", "W1", "W2", "W3", "W4", "sign-off"]
+"""What is judged: whether W1 may begin, the gate of a wave, or the sign-off at the end of the pilot."""
 RecordsFolder = Annotated[
     Path, typer.Option("--records", metavar="DIR", help="The folder of the records and of their evidence.")
 ]
@@ -64,6 +74,26 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """From when to when a wave is judged, and who stated at `stated_at` that it began."""
+
+    wave: str
+    since: datetime
+    until: datetime
+    by: str
+    stated_at: datetime
+
+    @property
+    def text(self) -> str:
+        """Return it in a line, with how much later the beginning was stated."""
+        days = (self.until - self.since) / timedelta(days=1)
+        late = (self.stated_at - self.since) / timedelta(hours=1)
+        later = f" {late:.0f} h later" if late >= 1 else ""
+        times = f"{time_text(self.since)} to {time_text(self.until)}"
+        return f"{self.wave} from {times}, {days:.1f} days; stated{later} by {self.by}"
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What was looked at (a wave or a part of the checklist), when, and the judgement of each criterion."""
 
@@ -72,6 +102,7 @@ class Evaluation:
     commit: str
     judgements: tuple[Judgement, ...]
     before: Before | None = None
+    period: Period | None = None
     causes: tuple[Result, ...] = ()
     """The checks that no criterion names, and that explain what is red or not known of those."""
     notices: tuple[Notice, ...] = ()
@@ -105,7 +136,7 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """Return the evaluation as JSON values; times are ISO 8601 in UTC, shares from 0 to 1."""
-        before = self.before
+        before, period = self.before, self.period
         return {
             "format": FORMAT,
             "subject": self.subject,
@@ -117,6 +148,14 @@ class Evaluation:
             "is_open": self.is_open,
             "notices": [notice._asdict() for notice in self.notices],
             "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
+            "period": period
+            and {
+                "wave": period.wave,
+                "since": _utc(period.since),
+                "until": _utc(period.until),
+                "by": period.by,
+                "stated_at": _utc(period.stated_at),
+            },
             "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
             "causes": finding_documents(self.causes),
             "criteria": [_criterion_document(each) for each in self.judgements],
@@ -150,24 +189,38 @@ def _utc(time: datetime | None) -> str | None:
 
 def open_sources(folder: Path, plan: PlanFile | None = None, source: str = "default") -> Sources:
     """Make the sources of an evaluation, which are opened when they are asked. Raises SettingsError."""
-    return Sources(read_operator_settings(may_have=VARIABLES), folder, source, plan=plan or PlanFile())
+    settings = read_operator_settings(may_have=VARIABLES)
+    return Sources(settings, folder, source, plan=plan or read_plan_file(PLAN))
 
 
 def evaluate(
     subject: str, criteria: Sequence[Criterion], sources: Sources, at: datetime, wave: str | None = None,
-    before: Before | None = None,
+    before: Before | None = None, until: datetime | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`."""
+    """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`, until `until`."""
     commit = installed_commit()
     results = _look(criteria, sources) if datetime.now(UTC) - at <= PRESENT else []
     looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
     judgements = []
     for criterion in criteria:
-        measured = measure(criterion, sources, at, wave, looked)
+        measured = measure(criterion, sources, at, wave, looked, until)
         exemption = exemption_of(criterion, sources.records, at)
         judgements.append(judge(criterion, measured, at, commit, exemption))
     causes = tuple(each for each in shown(results) if not each.is_wanted)
-    return Evaluation(subject, at, commit, tuple(judgements), before, causes)
+    period = _period(subject, wave, sources.records, at, until or at)
+    return Evaluation(subject, at, commit, tuple(judgements), before, period, causes)
+
+
+def _period(
+    subject: str, wave: str | None, records: tuple[Record, ...], at: datetime, until: datetime
+) -> Period | None:
+    """Return the window of a wave, or of the pilot for the sign-off; None if it has not begun."""
+    first = wave if subject in WAVES else WAVES[0]
+    record = newest(records, Kind.BEGIN, first, at) if wave and first else None
+    if record is None:
+        return None
+    name = subject if subject in WAVES else "pilot"
+    return Period(name, record.holds_at, until, record.stated_by, record.statement.at)
 
 
 def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
@@ -182,15 +235,18 @@ def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
 
 
 def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Record | None:
-    """Return the newest waiver of a criterion that may be waived, or the statement that it does not apply."""
-    kinds = EXEMPTIONS if criterion.may_be_waived else ()
+    """Return the newest waiver of a criterion or of its least sample, or that it does not apply."""
+    kinds = EXEMPTIONS if criterion.may_be_waived else (Kind.WAIVE,) if criterion.may_have_fewer else ()
     found = [record for kind in kinds if (record := newest(records, kind, criterion.id, at))]
     return max(found, key=records.index) if found else None
 
 
-def gate_at(subject: str, sources: Sources, at: datetime) -> Evaluation:
-    """Evaluate the gate of a wave, or the sign-off, at a time. Raises RecordsError."""
-    found = _gate_at(subject, sources, at)
+def gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None = None) -> Evaluation:
+    """Evaluate a gate, or the sign-off, at a time. Raises RecordsError.
+
+    The wave ends at `until`: without it when the next one began, or at `at`.
+    """
+    found = _gate_at(subject, sources, at, until)
     records = tuple(each for each in sources.records if each.statement.at <= at)
     signers = sources.files.signers_digest()
     unset = [name for name in NEEDED if not getattr(sources.settings, name.lower())]
@@ -209,26 +265,27 @@ def _installation(sources: Sources) -> Mapping[str, str]:
         return {}
 
 
-def _gate_at(subject: str, sources: Sources, at: datetime) -> Evaluation:
+def _gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None = None) -> Evaluation:
+    if subject == ENTRY:
+        return evaluate(subject, entry_criteria(), sources, at)
     if subject != "sign-off":
         before = _gate_before(subject, sources, at)
-        return evaluate(subject, criteria_of(Part(subject)), sources, at, subject, before)
+        until = until or ending(subject, at, sources.records)
+        return evaluate(subject, criteria_of(Part(subject)), sources, at, subject, before, until)
     last = _gate_at(WAVES[-1], sources, at)
     outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
     before = Before(last.subject, outcome, reason)
     return evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
 
 
-def wave_before(wave: str) -> str | None:
-    """Return the wave before; None for the first."""
-    return WAVES[WAVES.index(wave) - 1] if wave != WAVES[0] else None
+def gate_before(wave: str) -> str:
+    """Return the gate before a wave: that of the wave before, or the entry."""
+    return (ENTRY, *WAVES)[WAVES.index(wave)]
 
 
-def _gate_before(wave: str, sources: Sources, at: datetime) -> Before | None:
-    """Say whether the gate of the wave before was open when this wave began, by the evidence of that."""
-    before = wave_before(wave)
-    if before is None:
-        return None
+def _gate_before(wave: str, sources: Sources, at: datetime) -> Before:
+    """Say whether the gate before was open when this wave began, by the evidence of that."""
+    before = gate_before(wave)
     record = newest(sources.records, Kind.BEGIN, wave, at)
     if record is None:
         reason = f"Wave {wave} has not begun: leads golive begin {wave}"
@@ -283,12 +340,14 @@ def show(evaluation: Evaluation, *, as_json: bool) -> None:
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print what keeps the gate closed first, with what to do, then the rest in a line each."""
-    is_gate = evaluation.subject in WAVES
+    is_gate = evaluation.subject in (ENTRY, *WAVES)
     fine, bad = ("open", "CLOSED") if is_gate else ("passed", "NOT PASSED")
     title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
     state = fine if evaluation.is_open else bad
     commit = evaluation.commit[:12] or "unknown"
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
+    if evaluation.period:
+        console.print(evaluation.period.text)
     found = Counter(map(word_of, evaluation.judgements))
     words = [word.terminal for word in WORDS.values()]
     words[1:1] = [Level.YELLOW.word] * (Level.YELLOW.word in found)
@@ -296,7 +355,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for each in evaluation.notices:
         print_in_column("notice".ljust(COLUMN), each.en, console)
     if before := evaluation.before:
-        text = f"The gate of wave {before.wave}. {before.reason}"
+        name = "entry" if before.wave == ENTRY else f"wave {before.wave}"
+        text = f"The gate of {name}. {before.reason}"
         print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
     explained = _print_causes(evaluation, console)
     for word in words:
@@ -390,17 +450,18 @@ def time_text(time: datetime) -> str:
 
 
 def gate(
-    subject: Annotated[Subject, typer.Argument(help="The wave whose end is judged, or the sign-off.")],
+    subject: Annotated[Subject, typer.Argument(help="entry, a wave, or the sign-off.")],
     at: At = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the exit gate of a wave (may the next wave begin?), or the sign-off.
 
-    The gate is open if every criterion is pass, waived or not applicable, and the
-    gate of the wave before was open when this wave began; the sign-off needs that
-    of W4. What cannot be measured is inconclusive, never a pass. Exit codes: 0
-    open, 1 closed, 3 closed only because a service does not answer.
+    `entry` says whether W1 may begin: E1 to E3 of the checklist. A gate is open if
+    every criterion is pass, waived or not applicable, and the gate before was open
+    when this wave began; the sign-off needs that of W4. What cannot be measured is
+    inconclusive, never a pass. Exit codes: 0 open, 1 closed, 3 closed only because
+    a service does not answer.
 
     Reads DATABASE_URL, PROMETHEUS_URL, HASURA_URL, PUBLIC_URL, GOLIVE_SIGNERS, and
     COMMIT of the image; what is not set is named first. --at judges a time in the
@@ -459,25 +520,26 @@ def begin(
 ) -> None:
     """Record that a wave begins: its figures count from then on.
 
-    Evaluates the gate of the wave before and refuses (exit code 1) while it is
-    closed. Keeps the result of the gate, of which installation it is, and how often
-    large tables were read whole and indexes were read, as evidence. Signed by the
-    release manager. Needs DATABASE_URL, GOLIVE_KEY and GOLIVE_SIGNERS.
+    Evaluates the gate of the wave before, of W1 the gate `entry`, and refuses
+    (exit code 1) while it is closed. Keeps the result of the gate, of which
+    installation it is, and how often large tables were read whole and indexes were
+    read, as evidence. Signed by the release manager. Needs DATABASE_URL, GOLIVE_KEY
+    and GOLIVE_SIGNERS.
     """
     read_operator_settings("DATABASE_URL")
     with open_sources(folder) as sources:
         start = _start(wave, moment(since), sources)
         evidence = [Handed(SCANS_FILE, scans_file(sources.session, datetime.now(UTC)))]
         evidence.append(Handed(INSTALLATION_FILE, json.dumps(dict(sources.installation)).encode()))
-        if earlier := wave_before(wave):
-            with show_activity(f"evaluating the gate before {wave}"):
-                before = gate_at(earlier, sources, datetime.now(UTC))
-            if not before.is_open:
-                print_evaluation(before, Console(stderr=True))
-                say(f"{wave} cannot begin: the gate of {earlier} is closed.")
-                raise typer.Exit(before.exit_code)
-            document = json.dumps(before.document(), ensure_ascii=False, indent=1)
-            evidence.append(Handed(f"gate-{earlier}.json", document.encode()))
+        earlier = gate_before(wave)
+        with show_activity(f"evaluating the gate before {wave}"):
+            before = gate_at(earlier, sources, datetime.now(UTC), start)
+        if not before.is_open:
+            print_evaluation(before, Console(stderr=True))
+            say(f"{wave} cannot begin: the gate of {earlier} is closed.")
+            raise typer.Exit(before.exit_code)
+        document = json.dumps(before.document(), ensure_ascii=False, indent=1)
+        evidence.append(Handed(f"gate-{earlier}.json", document.encode()))
         statement = make_statement(Kind.BEGIN, wave, by, since=start)
         (record,) = sources.files.add(statement, files=evidence)
     if as_json:
@@ -495,8 +557,8 @@ def _start(wave: str, start: datetime, sources: Sources) -> datetime:
     if found := newest(sources.records, Kind.BEGIN, wave, now):
         text = f"{wave} began at {time_text(found.holds_at)} already (record {found.digest[:12]})."
         raise CommandFailed(text)
-    earlier = wave_before(wave)
-    if earlier is None:
+    earlier = gate_before(wave)
+    if earlier == ENTRY:
         return start
     begun = newest(sources.records, Kind.BEGIN, earlier, now)
     if begun is None:

@@ -52,14 +52,15 @@ class Notice(NamedTuple):
 class Measurement:
     """What a source said of the time from `since` to `until`.
 
-    `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad.
-    `measured_at` is the time of evidence that was made earlier, `commit` that on which it was made;
-    `installed` is that which was installed when it was handed in.
+    `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad;
+    so long a window needs `needed`. `measured_at` is the time of evidence that was made earlier, `commit`
+    that on which it was made; `installed` is that which was installed when it was handed in.
     """
 
     value: float | None = None
     total: int | None = None
     bad: int | None = None
+    needed: int = 0
     measured_at: datetime | None = None
     commit: str = ""
     installed: str = ""
@@ -109,12 +110,16 @@ def judge(
 ) -> Judgement:
     """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
 
-    An exemption counts only for what did not pass, and until its end.
+    An exemption counts only for what did not pass, and until its end; where nothing may be waived only for
+    too few cases that meet the target.
     """
     judgement = _judge(criterion, measured, at, commit)
     if exemption is None or not judgement.is_blocking:
         return judgement
     if exemption.statement.until is None or exemption.statement.until <= at:
+        return judgement
+    is_met = measured.value is not None and criterion.is_met_by(measured.value)
+    if not criterion.may_be_waived and not (judgement.why is Why.TOO_FEW and is_met):
         return judgement
     return replace(judgement, outcome=EXEMPTIONS[exemption.kind], exemption=exemption)
 
@@ -143,8 +148,11 @@ def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: st
 
 
 def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
-    found, needed = measured.total or 0, criterion.min_samples or 0
-    return None if found >= needed else (Why.TOO_FEW, f"{found} cases; at least {needed} are needed.")
+    found, needed = measured.total or 0, max(criterion.min_samples or 0, measured.needed)
+    if found >= needed:
+        return None
+    text = f"{found} cases; at least {needed} are needed."
+    return Why.TOO_FEW, f"{text} {measured.details}".strip()
 
 
 def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> tuple[Why, str] | None:

@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from leads.domain.day_ledger import day_window
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 from ops.checks.model import Finding, Level, Result
 from ops.checks.services import Services
@@ -33,6 +34,15 @@ MAX_SHOWN = 5
 EVENTS = 1000
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 SCANS_FILE = "scans.json"
+HELD_SHARE = 0.95
+"""Of its window Prometheus has to hold so much: it may restart, and not be a new one."""
+HELD_STEP_SECONDS = 300
+EDGE_JOB = "pancake_edge"
+STORED_BY_EDGE = (
+    "sum(increase(pancake_webhook_requests_total"
+    '{hop="edge",status=~"received|dead_letter|skipped_.*"}[$window]))'
+)
+"""The deliveries that the handlers stored as new: a duplicate is another answer."""
 SCANS_PER_HOUR = 1.0
 """What a backup and a person's query may cause; a statement that runs for every lead is far above it."""
 
@@ -94,17 +104,23 @@ class Sources(Services):
 
 
 def period_of(
-    criterion: Criterion, wave: str | None, at: datetime, records: tuple[Record, ...]
+    criterion: Criterion, wave: str | None, until: datetime, records: tuple[Record, ...]
 ) -> tuple[datetime, datetime]:
-    """Return the window of a criterion up to `at`: its start (included) and end (excluded). Raises NoData."""
+    """Return the window of a criterion: its start (included) and end (excluded). Raises NoData."""
     match criterion.window:
         case Window.NONE:
-            return LONG_AGO, at
+            return LONG_AGO, until
         case Window.DAY:
-            return at - timedelta(days=1), at
+            return until - timedelta(days=1), until
         case Window.WAVE if wave:
-            return beginning(wave, at, records), at
-    return beginning(WAVES[0], at, records), at
+            return beginning(wave, until, records), until
+    return beginning(WAVES[0], until, records), until
+
+
+def ending(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
+    """Return when a wave ended, which is when the next one began; `at` as long as it lasts."""
+    later = [newest(records, Kind.BEGIN, each, at) for each in WAVES[WAVES.index(wave) + 1 :]]
+    return min((record.holds_at for record in later if record), default=at)
 
 
 def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
@@ -117,11 +133,11 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
 
 def measure(
     criterion: Criterion, sources: Sources, at: datetime, wave: str | None,
-    looked: Mapping[str, Sequence[Result]],
+    looked: Mapping[str, Sequence[Result]], until: datetime | None = None,
 ) -> Measurement:  # fmt: skip
     """Return what the source says at `at`; a source that cannot be asked is part of the measurement.
 
-    `looked` are the results of the checks by the criterion.
+    `looked` are the results of the checks by the criterion. Windows end at `until`, or at `at`.
     """
     asked = Source.SQL if criterion.source is Source.COMMAND else criterion.source
     try:
@@ -129,7 +145,7 @@ def measure(
             return _attested(criterion, sources, at)
         if not _can_be_asked(criterion, at):
             raise NoData(f"Its source tells the present only, not {at:%Y-%m-%d %H:%M} UTC.")
-        since, until = period_of(criterion, wave, at, sources.records)
+        since, until = period_of(criterion, wave, until or at, sources.records)
         if criterion.source is Source.CHECK:
             return _from_checks(looked[criterion.id])
         if asked in sources.down:
@@ -137,15 +153,16 @@ def measure(
         if criterion.source is Source.SQL:
             return _from_sql(criterion, sources.session, since, until)
         if criterion.source is Source.PROMQL:
-            return _from_prometheus(criterion, sources.metrics, since, until)
-        return PROBES[criterion.query](sources)
+            return from_prometheus(criterion, sources.metrics, since, until)
+        return PROBES[criterion.query](sources, since, until)
     except (NoData, RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
     except (SourceDown, DatabaseError, IntegrationError) as error:
         is_refusal = isinstance(error, PrometheusRefused) or (
             isinstance(error, DatabaseError) and not is_lost(error)
         )
-        if not is_refusal:
+        # A probe may ask two sources: only the database of them is known to be down.
+        if not is_refusal and (criterion.source is not Source.COMMAND or isinstance(error, DatabaseError)):
             sources.down[asked] = first_line(error)
         return Measurement(why=Why.SOURCE_DOWN, problem=first_line(error))
 
@@ -153,6 +170,8 @@ def measure(
 def _can_be_asked(criterion: Criterion, at: datetime) -> bool:
     if datetime.now(UTC) - at <= PRESENT or criterion.source is Source.PROMQL:
         return True
+    if criterion.source is Source.COMMAND:
+        return criterion.window is not Window.NONE
     # A statement without the end of its window tells the state of now.
     return criterion.source is Source.SQL and b"%(to)s" in QUERIES[criterion.query]
 
@@ -193,6 +212,7 @@ def _from_sql(criterion: Criterion, session: DbSession, since: datetime, until: 
     return Measurement(
         value=None if value is None else float(value), total=total,
         bad=total - good if total is not None and good is not None else bad,
+        needed=int(row.get(criterion.needed) or 0),
         details=str(row.get("details") or "") or _in_business_hours(row, criterion.value),
         since=since, until=until,
     )  # fmt: skip
@@ -212,13 +232,14 @@ def read_row(session: DbSession, name: str, params: Mapping[str, object]) -> Map
     return session.execute(QUERIES[name], params).fetchone()
 
 
-def _from_prometheus(
+def from_prometheus(
     criterion: Criterion, prometheus: PrometheusApi, since: datetime, until: datetime
 ) -> Measurement:
     def ask(expression: str) -> list[float]:
-        window = max(1, int((until - since).total_seconds()))
-        return prometheus.query(expression.replace("$window", f"{window}s"), until)
+        return ask_of_window(prometheus, expression, since, until)
 
+    if criterion.window is not Window.NONE:
+        require_held(prometheus, criterion.parameters["job"], since, until)
     values, total = ask(criterion.query), None
     if cases := criterion.parameters.get("samples"):
         counted = ask(cases)
@@ -226,6 +247,26 @@ def _from_prometheus(
     if len(values) != 1:
         raise NoData(f"The query has {len(values)} series; it needs one.")
     return Measurement(value=values[0], total=total, since=since, until=until)
+
+
+def ask_of_window(
+    prometheus: PrometheusApi, expression: str, since: datetime, until: datetime
+) -> list[float]:  # fmt: skip
+    """Return the values of an expression about the window, `$window` in it. Raises PrometheusUnavailable."""
+    return prometheus.query(expression.replace("$window", f"{_seconds(since, until)}s"), until)
+
+
+def require_held(prometheus: PrometheusApi, job: str, since: datetime, until: datetime) -> None:
+    """Raise NoData unless Prometheus reached a target of the job for most of the window."""
+    expression = f'count_over_time((max(up{{job="{job}"}}) == 1)[$window:{HELD_STEP_SECONDS}s])'
+    held = sum(ask_of_window(prometheus, expression, since, until)) * HELD_STEP_SECONDS
+    seconds = _seconds(since, until)
+    if held < HELD_SHARE * seconds:
+        raise NoData(f"Prometheus holds {held / 3600:.1f} h of {job}, of {seconds / 3600:.1f} h.")
+
+
+def _seconds(since: datetime, until: datetime) -> int:
+    return max(1, int((until - since).total_seconds()))
 
 
 BY_PERSON = Notice("do người nộp, không phải CI ký", "stated by a person, not signed by CI")
@@ -269,7 +310,7 @@ def _check_database(criterion: Criterion, database: str, sources: Sources) -> No
         raise NoData(f"It was made on {database}, which is {'' if is_here else 'not '}the one of this gate.")
 
 
-def changed_installation(sources: Sources) -> Measurement:
+def changed_installation(sources: Sources, *_: datetime) -> Measurement:
     """Count what is another one than when W1 began: database, engine, edge."""
     first, now = first_installation(sources.files), sources.installation
     if not first:
@@ -298,7 +339,7 @@ def scans_file(session: DbSession, at: datetime) -> bytes:
     return json.dumps({"at": at.isoformat(), **load_scans(session)}).encode()
 
 
-def scans_since_begin(sources: Sources) -> Measurement:
+def scans_since_begin(sources: Sources, *_: datetime) -> Measurement:
     """Count what is wrong since the wave began.
 
     That is a large table that was read whole more than once an hour, and an index of a large table that was
@@ -341,7 +382,7 @@ def unread(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     return [f"{name}: never read" for name, scans in now.items() if scans in (0, before.get(name, 0))]
 
 
-def insert_thousand_events(sources: Sources) -> Measurement:
+def insert_thousand_events(sources: Sources, *_: datetime) -> Measurement:
     """Return the milliseconds that inserting 1,000 events takes; they are undone."""
     session = sources.session
     with session.transaction(force_rollback=True):
@@ -354,9 +395,36 @@ def insert_thousand_events(sources: Sources) -> Measurement:
     return Measurement(value=round(milliseconds, 1))
 
 
-PROBES: Mapping[str, Callable[[Sources], Measurement]] = {
+def ledger_differences(sources: Sources, since: datetime, until: datetime) -> Measurement:
+    """Count the records of the reconciled days that are gone, or that were recoded without a replay."""
+    session, gone, recoded = sources.session, 0, 0
+    ledgers = session.execute(QUERIES["golive/list_ledgers"], {"from": since, "to": until}).fetchall()
+    for ledger in ledgers:
+        day = day_window(ledger["day"])
+        params = {name: ledger[name] for name in ("connection_id", "tables")}
+        params |= {"window_from": day.start, "window_to": day.end}
+        now = session.execute(QUERIES["reconcile_daily/count_first_seen"], params).fetchall()
+        gone += max(0, ledger["records"] - sum(row["records"] for row in now))
+        recoded += ledger["recoded"]
+    details = f"{gone} are gone, {recoded} were recoded" if gone or recoded else ""
+    return Measurement(float(gone + recoded), total=len(ledgers), details=details)
+
+
+def edge_differences(sources: Sources, since: datetime, until: datetime) -> Measurement:
+    """Return the share of the deliveries that the edge saw stored, and that are not stored any more."""
+    require_held(sources.metrics, EDGE_JOB, since, until)
+    counted = round(sum(ask_of_window(sources.metrics, STORED_BY_EDGE, since, until)))
+    row = read_row(sources.session, "golive/count_deliveries", {"from": since, "to": until}) or {}
+    gone = max(0, counted - int(row["events"]))
+    details = f"the edge counted {counted:,}, {row['events']:,} are stored"
+    return Measurement(gone / counted if counted else None, total=counted, bad=gone, details=details)
+
+
+PROBES: Mapping[str, Callable[[Sources, datetime, datetime], Measurement]] = {
     "changed_installation": changed_installation,
     "scans_since_begin": scans_since_begin,
+    "ledger_differences": ledger_differences,
+    "edge_differences": edge_differences,
     "insert_thousand_events": insert_thousand_events,
 }
 """What measures for the source `command`, by the name that `query` of a criterion has."""

@@ -14,6 +14,7 @@ from leads.domain.errors import IntegrationError
 from ops.clients.db_session import DatabaseError, DbSession
 from ops.failures import CommandFailed
 from ops.files import digest_of
+from ops.golive import vietnamese
 from ops.golive.criterion import Criterion, Role, find_criterion
 from ops.golive.gates import (
     DEFAULT_RECORDS,
@@ -43,7 +44,7 @@ KINDS = {
     Kind.WAIVE: ("Miễn", "Waived"),
     Kind.NOT_APPLICABLE: ("Không áp dụng", "Not applicable"),
 }
-DAY = timedelta(days=1)
+DAY, NIGHT = timedelta(days=1), timedelta(hours=4)
 MAX_DAYS = 120
 Figure = tuple[str, str]
 """An SVG image in Vietnamese, and its caption in English."""
@@ -105,7 +106,7 @@ def html_page(evaluation: Evaluation, figures: Sequence[Figure], records: Sequen
     return render_page(
         TEMPLATE, evaluation=evaluation, figures=figures, records=records, words=WORDS, kinds=KINDS,
         local=f"{evaluation.at.astimezone(ICT):%H:%M %d/%m/%Y}", time_text=time_text, finding=finding,
-        note=note,
+        note=note, vietnamese=vietnamese,
     )  # fmt: skip
 
 
@@ -151,8 +152,10 @@ def _points(
     session: DbSession, criterion: Criterion, days: Sequence[tuple[datetime, datetime]]
 ) -> list[Point]:
     points: list[Point] = []
+    # What was missing on a day its night tells.
+    later = NIGHT if criterion.query == "golive/load_nights" else timedelta()
     for start, end in days:
-        row = read_row(session, criterion.query, {"from": start, "to": end}) or {}
+        row = read_row(session, criterion.query, {"from": start + later, "to": end + later}) or {}
         value = row.get(criterion.value)
         points.append((start + (end - start) / 2, None if value is None else float(value)))
     return points

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -139,6 +139,19 @@ class Sender:
             return "no answer", 0.0
         told = answer.json.get("status") if isinstance(answer.json, dict) else None
         return str(told) if answer.status == 200 else f"status {answer.status}", answer.seconds
+
+    def is_known(self, url: str) -> bool:
+        """Whether the edge knows the token of this URL; what is sent has no record, and makes no lead."""
+        try:
+            answer = ask(url, body={}, headers=self._webhook.headers, timeout_seconds=ANSWER_SECONDS)
+        except NoAnswer:
+            return False
+        told = answer.json.get("status") if isinstance(answer.json, dict) else None
+        return answer.status == 200 and told != "unknown_token"
+
+    def move(self, url: str) -> None:
+        """Send to another URL of the same connection from now on."""
+        self._webhook = replace(self._webhook, url=url)
 
     def stop(self) -> None:
         """Send no more, and wait for the answers that are due."""

@@ -16,7 +16,7 @@ from ops.checks.services import HasuraSource
 from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import write_file
-from ops.golive.criterion import Part, criteria_of
+from ops.golive.criterion import Part, Stage, criteria_of
 from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.golive.gates import DEFAULT_RECORDS, Evaluation, RecordsFolder, evaluate, open_sources, show
@@ -36,6 +36,9 @@ def precheck(
     areas: Annotated[
         list[Area] | None, typer.Argument(metavar="[AREA]...", help="Only these; without any all of them.")
     ] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Only what can pass before, or after the deployment.")
+    ] = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
     file: PlanOption = PLAN,
     source: HasuraSource = "default",
@@ -43,8 +46,9 @@ def precheck(
 ) -> None:
     """Check what has to be true before the deployment, and before each wave.
 
-    Areas: engine, database, edge, metadata, people. What is written to check a
-    right or a speed is undone; no statement takes more than 30 s.
+    Areas: engine, database, edge, metadata, people. Before the deployment give
+    --stage before, after it --stage after: then each can pass. What is written to
+    check a right or a speed is undone; no statement takes more than 30 s.
 
     Reads DATABASE_URL (the owner's), HASURA_URL, HASURA_ADMIN_SECRET,
     PROMETHEUS_URL, PUBLIC_URL and golive.yaml; what is missing is unknown, never
@@ -52,20 +56,24 @@ def precheck(
     3 only services that do not answer are in the way.
     """
     chosen = [Part(area.value) for area in areas or list(Area)]
-    evaluation = evaluate_parts("pre-check", chosen, Path(folder), file, source)
+    evaluation = evaluate_parts("pre-check", chosen, Path(folder), file, source, stage)
     show(evaluation, as_json=as_json)
     raise typer.Exit(evaluation.exit_code)
 
 
 def evaluate_parts(
-    subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str
-) -> Evaluation:  # fmt: skip
-    """Measure and judge every criterion of these parts now. Raises RecordsError and WrongUsage."""
+    subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str, stage: Stage | None = None
+) -> Evaluation:
+    """Measure and judge every criterion of these parts now. Raises RecordsError and WrongUsage.
+
+    With a stage those are left out that can pass in the other one only.
+    """
     with (
         open_sources(folder, read_plan_file(file), source) as sources,
         show_activity(f"evaluating {subject}"),
     ):
-        return evaluate(subject, criteria_of(*parts), sources, datetime.now(UTC))
+        criteria = [each for each in criteria_of(*parts) if not stage or each.stage in (None, stage)]
+        return evaluate(subject, criteria, sources, datetime.now(UTC))
 
 
 def day0(

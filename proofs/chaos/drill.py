@@ -19,19 +19,22 @@ from sandbox.postgres.server import Cluster
 from sandbox.stack.bare import BareSandbox
 from sandbox.stack.signals import exit_on_sigterm
 
-TIERS = ("tier1", "tier2", "tier3")
+TIERS = ("tier1", "pause", "tier2", "tier3", "tier4")
 MAX_SECONDS = 3600
 
 
 def drill(
-    tiers: Annotated[list[str] | None, typer.Argument(help="tier1, tier2, tier3; without any all.")] = None,
+    tiers: Annotated[
+        list[str] | None, typer.Argument(help="tier1, pause, tier2, tier3, tier4; without any all.")
+    ] = None,
     rate: Annotated[float, typer.Option(help="Test leads a second.", min=1)] = 20,
     warm_up: Annotated[float, typer.Option(help="Seconds of traffic before, and after.", min=1)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """Go live in a new sandbox, then rehearse the tiers of the rollback under traffic, and time them.
 
-    No test lead may be lost or doubled; tier 1 may take 5 minutes, tier 2 15, tier 3 30.
+    No test lead may be lost or doubled; tier 1 and the pause may take 5 minutes,
+    tiers 2 and 4 15, tier 3 30.
     """
     require_edge_packages()
     exit_on_sigterm()

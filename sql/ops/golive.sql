@@ -162,6 +162,11 @@ SELECT current_database() AS name, clock_timestamp() AS now
 SELECT concat(current_database(), '@', c.system_identifier) AS name
 FROM pg_control_system() AS c
 
+-- name: golive/delete_changes
+-- Empty the history of changes before the rows of a dump are brought back into it.
+-- Returns nothing. Relies on no index: it deletes all rows.
+DELETE FROM public.integration_change
+
 -- name: golive/list_drill_records
 -- List the records of a drill as they are stored; `prefix` begins their ids.
 -- Returns one row per record: record_id, events, is_processed, tickets.
@@ -388,34 +393,100 @@ WHERE m.type = 'ticket_source' AND m.id <> 'ticket_source_pancake'
 HAVING count(*) < 8
 
 -- name: golive/count_active_sources
--- Count the sources that were active at the end of the window: as they are now, unless a later change shows what was before it.
--- Returns one row: value. Reads the sources, which are few. Relies on ix_integration_change_row.
-SELECT count(*) FILTER (WHERE COALESCE(c.was_active, s.is_active)) AS value
-FROM public.pancake_source AS s
-LEFT JOIN LATERAL (
-    SELECT COALESCE((h.before ->> 'is_active')::boolean, false) AS was_active
+-- Count the sources that were active at the same time: at most in the window (for an hour and longer, so that a mistake can be mended),
+-- and at its end those that were active six days before too. A source is as it is now, unless a later change shows what was before it.
+-- Returns one row: most, steady. Reads the sources, which are few, at each of their changes. Relies on ix_integration_change_row.
+WITH change AS (
+    SELECT m.at FROM unnest(ARRAY[%(from)s::timestamptz, %(to)s::timestamptz, %(to)s::timestamptz - interval '6 days']) AS m (at)
+    UNION
+    SELECT h.changed_at
     FROM public.integration_change AS h
+    WHERE h.kind = 'source' AND h.changed_at >= %(from)s AND h.changed_at < %(to)s AND (h.before ? 'is_active' OR h.after ? 'is_active')
+), moment AS (
+    SELECT c.at, lead(c.at, 1, c.at + interval '1 day') OVER (ORDER BY c.at) - c.at AS lasted FROM change AS c
+), state AS (
+    SELECT m.at, m.lasted, s.id
+    FROM moment AS m
+    CROSS JOIN public.pancake_source AS s
+    LEFT JOIN LATERAL (
+        SELECT COALESCE((h.before ->> 'is_active')::boolean, false) AS was_active
+        FROM public.integration_change AS h
+        WHERE
+            h.kind = 'source'
+            AND h.row_id = s.id::text
+            AND h.changed_at > m.at
+            AND (h.action = 'insert' OR h.before ? 'is_active')
+        ORDER BY h.id
+        LIMIT 1
+    ) AS c ON true
+    WHERE NOT s.is_removed AND COALESCE(c.was_active, s.is_active)
+)
+SELECT
+    (SELECT COALESCE(max(n.sources), 0) FROM (
+        SELECT count(*) AS sources FROM state AS s WHERE s.at >= %(from)s AND s.lasted >= interval '1 hour' GROUP BY s.at
+    ) AS n) AS most,
+    (SELECT count(*) FROM state AS s WHERE s.at = %(to)s AND EXISTS (
+        SELECT FROM state AS b WHERE b.id = s.id AND b.at = %(to)s::timestamptz - interval '6 days'
+    )) AS steady
+
+-- name: golive/load_length
+-- Load how long the window is.
+-- Returns one row: days. Relies on no table.
+SELECT extract(epoch FROM %(to)s::timestamptz - %(from)s::timestamptz)::float / 86400 AS days
+
+-- name: golive/load_held
+-- Load the share of leads that were held, or arrived while processing was paused, of those in the window that name an active source,
+-- since that source was first switched on.
+-- Returns one row: leads, held, ratio (null without leads). Relies on ix_pancake_webhook_event_created_at, ix_integration_change_row.
+WITH active AS MATERIALIZED (
+    SELECT s.connection_id, s.pancake_source_id, COALESCE((
+        SELECT min(h.changed_at)
+        FROM public.integration_change AS h
+        WHERE h.kind = 'source' AND h.row_id = s.id::text AND (h.after ->> 'is_active')::boolean
+    ), '-infinity') AS since
+    FROM public.pancake_source AS s
+    WHERE EXISTS (SELECT FROM public.pancake_active_source(s.connection_id, ARRAY[s.pancake_source_id]))
+), pause AS MATERIALIZED (
+    SELECT h.changed_at AS since, lead(h.changed_at, 1, 'infinity') OVER (ORDER BY h.id) AS until, h.after ->> 'processing_paused' AS is_on
+    FROM public.integration_change AS h
+    WHERE h.kind = 'setting' AND (h.before ? 'processing_paused' OR h.after ? 'processing_paused')
+), lead AS (
+    SELECT e.held_at < %(to)s OR EXISTS (
+        SELECT FROM pause AS p WHERE p.is_on = 'true' AND e.created_at >= p.since AND e.created_at < p.until
+    ) AS was_held
+    FROM public.pancake_webhook_event AS e
     WHERE
-        h.kind = 'source'
-        AND h.row_id = s.id::text
-        AND h.changed_at >= %(to)s
-        AND (h.action = 'insert' OR h.before ? 'is_active')
-    ORDER BY h.id
-    LIMIT 1
-) AS c ON true
-WHERE NOT s.is_removed
+        e.created_at >= %(from)s
+        AND e.created_at < %(to)s
+        AND EXISTS (
+            SELECT FROM active AS a
+            WHERE a.connection_id = e.connection_id AND e.source_ids @> ARRAY[a.pancake_source_id] AND a.since <= e.created_at
+        )
+)
+SELECT
+    count(*) AS leads,
+    count(*) FILTER (WHERE l.was_held) AS held,
+    count(*) FILTER (WHERE l.was_held)::float / nullif(count(*), 0) AS ratio
+FROM lead AS l
 
 -- name: golive/count_dead_letters
--- Load the share of dead letters among the deliveries of the window, our own fault or not: the checklist counts all.
--- Returns one row: events, dead, ratio (null without events). Relies on ix_pancake_webhook_event_created_at.
+-- Load the share of dead letters among the deliveries of the window: all of them, as the checklist says.
+-- Returns one row: events, dead, ratio (null without events), details (how many are the integration's fault, the sender's or of no
+-- one). Relies on ix_pancake_webhook_event_created_at.
 SELECT
-    count(*) AS events,
-    count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
-    count(*) FILTER (WHERE e.status = 'dead_letter')::float / nullif(count(*), 0) AS ratio
-FROM public.pancake_webhook_event AS e
-WHERE
-    e.created_at >= %(from)s AND e.created_at < %(to)s
-    AND (e.status <> 'dead_letter' OR public.pancake_error_fault(e.error_code) <> 'none')
+    c.events, c.dead, c.dead::float / nullif(c.events, 0) AS ratio,
+    CASE WHEN c.dead > 0 THEN
+        concat('of the integration ', c.integration, ', of lead or sender ', c.sender, ', without a fault ', c.dead - c.integration - c.sender)
+    END AS details
+FROM (
+    SELECT
+        count(*) AS events,
+        count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
+        count(*) FILTER (WHERE e.status = 'dead_letter' AND public.pancake_error_fault(e.error_code) = 'integration') AS integration,
+        count(*) FILTER (WHERE e.status = 'dead_letter' AND public.pancake_error_fault(e.error_code) IN ('lead', 'sender')) AS sender
+    FROM public.pancake_webhook_event AS e
+    WHERE e.created_at >= %(from)s AND e.created_at < %(to)s
+) AS c
 
 -- name: golive/count_replays
 -- Count the events that a person replayed in the window and that are processed now.
@@ -426,7 +497,8 @@ WHERE e.replayed_at >= %(from)s AND e.replayed_at < %(to)s AND e.status = 'proce
 
 -- name: golive/count_suspensions
 -- Count how often a connection became suspended in the window; those that were suspended before and still are count too.
--- Returns one row: value, null if no connection was checked in the window; checks (runs of check_connection). Reads those runs.
+-- Returns one row: value, null if no connection was checked in the window; checks (of the connection that was checked the least),
+-- needed (nine of ten that were due, every five minutes). Reads the runs of check_connection.
 SELECT
     CASE WHEN c.checks > 0 THEN greatest(
         (
@@ -438,15 +510,23 @@ SELECT
             WHERE p.status = 'suspended' AND p.status_changed_at < %(to)s
         )
     ) END AS value,
-    c.checks
+    c.checks,
+    floor(extract(epoch FROM %(to)s::timestamptz - %(from)s::timestamptz) / 300 * 0.9)::integer AS needed
 FROM (
-    SELECT count(*) AS checks
-    FROM public.pancake_cron_run AS r
-    WHERE
-        r.name = 'check_connection'
-        AND r.outcome = 'succeeded'
-        AND r.finished_at >= %(from)s
-        AND r.finished_at < %(to)s
+    SELECT COALESCE(min(COALESCE(n.checks, 0)), 0) AS checks
+    FROM public.pancake_connection AS p
+    LEFT JOIN (
+        SELECT f.report ->> 'connection_id' AS connection_id, count(*) AS checks
+        FROM public.pancake_cron_run AS r
+        CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS f (report)
+        WHERE
+            r.name = 'check_connection'
+            AND r.outcome = 'succeeded'
+            AND r.finished_at >= %(from)s
+            AND r.finished_at < %(to)s
+        GROUP BY f.report ->> 'connection_id'
+    ) AS n ON n.connection_id = p.id::text
+    WHERE p.status <> 'disabled'
 ) AS c
 
 -- name: golive/count_unenforced
@@ -483,19 +563,23 @@ SELECT
 FROM controller.migration_log AS l
 HAVING max(l."timestamp") IS DISTINCT FROM 1777870069927
 
--- name: golive/load_missing
--- Load what the reconciliations of the window found missing on the worst day, and what is still missing after them.
--- Returns one row: left_missing, found_missing_worst, days; the first two null without a reconciled day. Relies on
--- uq_pancake_cron_run_tick.
-SELECT
-    sum(m.left_missing)::integer AS left_missing,
-    max(m.found_missing) AS found_missing_worst,
-    count(*) AS days
-FROM (
+-- name: golive/load_nights
+-- Load what the nights of the window found: of each day that was over, of each connection that existed, the newest reconciliation; and
+-- the events that Hasura's log counted and that are not stored any more. A night is from 02:00 to 04:00 in Vietnam.
+-- Returns one row: left_missing, found_missing_worst (of a day), reconciled and to_reconcile (days times connections), details (what has
+-- no report, and what was made up later than in its own night); unlogged, logged and to_log (days). All but the numbers of days
+-- are null without a report. Relies on uq_pancake_cron_run_tick, pk_pancake_webhook_event.
+WITH night AS (
     SELECT
-        d.report ->> 'day' AS day,
-        sum(jsonb_array_length(COALESCE(d.report -> 'left_missing', '[]')))::integer AS left_missing,
-        sum(jsonb_array_length(COALESCE(d.report -> 'found_missing', '[]')))::integer AS found_missing
+        d.day::date AS day, (d.day + interval '1 day') AT TIME ZONE 'Asia/Ho_Chi_Minh' AS ended_at,
+        (d.day + interval '28 hours') AT TIME ZONE 'Asia/Ho_Chi_Minh' <= %(to)s AS is_over
+    FROM generate_series(
+        ((%(from)s::timestamptz - interval '2 hours') AT TIME ZONE 'Asia/Ho_Chi_Minh')::date::timestamp,
+        (%(to)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh')::date - interval '1 day',
+        interval '1 day'
+    ) AS d (day)
+), report AS (
+    SELECT d.report ->> 'day' AS day, d.report ->> 'connection_id' AS connection_id, d.report, r.started_at, r.finished_at
     FROM public.pancake_cron_run AS r
     CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'days') AS d (report)
     WHERE
@@ -504,8 +588,107 @@ FROM (
         AND r.finished_at >= %(from)s
         AND r.finished_at < %(to)s
         AND d.report ? 'left_missing'
-    GROUP BY d.report ->> 'day'
+), reconciled AS (
+    SELECT
+        n.day, c.name, w.report IS NOT NULL AND NOT w.report ? 'error' AS is_there, w.started_at >= n.ended_at + interval '1 day' AS is_late,
+        jsonb_array_length(w.report -> 'left_missing') AS left_missing,
+        CASE WHEN w.report IS NOT NULL THEN (
+            SELECT count(DISTINCT f.record_id)
+            FROM report AS r
+            CROSS JOIN LATERAL jsonb_array_elements_text(r.report -> 'found_missing') AS f (record_id)
+            WHERE r.day = n.day::text AND r.connection_id = c.id::text
+        ) END AS found_missing
+    FROM night AS n
+    INNER JOIN public.pancake_connection AS c ON c.created_at < n.ended_at AND c.status <> 'disabled'
+    LEFT JOIN LATERAL (
+        SELECT r.report, r.started_at
+        FROM report AS r
+        WHERE r.day = n.day::text AND r.connection_id = c.id::text
+        ORDER BY r.finished_at DESC
+        LIMIT 1
+    ) AS w ON true
+    WHERE n.is_over OR w.report IS NOT NULL
+), logged AS (
+    SELECT n.day, w.entry IS NOT NULL AS is_there, greatest(0, (w.entry ->> 'events')::bigint - s.stored) AS unlogged
+    FROM night AS n
+    LEFT JOIN LATERAL (
+        SELECT l.entry
+        FROM public.pancake_cron_run AS r
+        CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'engine_log') AS l (entry)
+        WHERE
+            r.name = 'purge_events'
+            AND r.outcome = 'succeeded'
+            AND r.finished_at >= %(from)s
+            AND r.finished_at < %(to)s
+            AND jsonb_typeof(r.report -> 'engine_log') = 'array'
+            AND l.entry ->> 'day' = n.day::text
+        ORDER BY r.finished_at DESC
+        LIMIT 1
+    ) AS w ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS stored
+        FROM public.pancake_webhook_event AS e
+        WHERE
+            e.id BETWEEN (w.entry ->> 'first_id')::bigint AND (w.entry ->> 'last_id')::bigint
+            AND e.received_at IS NOT NULL
+    ) AS s ON true
+    WHERE n.is_over OR w.entry IS NOT NULL
+)
+SELECT m.*, l.*
+FROM (
+    SELECT
+        sum(r.left_missing)::integer AS left_missing,
+        (SELECT max(w.found) FROM (SELECT sum(b.found_missing) AS found FROM reconciled AS b GROUP BY b.day) AS w)::integer
+            AS found_missing_worst,
+        count(*) FILTER (WHERE r.is_there) AS reconciled,
+        count(*) AS to_reconcile,
+        concat_ws(
+            '; ',
+            'no report: ' || string_agg(concat(r.day, ' ', r.name), ', ' ORDER BY r.day, r.name) FILTER (WHERE NOT r.is_there),
+            'made up later: ' || string_agg(concat(r.day, ' ', r.name), ', ' ORDER BY r.day, r.name) FILTER (WHERE r.is_there AND r.is_late)
+        ) AS details
+    FROM reconciled AS r
 ) AS m
+CROSS JOIN (
+    SELECT sum(g.unlogged)::integer AS unlogged, count(*) FILTER (WHERE g.is_there) AS logged, count(*) AS to_log FROM logged AS g
+) AS l
+
+-- name: golive/list_ledgers
+-- List what the reconciliations of the window knew of each day and connection, the newest report of each, and how many of the records
+-- that it names as rejected were recoded since: they have another error or none, and no person replayed them.
+-- Returns day, connection_id, tables, records (by their first event), recoded. Relies on uq_pancake_cron_run_tick,
+-- uq_pancake_webhook_event_identity.
+SELECT DISTINCT ON (d.report ->> 'day', c.id)
+    (d.report ->> 'day')::date AS day, c.id AS connection_id, c.table_names AS tables,
+    (SELECT COALESCE(sum(f.records::integer), 0) FROM jsonb_each_text(d.report -> 'first_seen') AS f (origin, records)) AS records,
+    (
+        SELECT count(*)
+        FROM jsonb_array_elements(d.report -> 'rejected') AS j (pair)
+        WHERE NOT EXISTS (
+            SELECT FROM public.pancake_webhook_event AS e
+            WHERE
+                e.connection_id = c.id AND e.record_id = j.pair ->> 0
+                AND (e.replay_count > 0 OR e.error_code = 'erased' OR COALESCE(e.error_code, 'unknown') = j.pair ->> 1)
+        )
+    ) AS recoded
+FROM public.pancake_cron_run AS r
+CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'days') AS d (report)
+INNER JOIN public.pancake_connection AS c ON c.id::text = d.report ->> 'connection_id'
+WHERE
+    r.name = 'reconcile_daily'
+    AND r.outcome IN ('succeeded', 'failed')
+    AND r.finished_at >= %(from)s
+    AND r.finished_at < %(to)s
+    AND d.report ? 'left_missing'
+    AND NOT d.report ? 'error'
+ORDER BY d.report ->> 'day', c.id, r.finished_at DESC
+
+-- name: golive/count_deliveries
+-- Count the deliveries of the webhook that were stored in the window.
+-- Returns one row: events. Relies on ix_pancake_webhook_event_created_at.
+SELECT count(*) AS events
+FROM public.pancake_webhook_event AS e
+WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.origin = 'webhook'
 
 -- name: golive/load_reconciliation
 -- Load how long the slowest daily reconciliation of the window took, from its first call to its end.

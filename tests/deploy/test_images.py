@@ -93,7 +93,7 @@ CALLS = """
 1 golive precheck
 0 golive deploy --until snapshot
 1 golive baseline --since 2026-05-18 --until 2026-05-24
-0 golive begin W1
+1 golive begin W1
 1 golive gate W1
 0 golive attest G-1 --value 1 --evidence evidence.txt
 0 golive waive G-10 --reason test --until 2026-12-30

@@ -441,8 +441,9 @@ def test_one_table_says_whose_fault_a_dead_letter_is_for_figure_gate_and_metrics
     gate = figures.connection.execute(
         QUERIES["golive/count_dead_letters"], {"from": FROM, "to": TO}
     ).fetchone()
-    dead = len(shown) + 1 - len(FAULTS["none"])
-    assert gate == {"events": dead, "dead": dead, "ratio": 1}, "the checklist counts all of them"
+    dead, none = len(shown) + 1, len(FAULTS["none"])
+    shares = f"of the integration {ours}, of lead or sender {dead - ours - none}, without a fault {none}"
+    assert gate == {"events": dead, "dead": dead, "ratio": 1, "details": shares}, "the checklist counts all"
     assert figures.of("kpi/load_success")["dead"] == ours
     held = figures.connection.execute(QUERIES["metrics/count_held"]).fetchall()
     assert next(row["events"] for row in held if row["status"] == "dead_letter") == ours

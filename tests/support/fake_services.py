@@ -21,6 +21,7 @@ from werkzeug import Request as WsgiRequest
 from werkzeug import Response
 
 from ops.golive.criterion import load_criteria
+from ops.golive.measuring import STORED_BY_EDGE
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
@@ -260,9 +261,16 @@ def silent_server() -> RawServer:
 
 
 HEALTHY: dict[str, list[str]] = {
-    "histogram_quantile(0.95, sum by (le) (rate(pancake_webhook_latency_seconds_bucket[$window])))": ["0.02"],
-    "sum(increase(pancake_webhook_latency_seconds_count[$window]))": ["700"],
+    "histogram_quantile(0.95, sum by (le)"
+    ' (rate(pancake_webhook_latency_seconds_bucket{hop="edge"}[$window])))': ["0.02"],
+    'sum(increase(pancake_webhook_latency_seconds_count{hop="edge"}[$window]))': ["700"],
+    STORED_BY_EDGE: ["700"],
+    **{
+        f'count_over_time((max(up{{job="{job}"}}) == 1)[$window:300s])': ["100000"]
+        for job in ("pancake_edge", "pancake_handlers")
+    },
     'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],
+    next(each.query for each in load_criteria() if each.id == "restarts-W3"): ["0"],
     'sum(increase(pancake_log_messages_total{level="error"}[$window]))'
     ' or 0 * count(up{job="pancake_handlers"} == 1)': ["0"],
     'count(pancake_webhook_requests_total) or 0 * count(up{job="pancake_handlers"} == 1)': ["3"],
@@ -316,7 +324,7 @@ def fake_prometheus() -> Iterator[FakePrometheus]:
     fake = FakePrometheus()
 
     def answer(request: WsgiRequest) -> Response:
-        expression = re.sub(r"\[\d+s\]", "[$window]", request.args.get("query", ""))
+        expression = re.sub(r"\[\d+s(?=[:\]])", "[$window", request.args.get("query", ""))
         data = fake.answers(request.path, expression, float(request.args.get("time", 0)))
         if data is None:
             error = {"status": "error", "errorType": "bad_data", "error": f"unknown: {expression}"}

