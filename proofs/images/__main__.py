@@ -4,9 +4,9 @@ import asyncio
 import subprocess
 import tempfile
 import time
-from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,19 +17,22 @@ from proofs.images.containers import (
     TESTS,
     NotDone,
     build,
+    build_machine,
     configure,
     find_base,
     require_containers,
     tag,
 )  # fmt: skip
-from proofs.images.installation import FILES, Installation, wait_until
+from proofs.images.installation import Compose, Installation, wait_until
 from proofs.images.pods import Pods
+from proofs.images.session import MAX_SECONDS
+from proofs.images.systemd import Systemd
 from proofs.sender import Stream
+from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT
 from sandbox.stack.signals import exit_on_sigterm
 
 LEADS = 50
-LEADS_OF_PODS = 10
 PER_SECOND = 10.0
 STOP_AFTER_SECONDS = 2.0
 MAX_STOP_SECONDS = 25.0
@@ -44,6 +47,14 @@ scripts/test --fast -q
 """
 """scripts/_environment finds the packages of the image installed."""
 
+
+class Way(StrEnum):
+    COMPOSE = "compose"
+    SYSTEMD = "systemd"
+    PODS = "pods"
+
+
+WAYS: dict[Way, type[Installation]] = {Way.COMPOSE: Compose, Way.SYSTEMD: Systemd, Way.PODS: Pods}
 app = typer.Typer(add_completion=False)
 
 
@@ -57,89 +68,84 @@ class Trial:
         self.failed: list[str] = []
 
     def see(self, what: str, value: Any, *, is_ok: bool) -> None:
+        what = f"{self.installation.way}: {what}"
         self.seen[what] = value
         if not is_ok:
             self.failed.append(what)
 
-    async def run_compose(self) -> None:
-        """Send leads; stop the handlers in the middle, and start them again; then stop everything."""
-        installation, handlers = self.installation, self.installation.handlers
-        for name in ("handlers", "edge"):
-            said, is_ok = installation.limits(name)
-            self.see(f"container of {name}", said, is_ok=is_ok)
-        found = installation.list_folder_of_setup().split()
-        self.see("the folder of setup in ops", found, is_ok=len(found) == len(FILES))
+    async def run(self) -> None:
+        """Send leads and judge; of services, stop the handlers in the middle and start them again."""
+        installation = self.installation
+        seconds = round(installation.session.seconds)
+        self.see("the four commands, s", seconds, is_ok=seconds <= MAX_SECONDS)
+        if isinstance(installation, Pods):
+            names = ", ".join(installation.names)
+            self.see("migrations and backfill", names, is_ok=installation.have_jobs_ended_well)
+        else:
+            for name in ("handlers", "edge"):
+                said, is_ok = installation.limits(name)
+                self.see(f"service {name}", said, is_ok=is_ok)
         posting = asyncio.create_task(self.stream.run())
-        await asyncio.sleep(STOP_AFTER_SECONDS)
-        seconds = await asyncio.to_thread(self._stop, "handlers")
-        self.see("stop of the handlers, s", seconds, is_ok=seconds <= MAX_STOP_SECONDS)
-        await asyncio.to_thread(handlers.stop)  # docker-compose itself has ended
-        listed = await asyncio.to_thread(installation.leads, *LIST)
-        self.see("edge-spool list in ops", f"{len(listed.splitlines())} lines", is_ok=".sealed" in listed)
-        started = time.monotonic()
-        await asyncio.to_thread(handlers.start)
-        await asyncio.to_thread(handlers.wait_ready)
-        self.see("start of the handlers, s", round(time.monotonic() - started, 1), is_ok=True)
-        await self._end(posting, LEADS, f"{installation.project}_edge")
-        seconds = await asyncio.to_thread(self._stop)
-        self.see("stop of everything, s", seconds, is_ok=seconds <= MAX_STOP_SECONDS)
-        await asyncio.to_thread(handlers.stop)
-        await asyncio.to_thread(installation.edge.stop)
-
-    async def run_pods(self) -> None:
-        """Send leads to the pods of deploy/kubernetes."""
-        with closing(Pods(self.installation)) as pods:
-            started = time.monotonic()
-            names = await asyncio.to_thread(pods.start)
-            self.see(
-                f"start of the pods {', '.join(names)}, s", round(time.monotonic() - started, 1), is_ok=True
-            )
-            is_ok = await asyncio.to_thread(pods.migrate)
-            self.see("migrations by the Job", "done" if is_ok else "failed", is_ok=is_ok)
-            posting = asyncio.create_task(self.stream.run())
-            await self._end(posting, LEADS + LEADS_OF_PODS, pods.volume)
-            listed = await asyncio.to_thread(pods.leads, *LIST)
-            self.see("edge-spool list in the pod ops", listed.strip(), is_ok=".sealed" not in listed)
-
-    def _stop(self, *names: str) -> float:
-        started = time.monotonic()
-        self.installation.compose("stop", *names)
-        return round(time.monotonic() - started, 1)
-
-    async def _end(self, posting: asyncio.Task[None], leads: int, volume: str) -> None:
-        """Wait until so many leads were sent and all are processed; then judge."""
+        if not isinstance(installation, Pods):
+            await asyncio.sleep(STOP_AFTER_SECONDS)
+            await self._stop_and_start()
         sent = self.stream.sent
-        await asyncio.to_thread(wait_until, lambda: len({each.number for each in sent.versions}) >= leads)
+        await asyncio.to_thread(wait_until, lambda: len({each.number for each in sent.versions}) >= LEADS)
         self.stream.stop()
         await posting
-        await asyncio.to_thread(wait_until, lambda: self.installation.is_done(volume))
-        installation = self.installation
+        await asyncio.to_thread(wait_until, installation.is_done)
         verdicts: Verdicts = check_stream(installation.database_url, installation.notifications_url, sent)
-        self.see("leads", len(sent.versions), is_ok=len(sent.versions) >= leads)
+        self.see("leads", len(sent.versions), is_ok=len(sent.versions) >= LEADS)
         self.see("answers", dict(sent.answers), is_ok=not sent.non_2xx)
         self.see("effects", verdicts.as_json(), is_ok=verdicts.is_valid)
+        if not isinstance(installation, Pods):
+            await self._see_stop("edge")
+
+    async def _stop_and_start(self) -> None:
+        installation = self.installation
+        await self._see_stop("handlers")
+        listed = await asyncio.to_thread(installation.leads, *LIST)
+        self.see("edge-spool list", f"{len(listed.splitlines())} lines", is_ok=".sealed" in listed)
+        started = time.monotonic()
+        await asyncio.to_thread(installation.start_again, "handlers")
+        await asyncio.to_thread(wait_until, installation.is_ready)
+        self.see("start of handlers, s", round(time.monotonic() - started, 1), is_ok=True)
+
+    async def _see_stop(self, name: str) -> None:
+        started = time.monotonic()
+        await asyncio.to_thread(self.installation.stop, name)
+        seconds = round(time.monotonic() - started, 1)
+        self.see(f"stop of {name}, s", seconds, is_ok=seconds <= MAX_STOP_SECONDS)
 
 
 @app.command()
-def images() -> None:
-    """Build the images; run compose.production.yaml and the pods of deploy/kubernetes with them.
+def images(
+    only: Annotated[list[Way] | None, typer.Option(help="Only this way; may be given again.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write docs/install-compose.txt and docs/install-systemd.txt.")
+    ] = False,
+) -> None:
+    """Build the images, and install in three ways by the four commands of docs/install.md.
 
-    All are read-only, not root, and on the loopback interface, beside a sandbox. 50 leads are sent; the
+    The ways are compose.production.yaml, the units on a Debian 13 with systemd in a container, and the
+    pods of deploy/kubernetes; beside a sandbox, on the loopback interface. 50 leads are sent to each; the
     handlers are stopped under load and started again. Then the fast tests run with the Python of the
-    images. Prints sizes and times. Exit codes: 0 nothing was lost and a stop took at most 25 s; 1
-    otherwise; 3 NOT DONE: what is needed and not here is named.
+    images. Prints sizes and times. Exit codes: 0 nothing was lost, the commands of an installation took
+    at most 5 minutes and a stop 25 s; 1 otherwise; 3 NOT DONE: what is needed and not here is named.
     """
     exit_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="images-") as folder:
         try:
             configure(Path(folder))
             base = find_base(Path(folder))
-            for name in (*IMAGES, TESTS):
+            for name in (*IMAGES, *[TESTS] * (only is None)):
                 started = time.monotonic()
                 size = build(name, base)
                 typer.echo(f"{tag(name)}: {size:.0f} MB, built in {time.monotonic() - started:.0f} s")
             require_containers()
-            failed = _try() + _run_fast_tests()
+            build_machine(base, Path(folder))
+            failed = [each for way in only or Way for each in _try(WAYS[way], record=record)]
+            failed += _run_fast_tests() if only is None else []
         except NotDone as reason:
             typer.echo(f"NOT DONE: the images were not all built and run: {reason}.", err=True)
             raise typer.Exit(NOT_DONE) from reason
@@ -171,17 +177,17 @@ def _run_fast_tests() -> list[str]:
     return ["fast tests in the image"] if done.returncode else []
 
 
-def _try() -> list[str]:
-    """Run both, print what was seen, and return what was not as expected."""
-    with Installation() as installation:
+def _try(way: type[Installation], *, record: bool) -> list[str]:
+    """Install in one way and send leads; print what was seen, and return what was not as expected."""
+    with Cluster() as cluster, way(cluster) as installation:
         trial = Trial(installation)
         try:
-            installation.wait_policy()
-            asyncio.run(trial.run_compose())
-            asyncio.run(trial.run_pods())
+            asyncio.run(trial.run())
         finally:
             for what, value in trial.seen.items():
                 typer.echo(f"{what}: {value}")
+        if record and not isinstance(installation, Pods):
+            typer.echo(f"wrote {installation.session.write().relative_to(ROOT)}")
     return trial.failed
 
 

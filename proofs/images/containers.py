@@ -19,6 +19,7 @@ PROGRAMS = {"buildah": "buildah", "podman": "podman", "runc": "runc"}
 """What builds and runs an image, each with its Debian package."""
 INSTALLED_BY = {
     "docker-compose": "docker-compose", "kubectl": "kubernetes-client", "catatonit": "catatonit",
+    "openssl": "openssl",
 }  # fmt: skip
 """What runs compose.production.yaml and the pods."""
 IMAGES = {
@@ -89,11 +90,15 @@ def run(*words: str, seconds: float = 600) -> str:
     return done.stdout
 
 
+def default_base() -> str:
+    """Return the base image that the Dockerfile names."""
+    return (ROOT / "Dockerfile").read_text().partition("ARG DEBIAN=")[2].partition("\n")[0]
+
+
 def find_base(folder: Path) -> tuple[str, ...]:
     """Return the arguments for the base: none if the registry has it, else one made from packages."""
-    default = (ROOT / "Dockerfile").read_text().partition("ARG DEBIAN=")[2].partition("\n")[0]
     try:
-        run("buildah", "pull", "--quiet", f"docker.io/library/{default}", seconds=120)
+        run("buildah", "pull", "--quiet", f"docker.io/library/{default_base()}", seconds=120)
         return ()
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pass
@@ -145,6 +150,28 @@ def build(name: str, base: Iterable[str], version: str = VERSION, commit: str = 
     except subprocess.TimeoutExpired as error:
         raise NotDone(f"the build took longer than {error.timeout:.0f} s") from error
     return int(run(*PODMAN, "image", "inspect", "--format", "{{.Size}}", tag(name, version))) / 1e6
+
+
+MACHINE = """\
+ARG DEBIAN
+FROM ${DEBIAN}
+RUN apt-get update && apt-get install -y --no-install-recommends systemd-sysv ca-certificates \\
+    && rm -rf /var/lib/apt/lists/* \\
+    && printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
+STOPSIGNAL SIGRTMIN+3
+CMD ["/sbin/init"]
+"""
+"""A Debian 13 with systemd. No package starts a service by itself there: nginx would listen on port 80."""
+
+
+def build_machine(base: Iterable[str], folder: Path) -> str:
+    """Build MACHINE, and return its name."""
+    file = folder / "Machine"
+    file.write_text(MACHINE)
+    words = ("buildah", "build", "--isolation", "chroot", "--layers", "--format", "docker")
+    given = tuple(base) or ("--build-arg", f"DEBIAN={default_base()}")
+    run(*words, *given, "--file", str(file), "--tag", tag("systemd"), str(folder))
+    return tag("systemd")
 
 
 def require_containers() -> None:

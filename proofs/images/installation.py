@@ -1,17 +1,16 @@
-"""A sandbox whose handlers and edge are containers: those of compose.production.yaml, then pods.
+"""The four commands of docs/install.md, beside a sandbox's database, engine and Pancake.
 
-They are on the network of this machine and its loopback interface. Only networks and ports differ from an
-installation.
+Containers are on the network of this machine and its loopback interface. Only networks and ports differ from
+an installation.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import yaml
@@ -19,79 +18,101 @@ import yaml
 from ops.setup.env_files import KEYS, OPTIONAL
 from ops.waiting import poll
 from proofs.chaos.effects import count_unfinished
-from proofs.images.containers import PODMAN, REPOSITORY, VERSION, run
-from sandbox.edge import state_key
-from sandbox.postgres.database import handlers_url, operators_url
-from sandbox.postgres.server import free_port
-from sandbox.processes import ROOT, Service
-from sandbox.stack.stack import Sandbox
+from proofs.images.containers import PODMAN, REPOSITORY, VERSION, run, tag
+from proofs.images.session import Session
+from sandbox.diva.project import copy_project
+from sandbox.postgres.server import Cluster, free_port
+from sandbox.processes import ROOT
+from sandbox.stack.connection import STAFF
+from sandbox.stack.customer import Customer
 
 FILE = ROOT / "compose.production.yaml"
 MAX_WAIT_SECONDS = 60.0
 FILES = {name: (*KEYS[f"{name}.env"], *OPTIONAL[f"{name}.env"]) for name in ("handlers", "edge", "ops")}
 """The environment files that the services read, as `leads setup` writes them, and their variables."""
 
+OVERRIDE = "override.yaml"
+WITH_DOCKER = {"PATH": f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"}
+"""An environment that finds Docker's command line."""
 
-class Installation(Sandbox):
-    """A sandbox whose handlers and edge run as compose.production.yaml says."""
+SETUP_BY_CONTAINER = (
+    f'docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" {tag("ops")} setup'
+    " --answers answers.yaml"
+)
 
-    def __init__(self) -> None:
-        super().__init__()
+
+class Installation(Customer):
+    """A way to install: its commands, and how what runs is looked at. `start` installs."""
+
+    way: ClassVar[str]
+    setup: ClassVar[str]
+    start_services: ClassVar[str]
+    finish: ClassVar[str]
+    switch: ClassVar[str]
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster, Path())
+        self.folder = self.home / "site"
         self.project = f"pancake-{token_hex(4)}"
         self.ops_ports = {"handlers": free_port(), "edge": free_port()}
-        self._state_keys = state_key()
-        self._socket = self.home / "podman.sock"
+        self.session = Session(self.way, folder=self.folder)
 
-    def close(self) -> None:
-        if self._socket.exists():
-            with suppress(subprocess.SubprocessError):
-                self.compose("--profile", "ops", "down", "--volumes", "--remove-orphans", "--timeout", "0")
-        super().close()
+    def answers(self) -> dict[str, Any]:
+        return super().answers() | {"edge_status_url": f"http://127.0.0.1:{self.ops_ports['edge']}"}
 
-    def _replicas(self) -> list[Service]:
-        self._open_socket()
-        self.write_files(self.home / "pancake")
-        self._write_override()
-        handlers = self._service_of_compose("handlers", f"http://127.0.0.1:{self._ports['handlers']}")
-        return [handlers]
+    def start(self) -> None:
+        """Start what the customer has; then install."""
+        super().start()
+        self.folder.mkdir()
+        self.write_answers()
+        self.prepare()
+        session = self.session
+        session.run(self.setup, code=1)
+        session.note("As it says: the engine gets the lines of engine.env, and is restarted.")
+        lines = (line.partition("=") for line in self.read("engine.env").splitlines())
+        self.restart_engine_with({name: value for name, _, value in lines})
+        session.run(self.setup)
+        self.apply()
+        session.run(self.finish)
+        session.run(self.switch)
+        token = self.read("webhook-url.txt").split()[0].rpartition("/")[2]
+        self.webhook_url = f"http://127.0.0.1:{self._ports['edge']}/api/pancake/record/{token}"
 
-    def _edge(self) -> Service:
-        return self._service_of_compose("edge", f"http://127.0.0.1:{self.ops_ports['edge']}")
+    def prepare(self) -> None:
+        """Do what comes before the first command."""
+        raise NotImplementedError
 
-    def _service_of_compose(self, name: str, url: str) -> Service:
-        service = self._module(name, "", ready="/healthz")
-        service.arguments = self._command("up", "--no-deps", "--no-log-prefix", "--no-color", name)
-        service.environment = self._environment_of_compose()
-        service.url = url
-        return service
+    def apply(self) -> None:
+        """Start the services."""
+        self.session.run(self.start_services)
 
-    def _open_socket(self) -> None:
-        """Let podman answer docker-compose."""
-        command = [*PODMAN, "system", "service", "--time", "0", f"unix://{self._socket}"]
-        with (self.home / "podman.log").open("w") as log:
-            self._processes.start(command, stdout=log, stderr=subprocess.STDOUT)
-        wait_until(self._socket.exists)
+    def read(self, name: str) -> str:
+        """Return the text of a file of `leads setup`."""
+        return (self.folder / "pancake" / name).read_text()
 
-    def write_files(self, folder: Path, edge: Mapping[str, str] | None = None) -> None:
-        """Write the environment files of the services; `edge`: other values in that of the edge."""
-        given = {
-            **self.environment(), **self._service_variables(), "EDGE_STATE_KEYS": self._state_keys,
-            "EDGE_STATUS_URL": f"http://127.0.0.1:{self.ops_ports['edge']}",
-        }  # fmt: skip
-        databases = {"handlers": handlers_url(self.database_url), "ops": operators_url(self.database_url)}
-        folder.mkdir(mode=0o700)
-        for name, variables in FILES.items():
-            database = databases.get(name, "")
-            values = {**given, "DATABASE_URL": database, "METADATA_DATABASE_URL": database}
-            values |= (edge or {}) if name == "edge" else {}
-            path = folder / f"{name}.env"
-            path.touch(mode=0o600)
-            path.write_text("".join(f"{each}={values[each]}\n" for each in variables if each in values))
+    def leads(self, *words: str) -> str:
+        """Run a verb of the operators' command as docs/production.md says."""
+        raise NotImplementedError
+
+    def count_spooled(self) -> int:
+        """Count the deliveries in the spool of the edge."""
+        raise NotImplementedError
+
+    def stop(self, name: str) -> None:
+        """Stop handlers or edge, and wait until it has ended."""
+        raise NotImplementedError
+
+    def start_again(self, name: str) -> None:
+        raise NotImplementedError
+
+    def limits(self, name: str) -> tuple[str, bool]:
+        """Return how a service runs, and whether it is as it should be."""
+        raise NotImplementedError
 
     def listen_files(self) -> list[tuple[Path, str]]:
-        """Write the edge's addresses on the loopback interface; each file with its place in the image."""
+        """Write the edge's addresses on the loopback interface; each file with its name below site/."""
         ports = {"listen": self._ports["edge"], "ops": self.ops_ports["edge"]}
-        files = [(self.home / f"{name}.conf", f"/etc/pancake-edge/site/{name}.conf") for name in ports]
+        files = [(self.home / f"{name}.conf", f"{name}.conf") for name in ports]
         for (path, _), port in zip(files, ports.values(), strict=True):
             path.write_text(f"listen 127.0.0.1:{port} default_server;\n")
         return files
@@ -101,7 +122,59 @@ class Installation(Sandbox):
         ports = {"BIND": self._ports["handlers"], "OPS_BIND": self.ops_ports["handlers"]}
         return {name: f"127.0.0.1:{port}" for name, port in ports.items()}
 
-    def _write_override(self) -> None:
+    def is_ready(self) -> bool:
+        """Whether the handlers answer."""
+        return answers(f"{self.handlers_url}/healthz")
+
+    def is_done(self) -> bool:
+        """Whether the spool is empty and every event is final."""
+        return not self.count_spooled() and not count_unfinished(self.database_url)
+
+
+class Compose(Installation):
+    """compose.production.yaml, by docker-compose on podman."""
+
+    way = "compose"
+    setup = SETUP_BY_CONTAINER
+    start_services = "docker compose up --detach"
+    finish = (
+        'docker compose run --rm --no-TTY --user "$(id -u):$(id -g)" -e OWNER_DATABASE_URL'
+        ' --volume "$PWD/hasura:/data/hasura" ops setup --finish'
+    )
+    switch = 'docker compose run --rm --no-TTY ops switch kill off --reason "go-live"'
+
+    def answers(self) -> dict[str, Any]:
+        return super().answers() | {"project": "hasura", "roster": "pancake/roster.csv"}
+
+    def prepare(self) -> None:
+        """Put the compose file into the folder, with an override of networks and ports, and start podman.
+
+        The customer has a project of the Hasura CLI and a roster.
+        """
+        copy_project(self.folder / "hasura")
+        (self.folder / "pancake").mkdir(mode=0o700)
+        (self.folder / "pancake/roster.csv").write_text("".join(f"{each},1\n" for each in STAFF))
+        (self.folder / FILE.name).write_text(FILE.read_text())
+        (self.folder / ".env").write_text(f"PANCAKE_IMAGES={REPOSITORY}\nVERSION={VERSION}\n")
+        (self.folder / OVERRIDE).write_text(json.dumps({"services": self._services()}))
+        socket = self.home / "podman.sock"
+        with (self.home / "podman.log").open("w") as log:
+            command = [*PODMAN, "system", "service", "--time", "0", f"unix://{socket}"]
+            self._processes.start(command, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(socket.exists)
+        self.session.environment = os.environ | WITH_DOCKER | {
+            "DOCKER_HOST": f"unix://{socket}",
+            "COMPOSE_FILE": f"{FILE.name}:{OVERRIDE}", "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_ANSI": "never", "OWNER_DATABASE_URL": self.database_url,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        if self.session.environment:
+            with suppress(subprocess.SubprocessError):
+                self.compose("--profile", "ops", "down", "--volumes", "--remove-orphans", "--timeout", "0")
+        super().close()
+
+    def _services(self) -> dict[str, Any]:
         services = yaml.safe_load(FILE.read_text())["services"]
         ports = {"8080": self._ports["handlers"], "9145": self.ops_ports["edge"]}
 
@@ -112,43 +185,35 @@ class Installation(Sandbox):
                 test = [word.replace(port, str(here)) for word in test]
             return {"network_mode": "host", "healthcheck": {"test": test}}
 
-        mounts = [f"{path}:{place}:ro" for path, place in self.listen_files()]
-        override = {
+        mounts = [f"{path}:/etc/pancake-edge/site/{name}:ro" for path, name in self.listen_files()]
+        return {
             "pod": {"profiles": ["bridge"]},
             "handlers": {**moved("handlers"), "environment": self.addresses()},
             "edge": {**moved("edge"), "volumes": mounts},
             "ops": {"network_mode": "host"},
+            "backfill": {"network_mode": "host"},
         }
-        (self.home / "override.yaml").write_text(json.dumps({"services": override}))
-
-    def _command(self, *words: str) -> list[str]:
-        return [
-            "docker-compose", "--project-name", self.project, "--project-directory", str(self.home),
-            "--file", str(FILE), "--file", str(self.home / "override.yaml"), *words,
-        ]  # fmt: skip
-
-    def _environment_of_compose(self) -> Mapping[str, str]:
-        own = {"DOCKER_HOST": f"unix://{self._socket}", "PANCAKE_IMAGES": REPOSITORY, "VERSION": VERSION}
-        return os.environ | own
 
     def compose(self, *words: str) -> str:
         """Run docker-compose with the files of the installation, and return its output."""
         return subprocess.run(
-            self._command(*words), env=self._environment_of_compose(), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=True, timeout=120,
+            ["docker-compose", *words], cwd=self.folder, env=self.session.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=120,
         ).stdout  # fmt: skip
 
     def leads(self, *words: str) -> str:
-        """Run a verb of the operators' command as docs/production.md says."""
-        return self.compose("run", "--rm", "--no-deps", "--no-TTY", "ops", *words)
+        return self.compose("run", "--rm", "--no-TTY", "ops", *words)
 
-    def list_folder_of_setup(self) -> str:
-        """List the folder as the user whose it is; without capabilities root is a user like any other."""
-        words = ("run", "--rm", "--no-deps", "--no-TTY", "--user", "0:0", "--entrypoint", "ls")
-        return self.compose(*words, "ops", "pancake")
+    def count_spooled(self) -> int:
+        return count_spooled(f"{self.project}_edge")
+
+    def stop(self, name: str) -> None:
+        self.compose("stop", name)
+
+    def start_again(self, name: str) -> None:
+        self.compose("start", name)
 
     def limits(self, name: str) -> tuple[str, bool]:
-        """Return how the container of a service runs, and whether it is as it should be."""
         container = f"{self.project}-{name}-1"
         (found,) = json.loads(run(*PODMAN, "container", "inspect", container))
         host, user = found["HostConfig"], found["Config"]["User"]
@@ -158,16 +223,19 @@ class Installation(Sandbox):
         is_ok = bool(user and host["Memory"] and host["ReadonlyRootfs"]) and healthy.returncode == 0
         return said, is_ok
 
-    def wait_policy(self) -> None:
-        """Wait until the edge knows the connection."""
-        url = f"http://127.0.0.1:{self.ops_ports['edge']}/healthz"
-        wait_until(lambda: bool(httpx.get(url).json()["policy_connections"]))
 
-    def is_done(self, volume: str) -> bool:
-        """Whether the spool on this volume is empty and every event is final."""
-        folder = Path(run(*PODMAN, "volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip())
-        spooled = list((folder / "spool").glob("[!.]*.sealed"))
-        return not spooled and not count_unfinished(self.database_url)
+def count_spooled(volume: str) -> int:
+    """Count the deliveries in the spool on a volume of podman."""
+    folder = Path(run(*PODMAN, "volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip())
+    return len(list((folder / "spool").glob("[!.]*.sealed")))
+
+
+def answers(url: str) -> bool:
+    """Whether a URL answers 200."""
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def wait_until(is_reached: Any) -> None:

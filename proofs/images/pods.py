@@ -1,16 +1,24 @@
 """The pods of deploy/kubernetes, from the overlay of its README, as pods of podman beside a sandbox."""
 
+import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from proofs.images.containers import PODMAN, run, tag
-from proofs.images.installation import Installation, wait_until
-from sandbox.postgres.server import free_port
+from proofs.images.installation import (
+    SETUP_BY_CONTAINER,
+    WITH_DOCKER,
+    Installation,
+    answers,
+    count_spooled,
+    wait_until,
+)
+from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
 
 README = ROOT / "deploy/kubernetes/README.md"
@@ -38,38 +46,60 @@ def template_of(workload: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-class Pods:
-    """One pod of each template; the operators' pod and the edge share a volume, as in a cluster."""
+class Pods(Installation):
+    """One pod of each template; the operators' pod and the edge share a volume, as in a cluster.
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._file = installation.home / "pods.yaml"
+    What `kubectl apply -k`, `kubectl cp` and `kubectl exec` do is done by podman: there is no cluster.
+    """
+
+    way = "pods"
+    setup = SETUP_BY_CONTAINER
+    switch = 'leads switch kill off --reason "go-live"'
+    finish = "leads setup --finish"
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._file = self.home / "pods.yaml"
         self._beside_edge = free_port()
         """Where the process of the handlers in the pod of the edge listens."""
+        self.names: list[str] = []
+        self.have_jobs_ended_well = False
+        """The migrations, which are there already, and the backfill, which finds no account."""
 
-    def start(self) -> list[str]:
-        """Start the pods, and return their names when each container is ready."""
-        installation = self._installation
-        folder = installation.home / "overlay" / "site"
-        folder.mkdir(parents=True)
-        here = f"http://127.0.0.1:{self._beside_edge}"
-        installation.write_files(folder / "pancake", edge={"HANDLERS_URL": here})
-        write_overlay(folder)
-        documents = render(folder)
+    def answers(self) -> dict[str, Any]:
+        return super().answers() | {"edge_handlers_url": f"http://127.0.0.1:{self._beside_edge}"}
+
+    def prepare(self) -> None:
+        """Put the overlay of the README into the folder."""
+        self.session.environment = os.environ | WITH_DOCKER
+        write_overlay(self.folder)
+
+    def apply(self) -> None:
+        """Start the pods, and give the folder of setup to the operators' pod, as `kubectl cp` does."""
+        documents = render(self.folder)
         workloads = [one for one in documents if one["kind"] in WORKLOADS]
         pods = [self._pod(one) for one in workloads]
         owner = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owner"}}
-        owner["stringData"] = {"DATABASE_URL": installation.database_url}
+        owner["stringData"] = {"DATABASE_URL": self.database_url}
         secrets = [owner, *(one for one in documents if one["kind"] == "Secret")]
         for secret in secrets:
             secret["metadata"]["name"] = self._own(secret["metadata"]["name"])
         self._file.touch(mode=0o600)
         self._file.write_text(yaml.safe_dump_all([*secrets, *pods]))
         run(*PODMAN, "kube", "play", "--replace", str(self._file))
-        for url in (installation.handlers_url, here, f"http://127.0.0.1:{installation.ops_ports['edge']}"):
-            wait_until(lambda url=url: _answers(f"{url}/healthz"))
-        installation.wait_policy()
-        return [pod["metadata"]["name"] for pod in pods]
+        here = f"http://127.0.0.1:{self._beside_edge}"
+        for url in (self.handlers_url, here, f"http://127.0.0.1:{self.ops_ports['edge']}"):
+            wait_until(partial(answers, f"{url}/healthz"))
+        self.names = [pod["metadata"]["name"] for pod in pods]
+        self.have_jobs_ended_well = self._wait_for_jobs()
+        packed = subprocess.run(
+            ["tar", "--create", "pancake"], cwd=self.folder, capture_output=True, check=True
+        ).stdout  # fmt: skip
+        unpack = [*PODMAN, "exec", "--interactive", self._ops, "tar", "--extract", "--no-same-owner"]
+        subprocess.run(unpack, input=packed, capture_output=True, check=True)
+        self.session.prefix = [
+            *PODMAN, "exec", "--env", f"OWNER_DATABASE_URL={self.database_url}", self._ops,
+        ]  # fmt: skip
 
     def _pod(self, workload: dict[str, Any]) -> dict[str, Any]:
         """The pod that the workload would make, on this machine's network, with the images built here."""
@@ -90,7 +120,7 @@ class Pods:
                 each["secretRef"]["name"] = self._own(each["secretRef"]["name"])
             container |= {"image": tag(image), "imagePullPolicy": "Never", "ports": []}
             if image == "handlers":
-                addresses = self._installation.addresses()
+                addresses = self.addresses()
                 if name == "edge":
                     addresses = {
                         "BIND": f"127.0.0.1:{self._beside_edge}",
@@ -100,43 +130,34 @@ class Pods:
             for each in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
                 container.pop(each, None)  # kubelet's work; the ports are others here
             if image == "edge":
-                for number, (path, place) in enumerate(self._installation.listen_files()):
+                for number, (path, file) in enumerate(self.listen_files()):
+                    place = f"/etc/pancake-edge/site/{file}"
                     spec["volumes"].append({"name": f"port-{number}", "hostPath": {"path": str(path)}})
                     container["volumeMounts"].append({"name": f"port-{number}", "mountPath": place})
-        metadata = {
-            "name": f"{self._installation.project}-{name}",
-            "labels": template["metadata"]["labels"],
-        }
+        metadata = {"name": self._own(name), "labels": template["metadata"]["labels"]}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _own(self, name: str) -> str:
         """Podman has one name space for all volumes and secrets of this machine."""
-        return f"{self._installation.project}-{name}"
+        return f"{self.project}-{name}"
 
     @property
-    def volume(self) -> str:
-        """The volume with the state of the edge."""
-        return self._own("state-edge-0")
+    def _ops(self) -> str:
+        return self._own("ops-ops")
 
-    def migrate(self) -> bool:
-        """Wait for the end of the migrations, and say whether they were applied or there."""
-        name = self._own("migrate-migrate")
-        return run(*PODMAN, "wait", name, seconds=120).strip() == "0"
+    def _wait_for_jobs(self) -> bool:
+        names = (self._own("migrate-migrate"), self._own("backfill-backfill"))
+        return [run(*PODMAN, "wait", name, seconds=120).strip() for name in names] == ["0", "0"]
 
     def leads(self, *words: str) -> str:
-        """Run a verb of the operators' command in its pod."""
-        return run(*PODMAN, "exec", f"{self._installation.project}-ops-ops", "leads", *words)
+        return run(*PODMAN, "exec", self._ops, "leads", *words)
+
+    def count_spooled(self) -> int:
+        return count_spooled(self._own("state-edge-0"))
 
     def close(self) -> None:
-        """Remove the pods, their secrets and their volumes."""
         if self._file.exists():
             subprocess.run(
                 [*PODMAN, "kube", "down", "--force", str(self._file)], capture_output=True, check=False
             )
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.HTTPError:
-        return False
+        super().close()

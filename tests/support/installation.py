@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import yaml
 
 from ops.setup.env_files import FILES, read_env_files
 from proofs.incidents.breakages import metadata_api
 from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
-from sandbox.postgres.database import MIGRATIONS, install_diva
+from sandbox.postgres.database import MIGRATIONS
 from sandbox.postgres.server import RUN_ID, Cluster
 from sandbox.processes import ROOT
-from sandbox.stack.connection import WORKSPACE_ID
+from sandbox.stack.customer import Customer as DivaCustomer
 from tests.support.golive import GoLiveSite
 
 LOGINS = f"setup_{RUN_ID}"
-OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
 
 
-class Customer(GoLiveSite):
-    """Diva's database, its engine without our variables, and Pancake; handlers and edge are not started."""
+class Customer(DivaCustomer, GoLiveSite):
+    """Its handlers and edge are processes of this machine, and are not started."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         super().__init__(cluster, folder)
@@ -32,23 +30,7 @@ class Customer(GoLiveSite):
 
     def start(self) -> None:
         """Start what the customer has, and write the answers file."""
-        self.cluster.create_database(self.database)
-        self._drops_database = True
-        install_diva(self.database_url)
-        self.hasura = self._engine()
-        given = self.hasura.environment
-        self.hasura.environment = {name: given[name] for name in given if name not in OF_ENGINE}
-        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
-        self.pancake = self._module(
-            "pancake", "sandbox.pancake", *self._pancake_arguments(),
-            ready="/control/state", PANCAKE_API_KEY=self.keys.pancake_api_key,
-        )  # fmt: skip
-        services = (self.hasura, self.notifications, self.pancake)
-        for service in services:
-            service.start()
-        for service in services:
-            service.wait_ready()
-        self._forbid_notifications()
+        super().start()
         self.handlers = self._handlers("handlers")
         self.edge = self._edge()
         self.write_answers()
@@ -61,21 +43,7 @@ class Customer(GoLiveSite):
 
     def answers(self) -> dict[str, Any]:
         assert isinstance(self.edge, NginxEdge)
-        return {
-            "hasura_url": self.hasura_url, "admin_secret": self.keys.admin_secret,
-            "owner_database_url": self.database_url, "handlers_url": self.handlers_url,
-            "public_url": self.edge_url, "edge_handlers_url": self.handlers_url,
-            "edge_status_url": self.edge.ops_url, "jwt_secret": self.keys.jwt_secret,
-            "api_key": self.keys.pancake_api_key, "api_url": f"{self.pancake_url}/api",
-            "workspace": WORKSPACE_ID, "logins": LOGINS, "lead_source": "-1", "roster": "telesale",
-        }  # fmt: skip
-
-    def write_answers(self, **changed: Any) -> Path:
-        """Write the answers file; an answer of None is left out."""
-        path = self.folder / "answers.yaml"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(self.answers() | changed))
-        return path
+        return super().answers() | {"edge_status_url": self.edge.ops_url, "logins": LOGINS}
 
     def environment_of_leads(self) -> dict[str, str]:
         """The environment of a person with nothing but PostgreSQL's programs."""
@@ -90,11 +58,7 @@ class Customer(GoLiveSite):
 
     def add_lines_of_engine(self) -> None:
         """Add engine.env to the engine's environment, and restart the engine."""
-        self.hasura.stop()
-        self.hasura.environment = {**self.hasura.environment, **self.values()["engine.env"]}
-        self.hasura.start()
-        self.hasura.wait_ready()
-        self._forbid_notifications()
+        self.restart_engine_with(self.values()["engine.env"])
 
     def start_services(self) -> None:
         """Start handlers and edge with nothing but their files."""
