@@ -107,21 +107,26 @@ class Schedule:
 
     def __init__(self, harness: CronHarness) -> None:
         self._harness = harness
-        self._due: dict[str, tuple[datetime, int]] = {}
-        self.seconds = 0
-        self.levels: dict[int, int] = {}
+        self._begun = harness.clock.monotonic()
+        self._next = dict.fromkeys(CRONS_WITH_PANCAKE, 0)
+        self._due: dict[str, tuple[datetime, float]] = {}
+        self.levels: list[tuple[float, int]] = []
 
-    async def run_until(self, seconds: int) -> None:
+    @property
+    def seconds(self) -> float:
+        return self._harness.clock.monotonic() - self._begun
+
+    async def run_until(self, seconds: float) -> None:
         while self.seconds < seconds:
             await self._loop()
-            self.levels[self.seconds] = self._harness.runtime.pancake.breakers.level()
-            self.seconds += LOOP_SECONDS
+            self.levels.append((self.seconds, self._harness.runtime.pancake.breakers.level()))
             self._harness.move_clock(seconds=LOOP_SECONDS)
 
     async def _loop(self) -> None:
-        for name in CRONS_WITH_PANCAKE:
-            if self.seconds % CRON_PERIOD_SECONDS[name] == 0:
-                self._due[name] = (self._harness.clock.now(), self.seconds)
+        for name, at in self._next.items():
+            if at <= self.seconds:
+                self._due[name] = (self._harness.clock.now(), at)
+                self._next[name] += CRON_PERIOD_SECONDS[name]
         ready = [name for name, (_, due_at) in self._due.items() if due_at <= self.seconds]
         answers = await asyncio.gather(*(self._harness.tick(name, self._due[name][0]) for name in ready))
         for name, answer in zip(ready, answers, strict=True):
@@ -159,17 +164,17 @@ async def test_with_five_connections_an_outage_opens_the_breaker_within_two_minu
     add_connections(harness, key_ring, 4)
     harness.runtime.cron_runs.answer_within_seconds = ANSWER_WITHIN_SECONDS
     schedule = Schedule(harness)
-    await schedule.run_until(300)
-    assert set(schedule.levels.values()) == {0}
+    await schedule.run_until(290)
+    assert {level for _, level in schedule.levels} == {LEVEL[STATE_CLOSED]}
     harness.pancake.faults.change(fault)
-    await schedule.run_until(900)
-    opened = next(seconds for seconds, level in schedule.levels.items() if level == LEVEL[STATE_OPEN])
-    assert opened <= 300 + 120
-    after = [level for seconds, level in schedule.levels.items() if seconds >= opened]
-    assert set(after) == {LEVEL[STATE_OPEN], LEVEL[STATE_HALF_OPEN]}
+    await schedule.run_until(840)
+    opened_at = next(seconds for seconds, level in schedule.levels if level == LEVEL[STATE_OPEN])
+    assert 300 <= opened_at <= 300 + 120
+    after = {level for seconds, level in schedule.levels if seconds >= opened_at}
+    assert after == {LEVEL[STATE_OPEN], LEVEL[STATE_HALF_OPEN]}
     harness.pancake.faults.reset()
     await schedule.run_until(900 + LOOP_SECONDS)
-    assert schedule.levels[900] == LEVEL[STATE_CLOSED]
+    assert schedule.levels[-1][1] == LEVEL[STATE_CLOSED]
     await schedule.run_until(900 + 120)
     assert [harness.last_run(name)["outcome"] for name in CRONS_WITH_PANCAKE] == ["succeeded"] * 3
 
@@ -180,7 +185,7 @@ async def test_with_one_connection_its_status_tells_of_an_outage(harness: CronHa
     await schedule.run_until(10)
     harness.pancake.faults.down = True
     await schedule.run_until(900)
-    assert set(schedule.levels.values()) == {LEVEL[STATE_CLOSED]}
+    assert {level for _, level in schedule.levels} == {LEVEL[STATE_CLOSED]}
     assert harness.connection()["status"] == "outage"
 
 
