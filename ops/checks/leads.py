@@ -1,6 +1,7 @@
 """What is asked of the way of leads: switches, Pancake, rosters, tickets, queue, crons."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -45,7 +46,13 @@ SWITCH_ON_WEBHOOK = (
     "Pancake → Settings → Tools → Webhook: see that it is on, and has the URL of this connection; "
     "then: leads connection test"
 )
-SET_KEY = "Create a key in Pancake (Settings → Tools), then: leads connection set-api-key"
+CHECK_AGAIN = "leads cron run check_connection"
+SET_KEY = f"Create a key in Pancake (Settings), then: leads connection set-api-key; then {CHECK_AGAIN}"
+CHECK_KEY_AGAIN = (
+    "If their ENCRYPTION_KEYS or PANCAKE_API_HOSTS differ from those here, correct them and restart the "
+    f"handlers; then: {CHECK_AGAIN}"
+)
+OF_CONNECTION = re.compile("leads connection (?:set-api-key|test)")
 TEST_KEY = "leads connection test"
 REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
 SOURCE_ON = f"leads switch source {{}} on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
@@ -217,7 +224,8 @@ def _named(cure: str, connection: str, facts: Facts) -> str:
         is_only = len(facts.get(read_state).connections) <= 1
     except NotRead:
         return cure
-    return cure if is_only else f"{cure} --connection {quote(connection)}"
+    option = "" if is_only else f" --connection {quote(connection)}"
+    return OF_CONNECTION.sub(lambda call: f"{call[0]}{option}", cure)
 
 
 @CHECKS.add(
@@ -247,6 +255,9 @@ def _judge_webhook(each: ConnectionState, key: KeyLook | None, now: datetime) ->
         # What Pancake answers now counts more than the last check.
         if key is None:
             return Finding(Level.RED, f"{each.name}: {problem}", SET_KEY, each.name)
+        if key.is_accepted:
+            text = f"{each.name}: the handlers could not use its API key at the last check; it works here"
+            return Finding(Level.YELLOW, text, CHECK_KEY_AGAIN, each.name)
         return Finding(Level.GREEN, f"{each.name}: {came}", about=each.name)
     if problem:
         level = Level.YELLOW if each.status == "silent" else Level.RED

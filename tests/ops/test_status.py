@@ -414,7 +414,7 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(subte
         ("active", KeyLook("Diva", False, True, "Pancake answered 401."), Level.RED, Level.GREEN),
         ("active", KeyLook("Diva", False, False, "Pancake answered 503."), Level.YELLOW, Level.GREEN),
         ("key_invalid", None, Level.UNKNOWN, Level.RED),
-        ("key_invalid", KeyLook("Diva", True), Level.GREEN, Level.GREEN),
+        ("key_invalid", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
         ("suspended", KeyLook("Diva", True), Level.GREEN, Level.RED),
         ("outage", None, Level.UNKNOWN, Level.RED),
         ("silent", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
@@ -432,6 +432,9 @@ def test_every_refused_key_is_named_with_its_connection() -> None:
     keys = {"c1": refused, "c2": KeyLook("Diva", True), "c3": replace(refused, name="Diva Hue")}
     red = [found for found in ask("api-key", keys=keys) if found.level is Level.RED]
     assert [found.about for found in red] == ["Diva Hà Nội", "Diva Hue"]
+    several = replace(STATE, connections=[CONNECTION, replace(CONNECTION, id="c2")])
+    first = next(found for found in ask("api-key", keys=keys, state=several) if found.level is Level.RED)
+    assert "leads connection set-api-key --connection 'Diva Hà Nội'; then leads cron run" in first.cure
     assert all(found.text.startswith(f"{found.about}: the API key does not work") for found in red)
 
 
