@@ -65,7 +65,7 @@ CHECK_CALLS = (
     "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET; "
     "then: leads metadata verify 9b --probe"
 )
-MAX_REASON = 60
+MAX_REASON = 90
 MANY_TRIES = 2
 """So many tries that failed are no chance."""
 DRAINING = timedelta(minutes=1)
