@@ -1,7 +1,6 @@
 """`pancake-handlers`: the handlers on the address BIND. It is the command of their image."""
 
 import asyncio
-import os
 import signal
 import sys
 from argparse import ArgumentParser
@@ -92,7 +91,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.path.insert(0, str(APP_FOLDER))
     addresses = [settings.bind, *([settings.ops_bind] if settings.ops_bind else [])]
-    configs = [_configure(host, port) for host, port in addresses]
+    configs = [_configure(host, port, settings.forwarded_allow_ips) for host, port in addresses]
     server = uvicorn.Server(configs[0])
     with suppress(KeyboardInterrupt):
         server.run(sockets=[config.bind_socket() for config in configs])
@@ -100,7 +99,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _configure(host: str, port: int) -> uvicorn.Config:
+def _configure(host: str, port: int, proxies: str) -> uvicorn.Config:
     return uvicorn.Config(
         "app:create_app",
         factory=True,
@@ -110,7 +109,8 @@ def _configure(host: str, port: int) -> uvicorn.Config:
         log_config=None,  # its lines go where those of the handlers go, as JSON, and are counted
         server_header=False,
         http=LimitedProtocol,
-        proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),  # without it uvicorn believes this machine
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
         timeout_graceful_shutdown=ANSWER_SECONDS,
     )
 

@@ -95,6 +95,8 @@ class Settings:
     bind: tuple[str, int] = ("127.0.0.1", 8000)
     ops_bind: tuple[str, int] | None = None
     """The address of /readyz and /metrics; None: they are on that of the other routes."""
+    forwarded_allow_ips: str = ""
+    """The proxies whose X-Forwarded-* headers are believed, as uvicorn reads them; none without it."""
     version: str = "unknown"
     commit: str = "unknown"
 
@@ -110,6 +112,7 @@ def read_settings(environment: Mapping[str, str] | None = None, now: datetime | 
     settings = Settings(
         bind=read.address("BIND", "127.0.0.1:8000"),
         ops_bind=read.address("OPS_BIND") if read.text("OPS_BIND") else None,
+        forwarded_allow_ips=read.text("FORWARDED_ALLOW_IPS"),
         database_url=database_url,
         metadata_database_url=read.database_url("METADATA_DATABASE_URL") or database_url,
         key_ring=read.key_ring("ENCRYPTION_KEYS"),
