@@ -100,6 +100,8 @@ class Trial:
         self.see("effects", verdicts.as_json(), is_ok=verdicts.is_valid)
         if not isinstance(installation, Pods):
             await self._see_stop("edge")
+            left = await asyncio.to_thread(installation.take_back)
+            self.see("tables after the undo", left, is_ok=left == 0)
 
     async def _stop_and_start(self) -> None:
         installation = self.installation

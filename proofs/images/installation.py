@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import Any, ClassVar
 
 import httpx
+import psycopg
 import yaml
 
 from ops.setup.env_files import KEYS, OPTIONAL
@@ -49,6 +50,9 @@ class Installation(Customer):
     start_services: ClassVar[str]
     finish: ClassVar[str]
     switch: ClassVar[str]
+    check: ClassVar[str]
+    back: ClassVar[tuple[str, str]]
+    """What stops the services, and what takes the installation back."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster, Path())
@@ -75,8 +79,18 @@ class Installation(Customer):
         self.apply()
         session.run(self.finish)
         session.run(self.switch)
+        session.run(self.check)
         token = self.read("webhook-url.txt").split()[0].rpartition("/")[2]
         self.webhook_url = f"http://127.0.0.1:{self._ports['edge']}/api/pancake/record/{token}"
+
+    def take_back(self) -> int:
+        """Stop the services and undo the installation; return how many of its tables are left."""
+        self.session.note("The way back.")
+        for command in self.back:
+            self.session.run(command)
+        with psycopg.connect(self.database_url) as db:
+            left = db.execute("SELECT FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
+        return len(left)
 
     def prepare(self) -> None:
         """Do what comes before the first command."""
@@ -142,6 +156,8 @@ class Compose(Installation):
         ' --volume "$PWD/hasura:/data/hasura" ops setup --finish'
     )
     switch = 'docker compose run --rm --no-TTY ops switch kill off --reason "go-live"'
+    check = "docker compose run --rm --no-TTY ops doctor"
+    back = ("docker compose down", f"{SETUP_BY_CONTAINER} --undo --yes")
 
     def answers(self) -> dict[str, Any]:
         return super().answers() | {"project": "hasura", "roster": "pancake/roster.csv"}

@@ -56,6 +56,7 @@ class Pods(Installation):
     setup = SETUP_BY_CONTAINER
     switch = 'leads switch kill off --reason "go-live"'
     finish = "leads setup --finish"
+    check = "leads doctor"
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -33,6 +33,11 @@ class Systemd(Installation):
     start_services = "systemctl enable --now pancake-handlers pancake-edge pancake-backfill"
     finish = f"{LEADS_SETUP} --finish"
     switch = 'leads switch kill off --reason "go-live"'
+    check = "leads doctor"
+    back = (
+        "systemctl disable --now pancake-edge pancake-handlers pancake-backfill",
+        f"{LEADS_SETUP} --undo --yes",
+    )
 
     def answers(self) -> dict[str, Any]:
         return super().answers() | {"public_url": f"https://127.0.0.1:{self.ops_ports['tls']}"}
