@@ -47,6 +47,8 @@ class Source(StrEnum):
 class Part(StrEnum):
     """A part of the checklist: the gate of a wave, or what is looked at together."""
 
+    ENTRY = "entry"
+    """Before W1: general gates, and the pre-check."""
     W1, W2, W3, W4 = WAVES
     DATABASE = "database"
     ENGINE = "engine"
@@ -193,6 +195,8 @@ def entry_criteria() -> list[Criterion]:
 def criteria_of(*parts: Part) -> list[Criterion]:
     """Return the criteria of these parts, part after part; one that is in several of them only once."""
     found = {each.id: each for part in parts for each in load_criteria() if part in each.parts}
+    if Part.ENTRY in parts:
+        found |= {each.id: each for each in entry_criteria()}
     return list(found.values())
 
 

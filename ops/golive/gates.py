@@ -47,7 +47,7 @@ COLUMN = 9
 
 
 Wave = Literal["W1", "W2", "W3", "W4"]
-ENTRY = "entry"
+ENTRY = Part.ENTRY.value
 Subject = Literal["entry", "W1", "W2", "W3", "W4", "sign-off"]
 """What is judged: whether W1 may begin, the gate of a wave, or the sign-off at the end of the pilot."""
 RecordsFolder = Annotated[
@@ -486,7 +486,8 @@ def moment(at: datetime | None) -> datetime:
 
 def list_criteria(
     wave: Annotated[
-        Wave | None, typer.Option("--gate", help="Only what the gate of this wave needs.")
+        Literal["entry", "W1", "W2", "W3", "W4"] | None,
+        typer.Option("--gate", help="Only what this gate needs."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,7 @@ from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import measuring, watching
 from ops.golive.commit import commit_of_run
-from ops.golive.criterion import Criterion, Part, Source, load_criteria
+from ops.golive.criterion import Criterion, Part, Source, Window, load_criteria
 from ops.golive.evidence import READERS, EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
@@ -78,6 +78,8 @@ def test_each_criterion_can_be_measured_or_attested() -> None:
     }  # fmt: skip
     assert [each.id for each in ALL if each.query not in known.get(each.source, (each.query,))] == []
     assert [each.id for each in ALL if not (each.remediation or each.source is Source.CHECK)] == []
+    windowed = [each for each in ALL if each.source is Source.PROMQL and each.window is not Window.NONE]
+    assert [each.id for each in windowed if "job" not in each.parameters] == []
     assert [each.id for each in ALL if (each.good or each.bad or each.min_samples) and not (
         each.samples or each.source is not Source.SQL
     )] == []  # fmt: skip

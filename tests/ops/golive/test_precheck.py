@@ -119,6 +119,8 @@ def test_w1_begins_through_the_entry_gate_only(system: GoLive, monkeypatch: pyte
     lines = {line for each in ALL if each.stage is not Stage.BEFORE for line in each.lines}
     wanted = {line for line in lines if line.startswith(("E1.G-", "E2.", "E3."))} - {"E1.G-10", "E1.G-11"}
     assert wanted <= {line for each in asked.values() for line in each.lines}
+    listed = CliRunner().invoke(app, ["golive", "list", "--gate", "entry", "--json"])
+    assert {each["id"] for each in json.loads(listed.stdout)} == found.keys()
     not_passed = {name for name, outcome in found.items() if outcome != "pass"}
     assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
     begin = CliRunner().invoke(app, ["golive", "begin", "W1", *words], env=environment(system))
