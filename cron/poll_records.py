@@ -14,7 +14,7 @@ from leads.domain.versions import MAX_FUTURE
 from leads.runtime import Runtime
 from leads.services.connections import Connection, load_connections
 from leads.services.cron_work import OUT_OF_TIME, AdminNotice, CronReport, CronRun, for_each, problems
-from leads.services.missing_leads import load_events, look_up_times, read_pages, store_missing
+from leads.services.missing_leads import load_recent, look_up_times, read_pages, store_missing
 
 MAX_PAGES_PER_POLL = 5_000
 MAX_LOOK_UPS = 20
@@ -110,7 +110,7 @@ async def _store_missing(
     """Store those leads of some pages that are in the window and not stored."""
     selected = progress.select(leads)
     added = []
-    if missing := not_covered(selected, await load_events(runtime.db, connection, selected)):
+    if missing := not_covered(selected, await load_recent(runtime.db, connection, selected)):
         added = await store_missing(runtime.db, connection, missing, "poll", run.now, runtime.digester)
     progress.enter(leads, [lead.record_id for lead, _ in added])
     runtime.metrics.webhook_missed.labels("poll").inc(len(added))

@@ -1,3 +1,22 @@
+-- name: pancake_lists/load_recent
+-- Load events of record ids that were stored at `since` or soon after, of at most 2,000 that were stored then. It reads a range of one
+-- index, which costs the same however many events there are; a look-up of each record does not. An event that it leaves out, such as
+-- one of a clock that differs by more than five minutes, is found under the record's lock (store_missing).
+-- Returns the columns of load_events; payload is null. Relies on ix_pancake_webhook_event_created_at.
+SELECT e.table_name, e.record_id, e.modified_on, e.arrived_at, e.status, e.error_code, NULL AS payload
+FROM unnest(%(record_ids)s::text[]) AS r (record_id)
+INNER JOIN (
+    SELECT v.table_name, v.record_id, v.modified_on, v.arrived_at, v.status, v.error_code
+    FROM public.pancake_webhook_event AS v
+    WHERE
+        v.created_at >= %(since)s::timestamptz - interval '5 minutes'
+        AND v.connection_id = %(connection_id)s
+        AND v.modified_on IS NOT NULL
+        AND v.payload IS NOT NULL
+    ORDER BY v.created_at
+    LIMIT 2000
+) AS e ON e.record_id = r.record_id
+
 -- name: pancake_lists/load_events
 -- Load the stored events of record ids, of whichever table. The body is returned only where times cannot decide: for events
 -- without modified_on, and for the records in `whole`, which Pancake listed without a time.

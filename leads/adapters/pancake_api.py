@@ -36,9 +36,7 @@ from leads.domain.hosts import host_of
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 TOTAL_TIMEOUT_SECONDS = 6.0
-"""A call of a cron waits for it (leads/adapters/time_limits.py): a slow read fails by itself, and the breaker
-counts it.
-"""
+"""A call of a cron waits for it (leads/adapters/time_limits.py)."""
 RETRY_WITHIN_SHARE = 1 / 3
 """A read that failed within this share of its time is tried again, in what is left of it. After a later
 failure a whole answer would hardly come in time, and the breaker would count too few failures to open.

@@ -1,7 +1,6 @@
 """Time limits of a call of a cron: they limit what we do, not how long an answer of Pancake or Hasura takes.
 
-Such an answer has a limit that belongs to it. While one is waited for that was asked for before `stop_at`,
-the limits of the call do not strike; then each ends later, by the time that it came after `stop_at`.
+They do not strike while one is waited for that was asked for before `stop_at`, and end later then.
 """
 
 import asyncio

@@ -52,9 +52,7 @@ CRON_PERIOD_SECONDS = {
 OUT_OF_TIME = "out_of_time"
 """How work ended that had no time left: the `ending` of its report."""
 SECONDS_LEFT_TO_SEND = 0.3
-"""To claim what is sent. A call that begins after a run stops may be cut off, and counts as one without an
-answer, which may disturb a person twice.
-"""
+"""To claim what is sent: a call that begins later may be cut off, which may disturb a person twice."""
 DRY_RUN = "dry_run"
 """The key in a tick's payload that asks for a dry run, and the result of one."""
 

@@ -118,6 +118,13 @@ async def _look_up(pancake: PancakeApi, connection: Connection, key: TableRecord
     return None
 
 
+async def load_recent(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
+    """Load the events that were stored when the leads were modified, or soon after: they cover most leads."""
+    since = min((lead.modified_on for lead in leads if lead.modified_on), default=None)
+    params = {**load_events_params(connection, leads), "since": since}
+    return _by_record(await db.fetch_all("pancake_lists/load_recent", params))
+
+
 async def load_events(db: Database, connection: Connection, leads: Sequence[ListedLead]) -> EventsByRecord:
     if not leads:
         return {}

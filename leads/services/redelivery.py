@@ -105,8 +105,7 @@ async def answer_unclaimed(
 ) -> dict[str, object]:
     """Replay the event if a person asked for that and it can be; else send what it has not sent yet.
 
-    Raises DatabaseUnavailable, or Contended: nothing was changed. Raises Claimed if the delivery before may
-    have died at work: Hasura delivers again when that claim has expired.
+    Raises DatabaseUnavailable, Contended, or Claimed if the delivery before may have died at work.
     """
     event = await _load(db, call, event_id)
     if call.current_retry and event.claimed_for is not None:

@@ -139,6 +139,7 @@ def _of_polling(lead: Mapping[str, Any], until: datetime) -> dict[str, Any]:
         "origin": "poll", "deliveries": json.dumps([delivery]), "max_new_sources": MAX_NEW_SOURCES_PER_HOUR,
         "record_ids": [lead["record_id"]], "whole": [], "tables": [lead["table_name"]],
         "window_from": until - timedelta(days=1), "window_to": until, "watermark": until,
+        "since": until - timedelta(hours=1),
         "max_future": MAX_FUTURE, "now": until + timedelta(seconds=2), "next_attempt_at": until,
         "limit": MAX_ROWS_PER_TICK, "lease": SEND_LEASE, "max_attempts": MAX_ATTEMPTS,
         "names": list(CRONS), "logs": list(EVENT_LOGS),

@@ -50,6 +50,15 @@ def save(harness: CronHarness, **fields: Any) -> dict[str, Any]:
     return record
 
 
+async def test_a_poll_with_nothing_new_compares_its_list_in_one_statement(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks up no record, so its cost does not depend on how many events there are."""
+    await lead(harness, 3)
+    monkeypatch.setattr("cron.poll_records.store_missing", AsyncMock(side_effect=AssertionError))
+    assert (await poll(harness))["listed"] == 3
+
+
 @pytest.mark.test_case("TC-014-001")
 async def test_it_stores_what_the_webhook_missed_and_only_that(harness: CronHarness) -> None:
     edited, *_ = await lead(harness, 3)
