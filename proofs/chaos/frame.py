@@ -23,6 +23,7 @@ Rate = Annotated[float, typer.Option(help="Deliveries per second.", min=1)]
 ProcessCount = Annotated[
     int, typer.Option(help="How many processes of the handlers run behind the one engine.", min=1, max=8)
 ]
+EngineCount = Annotated[int, typer.Option(help="How many processes of Hasura deliver.", min=1, max=4)]
 
 
 def begin() -> Console:

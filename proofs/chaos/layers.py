@@ -45,7 +45,7 @@ from proofs.chaos.effects import (
     load_runs,
     tick_id,
 )
-from proofs.chaos.frame import ProcessCount, events_by_process, finish
+from proofs.chaos.frame import EngineCount, ProcessCount, events_by_process, finish
 from proofs.incidents.breakages import change_setting
 from proofs.sender import tick
 from sandbox.accelerated_clock import AcceleratedClock
@@ -131,8 +131,10 @@ class AcceleratedSandbox(Sandbox):
 
     application = "proofs.chaos.accelerated_handlers:create_app"
 
-    def __init__(self, start: datetime, speed: float, seed: int, processes: int = 1) -> None:
-        super().__init__(processes=processes)
+    def __init__(
+        self, start: datetime, speed: float, seed: int, processes: int = 1, engines: int = 1
+    ) -> None:
+        super().__init__(processes=processes, engines=engines)
         self._clock_file = self.home / "clock.json"
         self.clock = AcceleratedClock.begin(self._clock_file, start, speed)
         self._seed = seed
@@ -280,13 +282,14 @@ def four_layers(
     seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
     speed: Annotated[float, typer.Option(help="Accelerated seconds per real second.", min=1, max=300)] = 30,
     processes: ProcessCount = 1,
+    engines: EngineCount = 1,
     as_json: AsJson = False,
 ) -> None:
     """Inject every fault of Pancake. No record may be lost, no customer may have two open tickets."""
     exit_on_sigterm()
     tomorrow = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=1)
     noon = datetime.combine(tomorrow, NOON, ICT).astimezone(UTC)
-    with AcceleratedSandbox(noon, speed, seed, processes) as sandbox:
+    with AcceleratedSandbox(noon, speed, seed, processes, engines) as sandbox:
         run = LayersRun(sandbox, Console(stderr=True))
         result = asyncio.run(Afternoon(run).run(leads, seed))
     finish("four_layers", result, as_json)

@@ -28,13 +28,15 @@ from rich.table import Table
 from ops.html import render_page
 from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.effects import QUERIES, check_stream
-from proofs.chaos.frame import proof, wait_until_final
+from proofs.chaos.frame import EngineCount, ProcessCount, events_by_process, proof, wait_until_final
 from proofs.loadtest.resources import sampled
+from proofs.loadtest.statements import SETTINGS as COUNTING
+from proofs.loadtest.statements import begin_counting, count_costs
 from proofs.pictures import Box, Limit, Line, Panel, draw_lines, new_figure, svg
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
 from sandbox.edge import NginxEdge, require_edge_packages
 from sandbox.postgres.server import Cluster
-from sandbox.processes import ROOT
+from sandbox.processes import ROOT, Service
 from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
@@ -68,6 +70,7 @@ class Plan:
     seed: int
     is_search: bool
     held: int = 0
+    counts_statements: bool = False
 
 
 async def run(
@@ -83,7 +86,11 @@ async def run(
     drain = asyncio.create_task(asyncio.to_thread(drain_held, sandbox)) if plan.held else None
     for rate in plan.rates:
         leg = Leg(rate, plan.seconds)
+        if plan.counts_statements:
+            begin_counting(sandbox.database_url)
         step = await run_leg(sandbox, leg, generated, plan.connections, console)
+        if plan.counts_statements:
+            step["statements"] = count_costs(sandbox.database_url, step["leads"])
         latencies = {"edge": leg.latencies, "ticket": await asyncio.to_thread(of_tickets, sandbox, leg)}
         legs.append((leg, latencies))
         steps.append({**step, **{f"{name}_ms": milliseconds(each) for name, each in latencies.items()}})
@@ -190,7 +197,8 @@ async def run_leg(
         "versions": len({version.number for version in leg.sent.versions}),
         "settled": settled,
         "cpu_ms_per_lead": {name: round(each, 2) for name, each in cpu_ms.items()}
-        | {"ours": round(sum(cpu_ms[name] for name in OURS) - cpu_ms[ENGINE_SESSIONS], 2)},
+        | {"ours": round(_ours(cpu_ms) - cpu_ms[ENGINE_SESSIONS], 2)},
+        "events_by_process": events_by_process(sandbox),
         "cores": {name: round(each, 2) for name, each in cores.items()},
         "busiest": max(cores, key=lambda name: cores[name]),
         "peak_mb": {name: round(usage.peak_mb, 1) for name, usage in used.items()},
@@ -205,6 +213,10 @@ async def run_leg(
     }
 
 
+def _ours(cpu_ms: Mapping[str, float]) -> float:
+    return sum(each for name, each in cpu_ms.items() if name.partition("-")[0] in OURS)
+
+
 def _is_kept(step: dict[str, Any]) -> bool:
     """Whether every delivery was answered with 2xx, at the offered rate, with p95 at the edge in its bar."""
     is_complete = not step["non_2xx"] and not step["dropped"] and step["settled"]
@@ -216,10 +228,15 @@ def _is_kept(step: dict[str, Any]) -> bool:
 
 def _pids(sandbox: Sandbox) -> dict[str, int]:
     assert isinstance(sandbox.edge, NginxEdge)
-    services = {"engine": sandbox.hasura, "handlers": sandbox.handlers}
+    services = _named("engine", sandbox.engines) | _named("handlers", sandbox.replicas)
     pids = {name: service.process.pid for name, service in services.items() if service.process is not None}
     server = sandbox.cluster.pid
     return {"edge": sandbox.edge.pid, **pids, "postgres": server, ENGINE_SESSIONS: server}
+
+
+def _named(name: str, services: Sequence[Service]) -> dict[str, Service]:
+    """Return the services by name: the first has the name alone, the next ones a number after it."""
+    return {name if number == 1 else f"{name}-{number}": each for number, each in enumerate(services, 1)}
 
 
 def _title_of_engine(sandbox: Sandbox) -> str:
@@ -382,6 +399,9 @@ def print_result(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(*row(step))
     console.print(table)
     console.print(LEGEND)
+    for step in result["steps"]:
+        if "statements" in step:
+            console.print(_table_of_statements(step["statements"]))
     problems = ", ".join(f"{len(result[name])} {name}" for name in ("lost", "duplicated", "unexpected"))
     leads = sum(step["leads"] for step in result["steps"])
     console.print(f"{leads} leads: {problems}.", style="green" if result["ok"] else "bold red")
@@ -390,6 +410,15 @@ def print_result(result: Mapping[str, Any], console: Console) -> None:
             console.print(f"  {name}: {id_}")
     knee = result["knee_per_second"]
     console.print(f"Highest rate that was kept: {knee:g}/s." if knee else "No rate was kept.")
+
+
+def _table_of_statements(statements: Sequence[Mapping[str, Any]]) -> Table:
+    headings = ("plan ms", "exec ms", "calls", "blocks", "statement")
+    table = Table(*headings, box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for each in statements:
+        name, *figures = each.values()
+        table.add_row(*map(str, figures), str(name))
+    return table
 
 
 def row(step: Mapping[str, Any]) -> list[str]:
@@ -428,9 +457,14 @@ def loadtest(
     connections: Annotated[int, typer.Option(help="Open connections to the edge.", min=1, max=500)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
     accounts: Annotated[int, typer.Option(help="How many accounts Diva has before.", min=0)] = 100_000,
+    processes: ProcessCount = 1,
+    engines: EngineCount = 1,
     held: Annotated[
         int, typer.Option(help="Leads that were held and are drained at 100/s meanwhile.", min=0)
     ] = 0,
+    statements: Annotated[
+        bool, typer.Option(help="Count what each statement costs, with pg_stat_statements.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     histograms: Annotated[
         Path | None, typer.Option(help="Write the latencies as an HdrHistogram log.")
@@ -452,6 +486,7 @@ def loadtest(
         seed=seed,
         is_search=bool(steps),
         held=held,
+        counts_statements=statements,
     )
     if len(plan.rates) * plan.seconds > MAX_SECONDS:
         raise typer.BadParameter("the whole test is limited to 24 hours")
@@ -461,8 +496,10 @@ def loadtest(
     require_edge_packages()
     exit_on_sigterm()
     with (
-        Cluster(durable=True, settings=SETTINGS) as cluster,
-        Sandbox(cluster, edge_environment={}, accounts=accounts) as sandbox,
+        Cluster(durable=True, settings=SETTINGS | (COUNTING if statements else {})) as cluster,
+        Sandbox(
+            cluster, edge_environment={}, accounts=accounts, processes=processes, engines=engines
+        ) as sandbox,
     ):
         result, legs = asyncio.run(run(sandbox, plan, Console(stderr=True)))
     if histograms is not None:

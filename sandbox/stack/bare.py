@@ -42,7 +42,7 @@ class BareSandbox(Sandbox):
         self._drops_database = True
         install_diva(self.database_url)
         grant_rights(self.cluster.url("postgres"))  # the logins; their rights here come with step 8b
-        self.hasura = self._engine()
+        (self.hasura,) = self.engines = self._engines()
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
             "pancake", "sandbox.pancake", *self._pancake_arguments(),

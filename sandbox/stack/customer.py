@@ -21,7 +21,7 @@ class Customer(BareSandbox):
         self.cluster.create_database(self.database)
         self._drops_database = True
         install_diva(self.database_url)
-        self.hasura = self._engine()
+        (self.hasura,) = self.engines = self._engines()
         given = self.hasura.environment
         self.hasura.environment = {name: given[name] for name in given if name not in OF_ENGINE}
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")

@@ -33,6 +33,7 @@ class Sandbox:
     at the end.
     `edge_environment`: EDGE_* variables of the real edge; by default SLOW_MACHINE_SETTINGS.
     `processes`: how many processes of the handlers, the `replicas`, share the address that others call.
+    `engines`: how many processes of Hasura deliver events and crons. Others call the first.
     `accounts`: how many accounts Diva has before.
     """
 
@@ -45,11 +46,13 @@ class Sandbox:
         edge_environment: Mapping[str, str] | None = None,
         processes: int = 1,
         accounts: int = 0,
+        engines: int = 1,
     ) -> None:
         self.accounts = accounts
         self.keys = Keys.generate()
         self._edge_environment = SLOW_MACHINE_SETTINGS if edge_environment is None else edge_environment
         self._handlers_count = processes
+        self._engines_count = engines
         self._own_cluster = cluster is None
         self.cluster = cluster or Cluster(server_url=server_url)
         self.database = f"diva_{token_hex(4)}"
@@ -78,7 +81,8 @@ class Sandbox:
         self._drops_database = not (self._own_cluster and self.cluster.is_embedded)
         install_diva(self.database_url, self.accounts)
         grant_rights(self.database_url)  # so that the handlers can log in; the tables follow
-        self.hasura = self._engine()
+        self.engines = self._engines()
+        self.hasura = self.engines[0]
         self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
         self.pancake = self._module(
             "pancake",
@@ -93,6 +97,7 @@ class Sandbox:
         self.replicas = self._replicas()
         self.handlers = self.replicas[0]
         bring_up(self.hasura, self.notifications, self.pancake, *self.replicas)
+        bring_up(*self.engines[1:])  # the first one has applied the migrations
         grant_rights(self.database_url)
         keys = self.keys
         access = Access(
@@ -141,9 +146,14 @@ class Sandbox:
             "PANCAKE_CONTROL_URL": f"{self.pancake_url}/control",
         }
 
-    def _engine(self) -> Service:
+    def _engines(self) -> list[Service]:
         command = (*hasura.COMMAND, *self._hasura_arguments())
-        return self._service("hasura", command, ready="/healthz", PYTHONPATH=hasura.PYTHONPATH)
+        more = [f"hasura-{number}" for number in range(2, self._engines_count + 1)]
+        self._ports |= {name: free_port() for name in more}
+        return [
+            self._service(name, command, ready="/healthz", PYTHONPATH=hasura.PYTHONPATH)
+            for name in ("hasura", *more)
+        ]
 
     def _edge(self) -> NginxEdge | Service:
         if missing_packages():
