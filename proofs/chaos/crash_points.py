@@ -45,9 +45,9 @@ from sandbox.stack.signals import exit_on_sigterm
 
 STEP = timedelta(seconds=20)
 STEPS_PER_MINUTE = 3
-MAX_REST = timedelta(seconds=180)
+MAX_REST = timedelta(seconds=145)
 """The lease of a claim and two minutes."""
-MAX_REST_AFTER_ENGINE_KILL = timedelta(seconds=100)
+MAX_REST_AFTER_ENGINE_KILL = timedelta(seconds=90)
 """An event that a killed Hasura left locked is found by then (docs/decisions/0010)."""
 MAX_REST_UNANSWERED_TWICE = timedelta(minutes=21)
 """If two calls of sendNotifications had no answer: WAITS_AFTER_UNKNOWN of leads/domain/notifications.py."""
