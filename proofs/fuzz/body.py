@@ -42,5 +42,6 @@ def check_body(raw: bytes) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, check_body)
+    # The name is the command by which libFuzzer starts itself to merge.
+    atheris.Setup([f"{sys.executable} -m proofs.fuzz.body", *sys.argv[1:]], check_body)
     atheris.Fuzz()

@@ -1,13 +1,18 @@
 """The one route: requests of every kind to the real edge, and what it shares with the sandbox's small one."""
 
+import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from proofs.fuzz import read_corpus
 from sandbox.edge import FOLDERS
 from sandbox.serving import LoopbackServer
 from sandbox.stack.edge import KNOWN_STATUSES, create_app
@@ -236,6 +241,79 @@ def test_an_attack_stores_and_delivers_nothing_else(harness: EdgeHarness, subtes
     assert not harness.handlers.deliveries
     assert harness.errors_of("delivery") == 0
     assert harness.edge.errors() == ""
+
+
+CODES = {200, 400, 404, 405, 408, 413, 414, 429, 444, 501, 505}
+PARTS = (
+    b"\r\n",
+    b"\n",
+    b"\0",
+    b" ",
+    b":",
+    b"0",
+    b"-1",
+    b"%0d%0a",
+    TOKEN.encode(),
+    PATH.encode(),
+    CHUNKED.encode(),
+)
+"""Bytes that mean something to a parser."""
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[list[bytes], bool]:
+    """A request of the tables or of the corpus that is cut, spliced and changed; its pieces; if it ends."""
+    seeds = [attack.sent for attack in ATTACKS.values()] + read_corpus("edge")
+    sent = draw(st.sampled_from(seeds))[:20_000]
+    for _ in range(draw(st.integers(1, 6))):
+        begin = draw(st.integers(0, len(sent)))
+        end = draw(st.integers(begin, min(len(sent), begin + draw(st.sampled_from((0, 1, 8, 400))))))
+        other = draw(st.sampled_from(seeds))
+        put = draw(
+            st.sampled_from(PARTS) | st.binary(max_size=8) | st.just(sent[begin:end] * 2) | st.just(other)
+        )
+        sent = sent[:begin] + put[:20_000] + sent[end:]
+    cut = draw(st.integers(0, len(sent)))
+    return [piece for piece in (sent[:cut], sent[cut:]) if piece], draw(st.booleans())
+
+
+def fuzz(harness: EdgeHarness, examples: int) -> None:
+    """Send mutated requests; each is answered as HTTP, and delivers with the one token or not at all."""
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(mutated())
+    def run(request: tuple[list[bytes], bool]) -> None:
+        pieces, ends = request
+        answer = raw_exchange(harness.edge.port, *pieces, ends=ends, gives_up_after=0.3)
+        codes = {int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)}
+        assert codes <= CODES, (pieces, answer)
+        assert harness.errors_of("delivery") == 0, pieces
+        assert not harness.handlers.deliveries, pieces
+
+    workers = harness.edge.workers()
+    run()
+    assert harness.post(b"after") == "received"
+    assert harness.edge.workers() == workers, "a worker has died"
+    assert {each.token_sha256 for each in harness.hasura.deliveries} == {TOKEN_SHA256}
+    assert not any(FORGED in str(request.headers) for request in harness.hasura.requests)
+    assert not [path for folder in FOLDERS for path in harness.edge.held(folder)]
+    assert harness.edge.errors() == ""
+
+
+def test_mutated_requests_break_nothing(harness: EdgeHarness) -> None:
+    harness.set_limits(rate=1e6, burst=1e6)
+    fuzz(harness, 60)
+
+
+@pytest.mark.full("ten minutes of mutated requests")
+def test_ten_minutes_of_mutated_requests_break_nothing(harness: EdgeHarness) -> None:
+    """FUZZ_SECONDS for another time."""
+    harness.set_limits(rate=1e6, burst=1e6)
+    ends_at = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "600"))
+    while time.monotonic() < ends_at:
+        fuzz(harness, 500)
+        harness.hasura.requests.clear()
+        harness.hasura.deliveries.clear()
 
 
 def test_repeated_headers_prove_nothing(harness: EdgeHarness) -> None:

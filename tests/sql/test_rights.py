@@ -256,6 +256,10 @@ def test_a_role_logs_only_events_that_its_own_writes_fire(
     forged |= {f"as the CEO: {each}": AS_CEO + each for each in allowed}
     forged["a trigger of a table that is not written"] = IN_A_TRIGGER.format("staff", "staff_changed")
     forged["another trigger, in a trigger"] = IN_A_TRIGGER.format("account", "orders_changed")
+    own_table = IN_A_TRIGGER.replace("'public'", "'pg_temp'").replace(
+        "forge AFTER", '"notify_hasura_x_INSERT" AFTER'
+    )
+    forged["the trigger of a table of its own"] = own_table.format("mine", "x")
     for statement in allowed:
         assert may(db, role, statement.encode()), statement
     for attack, statement in forged.items():
