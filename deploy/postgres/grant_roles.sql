@@ -179,7 +179,10 @@ BEGIN
                 AND (
                     trigger_name = 'pancake_webhook_event_status_update'
                     OR pg_trigger_depth() > 0 AND EXISTS (
-                        SELECT FROM pg_catalog.pg_trigger AS t
+                        SELECT
+                        FROM pg_catalog.pg_trigger AS t
+                        -- Not a temporary table: that is the role's, and may have a trigger of any name.
+                        JOIN pg_catalog.pg_class AS r ON r.oid = t.tgrelid AND r.relpersistence <> 't'
                         WHERE t.tgrelid = to_regclass(format('%I.%I', schema_name, table_name))
                             AND t.tgname IN ('notify_hasura_' || trigger_name || '_INSERT', 'notify_hasura_' || trigger_name || '_UPDATE')
                             AND has_any_column_privilege(t.tgrelid, 'INSERT, UPDATE')
