@@ -19,6 +19,7 @@ from sandbox.stack.edge import KNOWN_STATUSES, create_app
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
 from tests.support.edge.surroundings import HASURA_TOKEN, FakeEndpoint, Reply, Sender, raw_exchange, signed
 from tests.support.fake_services import chunked
+from tests.support.suites import IS_FULL
 from tests.support.waiting import eventually
 
 ROUTE = "/api/pancake/record/"
@@ -301,15 +302,10 @@ def fuzz(harness: EdgeHarness, examples: int) -> None:
 
 
 def test_mutated_requests_break_nothing(harness: EdgeHarness) -> None:
+    """Some; with --full for ten minutes, or for FUZZ_SECONDS."""
     harness.set_limits(rate=1e6, burst=1e6)
+    ends_at = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "600" if IS_FULL else "0"))
     fuzz(harness, 60)
-
-
-@pytest.mark.full("ten minutes of mutated requests")
-def test_ten_minutes_of_mutated_requests_break_nothing(harness: EdgeHarness) -> None:
-    """FUZZ_SECONDS for another time."""
-    harness.set_limits(rate=1e6, burst=1e6)
-    ends_at = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "600"))
     while time.monotonic() < ends_at:
         fuzz(harness, 500)
         harness.hasura.requests.clear()

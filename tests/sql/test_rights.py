@@ -23,7 +23,7 @@ Db = psycopg.Connection[Any]
 BY_OWNER = {
     "backfill_phones/create_index", "backfill_phones/drop_index", "golive/list_migrations",
     "golive/check_ticket_sources", "golive/insert_roster", "golive/check_migration_log",
-    "golive/load_ticket_source", "golive/update_test_ticket",
+    "golive/load_ticket_source", "golive/update_test_ticket", "golive/delete_changes",
 }  # fmt: skip
 """An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""
 OF_BOTH = ("kpi", "trace_lead")
