@@ -170,6 +170,7 @@ NOT_IN_THE_FILE = {
     "HASURA_OTHER_ADMIN_SECRET",  # there is no second engine to compare with
     "ALLOW_CLEAR_TEXT",  # every address is on the loopback interface
     "BIND", "OPS_BIND",  # the handlers of the sandbox have their port
+    "GOLIVE_SIGNERS", "GOLIVE_KEY",  # people state what they saw of a go-live, not a sandbox
     "INGEST_CONNECTIONS", "WORK_CONNECTIONS", "LOG_LEVEL",  # the defaults are meant
     "VERSION", "COMMIT",  # a clone has none
     "HANDLER_SECRET_PREVIOUS", "HANDLER_SECRET_PREVIOUS_UNTIL",  # no secret of a new sandbox was changed

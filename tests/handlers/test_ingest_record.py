@@ -123,7 +123,7 @@ async def test_an_arrival_is_at_most_a_week_back_and_an_invalid_one_is_now(harne
     """A caller that names the time of arrival cannot use a token that expired long ago."""
     now = harness.clock.now()
     times: list[object] = ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"]
-    times += [None, "", "yesterday", 5, [], "\ud800", f"{now:%Y-%m-%dT%H:%M:%S}+16:00"]
+    times += [None, "", "yesterday", 5, [], f"{now:%Y-%m-%dT%H:%M:%S}+16:00"]
     for n, arrived_at in enumerate(times):
         found = await harness.deliver(LEAD | {"id": f"r-{n}"}, arrived_at=arrived_at)
         expected = now if n else now - timedelta(days=7)

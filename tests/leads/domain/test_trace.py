@@ -142,8 +142,8 @@ def test_the_next_step_is_a_command_where_one_helps(subtests: pytest.Subtests) -
 
 def test_a_handler_that_stopped_is_distinguished_from_one_at_work() -> None:
     for seconds, text in {
-        60: "ingested: a handler works on it",
-        61: "ingested: the handler stopped: its claim of 1 min has ended",
+        25: "ingested: a handler works on it",
+        26: "ingested: the handler stopped: its claim of 25 s has ended",
     }.items():
         step = state_step(replace(EVENT, status="ingested"), NOW + timedelta(seconds=seconds))
         assert (step.kind, step.text) == ("waits", text)
