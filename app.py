@@ -95,7 +95,7 @@ async def policy(runtime: Runtime, request: Request) -> Response:
 
 
 async def healthz(runtime: Runtime, request: Request) -> Response:
-    """Answer 200 while the process can serve, whatever the state of Hasura and the database."""
+    """Answer 200 while the process can serve, in any state of Hasura and the database."""
     settings = runtime.settings
     return JSONResponse({"status": "ok", "version": settings.version, "commit": settings.commit})
 

@@ -65,7 +65,7 @@ async def load_morning_message(runtime: Runtime, run: CronRun) -> StepReport:
 
 
 def _notices(body: StepReport) -> tuple[AdminNotice, ...]:
-    """Return the morning message. Its key is its day: the service sends it once, whatever is repeated."""
+    """Return the morning message. Its key is its day: the service sends it once, also if this is repeated."""
     if not isinstance(row := body.get("morning_message"), Mapping):
         return ()
     key = f"morning_message:{row['today']}"

@@ -1,7 +1,7 @@
 """The one sender of load: HTTP/1.1 with keep-alive over asyncio, which uses little CPU.
 
 Closed loop: each client sends its next request when it has received the answer to the last one. Open loop:
-each request has a due time, and its latency counts from then, whatever the answers are. A stall therefore
+each request has a due time, and its latency counts from then, with any answers. A stall therefore
 shows in the latencies of all requests that were due during it (no coordinated omission).
 """
 

@@ -6,7 +6,7 @@ choice) is lifted to the lowest ratio of the members that stayed: it does not ge
 A choice without an available member changes no counter.
 
 `Rules` are exceptions: a returning customer's former owner is preferred, and those who had a recalled ticket
-do not get it again. Such a choice is counted like every other, and no one gets more than `max_ahead` tickets
+do not get it again. Such a choice is counted like every other, and no member gets over `max_ahead` tickets
 above the lowest ratio. So the ratios of available members differ by at most `max_ahead` over the lowest
 weight, and by at most 1 over it where only turns decide.
 
@@ -149,7 +149,7 @@ def choose(roster: Sequence[Member], rules: Rules = TURNS) -> Choice:
 
 
 def _barred(available: Sequence[Member], rules: Rules) -> dict[str, str]:
-    """Return why available members may not get a recalled ticket; any other ticket bars no one."""
+    """Return why available members may not get a recalled ticket; any other ticket bars none."""
     if not rules.not_again:
         return {}
     lowest = min((member.ratio for member in available), default=Fraction())

@@ -140,7 +140,7 @@ class Plan:
 
 
 def decide(version: VersionPart, facts: Facts, *, force: bool = False) -> Plan:
-    """Decide on what counts of a version (versions.part_to_apply); `force` applies it whatever was applied.
+    """Decide on what counts of a version (versions.part_to_apply); `force` applies it in any case.
 
     Raises InvalidPhone if there is no usable phone; a deletion needs none.
     """

@@ -113,7 +113,7 @@ class Lead:
         }
 
     def _compared_fields(self) -> Iterator[tuple[str, JsonValue]]:
-        """A phone is compared by its number, in whatever notation it was typed."""
+        """A phone is compared by its number, in any notation."""
         for key, value in self.fields().items():
             if key == "phones":
                 read = read_phones(self.phones)

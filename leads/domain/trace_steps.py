@@ -297,11 +297,11 @@ def notification_steps(event: StoredEvent) -> Iterator[Step]:
     if event.is_emptied and event.notified_at:
         yield Step("told", words.say("told.emptied"), event.notified_at, event.id)
     elif event.result == "ticket_created" and not event.is_emptied:
-        yield Step("told", words.say(f"told.{_why_no_one(event)}"), event_id=event.id)
+        yield Step("told", words.say(f"told.{_why_unsent(event)}"), event_id=event.id)
 
 
-def _why_no_one(event: StoredEvent) -> str:
-    """The name of the text that says why no one was told of a new ticket."""
+def _why_unsent(event: StoredEvent) -> str:
+    """The name of the text that says why nothing was sent of a new ticket."""
     if event.evidence.get("dropped"):
         return "no_admin"
     return "old_lead" if event.evidence.get("told_later") else "others_wait"

@@ -72,7 +72,7 @@ class Stage(Installation):
 
     @contextmanager
     def traffic(self, leads_per_second: float) -> Iterator[None]:
-        """Post leads at a constant rate within the block, whatever the answers are."""
+        """Post leads at a constant rate within the block, with any answers."""
         leg = Leg(leads_per_second, seconds=86_400)
         with ThreadPoolExecutor(1) as thread:
             posting = send(leg, self.sandbox.webhook_url, self._versions, MAX_OPEN_POSTS)
