@@ -10,7 +10,7 @@ from typing import Any
 from leads.adapters.batcher import DRAIN_SECONDS
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database, UndoneDatabase
-from leads.adapters.graphql import GraphqlClient
+from leads.adapters.graphql import GraphqlClient, read_end
 from leads.adapters.hasura_calls import Answer, CronCall
 from leads.adapters.logs import counting_log_messages
 from leads.adapters.metrics import BREAKER, Metrics
@@ -73,6 +73,7 @@ class Runtime:
         for name, seconds in CRON_PERIOD_SECONDS.items():
             metrics.add_cron(name, seconds)
         metrics.build_info.labels(settings.version, settings.commit).set(1)
+        metrics.token_ends.set(read_end(settings.hasura_service_token))
         readiness = Readiness(db, graphql, metrics)
         return cls(
             settings=settings,

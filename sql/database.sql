@@ -9,11 +9,11 @@ SELECT pg_try_advisory_lock(7, hashtext(%(name)s)) AS locked
 SELECT pg_advisory_unlock(7, hashtext(%(name)s)) AS unlocked
 
 -- name: database/find_triggers
--- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes.
+-- Look for the SQL triggers of our event trigger, which a wipe of Hasura's metadata removes, and whether the session may write.
 -- ask_event_trigger in ops/checks/of_engine.py asks through the engine, for every trigger of the metadata directory.
--- Returns one row: has_triggers.
+-- Returns one row: has_triggers, is_writable.
 -- Relies on pg_trigger_tgrelid_tgname_index. A disabled trigger does not count.
-SELECT count(*) = 2 AS has_triggers
+SELECT count(*) = 2 AS has_triggers, current_setting('transaction_read_only') = 'off' AS is_writable
 FROM pg_catalog.pg_trigger AS t
 WHERE t.tgrelid = to_regclass('public.pancake_webhook_event')
     AND t.tgname IN (

@@ -258,6 +258,18 @@ SELECT
 FROM public.view_pancake_setting AS w
 CROSS JOIN unnest(ARRAY['kill_switch', 'processing_paused']) AS n (switch)
 
+-- name: metrics/load_holiday
+-- Load whether today, in Vietnam, is a holiday of the settings.
+-- Returns one row: is_holiday.
+SELECT EXISTS (
+    SELECT
+    FROM regexp_split_to_table(w.holidays, ', ') AS h (entry)
+    WHERE
+        to_char(%(now)s::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh', 'YYYY-MM-DD')
+        BETWEEN split_part(h.entry, '..', 1) AND right(h.entry, 10)
+) AS is_holiday
+FROM public.view_pancake_setting AS w
+
 -- name: metrics/count_engine_events
 -- Count the events of our trigger that Hasura has not delivered: those that wait, and those locked for more than 5 minutes, whose
 -- Hasura instance died.

@@ -5,6 +5,8 @@ written by SQL instead (leads/adapters/database.py).
 """
 
 import asyncio
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,16 @@ LACKS_VARIABLE = "expecting a value for non-nullable variable"
 SEND_NOTIFICATIONS = """mutation PancakeSendNotifications($notifications: [NotificationInput!]!) {
     sendNotifications(notifications: $notifications) { accepted duplicates }
 }"""
+
+
+def read_end(token: str) -> float:
+    """Return when a JWT ends, in seconds since 1970; 0 if it does not say."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (ValueError, TypeError, KeyError):
+        return 0.0
 
 
 class GraphqlClient:

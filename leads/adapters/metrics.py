@@ -91,6 +91,9 @@ class Metrics:
             ["name", "host"],
         )
         self.build_info = gauge("pancake_build_info", "1, with the version", ["version", "commit"])
+        self.token_ends = gauge(
+            "pancake_token_ends_timestamp_seconds", "When HASURA_SERVICE_TOKEN ends; 0 if it does not say"
+        )
         self.sql_last_success = gauge(
             "pancake_sql_last_success_timestamp_seconds",
             "When a figure was last read from the database; 0 before",

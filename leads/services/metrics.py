@@ -248,6 +248,7 @@ _FIGURES: Mapping[str, tuple[Figure, ...]] = {
     "unassigned": (Figure("late_owners/count_unassigned", "fast", {"most": None}),),
     "connections": (Figure("metrics/list_connections", "fast"),),
     "switches": (Figure("metrics/load_switches", "fast"),),
+    "holiday": (Figure("metrics/load_holiday", "slow"),),
     "engine_events": (
         Figure("metrics/count_engine_events", "fast"),
         Figure("metrics/count_failed_engine_events", "slow"),

@@ -57,5 +57,9 @@ class Readiness:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 row = await self._db.fetch_one("database/find_triggers", {})
         except (DatabaseUnavailable, Contended, TimeoutError):
-            return {"database": False, "event_trigger": None}
-        return {"database": True, "event_trigger": bool(row and row["has_triggers"])}
+            return {"database": False, "writable": None, "event_trigger": None}
+        return {
+            "database": True,
+            "writable": bool(row and row["is_writable"]),
+            "event_trigger": bool(row and row["has_triggers"]),
+        }

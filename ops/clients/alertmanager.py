@@ -5,7 +5,7 @@ Facts: Alertmanager's `api/v2/openapi.yaml`, and `notify/notify.go` for the coun
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,17 @@ class Alertmanager:
         alert = {"labels": labels, "annotations": annotations, "endsAt": ends_at.isoformat()}
         self._ask("/api/v2/alerts", [alert])
 
+    def silence(self, labels: Mapping[str, str], starts_at: datetime, ends_at: datetime, reason: str) -> None:
+        """Keep alerts with these labels from their receivers until a time."""
+        matchers = [
+            {"name": name, "value": value, "isRegex": False, "isEqual": True}
+            for name, value in labels.items()
+        ]
+        times = {"startsAt": starts_at.isoformat(), "endsAt": ends_at.isoformat()}
+        self._ask(
+            "/api/v2/silences", {"matchers": matchers, **times, "createdBy": "leads", "comment": reason}
+        )
+
     def find(self, labels: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the firing alert with exactly these labels, with its `receivers` and `status`."""
         alerts = self._ask("/api/v2/alerts").json
@@ -58,7 +69,7 @@ class Alertmanager:
                     counts[sample.name, channel] += int(sample.value)
         return counts
 
-    def _ask(self, path: str, body: list[dict[str, Any]] | None = None) -> HttpAnswer:
+    def _ask(self, path: str, body: Mapping[str, object] | Sequence[object] | None = None) -> HttpAnswer:
         url = self._url + path
         try:
             answer = ask(url, body=body, timeout_seconds=REQUEST_SECONDS)

@@ -1,14 +1,15 @@
 """`leads switch`: turn the kill switch, the pause and sources on or off; show since when, by whom and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from ops import switches
+from ops.clients.alertmanager import Alertmanager
 from ops.clients.db_session import DbSession, open_session
 from ops.failures import CommandFailed, only_one
 from ops.output import AsJson, examples, one_line, print_indented, print_json, say, verb_group
@@ -31,6 +32,12 @@ Undo it with: leads switch source NAME on --reason TEXT"""
 State = Literal["on", "off"]
 To = Annotated[State, typer.Argument(help="on or off.", metavar="on|off")]
 Reason = Annotated[str, typer.Option(help="Why; the history of changes keeps it.")]
+Until = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%dT%H:%M"], help="Planned until then, UTC: no page before. Needs ALERTMANAGER_URL."
+    ),
+]
 
 app = verb_group(
     "Turn the kill switch, the pause and sources on or off, with a reason.",
@@ -59,8 +66,9 @@ def show(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))
-def kill(to: To, reason: Reason, as_json: AsJson = False) -> None:
+def kill(to: To, reason: Reason, until: Until = None, as_json: AsJson = False) -> None:
     """Turn the kill switch on or off: while it is on, no ticket is created."""
+    _silence("PancakeKillSwitchOn", {}, until, reason, is_holding=to == "on")
     _set("kill_switch", "kill switch", to, reason, as_json, {"on": KILL_ON, "off": KILL_OFF})
 
 
@@ -79,6 +87,7 @@ def source(
     to: To,
     reason: Reason,
     connection: Annotated[str | None, typer.Option(help="Name of the connection of the source.")] = None,
+    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
     """Switch a source on or off: leads without an active source are held."""
@@ -90,6 +99,8 @@ def source(
                 f"{_title(found)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
                 "It gets its name from the next sync_sources, within 15 minutes."
             )
+        source_id = {"source": str(found.pancake_source_id)}
+        _silence("PancakeSourceOff", source_id, until, reason, is_holding=to == "off")
         was_on = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
     if was_on is None:
         raise CommandFailed(f"{_title(found)} was removed meanwhile. See: leads switch list")
@@ -101,6 +112,21 @@ def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, sai
     with _open() as db:
         was_on = switches.set_setting(db, setting, is_on=to == "on", reason=reason)
     _report(name, to, was_on, as_json, said)
+
+
+def _silence(
+    alert: str, labels: Mapping[str, str], until: datetime | None, reason: str, *, is_holding: bool
+) -> None:
+    """Silence the alert on leads that the switch holds, if it is planned until a time."""
+    if until is None:
+        return
+    ends_at, now = until.replace(tzinfo=UTC), datetime.now(UTC)
+    if not is_holding:
+        raise typer.BadParameter("--until is for a switch that holds leads")
+    if ends_at <= now:
+        raise typer.BadParameter(f"--until {until:%Y-%m-%dT%H:%M} has passed; it is {now:%Y-%m-%dT%H:%M} UTC")
+    alertmanager = Alertmanager(read_operator_settings("ALERTMANAGER_URL").alertmanager_url)
+    alertmanager.silence({"alertname": alert, **labels}, now, ends_at, check_reason(reason))
 
 
 def _open() -> DbSession:

@@ -4,6 +4,8 @@ Facts: the claims and the variable HASURA_GRAPHQL_JWT_SECRET,
 https://hasura.io/docs/2.0/auth/authentication/jwt/."""
 
 import json
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,8 +14,9 @@ import jwt
 import typer
 
 from leads.adapters.secrets import MIN_SECRET_CHARACTERS
-from ops.failures import WrongUsage
-from ops.output import AsJson, print_result, say
+from ops.failures import WrongUsage, file_reason
+from ops.files import replacing
+from ops.output import AsJson, print_json, print_result, say
 from ops.settings import read_operator_settings
 
 VARIABLE = "HASURA_GRAPHQL_JWT_SECRET"
@@ -30,6 +33,11 @@ ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
 
 Role = Literal["pancake_service", "pancake_edge"]
 """The holder of a token."""
+HOLDERS: dict[Role, tuple[str, str]] = {
+    "pancake_service": ("HASURA_SERVICE_TOKEN", "the handlers"),
+    "pancake_edge": ("HASURA_EDGE_TOKEN", "the edge"),
+}
+"""The variable of a token, and the service that reads it."""
 
 
 def token(
@@ -40,6 +48,9 @@ def token(
         Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
     ] = None,
     days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=MAX_DAYS)] = MAX_DAYS,
+    into: Annotated[
+        Path | None, typer.Option(help="Put it into this file of `leads setup`, and print none.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a JWT of one role, and say when it ends. The one before is valid until its own end.
@@ -54,8 +65,30 @@ def token(
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token could not be signed: {error}. Check {VARIABLE} and the key.") from error
     shown = {"role": role, "token": signed, "expires_at": expires_at.isoformat()}
-    print_result(shown, signed, as_json=as_json)
-    say(f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC. Put the next one into place before.")
+    ends = f"It ends at {expires_at:%Y-%m-%d %H:%M} UTC."
+    if into is None:
+        print_result(shown, signed, as_json=as_json)
+        say(f"{ends} Put the next one into place before.")
+        return
+    variable, holder = HOLDERS[role]
+    _replace(into, variable, signed)
+    if as_json:
+        print_json({"role": role, "file": str(into), "expires_at": shown["expires_at"]})
+    say(f"{ends} {into} has it. Restart {holder}.")
+
+
+def _replace(path: Path, variable: str, value: str) -> None:
+    """Replace a variable in a file `KEY=value`; mode and owner stay. Raises WrongUsage."""
+    try:
+        text, before = path.read_text("utf-8"), path.stat()
+        replaced, count = re.subn(rf"^{variable}=.*$", f"{variable}={value}", text, flags=re.MULTILINE)
+        if count != 1:
+            raise WrongUsage(f"{path} has {count} lines {variable}=…, not one. Give the file of its holder.")
+        with replacing(path, before.st_mode & 0o777) as fresh:
+            fresh.write_text(replaced, "utf-8")
+            os.chown(fresh, before.st_uid, before.st_gid)
+    except OSError as error:
+        raise WrongUsage(f"{path} could not be changed: {file_reason(error)}") from error
 
 
 def make_token(

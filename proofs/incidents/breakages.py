@@ -308,14 +308,17 @@ TRIGGER_SAVED_IN_CONSOLE = {
 BREAKAGES = (
     Breakage(
         "the database refuses connections", without_database, "database", "not currently acc",
-        "SqlMetricsStale", person="on its server, if PostgreSQL has ended",
+        "DatabaseDown", person="on its server, if PostgreSQL has ended",
     ),
     Breakage(
         "a wrong password in `DATABASE_URL`",
         by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@")),
         "database", "password auth", person="Check user and password in DATABASE_URL",
     ),
-    Breakage("PostgreSQL takes no writes", read_only_database, "database", "transaction_read_only is on"),
+    Breakage(
+        "PostgreSQL takes no writes", read_only_database, "database", "transaction_read_only is on",
+        "DatabaseReadOnly",
+    ),
     Breakage(
         "the disk of PostgreSQL is full", full_disk, "database", "its disk is full.* No space left",
         person="The administrator of PostgreSQL makes room",
@@ -323,7 +326,7 @@ BREAKAGES = (
     Breakage(
         "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
     ),
-    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "CronMissed"),
+    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "EngineDown"),
     Breakage(
         "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata-read",
         "admin secret", person="Check HASURA_ADMIN_SECRET",
@@ -390,8 +393,12 @@ BREAKAGES = (
     ),
     Breakage(
         "the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres",
+        "ConnectionOff",
     ),
-    Breakage("no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active"),
+    Breakage(
+        "no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active", "SourceOff",
+        incident="source_off",
+    ),
     Breakage(
         "Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid",
         person="Create a key in Pancake",

@@ -1,4 +1,4 @@
-"""The twelve incidents of incidents.yaml."""
+"""The incidents of incidents.yaml."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +12,30 @@ class Incident:
     """What happens, which alerts are sent, and which of these come after it; incidents.yaml says more."""
 
     title: str
-    sent: frozenset[str]
-    after: frozenset[str]
     minutes: int
+    sent: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
     changes: dict[str, Any] = field(default_factory=dict)
     leads_per_second: float = 2.0
     hold_seconds: float = 10.0
+    page: str = ""
+    channel: str = ""
+
+    @property
+    def first(self) -> str:
+        """The alert that tells of it at 5 leads an hour."""
+        return f"Pancake{self.page or self.channel}"
 
 
 def _read(fields: dict[str, Any]) -> Incident:
     after = frozenset(f"Pancake{name}" for name in fields.pop("after", ()))
-    sent = after | {f"Pancake{name}" for name in fields.pop("sent")}
-    kinds = {"scheduled_crons": frozenset, "handlers_up": tuple}
+    sent = after | {f"Pancake{name}" for name in fields.pop("sent", ())}
+    kinds = {"scheduled_crons": frozenset, "failing_crons": frozenset, "handlers_up": tuple}
     changes = {name: kinds.get(name, lambda it: it)(value) for name, value in fields.pop("changes").items()}
     return Incident(sent=sent, after=after, changes=changes, **fields)
 
 
 _SOURCE = Path(__file__).with_name("incidents.yaml")
-INCIDENTS = {name: _read(fields) for name, fields in yaml.safe_load(_SOURCE.read_text("utf-8")).items()}
+ALL = {name: _read(fields) for name, fields in yaml.safe_load(_SOURCE.read_text("utf-8")).items()}
+INCIDENTS = {name: each for name, each in ALL.items() if each.sent}
+"""Those that are made live too."""

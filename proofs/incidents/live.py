@@ -51,6 +51,8 @@ BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
 MAX_OPEN_POSTS = 64
 AGEING_SECONDS = 1.0
+KILLED_AFTER_SECONDS = 2.0
+"""As far apart as a minute is with DEFAULT_FACTOR."""
 POLL_SECONDS = 0.2
 
 
@@ -261,13 +263,68 @@ def p99_regression(stage: Stage) -> Iterator[None]:
     stage.sql(_FAST_AGAIN.format(name="insert"))
 
 
+@contextmanager
+def handlers_killed(stage: Stage) -> Iterator[None]:
+    """Kill the handlers again and again, as a lack of memory does; they start at once."""
+    handlers = stage.sandbox.handlers
+
+    def kill() -> None:
+        handlers.kill()
+        handlers.bring_up()
+
+    with repeating(kill, KILLED_AFTER_SECONDS):
+        yield
+    # What they worked on waits for the end of its lease, whose minutes are not divided.
+    stage.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE status = 'ingested'")
+    stage.retry_waiting()
+
+
+@contextmanager
+def database_read_only(stage: Stage) -> Iterator[None]:
+    """Let the whole server take no writes, as an administrator sets it; sessions that are open follow."""
+    with psycopg.connect(stage.sandbox.cluster.url("postgres"), autocommit=True) as db:
+        db.execute("SET default_transaction_read_only = off")
+        db.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        db.execute("SELECT pg_reload_conf()")
+        yield
+        db.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        db.execute("SELECT pg_reload_conf()")
+    stage.sandbox.handlers.wait_ready()
+    stage.retry_waiting()
+
+
+@contextmanager
+def secret_differs(stage: Stage) -> Iterator[None]:
+    """Start the handlers with another HANDLER_SECRET than Hasura has."""
+    handlers = stage.sandbox.handlers
+    before = handlers.environment
+    handlers.environment = {**before, "HANDLER_SECRET": "another-secret-of-more-than-32-characters"}
+    handlers.stop()
+    handlers.bring_up()
+    yield
+    handlers.environment = before
+    handlers.stop()
+    handlers.bring_up()
+    stage.retry_waiting()
+
+
+@contextmanager
+def source_off(stage: Stage) -> Iterator[None]:
+    """Switch every source off; at the end what was held is replayed."""
+    with FAULTS["source_off"](stage):
+        yield
+    stage.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE status = 'skipped_source_disabled'")
+    stage.retry_waiting()
+
+
 SCENES: dict[str, Scene] = {
     **{name: partial(of_table, name=name) for name in ("metadata_wiped", "allow_list_on", "handlers_down")},
     **{
         scene.__name__: scene
         for scene in (
             database_slow, pancake_rest_down, webhook_silent, dead_letters, stuck_lock, cron_removed,
-            reconciliation_misses, kill_switch_left_on, p99_regression,
+            reconciliation_misses, kill_switch_left_on, p99_regression, handlers_killed, database_read_only,
+            secret_differs, source_off,
         )
     },
 }  # fmt: skip
@@ -388,7 +445,7 @@ def incidents(
     ] = DEFAULT_FACTOR,
     as_json: AsJson = False,
 ) -> None:
-    """Make twelve incidents, each in a new sandbox with a real Prometheus and Alertmanager.
+    """Make the incidents, each in a new sandbox with a real Prometheus and Alertmanager.
 
     Exactly the alerts of docs/alerts.md have to arrive and to be resolved, and none in a run in which nothing
     is broken. The rules are those of deploy/, with all times divided by --factor. Takes about 40 minutes.

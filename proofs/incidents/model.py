@@ -14,7 +14,7 @@ from typing import Any
 
 from leads.adapters.breaker import FAILURES_TO_OPEN, WINDOW_SECONDS
 from leads.domain.body import ICT
-from leads.domain.health import ACTIVE, ALIVE, UNAVAILABLE, Signs, judge
+from leads.domain.health import ACTIVE, ALIVE, REJECTED, UNAVAILABLE, Signs, judge
 from leads.services.cron_work import CRON_PERIOD_SECONDS
 from sandbox.pancake.leads import relative_rate
 
@@ -49,11 +49,59 @@ class Conditions:
     found_missing: int = 0
     """By the reconciliations of the last day."""
     kill_switch: bool = False
+    restarts_each_minute: bool = False
+    has_old_replica: bool = False
+    database_up: bool = True
+    database_writable: bool = True
+    """False also of a full disk, which no check of the handlers sees: then `is_full` is set too."""
+    is_full: bool = False
+    engine_up: bool = True
+    secret_matches: bool = True
+    source_on: bool = True
+    connection_on: bool = True
+    neighbour_delivers: bool = True
+    """Of the second connection."""
+    failing_crons: frozenset[str] = frozenset()
+    edge_up: bool = True
+    edge_disk_writable: bool = True
+    edge_finds_paths: bool = True
+    """False: its resolver is wrong."""
+    notifications_accepted: bool = True
+    key_accepted: bool = True
+    has_roster: bool = True
+    is_holiday: bool = False
+    clock_ahead_seconds: float = 0.0
+    token_days: float = 60.0
+    certificate_days: float = 60.0
+    invalid_share: float = 0.0
+    """Of the leads: those whose content is bad."""
+    failing_leads: int = 0
+    """So many of the next leads are hopeless, as with `failing_share`."""
 
     @property
     def is_served(self) -> bool:
         """Whether a process of the handlers answers."""
         return any(self.handlers_up)
+
+    @property
+    def can_write(self) -> bool:
+        return self.is_served and self.database_up and self.database_writable
+
+    @property
+    def can_store(self) -> bool:
+        return self.can_write and self.edge_finds_paths
+
+    @property
+    def is_called(self) -> bool:
+        """Whether Hasura calls the handlers, and they can work."""
+        return self.can_write and self.engine_up and self.secret_matches
+
+    @property
+    def holds(self) -> str:
+        """The status with which a delivery is stored, if it is held."""
+        if self.kill_switch:
+            return "skipped_kill_switch"
+        return "" if self.source_on and self.connection_on else "skipped_source_disabled"
 
 
 Timeline = Callable[[int], Conditions]
@@ -71,10 +119,23 @@ NORMAL_FROM = 50.0
 """From this mean on a Poisson count is drawn from the normal distribution with its mean and variance."""
 
 
-def arrivals(start: datetime, count: int, leads_per_hour: float, seed: int) -> list[int]:
+Traffic = Callable[[int], float]
+"""The multiple of the usual leads that arrive in each minute."""
+
+
+def usual(minute: int) -> float:
+    return 1.0
+
+
+def arrivals(
+    start: datetime, count: int, leads_per_hour: float, seed: int, traffic: Traffic = usual
+) -> list[int]:
     """Return the leads of each minute: Poisson counts around the rate of the hour."""
-    chance, moments = random.Random(seed), (start + number * MINUTE for number in range(count))
-    return [poisson(chance, leads_per_hour / 60 * relative_rate(at.astimezone(ICT))) for at in moments]
+    chance = random.Random(seed)
+    rates = (
+        relative_rate((start + number * MINUTE).astimezone(ICT)) * traffic(number) for number in range(count)
+    )
+    return [poisson(chance, leads_per_hour / 60 * rate) for rate in rates]
 
 
 def poisson(chance: random.Random, mean: float) -> int:
@@ -125,6 +186,7 @@ class Stored:
     def __init__(self, minutes: int) -> None:
         self.webhook, self.poll = [0] * minutes, [0] * minutes
         self.processed, self.failed, self.dead, self.held = ([0] * minutes for _ in range(4))
+        self.invalid, self.held_by_source = [0] * minutes, [0] * minutes
 
 
 class Model:
@@ -141,7 +203,7 @@ class Model:
         self._spool: deque[tuple[int, int]] = deque()
         self._waiting: deque[tuple[int, int]] = deque()
         self._retries: dict[int, list[tuple[int, int, bool]]] = {}
-        self._owed = self._missed = self._failed_probes = 0
+        self._owed = self._missed = self._failed_probes = self._to_fail = 0
         self._missed_since: int | None = None
         self._webhook_at: int | None = None
         self._due: dict[str, int] = {}
@@ -153,9 +215,13 @@ class Model:
         self.cron_succeeded_at = dict.fromkeys(CRONS, 0.0)
         self.status = ACTIVE
         self.switched_at = -86_400.0
+        self.database_seen_at = 0.0
 
     def step(self, minute: int, now: Conditions) -> Minute:
         seen = Minute()
+        self._to_fail += now.failing_leads
+        if now.database_up:
+            self.database_seen_at = minute * 60.0
         if now.kill_switch != self._kill_switch:
             self._kill_switch, self.switched_at = now.kill_switch, minute * 60.0
         self._deliver(minute, now, seen)
@@ -163,29 +229,32 @@ class Model:
         self._process(minute, now, seen)
         self._retry(minute, now, seen)
         self._notify(minute, now, seen)
-        self._assign(minute, seen)
+        self._assign(minute, now, seen)
         seen.spooled += sum(count for _, count in self._spool)
         return seen
 
     def _deliver(self, minute: int, now: Conditions, seen: Minute) -> None:
         count = self._leads[minute]
-        if not now.webhook_delivers:
+        if not (now.webhook_delivers and now.edge_up):
             self._owed += count
             return
-        if not now.is_served:
-            if count:
+        if not now.can_store:
+            if not now.edge_disk_writable:
+                self._owed += count
+            elif count:
                 self._spool.append((minute, count))
                 seen.edge["spooled"] += count
                 seen.upstream["hasura", "refused"] += count
-                seen.upstream["handlers", "down"] += count
+                seen.upstream["handlers", "refused" if now.is_served else "down"] += count
             return
         slow = min(count, poisson(self._chance, count * now.slow_share))
         # The edge gives up on a slow one and keeps it; it is stored all the same, so its drain is quick.
         seen.edge.update(received=count - slow, spooled=slow)
         seen.spooled = slow
-        path = "hasura" if now.engine_takes_deliveries else "handlers"
+        takes = now.engine_takes_deliveries and now.engine_up and now.secret_matches
+        path = "hasura" if takes else "handlers"
         if path == "handlers":
-            seen.upstream["hasura", "refused"] += count
+            seen.upstream["hasura", "refused" if now.engine_up else "down"] += count
         seen.upstream[path, "ok"] += count
         seen.store_seconds += [(STORE_SECONDS, count - slow), (now.slow_store_seconds, slow)]
         self._store(minute, count, now, seen)
@@ -198,12 +267,13 @@ class Model:
         if count:
             self._webhook_at, self._missed, self._missed_since = minute, 0, None
         self.stored.webhook[minute] += count
-        seen.stored["skipped_kill_switch" if now.kill_switch else "received"] += count
+        seen.stored[now.holds or "received"] += count
         self._queue(minute, count, now)
 
     def _queue(self, minute: int, count: int, now: Conditions) -> None:
-        if now.kill_switch:
+        if now.holds:
             self.stored.held[minute] += count
+            self.stored.held_by_source[minute] += count * (not now.kill_switch)
         elif count:
             self._waiting.append((minute, count))
 
@@ -214,14 +284,15 @@ class Model:
             of_day = moment.hour * 60 + moment.minute
             if (of_day - DAILY_AT_MINUTE.get(name, 0)) % period == 0 and name in now.scheduled_crons:
                 self._due[name] = minute
-        if now.is_served:
-            for name in sorted(name for name, due_at in self._due.items() if due_at <= minute):
+        if now.is_called:
+            due = (name for name, due_at in self._due.items() if due_at <= minute)
+            for name in sorted(set(due) - now.failing_crons):
                 self._run_cron(name, minute, now, seen)
 
     def _run_cron(self, name: str, minute: int, now: Conditions, seen: Minute) -> None:
         if name in CRONS_WITH_PANCAKE:
             self._call_pancake(minute, now)
-            if not now.pancake_answers:
+            if not (now.pancake_answers and now.key_accepted):
                 self._due[name] = minute + CRON_RETRY_MINUTES.get(name, 1)
                 return
         if name == "poll_records" and self._owed:
@@ -250,8 +321,9 @@ class Model:
     def _check_connection(self, minute: int, now: Conditions) -> None:
         self._call_pancake(minute, now)
         self._failed_probes = 0 if now.pancake_answers else self._failed_probes + 1
+        answer = ALIVE if now.key_accepted else REJECTED
         signs = Signs(
-            probe=ALIVE if now.pancake_answers else UNAVAILABLE,
+            probe=answer if now.pancake_answers else UNAVAILABLE,
             failed_probes=self._failed_probes,
             last_webhook_at=self._moment(self._webhook_at),
             missed=self._missed,
@@ -273,7 +345,7 @@ class Model:
                 seen.results["ticket_created"] += again
 
     def _process(self, minute: int, now: Conditions, seen: Minute) -> None:
-        if not (now.is_served and now.event_trigger_exists):
+        if not (now.is_called and now.event_trigger_exists):
             return
         if self._is_failing and not now.failing_share:
             self._replay(minute, seen)
@@ -285,8 +357,16 @@ class Model:
             left -= done
             if done < count:
                 self._waiting.appendleft((created, count - done))
+            invalid = min(done, poisson(self._chance, done * now.invalid_share)) if now.invalid_share else 0
+            self.stored.invalid[created] += invalid
+            seen.results["invalid"] += invalid
+            done -= invalid
+            chosen = min(done, self._to_fail)
+            self._to_fail -= chosen
             for share, is_hopeless in ((now.failing_share, True), (now.once_failing_share, False)):
                 failing = min(done, poisson(self._chance, done * share))
+                if is_hopeless:
+                    failing = max(failing, chosen)
                 self._retries.setdefault(minute, []).extend([(created, 0, is_hopeless)] * failing)
                 self.stored.failed[created] += failing
                 done -= failing
@@ -299,7 +379,7 @@ class Model:
 
     def _retry(self, minute: int, now: Conditions, seen: Minute) -> None:
         for created, attempt, is_hopeless in self._retries.pop(minute, []):
-            if not now.is_served:
+            if not now.is_called:
                 self._retries.setdefault(minute + 1, []).append((created, attempt, is_hopeless))
             elif attempt and not is_hopeless:
                 self.stored.failed[created] -= 1
@@ -316,14 +396,15 @@ class Model:
                 self.stored.dead[created] += 1
 
     def _notify(self, minute: int, now: Conditions, seen: Minute) -> None:
-        if now.allow_list_has_ours and now.is_served:
+        if now.allow_list_has_ours and now.notifications_accepted and now.is_called:
             seen.notified, self.unsent_since = seen.results["ticket_created"], None
         elif seen.results["ticket_created"] and self.unsent_since is None:
             self.unsent_since = minute * 60.0
 
-    def _assign(self, minute: int, seen: Minute) -> None:
+    def _assign(self, minute: int, now: Conditions, seen: Minute) -> None:
         """Leads of the night wait for the first who come on duty."""
-        if (self.start + minute * MINUTE).astimezone(ICT).hour in ON_DUTY:
+        hour = (self.start + minute * MINUTE).astimezone(ICT).hour
+        if hour in ON_DUTY and now.has_roster and not now.is_holiday:
             self.unassigned_since = None
         elif seen.results["ticket_created"] and self.unassigned_since is None:
             self.unassigned_since = minute * 60.0

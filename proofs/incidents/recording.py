@@ -12,15 +12,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from proofs.incidents.catalogue import INCIDENTS
-from proofs.incidents.model import MINUTE, Conditions, Minute, Model, Timeline, arrivals, during
+from proofs.incidents.catalogue import ALL
+from proofs.incidents.model import (
+    MINUTE,
+    Conditions,
+    Minute,
+    Model,
+    Timeline,
+    Traffic,
+    arrivals,
+    during,
+    usual,
+)
 from proofs.incidents.series import (
     ALERTMANAGER,
+    DAY,
     HOUR,
     PROMETHEUS,
     Edge,
     Handlers,
     Sample,
+    of_looks,
+    of_neighbour,
     of_states,
     of_traffic,
 )
@@ -34,6 +47,8 @@ WEEK_MINUTES = 10_080
 SPARSE_MINUTES = 4
 """Before `first_minute` counters of leads have a sample every so many: Prometheus looks back five minutes."""
 WEEKS_BEFORE = 4
+NEIGHBOUR_LEADS_PER_HOUR = 7.0
+"""Of the second connection."""
 UP = ("up", "", 1.0)
 LONG_WINDOWS = "pancake_events_total"
 """What rules read over days."""
@@ -57,6 +72,7 @@ class Scenario:
     seed: int = 1
     restarts: tuple[int, ...] = ()
     connections: int = 5
+    traffic: Traffic = usual
 
     @property
     def recorded_time(self) -> tuple[datetime, datetime]:
@@ -95,7 +111,14 @@ class Recording:
     def _record(self) -> None:
         scenario = self.scenario
         start, count = scenario.start, scenario.minutes
-        leads = arrivals(start, count, scenario.leads_per_hour, scenario.seed)
+        leads = arrivals(start, count, scenario.leads_per_hour, scenario.seed, scenario.traffic)
+        first, *weeks = (
+            arrivals(start, count, NEIGHBOUR_LEADS_PER_HOUR, -seed, scenario.traffic if seed == 1 else usual)
+            for seed in range(1, 2 + WEEKS_BEFORE)
+        )
+        neighbour = [
+            number * scenario.timeline(minute).neighbour_delivers for minute, number in enumerate(first)
+        ]
         before = [
             arrivals(start, count, scenario.leads_per_hour, seed)
             for seed in range(scenario.seed + 1, scenario.seed + 1 + WEEKS_BEFORE)
@@ -108,18 +131,31 @@ class Recording:
             now = scenario.timeline(minute)
             seen = model.step(minute, now)
             recent.append(seen)
+            at = start.timestamp() + minute * 60
             if minute in scenario.restarts:
-                handlers[scenario.restarts.index(minute) % 2] = Handlers()
+                number = scenario.restarts.index(minute)
+                handlers[number % 2] = Handlers(at, f"{number // 2}")
+            if now.restarts_each_minute:
+                handlers = [Handlers(at) for _ in handlers]
+            if now.has_old_replica:
+                handlers[0].commit = "b"
             serving = [process for process, is_up in zip(handlers, now.handlers_up, strict=True) if is_up]
             for number, process in enumerate(serving):
                 process.count(seen, number, len(serving))
+                if not now.secret_matches:
+                    process.refuse_calls(2)
             edge.count(seen, now)
             if minute >= scenario.first_minute:
-                self._scrape_handlers(minute, handlers, now, [*slow, *of_states(model, minute, now)])
-                self._put(minute, "pancake_edge", EDGE, [*edge.samples(), *edge.gauges(seen.spooled), UP])
+                figures = [*slow, *of_states(model, minute, now)] if now.database_up else []
+                self._scrape_handlers(minute, handlers, now, [*figures, *of_looks(model, minute, now)])
+                shown = [*edge.samples(), *edge.gauges(seen.spooled, now, at), UP]
+                self._put(minute, "pancake_edge", EDGE, shown if now.edge_up else [("up", "", 0.0)])
                 self._put(minute, "prometheus", "localhost:9090", [*PROMETHEUS, UP])
                 self._put(minute, "alertmanager", "alertmanager:9093", [*ALERTMANAGER, UP])
-                slow = list(of_traffic(model, minute, recent, before, now))  # shown by the next scrape
+                slow = [  # shown by the next scrape
+                    *of_traffic(model, minute, recent, before, now),
+                    *of_neighbour(minute, neighbour, weeks),
+                ]
             elif minute % SPARSE_MINUTES == 0:
                 for instance, process in zip(HANDLERS, handlers, strict=True):
                     found = [sample for sample in process.samples() if sample[0] == LONG_WINDOWS]
@@ -133,7 +169,9 @@ class Recording:
         restarting = restarts.index(minute) % 2 if minute in restarts else None
         for number, (instance, process) in enumerate(zip(HANDLERS, handlers, strict=True)):
             is_up = now.handlers_up[number] and number != restarting
-            found = [*process.samples(), *shared, UP] if is_up else [("up", "", 0.0)]
+            at = self.scenario.start.timestamp() + minute * 60
+            own = [*process.samples(), *process.gauges(now, at)]
+            found = [*own, *shared, UP] if is_up else [("up", "", 0.0)]
             self._put(minute, "pancake_handlers", instance, found)
 
     def _put(self, minute: int, job: str, instance: str, samples: Iterable[Sample]) -> None:
@@ -148,8 +186,8 @@ class Recording:
 FIRST_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 BEFORE = 3 * 1440 + 120
 """Minutes: the longest window of a rule, and until 09:00 in Vietnam."""
-RECORDED_BEFORE, RECORDED_AFTER, LONGEST_RECORDED = 90, 60, 120
-"""Minutes that are recorded in full: before and after an incident, and of the incident its last ones."""
+RECORDED_BEFORE, RECORDED_AFTER = 90, 60
+"""Minutes before and after an incident that are recorded in full, as it is."""
 LEADS_PER_HOUR, FEW_LEADS_PER_HOUR = 300.0, 5.0
 USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
 """Of the incidents that do not have LEADS_PER_HOUR: with as many the webhook soon counts as suspended."""
@@ -160,18 +198,71 @@ def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
 
     Those of two incidents do not overlap. With few leads there is one connection.
     """
-    minutes, changes = INCIDENTS[name].minutes, INCIDENTS[name].changes
+    minutes, changes = ALL[name].minutes, ALL[name].changes
     leads_per_hour = leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR)
     return Scenario(
         name=name,
-        start=FIRST_MONDAY + timedelta(weeks=1 + list(INCIDENTS).index(name)),
+        start=FIRST_MONDAY + timedelta(weeks=1 + list(ALL).index(name)),
         minutes=BEFORE + minutes + RECORDED_AFTER,
         leads_per_hour=leads_per_hour,
         timeline=during(BEFORE, BEFORE + minutes, **changes),
-        first_minute=BEFORE + max(0, minutes - LONGEST_RECORDED) - RECORDED_BEFORE,
-        seed=list(INCIDENTS).index(name),
+        first_minute=BEFORE - RECORDED_BEFORE,
+        seed=list(ALL).index(name),
         connections=1 if leads_per_hour == FEW_LEADS_PER_HOUR else 5,
     )
+
+
+WEEKS = 4
+RESTARTED_AT = 3 * 60
+"""A deployment a day, at ten in the morning in Vietnam."""
+SUNDAY, HOLIDAYS, FLOOD = 6, range(14, 21), range(9 * DAY + 120, 9 * DAY + 180)
+"""Of the four weeks: days, and minutes."""
+
+
+def weeks() -> list[Scenario]:
+    """Return four weeks in which nothing breaks, each with half a day before it: one run of the model.
+
+    There are 5 leads an hour with 2 % bad input, a deployment a day with a restart of Hasura, a dead letter
+    on a Sunday, a flood of valid leads for an hour, and Tết.
+    """
+    restarts = tuple(
+        day * DAY + RESTARTED_AT + after for day in range(7 * WEEKS) for after in (0, 2)
+    )  # fmt: skip
+    return [
+        Scenario(
+            name=f"week {week + 1}",
+            start=FIRST_MONDAY,
+            minutes=(week + 1) * WEEK_MINUTES,
+            leads_per_hour=FEW_LEADS_PER_HOUR,
+            timeline=_days_of_weeks,
+            first_minute=max(0, week * WEEK_MINUTES - DAY // 2),
+            restarts=restarts,
+            traffic=_traffic_of_weeks,
+        )
+        for week in range(WEEKS)
+    ]
+
+
+def arrived(week: Scenario) -> int:
+    """Return how many leads arrive in one of the weeks."""
+    leads = arrivals(week.start, week.minutes, week.leads_per_hour, week.seed, week.traffic)
+    return sum(leads[-WEEK_MINUTES:])
+
+
+def _days_of_weeks(minute: int) -> Conditions:
+    of_day = minute % DAY
+    return Conditions(
+        invalid_share=0.02,
+        engine_up=of_day not in (RESTARTED_AT + 3, RESTARTED_AT + 4),
+        failing_leads=int(minute == SUNDAY * DAY + 180),
+        is_holiday=(minute + 7 * 60) // DAY in HOLIDAYS,
+    )
+
+
+def _traffic_of_weeks(minute: int) -> float:
+    if minute in FLOOD:
+        return 60.0
+    return 0.2 if minute // DAY in HOLIDAYS else 1.0
 
 
 def clean(leads_per_hour: float, minutes: int = WEEK_MINUTES, seed: int = 1) -> Scenario:
@@ -190,7 +281,6 @@ def clean(leads_per_hour: float, minutes: int = WEEK_MINUTES, seed: int = 1) -> 
 def _normal_days() -> Timeline:
     hiccups: dict[range, Conditions] = {
         range(700, 706): Conditions(pancake_answers=False),
-        range(2 * 1440 + 300, 2 * 1440 + 330): Conditions(kill_switch=True),
     }
     late = Conditions(found_missing=2)
 
@@ -237,21 +327,28 @@ def apply_for(times: Sequence[float], alert: Alert, steps: Sequence[float]) -> t
     return tuple(firing)
 
 
-def sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> set[str]:
-    """Return the names of the alerts that reach a receiver: those that fire unsilenced at any time."""
-    at: dict[float, list[Labels]] = defaultdict(list)
+def first_sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> dict[Firing, float]:
+    """Return those that reach a receiver, each with the first time at which it fires unsilenced."""
+    at: dict[float, list[tuple[Firing, Labels]]] = defaultdict(list)
     for firing in firings:
         for time in firing.times:
-            at[time].append(dict(firing.labels))
-    rules = tuple(inhibitions)
-    return {
-        target["alertname"]
-        for together in at.values()
-        for target in together
-        if not any(
-            rule.silences(source, target) for rule in rules for source in together if source is not target
-        )
-    }
+            at[time].append((firing, dict(firing.labels)))
+    rules, found = tuple(inhibitions), dict[Firing, float]()
+    for time in sorted(at):
+        for firing, target in at[time]:
+            if firing not in found and not any(
+                rule.silences(source, target)
+                for rule in rules
+                for other, source in at[time]
+                if other is not firing
+            ):
+                found[firing] = time
+    return found
+
+
+def sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> set[str]:
+    """Return the names of the alerts that reach a receiver."""
+    return {firing.name for firing in first_sent(firings, inhibitions)}
 
 
 STEP_SECONDS = 60.0

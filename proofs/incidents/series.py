@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import product
-from math import inf
+from math import inf, nan
 from statistics import median
 
 from leads.adapters.metrics import (
@@ -21,11 +21,15 @@ from leads.services.metrics import FIGURES
 from proofs.incidents.model import CRONS, Conditions, Minute, Model
 
 CONNECTION = "f0000000-0000-4000-8000-000000000001"
+NEIGHBOUR = "f0000000-0000-4000-8000-000000000002"
+"""A second connection, of which only the deliveries are modelled."""
+SOURCE = "24895"
+PROCESS_ROUTE = "/events/process_record"
 HOUR, DAY = 60, 1440
 STUCK_AFTER_MINUTES = 5
 FAILED_RESULTS = ("failed", "dead_letter", "invalid")
 STATUSES = ("active", "silent", "suspended", "outage", "key_invalid", "disabled")
-CHECKS = ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
+CHECKS = ("database", "writable", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
 EDGE_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
 """As in deploy/nginx/lua/pancake/metrics.lua."""
 ANSWER_SECONDS = 1.6
@@ -71,9 +75,10 @@ class Process:
 
 
 class Handlers(Process):
-    """One process of the handlers. It takes its share of what a minute has."""
+    """One process of the handlers, of a commit, since `started`. It takes its share of what a minute has."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: float = 0.0, commit: str = "a") -> None:
+        self.started, self.commit = started, commit
         super().__init__([
             *named("pancake_webhook_requests_total", status=WEBHOOK_STATUSES),
             *named("pancake_events_total", result=EVENT_RESULTS),
@@ -81,11 +86,21 @@ class Handlers(Process):
             *named("pancake_webhook_missed_total", origin=("poll", "reconcile")),
             *named("pancake_log_messages_total", level=LOG_LEVELS),
             *named("pancake_cron_runs_total", name=CRONS, result=CRON_RESULTS),
-            *named("pancake_http_requests_total", route=("/events/process_record",), code=("200", "400")),
+            *named("pancake_http_requests_total", route=(PROCESS_ROUTE,), code=("200", "400", "401")),
             *named("pancake_whole_row_deliveries_total"),
             *buckets(LATENCY, 'hop="handler"', LATENCY_BUCKETS_SECONDS),
             *buckets(DURATION, "", PROCESS_BUCKETS_SECONDS),
         ])  # fmt: skip
+
+    def gauges(self, now: Conditions, at: float) -> Iterator[Sample]:
+        """Return what it shows of itself at a time."""
+        yield "process_start_time_seconds", "", self.started
+        yield "pancake_build_info", f'version="1",commit="{self.commit}"', 1.0
+        yield "pancake_token_ends_timestamp_seconds", "", at + now.token_days * 86_400
+
+    def refuse_calls(self, calls: int) -> None:
+        """Count calls of a Hasura with another secret."""
+        self.add("pancake_http_requests_total", f'route="{PROCESS_ROUTE}",code="401"', calls)
 
     def count(self, seen: Minute, number: int, processes: int) -> None:
         """Count the share of process `number`, from 0, of so many."""
@@ -97,7 +112,7 @@ class Handlers(Process):
             self.add("pancake_webhook_requests_total", f'status="{status}"', share(count))
         for result, count in seen.results.items():
             self.add("pancake_events_total", f'result="{result}"', share(count))
-            self.add("pancake_http_requests_total", 'route="/events/process_record",code="200"', share(count))
+            self.add("pancake_http_requests_total", f'route="{PROCESS_ROUTE}",code="200"', share(count))
         self.add("pancake_notifications_total", 'result="accepted"', share(seen.notified))
         self.add("pancake_webhook_missed_total", 'origin="poll"', share(seen.missed))
         for name, count in seen.cron_runs.items():
@@ -138,13 +153,16 @@ class Edge(Process):
         for (path, result), count in seen.upstream.items():
             labels = f'upstream="{path}",result="{result}"'
             self.add("pancake_edge_upstream_seconds_count", labels, count)
-        self._policy_age_seconds = 15.0 if now.is_served else self._policy_age_seconds + 60
+        is_fetched = now.can_write and now.edge_finds_paths
+        self._policy_age_seconds = 15.0 if is_fetched else self._policy_age_seconds + 60
         for seconds, count in seen.store_seconds:
             if seconds < 60:
                 answered = min(seconds + 0.002, ANSWER_SECONDS)
                 self.observe(LATENCY, 'hop="edge"', EDGE_BUCKETS_SECONDS, answered, count)
 
-    def gauges(self, spooled: int) -> Iterator[Sample]:
+    def gauges(self, spooled: int, now: Conditions, at: float) -> Iterator[Sample]:
+        yield "pancake_edge_token_ends_timestamp_seconds", "", at + 60 * 86_400
+        yield "pancake_edge_certificate_ends_timestamp_seconds", "", at + now.certificate_days * 86_400
         for folder in ("spool", "unknown", "quarantine"):
             labels, files = f'folder="{folder}"', spooled if folder == "spool" else 0
             yield "pancake_edge_spool_files", labels, float(files)
@@ -152,7 +170,7 @@ class Edge(Process):
             yield "pancake_edge_shed_total", labels, 0.0
         yield "pancake_edge_spool_limit_files", "", 200_000.0
         yield "pancake_edge_spool_limit_bytes", "", 1e9
-        yield "pancake_edge_spool_writable", "", 1.0
+        yield "pancake_edge_spool_writable", "", float(now.edge_disk_writable)
         yield "pancake_edge_budget_used", f'connection="{CONNECTION}"', 0.0
         yield "pancake_edge_budget_limit", "", 40.0
         yield "pancake_edge_unproved_failures", f'connection="{CONNECTION}"', 0.0
@@ -185,11 +203,18 @@ def of_traffic(
     yield from _key_figures(model, minute, processed, now)
     rows, span = model.stored, slice(max(0, minute - HOUR + 1), minute + 1)
     webhook, poll, dead = sum(rows.webhook[span]), sum(rows.poll[span]), sum(rows.dead[span])
+    held, by_source, invalid = sum(rows.held[span]), sum(rows.held_by_source[span]), sum(rows.invalid[span])
     for status, origin, count in (
-        ("processed", "webhook", webhook - dead), ("processed", "poll", poll),
-        ("dead_letter", "webhook", dead), ("dead_letter", "poll", 0),
+        ("processed", "webhook", webhook - dead - held - invalid), ("processed", "poll", poll),
+        ("dead_letter", "webhook", dead), ("dead_letter", "poll", 0), ("invalid", "webhook", invalid),
+        ("skipped_kill_switch", "webhook", held - by_source),
+        ("skipped_source_disabled", "webhook", by_source),
     ):  # fmt: skip
         yield "pancake_recent_events", f'status="{status}",origin="{origin}"', float(count)
+    of_source = f'connection="{CONNECTION}",source="{{}}"'
+    yield "pancake_recent_source_events", of_source.format("other"), float(by_source)
+    if now.source_on:
+        yield "pancake_recent_source_events", of_source.format(SOURCE), float(webhook + poll - by_source)
     yield "pancake_recent_deliveries", f'connection="{CONNECTION}"', float(webhook)
     usual = median(sum(week[span]) for week in before)
     yield "pancake_usual_deliveries", f'connection="{CONNECTION}"', float(usual)
@@ -208,7 +233,7 @@ def _key_figures(model: Model, minute: int, processed: Times, now: Conditions) -
         counts = {
             name: sum(getattr(rows, name)[first:last]) for name in ("processed", "failed", "dead", "held")
         }
-        counts["invalid"] = 0
+        counts["invalid"] = sum(rows.invalid[first:last])
         counts["stuck"] = _waiting(model, first, last - STUCK_AFTER_MINUTES)
         counts["waiting"] = _waiting(model, first, last) - counts["stuck"]
         for result, count in counts.items():
@@ -225,7 +250,10 @@ def _waiting(model: Model, first: int, last: int) -> int:
     rows = model.stored
     created, settled = (
         sum(sum(counts[first : max(first, last)]) for counts in group)
-        for group in ((rows.webhook, rows.poll), (rows.processed, rows.failed, rows.dead, rows.held))
+        for group in (
+            (rows.webhook, rows.poll),
+            (rows.processed, rows.failed, rows.dead, rows.held, rows.invalid),
+        )
     )
     return created - settled
 
@@ -266,8 +294,35 @@ def _counted(recent: Sequence[Minute]) -> Iterator[Sample]:
             yield "pancake_counted_rows", f'counter="{counter}",bound="{bound}"', float(count)
 
 
+def of_neighbour(minute: int, deliveries: Sequence[int], before: Sequence[Sequence[int]]) -> Iterator[Sample]:
+    """Return the figures of the second connection, given its deliveries in this week and those before."""
+    span, labels = slice(max(0, minute - HOUR + 1), minute + 1), f'connection="{NEIGHBOUR}"'
+    yield "pancake_recent_deliveries", labels, float(sum(deliveries[span]))
+    yield "pancake_usual_deliveries", labels, float(median(sum(week[span]) for week in before))
+
+
+def of_looks(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
+    """Return what a process finds of Hasura and Pancake, and when it last read figures."""
+    at = model.start.timestamp() + minute * 60
+    for figure in FIGURES:
+        age = 60.0 if figure.is_of_window else 5.0  # at the earliest
+        read_at = at - age if now.database_up else model.start.timestamp() + model.database_seen_at
+        labels = f'query="{figure.name}"'
+        yield "pancake_sql_last_success_timestamp_seconds", labels, read_at + now.clock_ahead_seconds
+    failed = {
+        "event_trigger": not now.event_trigger_exists, "allow_list": not now.allow_list_has_ours,
+        "database": not now.database_up, "hasura": not now.engine_up,
+        "writable": not (now.database_writable or now.is_full),
+    }  # fmt: skip
+    unknown = {"writable", "event_trigger"} if not now.database_up else set()
+    unknown |= {"consistent", "allow_list", "notifications"} if not now.engine_up else set()
+    for check in CHECKS:
+        value = nan if check in unknown else float(not failed.get(check, False))
+        yield "pancake_engine_check", f'check="{check}"', value
+
+
 def of_states(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
-    """Return the states of a minute, and what a process finds of Hasura and of Pancake's API."""
+    """Return the states of a minute, and what a process finds of Pancake's API."""
     start = model.start.timestamp()
 
     def at(since: float | None) -> float:
@@ -283,7 +338,9 @@ def of_states(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
         yield changed, f'switch="{switch}"', start + model.switched_at
     for status in STATUSES:
         labels = f'connection="{CONNECTION}",status="{status}"'
-        yield "pancake_connection_status", labels, float(status == model.status)
+        shown = model.status if now.connection_on else "disabled"
+        yield "pancake_connection_status", labels, float(status == shown)
+    yield "pancake_holiday", "", float(now.is_holiday)
     for state, events in (("pending", 0), ("locked", now.locked_events), ("failed", 0)):
         yield "pancake_engine_events", f'state="{state}"', float(events)
     for log in ("event_log", "hdb_cron_events"):
@@ -298,12 +355,6 @@ def of_states(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
         yield "pancake_lost_cron_ticks", labels, 0.0
         yield "pancake_cron_last_success_timestamp_seconds", labels, start + succeeded_at
         yield "pancake_cron_period_seconds", labels, float(CRON_PERIOD_SECONDS[name])
-    for figure in FIGURES:
-        read_at = start + minute * 60 - (60.0 if figure.is_of_window else 5.0)  # at the earliest
-        yield "pancake_sql_last_success_timestamp_seconds", f'query="{figure.name}"', read_at
-    failed = {"event_trigger": not now.event_trigger_exists, "allow_list": not now.allow_list_has_ours}
-    for check in CHECKS:
-        yield "pancake_engine_check", f'check="{check}"', float(not failed.get(check, False))
     labels, breaker = 'name="pancake_rest",host="https://crm.pancake.vn"', "pancake_circuit_breaker"
     yield f"{breaker}_open_since_timestamp_seconds", labels, at(model.breaker_open_since)
     yield f"{breaker}_last_success_timestamp_seconds", labels, start + model.pancake_answered_at

@@ -119,7 +119,7 @@ def _other_events(now: datetime) -> Iterator[dict[str, Any]]:
         ("skipped_source_disabled", None, "reconcile"), ("ingested", None, "webhook"),
     ]  # fmt: skip
     at = now - timedelta(minutes=30)
-    events = [(at, *kind) for kind in kinds]
+    events = [(at, *kind) for kind in [*kinds, kinds[0], kinds[0]]]
     for week in range(1, 5):
         events += [(at - timedelta(weeks=week), "processed", None, "webhook")] * week
     for number, (at, status, error_code, origin) in enumerate(events, 100):
@@ -178,7 +178,7 @@ class Sql:
 
 FORM = re.compile(
     r"(?P<age>time\(\) - )?(?:sum by \((?P<by>\w+)\) \()?"
-    r"max without \(instance\) \((?P<family>\w+)(?:\{[^}]*\})?(?P<positive> > 0)?\)\)?"
+    r"max(?: by \([\w, ]+\) )?\((?P<family>\w+)(?:\{[^}]*\})?(?P<positive> > 0)?\)\)?"
 )
 
 
@@ -465,13 +465,13 @@ def test_the_periods_since_a_success_are_those_of_the_runs(observed: Observed) -
     (text,) = [text for text in QUERIES if PER_PERIOD in text]
     at = datetime.now(UTC)
     ages = expected(
-        "time() - max without (instance) (pancake_cron_last_success_timestamp_seconds > 0)",
+        "time() - max by (name) (pancake_cron_last_success_timestamp_seconds > 0)",
         Sql(observed.db, at).samples(),
         at,
     )
     assert ages is not None
     assert len(ages) == len(CRONS)
-    periods = observed.answer(f"max without (instance) ({PER_PERIOD})", at=at)
+    periods = observed.answer(f"max by (name) ({PER_PERIOD})", at=at)
     wanted = {labels: age / periods[labels] for labels, age in ages.items()}
     assert observed.answer(text, at=at) == pytest.approx(wanted, rel=1e-3)
 

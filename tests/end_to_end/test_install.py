@@ -169,7 +169,7 @@ def serve_and_connect(at: Installation) -> None:
     handlers.start()
     handlers.wait_ready()
     readyz = 'curl --fail --silent "${HANDLERS_OPS_URL:-$HANDLERS_URL}/readyz"'
-    checks = ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
+    checks = ("database", "writable", "event_trigger", "hasura", "consistent", "allow_list", "notifications")
     assert json.loads(at.run(readyz)) == dict.fromkeys(checks, True)
     create = command_with("leads connection create")
     at.run(create, "--api-url", f"{at.sandbox.pancake_url}/api")

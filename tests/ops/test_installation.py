@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
+from leads.adapters.graphql import read_end
 from leads.serve import MAX_CONNECTIONS, REQUEST_SECONDS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
@@ -353,6 +354,30 @@ KEY = "a-key-of-thirty-two-characters-or-more"
 def token(configuration: Any, *arguments: str) -> Result:
     value = configuration if isinstance(configuration, str) else json.dumps(configuration)
     return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value, "COLUMNS": "200"})
+
+
+def test_a_token_takes_the_place_of_the_one_before_in_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "handlers.env"
+    file.write_text("HASURA_URL=http://hasura\nHASURA_SERVICE_TOKEN=a.b.c\nEDGE_SECRET=s\n")
+    file.chmod(0o640)
+    configuration = {"type": "HS256", "key": KEY}
+    done = token(configuration, "pancake_service", "--into", str(file))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "handlers.env has it. Restart the handlers." in done.stderr
+    first, (name, signed), last = (line.split("=", 1) for line in file.read_text().splitlines())
+    assert (first[0], name, last) == ("HASURA_URL", "HASURA_SERVICE_TOKEN", ["EDGE_SECRET", "s"])
+    assert read_end(signed) == jwt.decode(signed, KEY, ["HS256"])["exp"]
+    assert file.stat().st_mode & 0o777 == 0o640
+    before = file.read_bytes()
+    refused = token(configuration, "pancake_edge", "--into", str(file))
+    assert (refused.exit_code, file.read_bytes()) == (2, before)
+    assert "has 0 lines HASURA_EDGE_TOKEN=" in refused.stderr
+    assert token(configuration, "pancake_edge", "--into", str(tmp_path / "none")).exit_code == 2
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "e30.e30.x", "e30.bnVsbA.x", "e30.eyJleHAiOiAieCJ9.x"])
+def test_a_token_that_does_not_say_its_end_has_none(token: str) -> None:
+    assert read_end(token) == 0
 
 
 @pytest.fixture(scope="module")

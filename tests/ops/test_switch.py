@@ -5,8 +5,10 @@ import getpass
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,6 +17,7 @@ from ops.cli import app
 from ops.daily.history import Kind
 from sandbox.postgres.database import OPERATORS, operators_url
 from sandbox.postgres.server import RUN_ID
+from tests.support.monitoring import needs_monitoring, running_alertmanager
 from tests.support.settings import ADMIN_ID
 
 APPLICATION = f"leads switch by {getpass.getuser()}"
@@ -132,6 +135,35 @@ REFUSED = {
     "-15 on": (2, "There is no source '-15'."),
     "-1 on --connecton Diva": (2, "Got unexpected extra argument"),
 }
+
+
+@needs_monitoring
+def test_a_planned_switch_silences_its_alert_until_then(db: psycopg.Connection) -> None:
+    assert run(db, "kill", "off", "--reason", "go-live").exit_code == 0
+    ends_at = datetime.now(UTC) + timedelta(hours=2)
+    until = f"{ends_at:%Y-%m-%dT%H:%M}"
+    with running_alertmanager() as alertmanager, pytest.MonkeyPatch.context() as patch:
+        refused = run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated")
+        assert (refused.exit_code, "ALERTMANAGER_URL" in refused.stderr) == (2, True)
+        patch.setitem(VARIABLES, "ALERTMANAGER_URL", alertmanager.url)
+        for wrong in (("kill", "off", "--until", until), ("kill", "on", "--until", "2026-01-01T00:00")):
+            assert run(db, *wrong, "--reason", "Diva is migrated").exit_code == 2
+        assert settings(db) == (False, False)
+        assert run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated").exit_code == 0
+        off = ("source", "-1", "off", "--connection", "Diva", "--until", until, "--reason", "spam")
+        assert run(db, *off).exit_code == 0
+        silences = httpx.get(f"{alertmanager.url}/api/v2/silences").json()
+    assert settings(db) == (True, False)
+    found = {
+        tuple((each["name"], each["value"]) for each in silence["matchers"]): silence for silence in silences
+    }
+    kill, source = (
+        (("alertname", "PancakeKillSwitchOn"),),
+        (("alertname", "PancakeSourceOff"), ("source", "-1")),
+    )
+    assert found.keys() == {kill, source}
+    assert found[kill]["comment"] == "Diva is migrated"
+    assert found[kill]["endsAt"].startswith(until)
 
 
 def test_what_cannot_be_switched_is_said(db: psycopg.Connection, subtests: pytest.Subtests) -> None:

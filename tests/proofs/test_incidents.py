@@ -2,13 +2,14 @@
 
 Incidents and clean weeks, replayed into a real Prometheus, raise exactly the alerts of docs/alerts.md. The
 slow suite replays some of them, `scripts/test --full` all, and two clean weeks. After a change of the rules:
-TEST_FULL=1 WRITE_DOCS=1 scripts/test FILE, and read the difference.
+TEST_FULL=1 WRITE_DOCS=1 pytest FILE, in the environment of .venv, and read the difference.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,38 @@ from leads.adapters.metrics import Metrics
 from leads.services.metrics import SERIES
 from proofs.chaos.__main__ import app
 from proofs.incidents.breakages import BREAKAGES
-from proofs.incidents.catalogue import INCIDENTS
+from proofs.incidents.catalogue import ALL, INCIDENTS
 from proofs.incidents.live import SCENES, Outcome, failed
 from proofs.incidents.model import Conditions
 from proofs.incidents.recording import (
+    BEFORE,
     FEW_LEADS_PER_HOUR,
     Firing,
     Recording,
     Scenario,
     apply_for,
+    arrived,
     clean,
+    first_sent,
     incident,
     replay,
     sent,
+    weeks,
 )
 from sandbox.monitoring.observation import compress_expression, compress_prometheus, compress_rules
 from sandbox.monitoring.rules import WATCHDOG, Alert, Inhibition, inhibitions, rule_files
 from sandbox.monitoring.servers import FIRING, RESOLVED, Inbox, Notification, run_promtool
-from tests.support.monitoring import FILES, all_rules, needs_monitoring, recorded
+from tests.support.monitoring import FILES, alerts, all_rules, needs_monitoring, recorded
 from tests.support.promql import metrics, selectors
 from tests.support.suites import IS_FULL
 
 PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
 HEAD = "| incident | alerts that are sent | alerts that fire and are silenced |\n|---|---|---|\n"
-HEAD_OF_FEW = HEAD.replace("incident", "incident at 5 leads an hour")
+HEAD_OF_FEW = (
+    "| incident at 5 leads an hour | tells of it | after | told | sent too | silenced |\n"
+    "|---|---|---|---|---|---|\n"
+)
+HEAD_OF_WEEKS = "| week | leads | pages | told the channel |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -54,19 +63,32 @@ class Raised:
     sent: frozenset[str]
     silenced: frozenset[str]
     has_watchdog: bool
+    first: tuple[tuple[str, str, int], ...] = field(default=(), compare=False)
+    """Each alert when it is sent first, with its severity and the minutes since the incident began."""
+
+    @property
+    def pages(self) -> list[str]:
+        return [name for name, severity, _ in self.first if severity == "critical"]
 
 
 def evaluate(scenarios: Sequence[Scenario], folder: Path) -> dict[str, Raised]:
     """Return what each scenario raises, by its name."""
     recordings = [Recording(scenario) for scenario in scenarios]
     with replay(recordings, folder) as loaded:
-        return {scenario.name: _raised(loaded.firings(scenario)) for scenario in scenarios}
+        return {scenario.name: _raised(loaded.firings(scenario), scenario) for scenario in scenarios}
 
 
-def _raised(firings: Sequence[Firing]) -> Raised:
+def _raised(firings: Sequence[Firing], scenario: Scenario) -> Raised:
     names = {firing.name for firing in firings}
-    reached = sent(firings, inhibitions())
-    return Raised(frozenset(reached - {WATCHDOG}), frozenset(names - reached), WATCHDOG in reached)
+    times = first_sent(firings, inhibitions())
+    reached = {firing.name for firing in times}
+    begun_at = scenario.start.timestamp() + BEFORE * 60
+    first = tuple(
+        (firing.name, dict(firing.labels)["severity"], round((at - begun_at) / 60))
+        for firing, at in times.items()
+        if firing.name != WATCHDOG
+    )
+    return Raised(frozenset(reached - {WATCHDOG}), frozenset(names - reached), WATCHDOG in reached, first)
 
 
 def documented(head: str = HEAD) -> dict[str, Raised]:
@@ -76,14 +98,39 @@ def documented(head: str = HEAD) -> dict[str, Raised]:
     return {title: Raised(_read(sent), _read(silenced), has_watchdog=True) for title, sent, silenced in rows}
 
 
-def write(found: Mapping[str, Raised], head: str = HEAD) -> None:
+def rows_of(found: Mapping[str, Raised]) -> Iterator[str]:
+    for name, each in INCIDENTS.items():
+        yield f"| {each.title} | {_listed(found[name].sent)} | {_listed(found[name].silenced)} |\n"
+
+
+def rows_of_few(found: Mapping[str, Raised]) -> Iterator[str]:
+    """One row for each incident: the alert that tells of it, its page, how soon, who is told."""
+    urls = {rule["alert"]: rule["annotations"]["runbook_url"].partition("/runbook/")[2] for rule in alerts()}
+    for name, each in ALL.items():
+        raised, alert = found[name], each.first
+        minutes = min((after for told, _, after in raised.first if told == alert), default=None)
+        page = urls[alert].replace("#", ".md#")
+        receiver = "pager" if each.page else "channel"
+        others = f"{_listed(raised.sent - {alert})} | {_listed(raised.silenced)}"
+        yield f"| {each.title} | [{alert}](runbook/{page}) | {minutes} min | {receiver} | {others} |\n"
+
+
+def rows_of_weeks(week: str, leads: int, raised: Raised) -> Iterator[str]:
+    channel = ", ".join(f"{name} ({count})" for name, count in sorted(Counter(
+        name for name, severity, _ in raised.first if severity == "warning"
+    ).items()))  # fmt: skip
+    yield f"| {week} | {leads:,} | {len(raised.pages)} | {channel or 'none'} |\n"
+
+
+def write(rows: Iterable[str], head: str = HEAD) -> None:
     """Replace the table of the page with this head."""
     before, _, rest = PAGE.read_text().partition(head)
-    rows = [
-        f"| {incident.title} | {_listed(found[name].sent)} | {_listed(found[name].silenced)} |\n"
-        for name, incident in INCIDENTS.items()
-    ]
     PAGE.write_text(before + head + "".join(rows) + "\n" + rest.partition("\n\n")[2])
+
+
+def table(head: str) -> str:
+    """Return the rows of the table of the page with this head."""
+    return PAGE.read_text().partition(head)[2].partition("\n\n")[0] + "\n"
 
 
 def _listed(names: frozenset[str]) -> str:
@@ -232,7 +279,7 @@ def test_an_incident_raises_exactly_its_alerts(subtests: pytest.Subtests, tmp_pa
     hours = clean(5, SHORT_CLEAN_MINUTES)
     raised = evaluate([*map(incident, names), hours], tmp_path)
     if IS_FULL and os.environ.get("WRITE_DOCS"):
-        write({name: raised[name] for name in names})
+        write(rows_of(raised))
     rows = documented()
     for name in names:
         with subtests.test(name):
@@ -244,24 +291,45 @@ def test_an_incident_raises_exactly_its_alerts(subtests: pytest.Subtests, tmp_pa
 
 
 @needs_monitoring
-@pytest.mark.full("twelve more incidents")
-def test_the_second_table_is_what_the_replay_raises_at_five_leads_an_hour(tmp_path: Path) -> None:
-    raised = evaluate([incident(name, FEW_LEADS_PER_HOUR) for name in INCIDENTS], tmp_path)
+@pytest.mark.full("all incidents, with few leads")
+def test_at_five_leads_an_hour_each_incident_is_told_once_by_its_alert(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    raised = evaluate([incident(name, FEW_LEADS_PER_HOUR) for name in ALL], tmp_path)
     if os.environ.get("WRITE_DOCS"):
-        write(raised, HEAD_OF_FEW)
-    assert {INCIDENTS[name].title: found for name, found in raised.items()} == documented(HEAD_OF_FEW)
+        write(rows_of_few(raised), HEAD_OF_FEW)
+    for name, each in ALL.items():
+        with subtests.test(name):
+            assert raised[name].pages == [each.first] * bool(each.page)
+            assert each.first in raised[name].sent
+    assert "".join(rows_of_few(raised)) == table(HEAD_OF_FEW)
 
 
-def test_at_five_leads_an_hour_each_incident_is_noticed_by_alerts_of_its_own() -> None:
-    rows, few = documented(), documented(HEAD_OF_FEW)
-    assert list(few) == list(rows) == [each.title for each in INCIDENTS.values()]
-    for each in INCIDENTS.values():
-        raised = few[each.title]
-        assert rows[each.title].sent == each.sent
-        assert raised.sent, each.title
-        # Of the last 20 leads: with many, they are soon those after the incident.
-        late = {name for name in raised.sent if name.endswith("SlowLast20")}
-        assert raised.sent - late <= each.sent, each.title
+def test_the_tables_name_every_incident_with_what_tells_of_it() -> None:
+    rows = documented()
+    assert {each.title: each.sent for each in INCIDENTS.values()} == {
+        title: raised.sent for title, raised in rows.items()
+    }
+    few = re.findall(r"^\| (.+?) \| \[(\w+)\].*? \| (pager|channel) \|", table(HEAD_OF_FEW), re.M)
+    assert few == [
+        (each.title, each.first, "pager" if each.page else "channel") for each in ALL.values()
+    ]  # fmt: skip
+
+
+@needs_monitoring
+@pytest.mark.full("four weeks of samples")
+@pytest.mark.parametrize("scenario", weeks(), ids=lambda week: week.name)
+def test_a_week_in_which_nothing_breaks_pages_zero_times(scenario: Scenario, tmp_path: Path) -> None:
+    """With 5 leads an hour, bad input, deployments, a dead letter on a Sunday, a flood, and Tết."""
+    (raised,) = evaluate([scenario], tmp_path).values()
+    row = "".join(rows_of_weeks(scenario.name, arrived(scenario), raised))
+    if os.environ.get("WRITE_DOCS"):
+        name = f"| {scenario.name} |"
+        rows = [row if line.startswith(name) else line + "\n" for line in table(HEAD_OF_WEEKS).splitlines()]
+        write(rows, HEAD_OF_WEEKS)
+    assert raised.pages == []
+    assert raised.has_watchdog
+    assert row in table(HEAD_OF_WEEKS)
 
 
 @needs_monitoring

@@ -139,23 +139,24 @@ BREAKAGES = (
     ),
     Breakage(
         "the engine has another `HANDLER_SECRET`", engine_method("cron_invocations", unauthorized_calls),
-        "calls", "it has another HANDLER_SECRET",
+        "calls", "it has another HANDLER_SECRET", "HandlerSecretDiffers",
         person="Give Hasura and the handlers the same HANDLER_SECRET",
     ),
     Breakage(
         "the handlers end each minute", restarting_handlers, "restarts", "restarted 14 times",
-        person="Their log says why they end",
+        "HandlersRestart", person="Their log says why they end",
     ),
     Breakage(
         "the clock of this machine is wrong", fast_clock, "clocks", "this machine is 600 s ahead",
-        person="Synchronize the clock of this machine",
+        "ClockAhead", person="Synchronize the clock of this machine",
     ),
     Breakage(
-        "the token of the handlers ends soon", ending_token, "token", "ends in 3 days",
+        "the token of the handlers ends soon", ending_token, "token", "ends in 3 days", "TokenEnds",
         person="restart the handlers with it",
     ),
     Breakage(
-        "the certificate ends soon", ending_certificate, "certificate", "ends in 5 days", person="Renew it",
+        "the certificate ends soon", ending_certificate, "certificate", "ends in 5 days", "CertificateEnds",
+        person="Renew it",
     ),
     *REAL[_AFTER:],
     Breakage(

@@ -27,6 +27,12 @@ from leads.services.metrics import SERIES
 from tests.support.monitoring import FILES, PROMETHEUS, ROOT, all_rules, recorded
 
 SCRAPE_LABELS = frozenset({"job", "instance"})
+LABELS_OF_SCRAPES = SCRAPE_LABELS | {"namespace", "service", "endpoint", "pod", "container"}
+"""Those that a ServiceMonitor adds too."""
+OF_SERVICE_MONITOR = (
+    ',namespace="pancake-diva",service="handlers-metrics",endpoint="metrics",container="handlers"'
+    ',pod="handlers-{}"'
+)
 HANDLERS, EDGE = "pancake_handlers", "pancake_edge"
 LUA = ROOT / "deploy" / "nginx" / "lua" / "pancake"
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
@@ -44,7 +50,7 @@ class Metric:
 
     `labels`: None for a recorded series, whose labels the cases of its alerts show. `copies`: of several
     processes each shows a `share` (to be summed up), each the same figure (`copy`: to be read by max or min
-    without the instance), or the instances are apart (`single`). `values`: of labels with a closed set.
+    by its own labels), or the instances are apart (`single`). `values`: of labels with a closed set.
     """
 
     job: str | None
@@ -171,6 +177,28 @@ def _faults_of_selector(selector: VectorSelector, parents: Sequence[Expr]) -> It
         yield f"{name} is a gauge under {function}"
     if not all(_handles_replicas(metric, is_counter, parents) for metric in fitting):
         yield f"{name} is counted once per process"
+
+
+def shown_by_processes(series: Mapping[str, object], count: int, *, has_pods: bool) -> dict[str, object]:
+    """Return the series of a case as so many processes show them.
+
+    Figures are the same in each, counters are all of the first one. `has_pods`: with the labels that a
+    ServiceMonitor adds. A series that names its instance is of that process alone.
+    """
+    found: dict[str, object] = {}
+    for text, values in series.items():
+        name, _, labels = text.removesuffix("}").partition("{")
+        if not any(metric.copies != "single" for metric in metrics()[name]):
+            found[text] = values
+            continue
+        named = re.search(r'instance="(\w+)",?', labels)
+        instances = [named[1]] if named else [str(number) for number in range(count)]
+        own = labels.replace(named[0], "").rstrip(",") if named else labels
+        for number, instance in enumerate(instances):
+            target = f'instance="{instance}"' + (OF_SERVICE_MONITOR.format(instance) if has_pods else "")
+            is_first = number == 0 or not name.endswith(COUNTERS)
+            found[f"{name}{{{','.join(filter(None, (own, target)))}}}"] = values if is_first else "0x2000"
+    return found
 
 
 def selectors(text: str) -> Iterator[VectorSelector]:
@@ -307,7 +335,7 @@ def _handles_replicas(metric: Metric, is_counter: bool, parents: Sequence[Expr])
         if isinstance(parent, AggregateExpr):
             if metric.copies == "share":
                 return str(parent.op) == "sum" or not is_counter
-            return str(parent.op) in OF_EQUALS and _drops_instance(parent)
+            return str(parent.op) in OF_EQUALS and _drops_the_labels_of_scrapes(parent)
         if isinstance(parent, BinaryExpr) and not (_is_scalar(parent.lhs) or _is_scalar(parent.rhs)):
             return False
     return False
@@ -318,8 +346,9 @@ def _is_scalar(node: Expr) -> bool:
     return not any(isinstance(path[-1], VectorSelector) for path in _paths(node))
 
 
-def _drops_instance(aggregation: AggregateExpr) -> bool:
+def _drops_the_labels_of_scrapes(aggregation: AggregateExpr) -> bool:
+    """Whether it keeps none: by name, because the Prometheus Operator adds more of them than `instance`."""
     modifier = aggregation.modifier
     return modifier is None or (
-        ("instance" in modifier.labels) != (str(modifier.type) == "AggModifierType.By")
+        str(modifier.type) == "AggModifierType.By" and not set(modifier.labels) & LABELS_OF_SCRAPES
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from leads.adapters import database
@@ -357,7 +358,7 @@ async def test_a_claim_that_expired_is_not_expected_to_be_counted(harness: CronH
 
 TRIGGERS = [f'"notify_hasura_pancake_webhook_event_status_update_{name}"' for name in ("INSERT", "UPDATE")]
 HEALTHY = dict.fromkeys(
-    ("database", "event_trigger", "hasura", "consistent", "allow_list", "notifications"), True
+    ("database", "writable", "event_trigger", "hasura", "consistent", "allow_list", "notifications"), True
 )
 
 
@@ -370,7 +371,7 @@ def shown(metrics: Metrics, check: str) -> float:
 @pytest.fixture
 def db() -> FakeDatabase:
     db = FakeDatabase()
-    db.rows = [{"has_triggers": True}]
+    db.rows = [{"has_triggers": True, "is_writable": True}]
     return db
 
 
@@ -410,12 +411,28 @@ async def test_a_trigger_that_does_not_fire_is_missing(database: str) -> None:
         await db.close()
 
 
+@pytest.mark.own_database
+async def test_a_database_that_takes_no_writes_is_told_from_one_that_is_away(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    db = Database(database, ingest_connections=1, work_connections=1)
+    await db.open()
+    try:
+        state = await Readiness(db, FakeHasura(), Metrics()).state()
+    finally:
+        await db.close()
+    assert (state["database"], state["writable"]) == (True, False)
+
+
 async def test_what_cannot_be_said_is_no_failure(db: FakeDatabase) -> None:
     """A Hasura that does not answer has not lost our permission; a database, not our trigger."""
     hasura, metrics = FakeHasura(), Metrics()
     hasura.failing = True
     db.error = DatabaseUnavailable("gone")
     state = await Readiness(db, hasura, metrics, max_age_seconds=15).state()
-    assert (state["database"], state["event_trigger"], state["hasura"]) == (False, None, False)
+    assert (state["database"], state["writable"], state["event_trigger"], state["hasura"]) == (
+        False, None, None, False,
+    )  # fmt: skip
     assert shown(metrics, "hasura") == 0
     assert math.isnan(shown(metrics, "event_trigger"))

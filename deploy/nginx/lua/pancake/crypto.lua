@@ -22,6 +22,12 @@ int EVP_EncryptFinal_ex(pancake_cipher_ctx *ctx, unsigned char *out, int *outl);
 int EVP_DecryptInit_ex(pancake_cipher_ctx *ctx, const void *cipher, void *engine, const char *key, const char *iv);
 int EVP_DecryptUpdate(pancake_cipher_ctx *ctx, unsigned char *out, int *outl, const char *in, int inl);
 int EVP_DecryptFinal_ex(pancake_cipher_ctx *ctx, unsigned char *out, int *outl);
+void *BIO_new_mem_buf(const void *buf, int len);
+int BIO_free(void *bio);
+void *PEM_read_bio_X509(void *bio, void *x, void *password, void *argument);
+const void *X509_get0_notAfter(const void *x);
+void X509_free(void *x);
+int ASN1_TIME_diff(int *days, int *seconds, const void *from, const void *to);
 ]]
 
 local GET_TAG, SET_TAG = 0x10, 0x11 -- EVP_CTRL_AEAD_GET_TAG and EVP_CTRL_AEAD_SET_TAG of <openssl/evp.h>
@@ -44,6 +50,20 @@ end
 function M.hmac_sha256(key, text)
     C.HMAC(C.EVP_sha256(), key, #key, text, #text, digest, digest_length)
     return ffi.string(digest, DIGEST_BYTES)
+end
+
+-- Return in how many seconds the first certificate of a PEM text ends, nil if there is none.
+function M.certificate_seconds(pem)
+    local bio = C.BIO_new_mem_buf(pem, #pem)
+    local certificate = C.PEM_read_bio_X509(bio, nil, nil, nil)
+    C.BIO_free(bio)
+    if certificate == nil then
+        return nil
+    end
+    local days, seconds = ffi.new("int[1]"), ffi.new("int[1]")
+    local is_known = C.ASN1_TIME_diff(days, seconds, nil, C.X509_get0_notAfter(certificate)) == 1 -- from now on
+    C.X509_free(certificate)
+    return is_known and days[0] * 86400 + seconds[0] or nil
 end
 
 -- Compare in a time that does not depend on where two strings of the same length differ.

@@ -2,6 +2,8 @@
 local cjson = require "cjson.safe"
 local budget = require "pancake.budget"
 local clock = require "pancake.clock"
+local crypto = require "pancake.crypto"
+local files = require "pancake.files"
 local limits = require "pancake.limits"
 local metrics = require "pancake.metrics"
 local policy = require "pancake.policy"
@@ -68,6 +70,25 @@ local function add_limit_gauges(add)
     add("pancake_edge_denied_ranges", "Entries of the active deny list.", "", limits.count_denied_ranges())
 end
 
+-- When the token of a JWT ends, 0 if it does not say.
+local function token_ends(token)
+    local payload = token:match("^[^.]+%.([^.]+)%.")
+    local text = payload and ngx.decode_base64((payload:gsub("-", "+"):gsub("_", "/")))
+    local claims = text and cjson.decode(text)
+    return type(claims) == "table" and tonumber(claims.exp) or 0
+end
+
+local function add_end_gauges(add)
+    add("pancake_edge_token_ends_timestamp_seconds", "When HASURA_EDGE_TOKEN ends; 0 if it does not say.", "",
+        token_ends(settings.hasura_token))
+    local pem = files.read(settings.certificate_file)
+    local seconds = pem and crypto.certificate_seconds(pem)
+    if seconds then -- without one TLS ends in front of the edge
+        add("pancake_edge_certificate_ends_timestamp_seconds", "When the certificate of the edge ends.", "",
+            math.floor(ngx.time() + seconds))
+    end
+end
+
 function M.metrics()
     local gauges = {}
     local function add(name, help, labels, value)
@@ -77,6 +98,7 @@ function M.metrics()
     add_upstream_gauges(add)
     add_policy_gauges(add)
     add_limit_gauges(add)
+    add_end_gauges(add)
     ngx.header["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
     ngx.print(metrics.render(gauges))
 end

@@ -77,6 +77,7 @@ local M = {
     folder_paths = {
         spool = state_dir .. "/spool", unknown = state_dir .. "/unknown", quarantine = state_dir .. "/quarantine",
     },
+    certificate_file = (optional("EDGE_TLS_DIR") or "/etc/pancake-edge/tls") .. "/fullchain.pem",
     limits_file = optional("EDGE_LIMITS_FILE") or (state_dir .. "/limits.json"),
     path_timeout_seconds = number("EDGE_PATH_TIMEOUT_MS", 800, 50, 1600) / 1000,
     skip_seconds = number("EDGE_SKIP_SECONDS", 5, 0.1, 300),
