@@ -65,8 +65,6 @@ class OperatorSettings:
     hasura_service_token: str = field(repr=False)
     prometheus_url: str = field(repr=False)
     """It may hold a user and a password."""
-    commit: str
-    """The commit that is installed; empty if it is unknown."""
 
 
 def read_operator_settings(
@@ -94,7 +92,6 @@ def read_operator_settings(
         alertmanager_url=read.base_url("ALERTMANAGER_URL"),
         hasura_service_token=read.text("HASURA_SERVICE_TOKEN"),
         prometheus_url=read.base_url("PROMETHEUS_URL"),
-        commit=read.text("COMMIT"),
     )
     read.check_clear_text("PUBLIC_URL", "edge", filter(None, [found.public_url]))
     read.raise_problems()

@@ -31,7 +31,7 @@ from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
 from ops.golive.installation import INSTALLATION_FILE
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
 from ops.golive.measuring import PRESENT, SCANS_FILE, SourceDown, Sources, ending, measure, scans_file
-from ops.golive.notices import notices_of, unset_notices
+from ops.golive.notices import GATE, earlier_notices, notices_of, notices_of_criteria, unset_notices
 from ops.golive.records import Handed, Kind, Record, Records, heads_of, make_statement, newest
 from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
 from ops.settings import read_operator_settings
@@ -252,8 +252,9 @@ def gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None
     unset = [name for name in NEEDED if not getattr(sources.settings, name.lower())]
     unset += [] if found.commit else ["COMMIT"]
     unset += [] if signers else [f"GOLIVE_SIGNERS ({sources.files.signers} is missing)"]
+    now = (*unset_notices(unset), *notices_of(found.judgements, records, found.commit, signers))
     return replace(
-        found, notices=(*unset_notices(unset), *notices_of(found.judgements, records, found.commit, signers)),
+        found, notices=(*now, *found.notices, *earlier_notices(records, sources.files)),
         installation=_installation(sources), signers=signers, heads=heads_of(records),
     )  # fmt: skip
 
@@ -275,7 +276,9 @@ def _gate_at(subject: str, sources: Sources, at: datetime, until: datetime | Non
     last = _gate_at(WAVES[-1], sources, at)
     outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
     before = Before(last.subject, outcome, reason)
-    return evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
+    found = evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
+    red = notices_of_criteria(last.judgements, sources.records, last.commit)
+    return replace(found, notices=tuple(each._replace(gate=last.subject) for each in red))
 
 
 def gate_before(wave: str) -> str:
@@ -297,7 +300,7 @@ def _gate_before(wave: str, sources: Sources, at: datetime) -> Before:
 
 
 def _was_open(wave: str, record: Record, files: Records) -> bool:
-    kept = [each for each in record.evidence if each.name == f"gate-{wave}.json"]
+    kept = [each for each in record.evidence if each.name == f"{GATE}{wave}.json"]
     if not kept:
         return False
     document = json.loads(files.read_evidence(kept[0]))
@@ -353,7 +356,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     words[1:1] = [Level.YELLOW.word] * (Level.YELLOW.word in found)
     console.print(", ".join(f"{found[word]} {word}" for word in words))
     for each in evaluation.notices:
-        print_in_column("notice".ljust(COLUMN), each.en, console)
+        text = f"{each.gate}: {each.en}" if each.gate else each.en
+        print_in_column("notice".ljust(COLUMN), text, console)
     if before := evaluation.before:
         name = "entry" if before.wave == ENTRY else f"wave {before.wave}"
         text = f"The gate of {name}. {before.reason}"
@@ -540,7 +544,7 @@ def begin(
             say(f"{wave} cannot begin: the gate of {earlier} is closed.")
             raise typer.Exit(before.exit_code)
         document = json.dumps(before.document(), ensure_ascii=False, indent=1)
-        evidence.append(Handed(f"gate-{earlier}.json", document.encode()))
+        evidence.append(Handed(f"{GATE}{earlier}.json", document.encode()))
         statement = make_statement(Kind.BEGIN, wave, by, since=start)
         (record,) = sources.files.add(statement, files=evidence)
     if as_json:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from ops.clients.db_session import QUERIES, DatabaseError, DbSession
 from ops.golive.criterion import WAVES
-from ops.golive.records import Kind, Records, newest
+from ops.golive.records import Kind, Record, Records, newest
 from ops.settings import OperatorSettings
 
 INSTALLATION_FILE = "installation.json"
@@ -26,9 +27,8 @@ def load_installation(session: DbSession, settings: OperatorSettings) -> dict[st
     return {"database": row["name"], **{name: urlsplit(url).netloc for name, url in addresses.items()}}
 
 
-def first_installation(files: Records) -> Mapping[str, str]:
+def first_installation(files: Records, records: tuple[Record, ...], at: datetime) -> Mapping[str, str]:
     """Return the installation with which W1 began; empty if it has not. Raises RecordsError."""
-    records = files.read()
-    begun = newest(records, Kind.BEGIN, WAVES[0], max(each.holds_at for each in records)) if records else None
+    begun = newest(records, Kind.BEGIN, WAVES[0], at)
     kept = [each for each in begun.evidence if each.name == INSTALLATION_FILE] if begun else []
     return json.loads(files.read_evidence(kept[0])) if kept else {}

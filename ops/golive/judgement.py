@@ -42,10 +42,11 @@ class Why(StrEnum):
 
 
 class Notice(NamedTuple):
-    """What stands in red in gate and report although it keeps nothing closed."""
+    """What stands in red in gate and report although it keeps nothing closed; `gate` is an earlier one."""
 
     vi: str
     en: str
+    gate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,7 @@ def _seconds(since: datetime, until: datetime) -> int:
     return max(1, int((until - since).total_seconds()))
 
 
-BY_PERSON = Notice("do người nộp, không phải CI ký", "stated by a person, not signed by CI")
+BY_PERSON = Notice("do người khai, không có chữ ký của CI", "stated by a person, not signed by CI")
 
 
 def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measurement:
@@ -312,7 +312,8 @@ def _check_database(criterion: Criterion, database: str, sources: Sources) -> No
 
 def changed_installation(sources: Sources, *_: datetime) -> Measurement:
     """Count what is another one than when W1 began: database, engine, edge."""
-    first, now = first_installation(sources.files), sources.installation
+    first = first_installation(sources.files, sources.records, datetime.now(UTC))
+    now = sources.installation
     if not first:
         raise NoData(f"It is known from the beginning of {WAVES[0]} on.")
     changed = [f"{name}: {first[name] or 'unknown'}, now {now[name] or 'unknown'}" for name in first

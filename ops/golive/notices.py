@@ -1,16 +1,19 @@
 """What a gate says in red although it may be open: for those who decide on it."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
 from leads.domain.body import ICT
 from ops.golive.judgement import Judgement, Notice
-from ops.golive.records import Kind, Record
+from ops.golive.records import Kind, Record, Records
 
 SHOWN = 12
 """So many digits of a hash are shown."""
 MODIFIED = "modified"
+GATE = "gate-"
+"""The name of the evidence begins so that keeps how the gate before was when a wave began."""
 
 
 def notices_of(
@@ -20,7 +23,7 @@ def notices_of(
 
     `signers` is the SHA-256 of the allowed signers, `commit` what is installed.
     """
-    found = [*_of_criteria(judgements, records, commit), *_of_signers(records, signers)]
+    found = [*notices_of_criteria(judgements, records, commit), *_of_signers(records, signers)]
     if commit.startswith(MODIFIED):
         found.append(Notice("phần mềm đang cài đã bị sửa", "the installed program was modified"))
     return tuple(found)
@@ -33,15 +36,27 @@ def unset_notices(names: Sequence[str]) -> tuple[Notice, ...]:
     return (Notice(vi, en),) if names else ()
 
 
-def _of_criteria(judgements: Sequence[Judgement], records: Sequence[Record], commit: str) -> Iterator[Notice]:
-    """Yield what was said of criteria: each notice once, with all their ids."""
+def earlier_notices(records: Sequence[Record], files: Records) -> Iterator[Notice]:
+    """Yield what stood in red when the waves before began, each with its gate. Raises RecordsError."""
+    for evidence in (each for record in records if record.kind is Kind.BEGIN for each in record.evidence):
+        if evidence.name.startswith(GATE):
+            gate = json.loads(files.read_evidence(evidence))
+            for each in gate.get("notices", ()):
+                if not each.get("gate"):
+                    yield Notice(each["vi"], each["en"], gate["subject"])
+
+
+def notices_of_criteria(
+    judgements: Sequence[Judgement], records: Sequence[Record], commit: str
+) -> tuple[Notice, ...]:
+    """Return what is to be said of criteria: each notice once, with all their ids."""
     ids: dict[Notice, list[str]] = {}
     for judgement in judgements:
         later = _later_commits(judgement, records, commit)
         for notice in (*_exemption(judgement), *judgement.measurement.notices, *later):
             ids.setdefault(notice, []).append(judgement.criterion.id)
-    for notice, names in ids.items():
-        yield Notice(*(f"{', '.join(names)}: {text}" for text in notice))
+    of = {notice: ", ".join(names) for notice, names in ids.items()}
+    return tuple(Notice(f"{names}: {vi}", f"{names}: {en}") for (vi, en, _), names in of.items())
 
 
 def _exemption(judgement: Judgement) -> Iterable[Notice]:

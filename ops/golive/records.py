@@ -6,6 +6,7 @@ locked. Evidence is kept beside the folder of the records, under its SHA-256.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -190,7 +191,8 @@ class Records:
 
     def read(self) -> tuple[Record, ...]:
         """Return all records, the oldest first; none without a folder. Raises RecordsError."""
-        found = {path.stem: self._read(path) for path in sorted(self.folder.glob("*.json"))}
+        with ThreadPoolExecutor() as pool:
+            found = {each.digest: each for each in pool.map(self._read, sorted(self.folder.glob("*.json")))}
         for record in found.values():
             if missing := [head for head in record.heads if head not in found]:
                 raise RecordsError(

@@ -19,7 +19,7 @@ from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source, load_criteria
 from ops.golive.gates import evaluate
 from ops.golive.judgement import Outcome, Why
-from ops.golive.measuring import SCANS_FILE, Sources, read_row, scans_file
+from ops.golive.measuring import BY_PERSON, SCANS_FILE, Sources, read_row, scans_file
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.settings import read_operator_settings
 from proofs.incidents.breakages import Break, Installation, by_sql, change_setting
@@ -535,6 +535,9 @@ def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> Non
             assert {each["outcome"] for each in is_open["criteria"]} == {"pass"}, wave
             assert is_open["is_open"]
             assert is_open["period"]["since"] == begins.isoformat()
+            by_people = [each["gate"] for each in is_open["notices"] if each["en"].endswith(BY_PERSON.en)]
+            assert [each for each in by_people if each in sources_of] == list(sources_of)[:number]
+            assert "" in by_people
             check_report(pilot, wave, folder)
     with clock_at(pilot.now):
         check_sign_off(pilot, folder)
@@ -548,6 +551,8 @@ def check_sign_off(pilot: Pilot, folder: Path) -> None:
     attest_all(pilot, "sign-off", folder)
     signed = pilot.gate("sign-off")
     assert signed["is_open"]
+    by_people = [each["gate"] for each in signed["notices"] if each["en"].endswith(BY_PERSON.en)]
+    assert {"W1", "W2", "W3", "W4"} <= set(by_people)
     check_report(pilot, "sign-off", folder)
 
 

@@ -406,6 +406,8 @@ def test_a_report_that_used_weaker_criteria_is_named_without_being_evaluated_aga
                 assert signed.verify().exit_code == 0
     signed.sign(document | {"criteria": [each for each in document["criteria"] if each["id"] != "G-12"]})
     assert "DIFFERS criterion G-12" in signed.differences()
+    signed.sign(document | {"subject": "entry"})
+    assert "DIFFERS criterion E2-BE-tests" in signed.differences(), "the entry needs what W1 does not"
 
 
 def test_a_closed_gate_before_is_the_first_thing_said() -> None:

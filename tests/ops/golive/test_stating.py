@@ -278,6 +278,7 @@ def test_a_gate_names_every_variable_that_it_lacks_at_once(folder: Path) -> None
 def test_a_clone_in_which_the_runbook_was_followed_is_not_modified() -> None:
     names = (
         "golive/records/x.json",
+        "junit.xml",
         "golive.yaml",
         "reports/W1/report.html",
         "webhook-url.txt",
