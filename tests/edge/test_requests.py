@@ -244,7 +244,7 @@ def test_an_attack_stores_and_delivers_nothing_else(harness: EdgeHarness, subtes
     assert harness.edge.errors() == ""
 
 
-CODES = {200, 400, 404, 405, 408, 413, 414, 429, 444, 501, 505}
+CODES = {100, 200, 400, 404, 405, 408, 413, 414, 429, 444, 501, 505}
 PARTS = (
     b"\r\n",
     b"\n",
