@@ -85,6 +85,8 @@ class Trial:
             for name in ("handlers", "edge"):
                 said, is_ok = installation.limits(name)
                 self.see(f"service {name}", said, is_ok=is_ok)
+            has_ended = installation.has_backfill_ended()
+            self.see("backfill", "has ended" if has_ended else "has not ended well", is_ok=has_ended)
         posting = asyncio.create_task(self.stream.run())
         if not isinstance(installation, Pods):
             await asyncio.sleep(STOP_AFTER_SECONDS)

@@ -16,7 +16,6 @@ import httpx
 import psycopg
 import yaml
 
-from ops.setup.env_files import KEYS, OPTIONAL
 from ops.waiting import poll
 from proofs.chaos.effects import count_unfinished
 from proofs.images.containers import PODMAN, REPOSITORY, VERSION, run, tag
@@ -29,9 +28,6 @@ from sandbox.stack.customer import Customer
 
 FILE = ROOT / "compose.production.yaml"
 MAX_WAIT_SECONDS = 60.0
-FILES = {name: (*KEYS[f"{name}.env"], *OPTIONAL[f"{name}.env"]) for name in ("handlers", "edge", "ops")}
-"""The environment files that the services read, as `leads setup` writes them, and their variables."""
-
 OVERRIDE = "override.yaml"
 WITH_DOCKER = {"PATH": f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"}
 """An environment that finds Docker's command line."""
@@ -121,6 +117,10 @@ class Installation(Customer):
 
     def limits(self, name: str) -> tuple[str, bool]:
         """Return how a service runs, and whether it is as it should be."""
+        raise NotImplementedError
+
+    def has_backfill_ended(self) -> bool:
+        """Whether the service of the backfill has ended well, for no account waits."""
         raise NotImplementedError
 
     def listen_files(self) -> list[tuple[Path, str]]:
@@ -228,6 +228,11 @@ class Compose(Installation):
 
     def start_again(self, name: str) -> None:
         self.compose("start", name)
+
+    def has_backfill_ended(self) -> bool:
+        state = "{{.State.Status}} {{.State.ExitCode}}"
+        name = f"{self.project}-backfill-1"
+        return run(*PODMAN, "container", "inspect", "--format", state, name).strip() == "exited 0"
 
     def limits(self, name: str) -> tuple[str, bool]:
         container = f"{self.project}-{name}-1"

@@ -102,6 +102,10 @@ class Systemd(Installation):
     def start_again(self, name: str) -> None:
         self._exec("systemctl", "start", f"pancake-{name}").check_returncode()
 
+    def has_backfill_ended(self) -> bool:
+        words = ("systemctl", "show", "pancake-backfill", "--property", "ActiveState,Result")
+        return set(self._exec(*words).stdout.split()) == {"ActiveState=inactive", "Result=success"}
+
     def limits(self, name: str) -> tuple[str, bool]:
         unit = f"pancake-{name}"
         found = self._exec("systemctl", "show", unit, "--property", "ActiveState,NRestarts,User,DynamicUser")

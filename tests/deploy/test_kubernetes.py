@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 from leads.serve import SHUTDOWN_SECONDS
-from ops.setup.env_files import KEYS
-from proofs.images.installation import FILES
+from ops.setup.env_files import KEYS, OPTIONAL
 from proofs.images.pods import WORKLOADS, render, template_of, write_overlay
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 RULES = FOLDER / "monitoring/rules.yaml"
+FILES = {name: (*KEYS[f"{name}.env"], *OPTIONAL[f"{name}.env"]) for name in ("handlers", "edge", "ops")}
+"""The environment files that the pods read, and their variables."""
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 """Kinds of the Prometheus Operator, for which Kubernetes has no schema."""
 

@@ -18,7 +18,6 @@ from werkzeug import Request, Response
 from leads.serve import SHUTDOWN_SECONDS
 from proofs.images import release
 from proofs.images.containers import IMAGES
-from proofs.images.installation import FILES
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from tests.support.fake_services import FakeServer
@@ -37,7 +36,7 @@ WEBHOOK = "/api/pancake/record/token"
 )
 def test_the_files_of_setup_are_read_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "pancake").mkdir()
-    for name in (*FILES, "hasura", "engine"):
+    for name in (*OURS, "hasura", "engine"):
         (tmp_path / f"pancake/{name}.env").write_text(f"NAME={name}\nURL=postgresql://a:b%40c@d/e?f=1&g=2\n")
     command = ["docker-compose", "--file", str(FILE), "--project-directory", str(tmp_path)]
     command += [word for profile in ("ops", "engine", "tls") for word in ("--profile", profile)]
