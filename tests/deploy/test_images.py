@@ -132,7 +132,7 @@ def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[st
             **sandbox._service_variables(), **sandbox.environment(),
             "PANCAKE_API_KEY": keys.pancake_api_key, "OWNER_DATABASE_URL": sandbox.database_url,
             "HASURA_OTHER_ADMIN_SECRET": keys.admin_secret,
-            "GOLIVE_KEY": "/work/keys/lan", "GOLIVE_SIGNERS": "/work/keys/allowed_signers",
+            "GOLIVE_KEY": "/data/keys/lan", "GOLIVE_SIGNERS": "/data/keys/allowed_signers",
         }  # fmt: skip
         url = f"{sandbox.webhook_url}\nX-Pancake-Secret: {keys.header_secret}\n"
         (work / "webhook-url.txt").write_text(url)
