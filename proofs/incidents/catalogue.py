@@ -20,6 +20,7 @@ class Incident:
     hold_seconds: float = 10.0
     page: str = ""
     channel: str = ""
+    live: frozenset[str] = frozenset()
 
     @property
     def first(self) -> str:
@@ -30,9 +31,11 @@ class Incident:
 def _read(fields: dict[str, Any]) -> Incident:
     after = frozenset(f"Pancake{name}" for name in fields.pop("after", ()))
     sent = after | {f"Pancake{name}" for name in fields.pop("sent", ())}
+    # What a live one sends, if that differs: it begins with a restart, and its leads wait for seconds only.
+    live = frozenset(f"Pancake{name}" for name in fields.pop("live", ())) or sent
     kinds = {"scheduled_crons": frozenset, "failing_crons": frozenset, "handlers_up": tuple}
     changes = {name: kinds.get(name, lambda it: it)(value) for name, value in fields.pop("changes").items()}
-    return Incident(sent=sent, after=after, changes=changes, **fields)
+    return Incident(sent=sent, after=after & live, live=live, changes=changes, **fields)
 
 
 _SOURCE = Path(__file__).with_name("incidents.yaml")

@@ -51,8 +51,6 @@ BASELINE_LEADS = 60
 """Processed before the incident, as a part of the day but not of the last hour."""
 MAX_OPEN_POSTS = 64
 AGEING_SECONDS = 1.0
-KILLED_AFTER_SECONDS = 2.0
-"""As far apart as a minute is with DEFAULT_FACTOR."""
 POLL_SECONDS = 0.2
 
 
@@ -264,22 +262,6 @@ def p99_regression(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def handlers_killed(stage: Stage) -> Iterator[None]:
-    """Kill the handlers again and again, as a lack of memory does; they start at once."""
-    handlers = stage.sandbox.handlers
-
-    def kill() -> None:
-        handlers.kill()
-        handlers.bring_up()
-
-    with repeating(kill, KILLED_AFTER_SECONDS):
-        yield
-    # What they worked on waits for the end of its lease, whose minutes are not divided.
-    stage.sql("UPDATE pancake_webhook_event SET status = 'received' WHERE status = 'ingested'")
-    stage.retry_waiting()
-
-
-@contextmanager
 def database_read_only(stage: Stage) -> Iterator[None]:
     """Let the whole server take no writes, as an administrator sets it; sessions that are open follow."""
     with psycopg.connect(stage.sandbox.cluster.url("postgres"), autocommit=True) as db:
@@ -323,7 +305,7 @@ SCENES: dict[str, Scene] = {
         scene.__name__: scene
         for scene in (
             database_slow, pancake_rest_down, webhook_silent, dead_letters, stuck_lock, cron_removed,
-            reconciliation_misses, kill_switch_left_on, p99_regression, handlers_killed, database_read_only,
+            reconciliation_misses, kill_switch_left_on, p99_regression, database_read_only,
             secret_differs, source_off,
         )
     },
@@ -398,13 +380,13 @@ def run_incident(
                 time.sleep(SETTLE_SECONDS)
                 early = inbox.sent() - HEARTBEAT
                 with SCENES[name](stage):
-                    inbox.wait(lambda box: incident.sent - incident.after <= box.sent(), MAX_SECONDS)
+                    inbox.wait(lambda box: incident.live - incident.after <= box.sent(), MAX_SECONDS)
                     time.sleep(incident.hold_seconds)
-                inbox.wait(lambda box: incident.sent <= box.sent(), MAX_SECONDS)
+                inbox.wait(lambda box: incident.live <= box.sent(), MAX_SECONDS)
                 stage.wait_finished()
                 stage.age("2 hours")
                 inbox.wait(lambda box: box.firing() == HEARTBEAT, MAX_RESOLVE_SECONDS)
-            return _outcome(name, inbox, incident.sent, early, started)
+            return _outcome(name, inbox, incident.live, early, started)
 
 
 def run_clean(
