@@ -95,8 +95,8 @@ async def test_the_oldest_event_of_each_status_is_shown_by_creation_or_replay(ha
 async def test_the_figures_of_leads_survive_an_idle_hour(harness: CronHarness) -> None:
     event_id, _ = await harness.process_lead()
     harness.sql(
-        "UPDATE pancake_webhook_event SET processed_at = created_at + interval '40 s',"
-        " arrived_at = created_at - interval '3 s' WHERE id = %s",
+        "UPDATE pancake_webhook_event SET created_at = processed_at - interval '40 s',"
+        " arrived_at = processed_at - interval '43 s' WHERE id = %s",
         event_id,
     )
     labels = {"leads": "20", "quantile": "0.95"}
