@@ -346,7 +346,8 @@ def _connection_step(setup: Setup) -> Step:
     return Step(
         "connection", "Connection to Pancake", "Ops", "30 s", check, do=do,
         does=("leads connection create",),
-        do_by_hand="Give the right key, as PANCAKE_API_KEY or in the answers file, then run this again.",
+        do_by_hand="Give the right key, as PANCAKE_API_KEY or in the answers file, or let this machine reach "
+        "Pancake's API directly; then run this again.",
         fix="leads connection status",
     )  # fmt: skip
 
