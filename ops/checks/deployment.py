@@ -231,7 +231,7 @@ CHECKS.add_statement(
 CHECKS.add_statement(
     "diva-migration", "Is Diva's newest migration the one before the integration's?",
     "golive/check_migration_log", fine="it is the one before those of the integration",
-    cure="Renumber our migrations, or name it in golive/check_migration_log if it touches none of our tables. "
+    cure="Renumber our migrations, or name it in golive/check_migration_log if it touches no table of them. "
     "To see it: hasura migrate status --database-name default",
     runbook="docs/runbook/go-live.md#divas-side", login="owner",
 )  # fmt: skip
