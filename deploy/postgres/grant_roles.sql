@@ -10,6 +10,7 @@ DECLARE
     role_name text;
     column_name text;
     missing text[] := '{}';
+    readers text;
 BEGIN
     FOREACH role_name IN ARRAY roles LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
@@ -161,16 +162,17 @@ BEGIN
 
     -- Hasura's log takes from both roles what their own writes fire, and nothing else: an event of our trigger, or one that a trigger of
     -- Hasura on a table that they write logs; never one invoked by hand, never in the name of a user. Other roles write as before.
-    SELECT c.oid, c.relrowsecurity, pg_has_role(c.relowner, 'USAGE') AS is_mine INTO item
+    SELECT c.relowner, c.relrowsecurity, pg_has_role(c.relowner, 'USAGE') AS is_mine, coalesce(p.names, '{}') AS policies INTO item
     FROM pg_catalog.pg_class AS c
-    WHERE c.oid = to_regclass('hdb_catalog.event_log')
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND p.polname = 'pancake_events_of_their_writes');
-    IF FOUND AND NOT item.is_mine THEN
-        RAISE WARNING 'only the owner of hdb_catalog.event_log can limit which events the roles write: run this as that role too';
-    ELSIF FOUND THEN
+    CROSS JOIN LATERAL (SELECT array_agg(y.polname) AS names FROM pg_catalog.pg_policy AS y WHERE y.polrelid = c.oid) AS p
+    WHERE c.oid = to_regclass('hdb_catalog.event_log');
+    IF FOUND AND item.is_mine THEN
         PERFORM set_config('lock_timeout', '5s', true);
-        EXECUTE format('CREATE POLICY pancake_as_before ON hdb_catalog.event_log TO %s USING (true) WITH CHECK (true)',
-            CASE WHEN item.relrowsecurity THEN 'pancake_handlers, pancake_operators' ELSE 'PUBLIC' END);
+        IF 'pancake_as_before' <> ALL (item.policies) THEN
+            EXECUTE format('CREATE POLICY pancake_as_before ON hdb_catalog.event_log TO %s USING (true) WITH CHECK (true)',
+                CASE WHEN item.relrowsecurity THEN 'pancake_handlers, pancake_operators' ELSE 'PUBLIC' END);
+        END IF;
+        DROP POLICY IF EXISTS pancake_events_of_their_writes ON hdb_catalog.event_log;
         CREATE POLICY pancake_events_of_their_writes ON hdb_catalog.event_log AS RESTRICTIVE FOR INSERT
             TO pancake_handlers, pancake_operators
             WITH CHECK (
@@ -190,6 +192,16 @@ BEGIN
                 )
             );
         ALTER TABLE hdb_catalog.event_log ENABLE ROW LEVEL SECURITY;
+        SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) INTO readers
+        FROM pg_catalog.pg_roles AS r
+        WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolbypassrls
+            AND NOT pg_has_role(r.oid, item.relowner, 'USAGE')
+            AND has_table_privilege(r.oid, 'hdb_catalog.event_log', 'SELECT');
+        IF readers IS NOT NULL THEN
+            RAISE WARNING 'pg_dump of hdb_catalog.event_log fails from now on for these roles, because it has row level security: %. If one makes backups: ALTER ROLE … BYPASSRLS, or pg_dump --enable-row-security', readers;
+        END IF;
+    ELSIF FOUND AND 'pancake_events_of_their_writes' <> ALL (item.policies) THEN
+        RAISE WARNING 'only the owner of hdb_catalog.event_log can limit which events the roles write: run this as that role too';
     END IF;
     IF has_schema_privilege('pancake_handlers', 'public', 'CREATE') THEN
         RAISE WARNING 'every role may create tables in the schema public: REVOKE CREATE ON SCHEMA public FROM PUBLIC';

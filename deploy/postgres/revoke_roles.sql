@@ -5,6 +5,7 @@ DO $$
 DECLARE
     roles CONSTANT text[] := '{pancake_handlers,pancake_operators}';
     item record;
+    not_mine text[] := '{}';
 BEGIN
     FOR item IN
         SELECT DISTINCT
@@ -30,15 +31,28 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(n.nspacl) AS g
         WHERE g.grantee = p.oid
     LOOP
-        EXECUTE format('REVOKE ALL ON %s %s FROM %I', item.kind, item.name, item.role_name);
+        BEGIN
+            EXECUTE format('REVOKE ALL ON %s %s FROM %I', item.kind, item.name, item.role_name);
+        EXCEPTION WHEN insufficient_privilege THEN
+            not_mine := not_mine || item.name;
+        END;
     END LOOP;
-    IF EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = to_regclass('hdb_catalog.event_log') AND p.polname = 'pancake_as_before') THEN
+    SELECT pg_has_role(c.relowner, 'USAGE') AS is_mine INTO item
+    FROM pg_catalog.pg_policy AS p
+    JOIN pg_catalog.pg_class AS c ON c.oid = p.polrelid
+    WHERE p.polname = 'pancake_as_before';
+    IF FOUND AND NOT item.is_mine THEN
+        not_mine := not_mine || 'hdb_catalog.event_log'::text;
+    ELSIF FOUND THEN
         PERFORM set_config('lock_timeout', '5s', true);
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = to_regclass('hdb_catalog.event_log') AND p.polname NOT LIKE 'pancake\_%') THEN
             ALTER TABLE hdb_catalog.event_log DISABLE ROW LEVEL SECURITY;
         END IF;
         DROP POLICY pancake_as_before ON hdb_catalog.event_log;
         DROP POLICY IF EXISTS pancake_events_of_their_writes ON hdb_catalog.event_log;
+    END IF;
+    IF not_mine <> '{}' THEN
+        RAISE WARNING 'not taken back, because another role owns these: %. Run this as that role too', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(not_mine) AS m (name));
     END IF;
 END
 $$;

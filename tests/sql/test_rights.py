@@ -279,6 +279,49 @@ def test_the_log_is_as_before_once_the_rights_are_taken_back(db: Db) -> None:
     assert db.execute(row_security).fetchone() == (False, 0)
 
 
+def test_the_rights_are_taken_back_also_where_another_role_owns_hasuras_log(db: Db) -> None:
+    db.execute("CREATE ROLE owner_of_the_test; ALTER SCHEMA public OWNER TO owner_of_the_test")
+    for table, kind in db.execute(
+        "SELECT oid::regclass::text, relkind FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
+    ).fetchall():
+        alter = sql.SQL("ALTER {} {} OWNER TO owner_of_the_test")
+        db.execute(alter.format(sql.SQL("VIEW" if kind == "v" else "TABLE"), sql.SQL(table)))
+    notices = noted(db)
+    with db.transaction():
+        db.execute("SET LOCAL ROLE owner_of_the_test")
+        run_file(db, GRANTS.with_name("revoke_roles.sql"))
+        db.execute("RESET ROLE")
+    (notice,) = [notice for notice in notices if "not taken back" in notice]
+    assert "hdb_catalog.event_log" in notice
+    left = {table for table, _, _ in rights(db)}
+    assert left
+    assert not any(table.startswith("pancake_") or table == "ticket" for table in left)
+
+
+def test_a_newer_policy_takes_the_place_of_the_one_before(db: Db) -> None:
+    policy = (
+        "SELECT polname, polroles, pg_get_expr(polwithcheck, polrelid) FROM pg_policy"
+        " WHERE polrelid = 'hdb_catalog.event_log'::regclass ORDER BY polname"
+    )
+    before = db.execute(policy).fetchall()
+    db.execute("ALTER POLICY pancake_events_of_their_writes ON hdb_catalog.event_log WITH CHECK (true)")
+    run_file(db, GRANTS)
+    assert db.execute(policy).fetchall() == before
+
+
+def test_it_names_the_roles_that_can_no_longer_dump_hasuras_log(db: Db) -> None:
+    db.execute("CREATE ROLE reader_of_the_test LOGIN; GRANT pg_read_all_data TO reader_of_the_test")
+    db.execute("CREATE ROLE backup_of_the_test LOGIN BYPASSRLS; GRANT pg_read_all_data TO backup_of_the_test")
+    notices = noted(db)
+    run_file(db, GRANTS)
+    (notice,) = notices
+    assert ": reader_of_the_test. If one makes backups: ALTER ROLE … BYPASSRLS" in notice
+    for role, is_dumped in {"reader_of_the_test": False, "backup_of_the_test": True}.items():
+        dump = b"SET LOCAL row_security = off; SELECT * FROM hdb_catalog.event_log"
+        assert may(db, role, dump) == is_dumped
+
+
 def test_a_second_run_changes_nothing_and_takes_back_other_rights(db: Db) -> None:
     before = rights(db)
     db.execute("GRANT DELETE, TRUNCATE ON ticket TO pancake_handlers")
