@@ -1,4 +1,4 @@
--- Let a claim end after 25 s, just above the 20 s that the work may take, and let no other handler take it over before. Watch also the
+-- Let a claim end after 25 s, just above the 24 s that a handler may work, and let no other handler take it over before. Watch also the
 -- tickets that handlers of an older version write. Locks no table, and may run again.
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
