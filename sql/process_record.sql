@@ -139,8 +139,8 @@ FROM (SELECT DISTINCT hashtext(unnest(%(record_ids)s::text[])) AS key ORDER BY k
 -- of the accounts whose contacts have these phones. Separate from lock_records: it must see what that lock waited for.
 -- Returns one row per lock: phones. Lock class 2 = phone.
 -- Relies on uq_pancake_webhook_event_identity, uq_contact_book_primary_phone, the primary keys of account and ticket,
--- Diva's index on contact_book (account_id). OFFSET 0, here and in load_facts, keeps each look-up by its one key with any statistics
--- say: merged into the statement, it may become a join of whole indexes.
+-- Diva's index on contact_book (account_id). OFFSET 0, here and in load_facts, keeps each look-up by its one key, with any
+-- statistics: merged into the statement, it may become a join of whole indexes.
 WITH applied AS (
     SELECT e.normalized_phone, e.evidence, e.account_id, e.ticket_id
     FROM unnest(%(connection_ids)s::uuid[], %(table_names)s::text[], %(record_ids)s::text[]) AS r (connection_id, table_name, record_id)
@@ -315,7 +315,7 @@ WITH event AS (
     ) AS t
     WHERE
         public.pancake_ticket_is_open(t.status)
-        -- Tickets that the integration made, of any source now. A forced replay may make an event name another ticket.
+        -- Tickets that the integration made, also if they have another source now. A forced replay may make an event name another ticket.
         -- Not EXISTS, for which the planner may read the index of all tickets.
         AND (t.has_fields OR (SELECT true FROM public.pancake_webhook_event AS e WHERE e.ticket_id = t.id LIMIT 1))
     ORDER BY t.id
@@ -370,7 +370,7 @@ SELECT
 
 -- name: process_record/load_record_facts
 -- Load what the decision needs of a record that was applied before: the accounts of its ticket and of the version applied last,
--- with any phone now, and whether another record's version applied last names its ticket too.
+-- whichever phone they have now, and whether another record's version applied last names its ticket too.
 -- Returns one row: ticket_account and applied_account (JSON objects or null), ticket_is_shared.
 -- Relies on ix_pancake_webhook_event_ticket, uq_pancake_webhook_event_identity, the primary keys of account and ticket.
 WITH known AS (

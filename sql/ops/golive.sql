@@ -471,8 +471,8 @@ FROM lead AS l
 
 -- name: golive/count_dead_letters
 -- Load the share of dead letters among the deliveries of the window: all of them, as the checklist says.
--- Returns one row: events, dead, ratio (null without events), details (how many are the integration's fault, the sender's or of no
--- one). Relies on ix_pancake_webhook_event_created_at.
+-- Returns one row: events, dead, ratio (null without events), details (how many are the fault of the integration, of lead or sender,
+-- or of neither). Relies on ix_pancake_webhook_event_created_at.
 SELECT
     c.events, c.dead, c.dead::float / nullif(c.events, 0) AS ratio,
     CASE WHEN c.dead > 0 THEN
