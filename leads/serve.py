@@ -22,8 +22,8 @@ SHUTDOWN_SECONDS = 25
 ANSWER_SECONDS = 15
 """How long open requests go on after the signal. Then they are cancelled, and answered 503."""
 MAX_CONNECTIONS = 800
-"""Each holds memory and a file: over it the one that idles longest is closed. Over so many requests under way
-others get 503, and are sent again later."""
+"""Each holds memory and a file: of more, the one that has idled longest is closed. While so many requests are
+under way, others get 503 and are sent again later."""
 REQUEST_SECONDS = 10
 """From the start of a connection, or of a request, until the whole request is there. Then it is closed."""
 ALWAYS_SERVED = (b"/healthz", b"/readyz", b"/metrics")

@@ -1,6 +1,7 @@
 """Time limits of a call of a cron: they limit what we do, not how long an answer of Pancake or Hasura takes.
 
-They do not strike while one is waited for that was asked for before `stop_at`, and end later then.
+None ends while an answer is awaited that was asked for before `stop_at`. Each then ends as much later as the
+answer came after `stop_at`.
 """
 
 import asyncio

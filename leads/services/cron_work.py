@@ -185,7 +185,7 @@ async def run_until_deadline(deadline: float, run: CronRun, work: CronWork) -> C
 
 
 def _digest(state: dict[str, object]) -> int:
-    """Return a number that changes with the state, with any order of its keys."""
+    """Return a number that changes with the state, and not with the order of its keys."""
     return crc32(json.dumps(state, default=str, sort_keys=True).encode())
 
 
