@@ -14,7 +14,7 @@ local version = require "pancake.version"
 
 local M = {}
 
--- Answer 200 while this process can take deliveries, whatever the state of Hasura and the handlers.
+-- Answer 200 while this process can take deliveries, in any state of Hasura and the handlers.
 function M.healthz()
     ngx.header["Content-Type"] = "application/json"
     local confirmed_at = policy.confirmed_at()
