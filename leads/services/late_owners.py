@@ -27,8 +27,8 @@ from leads.services.process_record import choose_owner, store_roster_statement
 MAX_GIVEN_PER_TICK = 50
 """Of each kind, so that the first person on duty does not get all leads of the night."""
 MAX_TRIED_PER_TICK = 500
-"""More than are given: tickets that no member can take, or that Diva's database refuses to change, must not stop
-the newer ones.
+"""More than are given: tickets that no member can take, or that Diva's database refuses to change, must not
+stop the newer ones.
 """
 MAX_SETTLED_PER_TICK = 1000
 
