@@ -49,6 +49,20 @@ def test_a_connection_with_many_deliveries_does_not_keep_another_waiting(shared:
     eventually(lambda: not harness.edge.held())
 
 
+def test_files_of_strangers_do_not_keep_a_connection_waiting(shared: Edge) -> None:
+    """Each token that a stranger invents is another one, yet no turn before the connection's next delivery."""
+    harness = shared(EDGE_DRAIN_PER_SECOND="20")
+    harness.stop_upstreams()
+    for number in range(40):
+        assert harness.post(token=f"stranger-{number}") == "spooled"
+    bodies = [b"lead-%02d" % number for number in range(50)]  # more than one listing hands over
+    harness.post_many(bodies)
+    harness.start_upstreams()
+    eventually(lambda: len(harness.bodies) == len(bodies))
+    assert harness.drained("unknown_token", "unknown") < 20
+    eventually(lambda: not harness.edge.held("unknown"))
+
+
 def refuse(harness: EdgeHarness, body: bytes, code: int = 400) -> None:
     """Let both paths refuse deliveries whose body begins so."""
     for path in (harness.hasura, harness.handlers):

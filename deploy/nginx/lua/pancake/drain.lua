@@ -141,22 +141,23 @@ local function is_due(folder, name, now)
 end
 
 -- Order items so that each token gives one in turn, its oldest first: one that left many does not keep others waiting.
--- Those that were tried before come last: each listing would begin with them.
+-- Those of unknown/ come after all of spool/: a stranger invents as many tokens as it likes. Those that were tried before
+-- come last: each listing would begin with them.
 local function in_turns(items)
     local places, counts = {}, {}
     for i, item in ipairs(items) do
         local turn = spool.turn_of(item.name)
         counts[turn] = (counts[turn] or 0) + 1
-        places[item] = { retries[item.name] and 1 or 0, counts[turn], i }
+        places[item] = { retries[item.name] and 1 or 0, item.folder == "spool" and 0 or 1, counts[turn], i }
     end
     table.sort(items, function(a, b)
         local first, second = places[a], places[b]
-        for i = 1, 2 do
+        for i = 1, 3 do
             if first[i] ~= second[i] then
                 return first[i] < second[i]
             end
         end
-        return first[3] < second[3]
+        return first[4] < second[4]
     end)
     return items
 end
