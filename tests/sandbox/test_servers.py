@@ -122,9 +122,6 @@ def test_a_sandbox_that_cannot_start_removes_its_server(monkeypatch: pytest.Monk
         psycopg.connect(urls[0], connect_timeout=5)
 
 
-@pytest.mark.skipif(
-    not EPHEMERAL_PORT_RANGE.exists(), reason="only Linux says which ports its kernel gives away"
-)
 def test_no_page_of_another_site_reaches_a_control_port() -> None:
     """By its Origin, or with a name of its own that leads to this machine."""
     with Processes() as processes:
@@ -146,6 +143,9 @@ def test_no_page_of_another_site_reaches_a_control_port() -> None:
     assert list(codes.values()) == [200, 200, 403, 403, 403], codes
 
 
+@pytest.mark.skipif(
+    not EPHEMERAL_PORT_RANGE.exists(), reason="only Linux says which ports its kernel gives away"
+)
 def test_a_free_port_is_outside_the_ephemeral_range() -> None:
     """Otherwise outgoing connections take the port before the server binds it."""
     first_ephemeral = int(EPHEMERAL_PORT_RANGE.read_text().split()[0])
