@@ -50,7 +50,7 @@ def test_a_connection_with_many_deliveries_does_not_keep_another_waiting(shared:
 
 
 def test_files_of_strangers_do_not_keep_a_connection_waiting(shared: Edge) -> None:
-    """Each token that a stranger invents is another one, yet no turn before the connection's next delivery."""
+    """Each token that a stranger invents is another one, yet has no turn before the connection."""
     harness = shared(EDGE_DRAIN_PER_SECOND="20")
     harness.stop_upstreams()
     for number in range(40):

@@ -331,7 +331,7 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
         ("later", body, {}),
         ("strict", body, signed(b"s", body)),
         ("strict", b"forged", signed(b"x", b"forged")),
-        ("headed", body, {"X-Pancake-Secret": LONG_SECRET.decode()}),
+        ("headed", body, {"X-Of-The-Clinic": LONG_SECRET.decode()}),
         ("unknown", body, {}),
     ):
         assert harness.post(sent, headers, token=token) == "spooled"
@@ -339,7 +339,8 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
     assert (len(harness.edge.held("unknown")), harness.edge.held()) == (5, [])
     harness.add_connection("later")
     harness.add_connection("strict", signature_mode="enforce", webhook_secrets=[b"s"])
-    harness.add_connection("headed", signature_mode="enforce", header_secrets=[LONG_SECRET])
+    by_header = {"header_secrets": [LONG_SECRET], "header_name": "X-Of-The-Clinic"}
+    harness.add_connection("headed", signature_mode="enforce", **by_header)
     harness.start_upstreams()
     eventually(lambda: not harness.edge.held("unknown"))
     deliveries = harness.hasura.deliveries + harness.handlers.deliveries
@@ -347,6 +348,22 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
         (hashlib.sha256(token.encode()).hexdigest(), body) for token in ("headed", "later", "strict")
     )
     assert harness.drained("unknown_token", "unknown") == harness.drained("hmac_invalid", "unknown") == 1
+
+
+def test_an_unknown_token_stored_by_the_version_before_is_delivered(shared: Edge) -> None:
+    """Its file holds the headers as text."""
+    harness = shared()
+    harness.stop_upstreams()
+    headers = signed(b"s", b"{}")
+    assert harness.post(b"{}", headers, token="strict") == "spooled"
+    (path,) = harness.edge.held("unknown")
+    document = harness.unseal(path)
+    del document["proof"]
+    document["headers"] = {name.lower(): value for name, value in headers.items()}
+    path.write_bytes(harness.seal(document))
+    harness.add_connection("strict", signature_mode="enforce", webhook_secrets=[b"s"])
+    harness.start_upstreams()
+    eventually(lambda: harness.bodies == [b"{}"])
 
 
 def test_what_a_stranger_leaves_in_an_outage_can_be_read_back_and_is_dropped(shared: Edge) -> None:

@@ -92,7 +92,7 @@ end
 -- Store a delivery whose token could not be confirmed, with the headers that a later check needs.
 local function store_unknown(token, arrived_at)
     local delivery = request.to_delivery(token, request.read_body(), arrived_at)
-    delivery.proof = request.proof(policy.proof_headers())
+    delivery.proof = request.proof()
     local ok, _, is_too_large = spool.put("unknown", delivery)
     if is_too_large then
         return refuse(200, "too_large")

@@ -95,16 +95,23 @@ local function hand_over(folder, name, delivery)
     return received_by > 0 and "delayed" or "stuck"
 end
 
+local function stored_header(delivery, field)
+    if delivery.headers then -- a file of an older version
+        return delivery.headers[field]
+    end
+    local value = (delivery.proof or {})[field]
+    return value and ngx.decode_base64(value)
+end
+
 -- Settle a delivery whose token was unknown when it arrived. is_due() has made sure that the policy is newer than the
 -- delivery: a token that is still unknown stays so. A known one must prove what its connection demanded at its arrival.
 local function settle_unknown(name, delivery)
     local connection = policy.find(delivery.token_sha256, delivery.arrived)
     local outcome = "unknown_token"
     if connection then
-        local proof = delivery.proof or {}
         local request = {
             ip = delivery.source_ip, body = ngx.decode_base64(delivery.raw),
-            header = function(field) return proof[field] and ngx.decode_base64(proof[field]) end,
+            header = function(field) return stored_header(delivery, field) end,
         }
         outcome = verify.check(connection, request, delivery.arrived)
     end
@@ -141,8 +148,8 @@ local function is_due(folder, name, now)
 end
 
 -- Order items so that each token gives one in turn, its oldest first: one that left many does not keep others waiting.
--- Those of unknown/ come after all of spool/: a stranger invents as many tokens as it likes. Those that were tried before
--- come last: each listing would begin with them.
+-- Those of unknown/ come after all of spool/: a stranger may invent many tokens. Those that were tried before come
+-- last: each listing would begin with them.
 local function in_turns(items)
     local places, counts = {}, {}
     for i, item in ipairs(items) do

@@ -46,11 +46,6 @@ function M.find(token_sha256, at)
     return nil
 end
 
--- {name -> true}: the headers by which a delivery may prove itself to a connection, in lower case.
-function M.proof_headers()
-    return current().proof_headers
-end
-
 function M.connection_ids()
     return current().connection_ids
 end

@@ -1,7 +1,6 @@
 -- The policy as JSON, as the handlers answer GET /edge/policy: check it and convert it to Lua. Pure: no state, no file.
 local cjson = require "cjson.safe"
 local network = require "pancake.network"
-local verify = require "pancake.verify"
 
 local MODES = { off = true, monitor = true, enforce = true }
 local DEFAULT_HEADER_NAME = "X-Pancake-Secret"
@@ -137,17 +136,12 @@ local function add_connection(policy, entry)
         policy.by_sha256[token.sha256] = { connection = connection, expires_at = token.expires_at }
     end
     policy.connection_ids[#policy.connection_ids + 1] = connection.id
-    policy.proof_headers[connection.header_name] = true
     return true
 end
 
 -- A policy without connections.
 function M.empty()
-    local proof_headers = { [DEFAULT_HEADER_NAME:lower()] = true }
-    for _, name in ipairs(verify.SIGNATURE_HEADERS) do
-        proof_headers[name] = true
-    end
-    return { by_sha256 = {}, connection_ids = {}, proof_headers = proof_headers }
+    return { by_sha256 = {}, connection_ids = {} }
 end
 
 local function parse(text)
@@ -166,8 +160,7 @@ local function parse(text)
     return policy
 end
 
--- Return {by_sha256 = {digest of a token -> {connection, expires_at}}, connection_ids, proof_headers, version}; else
--- nil and an error.
+-- Return {by_sha256 = {digest of a token -> {connection, expires_at}}, connection_ids, version}; else nil and an error.
 -- One malformed connection rejects the whole document.
 function M.parse(text)
     -- A value of another type (a number where a text belongs, say) raises somewhere inside.

@@ -7,7 +7,7 @@ local MAX_TIMESTAMP_CHARACTERS = 20
 
 local TIMESTAMP, SIGNATURE = "x-pancake-timestamp", "x-pancake-signature"
 
-local M = { SIGNATURE_HEADERS = { TIMESTAMP, SIGNATURE } }
+local M = {}
 
 local function is_in_window(timestamp, now)
     -- Decimal digits only: tonumber would also accept "0x10", "1e9" and "nan". No fraction: the signature is over
