@@ -93,8 +93,8 @@ function M.header(name)
 end
 
 -- What a later check may need: all headers by lower-case name, without those that are repeated. Which of them is a
--- proof is not known: the connection may be younger than the policy. nginx limits their size. In base64 a sender's bytes
--- stay what they are in a file of JSON, and hardly grow in it.
+-- proof is not known: the connection may be younger than the policy. nginx limits their size. In base64 a sender's
+-- bytes stay what they are in a file of JSON, and hardly grow in it.
 function M.proof()
     local proof = {}
     for name, value in pairs(ngx.req.get_headers(0)) do -- 0: all, not the first 100
