@@ -407,6 +407,10 @@ def test_no_script_takes_a_module_from_the_folder_that_one_stands_in(tmp_path: P
         )
         assert (done.returncode, done.stderr) == (0, ""), script
         assert "Usage:" in done.stdout
+    starts = re.compile(r"""(?i:python3?)["'}]* -|^(?:exec |ExecStart=)\S+/bin/(?:leads|pancake)""", re.M)
+    for path in [*(ROOT / "scripts").iterdir(), *(ROOT / "deploy/systemd").iterdir()]:
+        if path.is_file() and path.suffix != ".py" and (start := starts.search(text := path.read_text())):
+            assert re.search(r"PYTHONSAFEPATH=1|/_environment", text[: start.start()]), path
 
 
 # --- `.env` in the clone is data for operators' commands, never run; set variables take precedence
