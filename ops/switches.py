@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import typer
 
@@ -55,8 +55,15 @@ def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) ->
     return bool(load_row(db, "switches/set_setting", params)[setting])
 
 
-def set_source(db: DbSession, source_id: str, *, is_on: bool, reason: str) -> bool | None:
-    """Switch a source on or off; return whether it was on before, None if that is not possible (any more)."""
+class SourceBefore(NamedTuple):
+    """A source before it was switched."""
+
+    was_on: bool
+    connection_id: str
+
+
+def set_source(db: DbSession, source_id: str, *, is_on: bool, reason: str) -> SourceBefore | None:
+    """Switch a source on or off; return it as it was before, None if that is not possible (any more)."""
     params = {"id": source_id, "is_on": is_on, "reason": reason}
     row = db.execute(QUERIES["switches/set_source"], params).fetchone()
-    return bool(row["was_on"]) if row else None
+    return SourceBefore(**row) if row else None

@@ -16,6 +16,8 @@ from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
 REQUEST_SECONDS = 5.0
 REQUESTS = "alertmanager_notification_requests_total"
 FAILED = "alertmanager_notification_requests_failed_total"
+AUTHOR = "leads"
+"""Of the silences that the operators' command makes."""
 Channel = tuple[str, str]
 """The kind of an integration, for example `slack`, and its receiver; that is empty without the feature."""
 Requests = Counter[tuple[str, Channel]]
@@ -41,14 +43,18 @@ class Alertmanager:
 
     def silence(self, labels: Mapping[str, str], starts_at: datetime, ends_at: datetime, reason: str) -> None:
         """Keep alerts with these labels from their receivers until a time."""
-        matchers = [
-            {"name": name, "value": value, "isRegex": False, "isEqual": True}
-            for name, value in labels.items()
-        ]
         times = {"startsAt": starts_at.isoformat(), "endsAt": ends_at.isoformat()}
         self._ask(
-            "/api/v2/silences", {"matchers": matchers, **times, "createdBy": "leads", "comment": reason}
+            "/api/v2/silences",
+            {"matchers": _matchers(labels), **times, "createdBy": AUTHOR, "comment": reason},
         )
+
+    def end_silences(self, labels: Mapping[str, str]) -> None:
+        """End each silence that `silence` made with exactly these labels and that has not ended."""
+        for each in self._ask("/api/v2/silences").json:
+            is_such = sorted(each["matchers"], key=_name) == sorted(_matchers(labels), key=_name)
+            if is_such and each["createdBy"] == AUTHOR and each["status"]["state"] != "expired":
+                self._ask(f"/api/v2/silence/{each['id']}", method="DELETE")
 
     def find(self, labels: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the firing alert with exactly these labels, with its `receivers` and `status`."""
@@ -69,14 +75,30 @@ class Alertmanager:
                     counts[sample.name, channel] += int(sample.value)
         return counts
 
-    def _ask(self, path: str, body: Mapping[str, object] | Sequence[object] | None = None) -> HttpAnswer:
+    def _ask(
+        self,
+        path: str,
+        body: Mapping[str, object] | Sequence[object] | None = None,
+        *,
+        method: str | None = None,
+    ) -> HttpAnswer:
         url = self._url + path
         try:
-            answer = ask(url, body=body, timeout_seconds=REQUEST_SECONDS)
+            answer = ask(url, method=method, body=body, timeout_seconds=REQUEST_SECONDS)
         except NoAnswer as error:
             raise AlertmanagerUnavailable(str(error)) from error
         if answer.status != 200:
             raise AlertmanagerUnavailable(f"{url} answers {answer.status}")
-        if path.startswith("/api/") and body is None and answer.json is None:
+        if path.startswith("/api/") and body is None and method is None and answer.json is None:
             raise AlertmanagerUnavailable(f"{url} does not answer JSON: it is not Alertmanager")
         return answer
+
+
+def _matchers(labels: Mapping[str, str]) -> list[dict[str, object]]:
+    return [
+        {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in labels.items()
+    ]
+
+
+def _name(matcher: Mapping[str, object]) -> str:
+    return str(matcher["name"])

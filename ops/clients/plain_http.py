@@ -42,15 +42,16 @@ class HttpAnswer:
 def ask(
     url: str,
     *,
+    method: str | None = None,
     body: Mapping[str, object] | Sequence[object] | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float,
 ) -> HttpAnswer:
-    """GET the URL, or POST `body` as JSON. Raises NoAnswer; its message quotes no header."""
-    started = time.monotonic()
+    """GET the URL, or POST `body` as JSON, or use `method`. Raises NoAnswer; its message quotes no header."""
+    started, method = time.monotonic(), method or ("GET" if body is None else "POST")
     try:
         with httpx.Client(timeout=timeout_seconds, verify=tls_context(), trust_env=False) as client:
-            response = client.request("GET" if body is None else "POST", url, json=body, headers=headers)
+            response = client.request(method, url, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise NoAnswer(f"{url} does not answer: {connection_reason(error)}") from error
     return HttpAnswer(

@@ -1,15 +1,15 @@
 """`leads switch`: turn the kill switch, the pause and sources on or off; show since when, by whom and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import typer
 from rich.console import Console
 
 from ops import switches
-from ops.clients.alertmanager import Alertmanager
+from ops.clients.alertmanager import Alertmanager, AlertmanagerUnavailable
 from ops.clients.db_session import DbSession, open_session
 from ops.failures import CommandFailed, only_one
 from ops.output import AsJson, examples, one_line, print_indented, print_json, say, verb_group
@@ -68,14 +68,17 @@ def show(as_json: AsJson = False) -> None:
 @app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))
 def kill(to: To, reason: Reason, until: Until = None, as_json: AsJson = False) -> None:
     """Turn the kill switch on or off: while it is on, no ticket is created."""
-    _silence("PancakeKillSwitchOn", {}, until, reason, is_holding=to == "on")
-    _set("kill_switch", "kill switch", to, reason, as_json, {"on": KILL_ON, "off": KILL_OFF})
+    silences = _Silences.of("PancakeKillSwitchOn", until, reason, is_holding=to == "on")
+    was_on = _set("kill_switch", to, reason)
+    silences.follow({}, f"The kill switch is {to}")
+    _report("kill switch", to, was_on, as_json, {"on": KILL_ON, "off": KILL_OFF})
 
 
 @app.command(epilog=examples('switch pause on --reason "Diva is migrated"', "switch pause off --reason done"))
 def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
     """Pause processing, or go on: meanwhile leads are stored and wait."""
-    _set("processing_paused", "pause", to, reason, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
+    was_on = _set("processing_paused", to, reason)
+    _report("pause", to, was_on, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
 
 
 @app.command(
@@ -92,6 +95,7 @@ def source(
 ) -> None:
     """Switch a source on or off: leads without an active source are held."""
     reason = check_reason(reason)
+    silences = _Silences.of("PancakeSourceOff", until, reason, is_holding=to == "off")
     with _open() as db:
         found = _find(list_switches(db), which, connection)
         if to == "on" and not found.can_be_on:
@@ -99,34 +103,60 @@ def source(
                 f"{_title(found)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
                 "It gets its name from the next sync_sources, within 15 minutes."
             )
-        source_id = {"source": str(found.pancake_source_id)}
-        _silence("PancakeSourceOff", source_id, until, reason, is_holding=to == "off")
-        was_on = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
-    if was_on is None:
+        before = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
+    if before is None:
         raise CommandFailed(f"{_title(found)} was removed meanwhile. See: leads switch list")
-    _report(_title(found), to, was_on, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF})
+    labels = {"connection": before.connection_id, "source": str(found.pancake_source_id)}
+    silences.follow(labels, f"The {_title(found)} is {to}")
+    _report(_title(found), to, before.was_on, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF})
 
 
-def _set(setting: Setting, name: str, to: State, reason: str, as_json: bool, said: dict[State, str]) -> None:
+def _set(setting: Setting, to: State, reason: str) -> bool:
     reason = check_reason(reason)
     with _open() as db:
-        was_on = switches.set_setting(db, setting, is_on=to == "on", reason=reason)
-    _report(name, to, was_on, as_json, said)
+        return switches.set_setting(db, setting, is_on=to == "on", reason=reason)
 
 
-def _silence(
-    alert: str, labels: Mapping[str, str], until: datetime | None, reason: str, *, is_holding: bool
-) -> None:
-    """Silence the alert on leads that the switch holds, if it is planned until a time."""
-    if until is None:
-        return
-    ends_at, now = until.replace(tzinfo=UTC), datetime.now(UTC)
-    if not is_holding:
-        raise typer.BadParameter("--until is for a switch that holds leads")
-    if ends_at <= now:
-        raise typer.BadParameter(f"--until {until:%Y-%m-%dT%H:%M} has passed; it is {now:%Y-%m-%dT%H:%M} UTC")
-    alertmanager = Alertmanager(read_operator_settings("ALERTMANAGER_URL").alertmanager_url)
-    alertmanager.silence({"alertname": alert, **labels}, now, ends_at, check_reason(reason))
+@dataclass(frozen=True, slots=True)
+class _Silences:
+    """The silences of the alert on leads that a switch holds: made until a time, ended on the way back."""
+
+    alertmanager: Alertmanager | None
+    alert: str
+    until: datetime | None
+    reason: str
+
+    @classmethod
+    def of(cls, alert: str, until: datetime | None, reason: str, *, is_holding: bool) -> Self:
+        """Check what is needed, before the switch is set."""
+        url, now = "", datetime.now(UTC)
+        if until is None:
+            if not is_holding:
+                url = read_operator_settings(may_have=["ALERTMANAGER_URL"]).alertmanager_url
+        elif not is_holding:
+            raise typer.BadParameter("--until is for a switch that holds leads")
+        elif until.replace(tzinfo=UTC) <= now:
+            raise typer.BadParameter(
+                f"--until {until:%Y-%m-%dT%H:%M} has passed; it is {now:%Y-%m-%dT%H:%M} UTC"
+            )
+        else:
+            url = read_operator_settings("ALERTMANAGER_URL").alertmanager_url
+        return cls(Alertmanager(url) if url else None, alert, until, check_reason(reason))
+
+    def follow(self, labels: Mapping[str, str], done: str) -> None:
+        """Make the silence, or end those of before, once the switch is set."""
+        if self.alertmanager is None:
+            return
+        matched = {"alertname": self.alert, **labels}
+        try:
+            if self.until is None:
+                self.alertmanager.end_silences(matched)
+            else:
+                ends_at = self.until.replace(tzinfo=UTC)
+                self.alertmanager.silence(matched, datetime.now(UTC), ends_at, self.reason)
+        except AlertmanagerUnavailable as error:
+            state = "may still be silenced" if self.until is None else "is not silenced"
+            raise CommandFailed(f"{done}, but {self.alert} {state}. Run it again.\n{error}") from error
 
 
 def _open() -> DbSession:

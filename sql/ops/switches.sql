@@ -50,7 +50,7 @@ RETURNING b.kill_switch, b.processing_paused
 
 -- name: switches/set_source
 -- Switch a source on or off. The history gets the reason.
--- Returns one row: was_on; none if the source does not exist, or cannot be switched on. Relies on pk_pancake_source.
+-- Returns one row: was_on, connection_id; none if the source does not exist, or cannot be switched on. Relies on pk_pancake_source.
 WITH source AS (
     SELECT s.id, s.is_active
     FROM public.pancake_source AS s
@@ -61,4 +61,4 @@ UPDATE public.pancake_source AS s
 SET is_active = %(is_on)s, change_reason = %(reason)s
 FROM source AS b
 WHERE s.id = b.id
-RETURNING b.is_active AS was_on
+RETURNING b.is_active AS was_on, s.connection_id::text AS connection_id

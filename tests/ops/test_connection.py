@@ -413,7 +413,9 @@ def test_a_source_that_both_switch_on_was_on_for_the_second(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name) VALUES (%s, '-1', 'Facebook')"
     )
     (source,) = db.execute(f"{insert} RETURNING id::text AS id".encode(), [connection_id]).fetchall()
-    assert set_source(first, source["id"], is_on=True, reason="W1") is False
+    before = set_source(first, source["id"], is_on=True, reason="W1")
+    assert before is not None
+    assert before.was_on is False
     assert run_after(db, first, lambda second: set_source(second, source["id"], is_on=True, reason="W1"))
 
 

@@ -138,7 +138,7 @@ REFUSED = {
 
 
 @needs_monitoring
-def test_a_planned_switch_silences_its_alert_until_then(db: psycopg.Connection) -> None:
+def test_a_planned_switch_silences_its_alert_until_then_or_the_way_back(db: psycopg.Connection) -> None:
     assert run(db, "kill", "off", "--reason", "go-live").exit_code == 0
     ends_at = datetime.now(UTC) + timedelta(hours=2)
     until = f"{ends_at:%Y-%m-%dT%H:%M}"
@@ -152,18 +152,37 @@ def test_a_planned_switch_silences_its_alert_until_then(db: psycopg.Connection) 
         assert run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated").exit_code == 0
         off = ("source", "-1", "off", "--connection", "Diva", "--until", until, "--reason", "spam")
         assert run(db, *off).exit_code == 0
-        silences = httpx.get(f"{alertmanager.url}/api/v2/silences").json()
-    assert settings(db) == (True, False)
-    found = {
-        tuple((each["name"], each["value"]) for each in silence["matchers"]): silence for silence in silences
-    }
+        begun = httpx.get(f"{alertmanager.url}/api/v2/silences").json()
+        alertmanager.silence("PancakeKillSwitchOn")
+        assert run(db, "kill", "off", "--reason", "done").exit_code == 0
+        left = silenced(alertmanager.url)
+        on = ("source", "-1", "on", "--connection", "Diva", "--reason", "done")
+        assert run(db, *on).exit_code == 0
+        patch.setitem(VARIABLES, "ALERTMANAGER_URL", "http://127.0.0.1:9")
+        late = run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated")
+        assert (late.exit_code, "The kill switch is on, but" in late.stderr) == (1, True)
+        assert settings(db) == (True, False)
+        assert silenced(alertmanager.url) == [("test", "PancakeKillSwitchOn")]
+    assert left == [("leads", "PancakeSourceOff"), ("test", "PancakeKillSwitchOn")]
+    found = {tuple((each["name"], each["value"]) for each in one["matchers"]): one for one in begun}
+    row = db.execute("SELECT id::text FROM pancake_connection WHERE name = 'Diva'").fetchone()
+    assert row is not None
     kill, source = (
         (("alertname", "PancakeKillSwitchOn"),),
-        (("alertname", "PancakeSourceOff"), ("source", "-1")),
+        (("alertname", "PancakeSourceOff"), ("connection", row[0]), ("source", "-1")),
     )
     assert found.keys() == {kill, source}
     assert found[kill]["comment"] == "Diva is migrated"
     assert found[kill]["endsAt"].startswith(until)
+
+
+def silenced(url: str) -> list[tuple[str, str]]:
+    """Author and alert of the silences that last."""
+    return sorted(
+        (each["createdBy"], each["matchers"][0]["value"])
+        for each in httpx.get(f"{url}/api/v2/silences").json()
+        if each["status"]["state"] != "expired"
+    )
 
 
 def test_what_cannot_be_switched_is_said(db: psycopg.Connection, subtests: pytest.Subtests) -> None:
