@@ -497,10 +497,38 @@ WHERE e.replayed_at >= %(from)s AND e.replayed_at < %(to)s AND e.status = 'proce
 
 -- name: golive/count_suspensions
 -- Count how often a connection became suspended in the window; those that were suspended before and still are count too.
--- Returns one row: value, null if no connection was checked in the window; checks (of the connection that was checked the least),
--- needed (nine of ten that were due, every five minutes). Reads the runs of check_connection.
+-- Returns one row: value, null if the connection was not checked in the window; checks and needed (nine of ten that were due, every five
+-- minutes since it was created, but for the time that it was disabled), both of the connection that was checked the least. No row
+-- without a connection. Reads the runs of check_connection.
+WITH existing AS (
+    SELECT p.id, greatest(%(from)s::timestamptz, p.created_at) AS since
+    FROM public.pancake_connection AS p
+    WHERE p.status <> 'disabled' AND p.created_at < %(to)s
+), change AS (
+    SELECT
+        v.connection_id, v.status_before, v.scheduled_time AS until,
+        lag(v.scheduled_time, 1, '-infinity') OVER (PARTITION BY v.connection_id ORDER BY v.scheduled_time) AS since
+    FROM public.view_pancake_connection_status AS v
+), due AS (
+    SELECT x.id, floor(0.9 / 300 * extract(epoch FROM %(to)s::timestamptz - x.since - COALESCE((
+        SELECT sum(least(d.until, %(to)s) - greatest(d.since, x.since))
+        FROM change AS d
+        WHERE d.connection_id = x.id AND d.status_before = 'disabled' AND d.until > x.since AND d.since < %(to)s
+    ), '0')))::integer AS needed
+    FROM existing AS x
+), checked AS (
+    SELECT f.report ->> 'connection_id' AS connection_id, count(*) AS checks
+    FROM public.pancake_cron_run AS r
+    CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS f (report)
+    WHERE
+        r.name = 'check_connection'
+        AND r.outcome = 'succeeded'
+        AND r.finished_at >= %(from)s
+        AND r.finished_at < %(to)s
+    GROUP BY f.report ->> 'connection_id'
+)
 SELECT
-    CASE WHEN c.checks > 0 THEN greatest(
+    CASE WHEN n.checks > 0 THEN greatest(
         (
             SELECT count(*) FROM public.view_pancake_connection_status AS v
             WHERE v.status_after = 'suspended' AND v.scheduled_time >= %(from)s AND v.scheduled_time < %(to)s
@@ -510,24 +538,12 @@ SELECT
             WHERE p.status = 'suspended' AND p.status_changed_at < %(to)s
         )
     ) END AS value,
-    c.checks,
-    floor(extract(epoch FROM %(to)s::timestamptz - %(from)s::timestamptz) / 300 * 0.9)::integer AS needed
-FROM (
-    SELECT COALESCE(min(COALESCE(n.checks, 0)), 0) AS checks
-    FROM public.pancake_connection AS p
-    LEFT JOIN (
-        SELECT f.report ->> 'connection_id' AS connection_id, count(*) AS checks
-        FROM public.pancake_cron_run AS r
-        CROSS JOIN LATERAL jsonb_array_elements(r.report -> 'connections') AS f (report)
-        WHERE
-            r.name = 'check_connection'
-            AND r.outcome = 'succeeded'
-            AND r.finished_at >= %(from)s
-            AND r.finished_at < %(to)s
-        GROUP BY f.report ->> 'connection_id'
-    ) AS n ON n.connection_id = p.id::text
-    WHERE p.status <> 'disabled'
-) AS c
+    COALESCE(n.checks, 0) AS checks,
+    d.needed
+FROM due AS d
+LEFT JOIN checked AS n ON n.connection_id = d.id::text
+ORDER BY COALESCE(n.checks, 0)::float / nullif(d.needed, 0)
+LIMIT 1
 
 -- name: golive/count_unenforced
 -- Count the connections that enforced no signature or header secret, and no address ranges, at the end of the window: as they are

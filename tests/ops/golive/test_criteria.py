@@ -18,6 +18,7 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
@@ -28,7 +29,7 @@ from ops.golive.criterion import Criterion, Part, Source, Window, load_criteria
 from ops.golive.evidence import READERS, EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import Evaluation
 from ops.golive.judgement import Measurement, Outcome, Why, judge
-from ops.golive.measuring import PROBES, Sources, measure
+from ops.golive.measuring import PROBES, Sources, measure, read_row
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.settings import read_operator_settings
 from proofs.chaos.frame import proof
@@ -332,6 +333,58 @@ def session(database: str) -> Iterator[DbSession]:
         opened.rollback()
 
 
+AT = datetime.now(UTC)
+PILOT = AT - 20 * DAY
+
+
+def add_connection(session: DbSession, name: str, days: float) -> str:
+    """Have a connection for so many days, and the changes and states that a test writes; return its id."""
+    session.execute("SET LOCAL session_replication_role = replica")
+    (made,) = session.execute(
+        "INSERT INTO pancake_connection (name, workspace_id, token_sha256, created_at)"
+        " VALUES (%s, %s, sha256(%s), %s) RETURNING id::text",
+        [name, len(name), name.encode(), AT - days * DAY],
+    ).fetchall()
+    return str(made["id"])
+
+
+def add_change(session: DbSession, kind: str, row: str, days: float, column: str, *states: Any) -> None:
+    """Have a change of a column so many days ago, from a state to another one."""
+    before, after = (Jsonb({column: each}) for each in states)
+    session.execute(
+        "INSERT INTO integration_change (changed_at, changed_by, kind, action, row_id, before, after)"
+        " VALUES (%s, 'x', %s, 'update', %s, %s, %s)",
+        [AT - days * DAY, kind, row, before, after],
+    )
+
+
+def test_checks_of_a_connection_are_due_since_it_exists_and_while_it_is_enabled(session: DbSession) -> None:
+    """Disabling it for a moment does not begin the count anew."""
+
+    def found(since: datetime, until: datetime = AT) -> tuple[object, ...]:
+        shown = read_row(session, "golive/count_suspensions", {"from": since, "to": until}) or {}
+        return tuple(shown.get(name) for name in ("value", "checks", "needed"))
+
+    first = add_connection(session, "Diva", 30)
+    assert found(PILOT) == (None, 0, 5184), "nine of ten of twenty days"
+    session.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', jsonb_build_object('connections',"
+        " jsonb_build_array(jsonb_build_object('connection_id', %s::text)))"
+        " FROM generate_series(%s, %s, interval '5 minutes') AS t (at)",
+        [first, PILOT, AT],
+    )
+    assert found(PILOT) == (0, 5760, 5184)
+    second = add_connection(session, "Other", 2)
+    assert found(PILOT) == (None, 0, 518)
+    add_change(session, "connection", second, 1, "status", "active", "disabled")
+    add_change(session, "connection", second, 0.5, "status", "disabled", "active")
+    assert found(PILOT) == (None, 0, 388), "36 hours of two days"
+    assert found(PILOT, AT - 0.75 * DAY) == (None, 0, 259), "it was enabled for the first day"
+    assert found(AT - 0.75 * DAY) == (None, 0, 129), "it was disabled when the window began"
+    assert found(PILOT, AT - 3 * DAY) == (0, 4896, 4406), "it did not exist yet"
+
+
 def test_the_rights_of_the_list_are_those_that_are_granted(
     session: DbSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +429,6 @@ def test_a_right_that_is_missing_or_too_much_is_named(
     assert (row["missing"], row["further"]) == (missing, further)
 
 
-AT = datetime.now(UTC)
 TODAY = AT.astimezone(ICT).date()
 
 
