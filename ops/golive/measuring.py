@@ -305,7 +305,10 @@ def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measureme
 
 def _check_database(criterion: Criterion, database: str, sources: Sources) -> None:
     """Refuse evidence that was made on another database than it should. Raises NoData and SourceDown."""
-    is_here = database == sources.installation["database"]
+    here = sources.installation["database"]
+    if not here:
+        raise NoData("pg_control_system() did not say which database this is: grant it to the role.")
+    is_here = database == here
     if is_here is not (criterion.environment == PRODUCTION):
         raise NoData(f"It was made on {database}, which is {'' if is_here else 'not '}the one of this gate.")
 

@@ -7,6 +7,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -231,6 +232,9 @@ def test_a_drill_of_production_and_a_smoke_test_of_staging_are_no_evidence(
             (judged,) = [each for each in gate["criteria"] if each["id"] == name]
             assert judged["outcome"] == (outcome or "inconclusive"), judged
             assert ("of this gate" in judged["reason"]) is (outcome is None)
+    with mock.patch.dict(QUERIES, {"golive/load_installation": b"SELECT no_right"}):
+        unknown = gate_criterion(folder, "W1", "G-8-tier1", **given)
+    assert (unknown["why"], unknown["outcome"]) == ("no_data", "inconclusive"), unknown
     file.write_bytes(good_file(CRITERIA["G-8-tier1"]).replace(b"installation", b"else"))
     with pytest.raises(EvidenceError, match="it has no 'installation'"):
         read_evidence_file(CRITERIA["G-8-tier1"], file.read_bytes())
