@@ -221,6 +221,7 @@ async def test_every_selector_of_a_rule_finds_a_series_of_the_handlers(cron_harn
 
     increase() does not see the first event of a series that appears with it: an idle process must have it.
     """
+    await cron_harness.scrape("pancake_switch_on")  # waits for the figures of the database
     idle = read_samples((await cron_harness.client.get("/metrics")).text)
     counters = list(selectors_of_rules(HANDLERS, selectors_of_ranges))
     assert len(counters) > 20
