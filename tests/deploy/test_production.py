@@ -16,6 +16,7 @@ import yaml
 from werkzeug import Request, Response
 
 from leads.serve import SHUTDOWN_SECONDS
+from ops.failures import ExitCode
 from proofs.images import release
 from proofs.images.containers import IMAGES
 from sandbox.postgres.server import free_port
@@ -69,6 +70,14 @@ def test_a_service_is_started_again_limited_and_logs_little() -> None:
     for name in ("handlers", "edge", "hasura"):
         test = SERVICES[name]["healthcheck"]["test"]
         assert (test[0], [word for word in test if " " in word]) == ("CMD", []), "podman splits words"
+
+
+def test_the_backfill_is_not_started_again_where_the_configuration_is_wrong() -> None:
+    unit = (ROOT / "deploy/systemd/pancake-backfill.service").read_text().splitlines()
+    restart = [line for line in unit if line.startswith("Restart")]
+    assert restart == [
+        "Restart=on-failure", f"RestartPreventExitStatus={ExitCode.USAGE:d}", "RestartSec=60"
+    ]  # fmt: skip
 
 
 def test_an_image_has_what_was_built_last() -> None:
