@@ -116,6 +116,8 @@ class PancakeApi:
             ),
             headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
             transport=transport,
+            # SSL_CERT_FILE is followed, HTTPS_PROXY is not.
+            verify=httpx.create_ssl_context() if transport is None else True,
             trust_env=False,
             event_hooks={"request": [add_trace]},
         )

@@ -3,8 +3,10 @@
 And the secrets that the key ring encrypts: sealed for one use, compared.
 """
 
+import asyncio
 import base64
 import re
+import ssl
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from leads.adapters.clock import Clock
+from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import DecryptionError, KeyRing, SecretScope, matches, open_sealed
 from leads.adapters.settings import HOPS, CallerSecret, SettingsError, read_settings
 from leads.domain.errors import SecretUnreadable
 from ops.cli import app
 from ops.daily.connection_secrets import reseal, seal
 from ops.settings import read_operator_settings
+from tests.support.edge.harness import write_certificate
+from tests.support.fake_services import FakeServer
 
 KEY = base64.b64encode(bytes(32)).decode()
 HANDLER_SECRET = "handler-secret-of-32-characters!"
@@ -331,3 +337,18 @@ def test_the_id_of_an_unknown_key_is_shown_without_control_characters() -> None:
     sealed = seal(KeyRing({"a\x1b[31m\u202e": OLD_KEY}), "secret", KEY_USE)
     with pytest.raises(SecretUnreadable, match=r"key 'a\\x1b\[31m\\u202e' is not in the key ring"):
         open_sealed(RING, sealed, KEY_USE)
+
+
+def test_pancake_is_called_with_the_authorities_of_ssl_cert_file_and_without_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificate(tmp_path, "localhost")
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "fullchain.pem"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with FakeServer("localhost", served) as server:
+        server.expect_request(re.compile("/.*")).respond_with_json({"data": []})
+        host = f"https://localhost:{server.port}"
+        pancake = PancakeApi(Clock(), {host})
+        assert asyncio.run(pancake.sources(Access("c1", host, 123, "any"))) == []
