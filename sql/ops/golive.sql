@@ -435,17 +435,45 @@ SELECT
 SELECT extract(epoch FROM %(to)s::timestamptz - %(from)s::timestamptz)::float / 86400 AS days
 
 -- name: golive/load_held
--- Load the share of leads that were held, or arrived while processing was paused, of those in the window that name an active source,
--- since that source was first switched on.
+-- Load the share of leads that were held, or arrived while processing was paused, of those in the window that name a source which was
+-- active in it for an hour and longer (so that a mistake can be mended), since that source was first switched on; sources of a
+-- connection that was disabled for the whole window do not count.
 -- Returns one row: leads, held, ratio (null without leads). Relies on ix_pancake_webhook_event_created_at, ix_integration_change_row.
-WITH active AS MATERIALIZED (
-    SELECT s.connection_id, s.pancake_source_id, COALESCE((
-        SELECT min(h.changed_at)
-        FROM public.integration_change AS h
-        WHERE h.kind = 'source' AND h.row_id = s.id::text AND (h.after ->> 'is_active')::boolean
-    ), '-infinity') AS since
+WITH state AS (
+    SELECT
+        s.connection_id, s.pancake_source_id, m.was_active, m.until,
+        lag(m.until, 1, '-infinity') OVER (PARTITION BY s.id ORDER BY m.until, m.id) AS since
     FROM public.pancake_source AS s
-    WHERE EXISTS (SELECT FROM public.pancake_active_source(s.connection_id, ARRAY[s.pancake_source_id]))
+    CROSS JOIN LATERAL (
+        SELECT h.id, h.changed_at AS until, (h.before ->> 'is_active')::boolean AS was_active
+        FROM public.integration_change AS h
+        WHERE h.kind = 'source' AND h.row_id = s.id::text AND (h.before ? 'is_active' OR h.after ? 'is_active')
+        UNION ALL
+        SELECT NULL, 'infinity', s.is_active
+    ) AS m
+), enabled AS (
+    SELECT c.id
+    FROM public.pancake_connection AS c
+    WHERE
+        EXISTS (
+            SELECT FROM public.view_pancake_connection_status AS v
+            WHERE
+                v.connection_id = c.id AND v.status_after <> 'disabled'
+                AND v.scheduled_time >= %(from)s AND v.scheduled_time < %(to)s
+        )
+        OR COALESCE((
+            SELECT v.status_before FROM public.view_pancake_connection_status AS v
+            WHERE v.connection_id = c.id AND v.scheduled_time >= %(from)s
+            ORDER BY v.scheduled_time
+            LIMIT 1
+        ), c.status) <> 'disabled'
+), active AS MATERIALIZED (
+    SELECT s.connection_id, s.pancake_source_id, min(s.since) AS since
+    FROM state AS s
+    INNER JOIN enabled AS c ON c.id = s.connection_id
+    WHERE s.was_active AND s.until >= s.since + interval '1 hour' AND s.since < %(to)s
+    GROUP BY s.connection_id, s.pancake_source_id
+    HAVING max(s.until) > %(from)s
 ), pause AS MATERIALIZED (
     SELECT h.changed_at AS since, lead(h.changed_at, 1, 'infinity') OVER (ORDER BY h.id) AS until, h.after ->> 'processing_paused' AS is_on
     FROM public.integration_change AS h

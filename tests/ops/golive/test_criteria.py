@@ -385,6 +385,47 @@ def test_checks_of_a_connection_are_due_since_it_exists_and_while_it_is_enabled(
     assert found(PILOT, AT - 3 * DAY) == (0, 4896, 4406), "it did not exist yet"
 
 
+def test_leads_of_a_source_that_was_switched_off_in_the_window_count_as_held(session: DbSession) -> None:
+    """And of a source whose connection was disabled; both as they were in the window, not as they are now."""
+    sources = {"kept": "Diva", "off": "Diva", "never": "Diva", "by mistake": "Diva", "of": "Other"}
+    connections = {name: add_connection(session, name, 30) for name in ("Diva", "Other")}
+    for source, connection in sources.items():
+        (made,) = session.execute(
+            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+            " VALUES (%s, %s, %s, %s) RETURNING id::text",
+            [connections[connection], source, source, source in ("kept", "of")],
+        ).fetchall()
+        if source == "by mistake":
+            add_change(session, "source", made["id"], 8, "is_active", False, True)
+            add_change(session, "source", made["id"], 7.98, "is_active", True, False)
+        elif source != "never":
+            add_change(session, "source", made["id"], 15, "is_active", False, True)
+        if source == "off":
+            add_change(session, "source", made["id"], 5, "is_active", True, False)
+        session.execute(
+            "INSERT INTO pancake_webhook_event"
+            " (connection_id, origin, payload_hash, status, arrived_at, created_at, held_at, source_ids)"
+            " SELECT %(connection)s, 'webhook', sha256((%(source)s::text || n)::bytea), 'received', at, at,"
+            " CASE WHEN %(source)s = 'by mistake' OR %(source)s IN ('off', 'of') AND n <= 5 THEN at END,"
+            " ARRAY[%(source)s]"
+            " FROM generate_series(1, 19) AS n"
+            " CROSS JOIN LATERAL (SELECT %(now)s - make_interval(days => n) AS at) AS t",
+            {"connection": connections[connection], "source": source, "now": AT + timedelta(hours=1)},
+        )
+
+    def found(since: float, until: float) -> tuple[int, int]:
+        window = {"from": AT - since * DAY, "to": AT - until * DAY}
+        row = read_row(session, "golive/load_held", window) or {}
+        return row["leads"], row["held"]
+
+    assert found(20, 0) == (45, 10), "since they were switched on"
+    session.execute("UPDATE pancake_connection SET status = 'disabled' WHERE name = 'Other'")
+    add_change(session, "connection", connections["Other"], 5, "status", "active", "disabled")
+    assert found(20, 0) == (45, 10)
+    assert found(20, 6) == (27, 0), "all three were on"
+    assert found(4, 0) == (4, 0), "two were off all the time"
+
+
 def test_the_rights_of_the_list_are_those_that_are_granted(
     session: DbSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
