@@ -608,11 +608,11 @@ FROM controller.migration_log AS l
 HAVING max(l."timestamp") IS DISTINCT FROM 1777870069927
 
 -- name: golive/load_nights
--- Load what the nights of the window found: of each day that was over, of each connection that existed, the newest reconciliation; and
--- the events that Hasura's log counted and that are not stored any more. A night is from 02:00 to 04:00 in Vietnam.
--- Returns one row: left_missing, found_missing_worst (of a day), reconciled and to_reconcile (days times connections), details (what has
--- no report, and what was made up later than in its own night); unlogged, logged and to_log (days). All but the numbers of days
--- are null without a report. Relies on uq_pancake_cron_run_tick, pk_pancake_webhook_event.
+-- Load what the nights (02:00 to 04:00 in Vietnam) of the window found: of each day that was over, of each connection that existed, the
+-- newest reconciliation; and the events that Hasura's log counted, by the largest count, that are not stored any more.
+-- Returns one row: left_missing, found_missing_worst (of a day), reconciled and to_reconcile (days times connections), details (no report,
+-- or made up later than in its own night); not_stored, logged and to_log (days). All but the numbers of days are null without a report.
+-- Relies on uq_pancake_cron_run_tick, pk_pancake_webhook_event.
 WITH night AS (
     SELECT
         d.day::date AS day, (d.day + interval '1 day') AT TIME ZONE 'Asia/Ho_Chi_Minh' AS ended_at,
@@ -653,7 +653,7 @@ WITH night AS (
     ) AS w ON true
     WHERE n.is_over OR w.report IS NOT NULL
 ), logged AS (
-    SELECT n.day, w.entry IS NOT NULL AS is_there, greatest(0, (w.entry ->> 'events')::bigint - s.stored) AS unlogged
+    SELECT n.day, w.entry IS NOT NULL AS is_there, greatest(0, (w.entry ->> 'events')::bigint - s.stored) AS not_stored
     FROM night AS n
     LEFT JOIN LATERAL (
         SELECT l.entry
@@ -666,15 +666,14 @@ WITH night AS (
             AND r.finished_at < %(to)s
             AND jsonb_typeof(r.report -> 'engine_log') = 'array'
             AND l.entry ->> 'day' = n.day::text
-        ORDER BY r.finished_at DESC
+        ORDER BY (l.entry ->> 'events')::bigint DESC
         LIMIT 1
     ) AS w ON true
+    -- Every insert is in the log, also that of an event which was held or was a dead letter from the start.
     LEFT JOIN LATERAL (
         SELECT count(*) AS stored
         FROM public.pancake_webhook_event AS e
-        WHERE
-            e.id BETWEEN (w.entry ->> 'first_id')::bigint AND (w.entry ->> 'last_id')::bigint
-            AND e.received_at IS NOT NULL
+        WHERE e.id BETWEEN (w.entry ->> 'first_id')::bigint AND (w.entry ->> 'last_id')::bigint
     ) AS s ON true
     WHERE n.is_over OR w.entry IS NOT NULL
 )
@@ -694,7 +693,7 @@ FROM (
     FROM reconciled AS r
 ) AS m
 CROSS JOIN (
-    SELECT sum(g.unlogged)::integer AS unlogged, count(*) FILTER (WHERE g.is_there) AS logged, count(*) AS to_log FROM logged AS g
+    SELECT sum(g.not_stored)::integer AS not_stored, count(*) FILTER (WHERE g.is_there) AS logged, count(*) AS to_log FROM logged AS g
 ) AS l
 
 -- name: golive/list_ledgers

@@ -426,6 +426,37 @@ def test_leads_of_a_source_that_was_switched_off_in_the_window_count_as_held(ses
     assert found(4, 0) == (4, 0), "two were off all the time"
 
 
+def test_what_was_deleted_since_a_night_counted_it_is_not_hidden_by_other_events(session: DbSession) -> None:
+    """Neither by one that was held and is replayed, nor by a deletion from the log of Hasura too."""
+    day = AT.astimezone(ICT).date() - 3 * DAY
+    events = session.execute(
+        "INSERT INTO pancake_webhook_event"
+        " (connection_id, origin, payload_hash, status, arrived_at, created_at, received_at, held_at)"
+        " SELECT %s, 'webhook', sha256(n::text::bytea), 'received', t.at, t.at,"
+        " CASE WHEN n > 3 THEN t.at END, CASE WHEN n < 3 THEN t.at END"
+        " FROM generate_series(1, 10) AS n CROSS JOIN LATERAL (SELECT now() AS at) AS t RETURNING id",
+        [add_connection(session, "Diva", 30)],
+    ).fetchall()
+    ids = sorted(event["id"] for event in events)
+
+    def found(days: float, count: int, last: int) -> tuple[int, int]:
+        """What the gate finds once a night has counted the log."""
+        counted = {"day": f"{day}", "events": count, "first_id": ids[0], "last_id": last}
+        at = AT - days * DAY
+        session.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+            " VALUES ('purge_events', %(at)s, %(at)s, %(at)s, 'succeeded', %(report)s)",
+            {"at": at, "report": Jsonb({"engine_log": [counted]})},
+        )
+        row = read_row(session, "golive/load_nights", {"from": AT - 7 * DAY, "to": AT}) or {}
+        return row["not_stored"], row["logged"]
+
+    assert found(2, 10, ids[-1]) == (0, 1), "those that were held, or dead letters from the start, too"
+    session.execute("DELETE FROM pancake_webhook_event WHERE id = %s", [ids[-1]])
+    session.execute("UPDATE pancake_webhook_event SET received_at = now() WHERE id = %s", [ids[0]])
+    assert found(1, 9, ids[-2]) == (1, 1)
+
+
 def test_the_rights_of_the_list_are_those_that_are_granted(
     session: DbSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
