@@ -11,7 +11,7 @@ from typing import TypeVar
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
 from leads.adapters.clock import Clock
-from leads.domain.errors import PancakeUnavailable
+from leads.domain.errors import PancakeBusy, PancakeUnavailable
 
 FAILURES_TO_OPEN = 5
 WINDOW_SECONDS = 60.0
@@ -77,7 +77,7 @@ class Breaker(CircuitBreaker):  # type: ignore[misc]  # the library has no types
         """Count the result of a call. A cancelled call does not count, nor does one begun before opening."""
         if probe:
             self._probing = False
-        failed = isinstance(error, PancakeUnavailable)
+        failed = isinstance(error, PancakeUnavailable) and not isinstance(error, PancakeBusy)
         answered = error is None or (isinstance(error, Exception) and not failed)
         if answered:
             self.answered_at = self._clock.monotonic()

@@ -27,6 +27,7 @@ from leads.adapters.tracing import add_trace
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.errors import (
     HostNotAllowed,
+    PancakeBusy,
     PancakeKeyRejected,
     PancakeRefused,
     PancakeUnavailable,
@@ -210,9 +211,11 @@ class PancakeApi:
         status, content, retry_after = await self._fetch(url, query, seconds)
         if status in (401, 403):
             raise PancakeKeyRejected(f"Pancake answered {status}.", status=status)
-        if status in (408, 425, 429) or status >= 500:
-            pause = _read_retry_after(retry_after, self._clock.now()) if status == 429 else 0.0
-            raise PancakeUnavailable(f"Pancake answered {status}.", retry_after_seconds=pause)
+        if status == 429:
+            pause = _read_retry_after(retry_after, self._clock.now())
+            raise PancakeBusy("Pancake answered 429.", retry_after_seconds=pause)
+        if status in (408, 425) or status >= 500:
+            raise PancakeUnavailable(f"Pancake answered {status}.")
         if status != 200:
             raise PancakeRefused(f"Pancake answered {status}.", status=status)
         answer = read_json_loosely(content)

@@ -107,6 +107,10 @@ class PancakeUnavailable(Retryable):
         self.retry_after_seconds = retry_after_seconds
 
 
+class PancakeBusy(PancakeUnavailable):
+    """Pancake answered 429: too many requests with one key. It answers others."""
+
+
 class PancakeRefused(IntegrationError):
     """Pancake refused a request that is wrong on our side; `status` is its HTTP status."""
 

@@ -152,6 +152,7 @@ async def test_entries_that_are_no_records_are_skipped() -> None:
         (PancakeKeyRejected, always(403, {"success": False})),
         (PancakeKeyRejected, always(200, {"success": False, "message": "?"})),
         *((PancakeRefused, always(status)) for status in (400, 404, 422)),
+        (PancakeUnavailable, always(429)),
     ],
 )
 async def test_a_refusal_does_not_open_the_breaker(error: type[Exception], answer: Answer) -> None:
