@@ -6,7 +6,6 @@ Called by: cron trigger `pancake_purge_events`, daily at 20:30 UTC (03:30 in Vie
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from leads.adapters.database import Database, Params
 from leads.domain.event_states import AT_REST, PROCESSED
@@ -25,15 +24,13 @@ class Retention:
     """The row of purge_events/load_retention.
 
     `emptied_to` and `held_emptied_to`: up to where the previous purge, which began at `started_at`, emptied
-    the bodies of processed events, and of all finished ones. `engine_log`: the new events in Hasura's log,
-    by day, with which the gates of the go-live compare what is stored.
+    the bodies of processed events, and of all finished ones.
     """
 
     payload_days: int
     held_days: int
     run_days: int
     log_days: int
-    engine_log: list[dict[str, Any]] | None
     emptied_to: datetime | None
     held_emptied_to: datetime | None
     started_at: datetime | None
@@ -41,7 +38,7 @@ class Retention:
 
 async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
     """Purge each kind, batch by batch, until no old row is left or the time is up; report the counts."""
-    (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {"now": run.now}, Retention)
+    (retention,) = await runtime.db.fetch_all("purge_events/load_retention", {}, Retention)
     since = _since(retention.emptied_to)
     emptied_to, held_emptied_to, runs_to, logs_to = (
         run.now - timedelta(days=days)
@@ -69,9 +66,8 @@ async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
     saved = run.saved("purged", dict[str, int]) or {}
     purged = {kind: saved.get(kind, 0) for kind, *_ in purges}
     done = run.saved("done", list[str]) or []
-    counted = run.saved("engine_log", list[dict[str, Any]]) or retention.engine_log
     # Two change in place, so that a run that is cut off has them too.
-    run.progress |= {"purged": purged, "done": done, "engine_log": counted}
+    run.progress |= {"purged": purged, "done": done}
     for kind, database, statement, params in purges:
         while kind not in done and run.seconds_left() > 0:
             (batch,) = await database.fetch_all(statement, {**params, "limit": ROWS_PER_BATCH})
@@ -79,15 +75,18 @@ async def purge_events(runtime: Runtime, run: CronRun) -> CronReport:
             if batch["changed"] < ROWS_PER_BATCH:
                 done.append(kind)
 
+    unfinished = any(kind not in done for kind in purged)
+    if not unfinished:  # the gates of the go-live compare what is stored with the log's new events, by day
+        (counted,) = await db.fetch_all("purge_events/count_event_logs", {"now": run.now})
     return CronReport(
         {
             **purged,
-            "engine_log": counted,
+            "engine_log": None if unfinished else counted["engine_log"],
             "emptied_to": emptied_to.isoformat(),
             "held_emptied_to": held_emptied_to.isoformat(),
         },
         window=(since, emptied_to),
-        unfinished=any(kind not in done for kind in purged),
+        unfinished=unfinished,
     )
 
 

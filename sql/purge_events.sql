@@ -1,14 +1,12 @@
 -- name: purge_events/load_retention
--- Load the retention periods, how far the previous purge came (up to where it emptied bodies, and when it started), and what Hasura's
--- log has of the last three days, which goes soon.
--- Returns one row: payload_days, held_days, run_days, log_days; engine_log, null without the log; emptied_to, held_emptied_to,
--- started_at, null before the first purge. Relies on uq_pancake_cron_run_tick and pancake_count_event_logs.
+-- Load the retention periods, and how far the previous purge came: up to where it emptied bodies, and when it started.
+-- Returns one row: payload_days, held_days, run_days, log_days; emptied_to, held_emptied_to, started_at, null before the first purge.
+-- Relies on uq_pancake_cron_run_tick.
 SELECT
     s.payload_retention_days AS payload_days,
     s.held_retention_days AS held_days,
     s.cron_run_retention_days AS run_days,
     s.engine_log_retention_days AS log_days,
-    public.pancake_count_event_logs(%(now)s) AS engine_log,
     p.emptied_to,
     p.held_emptied_to,
     p.started_at
@@ -100,6 +98,11 @@ SELECT count(*) AS changed FROM deleted
 -- edition does not clean up its event logs.
 -- Returns one row: changed (number of events). Relies on pancake_delete_event_logs; runs in the source database.
 SELECT public.pancake_delete_event_logs(%(before)s, %(limit)s) AS changed
+
+-- name: purge_events/count_event_logs
+-- Count the new events that Hasura's log has of each of the last three days. It reads the log, and takes longest.
+-- Returns one row: engine_log, null without the log. Relies on pancake_count_event_logs; runs in the source database.
+SELECT public.pancake_count_event_logs(%(now)s) AS engine_log
 
 -- name: purge_events/delete_cron_events
 -- Delete one batch of Hasura's old finished events of our cron triggers, with their invocation logs.

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from leads.adapters.database import Database
 from tests.support.crons import CronHarness
 from tests.support.leads import LEAD
 
@@ -211,7 +212,18 @@ async def test_the_new_events_in_the_engines_log_are_counted_by_day(harness: Cro
     assert report["engine_log"][2]["day"] > report["engine_log"][1]["day"]
 
 
-async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harness: CronHarness) -> None:
+async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's log is counted once, after all purges."""
+    sent: list[str] = []
+    fetch_all = Database.fetch_all
+
+    async def noting(self: Database, name: str, *args: Any) -> Any:
+        sent.append(name)
+        return await fetch_all(self, name, *args)
+
+    monkeypatch.setattr(Database, "fetch_all", noting)
     harness.sql(
         "INSERT INTO hdb_catalog.event_log (trigger_name, payload, delivered, created_at)"
         " SELECT 'pancake_webhook_event_status_update', '{}', true, now() - interval '8 days'"
@@ -222,7 +234,13 @@ async def test_a_purge_that_runs_out_of_time_resumes_at_the_next_delivery(harnes
     answers = [await harness.tick("purge_events", due) for _ in range(20)]
     assert answers[0].status_code == 503
     assert answers[-1].json() == {"result": "already_done"}
-    assert harness.last_run("purge_events")["report"]["delete_event_logs"] == 2_500
+    report = harness.last_run("purge_events")["report"]
+    assert (report["delete_event_logs"], [each["events"] for each in report["engine_log"]]) == (
+        2_500,
+        [0] * 3,
+    )
+    assert [name for name in sent if name.startswith("purge_events/")][-1] == "purge_events/count_event_logs"
+    assert sent.count("purge_events/count_event_logs") == 1
 
 
 def found_in(harness: CronHarness, table: str) -> set[str]:
