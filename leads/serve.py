@@ -25,7 +25,8 @@ MAX_CONNECTIONS = 800
 """Each holds memory and a file: of more, the one that has idled longest is closed. While so many requests are
 under way, others get 503 and are sent again later."""
 REQUEST_SECONDS = 10
-"""From the start of a connection, or of a request, until the whole request is there. Then it is closed."""
+"""From the start of a connection, or of a request, until the whole request is there, or from
+full buffers until answers are read. Then it is closed."""
 ALWAYS_SERVED = (b"/healthz", b"/readyz", b"/metrics")
 """What the orchestrator and Prometheus ask, also of a process that refuses other requests."""
 HELP = """\
@@ -38,16 +39,19 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, in which connections without a whole request cannot keep others out."""
 
     deadline: asyncio.TimerHandle | None = None
+    unread: asyncio.TimerHandle
     idle_since, idle_bytes = 0.0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_request()
         if len(self.connections) > MAX_CONNECTIONS:
-            idle = [each for each in self.connections if isinstance(each, LimitedProtocol) and each.is_idle()]
-            oldest = min(idle, key=lambda each: each.idle_since)
-            oldest.idle_since = inf  # it is among the connections until the loop has closed it
-            oldest.transport.abort()
+            others = [each for each in self.connections - {self} if isinstance(each, LimitedProtocol)]
+            idle = [each for each in others if each.is_idle()]
+            if idle:  # else this one is kept: it may ask what is always served
+                oldest = min(idle, key=lambda each: each.idle_since)
+                oldest.idle_since = inf  # it is among the connections until the loop has closed it
+                oldest.transport.abort()
 
     def is_idle(self) -> bool:
         """Whether no request of the connection is being answered."""
@@ -66,6 +70,19 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             super().data_received(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.unread.cancel()
+
+    def on_message_begin(self) -> None:
+        if self.deadline is None:  # the request came together with the previous one, or before its answer
+            self._expect_request()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         is_full = len(self.tasks) >= MAX_CONNECTIONS and self.url not in ALWAYS_SERVED

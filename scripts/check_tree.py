@@ -29,7 +29,7 @@ Tree = Mapping[str, str]
 """The text of each file by its path from the root."""
 MAX_LINES = 600
 MAX_FUNCTION_LINES = 80
-MAX_SERVER_LINES = 12_520
+MAX_SERVER_LINES = 12_536
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 NOT_SPLIT_YET = {"tests/ops/test_status.py"}
 INDEXES = ("README.md", "docs/decisions/README.md")

@@ -6,18 +6,14 @@ Alertmanager, with our routes and receivers.
 
 import hmac
 import json
-import os
 import re
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -35,7 +31,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner, Result
 
 from leads.adapters.graphql import read_end
-from leads.serve import MAX_CONNECTIONS, REQUEST_SECONDS, SHUTDOWN_SECONDS
+from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
 from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
 from ops.clients.plain_http import NoAnswer, ask, tls_context
@@ -51,21 +47,11 @@ from sandbox.stack.hasura import start_engine
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import FakeServer
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
+from tests.support.serving import COMPLETE, PATHS, call, command, serving, status
 from tests.support.settings import WEBHOOK_TOKEN_SHA256
 from tests.support.waiting import eventually
 
 # --- pancake-handlers, leads config show
-
-ROOT = Path(__file__).parents[2]
-PATHS = ("/healthz", "/readyz", "/metrics")
-COMPLETE = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "HASURA_URL": "http://127.0.0.1:9",
-    "HASURA_SERVICE_TOKEN": "unused", "HANDLER_SECRET": "a-secret-of-the-test-with-32-characters",
-    "EDGE_SECRET": "a-secret-of-the-test-with-32-characters", "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
-}  # fmt: skip
-
-HALF = b"POST /events/process_record HTTP/1.1\r\n"
-NOT_FOUND = b"POST /nowhere HTTP/1.1\r\nContent-Length: 99\r\n\r\n"
 
 PASSWORD = "password-of-the-test"
 SECRETS = {
@@ -89,15 +75,6 @@ def leads(*words: str, **variables: str) -> Result:
     return result
 
 
-def command(processes: Processes, cwd: Path, **variables: str) -> subprocess.Popen[str]:
-    """`pancake-handlers` with nothing in its environment but what it needs to start."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
-    arguments = [sys.executable, "-m", "leads.serve"]
-    return processes.start(
-        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
 def test_every_problem_of_the_environment_is_named_at_once(
     processes: Processes, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
@@ -111,35 +88,6 @@ def test_every_problem_of_the_environment_is_named_at_once(
             assert "DATABASE_URL is not set" in errors
     result = alert("alerts")
     assert (result.exit_code, "is not an http or https URL" in result.stderr) == (2, True)
-
-
-@contextmanager
-def serving(processes: Processes, cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
-    """`pancake-handlers` once it answers on the port.
-
-    At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
-    signal, without a trace or a secret.
-    """
-    process = command(processes, cwd, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
-    printed: list[str] = []
-    try:
-        eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)
-        assert process.poll() is None
-        yield printed
-    finally:
-        process.terminate()
-        printed += process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGTERM
-    never = ("Traceback", COMPLETE["HANDLER_SECRET"], COMPLETE["ENCRYPTION_KEYS"])
-    assert not [text for text in never if text in "".join(printed)]
-
-
-def status(port: int, path: str) -> int:
-    """The status of an answer; 0 without one."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
-    except httpx.HTTPError:
-        return 0
 
 
 def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(
@@ -158,55 +106,6 @@ def test_it_serves_from_any_folder_until_sigterm_with_a_cap_of_connections(
     assert "uvicorn.error" in {json.loads(line)["logger"] for line in output.splitlines()}
     assert errors == ""
     assert (find_value(samples, 'pancake_log_messages_total{level="info"}') or 0) > 0
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET /", HALF + b"X: y\r\n", NOT_FOUND])
-def test_half_open_requests_keep_no_other_out_and_end(
-    processes: Processes, tmp_path: Path, sent: bytes
-) -> None:
-    """Also one that goes on sending, and one that was answered before its body was there."""
-    port, ops_port = free_port(), free_port()
-    with serving(processes, tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"), ExitStack() as open_sockets:
-        half_open = [
-            open_sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
-            for _ in range(MAX_CONNECTIONS + 100)
-        ]
-        started = time.monotonic()
-        for each in half_open:
-            with suppress(OSError):  # those that were closed for later ones
-                each.sendall(sent)
-        assert [status(ops_port, path) for path in PATHS] == [200, 503, 200]
-        assert status(port, "/healthz") == 200
-        assert call(port, "/events/process_record") == (400, "bad_request")
-        last = half_open[-1]
-        last.settimeout(1)
-        while time.monotonic() - started < REQUEST_SECONDS + 5 and not ended(last):
-            with suppress(OSError):
-                last.sendall(b"\r\n" if not sent else b"x")
-        assert time.monotonic() - started < REQUEST_SECONDS + 5
-
-
-def ended(connection: socket.socket) -> bool:
-    """Whether the other side closes the connection within its timeout."""
-    try:
-        while connection.recv(65536):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def test_headers_without_end_are_cut(processes: Processes, tmp_path: Path) -> None:
-    port, sent = free_port(), 0
-    line = b"X: " + b"y" * 100_000 + b"\r\n"
-    with serving(processes, tmp_path, port), socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(HALF)
-        with suppress(OSError):
-            while sent < 100_000_000:
-                sent += connection.send(line)
-    assert sent < 20_000_000  # what the buffers of both sides hold is among it
 
 
 @pytest.mark.parametrize("believed", ["", "127.0.0.1"])
@@ -259,15 +158,6 @@ def relay(url: str) -> Iterator[tuple[str, threading.Event]]:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
-
-
-def call(port: int, path: str, headers: Mapping[str, str] | None = None, **envelope: Any) -> tuple[int, str]:
-    """Call a route as Hasura does; return the status and the error's code."""
-    secret = {"X-Handler-Secret": COMPLETE["HANDLER_SECRET"]}
-    answer = httpx.post(
-        f"http://127.0.0.1:{port}{path}", json=envelope, headers=secret | dict(headers or {}), timeout=40
-    )
-    return answer.status_code, answer.json()["extensions"]["code"]
 
 
 @pytest.mark.serial

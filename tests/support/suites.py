@@ -21,8 +21,8 @@ IS_FULL = "TEST_FULL" in os.environ
 SERVER_FIXTURE = "cluster"
 """The fixture that starts PostgreSQL; every fixture with a database requests it."""
 PATHS_WITH_SERVERS = (
-    "tests/edge/", "tests/end_to_end/", "tests/ops/test_installation.py", "tests/sandbox/test_servers.py",
-    "tests/proofs/test_bench.py",
+    "tests/edge/", "tests/end_to_end/", "tests/ops/test_connections.py", "tests/ops/test_installation.py",
+    "tests/sandbox/test_servers.py", "tests/proofs/test_bench.py",
 )  # fmt: skip
 """Their tests start servers themselves."""
 LONG_PATHS = (
