@@ -85,8 +85,8 @@ BEGIN
             ('public.ticket', 'SELECT', 'id, code, source_id, account_id, assignee_id, status, first_response_at, data, created_at'),
             ('public.ticket', 'UPDATE', 'source_id, data'),
             ('public.staff', 'SELECT', 'id, full_name, role, is_active, on_duty'),
-            -- How often a connection was suspended, for the gates of the go-live.
-            ('public.view_pancake_connection_status', 'SELECT', 'status_after, scheduled_time'),
+            -- When a connection was suspended or disabled, for the gates of the go-live.
+            ('public.view_pancake_connection_status', 'SELECT', 'connection_id, status_before, status_after, scheduled_time'),
             -- The switches, and no other setting: the trigger of the view writes Diva's table with the rights of its owner.
             ('public.view_pancake_setting', 'SELECT', NULL),
             ('public.view_pancake_setting', 'UPDATE', 'kill_switch, processing_paused, change_reason'),

@@ -171,7 +171,7 @@ def test_931_is_restored_from_its_dump(used_database: Db, database: str, tmp_pat
     run_program(database, "pg_dump", *tables, "--format", "custom", "--file", dump)
     assert run_program(database, "pg_restore", "--list", dump).count("TABLE DATA") == 6
     down(used_database, "935", "931")
-    for version in ("931", "935", "938", "945", "953"):
+    for version in ("931", "935", "938", "939", "945", "953", "960", "961", "979", "982", "986"):
         run_file(used_database, file(version, "up.sql"))  # type: ignore[arg-type]
     name = psql_environment(database)["PGDATABASE"]
     run_program(database, "pg_restore", "--data-only", "--disable-triggers", "--dbname", name, dump)

@@ -192,7 +192,7 @@ def test_a_report_is_told_in_sentences() -> None:
 
 FOR_PROGRAMS = {
     "kpi", "morning_message", "notified_changes", "closed_days", "shared", "oldest_unassigned_seconds",
-    "emptied_to", "held_emptied_to", "notifications",
+    "emptied_to", "held_emptied_to", "notifications", "engine_log",
 }  # fmt: skip
 """What no sentence tells."""
 
