@@ -190,7 +190,7 @@ async def test_a_record_is_listed_after_its_lag_once_in_its_newest_version(simul
     ("fault", "outcome"),
     [
         ({"down": True}, "PancakeUnavailable"),
-        ({"rate_limited": True}, "PancakeUnavailable"),
+        ({"rate_limited": True}, "PancakeBusy"),
         ({"error_rate": 1}, "PancakeUnavailable"),
         ({"truncate_body": True}, "PancakeUnavailable"),
         ({"unauthorized": True}, "PancakeKeyRejected"),
