@@ -133,11 +133,9 @@ def engine_kill(
 
     No lead may be lost or duplicated, and the slowest may take 90 s. The crons run in real time.
     """
-    console = begin()
-    with Sandbox(edge_environment={}, processes=processes) as sandbox:
-        stream = Stream(sandbox.webhook_url, rate, seed)
-        kill = partial(_kill_during, sandbox, [sandbox.hasura], QUERIES["outages/count_locked"])
-        result = asyncio.run(_kill_again_and_again(sandbox, console, kills, pause, stream, kill))
+    result = _kill_often(
+        lambda sandbox: [sandbox.hasura], QUERIES["outages/count_locked"], kills, pause, rate, seed, processes
+    )
     finish("engine_kill", result, as_json)
 
 
@@ -153,12 +151,33 @@ def handlers_kill(
 
     No lead may be lost or duplicated, and the slowest may take 90 s. The crons run in real time.
     """
+    result = _kill_often(
+        lambda sandbox: sandbox.replicas,
+        QUERIES["outages/count_claimed"],
+        kills,
+        pause,
+        rate,
+        seed,
+        processes,
+    )
+    finish("handlers_kill", result, as_json)
+
+
+def _kill_often(
+    services: Callable[[Sandbox], Sequence[Service]],
+    count_events: bytes,
+    kills: int,
+    pause_seconds: float,
+    rate: float,
+    seed: int,
+    processes: int,
+) -> dict[str, Any]:
+    """Send leads to a sandbox whose services are killed; `count_events` counts what they work on."""
     console = begin()
     with Sandbox(edge_environment={}, processes=processes) as sandbox:
         stream = Stream(sandbox.webhook_url, rate, seed)
-        kill = partial(_kill_during, sandbox, sandbox.replicas, QUERIES["outages/count_claimed"])
-        result = asyncio.run(_kill_again_and_again(sandbox, console, kills, pause, stream, kill))
-    finish("handlers_kill", result, as_json)
+        kill = partial(_kill_during, sandbox, services(sandbox), count_events)
+        return asyncio.run(_kill_again_and_again(sandbox, console, kills, pause_seconds, stream, kill))
 
 
 async def _kill_again_and_again(

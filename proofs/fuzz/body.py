@@ -18,7 +18,7 @@ HASH_BYTES = 32
 
 
 def check_body(raw: bytes) -> None:
-    """Read a body. Raises whatever is a fault of the reader."""
+    """Read a body. Raises each error that is a fault of the reader."""
     body = read_body(raw)
     assert len(body.payload_hash) == HASH_BYTES
     assert (body.payload is None) != (body.raw is None)

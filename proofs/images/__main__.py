@@ -23,7 +23,7 @@ from proofs.images.containers import (
     require_containers,
     tag,
 )  # fmt: skip
-from proofs.images.installation import Compose, Installation, wait_until
+from proofs.images.installation import Compose, Installation, ServiceInstallation, wait_until
 from proofs.images.pods import Pods
 from proofs.images.session import MAX_SECONDS
 from proofs.images.systemd import Systemd
@@ -81,16 +81,16 @@ class Trial:
         if isinstance(installation, Pods):
             names = ", ".join(installation.names)
             self.see("migrations and backfill", names, is_ok=installation.have_jobs_ended_well)
-        else:
+        if isinstance(installation, ServiceInstallation):
             for name in ("handlers", "edge"):
                 said, is_ok = installation.limits(name)
                 self.see(f"service {name}", said, is_ok=is_ok)
             has_ended = installation.has_backfill_ended()
             self.see("backfill", "has ended" if has_ended else "has not ended well", is_ok=has_ended)
         posting = asyncio.create_task(self.stream.run())
-        if not isinstance(installation, Pods):
+        if isinstance(installation, ServiceInstallation):
             await asyncio.sleep(STOP_AFTER_SECONDS)
-            await self._stop_and_start()
+            await self._stop_and_start(installation)
         sent = self.stream.sent
         await asyncio.to_thread(wait_until, lambda: len({each.number for each in sent.versions}) >= LEADS)
         self.stream.stop()
@@ -100,14 +100,13 @@ class Trial:
         self.see("leads", len(sent.versions), is_ok=len(sent.versions) >= LEADS)
         self.see("answers", dict(sent.answers), is_ok=not sent.non_2xx)
         self.see("effects", verdicts.as_json(), is_ok=verdicts.is_valid)
-        if not isinstance(installation, Pods):
-            await self._see_stop("edge")
+        if isinstance(installation, ServiceInstallation):
+            await self._see_stop(installation, "edge")
             left = await asyncio.to_thread(installation.take_back)
             self.see("tables after the undo", left, is_ok=left == 0)
 
-    async def _stop_and_start(self) -> None:
-        installation = self.installation
-        await self._see_stop("handlers")
+    async def _stop_and_start(self, installation: ServiceInstallation) -> None:
+        await self._see_stop(installation, "handlers")
         listed = await asyncio.to_thread(installation.leads, *LIST)
         self.see("edge-spool list", f"{len(listed.splitlines())} lines", is_ok=".sealed" in listed)
         started = time.monotonic()
@@ -115,9 +114,9 @@ class Trial:
         await asyncio.to_thread(wait_until, installation.is_ready)
         self.see("start of handlers, s", round(time.monotonic() - started, 1), is_ok=True)
 
-    async def _see_stop(self, name: str) -> None:
+    async def _see_stop(self, installation: ServiceInstallation, name: str) -> None:
         started = time.monotonic()
-        await asyncio.to_thread(self.installation.stop, name)
+        await asyncio.to_thread(installation.stop, name)
         seconds = round(time.monotonic() - started, 1)
         self.see(f"stop of {name}, s", seconds, is_ok=seconds <= MAX_STOP_SECONDS)
 
@@ -190,7 +189,7 @@ def _try(way: type[Installation], *, record: bool) -> list[str]:
         finally:
             for what, value in trial.seen.items():
                 typer.echo(f"{what}: {value}")
-        if record and not isinstance(installation, Pods):
+        if record and isinstance(installation, ServiceInstallation):
             typer.echo(f"wrote {installation.session.write().relative_to(ROOT)}")
     return trial.failed
 

@@ -7,6 +7,7 @@ an installation.
 import json
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -38,7 +39,7 @@ SETUP_BY_CONTAINER = (
 )
 
 
-class Installation(Customer):
+class Installation(Customer, ABC):
     """A way to install: its commands, and how what runs is looked at. `start` installs."""
 
     way: ClassVar[str]
@@ -47,8 +48,6 @@ class Installation(Customer):
     finish: ClassVar[str]
     switch: ClassVar[str]
     check: ClassVar[str]
-    back: ClassVar[tuple[str, str]]
-    """What stops the services, and what takes the installation back."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster, Path())
@@ -79,18 +78,9 @@ class Installation(Customer):
         token = self.read("webhook-url.txt").split()[0].rpartition("/")[2]
         self.webhook_url = f"http://127.0.0.1:{self._ports['edge']}/api/pancake/record/{token}"
 
-    def take_back(self) -> int:
-        """Stop the services and undo the installation; return how many of its tables are left."""
-        self.session.note("The way back.")
-        for command in self.back:
-            self.session.run(command)
-        with psycopg.connect(self.database_url) as db:
-            left = db.execute("SELECT FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
-        return len(left)
-
+    @abstractmethod
     def prepare(self) -> None:
         """Do what comes before the first command."""
-        raise NotImplementedError
 
     def apply(self) -> None:
         """Start the services."""
@@ -100,28 +90,13 @@ class Installation(Customer):
         """Return the text of a file of `leads setup`."""
         return (self.folder / "pancake" / name).read_text()
 
+    @abstractmethod
     def leads(self, *words: str) -> str:
         """Run a verb of the operators' command as docs/production.md says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count_spooled(self) -> int:
         """Count the deliveries in the spool of the edge."""
-        raise NotImplementedError
-
-    def stop(self, name: str) -> None:
-        """Stop handlers or edge, and wait until it has ended."""
-        raise NotImplementedError
-
-    def start_again(self, name: str) -> None:
-        raise NotImplementedError
-
-    def limits(self, name: str) -> tuple[str, bool]:
-        """Return how a service runs, and whether it is as it should be."""
-        raise NotImplementedError
-
-    def has_backfill_ended(self) -> bool:
-        """Whether the service of the backfill has ended well, for no account waits."""
-        raise NotImplementedError
 
     def listen_files(self) -> list[tuple[Path, str]]:
         """Write the edge's addresses on the loopback interface; each file with its name below site/."""
@@ -145,7 +120,39 @@ class Installation(Customer):
         return not self.count_spooled() and not count_unfinished(self.database_url)
 
 
-class Compose(Installation):
+class ServiceInstallation(Installation):
+    """An installation that is also stopped, started again and taken back; pods need a cluster for that."""
+
+    back: ClassVar[tuple[str, str]]
+    """What stops the services, and what takes the installation back."""
+
+    def take_back(self) -> int:
+        """Stop the services and undo the installation; return how many of its tables are left."""
+        self.session.note("The way back.")
+        for command in self.back:
+            self.session.run(command)
+        with psycopg.connect(self.database_url) as db:
+            left = db.execute("SELECT FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
+        return len(left)
+
+    @abstractmethod
+    def stop(self, name: str) -> None:
+        """Stop handlers or edge, and wait until it has ended."""
+
+    @abstractmethod
+    def start_again(self, name: str) -> None:
+        """Start a service that was stopped."""
+
+    @abstractmethod
+    def limits(self, name: str) -> tuple[str, bool]:
+        """Return how a service runs, and whether it is as it should be."""
+
+    @abstractmethod
+    def has_backfill_ended(self) -> bool:
+        """Whether the service of the backfill has ended well, for no account waits."""
+
+
+class Compose(ServiceInstallation):
     """compose.production.yaml, by docker-compose on podman."""
 
     way = "compose"

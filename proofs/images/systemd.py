@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.images.containers import PODMAN, run, tag
-from proofs.images.installation import Installation, wait_until
+from proofs.images.installation import ServiceInstallation, wait_until
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
 
@@ -19,7 +19,7 @@ AUTHORITIES = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share
 """With a private authority pip of the container needs this machine's; see docs/cli.md."""
 
 
-class Systemd(Installation):
+class Systemd(ServiceInstallation):
     """Debian's packages, both `install` of the clone, the units."""
 
     way = "systemd"
