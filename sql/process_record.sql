@@ -370,7 +370,7 @@ SELECT
 
 -- name: process_record/load_record_facts
 -- Load what the decision needs of a record that was applied before: the accounts of its ticket and of the version applied last,
--- whichever phone they have now, and whether another record's version applied last names its ticket too.
+-- with any phone, and whether another record's version applied last names its ticket too.
 -- Returns one row: ticket_account and applied_account (JSON objects or null), ticket_is_shared.
 -- Relies on ix_pancake_webhook_event_ticket, uq_pancake_webhook_event_identity, the primary keys of account and ticket.
 WITH known AS (

@@ -221,7 +221,7 @@ def _link_lines(requests: Sequence[Request], connection: Mapping[str, str]) -> I
 def _block(head: Sequence[str], requests: Sequence[Request], max_characters: int) -> str:
     """Return the block with the lines that fit, and the number of requests that are not shown.
 
-    Its last line stands at its end only, whichever text a customer typed.
+    Its last line stands at its end only, also if a customer typed that line.
     """
     lines, shown = [FIRST_LINE], 0
     left = max_characters - len(FIRST_LINE) - len(LAST_LINE) - len(_older(len(requests))) - 2

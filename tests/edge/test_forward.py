@@ -206,7 +206,7 @@ RECORD_IDS = {
 
 
 def test_the_line_of_a_delivery_names_its_record(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
-    """Whatever path it takes and in each shape of a body; only a UUID, since any other id may be a phone."""
+    """On each path and in each shape of a body; only a UUID, since any other id may be a phone."""
     for body, record_id in RECORD_IDS.items():
         with subtests.test(body[:60]):
             outcome, line = post_traced(harness, "", body.encode())

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 PATHS = ("/healthz", "/readyz", "/metrics")
 COMPLETE = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "HASURA_URL": "http://127.0.0.1:9",
+    "DATABASE_URL": "postgresql://none@127.0.0.1:9/none", "HASURA_URL": "http://127.0.0.1:9",
     "HASURA_SERVICE_TOKEN": "unused", "HANDLER_SECRET": "a-secret-of-the-test-with-32-characters",
     "EDGE_SECRET": "a-secret-of-the-test-with-32-characters", "ENCRYPTION_KEYS": "test:" + "A" * 43 + "=",
 }  # fmt: skip

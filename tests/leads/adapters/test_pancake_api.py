@@ -187,7 +187,7 @@ async def test_a_slow_answer_is_cut_off_by_the_total_timeout() -> None:
 
 
 async def test_after_five_failures_the_breaker_of_the_host_opens() -> None:
-    """For every connection of the host, whatever path and port their URLs name, and for no other host."""
+    """For every connection of the host, with any path and port in their URLs, and for no other host."""
     script = Script(always(500))
     other = "https://crm.other.test"
     api = PancakeApi(SimulatorClock(), {*HOSTS, other}, transport=httpx.MockTransport(script))
