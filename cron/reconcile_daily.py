@@ -158,7 +158,8 @@ def _requested(run: CronRun) -> list[date]:
         raise BadRequest("payload.day is not a date.")
     try:
         requested = date.fromisoformat(day)
-    except ValueError as error:
+        day_window(requested)  # 0001-01-01 in Vietnam begins in a year that UTC lacks here
+    except (ValueError, OverflowError) as error:
         raise BadRequest("payload.day is not a date.") from error
     if not is_over(requested, run.now):
         raise BadRequest("payload.day is not over yet in Vietnam.")

@@ -141,9 +141,11 @@ def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
         notices.append(AdminNotice(key, "tickets_shared", str(shared["tickets"]), facts))
     lost = body.get("lost_ticks")
     if isinstance(lost, dict):
-        detail = ", ".join(f"{name}: {ticks}" for name, ticks in lost.items() if name != "until")
+        ticks = {name: number for name, number in lost.items() if name != "until"}
+        detail = ", ".join(f"{name}: {number}" for name, number in ticks.items())
+        facts = {"commands": ", ".join(f"leads cron run {name}" for name in ticks)}
         key = f"cron_ticks_lost:{run.scheduled_time.isoformat()}"
-        notices.append(AdminNotice(key, "cron_ticks_lost", detail))
+        notices.append(AdminNotice(key, "cron_ticks_lost", detail, facts))
     given_up = body.get("given_up")
     if isinstance(given_up, dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"

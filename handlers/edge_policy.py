@@ -38,9 +38,8 @@ def summarize_policy(policy: Answer) -> Mapping[str, object]:
 
 def _connection(row: Row, key_ring: KeyRing, now: datetime) -> dict[str, object]:
     tokens: list[dict[str, str | None]] = [{"sha256": row["token_sha256"], "expires_at": None}]
-    if row["previous_token_sha256"] is not None and row["previous_token_expires_at"] is not None:
-        expires_at = row["previous_token_expires_at"].isoformat()
-        tokens.append({"sha256": row["previous_token_sha256"], "expires_at": expires_at})
+    if ends_at := row["previous_token_expires_at"]:
+        tokens.append({"sha256": row["previous_token_sha256"], "expires_at": ends_at.isoformat()})
     secrets: dict[str, object] = {}
     for kind in ("webhook_secret", "header_secret"):
         current, ends_at = row[f"{kind}_encrypted"], row[f"previous_{kind}_expires_at"]

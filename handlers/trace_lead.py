@@ -14,5 +14,6 @@ async def trace_lead(runtime: Runtime, call: ActionCall) -> Answer:
     search, language = read_search(call.input.get("text")), read_language(call.input.get("lang"))
     now = runtime.clock.now()
     params = search.params(runtime.digester, now, language)
-    events = await runtime.db.fetch_all("trace_lead/load_events", params, StoredEvent)
+    async with runtime.db.work_slot(of_list=True):
+        events = await runtime.db.fetch_all("trace_lead/load_events", params, StoredEvent)
     return document(search.text, tell_stories(events, now))

@@ -1,18 +1,17 @@
 """The table of verbs: `leads <verb>`. A verb's module is imported when the verb is used."""
 
 import signal
-import tomllib
 from collections import UserDict
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ops.failures import EXIT_CODES, VerbGroup, WrongUsage
 from ops.output import examples, print_line
+from ops.settings import read_version
 
 VERBS: Mapping[str, tuple[str, ...]] = {
     "setup": (
@@ -22,7 +21,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "replay": (
         "ops.daily.replay:replay", "replay 17 18 --dry-run", "replay --status skipped_kill_switch --drain"
     ),
-    "trace": ("ops.daily.trace:trace", "trace 0905111222", "trace TK000017 --json", "trace 17 --follow"),
+    "trace": ("ops.daily.trace:trace", "trace -", "trace TK000017 --json", "trace 17 --follow"),
     "reconcile": ("ops.daily.reconcile:reconcile", "reconcile --day 2026-05-14 --dry-run"),
     "backfill-phones": (
         "ops.daily.backfill_phones:backfill_phones", "backfill-phones --dry-run", "backfill-phones"
@@ -31,7 +30,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
         "ops.daily.history:history", "history", "history --of connection --of setting --since 2026-05-01"
     ),
     "erase": (
-        "ops.daily.erase:erase", "erase --phone 0905111222 --dry-run", "erase --record Diva/lead/8f0c… --yes"
+        "ops.daily.erase:erase", "erase --phone - --dry-run", "erase --record Diva/lead/8f0c… --yes"
     ),
     "report": ("ops.daily.report:report", "report", "report --since 2026-05-01 --html > may.html"),
     "list": ("ops.daily.list:list_leads", "list unassigned", "list held --since 2026-05-01 --csv > held.csv"),
@@ -92,7 +91,6 @@ def _load(name: str) -> Any:
 
 
 def exit_code_table() -> str:
-    """Format the end of the first help page."""
     rows = [f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()]
     return "\n".join(["\b", "Exit codes:", *rows])
 
@@ -107,19 +105,9 @@ app = typer.Typer(
 )
 
 
-def _version() -> str:
-    """Return the version of the clone, where nothing needs to be installed, or of the installed package."""
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    if project.exists():
-        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
-    from importlib.metadata import version
-
-    return version("pancake-diva")
-
-
 def _show_version(is_asked: bool) -> None:
     if is_asked:
-        print_line(f"leads {_version()}")
+        print_line(f"leads {read_version()}")
         raise typer.Exit
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+MINUTES, HOURS = (0, 59), (0, 23)
+_BOUNDS = (MINUTES, HOURS, (1, 31), (1, 12), (0, 7))
 """Minute, hour, day of the month, month, day of the week; Sunday is 0 and 7."""
 _MINUTE = timedelta(minutes=1)
 _LONGEST_SEARCH_MINUTES = 8 * 24 * 60
@@ -32,7 +33,7 @@ class Schedule:
             raise ValueError(f"{expression!r} does not have five fields")
         if fields[2] != "*" and fields[4] != "*":
             raise ValueError(f"{expression!r} names days of the month and of the week")
-        *others, weekdays = (frozenset(_values(*each)) for each in zip(fields, _BOUNDS, strict=True))
+        *others, weekdays = (frozenset(values_of(*each)) for each in zip(fields, _BOUNDS, strict=True))
         return cls((*others, frozenset(day % 7 for day in weekdays)))
 
     def next_after(self, time: datetime) -> datetime:
@@ -66,12 +67,13 @@ class Schedule:
         return all(part in allowed for part, allowed in zip(parts, self.fields, strict=True))
 
 
-def _values(field: str, bounds: tuple[int, int]) -> Iterator[int]:
+def values_of(field: str, bounds: tuple[int, int]) -> Iterator[int]:
+    """Yield the numbers that a field names; one with a step and no end goes up to the last of its bounds."""
     low, high = bounds
     for part in field.split(","):
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")
-        begin, end = (low, high) if span == "*" else (int(first), int(last or first))
+        begin, end = (low, high) if span == "*" else (int(first), int(last or (high if step else first)))
         if not (low <= begin <= end <= high) or (step and int(step) < 1):
             raise ValueError(f"{field!r} is out of its bounds")
         yield from range(begin, end + 1, int(step or 1))

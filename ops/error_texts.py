@@ -14,13 +14,14 @@ from leads.domain.errors import (
     PancakeUnavailable,
 )
 from ops.clients.alertmanager import AlertmanagerUnavailable
-from ops.clients.db_session import DatabaseError, LoginRefused, is_lost
+from ops.clients.db_session import DatabaseError, LoginRefused, OwnerUnavailable, is_lost
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.plain_http import NoAnswer
 from ops.failures import NO_REASON, ExitCode
 from ops.output import escape_unseen, wrapped
 
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
+    (OwnerUnavailable, "the database", "OWNER_DATABASE_URL"),
     (DatabaseUnavailable, "the database", "DATABASE_URL"),
     (HasuraUnavailable, "Hasura", "HASURA_URL"),
     (AlertmanagerUnavailable, "Alertmanager", "ALERTMANAGER_URL"),
@@ -28,6 +29,17 @@ SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
     (PancakeUnavailable, "Pancake", "the connection's API URL (leads connection status)"),
 )
 """The services that may be unreachable, each with what to check."""
+EXAMPLE = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
+_NO_TIME = re.compile(r"(?P<value>.*) does not match the formats (?P<known>.*)\.", re.DOTALL)
+_NO_CHOICE = re.compile(r"(?P<value>.*) is not one of (?P<known>.*)\.", re.DOTALL)
+_QUOTED = re.compile(r"'([^']*)'")
+_MEANINGS = {
+    "int_parsing": "is not a whole number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is less than {ge:g}",
+    "less_than_equal": "is more than {le:g}",
+}
+"""By the type of an error of pydantic: what is wrong with the value."""
 
 
 def describe(error: Exception) -> tuple[str, ExitCode] | None:
@@ -45,14 +57,15 @@ def describe_answer(error: IntegrationError | DatabaseError) -> tuple[str, ExitC
     """Return the message and the exit code of what a service or our own rules answered."""
     text = " ".join(str(error).split()) or NO_REASON
     if isinstance(error, DatabaseError):
-        if is_lost(error):
-            return _unreachable("the database", text, "DATABASE_URL")
-        # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
-        reason = (str(error).splitlines() or [NO_REASON])[0].strip()
-        return f"The database refused a statement: {reason}", ExitCode.FAILED
+        if not is_lost(error):
+            # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
+            reason = (str(error).splitlines() or [NO_REASON])[0].strip()
+            return f"The database refused a statement: {reason}", ExitCode.FAILED
+        error = DatabaseUnavailable(text)
     for kind, service, check in SERVICES:
         if isinstance(error, kind):
-            return _unreachable(service, text, check)
+            message = f"Could not reach {service}: {text}\nCheck {check} and try again."
+            return message, ExitCode.UNREACHABLE
     if isinstance(error, Misconfigured):
         return text, ExitCode.USAGE
     if isinstance(error, LoginRefused):
@@ -60,24 +73,6 @@ def describe_answer(error: IntegrationError | DatabaseError) -> tuple[str, ExitC
     if isinstance(error, AccessDenied):
         return f"{text}\nCheck HASURA_ADMIN_SECRET.", ExitCode.USAGE
     return f"Failed: {text} ({error.code})", ExitCode.FAILED
-
-
-def _unreachable(service: str, reason: str, check: str) -> tuple[str, ExitCode]:
-    message = f"Could not reach {service}: {reason}\nCheck {check} and try again."
-    return message, ExitCode.UNREACHABLE
-
-
-EXAMPLE = datetime(2026, 5, 14, 9, 30, tzinfo=UTC)
-_NO_TIME = re.compile(r"(?P<value>.*) does not match the formats (?P<known>.*)\.", re.DOTALL)
-_NO_CHOICE = re.compile(r"(?P<value>.*) is not one of (?P<known>.*)\.", re.DOTALL)
-_QUOTED = re.compile(r"'([^']*)'")
-_MEANINGS = {
-    "int_parsing": "is not a whole number",
-    "float_parsing": "is not a number",
-    "greater_than_equal": "is less than {ge:g}",
-    "less_than_equal": "is more than {le:g}",
-}
-"""By the type of an error of pydantic: what is wrong with the value."""
 
 
 def describe_value(error: typer.BadParameter) -> str:

@@ -11,10 +11,15 @@ from typer.core import TyperGroup
 
 from ops.output import print_line, say
 
+LINE_LENGTH = 80
+Found = TypeVar("Found")
+AS_JSON = "--json"
+NO_REASON = "no reason was given"
+# How Python begins the text of an error of the operating system, for example "[Errno 111] ".
+_ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ?")
+
 
 class ExitCode(IntEnum):
-    """The exit code of a command."""
-
     OK = 0
     FAILED = 1
     USAGE = 2
@@ -30,12 +35,6 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
 }
 """130 is 128 + SIGINT, as shells report it."""
-
-
-LINE_LENGTH = 80
-Found = TypeVar("Found")
-AS_JSON = "--json"
-NO_REASON = "no reason was given"
 
 
 class CommandFailed(Exception):
@@ -111,10 +110,6 @@ def print_failure(message: str, exit_code: ExitCode) -> None:
     """Print a failure for programs, in one line: `leads tail --json` has printed lines before."""
     document = {"error": message, "exit_code": int(exit_code)}
     print_line(json.dumps(document, ensure_ascii=False))
-
-
-# How Python begins the text of an error of the operating system, for example "[Errno 111] ".
-_ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] ?")
 
 
 def file_reason(error: Exception) -> str:

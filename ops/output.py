@@ -1,4 +1,4 @@
-"""What verbs print: results and changes on stdout, messages and progress on stderr."""
+"""What verbs print: results, changes and pages on stdout, messages and progress on stderr; shared words."""
 
 import csv
 import io
@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 from typing import Annotated, Any
@@ -25,17 +26,34 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from leads.domain.visible_text import UNSEEN_CHARACTER
+from leads.domain.body import ICT
+from leads.domain.visible_text import UNSEEN_CHARACTER, duration
 
 MIN_COLUMN_WIDTH = 20
 # A command that ends a line: `See: leads status`.
-_COMMAND = re.compile(r"(?<=: )leads [^.;]+$")
+_COMMAND = re.compile(r"(?<=: )(?:leads|docker|kubectl|systemctl) [^.;]+$")
 KEPT_SPACE = "\N{NO-BREAK SPACE}"
 """Stands for a space at which a line is not wrapped."""
 NARROW_COLUMN = 8
 """Where text begins on a terminal that leaves fewer than MIN_COLUMN_WIDTH behind its beginning."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+FORMULA = re.compile(r"(^|;)(?=[ \"]*[=+\-@＝＋－＠\t\r\n])")
+"""Where text must not begin as a formula does, which a spreadsheet runs. Names are text of others.
+
+Excel in Vietnamese splits cells at semicolons too, and takes quotes behind them for those of a cell.
+"""
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it Excel reads Vietnamese names in the code page of the machine."""
+AS_IT_IS: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
+"""How a line is printed that may be text of others."""
+ARROW = "→"
+MAX_NAME_CELLS = 28
+"""A longer name has its value behind it, and does not move those of the others to the right."""
+Changes = Sequence[tuple[str, str | None, str]]
+"""Of each field of a thing its name, and the texts before and after; before is None of a new thing."""
+MAX_NAMED = 5
+"""The number of faults of one kind that are named."""
 
 
 def print_json(document: Any) -> None:
@@ -43,23 +61,15 @@ def print_json(document: Any) -> None:
     print_line(json.dumps(document, ensure_ascii=False, indent=2, default=str))
 
 
-FORMULA = re.compile(r"(^|;)(?= *[=+\-@\t\r\n])")
-"""Where text must not begin as a formula does, which a spreadsheet runs. Names are text of others.
-
-Excel in Vietnamese splits cells at semicolons too.
-"""
-BYTE_ORDER_MARK = "\ufeff"
-"""Without it Excel reads Vietnamese names in the code page of the machine."""
-
-
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Return rows as CSV for spreadsheets: numbers as they are, and no text that a spreadsheet would run."""
     text = io.StringIO()
-    csv.writer(text).writerows([_csv_cell(value) for value in row] for row in rows)
+    csv.writer(text).writerows([csv_cell(value) for value in row] for row in rows)
     return BYTE_ORDER_MARK + text.getvalue()
 
 
-def _csv_cell(value: object) -> str:
+def csv_cell(value: object) -> str:
+    """Return the text of a cell that no spreadsheet runs."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -76,6 +86,13 @@ def print_result(document: Any, text: str | Callable[[], None], *, as_json: bool
         print_line(text)
     else:
         text()
+
+
+def print_outcome(document: Any, message: str, *, as_json: bool) -> None:
+    """Print the document for programs, and say on stderr what was done."""
+    if as_json:
+        print_json(document)
+    say(message)
 
 
 def print_line(text: str) -> None:
@@ -115,7 +132,7 @@ def print_indented(text: str, level: int, console: Console) -> None:
     """Print text with what is not seen of it escaped; what is longer than a line goes on indented below."""
     indentation = "  " * level
     for line in Text(escape_unseen(text)).wrap(console, console.width - len(indentation), overflow="fold"):
-        console.print(indentation + line.plain.rstrip(), soft_wrap=True, highlight=False, markup=False)
+        console.print(indentation + line.plain.rstrip(), **AS_IT_IS)
 
 
 def print_in_column(beginning: str, text: str, console: Console) -> None:
@@ -127,13 +144,13 @@ def print_in_column(beginning: str, text: str, console: Console) -> None:
     if console.width - column < MIN_COLUMN_WIDTH:
         # The terminal is too narrow for both: the beginning gets a separate line.
         if beginning.strip():
-            console.print(beginning.rstrip(), soft_wrap=True, highlight=False, markup=False)
+            console.print(beginning.rstrip(), **AS_IT_IS)
         column = NARROW_COLUMN
         beginning = " " * column
     width = max(console.width - column, 1)
     for number, line in enumerate(Text(escape_unseen(text)).wrap(console, width, overflow="fold")):
         start = " " * column if number else beginning
-        console.print((start + line.plain).rstrip(), soft_wrap=True, highlight=False, markup=False)
+        console.print((start + line.plain).rstrip(), **AS_IT_IS)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -206,47 +223,24 @@ def _escape(match: re.Match[str]) -> str:
     return re.sub("(....)", r"\\u\1", match[0].encode("utf-16-be", "surrogatepass").hex())
 
 
-ARROW = "→"
-MAX_NAME_CELLS = 28
-"""A longer name has its value behind it, and does not move those of the others to the right."""
+def print_changes(title: str, changes: Changes, console: Console, level: int = 1) -> None:
+    """Print what changes of a thing, within the width of the terminal; a long change has several lines.
 
-
-@dataclass(frozen=True, slots=True)
-class ChangeBlock:
-    """What changes of one thing: a title, and for each field its name and the texts before and after.
-
-    `before` is None if there is only one value to show: that of a new thing.
+    The title is indented by `level` steps, the changes by one more. Without a title they are printed alone.
     """
-
-    title: str
-    changes: Sequence[tuple[str, str | None, str]] = ()
-
-
-def print_block(block: ChangeBlock, console: Console, level: int = 1) -> None:
-    """Print a block within the width of the terminal; a change that is longer than a line has several.
-
-    The title is indented by `level` steps, the changes by one more.
-    """
-    print_indented(block.title, level, console)
-    print_changes(block.changes, console, level + 1)
-
-
-def print_changes(changes: Sequence[tuple[str, str | None, str]], console: Console, level: int) -> None:
-    """Print the changes of a block alone, indented by `level` steps."""
-    indentation = "  " * level
+    if title:
+        print_indented(title, level, console)
+    indentation = "  " * (level + 1)
     names = [cell_len(name) for name, _, _ in changes]
     width = min(max(names, default=0), MAX_NAME_CELLS)
     for name, before, after in changes:
         beginning = f"{indentation}{set_cell_size(name, max(width, cell_len(name)))}  "
-        if before is None:
-            print_in_column(beginning, after, console)
-            continue
-        change = f"{before} {ARROW} {after}"
-        if cell_len(beginning + change) <= console.width:
+        change = after if before is None else f"{before} {ARROW} {after}"
+        if before is None or cell_len(beginning + change) <= console.width:
             print_in_column(beginning, change, console)
-            continue
-        print_in_column(beginning, before, console)
-        print_in_column(f"{' ' * cell_len(beginning)}{ARROW} ", after, console)
+        else:
+            print_in_column(beginning, before, console)
+            print_in_column(f"{' ' * cell_len(beginning)}{ARROW} ", after, console)
 
 
 def shown(value: Any) -> str:
@@ -259,3 +253,42 @@ def shown(value: Any) -> str:
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str | None, str]]:
     """Return the fields that differ, of objects in them only the keys that differ: `data.tags`."""
     return [(path, shown(old), shown(new)) for path, old, new in differences(before, after)]
+
+
+def first(names: Sequence[str], most: int = MAX_NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return one_line(", ".join(names[:most])) + more
+
+
+def age(then: datetime | None, now: datetime) -> str:
+    """Return how long ago a time is, for example `4 min`."""
+    return duration(now - then) if then else "an unknown time"
+
+
+def yesterday(now: datetime) -> str:
+    """Return the last day that is over in Vietnam, as options take it."""
+    return f"{now.astimezone(ICT) - timedelta(days=1):%Y-%m-%d}"
+
+
+def count(number: int, most: int) -> str:
+    """Return a number that was counted up to `most`."""
+    return f"{number}" if number < most else f"{most} or more"
+
+
+def times(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def render_page(template: Path, **values: Any) -> str:
+    """Return an HTML page from a template of Jinja2. Every value is escaped, and what is not seen of it."""
+    # Only now: the help of `leads` imports every verb, and few need the library.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+        # Jinja2 escapes the rest. Markup is HTML of our own.
+        finalize=lambda value: escape_unseen(value) if type(value) is str else value,
+    )  # fmt: skip
+    return environment.get_template(template.name).render(values)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +114,16 @@ def changed_environment(values: Mapping[str, str]) -> Iterator[None]:
 def read_variable(name: str) -> str:
     """Read a variable that an operator named, or that is not a setting; empty if it is not set."""
     return Environment({}).text(name)
+
+
+def read_version() -> str:
+    """Return the version of the clone, where nothing needs to be installed, or of the installed package."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.exists():
+        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+    from importlib.metadata import version
+
+    return version("pancake-diva")
 
 
 def read_argument(text: str, label: str) -> str:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -38,24 +39,39 @@ DELIVERIES_PER_DUPLICATE = 20
 """Every twentieth delivery is sent twice, as Pancake may."""
 MAX_EDIT_AGE_RECORDS = 500
 FIRST_MODIFIED_ON = datetime(2026, 11, 1)  # noqa: DTZ001 - Pancake's timestamps carry no zone
-KEPT = ("200 received", "200 spooled")
 T = TypeVar("T")
 
 
 class Client:
-    """One HTTP connection that sends requests, one at a time; `source`: the address that it comes from."""
+    """One HTTP connection that sends requests, one at a time; `source`: the address that it comes from.
 
-    def __init__(self, url: str, source: str = "") -> None:
-        parts = urlsplit(url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+    What gets no answer is sent to `standby` once more, and so is all after it.
+    """
+
+    def __init__(self, url: str, source: str = "", standby: str = "") -> None:
+        addresses = [urlsplit(each) for each in (url, standby) if each]
+        self._addresses = [(each.hostname or "127.0.0.1", each.port or 80) for each in addresses]
         self._source = (source, 0) if source else None
         self._writer: asyncio.StreamWriter | None = None
+        self.left_at: list[float] = []
+        """When it went over to the standby: the time of the day in seconds since 1970."""
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """Return the status and the body of the answer, which has to state its length."""
+        while True:
+            try:
+                return await self._send(request)
+            except (OSError, EOFError):
+                if len(self._addresses) == 1:
+                    raise
+                self.close()
+                del self._addresses[0]
+                self.left_at.append(time.time())
+
+    async def _send(self, request: bytes) -> tuple[int, bytes]:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(
-                *self._address, local_addr=self._source
+                *self._addresses[0], local_addr=self._source
             )
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -97,7 +113,10 @@ def tick(handlers_url: str, secret: str, name: str, due: datetime) -> str:
 
 @contextmanager
 def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Do some work every so many seconds within the block, in a thread; at once if it is late."""
+    """Do some work every so many seconds within the block, in a thread; at once if it is late.
+
+    An exception ends the work, and is raised after the block.
+    """
     stop = threading.Event()
 
     def run() -> None:
@@ -107,27 +126,28 @@ def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
                 return
             work()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        repeated = thread.submit(run)
+        try:
+            yield
+        finally:
+            stop.set()
+    repeated.result()
 
 
 async def open_loop(
     url: str, items: Iterable[T], per_second: float, connections: int,
-    post: Callable[[Client, T, float], Awaitable[None]], source: str = "",
-) -> None:  # fmt: skip
+    post: Callable[[Client, T, float], Awaitable[None]], source: str = "", standby: str = "",
+) -> list[float]:  # fmt: skip
     """Call `post` with each item when it is due and a connection is free, and with its due time.
 
-    That is in seconds of time.perf_counter().
+    That is in seconds of time.perf_counter(). Returns when connections went over to the standby.
     """
     started, numbered, turn = time.perf_counter() + 0.1, enumerate(items), asyncio.Lock()
+    left_at: list[float] = []
 
     async def run() -> None:
-        client = Client(url, source)
+        client = Client(url, source, standby)
         while True:
             async with turn:
                 number, item = next(numbered, (-1, None))
@@ -138,10 +158,12 @@ async def open_loop(
                     await asyncio.sleep(wait)
             await post(client, item, due)
         client.close()
+        left_at.extend(client.left_at)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(connections):
             tasks.create_task(run())
+    return left_at
 
 
 @dataclass
@@ -280,6 +302,8 @@ class Leg:
 
     per_second: float
     seconds: float
+    is_doubled: bool = True
+    """One of DELIVERIES_PER_DUPLICATE is sent twice."""
     sent: Sent = field(default_factory=Sent)
     latencies: HdrHistogram = field(default_factory=new_histogram)
     due: dict[str, float] = field(default_factory=dict)
@@ -294,6 +318,8 @@ class Leg:
     """Deliveries that were never posted: no connection was free for MAX_DELAY_SECONDS."""
     unpunctual: int = 0
     """Deliveries that were posted more than PUNCTUAL_SECONDS after they were due."""
+    left_at: list[float] = field(default_factory=list)
+    """When connections went over to the standby."""
     started_at: float = 0.0
     ended_at: float = 0.0
     is_stopped: bool = False
@@ -301,6 +327,10 @@ class Leg:
     @property
     def interval_seconds(self) -> int:
         return max(1, ceil(self.seconds / MAX_INTERVALS))
+
+    @property
+    def offered_per_second(self) -> float:
+        return self.offered / (self.ended_at - self.started_at)
 
     @property
     def delivered_per_second(self) -> float:
@@ -318,12 +348,18 @@ class Leg:
             self.intervals.setdefault(interval, new_histogram()).record_value(microseconds)
 
 
-async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections: int) -> None:
-    """Post the deliveries of a leg; returns when the last has its answer. It can be cancelled."""
+async def send(
+    leg: Leg, url: str, versions: Iterator[LeadVersion], connections: int, standby: str = "", source: str = ""
+) -> None:
+    """Post the deliveries of a leg; returns when the last has its answer. It can be cancelled.
+
+    `{number}` in the URL stands for that of the version.
+    """
 
     def deliveries() -> Iterator[LeadVersion]:
         for version in versions:
-            yield from [version] * (2 if version.number % DELIVERIES_PER_DUPLICATE == 0 else 1)
+            is_twice = leg.is_doubled and version.number % DELIVERIES_PER_DUPLICATE == 0
+            yield from [version] * (1 + is_twice)
             if leg.is_stopped:
                 return
 
@@ -338,7 +374,8 @@ async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections:
         leg.sent.versions.append(version)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-                code, body = await client.send(request_for(url, {}, version.body))
+                path = url.replace("{number}", str(version.number))
+                code, body = await client.send(request_for(path, {}, version.body))
             delivered = 200 <= code < 300
             status = str(json.loads(body)["status"]) if delivered else str(code)
         except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
@@ -349,7 +386,7 @@ async def send(leg: Leg, url: str, versions: Iterator[LeadVersion], connections:
     since_1970 = time.time() - time.perf_counter()
     leg.started_at = time.time() + 0.1
     of_leg = islice(deliveries(), round(leg.per_second * leg.seconds))
-    await open_loop(url, of_leg, leg.per_second, connections, post)
+    leg.left_at = await open_loop(url, of_leg, leg.per_second, connections, post, source, standby)
     leg.ended_at = time.time()
     leg.sent.versions.sort(key=lambda version: version.number)
 
@@ -372,44 +409,3 @@ class Stream:
         self._leg.is_stopped = False
         await send(self._leg, self._url, self._versions, 200)
         self.sent.versions = list({each.number: each for each in self.sent.versions}.values())
-
-
-@dataclass
-class Flood:
-    """Answers by `code status`, and when each delivery was sent (time.perf_counter)."""
-
-    answers: Counter[str] = field(default_factory=Counter)
-    sent_at: list[float] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)
-    """The bodies, as text; `kept` those that were answered as received or spooled."""
-    kept: list[str] = field(default_factory=list)
-
-    @property
-    def per_second(self) -> float:
-        """Deliveries per second between the first and the last."""
-        return (len(self.sent_at) - 1) / (max(self.sent_at) - min(self.sent_at))
-
-
-async def flood(
-    url: str, token: Callable[[int], str], per_second: float, seconds: float, address: str, connections: int
-) -> Flood:
-    """Post deliveries from one address, each with a body and the token of its number."""
-    result = Flood()
-
-    async def post(client: Client, number: int, due: float) -> None:
-        text = f"{address} {number}"
-        result.sent_at.append(time.perf_counter())
-        result.sent.append(text)
-        try:
-            path = f"{url}/api/pancake/record/{token(number)}"
-            code, content = await client.send(request_for(path, {}, text.encode()))
-            answer = f"{code} {json.loads(content)['status']}"
-        except (OSError, EOFError) as error:
-            answer = type(error).__name__
-            client.close()
-        result.answers[answer] += 1
-        if answer in KEPT:
-            result.kept.append(text)
-
-    await open_loop(url, range(int(per_second * seconds)), per_second, connections, post, address)
-    return result

@@ -23,13 +23,11 @@ from sandbox.monitoring.servers import Inbox, Notification, require_monitoring
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
 from sandbox.payloads import HERE
-from sandbox.postgres.binaries import PostgresNotFound
-from sandbox.postgres.server import ClusterError, server_url_from_environment
-from sandbox.processes import NotReady
+from sandbox.postgres.server import server_url_from_environment
+from sandbox.processes import exit_on_sigterm, wait_until_stopped
 from sandbox.serving import env_lines
 from sandbox.stack.keys import new_secrets
-from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
-from sandbox.stack.stack import Sandbox
+from sandbox.stack.stack import Sandbox, exit_unless_started
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 KINDS = {"happy": "01-happy-path", "no-phone": "09-unusable-phone", "duplicate": "01-happy-path"}
@@ -67,20 +65,16 @@ def up(
         require_monitoring()
     exit_on_sigterm()
     console = Console(stderr=True)
+    with exit_unless_started(console, "The sandbox"), console.status("Starting ..."):
+        server_url = server_url_from_environment()
+        sandbox = (
+            ObservedSandbox(server_url=server_url, factor=factor, accounts=accounts)
+            if observe
+            else Sandbox(server_url=server_url, accounts=accounts)
+        )
+        sandbox.__enter__()
     try:
-        with console.status("Starting ..."):
-            server_url = server_url_from_environment()
-            sandbox = (
-                ObservedSandbox(server_url=server_url, factor=factor, accounts=accounts)
-                if observe
-                else Sandbox(server_url=server_url, accounts=accounts)
-            )
-            sandbox.__enter__()
-    except (ClusterError, PostgresNotFound, NotReady) as error:
-        console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
-        raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
-    try:
-        with _observation(sandbox, console) as more:
+        with exit_unless_started(console, "The monitoring"), _observation(sandbox, console) as more:
             lines = "".join(f"{line}\n" for line in env_lines({**sandbox.environment(), **more}))
             if env_file is None:
                 typer.echo(lines, nl=False)
@@ -91,9 +85,6 @@ def up(
             with Page(Buttons(sandbox)) as page:
                 console.print(f"Page: {page.url}", highlight=False)
                 wait_until_stopped()
-    except NotReady as error:
-        console.print(f"[red]The monitoring did not start:[/] {error}", highlight=False)
-        raise typer.Exit(3) from error
     finally:
         sandbox.close()
         if env_file is not None:
@@ -109,20 +100,16 @@ def _observation(sandbox: Sandbox, console: Console) -> Iterator[dict[str, str]]
 
     def show(notification: Notification) -> None:
         if notification.receiver != "heartbeat":
-            state = notification.status.upper()
-            console.print(f"{state} {notification.alert} -> {notification.receiver}", highlight=False)
+            console.print(str(notification), highlight=False, markup=False, soft_wrap=True)
 
     with Observation(sandbox, Inbox(show)) as observation:
-        urls = {
-            "PROMETHEUS_URL": observation.prometheus.url,
-            "ALERTMANAGER_URL": observation.alertmanager.url,
-        }
+        prometheus, alertmanager = observation.prometheus.url, observation.alertmanager.url
         console.print(
-            f"Prometheus {urls['PROMETHEUS_URL']}, Alertmanager {urls['ALERTMANAGER_URL']};"
+            f"Prometheus {prometheus}, Alertmanager {alertmanager};"
             f" rules and routes are {sandbox.factor:g} times faster than in deploy/.",
             highlight=False,
         )
-        yield urls
+        yield {"PROMETHEUS_URL": prometheus, "ALERTMANAGER_URL": alertmanager}
 
 
 @app.command()

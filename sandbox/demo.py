@@ -3,8 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import httpx
@@ -15,28 +14,17 @@ from rich.table import Table
 from sandbox.edge import describe_edge, missing_packages
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
-from sandbox.payloads import Sample, load_samples
-from sandbox.postgres.binaries import PostgresNotFound
-from sandbox.postgres.server import ClusterError, server_url_from_environment
-from sandbox.processes import NotReady
+from sandbox.payloads import Effect, Sample, load_samples
+from sandbox.postgres.server import server_url_from_environment
+from sandbox.processes import exit_on_sigterm, wait_until_stopped
 from sandbox.serving import env_lines
-from sandbox.stack.observer import Effect, Observer, Unfinished
-from sandbox.stack.signals import exit_on_sigterm, wait_until_stopped
-from sandbox.stack.stack import Sandbox
+from sandbox.stack.observer import Observer, Unfinished
+from sandbox.stack.stack import Sandbox, exit_unless_started
 
 WIDTH_COLUMNS = 140
 """Width of the output if it is not a terminal."""
 
 app = typer.Typer(add_completion=False)
-
-EXIT_CODES: Mapping[type[Exception], int] = {
-    Unfinished: 1,
-    PostgresNotFound: 2,
-    ClusterError: 3,
-    NotReady: 3,
-    httpx.HTTPError: 3,
-}
-"""The errors that end the demo with a message."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +41,8 @@ class Result:
         expect = self.sample.expect
         answered = (self.answer.get("status"), self.answer.get("error_code"))
         pairs: list[tuple[str, Any, Any]] = [("answer", answered, (expect.answer, expect.error_code))]
-        effect = self.effect or Effect(row={})
-        pairs.append(("row", effect.row, expect.row or {}))
-        for name in ("phone", "account", "contact", "ticket", "owner", "notifications"):
-            pairs.append((name, getattr(effect, name), getattr(expect, name)))
+        names, effect = [each.name for each in fields(Effect)], self.effect or Effect()
+        pairs += [(name, getattr(effect, name), getattr(expect, name)) for name in names]
         return [
             f"{name}: {actual!r}, not {expected!r}" for name, actual, expected in pairs if actual != expected
         ]
@@ -126,7 +112,7 @@ def show(results: list[Result], observer: Observer, console: Console) -> None:
 def _expected(result: Result) -> str:
     """Return the expectation of the sample, with the differences in red."""
     expect = result.sample.expect
-    expected = f"{expect.answer}, {' '.join(expect.row.values()) if expect.row else 'no event'}"
+    expected = f"{expect.answer}, {' '.join(expect.row.values()) or 'no event'}"
     return "\n".join([expected, *(f"[red]{difference}" for difference in result.differences or ())]) + (
         "" if result.differences else "\n[green]all as expected"
     )
@@ -151,9 +137,8 @@ def report(sandbox: Sandbox, console: Console, started: float, *, as_json: bool)
         typer.echo(json.dumps(figures))
         return bool(figures["ok"])
     show(results, observer, console)
-    verdict = (
-        "[green]All results are as expected" if figures["ok"] else "[red]Some results are not as expected"
-    )
+    verdict = "[green]All" if figures["ok"] else "[red]Some"
+    verdict += f" results are {'' if figures['ok'] else 'not '}as expected"
     console.print(describe_edge(missing_packages()), highlight=False)
     console.print(
         f"{verdict}[/]: {figures['deliveries']} deliveries, {figures['duplicates']} of them duplicates, "
@@ -203,18 +188,17 @@ def demo(
     started = time.monotonic()
     sandbox = Sandbox(server_url=server_url_from_environment())
     try:
-        with console.status(
-            "Starting PostgreSQL, the stand-in for Hasura, Diva's services and the handlers ..."
-        ):
+        waiting = "Starting PostgreSQL, the stand-in for Hasura, Diva's services and the handlers ..."
+        with exit_unless_started(console, "The sandbox"), console.status(waiting):
             sandbox.start()
         is_ok = report(sandbox, console, started, as_json=as_json)
         if serve:
             with Page(Buttons(sandbox)) as page:
                 print_next_steps(sandbox, page.url, console)
                 wait_until_stopped()
-    except tuple(EXIT_CODES) as error:
+    except (Unfinished, httpx.HTTPError) as error:
         console.print(f"[red]The demo failed:[/] {error}", highlight=False)
-        raise typer.Exit(next(EXIT_CODES[kind] for kind in EXIT_CODES if isinstance(error, kind))) from error
+        raise typer.Exit(1 if isinstance(error, Unfinished) else 3) from error
     finally:
         sandbox.close()
     raise typer.Exit(0 if is_ok else 1)

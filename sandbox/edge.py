@@ -87,7 +87,7 @@ class NginxEdge:
         self.state_keys = state_key()
         self._running: subprocess.Popen[str] | None = None
         self._launcher: list[str] = []
-        self._port = settings.port or free_port()
+        self.port = settings.port or free_port()
         self.ops_port = free_port()
         self.directory = processes.directory("pancake-edge-", self._owner)
         self.state = self.directory / "state"
@@ -96,11 +96,7 @@ class NginxEdge:
     @property
     def url(self) -> str:
         """Public base URL. The webhook URL of a connection is this + /api/pancake/record/{token}."""
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def ops_url(self) -> str:
@@ -180,14 +176,15 @@ class NginxEdge:
         self._running.send_signal(signal.SIGHUP)
 
     @property
-    def pid(self) -> int:
-        """The process id of the master."""
-        assert self._running is not None
-        return self._running.pid
+    def pid(self) -> int | None:
+        """The process id of the master while it runs."""
+        running = self._running
+        return None if running is None else running.pid
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers, oldest first."""
         master = self.pid
+        assert master is not None
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def kill_worker(self) -> None:
@@ -269,7 +266,7 @@ class NginxEdge:
             "main.conf": f"worker_processes {self._settings.workers};\npid {scratch}/nginx.pid;\n"
             f"error_log {scratch}/error.log error;\n",
             "http.conf": f"access_log {scratch}/access.json edge if=$edge_logged;\n{temporary}\n",
-            "listen.conf": f"listen 127.0.0.1:{self._port} default_server;\n"
+            "listen.conf": f"listen 127.0.0.1:{self.port} default_server;\n"
             f"error_log {scratch}/error.log emerg;\n",
             "ops.conf": f"listen 127.0.0.1:{self.ops_port} default_server;\n",
             **self._settings.site,

@@ -12,11 +12,16 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from types import FrameType
+from typing import IO, NoReturn, Self
 
 import httpx
 
@@ -178,6 +183,26 @@ def _start_time(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
+class Started(ABC):
+    """Context manager around `start` and `close`; what could not start is closed too."""
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            self.start()
+            on_failure.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 class NotReady(Exception):
     """A service ended or did not become ready in time; the message holds the end of its log."""
 
@@ -248,3 +273,25 @@ def bring_up(*services: Service) -> None:
         service.start()
     for service in services:
         service.wait_ready()
+
+
+def exit_on_sigterm() -> None:
+    """Make SIGTERM raise SystemExit, so that every context manager cleans up as after Ctrl-C.
+
+    The exit code is 128 + the signal number, as a shell reports it. A process that a script starts in the
+    background ignores Ctrl-C unless it sets a handler: that is set too.
+    """
+
+    def exit_process(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, exit_process)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until_stopped() -> None:
+    """Block until Ctrl-C. SIGTERM raises SystemExit if `exit_on_sigterm` was called."""
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return

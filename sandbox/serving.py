@@ -4,10 +4,9 @@ import argparse
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from shlex import quote
 from typing import Self
-from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
@@ -29,17 +28,26 @@ def read_address(program: str, description: str | None) -> tuple[str, int]:
     return chosen.host, chosen.port
 
 
-class OfThisMachine:
-    """Middleware: refuses what a page of another site has a browser send, by its Origin or a foreign Host."""
+LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class OfThisMachine:
+    """Middleware: refuses what a page of another site has a browser send, by its Origin or a foreign Host.
+
+    `is_known`: which hosts are not foreign. A page that is served here on loopback may send to itself.
+    """
+
+    def __init__(self, app: ASGIApp, is_known: Callable[[str], bool]) -> None:
         self._app = app
+        self._is_known = is_known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            host = urlsplit(f"//{headers.get('host', '')}").hostname
-            if "origin" in headers or not is_private(host or ""):
+            host = headers.get("host", "")
+            name = (host.rpartition(":")[0] or host).strip("[]")
+            is_own = name in LOOPBACK and headers.get("origin") == f"http://{host}"
+            if not self._is_known(name) or ("origin" in headers and not is_own):
                 await JSONResponse({"message": "not for other sites"}, 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -57,7 +65,7 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
     sys.stdout.write(f"http://{host}:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     config = uvicorn.Config(
-        OfThisMachine(app), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        OfThisMachine(app, is_private), log_level="warning", access_log=False, timeout_graceful_shutdown=5
     )
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -66,7 +74,8 @@ class LoopbackServer:
     """Context manager: serves an application on a free port of loopback, in a thread; then it has a `url`."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        only_here = OfThisMachine(app, LOOPBACK.__contains__)
+        self._server = uvicorn.Server(uvicorn.Config(only_here, log_level="warning", access_log=False))
         self._thread: threading.Thread | None = None
         self.url = ""
 

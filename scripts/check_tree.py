@@ -22,6 +22,7 @@ from leads.domain.errors import Contended, DatabaseUnavailable, Final, Integrati
 from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.clients.db_session import QUERIES
+from tests.support.attacks import read_attacks
 from tests.support.runbook import PAGES, commands
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +30,14 @@ Tree = Mapping[str, str]
 """The text of each file by its path from the root."""
 MAX_LINES = 600
 MAX_FUNCTION_LINES = 80
-MAX_SERVER_LINES = 12_536
+MAX_SERVER_LINES = 12_608
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+MAX_PAGE_LINES = {"docs/install.md": 120}
+"""An installation is no more to read than this; what it does not need has an appendix."""
 NOT_SPLIT_YET = {"tests/ops/test_status.py"}
 INDEXES = ("README.md", "docs/decisions/README.md")
 ARCHITECTURE = "docs/architecture.md"
+SECURITY = "docs/security.md"
 SERVER = ("app.py", "handlers/", "cron/", "leads/")
 PRODUCT = (*SERVER, "ops/")
 FOLDERS = "app|cron|deploy|docs|handlers|hasura|leads|ops|proofs|sandbox|scripts|sql|tests"
@@ -296,9 +300,9 @@ def headers(tree: Tree) -> Iterator[str]:
 SOURCES = re.compile(r"\bpancake_source(?:\s+AS)?\s+(?!WHERE|SET|ON|ORDER|JOIN)(\w+)")
 SHOWING = {
     "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
-    "status/list_rosters", "metrics/count_source_events", "golive/count_active_sources",
+    "status/list_rosters", "metrics/count_source_events", "golive/load_sources",
     "golive/check_diva_columns", "golive/list_migrations",
-    "golive/insert_thousand_events", "golive/load_held", "golive/load_opening", "engine/try_lead",
+    "golive/insert_thousand_events", "golive/load_opening", "engine/try_lead",
 }  # fmt: skip
 """Statements that show or turn switches, or check the installation; they decide about no lead."""
 
@@ -352,10 +356,29 @@ def cases(tree: Tree) -> Iterator[str]:
         yield f"{marked[case]}:1: {case} is not in {page}. Add its title."
 
 
+def attacks(tree: Tree) -> Iterator[str]:
+    """What docs/security.md promises against an attacker is shown by tests, which exist and were counted."""
+    promises = tree[SECURITY].partition("\n| attacker | has |")[2].partition("\n\n")[0]
+    promised = {row.removeprefix("| ").partition(" | ")[0] for row in promises.splitlines()[2:]}
+    listed = list(read_attacks(tree[SECURITY]))
+    for attacker in sorted(promised ^ {each for attack in listed for each in attack.attackers}):
+        yield f"{SECURITY}:1: {attacker} is not in both tables. Promise something, and name tests of it."
+    for attack in listed:
+        for path, name in (test.split("::") for test in attack.tests):
+            if not re.search(rf"^(?:async )?def {name}\(", tree.get(path, ""), re.M):
+                yield f"{SECURITY}:1: {path} has no {name}. Name what replaced it."
+        if not re.fullmatch(r" [1-9][\d,]* \| [\d,]+ \| nothing \|", attack.counts):
+            tests = attack.tests[0]
+            yield f"{SECURITY}:1: {tests} is not counted, or something opened. Run scripts/test --attacks."
+
+
 def sizes(tree: Tree) -> Iterator[str]:
     for path in python(tree, *PRODUCT, "tests/"):
         if (length := tree[path].count("\n")) > MAX_LINES and path not in NOT_SPLIT_YET:
             yield f"{path}:{length}: more than {MAX_LINES} lines. Split it by subject."
+    for path, most in MAX_PAGE_LINES.items():
+        if (length := tree.get(path, "").count("\n")) > most:
+            yield f"{path}:{length}: more than {most} lines. Move what not every installation needs."
     for path in python(tree, *PRODUCT):
         functions = (each for each in ast.walk(ast.parse(tree[path])) if isinstance(each, FUNCTION))
         for each in functions:
@@ -401,8 +424,8 @@ def secrets(tree: Tree) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
-    links, names, walks, codes, crons, runbook_commands, statements, headers, copied_rules, cases, sizes,
-    patterns, secrets,
+    links, names, walks, codes, crons, runbook_commands, statements, headers, copied_rules, cases, attacks,
+    sizes, patterns, secrets,
 )  # fmt: skip
 
 

@@ -1,6 +1,15 @@
+-- name: list_leads/list_names
+-- List the names of staff and of sources, for leads/domain/lead_list.py, which compares them.
+-- Returns rows: kind (owner or source), id, key (the id that people know), name. Reads two small tables whole.
+SELECT 'owner' AS kind, s.id::text AS id, s.id::text AS key, s.full_name AS name
+FROM public.staff AS s
+UNION ALL
+SELECT 'source' AS kind, p.id::text AS id, p.pancake_source_id AS key, coalesce(p.name, '') AS name
+FROM public.pancake_source AS p
+
 -- name: list_leads/list_leads
--- List the leads that count in a figure of the report of a period, those of an owner (name or id) or a source (name or id) alone, the
--- oldest first.
+-- List the leads that count in a figure of the report of a period, those of `owners` or of `source` (its id of Pancake) and `sources`
+-- alone if the owner or the source is given, the oldest first.
 -- Returns one row: figure, from, to, count (of all), leads (a JSON array of at most `limit`), made_by_hand (tickets of the period that
 -- people made for a phone that a lead had within three days). Relies on ix_pancake_webhook_event_created_at,
 -- account_normalized_phone_idx, the primary key of Diva's ticket table and its index on ticket (account_id).
@@ -26,8 +35,8 @@ WITH found AS (
     LEFT JOIN public.staff AS s ON s.id = t.assignee_id
     WHERE
         %(figure)s = ANY (r.figures)
-        AND (%(owner)s::text IS NULL OR lower(%(owner)s::text) IN (lower(s.full_name), s.id::text))
-        AND (%(source)s::text IS NULL OR lower(%(source)s::text) IN (lower(p.name), r.source_id))
+        AND (%(owner)s::text IS NULL OR s.id = ANY (%(owners)s::uuid[]))
+        AND (%(source)s::text IS NULL OR r.source_id = %(source)s OR p.id = ANY (%(sources)s::uuid[]))
 ), shown AS (
     SELECT * FROM found AS f ORDER BY f.arrived_at, f.event_id LIMIT %(limit)s
 ), phone AS (

@@ -1,7 +1,7 @@
 -- name: pancake_lists/load_recent
--- Load events of record ids that were stored at `since` or soon after, of at most 2,000 that were stored then. It reads a range of one
--- index, which costs the same however many events there are; a look-up of each record does not. An event that it leaves out, such as
--- one of a clock that differs by more than five minutes, is found under the record's lock (store_missing).
+-- Load events of record ids that were stored at `since` or soon after: of the connection's first 2,000 from then on. It reads one
+-- range of an index, whose cost does not grow with the table; that of a look-up of each record does. An event that it leaves out,
+-- such as one of a clock that differs by more than five minutes, is found under the record's lock (store_missing).
 -- Returns the columns of load_events; payload is null. Relies on ix_pancake_webhook_event_created_at.
 SELECT e.table_name, e.record_id, e.modified_on, e.arrived_at, e.status, e.error_code, NULL AS payload
 FROM unnest(%(record_ids)s::text[]) AS r (record_id)

@@ -232,12 +232,12 @@ SELECT public.pancake_erase_events(ARRAY[%(id)s::bigint]) AS erased
 
 -- name: process_record/load_facts
 -- Load what the decision needs of every lead, after its locks were taken. Open tickets are locked, so they stay open.
--- Returns one row. accounts, open_tickets, admins and managers are JSON arrays, source_names of the event an object (names by id);
--- contact_phone is the lead's phone, if a contact of the account has it. roster_source_id is the first active source that has a
--- roster (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx, uq_pancake_source,
--- uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest,
--- ix_pancake_webhook_event_ticket, pk_pancake_webhook_event, Diva's index on ticket (account_id). `own_phones` are of accounts
--- that may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
+-- Returns one row. accounts, open_tickets, admins and managers are JSON arrays, source_names of the event an object (its names, or
+-- ids, by id); contact_phone is the lead's phone, if a contact of the account has it. roster_source_id is the first active source
+-- that has a roster (null = the default roster). Relies on account_normalized_phone_idx, account_phone_not_normalized_idx,
+-- uq_pancake_source, uq_contact_book_primary_phone, ix_pancake_webhook_event_phone, ix_pancake_webhook_event_phone_digest,
+-- ix_pancake_webhook_event_ticket, pk_pancake_webhook_event, Diva's index on ticket (account_id). `own_phones` are of accounts that
+-- may be the customer's, and not of the lead: open tickets of other accounts with them are the customer's too.
 WITH event AS (
     SELECT e.connection_id, e.source_ids FROM public.pancake_webhook_event AS e WHERE e.id = %(id)s
 ), found_account AS (
@@ -361,7 +361,7 @@ SELECT
         JOIN public.pancake_connection AS c ON c.id = e.connection_id
     ) AS connection,
     (
-        SELECT COALESCE(jsonb_object_agg(p.pancake_source_id, p.name), '{}')
+        SELECT COALESCE(jsonb_object_agg(p.pancake_source_id, COALESCE(p.name, p.pancake_source_id)), '{}')
         FROM event AS e
         JOIN public.pancake_source AS p ON p.connection_id = e.connection_id AND p.pancake_source_id = ANY (e.source_ids)
         WHERE p.pancake_source_id <> '(none)'

@@ -1,5 +1,6 @@
 -- name: replay_events/find_rows
 -- Find the events that a replay request selects: those that can be replayed, and the first 100 of the others with the reason.
+-- `sources` are the ids of the sources that are meant, null for all.
 -- Returns one row: ids, refused (JSON array of {event_id, reason}), switched_on, events_per_second.
 -- Relies on pk_pancake_webhook_event, ix_pancake_webhook_event_held, ix_pancake_webhook_event_retry,
 -- ix_pancake_webhook_event_created_at.
@@ -21,12 +22,12 @@ WITH found AS (
         AND (%(error_code)s::text IS NULL OR e.error_code = %(error_code)s)
         AND (%(created_from)s::timestamptz IS NULL OR e.created_at >= %(created_from)s)
         AND (%(created_to)s::timestamptz IS NULL OR e.created_at < %(created_to)s)
-        AND (%(source_id)s::text IS NULL OR EXISTS (
+        AND (%(sources)s::uuid[] IS NULL OR EXISTS (
             SELECT FROM public.pancake_source AS p
             WHERE
                 p.connection_id = e.connection_id
                 AND p.pancake_source_id = ANY (e.source_ids)
-                AND (%(source_id)s IN (p.id::text, p.pancake_source_id) OR lower(%(source_id)s) = lower(p.name))
+                AND p.id = ANY (%(sources)s::uuid[])
         ))
     ORDER BY e.id
     LIMIT %(most)s

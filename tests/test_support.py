@@ -1,17 +1,18 @@
-"""What every run of tests relies on: the search of all logs, and databases that are emptied between tests."""
+"""What every run of tests relies on: the search of all logs, emptied databases, and tests that run alone."""
 
 import base64
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from _pytest.subtests import SubtestContext, SubtestReport
 
 from leads.adapters.secrets import KeyRing
 from sandbox.pancake.leads import Leads
@@ -19,12 +20,15 @@ from sandbox.postgres.database import HANDLERS_LOGIN, LOGINS
 from sandbox.postgres.server import Cluster
 from sandbox.processes import FOLDER, Processes
 from sandbox.stack.keys import Keys
+from tests.support.attacks import count_tries, counted
 from tests.support.databases import Databases, SchemaChanged
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import running_handlers, seed_connection
 from tests.support.leads import LEAD, PHONE, numbered_lead
 from tests.support.logs import LogWatch, find_kinds, lines_of_logins, watching_logs
+from tests.support.programs import run
 from tests.support.settings import HANDLER_SECRET, WEBHOOK_TOKEN, handler_settings
+from tests.support.suites import SERIAL, Turn, unit_of
 
 ROOT = Path(__file__).parents[1]
 NAMES_OF_SOURCES = {"Cộng tác viên", "Nguồn ", "Tên cũ"}
@@ -122,8 +126,7 @@ def run_servers(folder: Path) -> None:
     with watching_logs():
         with Processes() as processes, (processes.directory("planted-") / "handlers.log").open("w") as output:
             processes.start(["echo", WEBHOOK_TOKEN], stdout=output).wait()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "child.py"], cwd=folder, env=environment, check=True)
+        run(sys.executable, "child.py", cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_a_value_in_the_log_of_a_server_or_of_a_commands_server_fails_the_run(tmp_path: Path) -> None:
@@ -223,3 +226,54 @@ def test_a_changed_schema_fails_the_test_and_the_next_gets_another(lent: Databas
     assert changed == first
     with lent.lend("any", is_own=False) as next_one:
         assert next_one != first
+
+
+PAGE = """Counted {}.
+| someone; another | raw | `tests/test_a.py::test_a` `::test_b` | {} | {} | {} |
+| someone | other | `tests/test_a.py::test_c` | {} | {} | nothing |
+"""
+
+
+def report(test: str, subtest: str = "", tries: int = 0, has_failed: bool = False) -> pytest.TestReport:
+    of_test = pytest.TestReport(
+        f"tests/test_a.py::{test}", ("", 0, ""), {}, "failed" if has_failed else "passed", None, "call",
+        user_properties=[("tries", tries)] if tries else [],
+    )  # fmt: skip
+    context = SubtestContext(msg=subtest, kwargs={})
+    return SubtestReport._new(of_test, context, None, None) if subtest else of_test
+
+
+def test_tries_of_attacks_are_counted_by_the_tests_themselves() -> None:
+    reports = [
+        *(report("test_a", f"number {number}", has_failed=number == 3) for number in (1, 2, 3)),
+        report("test_a"), report("test_b[1]", tries=20), report("test_b[2]", tries=20), report("test_c"),
+        report("test_of_no_attack", has_failed=True),
+    ]  # fmt: skip
+    before = PAGE.format("on no day", 0, 0, "nothing", 0, 0)
+    after = PAGE.format("now: 44 tries, 43 refused", 43, 42, "number 3", 1, 1)
+    assert counted(before, count_tries(reports), "now") == after
+
+
+def test_a_test_that_is_alone_waits_for_the_others_and_they_for_it() -> None:
+    locks = [os.memfd_create(name) for name in ("gate", "running")]
+    one, other = (Turn([f"/proc/{os.getpid()}/fd/{lock}" for lock in locks]) for _ in range(2))
+    one.begin(alone=False)
+    other.begin(alone=False)
+    other.end()
+    with ThreadPoolExecutor(1) as thread:
+        for first, second, alone in ((one, other, True), (other, one, False)):
+            begun = thread.submit(second.begin, alone=alone)
+            with pytest.raises(TimeoutError):
+                begun.result(0.05)
+            first.end()
+            begun.result(10)
+    one.end()
+
+
+def test_each_mark_serial_is_found_in_the_text_of_its_file() -> None:
+    """By the process that distributes the tests: it imports none."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text()
+        assert len(SERIAL.findall(text)) == len(re.findall(r"mark\.serial", text)), path
+    timed = "tests/edge/test_limits.py::test_the_rate_is_that_of_the_file_after_a_burst"
+    assert (unit_of(timed), unit_of("tests/test_tree.py::test_x[1]")) == ("serial", "tests/test_tree.py")

@@ -97,7 +97,7 @@ BEGIN
             ('public.pancake_connection', 'UPDATE', 'record_timezone, api_key_encrypted, token_sha256, previous_token_sha256, previous_token_expires_at, webhook_secret_encrypted, previous_webhook_secret_encrypted, previous_webhook_secret_expires_at, header_secret_encrypted, previous_header_secret_encrypted, previous_header_secret_expires_at, status, status_changed_at, poll_watermark, updated_at'),
             ('public.pancake_source', 'SELECT', NULL),
             ('public.pancake_source', 'INSERT', NULL),
-            ('public.pancake_assignee', 'SELECT', 'id, source_id, staff_id, is_active, weight, assigned_count, was_available'),
+            ('public.pancake_assignee', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'SELECT', NULL),
             ('public.pancake_webhook_event', 'INSERT', NULL),
             ('public.pancake_webhook_event', 'UPDATE', 'payload, normalized_phone, status, origin, created_at, replayed_by, replayed_at'),

@@ -7,12 +7,13 @@ Statements stand by name in the files of sql/. None is retried, but by retry_con
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import psycopg
-from psycopg import errors
+from psycopg import abc, adapt, errors, pq
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -73,6 +74,28 @@ CONTENDED = (
 )
 UNUSABLE_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 
+
+class _TimeLoader(adapt.Loader):
+    """Loads a time that Python does not have, such as infinity, as a far one: the other rows are read too."""
+
+    _type = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, pq.Format.TEXT)
+
+    def __init__(self, oid: int, context: abc.AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        assert self._type is not None
+        self._loader = self._type(oid, context)
+
+    def load(self, data: abc.Buffer) -> object:
+        try:
+            return self._loader.load(data)
+        except psycopg.DataError as error:
+            if (found := re.match("timestamp too (small|large)", str(error))) is None:
+                raise
+            # A year from the first or last time of Python, so that sums and other zones have it too.
+            return datetime(2 if found[1] == "small" else 9999, 1, 1, tzinfo=UTC)
+
+
+psycopg.adapters.register_loader("timestamptz", _TimeLoader)
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
 _NAME = re.compile(r"^-- name: (.+)\n", re.MULTILINE)
@@ -175,6 +198,7 @@ class Database:
         self._work = _new_pool(url, "work", work_connections, wait_seconds)
         self._idle_readers: list[PreparingConnection] = []
         self._work_slots = asyncio.Semaphore(work_connections)
+        self._list_slots = asyncio.Semaphore(max(work_connections // 4, 1))
 
     async def open(self) -> None:
         await self._ingest.open()
@@ -208,20 +232,21 @@ class Database:
         return rows[0] if rows else None
 
     @asynccontextmanager
-    async def work_slot(self) -> AsyncIterator[None]:
-        """Reserve a work slot; there are as many as connections, so that a claimed event gets a connection.
+    async def work_slot(self, *, of_list: bool = False) -> AsyncIterator[None]:
+        """Reserve a slot. Events have as many as connections, lists that people ask for share a few of these.
 
         Raises Overloaded when none becomes free in time; nothing was claimed then.
         """
+        slots = self._list_slots if of_list else self._work_slots
         try:
             async with asyncio.timeout(self._work.timeout):
-                await self._work_slots.acquire()
+                await slots.acquire()
         except TimeoutError as error:
             raise Overloaded from error
         try:
             yield
         finally:
-            self._work_slots.release()
+            slots.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -281,7 +306,6 @@ class Database:
             raise Busy from error
 
     async def _take_idle_reader(self) -> PreparingConnection | None:
-        """Return a session that still answers."""
         while self._idle_readers:
             db_connection = self._idle_readers.pop()
             try:
@@ -342,7 +366,6 @@ def _new_pool(url: str, name: str, size: int, wait_seconds: float) -> Pool:
 
 @asynccontextmanager
 async def _pooled_connection(pool: Pool) -> AsyncIterator[PreparingConnection]:
-    """Take a connection of the pool. Raises DatabaseUnavailable."""
     try:
         db_connection = await pool.getconn()
     except (PoolTimeout, PoolClosed, TooManyRequests) as error:
@@ -359,23 +382,15 @@ async def _connect(url: str, settings: dict[str, Any]) -> PreparingConnection:
         return await PreparingConnection.connect(url, connect_timeout=int(POOL_TIMEOUT_SECONDS), **settings)
 
 
-class translated:
-    """Raise Contended for a conflict, `lost` for a connection that is lost or may not write.
-
-    Other errors pass unchanged.
-    """
-
-    def __init__(self, lost: type[Contended] | type[DatabaseUnavailable]) -> None:
-        self._lost = lost
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CONTENDED):
-            raise Contended(type(error).__name__) from error
-        if isinstance(error, UNUSABLE_CONNECTION):
-            raise self._lost from error
+@contextmanager
+def translated(lost: type[Contended] | type[DatabaseUnavailable]) -> Iterator[None]:
+    """Raise Contended for a conflict, `lost` for a connection that is lost or may not write."""
+    try:
+        yield
+    except CONTENDED as error:
+        raise Contended(type(error).__name__) from error
+    except UNUSABLE_CONNECTION as error:
+        raise lost from error
 
 
 async def retry_contended(work: Callable[[], Awaitable[Result]]) -> Result:

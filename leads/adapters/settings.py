@@ -193,6 +193,8 @@ class Environment:
         hosts = str(given.get("hostaddr") or given.get("host") or self._values.get("PGHOST", ""))
         # Without a host, or with a path, libpq takes a socket of this machine.
         remote = [host for host in hosts.split(",") if host and not host.startswith(("/", "@"))]
+        if any("@" in host for host in remote):  # the end of a password, which libpq would quote
+            self._add(name, "has an @ in the password that is not written as %40")
         is_safe = mode in TLS_MODES or all(is_private(host) for host in remote)
         if url and not is_safe and "postgres" not in self.clear_text:
             self._problems.append(

@@ -11,17 +11,19 @@ from contextvars import ContextVar
 
 
 class CallLimits:
+    """The open limits of a call, and how many answers are awaited; times are those of the event loop."""
+
     def __init__(self, stop_at: float) -> None:
         self.stop_at = stop_at
         self.limits: dict[asyncio.Timeout, float] = {}
-        self._answers = 0
+        self._awaited = 0
 
-    def wait(self, answers: int) -> None:
-        self._answers += answers
+    def count_awaited(self, answers: int) -> None:
+        self._awaited += answers
         late_seconds = max(0.0, asyncio.get_running_loop().time() - self.stop_at)
         for limit, when in self.limits.items():
             if answers and not limit.expired():
-                limit.reschedule(None if self._answers else when + late_seconds)
+                limit.reschedule(None if self._awaited else when + late_seconds)
 
 
 CURRENT_CALL: ContextVar[CallLimits] = ContextVar("CURRENT_CALL", default=CallLimits(float("-inf")))  # noqa: B039 - no limits
@@ -43,8 +45,8 @@ async def limited(when: float) -> AsyncIterator[asyncio.Timeout]:
 def waiting_for_answer() -> Iterator[None]:
     call = CURRENT_CALL.get()
     answers = int(asyncio.get_running_loop().time() <= call.stop_at)
-    call.wait(answers)
+    call.count_awaited(answers)
     try:
         yield
     finally:
-        call.wait(-answers)
+        call.count_awaited(-answers)

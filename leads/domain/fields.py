@@ -25,11 +25,17 @@ def read_line(value: JsonValue, max_characters: int) -> str | None:
     """Read text of one line that people see, in NFC and with spaces folded: it is compared as it is seen."""
     if not isinstance(value, str):
         return None
-    return _seen(value)[:max_characters] or None
+    return _seen(value, max_characters) or None
 
 
-def _seen(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", without_unseen(text)).split())
+def fold(text: str) -> str:
+    """Return a name as it is compared with one that a person types: without regard to case."""
+    return unicodedata.normalize("NFC", _seen(text, len(text)).casefold())
+
+
+def _seen(text: str, most: int) -> str:
+    # NFC sorts a run of marks in quadratic time, and makes one character of at most four.
+    return unicodedata.normalize("NFC", " ".join(without_unseen(text).split())[: 4 * most])[:most]
 
 
 def _lines(value: JsonValue, max_characters: int) -> tuple[str, ...]:
@@ -101,11 +107,11 @@ class MappedField:
         items = value if isinstance(value, list) else [value]
         if self.read is _first_line:
             items = items[:1]
-        seen = str.strip if self.read is _read_elsewhere else _seen
+        is_phone = self.read is _read_elsewhere
         return len(items) > MAX_ITEMS_PER_FIELD or any(
             isinstance(item, str)
             and len(item) > self.max_characters
-            and len(seen(item)) > self.max_characters
+            and len(item.strip() if is_phone else _seen(item, self.max_characters + 1)) > self.max_characters
             for item in items
         )
 

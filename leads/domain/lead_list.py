@@ -1,10 +1,11 @@
 """What a list of leads may ask for: a figure of the report, a period, an owner, a source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time
 
 from leads.domain.body import ICT
 from leads.domain.errors import BadRequest
+from leads.domain.fields import fold
 from leads.domain.replay import text_in, time_in
 
 FIGURES = (
@@ -34,3 +35,16 @@ def read_list(given: Mapping[str, object], now: datetime) -> dict[str, object]:
         "source": text_in(given, "source"),
         "limit": limit,
     }
+
+
+def choose_names(params: Mapping[str, object], rows: Sequence[Mapping[str, str]]) -> dict[str, object]:
+    """Return the parameters with the ids of the owners and sources that are meant; rows: list_names."""
+    return {**params, **{f"{kind}s": ids_named(kind, params[kind], rows) for kind in ("owner", "source")}}
+
+
+def ids_named(kind: str, typed: object, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the ids of the owners or sources that a person means by a name or an id; rows: list_names."""
+    # PostgreSQL compares names by the locale of the database, which may know no case beyond ASCII.
+    name = fold(str(typed or "")) or None
+    meant = [row for row in rows if name in (fold(row["name"]), row["id"]) or typed == row["key"]]
+    return [row["id"] for row in meant if row["kind"] == kind]

@@ -291,11 +291,11 @@ def read_sources(entries: Iterable[JsonObject]) -> list[Source]:
     """Read each source once, ordered by id, which Pancake sends as text or number."""
     sources: dict[str, Source] = {}
     for entry in entries:
-        source_id = str(entry.get("id") or "").strip()
-        if source_id and source_id != NO_SOURCE:
+        source_id = without_unseen(str(entry.get("id") or "")).strip()
+        if 0 < len(source_id) <= MAX_SOURCE_CHARACTERS and source_id != NO_SOURCE:
             sources[source_id] = Source(
                 id=source_id,
-                name=_source_text(without_unseen(str(entry.get("name") or ""))),
+                name=_source_text(entry.get("name") or None),
                 parent_id=_source_text(entry.get("parent_id")),
                 is_removed=entry.get("is_removed") is True,
             )
@@ -303,5 +303,5 @@ def read_sources(entries: Iterable[JsonObject]) -> list[Source]:
 
 
 def _source_text(value: object) -> str | None:
-    text = "" if value is None else str(value).replace("\0", "").strip()
+    text = "" if value is None else without_unseen(str(value)).strip()
     return text[:MAX_SOURCE_CHARACTERS] or None

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from leads.domain.decide import Facts, Plan
 from leads.domain.fields import FIELDS, FieldName
-from leads.domain.phone import read_phones
+from leads.domain.phone import local_form, read_phones
 from leads.domain.versions import new_items
 from leads.domain.visible_text import cut, read_texts, without_unseen
 
@@ -239,9 +239,11 @@ def _wait(failed: RetryState) -> timedelta | None:
 def input_of(notification: Mapping[str, object], idempotency_key: str) -> dict[str, object]:
     """Return the input of sendNotifications for a stored notification.
 
-    The text of a notice is made when it is sent: notices that were stored earlier get today's text too.
+    The text of a notice and the form of the phone are made when it is sent: stored ones get today's too.
     """
     data = notification["data"]
+    if isinstance(data, Mapping) and str(data.get("phone")).startswith("+"):
+        data = {**data, "phone": local_form(str(data["phone"]))}
     if notification["template_code"] == NEEDS_ATTENTION and isinstance(data, Mapping):
         data = with_text(data)
     return {

@@ -15,7 +15,7 @@ from leads.domain.body import ICT
 from leads.domain.canonical_json import JsonValue
 from leads.domain.decide import Facts, Plan, Ticket
 from leads.domain.digest import Digester
-from leads.domain.fields import FIELDS, FieldName
+from leads.domain.fields import FIELDS, FieldName, MappedField
 from leads.domain.lead import Lead
 from leads.domain.phone import local_form, read_phones
 from leads.domain.visible_text import CUT, cut
@@ -98,8 +98,8 @@ def requests_of(fields: Mapping[str, JsonValue]) -> dict[str, Request]:
     if requests is None and isinstance(record_id, str):
         products, at = fields.get("interested_products"), fields.get("modified_on")
         return {record_id: {"record_id": record_id, "interested_products": products, "at": at}}
-    known = requests if isinstance(requests, Mapping) else {}
-    return {key: request for key, request in known.items() if isinstance(request, Mapping)}
+    known = requests if isinstance(requests, dict) else {}
+    return {key: request for key, request in known.items() if isinstance(request, dict)}
 
 
 def _take(requests: dict[str, Request], key: str, lead: Lead) -> Request | None:
@@ -229,8 +229,9 @@ def _block(head: Sequence[str], requests: Sequence[Request], max_characters: int
         if len(line) < left:
             lines.append(line)
             left -= len(line) + 1
+    shown_fields = {name: each for name, each in FIELDS.items() if each.is_of_request and each.label}
     for request in requests[:MAX_SHOWN_REQUESTS]:
-        line = cut(" · ".join(_parts(request)), MAX_LINE_CHARACTERS)
+        line = cut(" · ".join(_parts(request, shown_fields)), MAX_LINE_CHARACTERS)
         if len(line) >= left:
             break
         lines.append(line)
@@ -244,12 +245,12 @@ def _older(count: int) -> str:
     return f"{CUT} và {count} yêu cầu cũ hơn"
 
 
-def _parts(request: Request) -> Iterator[str]:
+def _parts(request: Request, shown_fields: Mapping[FieldName, MappedField]) -> Iterator[str]:
     """Yield the time of a request in Vietnam, then what it holds."""
     if at := request.get("at"):
         yield f"{datetime.fromisoformat(str(at)).astimezone(ICT):%d/%m/%Y %H:%M}"
-    for name, field in FIELDS.items():
-        if request.get(name) and field.is_of_request and field.label and (text := _shown(name, request)):
+    for name, field in shown_fields.items():
+        if request.get(name) and (text := _shown(name, request)):
             yield text if field.opens_ticket else f"{field.label}: {text}"
 
 
@@ -258,7 +259,7 @@ def _shown(name: FieldName, values: Mapping[str, JsonValue]) -> str:
     value, shown = values.get(name), FIELDS[name].shown
     if isinstance(value, str):
         return shown(value)
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return ", ".join(text for item in items if item and (text := shown(str(item))))
 
 

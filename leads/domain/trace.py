@@ -36,8 +36,12 @@ from leads.domain.trace_steps import (
     ticket_steps,
 )
 
-END_KILL_SWITCH = "leads switch kill off --reason TEXT"
-END_PAUSE = "leads switch pause off --reason TEXT"
+END_KILL_SWITCH = "leads switch kill off --reason fixed"
+END_PAUSE = "leads switch pause off --reason done"
+REFUSED_BY_RULE = re.compile(
+    r"(?:Check|ForeignKey|Unique|Exclusion)Violation of (?P<table>(?!pancake_)\w+)\.(?P<constraint>\w+),"
+)
+"""What is stored of a row that a constraint of Diva's table refused; see leads.adapters.logs.summarize."""
 MAX_SEARCH_CHARACTERS = 200
 _EVENT_ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 """Every such number is within PostgreSQL's bigint."""
@@ -215,14 +219,24 @@ def _of_pending(event: StoredEvent) -> str:
     if event.status in WAITING:
         return words.say("next.follow", id=event.id)
     if event.status == "failed":
-        return words.say("next.retried", replay=replay)
+        return _of_cause(event, replay) or words.say("next.retried", replay=replay)
     if event.is_emptied:
         return words.say("next.emptied", nothing=words.say("next.nothing"))
     if event.is_held:
         return _of_held(event, replay)
+    if cause := _of_cause(event, replay):
+        return cause
     of_fault = {"lead": "next.correct_phone", "sender": "next.save_again", "none": "next.nothing"}
     of_ours = "next.mend" if event.error_code == "internal" else "next.replay"
     return words.say(of_fault.get(event.fault, of_ours), replay=replay)
+
+
+def _of_cause(event: StoredEvent, replay: str) -> str:
+    """Return what to do about a cause that may stand at the next attempt too; empty if none is known."""
+    if event.error_code == "contended":
+        return event.words.say("next.unlock", replay=replay)
+    refused = REFUSED_BY_RULE.match(event.error_detail or "") if event.error_code == "internal" else None
+    return event.words.say("next.relax", replay=replay, **refused.groupdict()) if refused else ""
 
 
 def _of_held(event: StoredEvent, replay: str) -> str:

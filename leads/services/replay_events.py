@@ -16,6 +16,7 @@ from leads.domain.digest import Digester
 from leads.domain.errors import Busy, Contended, Final, ProcessingPaused, code_of
 from leads.domain.event_states import DEAD_LETTER, FAILED, UNDER_WAY
 from leads.domain.lead import read_stored_lead
+from leads.domain.lead_list import ids_named
 from leads.domain.replay import (
     Refusal,
     ReplayedEvent,
@@ -43,7 +44,9 @@ MAX_EVENTS_PER_SEARCH = 100_000
 MAX_REPLAY_SECONDS = 20.0
 MAX_WAIT_SECONDS = 10.0
 """Hasura waits 60 s for the action, and the replay itself takes up to 20 s."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
+MIN_UNPROCESSED = 20
+"""That many replayed events may wait to be processed, also at a rate below."""
 
 FoundTables = Mapping[int, str | None]
 """The tables of events whose bodies named none; None where Pancake cannot tell."""
@@ -61,13 +64,14 @@ class FoundEvents:
 
 async def find_events(db: Database, request: ReplayRequest) -> FoundEvents:
     """Find the events of a request, at most MAX_EVENTS_PER_SEARCH. Raises DatabaseUnavailable."""
+    names = await db.fetch_all("list_leads/list_names", {}) if request.source_id else []
     (found,) = await db.fetch_all(
         "replay_events/find_rows",
         {
             "ids": list(request.ids) if request.ids is not None else None,
             "states": sorted(request.states),
             "error_code": request.error_code,
-            "source_id": request.source_id,
+            "sources": ids_named("source", request.source_id, names) if request.source_id else None,
             "created_from": request.created_from,
             "created_to": request.created_to,
             "corrected": request.corrected_phone is not None,
@@ -200,19 +204,22 @@ async def replay(
 ) -> list[int]:
     """Set events to received, at most so many a second over all callers; return those that were set.
 
-    Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
+    Hasura delivers by age, so a new lead is behind all that wait: while those of a second wait, no more are
+    set. Stops when the time is up or the kill switch goes on. Raises Busy while another replay runs.
     """
     replayed: list[int] = []
     async with db.exclusive("replay_events") as (is_free, session):
         if not is_free:
             raise Busy("Another replay is running: try again in a few seconds.")
         deadline = clock.monotonic() + MAX_REPLAY_SECONDS
-        step = max(1, events_per_second // 10)  # Hasura delivers by age: a new lead is behind one step
+        step = max(1, events_per_second // 10)
+        most = max(events_per_second, MIN_UNPROCESSED)
         for start in range(0, len(ids), step):
             batch = ids[start : start + step]
             ((row,),) = await session.run(statement_of(request, batch, clock.now()), commit=True)
             replayed += row["ids"]
             await clock.sleep(len(batch) / events_per_second)
+            await _wait_until_processed(db, clock, replayed[-2 * most :], deadline, most=most)
             if not row["switched_on"] or clock.monotonic() >= deadline:
                 break
     return replayed
@@ -227,10 +234,17 @@ def statement_of(request: ReplayRequest, ids: Sequence[int], now: datetime) -> S
 async def wait_for_results(db: Database, clock: Clock, ids: Sequence[int], *, wait: bool) -> bool:
     """Wait until no event waits, a pause is found or the time is up; return whether processing is paused."""
     deadline = clock.monotonic() + (MAX_WAIT_SECONDS if wait else 0)
+    return await _wait_until_processed(db, clock, ids, deadline)
+
+
+async def _wait_until_processed(
+    db: Database, clock: Clock, ids: Sequence[int], deadline: float, *, most: int = 0
+) -> bool:
+    """Wait until at most so many of the events wait; otherwise as wait_for_results."""
     while True:
         (found,) = await db.fetch_all("replay_events/count_waiting", {"ids": list(ids)})
         is_paused: bool = found["processing_paused"]
-        if not found["events"] or is_paused or clock.monotonic() >= deadline:
+        if found["events"] <= most or is_paused or clock.monotonic() >= deadline:
             return is_paused
         await clock.sleep(POLL_SECONDS)
 

@@ -12,12 +12,21 @@ from typing import TypeVar
 
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
-from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, red
 from ops.checks.services import NEEDED, Services
-from ops.clients.db_session import QUERIES, DatabaseError, DbSession, DiskFull, class_row, load_rows
+from ops.clients.db_session import (
+    QUERIES,
+    DatabaseError,
+    DbSession,
+    DiskFull,
+    class_row,
+    load_row,
+    load_rows,
+)
 from ops.cron_schedule import LONGEST_GRACE, SHORTEST_GRACE, Schedule
+from ops.output import times
 from ops.settings import VARIABLES
-from ops.switches import LIST_SWITCHES, Switch
+from ops.switches import LIST_SWITCHES, LOAD_PROBLEMS, SettingProblems, Switch
 
 CHECKS = Checks()
 MOST_ROWS = 10_000
@@ -31,28 +40,22 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The row of probes/load_server; `read_only`: why it takes no writes, empty if it does."""
+    """The row of probes/load_server; `read_only`: why it takes no writes, empty if it does.
+
+    `asked_at` is the time here in the middle of the statement. `disk_full`: what the server says when it has
+    to write a file, empty if it can.
+    """
 
     version: str
     now: datetime
     role_name: str
     missing: list[str]
     refused: list[str]
+    seconds: float
+    asked_at: datetime
     read_only: str = ""
     read_only_by: str = ""
     name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseLook:
-    """What the server says of itself; `asked_at` is the time here in the middle of the statement.
-
-    `disk_full`: what it says when it has to write a file, empty if it can.
-    """
-
-    server: Server
-    seconds: float
-    asked_at: datetime
     disk_full: str = ""
 
 
@@ -61,10 +64,12 @@ class LockWait:
     """The row of probes/find_lock_wait."""
 
     sessions: int
-    waiting_pid: int
     waiting_seconds: float
     blocking_pid: int
     blocking_application: str | None
+    blocking_role: str | None = None
+    blocking_state: str | None = None
+    blocking_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Tickets:
     waiting: int = 0
     held: int = 0
     failing: int = 0
+    dead: int = 0
     tries: int = 0
     reason: str | None = None
     failed_id: int | None = None
@@ -92,8 +98,6 @@ class ConnectionState:
     id: str
     name: str
     status: str
-    status_changed_at: datetime
-    last_poll_at: datetime | None
     last_webhook_at: datetime | None
     active_sources: int
 
@@ -106,7 +110,6 @@ class Queue:
     events: int
     oldest_at: datetime
     late: int
-    last_day: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,15 @@ class LastRuns:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """A row of status/list_rosters; `source` is None for the default roster."""
+    """A row of status/list_rosters; `source` is None for the default roster.
+
+    `limits`: what keeps those available from tickets; None if a ticket may go to one of them.
+    """
 
     source: str | None
     members: int
     available: int
+    limits: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,7 @@ class State:
 
     now: datetime
     tickets: Tickets
+    settings: SettingProblems
     switches: Sequence[Switch]
     connections: Sequence[ConnectionState]
     queue: Sequence[Queue]
@@ -174,15 +182,15 @@ class State:
     unsent: UnsentCount
 
 
-def read_server(services: Services) -> DatabaseLook:
+def read_server(services: Services) -> Server:
     """Connect and ask. Raises DatabaseUnavailable, LoginRefused and DatabaseError."""
     started = time.monotonic()
     with services.database() as db:
         before = datetime.now(UTC)
-        server = db.cursor(row_factory=class_row(Server)).execute(QUERIES["probes/load_server"]).fetchone()
-        assert server is not None
+        row = load_row(db, "probes/load_server")
         asked_at = before + (datetime.now(UTC) - before) / 2
-        return DatabaseLook(server, time.monotonic() - started, asked_at, _find_full_disk(db))
+        seconds = time.monotonic() - started
+        return Server(**row, seconds=seconds, asked_at=asked_at, disk_full=_find_full_disk(db))
 
 
 def _find_full_disk(db: DbSession) -> str:
@@ -196,31 +204,23 @@ def _find_full_disk(db: DbSession) -> str:
     return ""
 
 
-def read_lock_wait(services: Services) -> LockWait | None:
-    """Find who has waited longest for a lock, for at least LOCK_WAIT; None without one."""
+def read_lock_wait(services: Services, least: timedelta = LOCK_WAIT) -> LockWait | None:
+    """Find the session that has waited longest for a lock; None if none has waited over the limit."""
     with services.database() as db:
-        return _find_lock_wait(db, LOCK_WAIT)
+        found = load_rows(db, LockWait, "probes/find_lock_wait", {"least": least})
+        return found[0] if found else None
 
 
 def read_blocker(services: Services) -> LockWait | None:
     """Find whom our own statements wait for, if they are not done after a second; None if they are."""
-    if services.state_is_read.wait(UNUSUAL_SECONDS):
-        return None
-    with services.database() as db:
-        return _find_lock_wait(db, timedelta(0))
-
-
-def _find_lock_wait(db: DbSession, least: timedelta) -> LockWait | None:
-    cursor = db.cursor(row_factory=class_row(LockWait))
-    return cursor.execute(QUERIES["probes/find_lock_wait"], {"least": least}).fetchone()
+    is_done = services.state_is_read.wait(UNUSUAL_SECONDS)
+    return None if is_done else read_lock_wait(services, timedelta(0))
 
 
 def read_state(services: Services) -> State:
-    """Read what the tables say, in one read-only transaction."""
     try:
         with services.database() as db:
-            (row,) = db.execute(QUERIES["golive/load_database"]).fetchall()
-            return load_state(db, row["now"])
+            return load_state(db, load_row(db, "golive/load_database")["now"])
     finally:
         services.state_is_read.set()
 
@@ -233,6 +233,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         return db.cursor(row_factory=class_row(kind)).execute(QUERIES[name], params).fetchall
 
     with db.pipeline():
+        settings = ask(LOAD_PROBLEMS, SettingProblems)
         switches = ask(LIST_SWITCHES, Switch)
         connections = ask("status/list_connections", ConnectionState)
         queue = ask("status/count_events", Queue)
@@ -243,6 +244,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         tickets = ask("status/count_tickets", Tickets)
     return State(
         now=now,
+        settings=settings()[0],
         switches=switches(),
         connections=connections(),
         queue=queue(),
@@ -254,34 +256,19 @@ def load_state(db: DbSession, now: datetime) -> State:
     )
 
 
-def load_last_runs(db: DbSession) -> list[LastRuns]:
-    """Load the last runs of every cron. Raises DatabaseError."""
-    params = {"names": list(CRONS)}
-    return load_rows(db, LastRuns, "status/list_cron_runs", params)
-
-
 SLOW_SECONDS = 1.0
 RED_AFTER_SECONDS = 10.0
 """How long a lock may be waited for before it is red."""
-MIGRATE = "Apply the migrations (docs/runbook/install.md, step 4): hasura migrate apply"
-CHANGE_LOGIN = (
-    "Log in as a member of pancake_operators, or as the owner: psql -f deploy/postgres/grant_roles.sql"
-)
-CHECK_LOGIN = "Check user and password in DATABASE_URL: leads config show"
 CHECK_URL = "Check DATABASE_URL; on its server, if PostgreSQL has ended: systemctl start postgresql"
-USE_PRIMARY = "Point every DATABASE_URL at the primary: leads config show"
-MAKE_ROOM = "The administrator of PostgreSQL makes room on its disk; on its server: df -h"
 READ_ONLY_SETTING = "default_transaction_read_only"
 THEN_RESTART = "then restart Hasura and the handlers"
 
 
 def run_sql(*statements: str) -> str:
-    """Return the command that runs statements in one session."""
+    """Return the command that runs statements in one session; a look adds which server."""
     return " ".join(["psql", *(f"-c {quote(each)}" for each in statements)])
 
 
-SHOW_FILES = run_sql("SELECT name, setting, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL")
-SHOW_PREPARED = run_sql("SELECT gid, prepared, owner FROM pg_prepared_xacts")
 NO_CONNECTION_LEFT = ("too many clients", "too many connections", "remaining connection slots")
 COUNT_SESSIONS = run_sql("SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2")
 SHOW_SESSIONS = f"End those that are too many, or raise max_connections; as a superuser: {COUNT_SESSIONS}"
@@ -294,9 +281,11 @@ SHOW_ACTIVITY = run_sql("SELECT pid, state, wait_event, query FROM pg_stat_activ
 )  # fmt: skip
 def find_unset(facts: Facts, params: Params) -> Iterator[Finding]:
     missed = {error.variable for error in facts.failures()}
+    has_none = {"DATABASE_URL", "HASURA_URL"} <= missed
+    hint = "; before an installation: leads setup" if has_none else ""
     for name in NEEDED:
         if name in missed:
-            yield Finding(Level.RED, f"{name} is not set", f"Give it {VARIABLES[name]}", about=name)
+            yield red(f"{name} is not set", f"Give it {VARIABLES[name]}{hint}", about=name)
 
 
 @CHECKS.add(
@@ -309,85 +298,94 @@ def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
     except NotRead as error:
         if error.variable:
             raise
-        is_password = error.is_refused and "password" in error.reason
-        is_crowded = any(words in error.reason for words in NO_CONNECTION_LEFT)
-        cure = CHECK_LOGIN if is_password else SHOW_SESSIONS if is_crowded else CHECK_URL
-        yield Finding(Level.RED, error.reason, cure)
+        cure = CHECK_URL
+        if error.is_refused and "password" in error.reason:
+            cure = "Check user and password in DATABASE_URL: leads config show"
+        elif any(words in error.reason for words in NO_CONNECTION_LEFT):
+            cure = SHOW_SESSIONS
+        yield red(error.reason, cure)
         return
-    if found.server.read_only:
-        yield Finding(Level.RED, f"it takes no writes: {found.server.read_only}", _allow_writes(found.server))
-        return
-    if found.disk_full:
-        yield Finding(Level.RED, f"its disk is full, no lead can be stored: {found.disk_full}", MAKE_ROOM)
-        return
-    level = Level.YELLOW if found.seconds > SLOW_SECONDS else Level.GREEN
-    yield Finding(level, f"PostgreSQL {found.server.version}, {found.seconds * 1000:.0f} ms")
+    if found.read_only:
+        yield red(f"it takes no writes: {found.read_only}", _allow_writes(found))
+    elif found.disk_full:
+        text = f"its disk is full, no lead can be stored: {found.disk_full}"
+        yield red(text, "The administrator of PostgreSQL makes room on its disk; on its server: df -h")
+    else:
+        level = Level.YELLOW if found.seconds > SLOW_SECONDS else Level.GREEN
+        yield Finding(level, f"PostgreSQL {found.version}, {found.seconds * 1000:.0f} ms")
 
 
 def _allow_writes(server: Server) -> str:
     if READ_ONLY_SETTING not in server.read_only:
-        return USE_PRIMARY
+        return "Point every DATABASE_URL at the primary: leads config show"
     if server.read_only_by == "database":
         # The session itself has to be allowed to write first.
         allow = f"SET {READ_ONLY_SETTING} = off"
         command = run_sql(allow, f'ALTER DATABASE "{server.name}" RESET {READ_ONLY_SETTING}')
         return f"Allow writes again, {THEN_RESTART}; as the owner: {command}"
-    return f"Take it out of its file, reload PostgreSQL, {THEN_RESTART}; its file: {SHOW_FILES}"
+    show = run_sql("SELECT name, setting, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL")
+    return f"Take it out of its file, reload PostgreSQL, {THEN_RESTART}; its file: {show}"
 
 
 @CHECKS.add(
     "tables", "Are our tables there, and can they be read?", When.BOTH, read_server, read_state, read_blocker,
-    needs="database", fine="all are there, and can be read", cure=MIGRATE,
+    needs="database", fine="all are there, and can be read",
+    cure="Apply the migrations (docs/runbook/install.md, step 4): hasura migrate apply",
     runbook="docs/runbook/install.md#4-migrations",
 )  # fmt: skip
 def ask_tables(facts: Facts, params: Params) -> Iterator[Finding]:
-    server = facts.get(read_server).server
+    server = facts.get(read_server)
     if server.missing:
-        text = f"tables are missing: {', '.join(server.missing)}"
-        yield Finding(Level.RED, text, MIGRATE, is_present=False)
+        yield red(f"tables are missing: {', '.join(server.missing)}", is_present=False)
         return
     if server.refused:
-        refused = ", ".join(server.refused)
-        yield Finding(Level.RED, f"role {server.role_name} may not read {refused}", CHANGE_LOGIN)
+        grant = "psql -f deploy/postgres/grant_roles.sql"
+        cure = f"Log in as a member of pancake_operators, or as the owner: {grant}"
+        yield red(f"role {server.role_name} may not read {', '.join(server.refused)}", cure)
         return
     try:
         facts.get(read_state)
     except NotRead as error:
-        yield _stuck(facts, error)
-
-
-def _stuck(facts: Facts, error: NotRead) -> Finding:
-    """Name the session that our own statements wait for; else say why they have no result."""
-    try:
-        blocker = facts.get(read_blocker)
-    except NotRead:
-        blocker = None
-    if blocker is None:
-        return Finding(Level.RED, f"they cannot be read: {error.reason}", SHOW_ACTIVITY)
-    return Finding(Level.RED, f"they are locked: {_who(blocker)} holds the lock", _terminate(blocker))
+        if blocker := facts.known(read_blocker):
+            yield red(f"they are locked: {_who(blocker)} holds the lock", _terminate(blocker))
+        else:
+            yield red(f"they cannot be read: {error.reason}", SHOW_ACTIVITY)
 
 
 @CHECKS.add(
-    "locks", "Does no session wait for a lock for 2 s?", When.BOTH, read_lock_wait, needs="database",
-    fine="no session waits for a lock", cure=SHOW_ACTIVITY,
+    "locks", "Does no session wait for a lock for 2 s?", When.BOTH, read_lock_wait, read_state,
+    needs="database", fine="no session waits for a lock", cure=SHOW_ACTIVITY,
     runbook="docs/runbook/go-live.md#connections-locks-memory",
 )  # fmt: skip
 def ask_locks(facts: Facts, params: Params) -> Iterator[Finding]:
     wait = facts.get(read_lock_wait)
     if wait is not None:
-        sessions = "1 session waits" if wait.sessions == 1 else f"{wait.sessions} sessions wait"
-        text = f"{sessions} for a lock, for {wait.waiting_seconds:.0f} s; {_who(wait)} holds it"
-        is_long = wait.waiting_seconds >= RED_AFTER_SECONDS
-        yield Finding(Level.RED if is_long else Level.YELLOW, text, _terminate(wait))
+        sessions = times(wait.sessions, "session", "sessions")
+        since = f", {wait.blocking_state} for {wait.blocking_seconds or 0:.0f} s," * bool(wait.blocking_state)
+        text = f"{_who(wait)}{since} blocks {sessions}, for up to {wait.waiting_seconds:.0f} s"
+        state = facts.known(read_state)
+        fails_leads = state and state.tickets.failing and (state.tickets.reason or "").startswith("contended")
+        level = Level.RED if _lasts(wait) or fails_leads else Level.YELLOW
+        yield Finding(level, text, _terminate(wait))
+
+
+def _lasts(wait: LockWait) -> bool:
+    """Say whether a wait does not end soon; the handlers give up after 5 s, and try again."""
+    is_idle = (wait.blocking_state or "").startswith("idle in transaction")
+    held_seconds = wait.blocking_seconds if is_idle else None
+    return max(wait.waiting_seconds, held_seconds or 0.0) >= RED_AFTER_SECONDS
 
 
 def _who(wait: LockWait) -> str:
     if wait.blocking_pid == 0:
         return "a prepared transaction"
-    return f"session {wait.blocking_pid} ({wait.blocking_application or 'no application name'})"
+    names = [wait.blocking_application or "no application name", wait.blocking_role]
+    return f"session {wait.blocking_pid} ({', '.join(filter(None, names))})"
 
 
 def _terminate(wait: LockWait) -> str:
     if wait.blocking_pid == 0:
-        return f"Roll it back: {SHOW_PREPARED}"
-    return run_sql(f"SELECT pg_terminate_backend({wait.blocking_pid})")
+        show = run_sql("SELECT gid, prepared, owner FROM pg_prepared_xacts")
+        return f"Roll it back: {show}"
+    end = run_sql(f"SELECT pg_terminate_backend({wait.blocking_pid})")
+    return f"End it, as its role or a superuser: {end}"

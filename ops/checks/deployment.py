@@ -1,16 +1,16 @@
 """What is asked of the steps of the deployment: what each left, and what they need of Diva's database."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import Any
 
 from ops.checks.database import run_sql
 from ops.checks.leads import since
-from ops.checks.model import Checks, Facts, Finding, Level, Params, Reader, When, judged
+from ops.checks.model import Checks, Facts, Finding, Params, Reader, When, green, judged, red, unknown
 from ops.checks.services import Services
-from ops.checks.wording import first, times
-from ops.clients.db_session import QUERIES, DbSession
+from ops.clients.db_session import QUERIES, DbSession, load_row
+from ops.output import first, times
 from ops.switches import Switch, list_switches
 
 CHECKS = Checks()
@@ -32,30 +32,14 @@ LOOKUPS: Mapping[str, Mapping[str, object]] = {
 """The lookups of every lead, each with values that are like real ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What opens the pilot: the row of golive/load_opening, and the switches with who turned them."""
-
-    row: Mapping[str, Any]
-    switches: list[Switch]
-
-
-@dataclass(frozen=True, slots=True)
-class Phones:
-    """How many accounts the backfill has filled, and how many usable phones it has left."""
-
-    filled: int
-    left: int
+Opening = tuple[Mapping[str, Any], list[Switch]]
+"""What opens the pilot: the row of golive/load_opening, and the switches with who turned them."""
 
 
 def one_row(name: str) -> Reader[Mapping[str, Any]]:
-    """Return a reader of the only row of a statement."""
-
     def read(services: Services) -> Mapping[str, Any]:
         with services.database() as db:
-            row = db.execute(QUERIES[name]).fetchone()
-        assert row is not None
-        return row
+            return load_row(db, name)
 
     return read
 
@@ -76,17 +60,16 @@ def ask_migrations(facts: Facts, params: Params) -> Iterator[Finding]:
     rows = facts.get(read_migrations)
     wanted = params.get("migration")
     if wanted and wanted not in rows:
-        yield Finding(Level.RED, f"nothing is known of migration …{wanted}", is_present=False)
+        yield red(f"nothing is known of migration …{wanted}", is_present=False)
     for name, row in rows.items():
         missing = row["missing"]
         is_present = len(missing) < row["expected"]
         if wanted in (None, name) and missing and (wanted or is_present):
-            text = f"of migration …{name} is missing: {first(missing)}"
-            yield Finding(Level.RED, text, about=name, is_present=is_present)
+            yield red(f"of migration …{name} is missing: {first(missing)}", about=name, is_present=is_present)
 
 
-def read_phones(services: Services) -> Phones:
-    """Read the phones of the accounts without a normalized one, as the backfill does."""
+def read_phones(services: Services) -> tuple[int, int]:
+    """Return how many accounts the backfill has filled, and how many usable phones it has left."""
     from leads.domain.phone import normalize
     from ops.daily.backfill_phones import count_accounts, read_batches
 
@@ -96,7 +79,7 @@ def read_phones(services: Services) -> Phones:
             for batch in read_batches(db, 10_000)
             for account in batch
         )
-        return Phones(count_accounts(db)["normalized"], left)
+        return count_accounts(db)["normalized"], left
 
 
 @CHECKS.add(
@@ -107,19 +90,15 @@ def read_phones(services: Services) -> Phones:
 def ask_backfill(facts: Facts, params: Params) -> Iterator[Finding]:
     migrations = facts.get(read_migrations)
     if "column account.normalized_phone" in migrations["928"]["missing"]:
-        text = "account has no column normalized_phone yet"
-        yield Finding(Level.RED, text, is_present=False)
+        yield red("account has no column normalized_phone yet", is_present=False)
         return
-    phones = facts.get(read_phones)
+    filled, left = facts.get(read_phones)
     if migrations["929"]["missing"]:
-        text = f"no index; {phones.filled} accounts are filled"
-        yield Finding(Level.RED, text, is_present=bool(phones.filled))
-    elif phones.left:
-        yield Finding(
-            Level.RED, f"{times(phones.left, 'account')} with a usable phone that is not normalized"
-        )
+        yield red(f"no index; {filled} accounts are filled", is_present=bool(filled))
+    elif left:
+        yield red(f"{times(left, 'account')} with a usable phone that is not normalized")
     else:
-        yield Finding(Level.GREEN, f"{phones.filled} accounts are filled, no usable phone is left")
+        yield green(f"{filled} accounts are filled, no usable phone is left")
 
 
 @CHECKS.add_direct(
@@ -131,12 +110,11 @@ def ask_ticket_source(services: Services) -> Iterator[Finding]:
     """A disabled source is what the soft way back leaves, as long as tickets refer to it."""
     row = one_row("golive/load_ticket_source")(services)
     if not row["is_there"]:
-        yield Finding(Level.RED, "there is no ticket source Pancake", is_present=False)
+        yield red("there is no ticket source Pancake", is_present=False)
     elif row["is_disabled"]:
-        text = f"it is disabled; {row['tickets']} tickets refer to it"
-        yield Finding(Level.RED, text, is_present=False)
+        yield red(f"it is disabled; {row['tickets']} tickets refer to it", is_present=False)
     else:
-        yield Finding(Level.GREEN, f"it is there; {row['tickets']} tickets refer to it")
+        yield green(f"it is there; {row['tickets']} tickets refer to it")
 
 
 @CHECKS.add_direct(
@@ -149,75 +127,80 @@ def ask_deliveries(services: Services) -> Iterator[Finding]:
         rows = db.execute(QUERIES["golive/load_connection"]).fetchall()
     active = [row for row in rows if not row["is_disabled"]]
     if not active:
-        yield Finding(Level.RED, "there is no connection that is not disabled", is_present=False)
+        yield red("there is no connection that is not disabled", is_present=False)
     for row in active:
+        name = row["name"]
         if not row["has_key"]:
-            text, cure = f"connection {row['name']} has no API key", "leads connection set-api-key"
-            yield Finding(Level.RED, text, cure, row["name"])
+            yield red(f"connection {name} has no API key", "leads connection set-api-key", name)
         elif not row["is_delivered"]:
-            text = f"nothing was delivered yet to connection {row['name']}"
-            yield Finding(Level.RED, text, about=row["name"])
+            yield red(f"nothing was delivered yet to connection {name}", about=name)
         else:
-            yield Finding(Level.GREEN, f"the webhook delivers to {row['name']}", about=row["name"])
+            yield green(f"the webhook delivers to {name}", about=name)
 
 
 def read_opening(services: Services) -> Opening:
-    """Return what opens the pilot."""
     with services.database() as db:
-        row = db.execute(QUERIES["golive/load_opening"]).fetchone()
-        assert row is not None
-        return Opening(row, list_switches(db))
+        return load_row(db, "golive/load_opening"), list_switches(db)
 
 
 @CHECKS.add(
     "before-opening", "Does the kill switch hold the leads until the pilot starts?", When.CRITERION,
-    read_opening, needs="database", fine="leads are held", cure="leads switch kill on --reason TEXT",
+    read_opening, needs="database", fine="leads are held", cure="leads switch kill on --reason go-live",
     runbook="docs/runbook/go-live.md#sources-and-switches",
 )  # fmt: skip
 def ask_before_opening(facts: Facts, params: Params) -> Iterator[Finding]:
     """Before the pilot the kill switch holds all leads, and at most one source is active."""
-    found = facts.get(read_opening)
-    active = list(found.row["active"])
-    if not found.row["is_held"]:
-        yield Finding(Level.RED, "the kill switch is off", "leads switch kill on --reason TEXT")
+    row, switches = facts.get(read_opening)
+    active = row["active"]
+    if not row["is_held"]:
+        yield red("the kill switch is off")
     if len(active) > 1:
-        text = f"{len(active)} sources are active: {first(active)}"
-        yield Finding(Level.RED, text, "leads switch source NAME off --reason TEXT")
+        yield red(f"{len(active)} sources are active: {first(active)}", _to_one_source(active, switches))
     yield from _paused(facts)
 
 
 @CHECKS.add(
     "opening", "Is the pilot open, for one source?", When.CRITERION, read_opening, needs="database",
-    cure="leads switch kill off --reason TEXT", runbook="docs/runbook/go-live.md#sources-and-switches",
+    cure="leads switch kill off --reason go-live", runbook="docs/runbook/go-live.md#sources-and-switches",
 )  # fmt: skip
 def ask_opening(facts: Facts, params: Params) -> Iterator[Finding]:
     """Nothing holds leads, and one source is active; as a `step` also a lead has become a ticket."""
-    found = facts.get(read_opening)
-    row, active = found.row, list(found.row["active"])
-    for switch in found.switches:
+    row, switches = facts.get(read_opening)
+    active = row["active"]
+    for switch in switches:
         if switch.kind == "kill" and row["is_held"]:
-            text = f"the kill switch is on {since(switch)}: leads are held"
-            yield Finding(Level.RED, text, is_present=bool(active))
+            yield red(f"the kill switch is on {since(switch)}: leads are held", is_present=bool(active))
     yield from _paused(facts)
     if len(active) != 1:
         text = f"exactly one source has to be active, and {len(active)} are"
-        yield Finding(Level.RED, text, "leads switch source NAME on --reason TEXT")
+        yield red(text, _to_one_source(active, switches))
     elif "step" in params and not row["members"]:
         text = "no roster has a member: tickets would have no owner"
-        yield Finding(Level.RED, text, "Settings → Pancake → Rosters: add members, then: leads status")
+        yield red(text, "Settings → Pancake → Rosters: add members, then: leads status")
     elif "step" in params and not row["is_processed"]:
-        yield Finding(Level.RED, "open, and no lead has become a ticket yet", "leads tail")
+        yield red("open, and no lead has become a ticket yet", "leads tail")
     else:
-        yield Finding(Level.GREEN, f"open for {active[0]}")
+        yield green(f"open for {active[0]}")
+
+
+def _to_one_source(active: Sequence[str], switches: Sequence[Switch]) -> str:
+    """Return the command that leaves one source active, or that makes one active; a person chooses which."""
+    if active:
+        others = " ".join(map(quote, active[1:]))
+        return f"Leave one active, for example {active[0]}: leads switch source {others} off --reason go-live"
+    can_be_on = [each.name for each in switches if each.kind == "source" and each.can_be_on and each.name]
+    if not can_be_on:
+        return "leads cron run sync_sources"
+    return f"Choose one of {first(can_be_on)}: leads switch source {quote(can_be_on[0])} on --reason go-live"
 
 
 def _paused(facts: Facts) -> Iterator[Finding]:
     """A pause is red here, also if all else is green: the next step would wait for ever."""
-    found = facts.get(read_opening)
-    for switch in found.switches:
-        if switch.kind == "pause" and found.row["is_paused"]:
+    row, switches = facts.get(read_opening)
+    for switch in switches:
+        if switch.kind == "pause" and row["is_paused"]:
             text = f"processing is paused {since(switch)}: leads wait"
-            yield Finding(Level.RED, text, "leads switch pause off --reason TEXT")
+            yield red(text, "leads switch pause off --reason done")
 
 
 CHECKS.add_statement(
@@ -258,7 +241,7 @@ def ask_postgresql(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_accounts(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_size)["accounts"]
     if found is None:
-        yield Finding(Level.UNKNOWN, "not known before the first ANALYZE of account", ANALYZE)
+        yield unknown("not known before the first ANALYZE of account", ANALYZE)
     else:
         yield judged(found > 0, f"about {found:,} accounts; the checklist expects about 1,000,000")
 
@@ -273,10 +256,11 @@ def ask_snapshot(services: Services) -> Iterator[Finding]:
 
     found = newest_snapshot(services.folder)
     if found is None:
-        yield Finding(Level.UNKNOWN, "there is no snapshot", is_present=False)
+        yield unknown("there is no snapshot", is_present=False)
         return
-    age = datetime.now(UTC) - found.at
-    text = f"{found.path} is {age.total_seconds() / 3600:.1f} h old; at most 24 h"
+    age = (found.used_at or datetime.now(UTC)) - found.at
+    old = "was {:.1f} h old when the first step began" if found.used_at else "is {:.1f} h old"
+    text = f"{found.path} {old.format(age / timedelta(hours=1))}; at most 24 h"
     yield judged(age <= MAX_SNAPSHOT_AGE, text)
 
 
@@ -297,7 +281,7 @@ def ask_lookups(services: Services) -> Iterator[Finding]:
                 db.execute("SET LOCAL enable_seqscan = off")
                 relation = _scanned(_plan(db, name, params))
         if relation:
-            yield Finding(Level.RED, f"{name.partition('/')[2]} reads all of {relation}")
+            yield red(f"{name.partition('/')[2]} reads all of {relation}")
 
 
 def _plan(db: DbSession, name: str, params: Mapping[str, object]) -> dict[str, Any]:
@@ -315,7 +299,6 @@ def _rows(db: DbSession, relation: str) -> float:
 
 
 def _scanned(plan: Mapping[str, Any]) -> str | None:
-    """Return a table that the plan reads whole."""
     if plan["Node Type"] in ("Seq Scan", "Parallel Seq Scan"):
         return str(plan["Relation Name"])
     return next((found for each in plan.get("Plans", []) if (found := _scanned(each))), None)

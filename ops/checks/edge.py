@@ -1,16 +1,17 @@
 """What is asked of the edge, by its internal listener, and of the clocks of all machines."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from ops.checks.database import read_server
 from ops.checks.engine import read_clock
-from ops.checks.handlers import read_handlers
-from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.handlers import HandlersLook, read_handlers
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, unknown, yellow
 from ops.checks.services import REQUEST_SECONDS, Services, through_restart
 from ops.clients.plain_http import NoAnswer, ask
+from ops.output import times
 
 CHECKS = Checks()
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
@@ -18,28 +19,30 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 MANY_SPOOLED = 100
 """So many deliveries on disk are more than a short fault of the path behind the edge leaves."""
 OLD_POLICY_SECONDS = 300
-START_EDGE = "On its machine: systemctl start pancake-edge"
 CHECK_POLICY = (
     "Check EDGE_SECRET, HANDLERS_URL and the resolver of the edge; "
     "on its machine: tail /var/log/pancake-edge/error.log"
 )
-CHECK_PATHS = (
+CHECK_BOTH_PATHS = (
     "Both answer here. On its machine correct HASURA_URL or HANDLERS_URL in edge.env, or the resolver in "
     "http.conf, then: systemctl restart pancake-edge"
 )
-CHECK_HASURA_PATH = (
-    "Hasura answers here. If it reaches the handlers, correct HASURA_URL of the edge and restart it; "
-    "whether it does: leads metadata verify 9b --probe"
-)
-CHECK_DIRECT_PATH = "Correct HANDLERS_URL of the edge, then on its machine: systemctl restart pancake-edge"
+CHECK_PATH = {
+    "hasura": "Hasura answers here. If it reaches the handlers, correct HASURA_URL of the edge and restart "
+    "it; whether it does: leads metadata verify 9b --probe",
+    "handlers": "Correct HANDLERS_URL of the edge, then on its machine: systemctl restart pancake-edge",
+}
 LIST_SPOOL = "leads edge-spool list --folder spool"
-LIST_QUARANTINE = "leads edge-spool list --folder quarantine"
-CHECK_DISK = "The administrator of its machine makes room there: df -h /var/lib/pancake-edge"
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeLook:
-    """What /healthz and /metrics of the edge's internal listener say."""
+    """What /healthz and /metrics of the edge's internal listener say.
+
+    `skipped` are the paths that it skips now because they fail: `hasura`, `handlers`. `failures` are the
+    errors that it answered Pancake within 30 minutes; `unknown_tokens` the deliveries that it refused in that
+    time because no connection has their token, `unknown_token_seconds` the time since the last of them.
+    """
 
     spooled: int
     quarantined: int
@@ -47,69 +50,68 @@ class EdgeLook:
     connections: int
     policy_age_seconds: float | None
     skipped: tuple[str, ...]
-    """The paths that the edge skips now because they fail: `hasura`, `handlers`."""
     seconds: float
-    date: datetime | None = None
-    """The clock of its machine."""
+    clock_ahead: timedelta | None = None
     failures: int = 0
-    """The errors that it answered Pancake within 30 minutes."""
+    unknown_tokens: int = 0
+    unknown_token_seconds: float | None = None
 
 
 def read_edge(services: Services) -> EdgeLook:
-    """Ask the internal listener of the edge at EDGE_STATUS_URL."""
-    url = services.need("EDGE_STATUS_URL", services.settings.edge_status_url)
+    url = services.need("EDGE_STATUS_URL")
     return through_restart(lambda: look_at_edge(url))
 
 
 def look_at_edge(url: str) -> EdgeLook:
-    """Ask the edge. Raises NoAnswer."""
     health = ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
     metrics = ask(f"{url}/metrics", timeout_seconds=REQUEST_SECONDS)
     found = health.json if isinstance(health.json, dict) else {}
     if "spool_files" not in found or metrics.status != 200:
         raise NoAnswer(f"{url} does not answer as the edge's internal listener does")
-    skipped = re.findall(r'^pancake_edge_upstream_skipped\{upstream="(\w+)"\} 1$', metrics.text, re.MULTILINE)
-    quarantined = re.search(
-        r'^pancake_edge_spool_files\{folder="quarantine"\} (\d+)', metrics.text, re.MULTILINE
-    )
+
+    def find(pattern: str) -> list[str]:
+        return re.findall(f"^{pattern}", metrics.text, re.MULTILINE)
+
     return EdgeLook(
         spooled=int(found["spool_files"]),
-        quarantined=int(quarantined[1]) if quarantined else 0,
+        quarantined=sum(map(int, find(r'pancake_edge_spool_files\{folder="quarantine"\} (\d+)'))),
         is_writable=found.get("spool_writable") is not False,
         connections=int(found.get("policy_connections") or 0),
         policy_age_seconds=found.get("policy_age_seconds"),
-        skipped=tuple(skipped),
+        skipped=tuple(find(r'pancake_edge_upstream_skipped\{upstream="(\w+)"\} 1$')),
         seconds=health.seconds,
-        date=health.date,
-        failures=sum(
-            map(int, re.findall(r"^pancake_edge_budget_used\{.*\} (\d+)", metrics.text, re.MULTILINE))
-        ),
+        clock_ahead=health.clock_ahead,
+        failures=sum(map(int, find(r"pancake_edge_budget_used\{.*\} (\d+)"))),
+        unknown_tokens=int(found.get("unknown_tokens") or 0),
+        unknown_token_seconds=found.get("unknown_token_seconds"),
     )
 
 
 @CHECKS.add(
-    "edge", "Does the edge answer, and can it write its spool?", When.BOTH, read_edge, cure=START_EDGE,
-    runbook="docs/runbook/edge.md#pancakeedgedown", away=Level.RED,
+    "edge", "Does the edge answer, and can it write its spool?", When.BOTH, read_edge, away=Level.RED,
+    cure="On its machine: systemctl start pancake-edge", runbook="docs/runbook/edge.md#pancakeedgedown",
 )  # fmt: skip
 def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
     if found.is_writable:
-        yield Finding(Level.GREEN, f"it answers, {found.seconds * 1000:.0f} ms")
+        yield green(f"it answers, {found.seconds * 1000:.0f} ms")
     else:
         answered = f"; {found.failures} in the last 30 min" if found.failures else ""
         text = f"its spool cannot be written: what it cannot hand over, Pancake is answered 503{answered}"
-        yield Finding(Level.RED, text, CHECK_DISK)
+        yield red(text, "The administrator of its machine makes room there: df -h /var/lib/pancake-edge")
 
 
 @CHECKS.add(
-    "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge,
+    "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, read_handlers,
     needs="edge hasura handlers calls", fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
-    waits = "delivery waits" if found.spooled == 1 else "deliveries wait"
-    parts = [f"{found.spooled} {waits} on its disk"] * bool(found.spooled)
+    if _is_spare_idle(found, facts.known(read_handlers)):
+        found = replace(found, skipped=())
+    waiting = times(found.spooled, "delivery waits", "deliveries wait")
+    parts = [f"{waiting} on its disk"] * bool(found.spooled)
     parts += [f"{found.quarantined} in quarantine"] * bool(found.quarantined)
     if len(found.skipped) == 1 and not found.spooled:
         # The other path takes them; an edge without deliveries does not try this one.
@@ -119,15 +121,21 @@ def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
     parts += [f"{found.failures} were answered with an error in 30 min"] * bool(found.failures)
     parts += ["it hands over what waits"] * (found.spooled > 0 and not found.skipped)
     is_red = len(found.skipped) > 1 or (found.spooled >= MANY_SPOOLED and bool(found.skipped))
-    cure = _check_paths(found.skipped) or (LIST_SPOOL if found.spooled else LIST_QUARANTINE)
+    cure = LIST_SPOOL if found.spooled else "leads edge-spool list --folder quarantine"
+    if found.skipped:
+        cure = CHECK_PATH[found.skipped[0]] if len(found.skipped) == 1 else CHECK_BOTH_PATHS
     if is_red or found.spooled or found.quarantined or found.skipped:
         yield Finding(Level.RED if is_red else Level.YELLOW, ", ".join(parts), cure)
 
 
-def _check_paths(skipped: tuple[str, ...]) -> str:
-    if len(skipped) > 1:
-        return CHECK_PATHS
-    return {(): "", ("hasura",): CHECK_HASURA_PATH, ("handlers",): CHECK_DIRECT_PATH}[skipped]
+def _is_spare_idle(found: EdgeLook, handlers: HandlersLook | None) -> bool:
+    """Say whether the edge skips its spare path only because nothing has tried it since a fault that is over.
+
+    Deliveries take the path through Hasura. A fresh policy shows that the handlers of the spare path answer.
+    """
+    has_policy = found.policy_age_seconds is not None and found.policy_age_seconds <= OLD_POLICY_SECONDS
+    is_ready = handlers is not None and False not in (handlers.ready or {}).values()
+    return found.skipped == ("handlers",) and not found.spooled and has_policy and is_ready
 
 
 @CHECKS.add(
@@ -138,7 +146,7 @@ def _check_paths(skipped: tuple[str, ...]) -> str:
 def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
     differences = _clock_differences(facts)
     if not differences:
-        yield Finding(Level.UNKNOWN, "no other clock could be read", is_read=False)
+        yield unknown("no other clock could be read", is_read=False)
         return
     wrong = {name: each for name, each in differences.items() if abs(each) > MAX_CLOCK_DIFFERENCE}
     if (
@@ -146,39 +154,31 @@ def ask_clocks(facts: Facts, params: Params) -> Iterator[Finding]:
         and max(wrong.values()) - min(wrong.values()) <= MAX_CLOCK_DIFFERENCE
     ):
         # The others agree: it is the clock of this machine, which no lead depends on.
-        seconds = -wrong.pop(min(wrong, key=lambda name: abs(wrong[name]))).total_seconds()
-        where = "ahead of" if seconds > 0 else "behind"
-        text = f"the clock of this machine is {abs(seconds):.0f} s {where} those of {', '.join(differences)}"
-        yield Finding(Level.YELLOW, text, "Synchronize the clock of this machine: timedatectl set-ntp true")
+        least = -wrong.pop(min(wrong, key=lambda name: abs(wrong[name])))
+        text = f"the clock of this machine is {_describe(least)} those of {', '.join(differences)}"
+        yield yellow(text, "Synchronize the clock of this machine: timedatectl set-ntp true")
         return
     for name, difference in wrong.items():
-        seconds = difference.total_seconds()
-        where = "ahead of" if seconds > 0 else "behind"
-        yield Finding(Level.RED, f"the clock of {name} is {abs(seconds):.0f} s {where} this one", about=name)
+        yield red(f"the clock of {name} is {_describe(difference)} this one", about=name)
     if not wrong:
-        yield Finding(Level.GREEN, f"{', '.join(differences)} and this machine agree within 5 s")
+        yield green(f"{', '.join(differences)} and this machine agree within 5 s")
+
+
+def _describe(difference: timedelta) -> str:
+    seconds = difference.total_seconds()
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 
 
 def _clock_differences(facts: Facts) -> dict[str, timedelta]:
-    found: dict[str, timedelta] = {}
-    try:
-        database = facts.get(read_server)
-        found["database"] = database.server.now - database.asked_at
-    except NotRead:
-        pass
-    others: dict[str, Callable[[], datetime | None]] = {
-        "Hasura": lambda: facts.get(read_clock),
-        "the handlers": lambda: facts.get(read_handlers).health.date,
-        "the edge": lambda: facts.get(read_edge).date,
+    database, handlers = facts.known(read_server), facts.known(read_handlers)
+    edge = facts.known(read_edge)
+    found = {
+        "database": database.now - database.asked_at if database else None,
+        "Hasura": facts.known(read_clock),
+        "the handlers": handlers.health.clock_ahead if handlers else None,
+        "the edge": edge.clock_ahead if edge else None,
     }
-    for name, read in others.items():
-        try:
-            time = read()
-        except NotRead:
-            continue
-        if time is not None:
-            found[name] = time - datetime.now(UTC)
-    return found
+    return {name: ahead for name, ahead in found.items() if ahead is not None}
 
 
 @CHECKS.add(
@@ -189,7 +189,6 @@ def ask_policy(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
     age = found.policy_age_seconds
     if found.connections == 0 and age is None:
-        yield Finding(Level.RED, "it has no policy of the handlers: every token is unknown to it")
+        yield red("it has no policy of the handlers: every token is unknown to it")
     elif age is not None and age > OLD_POLICY_SECONDS:
-        text = f"its policy is {age:.0f} s old: the handlers do not give it a new one"
-        yield Finding(Level.YELLOW, text)
+        yield yellow(f"its policy is {age:.0f} s old: the handlers do not give it a new one")

@@ -5,12 +5,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
-from ops.checks.model import Checks, Facts, Finding, Level, Params, When
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, yellow
 from ops.checks.services import Services
-from ops.checks.wording import MAX_NAMED, first
+from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import ask
 from ops.failures import WrongUsage
 from ops.metadata.pieces import (
@@ -26,6 +26,7 @@ from ops.metadata.pieces import (
     pieces_of_step,
     split,
 )
+from ops.output import MAX_NAMED, first
 
 CHECKS = Checks()
 MIN_VERSION = (2, 50, 6)
@@ -39,10 +40,6 @@ ENABLE = """Enable it again as the owner of the table: psql -c 'ALTER TABLE {} E
 RECOVER = "leads metadata recover"
 UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
 CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
-CHECK_ENGINE = (
-    "Check HASURA_URL, and start Hasura again (its log says why it ended); with compose: "
-    "docker compose up -d hasura"
-)
 VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
 NO_SOURCE = (
     "The engine has no source: its metadata was cleared. Apply Diva's metadata first, which has the source "
@@ -60,52 +57,44 @@ class EngineLook:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The engine's metadata as a whole and in pieces, and our directory."""
+    """The engine's metadata as a whole and in pieces, our directory, and the version of the engine's."""
 
     whole: Json
-    held: Mapping[Key, Any]
+    pieces: dict[Key, Any]
     own: Json
+    version: int = 0
 
     def wanted(self, step: str) -> dict[Key, Any]:
-        """Return our pieces after a step."""
         return pieces_of_step(self.own, "default", step)
 
 
-def held_pieces(metadata: Json, source: str) -> dict[Key, Any]:
-    """Return the pieces of an engine's metadata. Raises WrongUsage if it does not have the source."""
+def export(engine: Engine, source: str, own: Json) -> Metadata:
+    """Export the metadata. Raises WrongUsage if the engine does not have the source."""
+    whole, version = engine.export()
     try:
-        return split(metadata, source)
+        return Metadata(whole, split(whole, source), own, version)
     except KeyError as error:
-        names = ", ".join(each["name"] for each in metadata.get("sources", []))
+        names = ", ".join(each["name"] for each in whole.get("sources", []))
         text = f"The engine has no source {source!r}. Choose one with --hasura-source: {names}"
         raise WrongUsage(text if names else NO_SOURCE) from error
 
 
 def read_version(services: Services) -> EngineLook:
-    """Ask for the version of the engine."""
     started = time.monotonic()
     return EngineLook(services.engine.version(), time.monotonic() - started)
 
 
-def read_clock(services: Services) -> datetime | None:
-    """Return the time of the engine's machine, as its answers have it."""
-    url = services.need("HASURA_URL", services.settings.hasura_url)
-    return ask(f"{url}/healthz", timeout_seconds=services.request_seconds).date
+def read_clock(services: Services) -> timedelta | None:
+    """Return how far the clock of the engine's machine is ahead of this one's."""
+    url = services.need("HASURA_URL")
+    return ask(f"{url}/healthz", timeout_seconds=services.request_seconds).clock_ahead
 
 
 def read_metadata(services: Services) -> Metadata:
-    """Export the metadata. Raises WrongUsage if the engine does not have the source."""
-    whole, _ = services.engine.export()
-    return Metadata(whole, held_pieces(whole, services.source), services.own)
-
-
-def read_inconsistencies(services: Services) -> dict[str, str]:
-    """Ask for the inconsistent objects, of others too."""
-    return services.engine.inconsistencies()
+    return export(services.engine, services.source, services.own)
 
 
 def read_configuration(services: Services) -> Json:
-    """Ask for what the console asks first: naming convention, allow list and the like."""
     return services.engine.configuration()
 
 
@@ -115,44 +104,15 @@ def read_sql_triggers(services: Services) -> dict[tuple[str, str], bool]:
     return {(table, name): is_on == "t" for table, name, is_on in rows}
 
 
-def read_schedule(services: Services) -> dict[str, int | None]:
-    """Count the scheduled events of each of our crons; None of one that is inconsistent."""
-    return services.engine.future_events([each["name"] for each in services.own["cron_triggers"]])
-
-
-def read_missing_variables(services: Services) -> list[str]:
-    """Return the variables of our metadata that the engine's environment lacks."""
-    pieces = pieces_of_step(services.own, "default", "9b")
-    found = VARIABLE.findall(json.dumps(list(pieces.values())))
-    return services.engine.missing_variables(sorted({"".join(names) for names in found}))
-
-
-def read_catalog(services: Services) -> str:
-    """Return the version of the tables that Hasura keeps in the source; empty without them."""
-    if services.engine.run_sql("engine/has_catalog", services.source) != [["t"]]:
-        return ""
-    return services.engine.run_sql("engine/load_catalog", services.source)[0][0]
-
-
-def read_refused_insert(services: Services) -> str:
-    """Return what refuses a lead that is stored as the handlers do, and undone; empty if nothing does.
-
-    An engine whose role may not take that of the handlers is asked for their rights in the catalog instead.
-    """
-    refusal = services.engine.run_sql("engine/try_lead", services.source, read_only=False)[0][0]
-    if "permission denied to set role" not in refusal:
-        return refusal
-    has_rights = services.engine.run_sql("engine/has_rights", services.source) == [["t"]]
-    return "" if has_rights else "a right on hdb_catalog is missing"
-
-
 @CHECKS.add(
-    "hasura", "Does Hasura answer?", When.BOTH, read_version, needs="environment", cure=CHECK_ENGINE,
+    "hasura", "Does Hasura answer?", When.BOTH, read_version, needs="environment",
+    cure="Check HASURA_URL, and start Hasura again (its log says why it ended); "
+        "with compose: docker compose up -d hasura",
     runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", away=Level.RED, refused=CHECK_ADMIN,
 )  # fmt: skip
 def ask_engine(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_version)
-    yield Finding(Level.GREEN, f"{found.version}, {found.seconds * 1000:.0f} ms")
+    yield green(f"{found.version}, {found.seconds * 1000:.0f} ms")
 
 
 @CHECKS.add(
@@ -169,12 +129,10 @@ def ask_version(facts: Facts, params: Params) -> Iterator[Finding]:
     if found == params.get("accepted"):
         return
     if not re.match(r"v?\d+\.\d+\.\d+", found) or numbers < MIN_VERSION:
-        yield Finding(
-            Level.RED, f"the engine is {found}: v{oldest} or later is needed (or --accept-engine {found})"
-        )
+        yield red(f"the engine is {found}: v{oldest} or later is needed (or --accept-engine {found})")
     elif numbers >= BELOW_VERSION:
         text = f"the engine is {found}: only versions below v{below} were tried (or --accept-engine {found})"
-        yield Finding(Level.YELLOW, text)
+        yield yellow(text)
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
@@ -202,58 +160,65 @@ def ask_readable(facts: Facts, params: Params) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
     """Our stored queries use the names that Hasura gives by default."""
-    metadata = facts.get(read_metadata)
-    of_source = next(
-        each for each in metadata.whole["sources"] if ("source settings", each["name"]) in metadata.held
-    )
+    pieces = facts.get(read_metadata).pieces
+    of_source = next(piece for (kind, _), piece in pieces.items() if kind == "source settings")
     custom = of_source.get("customization") or {}
     default = facts.get(read_configuration).get("default_naming_convention") or "hasura-default"
     convention = custom.get("naming_convention") or default
     if convention != "hasura-default":
-        text = f"the naming convention is {convention}: our stored queries need hasura-default"
-        yield Finding(Level.RED, text)
+        yield red(f"the naming convention is {convention}: our stored queries need hasura-default")
     for part in ("root_fields", "type_names"):
         for kind, text in (custom.get(part) or {}).items():
             if text:
                 said = f"the source gives {part} the {kind} {text!r}"
-                yield Finding(Level.RED, f"{said}: our stored queries have names without it")
+                yield red(f"{said}: our stored queries have names without it")
 
 
-@CHECKS.add(
-    "catalog", "Are Hasura's tables in the source new enough?", When.DOCTOR | When.APPLY, read_catalog,
+@CHECKS.add_direct(
+    "catalog", "Are Hasura's tables in the source new enough?", When.DOCTOR | When.APPLY,
     needs="metadata-read", fine="new enough",
     cure="Start the source once with the engine that docs/runbook/install.md names: "
         "docker compose up -d hasura",
     runbook="docs/runbook/go-live.md#the-engine",
 )  # fmt: skip
-def ask_catalog(facts: Facts, params: Params) -> Iterator[Finding]:
-    version = facts.get(read_catalog)
-    if version and (not version.isdecimal() or int(version) < MIN_CATALOG):
-        text = f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed"
-        yield Finding(Level.RED, text)
+def ask_catalog(services: Services) -> Iterator[Finding]:
+    if services.engine.run_sql("engine/has_catalog", services.source) != [["t"]]:
+        return
+    version = services.engine.run_sql("engine/load_catalog", services.source)[0][0]
+    if not version.isdecimal() or int(version) < MIN_CATALOG:
+        yield red(f"the source has Hasura's catalog {version}, {MIN_CATALOG} or later is needed")
 
 
-@CHECKS.add(
+@CHECKS.add_direct(
     "variables", "Has the engine the variables of our metadata?", When.DOCTOR | When.APPLY | When.PRECHECK,
-    read_missing_variables, needs="metadata-read", fine="the engine has those of our metadata",
+    needs="metadata-read", fine="the engine has those of our metadata",
     cure="Set it as docs/runbook/install.md, step 3, lists it, then: docker compose up -d hasura",
     runbook="docs/runbook/install.md#3-the-engines-environment", area="engine",
 )  # fmt: skip
-def ask_variables(facts: Facts, params: Params) -> Iterator[Finding]:
-    for name in facts.get(read_missing_variables):
-        text = f"the engine has no environment variable {name}: set it and restart the engine"
-        yield Finding(Level.RED, text, about=name)
+def ask_variables(services: Services) -> Iterator[Finding]:
+    pieces = pieces_of_step(services.own, "default", "9b")
+    names = {"".join(names) for names in VARIABLE.findall(json.dumps(list(pieces.values())))}
+    for name in services.engine.missing_variables(sorted(names)):
+        yield red(f"the engine has no environment variable {name}: set it and restart the engine", about=name)
 
 
-@CHECKS.add(
+@CHECKS.add_direct(
     "store-lead", "May the handlers store a lead, through Hasura's trigger?", When.DOCTOR | When.APPLY,
-    read_refused_insert, needs="metadata-read", fine="the handlers may store a lead",
+    needs="metadata-read", fine="the handlers may store a lead",
     cure="Apply the migrations, then as the owner: psql -f deploy/postgres/grant_roles.sql",
-    runbook="docs/runbook/install.md#4-migrations", writes=True,
+    runbook="docs/runbook/install.md#4-migrations",
 )  # fmt: skip
-def ask_insert(facts: Facts, params: Params) -> Iterator[Finding]:
-    if refusal := facts.get(read_refused_insert):
-        yield Finding(Level.RED, f"the role pancake_handlers cannot store a lead: {refusal}")
+def ask_insert(services: Services) -> Iterator[Finding]:
+    """Store a lead as the handlers do, and undo it.
+
+    An engine whose role may not take that of the handlers is asked for their rights in the catalog instead.
+    """
+    refusal = services.engine.run_sql("engine/try_lead", services.source, read_only=False)[0][0]
+    if "permission denied to set role" in refusal:
+        has_rights = services.engine.run_sql("engine/has_rights", services.source) == [["t"]]
+        refusal = "" if has_rights else "a right on hdb_catalog is missing"
+    if refusal:
+        yield red(f"the role pancake_handlers cannot store a lead: {refusal}")
 
 
 @CHECKS.add(
@@ -264,8 +229,8 @@ def ask_insert(facts: Facts, params: Params) -> Iterator[Finding]:
     runbook="docs/runbook/metadata.md#pancakenotificationsforbidden", area="metadata",
 )  # fmt: skip
 def ask_diva_action(facts: Facts, params: Params) -> Iterator[Finding]:
-    if OF_DIVA not in facts.get(read_metadata).held:
-        yield Finding(Level.RED, f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata")
+    if OF_DIVA not in facts.get(read_metadata).pieces:
+        yield red(f"the action {ACTION} is missing: it is Diva's, apply Diva's metadata")
 
 
 @CHECKS.add(
@@ -276,14 +241,14 @@ def ask_pieces(facts: Facts, params: Params) -> Iterator[Finding]:
     """Count our pieces that the engine lacks; with `names` all are named."""
     metadata = facts.get(read_metadata)
     wanted = metadata.wanted(params.get("step", "9b"))
-    missing = [key for key in wanted if key not in metadata.held]
+    missing = [key for key in wanted if key not in metadata.pieces]
     if missing:
         most = len(missing) if "names" in params else MAX_NAMED
         names = first([" ".join(key) for key in missing], most)
         text = f"{len(missing)} of {len(wanted)} pieces are missing: {names}"
-        yield Finding(Level.RED, text, is_present=len(missing) < len(wanted))
+        yield red(text, is_present=len(missing) < len(wanted))
     else:
-        yield Finding(Level.GREEN, f"{len(wanted)} pieces, all in place")
+        yield green(f"{len(wanted)} pieces, all in place")
 
 
 @CHECKS.add(
@@ -299,20 +264,16 @@ def ask_event_trigger(facts: Facts, params: Params) -> Iterator[Finding]:
     the triggers that the engine has count.
     """
     metadata, fires = facts.get(read_metadata), facts.get(read_sql_triggers)
-    for table, name in sql_triggers(_expected(metadata, params)):
+    expected = metadata.wanted("9b")
+    if "applied" in params:
+        expected = {key: metadata.pieces[key] for key in expected if key in metadata.pieces}
+    for table, name in sql_triggers(expected):
         if fires.get((table, name)):
             continue
         is_disabled = (table, name) in fires
         state = "disabled" if is_disabled else "missing"
         text = f"the SQL trigger {name} is {state} on table {table}: its rows make no event"
-        yield Finding(Level.RED, text, _enable(metadata, table, name, is_disabled=is_disabled))
-
-
-def _expected(metadata: Metadata, params: Params) -> Mapping[Key, Any]:
-    wanted = metadata.wanted("9b")
-    if "applied" not in params:
-        return wanted
-    return {key: metadata.held[key] for key in wanted if key in metadata.held}
+        yield red(text, _enable(metadata, table, name, is_disabled=is_disabled))
 
 
 def sql_triggers(pieces: Mapping[Key, Any]) -> Iterator[tuple[str, str]]:
@@ -331,7 +292,7 @@ def _enable(metadata: Metadata, table: str, name: str, *, is_disabled: bool) -> 
     """Return what puts a SQL trigger back: 9a if the engine has no such event trigger any more."""
     if is_disabled:
         return ENABLE.format(table, name)
-    is_deleted = ("table", table) in metadata.held and (table, name) not in sql_triggers(metadata.held)
+    is_deleted = ("table", table) in metadata.pieces and (table, name) not in sql_triggers(metadata.pieces)
     return "leads metadata 9a --over-drift" if is_deleted else RECOVER
 
 
@@ -343,11 +304,11 @@ def _enable(metadata: Metadata, table: str, name: str, *, is_disabled: bool) -> 
 def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
     metadata = facts.get(read_metadata)
     wanted = metadata.wanted(params.get("step", "9b"))
-    present = {key: wanted[key] for key in wanted if key in metadata.held}
-    for change in find_changes(present, metadata.held):
+    present = {key: wanted[key] for key in wanted if key in metadata.pieces}
+    for change in find_changes(present, metadata.pieces):
         text = f"{' '.join(change.key)} differs: {describe_places(change.after, change.before)}"
         step = "9b" if change.key[0] == CRON else "9a"
-        yield Finding(Level.RED, text, UNDO.format(step), about=" ".join(change.key))
+        yield red(text, UNDO.format(step), about=" ".join(change.key))
 
 
 @CHECKS.add(
@@ -358,40 +319,40 @@ def ask_drift(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_allow_list(facts: Facts, params: Params) -> Iterator[Finding]:
     """Name our calls that an allow list stops; with `applied` those that it would stop after 9a."""
     if not facts.get(read_configuration).get("is_allow_list_enabled"):
-        yield Finding(Level.GREEN, "off")
+        yield green("off")
         return
     metadata = facts.get(read_metadata)
     wanted = metadata.wanted("9a")
-    held = wanted if "applied" in params else metadata.held
+    held = wanted if "applied" in params else metadata.pieces
     entries = [("allow-list entry", name) for kind, name in wanted if kind == "query collection"]
     needed = dict.fromkeys([*entries, *(key for key in wanted if key[0] == "query collection")])
     for kind, name in needed:
         if (kind, name) not in held:
-            yield Finding(Level.RED, f"{kind} {name} is missing: Hasura stops its calls", about=name)
+            yield red(f"{kind} {name} is missing: Hasura stops its calls", about=name)
 
 
-@CHECKS.add(
+@CHECKS.add_direct(
     "consistency", "Is nothing of the engine's metadata inconsistent?", When.STATUS | When.VERIFY,
-    read_inconsistencies, needs="metadata-read", fine="nothing is inconsistent",
+    needs="metadata-read", fine="nothing is inconsistent",
     cure="Mend what it names, or ask its owner, then: leads metadata verify",
     runbook="docs/runbook/metadata.md#pancakemetadatainconsistent",
 )  # fmt: skip
-def ask_consistency(facts: Facts, params: Params) -> Iterator[Finding]:
-    for name, reason in facts.get(read_inconsistencies).items():
-        yield Finding(Level.RED, f"inconsistent: {name} ({reason})", about=name)
+def ask_consistency(services: Services) -> Iterator[Finding]:
+    for name, reason in services.engine.inconsistencies().items():
+        yield red(f"inconsistent: {name} ({reason})", about=name)
 
 
-@CHECKS.add(
-    "schedule", "Has Hasura future runs of our crons?", When.STATUS | When.VERIFY, read_schedule,
-    needs="metadata", cure=RECOVER, runbook="docs/runbook/crons-and-engine.md#pancakecronticksgone",
+@CHECKS.add_direct(
+    "schedule", "Has Hasura future runs of our crons?", When.STATUS | When.VERIFY, needs="metadata",
+    cure=RECOVER, runbook="docs/runbook/crons-and-engine.md#pancakecronticksgone",
 )  # fmt: skip
-def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
-    counts = facts.get(read_schedule)
+def ask_schedule(services: Services) -> Iterator[Finding]:
+    counts = services.engine.future_events([each["name"] for each in services.own["cron_triggers"]])
     idle = [name if count == 0 else f"{name} (inconsistent)" for name, count in counts.items() if not count]
     if idle:
-        yield Finding(Level.RED, f"no future run of {len(idle)} of {len(counts)} crons: {first(idle)}")
+        yield red(f"no future run of {len(idle)} of {len(counts)} crons: {first(idle)}")
     else:
-        yield Finding(Level.GREEN, f"future runs of {len(counts)} crons")
+        yield green(f"future runs of {len(counts)} crons")
 
 
 @CHECKS.add(
@@ -400,6 +361,5 @@ def ask_schedule(facts: Facts, params: Params) -> Iterator[Finding]:
     runbook="docs/runbook/metadata.md#pancakenotificationsforbidden",
 )  # fmt: skip
 def ask_permission(facts: Facts, params: Params) -> Iterator[Finding]:
-    held = facts.get(read_metadata).held
-    if not is_allowed(held):
-        yield Finding(Level.RED, f"the action {ACTION} is not allowed for {ROLE}: no notification is sent")
+    if not is_allowed(facts.get(read_metadata).pieces):
+        yield red(f"the action {ACTION} is not allowed for {ROLE}: no notification is sent")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,24 +11,22 @@ from typing import Any
 import jwt
 
 from leads.adapters.graphql import GraphqlClient
-from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, unknown, yellow
 from ops.checks.services import REQUEST_SECONDS, Services, through_restart
 from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
 from ops.daily.token import NAMESPACE
 
 CHECKS = Checks()
 UNAUTHORIZED = 401
-REFUSALS = ("invalid-jwt", "access-denied", "jwt-invalid-claims", "invalid-headers")
+REFUSALS = (
+    "invalid-jwt", "access-denied", "jwt-invalid-claims", "jwt-missing-role-claims", "invalid-headers",
+)  # fmt: skip
 """Codes with which an engine refuses a token, for every request."""
 BREAKER = re.compile(r"^pancake_circuit_breaker_state\{[^}]*\} ([0-9.]+)", re.MULTILINE)
 STARTED = re.compile(r"^process_start_time_seconds ([0-9.e+]+)", re.MULTILINE)
 MIN_TOKEN_DAYS = 14
 MANY_RESTARTS = 3
 RESTARTS = 'max(changes(process_start_time_seconds{job="pancake_handlers"}[15m]))'
-SAME_SECRET = "Give Hasura and the handlers the same HANDLER_SECRET, then: leads metadata verify 9b --probe"  # noqa: S105
-REACH_HANDLERS = "Check HANDLERS_URL of Hasura, and the way to it, then: leads metadata verify 9b --probe"
-START_HANDLERS = "Look at their log, and start them again: pancake-handlers"
-CHECK_HANDLERS = "Check DATABASE_URL in the environment of the handlers: leads config show"
 CALL_AGAIN = "leads metadata 9a"
 RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
 
@@ -64,8 +63,8 @@ class Call:
 
 def read_token(services: Services) -> TokenLook:
     """Ask the engine as the handlers do, with HASURA_SERVICE_TOKEN."""
-    token = services.need("HASURA_SERVICE_TOKEN", services.settings.hasura_service_token)
-    url = services.need("HASURA_URL", services.settings.hasura_url)
+    token = services.need("HASURA_SERVICE_TOKEN")
+    url = services.need("HASURA_URL")
     answer = ask(
         f"{url}/v1/graphql",
         body={"query": "query LeadsDoctor { __typename }"},
@@ -92,23 +91,25 @@ async def _probe(url: str, token: str) -> dict[str, bool | None]:
 def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_token)
     claims = _claims(found.token)
-    role = _role(claims or {})
-    days = _days_left(claims or {}, datetime.now(UTC))
     if claims is None:
-        yield Finding(Level.RED, "HASURA_SERVICE_TOKEN is not a JWT")
-    elif found.refusal:
+        yield red("HASURA_SERVICE_TOKEN is not a JWT")
+        return
+    of_hasura, end = claims.get(NAMESPACE), claims.get("exp")
+    role = of_hasura.get("x-hasura-default-role") if isinstance(of_hasura, dict) else None
+    days = (end - time.time()) / 86_400 if isinstance(end, (int, float)) else None
+    if found.refusal:
         text = f"the engine refuses HASURA_SERVICE_TOKEN ({found.refusal}): it has another JWT secret, or has"
-        yield Finding(Level.RED, f"{text} ended")
+        yield red(f"{text} ended")
     elif role != "pancake_service":
-        text = f"HASURA_SERVICE_TOKEN is of role {role or 'unknown'}, not pancake_service"
-        yield Finding(Level.RED, text)
+        named = role if role and isinstance(role, str) else "unknown"
+        yield red(f"HASURA_SERVICE_TOKEN is of role {named}, not pancake_service")
     elif "applied" in params and (refusal := _refusal_of_call(found)):
-        yield Finding(Level.RED, refusal, CALL_AGAIN)  # leads status asks for it in token-call
+        yield red(refusal, CALL_AGAIN)  # leads status asks for it in token-call
     elif days is not None and days < MIN_TOKEN_DAYS:
-        yield Finding(Level.YELLOW, f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
+        yield yellow(f"HASURA_SERVICE_TOKEN ends in {days:.0f} days")
     else:
         left = "" if days is None else f", for {days:.0f} days more"
-        yield Finding(Level.GREEN, f"the engine accepts it{left}")
+        yield green(f"the engine accepts it{left}")
 
 
 @CHECKS.add(
@@ -118,7 +119,7 @@ def ask_token(facts: Facts, params: Params) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_call_of_token(facts: Facts, params: Params) -> Iterator[Finding]:
     if refusal := _refusal_of_call(facts.get(read_token)):
-        yield Finding(Level.RED, refusal)
+        yield red(refusal)
 
 
 def _refusal_of_call(found: TokenLook) -> str:
@@ -136,25 +137,12 @@ def _claims(token: str) -> dict[str, Any] | None:
     return claims
 
 
-def _role(claims: Mapping[str, Any]) -> str | None:
-    of_hasura = claims.get(NAMESPACE)
-    role = of_hasura.get("x-hasura-default-role") if isinstance(of_hasura, dict) else None
-    return role if isinstance(role, str) else None
-
-
-def _days_left(claims: Mapping[str, Any], now: datetime) -> float | None:
-    end = claims.get("exp")
-    return (end - now.timestamp()) / 86_400 if isinstance(end, (int, float)) else None
-
-
 def read_handlers(services: Services) -> HandlersLook:
-    """Ask a process of the handlers at HANDLERS_URL."""
-    url = services.need("HANDLERS_URL", services.settings.handlers_url)
+    url = services.need("HANDLERS_URL")
     return through_restart(lambda: look_at_handlers(url))
 
 
 def look_at_handlers(url: str) -> HandlersLook:
-    """Ask a process of the handlers. Raises NoAnswer."""
     health = ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)
     if health.status != 200:
         raise NoAnswer(f"{url}/healthz answers {health.status}")
@@ -171,60 +159,54 @@ def look_at_handlers(url: str) -> HandlersLook:
 
 
 @CHECKS.add(
-    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database", cure=START_HANDLERS,
-    runbook="docs/runbook/monitoring.md#pancakehandlersdown", away=Level.RED,
+    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database", away=Level.RED,
+    cure="Look at their log, and start them again: pancake-handlers",
+    runbook="docs/runbook/monitoring.md#pancakehandlersdown",
 )  # fmt: skip
 def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_handlers)
     told = found.health.json if isinstance(found.health.json, dict) else {}
     version = told.get("version", "unknown")
     if params.get("version", version) != version:
-        yield Finding(Level.RED, f"they are version {version}, not {params['version']}")
+        yield red(f"they are version {version}, not {params['version']}")
     else:
-        yield Finding(Level.GREEN, f"version {version}, {found.health.seconds * 1000:.0f} ms")
+        yield green(f"version {version}, {found.health.seconds * 1000:.0f} ms")
 
 
 @CHECKS.add(
     "readiness", "Do the handlers reach what they need?", When.BOTH, read_handlers,
-    needs="handlers database notifications", fine="they reach what they need", cure=CHECK_HANDLERS,
+    needs="handlers database role-settings notifications", fine="they reach what they need",
+    cure="Check DATABASE_URL in the environment of the handlers: leads config show",
     runbook="docs/runbook/monitoring.md#pancakehandlerdown",
 )  # fmt: skip
 def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
     ready = facts.get(read_handlers).ready
     if ready is None:
-        yield Finding(Level.UNKNOWN, "not looked at: /readyz is at another address, OPS_BIND")
+        yield unknown("not looked at: /readyz is at another address, OPS_BIND")
     elif ready.get("database") is False:
-        yield Finding(Level.RED, "they answer, but do not reach the database", CHECK_HANDLERS)
+        yield red("they answer, but do not reach the database")
     elif ready.get("notifications") is False:
         text = "they may not call sendNotifications: their token has ended, or the permission is missing"
-        yield Finding(Level.RED, text, RENEW)
+        yield red(text, RENEW)
 
 
-def read_secret(services: Services) -> bool:
-    """Return whether the handlers accept HANDLER_SECRET.
-
-    They check it before the name, which is of no trigger.
-    """
-    url = services.need("HANDLERS_URL", services.settings.handlers_url)
-    secret = services.need("HANDLER_SECRET", services.settings.handler_secret)
+@CHECKS.add_direct(
+    "secret", "Do the handlers accept HANDLER_SECRET?", When.DOCTOR, needs="handlers",
+    fine="the handlers accept HANDLER_SECRET",
+    cure="Give Hasura, the handlers and leads the same HANDLER_SECRET: leads config show",
+    runbook="docs/runbook/install.md#1-secrets",
+)  # fmt: skip
+def ask_secret(services: Services) -> Iterator[Finding]:
+    """Call a cron by a name that is of no trigger: the handlers check the secret before the name."""
+    url, secret = services.need("HANDLERS_URL"), services.need("HANDLER_SECRET")
     answer = ask(
         f"{url}/cron/retry_failed",
         body={"id": "leads doctor", "name": "leads_doctor", "scheduled_time": "2026-01-01T00:00:00Z"},
         headers={"X-Handler-Secret": secret},
         timeout_seconds=REQUEST_SECONDS,
     )
-    return answer.status != 401
-
-
-@CHECKS.add(
-    "secret", "Do the handlers accept HANDLER_SECRET?", When.DOCTOR, read_secret, needs="handlers",
-    fine="the handlers accept HANDLER_SECRET",
-    cure="Give Hasura, the handlers and leads the same HANDLER_SECRET: leads config show",
-    runbook="docs/runbook/install.md#1-secrets",
-)  # fmt: skip
-def ask_secret(facts: Facts, params: Params) -> Iterator[Finding]:
-    if not facts.get(read_secret):
-        yield Finding(Level.RED, "the handlers do not accept HANDLER_SECRET")
+    if answer.status == UNAUTHORIZED:
+        yield red("the handlers do not accept HANDLER_SECRET")
 
 
 def read_calls(services: Services) -> list[Call]:
@@ -237,7 +219,8 @@ def read_calls(services: Services) -> list[Call]:
 
 @CHECKS.add(
     "calls", "Do the handlers accept what Hasura calls?", When.STATUS, read_calls, read_handlers,
-    needs="metadata schedule handlers", fine="Hasura has called nothing yet", cure=REACH_HANDLERS,
+    needs="metadata schedule handlers", fine="Hasura has called nothing yet",
+    cure="Check HANDLERS_URL of Hasura, and the way to it, then: leads metadata verify 9b --probe",
     runbook="docs/runbook/crons-and-engine.md#pancakecronmissed",
 )  # fmt: skip
 def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -246,25 +229,18 @@ def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
     if not calls:
         return
     at = f"at {calls[0].at:%H:%M:%S} UTC"
-    if _started_since(facts, calls[0].at):
-        yield Finding(Level.GREEN, f"the handlers started after the last call {at}")
+    handlers = facts.known(read_handlers)
+    if handlers and handlers.started_at and handlers.started_at > calls[0].at:
+        yield green(f"the handlers started after the last call {at}")
     elif calls[0].status == UNAUTHORIZED:
-        text = f"the handlers refused Hasura's call {at}: it has another HANDLER_SECRET"
-        yield Finding(Level.RED, text, SAME_SECRET)
+        cure = "Give Hasura and the handlers the same HANDLER_SECRET, then: leads metadata verify 9b --probe"
+        yield red(f"the handlers refused Hasura's call {at}: it has another HANDLER_SECRET", cure)
     elif calls[0].status is not None:
-        yield Finding(Level.GREEN, f"the last call was answered {at}")
+        yield green(f"the last call was answered {at}")
     else:
         is_lasting = len(calls) > 1 and calls[1].status is None
         text = f"Hasura did not reach the handlers {at}, and they answer here"
         yield Finding(Level.RED if is_lasting else Level.YELLOW, text)
-
-
-def _started_since(facts: Facts, time: datetime) -> bool:
-    try:
-        started_at = facts.get(read_handlers).started_at
-    except NotRead:
-        return False
-    return started_at is not None and started_at > time
 
 
 @CHECKS.add_direct(
@@ -276,4 +252,4 @@ def ask_restarts(services: Services) -> Iterator[Finding]:
     """Ask Prometheus how often they started: of one that starts each minute a look sees nothing."""
     (restarts,) = services.prometheus.query(RESTARTS, datetime.now(UTC)) or [0.0]
     if restarts >= MANY_RESTARTS:
-        yield Finding(Level.RED, f"they restarted {restarts:.0f} times in 15 min")
+        yield red(f"they restarted {restarts:.0f} times in 15 min")

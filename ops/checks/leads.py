@@ -2,29 +2,27 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from shlex import quote
 
 from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
-from leads.domain.errors import IntegrationError, Misconfigured, PancakeKeyRejected
+from leads.domain.errors import HostNotAllowed, IntegrationError, Misconfigured, PancakeKeyRejected
 from leads.domain.notifications import REFUSED
 from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, read_edge
 from ops.checks.handlers import read_handlers, read_token
-from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, yellow
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
-from ops.checks.wording import age, count, times
-from ops.clients.db_session import load_rows
+from ops.clients.db_session import QUERIES, DictRow
 from ops.cron_schedule import Schedule
-from ops.output import one_line
+from ops.output import age, count, first, one_line, times
 from ops.settings import OperatorSettings
 from ops.switches import Switch
 
@@ -46,17 +44,25 @@ SWITCH_ON_WEBHOOK = (
     "Pancake → Settings → Tools → Webhook: see that it is on, and has the URL of this connection; "
     "then: leads connection test"
 )
+MAY_HAVE_ANOTHER_URL = ("active", "silent", "suspended")
+MANY_UNKNOWN = 2
+"""From this number of deliveries with an unknown token on, they are not a single attempt of a stranger."""
+ENTER_URL = (
+    "If Pancake has another URL than that of the connection, enter it in Pancake (Settings → Tools → "
+    "Webhook; `rotate-token` makes a new one if it is not known any more); then: leads connection status"
+)
 CHECK_AGAIN = "leads cron run check_connection"
 SET_KEY = f"Create a key in Pancake (Settings), then: leads connection set-api-key; then {CHECK_AGAIN}"
+ALLOW_HOST = f"Add it there, in the environment of the handlers too, and restart them; then: {CHECK_AGAIN}"
 CHECK_KEY_AGAIN = (
     "If their ENCRYPTION_KEYS or PANCAKE_API_HOSTS differ from those here, correct them and restart the "
     f"handlers; then: {CHECK_AGAIN}"
 )
 OF_CONNECTION = re.compile("leads connection (?:set-api-key|test)")
 TEST_KEY = "leads connection test"
-REPLAY_HELD = f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain"
-SOURCE_ON = f"leads switch source {{}} on --reason TEXT; then leads replay --status {DISABLED_SOURCE} --drain"
-CREATE_CONNECTION = "leads connection create --name NAME --workspace ID"
+SOURCE_ON = (
+    f"leads switch source {{}} on --reason fixed; then leads replay --status {DISABLED_SOURCE} --drain"
+)
 NEVER = "it never succeeded"
 MAX_SOURCES = 8
 """So many sources are listed on the one screen."""
@@ -74,69 +80,72 @@ UNSENT = timedelta(minutes=1)
 """Notifications that were not accepted for longer are yellow."""
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyRow:
-    """A row of probes/list_keys."""
-
-    id: str
-    name: str
-    workspace_id: int
-    api_base_url: str
-    api_key_encrypted: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyLook:
-    """How a call with the key of a connection ended; with `is_rejected` no other try helps."""
-
-    name: str
-    is_accepted: bool
-    is_rejected: bool = False
-    reason: str = ""
-
-
-def read_keys(services: Services) -> dict[str, KeyLook]:
-    """Call Pancake for each connection that is not disabled; return the results by its id."""
+def read_keys(services: Services) -> dict[str, Finding]:
+    """Call Pancake for each connection that is not disabled; return what its key is worth, by its id."""
     if services.settings.key_ring.is_empty:
         raise NotSet("ENCRYPTION_KEYS")
     with services.database() as db:
-        rows = load_rows(db, _KeyRow, "probes/list_keys")
+        rows = db.execute(QUERIES["connections/load_connections"]).fetchall()
     return asyncio.run(_call_all(rows, services.settings))
 
 
-async def _call_all(rows: list[_KeyRow], settings: OperatorSettings) -> dict[str, KeyLook]:
-    pancake = PancakeApi(Clock(), settings.pancake_api_hosts, total_timeout_seconds=REQUEST_SECONDS)
-    try:
-        looks = await asyncio.gather(*(_call(pancake, row, settings) for row in rows))
-    finally:
-        await pancake.aclose()
-    return {row.id: look for row, look in zip(rows, looks, strict=True)}
+async def _call_all(rows: list[DictRow], settings: OperatorSettings) -> dict[str, Finding]:
+    api = PancakeApi(Clock(), settings.pancake_api_hosts, total_timeout_seconds=REQUEST_SECONDS)
+    async with aclosing(api) as pancake:
+        found = await asyncio.gather(*(_call(pancake, row, settings) for row in rows))
+    return {row["id"]: finding for row, finding in zip(rows, found, strict=True)}
 
 
-async def _call(pancake: PancakeApi, row: _KeyRow, settings: OperatorSettings) -> KeyLook:
-    if row.api_key_encrypted is None:
-        return KeyLook(row.name, is_accepted=False, is_rejected=True, reason="no API key is set")
+async def _call(pancake: PancakeApi, row: DictRow, settings: OperatorSettings) -> Finding:
+    """Call it with the key of a connection; red if no other try helps."""
+    name, sealed = row["name"], row["api_key_encrypted"]
+    does_not_work = f"{name}: the API key does not work"
+    if sealed is None:
+        return red(f"{does_not_work}: no API key is set", SET_KEY, name)
+    scope = SecretScope("api_key", row["id"], row["api_base_url"])
     try:
-        use = SecretScope("api_key", row.id, row.api_base_url)
-        key = open_sealed(settings.key_ring, row.api_key_encrypted, use)
-        await pancake.sources(Access(row.id, row.api_base_url, row.workspace_id, key))
+        key = open_sealed(settings.key_ring, sealed, scope)
+        await pancake.sources(Access(row["id"], row["api_base_url"], row["workspace_id"], key))
+    except HostNotAllowed as error:
+        return red(f"{does_not_work}: {error}", ALLOW_HOST, name)
     except (PancakeKeyRejected, Misconfigured) as error:
-        return KeyLook(row.name, is_accepted=False, is_rejected=True, reason=str(error))
+        return red(f"{does_not_work}: {error}", SET_KEY, name)
     except IntegrationError as error:
-        return KeyLook(row.name, is_accepted=False, reason=str(error))
-    return KeyLook(row.name, is_accepted=True)
+        return yellow(f"{name}: {error}", TEST_KEY, name)
+    return green(f"{name}: key accepted", about=name)
 
 
 @CHECKS.add(
-    "kill-switch", "Is the kill switch off?", When.STATUS, read_state, needs="tables", cure=REPLAY_HELD,
-    runbook="docs/runbook/tickets-and-switches.md#pancakeswitchlefton",
+    "settings", "Can all settings be read?", When.STATUS, read_state, needs="tables",
+    fine="all can be read",
+    cure="Restore them by the statement of the page; what they were: leads history --of setting",
+    runbook="docs/runbook/tickets-and-switches.md#settings-that-were-lost",
+)  # fmt: skip
+def ask_settings(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name the settings of which the defaults are used; by default the kill switch is on."""
+    found = facts.get(read_state).settings
+    when, what = "", f"settings were lost or made invalid: {first(found.names)}"
+    if found.changed_at:
+        when = f" at {found.changed_at:%Y-%m-%d %H:%M} UTC (by {one_line(str(found.changed_by))})"
+    if found.are_lost:
+        what = "all settings were lost"
+    if "kill_switch" in found.names:
+        yield red(f"{what}{when}: every lead is held")
+    elif found.problems:
+        yield yellow(f"{what}{when}; their defaults are used")
+
+
+@CHECKS.add(
+    "kill-switch", "Is the kill switch off?", When.STATUS, read_state, needs="tables settings",
+    cure=f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain",
+    runbook="docs/runbook/tickets-and-switches.md#pancakekillswitchon",
 )  # fmt: skip
 def ask_kill_switch(facts: Facts, params: Params) -> Iterator[Finding]:
     for switch in _switches(facts, "kill"):
         if switch.is_on:
-            yield Finding(Level.RED, f"the kill switch is on {since(switch)}: every lead is held")
+            yield red(f"the kill switch is on {since(switch)}: every lead is held")
         else:
-            yield Finding(Level.GREEN, f"off {since(switch)}")
+            yield green(f"off {since(switch)}")
 
 
 @CHECKS.add(
@@ -147,32 +156,29 @@ def ask_pause(facts: Facts, params: Params) -> Iterator[Finding]:
     """Say of the pause since when and by whom it is as it is. Leads wait, and none is lost: it is yellow."""
     for switch in _switches(facts, "pause"):
         if switch.is_on:
-            yield Finding(Level.YELLOW, f"processing is paused {since(switch)}: leads wait")
+            yield yellow(f"processing is paused {since(switch)}: leads wait")
         else:
-            yield Finding(Level.GREEN, f"off {since(switch)}")
+            yield green(f"off {since(switch)}")
 
 
 @CHECKS.add(
     "connection", "Is there a connection to Pancake that is enabled?", When.BOTH, read_state, needs="tables",
-    cure=CREATE_CONNECTION, runbook="docs/runbook/install.md#7-the-connection-to-pancake",
+    cure="leads connection create --name NAME --workspace ID",
+    runbook="docs/runbook/install.md#7-the-connection-to-pancake",
 )  # fmt: skip
 def ask_connection(facts: Facts, params: Params) -> Iterator[Finding]:
     state = facts.get(read_state)
     if not state.connections:
-        text = "there is no connection to Pancake: no leads come"
-        yield Finding(Level.RED, text, CREATE_CONNECTION, is_present=False)
+        yield red("there is no connection to Pancake: no leads come", is_present=False)
     is_only = all(each.status == "disabled" for each in state.connections)
     for switch in _switches(facts, "connection"):
         name = switch.name or switch.row_id
         if switch.is_on:
-            yield Finding(Level.GREEN, f"{name} is enabled {since(switch)}", about=name)
+            yield green(f"{name} is enabled {since(switch)}", about=name)
         else:
-            yield Finding(
-                Level.RED if is_only else Level.YELLOW,
-                f"connection {name} is disabled {since(switch)}: its leads are held",
-                f"leads connection enable {quote(name)}",
-                name,
-            )
+            text = f"connection {name} is disabled {since(switch)}: its leads are held"
+            level = Level.RED if is_only else Level.YELLOW
+            yield Finding(level, text, f"leads connection enable {quote(name)}", name)
 
 
 def _switches(facts: Facts, kind: str) -> list[Switch]:
@@ -189,80 +195,88 @@ def since(switch: Switch) -> str:
 
 
 @CHECKS.add(
-    "edge-tokens", "Has the edge the tokens of the connections?", When.BOTH, read_edge,
-    needs="edge edge-policy connection", cure=CHECK_POLICY,
-    runbook="docs/runbook/edge.md#pancakeedgepolicystale",
-)  # fmt: skip
-def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
-    found = facts.get(read_edge)
-    if found.connections:
-        yield Finding(Level.GREEN, f"it has the tokens of {times(found.connections, 'connection')}")
-    else:
-        yield Finding(Level.RED, "its policy has no connection: every token is unknown to it")
-
-
-@CHECKS.add(
     "api-key", "Does Pancake accept the API key of each connection?", When.BOTH, read_keys, read_state,
     needs="tables connection", fine="no connection is in use", cure=TEST_KEY,
     runbook="docs/runbook/webhook-and-pancake.md#pancakeapikeyinvalid",
 )  # fmt: skip
 def ask_keys(facts: Facts, params: Params) -> Iterator[Finding]:
-    for key in facts.get(read_keys).values():
-        if key.is_accepted:
-            yield Finding(Level.GREEN, f"{key.name}: key accepted", about=key.name)
-        elif key.is_rejected:
-            text = f"{key.name}: the API key does not work: {key.reason}"
-            yield Finding(Level.RED, text, _named(SET_KEY, key.name, facts), key.name)
-        else:
-            text = f"{key.name}: {key.reason}"
-            yield Finding(Level.YELLOW, text, _named(TEST_KEY, key.name, facts), key.name)
+    for found in facts.get(read_keys).values():
+        yield _named(found, facts)
 
 
-def _named(cure: str, connection: str, facts: Facts) -> str:
-    """Return a cure whose command names the connection, if there are several."""
-    try:
-        is_only = len(facts.get(read_state).connections) <= 1
-    except NotRead:
-        return cure
-    option = "" if is_only else f" --connection {quote(connection)}"
-    return OF_CONNECTION.sub(lambda call: f"{call[0]}{option}", cure)
+def _named(found: Finding, facts: Facts) -> Finding:
+    """Let the command of the cure name the connection, if there are several."""
+    state = facts.known(read_state)
+    option = f" --connection {quote(found.about)}" if state and len(state.connections) > 1 else ""
+    return replace(found, cure=OF_CONNECTION.sub(lambda call: f"{call[0]}{option}", found.cure))
+
+
+@CHECKS.add(
+    "edge-tokens", "Has the edge the tokens of the connections?", When.BOTH, read_edge, read_state,
+    needs="edge edge-policy connection", cure=CHECK_POLICY,
+    runbook="docs/runbook/edge.md#pancakeedgepolicystale",
+)  # fmt: skip
+def ask_tokens(facts: Facts, params: Params) -> Iterator[Finding]:
+    found, silent = facts.get(read_edge), _silent_since_unknown(facts)
+    if not found.connections:
+        yield red("its policy has no connection: every token is unknown to it")
+    elif silent:
+        text = (
+            f"it refused {found.unknown_tokens} deliveries in 30 min whose token no connection has, and none "
+            f"of {first([each.name for each in silent])} came since"
+        )
+        is_missed = any(each.status == "silent" for each in silent)
+        yield Finding(Level.RED if is_missed else Level.YELLOW, text, ENTER_URL)
+    else:
+        yield green(f"it has the tokens of {times(found.connections, 'connection')}")
+
+
+def _silent_since_unknown(facts: Facts) -> list[ConnectionState]:
+    """Return the connections whose webhook brought nothing since the edge last refused an unknown token.
+
+    Without a key or an answer of Pancake they bring nothing for another reason.
+    """
+    edge, state = facts.get(read_edge), facts.known(read_state)
+    if edge.unknown_tokens < MANY_UNKNOWN or edge.unknown_token_seconds is None or state is None:
+        return []
+    refused_at = state.now - timedelta(seconds=edge.unknown_token_seconds)
+    return [
+        each
+        for each in state.connections
+        if each.status in MAY_HAVE_ANOTHER_URL
+        and (each.last_webhook_at is None or each.last_webhook_at < refused_at)
+    ]
 
 
 @CHECKS.add(
     "webhook", "Does the webhook of each connection bring its leads?", When.STATUS, read_state, read_keys,
-    needs="tables connection api-key", fine="no connection is in use", cure=SWITCH_ON_WEBHOOK,
+    needs="tables connection edge-tokens api-key", fine="no connection is in use", cure=SWITCH_ON_WEBHOOK,
     runbook="docs/runbook/webhook-and-pancake.md#pancakewebhooksuspended",
 )  # fmt: skip
 def ask_webhook(facts: Facts, params: Params) -> Iterator[Finding]:
-    state, keys = facts.get(read_state), _known_keys(facts)
+    state, keys = facts.get(read_state), facts.known(read_keys) or {}
     for each in state.connections:
         if each.status != "disabled":
-            found = _judge_webhook(each, keys.get(each.id), state.now)
-            yield replace(found, cure=found.cure and _named(found.cure, each.name, facts))
+            yield _named(_judge_webhook(each, keys.get(each.id), state.now), facts)
 
 
-def _known_keys(facts: Facts) -> Mapping[str, KeyLook]:
-    try:
-        return facts.get(read_keys)
-    except NotRead:
-        return {}
-
-
-def _judge_webhook(each: ConnectionState, key: KeyLook | None, now: datetime) -> Finding:
+def _judge_webhook(each: ConnectionState, key: Finding | None, now: datetime) -> Finding:
     came = f"webhook {age(each.last_webhook_at, now)} ago" if each.last_webhook_at else "no webhook for a day"
     problem = WEBHOOK_PROBLEMS.get(each.status, "")
     if each.status == "key_invalid":
         # What Pancake answers now counts more than the last check.
         if key is None:
-            return Finding(Level.RED, f"{each.name}: {problem}", SET_KEY, each.name)
-        if key.is_accepted:
+            return red(f"{each.name}: {problem}", SET_KEY, each.name)
+        if key.level is Level.GREEN:
             text = f"{each.name}: the handlers could not use its API key at the last check; it works here"
-            return Finding(Level.YELLOW, text, CHECK_KEY_AGAIN, each.name)
-        return Finding(Level.GREEN, f"{each.name}: {came}", about=each.name)
-    if problem:
+            return yellow(text, CHECK_KEY_AGAIN, each.name)
+    elif problem:
         level = Level.YELLOW if each.status == "silent" else Level.RED
-        return Finding(level, f"{each.name}: {problem}, {came}", SWITCH_ON_WEBHOOK, each.name)
-    return Finding(Level.GREEN, f"{each.name}: {came}", about=each.name)
+        cure = SWITCH_ON_WEBHOOK
+        if each.status == "outage":
+            cure = f"Pancake, or the network to it, does not answer; tell marketing; then: {TEST_KEY}"
+        return Finding(level, f"{each.name}: {problem}, {came}", cure, each.name)
+    return green(f"{each.name}: {came}", about=each.name)
 
 
 @CHECKS.add(
@@ -273,7 +287,7 @@ def _judge_webhook(each: ConnectionState, key: KeyLook | None, now: datetime) ->
 def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
     breaker = facts.get(read_handlers).breaker
     if breaker is not None and breaker >= BREAKER_OPEN:
-        yield Finding(Level.YELLOW, "calls to Pancake are suspended after repeated failures")
+        yield yellow("calls to Pancake are suspended after repeated failures")
 
 
 @CHECKS.add(
@@ -285,9 +299,9 @@ def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
     state, sources = facts.get(read_state), _switches(facts, "source")
     if state.connections and not any(each.active_sources for each in state.connections):
         text = "\n".join(["no source is active: every lead is held", *_list_sources(sources)])
-        yield Finding(Level.RED, text, _switch_on_again(sources))
+        yield red(text, _switch_on_again(sources))
     elif sources:
-        yield Finding(Level.GREEN, "\n".join(_list_sources(sources)))
+        yield green("\n".join(_list_sources(sources)))
 
 
 def _switch_on_again(sources: Sequence[Switch]) -> str:
@@ -311,6 +325,17 @@ def _list_sources(sources: Sequence[Switch]) -> list[str]:
     return lines
 
 
+LIMITS = {
+    "daily_cap": "reached their daily cap",
+    "open_cap": "reached their cap of open tickets",
+    "outside_shift": "are outside their shift",
+}
+RAISE_CAPS = (
+    "Settings → Pancake → Rosters: raise the caps, change the shifts, or add members; who set them: "
+    "leads history --of roster"
+)
+
+
 @CHECKS.add(
     "rosters", "Is there a member for new tickets?", When.STATUS, read_state,
     needs="tables connection sources",
@@ -321,24 +346,32 @@ def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
     rosters = facts.get(read_state).rosters
     empty = [each.source or "default" for each in rosters if not each.members]
     absent = [each.source or "default" for each in rosters if not each.available]
+    limited = [each for each in rosters if each.limits]
     if not rosters:
-        yield Finding(Level.RED, "there is no roster: new tickets get no owner")
+        yield red("there is no roster: new tickets get no owner")
     elif empty:
-        yield Finding(Level.RED, f"no active member: {', '.join(empty)}; new tickets get no owner")
+        yield red(f"no active member: {', '.join(empty)}; new tickets get no owner")
     elif absent:
         text = f"no member on duty: {', '.join(absent)}; new tickets get no owner"
-        yield Finding(Level.YELLOW, text, "Put staff on duty, or add members in Settings")
+        yield yellow(text, "Put staff on duty, or add members in Settings")
+    elif limited:
+        named = " or ".join(
+            LIMITS[limit] for limit in sorted({limit for each in limited for limit in each.limits or ()})
+        )
+        text = f"all members on duty {named}: {', '.join(each.source or 'default' for each in limited)}"
+        yield yellow(f"{text}; new tickets get no owner", RAISE_CAPS)
     else:
-        yield Finding(Level.GREEN, f"{times(len(rosters), 'roster')}, each with members on duty")
+        yield green(f"{times(len(rosters), 'roster')}, each with members who may get tickets")
 
 
 @CHECKS.add(
     "crons", "Have the crons run in time?", When.STATUS, read_state,
-    needs="tables hasura metadata schedule role-rights handlers api-key", cure="leads cron list",
-    runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", is_symptom=True,
+    needs="tables hasura metadata schedule role-rights role-settings handlers api-key",
+    cure="leads cron list", runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", is_symptom=True,
 )  # fmt: skip
 def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
-    state, schedules = facts.get(read_state), read_schedules()
+    state = facts.get(read_state)
+    schedules = {name: Schedule.parse(text) for name, text in read_expressions().items()}
     missed = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
     ticks = {each.name: each.waits_until(schedules[each.name], state.now) for each in missed}
     late = [each for each in missed if ticks[each.name] is None]
@@ -346,7 +379,7 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
     if missed and not late:
         recovered_at, tick = missed[0].recovered_at, max(tick for tick in ticks.values() if tick)
         over = f"they are answered again since {recovered_at:%H:%M}, and all are due until {tick:%H:%M} UTC"
-        yield Finding(Level.YELLOW, f"{times(len(missed), 'cron')} missed ticks; {over}")
+        yield yellow(f"{times(len(missed), 'cron')} missed ticks; {over}")
     elif late:
         first = late[0]
         ago = f"it succeeded {age(first.succeeded_at, state.now)} ago" if first.succeeded_at else NEVER
@@ -355,20 +388,12 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
         more = f"; {others} more {'is' if others == 1 else 'are'} late" if others else ""
         cure = "leads cron list" if more else f"leads cron run {first.name}"
         text = f"{first.name} is late: {ago}{error}{more}"
-        yield Finding(Level.RED, text, CHECK_CALLS if len(late) == len(state.crons) else cure)
+        yield red(text, CHECK_CALLS if len(late) == len(state.crons) else cure)
     elif waiting:
         done = len(state.crons) - waiting
-        yield Finding(
-            Level.GREEN, f"{done} succeeded in time, the first ticks of {waiting} are still to come"
-        )
+        yield green(f"{done} succeeded in time, the first ticks of {waiting} are still to come")
     else:
-        yield Finding(Level.GREEN, f"all {len(state.crons)} succeeded in time")
-
-
-@cache
-def read_schedules() -> Mapping[str, Schedule]:
-    """Read the schedules of our crons by name, without `pancake_`. Raises WrongUsage."""
-    return {name: Schedule.parse(text) for name, text in read_expressions().items()}
+        yield green(f"all {len(state.crons)} succeeded in time")
 
 
 def read_expressions() -> dict[str, str]:
@@ -379,8 +404,9 @@ def read_expressions() -> dict[str, str]:
 
 @CHECKS.add(
     "queue", "Are stored leads processed?", When.STATUS, read_state,
-    needs="tables hasura event-trigger role-rights calls handlers crons", cure="leads cron run retry_failed",
-    runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits", is_symptom=True,
+    needs="tables hasura event-trigger role-rights role-settings calls handlers crons",
+    cure="leads cron run retry_failed", is_symptom=True,
+    runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits",
 )  # fmt: skip
 def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     """Count what is not processed. What waits too long is overdue, unless a switch lets it wait."""
@@ -395,13 +421,13 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     held = [status for status in (HELD, DISABLED_SOURCE) if status in by_status]
     if late and _drains(state):
         drains = f"a backlog is being processed, one event at {state.tickets.drained_at:%H:%M:%S} UTC: {text}"
-        yield Finding(Level.YELLOW, drains, "Wait until it is done; then: leads status")
+        yield yellow(drains, "Wait until it is done; then: leads status")
     elif late and not _is_stopped(facts):
-        yield Finding(Level.RED, f"{count(late, MOST_ROWS)} overdue: {text}")
+        yield red(f"{count(late, MOST_ROWS)} overdue: {text}")
     elif held and not _is_stopped(facts):
-        yield Finding(Level.YELLOW, text, f"leads replay --status {held[0]} --dry-run")
+        yield yellow(text, f"leads replay --status {held[0]} --dry-run")
     else:
-        yield Finding(Level.GREEN, text)
+        yield green(text)
 
 
 def _drains(state: State) -> bool:
@@ -431,8 +457,7 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
     if found.tickets:
         oldest = age(found.oldest_at, state.now)
         have = "ticket has" if found.tickets == 1 else "tickets have"
-        text = f"{count(found.tickets, MOST_ROWS)} open {have} no owner, the oldest for {oldest}"
-        yield Finding(Level.YELLOW, text)
+        yield yellow(f"{count(found.tickets, MOST_ROWS)} open {have} no owner, the oldest for {oldest}")
 
 
 @CHECKS.add(
@@ -454,17 +479,15 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
         text += f"; {found.given_up} given up in the last day"
     is_old = found.oldest_at is not None and state.now - found.oldest_at > UNSENT
     if is_old or found.given_up:
-        yield Finding(Level.YELLOW, text)
+        yield yellow(text)
     elif found.unsent:
-        yield Finding(Level.GREEN, text)
+        yield green(text)
 
 
 def _refused_by(facts: Facts) -> str:
     """Say who answered a notification with an error: Hasura, or the service behind it."""
-    state: Mapping[str, bool | None] = {}
-    for read in (lambda: facts.get(read_handlers).ready, lambda: facts.get(read_token).state):
-        with suppress(NotRead):
-            state = state or read() or {}
+    handlers, token = facts.known(read_handlers), facts.known(read_token)
+    state = (handlers and handlers.ready) or (token and token.state) or {}
     if state.get("allow_list") is False:
         return "the allow list of Hasura stops the call"
     if state.get("notifications") is False:
@@ -476,8 +499,8 @@ def _refused_by(facts: Facts) -> str:
 
 @CHECKS.add(
     "tickets", "Do leads become tickets, as many as usual?", When.STATUS, read_state,
-    needs="tables hasura event-trigger role-rights calls handlers edge edge-tokens kill-switch connection "
-    "api-key webhook sources queue",
+    needs="tables hasura event-trigger role-rights role-settings calls handlers edge edge-tokens kill-switch "
+    "connection api-key webhook sources queue locks",
     cure="leads tail", runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped", is_symptom=True,
     is_result=True,
 )  # fmt: skip
@@ -485,37 +508,37 @@ def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
     state = facts.get(read_state)
     found, usual = state.tickets, state.tickets.usual or 0.0
     parts = [f"{found.tickets} new in 10 min of {times(found.leads, 'lead')}"]
-    parts += [
-        f"{number} {what}" for number, what in ((found.waiting, "waiting"), (found.held, "held")) if number
-    ]
+    parts += [f"{found.waiting} waiting"] * bool(found.waiting)
+    parts += [f"{found.held} held"] * bool(found.held)
     text = f"{', '.join(parts)}, usual now: {usual:.0f}"
     if found.failing:
         yield _judge_failing(found, text)
     elif usual >= LEAST_USUAL and found.tickets == 0:
         yield _judge_none(state, text)
     elif usual >= 2 * LEAST_USUAL and found.tickets < FEW_SHARE * usual:
-        yield Finding(Level.YELLOW, text)
+        yield yellow(text)
     else:
-        yield Finding(Level.GREEN, text)
+        yield green(text)
 
 
 def _judge_none(state: State, text: str) -> Finding:
     """Judge that there is no new ticket: red, unless an outage that is over was within the ten minutes."""
     recovered_at = state.crons[0].recovered_at if state.crons else None
     if _drains(state):
-        return Finding(Level.YELLOW, f"{text}; a backlog is being processed first")
+        return yellow(f"{text}; a backlog is being processed first")
     if recovered_at and state.now - recovered_at < TICKETS_OF:
-        return Finding(Level.YELLOW, f"{text}; an outage is over since {recovered_at:%H:%M} UTC")
-    return Finding(Level.RED, text)
+        return yellow(f"{text}; an outage is over since {recovered_at:%H:%M} UTC")
+    return red(text)
 
 
 def _judge_failing(found: Tickets, text: str) -> Finding:
     """Judge leads that failed: red if none was processed after the last of at least two tries."""
     failed_at, processed_at = found.failed_at, found.processed_at
     reason = one_line((found.reason or "no reason")[:MAX_REASON])
-    text = f"{times(found.failing, 'lead')} failed ({reason}); {text}"
-    cure = f"Read why, and what helps: leads trace {found.failed_id}"
+    dead = f", {found.dead} for the last time" if found.dead else ""
+    text = f"{times(found.failing, 'lead')} failed{dead} ({reason}); {text}"
     if failed_at and processed_at and processed_at > failed_at:
         over = f"; the last failed at {failed_at:%H:%M} UTC, others are processed since"
-        return Finding(Level.YELLOW, text + over, cure)
+        return yellow(text + over, "Each is tried again by itself; at once: leads replay --status failed")
+    cure = f"Read why, and what helps: leads trace {found.failed_id}"
     return Finding(Level.RED if found.tries >= MANY_TRIES else Level.YELLOW, text, cure)

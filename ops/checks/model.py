@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from enum import Flag, IntEnum, auto
+from functools import partial
 from typing import Any, TypeVar
 
 from leads.domain.errors import IntegrationError
@@ -77,29 +78,28 @@ class Finding:
     because_of: str = ""
 
 
+green = partial(Finding, Level.GREEN)
+unknown = partial(Finding, Level.UNKNOWN)
+yellow = partial(Finding, Level.YELLOW)
+red = partial(Finding, Level.RED)
+
+
 def judged(is_fine: bool, text: str) -> Finding:
-    """Return a finding that is green or red, with the same text."""
-    return Finding(Level.GREEN if is_fine else Level.RED, text)
+    return green(text) if is_fine else red(text)
 
 
+@dataclass(eq=False)
 class NotRead(Exception):
     """A reader has no value.
 
-    `is_refused`: the service answered, and did not accept who asked; `is_forbidden`: it accepted the login,
-    which has no right to that.
+    `variable` is not set, if that is why. `is_refused`: the service answered, and did not accept who asked;
+    `is_forbidden`: it accepted the login, which has no right to that.
     """
 
-    def __init__(
-        self, reason: str, *, variable: str = "", is_refused: bool = False, is_late: bool = False,
-        is_forbidden: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(reason)
-        self.reason = reason
-        self.variable = variable
-        """The variable that is not set, if that is why."""
-        self.is_refused = is_refused
-        self.is_late = is_late
-        self.is_forbidden = is_forbidden
+    reason: str
+    variable: str = ""
+    is_refused: bool = False
+    is_forbidden: bool = False
 
 
 class Facts:
@@ -126,13 +126,19 @@ class Facts:
                 threading.Thread(target=_run, args=(reader, services, future), daemon=True).start()
 
     def get(self, reader: Reader[Value]) -> Value:
-        """Return what the reader read. Raises NotRead."""
         try:
             deadline = self._deadlines.get(reader, 0.0)
             value: Value = self._futures[reader].result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
-            raise NotRead("it does not answer", is_late=True) from None
+            raise NotRead("it does not answer") from None
         return value
+
+    def known(self, reader: Reader[Value]) -> Value | None:
+        """Return what the reader read; None if it has no value."""
+        try:
+            return self.get(reader)
+        except NotRead:
+            return None
 
     def failures(self) -> Iterator[NotRead]:
         """Yield why readers that have ended have no value."""
@@ -158,7 +164,7 @@ def _not_read(error: CommandFailed | IntegrationError | DatabaseError, services:
     if isinstance(error, NotSet):
         return NotRead(str(error), variable=error.variable)
     if isinstance(error, QueryCanceled):
-        return NotRead(f"a statement did not end within {services.statement_seconds:g} s", is_late=True)
+        return NotRead(f"a statement did not end within {services.statement_seconds:g} s")
     if isinstance(error, DatabaseError):
         # Only the first line of PostgreSQL: DETAIL quotes values of the row.
         reason = (str(error).strip().splitlines() or [NO_REASON])[0]
@@ -177,8 +183,7 @@ class Check:
     this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
     if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS. `is_symptom`: it
     shows the effect of another part's fault, and is the cause of nothing. `is_result`: it says the result of
-    the last leads, and is shown first. `writes`: it stores something to try it, and undoes that. `area` is
-    that of the pre-check.
+    the last leads, and is shown first. `area` is that of the pre-check.
     """
 
     id: str
@@ -195,7 +200,6 @@ class Check:
     refused: str = ""
     is_symptom: bool = False
     is_result: bool = False
-    writes: bool = False
     seconds: float = LOOK_SECONDS
     area: str = "database"
 
@@ -247,17 +251,19 @@ class Checks(list[Check]):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A check with the parameters with which it is asked; of a criterion the name is its id."""
+    """A check with the parameters with which it is asked; of a criterion the name is its id.
+
+    `is_wanted` is False of one that is asked only because others need it.
+    """
 
     check: Check
     params: Params = field(default_factory=dict)
     name: str = ""
+    is_wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check found. `is_wanted` is False of one that was asked only because others need it."""
-
     check: Check
     name: str
     findings: tuple[Finding, ...]
@@ -268,50 +274,15 @@ class Result:
         return max(each.level for each in self.findings)
 
 
-def look(
-    wanted: Sequence[Asked],
-    table: Sequence[Check],
-    services: Services,
-    known: Mapping[Reader[Any], Any],
-    seconds: float,
-) -> tuple[list[Result], Facts]:
-    """Ask these checks, and those that they need, in the order of the table; see `judge`.
-
-    No answer is waited for after `seconds`, or after the longest time that a check says it takes to read it.
-    """
-    asked = _with_needs(wanted, table)
-    readers: dict[Reader[Any], float] = {}
-    for each, _ in asked:
-        for reader in each.check.reads:
-            readers[reader] = max(readers.get(reader, seconds), each.check.seconds)
-    facts = Facts(known)
-    facts.start(readers, services)
-    return judge(asked, facts), facts
-
-
-def _with_needs(wanted: Sequence[Asked], table: Sequence[Check]) -> list[tuple[Asked, bool]]:
-    """Return the checks in the order of the table, each with whether it is wanted for itself."""
-    needed = {need for each in wanted for need in each.check.needs}
-    named = {each.check.id for each in wanted}
-    found: list[tuple[Asked, bool]] = []
-    for check in reversed(table):
-        if check.id in named:
-            found += [(each, True) for each in reversed(wanted) if each.check.id == check.id]
-        elif check.id in needed:
-            needed |= set(check.needs)
-            found.append((Asked(check), False))
-    return found[::-1]
-
-
-def judge(asked: Sequence[tuple[Asked, bool]], facts: Facts) -> list[Result]:
+def judge(asked: Sequence[Asked], facts: Facts) -> list[Result]:
     """Ask each check, and name for what is not green the first red check that it needs."""
     causes: dict[str, str] = {}
     results = []
-    for each, is_wanted in asked:
+    for each in asked:
         check = each.check
         cause = next((causes[need] for need in check.needs if need in causes), "")
         findings = tuple(_explain(found, cause, check) for found in _ask(check, facts, each.params))
-        results.append(Result(check, each.name or check.id, findings, is_wanted))
+        results.append(Result(check, each.name or check.id, findings, each.is_wanted))
         level = results[-1].level
         if level is Level.RED or (cause and level is Level.UNKNOWN):
             causes.setdefault(check.id, cause or check.id)
@@ -379,13 +350,10 @@ def find_cause(results: Sequence[Result]) -> tuple[Result, Finding] | None:
     A symptom is named only if no other check is as bad. Of a text of several lines it has the first.
     """
     level = worst(results)
-    found = [
-        (each, finding)
-        for each in results
-        for finding in each.findings
-        if finding.level is level and level is not Level.GREEN
-    ]
+    if level is Level.GREEN:
+        return None
+    found = [(each, finding) for each in results for finding in each.findings if finding.level is level]
     first = [(each, finding) for each, finding in found if not each.check.is_symptom]
-    unexplained = [pair for pair in first if not pair[1].because_of]
-    chosen = next(iter(unexplained or first or found), None)
-    return chosen and (chosen[0], replace(chosen[1], text=chosen[1].text.partition("\n")[0]))
+    unexplained = [(each, finding) for each, finding in first if not finding.because_of]
+    result, finding = (unexplained or first or found)[0]
+    return result, replace(finding, text=finding.text.partition("\n")[0])

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ops.checks.engine import held_pieces
-from ops.checks.model import Checks, Finding, Level, When
+from leads.adapters.database import SESSION_OPTIONS
+from ops.checks.database import read_server, read_state, run_sql
+from ops.checks.engine import read_metadata
+from ops.checks.model import Checks, Facts, Finding, Level, Params, When, red
 from ops.checks.services import Services, own_metadata
-from ops.checks.wording import MAX_NAMED, first
-from ops.clients.db_session import QUERIES, DbSession
-from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
+from ops.clients.db_session import DbSession, load_row, load_rows
+from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.failures import CommandFailed, file_reason
 from ops.golive.commit import CLONE
+from ops.output import MAX_NAMED, first
 
 CHECKS = Checks()
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"
@@ -22,6 +24,27 @@ RIGHT = re.compile(r"\s+\('([\w.]+)', '([A-Z]+)', (?:NULL|'([\w, ]+)')\),?")
 """A line of the list: table, right, and the columns if it is not for the whole table."""
 COLUMN_OF = re.compile(r"^(\w+ \w+ \w+\.\w+) \w+$")
 """A right on a column, as golive/load_rights names it."""
+NEEDED_SECONDS = {
+    "statement_timeout": 10,
+    "lock_timeout": 5,
+    "idle_in_transaction_session_timeout": 20,
+    "transaction_timeout": 20,
+}
+"""How long a login has to leave a statement; the handlers ask for as much themselves (SESSION_OPTIONS)."""
+STOPS_HANDLERS = {
+    "default_transaction_read_only": True,
+    "session_replication_role": "replica",
+    "row_security": False,
+}
+"""Settings that the handlers do not send, with the value that stops them."""
+BOOLEANS = {
+    **dict.fromkeys(("on", "true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("off", "false", "f", "no", "n", "0"), False),
+}
+"""ALTER ROLE stores them as they were typed."""
+DURATION = re.compile(r"([\d.]+) *(us|ms|s|min|h|d|)")
+SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""A number without a unit is of milliseconds."""
 
 
 @CHECKS.add_direct(
@@ -32,7 +55,6 @@ COLUMN_OF = re.compile(r"^(\w+ \w+ \w+\.\w+) \w+$")
     runbook="docs/runbook/install.md#4-migrations",
 )  # fmt: skip
 def ask_rights(services: Services) -> Iterator[Finding]:
-    """Compare the rights of the roles with those that deploy/postgres/grant_roles.sql gives."""
     with services.database() as db:
         row = load_rights(db)
     for level, text, found in (
@@ -51,11 +73,7 @@ def _by_table(rights: Sequence[str]) -> list[str]:
 
 
 def load_rights(session: DbSession) -> Mapping[str, Any]:
-    """Return the row of golive/load_rights. Raises DatabaseError and CommandFailed."""
-    rights = json.dumps(list(listed_rights()))
-    row = session.execute(QUERIES["golive/load_rights"], {"rights": rights}).fetchone()
-    assert row is not None
-    return row
+    return load_row(session, "golive/load_rights", {"rights": json.dumps(list(listed_rights()))})
 
 
 def listed_rights() -> Iterator[Mapping[str, Any]]:
@@ -71,6 +89,74 @@ def listed_rights() -> Iterator[Mapping[str, Any]]:
         elif right := RIGHT.fullmatch(line):
             columns = right[3].split(", ") if right[3] else None
             yield {"role": role, "name": right[1], "privilege": right[2], "columns": columns}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSetting:
+    """A row of probes/list_role_settings."""
+
+    login: str
+    uses_it: str
+    name: str
+    setting: str
+    is_of_role: bool
+    is_of_database: bool
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether each session sends another value, so that this one has no effect."""
+        return self.uses_it == "handlers" and f"-c {self.name}=" in SESSION_OPTIONS
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+        shown = f"{self.name} is {self.setting}"
+        setting = self.setting.lower()
+        if STOPS_HANDLERS.get(self.name) == BOOLEANS.get(setting, setting):
+            return shown
+        duration = DURATION.fullmatch(self.setting)
+        needed = NEEDED_SECONDS.get(self.name, 0)
+        if duration and 0 < float(duration[1]) * SECONDS_OF[duration[2]] < needed:
+            return f"{shown}, {needed} s are needed"
+        if self.name == "search_path" and "public" not in re.findall(r"\w+", self.setting):
+            return f"{shown}, without public"
+        return ""
+
+    def cure(self, database: str) -> str:
+        """Return the command that takes it out, and ends the sessions that began with it."""
+        of = f'ROLE "{self.login}"' if self.is_of_role else "ROLE ALL"
+        if self.is_of_database:
+            of = f'{of} IN DATABASE "{database}"' if self.is_of_role else f'DATABASE "{database}"'
+        sessions = f"FROM pg_stat_activity WHERE usename = $${self.login}$$ AND pid <> pg_backend_pid()"
+        command = run_sql(f"ALTER {of} RESET {self.name}", f"SELECT pg_terminate_backend(pid) {sessions}")
+        return f"Take it out, and end the sessions that began with it; as a superuser: {command}"
+
+
+def read_role_settings(services: Services) -> list[RoleSetting]:
+    params = {"names": [*NEEDED_SECONDS, *STOPS_HANDLERS, "search_path"]}
+    with services.database() as db:
+        return load_rows(db, RoleSetting, "probes/list_role_settings", params)
+
+
+@CHECKS.add(
+    "role-settings", "Does no setting of a database role stop leads?", When.BOTH, read_role_settings,
+    read_server, read_state, needs="database",
+    fine="none stops them", cure=f"See what is set: {run_sql(chr(92) + 'drds')}",
+    runbook="docs/runbook/monitoring.md#pancakedatabasereadonly",
+)  # fmt: skip
+def ask_role_settings(facts: Facts, params: Params) -> Iterator[Finding]:
+    """Name what is set for a login: red what stops the handlers, while leads fail what may be the cause."""
+    state, database = facts.known(read_state), facts.get(read_server).name
+    leads_fail = state and (state.tickets.failing or any(each.late for each in state.queue))
+    for each in facts.get(read_role_settings):
+        # Of the whole database `database` names it.
+        if not each.problem or (each.name == "default_transaction_read_only" and not each.is_of_role):
+            continue
+        is_certain = each.uses_it == "handlers" and each.name in STOPS_HANDLERS
+        may_be_cause = each.uses_it != "operators" and not each.is_replaced
+        is_red = is_certain or (may_be_cause and leads_fail)
+        text = f"{each.login}, the login of {each.uses_it}: {each.problem}"
+        yield Finding(Level.RED if is_red else Level.YELLOW, text, each.cure(database), each.login)
 
 
 HIDDEN = ("'{}' not found in type", "no mutations exist")
@@ -115,7 +201,7 @@ ACTIONS = (
 def ask_roles(services: Services) -> Iterator[Finding]:
     """Ask as each role for each table and action; name what a role sees too much, or too little."""
     operations = stored_operations()
-    held = held_pieces(services.engine.export()[0], services.source)
+    held = read_metadata(services).pieces
     for role in sorted({*_roles_in(list(held.values())), *_roles_in(services.own)}):
         client = services.open_engine(**{"X-Hasura-Role": role})
         problems = (
@@ -123,10 +209,10 @@ def ask_roles(services: Services) -> Iterator[Finding]:
             for each in (*TABLES, *ACTIONS)
         )
         if found := [problem for problem in problems if problem]:
-            yield Finding(Level.RED, f"{role} {', '.join(found)}")
+            yield red(f"{role} {', '.join(found)}")
 
 
-def _problem(client: HasuraAdmin, probe: RoleProbe, operation: str, *, must_see: bool) -> str | None:
+def _problem(client: Engine, probe: RoleProbe, operation: str, *, must_see: bool) -> str | None:
     refusal = ""
     try:
         client.graphql(operation, probe.variables)
@@ -140,7 +226,6 @@ def _problem(client: HasuraAdmin, probe: RoleProbe, operation: str, *, must_see:
 
 
 def stored_operations() -> dict[str, str]:
-    """Return the text of each operation of our collections by its name."""
     return {
         each["name"]: each["query"]
         for collection in own_metadata()["query_collections"]
@@ -162,7 +247,6 @@ def _seen_by(name: str) -> set[str]:
 
 
 def _roles_in(metadata: object) -> Iterator[str]:
-    """Yield every role that metadata name."""
     if isinstance(metadata, Mapping):
         if isinstance(metadata.get("role"), str):
             yield metadata["role"]

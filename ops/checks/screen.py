@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ops.checks.model import Check, Finding, Level, Result, find_cause, worst
-from ops.checks.wording import MAX_NAMED, first, times
 from ops.failures import LINE_LENGTH
-from ops.output import KEPT_SPACE, escape_unseen
+from ops.output import KEPT_SPACE, MAX_NAMED, escape_unseen, first, times
 
 FORMAT = 2
 """The version of the document; it changes when a reader of the old one would be wrong."""
@@ -22,11 +21,11 @@ ROWS, FOOTER_ROWS = 23, 2
 """Of a terminal with 24 rows; the last one is the prompt's."""
 MAX_OF_CHECK = 3
 """So many findings of one check are shown without `--all`."""
-LEVEL_COLUMNS = 8
-NAME_COLUMNS = 15
+LEVEL_COLUMNS, NAME_COLUMNS = 8, 15
+INDENTATION = " " * (LEVEL_COLUMNS + NAME_COLUMNS)
 COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
 """A call of leads, up to what ends it within a sentence."""
-UNBROKEN = re.compile(rf"{COMMAND.pattern}|psql -c '\w+")
+UNBROKEN = re.compile(rf"{COMMAND.pattern}|psql(?: -[hpd] \S+)* -c '\w+")
 """What is not wrapped, for it may be copied: calls of leads, and the words of psql before its statement."""
 STYLES = {Level.GREEN: "green", Level.YELLOW: "yellow", Level.RED: "bold red", Level.UNKNOWN: "dim"}
 
@@ -45,7 +44,6 @@ def document(results: Sequence[Result], **more: Any) -> dict[str, Any]:
 
 
 def finding_documents(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return what checks found as JSON values."""
     return [finding_document(each.check, found) for each in results for found in each.findings]
 
 
@@ -111,14 +109,13 @@ def _short_lines(results: Sequence[Result], rows: int) -> list[Text]:
         if own:
             block = list(_lines_of(each, own[:MAX_OF_CHECK], is_short=True))
             more = len(own) - MAX_OF_CHECK
-            block += [Text(" " * (LEVEL_COLUMNS + NAME_COLUMNS) + f"and {more} more")] * (more > 0)
+            block += [Text(f"{INDENTATION}and {more} more")] * (more > 0)
             blocks.append((each.level, [*block, *_consequences(each.check.id, results, is_short=True)]))
         elif each.check.is_result:
             found = each.findings[0]
-            is_explained = found.level is Level.UNKNOWN and found.because_of
-            lines += _head(
-                each.name, replace(found, text=f"because of {found.because_of}") if is_explained else found
-            )
+            if found.level is Level.UNKNOWN and found.because_of:
+                found = replace(found, text=f"because of {found.because_of}")
+            lines += _head(each.name, found)
     blocks.sort(key=lambda pair: -pair[0])
     left = 0
     for number, (_, block) in enumerate(blocks):
@@ -146,23 +143,21 @@ def _footer(results: Sequence[Result], left: int) -> list[Text]:
 
 def _head(name: str, found: Finding, *, is_short: bool = False) -> list[Text]:
     """Return the lines with the level, the name and the text; in short form the first line of the text."""
-    indentation = LEVEL_COLUMNS + NAME_COLUMNS
     text = found.text.partition("\n")[0] if is_short else found.text
-    first_line, *more = list(_wrapped(text, LINE_LENGTH - indentation)) or [""]
+    first_line, *more = list(_wrapped(text, LINE_LENGTH - len(INDENTATION))) or [""]
     head = Text(f"{found.level.word:<{LEVEL_COLUMNS}}", STYLES[found.level])
     head.append(f"{name:<{NAME_COLUMNS}}{first_line}".rstrip(), "default")
-    return [head, *(Text(" " * indentation + line) for line in more)]
+    return [head, *(Text(INDENTATION + line) for line in more)]
 
 
 def _lines_of(result: Result, findings: Sequence[Finding], *, is_short: bool = False) -> Iterator[Text]:
     """Yield findings; those that are not green with what helps, once if it is the same, then the runbook."""
-    indentation = LEVEL_COLUMNS + NAME_COLUMNS
     for found, following in zip_longest(findings, findings[1:]):
         yield from _head(result.name, found, is_short=is_short)
         if found.level > Level.UNKNOWN:
             is_same = following is not None and following.cure == found.cure
             runbook = result.check.runbook if following is None else ""
-            yield from _advice("" if is_same else found.cure, runbook, indentation)
+            yield from _advice("" if is_same else found.cure, runbook, len(INDENTATION))
 
 
 def describe(found: Finding) -> str:
@@ -171,13 +166,11 @@ def describe(found: Finding) -> str:
 
 
 def print_advice(cure: str, runbook: str, indentation: int, console: Console) -> None:
-    """Print what helps, and where it is explained."""
     for line in _advice(cure, runbook, indentation):
         console.print(line, soft_wrap=True)
 
 
 def _advice(cure: str, runbook: str, indentation: int) -> Iterator[Text]:
-    """Yield the cure and the runbook."""
     width = LINE_LENGTH - indentation - 2
     kept = UNBROKEN.sub(
         lambda found: found[0].replace(" ", KEPT_SPACE) if len(found[0]) <= width else found[0], cure
@@ -201,9 +194,7 @@ def _consequences(cause: str, results: Sequence[Result], *, is_short: bool = Fal
         if found.because_of == cause and not (is_short and each.check.is_result)
     ]
     lines = [
-        f"so {found.level.word}: {each.name}"
-        if is_short
-        else f"so {found.level.word}: {each.name}: {found.text}"
+        f"so {found.level.word}: {each.name}{'' if is_short else f': {found.text}'}"
         for each, found in explained
         if found.level is not Level.UNKNOWN
     ]
@@ -212,9 +203,9 @@ def _consequences(cause: str, results: Sequence[Result], *, is_short: bool = Fal
         of_all = f"{len(names)} checks" if is_short and len(names) > MAX_NAMED else ", ".join(names)
         lines.append(f"so not known: {of_all}")
     for line in dict.fromkeys(lines):
-        start, *more = list(_wrapped(line, LINE_LENGTH - LEVEL_COLUMNS - NAME_COLUMNS - 2))
-        for text in (start, *(f"  {each}" for each in more)):
-            yield Text(" " * (LEVEL_COLUMNS + NAME_COLUMNS) + text)
+        start, *more = list(_wrapped(line, LINE_LENGTH - len(INDENTATION) - 2))
+        yield Text(INDENTATION + start)
+        yield from (Text(f"{INDENTATION}  {each}") for each in more)
 
 
 def _wrapped(text: str, columns: int, *, may_break: bool = True) -> Iterator[str]:

@@ -1,23 +1,22 @@
 """The services that readers ask, by the settings of the command; each is opened when it is first asked."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import NoAnswer
 from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
-from ops.metadata.engine import Engine
 from ops.settings import OperatorSettings
+from ops.waiting import poll
 
 if TYPE_CHECKING:
     from ops.golive.deploy.plan_file import PlanFile
@@ -52,27 +51,24 @@ Look = TypeVar("Look")
 
 def through_restart(look: Callable[[], Look]) -> Look:
     """Look, and again while there is no answer, for RESTART_SECONDS. Raises NoAnswer."""
-    deadline = time.monotonic() + RESTART_SECONDS
-    while True:
+    for _ in poll(RESTART_SECONDS, RESTART_PAUSE_SECONDS):
         try:
             return look()
-        except NoAnswer:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(RESTART_PAUSE_SECONDS)
+        except NoAnswer as error:
+            unanswered = error
+    raise unanswered
 
 
 @cache
 def own_metadata() -> dict[str, Any]:
-    """Read our metadata, once. Raises WrongUsage."""
     try:
         return read_directory(DIRECTORY)
     except DirectoryError as error:
         raise WrongUsage(f"{error}. It belongs to the installation of leads.") from error
 
 
-class Services:
-    """What readers ask. A context manager; each property raises NotSet without its variables."""
+class Services(ExitStack):
+    """What readers ask. It closes what it opened; each property raises NotSet without its variables."""
 
     def __init__(
         self,
@@ -87,37 +83,30 @@ class Services:
         request_seconds: float = REQUEST_SECONDS,
         statement_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        self.settings = settings
-        self.command = command
-        """The verb, which the database sees."""
-        self.source = source
-        """The engine's source that has our tables."""
+        """The database sees the command; `source` is the engine's that has our tables.
+
+        `folder` has the records of the go-live, and of the deployment.
+        """
+        super().__init__()
+        self.settings, self.command, self.source, self.folder = settings, command, source, folder
         self.own = own_metadata() if own is None else own
-        self._plan = plan
-        self.folder = folder
-        """That of the records of the go-live, and of the deployment."""
-        self.request_seconds = request_seconds
-        self.statement_seconds = statement_seconds
-        self._given_engine = engine
+        self.request_seconds, self.statement_seconds = request_seconds, statement_seconds
+        self._plan, self._engine = plan, engine
         self.state_is_read = threading.Event()
         """Set when the statements of the state have ended; see `read_blocker`."""
-        self._open = ExitStack()
         self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
         self._lock = threading.RLock()
 
-    def need(self, variable: str, value: str) -> str:
-        """Return the value of a variable. Raises NotSet."""
+    def need(self, variable: str) -> str:
+        """Return the value of a variable, which the settings have by its name in lower case."""
+        value: str = getattr(self.settings, variable.lower())
         if not value:
             raise NotSet(variable)
         return value
 
     @contextmanager
     def database(self) -> Iterator[DbSession]:
-        """Open a session that only reads, and whose statements end in time.
-
-        Raises DatabaseUnavailable and LoginRefused.
-        """
-        url = self.need("DATABASE_URL", self.settings.database_url)
+        url = self.need("DATABASE_URL")
         with self._sessions, open_limited(url, self.command, self.statement_seconds) as db:
             yield db
 
@@ -129,37 +118,20 @@ class Services:
 
     @property
     def prometheus(self) -> PrometheusApi:
-        """Return a client of PROMETHEUS_URL."""
-        url = self.need("PROMETHEUS_URL", self.settings.prometheus_url)
-        with self._lock:
-            return self._open.enter_context(PrometheusApi(url))
+        return PrometheusApi(self.need("PROMETHEUS_URL"))
 
     @property
     def engine(self) -> Engine:
-        """Return the engine of HASURA_URL."""
         with self._lock:
+            self._engine = self._engine or self.open_engine()
             return self._engine
-
-    @cached_property
-    def _engine(self) -> Engine:
-        return self._given_engine or self.open_engine()
 
     def open_engine(self, **headers: str) -> Engine:
         """Open a client of the engine of HASURA_URL, which is closed with these services."""
-        settings = self.settings
-        url = self.need("HASURA_URL", settings.hasura_url)
-        secret = self.need("HASURA_ADMIN_SECRET", settings.hasura_admin_secret)
+        url, secret = self.need("HASURA_URL"), self.need("HASURA_ADMIN_SECRET")
         client = Engine(url, secret, headers, timeout_seconds=self.request_seconds)
         with self._lock:
-            return self._open.enter_context(client)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+            return self.enter_context(client)
 
 
 @contextmanager

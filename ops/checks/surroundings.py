@@ -8,24 +8,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
 from leads.services.redelivery import MAX_WAITING
 from ops.checks.deployment import read_size
-from ops.checks.engine import held_pieces, numbers_of, read_metadata, read_version
-from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, judged
+from ops.checks.engine import export, numbers_of, read_metadata, read_version
+from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, green, judged, red, unknown
 from ops.checks.services import Services
-from ops.checks.wording import first
+from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import NoAnswer, ask
+from ops.cron_schedule import HOURS, MINUTES, values_of
 from ops.failures import CommandFailed, file_reason
-from ops.metadata.engine import Engine
 from ops.metadata.pieces import CRON, differing
-
-if TYPE_CHECKING:
-    from ops.golive.deploy.plan_file import PlanFile
+from ops.output import first
 
 CHECKS = Checks()
 OUR_NIGHTLY_MINUTE = 19 * 60
@@ -40,8 +38,8 @@ MAX_CONNECTION_SHARE, MAX_WAITING_SHARE, MIN_STOP_FACTOR = 0.8, 0.5, 3.0
 MIN_CERTIFICATE_DAYS, MIN_RETENTION_DAYS = 14, 45
 HEALTHY = "ok"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-UNKNOWN_TOKEN = "golive-precheck"  # noqa: S105 - of no connection
-PACKAGES = ("phonenumbers", "circuitbreaker")
+UNKNOWN_TOKEN = "golive.precheck"  # noqa: S105 - of no connection
+"""No token has a point: the edge counts this delivery neither as one of a stranger nor of a wrong URL."""
 IMAGE = "graphql-engine"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 DOCKER_GRACE_SECONDS, KUBERNETES_GRACE_SECONDS = 10.0, 30.0
@@ -128,22 +126,16 @@ def _seconds(text: str) -> float:
     return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
-def read_plan(services: Services) -> "PlanFile":
-    """Return what golive.yaml says."""
-    return services.plan
-
-
-@CHECKS.add(
-    "db-connections", "Are there enough connections for engine and handlers?", When.CRITERION, read_manifest,
-    read_size, read_plan, needs="database",
+@CHECKS.add_direct(
+    "db-connections", "Are there enough connections for engine and handlers?", needs="database",
     cure="Raise max_connections, or lower HASURA_GRAPHQL_PG_CONNECTIONS; "
         "then: leads golive precheck database",
     runbook="docs/runbook/go-live.md#connections-locks-memory",
 )  # fmt: skip
-def ask_connections(facts: Facts, params: Params) -> Iterator[Finding]:
-    manifest, most = facts.get(read_manifest), facts.get(read_size)["max_connections"]
+def ask_connections(services: Services) -> Iterator[Finding]:
+    manifest, most = read_manifest(services), read_size(services)["max_connections"]
     engine = manifest.number("PG_CONNECTIONS", DEFAULT_CONNECTIONS) * manifest.replicas
-    handlers = CONNECTIONS_OF_HANDLERS * facts.get(read_plan).handler_processes
+    handlers = CONNECTIONS_OF_HANDLERS * services.plan.handler_processes
     share = (engine + handlers) / most
     text = f"{engine:.0f} of the engine and {handlers} of the handlers are {share:.0%} of {most}"
     yield judged(share <= MAX_CONNECTION_SHARE, f"{text}; at most {MAX_CONNECTION_SHARE:.0%}")
@@ -159,22 +151,22 @@ def ask_downgrade(facts: Facts, params: Params) -> Iterator[Finding]:
     """An engine that is older than the one that ran refuses the catalog of the newer."""
     running, wanted = facts.get(read_version).version, facts.get(read_manifest).image
     if not wanted:
-        yield Finding(Level.UNKNOWN, "the image of the manifest has no version as its tag")
+        yield unknown("the image of the manifest has no version as its tag")
     elif numbers_of(wanted) < numbers_of(running):
-        yield Finding(Level.RED, f"{running} runs, and the manifest has {wanted}, which is older")
+        yield red(f"{running} runs, and the manifest has {wanted}, which is older")
     else:
-        yield Finding(Level.GREEN, f"{running} runs, the manifest has {wanted}")
+        yield green(f"{running} runs, the manifest has {wanted}")
 
 
-@CHECKS.add(
-    "event-pool", "Do repeated events leave the engine room for new ones?", When.CRITERION, read_manifest,
-    read_plan, cure="Raise HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE, then: leads golive precheck engine",
+@CHECKS.add_direct(
+    "event-pool", "Do repeated events leave the engine room for new ones?",
+    cure="Raise HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE, then: leads golive precheck engine",
     runbook="docs/runbook/go-live.md#the-engine",
 )  # fmt: skip
-def ask_event_pool(facts: Facts, params: Params) -> Iterator[Finding]:
-    manifest, plan = facts.get(read_manifest), facts.get(read_plan)
+def ask_event_pool(services: Services) -> Iterator[Finding]:
+    manifest = read_manifest(services)
     pool = manifest.number("EVENTS_HTTP_POOL_SIZE", DEFAULT_POOL) * manifest.replicas
-    waiting = MAX_WAITING * plan.handler_processes
+    waiting = MAX_WAITING * services.plan.handler_processes
     text = f"{waiting} of {pool:.0f} deliveries at a time may be repeated ones"
     yield judged(waiting / pool <= MAX_WAITING_SHARE, f"{text}; at most {MAX_WAITING_SHARE:.0%}")
 
@@ -204,13 +196,13 @@ def ask_engine_logs(facts: Facts, params: Params) -> Iterator[Finding]:
     types = variables.get("HASURA_GRAPHQL_ENABLED_LOG_TYPES") or DEFAULT_LOG_TYPES
     for name in map(str.strip, types.split(",")):
         if name in LEAKING_LOGS:
-            yield Finding(Level.RED, f"{name} is on")
+            yield red(f"{name} is on")
     for name in REDACTIONS:
         variable = f"HASURA_GRAPHQL_REDACT_{name}_LOGS"
         if variables.get(variable, "").lower() != "true":
-            yield Finding(Level.RED, f"{variable} is not true")
+            yield red(f"{variable} is not true")
     if variables.get("HASURA_GRAPHQL_DEV_MODE", "").lower() == "true":
-        yield Finding(Level.RED, "HASURA_GRAPHQL_DEV_MODE is true")
+        yield red("HASURA_GRAPHQL_DEV_MODE is true")
 
 
 @CHECKS.add(
@@ -223,30 +215,18 @@ def ask_night_crons(facts: Facts, params: Params) -> Iterator[Finding]:
     own = {name for kind, name in metadata.wanted("9b") if kind == CRON}
     for each in metadata.whole.get("cron_triggers", []):
         if each["name"] not in own and is_near(str(each["schedule"])):
-            yield Finding(Level.RED, f"{each['name']} ({each['schedule']})", about=each["name"])
+            yield red(f"{each['name']} ({each['schedule']})", about=each["name"])
 
 
 def is_near(schedule: str) -> bool:
     """Whether a schedule is due near that minute on some day; one of every hour is no nightly batch."""
     minute, hour, *_ = [*schedule.split(), "*", "*"]
-    hours = _expand(hour, 24)
+    hours = set(values_of(hour, HOURS))
     if len(hours) == 24:
         return False
-    due = {each * 60 + minutes for each in hours for minutes in _expand(minute, 60)}
+    due = {each * 60 + minutes for each in hours for minutes in values_of(minute, MINUTES)}
     distances = (abs(each - OUR_NIGHTLY_MINUTE) for each in due)
     return any(min(distance, 24 * 60 - distance) <= NEAR_MINUTES for distance in distances)
-
-
-def _expand(field: str, end: int) -> set[int]:
-    """Return the numbers below `end` that a field of a cron schedule names: lists, ranges and steps."""
-    found: set[int] = set()
-    for part in field.split(","):
-        numbers, _, step = part.partition("/")
-        low, is_range, high = ("0", "-", str(end - 1)) if numbers == "*" else numbers.partition("-")
-        if not is_range:
-            high = str(end - 1) if step else low
-        found.update(range(int(low), int(high) + 1, int(step or 1)))
-    return found
 
 
 @CHECKS.add_direct(
@@ -258,11 +238,11 @@ def ask_staging(services: Services) -> Iterator[Finding]:
     url, secret = services.plan.staging_url, services.settings.hasura_other_admin_secret
     if not url or not secret:
         raise CommandFailed("staging_url of golive.yaml and HASURA_OTHER_ADMIN_SECRET are not set")
-    here = held_pieces(services.engine.export()[0], services.source)
+    here = read_metadata(services).pieces
     with Engine(url, secret, timeout_seconds=services.request_seconds) as staging:
-        there = held_pieces(staging.export()[0], services.source)
+        there = export(staging, services.source, services.own).pieces
     if found := [f"{' '.join(key)} {difference}" for key, difference in differing(here, there).items()]:
-        yield Finding(Level.RED, f"{len(found)} pieces differ: {first(found)}")
+        yield red(f"{len(found)} pieces differ: {first(found)}")
 
 
 @CHECKS.add_direct(
@@ -283,21 +263,22 @@ def ask_public_url(services: Services) -> Iterator[Finding]:
 
 
 def _public_url(services: Services) -> str:
-    return services.need("PUBLIC_URL", services.settings.public_url).rstrip("/")
+    return services.need("PUBLIC_URL").rstrip("/")
 
 
 @CHECKS.add_direct(
     "certificate", "Is the certificate of the public URL valid for two weeks?", When.STATUS,
-    cure="Renew it, and see that the renewal runs by itself; then: leads golive precheck edge",
+    cure="Renew it, with its timer on the edge's machine; as root: certbot renew --cert-name pancake-edge; "
+    "then: leads golive precheck edge",
     runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
 )  # fmt: skip
 def ask_certificate(services: Services) -> Iterator[Finding]:
     parts = urlsplit(_public_url(services))
     if parts.scheme == "http" and parts.hostname in LOOPBACK:
-        yield Finding(Level.UNKNOWN, "PUBLIC_URL is of this machine, and has none")
+        yield unknown("PUBLIC_URL is an address of this machine: there is no certificate")
         return
     if parts.scheme != "https" or not parts.hostname:
-        yield Finding(Level.RED, "PUBLIC_URL is not https")
+        yield red("PUBLIC_URL is not https")
         return
     context = ssl.create_default_context()
     address = (parts.hostname, parts.port or 443)
@@ -308,7 +289,7 @@ def ask_certificate(services: Services) -> Iterator[Finding]:
         ):
             certificate = secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        yield Finding(Level.RED, f"it is not valid: {error.verify_message}")
+        yield red(f"it is not valid: {error.verify_message}")
         return
     except OSError as error:
         raise CommandFailed(f"PUBLIC_URL does not answer: {error}") from error
@@ -318,7 +299,6 @@ def ask_certificate(services: Services) -> Iterator[Finding]:
 
 
 def read_alerts(services: Services) -> dict[str, str]:
-    """Return the alerts that Prometheus has loaded, each with its health."""
     return services.prometheus.alerts()
 
 
@@ -332,7 +312,7 @@ def ask_alerts(facts: Facts, params: Params) -> Iterator[Finding]:
     loaded = facts.get(read_alerts)
     for name in params["alerts"].split():
         if (state := loaded.get(name, "missing")) != HEALTHY:
-            yield Finding(Level.RED, f"{name}: {state}", about=name)
+            yield red(f"{name}: {state}", about=name)
 
 
 @CHECKS.add_direct(
@@ -343,29 +323,19 @@ def ask_alerts(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_retention(services: Services) -> Iterator[Finding]:
     days = services.prometheus.retention_days()
     if days is None:
-        yield Finding(Level.UNKNOWN, "Prometheus names no time of retention")
+        yield unknown("Prometheus names no time of retention")
     else:
         yield judged(days >= MIN_RETENTION_DAYS, f"it keeps {days:g} days; {MIN_RETENTION_DAYS} are needed")
 
 
-def read_packages(services: Services) -> dict[str, str]:
-    """Return the versions of the packages that are installed beside this program; empty of a missing one."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
 @CHECKS.add(
-    "packages", "Is the package installed?", When.CRITERION, read_packages,
+    "packages", "Is the package installed?", When.CRITERION,
     cure="Install the locked packages (scripts/lock), then: leads golive precheck metadata",
     runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
 )  # fmt: skip
 def ask_package(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Say whether a `package` is installed."""
-    found = facts.get(read_packages)[params["package"]]
-    yield judged(bool(found), found or f"{params['package']} is not installed")
+    """Ask for a `package` beside this program."""
+    try:
+        yield green(version(params["package"]))
+    except PackageNotFoundError:
+        yield red(f"{params['package']} is not installed")

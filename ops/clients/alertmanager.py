@@ -44,15 +44,17 @@ class Alertmanager:
     def silence(self, labels: Mapping[str, str], starts_at: datetime, ends_at: datetime, reason: str) -> None:
         """Keep alerts with these labels from their receivers until a time."""
         times = {"startsAt": starts_at.isoformat(), "endsAt": ends_at.isoformat()}
-        self._ask(
-            "/api/v2/silences",
-            {"matchers": _matchers(labels), **times, "createdBy": AUTHOR, "comment": reason},
-        )
+        matchers = [
+            {"name": name, "value": value, "isRegex": False, "isEqual": True}
+            for name, value in labels.items()
+        ]
+        silence = {"matchers": matchers, **times, "createdBy": AUTHOR, "comment": reason}
+        self._ask("/api/v2/silences", silence)
 
     def end_silences(self, labels: Mapping[str, str]) -> None:
         """End each silence that `silence` made with exactly these labels and that has not ended."""
         for each in self._ask("/api/v2/silences").json:
-            is_such = sorted(each["matchers"], key=_name) == sorted(_matchers(labels), key=_name)
+            is_such = {matcher["name"]: matcher["value"] for matcher in each["matchers"]} == labels
             if is_such and each["createdBy"] == AUTHOR and each["status"]["state"] != "expired":
                 self._ask(f"/api/v2/silence/{each['id']}", method="DELETE")
 
@@ -92,13 +94,3 @@ class Alertmanager:
         if path.startswith("/api/") and body is None and method is None and answer.json is None:
             raise AlertmanagerUnavailable(f"{url} does not answer JSON: it is not Alertmanager")
         return answer
-
-
-def _matchers(labels: Mapping[str, str]) -> list[dict[str, object]]:
-    return [
-        {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in labels.items()
-    ]
-
-
-def _name(matcher: Mapping[str, object]) -> str:
-    return str(matcher["name"])

@@ -1,18 +1,24 @@
 """A synchronous database session and the statements of commands; others use leads/adapters/database.py."""
 
 import getpass
+import logging
 import os
 from typing import TypeVar
 
 import psycopg
 from psycopg import errors, rows
+from psycopg.conninfo import conninfo_to_dict
 
 from leads.adapters import database
 from leads.adapters.database import SQL_FOLDER, Params, load_queries
-from leads.domain.errors import DatabaseUnavailable, IntegrationError
+from leads.domain.errors import DatabaseUnavailable, IntegrationError, Misconfigured
+from ops.settings import read_operator_settings
 
 QUERIES = {**database.QUERIES, **load_queries(SQL_FOLDER / "ops")}
 """The statements that commands send: their own, and those of the server."""
+
+# It logs what it raises too; without a handler Python prints that.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 DictRow = rows.DictRow
 DbSession = psycopg.Connection[DictRow]
@@ -25,6 +31,7 @@ QueryCanceled = errors.QueryCanceled
 DiskFull = errors.DiskFull
 Row = TypeVar("Row")
 CONNECT_TIMEOUT_SECONDS = 10
+NO_URL = "is no URL: postgresql://user:password@host:5432/database, with @ in a password as %40"
 SHUTDOWN_STATES = frozenset({"57P01", "57P02", "57P03"})
 """SQLSTATEs of a server that shuts down or starts, or of a session that was terminated."""
 
@@ -35,6 +42,10 @@ class LoginRefused(IntegrationError):
     code = "login_refused"
 
 
+class OwnerUnavailable(DatabaseUnavailable):
+    """No connection to the database of OWNER_DATABASE_URL."""
+
+
 def open_session(
     url: str, command: str, *, autocommit: bool = True, connect_seconds: int = CONNECT_TIMEOUT_SECONDS
 ) -> DbSession:
@@ -42,8 +53,11 @@ def open_session(
 
     The database sees the application `leads COMMAND by USER`, also in the history of changes. With
     `autocommit` every statement commits alone unless `transaction()` is open; without, the block is one
-    transaction. Raises LoginRefused or DatabaseUnavailable, with the reason that server or network gave.
+    transaction. Raises LoginRefused or DatabaseUnavailable, with the reason that server or network gave,
+    and Misconfigured.
     """
+    if not is_address(url):
+        raise Misconfigured(f"The database URL {NO_URL}")
     try:
         return psycopg.Connection[DictRow].connect(
             url,
@@ -58,6 +72,21 @@ def open_session(
         if error.pgconn is not None and error.pgconn.used_password:
             raise LoginRefused(reason) from error
         raise DatabaseUnavailable(reason) from error
+
+
+def open_database(command: str) -> DbSession:
+    """Open a session on DATABASE_URL as `open_session` does. Raises SettingsError too."""
+    return open_session(read_operator_settings("DATABASE_URL").database_url, command)
+
+
+def is_address(url: str) -> bool:
+    """Whether libpq can read it: else it quotes it, or the rest of a password as the host."""
+    try:
+        given = conninfo_to_dict(url)
+    except (psycopg.ProgrammingError, UnicodeError):
+        return False
+    # An @ at the begin is an abstract socket.
+    return all("@" not in host[1:] for host in str(given.get("host", "")).split(","))
 
 
 def load_rows(db: DbSession, kind: type[Row], name: str, params: Params | None = None) -> list[Row]:

@@ -5,8 +5,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from tempfile import NamedTemporaryFile
 
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from leads.domain.errors import IntegrationError
@@ -68,6 +70,18 @@ def _run(name: str, arguments: list[str], programs: Path | None) -> str:
         lines = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
         raise PgProgramFailed(f"{name} failed: {lines[0][:MAX_REASON_CHARACTERS]}")
     return run.stdout
+
+
+def psql_call(database_url: str) -> str:
+    """Return `psql` with the options that name the server of an address; without password and role."""
+    try:
+        given = conninfo_to_dict(database_url)
+    except ProgrammingError:  # the check of the variables says so
+        given = {}
+    options = (("-h", "host"), ("-p", "port"), ("-d", "dbname"))
+    return " ".join(
+        ["psql", *(f"{flag} {quote(str(given[name]))}" for flag, name in options if given.get(name))]
+    )
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Ask the handlers, the edge and Alertmanager, for operators' commands; hasura_admin.py asks Hasura."""
+"""Ask the handlers, the edge, Alertmanager and Prometheus; hasura_admin.py asks Hasura."""
 
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
@@ -29,13 +29,16 @@ class NoAnswer(IntegrationError):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer, how many seconds it took, and the time in its header Date; `json` is None for other text."""
+    """An answer, how many seconds it took, and how far its clock (header Date) is ahead of this one.
+
+    `json` is None for other text.
+    """
 
     status: int
     text: str
     json: Any
     seconds: float
-    date: datetime | None
+    clock_ahead: timedelta | None
     retry_after: str | None
 
 
@@ -59,7 +62,7 @@ def ask(
         text=response.text,
         json=_json(response),
         seconds=time.monotonic() - started,
-        date=_date(response.headers.get("date")),
+        clock_ahead=_clock_ahead(response.headers.get("date")),
         retry_after=response.headers.get("retry-after"),
     )
 
@@ -71,8 +74,8 @@ def _json(response: httpx.Response) -> Any:
         return None
 
 
-def _date(text: str | None) -> datetime | None:
+def _clock_ahead(date: str | None) -> timedelta | None:
     try:
-        return parsedate_to_datetime(text) if text else None
-    except ValueError:
+        return parsedate_to_datetime(date) - datetime.now(UTC) if date else None
+    except (ValueError, TypeError):  # TypeError: a date without a zone
         return None

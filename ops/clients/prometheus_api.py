@@ -6,14 +6,11 @@ Source: https://prometheus.io/docs/prometheus/latest/querying/api/
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
-
-import httpx
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 from leads.domain.errors import IntegrationError
-from ops.clients.plain_http import tls_context
-from ops.failures import connection_reason
+from ops.clients.plain_http import NoAnswer, ask
 
 TIMEOUT_SECONDS = 10.0
 DAYS_OF_UNIT = {
@@ -35,57 +32,39 @@ class PrometheusRefused(PrometheusUnavailable):
 
 
 class PrometheusApi:
-    """Context manager around the connection to one Prometheus. Its URL may hold a user and a password."""
+    """One Prometheus. Its URL may hold a user and a password. Every method raises PrometheusUnavailable."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._name = f"Prometheus at {urlsplit(url).hostname}"
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, verify=tls_context(), trust_env=False)
 
     def query(self, expression: str, at: datetime) -> list[float]:
-        """Return the values of the series that the expression has at that time; NaN and infinity are kept.
-
-        Raises PrometheusUnavailable.
-        """
+        """Return the values of the series that the expression has at that time; NaN and infinity are kept."""
         parameters = {"query": expression, "time": f"{at.timestamp():.3f}"}
         return self._ask("query", _values, parameters)
 
     def retention_days(self) -> float | None:
-        """Return how long samples are kept (`GET /api/v1/status/flags`); None if only their size is limited.
-
-        Raises PrometheusUnavailable.
-        """
+        """Return how long samples are kept (`GET /api/v1/status/flags`); None if only their size is."""
         return self._ask("status/flags", _retention_days)
 
     def alerts(self) -> dict[str, str]:
-        """Return the loaded alerts, each with its `health`: ok, err or unknown (`GET /api/v1/rules`).
-
-        Raises PrometheusUnavailable.
-        """
+        """Return the loaded alerts, each with its `health`: ok, err or unknown (`GET /api/v1/rules`)."""
         return self._ask("rules", _alerts, {"type": "alert"})
 
     def _ask(
         self, path: str, read: Callable[[Any], Answer], parameters: Mapping[str, str] | None = None
     ) -> Answer:
-        """Return what `read` finds in the data of an answer. Raises PrometheusUnavailable."""
+        """Return what `read` finds in the data of an answer."""
+        url = f"{self.url}/api/v1/{path}?{urlencode(parameters or {})}"
         try:
-            answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters)
-            document: dict[str, Any] = answer.json()
+            document = ask(url, timeout_seconds=TIMEOUT_SECONDS).json
             if document.get("status") == "error":
                 raise PrometheusRefused(f"{self._name} refused the request: {document.get('error')}")
             return read(document["data"])
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise PrometheusUnavailable(
-                f"{self._name} does not answer: {connection_reason(error)}"
-            ) from error
+        except NoAnswer as error:
+            raise PrometheusUnavailable(str(error).replace(url, self._name)) from None
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PrometheusUnavailable(f"{self._name} does not answer as Prometheus does") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
 
 
 def _values(data: dict[str, Any]) -> list[float]:

@@ -24,10 +24,18 @@ Delivery = dict[str, str]
 """`receiver`, `integration`, and as `result` one of WORDS."""
 Integrations = Mapping[str, Counter[str]]
 """How many integrations of each kind a receiver has."""
+ALERT = "PancakeAlertTest"
+ANNOTATIONS = {
+    "summary": "A test of the route for alerts: nothing is wrong.",
+    "description": "Sent by leads alert test.",
+    "runbook_url": "https://docs.diva.com.vn/runbook/monitoring#send-a-test-alert",
+}
+POLL_SECONDS = 0.5
+MARGIN = timedelta(minutes=1)
+"""The alert ends by itself so long after the time-out, if the command dies before it ends it."""
 
 
 def integrations(configuration: str) -> Integrations:
-    """Read the receivers of Alertmanager's configuration."""
     receivers = yaml.safe_load(configuration).get("receivers") or []
     return {
         receiver["name"]: Counter(
@@ -57,17 +65,6 @@ def judge(receivers: Sequence[str], kinds: Integrations, before: Requests, after
         result = ACCEPTED if sent - failed >= needed[channel] else "refused" if failed > 0 else "waiting"
         deliveries.append({"receiver": receiver, "integration": kind, "result": result})
     return deliveries
-
-
-ALERT = "PancakeAlertTest"
-ANNOTATIONS = {
-    "summary": "A test of the route for alerts: nothing is wrong.",
-    "description": "Sent by leads alert test.",
-    "runbook_url": "https://docs.diva.com.vn/runbook/monitoring#send-a-test-alert",
-}
-POLL_SECONDS = 0.5
-MARGIN = timedelta(minutes=1)
-"""The alert ends by itself so long after the time-out, if the command dies before it ends it."""
 
 
 app = verb_group(

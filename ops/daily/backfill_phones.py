@@ -17,7 +17,6 @@ from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -38,14 +37,28 @@ from ops.clients.db_session import (
 from ops.error_texts import describe_answer
 from ops.failures import ExitCode, WrongUsage, connection_reason
 from ops.files import replacing
-from ops.output import AsJson, ForeignTextConsole, print_indented, print_result, progress_bar, say
+from ops.output import AsJson, ForeignTextConsole, csv_cell, print_indented, print_result, progress_bar, say
 from ops.settings import read_operator_settings
 
 WINDOW_START_HOUR, WINDOW_END_HOUR = 2, 6
 """Hours in ICT between which the backfill runs."""
-
-
 UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
+FIRST_ID = UUID(int=0)
+_LAST_ID = UUID(int=2**128 - 1)
+NEEDS_OWNER = (
+    "The index account_phone_not_normalized_idx is missing, and only the owner of the table account may"
+    " build it: run this once with the owner's DATABASE_URL"
+)
+CHECK_INTERVAL_SECONDS = 0.05
+JOIN_TIMEOUT_SECONDS = 5
+MAX_AGE = timedelta(days=30)
+"""How long the file of an earlier run is kept: it holds customers' phones (docs/security.md)."""
+PAUSE_BETWEEN_PASSES_SECONDS = 0.5
+UNFINISHED = {
+    "fill": "after {passes} passes {left} usable phones are still not written: other sessions held or "
+    "changed their rows in each pass. Run this again.",
+    "undo": "{left} accounts still have a normalized_phone. Run this again.",
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +95,9 @@ class Stopped(Exception):
 
 def check_window(options: Options, now: datetime) -> None:
     """Raise Stopped outside the time window, unless any time is allowed."""
-    local = now.astimezone(ICT)
     if not options.anytime and seconds_to_window(now):
         raise Stopped(
-            f"It is {local:%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
+            f"It is {now.astimezone(ICT):%H:%M} ICT, and the backfill runs from {WINDOW_START_HOUR:02}:00 to "
             f"{WINDOW_END_HOUR:02}:00: run it again then, or give --anytime"
         )
 
@@ -101,26 +113,7 @@ def seconds_to_window(now: datetime) -> float:
     return (opens - local).total_seconds()
 
 
-def wait_for_window(database_url: str) -> bool:
-    """Wait until the window opens, if any account waits for it; return whether one does.
-
-    Raises DatabaseUnavailable and DatabaseError.
-    """
-    with open_session(database_url, "backfill-phones") as db:
-        waiting = count_accounts(db)["open"]
-    seconds = seconds_to_window(datetime.now(UTC)) if waiting else 0.0
-    if seconds:
-        say(f"{waiting} accounts wait until {WINDOW_START_HOUR:02}:00 ICT, {seconds / 3600:.1f} hours.")
-        time.sleep(seconds)
-    return waiting > 0
-
-
-FIRST_ID = UUID(int=0)
-_LAST_ID = UUID(int=2**128 - 1)
-
-
 def next_id(account_id: str) -> UUID | None:
-    """Return the smallest id after this one; None after the highest possible id."""
     value = UUID(account_id)
     return None if value == _LAST_ID else UUID(int=value.int + 1)
 
@@ -144,14 +137,7 @@ def count_accounts(db_connection: DbSession) -> dict[str, int]:
     return load_row(db_connection, "backfill_phones/count_accounts")
 
 
-NEEDS_OWNER = (
-    "The index account_phone_not_normalized_idx is missing, and only the owner of the table account may"
-    " build it: run this once with the owner's DATABASE_URL"
-)
-
-
 def has_index(db_connection: DbSession) -> bool:
-    """Say whether the index is there, and whole."""
     found = db_connection.execute(QUERIES["backfill_phones/find_index"]).fetchone()
     return found is not None and bool(found["is_valid"])
 
@@ -170,10 +156,6 @@ def build_index(db_connection: DbSession) -> None:
         db_connection.execute(QUERIES["backfill_phones/create_index"])
     except InsufficientPrivilege as error:
         raise Stopped(NEEDS_OWNER) from error
-
-
-CHECK_INTERVAL_SECONDS = 0.05
-JOIN_TIMEOUT_SECONDS = 5
 
 
 class LockWatch:
@@ -202,17 +184,14 @@ class LockWatch:
         try:
             with open_session(self._url, "backfill-phones") as db_connection:
                 while not self._stop.wait(CHECK_INTERVAL_SECONDS):
-                    self._check_waits(db_connection)
+                    pid = {"pid": self._writer.info.backend_pid}
+                    longest = db_connection.execute(QUERIES["backfill_phones/find_longest_wait"], pid)
+                    waited_ms = max((row["waited_ms"] for row in longest), default=0.0)
+                    self.longest_ms = max(self.longest_ms, waited_ms)
+                    if waited_ms > self._limit_ms:
+                        self._writer.cancel()
         except (DatabaseError, IntegrationError) as error:
             self._failure = error
-
-    def _check_waits(self, db_connection: DbSession) -> None:
-        pid = self._writer.info.backend_pid
-        row = db_connection.execute(QUERIES["backfill_phones/find_longest_wait"], {"pid": pid}).fetchone()
-        if row is not None:
-            self.longest_ms = max(self.longest_ms, row["waited_ms"])
-            if row["waited_ms"] > self._limit_ms:
-                self._writer.cancel()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -246,17 +225,13 @@ class Writer:
         written = done = 0
         while done < len(accounts):
             part = accounts[done : done + self._size]
-            row = self._run(
-                "backfill_phones/fill_accounts",
-                {
-                    "ids": [account.id for account in part],
-                    "phone_codes": [account.phone_code for account in part],
-                    "phone_numbers": [account.phone_number for account in part],
-                    "phones": list(phones[done : done + len(part)]),
-                },
-                len(part),
-            )
-            if row is not None:
+            ids, codes, numbers = (list(column) for column in zip(*part, strict=True))
+            params = {
+                "ids": ids, "phone_codes": codes, "phone_numbers": numbers,
+                "phones": list(phones[done : done + len(part)]),
+            }  # fmt: skip
+            row = self._run("backfill_phones/fill_accounts", params, len(part))
+            if row:
                 written += row["written"]
                 done += len(part)
         return written
@@ -266,8 +241,7 @@ class Writer:
         while True:
             size = self._size
             params = {"from_id": from_id, "limit": size}
-            row = self._run("backfill_phones/clear_accounts", params, size)
-            if row is not None:
+            if row := self._run("backfill_phones/clear_accounts", params, size):
                 return row["written"], row["last_id"]
 
     def _run(self, statement: str, params: dict[str, Any], rows: int) -> DictRow | None:
@@ -302,10 +276,6 @@ class Writer:
             self._size = min(self._options.rows_per_batch, self._size * 2)
 
 
-MAX_AGE = timedelta(days=30)
-"""How long the file of an earlier run is kept: it holds customers' phones (docs/security.md)."""
-
-
 def remove_old_file(path: Path, now: datetime) -> bool:
     """Remove the file of a run that ended more than MAX_AGE ago; return whether there was one."""
     if not path.exists() or datetime.fromtimestamp(path.stat().st_mtime, UTC) > now - MAX_AGE:
@@ -334,12 +304,6 @@ class Report:
     def print(self) -> None:
         """Print a table, and why the run ended early."""
         console = ForeignTextConsole()
-        if self.read or self.counts:
-            self._print_table(console)
-        for line in self.reason.splitlines():
-            print_indented(line, 0, console)
-
-    def _print_table(self, console: Console) -> None:
         table = Table(title=f"normalized_phone: {self.mode}, {self.outcome}", show_header=False)
         counts = {name: getattr(self, name) for name in ("read", "written", "left", "passes")}
         counts |= {f"unusable: {reason}": count for reason, count in sorted(self.unusable.items())}
@@ -349,29 +313,22 @@ class Report:
         table.add_row("seconds", f"{self.seconds:.1f}")
         table.add_row("longest batch, ms", f"{self.longest_batch_ms:.0f}")
         table.add_row("longest wait of other sessions, ms", f"{self.longest_wait_ms:.0f}")
-        console.print(table)
-
-
-PAUSE_BETWEEN_PASSES_SECONDS = 0.5
-UNFINISHED = {
-    "fill": "after {passes} passes {left} usable phones are still not written: other sessions held or "
-    "changed their rows in each pass. Run this again.",
-    "undo": "{left} accounts still have a normalized_phone. Run this again.",
-}
+        if self.read or self.counts:
+            console.print(table)
+        for line in self.reason.splitlines():
+            print_indented(line, 0, console)
 
 
 @dataclass
 class Backfill:
-    """The work of one run. `now` gives the current time, for the time window."""
+    """The work of one run."""
 
     reader: DbSession
     options: Options
     report: Report
     progress: Progress
-    now: Callable[[], datetime]
 
     def dry_run(self) -> None:
-        """Read and parse everything, write nothing."""
         self.report.counts = count_accounts(self.reader)
         self.report.passes = 1
         self._pass("reading", None, None)
@@ -402,7 +359,7 @@ class Backfill:
         task = self.progress.add_task("emptying", total=count_accounts(self.reader)["normalized"])
         from_id: UUID | None = FIRST_ID
         while from_id is not None:
-            check_window(self.options, self.now())
+            check_window(self.options, datetime.now(UTC))
             written, last_id = writer.clear(from_id)
             self.report.written += written
             self.progress.advance(task, written)
@@ -429,10 +386,12 @@ class Backfill:
                 usable = [(account, phone) for account, (phone, _) in read if phone is not None]
                 written = 0
                 if writer is not None:
-                    check_window(self.options, self.now())
+                    check_window(self.options, datetime.now(UTC))
                     written = writer.fill([a for a, _ in usable], [phone for _, phone in usable])
                 report.unusable.update(reason for phone, reason in readings if phone is None)
-                rows.writerows([*account, reason] for account, (phone, reason) in read if phone is None)
+                rows.writerows(
+                    map(csv_cell, (*account, reason)) for account, (phone, reason) in read if phone is None
+                )
                 report.read += len(accounts)
                 report.written += written
                 report.left += len(usable) - written
@@ -446,11 +405,11 @@ def run(database_url: str, options: Options, report: Report, progress: Progress)
     remove_old_file(options.unusable, datetime.now(UTC))
     with ExitStack() as stack:
         reader = stack.enter_context(open_session(database_url, "backfill-phones"))
-        job = Backfill(reader, options, report, progress, lambda: datetime.now(UTC))
+        job = Backfill(reader, options, report, progress)
         if options.mode == "dry run":
             job.dry_run()
             return
-        check_window(options, job.now())
+        check_window(options, datetime.now(UTC))
         db_connection = stack.enter_context(open_session(database_url, "backfill-phones"))
         if not load_row(db_connection, "backfill_phones/lock_run")["locked"]:
             raise Stopped("Another backfill is running on this database: wait until it ends")
@@ -497,11 +456,17 @@ def backfill_phones(
 
 
 def _attempt(database_url: str, options: Options, report: Report, *, at_night: bool) -> ExitCode:
-    """Run the backfill and complete its report, also when it ends early."""
+    """Fill the report; `at_night` waits for the window, if any account waits for it."""
     started = time.monotonic()
     try:
         if at_night:
-            options = replace(options, anytime=not wait_for_window(database_url))
+            with open_session(database_url, "backfill-phones") as db:
+                waiting = count_accounts(db)["open"]
+            options = replace(options, anytime=not waiting)
+            if waiting and (seconds := seconds_to_window(datetime.now(UTC))):
+                begins = f"{WINDOW_START_HOUR:02}:00 ICT, {seconds / 3600:.1f} hours"
+                say(f"{waiting} accounts wait until {begins}.")
+                time.sleep(seconds)
         with progress_bar() as progress:
             run(database_url, options, report, progress)
     except Stopped as stopped:

@@ -52,7 +52,6 @@ def _print(shown: list[dict[str, str]], problems: tuple[str, ...]) -> None:
 
 
 def describe() -> list[dict[str, str]]:
-    """Return the variables with their values as they may be shown, secrets and operators' first."""
     from_file = read_variable(FROM_FILE).split()
     defaults = {**dict.fromkeys(VARIABLES, ""), **PREVIOUS, **UNTIL, **PLAIN_VARIABLES}
     shown = []
@@ -64,7 +63,6 @@ def describe() -> list[dict[str, str]]:
 
 
 def mask(name: str, value: str) -> str:
-    """Return a value as it may be shown; empty if there is none."""
     if not value or name in PLAIN_VARIABLES or name in UNTIL:
         return value
     if name in (*DATABASES, *URLS):
@@ -77,7 +75,7 @@ def _without_password(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "set, and not a URL"
+        parts = urlsplit("")
     if not parts.scheme or not parts.netloc:
         return "set, and not a URL"
     user, _, host = parts.netloc.rpartition("@")

@@ -26,22 +26,17 @@ from leads.adapters.secrets import (
 )
 from leads.domain.errors import PancakeKeyRejected
 from leads.domain.hosts import host_of
-from ops.clients.db_session import DbSession, DictRow
-from ops.clients.db_session import open_session as open_db_session
+from ops.clients import db_session
+from ops.clients.db_session import QUERIES, DbSession, DictRow
 from ops.daily import connection_secrets as connections
-from ops.daily.connection_secrets import (
-    CIPHERTEXTS,
-    Previous,
-    list_connections,
-    new_secret,
-)
-from ops.failures import CommandFailed, WrongUsage, only_one
+from ops.daily.connection_secrets import CIPHERTEXTS, Previous
+from ops.failures import CommandFailed, WrongUsage, file_reason, only_one
 from ops.files import private
 from ops.output import (
     AsJson,
     ForeignTextConsole,
     examples,
-    print_json,
+    print_outcome,
     print_result,
     say,
     show_activity,
@@ -55,6 +50,40 @@ Which = Annotated[
 ]
 NEEDS = ("DATABASE_URL", "ENCRYPTION_KEYS")
 CREATE_FIRST = "Create one with: leads connection create --name NAME --workspace ID"
+EXAMPLE = "https://crm.pancake.vn/api"
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Where Pancake reaches the edge, for example https://crm.example.com; else PUBLIC_URL."
+    ),
+]
+OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
+InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
+Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
+ReplaceUnreadable = Annotated[
+    bool,
+    typer.Option(
+        "--replace-unreadable",
+        help="Even if a stored secret cannot be opened: its key is lost, or the base URL was changed.",
+    ),
+]
+Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]
+TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
+Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
+by 7 hours), a change may look older than the version before it for that long, and its event ends as
+`stale`. Replay those events with `leads replay --force`. Polling reads the last day again."""
+REASON_HELP = "Why; the admins get it, and the status history keeps it."
+DISABLED = """{name}: disabled (before: {before}).
+Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
+reconciliation and checks leave it out. Undo it with: leads connection enable {argument}"""
+ENABLED = """{name}: active (before: disabled).
+Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
+SAID = {
+    ("disabled", True): DISABLED, ("disabled", False): "{name}: disabled already.",
+    ("active", True): ENABLED, ("active", False): "{name}: not disabled, its status is {before}.",
+}  # fmt: skip
+"""By the wanted status and whether it was changed: what is said."""
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the connection.")]
 
 
 @dataclass(frozen=True)
@@ -70,7 +99,7 @@ class Session:
 
         Raises WrongUsage; `choose` says in its message how to name another one.
         """
-        rows = list_connections(self.db, self.now)
+        rows = connections.list_connections(self.db, self.now)
         if not rows:
             raise WrongUsage(f"There is no connection yet. {CREATE_FIRST}")
         names = ", ".join(row["name"] for row in rows)
@@ -79,34 +108,27 @@ class Session:
         found = {row["id"]: row for row in rows if which in (None, row["id"], row["name"])}
         return only_one(found, "connection", which or "", f"{choose}: {names}")
 
+    def change(self, statement: str, row: DictRow, **params: object) -> DictRow:
+        return connections.change(self.db, statement, row["id"], self.now, **params)
+
 
 @contextmanager
 def open_session(settings: OperatorSettings | None = None, command: str = "connection") -> Iterator[Session]:
     """Open one transaction of a command; it is rolled back if the command fails."""
     settings = settings or read_operator_settings(*NEEDS)
-    with open_db_session(settings.database_url, command, autocommit=False) as db:
+    with db_session.open_session(settings.database_url, command, autocommit=False) as db:
         yield Session(db, settings.key_ring, datetime.now(UTC))
-
-
-EXAMPLE = "https://crm.pancake.vn/api"
-PublicUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="Where Pancake reaches the edge, for example https://crm.example.com; else PUBLIC_URL."
-    ),
-]
 
 
 def read_settings(public_url: str | None) -> OperatorSettings:
     """Read the variables of a command that prints a webhook URL; the option replaces PUBLIC_URL."""
-    if public_url:
-        check_url("--public-url", "edge", public_url)
-        return replace(read_operator_settings(*NEEDS), public_url=public_url)
-    return read_operator_settings(*NEEDS, "PUBLIC_URL")
+    if not public_url:
+        return read_operator_settings(*NEEDS, "PUBLIC_URL")
+    check_url("--public-url", "edge", public_url)
+    return replace(read_operator_settings(*NEEDS), public_url=public_url)
 
 
 def webhook_url(public_url: str, token: str) -> str:
-    """Return the URL to enter in Pancake."""
     return f"{public_url.rstrip('/')}/api/pancake/record/{token}"
 
 
@@ -121,34 +143,20 @@ def check_api_url(url: str, settings: OperatorSettings) -> None:
         )
 
 
-OutFile = Annotated[Path | None, typer.Option("--out", help="Write the secret to this new file (mode 0600).")]
-InFile = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file; - is stdin.")]
-Variable = Annotated[str | None, typer.Option(help="Read the secret from this environment variable.")]
-ReplaceUnreadable = Annotated[
-    bool,
-    typer.Option(
-        "--replace-unreadable",
-        help="Even if a stored secret cannot be opened: its key is lost, or the base URL was changed.",
-    ),
-]
-Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]
-
-
 def read_secret(
-    label: str,
-    file: Path | None = None,
-    variable: str | None = None,
-    generate: bool = False,
-    min_characters: int = 1,
+    label: str, file: Path | None, variable: str | None, generate: bool = False, min_characters: int = 1
 ) -> str:
     """Read a secret from a file (`-` is stdin), a variable or a hidden prompt, or generate one.
 
     Raises typer.BadParameter if no secret is given, or a shorter one.
     """
     if generate:
-        return new_secret()
+        return connections.new_secret()
     if file is not None:
-        value = sys.stdin.read() if str(file) == "-" else _read(file)
+        try:
+            value = sys.stdin.read() if str(file) == "-" else file.read_text()
+        except (OSError, UnicodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {file_reason(error)}") from error
     elif variable is not None:
         value = read_variable(variable)
     elif sys.stdin.isatty():
@@ -163,38 +171,32 @@ def read_secret(
     return value
 
 
-def show_once(label: str, value: str, file: Path | None, *, printed: bool = True) -> None:
+def show_once(
+    label: str, text: str, document: dict[str, str], file: Path | None, *, as_json: bool
+) -> dict[str, str]:
     """Print a secret, or write it to a new file that only its owner may read.
 
-    It is stored only as a hash or encrypted, so it cannot be shown again.
-    Without `printed` the caller prints it.
+    It is stored only as a hash or encrypted, so it cannot be shown again. Return what the JSON document,
+    which the caller prints, says of it.
     """
     if file is None:
-        if printed:
+        if not as_json:
             say(f"{label}, shown only once:")
-            typer.echo(value)
-        return
+            typer.echo(text)
+        return document
     try:
         with open(file, "x", opener=private) as out:
-            out.write(value + "\n")
+            out.write(text + "\n")
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be created: {error.strerror}") from error
     say(f"{label} is in {file}.")
+    return {"file": str(file)}
 
 
 def check_free(file: Path | None) -> None:
     """Raise typer.BadParameter if the file for a new secret exists, before anything is changed."""
     if file is not None and (file.exists() or not file.absolute().parent.is_dir()):
         raise typer.BadParameter(f"{file} exists already, or its folder does not")
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{file} cannot be read: it is not text in UTF-8") from error
 
 
 def describe(row: DictRow, now: datetime) -> dict[str, Any]:
@@ -214,7 +216,6 @@ def describe(row: DictRow, now: datetime) -> dict[str, Any]:
 
 
 def print_status(shown: list[dict[str, Any]], current_key: str, console: Console) -> None:
-    """Print a table for each connection, and the keys that are still in use."""
     if not shown:
         console.print(f"There is no connection yet. {CREATE_FIRST}")
     for connection in shown:
@@ -242,11 +243,6 @@ def _as_text(value: Any) -> str:
         return ", ".join(value)
     return "-" if value is None else str(value)
 
-
-TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
-Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
-by 7 hours), a change may look older than the version before it for that long, and its event ends as
-`stale`. Replay those events with `leads replay --force`. Polling reads the last day again."""
 
 app = verb_group(
     "Manage connections to Pancake and their secrets.",
@@ -287,12 +283,10 @@ def create(
         )  # fmt: skip
         url = webhook_url(settings.public_url, created.token)
         lines = f"{url}\n{HEADER_NAME}: {created.header_secret}"
-        show_once("Webhook URL and request header", lines, out, printed=not as_json)
-    if as_json:
-        header = {"header_name": HEADER_NAME, "header_secret": created.header_secret}
-        shown = {"webhook_url": url} | header if out is None else {"file": str(out)}
-        print_json({"id": created.id, "name": name} | shown)
-    say(f'Created connection "{name}" ({created.id}).')
+        new = {"webhook_url": url, "header_name": HEADER_NAME, "header_secret": created.header_secret}
+        shown = show_once("Webhook URL and request header", lines, new, out, as_json=as_json)
+    message = f'Created connection "{name}" ({created.id}).'
+    print_outcome({"id": created.id, "name": name} | shown, message, as_json=as_json)
 
 
 @app.command(epilog=examples("connection set-time-zone Asia/Ho_Chi_Minh"))
@@ -308,10 +302,10 @@ def set_time_zone(
         say(TIME_ZONE_WARNING.format(name=row["name"], before=row["record_timezone"], after=zone))
         if not yes:
             typer.confirm("Change it?", abort=True, err=True)
-        connections.set_time_zone(session.db, row["id"], zone, session.now)
-    if as_json:
-        print_json({"id": row["id"], "record_timezone": zone})
-    say(f"{row['name']}: the time zone is {zone}.")
+        connections.check_time_zone(zone)
+        session.change("connection_secrets/set_time_zone", row, zone=zone)
+    message = f"{row['name']}: the time zone is {zone}."
+    print_outcome({"id": row["id"], "record_timezone": zone}, message, as_json=as_json)
 
 
 @app.command("test", epilog=examples("connection test --connection Diva"))
@@ -364,13 +358,13 @@ def rotate_keys(
     """
     with open_session() as session, show_activity("sealing secrets"):
         changed, seen = connections.reencrypt(session.db, session.ring, rows_per_batch)
-        kept = [key for key in connections.list_erasure_keys(session.db) if key != session.ring.current]
-    if as_json:
-        print_json({"sealed": changed, "secrets": seen, "key": session.ring.current, "keep": kept})
-        return
-    typer.echo(f"Sealed {changed} of {seen} secrets with key {session.ring.current}.")
+        named = session.db.execute(QUERIES["connection_secrets/list_erasure_keys"]).fetchall()
+        kept = [row["key_id"] for row in named if row["key_id"] != session.ring.current]
+    text = f"Sealed {changed} of {seen} secrets with key {session.ring.current}."
     if kept:
-        typer.echo(f"Keep these keys, which erasures of customers name: {', '.join(kept)}")
+        text += f"\nKeep these keys, which erasures of customers name: {', '.join(kept)}"
+    document = {"sealed": changed, "secrets": seen, "key": session.ring.current, "keep": kept}
+    print_result(document, text, as_json=as_json)
 
 
 async def _count_sources(access: Access, settings: OperatorSettings) -> int:
@@ -397,17 +391,19 @@ def rotate_token(
     settings = read_settings(public_url)
     with open_session(settings) as session:
         row = session.find(connection)
-        if not (again or revoke):
-            _check_previous_token(session, row)
+        expires = row["previous_token_expires_at"]
+        if expires is not None and expires > session.now and not (again or revoke):
+            raise CommandFailed(
+                f"Refused: the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would"
+                " end now. Give --again if Pancake no longer uses it."
+            )
         grace = timedelta(0) if revoke else connections.GRACE
         token = connections.rotate_token(session.db, row["id"], session.now, grace)
         url = webhook_url(settings.public_url, token)
-        show_once("New webhook URL", url, out, printed=not as_json)
+        shown = show_once("New webhook URL", url, {"webhook_url": url}, out, as_json=as_json)
     expires_at = session.now + grace
-    if as_json:
-        shown = {"webhook_url": url} if out is None else {"file": str(out)}
-        print_json({"id": row["id"], "previous_token_expires_at": expires_at.isoformat()} | shown)
-    say(f"The old URL works until {expires_at:%Y-%m-%d %H:%M} UTC.")
+    document = {"id": row["id"], "previous_token_expires_at": expires_at.isoformat()} | shown
+    print_outcome(document, f"The old URL works until {expires_at:%Y-%m-%d %H:%M} UTC.", as_json=as_json)
 
 
 @app.command(epilog=examples("connection set-webhook-secret --generate --out secret.txt"))
@@ -447,20 +443,9 @@ def forget(
     """End at once what a rotation left valid."""
     with open_session() as session:
         row = session.find(connection)
-        connections.forget_previous(session.db, row["id"], what, session.now)
-    if as_json:
-        print_json({"id": row["id"], "forgotten": what})
-    say(f"{row['name']}: the former {what.replace('_', ' ')} is no longer valid.")
-
-
-def _check_previous_token(session: Session, row: DictRow) -> None:
-    """Raise CommandFailed if the rotation would end a URL that is still valid."""
-    expires = row["previous_token_expires_at"]
-    if expires is not None and expires > session.now:
-        raise CommandFailed(
-            f"Refused: the URL before the present one works until {expires:%Y-%m-%d %H:%M} UTC and would end "
-            "now. Give --again if Pancake no longer uses it."
-        )
+        session.change("connection_secrets/clear_previous", row, purpose=what)
+    message = f"{row['name']}: the former {what.replace('_', ' ')} is no longer valid."
+    print_outcome({"id": row["id"], "forgotten": what}, message, as_json=as_json)
 
 
 def _store(
@@ -481,25 +466,12 @@ def _store(
         use = SecretScope(purpose, row["id"], row["api_base_url"])
         connections.store_secret(session.db, session.ring, use, value, session.now)
         if replace_unreadable and purpose != "api_key":
-            connections.forget_previous(session.db, row["id"], purpose, session.now)
-        if generate:
-            show_once(label, value, out, printed=not as_json)
-    if as_json:
-        shown = {"secret": value} if generate and out is None else {"file": str(out)} if generate else {}
-        print_json({"id": row["id"], "stored": purpose} | shown)
-    say(f"{row['name']}: the {label} is set.")
+            session.change("connection_secrets/clear_previous", row, purpose=purpose)
+        shown = show_once(label, value, {"secret": value}, out, as_json=as_json) if generate else {}
+    message = f"{row['name']}: the {label} is set."
+    print_outcome({"id": row["id"], "stored": purpose} | shown, message, as_json=as_json)
     if had_one and purpose != "api_key" and not replace_unreadable:
         say(f"The former one works until {session.now + connections.GRACE:%Y-%m-%d %H:%M} UTC.")
-
-
-REASON_HELP = "Why; the admins get it, and the status history keeps it."
-DISABLED = """{name}: disabled (before: {before}).
-Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
-reconciliation and checks leave it out. Undo it with: leads connection enable {argument}"""
-ENABLED = """{name}: active (before: disabled).
-Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the connection.")]
 
 
 @app.command(epilog=examples('connection disable Diva --reason "new workspace"'))
@@ -528,18 +500,9 @@ def _change(status: Literal["active", "disabled"], which: str, reason: str | Non
     reason = check_reason(reason) if reason is not None else None
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
-        change = connections.change_status(session.db, row["id"], status, reason, session.now)
+        change = session.change("connection_secrets/set_status", row, after=status, reason=reason)
     before, is_changed = change["before"], change["is_changed"]
-    if as_json:
-        after = status if is_changed else before
-        print_json({"id": row["id"], "status": after, "before": before, "changed": is_changed})
-    if is_changed:
-        say(
-            (DISABLED if status == "disabled" else ENABLED).format(
-                name=row["name"], argument=quote(row["name"]), before=before
-            )
-        )
-    elif status == "disabled":
-        say(f"{row['name']}: disabled already.")
-    else:
-        say(f"{row['name']}: not disabled, its status is {before}.")
+    now = {"id": row["id"], "status": status if is_changed else before}
+    named = {"name": row["name"], "argument": quote(row["name"]), "before": before}
+    message = SAID[status, is_changed].format_map(named)
+    print_outcome(now | {"before": before, "changed": is_changed}, message, as_json=as_json)

@@ -26,8 +26,6 @@ CIPHERTEXTS: Mapping[str, Secret] = {
 }
 """The columns of pancake_connection that hold sealed secrets."""
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
-
-
 Previous = Literal["token", "webhook_secret", "header_secret"]
 """What a rotation leaves valid."""
 
@@ -73,39 +71,19 @@ def rotate_token(db: DbSession, connection_id: str, now: datetime, grace: timede
     """Replace the token; the previous one works until `now + grace`."""
     token = new_secret()
     params = {"token_sha256": sha256(token.encode()).digest(), "expires_at": now + grace}
-    _change(db, "connection_secrets/set_token", connection_id, now, **params)
+    change(db, "connection_secrets/set_token", connection_id, now, **params)
     return token
 
 
 def store_secret(db: DbSession, ring: KeyRing, scope: SecretScope, value: str, now: datetime) -> None:
     """Set or rotate a secret; the previous webhook or header secret works until `now + GRACE`."""
     params = {"purpose": scope.kind, "encrypted": seal(ring, value, scope), "expires_at": now + GRACE}
-    _change(db, "connection_secrets/store_secret", scope.connection_id, now, **params)
+    change(db, "connection_secrets/store_secret", scope.connection_id, now, **params)
 
 
-def forget_previous(db: DbSession, connection_id: str, purpose: Previous, now: datetime) -> None:
-    """End the previous token or secret at once."""
-    _change(db, "connection_secrets/clear_previous", connection_id, now, purpose=purpose)
-
-
-def set_time_zone(db: DbSession, connection_id: str, zone: str, now: datetime) -> None:
-    """Read naive times in another zone from now on. Raises CommandFailed."""
-    check_time_zone(zone)
-    _change(db, "connection_secrets/set_time_zone", connection_id, now, zone=zone)
-
-
-def change_status(
-    db: DbSession,
-    connection_id: str,
-    status: Literal["active", "disabled"],
-    reason: str | None,
-    now: datetime,
-) -> DictRow:
-    """Disable a connection or make it active again, unless it is.
-
-    Return the status `before`, and whether it was changed: `is_changed`.
-    """
-    return _change(db, "connection_secrets/set_status", connection_id, now, after=status, reason=reason)
+def change(db: DbSession, statement: str, connection_id: str, now: datetime, **params: object) -> DictRow:
+    """Change a connection, which is there: none is ever removed. Return the row of the statement."""
+    return load_row(db, statement, {"id": connection_id, "now": now, **params})
 
 
 def check_ring(ring: KeyRing, rows: Iterable[DictRow]) -> None:
@@ -130,13 +108,7 @@ def check_time_zone(zone: str) -> None:
 
 
 def list_connections(db: DbSession, now: datetime) -> list[DictRow]:
-    """List the connections by name, with their sealed secrets."""
     return db.execute(QUERIES["connection_secrets/list_connections"], {"now": now}).fetchall()
-
-
-def list_erasure_keys(db: DbSession) -> list[str]:
-    """List the ids of the keys that erasures of customers name: these keys stay in the ring."""
-    return [row["key_id"] for row in db.execute(QUERIES["connection_secrets/list_erasure_keys"])]
 
 
 def reencrypt(db: DbSession, ring: KeyRing, rows_per_batch: int = 100) -> tuple[int, int]:
@@ -172,7 +144,6 @@ def stored_uses(connection_id: str, base_url: str) -> list[tuple[str, SecretScop
 
 
 def seal(ring: KeyRing, value: str, scope: SecretScope) -> bytes:
-    """Encrypt a secret with the current key."""
     return ring.encrypt(value, scope.text)
 
 
@@ -180,8 +151,3 @@ def reseal(ring: KeyRing, ciphertext: bytes, scope: SecretScope) -> bytes:
     """Return the secret sealed with the current key: unchanged if it is. Raises SecretUnreadable."""
     value = open_sealed(ring, ciphertext, scope)
     return ciphertext if ring.key_id(ciphertext) == ring.current else seal(ring, value, scope)
-
-
-def _change(db: DbSession, statement: str, connection_id: str, now: datetime, **params: object) -> DictRow:
-    """Change a connection, which is there: none is ever removed. Return the row of the statement."""
-    return load_row(db, statement, {"id": connection_id, "now": now, **params})

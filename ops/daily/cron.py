@@ -1,7 +1,7 @@
 """`leads cron`: the seven crons, when they ran and when they are due; run one now."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
@@ -11,25 +11,28 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS
+from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
-from ops.checks.database import LastRuns, load_last_runs
+from ops.checks.database import LastRuns
 from ops.checks.leads import read_expressions
 from ops.checks.services import open_limited
-from ops.checks.wording import age, times
+from ops.clients.db_session import load_rows
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
-from ops.daily.cron_report import sentences
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.output import (
     AsJson,
     ForeignTextConsole,
+    age,
     examples,
     print_indented,
     print_line,
     print_result,
     show_activity,
+    times,
     verb_group,
+    yesterday,
 )
 from ops.settings import read_operator_settings
 
@@ -38,6 +41,41 @@ DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 3600.0
 MAX_WAIT_DIGITS = 9
 SECRET_HEADER = "X-Handler-Secret"  # noqa: S105 - the name of a header
+INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
+    "sync_sources": "leads connection test counts the sources that Pancake lists.",
+    "check_connection": "leads connection test calls Pancake with the stored key, and changes nothing.",
+    "poll_records": "leads reconcile --day {} --dry-run compares a day with Pancake, and inserts nothing.",
+}
+"""The crons without a dry run: they write what Pancake answers, while other leads arrive. {} is yesterday."""
+NOTHING = "There was nothing to do."
+COUNTS: Mapping[str, tuple[str, str]] = {
+    "failed": ("failed event", "set to received again"),
+    "claims": ("expired claim", "set to received again"),
+    "dead_letter": ("expired claim", "given up: a dead letter each"),
+    "refired": ("event", "given to Hasura again, which had not delivered it"),
+    "assigned": ("ticket", "given an owner"),
+    "settled_in_diva": ("ticket", "given an owner by people in Diva"),
+    "unassigned": ("ticket", "still without an owner"),
+    "recalled": ("ticket", "given to another owner, since the first did not answer"),
+    "told_of_old_leads": ("owner", "told of the tickets of old leads"),
+    "notified": ("event", "whose notifications were accepted now"),
+    "runs_notified": ("cron run", "whose notices were accepted now"),
+    "late": ("late ticket", "told to the managers"),
+    "late_not_notified": ("late ticket", "told to none: no manager is active"),
+    "empty_payloads": ("processed event", "emptied"),
+    "empty_held": ("finished event", "emptied after the longer time"),
+    "empty_replayed": ("event", "emptied that was held first"),
+    "empty_leftovers": ("emptied event", "emptied again"),
+    "delete_runs": ("cron run", "deleted"),
+    "delete_event_logs": ("event log", "deleted in Hasura's tables"),
+    "delete_cron_events": ("tick", "deleted in Hasura's tables"),
+}
+"""What was counted, and what was done with it. A count of 0 is not said."""
+PROBES = {
+    ALIVE: "its API answers",
+    REJECTED: "its API key is rejected",
+    UNAVAILABLE: "its API does not answer",
+}
 
 
 def run_to_its_end(
@@ -87,13 +125,6 @@ def _read(answer: HttpAnswer, name: str) -> dict[str, Any]:
     raise CommandFailed(f"{name} failed: {message}\nSee its runs with: leads cron list")
 
 
-INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
-    "sync_sources": "leads connection test counts the sources that Pancake lists.",
-    "check_connection": "leads connection test calls Pancake with the stored key, and changes nothing.",
-    "poll_records": "leads reconcile --day D --dry-run compares a day with Pancake, and inserts nothing.",
-}
-"""The crons without a dry run: they write what Pancake answers, while other leads arrive."""
-
 app = verb_group(
     "Show the seven crons, and run one now.",
     "The schedules are those of our metadata, in UTC.",
@@ -112,7 +143,7 @@ def list_crons(as_json: AsJson = False) -> None:
     url = read_operator_settings("DATABASE_URL").database_url
     now, expressions = datetime.now(UTC), read_expressions()
     with open_limited(url, "cron") as db:
-        runs = load_last_runs(db)
+        runs = load_rows(db, LastRuns, "status/list_cron_runs", {"names": list(CRONS)})
     shown = [describe(each, expressions[each.name], now) for each in runs]
     print_result(shown, lambda: _print(shown, now), as_json=as_json)
     fail_if(any(each["late_since"] for each in shown))
@@ -138,9 +169,8 @@ def run(
     if name not in CRONS:
         raise WrongUsage(f"There is no cron {name!r}. Choose one of: {', '.join(CRONS)}")
     if dry_run and name in INSTEAD_OF_DRY_RUN:
-        raise WrongUsage(
-            f"{name} has no dry run: it writes what Pancake answers.\n{INSTEAD_OF_DRY_RUN[name]}"
-        )
+        instead = INSTEAD_OF_DRY_RUN[name].format(yesterday(datetime.now(UTC)))
+        raise WrongUsage(f"{name} has no dry run: it writes what Pancake answers.\n{instead}")
     settings = read_operator_settings("HANDLERS_URL", "HANDLER_SECRET")
     url, secret, now = settings.handlers_url, settings.handler_secret, datetime.now(UTC)
     with show_activity(f"running {name}"):
@@ -150,7 +180,6 @@ def run(
 
 
 def describe(each: LastRuns, expression: str, now: datetime) -> dict[str, Any]:
-    """Return what is known of a cron; times in UTC."""
     schedule = Schedule.parse(expression)
     return {
         "name": each.name,
@@ -204,3 +233,64 @@ def _print_left_out(answer: Mapping[str, Any], console: Console) -> None:
     if answer["unfinished"]:
         text = "The time of one call was not enough: the real run would go on at the next delivery."
         print_indented(text, 1, console)
+
+
+def sentences(report: Mapping[str, Any]) -> list[str]:
+    """Return what a report says, at least NOTHING."""
+    counted = [
+        f"{times(number, noun)} {done}."
+        for key, (noun, done) in COUNTS.items()
+        if (number := report.get(key) or 0)
+    ]
+    found = [*counted, *_problems(report), *map(_connection, report.get("connections", ()))]
+    return [*found, *map(_day, report.get("days", ()))] or [NOTHING]
+
+
+def _problems(report: Mapping[str, Any]) -> Iterator[str]:
+    if given_up := report.get("given_up"):
+        yield f"Notifications were given up: of events {given_up['events']}, of crons {given_up['runs']}."
+    lost = [f"{name} {ticks}" for name, ticks in (report.get("lost_ticks") or {}).items() if name != "until"]
+    if lost:
+        yield f"Hasura gave up ticks: {', '.join(lost)}."
+    if unreadable := (report.get("settings") or {}).get("unreadable"):
+        yield f"Settings that are not used, since their values are not allowed: {_listed(unreadable)}."
+    if report.get("failed_steps"):
+        yield f"Steps that failed, and are taken again: {_listed(report['failed_steps'])}."
+
+
+def _connection(each: Mapping[str, Any]) -> str:
+    """Say what was found of a connection by check_connection, sync_sources or poll_records."""
+    name = f"connection {each.get('name') or each['connection_id']}"
+    if "error" in each:
+        return f"{name}: failed: {each.get('detail') or each['error']}"
+    if "after" in each:
+        was = "" if each["before"] == each["after"] else f", before: {each['before']}"
+        missed = (
+            f"; polling found {times(each['missed'], 'lead')} without a webhook" if each["missed"] else ""
+        )
+        return f"{name}: {each['after']}{was}; {PROBES[each['probe']]}{missed}."
+    if "window" in each:
+        is_short = each.get("trusted") is False
+        doubt = "; the list lacks leads that the webhook brought, and is read again" if is_short else ""
+        return f"{name}: {times(each['listed'], 'lead')} listed, {each['missed']} of them stored now{doubt}."
+    listed = times(each.get("listed", 0), "source")
+    changed = [f", {size(each[word])} {word}" for word in ("new", "removed", "restored") if each.get(word)]
+    return f"{name}: {listed} listed{''.join(changed)}."
+
+
+def _day(each: Mapping[str, Any]) -> str:
+    name = f"{each.get('day', 'the day')}, connection {each['connection_id']}"
+    if "error" in each:
+        return f"{name}: failed: {each.get('detail') or each['error']}"
+    counted = f"{each.get('expected', 0)} records at Pancake, {each.get('found', 0)} of them stored before"
+    left = size(each.get("left_missing"))
+    return f"{name}: {counted}, {each.get('inserted', 0)} stored now, {left} left missing."
+
+
+def size(value: object) -> int:
+    """Return the length of a list of an answer, which is a text such as `40 items` if it is long."""
+    return int(value.split()[0]) if isinstance(value, str) else len(value) if isinstance(value, list) else 0
+
+
+def _listed(value: object) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value)) if isinstance(value, list) else ""

@@ -1,6 +1,7 @@
 """`leads edge-spool`: show the deliveries that the edge keeps on disk, and release quarantined ones."""
 
 import base64
+import errno
 import json
 import os
 import stat
@@ -35,11 +36,11 @@ POLICY_PURPOSE = "policy"
 MAX_RECORD_LENGTH = 80
 MAX_SEALED_BYTES = 768 * 1024
 """As in spool.lua: larger than any sealed delivery."""
+DEFAULT_MAX_FILES = 200
+DEFAULT_MAX_DAYS = 30
 
 
 class Folder(StrEnum):
-    """The edge's folders of deliveries."""
-
     SPOOL = "spool"
     UNKNOWN = "unknown"
     QUARANTINE = "quarantine"
@@ -50,7 +51,6 @@ class Unreadable(Exception):
 
 
 def read_failure(error: Unreadable | OSError) -> str:
-    """Say why a delivery could not be read or moved."""
     return str(error) if isinstance(error, Unreadable) else file_reason(error)
 
 
@@ -70,7 +70,6 @@ class SpooledDelivery:
 
     @property
     def record(self) -> str:
-        """Return `table/id` of the record in the body, or a dash."""
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -79,14 +78,8 @@ class SpooledDelivery:
             return "-"
         return f"{document.get('table_id', '?')}/{document['id']}"[:MAX_RECORD_LENGTH]
 
-    def as_document(self) -> dict[str, Any]:
-        """Return what `show` prints: the body as text, or else in base64."""
-        names = ("name", "arrived_at", "source_ip", "token_sha256", "record", "denied")
-        shown = {name: getattr(self, name) for name in names}
-        try:
-            return shown | {"body": self.body.decode()}
-        except UnicodeDecodeError:
-            return shown | {"body_base64": base64.b64encode(self.body).decode()}
+    def values(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
 
 class Spool:
@@ -98,16 +91,13 @@ class Spool:
     def names(self, folder: Folder) -> list[str]:
         """List the file names, oldest first. Raises WrongUsage if the folder cannot be read."""
         try:
-            return sorted(
-                entry.name
-                for entry in os.scandir(self._state / folder)
-                if entry.name.endswith(".sealed") and not entry.name.startswith(".")
-            )
+            names = os.listdir(self._state / folder)
         except OSError as error:
             raise WrongUsage(
                 f"{self._state / folder} cannot be read: {file_reason(error)}. "
                 "Check EDGE_STATE_DIR, and run this as root or pancake-edge."
             ) from error
+        return sorted(name for name in names if name.endswith(".sealed") and not name.startswith("."))
 
     def read(self, folder: Folder, name: str) -> SpooledDelivery:
         """Read one delivery. Raises Unreadable; OSError if the file no longer exists (delivered)."""
@@ -150,7 +140,6 @@ class Spool:
         return True
 
     def remove(self, folder: Folder, name: str) -> None:
-        """Remove one delivery. A file that no longer exists (delivered) is no error."""
         self._path(folder, name).unlink(missing_ok=True)
 
     @staticmethod
@@ -166,11 +155,23 @@ class Spool:
 
 
 def _read_untrusted(path: Path) -> bytes:
-    """Return the content; empty for a link, a pipe, a folder, or a file larger than any delivery."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SEALED_BYTES:
-        return b""
-    return path.read_bytes()
+    """Return the content; empty for a link, a pipe, a folder, or a file larger than any delivery.
+
+    What is looked at is what is read, also if another process puts something else there meanwhile.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return b""
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SEALED_BYTES:
+            return b""
+        return os.read(descriptor, MAX_SEALED_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[int, list[str]]:
@@ -198,9 +199,6 @@ def erase_deliveries(spool: Spool, target: Target, *, dry_run: bool) -> tuple[in
     return erased, unreadable
 
 
-DEFAULT_MAX_FILES = 200
-DEFAULT_MAX_DAYS = 30
-
 app = verb_group(
     "Show and release deliveries kept by the edge.",
     "Run it on the edge's machine, as root or pancake-edge, with the edge's own EDGE_STATE_KEYS (purge needs "
@@ -222,11 +220,11 @@ def list_folder(
     """
     spool = _open_spool()
     names = spool.names(folder)
-    described = [_describe(spool, folder, name) for name in names[:max_files]]
+    entries = [_describe(spool, folder, name) for name in names[:max_files]]
     if as_json:
-        print_json(described)
+        print_json(entries)
     else:
-        for entry in described:
+        for entry in entries:
             print_line(one_line(f"{entry['name']}  {_line(entry)}"))
     if len(names) > max_files:
         say(f"{len(names) - max_files} more are not shown. Show them with --max-files {len(names)}.")
@@ -242,12 +240,18 @@ def show(
     """Print one delivery with its body as JSON. This is a customer's data: do not share it."""
     spool = _open_spool()
     try:
-        print_json(spool.read(folder, name).as_document())
+        delivery = spool.read(folder, name)
     except (Unreadable, OSError) as error:
         raise CommandFailed(
             f"{name} in {folder} cannot be read: {read_failure(error)}. "
             f"See the names with: leads edge-spool list --folder {folder}"
         ) from error
+    shown = delivery.values("name", "arrived_at", "source_ip", "token_sha256", "record", "denied")
+    try:
+        shown["body"] = delivery.body.decode()
+    except UnicodeDecodeError:
+        shown["body_base64"] = base64.b64encode(delivery.body).decode()
+    print_json(shown)
 
 
 @app.command(epilog=examples("edge-spool release 1778752800000-5f2c-312.sealed", "edge-spool release --all"))
@@ -318,7 +322,7 @@ def purge(
     fail_if(failed)
 
 
-@app.command(epilog=examples("edge-spool erase --phone 0905111222", "edge-spool erase --phone … --dry-run"))
+@app.command(epilog=examples("edge-spool erase --phone -", "edge-spool erase --phone - --dry-run"))
 def erase(
     phone: Phone = None,
     record: Record = None,
@@ -345,12 +349,11 @@ def _open_spool(*, needs_keys: bool = True) -> Spool:
 
 
 def _describe(spool: Spool, folder: Folder, name: str) -> dict[str, Any]:
-    """Describe a delivery as `list` shows it."""
     try:
         delivery = spool.read(folder, name)
     except (Unreadable, OSError) as error:
         return {"name": name, "error": read_failure(error)}
-    return {each: getattr(delivery, each) for each in ("name", "arrived_at", "source_ip", "record", "denied")}
+    return delivery.values("name", "arrived_at", "source_ip", "record", "denied")
 
 
 def _line(entry: dict[str, Any]) -> str:

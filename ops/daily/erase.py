@@ -3,6 +3,7 @@
 import csv
 import getpass
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,13 @@ from uuid import UUID
 
 import typer
 
-from leads.adapters.database import translated
+from leads.adapters.database import Params, translated
+from leads.domain.canonical_json import JsonValue
 from leads.domain.decide import Ticket
 from leads.domain.digest import ERASED_PHONE, ERASED_RECORD, PHONE, Digester, erasure_digests
 from leads.domain.errors import Contended, DatabaseUnavailable
 from leads.domain.fields import FIELDS
-from leads.domain.phone import stored_digits
+from leads.domain.phone import read_phones, stored_digits
 from leads.domain.ticket_text import (
     REQUESTS,
     find_block,
@@ -35,28 +37,44 @@ from ops.files import replacing
 from ops.output import AsJson, print_line, print_result, say, show_activity
 from ops.settings import OperatorSettings, read_operator_settings
 
+MAX_BODIES = 100_000
+KEPT_FIELDS = ("name", "phones")
+OF_RECORD = ("record_id", "table_name", "modified_on", "name")
+"""What else data.pancake of a ticket holds of the record that was applied last."""
+ERASED_TITLE = "Lead Pancake: (đã xoá)"
+WHERE = {
+    "events": "pancake_webhook_event: bodies, phones, digests",
+    "sources": "pancake_source: what a sender typed there",
+    "accounts": "account: pancake_metadata",
+    "contacts": "contact_book: name, e-mail, address, phone",
+    "tickets": "ticket: our texts, data.pancake",
+    "cron_runs": "pancake_cron_run: reports that name the phone",
+    "engine_logs": "hdb_catalog: Hasura's logs of our trigger and crons",
+    "digests": "customer_erasure: what keeps the old versions out",
+    "deliveries": "the edge's folders",
+    "unusable_phones": "the file of backfill-phones",
+}
+"""What was removed where, by the kinds of the counts; `digests` were stored."""
+MAX_TRIES = 3
+UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
 
-def erase_unusable(path: Path, target: Target, account_ids: set[str], *, dry_run: bool) -> int:
-    """Remove a customer's rows from the file of `leads backfill-phones`; return how many.
 
-    The file is replaced at once.
-    """
+def erase_unusable(path: Path, target: Target, account_ids: Collection[str], *, dry_run: bool) -> int:
+    """Remove a customer's rows from the file of `leads backfill-phones`; return how many."""
     if not path.exists():
         return 0
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    kept = [row for row in rows if not _is_of(row, target, account_ids)]
+    # Without the apostrophes of cells that would be formulas.
+    phones = (" ".join(row[1:3]).replace("'", "") for row in rows)
+    kept = [
+        row for row, phone in zip(rows, phones, strict=True)
+        if not (row and (row[0] in account_ids or target.is_in(phone)))
+    ]  # fmt: skip
     if len(kept) < len(rows) and not dry_run:
         with replacing(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(kept)
     return len(rows) - len(kept)
-
-
-def _is_of(row: list[str], target: Target, account_ids: set[str]) -> bool:
-    return bool(row) and (row[0] in account_ids or target.is_in(" ".join(row[1:3])))
-
-
-MAX_BODIES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +90,6 @@ class Customer:
     mentions: list[int]
 
     def ids(self, name: str = "id") -> list[Any]:
-        """Return the ids in a column of the events, each once."""
         return sorted({event[name] for event in self.events if event[name] is not None})
 
     @property
@@ -115,16 +132,16 @@ def find(db: DbSession, target: Target, digester: Digester) -> Customer:
     events = db.execute(QUERIES["erase/find_events"], params).fetchall()
     ids = [event["id"] for event in events]
     phones = sorted(_phones_of(db, events, digester) - {target.phone or ""})
-    own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids}).fetchall()
-    found = [row["phone"] for row in own]
+    own = db.execute(QUERIES["erase/find_phones"], {"phones": phones, "ids": ids})
+    found = [*([target.phone] if target.phone else []), *(row["phone"] for row in own)]
     mentions = [event_id for event_id, is_of in named if not is_of and event_id not in ids]
-    return Customer(events, [target.phone, *found] if target.phone else found, mentions)
+    return Customer(events, found, mentions)
 
 
 def _phones_of(db: DbSession, events: list[DictRow], digester: Digester) -> set[str]:
     """Return the phones of events; those that retention emptied are found among the customer's contacts."""
     accounts = [event["account_id"] for event in events if event["account_id"]]
-    contacts = db.execute(QUERIES["erase/list_contacts"], {"account_ids": accounts}).fetchall()
+    contacts = db.execute(QUERIES["erase/list_contacts"], {"account_ids": accounts})
     listed = [row["phone"] for row in contacts]
     digests = {digest for event in events for digest in event["phone_digests"]}
     found = {digester.find_phone(digest, listed) for digest in digests}
@@ -153,14 +170,8 @@ def _find_bodies(db: DbSession, target: Target) -> list[tuple[int, bool]]:
     ]
 
 
-KEPT_FIELDS = ("name", "phones")
-ERASED_TITLE = "Lead Pancake: (đã xoá)"
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asked for the erasure, who runs it, why."""
-
     requested_by: str
     run_by: str
     reason: str | None
@@ -177,142 +188,136 @@ class Erasure:
     diva_accounts: list[str] = field(default_factory=list)
     diva_consents: list[str] = field(default_factory=list)
     diva_tickets: list[str] = field(default_factory=list)
+    shared_tickets: list[str] = field(default_factory=list)
+    """Those of them that hold requests of other records, which stay."""
     has_engine_logs: bool = True
     unset_log_settings: list[str] = field(default_factory=list)
     """Settings that keep the phone out of PostgreSQL's log and that the role may not set."""
 
 
-def erase_rows(
-    db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request
-) -> Erasure:
-    """Empty every row of the customer that the integration wrote, inside the caller's transaction."""
-    erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions)
-    counts, ids = erasure.counts, customer.ids()
-    known = erasure_digests(digester, customer.phones, target.record_id)
-    earlier = load_row(db, "erase/find_erasures", {"digests": known})
-    params = {
-        "ids": ids,
-        "phones": customer.phones,
-        "account_ids": customer.ids("account_id"),
-        "record_ids": customer.ids("record_id"),
-        "stored_digits": [digits for phone in customer.phones for digits in stored_digits(phone)],
-        "pattern": pattern_of(customer.phones),
-        "now": request.now,
-    }
-    # The same events have both to erase, or had it erased.
-    cleared = load_row(db, "erase/clear_events", {"ids": ids}), load_row(db, "erase/clear_ids", params)
-    counts["events"] = max(row["erased"] for row in cleared)
-    counts["accounts"] = len(db.execute(QUERIES["erase/empty_accounts"], params).fetchall())
-    counts["contacts"] = len(db.execute(QUERIES["erase/empty_contacts"], params).fetchall())
-    counts["tickets"] = _empty_tickets(db, customer, digester, request.now, erasure)
-    counts["cron_runs"] = len(db.execute(QUERIES["erase/empty_runs"], params).fetchall())
-    counts["engine_logs"] = _delete_engine_logs(db, params, erasure)
-    left_accounts = [*customer.ids("account_id"), *earlier["left_accounts"]]
-    for left in db.execute(QUERIES["erase/list_left"], params | {"account_ids": left_accounts}).fetchall():
-        erasure.diva_accounts.append(left["id"])
-        if left["has_consent"]:
-            erasure.diva_consents.append(left["id"])
-    if not earlier["count"] or any(counts.values()):
-        _leave_digests(db, target, customer, digester, request, erasure)
-    return erasure
+@dataclass
+class Work:
+    """The erasure of one customer, inside the caller's transaction."""
 
+    db: DbSession
+    digester: Digester
+    target: Target
+    customer: Customer
+    request: Request
+    erasure: Erasure
 
-def _empty_tickets(
-    db: DbSession, customer: Customer, digester: Digester, now: datetime, erasure: Erasure
-) -> int:
-    """Empty our part of the customer's tickets. Texts that people changed, and shared tickets, are Diva's."""
-    params = {"ids": customer.ids(), "ticket_ids": customer.ids("ticket_id")}
-    emptied = 0
-    for ticket in db.execute(QUERIES["erase/load_tickets"], params).fetchall():
-        fields = ticket["fields"] if isinstance(ticket["fields"], dict) else {}
-        stored = Ticket(ticket["id"], None, None, None, False, ticket["title"], ticket["description"], fields)
-        if ticket["is_shared"] and fields.get("record_id") not in customer.ids("record_id"):
-            erasure.diva_tickets.append(ticket["code"])
-            emptied += _empty_requests(db, customer, stored, digester, now)
-            continue
-        text = stored.description or ""
-        block = find_block(text, fields, digester)
+    def erase_rows(self) -> None:
+        """Empty every row of the customer that the integration wrote."""
+        customer, erasure, counts = self.customer, self.erasure, self.erasure.counts
+        known = erasure_digests(self.digester, customer.phones, self.target.record_id)
+        earlier = load_row(self.db, "erase/find_erasures", {"digests": known})
+        params = {
+            "ids": customer.ids(),
+            "phones": customer.phones,
+            "account_ids": customer.ids("account_id"),
+            "record_ids": customer.ids("record_id"),
+            "ticket_ids": customer.ids("ticket_id"),
+            "stored_digits": [digits for phone in customer.phones for digits in stored_digits(phone)],
+            "pattern": pattern_of(customer.phones),
+            "now": self.request.now,
+        }
+        sources = self._rows("erase/delete_sources", params)
+        # The same events have both to erase, or had it erased.
+        cleared = [load_row(self.db, name, params) for name in ("erase/clear_events", "erase/clear_ids")]
+        counts["events"] = max(row["erased"] for row in cleared)
+        counts["sources"] = len(sources)
+        counts["accounts"] = len(self._rows("erase/empty_accounts", params))
+        counts["contacts"] = len(self._rows("erase/empty_contacts", params))
+        counts["tickets"] = sum(map(self._empty_ticket, self._rows("erase/load_tickets", params)))
+        counts["cron_runs"] = len(self._rows("erase/empty_runs", params))
+        counts["engine_logs"] = self._delete_engine_logs(params)
+        params["account_ids"] = [*customer.ids("account_id"), *earlier["left_accounts"]]
+        left = self._rows("erase/list_left", params)
+        erasure.diva_accounts = [row["id"] for row in left]
+        erasure.diva_consents = [row["id"] for row in left if row["has_consent"]]
+        if not earlier["count"] or any(counts.values()):
+            self._leave_digests()
+
+    def _rows(self, name: str, params: Params) -> list[DictRow]:
+        return self.db.execute(QUERIES[name], params).fetchall()
+
+    def _empty_ticket(self, row: DictRow) -> bool:
+        """Empty our part of a ticket; return whether it had any. Texts that people changed are Diva's."""
+        fields = row["fields"] if isinstance(row["fields"], dict) else {}
+        ticket = Ticket(row["id"], None, None, None, False, row["title"], row["description"], fields)
+        is_last = fields.get("record_id") in self.customer.ids("record_id")
+        if row["is_shared"] and (not is_last or self._requests_of_others(ticket)):
+            self.erasure.diva_tickets.append(row["code"])
+            self.erasure.shared_tickets.append(row["code"])
+            return self._empty_requests(ticket, is_last=is_last)
+        text = ticket.description or ""
+        block = find_block(text, fields, self.digester)
         others = (text[: block[0]].rstrip("\n") + text[block[1] :]) if block else text
-        is_ours = is_our_title(stored, digester)
-        if others.strip() or not (is_ours or stored.title == ERASED_TITLE):
-            erasure.diva_tickets.append(ticket["code"])
-        if ticket["fields"] is None:
-            continue
+        is_ours = is_our_title(ticket, self.digester)
+        if others.strip() or not (is_ours or ticket.title == ERASED_TITLE):
+            self.erasure.diva_tickets.append(row["code"])
+        if row["fields"] is None:
+            return False
         texts = {"title": ERASED_TITLE if is_ours else None, "description": others if block else None}
-        db.execute(QUERIES["erase/empty_ticket"], {"id": stored.id, "now": now, "fields": None, **texts})
-        emptied += 1
-    return emptied
+        return self._store_ticket(ticket, fields=None, **texts)
 
+    def _store_ticket(self, ticket: Ticket, **values: str | None) -> bool:
+        params = {"id": ticket.id, "now": self.request.now, **values}
+        self.db.execute(QUERIES["erase/empty_ticket"], params)
+        return True
 
-def _empty_requests(
-    db: DbSession, customer: Customer, ticket: Ticket, digester: Digester, now: datetime
-) -> int:
-    """Remove the customer's requests from a ticket that is another record's too; return whether it had any.
+    def _requests_of_others(self, ticket: Ticket) -> dict[str, Mapping[str, JsonValue]]:
+        """Return the requests of other records. Version 0.1 had the id of a record as the key."""
+        keys = {request_key(record.connection_id, record.record_id) for record in self.customer.records}
+        keys |= {record.record_id for record in self.customer.records}
+        return {key: request for key, request in requests_of(ticket.fields).items() if key not in keys}
 
-    Of its other fields name and phones are kept, which are the other record's: each version names them.
-    """
-    requests = requests_of(ticket.fields)
-    keys = {request_key(record.connection_id, record.record_id) for record in customer.records}
-    kept = {key: request for key, request in requests.items() if key not in keys}
-    if len(kept) == len(requests):
-        return 0
-    fields = {key: each for key, each in ticket.fields.items() if key not in FIELDS or key in KEPT_FIELDS}
-    content = ticket_content(ticket, {**fields, REQUESTS: kept}, {}, digester)
-    params = {"id": ticket.id, "now": now, "title": content.title, "description": content.description}
-    db.execute(QUERIES["erase/empty_ticket"], {**params, "fields": json.dumps(content.fields)})
-    return 1
+    def _empty_requests(self, ticket: Ticket, *, is_last: bool) -> bool:
+        """Remove the customer's requests from a ticket that is another record's too; return if it had any.
 
+        Its other fields are those of the record that was applied last. If that is the customer's, nothing of
+        it stays but phones that another record names too; else name and phones stay: each version names them.
+        """
+        kept = self._requests_of_others(ticket)
+        if len(kept) == len(requests_of(ticket.fields)) and not is_last:
+            return False
+        fields = {key: each for key, each in ticket.fields.items() if key not in FIELDS or key in KEPT_FIELDS}
+        if is_last:
+            held = fields.get("phones")
+            shared = [text for text in held if self._is_shared(str(text))] if isinstance(held, list) else []
+            fields = {key: each for key, each in fields.items() if key not in OF_RECORD} | {"phones": shared}
+        content = ticket_content(ticket, {**fields, REQUESTS: kept}, {}, self.digester)
+        texts = {"title": content.title, "description": content.description}
+        return self._store_ticket(ticket, fields=json.dumps(content.fields), **texts)
 
-def _delete_engine_logs(db: DbSession, params: dict[str, object], erasure: Erasure) -> int:
-    """Delete Hasura's logs of our trigger and crons, as far as they are in this database."""
-    engine = load_row(db, "erase/find_engine")
-    erasure.has_engine_logs = engine["has_events"] and engine["has_crons"]
-    rows: list[DictRow] = []
-    if engine["has_events"]:
-        rows += db.execute(QUERIES["erase/delete_event_logs"], params).fetchall()
-    if engine["has_crons"]:
-        rows += db.execute(QUERIES["erase/delete_cron_logs"], params).fetchall()
-    return sum(row["deleted"] for row in rows)
+    def _is_shared(self, text: str) -> bool:
+        usable = read_phones([text]).usable
+        return bool(usable) and not set(usable) & set(self.customer.phones)
 
+    def _delete_engine_logs(self, params: Params) -> int:
+        """Delete Hasura's logs of our trigger and crons, as far as they are in this database."""
+        engine = load_row(self.db, "erase/find_engine")
+        self.erasure.has_engine_logs = engine["has_events"] and engine["has_crons"]
+        parts = {"erase/delete_event_logs": "has_events", "erase/delete_cron_logs": "has_crons"}
+        return sum(load_row(self.db, name, params)["deleted"] for name, has in parts.items() if engine[has])
 
-def _leave_digests(
-    db: DbSession, target: Target, customer: Customer, digester: Digester, request: Request, erasure: Erasure
-) -> None:
-    """Leave the digests that keep the customer's old versions out, with the accounts left to Diva."""
-    counts = {**erasure.counts, "left_accounts": erasure.diva_accounts}
-    common: dict[str, object] = {
-        "now": request.now, "requested_by": request.requested_by, "run_by": request.run_by,
-        "reason": request.reason, "counts": json.dumps(counts),
-        "connection_id": None, "table_name": None,
-    }  # fmt: skip
-    records = set(customer.records)
-    if target.connection_id and target.record_id:
-        records.add(RecordKey(target.connection_id, target.table_name, target.record_id))
-    rows: list[dict[str, object]] = [
-        {"digest": digester.digest(ERASED_RECORD, record.record_id),
-         "connection_id": record.connection_id, "table_name": record.table_name}
-        for record in records
-    ]  # fmt: skip
-    rows += [{"digest": digester.digest(ERASED_PHONE, phone)} for phone in customer.phones]
-    for digest in rows:
-        db.execute(QUERIES["erase/insert_erasure"], {**common, **digest})
-    erasure.counts["digests"] = len(rows)
-
-
-WHERE = {
-    "events": "pancake_webhook_event: bodies, phones, digests",
-    "accounts": "account: pancake_metadata",
-    "contacts": "contact_book: name, e-mail, address, phone",
-    "tickets": "ticket: our texts, data.pancake",
-    "cron_runs": "pancake_cron_run: reports that name the phone",
-    "engine_logs": "hdb_catalog: Hasura's logs of our trigger and crons",
-    "digests": "customer_erasure: what keeps the old versions out",
-    "deliveries": "the edge's folders",
-    "unusable_phones": "the file of backfill-phones",
-}
-"""What was removed where, by the kinds of the counts; `digests` were stored."""
-MAX_TRIES = 3
-UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
+    def _leave_digests(self) -> None:
+        """Leave the digests that keep the customer's old versions out, with the accounts left to Diva."""
+        target, counts = self.target, self.erasure.counts
+        common = asdict(self.request) | {"connection_id": None, "table_name": None}
+        common["counts"] = json.dumps({**counts, "left_accounts": self.erasure.diva_accounts})
+        records = set(self.customer.records)
+        if target.connection_id and target.record_id:
+            records.add(RecordKey(target.connection_id, target.table_name, target.record_id))
+        rows: list[dict[str, object]] = [
+            {"digest": self.digester.digest(ERASED_RECORD, record.record_id),
+             "connection_id": record.connection_id, "table_name": record.table_name}
+            for record in records
+        ]  # fmt: skip
+        rows += [{"digest": self.digester.digest(ERASED_PHONE, phone)} for phone in self.customer.phones]
+        for digest in rows:
+            self.db.execute(QUERIES["erase/insert_erasure"], common | digest)
+        counts["digests"] = len(rows)
 
 
 def erase(
@@ -338,7 +343,8 @@ def erase(
     """
     target = read_target(phone, record)
     run_by = getpass.getuser()
-    _refuse_personal_data(target, by, reason)
+    if any(text and target.is_in(text) for text in (by, reason)):
+        raise WrongUsage("--by and --reason are kept: do not put the customer's phone into them.")
     if not (yes or dry_run):
         if as_json:
             raise WrongUsage("--json needs --yes or --dry-run.")
@@ -351,8 +357,8 @@ def erase(
     unreadable: list[str] = []
     if spool:
         erasure.counts["deliveries"], unreadable = erase_deliveries(spool, target, dry_run=dry_run)
-    accounts = set(erasure.diva_accounts)
-    erasure.counts["unusable_phones"] = erase_unusable(unusable, target, accounts, dry_run=dry_run)
+    of_file = erase_unusable(unusable, target, erasure.diva_accounts, dry_run=dry_run)
+    erasure.counts["unusable_phones"] = of_file
     receipt = {"dry_run": dry_run, "erased_at": None if dry_run else request.now}
     who = {"requested_by": request.requested_by, "run_by": request.run_by, "reason": request.reason}
     shown = {**receipt, **who, **asdict(erasure), "unreadable": unreadable}
@@ -367,7 +373,6 @@ def erase(
 
 
 def _open_spool(settings: OperatorSettings) -> Spool:
-    """Open the edge's folders before anything is erased. Raises WrongUsage."""
     spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
     for folder in Folder:
         spool.names(folder)
@@ -397,15 +402,9 @@ def _erase(session: Session, target: Target, request: Request) -> Erasure:
     if target.connection:
         target = replace(target, connection_id=UUID(session.find(target.connection, "Name one of")["id"]))
     customer = find_and_lock(session.db, target, digester)
-    erasure = erase_rows(session.db, target, customer, digester, request)
-    erasure.unset_log_settings = unset
+    erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions, unset_log_settings=unset)
+    Work(session.db, digester, target, customer, request, erasure).erase_rows()
     return erasure
-
-
-def _refuse_personal_data(target: Target, *texts: str | None) -> None:
-    """These texts are kept."""
-    if any(text and target.is_in(text) for text in texts):
-        raise WrongUsage("--by and --reason are kept: do not put the customer's phone into them.")
 
 
 def _print(erasure: Erasure, request: Request, *, dry_run: bool, edge: bool) -> None:
@@ -427,7 +426,9 @@ def _print(erasure: Erasure, request: Request, *, dry_run: bool, edge: bool) -> 
     for account in erasure.diva_consents:
         print_line(f"  customer_consent of account {account}")
     for code in erasure.diva_tickets:
-        print_line(f"  ticket {code}: a person changed its text, or it is of another customer too")
+        is_shared = code in erasure.shared_tickets
+        why = "it is another record's too, whose requests stay" if is_shared else "a person changed its text"
+        print_line(f"  ticket {code}: {why}")
     print_line("  messages that sendNotifications sent, files and calls of the tickets, backups")
     print_line("Pancake has to erase: its record of the customer")
     print_line("  do this first: a later change of that record makes a new customer")

@@ -23,7 +23,10 @@ Phone = Annotated[
 ]
 Record = Annotated[
     str | None,
-    typer.Option(help="Record of the customer: CONNECTION/TABLE/RECORD, with the connection's name or id."),
+    typer.Option(
+        help="Record of the customer: CONNECTION/TABLE/RECORD, with the connection's name or id;"
+        " - asks for it, or reads it from stdin."
+    ),
 ]
 
 
@@ -71,7 +74,6 @@ class Target:
         return self.is_in(raw.decode(errors="replace"))
 
     def is_in(self, text: str) -> bool:
-        """Whether the phone stands in the text, in any form that is typed."""
         return re.search(self.pattern, text) is not None
 
 
@@ -95,7 +97,7 @@ def read_target(phone: str | None, record: str | None) -> Target:
         if number is None:
             raise WrongUsage(f"--phone is not a phone number: {reason}.")
         return Target(phone=number)
-    connection, _, rest = (record or "").partition("/")
+    connection, _, rest = read_argument(record or "", "Record").partition("/")
     table_name, _, record_id = rest.partition("/")
     if not connection or table_name not in TABLES or not record_id:
         raise WrongUsage(f"--record is CONNECTION/TABLE/RECORD; the table is one of {', '.join(TABLES)}.")

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ops.clients.db_session import QUERIES, open_session
+from leads.domain.errors import BadRequest
+from leads.domain.replay import time_in
+from ops.clients.db_session import QUERIES, open_database
+from ops.daily.report import AN_INSTANT, DAY, ends_of
 from ops.output import (
     AsJson,
     changed_fields,
@@ -19,18 +22,13 @@ from ops.output import (
     say,
     text_of,
 )
-from ops.settings import read_operator_settings
 
 DEFAULT_DAYS = 30
-
-
 Change = Mapping[str, Any]
 """A row of history/list_changes. `before` and `after` hold what changed, and no secret."""
 
 
 class Kind(StrEnum):
-    """What was changed."""
-
     CONNECTION = "connection"
     SOURCE = "source"
     ROSTER = "roster"
@@ -41,10 +39,11 @@ class Kind(StrEnum):
 
 
 def history(
+    day: Annotated[datetime | None, typer.Option(formats=DAY, help="Of this day in Vietnam.")] = None,
     since: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="UTC; without it the last 30 days."),
+        str | None, typer.Option(help=f"From this day, or {AN_INSTANT}, on; else of the last 30 days.")
     ] = None,
+    until: Annotated[str | None, typer.Option(help=f"The last day, or before {AN_INSTANT}.")] = None,
     of: Annotated[list[Kind] | None, typer.Option(help="Only changes of these; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(help="Show at most so many changes.", min=1, max=10_000)] = 100,
     as_json: AsJson = False,
@@ -52,12 +51,16 @@ def history(
     """Show who changed connections, sources, rosters, settings, replayed events, or erased customers.
 
     Changes by Settings, the console, SQL and commands, the newest first. The name of a user or of an
-    application is what the session said; the database role is what it logged in as. Needs DATABASE_URL.
+    application is what the session said; the database role is what it logged in as. Days are those of
+    Vietnam. Needs DATABASE_URL.
     """
-    database_url = read_operator_settings("DATABASE_URL").database_url
-    start = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=DEFAULT_DAYS)
-    params = {"since": start, "kinds": [kind.value for kind in of] if of else None, "limit": limit}
-    with open_session(database_url, "history") as db:
+    since, until = ends_of(day, since, until)
+    end = _read_time("--until", until)
+    start = _read_time("--since", since) or (end or datetime.now(UTC)) - timedelta(days=DEFAULT_DAYS)
+    params = {
+        "since": start, "until": end, "kinds": [kind.value for kind in of] if of else None, "limit": limit,
+    }  # fmt: skip
+    with open_database("history") as db:
         changes = db.execute(QUERIES["history/list_changes"], params).fetchall()
     if as_json:
         print_json(changes)
@@ -66,13 +69,22 @@ def history(
     for change in changes:
         print_change(change, console)
     if not changes:
-        say(f"No changes since {start:%Y-%m-%d %H:%M} UTC. Give an earlier time with --since.")
+        period = " until ".join(f"{time:%Y-%m-%d %H:%M} UTC" for time in (start, end) if time)
+        say(f"No changes since {period}. Give an earlier time with --since.")
     if len(changes) == limit:
         say(f"Only the newest {limit} are shown. Give a higher --limit to see more.")
 
 
+def _read_time(option: str, text: str | None) -> datetime | None:
+    try:
+        found = time_in({option: text}, option)
+        return found and found.astimezone(UTC)
+    except (BadRequest, OverflowError) as error:
+        hint = "Write it like 2026-05-14 or 2026-05-14T09:30"
+        raise typer.BadParameter(f"{text!r} is not understood.\n  {hint}", param_hint=option) from error
+
+
 def print_change(change: Change, console: Console) -> None:
-    """Print what was changed and when, who did it, and each value before and after."""
     time = change["changed_at"].astimezone(UTC)
     print_indented(f"{time:%Y-%m-%d %H:%M:%S} UTC  {one_line(_describe(change))}", 0, console)
     person = f"{change['person']} ({change['changed_by']})" if change["person"] else change["changed_by"]
@@ -90,9 +102,8 @@ def print_change(change: Change, console: Console) -> None:
         if name in change["before"] and change["before"][name] == value
     ]
     changes = [*hidden, *changed_fields(change["before"], change["after"])]
-    print_changes(
-        [(one_line(name), old and one_line(old), one_line(new)) for name, old, new in changes], console, 2
-    )
+    escaped = [(one_line(name), old and one_line(old), one_line(new)) for name, old, new in changes]
+    print_changes("", escaped, console)
 
 
 def _describe(change: Change) -> str:

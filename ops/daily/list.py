@@ -8,13 +8,12 @@ import typer
 from rich.console import Console
 
 from leads.domain.body import ICT
-from leads.domain.lead_list import FIGURES, MAX_LEADS, read_list
+from leads.domain.lead_list import FIGURES, MAX_LEADS, choose_names, read_list
 from leads.domain.visible_text import duration
-from ops.clients.db_session import QUERIES, open_session
-from ops.daily.report import DAY, Period
+from ops.clients.db_session import QUERIES, open_database
+from ops.daily.report import DAY, FirstDay, LastDay, Period
 from ops.failures import WrongUsage
 from ops.output import AsJson, ForeignTextConsole, csv_text, one_line, print_in_column, print_json, say
-from ops.settings import read_operator_settings
 
 COLUMNS = (
     "event_id", "arrived_at", "connection", "record_id", "source", "phone", "customer", "owner", "ticket",
@@ -27,10 +26,8 @@ def list_leads(
     day: Annotated[
         datetime | None, typer.Option(formats=DAY, help="A day in Vietnam; without it today.")
     ] = None,
-    first: Annotated[datetime | None, typer.Option("--since", formats=DAY, help="The first day.")] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--until", formats=DAY, help="The last day; without it today.")
-    ] = None,
+    first: FirstDay = None,
+    last: LastDay = None,
     owner: Annotated[str | None, typer.Option(help="Name or id of the ticket's owner.")] = None,
     source: Annotated[str | None, typer.Option(help="Name or id of the source.")] = None,
     limit: Annotated[int, typer.Option(help="How many are shown.", min=1, max=MAX_LEADS)] = MAX_LEADS,
@@ -55,7 +52,8 @@ def list_leads(
         raise WrongUsage(f"{period.first} is after --until, or has not begun yet in Vietnam.")
     asked = {"figure": figure, "owner": owner, "source": source, "limit": limit}
     params = read_list(asked, now) | {"from": period.since, "to": period.until}
-    with open_session(read_operator_settings("DATABASE_URL").database_url, "list") as db:
+    with open_database("list") as db:
+        params = choose_names(params, db.execute(QUERIES["list_leads/list_names"]).fetchall())
         found = db.execute(QUERIES["list_leads/list_leads"], params).fetchone() or {}
     if as_json:
         print_json(found)
@@ -67,7 +65,6 @@ def list_leads(
 
 
 def print_leads(found: Mapping[str, Any], now: datetime, console: Console) -> None:
-    """Print a line for each lead, how many there are, and what can be done."""
     leads = found["leads"]
     for lead in leads:
         arrived = datetime.fromisoformat(lead["arrived_at"]).astimezone(ICT)
@@ -82,7 +79,7 @@ def print_leads(found: Mapping[str, Any], now: datetime, console: Console) -> No
     say(f"{found['figure']}: {found['count']}{shown}")
     say(f"Tickets made by hand for a phone that a lead had within 3 days: {found['made_by_hand']}")
     if correctable := [lead["event_id"] for lead in leads if lead["can_be_corrected"]]:
-        say(f"Correct the phone of one: leads replay {correctable[0]} --corrected-phone PHONE")
+        say(f"Correct the phone of one: leads replay {correctable[0]} --corrected-phone -")
 
 
 def _waiting(lead: Mapping[str, Any], now: datetime) -> str:

@@ -1,7 +1,6 @@
 """`leads reconcile`: print the ledger of one ICT day, computed now or stored."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -27,15 +26,22 @@ from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.output import AsJson, ForeignTextConsole, print_result, show_activity
 
 MAX_SECONDS = 6 * 3600.0
+LISTS = (
+    "found_missing", "left_missing", "rejected", "duplicates", "unexpected", "unlisted", "sample_missing",
+)  # fmt: skip
+FIGURES = (
+    "expected", "found", "processed", "held", "pending", "inserted", "superseded", "sampled", "seconds",
+)  # fmt: skip
+MAX_SHOWN_IDS = 10
 
 
 async def reconcile_and_store(settings: Settings, day: date) -> list[DayReport]:
     """Run the cron for this day; return the reports that it stored. Raises what the cron raises."""
     async with _open_runtime(settings) as runtime:
-        _require_no_unfinished(settings, runtime.clock.now())
+        now = runtime.clock.now()
+        _require_no_unfinished(settings, now)
         runtime.cron_runs.answer_within_seconds = MAX_SECONDS
-        now, payload = runtime.clock.now(), {"day": day.isoformat()}
-        call = CronCall("leads reconcile", "pancake_reconcile_daily", now, payload)
+        call = CronCall("leads reconcile", "pancake_reconcile_daily", now, {"day": day.isoformat()})
         try:
             answer = await run_cron(reconcile_daily)(runtime, call)
         except Retryable:
@@ -62,7 +68,6 @@ def _require_no_unfinished(settings: Settings, now: datetime) -> None:
 
 
 async def try_out(settings: Settings, day: date) -> list[DayReport]:
-    """Compare the day and change nothing."""
     async with _open_runtime(settings) as runtime:
         now = runtime.clock.now()
         run = CronRun(0, now, now, {}, lambda: MAX_SECONDS, is_dry_run=True)
@@ -72,7 +77,7 @@ async def try_out(settings: Settings, day: date) -> list[DayReport]:
 
 
 def load_reports(settings: Settings, day: date) -> list[DayReport]:
-    """Load the newest stored report of the day, of each connection."""
+    """Return the newest stored report of the day, of each connection."""
     with open_session(settings.database_url, "reconcile") as db:
         rows = db.execute(QUERIES["reconcile/load_reports"], {"day": day.isoformat()}).fetchall()
     return [row["report"] for row in rows]
@@ -81,8 +86,6 @@ def load_reports(settings: Settings, day: date) -> list[DayReport]:
 @asynccontextmanager
 async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Raise Misconfigured if a stored API key cannot be opened or must not be sent to its host."""
-    # The pool logs each failed attempt to connect; the command reports the failure itself.
-    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     with open_session(settings.database_url, "reconcile"):
         pass  # a database that cannot be reached is reported at once, with its reason
     runtime = Runtime.assemble(settings)
@@ -92,17 +95,7 @@ async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         yield runtime
 
 
-LISTS = (
-    "found_missing", "left_missing", "rejected", "duplicates", "unexpected", "unlisted", "sample_missing",
-)  # fmt: skip
-FIGURES = (
-    "expected", "found", "processed", "held", "pending", "inserted", "superseded", "sampled", "seconds",
-)  # fmt: skip
-MAX_SHOWN_IDS = 10
-
-
 def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry_run: bool) -> None:
-    """Print a table for each connection, or a line if its day could not be compared."""
     if not reports:
         console.print(
             "No report of that day is stored, and no connection existed then. "
@@ -112,12 +105,9 @@ def print_reports(reports: Sequence[Mapping[str, Any]], console: Console, *, dry
         if "expected" not in report:
             console.print(f"{report['connection_id']}: {report['detail']}", style="red", highlight=False)
             continue
+        title = f"{report['day']} ({ICT}), connection {report['connection_id']}"
         suffix = ", nothing inserted" if dry_run else ""
-        console.print(
-            f"{report['day']} ({ICT}), connection {report['connection_id']}{suffix}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        console.print(title + suffix, soft_wrap=True, highlight=False)
         console.print(_table(report))
         if "error" in report:
             console.print(report["detail"], style="red", highlight=False)

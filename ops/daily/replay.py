@@ -6,8 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,21 +16,22 @@ from rich.progress import Progress
 
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
-from ops.clients.hasura_admin import HasuraAdmin, RequestRefused
-from ops.daily.report import DAY
+from ops.clients.hasura_admin import Engine, RequestRefused
+from ops.daily.report import AN_INSTANT, DAY, ends_of
 from ops.failures import CommandFailed, WrongUsage, fail_if
-from ops.metadata.directory import DirectoryError, role_of_action
+from ops.metadata.directory import role_of_action
 from ops.output import (
     AsJson,
-    ChangeBlock,
+    Changes,
     ForeignTextConsole,
     changed_fields,
-    print_block,
+    print_changes,
     print_indented,
     print_result,
     progress_bar,
     say,
     show_activity,
+    times,
 )
 from ops.settings import read_argument, read_operator_settings
 from ops.waiting import poll
@@ -40,22 +40,33 @@ REPLAY, EVENTS, NAMES = Path(__file__).with_suffix(".graphql").read_text("utf-8"
 CALL_TIMEOUT_SECONDS = 70.0
 MAX_BUSY_SECONDS, BUSY_WAIT_SECONDS = 60.0, 1.0
 """How long, and how often, to wait for another replay to end."""
+SUMS = ("replayed", "changed", "returned", "arrived")
+Names = Mapping[str, str]
+"""Names of staff and of the customers in the report, by their ids."""
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TITLES = {
+    "account": "display_name", "contact": "primary_phone", "ticket": "", "left_ticket": "", "consent": "",
+}  # fmt: skip
+"""The parts of an event, each with the column that names its row."""
+_NOT_SHOWN = ("data.pancake.written.", "data.pancake.requests.")
+"""Digests by which the program knows what it wrote, and requests, which the description shows."""
+POLL_SECONDS = 1.0
+MAX_SECONDS_WITHOUT_PROGRESS = 60.0
+MAX_EVENTS_PER_QUERY = 1000
+BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
 
 
-def open_engine(hasura_url: str, admin_secret: str, **options: Any) -> HasuraAdmin:
-    """Return a client of the engine, with the role that may replay. Raises WrongUsage.
+def open_engine(hasura_url: str, admin_secret: str, **options: Any) -> Engine:
+    """Return a client of the engine, with the role that may replay. Raises DirectoryError.
 
     `script:` and the operator's login name are recorded as the caller.
     """
-    try:
-        role = role_of_action("pancake_replay_events")
-    except DirectoryError as error:
-        raise WrongUsage(str(error)) from error
+    role = role_of_action("pancake_replay_events")
     headers = {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
-    return HasuraAdmin(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True, **options)
+    return Engine(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True, **options)
 
 
-def call_action(engine: HasuraAdmin, request: Mapping[str, Any]) -> dict[str, Any]:
+def call_action(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the action's report, without the results of the rows: those are loaded later.
 
     While another replay runs, the call is repeated. Raises CommandFailed.
@@ -75,35 +86,29 @@ def call_action(engine: HasuraAdmin, request: Mapping[str, Any]) -> dict[str, An
     raise CommandFailed(f"Hasura refused the replay: {refusal.reason}") from refusal
 
 
-def _load_events(engine: HasuraAdmin, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
-    """Return the states of events, and whether processing is paused."""
+def _load_events(engine: Engine, ids: Sequence[int]) -> tuple[list[ReplayedEvent], bool]:
     data = engine.graphql(EVENTS, {"ids": list(ids)})
-    paused = any(setting["processing_paused"] for setting in data["view_pancake_setting"])
-    return [_event(row) for row in data["pancake_webhook_event"]], paused
+    events = [
+        ReplayedEvent(
+            id=int(row["id"]),  # text, if the engine is set to give large numbers as text
+            status=row["status"],
+            result=row["result"] or row["outcome"],
+            error_code=row["error_code"],
+            held_by=row["held_by"],
+            ticket_id=row["ticket_id"],
+            owner_id=row["assignee_id"],
+        )
+        for row in data["pancake_webhook_event"]
+    ]
+    return events, any(setting["processing_paused"] for setting in data["view_pancake_setting"])
 
 
-def load_names(engine: HasuraAdmin, ids: Sequence[str]) -> dict[str, str]:
-    """Return the names of those ids that are of staff."""
+def load_names(engine: Engine, ids: Sequence[str]) -> dict[str, str]:
     staff = engine.graphql(NAMES, {"ids": list(ids)})["staff"] if ids else []
     return {member["id"]: member["full_name"] for member in staff}
 
 
-def _event(row: Mapping[str, Any]) -> ReplayedEvent:
-    return ReplayedEvent(
-        id=int(row["id"]),  # text, if the engine is set to give large numbers as text
-        status=row["status"],
-        result=row["result"] or row["outcome"],
-        error_code=row["error_code"],
-        held_by=row["held_by"],
-        ticket_id=row["ticket_id"],
-        owner_id=row["assignee_id"],
-    )
-
-
-SUMS = ("replayed", "changed", "returned", "arrived")
-
-
-def drain(engine: HasuraAdmin, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def drain(engine: Engine, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Call the action until the request finds no row; yield after each call the report of all so far.
 
     matched + arrived + returned = replayed + changed + held. Raises CommandFailed when a call moves nothing.
@@ -126,22 +131,8 @@ def drain(engine: HasuraAdmin, request: Mapping[str, Any]) -> Iterator[dict[str,
             )
 
 
-Names = Mapping[str, str]
-"""Names of staff and of the customers in the report, by their ids."""
-
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_TITLES = {
-    "account": "display_name", "contact": "primary_phone", "ticket": "", "left_ticket": "", "consent": "",
-}  # fmt: skip
-"""The parts of an event, each with the column that names its row."""
-
-_ID = "id"
-_NOT_SHOWN = ("data.pancake.written.", "data.pancake.requests.")
-"""Digests by which the program knows what it wrote, and requests, which the description shows."""
-
-
-def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[ChangeBlock]:
-    """Return the blocks of one event of a dry run. `staff` are names by ids."""
+def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[tuple[str, Changes]]:
+    """Yield what an event changes: a title, and its changes."""
     names = {**_customers(item), **staff}
     for part, column in _TITLES.items():
         if change := item.get(part):
@@ -149,24 +140,24 @@ def change_blocks(item: Mapping[str, Any], staff: Names) -> Iterator[ChangeBlock
     for change in item.get("other_contacts", ()):
         yield _row_block("other contact", "primary_phone", change, names)
     if roster := item.get("roster"):
-        yield ChangeBlock("roster", [_member(member, names) for member in roster])
+        yield "roster", [_member(member, names) for member in roster]
     people = [("owner", None, _named(item["owner"], names))] if item.get("owner") else []
     people += [("would notify", None, _told(each, names)) for each in item.get("notifications") or ()]
     if people:
-        yield ChangeBlock("people", people)
+        yield "people", people
 
 
 def _customers(item: Mapping[str, Any]) -> dict[str, str]:
     """Return what stands for the ids of accounts and contacts in this event."""
-    names: dict[str, str] = {}
-    for part in ("account", "contact"):
-        for row in (item.get(part) or {}).values():
-            if row and row.get(_ID) and row.get(_TITLES[part]):
-                names[row[_ID]] = row[_TITLES[part]]
-    return names
+    return {
+        row["id"]: row[_TITLES[part]]
+        for part in ("account", "contact")
+        for row in (item.get(part) or {}).values()
+        if row and row.get("id") and row.get(_TITLES[part])
+    }
 
 
-def _row_block(part: str, column: str, change: Mapping[str, Any], names: Names) -> ChangeBlock:
+def _row_block(part: str, column: str, change: Mapping[str, Any], names: Names) -> tuple[str, Changes]:
     """Return the block of a row; of a new one the values that its title does not show."""
     before, after = change["before"], change["after"]
     named = after.get(column)
@@ -177,21 +168,19 @@ def _row_block(part: str, column: str, change: Mapping[str, Any], names: Names) 
             for name, old, new in changed_fields(before, after)
             if not name.startswith(_NOT_SHOWN)
         ]
-        return ChangeBlock(title, changes)
+        return title, changes
     values = [
         (_label(name), None, _named(value, names))
         for name, _, value in changed_fields({}, after)
-        if name not in (_ID, column) and not isinstance(after[name], Mapping)
+        if name not in ("id", column) and not isinstance(after[name], Mapping)
     ]
-    return ChangeBlock(f"{title}: new", values)
+    return f"{title}: new", values
 
 
 def _member(member: Mapping[str, Any], names: Names) -> tuple[str, str | None, str]:
-    """Return a member of a roster with the counters that change."""
-    after = member["after"]
-    fields = changed_fields(member["before"] or {}, after)
+    fields = changed_fields(member["before"] or {}, member["after"])
     text = ", ".join(f"{name} {old} → {new}" for name, old, new in fields)
-    return _named(after["staff_id"], names), None, text
+    return _named(member["after"]["staff_id"], names), None, text
 
 
 def _told(notification: Mapping[str, Any], names: Names) -> str:
@@ -212,12 +201,7 @@ def _named(value: str, names: Names) -> str:
     return f"{value[:8]}…" if _UUID.fullmatch(value) else value
 
 
-POLL_SECONDS = 1.0
-MAX_SECONDS_WITHOUT_PROGRESS = 60.0
-MAX_EVENTS_PER_QUERY = 1000
-
-
-def follow(engine: HasuraAdmin, report: dict[str, Any], progress: Progress) -> None:
+def follow(engine: Engine, report: dict[str, Any], progress: Progress) -> None:
     """Ask for the events until all are at rest, a pause is found, or too long none came to rest.
 
     The report gets the results, as far as they are known: an event whose state was not loaded is waiting.
@@ -250,45 +234,31 @@ def _waiting(ids: Sequence[int], known: Mapping[int, ReplayedEvent]) -> list[int
     return [id_ for id_ in ids if id_ not in known or known[id_].is_waiting]
 
 
-BALANCE = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
-
-
-def print_report(report: dict[str, Any], console: Console, names: Mapping[str, str]) -> None:
-    """Print the balance, then the refused rows, then the results or the changes of a dry run.
-
-    `names` are those of the staff by their ids.
-    """
+def print_report(report: dict[str, Any], console: Console, names: Names) -> None:
+    """Print the balance, then the refused rows, then the results or the changes of a dry run."""
     console.print("  ".join(f"{name} {report[name]}" for name in BALANCE), soft_wrap=True)
     for item in report["refused"]:
         console.print(f"event {item['event_id']} refused: {item['reason']}", soft_wrap=True)
     if report["results"] is not None:
-        _print_counts(_result_lines(report["results"], names), console)
+        counts = [(label, number) for label, number in _result_lines(report["results"], names) if number]
+        width = max((len(label) for label, _ in counts), default=0)
+        for label, number in counts:
+            console.print(f"{label.ljust(width)}  {number}", soft_wrap=True, highlight=False, markup=False)
     if report["changes"]:
         _print_changes(report["changes"], console, names)
 
 
-def _result_lines(results: ReplayResults, names: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Return a label and a number for each result that occurred."""
+def _result_lines(results: ReplayResults, names: Names) -> Iterator[tuple[str, int]]:
     yield from results["outcomes"].items()
-    for label, counts in (
-        ("held again", results["held"]),
-        ("failed, will be retried", results["failed"]),
-        ("dead_letter", results["dead_letter"]),
-    ):
-        yield from ((f"{label}: {reason}", number) for reason, number in counts.items())
+    yield from ((f"held again: {reason}", number) for reason, number in results["held"].items())
+    yield from ((f"failed, will be retried: {code}", number) for code, number in results["failed"].items())
+    yield from ((f"dead_letter: {code}", number) for code, number in results["dead_letter"].items())
     yield from ((f"owner {names.get(own['id'], own['id'])}", own["tickets"]) for own in results["owners"])
     yield "without an owner", results["unassigned"]
     yield "waiting", results["waiting"]
 
 
-def _print_counts(lines: Iterator[tuple[str, int]], console: Console) -> None:
-    counts = [(label, number) for label, number in lines if number]
-    width = max((len(label) for label, _ in counts), default=0)
-    for label, number in counts:
-        console.print(f"{label.ljust(width)}  {number}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mapping[str, str]) -> None:
+def _print_changes(changes: list[dict[str, Any]], console: Console, names: Names) -> None:
     """Print each event with its changes, one below the other: a table would be cut on 80 columns."""
     for item in changes:
         reasons = ": ".join(item[key] for key in ("error_code", "error_detail") if key in item)
@@ -296,16 +266,11 @@ def _print_changes(changes: list[dict[str, Any]], console: Console, names: Mappi
         text = f"{item['result']}, {reasons}" if reasons else item["result"]
         nothing = "" if blocks or reasons else ", nothing changes"
         print_indented(f"event {item['event_id']}: {text}{nothing}", 0, console)
-        for block in blocks:
-            print_block(block, console)
+        for title, fields in blocks:
+            print_changes(title, fields, console)
     results = Counter(item["result"] for item in changes)
     counted = ", ".join(f"{result} {number}" for result, number in sorted(results.items()))
-    print_indented(f"{len(changes)} {'event' if len(changes) == 1 else 'events'}: {counted}", 0, console)
-
-
-AFTER_PAUSE = "They are processed when the pause ends: do not replay them again."
-STILL_WAITING = "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."
-AN_INSTANT = "an ISO 8601 time (UTC if it names no zone)"
+    print_indented(f"{times(len(changes), 'event')}: {counted}", 0, console)
 
 
 def replay(
@@ -337,12 +302,9 @@ def replay(
     Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are
     left, or a replayed row is held again, failed, a dead letter or still waiting.
     """
+    since, until = ends_of(day, since, until)
     criteria: dict[str, Any] = {"status": status, "error_code": error_code, "source_id": source}
-    if day and (since or until):
-        raise WrongUsage("Give either --day, or --since and --until.")
-    if day:
-        since = until = day.date().isoformat()
-    criteria |= {"from": since, "to": _after(until), "limit": limit}
+    criteria |= {"from": since, "to": until, "limit": limit}
     given = {name: value for name, value in criteria.items() if value is not None}
     request: dict[str, Any] = {"ids": ids} if ids else {"filter": given}
     phone = corrected_phone and read_argument(corrected_phone, "Corrected phone")
@@ -356,17 +318,12 @@ def replay(
             with show_activity("replaying"):
                 report = call_action(engine, request)
             _finish(engine, report, wait=wait and not dry_run, as_json=as_json)
-    fail_if(report["refused"] or (report["remaining"] and not dry_run) or _has_failures(report["results"]))
+    results = report["results"] or {}
+    is_unprocessed = any(results.get(name) for name in ("held", "failed", "dead_letter", "waiting"))
+    fail_if(report["refused"] or (report["remaining"] and not dry_run) or is_unprocessed)
 
 
-def _after(until: str | None) -> str | None:
-    """Return the end of a period whose last day, or whose end, is named."""
-    with suppress(ValueError, TypeError):
-        return (date.fromisoformat(until or "") + timedelta(days=1)).isoformat()
-    return until
-
-
-def _drain(engine: HasuraAdmin, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
+def _drain(engine: Engine, request: dict[str, Any], *, wait: bool, as_json: bool) -> dict[str, Any]:
     """Drain and show the report, also that of a drain that failed or was interrupted on its way."""
     report: dict[str, Any] = {}
     try:
@@ -383,7 +340,7 @@ def _drain(engine: HasuraAdmin, request: dict[str, Any], *, wait: bool, as_json:
     return report
 
 
-def _finish(engine: HasuraAdmin, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+def _finish(engine: Engine, report: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     """Show the report: with the results of the rows, if they are waited for.
 
     If a question fails or is interrupted, what is known is shown: the rows are replayed all the same.
@@ -404,20 +361,19 @@ def _finish(engine: HasuraAdmin, report: dict[str, Any], *, wait: bool, as_json:
 
 
 def _describe_waiting(report: dict[str, Any]) -> str:
-    """Return why rows wait and what to do, or nothing."""
     waiting = report["results"]["waiting"] if report["results"] else 0
-    rows = "1 row" if waiting == 1 else f"{waiting} rows" if waiting else "The rows"
-    verb = "waits" if waiting == 1 else "wait"
     if report["processing_paused"] and report["replayed"] and (waiting or report["results"] is None):
-        return f"{rows} {verb} because processing is paused (setting processing_paused).\n{AFTER_PAUSE}"
+        rows = times(waiting, "row waits", "rows wait") if waiting else "The rows wait"
+        return (
+            f"{rows} because processing is paused (setting processing_paused).\n"
+            "They are processed when the pause ends: do not replay them again."
+        )
     if waiting:
-        return f"{rows} still {verb} to be processed. {STILL_WAITING}"
+        return (
+            f"{times(waiting, 'row still waits', 'rows still wait')} to be processed. "
+            "They stay in the queue: do not replay them again.\nLook at them later in Settings, Events."
+        )
     return ""
-
-
-def _has_failures(results: ReplayResults | None) -> bool:
-    """Whether a replayed row is not processed."""
-    return results is not None and any(results[name] for name in ("held", "failed", "dead_letter", "waiting"))
 
 
 def _check(request: dict[str, Any], has_ids_and_filter: bool, drain_all: bool) -> None:

@@ -1,6 +1,7 @@
 """`leads report`: the figures of a period for sales managers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -13,11 +14,53 @@ from rich.table import Column, Table
 
 from leads.domain.body import ICT
 from leads.domain.visible_text import duration as age
-from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.clients.db_session import QUERIES, DbSession, open_database
 from ops.failures import WrongUsage
-from ops.html import render_page
-from ops.output import AsJson, ForeignTextConsole, csv_text, print_in_column, print_json, say
-from ops.settings import read_operator_settings
+from ops.output import (
+    AsJson,
+    ForeignTextConsole,
+    csv_text,
+    one_line,
+    print_in_column,
+    print_json,
+    render_page,
+    say,
+)
+
+Figures = Mapping[str, Any]
+"""A row of report/list_sources or report/list_owners."""
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+NO_SOURCE_ID = "(none)"
+MINUTES_PER_HOUR = 60
+NOTHING = "–"
+SUMS = (
+    ("leads", ("new_tickets", "joined", "updated", "held", "bad_phone", "no_phone", "other")),
+    ("held", ("held_by_source", "held_by_kill_switch", "held_by_connection")),
+    ("tickets", ("new_tickets", "later_tickets")),
+    ("tickets", ("kept", "changed", "by_hand", "unassigned")),
+    ("tickets", ("answered", "unanswered", "closed_unanswered")),
+)
+"""A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
+ALONE = ("missed_by_webhook", "broken")
+VIETNAMESE = {
+    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "nhập vào ticket đang mở",
+    "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
+    "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
+    "held_by_connection": "kết nối đang tắt", "tickets": "Ticket", "later_tickets": "từ lần gửi sau của lead",
+    "kept": "đúng người được chia", "changed": "đã đổi người", "by_hand": "giao tay",
+    "unassigned": "chưa có người phụ trách", "answered": "đã gọi", "unanswered": "chưa gọi",
+    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm lại",
+    "broken": "lỗi cần xử lý",
+}  # fmt: skip
+"""The figures as managers read them."""
+OF_OWNERS = ("owner", "owner_id", "share", "weight", "spread", "bound")
+"""The columns of owners that sources do not have."""
+DAY = ["%Y-%m-%d"]
+AN_INSTANT = "an ISO 8601 time (UTC if it names no zone)"
+FirstDay = Annotated[datetime | None, typer.Option("--since", formats=DAY, help="The first day, in Vietnam.")]
+LastDay = Annotated[
+    datetime | None, typer.Option("--until", formats=DAY, help="The last day; without it today.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +116,15 @@ def _monday(week: int, today: date) -> date:
     raise WrongUsage(f"There is no week {week}. Weeks are 1 to 53.")
 
 
-Figures = Mapping[str, Any]
-"""A row of report/list_sources or report/list_owners."""
+def ends_of(day: datetime | None, since: str | None, until: str | None) -> tuple[str | None, str | None]:
+    """Return the ends of a period of times, in which a last day that is named is whole. Raises WrongUsage."""
+    if day:
+        if since or until:
+            raise WrongUsage("Give either --day, or --since and --until.")
+        since = until = f"{day:%Y-%m-%d}"
+    with suppress(ValueError, OverflowError):
+        until = (date.fromisoformat(until or "") + timedelta(days=1)).isoformat()
+    return since, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +141,6 @@ class Report:
         return [owner for owner in self.owners if (owner["connection"], owner["source_id"]) == key]
 
     def document(self) -> dict[str, Any]:
-        """Return the report as a JSON object."""
         first, last = self.period.first.isoformat(), self.period.last.isoformat()
         return {
             "period": {"from": first, "to": last, "until": self.period.until},
@@ -105,32 +154,6 @@ def load_report(db: DbSession, period: Period) -> Report:
     window = {"from": period.since, "to": period.until}
     total, *sources = db.execute(QUERIES["report/list_sources"], window).fetchall()
     return Report(period, total, sources, db.execute(QUERIES["report/list_owners"], window).fetchall())
-
-
-TEMPLATE = Path(__file__).with_name("report.html.j2")
-NO_SOURCE_ID = "(none)"
-MINUTES_PER_HOUR = 60
-NOTHING = "–"
-SUMS = (
-    ("leads", ("new_tickets", "joined", "updated", "held", "bad_phone", "no_phone", "other")),
-    ("held", ("held_by_source", "held_by_kill_switch", "held_by_connection")),
-    ("tickets", ("new_tickets", "later_tickets")),
-    ("tickets", ("kept", "changed", "by_hand", "unassigned")),
-    ("tickets", ("answered", "unanswered", "closed_unanswered")),
-)
-"""A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
-ALONE = ("missed_by_webhook", "broken")
-VIETNAMESE = {
-    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "nhập vào ticket đang mở",
-    "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
-    "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
-    "held_by_connection": "kết nối đang tắt", "tickets": "Ticket", "later_tickets": "từ lần gửi sau của lead",
-    "kept": "đúng người được chia", "changed": "đã đổi người", "by_hand": "giao tay",
-    "unassigned": "chưa có người phụ trách", "answered": "đã gọi", "unanswered": "chưa gọi",
-    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm lại",
-    "broken": "lỗi cần xử lý",
-}  # fmt: skip
-"""The figures as managers read them."""
 
 
 def source_name(source: Figures, total: str, no_source: str) -> str:
@@ -172,7 +195,6 @@ def is_fair(owner: Figures) -> bool:
 
 
 def fairness(owner: Figures) -> str:
-    """Return the spread of the roster's counters and its bound."""
     if owner["spread"] is None or owner["bound"] is None:
         return "no member available"
     return f"{owner['spread']:.2f} of at most {owner['bound']:.2f}"
@@ -183,7 +205,7 @@ def print_report(report: Report, console: Console) -> None:
     period = report.period
     console.print(f"{period.first} to {period.last} (Vietnam)")
     for source in (report.total, *report.sources):
-        console.print(f"\n{source_name(source, 'all sources', 'without a source')}")
+        console.print(f"\n{one_line(source_name(source, 'all sources', 'without a source'))}")
         for begin, line in _lines(source, period.now):
             print_in_column(f"  {begin:<10}", line, console)
         owners = report.owners_of(source)
@@ -229,10 +251,6 @@ def _owners_table(owners: Sequence[Figures]) -> Table:
     return table
 
 
-OF_OWNERS = ("owner", "owner_id", "share", "weight", "spread", "bound")
-"""The columns of owners that sources do not have."""
-
-
 def csv_of(report: Report) -> str:
     """Return the rows `total`, `source` and `owner`; a column that a row does not have is empty."""
     columns = [*report.total, *OF_OWNERS]
@@ -262,19 +280,13 @@ def html_page(report: Report) -> str:
     )
 
 
-DAY = ["%Y-%m-%d"]
-
-
 def report(
     week: Annotated[
         int | None, typer.Option(help="An ISO week, the newest of that number.", min=1, max=53)
     ] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--since", formats=DAY, help="The first day, in Vietnam.")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--until", formats=DAY, help="The last day; without it today.")
-    ] = None,
+    day: Annotated[datetime | None, typer.Option(formats=DAY, help="One day, in Vietnam.")] = None,
+    first: FirstDay = None,
+    last: LastDay = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table for spreadsheets.")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="Print a page for managers.")] = False,
     as_json: AsJson = False,
@@ -286,8 +298,11 @@ def report(
     """
     if as_csv + as_html + as_json > 1:
         raise WrongUsage("Give one of --csv, --html and --json.")
+    if day and (week or first or last):
+        raise WrongUsage("Give either --day, --week, or --since and --until.")
+    first, last = day or first, day or last
     period = read_period(week, first and first.date(), last and last.date(), datetime.now(UTC))
-    with open_session(read_operator_settings("DATABASE_URL").database_url, "report") as db:
+    with open_database("report") as db:
         found = load_report(db, period)
     if as_json:
         print_json(found.document())

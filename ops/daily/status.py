@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 
 from ops.checks.leads import read_keys
-from ops.checks.model import NotRead, Result, When, exit_code
+from ops.checks.model import Facts, NotRead, Result, When, exit_code
 from ops.checks.screen import document, print_look
 from ops.checks.services import NEEDED, HasuraSource, Services
-from ops.checks.table import Known, look_at, select
+from ops.checks.table import look_at, select
 from ops.failures import WrongUsage
 from ops.output import AsJson, print_result
 from ops.settings import OperatorSettings, read_operator_settings
@@ -78,9 +78,9 @@ class Watcher:
         """Return what each check finds within 3 s; a part that does not answer is red."""
         now = time.monotonic()
         is_known = self._keys is not None and now - self._keys_at < KEYS_MAX_AGE_SECONDS
-        known: Known = {read_keys: self._keys} if is_known else {}
+        facts = Facts({read_keys: self._keys} if is_known else {})
         with Services(self.settings, "status", self.source) as services:
-            results, facts = look_at(select(When.STATUS), services, known)
+            results = look_at(select(When.STATUS), services, facts)
         if not is_known:
             self._keys_at = now
             try:

@@ -1,32 +1,33 @@
 """`leads switch`: turn the kill switch, the pause and sources on or off; show since when, by whom and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from shlex import quote
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from ops import switches
 from ops.clients.alertmanager import Alertmanager, AlertmanagerUnavailable
-from ops.clients.db_session import DbSession, open_session
+from ops.clients.db_session import DbSession, open_database
 from ops.failures import CommandFailed, only_one
-from ops.output import AsJson, examples, one_line, print_indented, print_json, say, verb_group
+from ops.output import AsJson, examples, one_line, print_indented, print_json, print_outcome, verb_group
 from ops.settings import read_operator_settings
 from ops.switches import Setting, Switch, check_reason, list_switches
 
 KILL_ON = """No ticket is created from now on. Deliveries are answered 200 and stored as skipped_kill_switch.
-Undo it with: leads switch kill off --reason TEXT"""
+Undo it with: leads switch kill off --reason fixed"""
 KILL_OFF = """Tickets are created again.
 Process what was held meanwhile: leads replay --status skipped_kill_switch --drain"""
 PAUSE_ON = """Leads are stored and wait as received; nothing is lost, and no ticket is created meanwhile.
-Undo it with: leads switch pause off --reason TEXT"""
+Undo it with: leads switch pause off --reason done"""
 PAUSE_OFF = "Processing goes on. What waited is processed at the rate replay_rate_per_second."
 SOURCE_ON = """Its leads make tickets from now on.
 Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
 SOURCE_OFF = """Leads of it alone are stored as skipped_source_disabled and make no tickets.
-Undo it with: leads switch source NAME on --reason TEXT"""
+Undo it with: leads switch source {} on --reason fixed"""
 
 
 State = Literal["on", "off"]
@@ -52,7 +53,7 @@ def show(as_json: AsJson = False) -> None:
 
     The earlier changes are shown by: leads history --of setting --of source
     """
-    with _open() as db:
+    with open_database("switch") as db:
         found = list_switches(db)
     if as_json:
         print_json([asdict(switch) for switch in found])
@@ -68,119 +69,124 @@ def show(as_json: AsJson = False) -> None:
 @app.command(epilog=examples('switch kill on --reason "duplicate tickets"', "switch kill off --reason fixed"))
 def kill(to: To, reason: Reason, until: Until = None, as_json: AsJson = False) -> None:
     """Turn the kill switch on or off: while it is on, no ticket is created."""
-    silences = _Silences.of("PancakeKillSwitchOn", until, reason, is_holding=to == "on")
+    reason = check_reason(reason)
+    alertmanager = _alertmanager(until, is_holding=to == "on")
     was_on = _set("kill_switch", to, reason)
-    silences.follow({}, f"The kill switch is {to}")
-    _report("kill switch", to, was_on, as_json, {"on": KILL_ON, "off": KILL_OFF})
+    labels = {"alertname": "PancakeKillSwitchOn"}
+    _silence(alertmanager, labels, until, reason, f"The kill switch is {to}")
+    _report({"kill switch": was_on}, to, as_json, {"on": KILL_ON, "off": KILL_OFF})
 
 
 @app.command(epilog=examples('switch pause on --reason "Diva is migrated"', "switch pause off --reason done"))
 def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
     """Pause processing, or go on: meanwhile leads are stored and wait."""
-    was_on = _set("processing_paused", to, reason)
-    _report("pause", to, was_on, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
+    was_on = _set("processing_paused", to, check_reason(reason))
+    _report({"pause": was_on}, to, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
 
 
 @app.command(
     context_settings={"ignore_unknown_options": True},  # Pancake's ids of sources begin with a minus: -1
-    epilog=examples("switch source Facebook on --reason W1", 'switch source -1 off --reason "spam"'),
+    epilog=examples("switch source Facebook Zalo on --reason W2", 'switch source -1 off --reason "spam"'),
 )
 def source(
-    which: Annotated[str, typer.Argument(metavar="SOURCE", help="Its name, its id in Pancake, or its id.")],
+    which: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Names, ids in Pancake, or ids: all of them, or none."),
+    ],
     to: To,
     reason: Reason,
-    connection: Annotated[str | None, typer.Option(help="Name of the connection of the source.")] = None,
+    connection: Annotated[str | None, typer.Option(help="Name of the connection of the sources.")] = None,
     until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch a source on or off: leads without an active source are held."""
+    """Switch sources on or off: leads without an active source are held."""
     reason = check_reason(reason)
-    silences = _Silences.of("PancakeSourceOff", until, reason, is_holding=to == "off")
-    with _open() as db:
-        found = _find(list_switches(db), which, connection)
-        if to == "on" and not found.can_be_on:
+    alertmanager = _alertmanager(until, is_holding=to == "off")
+    with open_database("switch") as db, db.transaction():
+        listed = list_switches(db)
+        found = list(dict.fromkeys(_find(listed, each, connection) for each in which))
+        unable = [_title(each) for each in found if not each.can_be_on]
+        if to == "on" and unable:
             raise CommandFailed(
-                f"{_title(found)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
+                f"{', '.join(unable)} cannot be switched on: Pancake removed it, or it has no name yet.\n"
                 "It gets its name from the next sync_sources, within 15 minutes."
             )
-        before = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
+        before = [_set_source(db, each, to, reason) for each in found]
+    for each, was in zip(found, before, strict=True):
+        named = {"connection": was.connection_id, "source": str(each.pancake_source_id)}
+        labels = {"alertname": "PancakeSourceOff", **named}
+        _silence(alertmanager, labels, until, reason, f"The {_title(each)} is {to}")
+    was_on = {_title(each): was.was_on for each, was in zip(found, before, strict=True)}
+    words = " ".join(map(quote, which)) + (f" --connection {quote(connection)}" if connection else "")
+    _report(was_on, to, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF.format(words)})
+
+
+def _set_source(db: DbSession, found: Switch, to: State, reason: str) -> switches.SourceBefore:
+    before = switches.set_source(db, found.row_id, is_on=to == "on", reason=reason)
     if before is None:
         raise CommandFailed(f"{_title(found)} was removed meanwhile. See: leads switch list")
-    labels = {"connection": before.connection_id, "source": str(found.pancake_source_id)}
-    silences.follow(labels, f"The {_title(found)} is {to}")
-    _report(_title(found), to, before.was_on, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF})
+    return before
 
 
 def _set(setting: Setting, to: State, reason: str) -> bool:
-    reason = check_reason(reason)
-    with _open() as db:
+    with open_database("switch") as db:
         return switches.set_setting(db, setting, is_on=to == "on", reason=reason)
 
 
-@dataclass(frozen=True, slots=True)
-class _Silences:
-    """The silences of the alert on leads that a switch holds: made until a time, ended on the way back."""
+def _alertmanager(until: datetime | None, *, is_holding: bool) -> Alertmanager | None:
+    """Check what is needed to make a silence, or to end those of before; None if there is nothing to do."""
+    if until is None:
+        url = "" if is_holding else read_operator_settings(may_have=["ALERTMANAGER_URL"]).alertmanager_url
+        return Alertmanager(url) if url else None
+    now = datetime.now(UTC)
+    if not is_holding:
+        raise typer.BadParameter("--until is for a switch that holds leads")
+    if until.replace(tzinfo=UTC) <= now:
+        raise typer.BadParameter(f"--until {until:%Y-%m-%dT%H:%M} has passed; it is {now:%Y-%m-%dT%H:%M} UTC")
+    return Alertmanager(read_operator_settings("ALERTMANAGER_URL").alertmanager_url)
 
-    alertmanager: Alertmanager | None
-    alert: str
-    until: datetime | None
-    reason: str
 
-    @classmethod
-    def of(cls, alert: str, until: datetime | None, reason: str, *, is_holding: bool) -> Self:
-        """Check what is needed, before the switch is set."""
-        url, now = "", datetime.now(UTC)
+def _silence(
+    alertmanager: Alertmanager | None,
+    labels: Mapping[str, str],
+    until: datetime | None,
+    reason: str,
+    done: str,
+) -> None:
+    """Make the silence of the alert on leads that a switch holds, or end those of before.
+
+    The switch is set: `done` says so if Alertmanager does not answer.
+    """
+    if alertmanager is None:
+        return
+    try:
         if until is None:
-            if not is_holding:
-                url = read_operator_settings(may_have=["ALERTMANAGER_URL"]).alertmanager_url
-        elif not is_holding:
-            raise typer.BadParameter("--until is for a switch that holds leads")
-        elif until.replace(tzinfo=UTC) <= now:
-            raise typer.BadParameter(
-                f"--until {until:%Y-%m-%dT%H:%M} has passed; it is {now:%Y-%m-%dT%H:%M} UTC"
-            )
+            alertmanager.end_silences(labels)
         else:
-            url = read_operator_settings("ALERTMANAGER_URL").alertmanager_url
-        return cls(Alertmanager(url) if url else None, alert, until, check_reason(reason))
-
-    def follow(self, labels: Mapping[str, str], done: str) -> None:
-        """Make the silence, or end those of before, once the switch is set."""
-        if self.alertmanager is None:
-            return
-        matched = {"alertname": self.alert, **labels}
-        try:
-            if self.until is None:
-                self.alertmanager.end_silences(matched)
-            else:
-                ends_at = self.until.replace(tzinfo=UTC)
-                self.alertmanager.silence(matched, datetime.now(UTC), ends_at, self.reason)
-        except AlertmanagerUnavailable as error:
-            state = "may still be silenced" if self.until is None else "is not silenced"
-            raise CommandFailed(f"{done}, but {self.alert} {state}. Run it again.\n{error}") from error
+            alertmanager.silence(labels, datetime.now(UTC), until.replace(tzinfo=UTC), reason)
+    except AlertmanagerUnavailable as error:
+        state = "may still be silenced" if until is None else "is not silenced"
+        raise CommandFailed(f"{done}, but {labels['alertname']} {state}. Run it again.\n{error}") from error
 
 
-def _open() -> DbSession:
-    return open_session(read_operator_settings("DATABASE_URL").database_url, "switch")
-
-
-def _report(name: str, to: State, was_on: bool, as_json: bool, said: dict[State, str]) -> None:
-    before = "on" if was_on else "off"
-    if as_json:
-        print_json({"switch": name, "state": to, "before": before, "changed": to != before})
-    if to == before:
-        say(f"{name}: {to} already, nothing was changed.")
-    else:
-        say(f"{name}: {to} (before: {before}).\n{said[to]}")
+def _report(was_on: Mapping[str, bool], to: State, as_json: bool, said: dict[State, str]) -> None:
+    """Say how the switches are and were; for programs a document, or a list of several."""
+    documents, lines = [], []
+    for name, was in was_on.items():
+        before = "on" if was else "off"
+        documents.append({"switch": name, "state": to, "before": before, "changed": to != before})
+        lines.append(
+            f"{name}: {to} " + ("already, nothing was changed." if to == before else f"(before: {before}).")
+        )
+    if any(each["changed"] for each in documents):
+        lines.append(said[to])
+    print_outcome(documents if len(documents) > 1 else documents[0], "\n".join(lines), as_json=as_json)
 
 
 def _find(found: Sequence[Switch], which: str, connection: str | None) -> Switch:
-    """Return the source of that name or id. Raises WrongUsage if there is none, or several."""
+    of_connection = [each for each in found if connection in (None, each.connection)]
     matching = {
-        f"{each.row_id} ({each.connection})": each
-        for each in found
-        if each.kind == "source"
-        and which in (each.name, each.pancake_source_id, each.row_id)
-        and connection in (None, each.connection)
+        f"{each.row_id} ({each.connection})": each for each in switches.match_sources(of_connection, which)
     }
     return only_one(matching, "source", which, "They are listed by: leads switch list")
 

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from leads.domain.event_states import AT_REST, DEAD_LETTER, FAILED, PROCESSED
-from ops.clients.db_session import QUERIES, DbSession, load_rows, open_session
+from ops.clients.db_session import QUERIES, DbSession, load_rows, open_database
 from ops.output import AsJson, one_line, print_line
-from ops.settings import read_operator_settings
 
 POLL_SECONDS = 1.0
 MAX_ROWS = 200
@@ -47,15 +46,11 @@ class Follower:
     """Remembers which events were shown in which state; those up to `first` are not shown."""
 
     first: int
-    after: int = field(init=False)
+    after: int
     shown: dict[int, str] = field(default_factory=dict)
     awaited: set[int] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.after = self.first
-
     def changes(self, db: DbSession) -> Iterator[EventRow]:
-        """Return what arrived or changed since the last call. Raises DatabaseError."""
         params = {"after": self.after - OVERLAP_IDS, "most": MAX_ROWS, "awaited": sorted(self.awaited)}
         for row in load_rows(db, EventRow, "tail/list_events", params):
             if row.id <= self.first:
@@ -88,9 +83,8 @@ def tail(
     A line has the event's id, how it came, its source, and its ticket with the owner, or why there is none;
     nothing of the customer. With --json each line is a JSON document. Needs DATABASE_URL.
     """
-    url = read_operator_settings("DATABASE_URL").database_url
     console = Console()
-    with open_session(url, "tail") as db:
+    with open_database("tail") as db:
         for row in follow(db, newest, time.sleep):
             if as_json:
                 print_line(json.dumps(asdict(row), ensure_ascii=False, default=str))
@@ -101,14 +95,14 @@ def tail(
 def follow(db: DbSession, newest: int, wait: Callable[[float], object]) -> Iterator[EventRow]:
     """Return the events as they arrive or change, for ever; `wait` gets seconds. Raises DatabaseError."""
     start = db.execute(QUERIES["tail/find_start"], {"newest": newest}).fetchone()
-    follower = Follower(first=start["id"] if start else 0)
+    first = start["id"] if start else 0
+    follower = Follower(first, after=first)
     while True:
         yield from follower.changes(db)
         wait(POLL_SECONDS)
 
 
 def describe(row: EventRow) -> str:
-    """Return the line of an event, in UTC."""
     time_of_state = row.processed_at if row.status == PROCESSED and row.processed_at else row.created_at
     head = f"{time_of_state.astimezone(UTC):%H:%M:%S}  {row.id:>8}  {row.origin:<9}  {row.source or '-':<15}"
     return one_line(f"{head}  {_result(row)}")

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from leads.adapters.database import Params
-from ops.clients.db_session import DbSession, load_row, open_session
+from ops.clients.db_session import DbSession, load_row, open_database
 from ops.failures import WrongUsage, fail_if
 from ops.output import AsJson, examples, print_json, progress_bar, verb_group
-from ops.settings import read_operator_settings
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
@@ -37,11 +36,10 @@ def move(
     """
     if to == OUR_SOURCE:
         raise WrongUsage(f"--to must not be {OUR_SOURCE}. Give another ticket source.")
-    database_url = read_operator_settings("DATABASE_URL").database_url
     from_source, to_source = (to, OUR_SOURCE) if back else (OUR_SOURCE, to)
     # A moved ticket has its former source in its data: only these go back, not those that were there before.
     sources = {"from_source": from_source, "to_source": to_source, "only_marked": back}
-    with open_session(database_url, "tickets move") as db:
+    with open_database("tickets move") as db:
         waiting = left = _count(db, sources)
         if not as_json:
             typer.echo(f"{waiting} tickets to move from {from_source} to {to_source}.")

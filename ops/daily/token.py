@@ -24,13 +24,8 @@ NAMESPACE = "https://hasura.io/jwt/claims"
 SYMMETRIC = ("HS256", "HS384", "HS512")
 ASYMMETRIC = {"RS256": "RS256", "RS384": "RS384", "RS512": "RS512", "Ed25519": "EdDSA"}
 """The engine's names of algorithms with a key pair, and those of the JWT standard."""
-
 MAX_DAYS = 90
-"""How long a token may be valid."""
-
 ASK_THE_ISSUER = "ask the issuer of this engine's tokens for a token"
-
-
 Role = Literal["pancake_service", "pancake_edge"]
 """The holder of a token."""
 HOLDERS: dict[Role, tuple[str, str]] = {
@@ -104,10 +99,9 @@ def make_token(
         claims = json.dumps(claims)
     payload: dict[str, Any] = {configuration.get("claims_namespace", NAMESPACE): claims}
     payload |= {"iat": issued_at, "exp": expires_at}
-    if (audience := configuration.get("audience")) is not None:
-        payload["aud"] = audience
-    if (issuer := configuration.get("issuer")) is not None:
-        payload["iss"] = issuer
+    for claim, name in (("aud", "audience"), ("iss", "issuer")):
+        if configuration.get(name) is not None:
+            payload[claim] = configuration[name]
     algorithm, key = _choose_key(configuration, private_key)
     return jwt.encode(payload, key, algorithm=algorithm)
 
@@ -129,7 +123,8 @@ def _choose_key(configuration: dict[str, Any], private_key: Path | None) -> tupl
     if kind in ASYMMETRIC and private_key is not None:
         return ASYMMETRIC[kind], private_key.read_text()
     if kind in ASYMMETRIC:
-        raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with --private-key FILE.")
+        option = "--private-key FILE (of leads setup: --jwt-private-key)"
+        raise WrongUsage(f"{VARIABLE} holds a public key. Give the private key with {option}.")
     raise WrongUsage(f"{VARIABLE} has no key that can sign: {ASK_THE_ISSUER}.")
 
 

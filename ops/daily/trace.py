@@ -1,5 +1,6 @@
 """`leads trace`: what happened to a lead, why it has a ticket or none, and what to do."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -7,13 +8,21 @@ import typer
 from rich.console import Console
 
 from leads.domain.body import ICT
-from leads.domain.digest import Digester
 from leads.domain.errors import BadRequest
-from leads.domain.trace import Search, Story, document, read_language, read_search, tell_stories
+from leads.domain.trace import Story, document, read_language, read_search, tell_stories
 from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
-from ops.clients.db_session import DbSession, load_rows, open_session
+from ops.clients.db_session import load_rows, open_session
 from ops.failures import ExitCode, WrongUsage
-from ops.output import AsJson, one_line, print_in_column, print_indented, print_json, say, show_activity
+from ops.output import (
+    AsJson,
+    one_line,
+    print_in_column,
+    print_indented,
+    print_json,
+    say,
+    show_activity,
+    yesterday,
+)
 from ops.settings import read_argument, read_operator_settings, read_variable
 from ops.waiting import poll
 
@@ -50,23 +59,27 @@ def trace(
     has_keys = bool(read_variable("ENCRYPTION_KEYS"))
     settings = read_operator_settings("DATABASE_URL", *(["ENCRYPTION_KEYS"] if has_keys else []))
     digester = settings.key_ring.digester() if has_keys else None
+    printer = None if as_json else Printer(Console(), words)
     with open_session(settings.database_url, "trace") as db:
-        if follow:
-            printer = None if as_json else Printer(Console(), words)
-            stories = _follow(db, search, digester, words.language, timeout, printer)
-        else:
-            stories = _load(db, search, digester, words.language)
-            if not as_json:
-                Printer(Console(), words).print(stories)
+
+        def load() -> list[Story]:
+            now = datetime.now(UTC)
+            params = search.params(digester, now, words.language)
+            return tell_stories(load_rows(db, StoredEvent, "trace_lead/load_events", params), now)
+
+        stories = _follow(load, timeout, printer) if follow else load()
+        if printer:
+            printer.print(stories)
+    if follow and not _are_at_rest(stories):
+        say(f"Stopped after {timeout} s: more may happen. Give a longer --timeout.")
     if as_json:
         print_json(document(search.text, stories))
     if not stories:
-        say(words.say("lead.not_found"))
+        say(words.say("lead.not_found", yesterday=yesterday(datetime.now(UTC))))
     raise typer.Exit(exit_code(stories))
 
 
 def exit_code(stories: list[Story]) -> ExitCode:
-    """Return the exit code of what was found."""
     if not stories:
         return UNKNOWN
     return TICKET if any(story.tickets for story in stories) else NO_TICKET
@@ -130,34 +143,16 @@ def _reason(code: str, words: Words) -> str:
     return words.word(table, code)
 
 
-def _load(db: DbSession, search: Search, digester: Digester | None, language: str) -> list[Story]:
-    now = datetime.now(UTC)
-    params = search.params(digester, now, language)
-    events = load_rows(db, StoredEvent, "trace_lead/load_events", params)
-    return tell_stories(events, now)
-
-
-def _follow(
-    db: DbSession,
-    search: Search,
-    digester: Digester | None,
-    language: str,
-    timeout_seconds: int,
-    printer: Printer | None,
-) -> list[Story]:
+def _follow(load: Callable[[], list[Story]], timeout_seconds: int, printer: Printer | None) -> list[Story]:
     """Load the stories until something is found and all of it is at rest, or the time is up."""
     stories: list[Story] = []
     with show_activity("waiting"):
         for _ in poll(timeout_seconds, POLL_SECONDS):
-            stories = _load(db, search, digester, language)
+            stories = load()
             if printer:
                 printer.print(stories, is_last=False)
             if _are_at_rest(stories):
                 break
-        if printer:
-            printer.print(stories)
-    if not _are_at_rest(stories):
-        say(f"Stopped after {timeout_seconds} s: more may happen. Give a longer --timeout.")
     return stories
 
 

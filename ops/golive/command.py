@@ -2,13 +2,11 @@
 
 from ops.golive.deploy.command import deploy_command as deploy
 from ops.golive.drill import drill
-from ops.golive.gates import begin, gate, list_criteria
+from ops.golive.gates import baseline, day0, gate, list_criteria, precheck, watch
 from ops.golive.handover import handover
-from ops.golive.report import report
+from ops.golive.report import report, verify
 from ops.golive.sending import smoke
-from ops.golive.stating import attest, not_applicable, waive
-from ops.golive.verify import verify
-from ops.golive.watching import baseline, day0, precheck, watch
+from ops.golive.stating import attest, begin, not_applicable, waive
 from ops.output import examples, verb_group
 
 app = verb_group(
@@ -18,10 +16,11 @@ app = verb_group(
 )
 VERBS = (
     ("list", list_criteria, "list", "list --gate W1 --json"),
-    ("begin", begin, "begin W1", "begin W2 --since 2026-06-05"),
+    ("begin", begin, "begin W2 --to reports", "begin W2 --since 2026-06-05",
+     "begin W2 --again 'six sources were on'"),
     ("baseline", baseline, "baseline --since 2026-05-18 --until 2026-05-24 > baseline.csv"),
     ("gate", gate, "gate W1", "gate W1 --at 2026-06-04T10:00 --json"),
-    ("attest", attest, "attest G-1 --value 1 --evidence prd-signed.pdf", "attest --open W1",
+    ("attest", attest, "attest E2-QA-data=11 E2-QA-accounts=3 --evidence qa.pdf", "attest --open W1",
      "attest G-3 test-cases-W1 --evidence junit.xml"),
     ("waive", waive, "waive G-10 --reason 'no answer' --until 2026-06-30"),
     ("not-applicable", not_applicable,
@@ -33,7 +32,7 @@ VERBS = (
     ("day0", day0, "day0"),
     ("watch", watch, "watch", "watch --json"),
     ("drill", drill, "drill tier1 --database diva_staging"),
-    ("smoke", smoke, "smoke captured.json --phone 0905111222"),
+    ("smoke", smoke, "smoke captured.json --phone -"),
     ("handover", handover, "handover --to handover.tar.gz"),
 )  # fmt: skip
 for name, function, *shown in VERBS:

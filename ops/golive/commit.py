@@ -7,7 +7,6 @@ from ops.settings import read_variable
 
 CLONE = Path(__file__).resolve().parents[2]
 MIGRATIONS_FOLDER = CLONE / "hasura" / "migrations" / "default"
-GIT_SECONDS = 10.0
 
 
 def installed_commit() -> str:
@@ -33,6 +32,6 @@ def _commit_of_clone() -> str:
 
 def _git(*words: str) -> str:
     done = subprocess.run(
-        ["git", *words], cwd=CLONE, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
+        ["git", *words], cwd=CLONE, capture_output=True, text=True, check=True, timeout=10.0
     )
     return done.stdout.strip()

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from enum import StrEnum
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
 from functools import cache
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
@@ -13,19 +14,21 @@ from pydantic.dataclasses import dataclass
 
 from ops.checks.model import When
 from ops.checks.table import BY_ID, CHECKS
+from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
 from ops.metadata.directory import parse
+from ops.output import yesterday
 
 CRITERIA = Path(__file__).with_name("criteria")
-PRODUCTION: Literal["production"] = "production"
+Environment = Literal["production", "staging", "any"]
+PRODUCTION: Environment = "production"
+STAGING: Environment = "staging"
 WAVES = ("W1", "W2", "W3", "W4")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {">=": ge, ">": gt, "<=": le, "<": lt, "=": eq}
 SIGNS = {">=": "≥", "<=": "≤"}
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,59}$")]
 Text = Annotated[str, Field(pattern=r"\S")]
 Count = Annotated[int, Field(strict=True, ge=1)]
-
-
 Role = StrEnum(
     "Role",
     ["OWNER", "LEAD", "DEVELOPER", "QA", "DEVOPS", "OPS", "SECURITY", "LEGAL", "DIRECTOR", "RELEASE"],
@@ -36,19 +39,22 @@ Role = StrEnum(
 class Source(StrEnum):
     """Where the value of a criterion comes from."""
 
-    CHECK = "check"
-    SQL = "sql"
-    PROMQL = "promql"
-    COMMAND = "command"
-    FILE = "file"
-    PERSON = "person"
+    CHECK = auto()
+    SQL = auto()
+    PROMQL = auto()
+    COMMAND = auto()
+    FILE = auto()
+    PERSON = auto()
+
+    @property
+    def is_of_people(self) -> bool:
+        return self in (Source.FILE, Source.PERSON)
 
 
 class Part(StrEnum):
-    """A part of the checklist: the gate of a wave, or what is looked at together."""
+    """A part of the checklist: the gate of a wave (`entry`: before W1), or what is looked at together."""
 
     ENTRY = "entry"
-    """Before W1: general gates, and the pre-check."""
     W1, W2, W3, W4 = WAVES
     DATABASE = "database"
     ENGINE = "engine"
@@ -58,25 +64,23 @@ class Part(StrEnum):
     DEPLOY = "deploy"
     DAY0 = "day0"
     WATCH = "watch"
-    SIGN_OFF = "sign_off"
+    SIGN_OFF = "sign-off"
 
 
 class Stage(StrEnum):
-    """When a criterion of the pre-check can pass, if not always."""
+    """When a criterion of the pre-check can pass, if not always: only before or after the deployment."""
 
-    BEFORE = "before"
-    """Only before the deployment, or on its day."""
-    AFTER = "after"
-    """Only once the integration is deployed."""
+    BEFORE = auto()
+    AFTER = auto()
 
 
 class Window(StrEnum):
     """The time that a measurement covers, up to the time of the evaluation."""
 
-    NONE = "none"
-    DAY = "day"
-    WAVE = "wave"
-    PILOT = "pilot"
+    NONE = auto()
+    DAY = auto()
+    WAVE = auto()
+    PILOT = auto()
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", defer_build=True))
@@ -88,7 +92,9 @@ class Criterion:
     `value` is the column of a statement; `samples` are the columns whose sum is the number of cases, of which
     `min_samples` are needed, and as many as the column `needed` says. A share names the columns of its `good`
     or of its `bad` cases. `range` are the lowest and the highest value that a person can attest. Its owner
-    may waive it if `may_be_waived`. `environment` is where evidence that names its database has to be made.
+    may waive it if `may_be_waived`. `environment` is where evidence has to be made that names its
+    database, and where a person has to look; `any` of evidence that does not name it.
+    In the first week it is asked from day `from_day` of W1 on.
     """
 
     id: Id
@@ -111,21 +117,35 @@ class Criterion:
     needed: str = ""
     window: Window = Window.NONE
     max_age_days: Count | None = None
+    from_day: Count | None = None
     stage: Stage | None = None
     runbook: str = ""
     range: tuple[FiniteFloat, FiniteFloat] | None = None
     parameters: Mapping[str, Text] = field(default_factory=dict)
     may_be_waived: bool = False
-    environment: Literal["production", "staging"] = PRODUCTION
+    environment: Environment = PRODUCTION
 
     def is_met_by(self, value: float) -> bool:
-        """Whether the value is on the right side of the target."""
         return OPERATORS[self.operator](value, self.target)
+
+    @property
+    def is_stated_of_staging(self) -> bool:
+        return self.source is Source.PERSON and self.environment == STAGING
 
     @property
     def may_have_fewer(self) -> bool:
         """Whether its owner may sign that fewer cases than `min_samples` suffice."""
         return self.min_samples is not None and not self.needed and self.source in (Source.SQL, Source.PROMQL)
+
+    @property
+    def knows_past(self) -> bool:
+        """Whether its source can be asked how it was at a time that is over."""
+        if self.source is Source.SQL:
+            # A statement without the end of its window tells the state of now.
+            return b"%(to)s" in QUERIES[self.query]
+        return self.source is not Source.CHECK and (
+            self.source is not Source.COMMAND or self.window is not Window.NONE
+        )
 
     @property
     def bad_limit(self) -> float | None:
@@ -136,13 +156,16 @@ class Criterion:
 
     @property
     def shown_target(self) -> str:
-        """The target as people write it."""
         if self.source is Source.CHECK:
             return "green"
         return f"{SIGNS.get(self.operator, self.operator)} {self.shown(self.target)}"
 
+    def cure(self, at: datetime) -> str:
+        """Return the remediation with its days: the last one that was over, and when a waiver might end."""
+        in_a_week = f"{at + timedelta(days=7):%Y-%m-%d}"
+        return self.remediation.replace("{yesterday}", yesterday(at)).replace("{in_a_week}", in_a_week)
+
     def shown(self, value: float | None) -> str:
-        """Return a value with the unit of the criterion; a share as a percentage."""
         if value is None:
             return "no value"
         if self.unit == "share":
@@ -177,7 +200,6 @@ def find_criterion(criterion_id: str) -> Criterion:
 
 
 def rule_of(criterion: Criterion) -> dict[str, Any]:
-    """Return what decides, as JSON values."""
     found: dict[str, Any] = READ.dump_python(criterion, mode="json", exclude=WORDS)
     return found
 
@@ -186,8 +208,11 @@ PRECHECK = (Part.ENGINE, Part.DATABASE, Part.EDGE, Part.METADATA, Part.PEOPLE)
 
 
 def entry_criteria() -> list[Criterion]:
-    """Return what W1 needs to begin: the general gates (E1), and the pre-check once deployed (E2, E3)."""
-    general = [each for each in criteria_of(Part.W1) if any(line.startswith("E1.G-") for line in each.lines)]
+    """Return what W1 needs to begin: the general gates (E1), the pre-check once deployed (E2, E3), guards."""
+    general = [
+        each for each in criteria_of(Part.W1)
+        if Part.ENTRY in each.parts or any(line.startswith("E1.G-") for line in each.lines)
+    ]  # fmt: skip
     checked = [each for each in criteria_of(*PRECHECK) if each.stage is not Stage.BEFORE]
     return list({each.id: each for each in (*general, *checked)}.values())
 
@@ -223,7 +248,6 @@ def _read(entry: Mapping[str, Any]) -> Criterion:
 
 
 def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
-    """Yield a criterion for each check of the pre-check that no line of the checklist names."""
     named = {name for each in criteria if each.source is Source.CHECK for name in each.query.split()}
     for check in CHECKS:
         if When.PRECHECK in check.when and check.id not in named:

@@ -4,12 +4,12 @@ The tiers are those of section E5 of the checklist and of docs/runbook/rollback.
 """
 
 import getpass
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import typer
@@ -19,21 +19,20 @@ from ops.checks.services import HasuraSource
 from ops.clients.db_session import QUERIES
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
-from ops.failures import CommandFailed, ExitCode, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.files import digest_of_file, write_file
 from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.criterion import Criterion, find_criterion
-from ops.golive.deploy.command import Programs
+from ops.golive.deploy.command import Outcome, Programs, act, bring_forward, take_back
 from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
 from ops.golive.deploy.site import Choices, Site, open_site
 from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import OWN_TABLES, ROLES, check, find_step, migration_ids, take_snapshot
-from ops.golive.deploy.walk import act, bring_forward, take_back
-from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.installation import load_installation
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, keep_document
+from ops.golive.measuring import load_installation
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
 from ops.metadata.deploy import BACKUPS, Folder
-from ops.output import AsJson, print_json, say, show_activity
+from ops.output import AsJson, print_result, say, show_activity
 from ops.switches import list_switches
 from ops.waiting import poll
 
@@ -48,28 +47,7 @@ EFFECT_SECONDS = 120.0
 POLL_SECONDS = 0.25
 ROWS_FILE = "rows-of-drill"
 AFTERWARDS = "what is where: leads golive deploy --check"
-
-
-PAUSE = 0
-"""The number of the drill of the pause, which belongs to tier 1."""
 BEGUN, ENDED = "drill begun", "drill"
-ANNOUNCEMENTS: dict[int, dict[str, Any]] = {
-    PAUSE: {"audience": "PO, Tech Lead", "channel": "Slack #pancake-integration", "within_minutes": 5},
-    1: {"audience": "PO, Tech Lead", "channel": "Slack #pancake-integration", "within_minutes": 5},
-    2: {
-        "audience": "PO, Tech Lead, Ops, DevOps", "channel": "Slack #pancake-integration, email",
-        "within_minutes": 15,
-    },
-    3: {
-        "audience": "PO, Tech Lead, Ops, DevOps, director, whole team",
-        "channel": "Slack urgent, email, meeting", "within_minutes": 30,
-    },
-    4: {
-        "audience": "PO, Tech Lead, Ops, DevOps, marketing", "channel": "Slack #pancake-integration, email",
-        "within_minutes": 15,
-    },
-}  # fmt: skip
-"""By tier: who is told, through which channel, and how soon."""
 
 
 def drill(
@@ -117,60 +95,57 @@ def drill(
         prefix = f"golive-drill-{datetime.now(UTC):%Y%m%d%H%M%S}-"
         sender = Sender(webhook, prefix, rate, source_id, workspace)
         site.journal.write(BEGUN, tier, prefix=prefix, workspace=workspace, source=source_id)
-        number = PAUSE if tier == "pause" else int(tier[-1])
-        result = run_drill(Drill(site, sender, webhook_url_file), number, rate, warm_up, finish)
-        result["installation"] = load_installation(site.db, site.settings)
-        path = site.folder / f"drill-{tier}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-        write_file(path, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        result = run_drill(Drill(site, sender, webhook_url_file), TIERS[tier], rate, warm_up, finish)
+        result["installation"] = load_installation(site.db, site.settings, site.engine)
+        path = keep_document(result, folder, f"drill-{tier}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         digest = digest_of_file(path)
         site.journal.write(ENDED, tier, file=path.name, sha256=digest, ok=result["ok"])
-    if as_json:
-        print_json(result | {"file": str(path), "sha256": digest})
-    else:
-        typer.echo("\n".join([_text(result), f"{path}", f"sha256 {digest}", *_remaining(site)]))
-    raise typer.Exit(ExitCode.OK if result["ok"] else ExitCode.FAILED)
+    text = "\n".join([_text(result, TIERS[tier]), f"{path}", f"sha256 {digest}", *_remaining(site)])
+    print_result(result | {"file": str(path), "sha256": digest}, text, as_json=as_json)
+    fail_if(not result["ok"])
 
 
 def _traffic_of(site: Site) -> tuple[int, str]:
-    """Return the workspace and an active source for the test leads. Raises WrongUsage."""
     if site.plan.pancake is None:
         raise WrongUsage("golive.yaml has no pancake.workspace, which the test leads name.")
-    for switch in list_switches(site.db):
-        if switch.kind == "source" and switch.is_on and switch.pancake_source_id:
+    sources = [each for each in list_switches(site.db) if each.kind == "source"]
+    for switch in sources:
+        if switch.is_on and switch.pancake_source_id:
             return site.plan.pancake.workspace, switch.pancake_source_id
-    raise WrongUsage("No source is active: leads switch source NAME on --reason TEXT")
+    names = [site.plan.source, *(each.name for each in sources if each.can_be_on)]
+    name = next(filter(None, names), None)
+    cure = f"leads switch source {quote(name)} on --reason drill" if name else "leads cron run sync_sources"
+    raise WrongUsage(f"No source is active: {cure}")
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill that runs: the installation, its traffic, and the file with the webhook's URL."""
-
     site: Site
     sender: Sender
     webhook_file: Path
 
     def do(self, step: str, *actions: Action) -> None:
-        """Run actions; each has to end well. Raises CommandFailed."""
         for action in actions:
             if not act(self.site, find_step(step), action):
                 raise CommandFailed(f"{' '.join(action.argv)} failed. See the lines above; {AFTERWARDS}")
 
+    def switch(self, name: str, state: str) -> datetime:
+        self.do("14", verb("switch", name, state, "--reason", REASON))
+        return self.now()
+
     def forward(self, *steps: str) -> None:
-        """Bring steps of the deployment forward. Raises CommandFailed."""
         for step in steps:
-            self._check(step, bring_forward(self.site, find_step(step)).result)
+            self._check(bring_forward(self.site, find_step(step)))
 
     def back(self, *steps: str) -> None:
-        """Take steps of the deployment back. Raises CommandFailed."""
         for step in steps:
-            self._check(step, take_back(self.site, find_step(step), is_confirmed=False).result)
+            self._check(take_back(self.site, find_step(step), is_confirmed=False))
 
-    def _check(self, step: str, result: str) -> None:
-        if result in ("waiting", "failed"):
-            raise CommandFailed(f"Step {step} {result}. {AFTERWARDS.capitalize()}")
+    def _check(self, outcome: Outcome) -> None:
+        if outcome.stops:
+            raise CommandFailed(f"Step {outcome.step.id} {outcome.result}. {AFTERWARDS.capitalize()}")
 
     def wait(self, what: str, is_reached: Callable[[], bool]) -> None:
-        """Wait for an effect. Raises CommandFailed when it does not come."""
         for _ in poll(EFFECT_SECONDS, POLL_SECONDS):
             if is_reached():
                 break
@@ -179,7 +154,6 @@ class Drill:
         say(f"  {what}.")
 
     def now(self) -> datetime:
-        """Return the time of the database."""
         at: datetime = self.site.row("golive/load_database")["now"]
         return at
 
@@ -187,18 +161,44 @@ class Drill:
         """Count the test leads stored since then that are `held`, `processed`, or all `events`."""
         return int(self.site.row("golive/count_drill_events", prefix=self.sender.prefix, since=since)[state])
 
+    def wait_for_accepted(self, what: str) -> None:
+        accepted = self.sender.sent.accepted
+        before = len(accepted)
+        self.wait(what, lambda: len(accepted) >= before + ENOUGH)
+
+    def wait_for_tickets(self, since: datetime) -> None:
+        self.wait(f"{ENOUGH} new leads made tickets", lambda: self.count(since, "processed") >= ENOUGH)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A tier of the rollback: who is told, by which channel and how soon, what is timed, and the way back.
+
+    The pause belongs to tier 1, and has the number 0.
+    """
+
+    number: int
+    name: str
+    audience: str
+    channel: str
+    within_minutes: int
+    roll_back: Callable[[Drill], None]
+    bring_back: Callable[[Drill], None]
+
+    @property
+    def limit(self) -> Criterion:
+        return find_criterion(f"G-8-{self.name.lower().replace(' ', '')}")
+
 
 def _finish_stopped(site: Site, webhook_file: Path, rate: float) -> None:
-    """Bring everything back that a drill left which was stopped. Raises CommandFailed."""
     entries = site.journal.entries(BEGUN, ENDED)
     if not entries or entries[-1]["event"] == ENDED:
         return
     begun = entries[-1]
-    number = PAUSE if begun["step"] == "pause" else int(begun["step"][-1])
     say(f"The drill {begun['step']} of {begun['at']} was stopped. Bringing everything back ...")
     prefix = f"{begun['prefix']}again-"
     with Sender(read_webhook(webhook_file), prefix, rate, begun["source"], begun["workspace"]) as sender:
-        TIERS[number][1](Drill(site, sender, webhook_file))
+        TIERS[begun["step"]].bring_back(Drill(site, sender, webhook_file))
     site.journal.write(ENDED, begun["step"], ok=False)
     say("\n".join(["It is back.", *_remaining(site)]))
 
@@ -209,31 +209,29 @@ def _remaining(site: Site) -> list[str]:
     return [f"Delete {path}: it holds the rows of leads." for path in dumps]
 
 
-def run_drill(drill: Drill, tier: int, rate: float, warm_up: float, finish: float) -> dict[str, Any]:
+def run_drill(drill: Drill, tier: Tier, rate: float, warm_up: float, finish: float) -> dict[str, Any]:
     """Roll back and bring back under traffic; return what the file of evidence holds."""
-    roll_back, bring_back = TIERS[tier]
     site, sent = drill.site, drill.sender.sent
     begun_at = datetime.now(UTC)
     with drill.sender:
-        say(f"{name_of(tier)}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
+        say(f"{tier.name}: {rate:g} test leads a second, {warm_up:g} s of traffic first ...")
         time.sleep(warm_up)
         started = time.monotonic()
         told = tell(site, tier, started)
-        roll_back(drill)
+        tier.roll_back(drill)
         rolled_back = time.monotonic()
         say(f"Rolled back after {rolled_back - started:.1f} s. Bringing everything back ...")
-        bring_back(drill)
+        tier.bring_back(drill)
         back = time.monotonic()
         time.sleep(warm_up)
         drill.sender.stop()
     with show_activity("waiting until every lead is done"):
         ledger = wait_until_final(site.db, drill.sender.prefix, sent, finish)
     minutes = round((rolled_back - started) / 60, 3)
-    limit = limit_of(tier)
     is_steady = sent.per_second >= rate * STEADY
-    is_fine = limit.is_met_by(minutes) and not any(ledger.wrong.values())
+    is_fine = tier.limit.is_met_by(minutes) and not any(ledger.wrong.values())
     return {
-        "kind": "drill", "tier": tier, "at": begun_at.isoformat(timespec="seconds"),
+        "kind": "drill", "tier": tier.number, "at": begun_at.isoformat(timespec="seconds"),
         "commit": site.journal.commit, "by": site.journal.by, "database": site.db.info.dbname,
         "minutes": minutes, "minutes_back": round((back - rolled_back) / 60, 3),
         "sent": len(sent.ids), "achieved_per_second": round(sent.per_second, 2),
@@ -241,29 +239,18 @@ def run_drill(drill: Drill, tier: int, rate: float, warm_up: float, finish: floa
         "slowest_answer_seconds": round(sent.slowest_seconds, 3), "processed": ledger.processed,
         **{name: len(ledger.wrong[name]) for name in WRONG},
         "ids": {name: ledger.wrong[name][:MAX_IDS] for name in WRONG},
-        "told": told, "rate": rate, "limit_minutes": limit.target,
+        "told": told, "rate": rate, "limit_minutes": tier.limit.target,
         "ok": is_fine and told["in_time"] and is_steady,
     }  # fmt: skip
 
 
-def name_of(tier: int) -> str:
-    """Return what people call it."""
-    return "Pause" if tier == PAUSE else f"Tier {tier}"
-
-
-def limit_of(tier: int) -> Criterion:
-    """Return the criterion that says how many minutes the rollback may take."""
-    return find_criterion("G-8-pause" if tier == PAUSE else f"G-8-tier{tier}")
-
-
-def _text(result: dict[str, Any]) -> str:
+def _text(result: dict[str, Any], tier: Tier) -> str:
     told = result["told"]
-    was_told = told["after_minutes"] is not None
-    when = f"after {told['after_minutes']} min" if was_told else "which did not happen"
-    limit = limit_of(result["tier"]).shown_target
+    when = "which did not happen" if told["after_minutes"] is None else f"after {told['after_minutes']} min"
     return (
-        f"{name_of(result['tier'])}: rolled back in {result['minutes']:.2f} min "
-        f"({limit.removesuffix(' min')}), back to normal in {result['minutes_back']:.2f} min.\n"
+        f"{tier.name}: rolled back in {result['minutes']:.2f} min "
+        f"({tier.limit.shown_target.removesuffix(' min')}), back to normal in "
+        f"{result['minutes_back']:.2f} min.\n"
         f"Leads: {result['sent']} sent, {result['achieved_per_second']:.1f} a second of {result['rate']:g}, "
         f"{result['acknowledged']} acknowledged, {result['processed']} processed.\n"
         f"Of them {result['lost']} lost, {result['unacknowledged']} unacknowledged and not stored, "
@@ -272,63 +259,56 @@ def _text(result: dict[str, Any]) -> str:
     )
 
 
-def tell(site: Site, tier: int, started: float) -> dict[str, Any]:
+def tell(site: Site, tier: Tier, started: float) -> dict[str, Any]:
     """Run the command `tell` of golive.yaml with channel, audience and text; without it say what to do.
 
     `started` is when the tier began, by time.monotonic(). `after_minutes` of the result is None if people
     were not told.
     """
-    people = ANNOUNCEMENTS[tier]
-    audience, channel, within = people.values()
+    audience, channel, within, after = tier.audience, tier.channel, tier.within_minutes, None
     where = site.db.info.dbname
-    text = f"Drill: {name_of(tier).lower()} of the rollback begins. This is a rehearsal in {where}."
-    after = None
+    text = f"Drill: {tier.name.lower()} of the rollback begins. This is a rehearsal in {where}."
     if not site.plan.tell:
         say(f"Tell {audience} within {within} min, by {channel}: {text}")
     elif code := program((*site.plan.tell, channel, audience, text)).run()[0]:
         say(f"They were not told: {site.plan.tell[0]} ended with {code}.")
     else:
         after = round((time.monotonic() - started) / 60, 2)
-    return {**people, "after_minutes": after, "in_time": after is not None and after <= within}
+    return {
+        "audience": audience, "channel": channel, "within_minutes": within, "after_minutes": after,
+        "in_time": after is not None and after <= within,
+    }  # fmt: skip
+
+
+def hold(drill: Drill, switch: str, state: str, words: str) -> None:
+    since = drill.switch(switch, "on")
+    drill.wait(
+        f"{ENOUGH} leads are {words}, and none made a ticket",
+        lambda: drill.count(since, state) >= ENOUGH and drill.count(since, "processed") == 0,
+    )
 
 
 def tier1(drill: Drill) -> None:
-    """Turn the kill switch on, until leads are held and make no tickets."""
-    drill.do("14", verb("switch", "kill", "on", "--reason", REASON))
-    since = drill.now()
-    drill.wait(
-        f"{ENOUGH} leads are held, and none made a ticket",
-        lambda: drill.count(since, "held") >= ENOUGH and drill.count(since, "processed") == 0,
-    )
+    hold(drill, "kill", "held", "held")
 
 
 def after_tier1(drill: Drill) -> None:
     """Let leads become tickets again, those that were held too."""
-    drill.do("14", verb("switch", "kill", "off", "--reason", REASON))
-    since = drill.now()
+    since = drill.switch("kill", "off")
     drill.do("14", verb("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait"))
-    drill.wait(f"{ENOUGH} new leads made tickets", lambda: drill.count(since, "processed") >= ENOUGH)
+    drill.wait_for_tickets(since)
 
 
 def pause(drill: Drill) -> None:
-    """Pause the processing, until leads are stored and none is processed."""
-    drill.do("14", verb("switch", "pause", "on", "--reason", REASON))
-    since = drill.now()
-    drill.wait(
-        f"{ENOUGH} leads are stored, and none made a ticket",
-        lambda: drill.count(since, "events") >= ENOUGH and drill.count(since, "processed") == 0,
-    )
+    hold(drill, "pause", "events", "stored")
 
 
 def after_pause(drill: Drill) -> None:
     """Let leads become tickets again; those that wait follow by themselves."""
-    drill.do("14", verb("switch", "pause", "off", "--reason", REASON))
-    since = drill.now()
-    drill.wait(f"{ENOUGH} new leads made tickets", lambda: drill.count(since, "processed") >= ENOUGH)
+    drill.wait_for_tickets(drill.switch("pause", "off"))
 
 
 def tier2(drill: Drill) -> None:
-    """Hold leads, bring the former handlers back, and let leads become tickets again."""
     service = drill.site.plan.service("handlers")
     if not service.back:
         raise CommandFailed("golive.yaml has no services.handlers.back: the command that brings them back.")
@@ -339,7 +319,6 @@ def tier2(drill: Drill) -> None:
 
 
 def after_tier2(drill: Drill) -> None:
-    """Bring the new handlers forward again."""
     drill.do("11", program(drill.site.plan.service("handlers").do))
     drill.wait("The new handlers answer", lambda: check(drill.site, find_step("11")).state is State.DONE)
 
@@ -355,13 +334,12 @@ def _is_former(drill: Drill) -> bool:
 
 
 def tier3(drill: Drill) -> None:
-    """Hold leads, remove metadata and schema; the edge keeps what arrives."""
     tier1(drill)
     drill.back("9b", "9a", ROLES)
     # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
     drill.back(*reversed(migration_ids()))
-    drill.wait("The edge keeps what arrives", _accepts_more(drill))
+    drill.wait_for_accepted("The edge keeps what arrives")
 
 
 def after_tier3(drill: Drill) -> None:
@@ -379,7 +357,7 @@ def tier4(drill: Drill) -> None:
     new = drill.site.folder / f"{drill.sender.prefix}url.txt"
     name = ("--connection", pancake.name) if pancake else ()
     drill.do("13", verb("connection", "rotate-token", "--again", *name, "--out", str(new)))
-    drill.wait("The old URL works on", _accepts_more(drill))
+    drill.wait_for_accepted("The old URL works on")
     url = read_webhook(new).url
     drill.wait("The edge knows the new URL", lambda: drill.sender.is_known(url))
     drill.sender.move(url)
@@ -387,17 +365,12 @@ def tier4(drill: Drill) -> None:
     lines = [url, *drill.webhook_file.read_text("utf-8").splitlines()[1:]]
     write_file(drill.webhook_file, "\n".join([*lines, ""]))
     new.unlink()
-    drill.wait("The new URL works", _accepts_more(drill))
+    drill.wait_for_accepted("The new URL works")
 
 
 def after_tier4(drill: Drill) -> None:
     """Nothing is to be brought back: the old URL ends by itself after 24 hours."""
-    drill.wait("Leads arrive", _accepts_more(drill))
-
-
-def _accepts_more(drill: Drill) -> Callable[[], bool]:
-    accepted = len(drill.sender.sent.accepted)
-    return lambda: len(drill.sender.sent.accepted) >= accepted + ENOUGH
+    drill.wait_for_accepted("Leads arrive")
 
 
 def _restore(site: Site) -> str:
@@ -413,8 +386,14 @@ def _restore(site: Site) -> str:
     return f"the rows of {path} are back"
 
 
-TIERS: dict[int, tuple[Callable[[Drill], None], Callable[[Drill], None]]] = {
-    PAUSE: (pause, after_pause), 1: (tier1, after_tier1), 2: (tier2, after_tier2), 3: (tier3, after_tier3),
-    4: (tier4, after_tier4),
+SLACK, EVERYBODY = "Slack #pancake-integration", "PO, Tech Lead, Ops, DevOps"
+TIERS = {
+    "tier1": Tier(1, "Tier 1", "PO, Tech Lead", SLACK, 5, tier1, after_tier1),
+    "pause": Tier(0, "Pause", "PO, Tech Lead", SLACK, 5, pause, after_pause),
+    "tier2": Tier(2, "Tier 2", EVERYBODY, f"{SLACK}, email", 15, tier2, after_tier2),
+    "tier3": Tier(
+        3, "Tier 3", f"{EVERYBODY}, director, whole team", "Slack urgent, email, meeting", 30, tier3,
+        after_tier3,
+    ),
+    "tier4": Tier(4, "Tier 4", f"{EVERYBODY}, marketing", f"{SLACK}, email", 15, tier4, after_tier4),
 }  # fmt: skip
-"""By tier: the rollback that is timed, and the way back to normal."""

@@ -55,10 +55,9 @@ def _test_cases(criterion: Criterion, content: bytes) -> Measurement:
     wanted = [f"{prefix}{number:03}" for number in range(int(first), int(last) + 1)]
     results: dict[str, bool] = {}
     for test in root.iter("testcase"):
-        for each in test.iter("property"):
-            if each.get("name") == "test_case" and each.get("value") in wanted:
-                name = each.get("value", "")
-                passed = all(test.find(tag) is None for tag in ("failure", "error", "skipped"))
+        passed = all(test.find(tag) is None for tag in ("failure", "error", "skipped"))
+        for each in test.iterfind(".//property[@name='test_case']"):
+            if (name := each.get("value", "")) in wanted:
                 results[name] = results.get(name, True) and passed
     if not results:
         raise ValueError(f"no test has the mark of {wanted[0]} to {wanted[-1]}")
@@ -96,21 +95,17 @@ def _junit_root(content: bytes) -> ElementTree.Element:
     return root
 
 
-def _suites(root: ElementTree.Element) -> list[ElementTree.Element]:
-    return [root] if root.tag == "testsuite" else root.findall("testsuite")
-
-
 def _stamp(root: ElementTree.Element) -> datetime:
     """When the run began; a file without a time could be of any age."""
-    return _time(_suites(root)[0].attrib["timestamp"])
+    return _time(next(root.iter("testsuite")).attrib["timestamp"])
 
 
 def _property(root: ElementTree.Element, name: str) -> str:
     """Return a property of the run, which is one of the suite, not of a test."""
-    for suite in _suites(root):
-        for each in suite.iterfind("properties/property"):
-            if each.get("name") == name:
-                return each.get("value", "")
+    for suite in root.iter("testsuite"):
+        found = suite.find(f"properties/property[@name='{name}']")
+        if found is not None:
+            return found.get("value", "")
     return ""
 
 

@@ -1,55 +1,46 @@
-"""`leads golive gate`, `list` and `begin`: evaluate parts of the checklist, and show what was found."""
+"""`leads golive gate`, `list`, `precheck`, `day0`, `watch`, `baseline`: evaluate, and show what was found."""
 
+import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
 
-from ops.checks.model import Asked, Level, Result
-from ops.checks.screen import FORMAT, finding_documents, print_advice, shown
-from ops.checks.services import Services
-from ops.checks.table import BY_ID, look_at
-from ops.failures import CommandFailed, ExitCode, WrongUsage
-from ops.golive.commit import installed_commit
-from ops.golive.criterion import (
-    WAVES,
-    Criterion,
-    Part,
-    Source,
-    criteria_of,
-    entry_criteria,
-    load_criteria,
-    rule_of,
+from leads.domain.body import ICT
+from ops.checks.model import Level
+from ops.checks.screen import print_advice
+from ops.checks.services import HasuraSource
+from ops.clients.db_session import QUERIES, open_session
+from ops.failures import CommandFailed, WrongUsage
+from ops.files import write_file
+from ops.golive.criterion import WAVES, Part, Source, Stage, criteria_of, load_criteria
+from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
+from ops.golive.evaluation import (
+    ENTRY,
+    Evaluation,
+    Subject,
+    cure_of,
+    evaluate,
+    gate_at,
+    open_sources,
+    time_text,
 )
-from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
-from ops.golive.installation import INSTALLATION_FILE
-from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
-from ops.golive.measuring import PRESENT, SCANS_FILE, SourceDown, Sources, ending, measure, scans_file
-from ops.golive.notices import GATE, earlier_notices, notices_of, notices_of_criteria, unset_notices
-from ops.golive.records import Handed, Kind, Record, Records, heads_of, make_statement, newest
-from ops.output import AsJson, print_in_column, print_json, print_line, say, show_activity
+from ops.golive.evidence import MAX_ROWS, p95_minutes
+from ops.golive.judgement import Judgement, Outcome
+from ops.golive.measuring import SHOWN
+from ops.golive.records import Kind, Records, newest
+from ops.output import AsJson, print_in_column, print_json, say, show_activity
 from ops.settings import read_operator_settings
 
-VARIABLES = (
-    "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",
-    "PUBLIC_URL", "HANDLERS_URL", "EDGE_STATUS_URL",
-)  # fmt: skip
-NEEDED = ("DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "PUBLIC_URL")
-"""Those of them without which a gate cannot be open, or not say of which installation it is."""
-EVALUATION_SECONDS = 35.0
 COLUMN = 9
-
-
-Wave = Literal["W1", "W2", "W3", "W4"]
-ENTRY = Part.ENTRY.value
-Subject = Literal["entry", "W1", "W2", "W3", "W4", "sign-off"]
-"""What is judged: whether W1 may begin, the gate of a wave, or the sign-off at the end of the pilot."""
+INDENTATION = " " * COLUMN
 RecordsFolder = Annotated[
     Path, typer.Option("--records", metavar="DIR", help="The folder of the records and of their evidence.")
 ]
@@ -57,254 +48,14 @@ By = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who states it, if that is another one than who signs.")
 ]
 DEFAULT_RECORDS = Path("golive")
-TIMES = ["%Y-%m-%dT%H:%M", "%Y-%m-%d"]
+DAY = ["%Y-%m-%d"]
+TIMES = ["%Y-%m-%dT%H:%M", *DAY]
 At = Annotated[
     datetime | None, typer.Option("--at", formats=TIMES, help="A time in UTC; without it the present.")
 ]
-MAX_BACKDATED = timedelta(days=7)
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """The gate of the wave before: whether it was open when the wave began, and what is known of that."""
-
-    wave: str
-    outcome: Outcome
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """From when to when a wave is judged, and who stated at `stated_at` that it began."""
-
-    wave: str
-    since: datetime
-    until: datetime
-    by: str
-    stated_at: datetime
-
-    @property
-    def text(self) -> str:
-        """Return it in a line, with how much later the beginning was stated."""
-        days = (self.until - self.since) / timedelta(days=1)
-        late = (self.stated_at - self.since) / timedelta(hours=1)
-        later = f" {late:.0f} h later" if late >= 1 else ""
-        times = f"{time_text(self.since)} to {time_text(self.until)}"
-        return f"{self.wave} from {times}, {days:.1f} days; stated{later} by {self.by}"
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What was looked at (a wave or a part of the checklist), when, and the judgement of each criterion."""
-
-    subject: str
-    at: datetime
-    commit: str
-    judgements: tuple[Judgement, ...]
-    before: Before | None = None
-    period: Period | None = None
-    causes: tuple[Result, ...] = ()
-    """The checks that no criterion names, and that explain what is red or not known of those."""
-    notices: tuple[Notice, ...] = ()
-    installation: Mapping[str, str] = field(default_factory=dict)
-    signers: str = ""
-    """The SHA-256 of the file of the allowed signers."""
-    heads: tuple[str, ...] = ()
-    """The newest records: they name all others."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether all of it, and the gate before it, is pass, waived or not applicable."""
-        return self._is_before_open and not any(each.is_blocking for each in self.judgements)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 if it is open, 3 if only services that do not answer keep it closed, else 1."""
-        if self.is_open:
-            return ExitCode.OK
-        blocking = [each.why for each in self.judgements if each.is_blocking]
-        is_unreachable = self._is_before_open and set(blocking) == {Why.SOURCE_DOWN}
-        return ExitCode.UNREACHABLE if is_unreachable else ExitCode.FAILED
-
-    @property
-    def _is_before_open(self) -> bool:
-        return self.before is None or self.before.outcome is Outcome.PASS
-
-    def count(self, outcome: Outcome) -> int:
-        """Return how many criteria have this outcome."""
-        return sum(each.outcome is outcome for each in self.judgements)
-
-    def document(self) -> dict[str, Any]:
-        """Return the evaluation as JSON values; times are ISO 8601 in UTC, shares from 0 to 1."""
-        before, period = self.before, self.period
-        return {
-            "format": FORMAT,
-            "subject": self.subject,
-            "at": _utc(self.at),
-            "commit": self.commit,
-            "installation": self.installation,
-            "signers": self.signers,
-            "heads": self.heads,
-            "is_open": self.is_open,
-            "notices": [notice._asdict() for notice in self.notices],
-            "counts": {outcome.value: self.count(outcome) for outcome in Outcome},
-            "period": period
-            and {
-                "wave": period.wave,
-                "since": _utc(period.since),
-                "until": _utc(period.until),
-                "by": period.by,
-                "stated_at": _utc(period.stated_at),
-            },
-            "before": before and {"gate": before.wave, "outcome": before.outcome, "reason": before.reason},
-            "causes": finding_documents(self.causes),
-            "criteria": [_criterion_document(each) for each in self.judgements],
-        }
-
-
-def _criterion_document(judgement: Judgement) -> dict[str, Any]:
-    criterion, measured = judgement.criterion, judgement.measurement
-    exemption = judgement.exemption
-    return {
-        "id": criterion.id, "lines": criterion.lines, "source": criterion.source,
-        "title": {"vi": criterion.title_vi, "en": criterion.title_en},
-        "outcome": judgement.outcome, "why": judgement.why, "reason": judgement.reason,
-        "value": measured.value, "operator": criterion.operator, "target": criterion.target,
-        "unit": criterion.unit, "cases": measured.total, "bad": measured.bad, "rule": rule_of(criterion),
-        "interval": judgement.interval, "is_shown": judgement.is_shown, "needed": judgement.needed,
-        "since": _utc(measured.since), "until": _utc(measured.until),
-        "measured_at": _utc(measured.measured_at), "measured_commit": measured.commit,
-        "details": measured.details, "findings": finding_documents(measured.results),
-        "exemption": exemption and {
-            "reason": exemption.statement.reason, "by": exemption.stated_by,
-            "until": _utc(exemption.statement.until),
-        },
-        "owner": criterion.owner, "remediation": cure_of(judgement), "runbook": criterion.runbook,
-    }  # fmt: skip
-
-
-def _utc(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat() if time else None
-
-
-def open_sources(folder: Path, plan: PlanFile | None = None, source: str = "default") -> Sources:
-    """Make the sources of an evaluation, which are opened when they are asked. Raises SettingsError."""
-    settings = read_operator_settings(may_have=VARIABLES)
-    return Sources(settings, folder, source, plan=plan or read_plan_file(PLAN))
-
-
-def evaluate(
-    subject: str, criteria: Sequence[Criterion], sources: Sources, at: datetime, wave: str | None = None,
-    before: Before | None = None, until: datetime | None = None,
-) -> Evaluation:  # fmt: skip
-    """Measure and judge each of the criteria at `at`; `wave` is that of the window `wave`, until `until`."""
-    commit = installed_commit()
-    results = _look(criteria, sources) if datetime.now(UTC) - at <= PRESENT else []
-    looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
-    judgements = []
-    for criterion in criteria:
-        measured = measure(criterion, sources, at, wave, looked, until)
-        exemption = exemption_of(criterion, sources.records, at)
-        judgements.append(judge(criterion, measured, at, commit, exemption))
-    causes = tuple(each for each in shown(results) if not each.is_wanted)
-    period = _period(subject, wave, sources.records, at, until or at)
-    return Evaluation(subject, at, commit, tuple(judgements), before, period, causes)
-
-
-def _period(
-    subject: str, wave: str | None, records: tuple[Record, ...], at: datetime, until: datetime
-) -> Period | None:
-    """Return the window of a wave, or of the pilot for the sign-off; None if it has not begun."""
-    first = wave if subject in WAVES else WAVES[0]
-    record = newest(records, Kind.BEGIN, first, at) if wave and first else None
-    if record is None:
-        return None
-    name = subject if subject in WAVES else "pilot"
-    return Period(name, record.holds_at, until, record.stated_by, record.statement.at)
-
-
-def _look(criteria: Sequence[Criterion], services: Services) -> list[Result]:
-    """Ask the checks of these criteria, all at once."""
-    asked = [
-        Asked(BY_ID[name], each.parameters, each.id)
-        for each in criteria
-        if each.source is Source.CHECK
-        for name in each.query.split()
-    ]
-    return look_at(asked, services, seconds=EVALUATION_SECONDS)[0] if asked else []
-
-
-def exemption_of(criterion: Criterion, records: tuple[Record, ...], at: datetime) -> Record | None:
-    """Return the newest waiver of a criterion or of its least sample, or that it does not apply."""
-    kinds = EXEMPTIONS if criterion.may_be_waived else (Kind.WAIVE,) if criterion.may_have_fewer else ()
-    found = [record for kind in kinds if (record := newest(records, kind, criterion.id, at))]
-    return max(found, key=records.index) if found else None
-
-
-def gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None = None) -> Evaluation:
-    """Evaluate a gate, or the sign-off, at a time. Raises RecordsError.
-
-    The wave ends at `until`: without it when the next one began, or at `at`.
-    """
-    found = _gate_at(subject, sources, at, until)
-    records = tuple(each for each in sources.records if each.statement.at <= at)
-    signers = sources.files.signers_digest()
-    unset = [name for name in NEEDED if not getattr(sources.settings, name.lower())]
-    unset += [] if found.commit else ["COMMIT"]
-    unset += [] if signers else [f"GOLIVE_SIGNERS ({sources.files.signers} is missing)"]
-    now = (*unset_notices(unset), *notices_of(found.judgements, records, found.commit, signers))
-    return replace(
-        found, notices=(*now, *found.notices, *earlier_notices(records, sources.files)),
-        installation=_installation(sources), signers=signers, heads=heads_of(records),
-    )  # fmt: skip
-
-
-def _installation(sources: Sources) -> Mapping[str, str]:
-    try:
-        return sources.installation
-    except SourceDown:
-        return {}
-
-
-def _gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None = None) -> Evaluation:
-    if subject == ENTRY:
-        return evaluate(subject, entry_criteria(), sources, at)
-    if subject != "sign-off":
-        before = _gate_before(subject, sources, at)
-        until = until or ending(subject, at, sources.records)
-        return evaluate(subject, criteria_of(Part(subject)), sources, at, subject, before, until)
-    last = _gate_at(WAVES[-1], sources, at)
-    outcome, reason = (Outcome.PASS, "It is open.") if last.is_open else (Outcome.FAIL, "It is closed.")
-    before = Before(last.subject, outcome, reason)
-    found = evaluate(subject, criteria_of(Part.SIGN_OFF), sources, at, last.subject, before)
-    red = notices_of_criteria(last.judgements, sources.records, last.commit)
-    return replace(found, notices=tuple(each._replace(gate=last.subject) for each in red))
-
-
-def gate_before(wave: str) -> str:
-    """Return the gate before a wave: that of the wave before, or the entry."""
-    return (ENTRY, *WAVES)[WAVES.index(wave)]
-
-
-def _gate_before(wave: str, sources: Sources, at: datetime) -> Before:
-    """Say whether the gate before was open when this wave began, by the evidence of that."""
-    before = gate_before(wave)
-    record = newest(sources.records, Kind.BEGIN, wave, at)
-    if record is None:
-        reason = f"Wave {wave} has not begun: leads golive begin {wave}"
-        return Before(before, Outcome.INCONCLUSIVE, reason)
-    when = f"when {wave} began, {record.holds_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if _was_open(before, record, sources.files):
-        return Before(before, Outcome.PASS, f"It was open {when}.")
-    return Before(before, Outcome.FAIL, f"It was not open {when}.")
-
-
-def _was_open(wave: str, record: Record, files: Records) -> bool:
-    kept = [each for each in record.evidence if each.name == f"{GATE}{wave}.json"]
-    if not kept:
-        return False
-    document = json.loads(files.read_evidence(kept[0]))
-    return document.get("subject") == wave and document.get("is_open") is True
+DAYS = 7
+Area = StrEnum("Area", ["ENGINE", "DATABASE", "EDGE", "METADATA", "PEOPLE"])
+"""A part of the pre-check."""
 
 
 class Word(NamedTuple):
@@ -334,7 +85,6 @@ def word_of(judgement: Judgement) -> str:
 
 
 def show(evaluation: Evaluation, *, as_json: bool) -> None:
-    """Print an evaluation: what is open first, each with the fix."""
     if as_json:
         print_json(evaluation.document())
     else:
@@ -347,7 +97,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     fine, bad = ("open", "CLOSED") if is_gate else ("passed", "NOT PASSED")
     title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
     state = fine if evaluation.is_open else bad
-    commit = evaluation.commit[:12] or "unknown"
+    commit = evaluation.commit[:SHOWN] or "unknown"
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
     if evaluation.period:
         console.print(evaluation.period.text)
@@ -373,25 +123,20 @@ def _print_causes(evaluation: Evaluation, console: Console) -> set[str]:
     """Print each cause that no criterion names, with the criteria that it explains; return those."""
     explained: set[str] = set()
     for cause in evaluation.causes:
-        names = [
-            each.criterion.id
-            for each in evaluation.judgements
-            if each.is_blocking and _cause_of(each) == cause.check.id
-        ]
+        names = []
+        for each in evaluation.judgements:
+            bad = (found for found in each.measurement.findings if found.level is not Level.GREEN)
+            causes = {found.because_of for found in bad}
+            if each.outcome is Outcome.INCONCLUSIVE and causes == {cause.check.id}:
+                names.append(each.criterion.id)
         for found in cause.findings if names else ():
             text = f"{cause.check.id}: {found.text}"
             print_in_column(found.level.word.ljust(COLUMN), text, console)
             print_advice(found.cure, cause.check.runbook, COLUMN, console)
         if names:
-            print_in_column(" " * COLUMN, f"so unknown: {', '.join(names)}", console)
+            print_in_column(INDENTATION, f"so unknown: {', '.join(names)}", console)
         explained.update(names)
     return explained
-
-
-def _cause_of(judgement: Judgement) -> str:
-    """Return the check that explains all that is not green of a criterion; empty if there is none."""
-    causes = {each.because_of for each in judgement.measurement.findings if each.level is not Level.GREEN}
-    return causes.pop() if len(causes) == 1 and judgement.outcome is Outcome.INCONCLUSIVE else ""
 
 
 def print_judgement(judgement: Judgement, console: Console) -> None:
@@ -399,18 +144,11 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     criterion = judgement.criterion
     head = f"{criterion.id}: {criterion.title_en}"
     print_in_column(word_of(judgement).ljust(COLUMN), head, console)
-    for text in (finding(judgement), note(judgement)):
-        if text:
-            print_in_column(" " * COLUMN, text, console)
+    for text in filter(None, (finding(judgement), note(judgement))):
+        print_in_column(INDENTATION, text, console)
     if judgement.is_blocking:
         cure = cure_of(judgement)
         print_advice(f"{criterion.owner}: {cure}" if cure else "", criterion.runbook, COLUMN, console)
-
-
-def cure_of(judgement: Judgement) -> str:
-    """Return what helps: of checks the cure of the first finding that is not green and has one."""
-    bad = [each for each in judgement.measurement.findings if each.level is not Level.GREEN]
-    return next((each.cure for each in bad if each.cure), "" if bad else judgement.criterion.remediation)
 
 
 def finding(judgement: Judgement) -> str:
@@ -421,14 +159,13 @@ def finding(judgement: Judgement) -> str:
         return judgement.reason or measured.details
     if judgement.why is not None:
         return f"{judgement.why}: {judgement.reason} ({target})"
-    parts = [criterion.shown(measured.value)]
+    text = criterion.shown(measured.value)
     if measured.total is not None:
-        parts.append(f"of {measured.total}" if judgement.interval else f"(n = {measured.total})")
+        text += f" of {measured.total}" if judgement.interval else f" (n = {measured.total})"
     if judgement.interval is not None:
         low, high = judgement.interval
-        parts.append(f"(95 %: {low:.1%} to {high:.1%})")
-    text = f"{' '.join(parts)}, {target}"
-    return f"{text}; {measured.details}" if measured.details else text
+        text += f" (95 %: {low:.1%} to {high:.1%})"
+    return f"{text}, {target}" + (f"; {measured.details}" if measured.details else "")
 
 
 def note(judgement: Judgement) -> str:
@@ -439,18 +176,6 @@ def note(judgement: Judgement) -> str:
     if judgement.is_shown is False:
         return f"Met, but not yet shown: {judgement.needed} cases are needed, if no further one is bad."
     return ""
-
-
-def print_criterion(criterion: Criterion, console: Console) -> None:
-    """Print a criterion of the list."""
-    print_in_column(f"{criterion.id:<25} ", f"{criterion.title_en} ({criterion.shown_target})", console)
-    places = f"{' '.join(criterion.parts)}; {criterion.source}; {', '.join(criterion.lines)}"
-    print_in_column(" " * 26, places, console)
-
-
-def time_text(time: datetime) -> str:
-    """Return a time in UTC, to the minute."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def gate(
@@ -467,9 +192,10 @@ def gate(
     inconclusive, never a pass. Exit codes: 0 open, 1 closed, 3 closed only because
     a service does not answer.
 
-    Reads DATABASE_URL, PROMETHEUS_URL, HASURA_URL, PUBLIC_URL, GOLIVE_SIGNERS, and
-    COMMIT of the image; what is not set is named first. --at judges a time in the
-    past by what the database, Prometheus and the records say of it.
+    Reads DATABASE_URL, PROMETHEUS_URL, HASURA_URL, HASURA_ADMIN_SECRET, PUBLIC_URL,
+    GOLIVE_SIGNERS, and COMMIT of the image; what is not set is named first. --at
+    judges a time in the past by what the database, Prometheus and the records say
+    of it.
     """
     with open_sources(folder) as sources, show_activity(f"evaluating gate {subject}"):
         evaluation = gate_at(subject, sources, moment(at))
@@ -502,72 +228,166 @@ def list_criteria(
             {
                 "id": each.id, "lines": each.lines, "title": {"vi": each.title_vi, "en": each.title_en},
                 "parts": each.parts, "source": each.source, "query": each.query,
-                "target": each.shown_target, "owner": each.owner, "remediation": each.remediation,
+                "target": each.shown_target, "owner": each.owner, "remediation": each.cure(datetime.now(UTC)),
                 "runbook": each.runbook,
             }
             for each in criteria
         ])  # fmt: skip
         return
     console = Console()
-    for criterion in criteria:
-        print_criterion(criterion, console)
+    for each in criteria:
+        print_in_column(f"{each.id:<25} ", f"{each.title_en} ({each.shown_target})", console)
+        places = f"{' '.join(each.parts)}; {each.source}; {', '.join(each.lines)}"
+        print_in_column(" " * 26, places, console)
 
 
-def begin(
-    wave: Annotated[Wave, typer.Argument(help="The wave that begins.")],
-    by: By = "",
-    since: Annotated[
-        datetime | None,
-        typer.Option(formats=TIMES, help="When it began, in UTC, at most 7 days ago; without it now."),
+def precheck(
+    areas: Annotated[
+        list[Area] | None, typer.Argument(metavar="[AREA]...", help="Only these; without any all of them.")
+    ] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Only what can pass before, or after the deployment.")
     ] = None,
     folder: RecordsFolder = DEFAULT_RECORDS,
+    file: PlanOption = PLAN,
+    source: HasuraSource = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Record that a wave begins: its figures count from then on.
+    """Check what has to be true before the deployment, and before each wave.
 
-    Evaluates the gate of the wave before, of W1 the gate `entry`, and refuses
-    (exit code 1) while it is closed. Keeps the result of the gate, of which
-    installation it is, and how often large tables were read whole and indexes were
-    read, as evidence. Signed by the release manager. Needs DATABASE_URL, GOLIVE_KEY
-    and GOLIVE_SIGNERS.
+    Areas: engine, database, edge, metadata, people. Before the deployment give
+    --stage before, after it --stage after: then each can pass. What is written to
+    check a right or a speed is undone; no statement takes more than 30 s.
+
+    Reads DATABASE_URL (the owner's), HASURA_URL, HASURA_ADMIN_SECRET,
+    PROMETHEUS_URL, PUBLIC_URL and golive.yaml; what is missing is unknown, never
+    green. Exit codes: 0 all is green, 1 something is red, yellow or unknown,
+    3 only services that do not answer are in the way.
     """
-    read_operator_settings("DATABASE_URL")
-    with open_sources(folder) as sources:
-        start = _start(wave, moment(since), sources)
-        evidence = [Handed(SCANS_FILE, scans_file(sources.session, datetime.now(UTC)))]
-        evidence.append(Handed(INSTALLATION_FILE, json.dumps(dict(sources.installation)).encode()))
-        earlier = gate_before(wave)
-        with show_activity(f"evaluating the gate before {wave}"):
-            before = gate_at(earlier, sources, datetime.now(UTC), start)
-        if not before.is_open:
-            print_evaluation(before, Console(stderr=True))
-            say(f"{wave} cannot begin: the gate of {earlier} is closed.")
-            raise typer.Exit(before.exit_code)
-        document = json.dumps(before.document(), ensure_ascii=False, indent=1)
-        evidence.append(Handed(f"{GATE}{earlier}.json", document.encode()))
-        statement = make_statement(Kind.BEGIN, wave, by, since=start)
-        (record,) = sources.files.add(statement, files=evidence)
-    if as_json:
-        print_json({"wave": wave, "since": start, "signer": record.signer, "sha256": record.digest})
-    else:
-        number = record.digest[:12]
-        print_line(f"{wave} began at {time_text(start)}. Record {number}, signed by {record.signer}")
+    chosen = [Part(area.value) for area in areas or list(Area)]
+    evaluation = evaluate_parts("pre-check", chosen, folder, file, source, stage)
+    show(evaluation, as_json=as_json)
+    raise typer.Exit(evaluation.exit_code)
 
 
-def _start(wave: str, start: datetime, sources: Sources) -> datetime:
-    """Check when the wave began. Raises WrongUsage or CommandFailed."""
+def evaluate_parts(
+    subject: str, parts: Sequence[Part], folder: Path, file: Path, source: str, stage: Stage | None = None,
+    day: int | None = None,
+) -> Evaluation:  # fmt: skip
+    """Measure and judge every criterion of these parts now. Raises RecordsError and WrongUsage.
+
+    With a stage those are left out that can pass in the other one only, with a day of W1 those that are asked
+    later.
+    """
+    plan = read_plan_file(file)
+    with open_sources(folder, plan, source) as sources, show_activity(f"evaluating {subject}"):
+        criteria = [
+            each for each in criteria_of(*parts)
+            if (not stage or each.stage in (None, stage)) and (day is None or (each.from_day or 0) <= day)
+        ]  # fmt: skip
+        return evaluate(subject, criteria, sources, datetime.now(UTC))
+
+
+def day0(
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    file: PlanOption = PLAN,
+    source: HasuraSource = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation right after the deployment.
+
+    What each step of the deployment left, webhook, event trigger, crons, errors,
+    metrics; the menu and the dashboard are attested. The result is kept in the
+    folder of the records. Reads what precheck reads. Exit codes as of precheck.
+    """
+    evaluation = evaluate_parts("day 0", [Part.DEPLOY, Part.DAY0], folder, file, source)
+    _show_and_keep(evaluation, folder, Part.DAY0, as_json=as_json)
+    raise typer.Exit(evaluation.exit_code)
+
+
+def watch(
+    folder: RecordsFolder = DEFAULT_RECORDS,
+    file: PlanOption = PLAN,
+    source: HasuraSource = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Check one day of the first week; run it once a day, from day 1 to day 7.
+
+    Query plans, dead letters, missing leads, health of the connections; from
+    day 4 on talks with telesales, on day 7 the review. The result of the day is
+    kept, and the days without a result are named. Reads what precheck reads.
+    Exit codes as of precheck.
+    """
     now = datetime.now(UTC)
-    if start < now - MAX_BACKDATED:
-        raise WrongUsage(f"--since is at most {MAX_BACKDATED.days} days ago.")
-    if found := newest(sources.records, Kind.BEGIN, wave, now):
-        text = f"{wave} began at {time_text(found.holds_at)} already (record {found.digest[:12]})."
-        raise CommandFailed(text)
-    earlier = gate_before(wave)
-    if earlier == ENTRY:
-        return start
-    begun = newest(sources.records, Kind.BEGIN, earlier, now)
-    if begun is None:
-        raise CommandFailed(f"{earlier} has not begun: leads golive begin {earlier}")
-    if start <= begun.holds_at:
-        raise WrongUsage(f"--since is after {time_text(begun.holds_at)}, when {earlier} began.")
-    return start
+    begun = newest(Records(folder).read(), Kind.BEGIN, "W1", now)
+    first = _day(now if begun is None else begun.holds_at)
+    day = None if begun is None else (_day(now) - first).days
+    subject = "watch" if day is None else f"day {day}"
+    evaluation = evaluate_parts(subject, [Part.WATCH], folder, file, source, day=day)
+    _show_and_keep(evaluation, folder, Part.WATCH, as_json=as_json)
+    if begun is not None:
+        _tell_days(folder, [first + timedelta(days=number) for number in range(1, DAYS + 1)], _day(now))
+    raise typer.Exit(evaluation.exit_code)
+
+
+def _show_and_keep(evaluation: Evaluation, folder: Path, part: Part, *, as_json: bool) -> None:
+    """Keep an evaluation under the day in Vietnam, and show it; a later one of the day replaces it."""
+    # First, because `| head` ends the output.
+    path = keep_document(evaluation.document(), folder, f"{part.value}-{_day(evaluation.at)}")
+    show(evaluation, as_json=as_json)
+    say(f"The result is kept in {path}.")
+
+
+def keep_document(document: Mapping[str, Any], folder: Path, name: str) -> Path:
+    """Write a result as a whole, or not at all; return its path."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{name}.json"
+    write_file(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    return path
+
+
+def _tell_days(folder: Path, days: list[date], today: date) -> None:
+    """Say how many of these days have a result, on which all passed, and which have none so far."""
+    kept = {day: path for day in days if (path := folder / f"{Part.WATCH.value}-{day}.json").is_file()}
+    passed = [day for day, path in kept.items() if json.loads(path.read_text("utf-8"))["is_open"]]
+    say(f"{len(kept)} of {len(days)} days have a result, on {len(passed)} of them all passed.")
+    if missing := [f"{day}" for day in days if day <= today and day not in kept]:
+        say(f"Without a result: {', '.join(missing)}.")
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(ICT).date()
+
+
+def baseline(
+    first: Annotated[datetime, typer.Option("--since", formats=DAY, help="The first day, in Vietnam.")],
+    last: Annotated[datetime, typer.Option("--until", formats=DAY, help="The last day.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--ticket-source", help="Only tickets of this source; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the response times of the tickets that people made by hand, as CSV.
+
+    An unanswered ticket counts with its age at the end of the last day, as in the
+    key figures. Hand the file in with: leads golive attest G-9. Needs DATABASE_URL.
+    """
+    if last < first:
+        raise WrongUsage("--until is not earlier than --since.")
+    start, end = (day.replace(tzinfo=ICT) for day in (first, last + timedelta(days=1)))
+    params = {"from": start, "to": min(end, datetime.now(UTC)), "sources": source, "limit": MAX_ROWS + 1}
+    with open_session(read_operator_settings("DATABASE_URL").database_url, "golive") as session:
+        rows = session.execute(QUERIES["golive/list_baseline"], params).fetchall()
+    if not rows:
+        raise CommandFailed("There are no such tickets. Give other days, or another --ticket-source.")
+    if len(rows) > MAX_ROWS:
+        raise CommandFailed(f"There are more than {MAX_ROWS} tickets. Give fewer days.")
+    times = [(row["created_at"], row["first_response_at"]) for row in rows]
+    if as_json:
+        p95 = p95_minutes([(answered - created).total_seconds() / 60 for created, answered in times])
+        print_json({"from": start, "to": end, "tickets": len(times), "p95_minutes": p95})
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["created_at", "first_response_at"])
+    writer.writerows([created.isoformat(), answered.isoformat()] for created, answered in times)

@@ -18,7 +18,7 @@ from ops.golive.deploy.site import known_secrets
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.records import RECORDS
 from ops.golive.sending import WEBHOOK_FILE, WebhookFile
-from ops.output import AsJson, print_json
+from ops.output import AsJson, print_result
 
 RESULTS = ("*.jsonl", "*.json", "*.sig", "report*.html", f"{RECORDS}/*")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""
@@ -53,7 +53,7 @@ def handover(
     if to.exists():
         raise WrongUsage(f"{to} exists already. Give another file with --to.")
     files = dict(_collect(folder, report))
-    files["inventory.json"] = _text(inventory())
+    files["inventory.json"] = _text(_inventory())
     if leaking := _leaking(files, webhook_url_file):
         raise CommandFailed(
             f"A secret is in {', '.join(leaking)}. Nothing was written; remove it there first."
@@ -69,14 +69,11 @@ def handover(
             entry.size = len(content)
             bundle.addfile(entry, io.BytesIO(content))
     digest = digest_of_file(to)
-    if as_json:
-        print_json({"file": str(to), "sha256": digest, "files": len(files)})
-    else:
-        typer.echo(f"{len(files)} files are in {to}.\nsha256 {digest}")
+    text = f"{len(files)} files are in {to}.\nsha256 {digest}"
+    print_result({"file": str(to), "sha256": digest, "files": len(files)}, text, as_json=as_json)
 
 
-def inventory() -> dict[str, Any]:
-    """Return what ops watch from now on, of our metadata: crons, event triggers, actions."""
+def _inventory() -> dict[str, Any]:
     metadata = own_metadata()
     tables = [table for source in metadata["sources"] for table in source["tables"]]
     return {
@@ -92,7 +89,6 @@ def inventory() -> dict[str, Any]:
 
 
 def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
-    """Yield each file with its name in the bundle."""
     for pattern in PAGES:
         for path in sorted(CLONE.glob(pattern)):
             name = path.relative_to(CLONE).as_posix()
@@ -104,7 +100,6 @@ def _collect(folder: Path, report: Path | None) -> Iterator[tuple[str, bytes]]:
 
 
 def _leaking(files: Mapping[str, bytes], webhook_url_file: Path) -> list[str]:
-    """Return the files that hold a secret."""
     words = webhook_url_file.read_text("utf-8").split() if webhook_url_file.is_file() else []
     tokens = [word.rpartition("/")[2] for word in words if word != "X-Pancake-Secret:"]
     secrets = [each for each in (*known_secrets(), *tokens) if len(each) >= MIN_SECRET_CHARACTERS]

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from ops.checks.model import Finding, Result
 from ops.golive.criterion import Criterion, Source
-from ops.golive.records import CLOCK_TOLERANCE, Kind, Record
+from ops.golive.records import CLOCK_TOLERANCE, Kind, Record, Statement
 
 SHORTEST_COMMIT = 7
+MAX_WAIVER_DAYS = 180
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: an interval of 95 %."""
 SHOWN_AT = 0.05
@@ -19,8 +20,6 @@ SHOWN_AT = 0.05
 
 
 class Outcome(StrEnum):
-    """What was found."""
-
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
@@ -51,11 +50,12 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a source said of the time from `since` to `until`.
+    """What a source said of the time from `since` to `until`; `results` are those of checks.
 
     `problem` says in words why it said nothing (`why`). `total` cases were counted, of which `bad` were bad;
     so long a window needs `needed`. `measured_at` is the time of evidence that was made earlier, `commit`
-    that on which it was made; `installed` is that which was installed when it was handed in.
+    that on which it was made, `database` that on which, if it says so; `installed` is the commit that was
+    installed when it was handed in.
     """
 
     value: float | None = None
@@ -66,19 +66,16 @@ class Measurement:
     commit: str = ""
     installed: str = ""
     database: str = ""
-    """On which evidence was made, if it says so."""
     why: Why | None = None
     problem: str = ""
     details: str = ""
     results: tuple[Result, ...] = ()
-    """Of source check."""
     notices: tuple[Notice, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
 
     @property
     def findings(self) -> list[Finding]:
-        """What the checks found."""
         return [found for each in self.results for found in each.findings]
 
 
@@ -105,19 +102,21 @@ class Judgement:
         """Whether this keeps a gate closed."""
         return self.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)
 
+    @property
+    def named(self) -> str:
+        return f"{self.criterion.id} ({self.why or self.outcome})"
+
 
 def judge(
     criterion: Criterion, measured: Measurement, at: datetime, commit: str, exemption: Record | None = None
 ) -> Judgement:
     """Judge what was measured at `at`, on the installed `commit` (empty: unknown).
 
-    An exemption counts only for what did not pass, and until its end; where nothing may be waived only for
-    too few cases that meet the target.
+    An exemption counts only for what did not pass, with a reason, and until its end, which is at most
+    180 days later; where nothing may be waived only for too few cases that meet the target.
     """
     judgement = _judge(criterion, measured, at, commit)
-    if exemption is None or not judgement.is_blocking:
-        return judgement
-    if exemption.statement.until is None or exemption.statement.until <= at:
+    if exemption is None or not judgement.is_blocking or not _holds(exemption.statement, at):
         return judgement
     is_met = measured.value is not None and criterion.is_met_by(measured.value)
     if not criterion.may_be_waived and not (judgement.why is Why.TOO_FEW and is_met):
@@ -125,17 +124,25 @@ def judge(
     return replace(judgement, outcome=EXEMPTIONS[exemption.kind], exemption=exemption)
 
 
+def _holds(exemption: Statement, at: datetime) -> bool:
+    """Its end is the end of the last day: with it there is one day more than the command allows."""
+    until, last = exemption.until, exemption.at + timedelta(days=MAX_WAIVER_DAYS + 1)
+    return until is not None and at < until <= last and bool(exemption.reason.strip())
+
+
 def _judge(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> Judgement:
-    if measured.why is not None:
-        why: tuple[Why, str] | None = (measured.why, measured.problem)
-    elif measured.value is None or not isfinite(measured.value):
-        why = Why.NO_DATA, measured.problem or "There is no value."
-    else:
+    value = measured.value
+    if measured.why is None and value is not None and isfinite(value):
         why = _too_few(criterion, measured) or _stale(criterion, measured, at, commit)
-    if why is not None:
-        return Judgement(criterion, Outcome.INCONCLUSIVE, measured, *why)
-    assert measured.value is not None
-    is_met = criterion.is_met_by(measured.value)
+        if why is None:
+            return _judge_value(criterion, measured, value)
+    else:
+        why = measured.why or Why.NO_DATA, measured.problem or "There is no value."
+    return Judgement(criterion, Outcome.INCONCLUSIVE, measured, *why)
+
+
+def _judge_value(criterion: Criterion, measured: Measurement, value: float) -> Judgement:
+    is_met = criterion.is_met_by(value)
     judgement = Judgement(criterion, Outcome.PASS if is_met else Outcome.FAIL, measured)
     limit, total, bad = criterion.bad_limit, measured.total, measured.bad
     if limit is None or not total or bad is None:
@@ -157,23 +164,21 @@ def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | N
 
 
 def _stale(criterion: Criterion, measured: Measurement, at: datetime, commit: str) -> tuple[Why, str] | None:
-    if measured.measured_at and measured.measured_at > at + CLOCK_TOLERANCE:
-        return Why.STALE, f"It is dated {measured.measured_at:%Y-%m-%d %H:%M}, after the evaluation."
-    if criterion.max_age_days and measured.measured_at:
+    text = ""
+    if measured.measured_at:
         days = (at - measured.measured_at) / timedelta(days=1)
-        if days > criterion.max_age_days:
-            return Why.STALE, f"It is {days:.1f} days old; at most {criterion.max_age_days} are allowed."
-    if criterion.source is not Source.FILE or criterion.query == "baseline":
-        return None
-    commit = measured.installed or commit
-    if len(commit) < SHORTEST_COMMIT:
-        return Why.STALE, "The installed commit is unknown: use the image, or set COMMIT."
-    if len(measured.commit) < SHORTEST_COMMIT or not (
-        measured.commit.startswith(commit) or commit.startswith(measured.commit)
-    ):
-        made_on = measured.commit[:12] or "an unknown commit"
-        return Why.STALE, f"It was made on {made_on}, installed is {commit[:12]}."
-    return None
+        if measured.measured_at > at + CLOCK_TOLERANCE:
+            text = f"It is dated {measured.measured_at:%Y-%m-%d %H:%M}, after the evaluation."
+        elif criterion.max_age_days and days > criterion.max_age_days:
+            text = f"It is {days:.1f} days old; at most {criterion.max_age_days} are allowed."
+    if not text and criterion.source is Source.FILE and criterion.query != "baseline":
+        made_on, installed = measured.commit, measured.installed or commit
+        is_same = made_on.startswith(installed) or installed.startswith(made_on)
+        if len(installed) < SHORTEST_COMMIT:
+            text = "The installed commit is unknown: use the image, or set COMMIT."
+        elif len(made_on) < SHORTEST_COMMIT or not is_same:
+            text = f"It was made on {made_on[:12] or 'an unknown commit'}, installed is {installed[:12]}."
+    return (Why.STALE, text) if text else None
 
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leads.domain.body import ICT
 from ops.golive.criterion import Criterion
-from ops.html import render_page
+from ops.output import render_page
 
 TEMPLATE = Path(__file__).with_name("line_chart.svg.j2")
 WIDTH, HEIGHT = 400, 220
@@ -81,7 +81,6 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
 
 
 def shown(value: float, unit: Unit) -> str:
-    """Return the value with its unit and about three digits."""
     if unit is Unit.SECONDS and value != 0:
         factor, name = next((each for each in DURATIONS if abs(value) >= each[0]), DURATIONS[-1])
         return f"{_digits(value / factor)} {name}"
@@ -111,7 +110,6 @@ def value_ticks(values: Sequence[float], unit: Unit, number: int, is_cut: bool) 
 
 
 def _round_step(least: float, unit: Unit) -> float:
-    """Return the next round step that is at least that long."""
     if unit is Unit.SECONDS and 1 <= least <= ROUND_SECONDS[-1]:
         return next(float(step) for step in ROUND_SECONDS if step >= least)
     power = 10.0 ** floor(log10(least))
@@ -120,7 +118,6 @@ def _round_step(least: float, unit: Unit) -> float:
 
 
 def _digits(value: float) -> str:
-    """Return the value with three digits, no exponent, and no zeros at the end."""
     decimals = max(0, 2 - floor(log10(abs(value)))) if value else 0
     return _trimmed(f"{value:,.{min(decimals, 9)}f}")
 

@@ -5,11 +5,12 @@ named when it was made (`heads`): a removed record is missed by those that saw i
 locked. Evidence is kept beside the folder of the records, under its SHA-256.
 """
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from ops.files import digest_of, write_file
 from ops.golive.commit import installed_commit
 from ops.golive.criterion import Role, find_criterion
 from ops.settings import PLAIN_VARIABLES, read_variable
+from ops.switches import check_reason
 
 RECORDS, EVIDENCE = "records", "evidence"
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -30,6 +32,8 @@ MAX_NAME_CHARACTERS = 100
 MAX_REASON_CHARACTERS = 1000
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A record may be dated so much after the present: two machines' clocks differ."""
+MAX_BACKDATED = timedelta(days=7)
+"""How long after its beginning a wave may be stated."""
 AFTER, LONG_AGO = timedelta(microseconds=1), datetime(2000, 1, 1, tzinfo=UTC)
 WITHOUT_KEY = (Role.DIRECTOR, Role.LEGAL)
 """For these the product owner may state, with their name beside the signer's."""
@@ -42,24 +46,24 @@ class RecordsError(CommandFailed):
 
 
 class Kind(StrEnum):
-    """What a record states."""
+    """What a record states: that a wave begins, or something about a criterion."""
 
-    BEGIN = "begin"
-    """A wave begins."""
-    ATTEST = "attest"
-    WAIVE = "waive"
-    NOT_APPLICABLE = "not_applicable"
+    BEGIN = auto()
+    ATTEST = auto()
+    WAIVE = auto()
+    NOT_APPLICABLE = auto()
 
 
 class Handed(NamedTuple):
-    """A file that is handed in as evidence, with the signature that was beside it."""
-
     name: str
     content: bytes
     signature: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Evidence:
     """A file that was handed in: its name, and the hash under which it is kept."""
 
@@ -68,7 +72,7 @@ class Evidence:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Statement:
     """What a person states at `at`. `of` is the id of a criterion, or the wave that begins.
 
@@ -91,11 +95,11 @@ class Statement:
 
 def make_statement(kind: Kind, of: str, by: str = "", **values: Any) -> Statement:
     """Make a statement of now. Raises WrongUsage for a name or reason that is empty or too long."""
-    reason = str(values.pop("reason", "")).strip()
+    reason = str(values.pop("reason", ""))
     if not by.isprintable() or len(by) > MAX_NAME_CHARACTERS:
         raise WrongUsage(f"--by is a name of at most {MAX_NAME_CHARACTERS} characters in one line.")
-    if len(reason) > MAX_REASON_CHARACTERS or (kind in (Kind.WAIVE, Kind.NOT_APPLICABLE) and not reason):
-        raise WrongUsage(f"--reason is a text of 1 to {MAX_REASON_CHARACTERS} characters.")
+    if reason or kind in (Kind.WAIVE, Kind.NOT_APPLICABLE):
+        reason = check_reason(reason, MAX_REASON_CHARACTERS)
     now, role = datetime.now(UTC), role_for(kind, of, by)
     return Statement(kind, of, role, now, by.strip(), reason=reason, commit=installed_commit(), **values)
 
@@ -106,7 +110,7 @@ def role_for(kind: Kind, of: str, by: str) -> Role:
     return Role.OWNER if by and owner in WITHOUT_KEY else owner
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Record:
     """A statement as it was signed. `signers` is the SHA-256 of the allowed signers' file of that time.
 
@@ -135,7 +139,6 @@ class Record:
 
     @property
     def stated_by(self) -> str:
-        """Who signed it, and for whom."""
         return f"{self.signer} for {self.statement.by}" if self.statement.by else self.signer
 
 
@@ -143,18 +146,32 @@ FILE = TypeAdapter(Record)
 VERIFIED = {"digest", "signer"}
 
 
-def newest(records: tuple[Record, ...], kind: Kind, of: str, until: datetime) -> Record | None:
-    """Return the record of that kind on `of` that counts at `until`: the last one, of a beginning the first.
+def stated(records: Sequence[Record], kind: Kind, of: str, until: datetime) -> list[Record]:
+    """Return the records of that kind on `of` that hold at `until`, the oldest first.
 
-    One in another role than that of the criterion's owner never counts.
+    One in another role than that of the criterion's owner never counts, nor the beginning of a wave that is
+    dated further back than it may be.
     """
-    found = [each for each in records if each.kind is kind and each.of == of and each.holds_at <= until]
-    found = [each for each in found if each.statement.role is role_for(kind, of, each.statement.by)]
-    return found[0 if kind is Kind.BEGIN else -1] if found else None
+    return [
+        each for each in records
+        if each.kind is kind and each.of == of and each.holds_at <= until
+        and each.statement.role is role_for(kind, of, each.statement.by)
+        and each.statement.at - MAX_BACKDATED <= each.holds_at <= each.statement.at
+    ]  # fmt: skip
+
+
+def newest(records: Sequence[Record], kind: Kind, of: str, until: datetime) -> Record | None:
+    """Return the record of that kind on `of` that counts at `until`: the last one.
+
+    Of the beginnings of a wave it is the last with a reason, for which it began anew, or else the first.
+    """
+    found = stated(records, kind, of, until)
+    if kind is Kind.BEGIN:
+        found = found[:1] + [each for each in found[1:] if each.statement.reason]
+    return found[-1] if found else None
 
 
 def heads_of(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return the digests of the records that no other one names."""
     named = {digest for each in records for digest in each.heads}
     return tuple(sorted(each.digest for each in records if each.digest not in named))
 
@@ -225,7 +242,7 @@ class Records:
         """
         before = self.read()
         for each in statements:
-            if each.kind is Kind.BEGIN and newest(before, Kind.BEGIN, each.of, each.at):
+            if each.kind is Kind.BEGIN and not each.reason and stated(before, Kind.BEGIN, each.of, each.at):
                 raise RecordsError(f"{each.of} has begun already.")
         latest = before[-1].statement.at + AFTER if before else LONG_AGO
         evidence = tuple(Evidence(each.name, digest_of(each.content), len(each.content)) for each in files)
@@ -233,35 +250,34 @@ class Records:
         records = [
             Record(replace(each, at=max(each.at, latest)), evidence, heads, signers) for each in statements
         ]
-        made: dict[Path, tuple[bytes, bytes, Record]] = {}
+        made: list[Record] = []
+        # The evidence goes first: a record is there once its file is.
+        written = {self.evidence / digest_of(each.content): (each.content, each.signature) for each in files}
         for role in dict.fromkeys(each.statement.role for each in records):
             own = [each for each in records if each.statement.role is role]
             contents = [FILE.dump_json(each, indent=1, exclude=VERIFIED) for each in own]
             signer, signatures = self.sign(role, contents)
-            for record, content, signature in zip(own, contents, signatures, strict=True):
-                digest = digest_of(content)
-                path, record = self.folder / f"{digest}.json", replace(record, digest=digest, signer=signer)
-                made[path] = content, signature, record
+            digests = list(map(digest_of, contents))
+            made += [
+                replace(each, digest=digest, signer=signer) for each, digest in zip(own, digests, strict=True)
+            ]
+            paths = (self.folder / f"{digest}.json" for digest in digests)
+            written |= dict(zip(paths, zip(contents, signatures, strict=True), strict=True))
         try:
             for folder in (self.folder, self.evidence):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path, (content, signature) in {
-                **{self.evidence / digest_of(each.content): (each.content, each.signature) for each in files},
-                **{path: (content, signature) for path, (content, signature, _) in made.items()},
-            }.items():
+            for path, (content, signature) in written.items():
                 if signature:
                     write_file(signature_of(path), signature)
                 write_file(path, content)
         except OSError as error:
             raise RecordsError(f"{error.filename or self.folder}: {error.strerror}") from error
-        return [record for *_, record in made.values()]
+        return made
 
     def evidence_path(self, evidence: Evidence) -> Path:
-        """Return where a file of evidence is kept."""
         return self.evidence / evidence.sha256
 
     def read_evidence(self, evidence: Evidence) -> bytes:
-        """Return the content. Raises RecordsError if it is gone or was changed."""
         try:
             content = self.evidence_path(evidence).read_bytes()
         except OSError as error:
@@ -270,6 +286,11 @@ class Records:
             raise RecordsError(f"The evidence {evidence.name} was changed: its hash is not its name.")
         return content
 
+    def kept(self, record: Record, name: str) -> dict[str, Any]:
+        found = [each for each in record.evidence if each.name == name]
+        document: dict[str, Any] = json.loads(self.read_evidence(found[0])) if found else {}
+        return document
+
 
 def namespace(role: str) -> str:
     """Return what GOLIVE_SIGNERS grants to those who may sign in a role."""
@@ -277,12 +298,10 @@ def namespace(role: str) -> str:
 
 
 def signature_of(path: Path) -> Path:
-    """Return the signature of a file: beside it, as ssh-keygen writes it."""
     return path.with_name(f"{path.name}.sig")
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Read a file of at most so many bytes. Raises CommandFailed."""
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)

@@ -16,14 +16,13 @@ from leads.domain.canonical_json import MAX_BODY_BYTES
 from leads.domain.event_states import AT_REST
 from leads.domain.phone import read_phones
 from ops.clients.db_session import QUERIES, DbSession, open_session
-from ops.clients.plain_http import NoAnswer, ask
-from ops.failures import CommandFailed, ExitCode, WrongUsage, file_reason
+from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
+from ops.failures import CommandFailed, WrongUsage, fail_if, file_reason
 from ops.golive.commit import installed_commit
-from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
-from ops.golive.installation import load_installation
-from ops.golive.watching import keep_document
-from ops.output import AsJson, print_json, show_activity
-from ops.settings import read_operator_settings
+from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, keep_document
+from ops.golive.measuring import load_installation
+from ops.output import AsJson, print_result, show_activity
+from ops.settings import read_argument, read_operator_settings
 from ops.waiting import poll
 
 WEBHOOK_FILE = Path("webhook-url.txt")
@@ -45,14 +44,16 @@ ACCEPTED = ("received", "duplicate", "skipped_kill_switch", "skipped_source_disa
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where Pancake delivers to, with the header that it sends."""
-
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
 
+    def post(self, body: Mapping[str, Any]) -> tuple[HttpAnswer, str | None]:
+        """Return the answer, and what the edge says in it, None if another answered. Raises NoAnswer."""
+        answer = ask(self.url, body=body, headers=self.headers, timeout_seconds=ANSWER_SECONDS)
+        return answer, answer.json.get("status") if isinstance(answer.json, dict) else None
+
 
 def read_webhook(path: Path) -> Webhook:
-    """Read the file of `leads connection create`: the URL, then `Header: value`. Raises WrongUsage."""
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeError) as error:
@@ -131,30 +132,23 @@ class Sender:
                 sent.accepted.add(record_id)
 
     def _ask(self, lead: dict[str, Any]) -> tuple[str, float]:
-        """Return what was answered, and after how many seconds."""
-        webhook = self._webhook
         try:
-            answer = ask(webhook.url, body=lead, headers=webhook.headers, timeout_seconds=ANSWER_SECONDS)
+            answer, status = self._webhook.post(lead)
         except NoAnswer:
             return "no answer", 0.0
-        told = answer.json.get("status") if isinstance(answer.json, dict) else None
-        return str(told) if answer.status == 200 else f"status {answer.status}", answer.seconds
+        return str(status) if answer.status == 200 else f"status {answer.status}", answer.seconds
 
     def is_known(self, url: str) -> bool:
-        """Whether the edge knows the token of this URL; what is sent has no record, and makes no lead."""
         try:
-            answer = ask(url, body={}, headers=self._webhook.headers, timeout_seconds=ANSWER_SECONDS)
+            answer, status = replace(self._webhook, url=url).post({})
         except NoAnswer:
             return False
-        told = answer.json.get("status") if isinstance(answer.json, dict) else None
-        return answer.status == 200 and told != "unknown_token"
+        return answer.status == 200 and status != "unknown_token"
 
     def move(self, url: str) -> None:
-        """Send to another URL of the same connection from now on."""
         self._webhook = replace(self._webhook, url=url)
 
     def stop(self) -> None:
-        """Send no more, and wait for the answers that are due."""
         self._is_stopping.set()
         self._pacer.join()
         self._pool.shutdown(wait=True)
@@ -168,11 +162,8 @@ class Sender:
 
 
 WRONG = ("lost", "unacknowledged", "doubled", "unfinished", "unexpected")
-"""What can be wrong with a test lead.
-
-Neither lost nor unacknowledged ones are stored: the edge accepted the lost ones, the others got no answer or
-an error. Unexpected ones were stored and never sent.
-"""
+"""What can be wrong with a test lead. Neither lost nor unacknowledged ones are stored: the edge accepted the
+lost ones, the others got no answer or an error. Unexpected ones were stored and never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +197,6 @@ def count_records(db: DbSession, prefix: str, sent: Sent) -> Ledger:
 
 
 def wait_until_final(db: DbSession, prefix: str, sent: Sent, seconds: float) -> Ledger:
-    """Count until every lead is stored and finished, or the time is over."""
     for _ in poll(seconds, POLL_SECONDS):
         ledger = count_records(db, prefix, sent)
         if not ledger.is_waiting:
@@ -216,7 +206,9 @@ def wait_until_final(db: DbSession, prefix: str, sent: Sent, seconds: float) -> 
 
 def smoke(
     body: Annotated[Path, typer.Argument(help="A captured body of Pancake, JSON.")],
-    phone: Annotated[str, typer.Option(help="A colleague's phone: it takes the customer's place.")],
+    phone: Annotated[
+        str, typer.Option(help="A colleague's phone, for the customer's; - asks, or reads stdin.")
+    ],
     wait: Annotated[float, typer.Option(help="Most seconds until the ticket.", min=1)] = 60,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the ticket open.")] = False,
     webhook_url_file: WebhookFile = WEBHOOK_FILE,
@@ -228,11 +220,12 @@ def smoke(
     It gets a new id, the name "[SMOKE] …" and the given phone; the customer's
     data are left out. Afterwards the ticket is marked as a test
     (data.golive_smoke) and cancelled; account and contact stay. The result is
-    kept in the folder of the records, as evidence for D0-smoke.
+    kept in the folder of the records, as evidence for D0-smoke, on staging for G-6.
 
     Needs DATABASE_URL (the owner's). Exit code 1: no ticket came, the text says
     why.
     """
+    phone = read_argument(phone, "Phone of a colleague")
     if not read_phones([phone]).usable:
         raise WrongUsage("--phone is not a usable phone. Give one like 0905111222.")
     webhook = read_webhook(webhook_url_file)
@@ -242,11 +235,10 @@ def smoke(
     with open_session(settings.database_url, "golive smoke") as db:
         installation = load_installation(db, settings)
         try:
-            answer = ask(webhook.url, body=sent, headers=webhook.headers, timeout_seconds=ANSWER_SECONDS)
+            answer, told = webhook.post(sent)
         except NoAnswer as error:
             # The message names the URL, and the URL is a secret.
             raise CommandFailed("The public URL does not answer: leads golive precheck edge") from error
-        told = answer.json.get("status") if isinstance(answer.json, dict) else None
         with show_activity("waiting for the ticket"):
             row = _wait(db, record_id, wait)
         if row is not None and row["ticket_id"] and not keep:
@@ -261,23 +253,19 @@ def smoke(
     problem = _problem(result, wait)
     result["ok"] = not problem
     path = keep_document(result, folder, f"smoke-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    if as_json:
-        print_json(result | {"file": str(path)})
-    else:
-        typer.echo(
-            problem
-            or f"{told} in {answer.seconds * 1000:.0f} ms; ticket {result['ticket']} of {result['owner']} "
-            f"after {result['seconds']:.1f} s. {path}"
-        )
-    raise typer.Exit(ExitCode.FAILED if problem else ExitCode.OK)
+    text = problem or (
+        f"{told} in {answer.seconds * 1000:.0f} ms; ticket {result['ticket']} of {result['owner']} "
+        f"after {result['seconds']:.1f} s. {path}"
+    )
+    print_result(result | {"file": str(path)}, text, as_json=as_json)
+    fail_if(problem)
 
 
 def read_body(path: Path) -> dict[str, Any]:
-    """Read a captured body. Raises WrongUsage."""
     try:
         content = path.read_bytes()
         document = json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WrongUsage(f"{path} is no captured body: {file_reason(error)}.") from error
     if len(content) > MAX_BODY_BYTES or not isinstance(document, dict):
         raise WrongUsage(f"{path} is no captured body: it has to be a JSON object of at most 256 KiB.")
@@ -302,7 +290,6 @@ def test_body(body: Mapping[str, Any], phone: str, now: datetime) -> dict[str, A
 
 
 def _wait(db: DbSession, record_id: str, seconds: float) -> Mapping[str, Any] | None:
-    """Return the event of the record when it is final, or as it is when the time is over."""
     for _ in poll(seconds, POLL_SECONDS):
         row = db.execute(QUERIES["golive/load_record"], {"record_id": record_id}).fetchone()
         if row is not None and row["status"] in AT_REST:
@@ -311,7 +298,6 @@ def _wait(db: DbSession, record_id: str, seconds: float) -> Mapping[str, Any] | 
 
 
 def _problem(result: Mapping[str, Any], wait: float) -> str:
-    """Say why there is no ticket; empty if there is one."""
     if result["ticket"]:
         return ""
     if result["answer_status"] != 200 or result["answer"] in (None, "unknown_token"):

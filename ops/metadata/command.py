@@ -1,16 +1,20 @@
 """The command line of `leads metadata`."""
 
+import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ops.checks.model import Level, Result, not_green
+from ops.checks.model import Asked, Check, Finding, Level, Result, When, not_green, red
 from ops.checks.screen import document, print_look, shown
 from ops.checks.services import HasuraSource
-from ops.clients.hasura_admin import RequestRefused
+from ops.checks.table import BY_ID
+from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.failures import fail_if
 from ops.metadata.deploy import (
     BACKUPS,
@@ -26,16 +30,15 @@ from ops.metadata.deploy import (
     open_deployment,
 )
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.engine import Engine
-from ops.metadata.pieces import Change
-from ops.metadata.probe import MAX_WAIT_SECONDS, deliver_probe
-from ops.metadata.project.merge import check, merge, unmerge
+from ops.metadata.merge import check, merge, unmerge
+from ops.metadata.pieces import Change, Json, Key
 from ops.output import (
     AsJson,
     ForeignTextConsole,
     examples,
-    print_block,
+    print_changes,
     print_json,
+    print_outcome,
     print_result,
     say,
     show_activity,
@@ -54,10 +57,16 @@ app = verb_group(
     examples("metadata 9a", "metadata verify 9a"),
 )
 
+RightsFollow = Annotated[
+    bool,
+    typer.Option(
+        "--rights-follow", help="9a: grant_roles.sql is executed next; missing rights are not named before."
+    ),
+]
 BATCH = 500
 """As many as engine/fire_waiting fires, and retry_failed: new leads do not stand behind a long backlog."""
-MAX_FIRING_SECONDS = 60.0
-CHECK_INTERVAL_SECONDS = 0.5
+MAX_FIRING_SECONDS, FIRING_INTERVAL_SECONDS = 60.0, 0.5
+CHECK_INTERVAL_SECONDS = 0.2
 
 
 @app.command(
@@ -72,18 +81,19 @@ def apply(
     context: typer.Context,
     folder: Folder = BACKUPS, source: HasuraSource = "default", directory: Directory = DIRECTORY,
     over_drift: OverDrift = False, dry_run: DryRun = False, accept_engine: AcceptEngine = "",
-    as_json: AsJson = False,
+    rights_follow: RightsFollow = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Apply the step that is the verb's name, or show what it would change."""
     step = Step(str(context.info_name))
     with open_deployment(folder, source, directory, accept_engine) as deployment:
         if dry_run:
             deployment.check_before(step, over_drift=over_drift)
-            _note_allow_list(deployment, step)
+            deployment.note_allow_list(step)
             _show_changes(step, deployment.changes(step), "Nothing would change.", as_json=as_json)
             return
         path = _apply_pieces(deployment, step, over_drift=over_drift)
-        results = [*_deliver_probe(deployment, step), *_verify_pieces(deployment, step)]
+        delivered = _deliver_probe(deployment, step, rights_follow=rights_follow)
+        results = [*delivered, *_verify_pieces(deployment, step)]
         _report(results, as_json=as_json, step=step.value, backup=str(path))
 
 
@@ -166,9 +176,8 @@ def restore(
     with open_deployment(folder, source, directory) as deployment:
         chosen = path or deployment.files.newest_backup(step)
         before = deployment.restore(chosen)
-    if as_json:
-        print_json({"restored": str(chosen), "backup": str(before)})
-    say(f"Restored the metadata of the integration from {chosen}. The state before is in {before}.")
+    message = f"Restored the metadata of the integration from {chosen}. The state before is in {before}."
+    print_outcome({"restored": str(chosen), "backup": str(before)}, message, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata remove 9b", "metadata remove 9a"))
@@ -180,10 +189,9 @@ def remove(
     """Remove our metadata, also after several applies; other metadata stays."""
     with open_deployment(folder, source, directory) as deployment:
         path = deployment.remove(step)
-    if as_json:
-        print_json({"step": step.value, "backup": str(path)})
     removed = "all metadata of the integration" if step is Step.BEFORE_SERVICES else "our cron triggers"
-    say(f"Removed {removed}. The state before is in {path}.")
+    message = f"Removed {removed}. The state before is in {path}."
+    print_outcome({"step": step.value, "backup": str(path)}, message, as_json=as_json)
 
 
 @app.command(epilog=examples("metadata compare --with https://staging.example.com --only-integration"))
@@ -225,85 +233,74 @@ app.command(epilog=examples("metadata check ../hasura"))(check)
 
 
 def _apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> Path:
-    """Apply the pieces of a step; return the path of the backup. Raises CommandFailed."""
-    _note_allow_list(deployment, step)
+    deployment.note_allow_list(step)
     path = deployment.apply(step, over_drift=over_drift)
     say(f"Applied {step}. The state before is in {path}.")
     return path
 
 
-def _note_allow_list(deployment: Deployment, step: Step) -> None:
-    if note := deployment.describe_allow_list(step):
-        say(note)
-
-
 def _show_changes(step: Step, changes: list[Change], if_none: str, *, as_json: bool) -> None:
-    """Print changes, each object as a block; without any, say so."""
     if as_json:
         print_json({"step": step.value, "changes": [change.document() for change in changes]})
     elif changes:
         console = ForeignTextConsole()
         for change in changes:
-            print_block(change.block(), console, level=0)
+            print_changes(" ".join(change.key), change.shown_places(), console, level=0)
     else:
         say(if_none)
 
 
 def _fire_waiting(deployment: Deployment) -> int | None:
-    """Return how many rows were fired; None if that was refused, and say why."""
+    """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
+
+    Stops after MAX_FIRING_SECONDS; retry_failed fires the others. None if the engine refused it, for example
+    because its role may not write our table.
+    """
+    engine, source, total = deployment.engine, deployment.source, 0
     try:
         with show_activity("firing what waits"):
-            return _fire_batches(deployment.engine, deployment.source)
+            for _ in poll(MAX_FIRING_SECONDS, FIRING_INTERVAL_SECONDS):
+                if total and int(engine.run_sql("engine/count_pending", source)[0][0]) > BATCH // 5:
+                    continue
+                fired = int(engine.run_sql("engine/fire_waiting", source, read_only=False)[0][0])
+                total += fired
+                if fired < BATCH:
+                    break
     except RequestRefused as error:
         say(f"What waits was not fired: {error}")
         return None
-
-
-def _fire_batches(engine: Engine, source: str) -> int:
-    """Fire the oldest rows first, a batch when most of the last one is delivered; return how many.
-
-    Stops after MAX_FIRING_SECONDS; retry_failed fires the others. Raises RequestRefused, for example if the
-    engine's role may not write our table.
-    """
-    total = 0
-    for _ in poll(MAX_FIRING_SECONDS, CHECK_INTERVAL_SECONDS):
-        if total and int(engine.run_sql("engine/count_pending", source)[0][0]) > BATCH // 5:
-            continue
-        fired = int(engine.run_sql("engine/fire_waiting", source, read_only=False)[0][0])
-        total += fired
-        if fired < BATCH:
-            break
     return total
 
 
 def _verify_pieces(deployment: Deployment, step: Step) -> list[Result]:
-    """Look whether all is as it should be; wait until the engine has scheduled the crons."""
     if step is Step.AFTER_SERVICES:
         say(f"Waiting up to {MAX_EVENTS_WAIT_SECONDS:.0f} s until the engine has scheduled every cron ...")
     with show_activity("verifying"):
         return deployment.verify(step, MAX_EVENTS_WAIT_SECONDS)
 
 
-def _deliver_probe(deployment: Deployment, step: Step) -> list[Result]:
-    """Deliver a probe event; return what is wrong. Before the services are deployed no answer is needed."""
+def _deliver_probe(deployment: Deployment, step: Step, *, rights_follow: bool = False) -> list[Result]:
+    """Deliver a probe event, and ask whether the handlers may store a lead; return what is wrong.
+
+    Before the services are deployed no answer is needed, and the rights on a log that came with this step may
+    still be missing.
+    """
     with show_activity("delivering a probe event"):
-        probe = deliver_probe(deployment.engine, deployment.source, deployment.wanted("9a"), MAX_WAIT_SECONDS)
-    if not probe.problem:
+        pieces = deployment.wanted("9a")
+        probe = deliver_probe(deployment.engine, deployment.source, pieces, MAX_PROBE_SECONDS)
+    if probe is None:
         say("The handlers answered a probe event.")
-    elif step is Step.BEFORE_SERVICES and not probe.is_answered:
-        say(f"Not a problem before the services are deployed: {probe.problem}. 9b looks again.")
+    elif step is Step.BEFORE_SERVICES and not probe.is_present:
+        say(f"Not a problem before the services are deployed: {probe.text}. 9b looks again.")
     else:
-        return [probe.result()]
-    return _look_at_storing(deployment, step)
-
-
-def _look_at_storing(deployment: Deployment, step: Step) -> list[Result]:
-    """Say what keeps the handlers from storing a lead: the rights on a log that came with this step."""
-    results = deployment.look_at_storing()
+        return [Result(CHECK, CHECK.id, (probe,))]
+    results = deployment.look_at([Asked(BY_ID["store-lead"])])
     problems = not_green(results)
-    if problems and step is Step.BEFORE_SERVICES:
+    if step is Step.AFTER_SERVICES:
+        return results if problems else []
+    if problems and not rights_follow:
         say(f"Before the services are deployed: {problems[0].text}. {problems[0].cure}")
-    return results if problems and step is Step.AFTER_SERVICES else []
+    return []
 
 
 def _report(results: list[Result], *, as_json: bool, **more: object) -> None:
@@ -316,3 +313,92 @@ def _report(results: list[Result], *, as_json: bool, **more: object) -> None:
         as_json=as_json,
     )
     fail_if(any(each.level is not Level.GREEN for each in shown(results)))
+
+
+ROW: Json = {"id": 0}
+"""Numbers of rows begin with 1: the handlers look for this one, find nothing and write nothing."""
+
+MAX_PROBE_SECONDS = 35.0
+"""More than the time-out of our event trigger, 30 s."""
+
+CHECK = Check(
+    "probe-event", "Do the handlers answer an event of our event trigger?", When.CRITERION, (), lambda *_: (),
+    cure="Look at the log of Hasura and of the handlers, then: leads metadata verify 9b --probe",
+    runbook="docs/runbook/metadata.md#on-a-shared-engine",
+)  # fmt: skip
+"""It is in no table: it writes into Hasura's event log, and waits for the answer."""
+
+UNAVAILABLE = 503
+PAUSED = "processing_paused"
+"""Also an answer of our handlers: Hasura delivers the event again until the pause ends."""
+problem = partial(red, cure=CHECK.cure)
+
+
+def deliver_probe(
+    engine: Engine, source: str, pieces: Mapping[Key, Any], wait_seconds: float
+) -> Finding | None:
+    """Deliver a probe event by each of our event triggers; return the first problem.
+
+    An event that is not answered is delivered again by Hasura, as any other. Raises CommandFailed.
+    """
+    for piece in (piece for key, piece in pieces.items() if key[0] == "table"):
+        for trigger in piece.get("event_triggers", []):
+            if found := _deliver(engine, source, trigger["name"], wait_seconds):
+                return found
+    return None
+
+
+def _deliver(engine: Engine, source: str, trigger: str, wait_seconds: float) -> Finding | None:
+    try:
+        event_id = engine.invoke_event_trigger(trigger, source, ROW)
+    except RequestRefused as error:
+        return problem(f"the engine refused a probe event of {trigger}: {error.reason}")
+    found: Finding | None = problem(
+        f"the engine did not deliver a probe event of {trigger} within {wait_seconds:.0f} s: it delivers "
+        "no events (HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL is 0, or "
+        "HASURA_GRAPHQL_DISABLE_EVENT_PROCESSING is set), or very many wait"
+    )
+    for _ in poll(wait_seconds, CHECK_INTERVAL_SECONDS):
+        if invocations := engine.invocations(event_id, source):
+            found = judge(trigger, invocations[0])
+            # Hasura repeats what was answered 503: the handlers may have lost their database for a moment.
+            if found is None or invocations[0].get("http_status") != UNAVAILABLE:
+                break
+    return found
+
+
+def judge(trigger: str, invocation: Mapping[str, Any]) -> Finding | None:
+    """Judge the log of a delivery, as the engine keeps it: of an error the body is called message.
+
+    Without a status the message is the engine's own, as JSON. `is_present` says whether the handlers answered
+    at all: they do not before they are deployed.
+    """
+    status = invocation.get("http_status")
+    data = (invocation.get("response") or {}).get("data") or {}
+    answer = _object(data.get("body") or data.get("message"))
+    error = answer.get("extensions")
+    code = error.get("code") if isinstance(error, dict) else None
+    if (status == 200 and answer.get("event_id") == ROW["id"]) or code == PAUSED:
+        return None
+    if status is None:
+        reason = str(answer.get("message") or "the engine gives no reason").strip()
+        said = f"the engine cannot reach the handlers at HANDLERS_URL: {reason}"
+    elif code == "unauthorized":
+        return problem(
+            "the handlers answered 401: the engine has another HANDLER_SECRET than they have. Set the same "
+            "value in both, and restart what was changed"
+        )
+    elif code is not None:
+        return problem(f"the handlers answered {status} ({code}): their log has the reason")
+    else:
+        said = f"something else than our handlers answered {status} at HANDLERS_URL"
+    return problem(f"a probe event of {trigger} was not processed: {said}", is_present=False)
+
+
+def _object(text: object) -> Json:
+    """Return the JSON object in a text of the engine's log; an empty one for anything else."""
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from ops.checks.engine import held_pieces
+from ops.checks.engine import Metadata, export
 from ops.checks.model import Asked, Level, Result, When, not_green
 from ops.checks.screen import describe
 from ops.checks.services import Services
 from ops.checks.table import BY_ID, look_at, select
-from ops.clients.hasura_admin import TIMEOUT_SECONDS, RequestRefused
+from ops.clients.hasura_admin import TIMEOUT_SECONDS, Engine, RequestRefused
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import digest_of, write_file
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
-from ops.metadata.engine import Engine
 from ops.metadata.pieces import (
     ACTION,
     CRON,
@@ -67,8 +66,6 @@ AcceptEngine = Annotated[
 
 
 class Step(StrEnum):
-    """The two steps of a deployment."""
-
     BEFORE_SERVICES = "9a"
     AFTER_SERVICES = "9b"
 
@@ -82,7 +79,6 @@ class Files:
         self._url = url
 
     def back_up(self, step: str, metadata: Json) -> Path:
-        """Write a backup; return its path."""
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         path = self._folder / f"{moment}-{self._engine_hash}-{step}.json"
         self._write(path, {"url": self._url, "step": step, "metadata": metadata})
@@ -133,14 +129,6 @@ class Files:
         write_file(path, json.dumps(content, ensure_ascii=False, indent=1))
 
 
-class Held(NamedTuple):
-    """The metadata that an engine holds, its version, and its pieces."""
-
-    metadata: Json
-    version: int
-    pieces: dict[Key, Any]
-
-
 @dataclass(frozen=True)
 class Deployment:
     """Our metadata, its engine, and the engine's source that has our tables."""
@@ -155,10 +143,9 @@ class Deployment:
         """Return our pieces after a step."""
         return pieces_of_step(self.own, "default", step)
 
-    def held(self) -> Held:
+    def held(self) -> Metadata:
         """Read the engine's metadata. Raises WrongUsage."""
-        metadata, version = self.engine.export()
-        return Held(metadata, version, held_pieces(metadata, self.source))
+        return export(self.engine, self.source, self.own)
 
     def changes(self, step: str) -> list[Change]:
         """List what a step changes of the engine's metadata. Raises CommandFailed."""
@@ -168,26 +155,24 @@ class Deployment:
             changes.append(Change(PERMISSION, None, ROLE))
         return changes
 
-    def describe_allow_list(self, step: str) -> str:
-        """Say that the allow list stops our calls until a step has added our entries; empty otherwise."""
+    def note_allow_list(self, step: str) -> None:
+        """Say if the allow list stops our calls until a step has added our entries."""
         held = self.held().pieces
         names = [name for kind, name in self.wanted(step) if kind == "query collection"]
         missing = [name for name in names if ("allow-list entry", name) not in held]
-        if not missing or not self.engine.has_allow_list():
-            return ""
-        return (
-            f"The engine's allow list is on, without our entries: {', '.join(missing)}. This step adds them; "
-            "until then Hasura refuses the calls of edge and handlers."
-        )
+        if missing and self.engine.has_allow_list():
+            say(
+                f"The engine's allow list is on, without our entries: {', '.join(missing)}. This step adds "
+                "them; until then Hasura refuses the calls of edge and handlers."
+            )
 
     def check_before(self, step: str, *, over_drift: bool) -> None:
         """Check everything that can be checked before this step. Raises CommandFailed."""
         self._check_pieces(step, over_drift=over_drift)
         params = {"applied": "as far as it is", "accepted": self.accepted_engine}
-        found = self.look(When.APPLY, params)
-        if step == "9b":
-            # The rights on a log that came with 9a do not keep crons away: they are looked at afterwards.
-            found = [each for each in found if each.check.id != "store-lead"]
+        # The rights on a log that came with 9a do not keep crons away: they are looked at afterwards.
+        found = self.look_at(select(When.APPLY, params))
+        found = [each for each in found if each.check.id != "store-lead" or step != "9b"]
         if obstacles := not_green(found):
             raise CommandFailed(
                 "\n".join(["Nothing was changed. On this engine:", *map(describe, obstacles)])
@@ -197,9 +182,11 @@ class Deployment:
         """Apply our pieces of this step; return the path of the backup. Raises CommandFailed."""
         self.check_before(step, over_drift=over_drift)
         held = self.held()
-        backup = self.files.back_up(step, held.metadata)
+        backup = self.files.back_up(step, held.whole)
         bad = self._replace(held, self.wanted(step), self._former(held.pieces), backup)
-        self._allow_notifications(held.pieces)
+        if OF_DIVA in held.pieces and not is_allowed(held.pieces):
+            self.engine.set_permission(ACTION, ROLE, is_allowed=True)
+            self._record(has_given_permission=True)  # at once: we take it back, and not one that Diva gave
         if worse := self.engine.inconsistencies().keys() - bad:
             raise CommandFailed(
                 f"The step is applied, but now inconsistent: {', '.join(sorted(worse))}. "
@@ -208,22 +195,15 @@ class Deployment:
         self._record()
         return backup
 
-    def look(self, when: When, params: Mapping[str, str]) -> list[Result]:
-        """Ask the checks of this engine that a command asks; nothing is changed."""
-        asked = [
-            each for each in select(when, params) if each.check.id != "schedule" or params["step"] == "9b"
-        ]
-        return self._look_at(asked)
-
-    def _look_at(self, asked: Sequence[Asked]) -> list[Result]:
+    def look_at(self, asked: Sequence[Asked]) -> list[Result]:
         settings = read_operator_settings(may_have=("HASURA_URL", "HASURA_ADMIN_SECRET"))
         services = Services(settings, "metadata", self.source, own=self.own, engine=self.engine)
-        return look_at(asked, services, seconds=TIMEOUT_SECONDS)[0]
+        return look_at(asked, services, seconds=TIMEOUT_SECONDS)
 
     def install_missing_triggers(self) -> bool:
         """Install the SQL triggers of our event trigger again if one is missing; return whether one was."""
         asked = [Asked(BY_ID["event-trigger"], {"applied": "as far as it is"})]
-        is_missing = any(each.is_wanted and each.level is Level.RED for each in self._look_at(asked))
+        is_missing = any(each.is_wanted and each.level is Level.RED for each in self.look_at(asked))
         if is_missing:
             self.engine.install_triggers()
         return is_missing
@@ -235,11 +215,8 @@ class Deployment:
         for _ in poll(wait_seconds if crons else 0.0, EVENTS_CHECK_INTERVAL_SECONDS):
             if all(self.engine.future_events(crons).values()):
                 break
-        return self.look(When.VERIFY, {"step": step, "names": "all"})
-
-    def look_at_storing(self) -> list[Result]:
-        """Look whether the handlers may store a lead through the event trigger that is there now."""
-        return self._look_at([Asked(BY_ID["store-lead"])])
+        asked = select(When.VERIFY, {"step": step, "names": "all"})
+        return self.look_at([each for each in asked if each.check.id != "schedule" or step == "9b"])
 
     def restore(self, backup: Path) -> Path:
         """Restore our pieces from a backup; return the path of one from before. Raises CommandFailed.
@@ -253,7 +230,7 @@ class Deployment:
                 f"{backup} has no source {self.source!r}. Give another with --backup or --source."
             ) from error
         held = self.held()
-        path = self.files.back_up("restore", held.metadata)
+        path = self.files.back_up("restore", held.whole)
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
         back = {key: old[key] for key in keys if key in old}
         self._replace(held, back, keys - back.keys(), path)
@@ -271,7 +248,7 @@ class Deployment:
         self._refuse_foreign(held.pieces)
         keys = {*self.wanted("9b"), *(self.files.recorded() or {})}
         gone = {key for key in keys if key in held.pieces and (step == "9a" or key[0] == CRON)}
-        backup = self.files.back_up(f"remove-{step}", held.metadata)
+        backup = self.files.back_up(f"remove-{step}", held.whole)
         self._replace(held, {}, gone, backup)
         if step == "9a":
             self._forbid_notifications()
@@ -303,13 +280,13 @@ class Deployment:
                 f"9a must be applied first: {' '.join(missing[0])} is missing. Run: leads metadata 9a"
             )
 
-    def _replace(self, held: Held, wanted: Mapping[Key, Any], gone: set[Key], backup: Path) -> set[str]:
+    def _replace(self, held: Metadata, wanted: Mapping[Key, Any], gone: set[Key], backup: Path) -> set[str]:
         """Replace our pieces; return what was inconsistent before.
 
         Raises CommandFailed if a piece of others changed too.
         """
         bad = self.engine.inconsistencies()
-        changed = put(held.metadata, self.source, wanted, gone)
+        changed = put(held.whole, self.source, wanted, gone)
         try:
             warnings = self.engine.replace(changed, held.version, allow_inconsistent=bool(bad))
         except RequestRefused as error:
@@ -340,12 +317,6 @@ class Deployment:
         return CommandFailed(
             f"{error}. The future runs of {', '.join(crons)} were removed by that and put back"
         )
-
-    def _allow_notifications(self, held: Mapping[Key, Any]) -> None:
-        """Allow the handlers to send notifications, and remember that it was we who did."""
-        if OF_DIVA in held and not is_allowed(held):
-            self.engine.set_permission(ACTION, ROLE, is_allowed=True)
-            self._record(has_given_permission=True)
 
     def _forbid_notifications(self) -> None:
         """Take back the permission, if we gave it; one that Diva gave stays."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ops.failures import WrongUsage
 from ops.metadata.pieces import Json
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "hasura" / "metadata"
@@ -34,7 +35,7 @@ CUSTOM_TYPES = {
 """By the kind of a definition: the keys of `custom_types` in `actions.yaml`, in the CLI's order."""
 
 
-class DirectoryError(Exception):
+class DirectoryError(WrongUsage):
     """A metadata directory cannot be read; the message names the file."""
 
 
@@ -216,12 +217,11 @@ def _resolve(value: Any, path: Path) -> Any:
     return value
 
 
-_FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""That of libyaml, about ten times as fast, where PyYAML was built with it."""
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses duplicate keys and reads dates as strings, as JSON has them.
 
-
-class _StrictLoader(_FastLoader):  # type: ignore[misc, valid-type]
-    """A safe loader that refuses duplicate keys and reads dates as strings, as JSON has them."""
+    With libyaml, where PyYAML was built with it, it is about ten times as fast.
+    """
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

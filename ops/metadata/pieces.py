@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ops.output import ChangeBlock, differences, text_of
+from ops.output import Changes, differences, text_of
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -171,7 +171,6 @@ def normal(value: Any, key: str = "") -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two pieces mean the same."""
     return _text(normal(left)) == _text(normal(right))
 
 
@@ -180,7 +179,6 @@ def _text(value: Any) -> str:
 
 
 def is_allowed(pieces: Mapping[Key, Any]) -> bool:
-    """Whether the handlers may call Diva's action."""
     permissions = pieces.get(OF_DIVA, {}).get("permissions") or []
     return any(each["role"] == ROLE for each in permissions)
 
@@ -277,15 +275,10 @@ def describe_places(wanted: Any, held: Any) -> str:
 
 def differing(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> dict[Key, str]:
     """Return how the pieces of two engines differ, of those that do."""
-    found = {}
-    for key in sorted(here.keys() | there.keys()):
-        if key not in there:
-            found[key] = "only here"
-        elif key not in here:
-            found[key] = "only there"
-        elif not same(here[key], there[key]):
-            found[key] = "differs"
-    return found
+    found = dict.fromkeys(here.keys() - there.keys(), "only here")
+    found |= dict.fromkeys(there.keys() - here.keys(), "only there")
+    found |= {key: "differs" for key in here.keys() & there.keys() if not same(here[key], there[key])}
+    return dict(sorted(found.items()))
 
 
 def _named(value: Any) -> Any:
@@ -320,18 +313,14 @@ class Change:
         for place, after, before in changed_places(self.after, self.before):
             yield place, shown(before, place), shown(after, place)
 
-    def block(self) -> ChangeBlock:
+    def shown_places(self) -> Changes:
         """Return the change for people: before and after of each place, the engine's value first."""
-        title = " ".join(self.key)
-        if self.kind == "added":
-            return ChangeBlock(title, [("on the engine", "missing", "added")])
-        if self.kind == "removed":
-            return ChangeBlock(title, [("on the engine", "of a former version", "removed")])
-        places = [(path, text_of(before), text_of(after)) for path, before, after in self.places()]
-        return ChangeBlock(title, places)
+        if self.kind != "changed":
+            was = "missing" if self.kind == "added" else "of a former version"
+            return [("on the engine", was, self.kind)]
+        return [(path, text_of(before), text_of(after)) for path, before, after in self.places()]
 
     def document(self) -> Json:
-        """Return the change as JSON."""
         places = [{"path": path, "before": before, "after": after} for path, before, after in self.places()]
         return {"kind": self.key[0], "name": self.key[1], "change": self.kind, "places": places}
 

@@ -2,20 +2,38 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 import yaml
 
-from ops.failures import WrongUsage, file_reason
+from leads.adapters.settings import Environment, Hop, SettingsError
+from leads.domain.errors import IntegrationError
+from leads.domain.hosts import host_of
+from ops.clients.db_session import NO_URL, is_address
+from ops.daily.token import read_configuration
+from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import write_file
+from ops.output import say
 from ops.settings import read_variable
-from ops.setup.env_files import EDGE, ENGINE, HANDLERS, OPS, EnvFiles
+from ops.setup.env_files import EDGE, ENGINE, HANDLERS, OPS, EnvFiles, belongs_to_another, check_value
 
+SCHEMES = ("postgresql://", "postgres://")
 REMEMBERED = "answers.yaml"
 """The file of the folder with the answers that are no secrets and in no environment file."""
+Accepted = TypeVar("Accepted")
+
+
+class Way(StrEnum):
+    """How handlers and edge run; docs/production.md has each."""
+
+    COMPOSE = "compose"
+    SYSTEMD = "systemd"
+    KUBERNETES = "kubernetes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,48 +41,75 @@ class Question:
     """Something to know: the variable that may have it, and the environment file that has it later."""
 
     name: str
-    variable: str
-    text: str
+    variable: str = ""
+    text: str = ""
     file: str = ""
     is_secret: bool = False
     default: str | None = None
     """Of one that is not asked; empty: it may be left out."""
 
+    @property
+    def key(self) -> str:
+        """Its name in the environment file."""
+        return "HANDLERS_URL" if self.name == "edge_handlers_url" else self.variable
+
 
 QUESTIONS = (
-    Question("hasura_url", "HASURA_URL", "URL of the engine", OPS),
+    Question("hasura_url", "HASURA_URL", "URL of the engine, for example http://hasura.internal:8080", OPS),
     Question("admin_secret", "HASURA_ADMIN_SECRET", "Admin secret of the engine", OPS, is_secret=True),
     Question(
-        "owner_database_url", "OWNER_DATABASE_URL", "Database URL of the owner of Diva's tables",
+        "owner_database_url", "OWNER_DATABASE_URL",
+        "Database URL of the owner of Diva's tables, like postgresql://user:password@host:5432/database",
         is_secret=True,
     ),
-    Question("handlers_url", "HANDLERS_URL", "URL at which the engine reaches the handlers", ENGINE),
-    Question("public_url", "PUBLIC_URL", "URL at which Pancake reaches the edge", OPS),
     Question(
-        "jwt_secret", "HASURA_GRAPHQL_JWT_SECRET", "The engine's HASURA_GRAPHQL_JWT_SECRET", is_secret=True
+        "handlers_url", "HANDLERS_URL",
+        "URL at which the engine reaches the handlers, for example http://handlers.internal:8080", ENGINE,
     ),
-    Question("service_token", "HASURA_SERVICE_TOKEN", "", HANDLERS, is_secret=True, default=""),
-    Question("edge_token", "HASURA_EDGE_TOKEN", "", EDGE, is_secret=True, default=""),
-    Question("jwt_private_key", "", "", default=""),
+    Question(
+        "public_url", "PUBLIC_URL", "URL at which Pancake reaches the edge, for example https://crm.example.com",
+        OPS,
+    ),
+    Question(
+        "jwt_secret", "HASURA_GRAPHQL_JWT_SECRET",
+        'The engine\'s HASURA_GRAPHQL_JWT_SECRET, like {"type": "HS256", "key": "…"}', is_secret=True,
+    ),
+    Question(
+        "service_token", "HASURA_SERVICE_TOKEN", "Token of the role pancake_service, of the engine's issuer",
+        HANDLERS, is_secret=True, default="",
+    ),
+    Question(
+        "edge_token", "HASURA_EDGE_TOKEN", "Token of the role pancake_edge, of the engine's issuer", EDGE,
+        is_secret=True, default="",
+    ),
+    Question("jwt_private_key", "", "PEM file of the engine's private key", default=""),
     Question("api_key", "PANCAKE_API_KEY", "API key of Pancake (Settings, Tools)", is_secret=True),
-    Question("workspace", "", "Number of Pancake's workspace"),
-    Question("api_url", "", "", default="https://crm.pancake.vn/api"),
-    Question("connection", "", "", default="Diva"),
-    Question("project", "", "", default=""),
-    Question("source", "", "", default="default"),
-    Question("logins", "", "", default="diva"),
-    Question("edge_handlers_url", "", "", EDGE, default="http://127.0.0.1:8080"),
+    Question("workspace", "", "Number of Pancake's workspace, for example 607"),
+    Question("api_url", "", "Base URL of Pancake's API", default="https://crm.pancake.vn/api"),
+    Question("connection", default="Diva"),
+    Question("project", default=""),
+    Question("source", default="default"),
+    Question("logins", default="diva"),
+    Question("edge_handlers_url", file=EDGE, default="http://127.0.0.1:8080"),
     Question("edge_status_url", "EDGE_STATUS_URL", "", OPS, default="http://127.0.0.1:9145"),
     Question("metadata_database_url", "METADATA_DATABASE_URL", "", HANDLERS, is_secret=True, default=""),
     Question("allow_clear_text", "ALLOW_CLEAR_TEXT", "", HANDLERS, default=""),
+    Question("way", default=""),
+    Question("images", "", "Repository of the images, for example registry.example.com/pancake", default=""),
+    Question("image_tag", default=""),
+    Question("engine_namespace", "", "Kubernetes: the engine's namespace, for example diva"),
+    Question("engine_app", "", "Kubernetes: the label `app` of the engine's pods, for example hasura"),
+    Question("manifests", default="../pancake-diva/deploy/kubernetes"),
+    Question("monitoring", default="kube-prometheus-stack"),
     Question("lead_source", "", "The one source to begin with, its name or Pancake's id"),
     Question("roster", "", "The roster: a CSV file, or a role of staff (telesale)"),
 )  # fmt: skip
 BY_NAME = {each.name: each for each in QUESTIONS}
-KEPT = ("workspace", "api_url", "connection", "project", "source", "logins", "lead_source", "roster")
-"""What is remembered for the next run."""
-KEYS_OF_FILES = {"edge_handlers_url": "HANDLERS_URL"}
-"""The key in the environment file, where it is not the variable."""
+HOPS: Mapping[str, Hop | None] = {
+    "hasura_url": "hasura", "handlers_url": "handlers", "public_url": "edge", "edge_handlers_url": None,
+    "edge_status_url": None,
+}  # fmt: skip
+"""The answers that are URLs, each with the hop that needs TLS beyond the private network."""
 
 
 @dataclass
@@ -84,38 +129,113 @@ class Answers:
             self.known[name] = self._find(BY_NAME[name])
         return self.known[name]
 
+    def is_of_file(self, name: str) -> bool:
+        """Whether an environment file has the answer, as a run before wrote it."""
+        return bool(self._of_file(BY_NAME[name]))
+
+    def _of_file(self, question: Question) -> str:
+        return self.files.get(question.key, question.file) if question.file else ""
+
+    def check_given(self) -> None:
+        """Raise WrongUsage if an option or an answer of the file cannot be right; nothing was asked yet."""
+        _refuse(self._problem(name, each) for name, each in self.given.items() if not self.is_of_file(name))
+
     def ask(self, *names: str) -> None:
-        """Ask for what is not known yet. Raises WrongUsage that lists it where no person can be asked."""
-        missing = [each for each in names if not self[each]]
-        if missing and not self.is_terminal:
-            raise WrongUsage(
-                "Not known yet:\n"
-                + "\n".join(f"  {BY_NAME[name].text}: {_where(BY_NAME[name])}" for name in missing)
-                + "\nGive them so, or run this on a terminal to be asked."
+        """Ask for each answer that is missing or wrong. Raises WrongUsage without a terminal."""
+        problems = {name: self._problem(name, self[name]) for name in names if not self.is_of_file(name)}
+        if not self.is_terminal:
+            _refuse(problems.values())
+            missing = [BY_NAME[name] for name in names if not self[name]]
+            lines = [f"  {each.text}: {_where(each)}" for each in missing]
+            _refuse(
+                ["Not known yet:", *lines, "Give them so, or run this on a terminal to be asked."]
+                if lines
+                else ()
             )
-        for name in missing:
-            question = BY_NAME[name]
-            self.known[name] = typer.prompt(question.text, hide_input=question.is_secret, err=True).strip()
+        for name in names:
+            if problems.get(name) or not self[name]:
+                self.ask_again(name, problems.get(name, ""))
+
+    def ask_again(self, name: str, problem: str) -> None:
+        """Ask on the terminal, until the answer can be right: one mistake costs no answer before it."""
+        question, answer = BY_NAME[name], ""
+        while problem or not answer:
+            if problem:
+                say(f"  {problem}")
+            answer = str(typer.prompt(question.text, hide_input=question.is_secret, err=True)).strip()
+            problem = self._problem(name, answer)
+        self.known[name] = answer
+
+    def until_accepted(self, attempt: Callable[[], Accepted], blamed: Callable[[Exception], str]) -> Accepted:
+        """Return what the attempt returns; on a terminal ask again for the answer that a service refused.
+
+        Elsewhere, and for an answer of an environment file, raise what the attempt raised.
+        """
+        while True:
+            try:
+                return attempt()
+            except (CommandFailed, IntegrationError) as error:
+                if not self.is_terminal or self.is_of_file(name := blamed(error)):
+                    raise
+                problem = str(error)
+            self.ask_again(name, problem)
+
+    def _problem(self, name: str, answer: str) -> str:
+        """Return what is wrong with an answer, as far as it shows; it quotes no answer. Empty: nothing."""
+        answer = answer.strip()
+        try:
+            if not answer:
+                return ""
+            if name in HOPS:
+                values = {name: answer, "ALLOW_CLEAR_TEXT": self["allow_clear_text"]}
+                read = Environment({name: "http://HOST:PORT, or https"}, may_have=[name], environment=values)
+                read.base_url(name, HOPS[name])
+                read.raise_problems()
+            if name == "jwt_secret":
+                read_configuration(answer)
+            if BY_NAME[name].file:
+                check_value(name, answer)
+        except SettingsError as error:
+            return "; ".join(error.problems)
+        except WrongUsage as error:
+            return str(error)
+        if name == "owner_database_url" and not (answer.startswith(SCHEMES) and is_address(answer)):
+            return f"OWNER_DATABASE_URL {NO_URL}"
+        if name == "api_url" and host_of(answer) is None:
+            return f"{answer!r} is not a base URL, for example https://crm.pancake.vn/api"
+        if name == "workspace" and not (answer.isascii() and answer.isdecimal()):
+            return "workspace is no whole number; Pancake's URL has it, for example 607"
+        return ""
 
     def _find(self, question: Question) -> str:
-        key = KEYS_OF_FILES.get(question.name, question.variable)
-        of_file = self.files.get(key, question.file) if question.file and key else ""
-        given = self.given.get(question.name, "").strip()
+        of_file, given = self._of_file(question), self.given.get(question.name, "").strip()
         if of_file and given and given != of_file:
+            path = self.files.folder / question.file
             raise WrongUsage(
-                f"{self.files.folder / question.file} has another {key}, which is never overwritten. "
-                "Correct it there, or leave the answer out."
+                f"{path} has another {question.key}, which is never overwritten. Correct it there, or leave "
+                "the answer out."
             )
         return (
             of_file or given or (question.variable and read_variable(question.variable).strip())
-            or self.remembered.get(question.name, "") or question.default or ""
+            or self.remembered.get(question.name, "") or self._default(question)
         )  # fmt: skip
 
+    def _default(self, question: Question) -> str:
+        if question.name == "edge_status_url" and self["way"] == Way.KUBERNETES:
+            return "http://edge.pancake-diva.svc.cluster.local:9145"
+        return question.default or ""
+
     def remember(self) -> None:
-        """Write the answers that are kept for the next run. Raises OSError."""
-        kept = {name: self[name] for name in KEPT if self[name]}
+        """Write the answers for the next run that are no secret and in no other file. Raises OSError."""
+        names = [each.name for each in QUESTIONS if not (each.variable or each.file)]
+        kept = {name: self[name] for name in names if self[name] and name != "jwt_private_key"}
         if kept != self.remembered:
             write_file(self.files.folder / REMEMBERED, yaml.safe_dump(kept, allow_unicode=True))
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    if found := [each for each in problems if each]:
+        raise WrongUsage("\n".join(found))
 
 
 def _where(question: Question) -> str:
@@ -130,13 +250,17 @@ def read_answers(path: Path | None, *, is_private: bool = True) -> dict[str, str
         return {}
     try:
         document = yaml.safe_load(path.read_text("utf-8")) or {}
-        is_open = path.stat().st_mode & 0o077
+        is_open, is_foreign = path.stat().st_mode & 0o077, belongs_to_another(path)
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise WrongUsage(f"{path} cannot be read: {file_reason(error)}.") from error
+    if is_foreign:
+        raise WrongUsage(f"{path} belongs to another user: look at it, then chown it, or remove it")
     if not isinstance(document, dict):
         raise WrongUsage(f"{path} is no list of answers, name: value.")
     if unknown := sorted(str(name) for name in document if name not in BY_NAME):
         raise WrongUsage(f"{path} has no such answers: {', '.join(unknown)}. They are: {', '.join(BY_NAME)}")
+    if (way := document.get("way")) and way not in list(Way):
+        raise WrongUsage(f"{path}: way is {way!r}; it can be {', '.join(Way)} (docs/production.md)")
     if is_private and is_open and any(BY_NAME[name].is_secret for name in document):
         raise WrongUsage(f"{path} holds secrets and can be read by others: chmod 600 {path}")
     return {

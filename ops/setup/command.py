@@ -8,22 +8,26 @@ from typing import Annotated
 import typer
 
 from ops.failures import ExitCode, WrongUsage
-from ops.golive.deploy.command import Programs
+from ops.golive.deploy.command import Outcome, Programs, deploy, survey
 from ops.golive.deploy.step import State
-from ops.golive.deploy.walk import Outcome, deploy, survey
 from ops.output import AsJson, print_json, print_line, say
-from ops.setup.answers import gather
+from ops.setup.answers import Way, gather
 from ops.setup.env_files import read_env_files
-from ops.setup.finish import finish_steps
+from ops.setup.finish import finish_steps, is_held
 from ops.setup.prepare import opened, prepare
 from ops.setup.steps import WEBHOOK_FILE, setup_steps
+from ops.setup.steps import answers as is_answering
 from ops.setup.undo import undo
+from ops.setup.values import START, SWITCH, finish_command, name_starts
 
 FOLDER = Path("pancake")
-START = """Start edge and handlers with the environment files in {folder}: docs/production.md has the command.
-Then run: leads setup --finish"""
+NEXT = """Start edge and handlers with the environment files in {folder}: {start}
+Then run: {finish}"""
+NEXT_OF_RUNNING = """The handlers answer already. After an upgrade replace them: docs/upgrading.md
+After that, or if it was not done yet: {finish}"""
 END = """The installation is whole; the kill switch holds all leads. When Pancake has the URL, the PO runs:
-  leads switch kill off --reason …"""
+  {switch}"""
+END_OF_LIVE = "The installation is whole; the kill switch is off and holds no lead."
 
 Finish = Annotated[
     bool, typer.Option("--finish", help="After the services started: crons, source, roster, test lead.")
@@ -46,8 +50,15 @@ EdgeHandlersUrl = Annotated[
     str | None, typer.Option(help="Where the edge reaches handlers; default: http://127.0.0.1:8080.")
 ]
 EdgeStatusUrl = Annotated[
-    str | None, typer.Option(help="The edge's internal listener; default: http://127.0.0.1:9145.")
+    str | None,
+    typer.Option(help="The edge's internal listener; default: port 9145 here, in Kubernetes of its Service."),
 ]
+WayToRun = Annotated[
+    Way | None, typer.Option("--way", help="How edge and handlers run: its values are written, too.")
+]
+Images = Annotated[str | None, typer.Option(help="Where the images are: registry.example.com/pancake.")]
+EngineNamespace = Annotated[str | None, typer.Option(help="Kubernetes: the engine's namespace.")]
+EngineApp = Annotated[str | None, typer.Option(help="Kubernetes: the label app of the engine's pods.")]
 Workspace = Annotated[int | None, typer.Option(help="Number of Pancake's workspace.")]
 Connection = Annotated[str | None, typer.Option(help="Name of the connection; default: Diva.")]
 ApiUrl = Annotated[str | None, typer.Option(help="Base URL of Pancake's API.")]
@@ -75,6 +86,8 @@ def setup(
     edge_handlers_url: EdgeHandlersUrl = None, edge_status_url: EdgeStatusUrl = None,
     workspace: Workspace = None, connection: Connection = None, api_url: ApiUrl = None,
     project: Project = None, source: SourceName = None, logins: Logins = None,
+    way: WayToRun = None, images: Images = None, engine_namespace: EngineNamespace = None,
+    engine_app: EngineApp = None,
     jwt_private_key: PrivateKey = None, lead_source: LeadSource = None, roster: Roster = None,
     accept_engine: AcceptEngine = "", wait: Wait = 0, programs: Programs = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -94,6 +107,7 @@ def setup(
         "hasura_url": hasura_url, "handlers_url": handlers_url, "public_url": public_url,
         "edge_handlers_url": edge_handlers_url, "edge_status_url": edge_status_url, "workspace": workspace,
         "connection": connection, "api_url": api_url, "project": project, "source": source, "logins": logins,
+        "way": way, "images": images, "engine_namespace": engine_namespace, "engine_app": engine_app,
         "jwt_private_key": jwt_private_key, "lead_source": lead_source, "roster": roster,
     }  # fmt: skip
     if finish and take_back:
@@ -102,15 +116,26 @@ def setup(
     if (finish or take_back) and files.missing():
         raise WrongUsage(f"{folder} has no whole set of environment files: leads setup comes first.")
     parts = prepare(gather(options, answers, files), files, is_new=not (finish or take_back))
+    # Not those of --finish: a roster that was refused would come back.
+    if files.values and not (dry_run or take_back or finish):
+        parts.answers.remember()
+    of_way = parts.answers["way"]
     with opened(parts, accept_engine, programs, reads_only=dry_run) as site:
         if take_back:
             outcomes = undo(parts, site, is_confirmed=yes, is_dry_run=dry_run)
         else:
-            steps = finish_steps(parts) if finish else setup_steps(parts)
+            steps = name_starts(finish_steps(parts), of_way) if finish else setup_steps(parts)
             outcomes = survey(site, steps) if dry_run else deploy(site, steps, person_seconds=wait)
+        is_running = not (finish or take_back or dry_run) and is_answering(site.settings.handlers_url)
+        is_over = finish and not dry_run and not outcomes[-1].stops
+        end = END_OF_LIVE if is_over and not is_held(site) else END.format(switch=SWITCH[of_way])
     _report(outcomes, is_undo=take_back, is_dry_run=dry_run, as_json=as_json)
     if not dry_run and not take_back:
-        say(END if finish else START.format(folder=folder))
+        if all(each.result == "was done" for each in outcomes):
+            say("Nothing to do: every step was done.")
+        start, third = START[of_way], finish_command(parts.answers, folder)
+        then = NEXT_OF_RUNNING if is_running else NEXT
+        say(end if finish else then.format(folder=folder, start=start, finish=third))
         if finish:
             _show_webhook(folder / WEBHOOK_FILE)
 
@@ -125,10 +150,7 @@ def _show_webhook(path: Path) -> None:
 def _report(outcomes: Sequence[Outcome], *, is_undo: bool, is_dry_run: bool, as_json: bool) -> None:
     """Print what was done, or would be. Raises Exit with code 1 if the last step is not done."""
     if as_json:
-        print_json({"steps": [
-            {"step": each.step.id, "title": each.step.title, "result": each.result, "text": each.text}
-            for each in outcomes
-        ]})  # fmt: skip
+        print_json({"steps": [each.row for each in outcomes]})
     elif is_dry_run:
         for each in outcomes:
             print_line(f"{each.result:<8} {each.step.title}: {each.text}")

@@ -1,16 +1,18 @@
 """The environment files of the services: one each, `KEY=value`, which every tool reads alike."""
 
 import base64
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import write_file
+from ops.settings import read_variable
 
 HANDLERS, EDGE, ENGINE, OPS = FILES = ("handlers.env", "edge.env", "engine.env", "ops.env")
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -47,9 +49,6 @@ OF_ENGINE = {
 }
 """Settings with which the engine's log holds no customer's data and no secret (docs/decisions/0020)."""
 
-EQUAL = ("HANDLER_SECRET", "EDGE_SECRET", "ENCRYPTION_KEYS", "EDGE_STATE_KEYS")
-"""What is the same in every file that has it."""
-
 UNSAFE = re.compile(r"[\s'\"$`\\#]")
 """Characters that kubectl, podman, docker, compose and systemd do not read alike."""
 LOGINS = {HANDLERS: "handlers", OPS: "operators"}
@@ -67,6 +66,7 @@ MADE: Mapping[str, Callable[[], str]] = {
     "ENCRYPTION_KEYS": lambda: new_key(f"{datetime.now(UTC):%Y}a"),
     "EDGE_STATE_KEYS": lambda: new_key("k1"),
 }
+"""What is made anew, and is the same in every file that has it."""
 
 
 @dataclass(frozen=True)
@@ -94,34 +94,29 @@ class EnvFiles:
 
         Nothing that a file has is changed. A secret that a stopped run wrote into one file is that of all.
         """
-        made: dict[str, str] = {}
+        made = {key: self.get(key) or make() for key, make in MADE.items()}
+        of_all = {**OF_ENGINE, **given, **made}
         filled: dict[str, dict[str, str]] = {}
         for file, keys in KEYS.items():
-            filled[file] = dict(self.values.get(file, {}))
-            wanted = [*keys, *(each for each in OPTIONAL.get(file, ()) if given.get(each))]
-            for key in wanted:
-                if filled[file].get(key):
-                    continue
-                value = per_file.get(file, {}).get(key) or (key in EQUAL and self.get(key)) or given.get(key)
-                if not value and key in MADE:
-                    value = made[key] = made.get(key) or MADE[key]()
-                filled[file][key] = check_value(key, value or OF_ENGINE.get(key, ""))
+            values = filled[file] = dict(self.values.get(file, {}))
+            for key in (*keys, *(each for each in OPTIONAL.get(file, ()) if given.get(each))):
+                if not values.get(key):
+                    values[key] = check_value(key, per_file.get(file, {}).get(key) or of_all.get(key, ""))
         return EnvFiles(self.folder, filled)
 
     def write(self, former: "EnvFiles") -> list[str]:
         """Write the files that differ from the former ones; return their names. Raises OSError."""
         changed = [file for file in FILES if self.values[file] != former.values.get(file, {})]
         for file in changed:
-            write_file(
-                self.folder / file, "".join(f"{key}={value}\n" for key, value in self.values[file].items())
-            )
+            lines = (f"{key}={value}\n" for key, value in self.values[file].items())
+            write_file(self.folder / file, "".join(lines))
         return changed
 
 
 def read_env_files(folder: Path) -> EnvFiles:
     """Read the files that are there. Raises CommandFailed for one that cannot be used."""
     values = {file: dict(_lines(folder / file)) for file in FILES if (folder / file).exists()}
-    for key in EQUAL:
+    for key in MADE:
         having = [file for file in values if values[file].get(key)]
         if len({values[file][key] for file in having}) > 1:
             raise CommandFailed(
@@ -131,11 +126,19 @@ def read_env_files(folder: Path) -> EnvFiles:
     return EnvFiles(folder, values)
 
 
+def belongs_to_another(path: Path) -> bool:
+    """Whether another user can change the file, who could name their own engine in it. Raises OSError."""
+    of_sudo = read_variable("SUDO_UID")
+    return path.stat().st_uid not in {0, os.geteuid(), int(of_sudo) if of_sudo.isdecimal() else 0}
+
+
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
         text = path.read_text("utf-8")
         if path.stat().st_mode & 0o077:
             raise CommandFailed(f"{path} can be read by others: chmod 600 {path}")
+        if belongs_to_another(path):
+            raise CommandFailed(f"{path} belongs to another user: look at it, then chown it, or remove it")
     except (OSError, UnicodeError) as error:
         raise CommandFailed(f"{path} cannot be read: {file_reason(error)}.") from error
     for number, line in enumerate(text.splitlines(), 1):
@@ -161,10 +164,11 @@ def url_of_login(owner_url: str, login: str, password: str) -> str:
     """Return the URL of the owner's database for another login."""
     parts = urlsplit(owner_url)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(login)}:{quote(password)}@{host}"))
+    credentials = ":".join(quote(each, safe="") for each in (login, password))
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{host}"))
 
 
 def login_of(url: str) -> tuple[str, str]:
-    """Return name and password of a database URL."""
+    """Return name and password of a database URL, as PostgreSQL reads them."""
     parts = urlsplit(url)
-    return parts.username or "", parts.password or ""
+    return unquote(parts.username or ""), unquote(parts.password or "")

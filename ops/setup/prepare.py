@@ -5,26 +5,35 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import jwt
 
 from leads.adapters.settings import SettingsError, read_settings
+from leads.domain.errors import DatabaseUnavailable
 from leads.domain.hosts import DEFAULT_HOSTS, host_of
-from ops.clients.db_session import LoginRefused, open_session
+from ops.checks.handlers import REFUSALS
+from ops.clients.db_session import LoginRefused, OwnerUnavailable, open_session
+from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import ask
-from ops.daily.token import MAX_DAYS, Role, make_token, read_configuration
+from ops.daily.token import ASYMMETRIC, MAX_DAYS, SYMMETRIC, Role, make_token, read_configuration
 from ops.failures import WrongUsage
 from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.deploy.site import Choices, Site, open_site
-from ops.metadata.engine import Engine
-from ops.settings import changed_environment
-from ops.setup.answers import Answers
+from ops.golive.deploy.site import MAY_HAVE, NEEDS, Choices, Site, open_site
+from ops.settings import changed_environment, read_operator_settings
+from ops.setup.answers import QUESTIONS, Answers, Way
 from ops.setup.env_files import EDGE, HANDLERS, LOGINS, OPS, EnvFiles, url_of_login
 from ops.setup.steps import Setup
+from ops.setup.values import check_folder, value_files
 
 REQUEST_SECONDS = 10.0
+ANSWERS_OF = {
+    **{each.variable: each.name for each in QUESTIONS if each.variable},
+    "DATABASE_URL": "owner_database_url", "PANCAKE_API_HOSTS": "api_url",
+}  # fmt: skip
+"""The answer from which a variable comes."""
 
 
 def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
@@ -32,10 +41,19 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
 
     Raises WrongUsage, AccessDenied, HasuraUnavailable and DatabaseUnavailable; nothing was changed then.
     """
+    answers.check_given()
+    if is_new:
+        check_folder(answers, files.folder)
     answers.ask("hasura_url", "admin_secret", "owner_database_url")
-    with Engine(answers["hasura_url"], answers["admin_secret"], timeout_seconds=REQUEST_SECONDS) as engine:
-        engine.inconsistencies()
-    if not has_connection(answers["owner_database_url"]):
+    answers.until_accepted(
+        partial(_try_engine, answers),
+        # One that is refused, or cannot be sent.
+        lambda error: "admin_secret" if "admin secret" in str(error) else "hasura_url",
+    )
+    is_connected = answers.until_accepted(
+        lambda: has_connection(answers["owner_database_url"]), lambda _: "owner_database_url"
+    )
+    if not is_connected:
         answers.ask(*["api_key", "workspace"] * is_new)
     elif not files.get("ENCRYPTION_KEYS"):
         raise WrongUsage(
@@ -43,17 +61,27 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
             f"Give the installation's folder with --folder, or put ENCRYPTION_KEYS into "
             f"{files.folder / HANDLERS}."
         )
-    answers.ask("handlers_url", "public_url")
+    answers.ask("handlers_url", "public_url", "api_url")
+    if answers["way"] == Way.KUBERNETES and is_new:
+        answers.ask("images", "engine_namespace", "engine_app")
+    value_files(answers, files.folder)
     filled = files.filled(_common_values(answers), _values_of_files(answers, files))
     try:
         read_settings(filled.values[HANDLERS])
+        read_operator_settings(*NEEDS, may_have=MAY_HAVE, environment=filled.values[OPS])
     except SettingsError as error:
-        raise WrongUsage("\n".join(["The answers do not fit:", *error.problems])) from error
+        problems = (_with_answer(each) for each in error.problems)
+        raise WrongUsage("\n".join(["The answers do not fit:", *problems])) from error
     return Setup(answers, files, filled)
 
 
+def _try_engine(answers: Answers) -> None:
+    with Engine(answers["hasura_url"], answers["admin_secret"], timeout_seconds=REQUEST_SECONDS) as engine:
+        engine.inconsistencies()
+
+
 def has_connection(url: str) -> bool:
-    """Look whether a connection to Pancake is stored. Raises WrongUsage and DatabaseUnavailable."""
+    """Look whether a connection to Pancake is stored. Raises WrongUsage and OwnerUnavailable."""
     try:
         with open_session(url, "setup") as db:
             found = db.execute("SELECT to_regclass('public.pancake_connection') AS name").fetchone()
@@ -64,12 +92,19 @@ def has_connection(url: str) -> bool:
         raise WrongUsage(
             f"The database refused the owner's login: {error}. Check OWNER_DATABASE_URL."
         ) from error
+    except DatabaseUnavailable as error:
+        raise OwnerUnavailable(str(error)) from error
+
+
+def _with_answer(problem: str) -> str:
+    """Put the answer's name before a problem of a variable that comes from it."""
+    name = ANSWERS_OF.get(problem.partition(" ")[0])
+    return f"{name}: {problem}" if name else problem
 
 
 def _common_values(answers: Answers) -> Mapping[str, str]:
     host = host_of(answers["api_url"])
-    if host is None:
-        raise WrongUsage(f"{answers['api_url']!r} is not a base URL, for example https://crm.pancake.vn/api")
+    assert host is not None, "Answers.ask has checked it"
     return {
         "HASURA_URL": answers["hasura_url"], "HASURA_ADMIN_SECRET": answers["admin_secret"],
         "HANDLERS_URL": answers["handlers_url"], "PUBLIC_URL": answers["public_url"],
@@ -89,19 +124,34 @@ def _values_of_files(answers: Answers, files: EnvFiles) -> Mapping[str, Mapping[
     }
     return {
         HANDLERS: {
-            "DATABASE_URL": urls[HANDLERS], "HASURA_SERVICE_TOKEN": _token(answers, "pancake_service"),
+            "DATABASE_URL": urls[HANDLERS],
+            "HASURA_SERVICE_TOKEN": _token(answers, "service_token", "pancake_service"),
         },
         EDGE: {
             "HANDLERS_URL": answers["edge_handlers_url"],
-            "HASURA_EDGE_TOKEN": _token(answers, "pancake_edge"),
+            "HASURA_EDGE_TOKEN": _token(answers, "edge_token", "pancake_edge"),
         },
         OPS: {"DATABASE_URL": urls[OPS]},
     }  # fmt: skip
 
 
-def _token(answers: Answers, role: Role) -> str:
-    """Return the token that is known, or a new one that the engine accepts. Raises WrongUsage."""
-    if known := answers["service_token" if role == "pancake_service" else "edge_token"]:
+def _token(answers: Answers, name: str, role: Role) -> str:
+    """Return the token of the answer `name`, or a new one; the engine accepts it. Raises WrongUsage."""
+
+    def blamed(_: Exception) -> str:
+        kind = "" if answers[name] else read_configuration(answers["jwt_secret"]).get("type")
+        return "jwt_secret" if kind in SYMMETRIC else "jwt_private_key" if kind in ASYMMETRIC else name
+
+    return answers.until_accepted(partial(_try_token, answers, name, role), blamed)
+
+
+def _try_token(answers: Answers, name: str, role: Role) -> str:
+    if known := answers[name]:
+        if not answers.is_of_file(name) and (refusal := _refusal(answers, known, role)):
+            raise WrongUsage(
+                f"The engine refuses {name} for the role {role}: {refusal}. Ask its issuer for a token with "
+                f"{role} as x-hasura-default-role and in x-hasura-allowed-roles."
+            )
         return known
     answers.ask("jwt_secret")
     now = datetime.now(UTC).replace(microsecond=0)
@@ -113,16 +163,21 @@ def _token(answers: Answers, role: Role) -> str:
         )
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token of {role} could not be signed: {error}. Check jwt_secret.") from error
-    answer = ask(
-        f"{answers['hasura_url']}/v1/graphql", body={"query": "{ __typename }"},
-        headers={"Authorization": f"Bearer {token}"}, timeout_seconds=REQUEST_SECONDS,
-    )  # fmt: skip
-    if "invalid-jwt" in answer.text:
+    if refusal := _refusal(answers, token, role):
         raise WrongUsage(
-            "The engine refuses a token signed with this key: give jwt_secret the value of the engine's "
-            "HASURA_GRAPHQL_JWT_SECRET, or two tokens of its issuer as service_token and edge_token."
+            f"The engine refuses a token signed with this key ({refusal}): give jwt_secret the value of the "
+            "engine's HASURA_GRAPHQL_JWT_SECRET, or two tokens of its issuer as service_token and edge_token."
         )
     return token
+
+
+def _refusal(answers: Answers, token: str, role: Role) -> str:
+    """Return why the engine takes the token for no request of the role, as its code; empty if it does."""
+    answer = ask(
+        f"{answers['hasura_url']}/v1/graphql", body={"query": "{ __typename }"},
+        headers={"Authorization": f"Bearer {token}", "X-Hasura-Role": role}, timeout_seconds=REQUEST_SECONDS,
+    )  # fmt: skip
+    return next((code for code in REFUSALS if code in answer.text), "")
 
 
 @contextmanager

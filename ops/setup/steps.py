@@ -14,18 +14,35 @@ from ops.failures import CommandFailed
 from ops.files import write_file
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
-from ops.golive.deploy.steps import ROLES, all_steps, look_for
+from ops.golive.deploy.steps import ROLES, all_steps, forget_webhook, look_for
 from ops.golive.measuring import first_line
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.project.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
-from ops.metadata.project.our_part import OurPart, find_layout
+from ops.metadata.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
+from ops.metadata.our_part import OurPart, find_layout
+from ops.output import say
 from ops.setup.answers import Answers
-from ops.setup.env_files import ENGINE, FILES, LOGINS, EnvFiles, login_of, read_env_files, url_of_login
+from ops.setup.env_files import (
+    ENGINE,
+    FILES,
+    KEYS,
+    LOGINS,
+    MADE,
+    EnvFiles,
+    login_of,
+    read_env_files,
+    url_of_login,
+)
+from ops.setup.values import value_steps
 
 WEBHOOK_FILE = "webhook-url.txt"
 REQUEST_SECONDS = 5.0
 FOR_THE_DBA = "for-the-dba.sql"
-OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
+SECRET = "HANDLER_SECRET"  # noqa: S105 - the name of a variable
+SHOWN_BY = ("HASURA_GRAPHQL_DEV_MODE", "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS")
+NOT_ASKED = (
+    "no API of an engine tells the values of HASURA_GRAPHQL_ENABLED_LOG_TYPES and HASURA_GRAPHQL_REDACT_…: "
+    f"compare them with {ENGINE}"
+)
 FIT = (
     "database", "postgresql", "diva-columns", "hasura", "engine-version", "metadata-read", "naming",
     "catalog", "diva-action",
@@ -38,6 +55,8 @@ TABLES_OF_DIVA = (
 AT_ONCE = 20_000
 """So many accounts are filled at once; more wait for the night, so that no other session waits for a row."""
 AT_NIGHT = "the service backfill fills them from 02:00 to 06:00 ICT (docs/production.md)"
+OPTIONS_OF_MEMBERS = 160_000
+"""From this version of PostgreSQL on a GRANT says whether a member has the rights of the role by itself."""
 QUIET = ("log_parameter_max_length = 0", "log_error_verbosity = terse")
 """With these PostgreSQL's log holds no values of a customer; only a superuser may set them."""
 
@@ -77,7 +96,8 @@ def setup_steps(setup: Setup) -> list[Step]:
             steps += [*project_steps(setup, "9a"), _engine_step(setup)]
             step = replace(step, check=partial(_check_metadata, step))
         steps.append(step)
-    return [_fit_step(setup), _files_step(setup), *steps, _connection_step(setup)]
+    values = value_steps(setup.answers, setup.folder)
+    return [_fit_step(setup), _files_step(setup), *values, *steps, _connection_step(setup)]
 
 
 def _fit_step(setup: Setup) -> Step:
@@ -88,23 +108,61 @@ def _fit_step(setup: Setup) -> Step:
 
 
 def _check_fit(setup: Setup, site: Site) -> Found:
+    if problem := _find_misfit(setup, site):
+        return Found(State.ABSENT, problem)
+    found = look_for(site, *FIT, accepted=site.choices.accept_engine)
+    if found.state is State.DONE and (missing := _missing_rights(site)):
+        return Found(State.ABSENT, missing)
+    return found
+
+
+def _find_misfit(setup: Setup, site: Site) -> str:
+    """Say what is wrong with the database and the login of the setup; empty: nothing."""
     owner = site.row("setup/load_owner", tables=list(TABLES_OF_DIVA))
     login = owner["login"]
+    if not owner["has_any"]:
+        text = "has none of Diva's tables: is it another database than the engine's? It is in"
+        return f"the database {owner['database']} {text} OWNER_DATABASE_URL"
     if owner["not_owned"]:
         tables = ", ".join(owner["not_owned"])
-        return Found(
-            State.ABSENT, f"{login} does not own Diva's tables {tables}: give the database URL of their owner"
-        )
+        return f"{login} does not own Diva's tables {tables}: give the database URL of their owner"
     if not owner["may_create"]:
         grant = f"GRANT CREATE ON SCHEMA public TO {login}"
-        return Found(State.ABSENT, f"{login} may not create tables: as the owner of the schema, {grant}")
-    if not setup.former.get("DATABASE_URL"):
-        taken = ", ".join(row["login"] for row in _list_logins(setup, site) if row["is_there"])
-        if taken:
-            return Found(
-                State.ABSENT, f"{taken}: there are such roles; choose other names with --logins NAME"
-            )
-    return look_for(site, *FIT, accepted=site.choices.accept_engine)
+        return f"{login} may not create tables: as the owner of the schema, {grant}"
+    taken = [row["login"] for row in _list_logins(setup, site) if row["is_there"]]
+    if taken and not setup.former.get("DATABASE_URL"):
+        return f"{', '.join(taken)}: there are such roles; choose other names with --logins NAME"
+    return ""
+
+
+def _missing_rights(site: Site) -> str:
+    """Say which rights the login lacks on Hasura's tables, and Hasura on those that the login makes.
+
+    Hasura makes its event log only with our metadata; by then it is too late to ask the DBA.
+    """
+    ((name,),) = site.engine.run_sql("engine/load_login", site.choices.source)
+    row = site.row("setup/load_engine_rights", engine=name)
+    login, engine, owner = row["login"], row["engine"], row["owner"]
+    statements = []
+    if owner and row["covers_login"]:
+        return (
+            f"{login} has no rights on Hasura's tables, which {owner} owns: give the database URL of "
+            f"{owner}, which has the rights of {login} too"
+        )
+    if owner and row["version"] >= OPTIONS_OF_MEMBERS:
+        statements.append(f"GRANT {owner} TO {login} WITH INHERIT TRUE")
+    elif owner:
+        statements += [f"ALTER ROLE {login} INHERIT"] * (not row["inherits"]) + [f"GRANT {owner} TO {login}"]
+    if not row["has_tables"]:
+        statements.append(
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {login} IN SCHEMA public GRANT ALL ON TABLES TO {engine}"
+        )
+    if not statements:
+        return ""
+    return (
+        f"{login} and the engine's login {engine} need rights on each other's tables. Let the DBA run: "
+        f"{'; '.join(statements)}"
+    )
 
 
 def _files_step(setup: Setup) -> Step:
@@ -181,10 +239,17 @@ def _build_index(site: Site) -> str:
 
 def _logins_step(setup: Setup) -> Step:
     script, logins = setup.folder / FOR_THE_DBA, setup.logins()
+    absent = {"has_role": False, "is_there": False}
     return Step(
         "logins", "Logins of handlers and operators", "DBA", "10 s", partial(_check_logins, setup),
         do=partial(_make_logins, setup), undo=partial(_drop_logins, setup),
-        does=tuple(f"CREATE ROLE {login} LOGIN IN ROLE {role}" for login, (role, _) in logins.items()),
+        does=(
+            "execute what is due of:",
+            *(
+                f"  {statement}" for login, (role, _) in logins.items()
+                for statement in _statements_of(absent | {"login": login, "role": role}, "…", is_quiet=True)
+            ),
+        ),
         undoes=tuple(f"DROP ROLE {login}" for login in logins),
         do_by_hand=f"Ask the DBA to run {script} (psql -f), then run this again.", has_other_undo=True,
     )  # fmt: skip
@@ -193,7 +258,8 @@ def _logins_step(setup: Setup) -> Step:
 def _list_logins(setup: Setup, site: Site) -> list[Mapping[str, Any]]:
     logins = setup.logins()
     params = {"logins": list(logins), "roles": [role for role, _ in logins.values()]}
-    return list(site.db.execute(QUERIES["setup/list_logins"], params).fetchall())
+    rows = site.db.execute(QUERIES["setup/list_logins"], params).fetchall()
+    return [row | {"password": logins[row["login"]][1]} for row in rows]
 
 
 def _check_logins(setup: Setup, site: Site) -> Found:
@@ -203,9 +269,8 @@ def _check_logins(setup: Setup, site: Site) -> Found:
     for row in rows:
         if not row["is_member"]:
             return Found(State.PARTIAL, f"{row['login']} is no login of the role {row['role']}")
-        _, password = setup.logins()[row["login"]]
         try:
-            url = url_of_login(site.settings.database_url, row["login"], password)
+            url = url_of_login(site.settings.database_url, row["login"], row["password"])
             open_session(url, "setup").close()
         except (DatabaseUnavailable, LoginRefused) as error:
             return Found(State.PARTIAL, f"{row['login']} cannot log in: {error}")
@@ -216,19 +281,24 @@ def _statements(setup: Setup, site: Site, *, is_quiet: bool) -> list[str]:
     """Return what makes the logins. A password is in it as PostgreSQL stores it, never as it is."""
     made = []
     for row in _list_logins(setup, site):
-        login, role = row["login"], row["role"]
-        password = setup.logins()[login][1]
-        verifier = site.db.pgconn.encrypt_password(
-            password.encode(), login.encode(), b"scram-sha-256"
-        ).decode()
-        if not row["has_role"]:
-            made.append(f"CREATE ROLE {role} NOLOGIN")
-        if row["is_there"]:
-            made += [f"ALTER ROLE \"{login}\" LOGIN PASSWORD '{verifier}'", f'GRANT {role} TO "{login}"']
-        else:
-            made.append(f"CREATE ROLE \"{login}\" LOGIN PASSWORD '{verifier}' IN ROLE {role}")
-        made += [f'ALTER ROLE "{login}" SET {setting}' for setting in QUIET if is_quiet]
+        password, login = row["password"].encode(), row["login"].encode()
+        verifier = site.db.pgconn.encrypt_password(password, login, b"scram-sha-256")
+        made += _statements_of(row, verifier.decode(), is_quiet=is_quiet)
     return made
+
+
+def _statements_of(row: Mapping[str, Any], verifier: str, *, is_quiet: bool) -> list[str]:
+    name, role = _identifier(row["login"]), row["role"]
+    made = [] if row["has_role"] else [f"CREATE ROLE {role} NOLOGIN"]
+    if row["is_there"]:
+        made += [f"ALTER ROLE {name} LOGIN PASSWORD '{verifier}'", f"GRANT {role} TO {name}"]
+    else:
+        made.append(f"CREATE ROLE {name} LOGIN PASSWORD '{verifier}' IN ROLE {role}")
+    return made + [f"ALTER ROLE {name} SET {setting}" for setting in QUIET if is_quiet]
+
+
+def _identifier(login: str) -> str:
+    return '"' + login.replace('"', '""') + '"'
 
 
 def _make_logins(setup: Setup, site: Site) -> Sequence[Action]:
@@ -248,7 +318,8 @@ def _make_logins(setup: Setup, site: Site) -> Sequence[Action]:
 def _drop_logins(setup: Setup, site: Site) -> Sequence[Action]:
     if not site.row("setup/load_owner", tables=[])["may_create_roles"]:
         return [function(("leave", *setup.logins()), lambda: "ask the DBA to drop these logins")]
-    return [_execute_all(site, "DROP ROLE", [f'DROP ROLE IF EXISTS "{login}"' for login in setup.logins()])]
+    statements = [f"DROP ROLE IF EXISTS {_identifier(login)}" for login in setup.logins()]
+    return [_execute_all(site, "DROP ROLE", statements)]
 
 
 def _execute_all(site: Site, title: str, statements: Sequence[str]) -> Action:
@@ -303,15 +374,45 @@ def project_steps(setup: Setup, step: str) -> list[Step]:
 
 def _engine_step(setup: Setup) -> Step:
     """The engine's environment is the customer's; nothing but its answers shows what it has."""
+    names = KEYS[ENGINE]
+    is_of_before: bool | None = None
+    """Whether the engine had a secret before these files had theirs; what it has later no API tells."""
 
     def check(site: Site) -> Found:
-        if missing := site.engine.missing_variables(OF_ENGINE):
-            return Found(State.ABSENT, f"the engine's environment lacks {' and '.join(missing)}")
-        return Found(State.DONE, f"the engine has {' and '.join(OF_ENGINE)}")
+        nonlocal is_of_before
+        missing = site.engine.missing_variables(names)
+        if is_of_before is None:
+            is_of_before = SECRET not in missing and not setup.former.get(SECRET, ENGINE)
+        if is_of_before:
+            text = (
+                f"the engine's {SECRET} is of an installation before: {setup.folder / ENGINE} has a new one"
+            )
+            return Found(State.PARTIAL, text)
+        if missing:
+            state = State.ABSENT if len(missing) == len(names) else State.PARTIAL
+            return Found(state, f"the engine's environment lacks {', '.join(missing)}")
+        if site.engine.shows_internal_errors(site.choices.source):
+            shown_by = " or ".join(SHOWN_BY)
+            return Found(State.PARTIAL, f"the engine's errors quote what was sent: {shown_by} is not false")
+        return Found(
+            State.DONE,
+            f"the engine has all {len(names)} variables, and its errors quote nothing; {NOT_ASKED}",
+        )
+
+    def lines(shown: Sequence[str]) -> list[str]:
+        values = setup.files.values[ENGINE]
+        return [f"  {name}={'…' if name in MADE else values[name]}" for name in shown]
+
+    def show(site: Site) -> Sequence[Action]:
+        """Print what to add; the secret is read from its file."""
+        missing = [*site.engine.missing_variables(names), *[SECRET] * bool(is_of_before)]
+        for line in lines(missing or SHOWN_BY):
+            say(line)
+        return ()
 
     return Step(
-        "engine", "Environment of the engine", "DevOps", "as long as a person takes", check,
-        does=(f"by hand: add the lines of {setup.folder / ENGINE} to the engine's environment",),
+        "engine", "Environment of the engine", "DevOps", "as long as a person takes", check, do=show,
+        does=(f"by hand: add {setup.folder / ENGINE} to the engine's environment:", *lines(names)),
         do_by_hand=f"Add the lines of {setup.folder / ENGINE} to the engine's environment, restart it, "
         "then run this again.",
     )  # fmt: skip
@@ -326,20 +427,16 @@ def _connection_step(setup: Setup) -> Step:
             return Found(State.ABSENT, "there is no connection yet")
         return look_for(site, "connection", "api-key")
 
-    def forget() -> str:
-        url.unlink()
-        return f"{url} was of a connection that does not exist; removed"
-
     def do(site: Site) -> Sequence[Action]:
         answers = setup.answers
-        key = ("--key-variable", "PANCAKE_API_KEY")
         if site.db.execute(QUERIES["golive/load_connection"]).fetchall():
-            return [_set_key()] if answers["api_key"] else []
+            change = verb("connection", "set-api-key", "--variable", "PANCAKE_API_KEY")
+            return [change] if answers["api_key"] else []
         return [
-            *[function(("rm", str(url)), forget)] * url.exists(),
+            *forget_webhook(url),
             verb(
                 "connection", "create", "--name", answers["connection"], "--workspace", answers["workspace"],
-                "--api-url", answers["api_url"], *key, "--out", str(url),
+                "--api-url", answers["api_url"], "--key-variable", "PANCAKE_API_KEY", "--out", str(url),
             ),
         ]  # fmt: skip
 
@@ -350,7 +447,3 @@ def _connection_step(setup: Setup) -> Step:
         "Pancake's API directly; then run this again.",
         fix="leads connection status",
     )  # fmt: skip
-
-
-def _set_key() -> Action:
-    return verb("connection", "set-api-key", "--variable", "PANCAKE_API_KEY")

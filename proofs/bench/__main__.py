@@ -3,9 +3,8 @@
 import typer
 
 from proofs.bench.compare import compare
-from proofs.bench.crons import crons
 from proofs.bench.edge import edge
-from proofs.bench.operators import backfill, status, trace
+from proofs.bench.million import backfill, crons
 from proofs.bench.scale import scale
 from proofs.bench.throughput import ingest, process, requests
 
@@ -21,8 +20,6 @@ app.command()(requests)
 app.command()(backfill)
 app.command()(crons)
 app.command()(edge)
-app.command()(status)
-app.command()(trace)
 app.command()(scale)
 app.command()(compare)
 

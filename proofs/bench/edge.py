@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -20,20 +19,20 @@ import typer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from proofs.bench.environment import (
     SECRET,
     TOKEN,
-    TOKEN_SHA256,
     AsJson,
     describe_machine,
     print_result,
     serve_in_process,
+    upstream_of_edge,
 )
 from proofs.sender import closed_loop, request_for
 from sandbox.edge import EdgeSettings, NginxEdge, require_edge_packages
 from sandbox.processes import Processes
+from sandbox.serving import scrape
 
 BODY = json.dumps({"id": "bench", "name": "Nguyễn Văn A", "note": "x" * 1400}, ensure_ascii=False).encode()
 RECEIVED = {"status": "received", "event_id": 1, "error_code": None}
@@ -46,19 +45,11 @@ async def _record(request: Request) -> Response:
     return JSONResponse({"pancake_ingest_record": RECEIVED})
 
 
-async def _policy(request: Request) -> Response:
-    token = {"sha256": TOKEN_SHA256, "expires_at": None}
-    connection = {
-        "id": "bench", "token_sha256": [token], "signature_mode": "enforce", "allowlist_mode": "enforce",
-        "allowed_ip_ranges": ["127.0.0.0/8"], "webhook_secrets": ["Y3VycmVudA==", "cHJldmlvdXM="],
-    }  # fmt: skip
-    return JSONResponse({"version": "1", "connections": [connection]})
-
-
 def create_upstream() -> Starlette:
-    return Starlette(
-        routes=[Route("/api/rest/pancake/record", _record, methods=["POST"]), Route("/edge/policy", _policy)]
-    )
+    return upstream_of_edge(
+        _record, signature_mode="enforce", allowlist_mode="enforce", allowed_ip_ranges=["127.0.0.0/8"],
+        webhook_secrets=["Y3VycmVudA==", "cHJldmlvdXM="],
+    )  # fmt: skip
 
 
 def edge(
@@ -118,10 +109,12 @@ def _added_latency(nginx: NginxEdge, url: str, rounds: int, seconds: float) -> d
 
 def _refused(nginx: NginxEdge) -> dict[str, int]:
     """Count the deliveries through the edge that were not received, by outcome and HTTP status."""
-    text = httpx.get(f"{nginx.ops_url}/metrics", timeout=5).text
-    counted = re.findall(r'^pancake_webhook_requests_total\{hop="edge",(.+)\} (\d+)$', text, re.MULTILINE)
-    received = 'status="received",code="200"'
-    return {labels: int(count) for labels, count in counted if labels != received and int(count)}
+    counted = {
+        f"{each.labels['code']} {each.labels['status']}": int(each.value)
+        for each in scrape(nginx.ops_url)
+        if each.name == "pancake_webhook_requests_total" and each.labels["hop"] == "edge"
+    }
+    return {outcome: number for outcome, number in counted.items() if number and outcome != "200 received"}
 
 
 def _verify_rate(nginx: NginxEdge) -> int:

@@ -6,11 +6,9 @@ Contenders take turns in short slices, so that other work on the machine meets a
 import json
 import multiprocessing
 import os
-import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +32,7 @@ from starlette.routing import Route
 from leads.adapters.database import load_queries
 from leads.adapters.secrets import KeyRing, SecretScope
 from ops.daily.connection_secrets import seal
-from proofs.loadtest.resources import cpu_seconds_of_tree
+from proofs.loadtest.costs import cpu_seconds_of_tree
 from proofs.sender import tick_answers
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import install_diva
@@ -216,15 +214,23 @@ async def _graphql(request: Request) -> Response:
     return JSONResponse({"data": {"sendNotifications": {"accepted": len(sent), "duplicates": 0}}})
 
 
-def _notification_app() -> Starlette:
+def notification_sink() -> Starlette:
+    """Create a server that accepts every notification."""
     return Starlette(routes=[Route("/v1/graphql", _graphql, methods=["POST"])])
 
 
-@contextmanager
-def notification_sink() -> Iterator[str]:
-    """Run a server that accepts every notification; yield its URL."""
-    with serve_in_process(_notification_app) as url:
-        yield url
+def upstream_of_edge(
+    record: Callable[[Request], Awaitable[Response]], *more: Route, **modes: object
+) -> Starlette:
+    """Create what an edge calls: Hasura's endpoint, and the handlers' policy with one connection, `bench`."""
+    connection = {"id": "bench", "token_sha256": [{"sha256": TOKEN_SHA256, "expires_at": None}], **modes}
+
+    async def policy(_: Request) -> Response:
+        made_at = datetime.now(UTC).isoformat()
+        return JSONResponse({"version": "1", "generated_at": made_at, "connections": [connection]})
+
+    path = "/api/rest/pancake/record"
+    return Starlette(routes=[Route(path, record, methods=["POST"]), Route("/edge/policy", policy), *more])
 
 
 @contextmanager
@@ -267,77 +273,6 @@ def print_result(result: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(f"{name} is {result[name]}, above its bar of {bar}.", err=True)
     if exceeded:
         raise typer.Exit(1)
-
-
-COMMANDS = 10
-"""How often a whole command is started."""
-
-
-@dataclass(frozen=True)
-class Meter:
-    """Measures work on a database of an embedded server; what else uses the server meanwhile counts too."""
-
-    cluster: Cluster
-    database_url: str
-
-    def measure(self, name: str, works: Sequence[Callable[[], object]]) -> dict[str, float]:
-        """Do each work; return their times and, for each on average, what it costs.
-
-        Keys begin with the name: `_min_ms _p50_ms _p95_ms _max_ms`, `_cpu_ms` of this process,
-        `_server_cpu_ms` of PostgreSQL, `_blocks` of shared buffers that PostgreSQL read. Sessions that a work
-        opens have to be closed at its end: PostgreSQL then counts their blocks.
-        """
-        blocks, server, own = self._blocks(), self._server_cpu_seconds(), time.process_time()
-        times = sorted(_milliseconds(work) for work in works)
-        cuts = quantiles(times, n=20)
-        number = len(works)
-        return {
-            f"{name}_min_ms": round(times[0], 1),
-            f"{name}_p50_ms": round(median(times), 1),
-            f"{name}_p95_ms": round(cuts[18], 1),
-            f"{name}_max_ms": round(times[-1], 1),
-            f"{name}_cpu_ms": round(1000 * (time.process_time() - own) / number, 1),
-            f"{name}_server_cpu_ms": round(1000 * (self._server_cpu_seconds() - server) / number, 1),
-            f"{name}_blocks": round((self._blocks() - blocks) / number),
-        }
-
-    def _blocks(self) -> int:
-        with psycopg.connect(self.database_url) as db_connection:
-            return _blocks(db_connection)
-
-    def _server_cpu_seconds(self) -> float:
-        """Return the CPU time of the server's processes, also of those that have ended."""
-        return cpu_seconds_of_tree(self.cluster.pid)
-
-
-def measure_command(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
-    """Run `leads` with these arguments, a few times; return `command_min_ms _p50_ms _cpu_ms`.
-
-    Raises RuntimeError if it ends with a code above 1, those of wrong usage and faults.
-    """
-    words = [sys.executable, "-m", "ops", *arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    times = []
-    for _ in range(COMMANDS):
-        started = time.perf_counter()
-        done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
-        times.append(1000 * (time.perf_counter() - started))
-        if done.returncode > 1:
-            raise RuntimeError(f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "command_min_ms": round(min(times)),
-        "command_p50_ms": round(median(times)),
-        "command_cpu_ms": round(1000 * cpu / COMMANDS),
-    }
-
-
-def _milliseconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return (time.perf_counter() - started) * 1000
 
 
 STATISTICS_DELAY_SECONDS = 10.5
@@ -396,20 +331,15 @@ def _blocks_of(bench: BenchEnvironment, piece: Piece) -> int:
     work = piece.prepare()
     with psycopg.connect(bench.database_url, autocommit=True) as db:
         _wait_for_statistics(piece.settle_seconds)
-        before = _blocks(db)
+        (before,) = db.execute(_BLOCKS).fetchall()
         work()
         _wait_for_statistics(piece.settle_seconds)
-        return _blocks(db) - before
+        (after,) = db.execute(_BLOCKS).fetchall()
+        return int(after[0] - before[0])
 
 
 def _wait_for_statistics(seconds: float) -> None:
     time.sleep(seconds)
-
-
-def _blocks(db: psycopg.Connection[Any]) -> int:
-    row = db.execute(_BLOCKS).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 Spread = dict[str, float]

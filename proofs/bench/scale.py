@@ -4,7 +4,6 @@ And which tables and indexes its statements read, at each size: `scale_plans.jso
 docs/performance.md says how to write it again.
 """
 
-import base64
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,22 +27,21 @@ from rich.table import Table
 from cron.retry_failed import MAX_ROWS_PER_TICK
 from leads.adapters.database import SESSION_OPTIONS
 from leads.domain.event_states import CLAIM_LIMITS, MAX_ATTEMPTS
+from leads.domain.trace import Search
 from leads.domain.versions import MAX_FUTURE
 from leads.services.cron_runs import CRONS
 from leads.services.ingest_record import MAX_NEW_SOURCES_PER_HOUR
 from leads.services.metrics import EVENT_LOGS, FIGURES, MAX_AGE_SECONDS
 from leads.services.outbox import SEND_LEASE
-from ops.clients.db_session import QUERIES
+from ops.checks.database import load_state
+from ops.clients.db_session import QUERIES, open_session
 from proofs.bench.environment import (
     OWN_STATEMENTS,
-    SECRET,
-    TOKEN_SHA256,
     AsJson,
     BenchEnvironment,
     Costs,
     Piece,
     Simulator,
-    action_call,
     analyze,
     bench_environment,
     describe_machine,
@@ -51,10 +49,11 @@ from proofs.bench.environment import (
     notification_sink,
     print_result,
     run_script,
+    serve_in_process,
     simulator,
 )
-from proofs.bench.throughput import process_request, store_events
-from proofs.sender import closed_loop, request_for
+from proofs.bench.throughput import ingest_requests, process_requests, store_events
+from proofs.sender import closed_loop
 from sandbox.postgres.plans import LARGE_TABLES, Plan, chosen_plan, custom_plan
 
 EVENTS_PER_DAY = 30_000
@@ -292,18 +291,25 @@ class Work:
                 yield self._statement(figure.name, figure.statement, figure.params_at(self.until))
         late = {"now": self.until + timedelta(seconds=2), "limit": 200, "lease": SEND_LEASE}
         yield self._statement("check_sla/flag_late_tickets", "check_sla/flag_late_tickets", late)
+        newest = Search(text="scale-0", event_id=None, phones=("+84100000000",), typed=None)
+        found = newest.params(None, self.until)
+        yield self._statement("trace", "trace_lead/load_events", found)
+        look = Piece("status", QUERIES_PER_ROUND, lambda: self._look, settle_seconds=SESSION_END_SECONDS)
+        yield look
         yield Piece("scrape", SCRAPES, lambda: self._scrape, rounds=1, pause_seconds=SCRAPE_PAUSE_SECONDS)
 
     def _ingest(self) -> Callable[[], object]:
-        url = f"{self.bench.handler_url}/actions/ingest_record"
-        return partial(_post, url, [_ingest_request(url, next(self.numbers)) for _ in range(REQUESTS)])
+        records = (self._record(next(self.numbers)) for _ in range(REQUESTS))
+        return partial(_post, self.bench, ingest_requests(self.bench, records))
+
+    def _record(self, number: int) -> str:
+        source = SOURCE_IDS[number % SOURCES]
+        record = {"id": f"ingest-{number}", "phone_number": f"09{number:08d}", "source": [source]}
+        return json.dumps({**record, "name": "Nguyen Van A"})
 
     def _process(self) -> Callable[[], object]:
         first = store_events(self.bench, REQUESTS, SOURCE_IDS)
-        url = f"{self.bench.handler_url}/events/process_record"
-        return partial(
-            _post, url, [process_request(url, number) for number in range(first, first + REQUESTS)]
-        )
+        return partial(_post, self.bench, process_requests(self.bench, first, REQUESTS))
 
     def _retry(self) -> None:
         for _ in range(TICKS):
@@ -320,6 +326,12 @@ class Work:
                 db.execute(QUERIES[name], params).fetchall()
                 db.rollback()
 
+    def _look(self) -> None:
+        """Read our tables as `leads status` does."""
+        with open_session(self.bench.database_url, "bench") as db:
+            for _ in range(QUERIES_PER_ROUND):
+                load_state(db, self.until)
+
     def _scrape(self) -> None:
         """Each scrape reads the fast figures anew."""
         for _ in range(SCRAPES):
@@ -331,22 +343,10 @@ def _unprepared(name: str, repeats: int, work: Callable[[], object]) -> Piece:
     return Piece(name, repeats, lambda: work)
 
 
-def _post(url: str, requests: list[bytes]) -> None:
-    measurement = uvloop.run(closed_loop(url, iter(requests), CLIENTS, 600))
+def _post(bench: BenchEnvironment, requests: list[bytes]) -> None:
+    measurement = uvloop.run(closed_loop(bench.handler_url, iter(requests), CLIENTS, 600))
     if measurement.errors:
-        raise RuntimeError(f"{url} answered {measurement.errors}")
-
-
-def _ingest_request(url: str, number: int) -> bytes:
-    record = {
-        "id": f"ingest-{number}",
-        "name": "Nguyen Van A",
-        "phone_number": f"09{number:08d}",
-        "source": [SOURCE_IDS[number % SOURCES]],
-    }
-    raw = base64.b64encode(json.dumps(record).encode()).decode()
-    arguments: dict[str, object] = {"token_sha256": TOKEN_SHA256, "raw": raw, "source_ip": "203.0.113.7"}
-    return request_for(url, {"X-Handler-Secret": SECRET}, action_call("pancake_ingest_record", arguments))
+        raise RuntimeError(f"the handlers answered {measurement.errors}")
 
 
 MAX_GROWTH = {"ingest": 1.5, "process": 1.5, "poll": 1.1, "retry": 1.5}
@@ -354,6 +354,8 @@ MAX_GROWTH = {"ingest": 1.5, "process": 1.5, "poll": 1.1, "retry": 1.5}
 MAX_DAY_MS = 100
 MAX_LATE_MS = 300
 MAX_SCRAPE_MS = 100
+MAX_LOOK_MS = 300
+"""Of `leads status` at our tables, and of `leads trace`."""
 
 
 def scale(
@@ -363,18 +365,18 @@ def scale(
     plans: Annotated[Path | None, typer.Option(help="Write what each statement reads, at each size.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure ingest, processing, a poll, a retry, key figures, late tickets and a scrape at each size.
+    """Measure the handlers, the crons, key figures, a scrape, `leads trace` and `leads status` at each size.
 
     Traffic is 30,000 events a day from 40 sources, each with a roster of 60; a size is the length of the
     history. 10,000,000 events need about 20 GB of disk and half an hour. Exit code 1: the blocks of a piece
-    grew above its bar, a key figure of a day, the search for late tickets or a scrape took too long, or a
+    grew above its bar, a key figure of a day, late tickets, a scrape, a trace or a look took too long, or a
     statement reads a large table whole at the last size.
     """
     steps = _read_sizes(sizes)
     console = Console(stderr=True)
     costs: dict[str, dict[str, Costs]] = {}
     readings: Readings = {}
-    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+    with serve_in_process(notification_sink) as hasura_url, bench_environment(hasura_url) as bench:
         for size, work in _stored(bench, steps, console):
             for name, found in read_plans(bench.database_url, work.until).items():
                 readings.setdefault(name, {})[size] = found
@@ -418,12 +420,12 @@ def _result(costs: dict[str, dict[str, Costs]], snapshot: Snapshot, steps: list[
         "poll_cpu_growth": _growth(costs["poll"], steps, "postgres_cpu_ms", "handler_cpu_ms"),
         "slowest_day_ms": max(of_day.values()),
         "late_tickets_ms": costs["check_sla/flag_late_tickets"][last]["ms"],
-        "scrape_ms": costs["scrape"][last]["ms"],
+        **{f"{name}_ms": costs[name][last]["ms"] for name in ("scrape", "trace", "status")},
         "scanned_whole": whole,
         "scans": len(whole),
         "bars": {f"{name}_blocks_growth": bar for name, bar in MAX_GROWTH.items()}
         | {"poll_cpu_growth": 1.1, "slowest_day_ms": MAX_DAY_MS, "late_tickets_ms": MAX_LATE_MS}
-        | {"scrape_ms": MAX_SCRAPE_MS, "scans": 0},
+        | {"scrape_ms": MAX_SCRAPE_MS, "trace_ms": MAX_LOOK_MS, "status_ms": MAX_LOOK_MS, "scans": 0},
         "machine": describe_machine(),
     }
 

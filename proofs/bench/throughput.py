@@ -12,8 +12,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -45,8 +45,10 @@ from proofs.bench.environment import (
     ratio,
     run_script,
     run_slices,
+    serve_in_process,
 )
 from proofs.sender import Measurement, closed_loop, constant_arrival, request_for
+from sandbox.postgres import binaries
 from sandbox.postgres.database import psql_environment
 
 CONCURRENT_CLIENTS = 32
@@ -70,21 +72,28 @@ def ingest(
     """
     console = Console(stderr=True)
     total = Measurement()
+    records, number = map(_record, count()), int(MAX_REQUESTS_PER_SECOND * seconds)
+    script = OWN_STATEMENTS["ingest/baseline"].decode().format(payload=_record(0))
     with bench_environment() as bench:
-        numbers = count()
-        _closed_loop(bench, numbers, seconds, Measurement())()
+        _closed_loop(bench, ingest_requests(bench, islice(records, number)), seconds, Measurement())()
         analyze(bench.database_url)
         found = run_slices(
             bench,
             {
-                "ours": lambda: _closed_loop(bench, numbers, seconds, total),
-                "pgbench": lambda: _baseline(bench.database_url, seconds),
+                "ours": lambda: _closed_loop(
+                    bench, ingest_requests(bench, islice(records, number)), seconds, total
+                ),
+                "pgbench": lambda: pgbench(
+                    bench.database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds
+                ),
             },
             slices,
             console,
         )
         rss_mb = bench.rss_mb()
-        steady = uvloop.run(_steady(bench, numbers, steady_seconds))
+        due = ingest_requests(bench, islice(records, int(ARRIVALS_PER_SECOND * steady_seconds)))
+        arriving = constant_arrival(bench.handler_url, due, ARRIVALS_PER_SECOND, STEADY_CONNECTIONS)
+        steady = uvloop.run(arriving)
     result = _result(found, total, seconds, rss_mb)
     print_result(result | {"steady": steady.summary() | {"rate": ARRIVALS_PER_SECOND}}, as_json)
 
@@ -105,37 +114,25 @@ def _result(
 
 
 def _closed_loop(
-    bench: BenchEnvironment, numbers: Iterator[int], seconds: float, total: Measurement
+    bench: BenchEnvironment, requests: list[bytes], seconds: float, total: Measurement
 ) -> Callable[[], Done]:
-    """Build the requests of a slice; its work adds what it measures to `total`."""
-    url = f"{bench.handler_url}/actions/ingest_record"
-    requests = [_request(url, next(numbers)) for _ in range(int(MAX_REQUESTS_PER_SECOND * seconds))]
-    return lambda: _send(url, requests, seconds, total)
+    """Return the work of a slice, which adds what it measures to `total`."""
+
+    def send() -> Done:
+        found = uvloop.run(closed_loop(bench.handler_url, iter(requests), CONCURRENT_CLIENTS, seconds))
+        total.add(found)
+        return Done(len(found.latencies_seconds), found.seconds)
+
+    return send
 
 
-def _send(url: str, requests: list[bytes], seconds: float, total: Measurement) -> Done:
-    found = uvloop.run(closed_loop(url, iter(requests), CONCURRENT_CLIENTS, seconds))
-    total.add(found)
-    return Done(len(found.latencies_seconds), found.seconds)
-
-
-def _baseline(database_url: str, seconds: float) -> Callable[[], Done]:
-    script = OWN_STATEMENTS["ingest/baseline"].decode().format(payload=_record(0))
-    return pgbench(database_url, script, clients=CONCURRENT_CLIENTS, seconds=seconds)
-
-
-async def _steady(bench: BenchEnvironment, numbers: Iterator[int], seconds: float) -> Measurement:
-    url = f"{bench.handler_url}/actions/ingest_record"
-    requests = [_request(url, next(numbers)) for _ in range(int(ARRIVALS_PER_SECOND * seconds))]
-    return await constant_arrival(url, requests, ARRIVALS_PER_SECOND, STEADY_CONNECTIONS)
-
-
-def _request(url: str, number: int) -> bytes:
-    raw = base64.b64encode(_record(number).encode()).decode()
-    body = action_call(
-        "pancake_ingest_record", {"token_sha256": TOKEN_SHA256, "raw": raw, "source_ip": "203.0.113.7"}
-    )
-    return request_for(url, {"X-Handler-Secret": SECRET}, body)
+def ingest_requests(bench: BenchEnvironment, records: Iterable[str]) -> list[bytes]:
+    """Return the calls of the action as Hasura makes them; each record is JSON."""
+    url, of_all = f"{bench.handler_url}/actions/ingest_record", {"token_sha256": TOKEN_SHA256}
+    raws = (base64.b64encode(record.encode()).decode() for record in records)
+    given = ({**of_all, "raw": raw, "source_ip": "203.0.113.7"} for raw in raws)
+    bodies = (action_call("pancake_ingest_record", dict(each)) for each in given)
+    return [request_for(url, {"X-Handler-Secret": SECRET}, body) for body in bodies]
 
 
 def _record(number: int) -> str:
@@ -172,7 +169,7 @@ def process(
     """
     console = Console(stderr=True)
     total = Measurement()
-    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+    with serve_in_process(notification_sink) as hasura_url, bench_environment(hasura_url) as bench:
         _process_events(bench, seconds, Measurement())()
         analyze(bench.database_url)
         found = run_slices(
@@ -207,7 +204,7 @@ def requests(
     All customers ask once, then all once more, and so on; each such round is measured.
     """
     console, numbers = Console(stderr=True), count(1)
-    with notification_sink() as hasura_url, bench_environment(hasura_url) as bench:
+    with serve_in_process(notification_sink) as hasura_url, bench_environment(hasura_url) as bench:
         rounds = run_slices(
             bench, {"requests": lambda: _ask(bench, next(numbers), customers)}, number, console
         )["requests"]
@@ -236,9 +233,8 @@ def _ask(bench: BenchEnvironment, number: int, customers: int) -> Callable[[], D
     """Store one more request of each customer; the work of the slice processes them."""
     first = _first_id(bench)
     run_script(bench.database_url, "received_requests", number=number, customers=customers)
-    url = f"{bench.handler_url}/events/process_record"
-    sent = [process_request(url, event_id) for event_id in range(first, first + customers)]
-    return lambda: _send(url, sent, MAX_ROUND_SECONDS, Measurement())
+    sent = process_requests(bench, first, customers)
+    return _closed_loop(bench, sent, MAX_ROUND_SECONDS, Measurement())
 
 
 def _baseline_of_events(bench: BenchEnvironment, seconds: float, steps: Sequence[str]) -> Callable[[], Done]:
@@ -279,11 +275,9 @@ def _in_pipelines() -> list[str]:
 
 def _process_events(bench: BenchEnvironment, seconds: float, total: Measurement) -> Callable[[], Done]:
     """Store the events of a slice; its work adds what it measures to `total`."""
-    count = int(MAX_EVENTS_PER_SECOND * seconds)
-    first = store_events(bench, count)
-    url = f"{bench.handler_url}/events/process_record"
-    requests = [process_request(url, event_id) for event_id in range(first, first + count)]
-    return lambda: _send(url, requests, seconds, total)
+    number = int(MAX_EVENTS_PER_SECOND * seconds)
+    requests = process_requests(bench, store_events(bench, number), number)
+    return _closed_loop(bench, requests, seconds, total)
 
 
 def _statement(name: str) -> str:
@@ -313,21 +307,22 @@ def _first_id(bench: BenchEnvironment) -> int:
     return int(found[0]) if found else 1
 
 
-def process_request(url: str, event_id: int) -> bytes:
-    body = {
-        "id": f"event-{event_id}",
+def process_requests(bench: BenchEnvironment, first: int, number: int) -> list[bytes]:
+    """Return the deliveries of so many events as Hasura makes them; their ids follow each other."""
+    url = f"{bench.handler_url}/events/process_record"
+    call = {
         "created_at": "2026-03-04T05:06:07.123456",
         "table": {"schema": "public", "name": "pancake_webhook_event"},
         "trigger": {"name": "pancake_webhook_event_status_update"},
         "delivery_info": {"current_retry": 0, "max_retries": 3},
-        "event": {
-            "op": "INSERT",
-            "data": {"old": None, "new": {"id": event_id, "status": "received"}},
-            "session_variables": None,
-            "trace_context": None,
-        },
     }
-    return request_for(url, {"X-Handler-Secret": SECRET}, json.dumps(body).encode())
+    requests = []
+    for id_ in range(first, first + number):
+        data = {"old": None, "new": {"id": id_, "status": "received"}}
+        event = {"op": "INSERT", "data": data, "session_variables": None, "trace_context": None}
+        body = json.dumps({**call, "id": f"event-{id_}", "event": event}).encode()
+        requests.append(request_for(url, {"X-Handler-Secret": SECRET}, body))
+    return requests
 
 
 WARM_UP_SECONDS = 2
@@ -365,9 +360,8 @@ def pgbench(
 
 
 def find() -> str:
-    """Return the path of pgbench, from PATH or from Debian's directories. Raises typer.Exit."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)
-    program = shutil.which("pgbench") or next(map(str, places), None)
+    """Return the path of pgbench. Raises typer.Exit."""
+    program = shutil.which("pgbench", path=f"{os.environ['PATH']}{os.pathsep}{binaries.find()}")
     if program is None:
         typer.echo("pgbench was not found. Install it with: apt-get install postgresql-contrib", err=True)
         raise typer.Exit(2)

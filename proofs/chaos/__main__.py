@@ -5,6 +5,7 @@ import typer
 from proofs.chaos.crash_points import crash_points
 from proofs.chaos.drill import drill
 from proofs.chaos.layers import day, four_layers
+from proofs.chaos.month import month
 from proofs.chaos.mutations import mutations
 from proofs.chaos.outages import edge_flood, edge_outage, engine_kill, handlers_kill
 from proofs.incidents.live import incidents
@@ -24,6 +25,7 @@ app.command("engine_kill")(engine_kill)
 app.command("handlers_kill")(handlers_kill)
 app.command("incidents")(incidents)
 app.command("drill")(drill)
+app.command("month")(month)
 app.command("mutations")(mutations)
 
 

@@ -41,7 +41,7 @@ from proofs.chaos.effects import (
 )
 from proofs.chaos.frame import ProcessCount, proof
 from sandbox.edge import require_edge_packages
-from sandbox.stack.signals import exit_on_sigterm
+from sandbox.processes import exit_on_sigterm
 
 STEP = timedelta(seconds=20)
 STEPS_PER_MINUTE = 3
@@ -118,7 +118,7 @@ class Runner:
             await scenario.act(run.callers, self._world.outside)
             wire.stop()
             if scenario.strikes_edge:
-                await run.callers.wait_drained()
+                await run.callers.edge.wait_drained()
             rest = await _rest(run.callers, wire)
             wire.end()
             if scenario.cron:

@@ -16,8 +16,8 @@ from ops.golive.commit import commit_of_run
 from proofs.sender import versions
 from sandbox.edge import require_edge_packages
 from sandbox.postgres.server import Cluster
+from sandbox.processes import exit_on_sigterm
 from sandbox.stack.bare import BareSandbox
-from sandbox.stack.signals import exit_on_sigterm
 
 TIERS = ("tier1", "pause", "tier2", "tier3", "tier4")
 MAX_SECONDS = 3600
@@ -57,7 +57,7 @@ def drill(
 
 def go_live(sandbox: BareSandbox) -> None:
     """Deploy until the first lead has a ticket; what people do is done here. Raises CalledProcessError."""
-    _leads(sandbox, "deploy", "--anytime", "--confirm", "12", codes=(1,))
+    _leads(sandbox, "deploy", "--anytime", "--confirm", "12", "--confirm", "14", codes=(1,))
     lines = (sandbox.folder / "webhook-url.txt").read_text().splitlines()
     name, _, value = lines[1].partition(": ")
     first = next(versions(0))

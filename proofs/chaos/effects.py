@@ -177,67 +177,57 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Pancake's records, the period of deep lag, the notifications that were sent."""
+    """Pancake's records and the period of deep lag; what is stored of them.
+
+    `rows` are those of events, `tickets` the phones of open tickets, `assignments` those that tickets show.
+    """
 
     records: Sequence[Mapping[str, Any]]
     deep_lag: tuple[datetime, datetime]
-    sent: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The rows of events, the phones of open tickets, all effects, and the assignments that tickets show."""
-
     rows: Sequence[Row]
     tickets: Sequence[str]
     observed: Ids
     assignments: Sequence[str]
 
 
-@dataclass(frozen=True)
-class LayersResult:
-    """The verdict on each effect; and how many records each layer stored."""
-
-    verdicts: Verdicts
-    by_layer: Mapping[str, int]
-
-
-def check_layers(database_url: str, evidence: Evidence) -> LayersResult:
-    with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
-        rows = db_connection.execute(QUERIES["effects/load_rows"]).fetchall()
-        tickets = [row["phone"] for row in db_connection.execute(QUERIES["effects/load_open_tickets"])]
-    observed = observe(database_url, evidence.sent)
-    return judge(evidence, Stored(rows, tickets, observed, expected_assignments(database_url)))
+def load_evidence(
+    database_url: str,
+    records: Sequence[Mapping[str, Any]],
+    deep_lag: tuple[datetime, datetime],
+    sent: Sequence[Mapping[str, Any]],
+) -> Evidence:
+    """Load what is stored; `sent` are the notifications that the service accepted."""
+    statements = (QUERIES[f"effects/{name}"] for name in ("load_rows", "load_open_tickets"))
+    rows, tickets = _read(database_url, *((statement, ()) for statement in statements))
+    observed, assignments = observe(database_url, sent), expected_assignments(database_url)
+    return Evidence(records, deep_lag, rows, [row["phone"] for row in tickets], observed, assignments)
 
 
-def judge(evidence: Evidence, stored: Stored) -> LayersResult:
+def judge(evidence: Evidence) -> tuple[Verdicts, dict[str, int]]:
     """Judge whether each record was processed and has one customer, one open ticket and one notification.
 
-    All are acknowledged: Pancake's lists show every record, so none may be missing.
+    All are acknowledged: Pancake's lists show every record, so none may be missing. Returns also how many
+    records each layer stored.
     """
     events: dict[str, list[Row]] = {}
-    for row in stored.rows:
+    for row in evidence.rows:
         events.setdefault(row["record_id"], []).append(row)
     covering = {record["id"]: _covering(record, events.get(record["id"], [])) for record in evidence.records}
     done = {record_id: found for record_id, found in covering.items() if found is not None}
-    phones = {found["phone"] for found in done.values()}
-    assigned = [id_ for id_ in stored.observed["ticket"] if id_.startswith("assignment ")]
+    phones, observed = {found["phone"] for found in done.values()}, evidence.observed
+    assigned = [id_ for id_ in observed["ticket"] if id_.startswith("assignment ")]
     # Leads of the day before: their owners are told of all at once, when business hours begin.
-    told_later = {row["record_id"] for row in stored.rows if row["is_told_later"]}
+    told_later = {row["record_id"] for row in evidence.rows if row["is_told_later"]}
+    customers = (f"{kind} {phone}" for kind in ("account", "contact") for phone in phones)
+    told = (f"{record_id} {NEW_LEAD}" for record_id in covering if record_id not in told_later)
     verdicts = {
         "event": _complete(covering, _observed_records(evidence, events, done)),
-        "customer": _complete(
-            (f"{kind} {phone}" for kind in ("account", "contact") for phone in phones),
-            stored.observed["customer"],
-        ),
-        "ticket": _complete([*phones, *stored.assignments], [*stored.tickets, *assigned]),
-        "notification": _complete(
-            (f"{record_id} {NEW_LEAD}" for record_id in covering if record_id not in told_later),
-            of_new_leads(stored.observed["notification"]),
-        ),
+        "customer": _complete(customers, observed["customer"]),
+        "ticket": _complete([*phones, *evidence.assignments], [*evidence.tickets, *assigned]),
+        "notification": _complete(told, of_new_leads(observed["notification"])),
     }
     layers = Counter("replay" if row["replay_count"] else row["origin"] for row in done.values())
-    return LayersResult(Verdicts(verdicts), dict(sorted(layers.items())))
+    return Verdicts(verdicts), dict(sorted(layers.items()))
 
 
 def _complete(ids: Iterable[str], observed: Iterable[str]) -> Verdict:

@@ -2,22 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
 from ops.golive.commit import commit_of_run
 from ops.waiting import poll
-from proofs.chaos.effects import Verdicts, count_unfinished
-from proofs.sender import Sent
+from proofs.chaos.effects import check_stream, count_unfinished
+from proofs.sender import Stream
 from sandbox.edge import NginxEdge, require_edge_packages
+from sandbox.processes import exit_on_sigterm
 from sandbox.serving import scrape
-from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
+T = TypeVar("T")
+MAX_PROCESSING_SECONDS = 1800.0
+"""Enough to drain the spool and process every event on a slow machine."""
 Seed = Annotated[int, typer.Option(help="Seed of the generated leads.")]
 Rate = Annotated[float, typer.Option(help="Deliveries per second.", min=1)]
 ProcessCount = Annotated[
@@ -58,13 +61,13 @@ def events_by_process(sandbox: Sandbox) -> list[int]:
 
 async def wait_until_final(sandbox: Sandbox, console: Console, seconds: float) -> bool:
     """Wait until the spool is empty and every event is final; return whether that was reached in time."""
-    assert isinstance(sandbox.edge, NginxEdge)
-    edge = sandbox.edge
+    edges = [each for each in sandbox.edges if isinstance(each, NginxEdge)]
+    assert edges, "the stand-in for the edge has no spool that could be waited for"
     with console.status("draining and processing ...") as status:
 
         def wait() -> bool:
             for _ in poll(seconds, 0.25):
-                spooled = len(edge.held()) + len(edge.held("unknown"))
+                spooled = sum(len(each.held()) + len(each.held("unknown")) for each in edges)
                 unfinished = count_unfinished(sandbox.database_url)
                 if not spooled and not unfinished:
                     return True
@@ -74,9 +77,21 @@ async def wait_until_final(sandbox: Sandbox, console: Console, seconds: float) -
         return await asyncio.to_thread(wait)
 
 
-def counted(sent: Sent, verdicts: Verdicts, by_process: list[int]) -> dict[str, Any]:
-    """Return what was sent and found; `ok` if nothing was lost or refused and each process had a share."""
-    return {
+async def under_load(
+    sandbox: Sandbox, stream: Stream, console: Console, act: Callable[[], Awaitable[T]]
+) -> tuple[T, dict[str, Any]]:
+    """Post leads while `act` runs, and wait until all are final; return its result, and what was found.
+
+    That is `ok` if nothing was lost, doubled or refused, and each process of the handlers had a share.
+    """
+    posting = asyncio.create_task(stream.run())
+    done = await act()
+    stream.stop()
+    await posting
+    await wait_until_final(sandbox, console, MAX_PROCESSING_SECONDS)
+    sent, by_process = stream.sent, await asyncio.to_thread(events_by_process, sandbox)
+    verdicts = await asyncio.to_thread(check_stream, sandbox.database_url, sandbox.notifications_url, sent)
+    return done, {
         "sent": len(sent.versions), **verdicts.as_json(), "non_2xx": sent.non_2xx, "by_process": by_process,
         "ok": verdicts.is_valid and not sent.non_2xx and all(by_process),
     }  # fmt: skip

@@ -18,7 +18,6 @@ from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from datetime import time as clock_time
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -33,15 +32,15 @@ from ops.daily.replay import drain, open_engine
 from proofs.bench.environment import AsJson
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
 from proofs.chaos.effects import (
-    Evidence,
     Verdict,
     Verdicts,
     check_delivered,
     check_engine_ticks,
-    check_layers,
     count_succeeded,
     count_unfinished,
+    judge,
     load_engine_ticks,
+    load_evidence,
     load_runs,
     tick_id,
 )
@@ -50,8 +49,8 @@ from proofs.incidents.breakages import change_setting
 from proofs.sender import tick
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.leads import SOURCES, relative_rate
+from sandbox.processes import exit_on_sigterm
 from sandbox.stack.observer import Unfinished
-from sandbox.stack.signals import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
 AFTERNOON = timedelta(minutes=40)
@@ -198,24 +197,20 @@ class LayersRun:
 
     async def check(self, ticks: Verdict) -> dict[str, Any]:
         """Check every record; return the result as it is printed. It is valid only if each process worked."""
-        deep_lag = self._phases["deep_lag"]
+        begun, ended = self._phases["deep_lag"]
         records = await self._records()
         sent = (await self.http.get(f"{self.sandbox.notifications_url}/sent")).json()["sent"]
         await self.http.aclose()
-        evidence = Evidence(records, (deep_lag[0], deep_lag[1]), sent)
-        layers = await asyncio.to_thread(check_layers, self.sandbox.database_url, evidence)
-        verdicts = Verdicts({**layers.verdicts.effects, "cron tick": ticks})
+        url = self.sandbox.database_url
+        effects, by_layer = judge(await asyncio.to_thread(load_evidence, url, records, (begun, ended), sent))
+        verdicts = Verdicts({**effects.effects, "cron tick": ticks})
         by_process = await asyncio.to_thread(events_by_process, self.sandbox)
         return {
-            "sent": len(records),
-            "processed": sum(layers.by_layer.values()),
-            **verdicts.as_json(),
-            "by_layer": dict(layers.by_layer),
-            "by_process": by_process,
-            "ticks": ticks.attempted,
+            "sent": len(records), "processed": sum(by_layer.values()), **verdicts.as_json(),
+            "by_layer": by_layer, "by_process": by_process, "ticks": ticks.attempted,
             "seconds": round(time.monotonic() - self._started, 1),
             "ok": verdicts.is_valid and all(by_process),
-        }
+        }  # fmt: skip
 
     async def _do(self, step: Step) -> None:
         if step.kind == "begin":
@@ -272,14 +267,21 @@ async def end_task(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-NOON = clock_time(12)
 FINAL_POLLS = 5
 """Polls after the last lead, until the index shows every record."""
+Leads = Annotated[int, typer.Option(help="Number of leads, each with a unique phone.", min=20)]
+Seed = Annotated[int, typer.Option(help="Seed of leads, edits and faults.")]
+
+
+def _tomorrow_at(hour: int) -> datetime:
+    """Return that hour of tomorrow in Vietnam."""
+    today = datetime.now(ICT).replace(hour=hour, minute=0, second=0, microsecond=0)
+    return (today + timedelta(days=1)).astimezone(UTC)
 
 
 def four_layers(
-    leads: Annotated[int, typer.Option(help="Number of leads, each with a unique phone.", min=20)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
+    leads: Leads = 2000,
+    seed: Seed = 1,
     speed: Annotated[float, typer.Option(help="Accelerated seconds per real second.", min=1, max=300)] = 30,
     processes: ProcessCount = 1,
     engines: EngineCount = 1,
@@ -287,50 +289,43 @@ def four_layers(
 ) -> None:
     """Inject every fault of Pancake. No record may be lost, no customer may have two open tickets."""
     exit_on_sigterm()
-    tomorrow = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=1)
-    noon = datetime.combine(tomorrow, NOON, ICT).astimezone(UTC)
-    with AcceleratedSandbox(noon, speed, seed, processes, engines) as sandbox:
-        run = LayersRun(sandbox, Console(stderr=True))
-        result = asyncio.run(Afternoon(run).run(leads, seed))
+    with AcceleratedSandbox(_tomorrow_at(12), speed, seed, processes, engines) as sandbox:
+        result = asyncio.run(Afternoon(sandbox, Console(stderr=True)).run(leads, seed))
     finish("four_layers", result, as_json)
 
 
-class Afternoon:
+class Afternoon(LayersRun):
     """Its ticks are delivered here instead of by the engine: those of polling twice at the same time."""
 
-    def __init__(self, run: LayersRun) -> None:
-        self._run, self._clock = run, run.clock
-        self._ticks: dict[str, list[str]] = {}
-
     async def run(self, leads: int, seed: int) -> dict[str, Any]:
-        start = self._clock.now()
-        self._run.prepare(start)
+        start, self._ticks = self.clock.now(), dict[str, list[str]]()
+        self.prepare(start)
         crons = asyncio.create_task(self._crons(start))
-        await self._run.execute(plan_afternoon(start, leads, seed))
+        await self.execute(plan_afternoon(start, leads, seed))
         await end_task(crons)
         for _ in range(FINAL_POLLS):
-            self._clock.advance(POLL_INTERVAL)
-            await self._poll(self._clock.now())
-        self._run.console.print("after midnight: reconciling, then replaying ...")
-        self._clock.advance(timedelta(hours=13))
-        await self._run.tick("reconcile_daily", self._clock.now())
-        await self._run.finish()
-        runs = await asyncio.to_thread(load_runs, self._run.sandbox.database_url)
-        return await self._run.check(check_delivered(self._ticks, runs))
+            self.clock.advance(POLL_INTERVAL)
+            await self._poll(self.clock.now())
+        self.console.print("after midnight: reconciling, then replaying ...")
+        self.clock.advance(timedelta(hours=13))
+        await self.tick("reconcile_daily", self.clock.now())
+        await self.finish()
+        runs = await asyncio.to_thread(load_runs, self.sandbox.database_url)
+        return await self.check(check_delivered(self._ticks, runs))
 
     async def _crons(self, start: datetime) -> None:
         """Poll every five minutes and retry every minute, until cancelled."""
         due, polled = start, start
         while True:
-            await asyncio.sleep(self._clock.seconds_until(due))
-            await self._run.tick("retry_failed", due)
+            await asyncio.sleep(self.clock.seconds_until(due))
+            await self.tick("retry_failed", due)
             if due - polled >= POLL_INTERVAL:
                 polled = due
                 await self._poll(due)
-            due = max(due + timedelta(minutes=1), self._clock.now() - timedelta(minutes=1))
+            due = max(due + timedelta(minutes=1), self.clock.now() - timedelta(minutes=1))
 
     async def _poll(self, due: datetime) -> None:
-        twice = (self._run.tick("poll_records", due), self._run.tick("poll_records", due))
+        twice = (self.tick("poll_records", due), self.tick("poll_records", due))
         self._ticks[tick_id("poll_records", due)] = list(await asyncio.gather(*twice))
 
 
@@ -343,59 +338,53 @@ CLOCK_STEP_SECONDS = 0.1
 
 
 def day(
-    leads: Annotated[int, typer.Option(help="Number of leads, each with a unique phone.", min=20)] = 5000,
+    leads: Leads = 5000,
     minutes: Annotated[float, typer.Option(help="Real minutes that the day takes.", min=1)] = 4.25,
-    seed: Annotated[int, typer.Option(help="Seed of leads, edits and faults.")] = 1,
+    seed: Seed = 1,
     processes: ProcessCount = 1,
     as_json: AsJson = False,
 ) -> None:
     """Send the leads of a day with all crons ticking. No record may be lost, doubled or unexpected."""
     exit_on_sigterm()
-    tomorrow = datetime.now(UTC).astimezone(ICT).date() + timedelta(days=1)
-    midnight = datetime.combine(tomorrow, clock_time(0), ICT).astimezone(UTC)
     speed = DAY / timedelta(minutes=minutes)
-    with AcceleratedSandbox(midnight, speed, seed, processes) as sandbox:
-        run = LayersRun(sandbox, Console(stderr=True))
-        result = asyncio.run(WholeDay(run).run(leads, seed))
+    with AcceleratedSandbox(_tomorrow_at(0), speed, seed, processes) as sandbox:
+        result = asyncio.run(WholeDay(sandbox, Console(stderr=True)).run(leads, seed))
     finish("day", {**result, "speed": round(speed)}, as_json)
 
 
-class WholeDay:
+class WholeDay(LayersRun):
     """Its ticks are delivered by the engine, whose clock follows the accelerated one."""
 
-    def __init__(self, run: LayersRun) -> None:
-        self._run, self._clock = run, run.clock
-
     async def run(self, leads: int, seed: int) -> dict[str, Any]:
-        start = self._clock.now()
-        self._run.prepare(start)
+        start = self.clock.now()
+        self.prepare(start)
         self._forget_ticks()
         crons = asyncio.create_task(self._move_engine_clock())
-        await self._run.execute(plan_day(start, leads, seed))
-        self._run.console.print("the night, until the day is reconciled ...")
+        await self.execute(plan_day(start, leads, seed))
+        self.console.print("the night, until the day is reconciled ...")
         end = start + DAY + NIGHT
-        await asyncio.sleep(self._clock.seconds_until(end))
+        await asyncio.sleep(self.clock.seconds_until(end))
         await end_task(crons)
-        await self._run.finish()
-        url = self._run.sandbox.database_url
+        await self.finish()
+        url = self.sandbox.database_url
         engine_ticks = await asyncio.to_thread(load_engine_ticks, url, start, end)
         runs = await asyncio.to_thread(load_runs, url)  # after it: late ticks may still be delivered
         ticks = check_engine_ticks(engine_ticks, runs)
-        result = await self._run.check(ticks)
+        result = await self.check(ticks)
         by_cron = {name: count_succeeded(runs, name) for name in CRONS}
         is_ticking = all(by_cron.values()) and ticks.acknowledged >= MIN_DELIVERED_SHARE * ticks.attempted
         return {**result, "succeeded_ticks": by_cron, "ok": result["ok"] and is_ticking}
 
     def _forget_ticks(self) -> None:
         """Delete the ticks that the engine generated at its start, for the real time."""
-        with psycopg.connect(self._run.sandbox.database_url, autocommit=True) as db_connection:
+        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
             db_connection.execute("DELETE FROM hdb_catalog.hdb_cron_events")
 
     async def _move_engine_clock(self) -> None:
         """Let Hasura's clock for crons show the accelerated time, until cancelled."""
-        url = f"{self._run.sandbox.hasura_url}/sandbox/clock"
-        headers = {"X-Hasura-Admin-Secret": self._run.sandbox.keys.admin_secret}
+        url = f"{self.sandbox.hasura_url}/sandbox/clock"
+        headers = {"X-Hasura-Admin-Secret": self.sandbox.keys.admin_secret}
         while True:
-            order = {"set": self._clock.now().isoformat()}
-            (await self._run.http.post(url, json=order, headers=headers)).raise_for_status()
+            order = {"set": self.clock.now().isoformat()}
+            (await self.http.post(url, json=order, headers=headers)).raise_for_status()
             await asyncio.sleep(CLOCK_STEP_SECONDS)

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from proofs.bench.environment import AsJson
 from proofs.mutants.places import find_place
-from sandbox.processes import ROOT, Processes
-from sandbox.stack.signals import exit_on_sigterm
+from sandbox.processes import ROOT, Processes, exit_on_sigterm
 
 TABLE = Path(__file__).parent / "mutations.yaml"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "node_modules")

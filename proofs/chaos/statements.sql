@@ -163,3 +163,50 @@ WHERE
     c.relkind = 'r' AND n.nspname IN ('public', 'hdb_catalog')
     AND pg_total_relation_size(c.oid) > 65536
 ORDER BY 2 DESC
+
+-- name: month/work_by_hand
+-- A table that is large enough for its reads to be compared, and the tickets of the manual way.
+INSERT INTO contact_book (name) SELECT 'An' FROM generate_series(0, 10000);
+ANALYZE account, contact_book;
+INSERT INTO ticket (title, source_id, created_at, first_response_at)
+SELECT 'by hand', 'ticket_source_1', t.at, t.at + interval '90 minutes'
+FROM generate_series(now() - interval '12 days', now() - interval '1 day', interval '2 hours') AS t (at)
+
+-- name: month/list_unfinished
+SELECT id FROM pancake_webhook_event WHERE status IN ('received', 'ingested', 'failed') LIMIT 1
+
+-- name: month/answer_tickets
+UPDATE ticket SET first_response_at = created_at + interval '12 minutes'
+WHERE source_id = 'ticket_source_pancake' AND first_response_at IS NULL
+
+-- name: month/store_checks
+-- A run of check_connection every five minutes: its ticks are not delivered while the clock skips.
+INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
+SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', jsonb_build_object('connections', c.found)
+FROM generate_series(
+    date_bin('5 minutes', %s::timestamptz, timestamptz 'epoch'), %s::timestamptz, interval '5 minutes'
+) AS t (at)
+CROSS JOIN (
+    SELECT jsonb_agg(jsonb_build_object('connection_id', p.id)) AS found FROM pancake_connection AS p
+) AS c
+ON CONFLICT DO NOTHING
+
+-- name: month/list_inactive
+-- As many as are missing for so many active ones, those with leads first.
+SELECT s.pancake_source_id FROM pancake_source AS s
+WHERE NOT s.is_removed AND NOT s.is_active
+ORDER BY length(s.pancake_source_id), s.pancake_source_id
+LIMIT %s - (SELECT count(*) FROM pancake_source AS a WHERE a.is_active AND NOT a.is_removed)
+
+-- name: month/find_held
+SELECT e.id FROM pancake_webhook_event AS e
+WHERE e.status = 'skipped_source_disabled'
+    AND e.source_ids && ARRAY(SELECT s.pancake_source_id FROM pancake_source AS s WHERE s.is_active)
+ORDER BY e.id DESC LIMIT 1
+
+-- name: month/enforce
+UPDATE pancake_connection
+SET signature_mode = 'enforce', allowed_ip_ranges = '{127.0.0.0/8}', allowlist_mode = 'enforce'
+
+-- name: month/count_events
+SELECT e.status, count(*) FROM pancake_webhook_event AS e GROUP BY e.status ORDER BY e.status

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ops.html import render_page
+from ops.output import render_page
 from proofs.dashboard.live import observed
 from proofs.dashboard.panels import (
     PAPER,
@@ -19,10 +19,8 @@ from proofs.dashboard.panels import (
     rows,
 )
 from sandbox.monitoring.servers import require_monitoring
-from sandbox.postgres.binaries import PostgresNotFound
-from sandbox.postgres.server import ClusterError
-from sandbox.processes import NotReady
-from sandbox.stack.signals import exit_on_sigterm
+from sandbox.processes import exit_on_sigterm
+from sandbox.stack.stack import exit_unless_started
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 TEMPLATE = Path(__file__).with_name("paper.html.j2")
@@ -48,12 +46,8 @@ def pictures(
     exit_on_sigterm()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
-    try:
-        with observed(minutes, console) as view:
-            _draw(folder, view)
-    except (ClusterError, PostgresNotFound, NotReady) as error:
-        console.print(f"[red]The sandbox did not start:[/] {error}", highlight=False)
-        raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error
+    with exit_unless_started(console, "The sandbox"), observed(minutes, console) as view:
+        _draw(folder, view)
 
 
 def _draw(folder: Path, view: View) -> None:

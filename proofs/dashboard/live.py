@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from proofs.dashboard.panels import View
-from proofs.incidents.live import Stage
+from proofs.incidents.scenes import Stage
 from sandbox.edge import NginxEdge
 from sandbox.monitoring.servers import Queries, prometheus
 from sandbox.page.buttons import Buttons

@@ -129,7 +129,7 @@ def rows(section: Section, layout: Layout) -> list[list[Drawn]]:
 
 
 def draw_sections(sections: Sequence[Section], view: View, layout: Layout) -> str:
-    """Return the panels of the sections below their headings, as one SVG. Raises QueryFailed."""
+    """Return the panels of the sections below their headings, as one SVG. Raises MonitoringFailed."""
     lines: list[str | list[Drawn]] = []
     for section in sections:
         lines += [section.title, *rows(section, layout)]
@@ -137,7 +137,7 @@ def draw_sections(sections: Sequence[Section], view: View, layout: Layout) -> st
 
 
 def draw_rows(lines: Sequence[str | list[Drawn]], view: View, layout: Layout) -> str:
-    """Return headings and rows of panels, as one SVG. Raises QueryFailed."""
+    """Return headings and rows of panels, as one SVG. Raises MonitoringFailed."""
     heights = [
         HEADING_HEIGHT if isinstance(line, str) else CELL_HEIGHT * max(each.height for each in line)
         for line in lines
@@ -159,7 +159,7 @@ def draw_rows(lines: Sequence[str | list[Drawn]], view: View, layout: Layout) ->
 
 
 def draw_panel(drawn: Drawn, view: View, box: Box) -> None:
-    """Draw a panel into a box. Raises QueryFailed."""
+    """Draw a panel into a box. Raises MonitoringFailed."""
     panel, step = drawn.panel, view.step_seconds(drawn.kind)
     match drawn.kind:
         case "stat":

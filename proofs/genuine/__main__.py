@@ -28,8 +28,8 @@ import httpx
 
 from ops.failures import ExitCode
 from ops.waiting import poll
+from sandbox.processes import exit_on_sigterm
 from sandbox.stack.keys import new_secrets
-from sandbox.stack.signals import exit_on_sigterm
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "pancake-genuine"
@@ -45,26 +45,26 @@ PROBES = (
 """Asked within the network that edge and handlers share, with what the answer holds when they are ready."""
 
 
-class DockerMissing(Exception):
-    """Docker or its plugin Compose is not installed; the message says what to install."""
-
-
 class NotStarted(Exception):
-    """Docker does not answer, or a service did not start or become ready; the message says which."""
+    """The error of a part that is missing, silent or not ready in time, with the exit code."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.UNREACHABLE) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def require_docker() -> None:
-    """Check that Docker Compose can be used. Raises DockerMissing or NotStarted."""
+    """Check that Docker Compose can be used. Raises NotStarted."""
     if shutil.which("docker") is None:
-        raise DockerMissing(
+        raise NotStarted(
             "docker is not installed. Install Docker Engine with the plugin Compose: "
-            "https://docs.docker.com/engine/install/"
-        )
+            "https://docs.docker.com/engine/install/", ExitCode.USAGE,
+        )  # fmt: skip
     if not _succeeds("docker", "compose", "version"):
-        raise DockerMissing(
+        raise NotStarted(
             "docker has no plugin Compose. Install docker-compose-plugin: "
-            "https://docs.docker.com/compose/install/linux/"
-        )
+            "https://docs.docker.com/compose/install/linux/", ExitCode.USAGE,
+        )  # fmt: skip
     if not _succeeds("docker", "info"):
         raise NotStarted(
             "The Docker daemon does not answer. Start it, and check that this user may use it: docker info"
@@ -149,8 +149,8 @@ class Containers:
         return ["docker", "compose", *options, *arguments]
 
     def _run(self, *arguments: str) -> bool:
-        done = subprocess.run(self._command(*arguments), cwd=ROOT, env=self._environment, check=False)
-        return done.returncode == 0
+        command = self._command(*arguments)
+        return subprocess.run(command, cwd=ROOT, env=self._environment, check=False).returncode == 0
 
     def _output(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -267,12 +267,9 @@ def main(arguments: Sequence[str] = ()) -> ExitCode:
     try:
         require_docker()
         version, results = _run_in_containers()
-    except DockerMissing as error:
-        print(error, file=sys.stderr)
-        return ExitCode.USAGE
     except NotStarted as error:
         print(error, file=sys.stderr)
-        return ExitCode.UNREACHABLE
+        return error.code
     except KeyboardInterrupt:
         print("Stopped. The report is unchanged.", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -291,10 +288,11 @@ def _run_in_containers() -> tuple[str, list[SuiteResult]]:
         host = "--hasura-webhook-host=host.docker.internal"
         contract = _run_contract_suite(environment, CONTRACT_ENGINE, host)
     whole = SuiteResult(END_TO_END)
-    for module in _modules():
+    for path in sorted((ROOT / "tests/end_to_end").glob("test_*.py")):
         with Containers(new_secrets()) as containers:
             containers.start()
-            whole.add(_pytest(END_TO_END, ".", containers.test_environment(), module, f"--hasura={ENGINE}"))
+            module, environment = str(path.relative_to(ROOT)), containers.test_environment()
+            whole.add(_pytest(END_TO_END, ".", environment, module, f"--hasura={ENGINE}"))
     return version, [contract, whole]
 
 
@@ -313,10 +311,6 @@ def _run_on(url: str, secret: str) -> ExitCode:
         results.append(_pytest(END_TO_END, ".", environment, "tests/end_to_end", f"--hasura={url}"))
     print(render(f"{version}, at {url}", results, datetime.now(UTC)))
     return ExitCode.OK if all(result.is_ok for result in results) else ExitCode.FAILED
-
-
-def _modules() -> list[str]:
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
 
 
 def _run_contract_suite(environment: Mapping[str, str], url: str, *more: str) -> SuiteResult:

@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import typer
 
 from sandbox.processes import ROOT
 
@@ -46,10 +49,18 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
 PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
+# The format of Docker: that of OCI has no health check.
+BUILD = ("buildah", "build", "--isolation", "chroot", "--layers", "--format", "docker")
 RESTRICTED = (
     "--rm", "--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
     "--pids-limit", "200",
 )  # fmt: skip
+NOT_STARTED = re.compile(
+    r"runc: exec failed: unable to start container process:.*read init-p: connection reset"
+)
+"""What podman says if runc's own process ended before it entered the container: nothing ran in there."""
+STARTS = 3
+NOT_DONE = 3
 UNREACHABLE = re.compile(
     r".*(?:Could not resolve|Failed to fetch|Temporary failure in name|Network is unreachable|Max retries"
     r"|Connection (?:refused|reset|timed out)|CERTIFICATE_VERIFY_FAILED|No matching distribution).*"
@@ -86,8 +97,49 @@ def run(*words: str, seconds: float = 600) -> str:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     if done.returncode != 0:
         output = done.stdout[-4000:], done.stderr[-4000:]
-        raise subprocess.CalledProcessError(done.returncode, words[:3], *output)
+        command = [word for word in words if word not in PODMAN[1:]][:5]
+        raise subprocess.CalledProcessError(done.returncode, command, *output)
     return done.stdout
+
+
+def until_started(
+    run_once: Callable[[], "subprocess.CompletedProcess[str]"],
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a container that runs; again, and said so, while NOT_STARTED (under load).
+
+    A program that a limit of the container keeps from its start is not run again.
+    """
+    for number in range(2, STARTS + 1):
+        done = run_once()
+        if done.returncode == 0 or not NOT_STARTED.search(f"{done.stdout}{done.stderr}"):
+            return done
+        typer.echo(f"runc did not start a program: start {number} of {STARTS}.", err=True)
+    return run_once()
+
+
+def exec_in(
+    container: str, *words: str, given: str | None = None, seconds: float = 600
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a container that runs, with `given` as its input."""
+    interactive = ["--interactive"] if given is not None else []
+    command = [*PODMAN, "exec", *interactive, container, *words]
+    return until_started(lambda: subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=seconds, check=False
+    ))  # fmt: skip
+
+
+def explain(error: subprocess.CalledProcessError | subprocess.TimeoutExpired) -> str:
+    """Return what failed, and what it printed."""
+    command = error.cmd if isinstance(error.cmd, str) else " ".join(map(str, error.cmd))
+    how = (
+        f"exit code {error.returncode}" if isinstance(error, subprocess.CalledProcessError)
+        else f"not done after {error.timeout:.0f} s"
+    )  # fmt: skip
+    printed = [
+        each.decode(errors="replace") if isinstance(each, bytes) else each
+        for each in (error.stdout, error.stderr) if each
+    ]  # fmt: skip
+    return "\n".join([f"{command} failed: {how}", *(each.rstrip() for each in printed)])
 
 
 def default_base() -> str:
@@ -139,10 +191,8 @@ def build(name: str, base: Iterable[str], version: str = VERSION, commit: str = 
     authority = ("--secret", f"id=ca,src={own}", "--build-arg", "PIP_CERT=/run/secrets/ca") if own else ()
     given = ("--build-arg", f"VERSION={version}", "--build-arg", f"COMMIT={commit}")
     of_image = (*IMAGES.get(name, ("--target", name)), "--tag", tag(name, version), ".")
-    # The format of Docker: that of OCI has no health check.
-    words = ("buildah", "build", "--isolation", "chroot", "--layers", "--format", "docker")
     try:
-        run(*words, *base, *authority, *given, *of_image)
+        run(*BUILD, *base, *authority, *given, *of_image)
     except subprocess.CalledProcessError as error:
         if unreachable := UNREACHABLE.search(f"{error.stdout}\n{error.stderr}"):
             raise NotDone(f"a build cannot reach its packages: {unreachable[0].strip()}") from error
@@ -168,9 +218,8 @@ def build_machine(base: Iterable[str], folder: Path) -> str:
     """Build MACHINE, and return its name."""
     file = folder / "Machine"
     file.write_text(MACHINE)
-    words = ("buildah", "build", "--isolation", "chroot", "--layers", "--format", "docker")
     given = tuple(base) or ("--build-arg", f"DEBIAN={default_base()}")
-    run(*words, *given, "--file", str(file), "--tag", tag("systemd"), str(folder))
+    run(*BUILD, *given, "--file", str(file), "--tag", tag("systemd"), str(folder))
     return tag("systemd")
 
 
@@ -181,3 +230,16 @@ def require_containers() -> None:
         run(*PODMAN, "run", *RESTRICTED, "--entrypoint", "/bin/true", tag("handlers"), seconds=60)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise NotDone(f"podman runs no container here: {getattr(error, 'stderr', '') or error}") from error
+
+
+@contextmanager
+def exit_unless_done(what: str) -> Iterator[None]:
+    """Print why it was not done, or what failed. Raises typer.Exit with NOT_DONE, or with 1."""
+    try:
+        yield
+    except NotDone as reason:
+        typer.echo(f"NOT DONE: {what}: {reason}.", err=True)
+        raise typer.Exit(NOT_DONE) from reason
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        typer.echo(explain(error), err=True)
+        raise typer.Exit(1) from error

@@ -6,9 +6,14 @@ an installation.
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -17,15 +22,16 @@ import httpx
 import psycopg
 import yaml
 
+from ops.setup.answers import Way
+from ops.setup.values import START
 from ops.waiting import poll
 from proofs.chaos.effects import count_unfinished
-from proofs.images.containers import PODMAN, REPOSITORY, VERSION, run, tag
-from proofs.images.session import Session
+from proofs.images.containers import PODMAN, REPOSITORY, run, tag, until_started
 from sandbox.diva.project import copy_project
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
+from sandbox.stack.bare import Customer
 from sandbox.stack.connection import STAFF
-from sandbox.stack.customer import Customer
 
 FILE = ROOT / "compose.production.yaml"
 MAX_WAIT_SECONDS = 60.0
@@ -33,10 +39,55 @@ OVERRIDE = "override.yaml"
 WITH_DOCKER = {"PATH": f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}"}
 """An environment that finds Docker's command line."""
 
-SETUP_BY_CONTAINER = (
-    f'docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" {tag("ops")} setup'
-    " --answers answers.yaml"
-)
+BY_CONTAINER = f'docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" {tag("ops")}'
+SETUP_BY_CONTAINER = f"{BY_CONTAINER} setup --answers answers.yaml"
+
+
+MAX_SECONDS = 300.0
+"""How long the four commands may take a machine."""
+
+
+@dataclass
+class Session:
+    """The commands of one way to install, run one after the other by a shell; `prefix`: where."""
+
+    way: str
+    prefix: Sequence[str] = ()
+    folder: Path = Path()
+    environment: Mapping[str, str] | None = None
+    seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Write what happens between two commands."""
+        self.lines += ["", f"# {text}"]
+
+    def run(self, command: str, code: int = 0) -> str:
+        """Run a command; return what it printed. Raises CalledProcessError for another exit code."""
+        started = time.monotonic()
+        done = until_started(lambda: subprocess.run(
+            [*self.prefix, "bash", "-c", command], cwd=self.folder, env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+            check=False,
+        ))  # fmt: skip
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        printed = [line.rstrip() for line in done.stdout.splitlines()]
+        said = f"# {seconds:.0f} s" + (f", exit code {done.returncode}" if done.returncode else "")
+        self.lines += ["", f"$ {command}", *printed, said]
+        if done.returncode != code:
+            raise subprocess.CalledProcessError(done.returncode, [command], "\n".join(self.lines[-60:]), "")
+        return done.stdout
+
+    def write(self) -> Path:
+        """Write the session below docs/."""
+        path = ROOT / "docs" / f"install-{self.way}.txt"
+        head = [
+            f"# Recorded by `scripts/images --record` on {datetime.now(UTC):%Y-%m-%d}; the addresses",
+            f"# are those of a sandbox. The commands took {self.seconds:.0f} s.",
+        ]
+        path.write_text("\n".join([*head, *self.lines]) + "\n")
+        return path
 
 
 class Installation(Customer, ABC):
@@ -48,6 +99,14 @@ class Installation(Customer, ABC):
     finish: ClassVar[str]
     switch: ClassVar[str]
     check: ClassVar[str]
+    back: ClassVar[tuple[str, ...]]
+    """What stops the services, and what takes the installation back."""
+    project_name = ""
+    """The customer's project of the Hasura CLI, if one is merged into."""
+    spools_without_handlers = True
+    """Whether the edge keeps deliveries while the handlers that the engine calls are away."""
+    is_recorded = True
+    """Whether a person types what is run."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster, Path())
@@ -57,12 +116,16 @@ class Installation(Customer, ABC):
         self.session = Session(self.way, folder=self.folder)
 
     def answers(self) -> dict[str, Any]:
-        return super().answers() | {"edge_status_url": f"http://127.0.0.1:{self.ops_ports['edge']}"}
+        status_url = f"http://127.0.0.1:{self.ops_ports['edge']}"
+        return super().answers() | {"edge_status_url": status_url, "project": self.project_name}
 
     def start(self) -> None:
         """Start what the customer has; then install."""
         super().start()
         self.folder.mkdir()
+        if self.project_name:
+            copy_project(self.folder / self.project_name)
+            shutil.copytree(self.folder / self.project_name, self.home / "project-before")
         self.write_answers()
         self.prepare()
         session = self.session
@@ -111,29 +174,33 @@ class Installation(Customer, ABC):
         ports = {"BIND": self._ports["handlers"], "OPS_BIND": self.ops_ports["handlers"]}
         return {name: f"127.0.0.1:{port}" for name, port in ports.items()}
 
-    def is_ready(self) -> bool:
-        """Whether the handlers answer."""
-        return answers(f"{self.handlers_url}/healthz")
+    def refuses_undo(self) -> bool:
+        """Whether the undo is refused while the handlers run."""
+        self.session.note("Too early: the handlers still run.")
+        return "The handlers still run" in " ".join(self.session.run(self.back[-1], code=1).split())
 
-    def is_done(self) -> bool:
-        """Whether the spool is empty and every event is final."""
-        return not self.count_spooled() and not count_unfinished(self.database_url)
-
-
-class ServiceInstallation(Installation):
-    """An installation that is also stopped, started again and taken back; pods need a cluster for that."""
-
-    back: ClassVar[tuple[str, str]]
-    """What stops the services, and what takes the installation back."""
-
-    def take_back(self) -> int:
-        """Stop the services and undo the installation; return how many of its tables are left."""
+    def take_back(self) -> str:
+        """Stop the services and undo the installation; return what is left of it, which should be nothing."""
         self.session.note("The way back.")
         for command in self.back:
             self.session.run(command)
+        self.end()
         with psycopg.connect(self.database_url) as db:
-            left = db.execute("SELECT FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
-        return len(left)
+            rows = db.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'pancake%'").fetchall()
+        return ", ".join([*(name for (name,) in rows), *self.changed_files_of_project()])
+
+    def end(self) -> None:
+        """Do what a person does after the undo."""
+
+    def changed_files_of_project(self) -> list[str]:
+        """Return the files of the customer's project that are not as they were before the installation."""
+        if not self.project_name:
+            return []
+        before, after = (
+            {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+            for root in (self.home / "project-before", self.folder / self.project_name)
+        )
+        return sorted(str(name) for name in {*before, *after} if before.get(name) != after.get(name))
 
     @abstractmethod
     def stop(self, name: str) -> None:
@@ -148,37 +215,43 @@ class ServiceInstallation(Installation):
         """Return how a service runs, and whether it is as it should be."""
 
     @abstractmethod
-    def has_backfill_ended(self) -> bool:
-        """Whether the service of the backfill has ended well, for no account waits."""
+    def have_jobs_ended(self) -> bool:
+        """Whether the backfill, for which no account waits, has ended well, and what else runs once."""
+
+    def is_ready(self) -> bool:
+        """Whether the handlers answer."""
+        return answers(f"{self.handlers_url}/healthz")
+
+    def is_done(self) -> bool:
+        """Whether the spool is empty and every event is final."""
+        return not self.count_spooled() and not count_unfinished(self.database_url)
 
 
-class Compose(ServiceInstallation):
+class Compose(Installation):
     """compose.production.yaml, by docker-compose on podman."""
 
     way = "compose"
     setup = SETUP_BY_CONTAINER
-    start_services = "docker compose up --detach"
+    start_services = START[Way.COMPOSE]
     finish = (
         'docker compose run --rm --no-TTY --user "$(id -u):$(id -g)" -e OWNER_DATABASE_URL'
-        ' --volume "$PWD/hasura:/data/hasura" ops setup --finish'
+        ' --volume "$PWD:/site" --workdir /site ops setup --finish'
     )
     switch = 'docker compose run --rm --no-TTY ops switch kill off --reason "go-live"'
     check = "docker compose run --rm --no-TTY ops doctor"
     back = ("docker compose down", f"{SETUP_BY_CONTAINER} --undo --yes")
+    project_name = "hasura"
 
     def answers(self) -> dict[str, Any]:
-        return super().answers() | {"project": "hasura", "roster": "pancake/roster.csv"}
+        return super().answers() | {"way": Way.COMPOSE.value, "images": REPOSITORY, "roster": "roster.csv"}
 
     def prepare(self) -> None:
         """Put the compose file into the folder, with an override of networks and ports, and start podman.
 
         The customer has a project of the Hasura CLI and a roster.
         """
-        copy_project(self.folder / "hasura")
-        (self.folder / "pancake").mkdir(mode=0o700)
-        (self.folder / "pancake/roster.csv").write_text("".join(f"{each},1\n" for each in STAFF))
+        (self.folder / "roster.csv").write_text("".join(f"{each},1\n" for each in STAFF))
         (self.folder / FILE.name).write_text(FILE.read_text())
-        (self.folder / ".env").write_text(f"PANCAKE_IMAGES={REPOSITORY}\nVERSION={VERSION}\n")
         (self.folder / OVERRIDE).write_text(json.dumps({"services": self._services()}))
         socket = self.home / "podman.sock"
         with (self.home / "podman.log").open("w") as log:
@@ -236,20 +309,26 @@ class Compose(ServiceInstallation):
     def start_again(self, name: str) -> None:
         self.compose("start", name)
 
-    def has_backfill_ended(self) -> bool:
+    def have_jobs_ended(self) -> bool:
         state = "{{.State.Status}} {{.State.ExitCode}}"
         name = f"{self.project}-backfill-1"
         return run(*PODMAN, "container", "inspect", "--format", state, name).strip() == "exited 0"
 
     def limits(self, name: str) -> tuple[str, bool]:
         container = f"{self.project}-{name}-1"
-        (found,) = json.loads(run(*PODMAN, "container", "inspect", container))
-        host, user = found["HostConfig"], found["Config"]["User"]
+        said, is_ok = limits_of(container)
         # podman runs no healthcheck by itself where there is no systemd.
         healthy = subprocess.run([*PODMAN, "healthcheck", "run", container], capture_output=True, check=False)
-        said = f"user {user}, {host['Memory'] >> 20} MB, {found['RestartCount']} restarts"
-        is_ok = bool(user and host["Memory"] and host["ReadonlyRootfs"]) and healthy.returncode == 0
-        return said, is_ok
+        return said, is_ok and healthy.returncode == 0
+
+
+def limits_of(container: str) -> tuple[str, bool]:
+    """Return user, memory and restarts of a container, and whether it is restricted."""
+    (found,) = json.loads(run(*PODMAN, "container", "inspect", container))
+    host, user = found["HostConfig"], found["Config"]["User"]
+    said = f"user {user}, {host['Memory'] >> 20} MB, {found['RestartCount']} restarts"
+    is_root = user.partition(":")[0] in ("", "0", "root")
+    return said, bool(not is_root and host["Memory"] and host["ReadonlyRootfs"])
 
 
 def count_spooled(volume: str) -> int:
@@ -266,7 +345,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_until(is_reached: Any) -> None:
+def wait_until(is_reached: Callable[[], object]) -> None:
     """Ask until it is true, or for MAX_WAIT_SECONDS; the result is judged later."""
     for _ in poll(MAX_WAIT_SECONDS, 0.1):
         if is_reached():

@@ -1,7 +1,6 @@
-"""The pods of deploy/kubernetes, from the overlay of its README, as pods of podman beside a sandbox."""
+"""The pods of deploy/kubernetes, from the overlay that `leads setup` writes, as pods of podman."""
 
 import os
-import re
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -9,29 +8,23 @@ from typing import Any
 
 import yaml
 
-from proofs.images.containers import PODMAN, run, tag
+from ops.setup.answers import Way
+from ops.setup.values import IMAGES
+from proofs.images.containers import PODMAN, REPOSITORY, exec_in, run
 from proofs.images.installation import (
+    BY_CONTAINER,
     SETUP_BY_CONTAINER,
     WITH_DOCKER,
     Installation,
     answers,
     count_spooled,
+    limits_of,
     wait_until,
 )
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
 
-README = ROOT / "deploy/kubernetes/README.md"
-BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```", re.S | re.M)
 WORKLOADS = ("Deployment", "StatefulSet", "CronJob")
-
-
-def write_overlay(folder: Path) -> None:
-    """Write the overlay of the README, word for word, into a folder with the files of `leads setup`."""
-    overlay, engine = BLOCK.findall(README.read_text())[:2]
-    for name, text in (("kustomization.yaml", overlay), ("engine.yaml", engine)):
-        (folder / name).write_text(re.sub("^   ", "", text, flags=re.M))
-    (folder.parent / "pancake-diva").symlink_to(ROOT)
 
 
 def render(folder: Path) -> list[dict[str, Any]]:
@@ -49,7 +42,7 @@ def template_of(workload: dict[str, Any]) -> dict[str, Any]:
 class Pods(Installation):
     """One pod of each template; the operators' pod and the edge share a volume, as in a cluster.
 
-    What `kubectl apply -k`, `kubectl cp` and `kubectl exec` do is done by podman: there is no cluster.
+    What `kubectl apply -k`, `scale`, `cp` and `exec` do is done by podman: there is no cluster.
     """
 
     way = "pods"
@@ -57,26 +50,32 @@ class Pods(Installation):
     switch = 'leads switch kill off --reason "go-live"'
     finish = "leads setup --finish"
     check = "leads doctor"
+    back = ("leads setup --undo --yes",)
+    project_name = "hasura"
+    # The process of the handlers in the pod of the edge stores them.
+    spools_without_handlers = False
+    # What a person types goes through kubectl, for which there is no cluster here.
+    is_recorded = False
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self._file = self.home / "pods.yaml"
         self._beside_edge = free_port()
         """Where the process of the handlers in the pod of the edge listens."""
-        self.names: list[str] = []
-        self.have_jobs_ended_well = False
-        """The migrations, which are there already, and the backfill, which finds no account."""
 
     def answers(self) -> dict[str, Any]:
-        return super().answers() | {"edge_handlers_url": f"http://127.0.0.1:{self._beside_edge}"}
+        return super().answers() | {
+            "edge_handlers_url": f"http://127.0.0.1:{self._beside_edge}", "way": Way.KUBERNETES.value,
+            "images": REPOSITORY, "engine_namespace": "diva", "engine_app": "graphql-engine",
+        }  # fmt: skip
 
     def prepare(self) -> None:
-        """Put the overlay of the README into the folder."""
+        """Have a clone beside the folder, as the overlay expects it."""
         self.session.environment = os.environ | WITH_DOCKER
-        write_overlay(self.folder)
+        (self.folder.parent / IMAGES).symlink_to(ROOT)
 
     def apply(self) -> None:
-        """Start the pods, and give the folder of setup to the operators' pod, as `kubectl cp` does."""
+        """Start the pods, and give the files of setup and the project to the operators' pod."""
         documents = render(self.folder)
         workloads = [one for one in documents if one["kind"] in WORKLOADS]
         pods = [self._pod(one) for one in workloads]
@@ -91,16 +90,31 @@ class Pods(Installation):
         here = f"http://127.0.0.1:{self._beside_edge}"
         for url in (self.handlers_url, here, f"http://127.0.0.1:{self.ops_ports['edge']}"):
             wait_until(partial(answers, f"{url}/healthz"))
-        self.names = [pod["metadata"]["name"] for pod in pods]
-        self.have_jobs_ended_well = self._wait_for_jobs()
-        packed = subprocess.run(
-            ["tar", "--create", "pancake"], cwd=self.folder, capture_output=True, check=True
-        ).stdout  # fmt: skip
-        unpack = [*PODMAN, "exec", "--interactive", self._ops, "tar", "--extract", "--no-same-owner"]
-        subprocess.run(unpack, input=packed, capture_output=True, check=True)
+        self._copy("pancake", self.project_name, to_pod=True)
+        self.have_jobs_ended()  # beside that of the migrations --finish is refused
         self.session.prefix = [
             *PODMAN, "exec", "--env", f"OWNER_DATABASE_URL={self.database_url}", self._ops,
         ]  # fmt: skip
+
+    def _copy(self, *folders: str, to_pod: bool) -> None:
+        """Copy folders to the operators' pod, or back, as `kubectl cp` does; no file is removed there."""
+        for folder in folders:
+            if to_pod:
+                run(*PODMAN, "cp", str(self.folder / folder), f"{self._ops}:/data")
+            else:
+                run(*PODMAN, "cp", f"{self._ops}:/data/{folder}", str(self.folder))
+
+    def take_back(self) -> str:
+        """Take the project with its crons from the operators' pod, and stop the handlers, too; then undo."""
+        self._copy("pancake", self.project_name, to_pod=False)
+        self.stop("handlers")
+        return super().take_back()
+
+    def end(self) -> None:
+        """Take the dump from the pod. A copy of the project would remove no file: unmerge it here."""
+        self._copy("pancake", to_pod=False)
+        self.session.prefix = ()
+        self.session.run(f"{BY_CONTAINER} metadata unmerge {self.project_name}")
 
     def _pod(self, workload: dict[str, Any]) -> dict[str, Any]:
         """The pod that the workload would make, on this machine's network, with the images built here."""
@@ -116,10 +130,10 @@ class Pods(Installation):
             if claim := volume.get("persistentVolumeClaim"):
                 claim["claimName"] = self._own(claim["claimName"])
         for container in spec["containers"]:
-            image = container["image"].rpartition("/")[2].partition(":")[0]
+            image = container["image"].removeprefix(f"{REPOSITORY}/").partition(":")[0]
             for each in container["envFrom"]:
                 each["secretRef"]["name"] = self._own(each["secretRef"]["name"])
-            container |= {"image": tag(image), "imagePullPolicy": "Never", "ports": []}
+            container |= {"imagePullPolicy": "Never", "ports": []}
             if image == "handlers":
                 addresses = self.addresses()
                 if name == "edge":
@@ -146,12 +160,24 @@ class Pods(Installation):
     def _ops(self) -> str:
         return self._own("ops-ops")
 
-    def _wait_for_jobs(self) -> bool:
+    def have_jobs_ended(self) -> bool:
+        """Whether the migrations, which are there already, and the backfill have ended well."""
         names = (self._own("migrate-migrate"), self._own("backfill-backfill"))
         return [run(*PODMAN, "wait", name, seconds=120).strip() for name in names] == ["0", "0"]
 
+    def stop(self, name: str) -> None:
+        run(*PODMAN, "pod", "stop", "--time", "40", self._own(name))
+
+    def start_again(self, name: str) -> None:
+        run(*PODMAN, "pod", "start", self._own(name))
+
+    def limits(self, name: str) -> tuple[str, bool]:
+        return limits_of(self._own(f"{name}-{name}"))
+
     def leads(self, *words: str) -> str:
-        return run(*PODMAN, "exec", self._ops, "leads", *words)
+        done = exec_in(self._ops, "leads", *words)
+        done.check_returncode()
+        return done.stdout
 
     def count_spooled(self) -> int:
         return count_spooled(self._own("state-edge-0"))

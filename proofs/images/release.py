@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -17,14 +16,23 @@ from typing import Annotated, Any
 
 import typer
 
-from proofs.images.containers import IMAGES, PODMAN, NotDone, build, configure, find_base, run, tag
+from proofs.images.containers import (
+    IMAGES,
+    NOT_DONE,
+    PODMAN,
+    build,
+    configure,
+    exit_unless_done,
+    find_base,
+    run,
+    tag,
+)  # fmt: skip
 from sandbox.processes import ROOT
 
 COMPOSE = ROOT / "compose.production.yaml"
 PROXY = "deploy/proxy/Caddyfile"
 UNIT = "deploy/systemd/pancake-compose.service"
 IMAGE = re.compile(r"\$\{PANCAKE_IMAGES:-pancake-diva\}/(\w+):\$\{VERSION:-[^}]+\}")
-NOT_DONE = 3
 DEBIAN = "pkg:deb/debian/${Package}@${Version}?arch=${Architecture}\\n"
 PYTHON = """
 import importlib.metadata
@@ -55,15 +63,11 @@ def release(
         raise typer.Exit(2)
     to.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(to.resolve()))
-    with tempfile.TemporaryDirectory(prefix="release-") as folder:
-        try:
-            names = _publish(Path(folder), to, version)
-        except NotDone as reason:
-            typer.echo(f"NOT DONE: no images, and no compose file: {reason}.", err=True)
-            raise typer.Exit(NOT_DONE) from reason
-        except subprocess.CalledProcessError as error:
-            typer.echo(f"{' '.join(error.cmd)} failed:\n{error.stdout}\n{error.stderr}", err=True)
-            raise typer.Exit(1) from error
+    with (
+        exit_unless_done("no images, and no compose file"),
+        tempfile.TemporaryDirectory(prefix="release-") as folder,
+    ):
+        names = _publish(Path(folder), to, version)
     write_archive(to / f"pancake-diva-{version}-compose.tar.gz", names)
     for path in sorted(to.iterdir()):
         typer.echo(path)
@@ -113,7 +117,6 @@ def sbom(name: str, version: str) -> dict[str, Any]:
 def write_archive(path: Path, names: dict[str, str]) -> None:
     """Write compose.production.yaml as compose.yaml, with these images, and the files beside it."""
     text = IMAGE.sub(lambda match: names[match[1]], COMPOSE.read_text())
-    text = text.replace(f"--file {COMPOSE.name} ", "")
     unit = (ROOT / UNIT).read_text().replace(COMPOSE.name, "compose.yaml")
     with tarfile.open(path, "w:gz") as archive:
         proxy = (ROOT / PROXY).read_text()

@@ -6,8 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from proofs.images.containers import PODMAN, run, tag
-from proofs.images.installation import ServiceInstallation, wait_until
+from ops.setup.answers import Way
+from ops.setup.values import START
+from proofs.images.containers import PODMAN, exec_in, run, tag
+from proofs.images.installation import Installation, wait_until
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
 
@@ -19,7 +21,7 @@ AUTHORITIES = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share
 """With a private authority pip of the container needs this machine's; see docs/cli.md."""
 
 
-class Systemd(ServiceInstallation):
+class Systemd(Installation):
     """Debian's packages, both `install` of the clone, the units."""
 
     way = "systemd"
@@ -30,7 +32,7 @@ class Systemd(ServiceInstallation):
     install = "deploy/systemd/install && deploy/nginx/install"
     setup = LEADS_SETUP
     certificate = f"RENEWED_LINEAGE={SITE}/certificate /etc/pancake-edge/copy-certificate"
-    start_services = "systemctl enable --now pancake-handlers pancake-edge pancake-backfill"
+    start_services = START[Way.SYSTEMD]
     finish = f"{LEADS_SETUP} --finish"
     switch = 'leads switch kill off --reason "go-live"'
     check = "leads doctor"
@@ -40,7 +42,10 @@ class Systemd(ServiceInstallation):
     )
 
     def answers(self) -> dict[str, Any]:
-        return super().answers() | {"public_url": f"https://127.0.0.1:{self.ops_ports['tls']}"}
+        return super().answers() | {
+            "way": Way.SYSTEMD.value,
+            "public_url": f"https://127.0.0.1:{self.ops_ports['tls']}",
+        }
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
@@ -102,7 +107,7 @@ class Systemd(ServiceInstallation):
     def start_again(self, name: str) -> None:
         self._exec("systemctl", "start", f"pancake-{name}").check_returncode()
 
-    def has_backfill_ended(self) -> bool:
+    def have_jobs_ended(self) -> bool:
         words = ("systemctl", "show", "pancake-backfill", "--property", "ActiveState,Result")
         return set(self._exec(*words).stdout.split()) == {"ActiveState=inactive", "Result=success"}
 
@@ -114,24 +119,12 @@ class Systemd(ServiceInstallation):
         return ", ".join(f"{key} {value}" for key, value in sorted(values.items()) if value), is_ok
 
     def _exec(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        command = [*PODMAN, "exec", self.project, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return exec_in(self.project, *words, seconds=120)
 
     def _put(self, text: str, path: str) -> None:
         """Write a file of the machine that the operator owns."""
-        command = [
-            *PODMAN,
-            "exec",
-            "--interactive",
-            self.project,
-            "install",
-            "-D",
-            "-m",
-            "644",
-            "/dev/stdin",
-            path,
-        ]
-        subprocess.run(command, input=text, text=True, check=True, capture_output=True)
+        words = ("install", "-D", "-m", "644", "/dev/stdin", path)
+        exec_in(self.project, *words, given=text).check_returncode()
 
     def _make_certificate(self) -> None:
         """Make a certificate of an authority of its own, and a list of authorities with it."""

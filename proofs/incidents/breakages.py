@@ -19,7 +19,7 @@ from leads.services.cron_runs import CRONS
 from ops.metadata.directory import read_directory
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge import NginxEdge
-from sandbox.postgres.database import GRANTS
+from sandbox.postgres.database import GRANTS, HANDLERS, LOGINS
 from sandbox.postgres.server import free_port
 from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
@@ -92,6 +92,11 @@ def change_setting(name: str, value: str) -> str:
     )
 
 
+def rename_setting(old: str, new: str) -> str:
+    value = f"jsonb_build_object('{new}', app_settings -> '{old}')"
+    return f"UPDATE app_setting SET app_settings = app_settings - '{old}' || {value}"
+
+
 def by_setting(name: str) -> Break:
     return by_sql(change_setting(name, "'true'"), change_setting(name, "'false'"))
 
@@ -159,6 +164,7 @@ def without_edge(system: Installation) -> Iterator[Variables]:
 
 
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+END_SESSIONS_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %(login)s"
 
 
 @contextmanager
@@ -194,6 +200,24 @@ def read_only_database(system: Installation) -> Iterator[Variables]:
 
 def without_rights(system: Installation) -> AbstractContextManager[Variables]:
     return by_sql("REVOKE ALL ON ticket FROM pancake_handlers", GRANTS.read_text("utf-8"))(system)
+
+
+def by_role_setting(role: str, setting: str, *, is_of_database: bool = False) -> Break:
+    """Set it for the login of that role in new sessions, and end those that are open."""
+
+    @contextmanager
+    def change(system: Installation) -> Iterator[Variables]:
+        login = next(login for login, (of, _) in LOGINS.items() if of == role)
+        alter = f'ALTER ROLE "{login}"' + f" IN DATABASE {system.sandbox.database}" * is_of_database
+        system.sql(f"{alter} SET {setting}")
+        system.sql(END_SESSIONS_OF, {"login": login})
+        try:
+            yield {}
+        finally:
+            system.sql(f"{alter} RESET {setting.partition(' ')[0]}")
+            system.sql(END_SESSIONS_OF, {"login": login})
+
+    return change
 
 
 @contextmanager
@@ -246,7 +270,7 @@ class Breakage:
 
     `check`: the check that `leads status` names as the cause.
     `text`: what that says, or without it the first criterion; a regular expression.
-    `alert`: the alert that fires, or the surest of several, without the `Pancake` before it.
+    `alerts`: those that fire, without the `Pancake` before them, separated by spaces. Their pages have it.
     `criteria`: the criteria of the go-live that fail, and no other of their parts; separated by spaces.
     `gates`: those that tests/ops/golive/test_gates.py asks; `broken` is of SQL alone then.
     `incident`: the live incident of the catalogue that has this fault.
@@ -257,7 +281,7 @@ class Breakage:
     broken: Break
     check: str = ""
     text: str = ""
-    alert: str = ""
+    alerts: str = ""
     criteria: str = ""
     gates: str = ""
     incident: str = ""
@@ -274,6 +298,11 @@ NO_MEMBERS = "UPDATE pancake_assignee SET is_active = false"
 MEMBERS = "UPDATE pancake_assignee SET is_active = true"
 OFF_DUTY = "UPDATE staff SET on_duty = false"
 ON_DUTY = f"UPDATE staff SET on_duty = true WHERE id = ANY ('{{{','.join(STAFF[:5])}}}')"
+AT_CAP = (
+    "UPDATE pancake_assignee SET daily_cap = 1, assigned_today = greatest(assigned_today, 1),"
+    " assigned_on = (now() AT TIME ZONE 'Asia/Ho_Chi_Minh')::date"
+)
+NO_CAP = "UPDATE pancake_assignee SET daily_cap = NULL"
 RUNS = (
     "UPDATE pancake_cron_run SET scheduled_time = scheduled_time {0} interval '3 days',"
     " finished_at = finished_at {0} interval '3 days' WHERE name = 'reconcile_daily'"
@@ -308,7 +337,8 @@ TRIGGER_SAVED_IN_CONSOLE = {
 BREAKAGES = (
     Breakage(
         "the database refuses connections", without_database, "database", "not currently acc",
-        "DatabaseDown", person="on its server, if PostgreSQL has ended",
+        "DatabaseDown SqlMetricsStale", incident="database_down",
+        person="on its server, if PostgreSQL has ended",
     ),
     Breakage(
         "a wrong password in `DATABASE_URL`",
@@ -321,12 +351,13 @@ BREAKAGES = (
     ),
     Breakage(
         "the disk of PostgreSQL is full", full_disk, "database", "its disk is full.* No space left",
-        person="The administrator of PostgreSQL makes room",
+        "CronMissed", person="The administrator of PostgreSQL makes room",
     ),
     Breakage(
         "a session holds a lock on the events", locked_table, "tables", "forgotten psql", "SqlMetricStale",
     ),
-    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "EngineDown"),
+    Breakage("Hasura is away", without_service("hasura"), "hasura", "does not answer", "EngineDown",
+             incident="engine_down"),
     Breakage(
         "a wrong admin secret", by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong"), "metadata-read",
         "admin secret", person="Check HASURA_ADMIN_SECRET",
@@ -343,7 +374,7 @@ BREAKAGES = (
         by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE")),
         "event-trigger",
         "is disabled",
-        alert="EventTriggerMissing", criteria="E3-BE-trigger",
+        "EventTriggerMissing", "E3-BE-trigger",
     ),
     Breakage(
         "our event trigger was saved in the console",
@@ -361,12 +392,12 @@ BREAKAGES = (
     ),
     Breakage(
         "the future runs of the crons are gone", without_future_runs, "schedule", "future run",
-        alert="CronTicksGone", criteria="engine-crons",
+        "CronTicksGone", "engine-crons",
     ),
     Breakage(
         "our calls left the allow list",
         by_metadata(("drop_collection_from_allowlist", {"collection": "pancake_calls"})), "metadata",
-        "allow-list entry pancake_calls", alert="AllowListStopsUs", criteria=f"allow-list {OUR_METADATA}",
+        "allow-list entry pancake_calls", "AllowListStopsUs", f"allow-list {OUR_METADATA}",
         incident="allow_list_on",
     ),
     Breakage(
@@ -376,7 +407,17 @@ BREAKAGES = (
     ),
     Breakage(
         "the rights on a table were revoked", without_rights, "role-rights",
-        "missing: pancake_handlers .* public.ticket", criteria="database-rights",
+        "missing: pancake_handlers .* public.ticket", "BurnFast ErrorsLogged", "database-rights",
+    ),
+    Breakage(
+        "the login of the handlers may only read",
+        by_role_setting(HANDLERS, "default_transaction_read_only = on"), "role-settings",
+        "the login of handlers: default_transaction_read_only is on", "DatabaseReadOnly",
+    ),
+    Breakage(
+        "the login of the handlers has a short `statement_timeout`",
+        by_role_setting(HANDLERS, "statement_timeout = '2ms'", is_of_database=True), "role-settings",
+        "the login of handlers: statement_timeout is 2ms, 10 s are needed",
     ),
     Breakage(
         "the handlers are away", without_service("handlers"), "handlers", "does not answer", "HandlersDown",
@@ -384,8 +425,13 @@ BREAKAGES = (
     ),
     Breakage("the edge is away", without_edge, "edge", "does not answer", "EdgeDown"),
     Breakage(
+        "all settings were lost",
+        by_sql(rename_setting("pancake_integration", "lost"), rename_setting("lost", "pancake_integration")),
+        "settings", "all settings were lost at .* .by postgres.", "KillSwitchOn", person="Restore them",
+    ),
+    Breakage(
         "the kill switch is on", by_setting("kill_switch"), "kill-switch", "on since .* by postgres",
-        "SwitchLeftOn", gates="E4-14 switches-off", incident="kill_switch_left_on",
+        "KillSwitchOn SwitchLeftOn", gates="E4-14 switches-off", incident="kill_switch_left_on",
     ),
     Breakage(
         "processing is paused", by_setting("processing_paused"), "pause", "since .* by postgres",
@@ -393,7 +439,7 @@ BREAKAGES = (
     ),
     Breakage(
         "the connection is disabled", by_sql(NO_CONNECTION, CONNECTION), "connection", "by postgres",
-        "ConnectionOff",
+        "ConnectionOff", incident="connection_off",
     ),
     Breakage(
         "no source is active", by_sql(NO_SOURCE, SOURCES), "sources", "no source is active", "SourceOff",
@@ -402,6 +448,22 @@ BREAKAGES = (
     Breakage(
         "Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid",
         person="Create a key in Pancake",
+    ),
+    *(
+        Breakage(
+            name, by_sql(f"UPDATE pancake_connection SET status = '{status}'", CONNECTION), "webhook", text,
+            alert, person=person,
+        )
+        for name, status, text, alert, person in (
+            (
+                "Pancake has suspended the webhook", "suspended", "suspended its webhook",
+                "WebhookSuspended", "see that it is on",
+            ),
+            (
+                "Pancake answers nothing", "outage", "neither by webhook nor by API", "OutageActive",
+                "tell marketing",
+            ),
+        )
     ),
     Breakage(
         "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",
@@ -412,6 +474,10 @@ BREAKAGES = (
         person="Put staff on duty",
     ),
     Breakage(
+        "all members reached their daily cap", by_sql(AT_CAP, NO_CAP), "rosters",
+        "all members on duty reached their daily cap: default", "UnassignedWaits", person="raise the caps",
+    ),
+    Breakage(
         "an event is stuck",
         by_sql(STATEMENTS["breakages/store_waiting"], STATEMENTS["breakages/delete_waiting"]),
         "queue", "1 overdue: ingested 1", "LeadWaits",
@@ -420,13 +486,14 @@ BREAKAGES = (
     Breakage(
         "a lead fails",
         by_sql(STATEMENTS["breakages/store_failed"], STATEMENTS["breakages/delete_waiting"]), "tickets",
-        "1 lead failed .internal: InsufficientPrivilege", person="Read why, and what helps",
+        "1 lead failed .internal: InsufficientPrivilege", "LeadsFailed SuccessRateLow",
+        person="Read why, and what helps",
     ),
     Breakage(
         "notifications are refused",
         by_sql(STATEMENTS["breakages/store_unsent"], STATEMENTS["breakages/delete_waiting"]), "unsent",
         "1 event has unsent notifications, the oldest for 5 min: Hasura passes the call on, and Diva's",
-        person="ask Diva about its service of notifications",
+        "OutboxStuck", person="ask Diva about its service of notifications",
     ),
     Breakage(
         "a cron does not run", by_sql(RUNS.format("-"), f"{RUNS.format('+')} AND {LONG_AGO}"), "crons",
@@ -456,7 +523,7 @@ BREAKAGES = (
     ),
     Breakage(
         "a table of others is inconsistent", broken_object,
-        alert="MetadataInconsistent", criteria="engine-consistent",
+        alerts="MetadataInconsistent", criteria="engine-consistent",
     ),
     Breakage(
         "the public URL leads to another service",
@@ -494,4 +561,4 @@ BREAKAGES = (
         )
     ),
 )  # fmt: skip
-"""Those with a check in the order of the table in docs/runbook/tickets-and-switches.md."""
+"""Those with a check in the order of the rows on the pages of docs/runbook."""

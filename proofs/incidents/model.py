@@ -37,14 +37,11 @@ class Conditions:
     pancake_answers: bool = True
     webhook_delivers: bool = True
     slow_share: float = 0.0
-    """Of the deliveries: those that take `slow_store_seconds` to be stored."""
-    slow_store_seconds: float = 3.0
+    """Of the deliveries: those that take SLOW_STORE_SECONDS to be stored."""
     leads_per_minute_processed: float = float("inf")
     """What the handlers can process in a minute."""
     failing_share: float = 0.0
     """Of the leads: those that every attempt fails on, until they are dead letters."""
-    once_failing_share: float = 0.0002
-    """Of the leads: those that one attempt fails on."""
     locked_events: int = 0
     found_missing: int = 0
     """By the reconciliations of the last day."""
@@ -156,7 +153,9 @@ DAILY_AT_MINUTE = {"reconcile_daily": 19 * 60, "purge_events": 20 * 60 + 30}
 ON_DUTY = range(8, 21)
 """The hours of the day in Vietnam in which a roster has a member who is on duty."""
 PROCESS_SECONDS = 1.2
-STORE_SECONDS = 0.008
+STORE_SECONDS, SLOW_STORE_SECONDS = 0.008, 3.0
+ONCE_FAILING_SHARE = 0.0002
+"""Of the leads: those that one attempt fails on."""
 
 
 @dataclass
@@ -256,7 +255,7 @@ class Model:
         if path == "handlers":
             seen.upstream["hasura", "refused" if now.engine_up else "down"] += count
         seen.upstream[path, "ok"] += count
-        seen.store_seconds += [(STORE_SECONDS, count - slow), (now.slow_store_seconds, slow)]
+        seen.store_seconds += [(STORE_SECONDS, count - slow), (SLOW_STORE_SECONDS, slow)]
         self._store(minute, count, now, seen)
         while self._spool:
             arrived, waiting = self._spool.popleft()
@@ -363,7 +362,7 @@ class Model:
             done -= invalid
             chosen = min(done, self._to_fail)
             self._to_fail -= chosen
-            for share, is_hopeless in ((now.failing_share, True), (now.once_failing_share, False)):
+            for share, is_hopeless in ((now.failing_share, True), (ONCE_FAILING_SHARE, False)):
                 failing = min(done, poisson(self._chance, done * share))
                 if is_hopeless:
                     failing = max(failing, chosen)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from proofs.incidents.catalogue import ALL
+from proofs.incidents import ALL
 from proofs.incidents.model import (
     MINUTE,
     Conditions,
@@ -225,9 +225,7 @@ def weeks() -> list[Scenario]:
     There are 5 leads an hour with 2 % bad input, a deployment a day with a restart of Hasura, a dead letter
     on a Sunday, a flood of valid leads for an hour, and Tết.
     """
-    restarts = tuple(
-        day * DAY + RESTARTED_AT + after for day in range(7 * WEEKS) for after in (0, 2)
-    )  # fmt: skip
+    restarts = tuple(day * DAY + RESTARTED_AT + after for day in range(7 * WEEKS) for after in (0, 2))
     return [
         Scenario(
             name=f"week {week + 1}",
@@ -272,25 +270,16 @@ def clean(leads_per_hour: float, minutes: int = WEEK_MINUTES, seed: int = 1) -> 
         start=FIRST_MONDAY,
         minutes=minutes,
         leads_per_hour=leads_per_hour,
-        timeline=_normal_days(),
+        timeline=_normal_day,
         seed=seed,
         restarts=(600, 602),
     )
 
 
-def _normal_days() -> Timeline:
-    hiccups: dict[range, Conditions] = {
-        range(700, 706): Conditions(pancake_answers=False),
-    }
-    late = Conditions(found_missing=2)
-
-    def timeline(minute: int) -> Conditions:
-        for span, changed in hiccups.items():
-            if minute in span:
-                return changed
-        return late if 1440 <= minute < 2 * 1440 else Conditions()
-
-    return timeline
+def _normal_day(minute: int) -> Conditions:
+    """Pancake does not answer for a while on the first day, and leads are found missing on the second."""
+    is_second = DAY <= minute < 2 * DAY
+    return Conditions(pancake_answers=minute not in range(700, 706), found_missing=2 * is_second)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,27 @@ WHERE
         OR notifications <> '[]' AND notified_at IS NULL AND notify_given_up_at IS NULL
     )
 
+-- name: live/store_usual
+SET session_replication_role = replica;
+UPDATE pancake_connection SET created_at = created_at - interval '30 days';
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, payload_hash, payload, status, outcome, processed_at, notifications,
+    received_at, arrived_at, created_at
+)
+SELECT
+    c.id, 'webhook', 'usual', sha256(convert_to(w.week || ' ' || n.number, 'UTF8')), '{}', 'processed', 'no_change', t.at, '[]',
+    t.at, t.at, t.at
+FROM pancake_connection AS c
+CROSS JOIN generate_series(1, 4) AS w (week)
+CROSS JOIN generate_series(1, 8) AS n (number)
+CROSS JOIN LATERAL (SELECT now() - w.week * interval '7 days' - n.number * interval '1 minute' AS at) AS t
+
+-- name: live/forget_usual
+SET session_replication_role = replica;
+SET pancake.delete_events = 'on';
+DELETE FROM pancake_webhook_event WHERE record_id = 'usual';
+UPDATE pancake_connection SET created_at = now()
+
 -- name: live/age_runs
 UPDATE pancake_cron_run
 SET

@@ -8,36 +8,37 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
 import typer
 from hdrh.histogram import HdrHistogram
-from hdrh.log import HistogramLogWriter
 from markupsafe import Markup
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from ops.html import render_page
+from ops.clients.hasura_admin import STATEMENTS
+from ops.output import render_page
+from ops.waiting import poll
 from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.effects import QUERIES, check_stream
 from proofs.chaos.frame import EngineCount, ProcessCount, events_by_process, proof, wait_until_final
-from proofs.loadtest.resources import sampled
-from proofs.loadtest.statements import SETTINGS as COUNTING
-from proofs.loadtest.statements import begin_counting, count_costs
+from proofs.loadtest.costs import COUNTING, begin_counting, count_costs, sampled
 from proofs.pictures import Box, Limit, Line, Panel, draw_lines, new_figure, svg
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
 from sandbox.edge import NginxEdge, require_edge_packages
 from sandbox.postgres.server import Cluster
-from sandbox.processes import ROOT, Service
-from sandbox.stack.signals import exit_on_sigterm
+from sandbox.processes import ROOT, exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
 MAX_P95_MS = 1000.0
@@ -53,8 +54,9 @@ ENGINE_SESSIONS = "engine_sessions"
 """What PostgreSQL does for the stand-in engine: it reads events, writes its log and marks what was delivered.
 They are part of `postgres` too."""
 MAX_LISTED = 20
-
-Latencies = dict[str, HdrHistogram]
+CONNECTIONS = 64
+"""To the edge."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,24 +64,22 @@ class Plan:
     """What is posted. `is_search`: rates are raised until one is not kept, which is no failure.
 
     `held`: leads that the kill switch holds before, and `leads replay --drain` sets to received meanwhile.
+    `kills_edge`: in the middle of each rate the first edge is killed, and a standby takes over.
     """
 
     rates: Sequence[float]
     seconds: float
-    connections: int
     seed: int
     is_search: bool
     held: int = 0
     counts_statements: bool = False
+    kills_edge: bool = False
 
 
-async def run(
-    sandbox: Sandbox, plan: Plan, console: Console
-) -> tuple[dict[str, Any], list[tuple[Leg, Latencies]]]:
+async def run(sandbox: Sandbox, plan: Plan, console: Console) -> dict[str, Any]:
     started = datetime.now(UTC)
     generated = versions(plan.seed)
     steps: list[dict[str, Any]] = []
-    legs: list[tuple[Leg, Latencies]] = []
     sent = Sent()
     if plan.held:
         sent = await hold_leads(sandbox, plan, generated, console)
@@ -88,46 +88,55 @@ async def run(
         leg = Leg(rate, plan.seconds)
         if plan.counts_statements:
             begin_counting(sandbox.database_url)
-        step = await run_leg(sandbox, leg, generated, plan.connections, console)
+        step = await run_leg(sandbox, leg, generated, plan, console)
         if plan.counts_statements:
             step["statements"] = count_costs(sandbox.database_url, step["leads"])
         latencies = {"edge": leg.latencies, "ticket": await asyncio.to_thread(of_tickets, sandbox, leg)}
-        legs.append((leg, latencies))
+        sent.versions += leg.sent.versions
+        sent.acknowledged += leg.sent.acknowledged
+        sent.non_2xx += leg.sent.non_2xx
         steps.append({**step, **{f"{name}_ms": milliseconds(each) for name, each in latencies.items()}})
     if drain:
         await drain
         await wait_until_final(sandbox, console, MAX_SETTLING_SECONDS)
-    _add(sent, [leg for leg, _ in legs])
     console.print(f"looking for {len(sent.versions)} versions ...")
     verdicts = await asyncio.to_thread(check_stream, sandbox.database_url, sandbox.notifications_url, sent)
     kept = [step for step in steps if _is_kept(step)]
+    ((version,),) = _rows(sandbox.database_url, b"SHOW server_version")
     result = {
         "started_at": started.isoformat(timespec="seconds"),
-        "machine": describe_machine() | {"postgres": server_version(sandbox.database_url)},
+        "machine": describe_machine() | {"postgres": version},
         "seed": plan.seed,
         "steps": steps,
         "knee_per_second": max((step["offered_per_second"] for step in kept), default=None),
         **verdicts.as_json(),
         "non_2xx": sent.non_2xx[:MAX_LISTED],
-        "table_bytes": table_bytes(sandbox.database_url),
+        "table_bytes": dict(_rows(sandbox.database_url, QUERIES["loadtest/load_table_sizes"])),
         "held": plan.held,
         "ok": verdicts.is_valid
+        and all(map(_took_over, steps))
         and (plan.is_search or kept == steps)
         and (not plan.held or all(step["ticket_ms"]["p95"] <= MAX_TICKET_P95_MS for step in steps)),
     }
     if not plan.is_search:
         result |= _summary(plan, steps[0])
-    return proof("loadtest", result), legs
+    return proof("loadtest", result)
 
 
 async def hold_leads(
     sandbox: Sandbox, plan: Plan, generated: Iterator[LeadVersion], console: Console
 ) -> Sent:
-    """Post leads while the kill switch is on, then turn it off; nothing replays them yet."""
+    """Post leads while the kill switch is on, then turn it off; nothing replays them yet.
+
+    The engine delivers an event of each of them first: what waits in its queue is not what is measured.
+    """
     _set(sandbox, "kill_switch = true")
     leg = Leg(HELD_PER_SECOND, plan.held / HELD_PER_SECOND)
-    sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, plan.connections))
+    sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, CONNECTIONS))
     await _show_progress(leg, sending, console)
+    for _ in poll(MAX_SETTLING_SECONDS, 1):
+        if _rows(sandbox.database_url, STATEMENTS["engine/count_pending"]) == [(0,)]:
+            break
     _set(sandbox, f"kill_switch = false, replay_rate_per_second = {DRAINED_PER_SECOND}")
     return leg.sent
 
@@ -136,13 +145,8 @@ def drain_held(sandbox: Sandbox) -> None:
     """Do what an operator does after the kill switch. Raises CalledProcessError."""
     words = ("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait")
     environment = {**os.environ, **sandbox.environment()}
-    subprocess.run(
-        [sys.executable, "-m", "ops", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
+    command = [sys.executable, "-m", "ops", *words]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def _set(sandbox: Sandbox, changes: str) -> None:
@@ -162,25 +166,41 @@ def _summary(plan: Plan, step: dict[str, Any]) -> dict[str, Any]:
 
 
 async def run_leg(
-    sandbox: Sandbox, leg: Leg, generated: Iterator[LeadVersion], connections: int, console: Console
+    sandbox: Sandbox, leg: Leg, generated: Iterator[LeadVersion], plan: Plan, console: Console
 ) -> dict[str, Any]:
     """Post the deliveries of a leg, wait until all is at rest, and return what was seen and what it cost.
 
-    `round_the_engine`: deliveries that the edge gave to the handlers directly.
+    `round_the_engine`: deliveries that the edges gave to the handlers directly. `standby`: when the first
+    edge was killed, how many connections went over, how many of them before, and what the standby took.
     """
-    assert isinstance(sandbox.edge, NginxEdge)
-    wal, direct = wal_bytes(sandbox.database_url), sandbox.edge.taken("handlers")
-    with sampled(_pids(sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as used:
-        sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, connections))
+    wal, direct = _wal_bytes(sandbox.database_url), -_taken_directly(sandbox)
+    standby = sandbox.edges[1] if plan.kills_edge else None
+    assert standby is None or isinstance(standby, NginxEdge)
+    taken, over = -_taken(standby) if standby else 0, None
+    with sampled(partial(_pids, sandbox), {ENGINE_SESSIONS: _title_of_engine(sandbox)}) as used:
+        other = standby.url if standby else ""
+        sending = asyncio.create_task(send(leg, sandbox.webhook_url, generated, CONNECTIONS, other))
+        killing = asyncio.create_task(kill_edge(sandbox, leg.seconds / 2)) if standby else None
         await _show_progress(leg, sending, console)
+        if standby and killing:
+            killed_at, of_killed = await killing
+            direct += of_killed
+            over = {
+                "killed_at": killed_at,
+                "connections": len(leg.left_at),
+                "too_early": sum(at < killed_at for at in leg.left_at),
+                "taken": taken + _taken(standby),
+            }
+            await asyncio.to_thread(sandbox.edge.bring_up)  # it hands over what is in its spool
         settled = await wait_until_final(sandbox, console, MAX_SETTLING_SECONDS)
     leads = max(1, len({version.record_id for version in leg.sent.versions}))
     cpu_ms = {name: 1000 * usage.cpu_seconds / leads for name, usage in used.items()}
+    ours = [each for name, each in cpu_ms.items() if name.partition("-")[0] in OURS]
     until_end = {
         name: [sample for sample in usage.samples if sample[0] <= leg.ended_at + 1]
         for name, usage in used.items()
     }
-    cores = {name: _mean([sample[1] for sample in samples]) for name, samples in until_end.items()}
+    cores = {name: fmean(each[1] for each in found) if found else 0.0 for name, found in until_end.items()}
     return {
         "offered_per_second": leg.per_second,
         "seconds": leg.seconds,
@@ -192,29 +212,50 @@ async def run_leg(
         "answers": dict(Counter(leg.sent.answers)),
         "non_2xx": len(leg.sent.non_2xx),
         "late": leg.late,
-        "round_the_engine": sandbox.edge.taken("handlers") - direct,
+        "round_the_engine": _taken_directly(sandbox) + direct,
+        "standby": over,
         "leads": leads,
         "versions": len({version.number for version in leg.sent.versions}),
         "settled": settled,
         "cpu_ms_per_lead": {name: round(each, 2) for name, each in cpu_ms.items()}
-        | {"ours": round(_ours(cpu_ms) - cpu_ms[ENGINE_SESSIONS], 2)},
+        | {"ours": round(sum(ours) - cpu_ms[ENGINE_SESSIONS], 2)},
         "events_by_process": events_by_process(sandbox),
         "cores": {name: round(each, 2) for name, each in cores.items()},
         "busiest": max(cores, key=lambda name: cores[name]),
         "peak_mb": {name: round(usage.peak_mb, 1) for name, usage in used.items()},
-        "wal_bytes_per_lead": round((wal_bytes(sandbox.database_url) - wal) / leads),
+        "wal_bytes_per_lead": round((_wal_bytes(sandbox.database_url) - wal) / leads),
         "started_at": leg.started_at,
         "samples": {name: [list(each) for each in samples] for name, samples in until_end.items()},
         "interval_seconds": leg.interval_seconds,
         "intervals": [
-            {"at": leg.started_at + number * leg.interval_seconds, **milliseconds(leg.intervals[number])}
-            for number in sorted(leg.intervals)
+            {"at": leg.started_at + number * leg.interval_seconds, **milliseconds(each)}
+            for number, each in sorted(leg.intervals.items())
         ],
     }
 
 
-def _ours(cpu_ms: Mapping[str, float]) -> float:
-    return sum(each for name, each in cpu_ms.items() if name.partition("-")[0] in OURS)
+def _taken_directly(sandbox: Sandbox) -> int:
+    return sum(each.taken("handlers") for each in sandbox.edges if isinstance(each, NginxEdge))
+
+
+def _taken(edge: NginxEdge) -> int:
+    return edge.taken("hasura") + edge.taken("handlers")
+
+
+async def kill_edge(sandbox: Sandbox, seconds: float) -> tuple[float, int]:
+    """Kill the first edge after some seconds; return when, and how many deliveries the handlers had of it."""
+    assert isinstance(sandbox.edge, NginxEdge)
+    await asyncio.sleep(seconds)
+    taken = await asyncio.to_thread(sandbox.edge.taken, "handlers")
+    killed_at = time.time()
+    await asyncio.to_thread(sandbox.edge.kill)
+    return killed_at, taken
+
+
+def _took_over(step: dict[str, Any]) -> bool:
+    """Whether the standby, if the first edge was killed, took deliveries then, and none before."""
+    standby = step["standby"]
+    return standby is None or (standby["taken"] > 0 and standby["too_early"] == 0)
 
 
 def _is_kept(step: dict[str, Any]) -> bool:
@@ -227,16 +268,17 @@ def _is_kept(step: dict[str, Any]) -> bool:
 
 
 def _pids(sandbox: Sandbox) -> dict[str, int]:
-    assert isinstance(sandbox.edge, NginxEdge)
+    edges = _named("edge", [each.pid for each in sandbox.edges if isinstance(each, NginxEdge)])
+    running = {name: pid for name, pid in edges.items() if pid is not None}
     services = _named("engine", sandbox.engines) | _named("handlers", sandbox.replicas)
     pids = {name: service.process.pid for name, service in services.items() if service.process is not None}
     server = sandbox.cluster.pid
-    return {"edge": sandbox.edge.pid, **pids, "postgres": server, ENGINE_SESSIONS: server}
+    return {**running, **pids, "postgres": server, ENGINE_SESSIONS: server}
 
 
-def _named(name: str, services: Sequence[Service]) -> dict[str, Service]:
-    """Return the services by name: the first has the name alone, the next ones a number after it."""
-    return {name if number == 1 else f"{name}-{number}": each for number, each in enumerate(services, 1)}
+def _named(name: str, parts: Sequence[T]) -> dict[str, T]:
+    """Return parts by name: the first has the name alone, the next ones a number after it."""
+    return {name if number == 1 else f"{name}-{number}": each for number, each in enumerate(parts, 1)}
 
 
 def _title_of_engine(sandbox: Sandbox) -> str:
@@ -255,48 +297,25 @@ async def _show_progress(leg: Leg, sending: asyncio.Task[None], console: Console
 
 
 def of_tickets(sandbox: Sandbox, leg: Leg) -> HdrHistogram:
-    """Return the times to the tickets of the records of which the leg posted a single version."""
+    """Return the times in µs from when a record was due to the commit of its ticket.
+
+    Only those of the records of which the leg posted a single version.
+    """
     posted = Counter(record for record, _ in {(each.record_id, each.number) for each in leg.sent.versions})
-    first = {record: at for record, at in leg.due.items() if posted[record] == 1}
-    return ticket_latencies(sandbox.database_url, first)
-
-
-def _add(sent: Sent, legs: Sequence[Leg]) -> None:
-    for leg in legs:
-        sent.versions += leg.sent.versions
-        sent.acknowledged += leg.sent.acknowledged
-        sent.non_2xx += leg.sent.non_2xx
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    once, histogram = [record for record in leg.due if posted[record] == 1], new_histogram()
+    for record_id, committed_at in _rows(sandbox.database_url, QUERIES["loadtest/load_tickets"], once):
+        microseconds = round((committed_at - leg.due[record_id]) * 1_000_000)
+        histogram.record_value(min(HIGHEST_LATENCY_US, max(1, microseconds)))
+    return histogram
 
 
 SETTINGS = {"track_commit_timestamp": "on"}
 """So that PostgreSQL says when a ticket was committed, instead of a watcher that polls."""
 
 
-def wal_bytes(database_url: str) -> int:
+def _wal_bytes(database_url: str) -> int:
     """Return how many bytes of write-ahead log the server has written since it exists."""
     return int(_rows(database_url, QUERIES["loadtest/load_wal_bytes"])[0][0])
-
-
-def ticket_latencies(database_url: str, due: Mapping[str, float]) -> HdrHistogram:
-    """Return the times in µs from when each record was due, in seconds since 1970, to its ticket's commit."""
-    histogram = new_histogram()
-    for record_id, committed_at in _rows(database_url, QUERIES["loadtest/load_tickets"], list(due)):
-        microseconds = round((committed_at - due[record_id]) * 1_000_000)
-        histogram.record_value(min(HIGHEST_LATENCY_US, max(1, microseconds)))
-    return histogram
-
-
-def table_bytes(database_url: str) -> dict[str, int]:
-    """Return the size of each table above 64 KiB with its indexes, the largest first."""
-    return {name: int(size) for name, size in _rows(database_url, QUERIES["loadtest/load_table_sizes"])}
-
-
-def server_version(database_url: str) -> str:
-    return str(_rows(database_url, b"SHOW server_version")[0][0])
 
 
 def _rows(database_url: str, statement: bytes, *values: object) -> list[tuple[Any, ...]]:
@@ -304,32 +323,14 @@ def _rows(database_url: str, statement: bytes, *values: object) -> list[tuple[An
         return db_connection.execute(statement, list(values) or None).fetchall()
 
 
-MICROSECONDS_PER_MILLISECOND = 1000.0
-
-
 def milliseconds(histogram: HdrHistogram) -> dict[str, Any]:
     """Return percentiles in milliseconds; None without a value. `n` is the number of values."""
     n = int(histogram.get_total_count())
     shares = {"p50": 50, "p95": 95, "p99": 99, "p99_9": 99.9, "max": 100}
     return {"n": n} | {
-        name: round(histogram.get_value_at_percentile(share) / MICROSECONDS_PER_MILLISECOND, 2) if n else None
+        name: round(histogram.get_value_at_percentile(share) / 1000, 2) if n else None
         for name, share in shares.items()
     }
-
-
-def write_histograms(path: Path, legs: Sequence[tuple[Leg, Mapping[str, HdrHistogram]]]) -> None:
-    """Write one line for each leg and histogram, with its name as tag. Values are in microseconds."""
-    with path.open("w") as file:
-        writer = HistogramLogWriter(file)
-        writer.output_log_format_version()
-        writer.output_base_time(0)
-        writer.output_legend()
-        for leg, histograms in legs:
-            for name, histogram in histograms.items():
-                histogram.set_start_time_stamp(leg.started_at * 1000)
-                histogram.set_end_time_stamp(leg.ended_at * 1000)
-                file.write(f"Tag={name}-{leg.per_second:g},")  # the writer leaves tags out
-                writer.output_interval_histogram(histogram, max_value_unit_ratio=MICROSECONDS_PER_MILLISECOND)
 
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -390,11 +391,12 @@ and PostgreSQL for each lead, in ms."""
 HEADINGS = ("offered", "achieved", "dropped", "non-2xx", "late", "p50", "p95", "p99", "ticket", "CPU")
 
 
+PLAIN: dict[str, Any] = {"box": None, "header_style": "bold", "padding": (0, 1, 0, 0)}
+
+
 def print_result(result: Mapping[str, Any], console: Console) -> None:
     """Print one row for each rate, then what was lost or duplicated."""
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
+    table = Table(*(Column(each, justify="right") for each in HEADINGS), **PLAIN)
     for step in result["steps"]:
         table.add_row(*row(step))
     console.print(table)
@@ -414,7 +416,7 @@ def print_result(result: Mapping[str, Any], console: Console) -> None:
 
 def _table_of_statements(statements: Sequence[Mapping[str, Any]]) -> Table:
     headings = ("plan ms", "exec ms", "calls", "blocks", "statement")
-    table = Table(*headings, box=None, header_style="bold", padding=(0, 1, 0, 0))
+    table = Table(*headings, **PLAIN)
     for each in statements:
         name, *figures = each.values()
         table.add_row(*map(str, figures), str(name))
@@ -454,7 +456,6 @@ def loadtest(
         str, typer.Option(help="Rates to try one after another instead, for example 50,100,200,400,800.")
     ] = "",
     step_seconds: Annotated[float, typer.Option(help="How long each of the steps lasts.", min=3)] = 60,
-    connections: Annotated[int, typer.Option(help="Open connections to the edge.", min=1, max=500)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the generated leads.")] = 1,
     accounts: Annotated[int, typer.Option(help="How many accounts Diva has before.", min=0)] = 100_000,
     processes: ProcessCount = 1,
@@ -462,13 +463,13 @@ def loadtest(
     held: Annotated[
         int, typer.Option(help="Leads that were held and are drained at 100/s meanwhile.", min=0)
     ] = 0,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Kill the edge in the middle; a standby takes over.")
+    ] = False,
     statements: Annotated[
         bool, typer.Option(help="Count what each statement costs, with pg_stat_statements.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
-    histograms: Annotated[
-        Path | None, typer.Option(help="Write the latencies as an HdrHistogram log.")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Post leads at a constant rate through edge, engine, handlers and a durable PostgreSQL.
@@ -477,33 +478,26 @@ def loadtest(
     as PostgreSQL states it. At the end every lead is looked for in four effects: event, customer, ticket and
     notification. Exit codes: 0 all is well; 1 a lead was lost or duplicated, an answer was not 2xx, a
     delivery was dropped, or p95 at the edge was 1 s or more (with --steps: a lead was lost or duplicated;
-    with --held also: p95 to the ticket was above 2 s); 2 it could not run.
+    with --held also: p95 to the ticket was above 2 s; with --standby also: the standby took no
+    delivery, or a connection went over to it before the kill); 2 it could not run.
     """
-    plan = Plan(
-        rates=_rates(steps) or [rate],
-        seconds=step_seconds if steps else minutes * 60,
-        connections=connections,
-        seed=seed,
-        is_search=bool(steps),
-        held=held,
-        counts_statements=statements,
-    )
+    seconds = step_seconds if steps else minutes * 60
+    rates, is_search = _rates(steps) or [rate], bool(steps)
+    plan = Plan(rates, seconds, seed, is_search, held, statements, standby)
     if len(plan.rates) * plan.seconds > MAX_SECONDS:
         raise typer.BadParameter("the whole test is limited to 24 hours")
-    for path in filter(None, (html, histograms)):
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"the folder {path.parent} does not exist")
+    if html is not None and not html.parent.is_dir():
+        raise typer.BadParameter(f"the folder {html.parent} does not exist")
     require_edge_packages()
     exit_on_sigterm()
+    settings = SETTINGS | (COUNTING if statements else {})
     with (
-        Cluster(durable=True, settings=SETTINGS | (COUNTING if statements else {})) as cluster,
-        Sandbox(
-            cluster, edge_environment={}, accounts=accounts, processes=processes, engines=engines
-        ) as sandbox,
+        Cluster(durable=True, settings=settings) as cluster,
+        Sandbox(cluster, None, {}, processes, accounts, engines) as sandbox,
     ):
-        result, legs = asyncio.run(run(sandbox, plan, Console(stderr=True)))
-    if histograms is not None:
-        write_histograms(histograms, legs)
+        if standby:
+            sandbox.add_standby()
+        result = asyncio.run(run(sandbox, plan, Console(stderr=True)))
     if html is not None:
         html.write_text(html_page(result), "utf-8")
     if as_json:

@@ -25,11 +25,9 @@ from proofs.mutants.sample import (
     shares,
     write_sample,
 )
-from sandbox.processes import Processes
-from sandbox.stack.signals import exit_on_sigterm
+from sandbox.processes import Processes, exit_on_sigterm
 
 ROOT = Path(__file__).parents[2]
-Half = Annotated[bool, typer.Option("--half", help="Every second mutant of each part.")]
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -49,7 +47,6 @@ def cover(
 
 @app.command()
 def run(
-    half: Half = False,
     only: Annotated[str, typer.Option(help="Only mutants whose function has this text.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Those with a verdict too.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=8, help="How many at once.")] = 2,
@@ -67,7 +64,7 @@ def run(
         typer.echo(f"{error}. Run first: scripts/mutants cover", err=True)
         raise typer.Exit(2) from error
     sample = read_sample()
-    chosen = [mutant for mutant in (every_second(sample) if half else sample) if only in mutant.function]
+    chosen = [mutant for mutant in sample if only in mutant.function]
     waiting = [mutant for mutant in chosen if again or not is_current(mutant, ROOT, covering)]
     for mutant in waiting:
         mutant.verdict = ""
@@ -105,7 +102,6 @@ def uncovered() -> None:
 
 @app.command()
 def report(
-    half: Half = False,
     modules: Annotated[bool, typer.Option("--modules", help="By module instead of part.")] = False,
     before: Annotated[Path | None, typer.Option(exists=True, help="An earlier sample.yaml.")] = None,
 ) -> None:
@@ -113,15 +109,9 @@ def report(
 
     Exit codes: 0 each is caught or explained, 1 one is not or has no verdict, or a share was larger.
     """
-    sample = every_second(read_sample()) if half else read_sample()
     earlier = read_sample(before) if before else None
-    raise typer.Exit(0 if print_report(sample, Console(), before=earlier, by_module=modules) else 1)
-
-
-def every_second(sample: list[Mutant]) -> list[Mutant]:
-    """Return every second mutant of each part."""
-    parts = dict.fromkeys(mutant.part for mutant in sample)
-    return [each for part in parts for each in [m for m in sample if m.part == part][::2]]
+    is_good = print_report(read_sample(), Console(), before=earlier, by_module=modules)
+    raise typer.Exit(0 if is_good else 1)
 
 
 COLUMNS = ("caught", "timed out", "survived", "not covered", "gone", NO_RESULT, "equivalent", NOT_RUN)

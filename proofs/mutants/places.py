@@ -12,6 +12,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,9 +94,15 @@ def definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
     return walk(tree.body, "")
 
 
+@lru_cache(maxsize=8)
+def _definitions_in(text: str) -> list[tuple[str, ast.stmt]]:
+    """Parse a module once for all its places."""
+    return list(definitions(ast.parse(text)))
+
+
 def _find_python(root: Path, module: str, name: str) -> Place:
     path = module_path(root, module)
-    for found, node in definitions(ast.parse(path.read_text("utf-8"))):
+    for found, node in _definitions_in(path.read_text("utf-8")):
         if found == name:
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
             return Place(path, first - 1, node.end_lineno or node.lineno)

@@ -60,8 +60,7 @@ class Mutant:
     def part(self) -> str:
         """The part of the product: `leads.domain`, `handlers`."""
         names = self.function.partition(":")[0].split(".")
-        part = ".".join(names[: 2 if names[0] == "leads" else 1])
-        return "ops" if part == "leads.cli" else part  # where the commands were
+        return ".".join(names[: 2 if names[0] == "leads" else 1])
 
     def place(self, root: Path) -> Place:
         """The lines of its function in a tree. Raises LookupError if it is gone."""

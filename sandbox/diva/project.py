@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ops.metadata.deploy import Step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.project.merge import find_our_part, plan_merge, write_plan
-from ops.metadata.project.our_part import find_layout
+from ops.metadata.merge import find_our_part, plan_merge, write_plan
+from ops.metadata.our_part import find_layout
 from sandbox.diva import CONFIG, METADATA
 
 

@@ -1,4 +1,7 @@
 -- Rows that Diva has before the integration: staff, master data, settings and a few customers.
+-- The setting tells the gates of a go-live that this is a sandbox (golive/load_installation).
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET pancake.sandbox = ''on''', current_database()); END $$;
+
 INSERT INTO controller.migration_log ("timestamp", name) VALUES
     (1777870069926, 'add_ticket_first_response'),
     (1777870069927, 'add_staff_on_duty');

@@ -17,8 +17,7 @@ _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 
 def rule_files() -> list[Path]:
-    named = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["rule_files"]
-    return [PROMETHEUS / name for name in named]
+    return [PROMETHEUS / name for name in load(PROMETHEUS / "prometheus.yml")["rule_files"]]
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,13 @@ class Alert:
 
 @cache
 def alerts() -> tuple[Alert, ...]:
-    groups = [group for path in rule_files() for group in yaml.safe_load(path.read_text())["groups"]]
-    return tuple(
-        Alert(
-            rule["alert"],
-            rule["expr"],
-            seconds(rule.get("for", "0s")),
-            seconds(rule.get("keep_firing_for", "0s")),
-            rule["labels"]["severity"],
-        )
-        for group in groups
-        for rule in group["rules"]
-        if "alert" in rule
-    )
+    groups = [group for path in rule_files() for group in load(path)["groups"]]
+    return tuple(_alert(rule) for group in groups for rule in group["rules"] if "alert" in rule)
+
+
+def _alert(rule: dict[str, Any]) -> Alert:
+    for_seconds, keep_seconds = (seconds(rule.get(name, "0s")) for name in ("for", "keep_firing_for"))
+    return Alert(rule["alert"], rule["expr"], for_seconds, keep_seconds, rule["labels"]["severity"])
 
 
 def seconds(duration: str) -> float:
@@ -80,12 +73,11 @@ class Inhibition:
 def inhibitions() -> tuple[Inhibition, ...]:
     return tuple(
         Inhibition(
-            _matchers(rule["source_matchers"]),
-            _matchers(rule["target_matchers"]),
+            _matchers(rule["source_matchers"]), _matchers(rule["target_matchers"]),
             tuple(rule.get("equal", ())),
         )
-        for rule in yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]
-    )
+        for rule in load(ALERTMANAGER)["inhibit_rules"]
+    )  # fmt: skip
 
 
 def _matchers(listed: list[str]) -> tuple[tuple[str, str], ...]:

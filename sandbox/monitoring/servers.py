@@ -5,9 +5,11 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from shutil import which
 from typing import Any, Self
@@ -94,10 +96,6 @@ def _service(name: str, processes: Processes, arguments: list[str], port: int, f
 TIMEOUT_SECONDS = 30.0
 
 
-class QueryFailed(Exception):
-    """Prometheus refused a query; the message has the query and its reason."""
-
-
 @dataclass(frozen=True, slots=True)
 class Series:
     """One series of an answer; a value that is NaN stays NaN."""
@@ -113,12 +111,12 @@ class Queries:
         self._http = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
 
     def at(self, expression: str, moment: datetime) -> list[Series]:
-        """Return the answer of an instant query. Raises QueryFailed."""
+        """Return the answer of an instant query. Raises MonitoringFailed."""
         result = self._ask("query", {"query": expression, "time": moment.timestamp()})
         return [_series(found["metric"], [found["value"]]) for found in result]
 
     def between(self, expression: str, since: datetime, until: datetime, step_seconds: float) -> list[Series]:
-        """Return the answer of a range query. Raises QueryFailed."""
+        """Return the answer of a range query. Raises MonitoringFailed."""
         window = {"start": since.timestamp(), "end": until.timestamp(), "step": step_seconds}
         result = self._ask("query_range", {"query": expression, **window})
         return [_series(found["metric"], found["values"]) for found in result]
@@ -132,7 +130,7 @@ class Queries:
     def _ask(self, path: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         answer = self._http.get(f"/api/v1/{path}", params=dict(parameters)).json()
         if answer["status"] != "success":
-            raise QueryFailed(f"{parameters['query']}: {answer['error']}")
+            raise MonitoringFailed(f"{parameters['query']}: {answer['error']}")
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
@@ -149,21 +147,26 @@ class Notification:
     receiver: str
     status: str
     labels: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
 
     @property
     def alert(self) -> str:
         return self.labels["alertname"]
 
-
-def print_nothing(_: Notification) -> None:
-    """Ignore a notification."""
+    def __str__(self) -> str:
+        """Return the line of a pager; of one that fires also what is wrong, and the page that helps."""
+        lines = [f"{self.status.upper()} {self.alert} -> {self.receiver}"]
+        if self.status == FIRING:
+            found = (self.annotations.get(name) for name in ("summary", "runbook_url"))
+            lines += [f"  {text}" for text in found if text]
+        return "\n".join(lines)
 
 
 @dataclass
 class Inbox:
     """The notifications in the order of their arrival; `on_arrival` is called with each."""
 
-    on_arrival: Callable[[Notification], None] = print_nothing
+    on_arrival: Callable[[Notification], None] | None = None
     _received: list[Notification] = field(default_factory=list)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -173,13 +176,20 @@ class Inbox:
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that were sent, and not resolved since."""
-        last: dict[str, str] = {}
-        for notification in self.received():
-            last[json.dumps([notification.receiver, notification.labels], sort_keys=True)] = (
-                notification.status
-            )
-        open_ = [json.loads(key)[1]["alertname"] for key, status in last.items() if status == FIRING]
-        return set(open_)
+        return {name for name, states in self._states() if states[-1] == FIRING}
+
+    def fired_again(self) -> set[str]:
+        """Return the names of the alerts that were sent again after they were resolved."""
+        return {name for name, states in self._states() if states.count(FIRING) > 1}
+
+    def _states(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the name of each alert, apart by receiver and labels, and its states, one after the other."""
+        found: dict[str, list[Notification]] = defaultdict(list)
+        for each in self.received():
+            found[json.dumps([each.receiver, each.labels], sort_keys=True)].append(each)
+        for notifications in found.values():
+            states = [status for status, _ in groupby(each.status for each in notifications)]
+            yield notifications[0].alert, states
 
     def sent(self) -> set[str]:
         return {each.alert for each in self.received() if each.status == FIRING}
@@ -201,7 +211,9 @@ class Inbox:
         async def take(request: Request) -> Response:
             message = await request.json()
             for alert in message["alerts"]:
-                self.add(Notification(request.path_params["receiver"], alert["status"], alert["labels"]))
+                receiver = request.path_params["receiver"]
+                found = alert["status"], alert["labels"], alert.get("annotations", {})
+                self.add(Notification(receiver, *found))
             return JSONResponse({})
 
         return Starlette(routes=[Route("/{receiver}", take, methods=["POST"])])
@@ -210,4 +222,5 @@ class Inbox:
         with self._arrived:
             self._received.append(notification)
             self._arrived.notify_all()
-        self.on_arrival(notification)
+        if self.on_arrival:
+            self.on_arrival(notification)

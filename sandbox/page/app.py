@@ -1,7 +1,7 @@
 """The application of the page, and its server on loopback, in a thread of the process that runs the sandbox.
 
-Other pages that a browser has open must not press its buttons: a POST needs the token of the page, comes from
-the page itself, and the Host header is that of loopback (a foreign name that leads here is refused).
+Other pages that a browser has open must not press its buttons: a POST needs the token of the page, and the
+server refuses another Origin and a foreign Host, as the control ports do (sandbox/serving.py).
 """
 
 import asyncio
@@ -22,12 +22,11 @@ from starlette.routing import Route
 from leads.domain.errors import IntegrationError
 from ops.failures import connection_reason
 from sandbox.page.buttons import Buttons, Refused
-from sandbox.page.render import live_part, load_view, page
+from sandbox.page.render import live_part, page
 from sandbox.payloads import load_samples
 from sandbox.serving import LoopbackServer
 
 HERE = Path(__file__).parent
-HOST = "127.0.0.1"
 
 
 class Page:
@@ -71,8 +70,6 @@ class Page:
         )
 
     async def _show(self, request: Request) -> Response:
-        if refused := self._refuse_host(request):
-            return refused
         nonce = secrets.token_urlsafe(12)
         live = await asyncio.to_thread(self._live)
         answer = HTMLResponse(page(live, load_samples(), self.token, nonce))
@@ -84,12 +81,12 @@ class Page:
         return answer
 
     async def _show_live(self, request: Request) -> Response:
-        return self._refuse_host(request) or HTMLResponse(await asyncio.to_thread(self._live))
+        return HTMLResponse(await asyncio.to_thread(self._live))
 
     def _on(self, press: Callable[..., str]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if refused := self._refuse_host(request) or await self._refuse_foreign(request):
-                return refused
+            if not await self._knows_token(request):
+                return PlainTextResponse("Press the button on the page itself.", 403)
             try:
                 note = await asyncio.to_thread(partial(press, **request.path_params))
             except (Refused, IntegrationError) as error:
@@ -104,21 +101,11 @@ class Page:
 
     def _live(self, note: str = "") -> str:
         buttons = self.buttons
-        return live_part(load_view(buttons.database_url), buttons.running(), self.token, note)
+        return live_part(buttons.database_url, buttons.running(), self.token, note)
 
-    def _refuse_host(self, request: Request) -> Response | None:
-        port = self.url.rpartition(":")[2]
-        known = {f"{HOST}:{port}", f"localhost:{port}"}
-        return None if request.headers.get("host") in known else PlainTextResponse("unknown host", 403)
-
-    async def _refuse_foreign(self, request: Request) -> Response | None:
-        """Refuse a POST that another page made: by its Origin, or because it does not know the token."""
-        origin = request.headers.get("origin")
+    async def _knows_token(self, request: Request) -> bool:
         given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
-        is_ours = origin in (None, f"http://{request.headers['host']}")
-        if is_ours and secrets.compare_digest(given.encode(), self.token.encode()):
-            return None
-        return PlainTextResponse("Press the button on the page itself.", 403)
+        return secrets.compare_digest(given.encode(), self.token.encode())
 
 
 async def _file(name: str, request: Request) -> Response:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import httpx
 import psycopg
@@ -14,9 +14,10 @@ from ops.clients.db_session import open_session
 from ops.daily.replay import call_action, open_engine
 from ops.failures import CommandFailed
 from ops.switches import Setting
+from sandbox.edge import NginxEdge
 from sandbox.page.render import CHAIN
 from sandbox.payloads import load_samples
-from sandbox.processes import NotReady
+from sandbox.processes import NotReady, Service
 from sandbox.stack.stack import Sandbox
 
 Switch = Literal["kill", "pause"]
@@ -34,14 +35,6 @@ TIMEOUT_SECONDS = 10
 
 class Refused(Exception):
     """A button that does not fit; the message says why."""
-
-
-class Part(Protocol):
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def wait_ready(self) -> None: ...
 
 
 class Buttons:
@@ -118,7 +111,7 @@ class Buttons:
         """Stop a part, or start it and wait until it is ready."""
         if name not in CHAIN or action not in ("stop", "start"):
             raise Refused("there is no such part")
-        part: Part = getattr(self._sandbox, name)
+        part: Service | NginxEdge = getattr(self._sandbox, name)
         with self._lock:
             if (action == "stop") == (name in self._stopped):
                 return f"{CHAIN[name][0]}: nothing to do."

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,57 +10,41 @@ from markupsafe import Markup
 from psycopg import Cursor
 
 from leads.adapters.database import QUERIES
-from leads.domain.trace import Search, Story, tell_stories
+from leads.domain.trace import Search, tell_stories
 from leads.domain.trace_event import StoredEvent
 from ops.clients.db_session import DbSession, class_row, open_session
-from ops.html import render_page
-from ops.switches import Switch, list_switches
+from ops.output import render_page
+from ops.switches import list_switches
 from sandbox.payloads import Sample
 from sandbox.stack.observer import STATEMENTS
 
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Lead:
-    """A lead: its newest event with its status, the name in it, and the story that `leads trace` tells."""
-
-    event_id: int
-    status: str
-    name: str | None
-    story: Story
-
-
-@dataclass(frozen=True)
-class View:
-    """Everything that the page shows of the database; `counts` are the numbers of events by status."""
-
-    leads: list[Lead]
-    owners: list[dict[str, Any]]
-    counts: dict[str, int]
-    switches: list[Switch]
-
-
-def load_view(database_url: str) -> View:
+def live_part(database_url: str, parts: Mapping[str, bool], token: str, note: str = "") -> str:
+    """Return the part of the page that changes. `parts`: whether each part runs."""
     with open_session(database_url, "page") as db:
-        return View(
-            leads=_load_leads(db),
-            owners=db.execute(STATEMENTS["page/load_owners"]).fetchall(),
-            counts={
-                row["status"]: row["number"] for row in db.execute(STATEMENTS["page/count_events"]).fetchall()
-            },
-            switches=list_switches(db),
-        )
+        leads, switches = _load_leads(db), list_switches(db)
+        owners = db.execute(STATEMENTS["page/load_owners"]).fetchall()
+        events = db.execute(STATEMENTS["page/count_events"]).fetchall()
+    counts: Counter[str] = Counter()
+    for row in sorted(events, key=lambda row: str(row["status"])):
+        counts[STATUS[row["status"]][0]] += row["number"]
+    return render_page(
+        HERE / "live.html.j2", leads=leads, all_switches=switches, owners=owners, parts=parts, token=token,
+        note=note, chain=CHAIN, again=AGAIN, switches=SWITCHES, status=STATUS, counts=counts, time=_time,
+        has_held=any(row["number"] for row in events if row["status"].startswith("skipped")),
+        most_tickets=max((owner["tickets"] for owner in owners), default=0) or 1,
+    )  # fmt: skip
 
 
-def _load_leads(db: DbSession) -> list[Lead]:
+def _load_leads(db: DbSession) -> list[dict[str, Any]]:
+    """Return the newest leads: id and status of the last event, the name, and the story of `leads trace`."""
     now, rows = datetime.now(UTC), db.execute(STATEMENTS["page/load_newest_leads"]).fetchall()
     with db.pipeline():
         found = [_trace(db, row["id"], now) for row in rows]
     stories = [tell_stories(cursor.fetchall(), now)[0] for cursor in found]
-    return [
-        Lead(row["id"], row["status"], row["name"], story) for row, story in zip(rows, stories, strict=True)
-    ]
+    return [{**row, "story": story} for row, story in zip(rows, stories, strict=True)]
 
 
 def _trace(db: DbSession, event_id: int, now: datetime) -> Cursor[StoredEvent]:
@@ -101,19 +84,6 @@ def page(live: str, samples: Sequence[Sample], token: str, nonce: str) -> str:
     """Return the whole page; `live` is the part that is loaded again every second."""
     template = HERE / "page.html.j2"
     return render_page(template, live=Markup(live), samples=samples, token=token, nonce=nonce)  # noqa: S704
-
-
-def live_part(view: View, parts: Mapping[str, bool], token: str, note: str = "") -> str:
-    """Return the part of the page that changes. `parts`: whether each part runs."""
-    counts: Counter[str] = Counter()
-    for status, number in sorted(view.counts.items()):
-        counts[STATUS[status][0]] += number
-    return render_page(
-        HERE / "live.html.j2", view=view, parts=parts, token=token, note=note, chain=CHAIN, again=AGAIN,
-        switches=SWITCHES, status=STATUS, counts=counts, time=_time,
-        has_held=any(number for status, number in view.counts.items() if status.startswith("skipped")),
-        most_tickets=max((owner["tickets"] for owner in view.owners), default=0) or 1,
-    )  # fmt: skip
 
 
 def _time(at: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""The vendor's REST API: list, read, write and delete records; list sources and tags (OpenAPI 2.0.0)."""
+"""What our client calls of the vendor's REST API (OpenAPI 2.0.0): list and read records, list sources."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.pancake.leads import SOURCES, TAGS
+from sandbox.pancake.leads import SOURCES
 from sandbox.pancake.store import TABLES, read_cursor, read_filter, write_cursor
 from sandbox.pancake.workspace import Workspace
 
@@ -19,11 +19,8 @@ def routes() -> list[BaseRoute]:
     base = "/api/workspaces/{workspace_id:int}"
     return [
         Route(base + "/sources", _guarded(_sources), methods=["GET"]),
-        Route(base + "/pages/pancake_tags", _guarded(_tags), methods=["GET"]),
         Route(base + "/record/{record_id}", _guarded(_record), methods=["GET"]),
         Route(base + "/{table}/records", _guarded(_records), methods=["GET"]),
-        Route(base + "/{table}/records", _guarded(_upsert), methods=["POST"]),
-        Route(base + "/{table}/records", _guarded(_delete), methods=["DELETE"]),
     ]
 
 
@@ -75,13 +72,13 @@ async def _records(request: Request, workspace: Workspace) -> Response:
     workspace.counts["pages"] += 1
     try:
         text = None if faults.ignore_filter else request.query_params.get("filter")
-        low, high = read_filter(text, workspace.filter_zone)
+        low, high = read_filter(text)
         cursor = read_cursor(found) if (found := request.query_params.get("cursor")) else None
     except (ValueError, KeyError, TypeError):
         return _failure(422, "invalid filter or cursor")
     if faults.wrong_filter and text:
         low = high = 0
-    entries, last = table.page(low, high, cursor, descending=workspace.descending)
+    entries, last = table.page(low, high, cursor)
     following = write_cursor(last) if last else ""
     if faults.repeat_cursor and last:
         workspace.first_cursor = workspace.first_cursor if cursor else following
@@ -89,7 +86,7 @@ async def _records(request: Request, workspace: Workspace) -> Response:
     if faults.cut_page and len(entries) > faults.cut_page:
         del entries[1 : 1 + faults.cut_page]
     body = b'{"cursor":%b,"entries":[%b]}' % (json.dumps(following).encode(), b",".join(entries))
-    return Response(b'{"success":true,"data":%b}' % body if workspace.enveloped else body, media_type=JSON)
+    return Response(b'{"success":true,"data":%b}' % body, media_type=JSON)
 
 
 async def _record(request: Request, workspace: Workspace) -> Response:
@@ -100,39 +97,11 @@ async def _record(request: Request, workspace: Workspace) -> Response:
     return Response(b'{"success":true,"data":%b}' % content, media_type=JSON)
 
 
-async def _upsert(request: Request, workspace: Workspace) -> Response:
-    record = await request.json()
-    if not isinstance(record, dict) or not record.get("name"):
-        return _failure(422, "name is required")
-    return JSONResponse({"success": True, "data": workspace.save(record, request.path_params["table"])})
-
-
-async def _delete(request: Request, workspace: Workspace) -> Response:
-    for record_id in request.query_params.getlist("record_ids[]"):
-        workspace.tables[request.path_params["table"]].delete(record_id)
-    return JSONResponse({"success": True, "fallback": "success_only"})
-
-
 async def _sources(request: Request, workspace: Workspace) -> Response:
     known = [*SOURCES, *((i, name, 0) for i, name in workspace.more_sources.items())]
+    empty = dict.fromkeys(("parent_id", "image", "custom_id", "link"))
     data = [
-        {
-            "id": source_id,
-            "name": name,
-            "parent_id": None,
-            "image": None,
-            "is_removed": source_id in workspace.removed_sources,
-            "custom_id": None,
-            "link": None,
-        }
+        {"id": source_id, "name": name, "is_removed": source_id in workspace.removed_sources, **empty}
         for source_id, name, _ in known
-    ]
-    return JSONResponse({"success": True, "data": data})
-
-
-async def _tags(request: Request, workspace: Workspace) -> Response:
-    data = [
-        {"id": i, "text": text, "description": None, "color": color, "lighten_color": color}
-        for i, text, color in TAGS
     ]
     return JSONResponse({"success": True, "data": data})

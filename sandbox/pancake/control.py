@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,10 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from sandbox.pancake import api
-from sandbox.pancake.leads import relative_rate
 from sandbox.pancake.workspace import Workspace
-
-ICT_FROM_UTC = timedelta(hours=7)
 
 
 def create_app(workspace: Workspace) -> Starlette:
@@ -44,7 +40,6 @@ def routes() -> list[BaseRoute]:
         Route("/control/faults", _faults, methods=["POST", "DELETE"]),
         Route("/control/webhook", _webhook, methods=["POST"]),
         Route("/control/webhook/{action}", _switch, methods=["POST"]),
-        Route("/control/sources", _sources, methods=["POST"]),
     ]
 
 
@@ -67,7 +62,6 @@ def _described(workspace: Workspace) -> dict[str, Any]:
         "pending": sender.pending,
         "webhook": {
             **asdict(sender.settings),
-            "secret": bool(sender.settings.secret),
             "headers": sorted(sender.settings.headers),
             "enabled": sender.enabled,
             "suspensions": [moment.isoformat() for moment in sender.suspensions],
@@ -81,30 +75,21 @@ async def _state(request: Request) -> Response:
 
 
 async def _leads(request: Request) -> Response:
-    """Create `{count, rate?, busy?}` leads, `rate` per second or at once, and answer when all are created.
-
-    With `busy` the rate follows the hours of the day in Vietnam.
-    """
+    """Create `{count, rate?}` leads, `rate` per second or at once, and answer when all are created."""
     body, workspace = await _body(request), _workspace(request)
     rate_per_second, created = float(body.get("rate", 0)), []
     for _ in range(int(body.get("count", 1))):
         created.append(workspace.new_lead()["id"])
         if rate_per_second:
-            factor = relative_rate(workspace.now() + ICT_FROM_UTC) if body.get("busy") else 1
-            await asyncio.sleep(1 / (rate_per_second * factor))
+            await asyncio.sleep(1 / rate_per_second)
         elif len(created) % 50 == 0:  # let the sender run
             await asyncio.sleep(0)
     return JSONResponse({"record_ids": created})
 
 
 async def _edits(request: Request) -> Response:
-    """Change the leads of `{record_ids}`, or `{count}` leads chosen by the seed."""
-    body, workspace = await _body(request), _workspace(request)
-    wanted = body.get("record_ids")
-    if wanted is None:
-        record_ids = sorted(workspace.tables["lead"].current)
-        choice = random.Random(workspace.leads.seed)
-        wanted = choice.sample(record_ids, min(int(body.get("count", 1)), len(record_ids)))
+    """Change the leads of `{record_ids}`."""
+    wanted, workspace = (await _body(request))["record_ids"], _workspace(request)
     try:
         return JSONResponse({"record_ids": [workspace.edit_lead(record_id)["id"] for record_id in wanted]})
     except KeyError as error:
@@ -131,6 +116,13 @@ async def _records(request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
+async def _webhook(request: Request) -> Response:
+    """Set `{url, headers}`: where leads are sent from now on."""
+    body, settings = await _body(request), _workspace(request).sender.settings
+    settings.url, settings.headers = body["url"], body["headers"]
+    return JSONResponse(_described(_workspace(request))["webhook"])
+
+
 async def _faults(request: Request) -> Response:
     """POST sets the given faults, DELETE switches all off."""
     workspace = _workspace(request)
@@ -145,17 +137,6 @@ async def _faults(request: Request) -> Response:
     return JSONResponse(asdict(workspace.faults))
 
 
-async def _webhook(request: Request) -> Response:
-    """Set some of url, headers, secret, shape, retry_seconds, timeout_seconds."""
-    settings = _workspace(request).sender.settings
-    body = await _body(request)
-    if unknown := set(body) - set(asdict(settings)):
-        return JSONResponse({"error": f"unknown settings {sorted(unknown)}"}, 422)
-    for name, value in body.items():
-        setattr(settings, name, value)
-    return JSONResponse(_described(_workspace(request))["webhook"])
-
-
 async def _switch(request: Request) -> Response:
     """Enable or suspend the webhook, or wait until it is idle."""
     sender, action = _workspace(request).sender, request.path_params["action"]
@@ -166,11 +147,3 @@ async def _switch(request: Request) -> Response:
     else:
         return JSONResponse({"error": f"unknown action {action}; use enable, suspend or idle"}, 404)
     return JSONResponse(_described(_workspace(request))["webhook"])
-
-
-async def _sources(request: Request) -> Response:
-    """Add and remove sources: `{add: {id: name}, remove: [id]}`."""
-    body, workspace = await _body(request), _workspace(request)
-    workspace.more_sources |= body.get("add", {})
-    workspace.removed_sources |= set(body.get("remove", ()))
-    return JSONResponse({"added": workspace.more_sources, "removed": sorted(workspace.removed_sources)})

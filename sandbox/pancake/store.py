@@ -7,7 +7,7 @@ records as for a million. A write appears in the list after a lag, as with a sea
 import heapq
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,6 @@ def microseconds(moment: datetime) -> int:
 @dataclass
 class Table:
     now: Callable[[], datetime]
-    zone: timedelta = timedelta()
     current: dict[str, bytes] = field(default_factory=dict)
     _listed: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     _keys: list[Key] = field(default_factory=list)
@@ -39,7 +38,7 @@ class Table:
     ) -> dict[str, Any]:
         """Insert or update a record at a moment (default: now); the list shows it `lag_seconds` later."""
         moment = at or self.now()
-        stamp = (moment + self.zone).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
         before = self.get(record["id"])
         whole = {**(before or {"created_on": stamp}), **record, "modified_on": stamp}
         content = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
@@ -60,25 +59,20 @@ class Table:
         heapq.heapify(self._waiting)
         self._unlist(record_id)
 
-    def page(
-        self, low: int, high: int, cursor: Key | None, *, descending: bool
-    ) -> tuple[list[bytes], Key | None]:
-        """Return up to 30 listed records whose key is in [low, high].
+    def page(self, low: int, high: int, cursor: Key | None) -> tuple[list[bytes], Key | None]:
+        """Return up to 30 listed records whose key is in [low, high], the newest first.
 
         The second value is the last key, or None if there are no records.
         """
         self._index()
-        keys = list(islice(self._keys_between(low, high, cursor, descending), RECORDS_PER_PAGE))
+        keys = list(islice(self._keys_between(low, high, cursor), RECORDS_PER_PAGE))
         return [self._listed[record_id][1] for _, record_id in keys], keys[-1] if keys else None
 
-    def _keys_between(self, low: int, high: int, cursor: Key | None, descending: bool) -> Iterator[Key]:
+    def _keys_between(self, low: int, high: int, cursor: Key | None) -> Iterator[Key]:
         start, stop = bisect_left(self._keys, (low, "")), bisect_left(self._keys, (high + 1, ""))
-        if cursor is not None and descending:
+        if cursor is not None:
             stop = min(stop, bisect_left(self._keys, cursor))
-        elif cursor is not None:
-            start = max(start, bisect_right(self._keys, cursor))
-        places = range(stop - 1, start - 1, -1) if descending else range(start, stop)
-        return (self._keys[place] for place in places)
+        return (self._keys[place] for place in range(stop - 1, start - 1, -1))
 
     def _index(self) -> None:
         """Add the writes that have become visible to the index."""
@@ -118,8 +112,8 @@ def read_cursor(text: str) -> Key:
 EVERYTHING = (-(2**62), 2**62)
 
 
-def read_filter(text: str | None, zone: timedelta) -> tuple[int, int]:
-    """Return the bounds of `modified_on` in microseconds; naive times have the UTC offset `zone`.
+def read_filter(text: str | None) -> tuple[int, int]:
+    """Return the bounds of `modified_on` in microseconds; naive times are UTC.
 
     Of the vendor's grammar it reads a range of that time only, as our client asks for. Raises ValueError.
     """
@@ -129,7 +123,5 @@ def read_filter(text: str | None, zone: timedelta) -> tuple[int, int]:
     if (condition["field_name"], condition["type"]) != ("modified_on", "$date_time"):
         raise ValueError(f"not a range of modified_on: {text}")
     moments = (datetime.fromisoformat(value) for value in condition["value"])
-    low, high = (
-        microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC) - zone) for moment in moments
-    )
+    low, high = (microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC)) for moment in moments)
     return low, high

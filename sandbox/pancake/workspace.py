@@ -6,8 +6,6 @@ The retry policy is not published; the default here is two retries after 1 and 5
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 from collections import Counter, deque
 from collections.abc import Callable
@@ -76,6 +74,7 @@ class Faults:
 SUSPENSION_WINDOW = timedelta(minutes=30)
 MIN_FAILURES = 300
 MAX_FAILURE_SHARE = 0.8
+HEADERS = {"Content-Type": "application/json", "User-Agent": "hackney/1.20.1"}
 
 
 @dataclass
@@ -84,9 +83,6 @@ class Settings:
 
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    secret: str = ""
-    shape: str = "flat"
-    """`documented` (bare record), `flat` (with type, event_type, workspace_id, table_id) or `enveloped`."""
     retry_seconds: list[float] = field(default_factory=lambda: [1.0, 5.0])
     timeout_seconds: float = 5.0
     workspace_id: int = 123
@@ -189,7 +185,7 @@ class Sender:
             response = await self._http.post(
                 self.settings.url,
                 content=delivery.body,
-                headers=self._headers(delivery.body),
+                headers={**HEADERS, **self.settings.headers},
                 timeout=self.settings.timeout_seconds,
             )
             delivered = response.is_success
@@ -213,30 +209,18 @@ class Sender:
         ):
             self.suspend()
 
-    def _headers(self, body: bytes) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "User-Agent": "hackney/1.20.1"} | self.settings.headers
-        if self.settings.secret:
-            stamp = str(int(self._now().timestamp()))
-            signed = hmac.new(self.settings.secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256)
-            headers |= {"X-Pancake-Timestamp": stamp, "X-Pancake-Signature": signed.hexdigest()}
-        return headers
-
     def _body(self, record: dict[str, Any], table: str, created: bool) -> bytes:
-        """Return the event in the chosen shape. It has full tag objects and no `interested_product`."""
+        """Return the event: the record with full tag objects, without `interested_product`."""
         workspace = self.settings.workspace_id
         tags = [
             {"id": tag, "text": text, "description": None, "color": color, "lighten_color": color,
              "workspace_id": workspace}
             for tag, text, color in TAGS if tag in record.get("pancake_tags", ())
         ]  # fmt: skip
-        body: dict[str, Any] = {key: value for key, value in record.items() if key != "interested_product"}
-        body["pancake_tags_obj"] = tags
-        if self.settings.shape == "flat":
-            kind = "insert" if created else "update"
-            body |= {"type": "records", "event_type": kind, "workspace_id": workspace, "table_id": table}
-        elif self.settings.shape == "enveloped":
-            data = body | {"workspace_id": workspace, "table_id": table}
-            body = {"event": "record", "action": "created" if created else "updated", "data": data}
+        body = {key: value for key, value in record.items() if key != "interested_product"} | {
+            "pancake_tags_obj": tags, "type": "records", "event_type": "insert" if created else "update",
+            "workspace_id": workspace, "table_id": table,
+        }  # fmt: skip
         return json.dumps(body, ensure_ascii=False).encode()
 
 
@@ -255,16 +239,10 @@ class Workspace:
         api_key: str = "0123456789abcdef0123456789abcdef",
         now: Callable[[], datetime] = real_time,
         transport: httpx.AsyncBaseTransport | None = None,
-        zone_hours: float = 0,
-        filter_zone_hours: float = 0,
-        enveloped: bool = True,
-        descending: bool = True,
     ) -> None:
         self.workspace_id, self.api_key, self.now = workspace_id, api_key, now
-        self.filter_zone = timedelta(hours=filter_zone_hours)
-        self.enveloped, self.descending = enveloped, descending
         self.leads, self.faults = Leads(seed), Faults()
-        self.tables = {name: Table(now, timedelta(hours=zone_hours)) for name in TABLES}
+        self.tables = {name: Table(now) for name in TABLES}
         self.sender = Sender(
             Settings(workspace_id=workspace_id), self.faults, self.leads, now, transport=transport
         )

@@ -10,18 +10,24 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """The expected result of one delivery; None or empty means that it must not occur."""
+class Effect:
+    """The traces of one event, seen or expected; None or empty means that there must be none."""
 
-    answer: str
-    error_code: str | None = None
-    row: dict[str, str] | None = None
+    row: dict[str, str] = field(default_factory=dict)
     phone: str | None = None
     account: str | None = None
     contact: str | None = None
     ticket: str | None = None
     owner: bool = False
     notifications: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expectation(Effect):
+    """The expected result of one delivery."""
+
+    answer: str = ""
+    error_code: str | None = None
 
 
 @dataclass(frozen=True)

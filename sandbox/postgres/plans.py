@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg import pq, sql
@@ -17,13 +17,6 @@ PLANNED_EACH_TIME = 5
 """PostgreSQL plans the first executions of a prepared statement for their parameters, then chooses."""
 Plan = list[dict[str, Any]]
 """The nodes of a plan, the outermost first."""
-
-
-class Chosen(NamedTuple):
-    """The plan of a statement, and its kind: `custom`, made for the parameters, or `generic`."""
-
-    kind: str
-    plan: Plan
 
 
 def placeholders(name: str) -> list[str]:
@@ -72,10 +65,11 @@ def chosen_plan(
     name: str,
     params: Mapping[str, Any],
     begin: Callable[[], object] = lambda: None,
-) -> Chosen:
+) -> tuple[str, Plan]:
     """Return the plan that PostgreSQL chooses for a prepared statement after PLANNED_EACH_TIME executions.
 
-    Each execution is undone; `begin` is called before it, in its transaction. Raises psycopg.Error.
+    Before it its kind: `custom`, made for the parameters, or `generic`. Each execution is undone; `begin` is
+    called before it, in its transaction. Raises psycopg.Error.
     """
     prepare(connection, name, params)
     for _ in range(PLANNED_EACH_TIME):
@@ -89,7 +83,7 @@ def chosen_plan(
         "SELECT generic_plans FROM pg_prepared_statements WHERE name = %s", (name,)
     ).fetchall()
     connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
-    return Chosen("generic" if generic else "custom", plan)
+    return ("generic" if generic else "custom"), plan
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

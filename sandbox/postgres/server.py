@@ -11,17 +11,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
 from sandbox.postgres import binaries
-from sandbox.processes import Processes, Unprivileged
+from sandbox.processes import Processes, Started, Unprivileged
 
 START_TIMEOUT_SECONDS = 20.0
 REACH_TIMEOUT_SECONDS = 5.0
@@ -60,7 +59,7 @@ class ClusterError(Exception):
     """PostgreSQL could not be started or reached; the message holds its last output."""
 
 
-class Cluster:
+class Cluster(Started):
     """Context manager of one PostgreSQL server: an embedded one, or the one at `server_url`.
 
     `durable` keeps fsync and synchronous_commit on (benchmarks, chaos, demo). Tests switch it off: they need
@@ -211,16 +210,6 @@ class Cluster:
                 db_connection.execute(statement)
         except psycopg.Error as error:
             raise ClusterError(f"PostgreSQL refused a statement: {error}") from error
-
-    def __enter__(self) -> Self:
-        with ExitStack() as on_failure:
-            on_failure.callback(self.close)
-            self.start()
-            on_failure.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def has_room_in_memory() -> bool:

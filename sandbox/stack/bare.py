@@ -1,9 +1,10 @@
-"""The sandbox before the go-live: Diva's tables and engine, Pancake, and services that commands start."""
+"""A customer's systems before the go-live: Diva's tables and engine, Pancake; what a service manager does."""
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -20,6 +21,8 @@ from sandbox.stack.stack import Sandbox
 WATCH_SECONDS = 0.05
 SOURCE = "-1"
 VERSION, FORMER_VERSION = "2.0.0", "1.0.0"
+OF_ENGINE = ("HANDLERS_URL", "HANDLER_SECRET")
+"""What a customer adds to the engine's environment."""
 
 
 class BareSandbox(Sandbox):
@@ -43,13 +46,7 @@ class BareSandbox(Sandbox):
         install_diva(self.database_url)
         grant_rights(self.cluster.url("postgres"))  # the logins; their rights here come with step 8b
         (self.hasura,) = self.engines = self._engines()
-        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
-        self.pancake = self._module(
-            "pancake", "sandbox.pancake", *self._pancake_arguments(),
-            ready="/control/state", PANCAKE_API_KEY=self.keys.pancake_api_key,
-        )  # fmt: skip
-        bring_up(self.hasura, self.notifications, self.pancake)
-        self._forbid_notifications()
+        self._start_surroundings()
         self.handlers = self._handlers("handlers")
         self.edge = self._edge()
         self._write_plan()
@@ -69,16 +66,19 @@ class BareSandbox(Sandbox):
             "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.folder),
         }  # fmt: skip
 
+    def _start_surroundings(self) -> None:
+        """Start Diva's engine and notification service, and Pancake without a webhook."""
+        self._add_surroundings()
+        bring_up(self.hasura, self.notifications, self.pancake)
+        self._forbid_notifications()
+
     def _forbid_notifications(self) -> None:
         """Diva's engine has not heard of our role yet."""
+        permission = {"action": "sendNotifications", "role": "pancake_service"}
         httpx.post(
-            f"{self.hasura_url}/v1/metadata",
-            json={
-                "type": "drop_action_permission",
-                "args": {"action": "sendNotifications", "role": "pancake_service"},
-            },
+            f"{self.hasura_url}/v1/metadata", json={"type": "drop_action_permission", "args": permission},
             headers={"X-Hasura-Admin-Secret": self.keys.admin_secret},
-        ).raise_for_status()
+        ).raise_for_status()  # fmt: skip
 
     def _hasura_arguments(self) -> list[str]:
         return ["--metadata", str(DIVA_METADATA)]
@@ -126,3 +126,45 @@ class BareSandbox(Sandbox):
         self.handlers.stop()
         self.handlers.environment = {**self.handlers.environment, "VERSION": version}
         self.handlers.start()
+
+
+class Customer(BareSandbox):
+    """Before `leads setup`: the engine lacks our variables, and there are neither handlers nor an edge.
+
+    `folder` is the one in which the customer runs `leads`.
+    """
+
+    def start(self) -> None:
+        """Start what the customer has."""
+        self.cluster.create_database(self.database)
+        self._drops_database = True
+        install_diva(self.database_url)
+        (self.hasura,) = self.engines = self._engines()
+        given = self.hasura.environment
+        self.hasura.environment = {name: given[name] for name in given if name not in OF_ENGINE}
+        self._start_surroundings()
+
+    def answers(self) -> dict[str, Any]:
+        """Return what `leads setup` asks."""
+        return {
+            "hasura_url": self.hasura_url, "admin_secret": self.keys.admin_secret,
+            "owner_database_url": self.database_url, "handlers_url": self.handlers_url,
+            "public_url": self.edge_url, "edge_handlers_url": self.handlers_url,
+            "jwt_secret": self.keys.jwt_secret,
+            "api_key": self.keys.pancake_api_key, "api_url": f"{self.pancake_url}/api",
+            "workspace": WORKSPACE_ID, "lead_source": SOURCE, "roster": "telesale",
+        }  # fmt: skip
+
+    def write_answers(self, **changed: Any) -> Path:
+        """Write the answers file; an answer of None is left out."""
+        path = self.folder / "answers.yaml"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(self.answers() | changed))
+        return path
+
+    def restart_engine_with(self, variables: Mapping[str, str]) -> None:
+        """Add the lines of engine.env to the engine's environment, and restart the engine."""
+        self.hasura.stop()
+        self.hasura.environment = {**self.hasura.environment, **variables}
+        self.hasura.bring_up()
+        self._forbid_notifications()

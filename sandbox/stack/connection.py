@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing
 from ops.daily.connection_secrets import create_connection
@@ -51,59 +51,39 @@ _DISABLE_KILL_SWITCH = """
 """
 
 
-@dataclass(frozen=True)
-class Access:
-    """The credentials of the webhook and of the workspace's REST API."""
+def connect_pancake(
+    database_url: str, encryption_keys: str, api_base_url: str, api_key: str, token: str, header_secret: str
+) -> None:
+    """Write the rows that an administrator of Diva would write, to a migrated database, once.
 
-    webhook_token: str
-    header_secret: str
-    api_key: str
-    api_base_url: str
-    encryption_keys: str
-
-
-def connect_pancake(database_url: str, access: Access) -> None:
-    """Write the rows that an administrator of Diva would write, to a migrated database, once."""
-    ring = KeyRing.parse(access.encryption_keys)
+    `token` and `header_secret` are those of the webhook.
+    """
     with psycopg.connect(database_url, row_factory=dict_row) as db_connection:
         try:
             create_connection(
-                db_connection, ring, "Diva sandbox", WORKSPACE_ID, access.api_base_url, access.api_key,
-                connection_id=CONNECTION_ID, token=access.webhook_token, header_secret=access.header_secret,
+                db_connection, KeyRing.parse(encryption_keys), "Diva sandbox", WORKSPACE_ID, api_base_url,
+                api_key, connection_id=CONNECTION_ID, token=token, header_secret=header_secret,
             )  # fmt: skip
         except CommandFailed:  # an earlier start created it
             return
+        members: list[tuple[object, str]] = [(None, member) for member in DEFAULT_ROSTER]
         for source in SOURCES:
             values = [CONNECTION_ID, source.id, source.name, source.is_active]
-            created = db_connection.execute(_SOURCE, values).fetchone()
-            assert created is not None
-            _fill_roster(db_connection, created["id"], source.roster)
-        _fill_roster(db_connection, None, DEFAULT_ROSTER)
+            (row,) = db_connection.execute(_SOURCE, values).fetchall()
+            members += [(row["id"], member) for member in source.roster]
+        statement = "INSERT INTO pancake_assignee (source_id, staff_id) VALUES (%s, %s)"
+        db_connection.cursor().executemany(statement, members)
         db_connection.execute(_DISABLE_KILL_SWITCH)
 
 
-def _fill_roster(
-    db_connection: psycopg.Connection[DictRow], source_id: object, staff: tuple[str, ...]
-) -> None:
-    for member in staff:
-        db_connection.execute(
-            "INSERT INTO pancake_assignee (source_id, staff_id) VALUES (%s, %s)", [source_id, member]
-        )
-
-
 if __name__ == "__main__":
+    given = os.environ
     logins = {
-        "diva_handlers": (HANDLERS, os.environ["HANDLERS_PASSWORD"]),
-        "diva_operators": (OPERATORS, os.environ["OPERATORS_PASSWORD"]),
+        "diva_handlers": (HANDLERS, given["HANDLERS_PASSWORD"]),
+        "diva_operators": (OPERATORS, given["OPERATORS_PASSWORD"]),
     }
-    grant_rights(os.environ["DATABASE_URL"], logins)
+    grant_rights(given["DATABASE_URL"], logins)
     connect_pancake(
-        os.environ["DATABASE_URL"],
-        Access(
-            webhook_token=os.environ["WEBHOOK_TOKEN"],
-            header_secret=os.environ["WEBHOOK_HEADER_SECRET"],
-            api_key=os.environ["PANCAKE_API_KEY"],
-            api_base_url=os.environ["PANCAKE_API_BASE_URL"],
-            encryption_keys=os.environ["ENCRYPTION_KEYS"],
-        ),
-    )
+        given["DATABASE_URL"], given["ENCRYPTION_KEYS"], given["PANCAKE_API_BASE_URL"],
+        given["PANCAKE_API_KEY"], given["WEBHOOK_TOKEN"], given["WEBHOOK_HEADER_SECRET"],
+    )  # fmt: skip

@@ -73,11 +73,6 @@ def create_app(hasura_url: str, token: str) -> Starlette:
     )
 
 
-def main() -> None:
-    """Serve until stopped, with HASURA_URL and HASURA_EDGE_TOKEN of the environment."""
+if __name__ == "__main__":
     app = create_app(os.environ["HASURA_URL"], os.environ["HASURA_EDGE_TOKEN"])
     serve(app, *read_address("sandbox.stack.edge", __doc__))
-
-
-if __name__ == "__main__":
-    main()

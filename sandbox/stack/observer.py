@@ -1,7 +1,6 @@
 """The results of deliveries, from the database and Diva's notification service, as the samples state them."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -10,6 +9,7 @@ from psycopg.rows import dict_row
 
 from leads.adapters.database import load_queries
 from ops.waiting import poll
+from sandbox.payloads import Effect
 from sandbox.processes import ROOT
 
 STATEMENTS = load_queries(ROOT / "sandbox")
@@ -21,21 +21,8 @@ class Unfinished(Exception):
     """Some events did not reach a final status in time; the message lists them."""
 
 
-@dataclass(frozen=True)
-class Effect:
-    row: dict[str, str]
-    phone: str | None = None
-    account: str | None = None
-    contact: str | None = None
-    ticket: str | None = None
-    owner: bool = False
-    notifications: dict[str, int] = field(default_factory=dict)
-
-
 class Observer:
-    """Reads the results in one sandbox. Create it before the deliveries:
-    it records the accounts that exist already.
-    """
+    """Reads the results in one sandbox. Create it before the deliveries: it notes which accounts exist."""
 
     def __init__(self, database_url: str, notifications_url: str) -> None:
         self._database_url = database_url

@@ -12,7 +12,7 @@ import uvicorn
 HOST = "127.0.0.1"
 
 
-def main() -> None:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m sandbox.stack.replica", description=__doc__)
     parser.add_argument("application", help="the factory, for example app:create_app")
     parser.add_argument("--shared-port", type=int, required=True)
@@ -22,7 +22,3 @@ def main() -> None:
     alone = socket.create_server((HOST, chosen.port))
     config = uvicorn.Config(chosen.application, factory=True, access_log=False)
     uvicorn.Server(config).run(sockets=[alone, shared])
-
-
-if __name__ == "__main__":
-    main()

@@ -2,20 +2,23 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from secrets import token_hex
-from typing import Self
+
+import typer
+from rich.console import Console
 
 from leads.adapters.secrets import HEADER_NAME
 from ops.settings import VARIABLES
 from sandbox.diva.project import merge_project
 from sandbox.edge import EdgeSettings, NginxEdge, missing_packages
+from sandbox.postgres.binaries import PostgresNotFound
 from sandbox.postgres.database import drop_logins, grant_rights, handlers_url, install_diva
-from sandbox.postgres.server import Cluster, free_port
-from sandbox.processes import ROOT, Processes, Service, bring_up
+from sandbox.postgres.server import Cluster, ClusterError, free_port
+from sandbox.processes import ROOT, NotReady, Processes, Service, Started, bring_up
 from sandbox.stack import hasura
-from sandbox.stack.connection import WORKSPACE_ID, Access, connect_pancake
+from sandbox.stack.connection import WORKSPACE_ID, connect_pancake
 from sandbox.stack.keys import Keys
 
 PORTS = ("hasura", "handlers", "notifications", "edge", "pancake")
@@ -23,7 +26,7 @@ SLOW_MACHINE_SETTINGS = {"EDGE_PATH_TIMEOUT_MS": "1600"}
 """On a busy developer's machine the default timeout of the edge would spool deliveries."""
 
 
-class Sandbox:
+class Sandbox(Started):
     """Pancake, Diva, the stand-in for Hasura, the handlers and an edge on one database.
 
     The edge is the real one if nginx with Lua is installed, else the stand-in of sandbox/stack/edge.py.
@@ -83,13 +86,7 @@ class Sandbox:
         grant_rights(self.database_url)  # so that the handlers can log in; the tables follow
         self.engines = self._engines()
         self.hasura = self.engines[0]
-        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
-        self.pancake = self._module(
-            "pancake",
-            "sandbox.pancake",
-            *self._pancake_arguments(),
-            ready="/control/state",
-            PANCAKE_API_KEY=self.keys.pancake_api_key,
+        self._add_surroundings(
             PANCAKE_WEBHOOK_URL=self.webhook_url,
             PANCAKE_WEBHOOK_HEADER=f"{HEADER_NAME}={self.keys.header_secret}",
         )
@@ -100,20 +97,24 @@ class Sandbox:
         bring_up(*self.engines[1:])  # the first one has applied the migrations
         grant_rights(self.database_url)
         keys = self.keys
-        access = Access(
-            webhook_token=keys.webhook_token,
-            header_secret=keys.header_secret,
-            api_key=keys.pancake_api_key,
-            api_base_url=f"{self.pancake_url}/api",
-            encryption_keys=keys.encryption_keys,
-        )
-        connect_pancake(self.database_url, access)
+        connect_pancake(
+            self.database_url, keys.encryption_keys, f"{self.pancake_url}/api",
+            keys.pancake_api_key, keys.webhook_token, keys.header_secret,
+        )  # fmt: skip
         self.edge.bring_up()
+        self.edges: list[NginxEdge | Service] = [self.edge]
 
     def add_handlers(self, name: str) -> Service:
         """Start one more process of the handlers on the same database; no other service calls it."""
         self._ports[name] = free_port()
         return self._handlers(name).bring_up()
+
+    def add_standby(self) -> NginxEdge:
+        """Start a second edge beside the first one, on another port and with another folder."""
+        standby = self._nginx_edge()
+        standby.bring_up()
+        self.edges.append(standby)
+        return standby
 
     def add_small_edge(self) -> Service:
         """Start the stand-in of the edge beside the first edge."""
@@ -146,6 +147,14 @@ class Sandbox:
             "PANCAKE_CONTROL_URL": f"{self.pancake_url}/control",
         }
 
+    def _add_surroundings(self, **webhook: str) -> None:
+        """Make Diva's notification service and Pancake, which are not started yet."""
+        self.notifications = self._module("notifications", "sandbox.diva.notifications", ready="/healthz")
+        self.pancake = self._module(
+            "pancake", "sandbox.pancake", *self._pancake_arguments(), ready="/control/state",
+            PANCAKE_API_KEY=self.keys.pancake_api_key, **webhook,
+        )  # fmt: skip
+
     def _engines(self) -> list[Service]:
         command = (*hasura.COMMAND, *self._hasura_arguments())
         more = [f"hasura-{number}" for number in range(2, self._engines_count + 1)]
@@ -158,12 +167,15 @@ class Sandbox:
     def _edge(self) -> NginxEdge | Service:
         if missing_packages():
             return self._module("edge", "sandbox.stack.edge", ready="/healthz")
+        return self._nginx_edge(self._ports["edge"])
+
+    def _nginx_edge(self, port: int = 0) -> NginxEdge:
         settings = EdgeSettings(
             hasura_url=self.hasura_url,
             handlers_url=self.handlers_url,
             hasura_token=self.keys.token("pancake_edge"),
             edge_secret=self.keys.edge_secret,
-            port=self._ports["edge"],
+            port=port,
             environment=self._edge_environment,
         )
         return NginxEdge(self._processes, settings)
@@ -231,12 +243,12 @@ class Sandbox:
             "NOTIFICATIONS_URL": self.notifications_url,
         }
 
-    def __enter__(self) -> Self:
-        with ExitStack() as on_failure:
-            on_failure.callback(self.close)
-            self.start()
-            on_failure.pop_all()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+@contextmanager
+def exit_unless_started(console: Console, what: str) -> Iterator[None]:
+    """Say what did not start. Raises typer.Exit: 2 if PostgreSQL is not installed, 3 if a service fails."""
+    try:
+        yield
+    except (ClusterError, PostgresNotFound, NotReady) as error:
+        console.print(f"[red]{what} did not start:[/] {error}", highlight=False)
+        raise typer.Exit(2 if isinstance(error, PostgresNotFound) else 3) from error

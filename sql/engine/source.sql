@@ -48,6 +48,14 @@ INNER JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE t.tgname LIKE 'notify_hasura_%'
 
+-- name: engine/load_login
+-- Load the login with which the engine uses the source. Returns one row: its name.
+SELECT current_user
+
+-- name: engine/divide_by_zero
+-- Fail, to see what the engine answers then. Returns nothing.
+SELECT 1 / 0
+
 -- name: engine/has_catalog
 -- Look whether Hasura keeps tables in the source. Returns one row: whether it does.
 SELECT to_regclass('hdb_catalog.hdb_source_catalog_version') IS NOT NULL

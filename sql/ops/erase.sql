@@ -52,6 +52,26 @@ WITH erased AS (
 )
 SELECT count(*) AS erased FROM erased
 
+-- name: erase/delete_sources
+-- Delete the sources that Pancake has given no name, if a sender wrote a phone there, or only a customer's events name them. Before clear_ids.
+-- Returns id of each. Relies on pk_pancake_webhook_event, for the customer's events; if they name such a source it reads all events.
+DELETE FROM public.pancake_source AS p
+WHERE
+    p.name IS NULL AND p.pancake_source_id <> '(none)'
+    AND NOT EXISTS (SELECT FROM public.pancake_assignee AS a WHERE a.source_id = p.id)
+    AND EXISTS (
+        SELECT FROM public.pancake_webhook_event AS e
+        WHERE e.id = ANY (%(ids)s) AND e.connection_id = p.connection_id AND p.pancake_source_id = ANY (e.source_ids)
+    )
+    AND (
+        p.pancake_source_id ~ %(pattern)s
+        OR NOT EXISTS (
+            SELECT FROM public.pancake_webhook_event AS e
+            WHERE e.id <> ALL (%(ids)s) AND e.connection_id = p.connection_id AND p.pancake_source_id = ANY (e.source_ids)
+        )
+    )
+RETURNING p.id
+
 -- name: erase/empty_accounts
 -- Empty pancake_metadata, which is the integration's, of a customer's accounts.
 -- Returns id of each account that had some. Relies on account's primary key, account_normalized_phone_idx.

@@ -72,6 +72,17 @@ WITH declared AS (
         WHERE k.conrelid = to_regclass('public.pancake_connection') AND k.conname = 'ck_pancake_connection_name'
     )
     UNION ALL
+    SELECT '989', 'condition of the trigger integration_change_record_delete', EXISTS (
+        SELECT FROM pg_catalog.pg_trigger AS g
+        WHERE g.tgrelid = to_regclass('public.pancake_source') AND g.tgname = 'integration_change_record_delete' AND g.tgqual IS NOT NULL
+    )
+    UNION ALL
+    SELECT '999', 'language of the function pancake_valid_hours', EXISTS (
+        SELECT FROM pg_catalog.pg_proc AS f
+        JOIN pg_catalog.pg_language AS l ON l.oid = f.prolang
+        WHERE f.oid = to_regprocedure('public.pancake_valid_hours(text)') AND l.lanname = 'plpgsql'
+    )
+    UNION ALL
     SELECT '980', 'function pancake_count_event_logs', to_regproc('public.pancake_count_event_logs') IS NOT NULL
     UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL
@@ -158,9 +169,40 @@ SELECT current_database() AS name, clock_timestamp() AS now
 
 -- name: golive/load_installation
 -- Load what tells this database from every other one: a copy that was restored elsewhere is another one.
--- Returns one row: name (of the database, with the identifier of its server). Relies on no table.
-SELECT concat(current_database(), '@', c.system_identifier) AS name
+-- Returns one row: name (of the database, with the identifier of its server; `sandbox:` before it if the setting pancake.sandbox is on
+-- for the database, as it is stored: a session may have another). Relies on the catalog alone.
+SELECT concat(
+    CASE WHEN EXISTS (
+        SELECT FROM pg_catalog.pg_db_role_setting AS s
+        INNER JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+        WHERE d.datname = current_database() AND s.setrole = 0 AND 'pancake.sandbox=on' = ANY (s.setconfig)
+    ) THEN 'sandbox:' END,
+    current_database(), '@', c.system_identifier
+) AS name
 FROM pg_control_system() AS c
+
+-- name: golive/load_schema
+-- Load what the rules of this database are.
+-- Returns one row: schema (a digest of our functions, views and triggers; those of Hasura come and go with the metadata).
+-- Relies on the catalog alone.
+SELECT left((
+    SELECT md5(string_agg(d.text, E'\n' ORDER BY d.text COLLATE "C"))
+    FROM (
+        SELECT concat_ws(' ', p.oid::regprocedure, p.prosrc) AS text
+        FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace = 'public'::regnamespace AND p.proname ~ '^(pancake|integration_change)_'
+        UNION ALL
+        SELECT concat_ws(' ', v.viewname, v.definition) FROM pg_catalog.pg_views AS v WHERE v.schemaname = 'public' AND v.viewname ~ '^view_pancake_'
+        UNION ALL
+        SELECT concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
+        FROM pg_catalog.pg_trigger AS t
+        INNER JOIN pg_catalog.pg_class AS r ON r.oid = t.tgrelid AND r.relname ~ '^(pancake|integration_change)'
+        WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'notify\_hasura%%'
+        UNION ALL
+        SELECT concat_ws(' ', r.relname, r.relkind) FROM pg_catalog.pg_class AS r
+        WHERE r.relnamespace = 'public'::regnamespace AND r.relkind IN ('r', 'p', 'v', 'm') AND r.relname ~ '^(pancake|integration_change)'
+    ) AS d
+), 12) AS schema
 
 -- name: golive/delete_changes
 -- Empty the history of changes before the rows of a dump are brought back into it.
@@ -281,7 +323,7 @@ WITH listed AS (
         SELECT t.privilege_type, a.attname
         FROM pg_catalog.pg_attribute AS a
         CROSS JOIN LATERAL aclexplode(a.attacl) AS t
-        WHERE a.attrelid = c.oid AND t.grantee = to_regrole(r.role_name)
+        WHERE a.attrelid = c.oid AND t.grantee = to_regrole(r.role_name) AND NOT a.attisdropped
     ) AS g
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ), further AS (
@@ -392,65 +434,51 @@ FROM public.crm_master_data AS m
 WHERE m.type = 'ticket_source' AND m.id <> 'ticket_source_pancake'
 HAVING count(*) < 8
 
--- name: golive/count_active_sources
--- Count the sources that were active at the same time: at most in the window (for an hour and longer, so that a mistake can be mended),
--- and at its end those that were active six days before too. A source is as it is now, unless a later change shows what was before it.
--- Returns one row: most, steady. Reads the sources, which are few, at each of their changes. Relies on ix_integration_change_row.
-WITH change AS (
-    SELECT m.at FROM unnest(ARRAY[%(from)s::timestamptz, %(to)s::timestamptz, %(to)s::timestamptz - interval '6 days']) AS m (at)
-    UNION
-    SELECT h.changed_at
-    FROM public.integration_change AS h
-    WHERE h.kind = 'source' AND h.changed_at >= %(from)s AND h.changed_at < %(to)s AND (h.before ? 'is_active' OR h.after ? 'is_active')
-), moment AS (
-    SELECT c.at, lead(c.at, 1, c.at + interval '1 day') OVER (ORDER BY c.at) - c.at AS lasted FROM change AS c
-), state AS (
-    SELECT m.at, m.lasted, s.id
-    FROM moment AS m
-    CROSS JOIN public.pancake_source AS s
-    LEFT JOIN LATERAL (
-        SELECT COALESCE((h.before ->> 'is_active')::boolean, false) AS was_active
-        FROM public.integration_change AS h
-        WHERE
-            h.kind = 'source'
-            AND h.row_id = s.id::text
-            AND h.changed_at > m.at
-            AND (h.action = 'insert' OR h.before ? 'is_active')
-        ORDER BY h.id
-        LIMIT 1
-    ) AS c ON true
-    WHERE NOT s.is_removed AND COALESCE(c.was_active, s.is_active)
-)
-SELECT
-    (SELECT COALESCE(max(n.sources), 0) FROM (
-        SELECT count(*) AS sources FROM state AS s WHERE s.at >= %(from)s AND s.lasted >= interval '1 hour' GROUP BY s.at
-    ) AS n) AS most,
-    (SELECT count(*) FROM state AS s WHERE s.at = %(to)s AND EXISTS (
-        SELECT FROM state AS b WHERE b.id = s.id AND b.at = %(to)s::timestamptz - interval '6 days'
-    )) AS steady
-
 -- name: golive/load_length
 -- Load how long the window is.
 -- Returns one row: days. Relies on no table.
 SELECT extract(epoch FROM %(to)s::timestamptz - %(from)s::timestamptz)::float / 86400 AS days
 
--- name: golive/load_held
--- Load the share of leads that were held, or arrived while processing was paused, of those in the window that name a source which was
--- active in it for an hour and longer (so that a mistake can be mended), since that source was first switched on; sources of a
--- connection that was disabled for the whole window do not count.
--- Returns one row: leads, held, ratio (null without leads). Relies on ix_pancake_webhook_event_created_at, ix_integration_change_row.
-WITH state AS (
-    SELECT
-        s.connection_id, s.pancake_source_id, m.was_active, m.until,
-        lag(m.until, 1, '-infinity') OVER (PARTITION BY s.id ORDER BY m.until, m.id) AS since
-    FROM public.pancake_source AS s
-    CROSS JOIN LATERAL (
-        SELECT h.id, h.changed_at AS until, (h.before ->> 'is_active')::boolean AS was_active
-        FROM public.integration_change AS h
-        WHERE h.kind = 'source' AND h.row_id = s.id::text AND (h.before ? 'is_active' OR h.after ? 'is_active')
-        UNION ALL
-        SELECT NULL, 'infinity', s.is_active
+-- name: golive/load_sources
+-- Load the sources that were on, and the share of their leads that were held. Relies on ix_pancake_webhook_event_created_at,
+-- ix_integration_change_row. A source that was on for less than an hour in all does not count, so that a mistake can be mended; deleted
+-- ones do. Returns one row: most (on at the same time in the window), steady (on for its last six days, but for an hour), notice_vi and
+-- notice_en (with forty of them: how many had no lead); leads (of a source that was on in the window, since it was first switched on,
+-- unless its connection was disabled all the time), held (of them those that a switch held, or that arrived while processing was paused),
+-- ratio (null without leads).
+WITH source AS (
+    SELECT s.id::text AS id, s.connection_id, s.pancake_source_id, s.is_active FROM public.pancake_source AS s
+    UNION ALL
+    -- Of one that had no name the history has no other id.
+    SELECT h.row_id, (h.before ->> 'connection_id')::uuid, COALESCE(h.before ->> 'pancake_source_id', h.row_id), false
+    FROM public.integration_change AS h
+    WHERE h.kind = 'source' AND h.action = 'delete'
+), active AS MATERIALIZED (
+    -- A source is as it is now, unless a later change shows what was before it.
+    SELECT m.connection_id, m.pancake_source_id, m.since, m.until, greatest(m.since, %(from)s) AS starts, least(m.until, %(to)s) AS ends
+    FROM (
+        SELECT
+            s.connection_id, s.pancake_source_id, c.was_active, c.until,
+            lag(c.until, 1, '-infinity') OVER (PARTITION BY s.id ORDER BY c.until, c.id) AS since
+        FROM source AS s
+        CROSS JOIN LATERAL (
+            SELECT h.id, h.changed_at AS until, (h.before ->> 'is_active')::boolean AS was_active
+            FROM public.integration_change AS h
+            WHERE h.kind = 'source' AND h.row_id = s.id AND (h.before ? 'is_active' OR h.after ? 'is_active')
+            UNION ALL
+            SELECT NULL, 'infinity', s.is_active
+        ) AS c
     ) AS m
+    WHERE m.was_active AND m.until > m.since AND m.since < %(to)s
+), counted AS MATERIALIZED (
+    SELECT
+        a.connection_id, a.pancake_source_id, min(a.since) AS since,
+        sum(a.ends - a.starts) FILTER (WHERE a.ends > a.starts) >= '1 hour' AS is_in_window,
+        sum(a.ends - greatest(a.since, %(to)s::timestamptz - interval '6 days')) FILTER (WHERE a.ends > %(to)s::timestamptz - interval '6 days')
+            >= '6 days'::interval - '1 hour'::interval AS is_steady
+    FROM active AS a
+    GROUP BY a.connection_id, a.pancake_source_id
+    HAVING sum(a.ends - greatest(a.since, '2000-01-01')) >= '1 hour' AND max(a.until) > %(from)s
 ), enabled AS (
     SELECT c.id
     FROM public.pancake_connection AS c
@@ -467,18 +495,11 @@ WITH state AS (
             ORDER BY v.scheduled_time
             LIMIT 1
         ), c.status) <> 'disabled'
-), active AS MATERIALIZED (
-    SELECT s.connection_id, s.pancake_source_id, min(s.since) AS since
-    FROM state AS s
-    INNER JOIN enabled AS c ON c.id = s.connection_id
-    WHERE s.was_active AND s.until >= s.since + interval '1 hour' AND s.since < %(to)s
-    GROUP BY s.connection_id, s.pancake_source_id
-    HAVING max(s.until) > %(from)s
 ), pause AS MATERIALIZED (
     SELECT h.changed_at AS since, lead(h.changed_at, 1, 'infinity') OVER (ORDER BY h.id) AS until, h.after ->> 'processing_paused' AS is_on
     FROM public.integration_change AS h
     WHERE h.kind = 'setting' AND (h.before ? 'processing_paused' OR h.after ? 'processing_paused')
-), lead AS (
+), arrived AS (
     SELECT e.held_at < %(to)s OR EXISTS (
         SELECT FROM pause AS p WHERE p.is_on = 'true' AND e.created_at >= p.since AND e.created_at < p.until
     ) AS was_held
@@ -487,33 +508,95 @@ WITH state AS (
         e.created_at >= %(from)s
         AND e.created_at < %(to)s
         AND EXISTS (
-            SELECT FROM active AS a
+            SELECT FROM counted AS a
+            INNER JOIN enabled AS c ON c.id = a.connection_id
             WHERE a.connection_id = e.connection_id AND e.source_ids @> ARRAY[a.pancake_source_id] AND a.since <= e.created_at
         )
+), named AS (
+    SELECT DISTINCT e.connection_id, n.pancake_source_id
+    FROM public.pancake_webhook_event AS e
+    CROSS JOIN LATERAL unnest(e.source_ids) AS n (pancake_source_id)
+    WHERE e.created_at >= %(from)s AND e.created_at < %(to)s
+), shown AS (
+    SELECT
+        COALESCE((
+            SELECT max(n.sources) FROM (
+                SELECT count(DISTINCT (b.connection_id, b.pancake_source_id)) AS sources
+                FROM active AS a
+                INNER JOIN active AS b ON b.since <= a.starts AND b.until > a.starts
+                INNER JOIN counted AS k
+                    ON k.is_in_window AND k.connection_id = b.connection_id AND k.pancake_source_id = b.pancake_source_id
+                WHERE a.until > %(from)s
+                GROUP BY a.connection_id, a.pancake_source_id, a.since
+            ) AS n
+        ), 0) AS most,
+        (SELECT count(*) FROM counted AS k WHERE k.is_steady) AS steady,
+        (
+            SELECT count(*) FROM counted AS k
+            WHERE k.is_steady AND NOT EXISTS (
+                SELECT FROM named AS n WHERE n.connection_id = k.connection_id AND n.pancake_source_id = k.pancake_source_id
+            )
+        ) AS quiet,
+        (SELECT count(*) FROM arrived AS r) AS leads,
+        (SELECT count(*) FROM arrived AS r WHERE r.was_held) AS held
 )
 SELECT
-    count(*) AS leads,
-    count(*) FILTER (WHERE l.was_held) AS held,
-    count(*) FILTER (WHERE l.was_held)::float / nullif(count(*), 0) AS ratio
-FROM lead AS l
+    s.most, s.steady, s.leads, s.held, s.held::float / nullif(s.leads, 0) AS ratio,
+    CASE WHEN s.steady >= 40 AND s.quiet > 0 THEN concat(s.quiet, ' source đang bật không có lead nào trong đợt') END AS notice_vi,
+    CASE WHEN s.steady >= 40 AND s.quiet > 0 THEN concat(s.quiet, ' of the active sources had no lead in the wave') END AS notice_en
+FROM shown AS s
 
 -- name: golive/count_dead_letters
 -- Load the share of dead letters among the deliveries of the window: all of them, as the checklist says.
--- Returns one row: events, dead, ratio (null without events), details (how many are the fault of the integration, of lead or sender,
--- or of neither). Relies on ix_pancake_webhook_event_created_at.
+-- Returns one row: events, processed (before its end), dead, explained (how often events can have become dead letters, but for what they hold: once more
+-- than they were replayed, or as often if they are no dead letters now), ratio (null without events), details (how many are the fault of the
+-- integration, of lead or sender, or of neither).
+-- Relies on ix_pancake_webhook_event_created_at.
 SELECT
-    c.events, c.dead, c.dead::float / nullif(c.events, 0) AS ratio,
+    c.events, c.processed, c.dead, c.not_invalid + c.replays AS explained, c.dead::float / nullif(c.events, 0) AS ratio,
     CASE WHEN c.dead > 0 THEN
         concat('of the integration ', c.integration, ', of lead or sender ', c.sender, ', without a fault ', c.dead - c.integration - c.sender)
     END AS details
 FROM (
     SELECT
         count(*) AS events,
+        count(*) FILTER (WHERE e.status = 'processed' AND e.processed_at < %(to)s) AS processed,
         count(*) FILTER (WHERE e.status = 'dead_letter') AS dead,
+        count(*) FILTER (WHERE e.status = 'dead_letter' AND public.pancake_event_is_invalid(e.error_code) IS NOT TRUE) AS not_invalid,
+        -- One replay of a lead that was held is not that of a dead letter.
+        COALESCE(sum(e.replay_count - CASE WHEN e.held_at IS NULL THEN 0 ELSE least(1, e.replay_count) END), 0)::bigint AS replays,
         count(*) FILTER (WHERE e.status = 'dead_letter' AND public.pancake_error_fault(e.error_code) = 'integration') AS integration,
         count(*) FILTER (WHERE e.status = 'dead_letter' AND public.pancake_error_fault(e.error_code) IN ('lead', 'sender')) AS sender
     FROM public.pancake_webhook_event AS e
     WHERE e.created_at >= %(from)s AND e.created_at < %(to)s
+) AS c
+
+-- name: golive/load_tickets
+-- Load the share of the tickets, made by the events of the window, that are gone, or that have a first response from before a manager
+-- was told that they had none.
+-- Returns one row: tickets, gone, earlier, ratio (of both; null without a ticket), notice_vi and notice_en (with one of them).
+-- Relies on ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
+SELECT
+    c.tickets, c.gone, c.earlier, (c.gone + c.earlier)::float / nullif(c.tickets, 0) AS ratio,
+    CASE WHEN c.gone + c.earlier > 0 THEN
+        concat(c.gone, ' ticket của lead không còn, ', c.earlier, ' ticket có giờ phản hồi trước lúc báo trễ SLA')
+    END AS notice_vi,
+    CASE WHEN c.gone + c.earlier > 0 THEN
+        concat(c.gone, ' tickets of leads are gone, ', c.earlier, ' were answered before the alarm that they were not')
+    END AS notice_en
+FROM (
+    SELECT
+        count(*) AS tickets,
+        count(*) FILTER (WHERE t.id IS NULL) AS gone,
+        -- An alarm from before the ticket was made is that of another one.
+        count(*) FILTER (WHERE t.first_response_at < a.told_at AND t.created_at <= a.told_at) AS earlier
+    FROM public.pancake_webhook_event AS e
+    CROSS JOIN LATERAL (SELECT (e.evidence ->> 'sla_notified_at')::timestamptz AS told_at) AS a
+    -- OFFSET 0 as in pancake_created_ticket.
+    LEFT JOIN LATERAL (
+        SELECT k.id, k.first_response_at, k.created_at FROM public.ticket AS k WHERE k.id = e.ticket_id OFFSET 0
+    ) AS t ON true
+    WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.outcome = 'ticket_created'
 ) AS c
 
 -- name: golive/count_replays
@@ -528,22 +611,23 @@ WHERE e.replayed_at >= %(from)s AND e.replayed_at < %(to)s AND e.status = 'proce
 -- Returns one row: value, null if the connection was not checked in the window; checks and needed (nine of ten that were due, every five
 -- minutes since it was created, but for the time that it was disabled), both of the connection that was checked the least. No row
 -- without a connection. Reads the runs of check_connection.
-WITH existing AS (
-    SELECT p.id, greatest(%(from)s::timestamptz, p.created_at) AS since
-    FROM public.pancake_connection AS p
-    WHERE p.status <> 'disabled' AND p.created_at < %(to)s
-), change AS (
+WITH state AS (
+    -- A connection is as it is now, unless a later change shows what was before it.
     SELECT
-        v.connection_id, v.status_before, v.scheduled_time AS until,
-        lag(v.scheduled_time, 1, '-infinity') OVER (PARTITION BY v.connection_id ORDER BY v.scheduled_time) AS since
-    FROM public.view_pancake_connection_status AS v
+        s.id, s.status, s.until,
+        greatest(s.created_at, lag(s.until, 1, '-infinity') OVER (PARTITION BY s.id ORDER BY s.until), %(from)s) AS since
+    FROM (
+        SELECT p.id, p.created_at, v.status_before AS status, v.scheduled_time AS until
+        FROM public.view_pancake_connection_status AS v
+        INNER JOIN public.pancake_connection AS p ON p.id = v.connection_id
+        UNION ALL
+        SELECT p.id, p.created_at, p.status, 'infinity' FROM public.pancake_connection AS p
+    ) AS s
 ), due AS (
-    SELECT x.id, floor(0.9 / 300 * extract(epoch FROM %(to)s::timestamptz - x.since - COALESCE((
-        SELECT sum(least(d.until, %(to)s) - greatest(d.since, x.since))
-        FROM change AS d
-        WHERE d.connection_id = x.id AND d.status_before = 'disabled' AND d.until > x.since AND d.since < %(to)s
-    ), '0')))::integer AS needed
-    FROM existing AS x
+    SELECT s.id, floor(0.9 / 300 * extract(epoch FROM sum(least(s.until, %(to)s::timestamptz) - s.since)))::integer AS needed
+    FROM state AS s
+    WHERE s.status <> 'disabled' AND s.since < s.until AND s.since < %(to)s
+    GROUP BY s.id
 ), checked AS (
     SELECT f.report ->> 'connection_id' AS connection_id, count(*) AS checks
     FROM public.pancake_cron_run AS r
@@ -575,7 +659,7 @@ LIMIT 1
 
 -- name: golive/count_unenforced
 -- Count the connections that enforced no signature or header secret, and no address ranges, at the end of the window: as they are
--- now, unless a later change shows what was before it.
+-- now, unless a later change shows what was before it. Those that were disabled in the whole window do not count.
 -- Returns one row: signature, allowlist; both null without a connection. Reads the connections, which are few. Relies on
 -- ix_integration_change_row.
 SELECT
@@ -596,7 +680,13 @@ LEFT JOIN LATERAL (
     ORDER BY h.id
     LIMIT 1
 ) AS a ON true
-WHERE c.status <> 'disabled'
+WHERE COALESCE((
+    SELECT CASE WHEN v.scheduled_time < %(to)s THEN 'changed' ELSE v.status_before END
+    FROM public.view_pancake_connection_status AS v
+    WHERE v.connection_id = c.id AND v.scheduled_time >= %(from)s
+    ORDER BY v.scheduled_time
+    LIMIT 1
+), c.status) <> 'disabled'
 
 -- name: golive/check_migration_log
 -- Compare Diva's newest migration with the one before those of the integration.
@@ -608,8 +698,8 @@ FROM controller.migration_log AS l
 HAVING max(l."timestamp") IS DISTINCT FROM 1777870069927
 
 -- name: golive/load_nights
--- Load what the nights (02:00 to 04:00 in Vietnam) of the window found: of each day that was over, of each connection that existed, the
--- newest reconciliation; and the events that Hasura's log counted, by the largest count, that are not stored any more.
+-- Load what the nights (02:00 to 04:00 in Vietnam) of the window found: of each day that was over, of each connection that existed and
+-- was not disabled all day, the newest reconciliation; and the events that Hasura's log counted, by the largest count, that are not stored any more.
 -- Returns one row: left_missing, found_missing_worst (of a day), reconciled and to_reconcile (days times connections), details (no report,
 -- or made up later than in its own night); not_stored, logged and to_log (days). All but the numbers of days are null without a report.
 -- Relies on uq_pancake_cron_run_tick, pk_pancake_webhook_event.
@@ -643,7 +733,13 @@ WITH night AS (
             WHERE r.day = n.day::text AND r.connection_id = c.id::text
         ) END AS found_missing
     FROM night AS n
-    INNER JOIN public.pancake_connection AS c ON c.created_at < n.ended_at AND c.status <> 'disabled'
+    INNER JOIN public.pancake_connection AS c ON c.created_at < n.ended_at AND COALESCE((
+        SELECT CASE WHEN v.scheduled_time < n.ended_at THEN 'changed' ELSE v.status_before END
+        FROM public.view_pancake_connection_status AS v
+        WHERE v.connection_id = c.id AND v.scheduled_time >= n.ended_at - interval '1 day'
+        ORDER BY v.scheduled_time
+        LIMIT 1
+    ), c.status) <> 'disabled'
     LEFT JOIN LATERAL (
         SELECT r.report, r.started_at
         FROM report AS r
@@ -702,7 +798,15 @@ CROSS JOIN (
 -- Returns day, connection_id, tables, records (by their first event), recoded. Relies on uq_pancake_cron_run_tick,
 -- uq_pancake_webhook_event_identity.
 SELECT DISTINCT ON (d.report ->> 'day', c.id)
-    (d.report ->> 'day')::date AS day, c.id AS connection_id, c.table_names AS tables,
+    (d.report ->> 'day')::date AS day, c.id AS connection_id,
+    -- As they were then.
+    COALESCE((
+        SELECT ARRAY(SELECT jsonb_array_elements_text(h.before -> 'table_names'))
+        FROM public.integration_change AS h
+        WHERE h.kind = 'connection' AND h.row_id = c.id::text AND h.changed_at >= r.finished_at AND h.before ? 'table_names'
+        ORDER BY h.id
+        LIMIT 1
+    ), c.table_names) AS tables,
     (SELECT COALESCE(sum(f.records::integer), 0) FROM jsonb_each_text(d.report -> 'first_seen') AS f (origin, records)) AS records,
     (
         SELECT count(*)
@@ -728,10 +832,17 @@ ORDER BY d.report ->> 'day', c.id, r.finished_at DESC
 
 -- name: golive/count_deliveries
 -- Count the deliveries of the webhook that were stored in the window.
--- Returns one row: events. Relies on ix_pancake_webhook_event_created_at.
-SELECT count(*) AS events
+-- Returns one row: events, connections (the ids of all). Relies on ix_pancake_webhook_event_created_at.
+SELECT count(*) AS events, ARRAY(SELECT c.id::text FROM public.pancake_connection AS c ORDER BY c.id) AS connections
 FROM public.pancake_webhook_event AS e
 WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.origin = 'webhook'
+
+-- name: golive/count_early_tickets
+-- Count the leads that became tickets before a time: not those that were held or waited then.
+-- Returns one row: value. Relies on ix_pancake_webhook_event_created_at.
+SELECT count(*) AS value
+FROM public.pancake_webhook_event AS e
+WHERE e.created_at < %(to)s AND e.ticket_id IS NOT NULL AND COALESCE(e.first_processed_at, e.processed_at) < %(to)s
 
 -- name: golive/load_reconciliation
 -- Load how long the slowest daily reconciliation of the window took, from its first call to its end.

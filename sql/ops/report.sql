@@ -21,7 +21,8 @@ SELECT
     (array_agg(c.after ORDER BY c.id))[1] AS after,
     (array_agg(c.reason ORDER BY c.id))[1] AS reason
 FROM public.integration_change AS c
-WHERE c.changed_at >= %(since)s AND c.kind <> 'status' AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
+WHERE c.changed_at >= %(since)s AND (%(until)s::timestamptz IS NULL OR c.changed_at < %(until)s)
+    AND c.kind <> 'status' AND (%(kinds)s::text[] IS NULL OR c.kind = ANY (%(kinds)s))
 GROUP BY
     CASE WHEN c.kind NOT IN ('event', 'replay', 'erasure') THEN c.id END, c.transaction_id, c.kind, c.action, c.changed_by, c.hasura_role,
     c.database_role, c.application

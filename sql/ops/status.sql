@@ -41,42 +41,90 @@ SELECT count(*) AS words FROM string_to_table(repeat('word ', 50000), ' ')
 -- Let what follows in this transaction use files soon. Returns one row: work_mem.
 SELECT set_config('work_mem', '64kB', true) AS work_mem
 
+-- name: probes/list_role_settings
+-- List what ALTER ROLE and ALTER DATABASE set, of `names`, for the logins of the handlers, of the operators, and of the role that owns
+-- Hasura's log: of each login and setting the one that counts in this database.
+-- Returns one row per login and setting: login, uses_it (handlers, operators, Hasura), name, setting, is_of_role, is_of_database (where
+-- it is stored). Relies on the catalog alone.
+WITH logins AS (
+    SELECT r.oid, r.rolname::text AS login, CASE
+        WHEN r.oid = (SELECT c.relowner FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('hdb_catalog.event_log')) THEN 'Hasura'
+        WHEN r.rolsuper THEN NULL
+        WHEN pg_has_role(r.oid, to_regrole('pancake_handlers')::oid, 'USAGE') THEN 'handlers'
+        WHEN pg_has_role(r.oid, to_regrole('pancake_operators')::oid, 'USAGE') THEN 'operators'
+    END AS uses_it
+    FROM pg_catalog.pg_roles AS r
+    WHERE r.rolcanlogin
+)
+SELECT DISTINCT ON (l.login, o.name)
+    l.login,
+    l.uses_it,
+    o.name,
+    o.setting,
+    s.setrole <> 0 AS is_of_role,
+    s.setdatabase <> 0 AS is_of_database
+FROM logins AS l
+INNER JOIN pg_catalog.pg_db_role_setting AS s
+    ON s.setrole IN (0, l.oid) AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()))
+CROSS JOIN LATERAL unnest(s.setconfig) AS c (text)
+CROSS JOIN LATERAL (SELECT split_part(c.text, '=', 1) AS name, substr(c.text, strpos(c.text, '=') + 1) AS setting) AS o
+WHERE l.uses_it IS NOT NULL AND o.name = ANY (%(names)s)
+ORDER BY l.login, o.name, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC
+
 -- name: probes/find_lock_wait
--- Find who has waited longest for a lock in this database, for at least `least`, and who holds it. It waits for no lock itself.
--- Returns at most one row: sessions (that wait), waiting_pid, waiting_seconds, blocking_pid (0 is a prepared transaction),
--- blocking_application (may be null). One whose blocker ended meanwhile waits no more.
+-- Find who has waited longest for a lock in this database, for at least `least`, and the session at the root of that wait: of a
+-- chain of sessions that wait for each other, the one that waits for none. It waits for no lock itself.
+-- Returns at most one row: sessions (that the root keeps waiting), waiting_seconds, blocking_pid (0 is a prepared transaction),
+-- blocking_application, blocking_role, blocking_state, blocking_seconds (of its transaction), of which each may be null. One whose
+-- blocker ended meanwhile waits no more.
 -- pg_locks shows every role the locks of all; of other sessions a role without pg_monitor sees little else.
+WITH RECURSIVE waits AS MATERIALIZED (
+    SELECT l.pid, l.waitstart, pg_blocking_pids(l.pid) AS blockers
+    FROM pg_catalog.pg_locks AS l
+    JOIN pg_catalog.pg_stat_activity AS s ON s.pid = l.pid AND s.datname = current_database()
+    WHERE NOT l.granted
+),
+chains (pid, waitstart, blocking_pid) AS (
+    SELECT w.pid, w.waitstart, b.pid
+    FROM waits AS w
+    CROSS JOIN unnest(w.blockers) AS b (pid)
+    UNION
+    SELECT c.pid, c.waitstart, b.pid
+    FROM chains AS c
+    JOIN waits AS w ON w.pid = c.blocking_pid
+    CROSS JOIN unnest(w.blockers) AS b (pid)
+),
+roots AS (
+    SELECT
+        c.blocking_pid,
+        count(DISTINCT c.pid) AS sessions,
+        extract(epoch FROM clock_timestamp() - min(c.waitstart))::float8 AS waiting_seconds
+    FROM chains AS c
+    WHERE NOT EXISTS (SELECT FROM waits AS w WHERE w.pid = c.blocking_pid)
+    GROUP BY c.blocking_pid
+    HAVING min(c.waitstart) < clock_timestamp() - %(least)s::interval
+)
 SELECT
-    count(*) OVER () AS sessions,
-    l.pid AS waiting_pid,
-    extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS waiting_seconds,
-    b.pid AS blocking_pid,
-    (SELECT a.application_name FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = b.pid) AS blocking_application
-FROM pg_catalog.pg_locks AS l
-JOIN pg_catalog.pg_stat_activity AS s ON s.pid = l.pid AND s.datname = current_database()
-CROSS JOIN LATERAL (SELECT (pg_blocking_pids(l.pid))[1] AS pid) AS b
-WHERE NOT l.granted AND l.waitstart < clock_timestamp() - %(least)s::interval AND b.pid IS NOT NULL
-ORDER BY l.waitstart
+    r.sessions,
+    r.waiting_seconds,
+    r.blocking_pid,
+    a.application_name AS blocking_application,
+    a.usename AS blocking_role,
+    a.state AS blocking_state,
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS blocking_seconds
+FROM roots AS r
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = r.blocking_pid
+ORDER BY r.waiting_seconds DESC, r.sessions DESC
 LIMIT 1
 
--- name: probes/list_keys
--- List the sealed API keys of the connections that are in use.
--- Returns one row per connection: id, name, workspace_id, api_base_url, api_key_encrypted (may be null). Reads the whole table.
-SELECT c.id::text AS id, c.name, c.workspace_id, c.api_base_url, c.api_key_encrypted
-FROM public.pancake_connection AS c
-WHERE c.status <> 'disabled'
-ORDER BY c.id
-
 -- name: status/list_connections
--- List the connections with their last webhook and poll.
--- Returns one row per connection: id, name, status, status_changed_at, last_poll_at, last_webhook_at (of the last day),
--- active_sources. Relies on ix_pancake_webhook_event_created_at, which it reads back from the newest event.
+-- List the connections with their last webhook.
+-- Returns one row per connection: id, name, status, last_webhook_at (of the last day), active_sources.
+-- Relies on ix_pancake_webhook_event_created_at, which it reads back from the newest event.
 SELECT
     c.id::text AS id,
     c.name,
     c.status,
-    c.status_changed_at,
-    c.last_poll_at,
     (
         SELECT e.created_at
         FROM public.pancake_webhook_event AS e
@@ -91,7 +139,7 @@ ORDER BY c.name, c.id
 -- name: status/count_events
 -- Count the events that are not processed, by status: at most `most` of those that wait, of the failed and of the held ones.
 -- Returns one row per status that has any: status, events, oldest_at (since when it waits, or arrived), late (waiting for more than
--- five minutes, or five minutes after the time of its next attempt), last_day (those that arrived in the last 24 hours).
+-- five minutes, or five minutes after the time of its next attempt).
 -- Relies on ix_pancake_webhook_event_waiting, ix_pancake_webhook_event_retry and, read alone, ix_pancake_webhook_event_held.
 WITH found AS (
     (
@@ -123,8 +171,7 @@ SELECT
     f.status,
     count(*) AS events,
     min(f.since) AS oldest_at,
-    count(*) FILTER (WHERE f.due_at < %(now)s::timestamptz - interval '5 minutes') AS late,
-    count(*) FILTER (WHERE f.since > %(now)s::timestamptz - interval '24 hours') AS last_day
+    count(*) FILTER (WHERE f.due_at < %(now)s::timestamptz - interval '5 minutes') AS late
 FROM found AS f
 GROUP BY f.status
 
@@ -185,8 +232,9 @@ ORDER BY n.name
 
 -- name: status/list_rosters
 -- List the rosters that active sources use, with their members.
--- Returns one row per roster: source (null = the default roster), members (active in it), available (also active staff on duty).
--- Reads whole tables, which have few rows.
+-- Returns one row per roster: source (null = the default roster), members (active in it), available (also active staff on duty), limits
+-- (what keeps those from tickets at `now`; null if a ticket may go to one of them).
+-- Reads whole tables, which have few rows. Relies on Diva's index on ticket (assignee_id), for open_cap.
 WITH active AS (
     SELECT
         s.id,
@@ -203,10 +251,18 @@ WITH active AS (
 SELECT
     r.source,
     count(a.id) AS members,
-    count(a.id) FILTER (WHERE p.is_active AND p.on_duty) AS available
+    count(a.id) FILTER (WHERE p.is_active AND p.on_duty) AS available,
+    CASE
+        WHEN bool_and(l.limited_by IS NOT NULL) FILTER (WHERE p.is_active AND p.on_duty)
+            THEN array_agg(DISTINCT l.limited_by) FILTER (WHERE p.is_active AND p.on_duty)
+    END AS limits
 FROM roster AS r
 LEFT JOIN public.pancake_assignee AS a ON (a.source_id = r.id OR (r.id IS NULL AND a.source_id IS NULL)) AND a.is_active
 LEFT JOIN public.staff AS p ON p.id = a.staff_id
+LEFT JOIN LATERAL (
+    SELECT CASE WHEN a.shift <> 'always' OR a.daily_cap IS NOT NULL OR a.open_cap IS NOT NULL
+        THEN public.pancake_member_limit(a, %(now)s) END AS limited_by
+) AS l ON true
 GROUP BY r.id, r.source
 ORDER BY r.source NULLS FIRST
 
@@ -235,19 +291,19 @@ CROSS JOIN (
 -- name: status/count_tickets
 -- Count the leads of the last ten minutes by their result, those that failed, and the tickets that are usual in ten minutes.
 -- Returns one row: leads, tickets, waiting, held, processed_at (the last one); failing (at most `most` that are failed, and the dead letters
--- of an hour, but for invalid ones), tries, reason (the most frequent one), failed_id (the newest), failed_at; usual (median of the days of
+-- of an hour, but for invalid ones), dead (those of them that are dead letters), tries, reason (the most frequent one), failed_id (the newest), failed_at; usual (median of the days of
 -- a week that had any in this hour, or null); drained_at (the last processed_at before the oldest that waits: a backlog goes in order).
 -- Relies on ix_pancake_webhook_event_created_at: it reads eight hours; on ix_pancake_webhook_event_retry, ix_pancake_webhook_event_waiting.
 WITH failing AS (
     (
-        SELECT e.id, e.attempts, e.error_code, e.error_detail, e.ingested_at
+        SELECT e.id, e.status, e.attempts, e.error_code, e.error_detail, e.ingested_at
         FROM public.pancake_webhook_event AS e
         WHERE e.status = 'failed'
         ORDER BY e.next_attempt_at
         LIMIT %(most)s
     )
     UNION ALL
-    SELECT e.id, e.attempts, e.error_code, e.error_detail, e.ingested_at
+    SELECT e.id, e.status, e.attempts, e.error_code, e.error_detail, e.ingested_at
     FROM public.pancake_webhook_event AS e
     WHERE
         e.created_at > %(now)s::timestamptz - interval '1 hour'
@@ -256,7 +312,7 @@ WITH failing AS (
 )
 SELECT
     r.leads, r.tickets, r.waiting, r.held, r.processed_at,
-    f.failing, f.tries, f.reason, f.failed_id, f.failed_at,
+    f.failing, f.dead, f.tries, f.reason, f.failed_id, f.failed_at,
     u.usual::float AS usual,
     (
         SELECT max(d.processed_at)
@@ -291,6 +347,7 @@ FROM (
 CROSS JOIN (
     SELECT
         count(*) AS failing,
+        count(*) FILTER (WHERE f.status = 'dead_letter') AS dead,
         coalesce(sum(f.attempts), 0) AS tries,
         mode() WITHIN GROUP (ORDER BY concat_ws(': ', f.error_code, f.error_detail)) AS reason,
         max(f.id) AS failed_id,

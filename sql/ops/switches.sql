@@ -36,6 +36,29 @@ LEFT JOIN LATERAL (
 ) AS l ON true
 ORDER BY w.position, w.connection, w.is_on DESC, w.name, w.pancake_source_id
 
+-- name: switches/load_problems
+-- Load what is wrong with the settings, and who changed one of these last.
+-- Returns one row: problems, are_lost (no setting can be read), changed_at, changed_by (the name of a member of staff, else as in the
+-- history); those of the change are null if the history has none. Relies on ix_integration_change_row.
+SELECT
+    s.problems,
+    NOT EXISTS (
+        SELECT FROM jsonb_object_keys(public.pancake_setting_rules()) AS r (name)
+        WHERE NOT EXISTS (SELECT FROM unnest(s.problems) AS p (problem) WHERE split_part(p.problem, ' ', 1) = r.name)
+    ) AS are_lost,
+    l.changed_at,
+    COALESCE((SELECT f.full_name FROM public.staff AS f WHERE f.id::text = l.changed_by), l.changed_by) AS changed_by
+FROM public.view_pancake_setting AS s
+LEFT JOIN LATERAL (
+    SELECT c.changed_at, c.changed_by
+    FROM public.integration_change AS c
+    WHERE
+        c.kind = 'setting' AND c.row_id = 'all'
+        AND EXISTS (SELECT FROM unnest(s.problems) AS p (problem) WHERE c.after ? split_part(p.problem, ' ', 1))
+    ORDER BY c.id DESC
+    LIMIT 1
+) AS l ON true
+
 -- name: switches/set_setting
 -- Turn the kill switch and the pause on or off; null leaves one as it is. The history gets the reason.
 -- Returns one row: kill_switch, processing_paused, as they were before. Relies on the view's trigger, which writes what differs.

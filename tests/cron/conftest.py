@@ -4,12 +4,10 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from leads.adapters.secrets import KeyRing, SecretScope
+from leads.adapters.secrets import KeyRing
 from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
-from ops.daily.connection_secrets import seal
-from tests.support.crons import SAME_API_URL, CronHarness
-from tests.support.fakes import API_KEY
+from tests.support.crons import SAME_API_URL, CronHarness, add_connection
 
 
 @pytest.fixture
@@ -31,13 +29,7 @@ def day(harness: CronHarness) -> date:
 def other_connection(harness: CronHarness, key_ring: KeyRing) -> str:
     """Id of a second connection, sorted before the first one, that lists the same records."""
     other = "00000000-0000-4000-8000-000000000000"
-    key = seal(key_ring, API_KEY, SecretScope("api_key", other, SAME_API_URL))
-    harness.sql(
-        "INSERT INTO pancake_connection (id, name, workspace_id, token_sha256, table_names, api_base_url,"
-        " api_key_encrypted, created_at) SELECT %s, 'other', 123, sha256('x'), table_names, %s, %s,"
-        " created_at FROM pancake_connection",
-        *(other, SAME_API_URL, key),
-    )
+    add_connection(harness, key_ring, other, SAME_API_URL, workspace_id=123)
     harness.sql(
         "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
         " SELECT %s, pancake_source_id, name, is_active FROM pancake_source",

@@ -4,7 +4,6 @@ OPS_IMAGE names the image; scripts/images builds one, and .ci/run sets it.
 """
 
 import os
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typer.main import get_command
 
 from ops.cli import app
 from ops.golive.handover import FOR_DEVELOPERS, PAGES
+from proofs.handed_in import make_key
 from proofs.images.containers import PODMAN, RESTRICTED, configure
 from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
@@ -22,8 +22,8 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Unprivileged
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import needs_edge
-from tests.support.golive import make_key
 from tests.support.leads import body, numbered_lead
+from tests.support.programs import run
 
 IMAGE = os.environ.get("OPS_IMAGE", "")
 pytestmark = [
@@ -76,7 +76,7 @@ CALLS = """
 0 edge-spool purge --days 30
 0 edge-spool erase --phone 0905111222
 1 status
-0 doctor
+1 doctor
 124 tail
 0 history
 2 trace 0905111222
@@ -139,22 +139,20 @@ def leads(cluster: Cluster, work: Path, tmp_path: Path) -> Iterator[Callable[[st
         uid, gid = (each or 0 for each in (Unprivileged.choose().uid, Unprivileged.choose().gid))
         for path in (work, *work.rglob("*")):
             os.chown(path, uid, gid)
-        start = [
+        container = run(
             *PODMAN, "run", "--detach", *RESTRICTED, "--user", f"{uid}:{gid}",
             "--volume", f"{work}:/data", "--volume", f"{state}:{state}", "--entrypoint", "sleep",
             *(word for name in variables for word in ("--env", name)), IMAGE, "infinity",
-        ]  # fmt: skip
-        done = subprocess.run(start, env=os.environ | variables, capture_output=True, text=True, check=True)
-        container = done.stdout.strip()
+            env=os.environ | variables,
+        ).stdout.strip()  # fmt: skip
 
-        def run(line: str) -> tuple[int, str]:
-            seconds = 3 if line == "tail" else 90
-            call = [*PODMAN, "exec", container, "sh", "-c", f"timeout {seconds} leads {line}"]
-            done = subprocess.run(call, capture_output=True, text=True, check=False)
+        def call(line: str) -> tuple[int, str]:
+            command = f"timeout {3 if line == 'tail' else 90} leads {line}"
+            done = run(*PODMAN, "exec", container, "sh", "-c", command, code=None, timeout=120)
             return done.returncode, done.stdout + done.stderr
 
-        yield run
-        subprocess.run([*PODMAN, "rm", "--force", "--time", "0", container], capture_output=True, check=True)
+        yield call
+        run(*PODMAN, "rm", "--force", "--time", "0", container)
 
 
 def verbs(command: Any, *path: str) -> Iterator[str]:

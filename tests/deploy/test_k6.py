@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from leads.domain.body import read_body
 from leads.domain.lead import read_lead
 from leads.domain.phone import read_phones
+from tests.support.programs import Done, run
 
 SCRIPT = Path(__file__).parents[2] / "deploy/k6/webhook.js"
 MODULES = {
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, environment: dict[str, str], code: int = 0) -> Done:
     for name, text in MODULES.items():
         package, _, file = name.partition("/")
         home = folder / "node_modules" / package
@@ -46,14 +46,13 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     package_file.write_text(json.dumps({"name": "k6", "type": "module", "exports": exports}))
     shutil.copy(SCRIPT, folder / "webhook.mjs")
     (folder / "run.mjs").write_text(RUN)
-    command = ["node", "run.mjs", json.dumps(environment)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    return run("node", "run.mjs", json.dumps(environment), cwd=folder, code=code)
 
 
 @pytest.fixture
 def ran(tmp_path: Path) -> dict[str, Any]:
-    options = {"WEBHOOK_SECRET": "s", "RUN": "1795689181978", "RATE": "30"}
-    ended = run(tmp_path, WEBHOOK_URL="https://crm.example.com/x", **options)
+    url = {"WEBHOOK_URL": "https://crm.example.com/x"}
+    ended = run_script(tmp_path, {"WEBHOOK_SECRET": "s", "RUN": "1795689181978", "RATE": "30"} | url)
     assert ended.stderr == ""
     first, last = ended.stdout.splitlines()
     assert first == "record_id LIKE 'k6-1795689181978-%'"
@@ -83,6 +82,5 @@ def test_it_keeps_its_rate_whatever_the_answers_are(ran: dict[str, Any]) -> None
 
 
 def test_a_missing_url_is_named(tmp_path: Path) -> None:
-    ended = run(tmp_path)
-    assert ended.returncode != 0
+    ended = run_script(tmp_path, {}, code=1)
     assert "WEBHOOK_URL is not set" in ended.stderr

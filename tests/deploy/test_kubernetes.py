@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from leads.serve import SHUTDOWN_SECONDS
-from ops.setup.env_files import KEYS, OPTIONAL
-from proofs.images.pods import WORKLOADS, render, template_of, write_overlay
+from ops.setup.answers import gather
+from ops.setup.env_files import KEYS, OPTIONAL, read_env_files
+from ops.setup.values import MONITORING, NAMESPACE, NO_MONITORING, value_files
+from proofs.images.pods import WORKLOADS, render, template_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -44,7 +46,6 @@ def containers(kind: str, name: str) -> dict[str, dict[str, Any]]:
 
 
 PODS = [("Deployment", "handlers"), ("StatefulSet", "edge")]
-NAMESPACE = "pancake-diva"
 NEEDS_KUBECTL = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl is not installed: apt-get install kubernetes-client"
 )
@@ -52,14 +53,28 @@ NEEDS_KUBECTL = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The overlay of the README beside the files of `leads setup`."""
+    """What `leads setup` writes, beside a clone."""
     folder = tmp_path_factory.mktemp("cluster") / "site"
     (folder / "pancake").mkdir(parents=True)
     for name, variables in FILES.items():
         lines = "".join(f"{each}=https://a%40b:8080/?x=1&y={each}\n" for each in variables)
+        (folder / f"pancake/{name}.env").touch(mode=0o600)
         (folder / f"pancake/{name}.env").write_text(lines)
-    write_overlay(folder)
+    (folder.parent / "pancake-diva").symlink_to(ROOT)
+    write_values(folder)
     return folder
+
+
+def write_values(folder: Path, **changed: str) -> None:
+    """Write the overlay into a folder that has the environment files."""
+    given = {
+        "way": "kubernetes", "images": "registry.example.com/pancake", "engine_namespace": "diva",
+        "engine_app": "graphql-engine",
+    }  # fmt: skip
+    files = read_env_files(folder / "pancake")
+    for file in value_files(gather(given | changed, None, files), files.folder):
+        file.path.unlink(missing_ok=True)
+        file.write()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +87,7 @@ def named(documents: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any
 
 
 @NEEDS_KUBECTL
-def test_the_overlay_of_the_page_is_valid(rendered: list[dict[str, Any]]) -> None:
+def test_the_overlay_is_valid(rendered: list[dict[str, Any]]) -> None:
     """The oldest version with unhealthyPodEvictionPolicy in general use, and the newest known."""
     documents = [*rendered, *read("own-engine/hasura.yaml", "secrets.template.yaml")]
     for version in ("1.31", "1.36"):
@@ -173,11 +188,25 @@ def test_an_engine_in_another_namespace_is_two_values(rendered: list[dict[str, A
 
 
 @NEEDS_KUBECTL
+def test_an_engine_of_this_namespace_and_another_operator_are_answers(overlay: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(overlay, folder)
+    (tmp_path / "pancake-diva").symlink_to(ROOT)
+    write_values(folder, engine_namespace=NAMESPACE, monitoring="prometheus")
+    documents = render(folder)
+    assert "engine-calls-handlers" not in named(documents, "NetworkPolicy")
+    of_operator = [one for one in documents if one["kind"] in CUSTOM]
+    assert [one["metadata"]["labels"]["release"] for one in of_operator] == ["prometheus"] * 3
+    write_values(folder, monitoring=NO_MONITORING)
+    assert not [one for one in render(folder) if one["kind"] in CUSTOM]
+
+
+@NEEDS_KUBECTL
 def test_prometheus_selects_monitors_and_rules(rendered: list[dict[str, Any]]) -> None:
     """Those of kube-prometheus-stack select by this label, and Services of the monitor's namespace."""
     found = [one for one in rendered if one["kind"] in CUSTOM]
     assert len(found) == 3
-    assert {one["metadata"]["labels"]["release"] for one in found} == {"kube-prometheus-stack"}
+    assert {one["metadata"]["labels"]["release"] for one in found} == {MONITORING}
     labels = [one["metadata"]["labels"] for one in named(rendered, "Service").values()]
     for monitor in named(rendered, "ServiceMonitor").values():
         wanted = monitor["spec"]["selector"]["matchLabels"].items()

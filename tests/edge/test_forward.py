@@ -380,7 +380,7 @@ def test_paths_rates_and_unknown_tokens_do_not_depend_on_the_time_of_day(settabl
 def test_setting_the_time_spends_no_budget_twice(settable: Edge, step: str) -> None:
     """Also after a restart, which reads times of the past or of the next hour from the journal."""
     harness = settable(EDGE_SPOOL_MAX_FILES="1")
-    eventually((harness.edge.state / "policy.sealed").exists)
+    eventually((harness.edge.state / "policy-newest.sealed").exists)
     harness.stop_upstreams()
     codes = [reply.code for reply in harness.flood(101)]
     set_time(harness, step)

@@ -289,7 +289,6 @@ def post_late(harness: EdgeHarness, token: str) -> bytes:
     return raw_exchange(harness.edge.port, head, b"{", b"", b"}", b"", b"\n", pause_seconds=1.3)
 
 
-@pytest.mark.serial
 def test_what_takes_longer_than_five_seconds(harness: EdgeHarness) -> None:
     """A head, and the rest of a refused body, are cut off. An answer is a failure for Pancake.
 
@@ -374,6 +373,15 @@ def test_an_observed_failure_is_written_once_the_disk_works_again(own: Edge) -> 
     eventually(lambda: journal.exists() and journal_lines(harness))
 
 
+def test_a_journal_that_cannot_be_read_is_named_at_the_start(own: Edge) -> None:
+    harness = own().bring_up()
+    harness.edge.kill()
+    (harness.edge.state / "budget.log").unlink(missing_ok=True)
+    (harness.edge.state / "budget.log").mkdir()
+    harness.bring_up()
+    assert "journal not read: " in harness.edge.errors()
+
+
 def test_a_failure_counts_for_thirty_minutes(own: Edge) -> None:
     """Pancake's window, rounded up to whole minutes."""
     harness = own().bring_up()
@@ -399,7 +407,7 @@ def test_lines_that_the_edge_did_not_write_do_not_count(own: Edge) -> None:
     line = sealed_line(harness)
     forged = [
         f"{int(time.time())} {harness.connection.id}\n",
-        line.replace(line[9], "0", 1),
+        line.replace(" 0 ", " 1 ", 1),
         line[:-9] + "\n",
     ]
     journal = harness.edge.state / "budget.log"

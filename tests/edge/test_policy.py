@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
@@ -31,6 +32,8 @@ RARELY = {"EDGE_POLICY_SECONDS": "3600"}
 """No scheduled fetch happens during a test."""
 LONG_SECRET = b"a-long-secret" * 100
 BODY = '{"id":"1","name":"Nguyễn Văn A"}'.encode()
+POLICY_FILES = ("policy.sealed", "policy-newest.sealed")
+"""The policy on the disk of the edge, and when the newest one that was stored there was made."""
 NO_TIMES = ("2026-05-14T02:35:56+16:00", "2026-05-14T02:35:56-1560", "2026-05-14T02:35:56 soon")
 """Offsets that PostgreSQL refuses, and a text that is no offset."""
 
@@ -49,7 +52,9 @@ def expected_outcome(mode: str, shift_seconds: int, signer: bytes | None) -> str
 
 
 @pytest.mark.test_case("TC-017")
-def test_signature_by_timestamp_by_secret_by_mode(harness: EdgeHarness) -> None:
+def test_signature_by_timestamp_by_secret_by_mode(
+    harness: EdgeHarness, record_property: Callable[[str, object], None]
+) -> None:
     cases = list(product(MODES, SHIFTS_SECONDS, SIGNERS))
     secrets = [CURRENT, PREVIOUS]
     for number, (mode, _, _) in enumerate(cases):
@@ -69,6 +74,7 @@ def test_signature_by_timestamp_by_secret_by_mode(harness: EdgeHarness) -> None:
                 stored.append(body)
     assert got == wanted
     assert harness.bodies == stored
+    record_property("tries", len(cases) - len(stored))
     for outcome in ("hmac_invalid", "timestamp_out_of_window"):
         assert harness.answered(outcome) == [status for _, status in wanted].count(outcome)
         assert monitored(harness, outcome) == [
@@ -97,7 +103,9 @@ def test_allowlist_by_mode(harness: EdgeHarness) -> None:
     assert (harness.answered("ip_not_allowed"), monitored(harness, "ip_not_allowed")) == (4, 4)
 
 
-def test_malformed_proofs_are_refused_like_wrong_ones(harness: EdgeHarness) -> None:
+def test_malformed_proofs_are_refused_like_wrong_ones(
+    harness: EdgeHarness, record_property: Callable[[str, object], None]
+) -> None:
     harness.enforce(webhook_secrets=[CURRENT])
     good = signed(CURRENT, BODY)
     stamp, signature = good["X-Pancake-Timestamp"], good["X-Pancake-Signature"]
@@ -121,6 +129,7 @@ def test_malformed_proofs_are_refused_like_wrong_ones(harness: EdgeHarness) -> N
         upper = {**good, "X-Pancake-Signature": signature.upper()}
         assert sender.post(TOKEN, BODY, upper).status == "received"
     assert harness.bodies == [BODY]
+    record_property("tries", len(out_of_window) + len(invalid) + 1)
 
 
 def test_a_shared_secret_in_the_header_of_the_connection(harness: EdgeHarness) -> None:
@@ -223,10 +232,13 @@ def test_refused_deliveries_use_neither_rate_nor_budget(harness: EdgeHarness) ->
 
 def test_a_token_is_called_unknown_only_after_a_fetch(shared: Edge) -> None:
     harness = shared(**RARELY)
-    served = harness.handlers.policies_served
+    served, refused = harness.handlers.policies_served, harness.edge.health()["unknown_tokens"]
     for n in range(3):
         assert harness.post(token="unknown") == "unknown_token"
         assert harness.handlers.policies_served == served + n + 1
+    health = harness.edge.health()
+    assert health["unknown_tokens"] - refused == 3
+    assert 0 <= health["unknown_token_seconds"] < 10
     harness.add_connection("brand-new")
     assert harness.post(token="brand-new") == "received"
     harness.handlers.connections = []
@@ -253,7 +265,8 @@ def test_the_policy_stays_active_without_the_handlers_even_after_a_restart(harne
     harness.enforce(webhook_secrets=[b"s"])
     new = state_key("k2")
     harness.restart(keys=f"{new},{harness.edge.state_keys}")
-    eventually(lambda: (harness.edge.state / "policy.sealed").read_bytes().startswith(b"PE1\x02k2"))
+    for name in POLICY_FILES:
+        eventually(lambda: (harness.edge.state / name).read_bytes().startswith(b"PE1\x02k2"))  # noqa: B023
     harness.stop_upstreams()
     harness.restart(keys=new)
     assert harness.post() == "timestamp_out_of_window"
@@ -283,6 +296,66 @@ def test_a_policy_that_cannot_be_stored_or_restored_is_fetched_again(harness: Ed
     eventually(lambda: harness.bodies == [b"{}"])
 
 
+def test_an_older_policy_that_is_put_back_is_not_used_after_a_restart(
+    harness: EdgeHarness, subtests: pytest.Subtests
+) -> None:
+    """It holds a revoked token. Together with the mark of its time it is used for three days."""
+    policy, newest = (harness.edge.state / name for name in POLICY_FILES)
+    old = {**json.loads(harness.handlers.policy()), "version": "old"}
+    old["connections"][0]["token_sha256"][0]["sha256"] = hashlib.sha256(b"revoked").hexdigest()
+    harness.stop_upstreams()
+
+    def mark(hours: float) -> bytes:
+        return harness.seal(int(time.time() - 3600 * hours), "newest policy")
+
+    def put_back(hours: float, seen: bytes | None) -> str:
+        """Return what happens to a policy that was made so many hours ago, beside this mark."""
+        harness.edge.kill()
+        made_at = datetime.now(UTC) - timedelta(hours=hours)
+        policy.write_bytes(harness.seal({**old, "generated_at": made_at.isoformat()}, "policy"))
+        newest.unlink(missing_ok=True)
+        if seen is not None:
+            newest.write_bytes(seen)
+        harness.edge.start()
+        harness.edge.wait_ready()
+        before = len(harness.edge.held())
+        assert harness.post(token="revoked") == "spooled"
+        if len(harness.edge.held()) > before:
+            return "used"
+        return harness.edge.errors().rpartition("policy not restored: ")[2].strip()
+
+    unreadable = "policy-newest.sealed: "
+    for name, hours, seen, wanted in (
+        ("the mark is newer", 1, mark(0), "older than the newest one that was stored"),
+        ("there is no mark", 1, None, "no policy-newest.sealed"),
+        ("the mark is forged", 1, b"PE1torn", unreadable),
+        ("the mark is a policy", 1, harness.seal(old, "policy"), unreadable + "altered or torn"),
+        ("the mark is of its time", 1, mark(1), "used"),
+        ("the mark is of its time, too long ago", 73, mark(73), "older than three days"),
+    ):
+        with subtests.test(name):
+            assert put_back(hours, seen).startswith(wanted)
+
+
+def test_a_policy_that_does_not_change_is_stored_again(own: Edge) -> None:
+    """With the time at which it was fetched: so an outage does not make it too old for a restart."""
+    harness = own().edit("policy.lua", "STORE_AGAIN_SECONDS = 3600", "STORE_AGAIN_SECONDS = 0").bring_up()
+    paths = [harness.edge.state / name for name in POLICY_FILES]
+    eventually(lambda: all(path.exists() for path in paths))
+    keys = KeyRing.parse(harness.edge.state_keys)
+
+    def made_at() -> tuple[datetime, int]:
+        text, mark = (
+            keys.decrypt(path.read_bytes()[3:], purpose)
+            for path, purpose in zip(paths, ("policy", "newest policy"), strict=True)
+        )
+        return datetime.fromisoformat(json.loads(text)["generated_at"]), int(mark)
+
+    first_at, first_mark = made_at()
+    eventually(lambda: made_at()[1] > first_mark)
+    assert made_at()[0] > first_at
+
+
 def test_a_malformed_policy_is_rejected(harness: EdgeHarness, subtests: pytest.Subtests) -> None:
     """The last valid policy stays active and the failure is counted."""
     good = json.loads(harness.handlers.policy())
@@ -295,6 +368,7 @@ def test_a_malformed_policy_is_rejected(harness: EdgeHarness, subtests: pytest.S
     digest = "a" * 64
     broken = [
         b"", b"[]", b'{"version":"1"}', b'{"connections":[{"id":"1"}]}',
+        *(json.dumps({**good, "generated_at": made_at}).encode() for made_at in (None, 7, "soon")),
         *(with_first(**{key: None}) for key in first if key != "header_name"),
         with_first(token_sha256=[{"sha256": "ab", "expires_at": None}]),
         with_first(token_sha256=[{"sha256": digest, "expires_at": 7}]),
@@ -351,14 +425,15 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
 
 
 def test_an_unknown_token_stored_by_the_version_before_is_delivered(shared: Edge) -> None:
-    """Its file holds the headers as text."""
+    """Its file holds the headers as text. Of this version's only those that may be a proof are stored."""
     harness = shared()
     harness.stop_upstreams()
     headers = signed(b"s", b"{}")
-    assert harness.post(b"{}", headers, token="strict") == "spooled"
+    others = {"Cookie": "session=1", "Authorization": "Basic eA==", "X-Of-The-Clinic": "1"}
+    assert harness.post(b"{}", headers | others, token="strict") == "spooled"
     (path,) = harness.edge.held("unknown")
     document = harness.unseal(path)
-    del document["proof"]
+    assert set(document.pop("proof")) == {name.lower() for name in (*headers, "X-Of-The-Clinic")}
     document["headers"] = {name.lower(): value for name, value in headers.items()}
     path.write_bytes(harness.seal(document))
     harness.add_connection("strict", signature_mode="enforce", webhook_secrets=[b"s"])

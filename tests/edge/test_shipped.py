@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from sandbox.postgres.server import free_port
 from sandbox.processes import NotReady, Processes
 from sandbox.serving import find_value, scrape
 from tests.support.edge.harness import TOKEN, Edge, EdgeHarness, write_certificate
+from tests.support.programs import run, write_program
 from tests.support.promql import EDGE, selectors, selectors_of_rules, without_series
 from tests.support.waiting import eventually
 
@@ -41,7 +41,7 @@ NEEDS_SYSTEMD = pytest.mark.skipif(
 NEEDS_SECCOMP = pytest.mark.skipif(
     ctypes.util.find_library("seccomp") is None
     or shutil.which("setpriv") is None
-    or "--seccomp-filter" not in subprocess.run(["setpriv", "--help"], capture_output=True, text=True).stdout,
+    or "--seccomp-filter" not in run("setpriv", "--help").stdout,
     reason="no libseccomp, or setpriv is older than util-linux 2.41 (Debian 13): apt-get install libseccomp2",
 )
 
@@ -92,7 +92,7 @@ def test_the_files_of_the_container_serve_http(own: Edge) -> None:
     scratch = harness.edge.directory / "scratch"
     start = re.sub("/var/lib/pancake-edge(/tmp)?", str(scratch), start)
     settings = {"EDGE_REAL_IP_FROM": "127.0.0.1 10.0.0.0/8", "EDGE_WORKERS": "2"}
-    subprocess.run(["sh", "-c", start], env={"PATH": os.environ["PATH"], **settings}, check=True, timeout=10)
+    run("sh", "-c", start, env={"PATH": os.environ["PATH"], **settings})
     for name in ("resolver.conf", "real_ip.conf", "workers.conf"):
         (scratch / name).chmod(0o644)
     start_with_site(harness, "container")
@@ -105,8 +105,8 @@ def test_the_files_of_the_container_serve_http(own: Edge) -> None:
 def test_the_container_refuses_a_wrong_number_of_workers(tmp_path: Path, workers: str) -> None:
     start = (DEPLOY / "container" / "start").read_text().replace("/var/lib/pancake-edge", str(tmp_path))
     environment = {"PATH": os.environ["PATH"], "EDGE_WORKERS": workers}
-    ended = subprocess.run(["sh", "-c", start], env=environment, capture_output=True, text=True, timeout=10)
-    assert (ended.returncode, ended.stderr) == (1, "EDGE_WORKERS is not auto or a number from 1 to 64\n")
+    ended = run("sh", "-c", start, env=environment, code=1)
+    assert ended.stderr == "EDGE_WORKERS is not auto or a number from 1 to 64\n"
 
 
 def test_the_shipped_files_serve_https(own: Edge, processes: Processes) -> None:
@@ -266,16 +266,14 @@ def _expand(name: str) -> set[str]:
     """Return the calls of a set of systemd's, with those of the sets in it; a call is a set of itself."""
     if not name.startswith("@"):
         return {name}
-    command = ["systemd-analyze", "--no-pager", "syscall-filter", name]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    listed = run("systemd-analyze", "--no-pager", "syscall-filter", name).stdout
     members = [line.strip() for line in listed.splitlines()[1:]]
     return {call for member in members if member and not member.startswith("#") for call in _expand(member)}
 
 
 @NEEDS_SYSTEMD
 def test_the_unit_leaves_little_open() -> None:
-    command = ["systemd-analyze", "--no-pager", "security", "--offline=true", str(UNIT)]
-    report = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    report = run("systemd-analyze", "--no-pager", "security", "--offline=true", UNIT).stdout
     (exposure,) = re.findall(r"Overall exposure level for pancake-edge.service: ([\d.]+)", report)
     assert float(exposure) <= 3, report
 
@@ -293,16 +291,13 @@ def test_the_copied_certificate_is_for_the_group_only_and_a_running_edge_reloads
     write_certificate(tmp_path)
     group = grp.getgrgid(os.getgid()).gr_name
     script = (DEPLOY / "copy-certificate").read_text().replace("-g pancake-edge", f"-g {group}")
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(
-        f'#!/bin/sh\necho "$1" >>{tmp_path}/called\n[ "$1" = reload ] || {str(is_active).lower()}\n'
-    )
-    systemctl.chmod(0o755)
+    lines = f'echo "$1" >>{tmp_path}/called\n[ "$1" = reload ] || {str(is_active).lower()}'
+    write_program(tmp_path / "systemctl", lines)
     environment = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}", "RENEWED_LINEAGE": str(tmp_path),
         "EDGE_TLS_DIR": str(tmp_path / "tls"),
     }  # fmt: skip
-    subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=10)
+    run("sh", "-c", script, env=environment)
     assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "tls").iterdir()} == {
         "fullchain.pem": 0o640, "privkey.pem": 0o640,
     }  # fmt: skip
@@ -315,11 +310,10 @@ def test_the_copied_certificate_is_for_the_group_only_and_a_running_edge_reloads
 def test_installing_again_changes_no_mode_and_no_file_of_the_operator(tmp_path: Path) -> None:
     """The block of the README, twice, below another root and without a package, a user and a service."""
     root, programs = tmp_path / "root", tmp_path / "bin"
-    for folder in ("root/etc/systemd/system", "root/etc/logrotate.d", "root/var/lib", "bin"):
-        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("etc/systemd/system", "etc/logrotate.d", "var/lib"):
+        (root / folder).mkdir(parents=True)
     for name in ("apt-get", "certbot", "systemctl", "useradd"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
+        write_program(programs / name, "")
     (block,) = re.findall(
         r"^```\n(apt-get install nginx.*?)^```", (DEPLOY / "README.md").read_text(), re.S | re.M
     )
@@ -329,10 +323,7 @@ def test_installing_again_changes_no_mode_and_no_file_of_the_operator(tmp_path: 
 
     def install() -> dict[str, tuple[int, str]]:
         environment = {"PATH": f"{programs}:/usr/bin:/bin", "DESTDIR": str(root)}
-        subprocess.run(
-            ["bash", "-ec", script], cwd=DEPLOY.parents[1], env=environment, umask=0o022,
-            check=True, timeout=30, capture_output=True,
-        )  # fmt: skip
+        run("bash", "-ec", script, cwd=DEPLOY.parents[1], env=environment, umask=0o022)
         files = [path for path in root.rglob("*") if path.is_file() and ".former" not in str(path)]
         return {
             str(path.relative_to(root)): (path.stat().st_mode & 0o777, path.read_text()) for path in files
@@ -402,15 +393,11 @@ def test_an_older_package_stops_the_start_by_its_name(
     """On a machine whose dpkg-query finds these packages. `allowed`: EDGE_OLD_PACKAGES."""
     found = f"nginx) echo '{nginx}' ;;\n"
     found += f"libnginx-mod-http-lua) echo 'installed {lua}' ;;\n" if lua else ""
-    query = tmp_path / "dpkg-query"
-    query.write_text(f'#!/bin/sh\nfor name; do :; done\ncase "$name" in\n{found}*) exit 1 ;;\nesac\n')
-    query.chmod(0o755)
-    done = subprocess.run(
-        [str(DEPLOY / "check-versions")],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "EDGE_OLD_PACKAGES": allowed},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (code, "")
+    lines = f'for name; do :; done\ncase "$name" in\n{found}*) exit 1 ;;\nesac'
+    write_program(tmp_path / "dpkg-query", lines)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "EDGE_OLD_PACKAGES": allowed}
+    done = run(DEPLOY / "check-versions", env=environment, code=code)
+    assert done.stdout == ""
     assert done.stderr.startswith(said)
     assert bool(done.stderr) == bool(said)
     assert code == 0 or "apt-get install" in done.stderr

@@ -23,6 +23,7 @@ from leads.adapters.secrets import KeyRing
 from ops.cli import app
 from sandbox.edge import FOLDERS
 from tests.support.edge.harness import BUDGET_MAX_FAILURES, TOKEN, TOKEN_SHA256, Edge, EdgeHarness
+from tests.support.programs import run
 from tests.support.waiting import eventually
 
 Tamper = Callable[[EdgeHarness, Path], object]
@@ -120,8 +121,7 @@ def test_a_full_disk_is_noticed_before_a_delivery_needs_it(own: Edge) -> None:
     spool = harness.edge.state / "spool"
     owner = spool.stat()
     options = f"size=256k,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(spool)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    mounted = run("mount", "-t", "tmpfs", "-o", options, "tmpfs", spool, code=None)
     if mounted.returncode != 0:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
     try:
@@ -130,7 +130,7 @@ def test_a_full_disk_is_noticed_before_a_delivery_needs_it(own: Edge) -> None:
         assert not list(spool.iterdir())
     finally:
         harness.edge.stop()
-        subprocess.run(["umount", str(spool)], check=True)
+        run("umount", spool)
 
 
 def test_an_unreadable_file_stays_in_the_spool_and_is_logged(harness: EdgeHarness) -> None:
@@ -180,7 +180,7 @@ def test_the_size_of_the_spool_is_limited_in_bytes_too(shared: Edge) -> None:
 
 def test_a_full_spool_survives_sigkill_of_every_process(shared: Edge) -> None:
     harness = shared(EDGE_SPOOL_MAX_FILES="30")
-    eventually((harness.edge.state / "policy.sealed").exists)
+    eventually((harness.edge.state / "policy-newest.sealed").exists)
     harness.stop_upstreams()
     bodies = [b"%d" % number for number in range(30)]
     assert set(harness.post_many(bodies)) == {"spooled"}
@@ -249,7 +249,7 @@ def test_a_full_spool_answers_503_within_the_budget_and_then_sheds(shared: Edge)
     harness = shared(EDGE_SPOOL_MAX_FILES="5")
     harness.add_connection("second")
     harness.fetch_policy()
-    eventually((harness.edge.state / "policy.sealed").exists)
+    eventually((harness.edge.state / "policy-newest.sealed").exists)
     harness.stop_upstreams()
     replies = harness.flood(170)
     assert [reply.status for reply in replies[:5]] == ["spooled"] * 5
@@ -328,7 +328,7 @@ TAMPERED: Mapping[str, Tamper] = {
 def test_a_tampered_file_is_quarantined(own: Edge, subtests: pytest.Subtests) -> None:
     """Those before and after it are delivered once, live traffic goes on, and no worker grows or dies."""
     harness = own().bring_up()
-    eventually((harness.edge.state / "policy.sealed").exists)
+    eventually((harness.edge.state / "policy-newest.sealed").exists)
     workers = harness.edge.workers()
     harness.stop_upstreams()
     harness.post_many([b"%d" % number for number in range(2 * len(TAMPERED) + 1)])
@@ -350,6 +350,51 @@ def test_a_tampered_file_is_quarantined(own: Edge, subtests: pytest.Subtests) ->
     for pid in workers:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         assert pages * os.sysconf("SC_PAGE_SIZE") < MAX_WORKER_BYTES
+
+
+def test_a_name_that_states_more_than_a_delivery_has_fills_no_folder(harness: EdgeHarness) -> None:
+    """Anyone with write access there could fill the spool's limit with one empty file.
+
+    In a full quarantine it has no place either, and stays.
+    """
+    harness.stop_upstreams()
+    name = f"0000000000001-{'ab' * 10}-{'9' * 40}.sealed"
+    forged = [harness.edge.state / folder / name for folder in ("quarantine", "spool")]
+    for path in forged:
+        path.touch()
+        harness.metric('pancake_edge_spool_files{folder="quarantine"}')  # counts it
+    assert harness.post(b"1") == "spooled"
+    for path in set(harness.edge.held()) - set(forged):
+        path.unlink()
+    eventually(lambda: harness.metric('pancake_edge_spool_files{folder="spool"}') == 0)
+    assert harness.post(b"2") == "spooled"
+    for path in forged:
+        path.unlink()
+
+
+def _put_pipes(harness: EdgeHarness) -> None:
+    for name in ("limits.json", "budget.log", "policy.sealed", "policy-newest.sealed"):
+        path = harness.edge.state / name
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        path.chmod(0o666)
+
+
+def test_a_pipe_in_place_of_a_file_of_the_edge_stops_neither_it_nor_its_start(own: Edge) -> None:
+    """It would wait for the other end of it, in each worker once a second, and before it starts."""
+    harness = own(workers=1).bring_up()
+    _put_pipes(harness)
+    eventually(lambda: harness.errors_of("limits") > 0)
+    assert harness.post(b"1") == "received"
+    harness.edge.stop()
+    _put_pipes(harness)  # a policy fetched meanwhile has replaced them
+    harness.edge.start()
+    harness.edge.wait_ready()
+    assert "policy not restored: " in harness.edge.errors()
+    assert harness.post(b"2") == "received"
+    harness.replace_limits('{"deny": ["127.0.0.4"]}')
+    with harness.sender("127.0.0.4") as sender:
+        assert sender.post(TOKEN, b"3").status == "quarantined", "no error is chosen that cannot be written"
 
 
 def test_leads_edge_spool_reads_releases_and_erases_what_the_edge_wrote(harness: EdgeHarness) -> None:
@@ -377,7 +422,7 @@ def test_leads_edge_spool_reads_releases_and_erases_what_the_edge_wrote(harness:
     shown = command("show", name)
     assert (json.loads(shown)["body"].encode(), TOKEN in shown) == (body, False)
     assert command("release", name) == "1 released, 0 kept\n"
-    eventually(lambda: harness.bodies == [body])
+    eventually(lambda: harness.bodies == [body] and not harness.edge.held())
     other = "00000000-0000-0000-0000-00000000000f"
     for connection, erased in ((other, 0), (harness.connection.id, 1)):
         said = command("erase", "--record", f"{connection}/lead/r-1")

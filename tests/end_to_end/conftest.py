@@ -36,3 +36,11 @@ def harness(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[EndToE
         return
     with Sandbox(cluster) as sandbox:
         yield EndToEndHarness.from_environment(sandbox.environment(), sandbox)
+
+
+@pytest.fixture(scope="module")
+def sandbox(harness: EndToEndHarness) -> Sandbox:
+    """The system of `harness`, of which a test starts and stops parts."""
+    if harness.sandbox is None:
+        pytest.skip("starts and stops parts of a sandbox, and not those of the system that --hasura names")
+    return harness.sandbox

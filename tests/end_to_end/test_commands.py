@@ -19,12 +19,12 @@ from ops.daily.config import describe
 from sandbox.demo import Result
 from sandbox.monitoring.rules import WATCHDOG, alerts
 from sandbox.monitoring.servers import FIRING
-from sandbox.payloads import load_samples
+from sandbox.payloads import Effect, load_samples
 from sandbox.processes import ROOT, Processes
-from sandbox.stack.observer import Effect
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import needs_monitoring
+from tests.support.programs import run
 from tests.support.waiting import eventually
 
 FIGURES = {
@@ -48,10 +48,10 @@ def test_a_service_that_does_not_start_is_exit_code_3(
 ) -> None:
     commands = (["sandbox.demo", "--json"], ["sandbox", "up"])
     nowhere = "postgresql://postgres@127.0.0.1:9/postgres"
-    for run in [start(processes, *command, DATABASE_URL=nowhere) for command in commands]:
-        with subtests.test(command=run.args):
-            output, errors = run.communicate(timeout=60)
-            assert (run.returncode, output) == (3, ""), errors
+    for started in [start(processes, *command, DATABASE_URL=nowhere) for command in commands]:
+        with subtests.test(command=started.args):
+            output, errors = started.communicate(timeout=60)
+            assert (started.returncode, output) == (3, ""), errors
             assert "127.0.0.1" in errors
             assert "Traceback" not in errors
 
@@ -142,10 +142,8 @@ class Observed:
         eventually(lambda: "Page: " in self.said() or self.process.poll() is not None, seconds=60)
         assert self.process.poll() is None, self.said()
         self.remains = Remains(self.process, Path(self.after("Logs are in ").split(". ")[0]))
-        run = subprocess.run(
-            [ROOT / "scripts/read_env", self.env_file], capture_output=True, text=True, timeout=30, check=True
-        )
-        lines = [line.removeprefix("export ").partition("=") for line in run.stdout.splitlines()]
+        read = run(ROOT / "scripts/read_env", self.env_file).stdout
+        lines = [line.removeprefix("export ").partition("=") for line in read.splitlines()]
         self.values = {name: value.strip("'") for name, _, value in lines}
 
     def said(self) -> str:

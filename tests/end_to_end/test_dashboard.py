@@ -34,14 +34,14 @@ from sandbox.page.buttons import Buttons
 from sandbox.processes import Processes
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
-from tests.support.end_to_end import EndToEndHarness
+from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import alerts, needs_monitoring
 from tests.support.promql import selectors, selects
 from tests.support.stored_rows import HANH, KHOA
 from tests.support.waiting import eventually
 
-pytestmark = [needs_monitoring, pytest.mark.slow("two bursts with scrapes of two servers around them")]
+pytestmark = [needs_edge, needs_monitoring, pytest.mark.slow("two bursts with scrapes around them")]
 Labels = frozenset[tuple[str, str]]
 Samples = Mapping[str, Mapping[Labels, float]]
 """Values by family and labels."""
@@ -101,10 +101,13 @@ def seed(database_url: str, now: datetime) -> None:
 
 
 def _ticket(number: int, now: datetime) -> dict[str, Any]:
-    """A ticket for each 20 minutes; every fourth has another owner than the chosen one, the last has none."""
+    """A ticket for each 20 minutes; every fourth has another owner than the chosen one, the last has none.
+
+    A minute earlier: the third would be of the last hour for the seconds until it was processed.
+    """
     chosen = None if number == 20 else HANH
     owner = None if number == 20 else KHOA if number % 4 == 0 else HANH
-    at = now - number * timedelta(minutes=20)
+    at = now - number * timedelta(minutes=20) - timedelta(minutes=1)
     return {
         "n": number, "at": at.isoformat(), "chosen": chosen, "owner": owner,
         "ticket_id": f"d0000000-0000-4000-8000-{number:012}", "status": "processed", "source_ids": ["-1"],
@@ -280,6 +283,8 @@ PER_PERIOD = "pancake_cron_period_seconds"
 NUMBERS = count(900)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SCRAPE_SECONDS = 1
+QUIET = timedelta(minutes=15)
+"""Processes read slow figures once a minute, and the tests compare them for a while."""
 
 
 def is_of_processes(text: str) -> bool:
@@ -315,15 +320,13 @@ class Observed:
 
 
 @pytest.fixture(scope="module")
-def observed(harness: EndToEndHarness) -> Iterator[Observed]:
+def observed(sandbox: Sandbox) -> Iterator[Observed]:
     """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again.
 
     A counter has a rate if two scrapes saw it with different values. So both servers scrape everything before
     the work, between its two parts and after them, however slow they are.
     """
-    sandbox = harness.sandbox
-    if sandbox is None or not isinstance(sandbox.edge, NginxEdge):
-        pytest.skip("it needs a sandbox with the real edge: Debian's nginx with Lua")
+    assert isinstance(sandbox.edge, NginxEdge)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes())
         db = stack.enter_context(psycopg.connect(sandbox.database_url, autocommit=True, row_factory=dict_row))
@@ -339,8 +342,7 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
             server.wait_ready()
         one, two = (stack.enter_context(Queries(server.url)) for server in servers)
         found = Observed(sandbox, db, one, two)
-        wait_scraped(found)
-        before = bounds(db, began := datetime.now(UTC))
+        before, began = rows_of_first_scrape(found)
         for crons in (CRONS, ["check_sla"]):
             work(sandbox, crons)
             wait_scraped(found)
@@ -348,9 +350,10 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
         # An increase is a little more than was counted, the less so the longer the series are.
         with suppress(AssertionError):
             eventually(lambda: not still_miscounted(found, began), seconds=60)
+        sandbox.hasura.stop()
+        wait_scraped(found)  # also the ticks since the comparison: the processes lose their figures
         rows = bounds(db, datetime.now(UTC))
         found.counted = {name: least - before[name][0] for name, (least, _) in rows.items()}
-        sandbox.hasura.stop()
         since = time.time()
         seed(sandbox.database_url, datetime.now(UTC))
         for process in (sandbox.handlers, second):
@@ -358,8 +361,20 @@ def observed(harness: EndToEndHarness) -> Iterator[Observed]:
             process.start()
             process.wait_ready()
         eventually(lambda: have_read(found, since))
-        found.drift = drift(found.counted, bounds(db, datetime.now(UTC)))
+        rows = bounds(db, datetime.now(UTC))
+        assert rows == bounds(db, datetime.now(UTC) + QUIET), "a row leaves the last hour while tests run"
+        found.drift = drift(found.counted, rows)
         yield found
+
+
+def rows_of_first_scrape(found: Observed) -> tuple[dict[str, tuple[int, int]], datetime]:
+    """Return the rows that were there before and after a scrape, so that none came beside it, and when."""
+    while True:
+        before = bounds(found.db, datetime.now(UTC))
+        wait_scraped(found)
+        began = datetime.now(UTC)
+        if before == bounds(found.db, began):
+            return before, began
 
 
 def wait_scraped(found: Observed) -> None:

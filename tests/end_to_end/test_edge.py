@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tests.support.end_to_end import log_lines, needs_edge, query
 from tests.support.handlers import DatabaseRows
 from tests.support.leads import LATER, body
 from tests.support.postgres import need_pg_dump, run_program
+from tests.support.programs import run
 from tests.support.stored_rows import BYSTANDER, PERSON, WRITTEN, found_in, read_files
 from tests.support.waiting import eventually
 
@@ -279,14 +279,8 @@ def quarantine(system: System, content: bytes) -> list[Path]:
 def erase(system: System) -> str:
     """Erase by the phone, as an operator does; return what the command printed."""
     environment = os.environ | system.sandbox.environment() | {"PYTHONPATH": str(ROOT)}
-    command = [
-        sys.executable, "-m", "ops", "erase", "--phone", "0905111222", "--edge", "--yes", "--json",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=system.sandbox.home, env=environment,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = ("erase", "--phone", "0905111222", "--edge", "--yes", "--json")
+    done = run(sys.executable, "-m", "ops", *words, cwd=system.sandbox.home, env=environment)
     return done.stdout + done.stderr
 
 

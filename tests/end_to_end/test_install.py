@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 
+from proofs.sender import tick
 from sandbox.edge import EdgeSettings, NginxEdge
 from sandbox.postgres import binaries
 from sandbox.postgres.database import psql_environment
@@ -26,6 +26,7 @@ from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.stack import SLOW_MACHINE_SETTINGS
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
+from tests.support.programs import run
 from tests.support.waiting import eventually
 
 ROLES = {name: f"{name}_{RUN_ID}" for name in ("diva_handlers", "diva_operators")}
@@ -60,12 +61,8 @@ class Installation:
         read = f'test ! -f .env || eval "$({ROOT}/scripts/read_env .env)"'
         given = [read, 'export DATABASE_URL="$OPERATORS_URL"']
         script = "\n".join([*given, " ".join([prepared, *more])])
-        run = subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert run.returncode == code, f"{command}\n{run.stdout}\n{run.stderr}"
-        return run.stdout.strip()
+        done = run("bash", "-c", script, cwd=self.folder, env=self.environment, code=code, timeout=120)
+        return done.stdout.strip()
 
     def fill_in(self, values: Mapping[str, str]) -> None:
         """Enter values into .env."""
@@ -175,12 +172,8 @@ def serve_and_connect(at: Installation) -> None:
     at.run(create, "--api-url", f"{at.sandbox.pancake_url}/api")
     assert re.fullmatch(r"The API key works: \d+ sources\.", at.run("scripts/leads connection test"))
     assert "Verified" in at.run("scripts/leads metadata 9b")
-    tick = {
-        "id": token_hex(4), "name": "pancake_sync_sources", "payload": {},
-        "scheduled_time": datetime.now(UTC).isoformat(),
-    }  # fmt: skip
-    secret = {"X-Handler-Secret": at.sandbox.keys.handler_secret}
-    httpx.post(f"{handlers.url}/cron/sync_sources", json=tick, headers=secret).raise_for_status()
+    secret = at.sandbox.keys.handler_secret
+    assert tick(handlers.url, secret, "sync_sources", datetime.now(UTC)) == "succeeded"
     sources = command_with("SELECT pancake_source_id")
     assert re.search(r"^ -1 .*\| f$", at.run(sources), re.MULTILINE)
 

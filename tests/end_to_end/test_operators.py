@@ -1,13 +1,12 @@
 """What operators read and press at one running system: logs, status, doctor, console, the page.
 
-The tables at the beginning of the pages of docs/runbook are made here: with WRITE_DOCS set the test writes
-them, else they have to be current.
+The tables with which the sections of alerts begin in docs/runbook are made here, and that of all breakages in
+docs/proofs.md: with WRITE_DOCS set the test writes them, else they have to be current, but for the seconds.
 """
 
 import json
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -35,7 +34,9 @@ from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, ENDS_WITH_COMMAND
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
-from tests.support.runbook import FOLDER
+from tests.support.monitoring import alerts
+from tests.support.programs import run
+from tests.support.runbook import FOLDER, PAGES, TABLE, sections
 from tests.support.waiting import eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,15 +45,13 @@ SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def sandbox(harness: EndToEndHarness) -> Sandbox:
-    """A system of our own, in which every cron has run."""
-    if harness.sandbox is None:
-        pytest.skip("it breaks the parts of a sandbox, and not those of the system that --hasura names")
-    is_green(harness.sandbox)  # also before the first tick of a cron
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """A system in which every cron has run."""
+    is_green(sandbox)  # also before the first tick of a cron
     for name in CRONS:
-        result = call(harness.sandbox, "cron", "run", name)
+        result = call(sandbox, "cron", "run", name)
         assert result.exit_code == 0, result.output
-    return harness.sandbox
+    return sandbox
 
 
 def call(sandbox: Sandbox, *words: str, **variables: str) -> Result:
@@ -65,29 +64,33 @@ CHANGING = (
     (re.compile(r"https?://(127\.0\.0\.1|localhost):\d+"), "http://host"),
     (re.compile(r'server at "[^"]+", port \d+'), "server at host"),
     (re.compile(r"diva_[0-9a-f]{8}"), "diva"),
+    (re.compile(r"pancake_handlers_[0-9a-f]{8}"), "diva_handlers"),
     (re.compile(r"(session |backend\()\d+"), r"\g<1>4711"),
     (re.compile(r"for \d+ s;"), "for 12 s;"),
+    (re.compile(r"\(forgotten psql, [^)]+\)"), "(forgotten psql, postgres)"),
+    (re.compile(r"psql(?: -[hpd] \S+)+"), "psql"),
     (re.compile(r"at \d\d:\d\d:\d\d UTC"), "at 09:20:00 UTC"),
     (re.compile(r"leads trace \d+"), "leads trace 17"),
+    (re.compile(r"webhook \d+ \w+ ago|no webhook for a day"), "webhook 4 min ago"),
     (re.compile(r"\|"), r"\\|"),
 )
 """What differs from run to run, and what a page has in its place."""
 PRINTED = re.compile(
     r"`([^`]+)`|(?:^|(?<=[:;] )|(?<=then ))"
-    r"((?:leads|systemctl|docker compose|df|timedatectl) [^;]*|psql(?: -c '[^']*')+|psql -f \S+"
-    r"|pancake-handlers)"
+    r"((?:leads|certbot|systemctl|docker compose|df|timedatectl) [^;]*|psql(?: -[hpd] \S+)*(?: -c '[^']*')+"
+    r"|psql -f \S+|pancake-handlers)"
 )
 """The commands in a printed cure; a page has them in backticks."""
 LOOKING = ("leads metadata diff", "leads doctor", "leads trace", "leads golive precheck")
 """Commands that change nothing, and end with 1 if something is wrong."""
 NAMED_WITHIN_SECONDS = 5.0
 """A look ends within 3 s; other programs may be at work."""
-FIRST_PAGE = "tickets-and-switches"
-PAGES_OF_INCIDENTS = (
-    FIRST_PAGE, "crons-and-engine", "edge", "leads-late-or-failed", "metadata", "monitoring",
-    "webhook-and-pancake",
-)  # fmt: skip
-BEGIN, END = "| what is wrong | `leads status` says | what helps |\n|---|---|---|\n", "\n\n"
+BEGIN, END = TABLE, "\n\n"
+BEGIN_OF_ALL = "| broken | `leads status` says | seconds |\n|---|---|---|\n"
+SECONDS_OF_ROW = re.compile(r"[\d.]+ \|$", re.M)
+MAKE_AGAIN = "make it with: WRITE_DOCS=1 scripts/test --slow tests/end_to_end/test_operators.py -k breakage"
+Place = tuple[str, str]
+"""A page, and a section of it; without one what is above its first section."""
 
 
 def look(sandbox: Sandbox, **variables: str) -> dict[str, Any]:
@@ -103,24 +106,28 @@ def steady(text: str) -> str:
     return text
 
 
+@pytest.mark.slow("it breaks and mends some forty parts, one after the other")
 @pytest.mark.serial
 def test_each_breakage_is_named_at_once_and_mended_by_what_its_page_says(
     sandbox: Sandbox, subtests: pytest.Subtests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first command names the cause and nothing else; the commands beside it on the page mend it.
 
-    Where only a person can mend it, the cure says who does what: here the end of the breakage does that.
+    The page is the section of each alert that fires. Where only a person can mend it, the cure says who does
+    what: here the end of the breakage does that.
     """
     monkeypatch.chdir(tmp_path)  # a cure may write backups
     monkeypatch.setenv("NO_COLOR", "1")
     is_green(sandbox)
-    made: dict[str, list[str]] = {page: [] for page in PAGES_OF_INCIDENTS}
+    made: dict[Place, list[str]] = {place: [] for place in tables()}
+    timed: list[str] = []
     for breakage in (each for each in BREAKAGES if each.check):
         with subtests.test(breakage.name), ExitStack() as broken:
             variables = broken.enter_context(breakage.broken(Installation(sandbox)))
             started = time.monotonic()
             found = look(sandbox, **variables)
-            assert time.monotonic() - started < NAMED_WITHIN_SECONDS
+            seconds = time.monotonic() - started
+            assert seconds < NAMED_WITHIN_SECONDS
             cause = found["cause"]
             assert cause is not None
             assert cause["check"] == breakage.check, found
@@ -128,11 +135,30 @@ def test_each_breakage_is_named_at_once_and_mended_by_what_its_page_says(
             assert ENDS_WITH_COMMAND.search(cause["cure"]) or cause["level"] != "red", cause
             assert breakage.person in cause["cure"], cause["cure"]
             assert {each["check"] for each in found["findings"] if is_unexplained(each)} <= {cause["check"]}
-            made[page_of(cause["runbook"])].append(as_row(breakage.name, cause))
+            timed.append(f"| {breakage.name} | {as_said(cause)} | {seconds:.1f} |")
+            for place in places(breakage, cause["runbook"]):
+                made.setdefault(place, []).append(as_row(breakage.name, cause))
             Mender(sandbox, breakage, broken).mend(cause["cure"])
             eventually(lambda: look(sandbox)["level"] == "green", seconds=SECONDS)
-    for page, rows in made.items():
-        hold_table(page, rows)
+    for place, rows in made.items():
+        with subtests.test(" ".join(place)):
+            hold_table(*place, rows)
+    with subtests.test("all breakages"):
+        hold_seconds(timed)
+
+
+def test_what_the_diagnosis_of_an_alert_lets_type_runs(sandbox: Sandbox, subtests: pytest.Subtests) -> None:
+    commands = {command for page in PAGES for text in sections(page).values() for command in typed(text)}
+    assert len(commands) > 4
+    for command in sorted(commands):
+        with subtests.test(command):
+            result = call(sandbox, *split(command)[1:])
+            assert result.exit_code <= 1, result.output
+
+
+def typed(section: str) -> list[str]:
+    """Return the calls of `leads` at the prompts of an alert's section."""
+    return re.findall(r"^\$ (leads .*)$", section, re.M) if section.startswith("Pancake") else []
 
 
 def is_green(sandbox: Sandbox) -> None:
@@ -140,9 +166,21 @@ def is_green(sandbox: Sandbox) -> None:
     assert (found["level"], found["cause"]) == ("green", None), found
 
 
-def page_of(runbook: str) -> str:
-    page = Path(runbook.partition("#")[0]).stem
-    return page if page in PAGES_OF_INCIDENTS else FIRST_PAGE
+def tables() -> Iterator[Place]:
+    """The places of the pages that have such a table."""
+    for page, text in PAGES.items():
+        above = text.partition("\n## ")[0]
+        places = {"": above, **sections(page)}
+        yield from ((page, name) for name, text in places.items() if BEGIN in text)
+
+
+def places(breakage: Breakage, runbook: str) -> list[Place]:
+    """Return the sections of the alerts that a breakage raises, or the top of the page of its cause."""
+    if not breakage.alerts:
+        return [(Path(runbook.partition("#")[0]).stem, "")]
+    urls = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in alerts()}
+    names = [f"Pancake{alert}" for alert in breakage.alerts.split()]
+    return [(Path(urls[name].partition("#")[0]).stem, name) for name in names]
 
 
 def is_unexplained(found: Finding) -> bool:
@@ -155,23 +193,39 @@ def is_looking(command: str) -> bool:
 
 def as_row(name: str, cause: Finding) -> str:
     """Return the row of a page, with the commands of the cure in backticks."""
-    said = f"{cause['level'].upper()} {cause['check']}: {cause['text']}"
     cure = PRINTED.sub(lambda found: f"`{found[1] or found[2]}`", cause["cure"])
-    return f"| {name} | {steady(said)} | {steady(cure)} |"
+    return f"| {name} | {as_said(cause)} | {steady(cure)} |"
 
 
-def hold_table(page: str, rows: Iterable[str]) -> None:
-    """Compare the table at the beginning of a page, or write it."""
+def as_said(cause: Finding) -> str:
+    return steady(f"{cause['level'].upper()} {cause['check']}: {cause['text']}")
+
+
+def hold_table(page: str, section: str, rows: Iterable[str]) -> None:
+    """Compare the table of a section, or write it."""
     path = FOLDER / f"{page}.md"
-    before, begin, after = path.read_text("utf-8").partition(BEGIN)
-    assert begin, f"{page} has no table"
-    _, end, rest = after.partition(END)
+    text = path.read_text("utf-8")
+    start = text.index(f"\n## {section}\n") + 1 if section else 0
+    end = text.find("\n## ", start) + 1 or len(text)
+    before, begin, after = text[start:end].partition(BEGIN)
+    assert begin, f"{page} {section} has no table"
+    found, _, rest = after.partition(END)
     made = "\n".join(rows)
     if os.environ.get("WRITE_DOCS"):
-        path.write_text(before + begin + made + end + rest, "utf-8")
+        path.write_text(text[:start] + before + begin + made + END + rest + text[end:], "utf-8")
     else:
-        command = "WRITE_DOCS=1 scripts/test tests/end_to_end/test_operators.py -k breakage"
-        assert after.partition(END)[0] == made, f"make it with: {command}"
+        assert found == made, MAKE_AGAIN
+
+
+def hold_seconds(rows: Iterable[str]) -> None:
+    """Compare the table of all breakages but for its seconds, or write it."""
+    path, made = DOCS / "proofs.md", "\n".join(rows)
+    before, begin, after = path.read_text("utf-8").partition(BEGIN_OF_ALL)
+    found, _, rest = after.partition(END)
+    if os.environ.get("WRITE_DOCS"):
+        path.write_text(before + begin + made + END + rest, "utf-8")
+    else:
+        assert SECONDS_OF_ROW.sub("", found) == SECONDS_OF_ROW.sub("", made), MAKE_AGAIN
 
 
 @dataclass
@@ -203,10 +257,7 @@ class Mender:
             elsewhere[command]()
         elif command.startswith("psql "):
             environment = os.environ | psql_environment(self.sandbox.database_url)
-            done = subprocess.run(
-                command, shell=True, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+            run("sh", "-c", command, env=environment, cwd=ROOT)
         elif command.startswith("leads "):
             with pytest.MonkeyPatch.context() as patch:
                 # In a terminal a secret is asked for.

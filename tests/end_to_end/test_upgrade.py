@@ -21,6 +21,7 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Service
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
+from tests.support.programs import run
 from tests.support.waiting import eventually_async
 
 RATE = 20
@@ -56,7 +57,7 @@ class OldSandbox(Sandbox):
     def _hasura_arguments(self) -> list[str]:
         command = [sys.executable, "-P", "-c", MERGE, str(self.home / "hasura")]
         environment = {**os.environ, "PYTHONPATH": str(self._old)}
-        metadata = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        metadata = run(*command, env=environment).stdout
         return ["--metadata", metadata.strip(), "--migrations", str(self._old / "hasura/migrations")]
 
     def _handlers(self, name: str, *, is_shared: bool = False) -> Service:

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from leads.adapters.secrets import KeyRing, Secret, SecretScope
+from leads.services.connections import load_connections
 from ops.daily.connection_secrets import seal, store_secret
 from tests.support.handlers import HandlerHarness
 from tests.support.settings import EDGE_SECRET, WEBHOOK_TOKEN
@@ -99,6 +100,22 @@ async def test_a_former_secret_is_left_out_after_its_end(harness: HandlerHarness
     assert await listed() == [[b"current", b"former"]] * 2
     harness.clock.ahead += timedelta(minutes=2)
     assert await listed() == [[b"current"]] * 2
+
+
+async def test_a_time_that_python_cannot_hold_takes_the_policy_from_no_connection(
+    harness: HandlerHarness, key_ring: KeyRing
+) -> None:
+    """A person may type it by SQL."""
+    for typed, read in (("infinity", 9999), ("-infinity", 2), ("20000-01-01", 9999), ("0044-03-15 BC", 2)):
+        harness.sql(
+            "UPDATE pancake_connection SET previous_token_sha256 = token_sha256,"
+            " previous_token_expires_at = %s, poll_watermark = %s",
+            *[typed] * 2,
+        )
+        (connection,) = (await policy(harness))["connections"]
+        assert connection["token_sha256"][1]["expires_at"] == f"{read:04}-01-01T00:00:00+00:00"
+        (used,) = await load_connections(harness.runtime.db, key_ring)
+        assert used.watermark == datetime(read, 1, 1, tzinfo=UTC)
 
 
 async def test_only_loopback_or_tls_is_accepted_and_no_answer_is_cached(harness: HandlerHarness) -> None:

@@ -295,6 +295,8 @@ def action(name: str, input_: dict[str, Any], session: dict[str, str] = SESSION)
 
 async def test_arguments_of_ingest_and_days_of_reconciliation_of_any_size(harness: HandlerHarness) -> None:
     tick = {"id": "1", "name": "pancake_reconcile_daily", "scheduled_time": "2026-05-14T02:35:56Z"}
+    for day in ("0001-01-01", "9999-12-31"):
+        await call(harness, "/cron/reconcile_daily", tick | {"payload": {"day": day, "dry_run": True}})
     for value in values(INPUT_BYTES):
         await call(harness, "/cron/reconcile_daily", tick | {"payload": {"day": value}})
         given = {"token_sha256": WEBHOOK_TOKEN_SHA256, "raw": "e30=", "source_ip": "203.0.113.7"}

@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -99,7 +100,6 @@ async def test_without_a_key_that_may_be_sent_a_record_is_taken_for_a_lead(
             assert (named(harness, lead.id), requests(harness)) == (UNKNOWN, 0)
 
 
-@pytest.mark.serial
 async def test_a_slow_pancake_is_not_waited_for_and_soon_not_asked(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,10 +170,7 @@ async def test_a_dry_run_asks_too_and_says_what_the_replay_does(
 async def test_an_error_before_the_work_is_an_attempt_that_failed(
     harness: CronHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
     event_id = await stored(harness)
-    monkeypatch.setattr(find_table, "load_connections", fail)
+    monkeypatch.setattr(find_table, "load_connections", AsyncMock(side_effect=ZeroDivisionError))
     assert await harness.process(event_id) == "failed"
     assert harness.event(event_id)["error_code"] == "internal"

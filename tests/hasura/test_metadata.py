@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import yaml
 
@@ -19,10 +18,6 @@ from leads.domain.day_ledger import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from ops.daily.replay import MAX_EVENTS_PER_QUERY
 from ops.metadata.directory import DIRECTORY, read_directory, role_of_action
-from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.diva.project import merge_project
-from sandbox.processes import Processes
-from sandbox.stack import hasura
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
@@ -62,26 +57,6 @@ def webhook(item: dict[str, Any]) -> str:
 def headers(item: dict[str, Any]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = item.get("headers") or item.get("definition", {}).get("headers", [])
     return found
-
-
-def tracked_tables(database: str, directory: Path) -> set[str]:
-    environment = {
-        "PG_DATABASE_URL": database, "HANDLERS_URL": "http://127.0.0.1:9",
-        "HANDLER_SECRET": "handler-secret", "NOTIFICATIONS_URL": "http://127.0.0.1:9",
-    }  # fmt: skip
-    arguments = ("--metadata", str(directory))
-    with Processes() as processes:
-        engine = hasura.start_engine(processes, database, *arguments, environment=environment)
-        answer = httpx.post(f"{engine.url}/v1/metadata", json={"type": "export_metadata", "args": {}})
-    (source,) = answer.raise_for_status().json()["sources"]
-    return {table["table"]["name"] for table in source["tables"]}
-
-
-@pytest.mark.own_database
-def test_the_engine_reads_the_merged_project(database: str, tmp_path: Path) -> None:
-    theirs = tracked_tables(database, DIVA_METADATA)
-    both = tracked_tables(database, merge_project(tmp_path / "project"))
-    assert both == theirs | {table["table"]["name"] for table in TABLES}
 
 
 def test_every_call_has_a_route_and_every_route_a_call() -> None:
@@ -224,17 +199,6 @@ def test_a_role_is_named_only_in_its_one_place() -> None:
     """The function pancake_staff_role for staff, the permissions of the metadata for Hasura."""
     found = {str(path.relative_to(ROOT)): names_in(path) for path in files()}
     assert {path: names for path, names in found.items() if names} == {}
-
-
-def test_the_words_that_the_statements_use_are_mapped() -> None:
-    used = {
-        word
-        for path in files()
-        for word in re.findall(r"pancake_staff_role\('(\w+)'\)", path.read_text("utf-8"))
-    }
-    (definition,) = [found for path in files() for found in DEFINITION.findall(path.read_text("utf-8"))]
-    assert used
-    assert used <= set(re.findall(r"WHEN '(\w+)'", definition))
 
 
 def test_the_documented_command_renames_the_role_of_hasura_everywhere(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tests.support.histories.checks import second_tickets
+import pytest
+
+from tests.support.histories.checks import HistoryFailed, second_tickets
+from tests.support.histories.history import History
 from tests.support.histories.state import Account, State, Ticket
 
 NOW = datetime(2026, 5, 14, tzinfo=UTC)
@@ -31,3 +34,13 @@ def test_what_is_no_second_ticket_of_the_phone_is_left_alone() -> None:
     assert not [*second_tickets(state(TICKET), state(TICKET, replace(second, is_from_pancake=False)))]
     gone = Account(PHONE, NOW, deleted=True)
     assert not [*second_tickets(state(TICKET, a2=gone), state(TICKET, second, a2=gone))]
+
+
+def test_a_row_that_was_not_read_again_is_found(history: History) -> None:
+    history.deliver({"phones": ("0905111001",)})
+    history.people.delete_ticket()
+    history.people.open_own_ticket()
+    history.check_rows()
+    next(iter(history.rows["ticket"].values()))["title"] = "of before"
+    with pytest.raises(HistoryFailed, match="step by step"):
+        history.check_rows()

@@ -153,3 +153,13 @@ def test_a_ticket_that_its_only_record_left_is_called_by_the_phone_of_its_accoun
     history.deliver({"phones": ("0905111001",)}, minutes=None)
     left = next(ticket for ticket in history.state.tickets.values() if not ticket.requests)
     assert left.title == "Lead Pancake: 0905 111 003"
+
+
+def test_an_event_that_made_a_ticket_stays_that_event_after_a_deletion_was_forced(history: History) -> None:
+    """The reference model expected contact_updated, though the event still names the ticket that it made."""
+    history.deliver({"phones": ("0905111001",)}, deletion=True, minutes=None)
+    history.deliver({"phones": ("0905111001",)}, minutes=None)
+    history.replay(0, force=True)
+    history.people.set_status(0)
+    history.replay(1)
+    assert [event.outcome for event in history.state.events.values()] == ["record_deleted", "ticket_created"]

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import split
+from traceback import format_exception
 from typing import Any
 
 import psycopg
@@ -25,32 +27,33 @@ from typer.testing import CliRunner, Result
 
 from leads.adapters.settings import SettingsError
 from leads.domain.errors import (
-    DatabaseUnavailable,
-    HasuraUnavailable,
     HostNotAllowed,
     IntegrationError,
+    Misconfigured,
     PancakeKeyRejected,
-    PancakeUnavailable,
     SecretUnreadable,
 )
 from ops.__main__ import NOT_INSTALLED
 from ops.cli import ELSEWHERE, app
-from ops.clients.db_session import LoginRefused
-from ops.clients.hasura_admin import AccessDenied
+from ops.clients.db_session import open_session
 from ops.clients.plain_http import NoAnswer
 from ops.daily.reconcile import print_reports
 from ops.failures import CommandFailed, VerbGroup, WrongUsage
+from ops.golive.criterion import Source, load_criteria
 from ops.output import (
     AsJson,
-    ChangeBlock,
     ForeignTextConsole,
     changed_fields,
-    print_block,
+    print_changes,
+    print_in_column,
+    print_indented,
     print_json,
     print_line,
     say,
     shown,
 )
+from ops.switches import check_reason
+from tests.support.operators import leads
 
 ROOT = Path(__file__).parents[2]
 LIBRARY_WORDS = ("Value error", "Input should", "%Y", "Errno", "parse")
@@ -59,8 +62,7 @@ SHOWN = r"[bold]x[/] :smile: \u202egnp\u001b]0;title\u0007\u009b2J\u200b"
 
 
 def run(*words: str, **variables: str) -> Result:
-    environment = {"COLUMNS": "80", "DATABASE_URL": "", "ENCRYPTION_KEYS": ""} | variables
-    return CliRunner().invoke(app, words, prog_name="leads", env=environment)
+    return leads(*words, **{"COLUMNS": "80", "DATABASE_URL": "", "ENCRYPTION_KEYS": ""} | variables)
 
 
 def run_python(program: str) -> subprocess.CompletedProcess[str]:
@@ -88,11 +90,6 @@ def fail_with(error: BaseException, *arguments: str) -> Any:
         (SettingsError("A is not set", "B is not set"), 2, "  A is not set\n  B is not set\nSet the variab"),
         (CommandFailed("It failed. Do this."), 1, "It failed. Do this.\n"),
         (WrongUsage("Give this."), 2, "Give this.\n"),
-        (DatabaseUnavailable("no route"), 3, "Could not reach the database: no route\nCheck DATABASE_URL"),
-        (HasuraUnavailable("no route"), 3, "Could not reach Hasura: no route\nCheck HASURA_URL"),
-        (PancakeUnavailable("no route"), 3, "Could not reach Pancake: no route\nCheck"),
-        (AccessDenied("not accepted"), 2, "not accepted\nCheck HASURA_ADMIN_SECRET."),
-        (LoginRefused("no such user"), 2, "refused the login: no such user\nCheck DATABASE_URL."),
         (SecretUnreadable("not opened"), 2, "not opened\n"),
         (HostNotAllowed("not allowed"), 2, "not allowed\n"),
         (PancakeKeyRejected("rejected", status=401), 1, "Failed: rejected (pancake_key_rejected)"),
@@ -106,6 +103,7 @@ def fail_with(error: BaseException, *arguments: str) -> Any:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_every_failure_has_its_message_and_code(error: BaseException, code: int, words: str) -> None:
+    """Those of services that are away or refuse who asks are in golden/."""
     result = fail_with(error)
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in result.stderr
@@ -169,6 +167,7 @@ def test_a_refused_statement_is_reported_without_the_values_of_its_row(database:
         ("alert test --timeout soon", "Invalid value for '--timeout': 'soon' is not a number."),
         ("report --since 1.5.2026", "'1.5.2026' is not understood.\n  Write it like 2026-05-14"),
         ("history --since now", "  Write it like 2026-05-14 or 2026-05-14T09:30"),
+        ("history --since 0001-01-01", "'0001-01-01' is not understood."),
         (
             "history --of nix",
             "Invalid value for '--of': 'nix' is not one of:\n"
@@ -190,7 +189,7 @@ def test_a_wrong_word_is_wrong_usage_in_plain_words(words: str, said: str) -> No
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
-    reasons = {tmp_path / "none": "No such file or directory", binary: "it is not text in UTF-8"}
+    reasons = {tmp_path / "none": "No such file or directory", binary: "it is not UTF-8 text"}
     for file, reason in reasons.items():
         result = run("connection", "set-api-key", "--file", str(file))
         assert result.exit_code == 2
@@ -243,11 +242,15 @@ def test_what_is_not_seen_is_escaped_and_markup_is_text(capsys: pytest.CaptureFi
     assert printed(console).count(SHOWN) == 3
     print_reports([{"connection_id": "c", "detail": FOREIGN}], console, dry_run=False)
     assert printed(console).endswith(f"c: {SHOWN}\n")
+    plain = Console(file=io.StringIO(), width=200)
+    print_indented(FOREIGN, 0, plain)
+    print_in_column("at ", FOREIGN, plain)
+    assert printed(plain) == f"{SHOWN}\nat {SHOWN}\n"
 
 
 def block(title: str, *fields: tuple[str, str | None, str], width: int = 80) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    print_block(ChangeBlock(title, list(fields)), console)
+    print_changes(title, list(fields), console)
     return printed(console).splitlines()
 
 
@@ -296,10 +299,9 @@ def test_the_table_of_options_has_every_verb() -> None:
 
 
 PLACES = {
-    "NAME": "x", "TEXT": "x", "ID": "17", "DAY": "2026-05-14", "D": "2026-05-14", "PHONE": "0905111222",
-    "FILE": "x", "URL": "http://host",
+    "NAME": "x", "ID": "17", "PHONE": "0905111222", "FILE": "x", "URL": "http://host",
 }  # fmt: skip
-"""What a reader puts in place of a word in capitals."""
+"""What a reader puts in place of a word in capitals, where no value can be known. A reason is printed."""
 COMMANDS: Any = typer.main.get_command(app)
 VERBS = "|".join(COMMANDS.commands)
 PRINTED = re.compile(
@@ -309,14 +311,17 @@ PRINTED = re.compile(
 
 
 def printed_commands() -> Iterator[tuple[str, str]]:
-    """Yield command and file of what golden outputs show, and of the texts of the program.
+    """Yield command and file of what golden outputs show, and of the texts of the programs.
 
     A line of the go-live names its command in short, and shows it whole below.
     """
     for path in (ROOT / "tests" / "ops" / "golden").glob("*.txt"):
         if not path.name.startswith("golive-"):
             yield from ((found[1], path.name) for found in PRINTED.finditer(path.read_text("utf-8")))
-    for path in (ROOT / "ops").rglob("*.py"):
+    for path in (ROOT / "leads").rglob("*.toml"):
+        text = path.read_text("utf-8").replace('"', "\n")
+        yield from ((found[1], path.name) for found in PRINTED.finditer(text))
+    for path in (*(ROOT / "leads").rglob("*.py"), *(ROOT / "ops").rglob("*.py")):
         for text in texts_of(ast.parse(path.read_text("utf-8"))) if "golive" not in path.parts else ():
             yield from ((found[1], path.name) for found in PRINTED.finditer(text))
 
@@ -353,9 +358,36 @@ def test_a_command_that_is_printed_is_taken_as_it_stands(subtests: pytest.Subtes
     for command, file in commands.items():
         with subtests.test(command, file=file):
             assert refusal(command) == ""
+            assert not {"TEXT", "REASON", "…"} & set(split(command))
+
+
+def test_the_days_of_a_cure_are_printed_and_a_reason_is_left_to_the_person(subtests: pytest.Subtests) -> None:
+    dated = [each for each in load_criteria() if "{" in each.remediation and each.source is not Source.CHECK]
+    assert len(dated) > 4
+    for criterion in dated:
+        with subtests.test(criterion.id):
+            cure = criterion.cure(datetime(2026, 5, 14, 20, tzinfo=UTC))
+            (command,) = PRINTED.findall(f"→ {cure}")
+            assert (refusal(command), "{" in cure) == ("", False)
+            if criterion.may_be_waived:
+                assert command.endswith(f"waive {criterion.id} --reason 'say why' --until 2026-05-21")
+            else:
+                assert "--day 2026-05-14" in command, "it is the 15th in Vietnam"
+    with pytest.raises(WrongUsage, match="say why stands for a reason"):
+        check_reason("say why")
 
 
 def test_help_and_version_are_found_where_people_look() -> None:
     assert run("-h").output == run("--help").output
     assert run("tail", "-h").output == run("tail", "--help").output
     assert re.fullmatch(r"leads \d+\.\d+\.\d+\n", run("--version").output)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgres:geheim@db/diva", "postgresql://o:geheim%zz@db/diva", "postgresql://o:a@geheim@db/diva"],
+)
+def test_no_session_quotes_a_malformed_url(url: str) -> None:
+    with pytest.raises(Misconfigured, match="The database URL is no URL") as caught:
+        open_session(url, "setup")
+    assert "geheim" not in "".join(format_exception(caught.value))

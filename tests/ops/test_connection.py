@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from leads.adapters.secrets import KeyRing, Secret, SecretScope, open_sealed
-from ops.cli import app
 from ops.clients.db_session import DbSession
 from ops.daily.connection_secrets import (
-    change_status,
+    change,
     create_connection,
     list_connections,
     reencrypt,
@@ -30,6 +29,7 @@ from ops.switches import set_source
 from sandbox.postgres.database import operators_url
 from tests.support.fake_services import FakeServer
 from tests.support.handlers import DatabaseHarness
+from tests.support.operators import document, leads
 from tests.support.settings import NOT_BASE_URLS, UNREACHABLE_URL
 from tests.support.stored_rows import dump
 from tests.support.waiting import eventually
@@ -76,16 +76,12 @@ Answer = TypeVar("Answer")
 def run(database: str, *arguments: str, stdin: str = "", keys: str = OLD_KEYS, **variables: str) -> Result:
     """Run one command as the operators; EDGE is the address of the edge, OLD_KEY the only key."""
     given = {"DATABASE_URL": operators_url(database), "ENCRYPTION_KEYS": keys, "PUBLIC_URL": EDGE}
-    environment = given | variables
-    result = CliRunner().invoke(app, ["connection", *arguments], input=stdin, env=environment)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+    return leads("connection", *arguments, typed=stdin, **given | variables)
 
 
 def status(database: str) -> dict[str, Any]:
-    (connection,) = json.loads(run(database, "status", "--json").stdout)
-    assert isinstance(connection, dict)
-    return connection
+    (connection,) = document(run(database, "status", "--json"))
+    return dict(connection)
 
 
 def made(database: str, *arguments: str) -> str:
@@ -112,6 +108,12 @@ def rows(db: DbSession) -> list[dict[str, Any]]:
     return db.execute("SELECT * FROM pancake_connection ORDER BY id").fetchall()
 
 
+def opened(row: dict[str, Any], column: str, ring: KeyRing = OLD_RING) -> str | None:
+    """A sealed secret of a row of pancake_connection in clear."""
+    (scope,) = (use for name, use in stored_uses(str(row["id"]), row["api_base_url"]) if name == column)
+    return row[column] and open_sealed(ring, bytes(row[column]), scope)
+
+
 def history(db: DbSession) -> list[tuple[str, ...]]:
     return [tuple(row.values()) for row in db.execute(HISTORY).fetchall()]
 
@@ -128,8 +130,7 @@ def test_create_shows_the_webhook_url_and_the_header_once(database: str, db: DbS
     assert (name, len(secret)) == ("X-Pancake-Secret", 43)
     (row,) = rows(db)
     assert row["signature_mode"] == "monitor"
-    use = SecretScope("header_secret", str(row["id"]))
-    assert open_sealed(OLD_RING, bytes(row["header_secret_encrypted"]), use) == secret
+    assert opened(row, "header_secret_encrypted") == secret
     said = run(database, "status", "--json").stdout + run(database, "status").stdout
     assert token not in said
     assert secret not in said
@@ -194,15 +195,13 @@ def test_secrets_rotate_and_the_former_one_is_forgotten(diva: str, db: DbSession
         command = f"set-{secret.replace('_', '-')}"
         assert run(diva, command, "--file", str(tmp_path / "first")).exit_code == 0
         assert run(diva, command, "--variable", "FRESH", FRESH=second).exit_code == 0
-        (row,) = list_connections(db, NOW)
-        use = SecretScope(secret, row["id"])
-        assert open_sealed(OLD_RING, row[f"{secret}_encrypted"], use) == second
-        assert open_sealed(OLD_RING, row[f"previous_{secret}_encrypted"], use) == first
+        (row,) = rows(db)
+        assert opened(row, f"{secret}_encrypted") == second
+        assert opened(row, f"previous_{secret}_encrypted") == first
         assert run(diva, "forget", secret).exit_code == 0
         assert status(diva)["secrets"][f"previous_{secret}"] is None
         shown = run(diva, command, "--generate").stdout.strip()
-        (row,) = list_connections(db, NOW)
-        assert open_sealed(OLD_RING, row[f"{secret}_encrypted"], use) == shown
+        assert opened(rows(db)[0], f"{secret}_encrypted") == shown
 
 
 def test_no_command_takes_a_secret_as_argument(subtests: pytest.Subtests) -> None:
@@ -274,14 +273,10 @@ def test_rotate_keys_encrypts_every_secret_again(database: str, db: DbSession) -
     done = run(database, "rotate-keys", "--rows-per-batch", "2", keys=f"new:{NEW_KEY},old:{OLD_KEY}")
     assert done.stdout == "Sealed 11 of 11 secrets with key new.\n", done.stderr
     ring = KeyRing.parse(f"new:{NEW_KEY}")
-    (row,) = (row for row in list_connections(db, NOW) if row["name"] == "Diva")
-    opened = {
-        column: open_sealed(ring, row[column], use)
-        for column, use in stored_uses(row["id"], row["api_base_url"])
-    }
-    assert opened["api_key_encrypted"] == API_KEY
-    assert opened["webhook_secret_encrypted"] == plain["new webhook_secret"]
-    assert opened["previous_header_secret_encrypted"] == plain["old header_secret"]
+    (row,) = (row for row in rows(db) if row["name"] == "Diva")
+    assert opened(row, "api_key_encrypted", ring) == API_KEY
+    assert opened(row, "webhook_secret_encrypted", ring) == plain["new webhook_secret"]
+    assert opened(row, "previous_header_secret_encrypted", ring) == plain["old header_secret"]
     assert reencrypt(db, ring) == (0, 11)
 
 
@@ -303,15 +298,9 @@ def test_secrets_whose_key_is_lost_can_be_replaced(diva: str, db: DbSession) -> 
         done = run(diva, *command.split(), "--replace-unreadable", stdin=API_KEY, keys=f"new:{NEW_KEY}")
         assert done.exit_code == 0, done.stderr
     (row,) = rows(db)
-    ring, id_ = KeyRing.parse(f"new:{NEW_KEY}"), str(row["id"])
-    assert (
-        open_sealed(ring, row["api_key_encrypted"], SecretScope("api_key", id_, row["api_base_url"]))
-        == API_KEY
-    )
-    assert (
-        open_sealed(ring, row["header_secret_encrypted"], SecretScope("header_secret", id_))
-        == done.stdout.strip()
-    )
+    ring = KeyRing.parse(f"new:{NEW_KEY}")
+    assert opened(row, "api_key_encrypted", ring) == API_KEY
+    assert opened(row, "header_secret_encrypted", ring) == done.stdout.strip()
     assert row["previous_header_secret_encrypted"] is None, "it would make the policy unreadable"
 
 
@@ -422,13 +411,13 @@ def test_a_source_that_both_switch_on_was_on_for_the_second(
 def test_a_connection_that_both_disable_is_disabled_once(
     db: DbSession, first: DbSession, connection_id: str
 ) -> None:
-    assert change_status(first, connection_id, "disabled", "r", NOW)["is_changed"]
+    def disable(session: DbSession) -> dict[str, Any]:
+        set_status, to = "connection_secrets/set_status", {"after": "disabled", "reason": "r"}
+        return change(session, set_status, connection_id, NOW, **to)
 
-    def disable(second: DbSession) -> dict[str, Any]:
-        return change_status(second, connection_id, "disabled", "r", NOW.replace(hour=1))
-
-    change = run_after(db, first, disable)
-    assert (change["before"], change["is_changed"]) == ("disabled", False)
+    assert disable(first)["is_changed"]
+    changed = run_after(db, first, disable)
+    assert (changed["before"], changed["is_changed"]) == ("disabled", False)
     assert len(db.execute(HISTORY).fetchall()) == 1
 
 
@@ -438,6 +427,4 @@ def test_a_secret_that_is_replaced_while_the_keys_rotate_stays_the_new_one(
     use = SecretScope("api_key", connection_id, API_URL)
     store_secret(first, OLD_RING, use, "second key", NOW)
     changed, _ = run_after(db, first, lambda second: reencrypt(second, NEW_RING))
-    assert changed == 2
-    (row,) = db.execute("SELECT api_key_encrypted AS key FROM pancake_connection").fetchall()
-    assert open_sealed(NEW_RING, row["key"], use) == "second key"
+    assert (changed, opened(rows(db)[0], "api_key_encrypted", NEW_RING)) == (2, "second key")

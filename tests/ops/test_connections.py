@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from leads.serve import MAX_CONNECTIONS, REQUEST_SECONDS
+from leads import serve
+from leads.serve import MAX_CONNECTIONS
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
 from tests.support.serving import COMPLETE, PATHS, call, serving, status
@@ -20,6 +21,13 @@ UNDER_WAY = (
     f"{HALF.decode()}X-Handler-Secret: {COMPLETE['HANDLER_SECRET']}\r\nContent-Length: 99\r\n\r\n".encode()
 )
 """Its body is waited for."""
+REQUEST_SECONDS = 3
+"""Of the process under test: less than in production, so that the tests do not wait for it."""
+RUN = ("-c", f"from leads import serve; serve.REQUEST_SECONDS = {REQUEST_SECONDS}; serve.main()")
+
+
+def test_a_request_in_production_has_ten_seconds_at_most() -> None:
+    assert serve.REQUEST_SECONDS <= 10
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", HALF + b"X: y\r\n", NOT_FOUND])
@@ -28,7 +36,8 @@ def test_half_open_requests_keep_no_other_out_and_end(
 ) -> None:
     """Also one that goes on sending, and one that was answered before its body was there."""
     port, ops_port = free_port(), free_port()
-    with serving(processes, tmp_path, port, OPS_BIND=f"127.0.0.1:{ops_port}"), ExitStack() as open_sockets:
+    ops = {"OPS_BIND": f"127.0.0.1:{ops_port}"}
+    with serving(processes, tmp_path, port, RUN, **ops), ExitStack() as open_sockets:
         half_open = [
             open_sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
             for _ in range(MAX_CONNECTIONS + 100)
@@ -61,7 +70,7 @@ def test_the_orchestrator_is_answered_beside_the_most_requests_under_way(
 
 def test_answers_that_are_not_read_end(processes: Processes, tmp_path: Path) -> None:
     port = free_port()
-    with serving(processes, tmp_path, port), socket.socket() as connection:
+    with serving(processes, tmp_path, port, RUN), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
         connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" * 1000)
@@ -79,7 +88,8 @@ def is_reset(connection: socket.socket) -> bool:
 
 def test_a_request_that_stays_half_behind_another_ends(processes: Processes, tmp_path: Path) -> None:
     port = free_port()
-    with serving(processes, tmp_path, port), socket.create_connection(("127.0.0.1", port)) as connection:
+    address = ("127.0.0.1", port)
+    with serving(processes, tmp_path, port, RUN), socket.create_connection(address) as connection:
         connection.sendall(HEALTHZ + UNDER_WAY)
         connection.settimeout(REQUEST_SECONDS + 5)
         assert ended(connection)

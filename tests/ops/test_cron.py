@@ -5,28 +5,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from app import HASURA_ROUTES
 from leads.adapters.secrets import KeyRing, SecretScope
 from leads.domain.body import ICT
 from leads.domain.day_ledger import day_window
 from leads.services.cron_runs import CRONS
-from ops.cli import app
 from ops.daily.connection_secrets import seal
-from ops.daily.cron import INSTEAD_OF_DRY_RUN, run_to_its_end
-from ops.daily.cron_report import COUNTS, sentences
+from ops.daily.cron import COUNTS, INSTEAD_OF_DRY_RUN, run_to_its_end, sentences
 from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
 from tests.support.crons import CronHarness
 from tests.support.fake_services import Scripted, scripted_server
 from tests.support.handlers import seed_connection
+from tests.support.operators import leads
 from tests.support.settings import UNREACHABLE_URL
 
 Variables = dict[str, str]
@@ -52,8 +52,7 @@ CONFIGURATION = {
 }
 
 
-def run(*words: str, **variables: str) -> Result:
-    return CliRunner().invoke(app, ["cron", *words], env=variables)
+run = partial(leads, "cron")
 
 
 RUN = b"""
@@ -131,6 +130,7 @@ def test_each_cron_has_a_dry_run_or_names_what_to_use_instead() -> None:
         assert (result.exit_code, result.stdout) == (2, "")
         assert f"{name} has no dry run" in result.stderr
         assert "leads " in result.stderr
+    assert f"leads reconcile --day {DAY} --dry-run" in run("run", "poll_records", "--dry-run").stderr
 
 
 def test_a_dry_run_says_what_it_left_out() -> None:
@@ -241,7 +241,7 @@ def variables(database: str, pancake: str, db: Db) -> Variables:
 
 
 def reconcile(variables: Variables, *options: str, day: object = DAY) -> Result:
-    return CliRunner().invoke(app, ["reconcile", "--day", str(day), *options], env=variables)
+    return leads("reconcile", "--day", str(day), *options, **variables)
 
 
 def test_a_dry_run_names_what_is_missing_and_the_real_one_inserts_it(variables: Variables, db: Db) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from leads.adapters.secrets import KeyRing
-from ops.cli import app
+from tests.support.operators import leads
 
 KEYS = "k1:" + "A" * 43 + "="
 OTHER_KEYS = "k1:" + "B" * 43 + "="
@@ -53,19 +53,23 @@ def state(tmp_path: Path) -> Path:
 
 def run(state: Path, *arguments: str, keys: str = KEYS, typed: str = "") -> Result:
     environment = {"EDGE_STATE_DIR": str(state), "EDGE_STATE_KEYS": keys}
-    return CliRunner().invoke(app, ["edge-spool", *arguments], env=environment, input=typed)
+    return leads("edge-spool", *arguments, typed=typed, **environment)
 
 
 def read_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_phone_need_not_be_an_argument(state: Path) -> None:
+def test_a_phone_or_record_need_not_be_an_argument(state: Path) -> None:
     """Every user of the machine sees those."""
     seal(state, "spool", "1-a-1.sealed", b'{"id": "1", "phone_number": "0905111222"}')
     for typed, erased in (("0905 111 223\n", 0), ("84 905 111 222\n", 1)):
         assert read_json(run(state, "erase", "--phone", "-", "--json", typed=typed))["erased"] == erased
-    assert run(state, "erase", "--phone", "-", typed="").exit_code == 2
+    seal(state, "spool", "2-a-1.sealed", b'{"id": "0905111222"}')
+    typed = f"{CONNECTION}/lead/0905111222\n"
+    assert read_json(run(state, "erase", "--record", "-", "--json", typed=typed))["erased"] == 1
+    for option in ("--phone", "--record"):
+        assert run(state, "erase", option, "-", typed="").exit_code == 2
 
 
 HOSTILE = {
@@ -144,15 +148,13 @@ def test_what_cannot_be_decrypted_stays_is_named_and_ends_with_1(state: Path) ->
 
 
 def test_a_mistake_is_a_message_and_an_exit_code(state: Path, subtests: pytest.Subtests) -> None:
-    (state / "unknown").rmdir()
+    """golden/edge-spool-*.txt have a folder and a delivery that are not there."""
     for line, keys, code, words in (
         ("list", "k1:short", 2, "EDGE_STATE_KEYS: key 1"),
-        ("show absent.sealed", KEYS, 1, "leads edge-spool list --folder quarantine"),
         ("release", KEYS, 2, "Give the file names, or --all."),
         ("release x --all", KEYS, 2, "Give the file names, or --all."),
         # The edge's machine has no database that knows the names of connections.
         ("erase --record Diva/lead/r-1", KEYS, 2, "leads connection status"),
-        ("list --folder unknown", KEYS, 2, "Check EDGE_STATE_DIR"),
     ):
         with subtests.test(line=line, keys=keys):
             result = run(state, *line.split(), keys=keys)
@@ -205,10 +207,8 @@ def test_a_record_is_compared_with_the_connection_of_its_token(
     for policy in (b"", b"PE1no policy", b"{}"):
         (state / "policy.sealed").write_bytes(policy)
         seal(state, "spool", "1-a-1.sealed")
-        assert (
-            read_json(run(state, "erase", "--record", f"{OTHER_CONNECTION}/lead/r-1", "--json"))["erased"]
-            == 1
-        )
+        erased = run(state, "erase", "--record", f"{OTHER_CONNECTION}/lead/r-1", "--json")
+        assert read_json(erased)["erased"] == 1
 
 
 def make_large(path: Path) -> None:
@@ -230,7 +230,6 @@ def test_a_foreign_entry_is_unreadable(state: Path, subtests: pytest.Subtests) -
     ):
         with subtests.test(words):
             result = run(state, *words.split())
-            assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
             assert result.output.count("not a sealed delivery") == (1 if "sealed" in words else len(names))
     assert not list((state / "spool").iterdir())
 
@@ -254,7 +253,5 @@ def test_a_name_does_not_leave_the_folder(state: Path, subtests: pytest.Subtests
     for name in ("../policy.sealed", "../../outside.sealed", "/etc/passwd", "..", "."):
         for verb in ("show", "release"):
             with subtests.test(name, verb=verb):
-                result = run(state, verb, name)
-                assert result.exit_code == 1
-                assert isinstance(result.exception, SystemExit), result.exception
+                assert run(state, verb, name).exit_code == 1
     assert all(path.exists() for path in outside)

@@ -13,18 +13,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
 from leads.domain.listing import read_listed_leads
 from leads.services.connections import load_connections
 from leads.services.missing_leads import store_missing
-from ops.cli import app
+from sandbox.postgres.database import operators_url
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.crons import CronHarness
 from tests.support.leads import LATER
 from tests.support.logs import captured_logs
+from tests.support.operators import leads
 from tests.support.postgres import PHONE_LOCK, wait_for_lock_waiter
 from tests.support.stored_rows import (
+    BYSTANDER,
     EDGE_KEYS,
     KEYS,
     PERSON,
@@ -61,17 +62,22 @@ def erase(harness: CronHarness, folder: Path, *arguments: str) -> dict[str, Any]
     return document
 
 
+def traced(harness: CronHarness) -> str:
+    return leads("trace", PERSON["id"], "--json", DATABASE_URL=operators_url(harness.database_url)).output
+
+
 async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness, tmp_path: Path) -> None:
     """And a second run finds nothing, but names again what is left to Diva."""
     await store_customer(harness)
     write_files(tmp_path)
     assert found_in([*dump(harness).values(), *read_files(tmp_path)]) == set(WRITTEN)
+    assert "Bích Hạnh" in found_in([traced(harness)])
     bystander = harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'")
     with captured_logs() as logs:
         report = erase(harness, tmp_path, *PHONE, "--yes", "--by", "Lan", "--reason", "case 12")
     assert report["counts"] == {
-        "events": 7, "accounts": 1, "contacts": 3, "tickets": 1, "cron_runs": 1, "engine_logs": 15,
-        "digests": 8, "deliveries": 4, "unusable_phones": 1,
+        "events": 7, "sources": 0, "accounts": 1, "contacts": 3, "tickets": 1, "cron_runs": 1,
+        "engine_logs": 15, "digests": 8, "deliveries": 4, "unusable_phones": 1,
     }  # fmt: skip
     (account,) = report["diva_accounts"]
     # What the command says that Diva has to erase.
@@ -82,6 +88,7 @@ async def test_nothing_of_the_customer_is_left_in_any_store(harness: CronHarness
     assert "b,84,1,too_short" in "".join(read_files(tmp_path))
     assert len(read_files(tmp_path)) == 4, "the bystander's, and the list without the customer"
     assert harness.sql("SELECT * FROM pancake_webhook_event WHERE record_id = 'bystander'") == bystander
+    assert (found_in([traced(harness)]), "ticket_created TK" in traced(harness)) == (set(), True)
     before = dump(harness)
     again = erase(harness, tmp_path, *PHONE, "--yes")
     assert (set(again["counts"].values()), again["diva_accounts"]) == ({0}, [account])
@@ -102,6 +109,21 @@ async def test_a_sources_text_and_an_id_with_the_phone_are_erased(
     assert set(erase(harness, tmp_path, *PHONE, "--yes")["counts"].values()) == {0}
 
 
+async def test_a_source_that_a_signed_delivery_typed_is_erased(harness: CronHarness, tmp_path: Path) -> None:
+    """One that other events name stays, and the history has no id of the erased one."""
+    harness.sql(
+        "UPDATE pancake_connection"
+        " SET signature_mode = 'enforce', webhook_secret_encrypted = api_key_encrypted"
+    )
+    await harness.deliver(PERSON | {"source": ["Bích Hạnh", "gọi 0905 111 222", "Hội chợ"]})
+    await harness.deliver(BYSTANDER | {"source": ["Hội chợ", "gọi 0905 111 222"]})
+    assert harness.count("pancake_source", "name IS NULL AND pancake_source_id <> '(none)'") == 3
+    assert erase(harness, tmp_path, *PHONE, "--yes")["counts"]["sources"] == 2
+    assert harness.count("pancake_source", "pancake_source_id = 'Hội chợ'") == 1
+    tables = dump(harness)
+    assert found_in([tables["public.pancake_source"], tables["public.integration_change"]]) == set()
+
+
 @pytest.mark.parametrize("by", ["record", "second phone"])
 async def test_a_second_run_by_the_phone_names_the_same_accounts(
     harness: CronHarness, tmp_path: Path, by: str
@@ -120,6 +142,8 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: CronHarness,
     write_files(tmp_path)
     before = dump(harness), read_files(tmp_path)
     planned = erase(harness, tmp_path, *PHONE, "--dry-run")
+    typed = run_erase(harness, tmp_path, "--phone", "-", "--dry-run", "--json", typed=f"{PHONE[1]}\n")
+    assert json.loads(typed.stdout)["counts"] == planned["counts"], "a phone need not be an argument"
     page = run_erase(harness, tmp_path, *PHONE, "--dry-run").stdout
     assert (dump(harness), read_files(tmp_path)) == before
     (account,) = harness.sql("SELECT id FROM account WHERE normalized_phone = '+84905111222'")
@@ -213,7 +237,7 @@ async def test_what_cannot_be_read_ends_it_before_an_erasure(harness: CronHarnes
         "DATABASE_URL": harness.database_url, "ENCRYPTION_KEYS": KEYS,
         "EDGE_STATE_DIR": str(state), "EDGE_STATE_KEYS": EDGE_KEYS,
     }  # fmt: skip
-    result = CliRunner().invoke(app, ["erase", *PHONE, "--edge", "--yes"], env=environment)
+    result = leads("erase", *PHONE, "--edge", "--yes", **environment)
     assert result.exit_code == 2
     assert "run this as root or pancake-edge." in " ".join(result.stderr.split())
     assert dump(harness) == before
@@ -222,7 +246,7 @@ async def test_what_cannot_be_read_ends_it_before_an_erasure(harness: CronHarnes
 def test_wrong_usage_is_refused(subtests: pytest.Subtests) -> None:
     for arguments in ([], ["--phone", "1"], ["--record", "x"], ["--phone", "0905111222", "--json"]):
         with subtests.test(arguments=arguments):
-            assert CliRunner().invoke(app, ["erase", *arguments]).exit_code == 2
+            assert leads("erase", *arguments).exit_code == 2
 
 
 async def test_it_waits_for_the_phone_and_sees_what_came_then(harness: CronHarness, tmp_path: Path) -> None:
@@ -320,6 +344,38 @@ async def test_the_ticket_of_another_record_too_loses_the_requests_only(
     assert "Gói B" in ticket["description"]
     left = found_in([json.dumps(ticket["data"]), ticket["description"]])
     assert not [text for text in left if "905" not in text], "the phone is the other record's too"
+
+
+async def test_requests_of_another_record_stay_where_the_customers_version_was_the_last(
+    harness: CronHarness, tmp_path: Path
+) -> None:
+    """The ticket's name, address and phones were the customer's then; the phone of both stays."""
+    await harness.process_lead(
+        id="friend", name="Bình", phone_number="0905111222", interested_product=["Gói B"]
+    )
+    await harness.process_lead(**PERSON | {"interested_product": ["Gói A"], "modified_on": LATER})
+    record = ("--record", f"{harness.connection_id}/lead/{PERSON['id']}")
+    planned = run_erase(harness, tmp_path, *record, "--dry-run").stdout
+    report = erase(harness, tmp_path, *record, "--yes")
+    ticket = harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert f"ticket {ticket['code']}: it is another record's too, whose requests stay" in planned
+    assert report["shared_tickets"] == report["diva_tickets"] == [ticket["code"]]
+    fields = ticket["data"]["pancake"]
+    assert [*fields["requests"]] == [f"{harness.connection_id}/friend"]
+    assert (fields["phones"], "record_id" in fields) == (["090.511.1222"], False)
+    assert ticket["title"] == "Lead Pancake: 0905 111 222 – Gói B"
+    assert ("Gói B" in ticket["description"], "Gói A" in ticket["description"]) == (True, False)
+    left = found_in([json.dumps(ticket["data"], ensure_ascii=False), ticket["title"], ticket["description"]])
+    digits = {re.sub(r"\D", "", text) for text in left}
+    assert digits <= {"0905111222", "905111222"}, "the phone is the other record's too"
+    again = erase(harness, tmp_path, *record, "--yes")
+    assert set(again["counts"].values()) == {0}
+    await harness.process_lead(
+        id="friend", name="Bình", phone_number="0905111222", interested_product=["Gói B", "Gói C"],
+        modified_on=(datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S"),
+    )  # fmt: skip
+    ticket = harness.one("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
+    assert ticket["title"] == "Lead Pancake: Bình – Gói B, Gói C"
 
 
 @pytest.fixture

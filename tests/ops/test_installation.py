@@ -21,6 +21,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import jwt
@@ -28,15 +29,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from leads.adapters.graphql import read_end
 from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
-from ops.cli import app
 from ops.clients.alertmanager import FAILED, REQUESTS
 from ops.clients.plain_http import NoAnswer, ask, tls_context
 from ops.daily.alert import judge
-from ops.daily.token import VARIABLE, make_token
+from ops.daily.token import make_token
 from ops.settings import PLAIN_VARIABLES, VARIABLES
 from sandbox.monitoring.rules import ALERTMANAGER, load
 from sandbox.postgres.database import handlers_url
@@ -47,6 +47,7 @@ from sandbox.stack.hasura import start_engine
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import FakeServer
 from tests.support.monitoring import RunningAlertmanager, needs_monitoring, running_alertmanager
+from tests.support.operators import leads
 from tests.support.serving import COMPLETE, PATHS, call, command, serving, status
 from tests.support.settings import WEBHOOK_TOKEN_SHA256
 from tests.support.waiting import eventually
@@ -67,12 +68,6 @@ ENVIRONMENT = {
     "LEADS_ENV_FILE_NAMES": "HASURA_URL HANDLER_SECRET",
     **SECRETS,
 }
-
-
-def leads(*words: str, **variables: str) -> Result:
-    result = CliRunner().invoke(app, words, env=dict.fromkeys([*VARIABLES, *PLAIN_VARIABLES], "") | variables)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
 
 
 def test_every_problem_of_the_environment_is_named_at_once(
@@ -187,16 +182,17 @@ def test_a_stop_with_a_database_that_hangs_answers_every_request_in_time(
         process.terminate()
         output, errors = process.communicate(timeout=90)
         assert time.monotonic() - started < SHUTDOWN_SECONDS
-        # The cron gives up its own session earlier.
-        assert [each.result() for each in answers] == [
-            (503, "stopping"), (503, "stopping"), (503, "database_unavailable"),
-        ]  # fmt: skip
+        # The cron gives up its own session before the stop, and so does a call that waits for a connection.
+        found = [each.result() for each in answers]
+        assert {status for status, _ in found} == {503}
+        assert "stopping" in {code for _, code in found} <= {"stopping", "database_unavailable"}
         assert errors == ""
         assert "Traceback" not in output
 
 
 def show(*options: str, **variables: str) -> Result:
-    return leads("config", "show", *options, **ENVIRONMENT | variables)
+    unset = dict.fromkeys([*VARIABLES, *PLAIN_VARIABLES], "")
+    return leads("config", "show", *options, **unset | ENVIRONMENT | variables)
 
 
 def shown(**variables: str) -> dict[str, dict[str, Any]]:
@@ -243,7 +239,7 @@ KEY = "a-key-of-thirty-two-characters-or-more"
 
 def token(configuration: Any, *arguments: str) -> Result:
     value = configuration if isinstance(configuration, str) else json.dumps(configuration)
-    return CliRunner().invoke(app, ["token", *arguments], env={VARIABLE: value, "COLUMNS": "200"})
+    return leads("token", *arguments, HASURA_GRAPHQL_JWT_SECRET=value, COLUMNS="200")
 
 
 def test_a_token_takes_the_place_of_the_one_before_in_its_file(tmp_path: Path) -> None:
@@ -415,12 +411,13 @@ TIMEOUT = "20"
 
 @pytest.fixture(scope="module")
 def alertmanager() -> Iterator[RunningAlertmanager]:
-    with running_alertmanager() as running:
+    with running_alertmanager(factor=300) as running:
         yield running
 
 
 def alert(url: str, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["alert", "test", *arguments], env={"ALERTMANAGER_URL": url})
+    with mock.patch("ops.daily.alert.POLL_SECONDS", 0.05):
+        return leads("alert", "test", *arguments, ALERTMANAGER_URL=url)
 
 
 @needs_monitoring

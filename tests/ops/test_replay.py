@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from ops.cli import app
 from ops.daily import replay as verb
 from ops.metadata.directory import role_of_action
+from tests.support.operators import leads
 
 WIDTH = 80
 COUNTS = ("matched", "replayed", "remaining", "changed", "returned", "arrived", "held")
@@ -94,12 +94,12 @@ def refusing(code: str, message: str) -> dict[str, Any]:
     ],
 )
 def test_an_order_that_cannot_be_given_ends_with_2_and_says_why(arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(app, ["replay", *arguments], env={"HASURA_URL": ""})
+    result = leads("replay", *arguments, HASURA_URL="")
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
 
 
-def run(engine: ReplayEngine, *arguments: str) -> Result:
+def run(engine: ReplayEngine, *arguments: str, typed: str | None = None) -> Result:
     """Let the command call this engine, without waiting between two questions."""
     environment = {"HASURA_URL": "http://hasura", "HASURA_ADMIN_SECRET": "secret", "COLUMNS": str(WIDTH)}
     opened = partial(verb.open_engine, transport=httpx.MockTransport(engine.answer))
@@ -108,7 +108,13 @@ def run(engine: ReplayEngine, *arguments: str) -> Result:
         patch.setattr(verb, "BUSY_WAIT_SECONDS", 0)
         patch.setattr(verb, "POLL_SECONDS", 0)
         patch.setattr(verb, "MAX_SECONDS_WITHOUT_PROGRESS", 0.3)
-        return CliRunner().invoke(app, ["replay", *arguments], env=environment)
+        return leads("replay", *arguments, typed=typed, **environment)
+
+
+def test_a_corrected_phone_need_not_be_an_argument() -> None:
+    engine = ReplayEngine([ticket(17, HANH)])
+    assert run(engine, "17", "--corrected-phone", "-", typed="0905111222\n").exit_code == 0
+    assert engine.requests[0]["variables"]["corrected_phone"] == "0905111222"
 
 
 def test_a_day_needs_no_status_and_a_period_ends_with_its_last_day() -> None:

@@ -3,140 +3,42 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
+from ops.checks.model import Check, Finding, Level, Result, When
+from ops.checks.table import select
 from ops.cli import app
-from ops.failures import CommandFailed, WrongUsage
-from ops.golive.deploy.site import LOCK_FILE
+from ops.clients.db_session import open_session
+from ops.failures import CommandFailed, ExitCode
+from ops.golive.deploy.site import JOURNAL, LOCK_FILE, Journal, Site
+from ops.golive.deploy.step import Found, State, Step
+from ops.golive.deploy.steps import find_step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.project.merge import find_our_part, find_problems
-from ops.metadata.project.our_part import find_layout
-from ops.setup.answers import gather
-from ops.setup.env_files import FILES, KEYS, EnvFiles, read_env_files
-from sandbox.edge import missing_packages
-from sandbox.postgres.server import Cluster
+from ops.metadata.merge import find_our_part, find_problems
+from ops.metadata.our_part import find_layout
+from ops.setup.answers import Way
+from ops.setup.env_files import KEYS, EnvFiles
+from ops.setup.finish import TEST, finish_steps
+from ops.setup.steps import setup_steps
+from ops.setup.undo import what_stays
+from ops.setup.values import START, name_starts
 from sandbox.processes import ROOT
-from tests.support.installation import LOGINS, Customer
-from tests.support.postgres import need_pg_dump
+from tests.support.installation import DONE, LOGINS, Customer, run_setup, said_by, setup, setup_of
+from tests.support.leads import numbered_lead
+from tests.support.stored_rows import HANH, KHOA, insert_tickets
 from tests.support.waiting import eventually
-
-GIVEN = {
-    "HASURA_URL": "http://hasura:8080", "HASURA_ADMIN_SECRET": "a" * 32, "HANDLERS_URL": "http://handlers:8080",
-    "PUBLIC_URL": "https://crm.example.com", "EDGE_STATUS_URL": "http://127.0.0.1:9145",
-}  # fmt: skip
-PER_FILE = {
-    "handlers.env": {"DATABASE_URL": "postgresql://h:p@db/diva", "HASURA_SERVICE_TOKEN": "s.s.s"},
-    "edge.env": {"HANDLERS_URL": "http://127.0.0.1:8080", "HASURA_EDGE_TOKEN": "e.e.e"},
-    "ops.env": {"DATABASE_URL": "postgresql://o:p@db/diva"},
-}
-
-
-def filled(folder: Path) -> EnvFiles:
-    return read_env_files(folder).filled(GIVEN, PER_FILE)
-
-
-def test_the_files_have_every_key_once_and_no_value_needs_quotes(tmp_path: Path) -> None:
-    files = filled(tmp_path)
-    assert files.write(read_env_files(tmp_path)) == list(FILES)
-    assert read_env_files(tmp_path).missing() == []
-    for file, keys in KEYS.items():
-        path = tmp_path / file
-        lines = path.read_text().splitlines()
-        assert [line.partition("=")[0] for line in lines] == list(keys)
-        assert not any(character in path.read_text() for character in " '\"$`\\#")
-        assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_value_that_is_there_is_never_changed_and_a_key_of_a_person_stays(tmp_path: Path) -> None:
-    filled(tmp_path).write(read_env_files(tmp_path))
-    with (tmp_path / "edge.env").open("a") as file:
-        file.write("EDGE_WORKERS=2\n")
-    before = {file: (tmp_path / file).read_text() for file in FILES}
-    (tmp_path / "handlers.env").unlink()
-    again = filled(tmp_path)
-    assert again.write(read_env_files(tmp_path)) == ["handlers.env"]
-    after = {file: (tmp_path / file).read_text() for file in FILES}
-    # Its secrets were in the other files too; the URL of its login is the answer's.
-    assert after == before
-
-
-def test_a_secret_that_differs_between_two_files_is_named(tmp_path: Path) -> None:
-    filled(tmp_path).write(read_env_files(tmp_path))
-    path = tmp_path / "engine.env"
-    path.write_text(path.read_text().replace("HANDLER_SECRET=", "HANDLER_SECRET=x"))
-    with pytest.raises(
-        CommandFailed, match=r"HANDLER_SECRET differs between .*handlers.env and .*engine.env"
-    ):
-        read_env_files(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("workspaces: 607", "no such answers: workspaces"),
-        ("[1", "cannot be read"),
-        ("- 1", "is no list of answers"),
-        ("api_key: x", "can be read by others: chmod 600"),
-    ],
-)
-def test_a_wrong_answers_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "answers.yaml"
-    path.write_text(text)
-    path.chmod(0o644)
-    with pytest.raises(WrongUsage, match=said):
-        gather({}, path, read_env_files(tmp_path))
-
-
-def test_without_a_terminal_every_missing_answer_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
-    run = CliRunner().invoke(app, ["setup", "--folder", str(tmp_path / "pancake")])
-    assert (run.exit_code, (tmp_path / "pancake").exists()) == (2, False)
-    for text in ("--hasura-url", "HASURA_ADMIN_SECRET", "OWNER_DATABASE_URL"):
-        assert text in run.stderr
-
-
-@pytest.fixture
-def customer(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Customer]:
-    if missing_packages():
-        pytest.skip(f"needs Debian's {', '.join(missing_packages())}: the edge takes the test lead")
-    need_pg_dump(cluster.url("postgres"))
-    monkeypatch.setattr("ops.golive.deploy.walk.POLL_SECONDS", 0.05)
-    with Customer(cluster, tmp_path) as running:
-        given = running.environment_of_leads()
-        for name in os.environ.keys() - {"LANG", "TMPDIR", "SANDBOX_HANDOVER"}:
-            if not name.startswith(("PYTEST", "COV")):
-                monkeypatch.delenv(name)
-        for name, value in given.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(tmp_path)
-        yield running
-
-
-def setup(*words: str, answers: str = "answers.yaml") -> Result:
-    return CliRunner().invoke(app, ["setup", "--answers", answers, *words])
-
-
-def run_setup(*words: str, code: int = 0) -> dict[str, str]:
-    """Run it; return the result of each step."""
-    run = setup("--json", *words)
-    assert run.exit_code == code, run.output
-    return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
-
-
-def said_by(run: Result) -> str:
-    return " ".join(run.stderr.split())
-
-
-DONE = {"done", "was done"}
 
 
 @pytest.mark.slow("a whole installation and back, with some eighty programs")
@@ -145,28 +47,33 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     project = customer.make_project()
     _check_dry_run(customer)
 
-    waiting = run_setup(code=1)
+    waiting = run_setup("--way", "compose", code=1)
     assert list(waiting.items())[-1] == ("engine", "waiting")
     secrets = customer.files()
-    customer.add_lines_of_engine()
-    assert set(run_setup().values()) <= DONE
-    assert set(run_setup().values()) == {"was done"}
+    of_compose = Path(".env").read_text()
+    _check_engine_settings(customer)
+    installed = setup()
+    assert (installed.exit_code, "compare them with engine.env" in said_by(installed)) == (0, True)
+    assert not [text for text in ("Nothing to do", "cannot store a lead") if text in said_by(installed)]
+    assert "Nothing to do: every step was done" in said_by(setup())
+    _check_missing_migrations(customer)
     assert {name: customer.files()[name] for name in secrets} == secrets
     assert problems_of(project, "9a") == []
     assert customer.recorded_migrations() == customer.own_migrations()
 
+    assert "golive.yaml" not in setup("--finish", "--dry-run").stdout
     early = setup("--finish")
     assert early.exit_code == 1
-    assert "Start the edge" in said_by(early)
+    assert "Start the edge (docker compose up --detach), then run this again." in said_by(early)
     customer.start_services()
+    _check_dry_run_of_finish(customer)
     _check_finish(customer)
 
     _check_upgrade(customer)
     assert problems_of(project, "9b") == []
 
-    running = setup("--undo", "--yes")
-    assert (running.exit_code, "The edge still runs" in said_by(running)) == (1, True)
-    customer.stop_services()
+    _check_undo_while_it_runs(customer)
+    _check_dry_run_of_undo(customer)
     assert setup("--undo").exit_code == 2
     undone = run_setup("--undo", "--yes")
     assert set(undone.values()) == {"undone"}
@@ -175,6 +82,57 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     assert customer.files_of_project() == customer.project_before
     assert [path.name for path in customer.pancake_folder.glob("*before-rollback.dump")]
     assert {name: customer.files()[name] for name in secrets} == secrets
+    assert Path(".env").read_text() == of_compose
+
+
+@pytest.mark.parametrize("way", ["", *Way])
+def test_the_undo_names_what_it_leaves(way: str, tmp_path: Path) -> None:
+    said = "\n".join(what_stays(setup_of(tmp_path, way=way)))
+    assert "DROP ROLE pancake_handlers, pancake_operators" in said
+    assert f"the lines of {tmp_path}/engine.env in the engine's environment" in said
+    of_way = {"compose": "volumes edge and ops", "systemd": "user pancake-edge", "kubernetes": "webhook-url"}
+    assert [each for each, left in of_way.items() if left in said] == [way] * bool(way)
+    if way == Way.SYSTEMD:
+        installs = [(ROOT / f"deploy/{each}/install").read_text() for each in ("systemd", "nginx")]
+        made = re.findall(
+            r"\$root(/(?:opt/pancake|usr/local/bin/\w+|etc/(?!systemd|pancake/)\S+?))[\"\s]",
+            "".join(installs),
+        )
+        assert {"/opt/pancake", "/usr/local/bin/leads", "/etc/pancake-edge"} <= set(made)
+        assert [each for each in made if each not in said] == []
+
+
+def test_an_engine_with_the_secret_of_an_installation_before_is_not_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once these files have a secret no API tells which one the engine has: then --finish finds it."""
+    files = EnvFiles(tmp_path, {file: dict.fromkeys(names, "new") for file, names in KEYS.items()})
+    lacks: list[str] = []
+    engine = SimpleNamespace(missing_variables=lambda _: list(lacks), shows_internal_errors=lambda _: False)
+    site: Any = SimpleNamespace(engine=engine, choices=SimpleNamespace(source="default"))
+
+    def step(former: EnvFiles) -> Step:
+        steps = setup_steps(replace(setup_of(tmp_path), former=former, files=files))
+        return next(each for each in steps if each.id == "engine")
+
+    found = step(EnvFiles(tmp_path, {}))
+    assert found.check(site).text.startswith("the engine's HANDLER_SECRET is of an installation before")
+    assert (found.do(site), "HANDLER_SECRET=…" in capsys.readouterr().err) == ((), True)
+    assert step(files).check(site).state is State.DONE
+    lacks.append("HANDLER_SECRET")
+    waiting = step(EnvFiles(tmp_path, {}))
+    assert waiting.check(site).state is not State.DONE
+    lacks.clear()
+    assert waiting.check(site).state is State.DONE, "a person has added it meanwhile"
+
+
+@pytest.mark.parametrize("way", ["", *Way])
+def test_a_service_that_does_not_answer_is_started_as_its_way_does(way: str, tmp_path: Path) -> None:
+    steps = steps_of_finish(tmp_path)
+    named = {each.id: each for each in name_starts(list(steps.values()), way)}
+    for step, service in (("10", "edge"), ("11", "handlers")):
+        assert named[step].do_by_hand == f"Start the {service} ({START[way]}), then run this again."
+    assert {step for step in steps if named[step] is not steps[step]} == {"10", "11"}
 
 
 def problems_of(project: Path, step: str) -> list[str]:
@@ -189,6 +147,7 @@ def _check_upgrade(customer: Customer) -> None:
     upgraded = setup()
     assert upgraded.exit_code == 0, upgraded.output
     assert "leads setup --finish applies it, after the new handlers" in said_by(upgraded)
+    assert "The handlers answer already" in said_by(upgraded)
     refused = setup("--finish")
     assert refused.exit_code == 1
     assert "Changed on the engine since it was applied" in said_by(refused)
@@ -198,11 +157,110 @@ def _check_upgrade(customer: Customer) -> None:
 
 
 def _check_dry_run(customer: Customer) -> None:
+    planned = setup("--dry-run", "--way", "compose")
+    assert planned.exit_code == 0, planned.output
+    for text in (
+        "write pancake/handlers.env, mode 600", "write .env, mode 600:", "VERSION=", "931_…/up.sql",
+        f"CREATE ROLE \"{LOGINS}_handlers\" LOGIN PASSWORD '…' IN ROLE pancake_handlers",
+        f'ALTER ROLE "{LOGINS}_operators" SET log_error_verbosity = terse',
+    ):  # fmt: skip
+        assert text in planned.stdout
+    assert (customer.pancake_folder.exists(), Path(".env").exists()) == (False, False)
+
+
+def everything(customer: Customer) -> tuple[object, ...]:
+    """All that a dry run must leave as it is."""
+    files = [*customer.pancake_folder.rglob("*"), *(customer.folder / "hasura").rglob("*")]
+    return (
+        customer.dump(), customer.export(), customer.recorded_migrations(),
+        customer.query("TABLE pancake_assignee"), customer.query("SELECT is_active FROM pancake_source"),
+        {str(path): path.read_bytes() for path in files if path.is_file()},
+    )  # fmt: skip
+
+
+def _check_engine_settings(customer: Customer) -> None:
+    """Each line of engine.env is waited for; what no engine tells is named."""
+    lines = customer.values()["engine.env"]
+    last = "HASURA_GRAPHQL_REDACT_ACTION_HANDLER_LOGS"
+    absent = {"HANDLER_SECRET", last}
+    for variables, said, printed in (
+        (
+            {name: value for name, value in lines.items() if name not in absent},
+            f"environment lacks HANDLER_SECRET, {last}.", ["HANDLER_SECRET=…", f"{last}=true"],
+        ),
+        (
+            {**lines, "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS": "true"},
+            "the engine's errors quote what was sent",
+            ["HASURA_GRAPHQL_DEV_MODE=false", "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS=false"],
+        ),
+    ):  # fmt: skip
+        customer.restart_engine_with(variables)
+        waiting = setup()
+        assert (waiting.exit_code, said in said_by(waiting)) == (1, True), waiting.output
+        assert re.findall(r"(?m)^  ([A-Z_]+=\S+)$", waiting.stderr) == printed
+        assert lines["HANDLER_SECRET"] not in waiting.output
+    customer.add_lines_of_engine()
+
+
+def _check_missing_migrations(customer: Customer) -> None:
+    """An installation of the checklist's version gets the newer migrations, named with their locks."""
+    newer = customer.take_newer_migrations_back()
+    before = everything(customer)
     planned = setup("--dry-run")
     assert planned.exit_code == 0, planned.output
-    for text in ("write pancake/handlers.env, mode 600", "931_…/up.sql", f"CREATE ROLE {LOGINS}_handlers"):
+    for version in newer:
+        assert f"…{version}_…/up.sql" in planned.stdout
+    assert "928_…/up.sql" not in planned.stdout, "what is done is not shown"
+    assert everything(customer) == before
+    upgraded = setup()
+    assert upgraded.exit_code == 0, upgraded.output
+    said = said_by(upgraded)
+    for version in newer:
+        assert len(re.findall(rf"execute hasura/migrations/default/\d+{version}_\w+/up.sql", said)) == 1
+    assert re.search(r"953_\w+/up.sql locked for writers for at most [\d.]+ s: .*pancake_webhook_event", said)
+    assert "Nothing to do: every step was done" in said_by(setup())
+    assert customer.recorded_migrations() == customer.own_migrations()
+
+
+def _check_dry_run_of_finish(customer: Customer) -> None:
+    before = everything(customer)
+    planned = setup("--finish", "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    for text in (
+        "leads metadata 9b", "leads metadata merge --into", "leads cron run sync_sources",
+        "leads switch source", "INSERT INTO pancake_assignee", "POST a test lead to PUBLIC_URL",
+        "DELETE the test lead", "leads doctor",
+    ):  # fmt: skip
         assert text in planned.stdout
-    assert not customer.pancake_folder.exists()
+    assert everything(customer) == before
+    assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(0,)]
+
+
+def _check_undo_while_it_runs(customer: Customer) -> None:
+    """The container of the first command is in another network: there neither of the two URLs answers."""
+    running = setup("--undo", "--yes")
+    assert (running.exit_code, "The edge still runs" in said_by(running)) == (1, True)
+    with customer.in_another_network():
+        for said, stop in (
+            ("The edge still runs", customer.stop_edge),
+            ("The handlers still run", customer.stop_services),
+        ):
+            running = setup("--undo", "--yes")
+            assert (running.exit_code, said in said_by(running)) == (1, True), running.output
+            stop()
+
+
+def _check_dry_run_of_undo(customer: Customer) -> None:
+    before = everything(customer)
+    planned = setup("--undo", "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    for path in sorted((ROOT / "hasura/migrations/default").glob("*/down.sql")):
+        assert f"{path.parent.name[10:13]}_…/down.sql" in planned.stdout
+    dropped = f"DROP ROLE {LOGINS}_handlers"
+    for text in ("leads metadata remove 9b", "leads metadata remove 9a", dropped, "unmerge"):
+        assert text in planned.stdout
+    assert "pancake/…-before-rollback.dump. pancake/webhook-url.txt goes" in said_by(planned)
+    assert everything(customer) == before
 
 
 def _check_finish(customer: Customer) -> None:
@@ -213,13 +271,14 @@ def _check_finish(customer: Customer) -> None:
     again = setup("--finish")
     assert again.exit_code == 0, again.output
     assert "it would become: ticket_created, for " in said_by(again)
-    assert "leads switch kill off" in said_by(again)
+    assert "docker compose run --rm ops switch kill off" in said_by(again)
     secret = (customer.pancake_folder / "webhook-url.txt").read_text().split()[0]
     assert secret not in again.output
 
 
 @pytest.mark.slow("two installations")
 def test_tickets_of_leads_stay_with_their_source_and_it_says_so(customer: Customer) -> None:
+    customer.write_answers(roster=None)
     run_setup(code=1)
     customer.add_lines_of_engine()
     _check_wrong_key(customer)
@@ -229,78 +288,16 @@ def test_tickets_of_leads_stay_with_their_source_and_it_says_so(customer: Custom
     assert customer.deliver(1) == "received"
     of_leads = "SELECT count(*) FROM ticket WHERE source_id = 'ticket_source_pancake'"
     eventually(lambda: customer.query(of_leads) == [(1,)], 30)
+    _check_live(customer)
     customer.stop_services()
     run = setup("--undo", "--yes")
     assert run.exit_code == 0, run.output
     assert "1 tickets came from leads: they stay, and their source stays, disabled" in said_by(run)
+    assert "It leaves, for you to remove: the roles pancake_handlers and pancake_operators" in said_by(run)
     assert customer.query(of_leads) == [(1,)]
-    assert customer.query("SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'") == [
-        (True,)
-    ]
+    is_disabled = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
+    assert customer.query(is_disabled) == [(True,)]
     assert set(run_setup().values()) <= DONE
-
-
-@pytest.mark.slow("it tries eleven wrong answers on an engine and a database")
-def test_bad_input_is_one_sentence_with_the_cure_and_changes_nothing(
-    customer: Customer, subtests: pytest.Subtests
-) -> None:
-    before = customer.dump()
-    customer.execute(f"CREATE ROLE {LOGINS}_other LOGIN PASSWORD 'x'")
-    parts = conninfo_to_dict(customer.database_url)
-    others_url = f"postgresql://{LOGINS}_other:x@{parts['host']}:{parts['port']}/{customer.database}"
-    cases: list[tuple[dict[str, Any], int, str]] = [
-        ({"admin_secret": "wrong"}, 2, "does not accept the admin secret"),
-        ({"hasura_url": "http://127.0.0.1:1"}, 3, "http://127.0.0.1:1/v1/metadata does not answer"),
-        ({"owner_database_url": "postgresql://x@127.0.0.1:1/diva"}, 3, "connection refused"),
-        ({"jwt_secret": {"type": "HS256", "key": "k" * 32}}, 2, "The engine refuses a token"),
-        ({"jwt_secret": "k"}, 2, "is not JSON"),
-        ({"api_url": "pancake"}, 2, "'pancake' is not a base URL"),
-        ({"public_url": "http://crm.example.com"}, 2, "PUBLIC_URL is http to a public host: use https"),
-        ({"handlers_url": "http://a host"}, 2, "HANDLERS_URL has a blank, a quote"),
-        ({"owner_database_url": others_url}, 1, f"{LOGINS}_other does not own Diva's tables"),
-        ({"workspace": None}, 2, "Number of Pancake's workspace: --workspace"),
-    ]
-    for changed, code, said in cases:
-        with subtests.test(**changed):
-            run = setup(answers=str(customer.write_answers(**changed)))
-            assert run.exit_code == code, run.output
-            assert said.lower() in said_by(run).lower()
-            assert customer.dump() == before
-            assert not list(customer.pancake_folder.glob("*.env"))
-    customer.write_answers()
-    customer.execute(f"CREATE ROLE {LOGINS}_handlers LOGIN")
-    taken = setup()
-    assert (taken.exit_code, "choose other names with --logins NAME" in said_by(taken)) == (1, True)
-    customer.execute(f"DROP ROLE {LOGINS}_handlers; DROP ROLE {LOGINS}_other")
-    with psycopg.connect(customer.database_url) as other:
-        other.execute("SELECT pg_advisory_lock(hashtext('leads golive deploy'))")
-        second = setup()
-    assert (second.exit_code, "Another deployment runs on this database" in said_by(second)) == (1, True)
-    assert customer.dump() == before
-
-
-@pytest.mark.slow("it asks an engine and a database, again and again")
-def test_another_version_of_engine_or_postgresql_is_refused_before_anything_is_changed(
-    customer: Customer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = customer.dump()
-    needed, minimum = "ops.metadata.engine.Engine.version", "ops.checks.deployment.MIN_POSTGRESQL"
-    for version, said in (
-        ("v2.48.0", "the engine is v2.48.0: v2.50.6 or later is needed (or --accept-engine v2.48.0)"),
-        ("v2.51.0", "the engine is v2.51.0: only versions below v2.51.0 were tried"),
-        ("v3.0", "the engine is v3.0: v2.50.6 or later is needed"),
-    ):
-        monkeypatch.setattr(needed, lambda _, found=version: found)
-        refused = setup()
-        assert (refused.exit_code, list(customer.pancake_folder.glob("*.env"))) == (1, []), refused.output
-        assert said in said_by(refused)
-    monkeypatch.setattr(minimum, 99)
-    refused = setup("--accept-engine", "v3.0")
-    assert (refused.exit_code, list(customer.pancake_folder.glob("*.env"))) == (1, []), refused.output
-    assert "99 or later is needed" in said_by(refused)
-    assert customer.dump() == before
-    monkeypatch.setattr(minimum, 15)
-    assert run_setup("--accept-engine", "v3.0", code=1)["engine"] == "waiting"
 
 
 @pytest.mark.slow("more accounts than are filled at once")
@@ -317,38 +314,27 @@ def test_many_phones_are_left_to_the_night_with_their_index(
     assert (filled_later.exit_code, json.loads(filled_later.stdout)["outcome"]) == (0, "verified")
 
 
-def test_on_a_terminal_what_is_not_known_is_asked_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    filled(tmp_path).write(read_env_files(tmp_path))
-    asked: list[tuple[str, bool]] = []
-
-    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
-        asked.append((text, hide_input))
-        return " 607 "
-
-    monkeypatch.setattr("typer.prompt", prompt)
-    monkeypatch.setenv("PANCAKE_API_KEY", "of the environment")
-    answers = replace(gather({"connection": "Diva 2"}, None, read_env_files(tmp_path)), is_terminal=True)
-    answers.ask("hasura_url", "admin_secret", "api_key", "workspace", "connection", "owner_database_url")
-    answers.ask("workspace")
-    assert asked == [
-        ("Number of Pancake's workspace", False), ("Database URL of the owner of Diva's tables", True),
-    ]  # fmt: skip
-    known = [answers[name] for name in ("hasura_url", "api_key", "workspace", "connection", "api_url")]
-    assert known == [
-        GIVEN["HASURA_URL"], "of the environment", "607", "Diva 2", "https://crm.pancake.vn/api",
-    ]  # fmt: skip
-    with pytest.raises(WrongUsage, match=r"ops\.env has another HASURA_URL, which is never overwritten"):
-        gather({"hasura_url": "http://other"}, None, read_env_files(tmp_path))["hasura_url"]
+def _check_live(customer: Customer) -> None:
+    """An upgrade ends in a live installation too, and without its journal: no lead is sent into tickets."""
+    customer.query("UPDATE pancake_source SET is_active = false RETURNING id")
+    journal = customer.pancake_folder / JOURNAL
+    before = journal.read_bytes()
+    journal.unlink()
+    again = setup("--finish")
+    assert again.exit_code == 0, again.output
+    assert "the kill switch is off and holds no lead" in said_by(again)
+    assert "switch kill off" not in said_by(again)
+    assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(1,)]
+    assert customer.query("SELECT count(*) FROM pancake_source WHERE is_active") == [(0,)]
+    journal.write_bytes(before)
 
 
 def _check_wrong_key(customer: Customer) -> None:
-    customer.write_answers(api_key="wrong")
+    customer.write_answers(api_key="wrong", roster=None)
     wrong = setup()
     assert wrong.exit_code == 1
     assert "Give the right key, as PANCAKE_API_KEY or in the answers file" in said_by(wrong)
-    customer.write_answers()
+    customer.write_answers(roster=None)
     assert run_setup()["connection"] == "done"
     elsewhere = setup("--folder", "other")
     assert (elsewhere.exit_code, Path("other").exists()) == (2, False)
@@ -370,52 +356,185 @@ def _check_rosters(customer: Customer) -> None:
         assert said in said_by(run)
     name = customer.query("SELECT full_name FROM staff WHERE role = 'telesale' ORDER BY id")[0][0]
     path.write_text(f"staff,weight\n{name},3\n")
-    run_setup("--finish", "--wait", "30")
+    customer.write_answers(roster=None)
+    typed = customer.type_setup(f"{path}\n", "--finish", "--wait", "30")
+    assert typed.returncode == 0, typed.stderr
+    assert "The roster: a CSV file, or a role of staff (telesale):" in typed.stderr
     assert customer.query("SELECT weight FROM pancake_assignee") == [(3,)]
 
 
-TO_OWNER = """
-CREATE ROLE {owner} LOGIN PASSWORD 'x';
-GRANT USAGE, CREATE ON SCHEMA public TO {owner};
-DO $$
-DECLARE name text;
-BEGIN
-    FOR name IN SELECT oid::regclass FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
-    LOOP
-        EXECUTE format('ALTER TABLE %s OWNER TO {owner}', name);
-    END LOOP;
-END
-$$;
-ALTER SEQUENCE ticket_code_seq OWNER TO {owner};
-"""
+@pytest.mark.parametrize("check", [each.check for each in select(When.DOCTOR)], ids=lambda check: check.id)
+def test_doctor_is_green_at_the_end_but_for_what_a_person_decided(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Yellow may be a further connection that is disabled, a token that ends soon, and a former URL that
+    Pancake still has: the URL to enter there is shown when the rest is well."""
+    site: Any = SimpleNamespace(choices=SimpleNamespace(source="default", accept_engine=""))
+    step = finish_steps(setup_of(Path()))[-1]
+
+    def state_with(found: Finding) -> State:
+        monkeypatch.setattr("ops.setup.finish.examine", lambda *_: [Result(check, check.id, (found,))])
+        return step.check(site).state
+
+    may_be_yellow = check.id in ("connection", "edge-tokens", "token")
+    assert step.id == "doctor"
+    assert state_with(Finding(Level.GREEN, "well")) is State.DONE
+    assert state_with(Finding(Level.YELLOW, "slow")) is (State.DONE if may_be_yellow else State.PARTIAL)
+    assert state_with(Finding(Level.RED, "away")) is State.PARTIAL
+    assert state_with(Finding(Level.UNKNOWN, "not asked", is_read=False)) is State.PARTIAL
 
 
-@pytest.mark.slow("it migrates as a login that may not create roles")
-def test_without_the_right_to_create_roles_the_dba_gets_the_statements(customer: Customer) -> None:
-    """Each login has its password as PostgreSQL stores it; after the DBA has run them, it goes on."""
-    owner = f"{LOGINS}_owner"
-    customer.execute(TO_OWNER.format(owner=owner))
-    parts = conninfo_to_dict(customer.database_url)
-    url = f"postgresql://{owner}:x@{parts['host']}:{parts['port']}/{customer.database}"
-    customer.write_answers(owner_database_url=url)
-    waiting = setup()
-    script = customer.pancake_folder / "for-the-dba.sql"
-    assert waiting.exit_code == 1
-    assert f"Ask the DBA to run {Path('pancake') / script.name}" in said_by(waiting)
-    text = script.read_text()
-    assert "SCRAM-SHA-256" in text
-    assert script.stat().st_mode & 0o777 == 0o600
-    for file in ("handlers.env", "ops.env"):
-        assert str(conninfo_to_dict(customer.values()[file]["DATABASE_URL"])["password"]) not in text
-    customer.execute(text)
-    assert run_setup(code=1)["logins"] == "was done"
-    customer.execute(f"DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")
+def test_the_last_undo_decides_whether_a_test_lead_was_sent_and_then_sources_may_be_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, "someone", "0123abc")
+    site: Any = SimpleNamespace(journal=journal, row=lambda _: {"is_held": True, "is_processed": False})
+    steps = steps_of_finish(tmp_path)
+    monkeypatch.setattr("ops.setup.finish._load_left_over", lambda _: None)
+    sources = [SimpleNamespace(kind="source", name=name, is_on=True) for name in ("Facebook", "Zalo")]
+    monkeypatch.setattr("ops.setup.finish.list_switches", lambda _: sources)
+    site.db = None
+
+    def states() -> tuple[State, State]:
+        return steps["test"].check(site).state, steps["source"].check(site).state
+
+    assert states() == (State.ABSENT, State.PARTIAL)
+    said = steps["source"].check(site).text
+    off = "leads switch source Zalo off --reason setup"
+    assert said.endswith(f"Leave one active, for example Facebook: {off}")
+    journal.write("tested", "test", text="a test lead was stored")
+    assert states() == (State.DONE, State.DONE)
+    assert steps["source"].check(site).text == "2 sources are active"
+    journal.write("undone", "9b", text="")
+    assert states() == (State.ABSENT, State.PARTIAL)
+    journal.write("tested", "test", text="a test lead was stored")
+    assert states() == (State.DONE, State.DONE)
 
 
-def run_killed(customer: Customer, *words: str) -> tuple[dict[str, str], list[str]]:
-    """Run it until it ends by itself; return the result of each step, and where it was killed before."""
-    places = customer.folder / "places"
+def steps_of_finish(folder: Path) -> dict[str, Step]:
+    """The steps of --finish for a person at a terminal who gave no answer before."""
+    return {step.id: step for step in finish_steps(setup_of(folder, is_terminal=True))}
+
+
+@pytest.fixture
+def site(database: str, tmp_path: Path) -> Iterator[Any]:
+    """An installation's database and journal."""
+    with open_session(database, "setup") as db:
+        found: Any = SimpleNamespace(db=db, journal=Journal(tmp_path, "someone", "0123abc"))
+        found.row = partial(Site.row, found)
+        yield found
+
+
+def test_another_database_is_named_instead_of_all_columns(
+    site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.setup.steps.TABLES_OF_DIVA", ("none_of_theirs",))
+    files = EnvFiles(tmp_path, {file: dict.fromkeys(names, "new") for file, names in KEYS.items()})
+    fit = setup_steps(replace(setup_of(tmp_path), files=files))[0]
+    name = site.db.info.dbname
+    assert fit.check(site).text.startswith(f"the database {name} has none of Diva's tables")
+
+
+def test_a_roster_is_typed_on_a_terminal(site: Any, tmp_path: Path, subtests: pytest.Subtests) -> None:
+    path = tmp_path / "roster.csv"
+    path.write_text("staff,weight\nVũ Thị Hạnh,3\n")
+    staff = site.db.execute("SELECT id::text FROM staff WHERE role = 'telesale' AND is_active").fetchall()
+    for typed, members in (
+        ("\n telesale \n", {row["id"]: 1 for row in staff}),
+        (f"Vũ Thị Hạnh, {KHOA}\n", {HANH: 1, KHOA: 1}),
+        (f"{path}\n", {HANH: 3}),
+        ("vũ thị HẠNH,\n", {HANH: 1}),
+        ("Người Lạ\nTELESALE\n", {row["id"]: 1 for row in staff}),
+    ):
+        with subtests.test(typed=typed):
+            step = steps_of_finish(tmp_path)["roster"]
+            with CliRunner().isolation(input=typed) as streams:
+                (action,) = step.do(site)
+                assert action.run()[0] == ExitCode.OK
+                said = streams[1].getvalue().decode()
+                assert "The roster: a CSV file, or a role of staff (telesale):" in said
+                assert ("0 active members of staff are 'Người Lạ'" in said) == typed.startswith("Người Lạ")
+            rows = site.db.execute("DELETE FROM pancake_assignee RETURNING staff_id::text, weight").fetchall()
+            assert {row["staff_id"]: row["weight"] for row in rows} == members
+            assert step.check(site).state is State.ABSENT
+
+
+def test_9a_asks_for_no_word_about_the_rights_that_are_granted_after_it() -> None:
+    """test_preflight.py has what it says of them without that."""
+    site: Any = SimpleNamespace(choices=SimpleNamespace(backups="b", source="default", accept_engine=""))
+    metadata, rights = find_step("9a").do(site)
+    assert "--rights-follow" in metadata.argv
+    assert rights.argv == ("execute", "deploy/postgres/grant_roles.sql")
+
+
+@pytest.mark.usefixtures("connection_id")
+def test_a_source_is_asked_again_and_compared_without_case(site: Any, tmp_path: Path) -> None:
+    site.db.execute("UPDATE pancake_source SET is_active = false")
+    step = steps_of_finish(tmp_path)["source"]
+    with CliRunner().isolation(input="Fcebook\nfacebook\n") as streams:
+        (action,) = step.do(site)
+        assert "There is no source 'Fcebook'. There are: " in streams[1].getvalue().decode()
+    assert action.argv[-2:] == ("facebook", "on")
+
+
+def test_a_live_installation_gets_no_test_lead_and_keeps_sources_and_rosters(
+    site: Any, database: str, connection_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its journal may be lost. A stopped run may have left a test lead, of which a drain made a ticket.
+
+    Live it is from its first ticket on: a switch that was turned off too early is refused.
+    """
+    steps = steps_of_finish(tmp_path)
+    refusal = "The kill switch is off, so that a test lead would become a ticket: leads status"
+
+    def activate(number: int) -> tuple[State, State]:
+        site.db.execute("UPDATE pancake_source SET is_active = -pancake_source_id::int <= %s", [number])
+        return steps["source"].check(site).state, steps["roster"].check(site).state
+
+    assert steps["test"].check(site) == Found(State.ABSENT, "no test lead was sent yet")
+    with pytest.raises(CommandFailed, match=f"^{refusal}$"):
+        steps["test"].do(site)[0].run()
+    assert [activate(number) for number in (3, 0)] == [
+        (State.PARTIAL, State.ABSENT), (State.ABSENT, State.ABSENT),
+    ]  # fmt: skip
+    site.db.execute("SET session_replication_role = replica")
+    insert_tickets(site.db, "lead", 2)
+    made = "UPDATE pancake_webhook_event SET record_id = %s WHERE record_id = 'lead2' RETURNING ticket_id"
+    (row,) = site.db.execute(made, [TEST]).fetchall()
+    site.db.execute("UPDATE pancake_webhook_event SET ticket_id = NULL WHERE record_id = %s", [TEST])
+    site.db.execute("SET session_replication_role = origin")
+    assert steps["test"].check(site).state is State.PARTIAL
+    with open_session(database, "handler") as handler, ThreadPoolExecutor(1) as threads:
+        with handler.transaction():  # of a handler that commits while the deletion waits for it
+            handler.execute("SET LOCAL session_replication_role = replica")
+            ticket = [row["ticket_id"], TEST]
+            handler.execute("UPDATE pancake_webhook_event SET ticket_id = %s WHERE record_id = %s", ticket)
+            ending = threads.submit(steps["test"].do(site)[0].run)
+            waits = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+            eventually(lambda: handler.execute(waits, [site.db.info.backend_pid]).fetchall())
+        assert ending.result()[0] == ExitCode.OK
+    assert re.search(r"its ticket TK\d+ stays: close it in Diva", capsys.readouterr().err)
+    assert steps["test"].check(site) == Found(
+        State.DONE, "the kill switch is off, so that a test lead would become a ticket: none is sent"
+    )
+    assert [activate(number) for number in (3, 0)] == [(State.DONE, State.DONE)] * 2
+
+
+@dataclass
+class Killed:
+    """A run that was killed at every place and went on: its results, the places, what the last run said."""
+
+    results: dict[str, str]
+    places: list[str]
+    said: str
+
+
+def run_killed(customer: Customer, *words: str, meanwhile: Callable[[], object] = int) -> Killed:
+    """Run it until it ends by itself; do `meanwhile` after each kill.
+
+    A file that it leaves is as before the first run, or as after the last one, never between.
+    """
+    places, before, seen = customer.folder / "places", customer.written(), set[tuple[str, bytes]]()
     environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.support.golive", "setup", "--answers", "answers.yaml", "--json"]
     for _ in range(400):
@@ -425,28 +544,55 @@ def run_killed(customer: Customer, *words: str) -> tuple[dict[str, str], list[st
                 fcntl.flock(lock, fcntl.LOCK_EX)  # until the program of a step has ended
         elif run.returncode != -9 and "Another deployment" not in run.stderr:
             assert run.stdout, run.stderr
-            steps = json.loads(run.stdout)["steps"]
-            return {each["step"]: each["result"] for each in steps}, places.read_text().splitlines()
+            results = {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
+            after = customer.written()
+            assert seen <= before.items() | after.items()
+            assert not [path for path in customer.folder.rglob("*.partial") if path.is_file()]
+            return Killed(results, places.read_text().splitlines(), run.stderr)
+        seen |= customer.written().items()
+        meanwhile()
     raise AssertionError(f"it does not end; the last places: {places.read_text()[-500:]}")
 
 
 @pytest.mark.full("it is killed more than 100 times")
-def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_back(customer: Customer) -> None:
+def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_leads_and_back(
+    customer: Customer,
+) -> None:
+    """Three leads come on the way: one before the third command, two between its kills.
+
+    The customer has a project of the Hasura CLI and runs Docker Compose, for which `.env` is written.
+    """
     before = customer.dump()
+    project = customer.make_project(way="compose")
+    leads = [str(numbered_lead(number)["id"]) for number in (1, 2, 3)]
     (customer.folder / "places").write_text("")
     run_killed(customer)
     secrets = customer.files()
     customer.add_lines_of_engine()
-    done, _ = run_killed(customer)
-    assert set(done.values()) <= DONE
+    assert set(run_killed(customer).results.values()) <= DONE
     customer.start_services()
-    finished, forward = run_killed(customer, "--finish", "--wait", "30")
-    assert set(finished.values()) <= DONE
-    assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(0,)]
+    taken: list[str] = []
+
+    def deliver() -> bool:
+        if len(taken) < len(leads) and customer.deliver(len(taken) + 1) in ("skipped_kill_switch", "spooled"):
+            taken.append(leads[len(taken)])
+        return bool(taken)
+
+    eventually(deliver)
+    forward = run_killed(customer, "--finish", "--wait", "30", meanwhile=deliver)
+    assert (set(forward.results.values()) <= DONE, taken) == (True, leads)
+    assert (problems_of(project, "9b"), Path(".env").exists()) == ([], True)
+    assert {"before .env", "after .env", "after hasura/migrations"} <= set(forward.places)
+    stored = "SELECT record_id FROM pancake_webhook_event WHERE status = 'skipped_kill_switch' ORDER BY id"
+    eventually(lambda: customer.query(stored) == [(each,) for each in leads])
     assert {name: customer.files()[name] for name in secrets} == secrets
     customer.stop_services()
     (customer.folder / "places").write_text("")
-    back, backward = run_killed(customer, "--undo", "--yes")
-    assert set(back.values()) <= {"undone", "was absent", "was undone", "absent"}
-    assert customer.dump() == before
-    assert len(forward) + len(backward) > 100
+    back = run_killed(customer, "--undo", "--yes")
+    assert set(back.results.values()) <= {"undone", "was absent", "was undone", "absent"}
+    assert (customer.dump(), customer.files_of_project()) == (before, customer.project_before)
+    (dump,) = re.findall(r"keeps (\S+\.dump)", " ".join(back.said.split()))
+    rows = customer.rows_of_dump(dump, "pancake_webhook_event")
+    assert [sum(each in row for row in rows) for each in leads] == [1, 1, 1]
+    assert {name: customer.files()[name] for name in secrets} == secrets
+    assert len(forward.places) + len(back.places) > 100

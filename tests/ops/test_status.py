@@ -7,28 +7,35 @@ outputs show each service that is away or refuses.
 
 import itertools
 import json
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import jwt
 import psycopg
 import pytest
+from psycopg.rows import class_row
 from rich.console import Console
 from typer import testing
 from typer.testing import CliRunner
 
+from leads.adapters.pancake_api import PancakeApi
+from leads.domain.errors import PancakeKeyRejected, PancakeUnavailable
 from leads.services.cron_runs import CRONS
 from leads.services.late_owners import UnassignedTickets
-from ops.checks import model
 from ops.checks.database import (
     MOST_ROWS,
     ConnectionState,
-    DatabaseLook,
     LastRuns,
     LockWait,
     Queue,
@@ -38,33 +45,11 @@ from ops.checks.database import (
     Tickets,
     UnsentCount,
     load_state,
-    read_blocker,
-    read_lock_wait,
-    read_server,
-    read_state,
 )
 from ops.checks.edge import MANY_SPOOLED, EdgeLook, look_at_edge, read_edge
-from ops.checks.engine import (
-    EngineLook,
-    Metadata,
-    read_clock,
-    read_configuration,
-    read_inconsistencies,
-    read_metadata,
-    read_schedule,
-    read_sql_triggers,
-    read_version,
-)
-from ops.checks.handlers import (
-    Call,
-    HandlersLook,
-    TokenLook,
-    look_at_handlers,
-    read_calls,
-    read_handlers,
-    read_token,
-)
-from ops.checks.leads import KeyLook, read_keys
+from ops.checks.engine import EngineLook, Metadata, ask_consistency, ask_schedule
+from ops.checks.handlers import Call, HandlersLook, TokenLook, look_at_handlers, read_handlers
+from ops.checks.leads import read_keys
 from ops.checks.model import (
     Asked,
     Check,
@@ -76,28 +61,33 @@ from ops.checks.model import (
     Result,
     When,
     find_cause,
+    green,
     judge,
+    red,
     worst,
+    yellow,
 )
+from ops.checks.rights import NEEDED_SECONDS, STOPS_HANDLERS, RoleSetting
 from ops.checks.screen import COMMAND, print_look
 from ops.checks.services import Services, open_limited
-from ops.checks.table import BY_ID, CHECKS
-from ops.checks.wording import age, count
+from ops.checks.table import BY_ID, CHECKS, look_at
 from ops.cli import app
 from ops.clients import plain_http
-from ops.clients.db_session import open_session
+from ops.clients.db_session import QUERIES, open_session
+from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import HttpAnswer, NoAnswer
 from ops.daily.token import NAMESPACE
-from ops.metadata.engine import Engine
+from ops.output import age, count
 from ops.settings import VARIABLES, read_operator_settings
-from ops.switches import Switch
-from sandbox.postgres.database import GRANTS, operators_url
+from ops.switches import SettingProblems, Switch
+from sandbox.postgres.database import GRANTS, HANDLERS, OPERATORS, operators_url
 from sandbox.processes import ROOT
 from scripts.check_tree import fault
 from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
+from tests.support.waiting import eventually
 
 CLOSED = "http://127.0.0.1:9"
 DATABASE_AWAY = "postgresql://127.0.0.1:9/diva"
@@ -105,7 +95,7 @@ KEY = "key-of-the-test-with-32-characters"
 FINE = {"hasura": True, "consistent": True, "allow_list": True, "notifications": True}
 NOW = datetime(2026, 5, 14, 9, 31, 7, tzinfo=UTC)
 AWAY = NotRead("Connection refused")
-CONNECTION = ConnectionState("c1", "Diva", "active", NOW, NOW, NOW - timedelta(seconds=40), 3)
+CONNECTION = ConnectionState("c1", "Diva", "active", NOW - timedelta(seconds=40), 3)
 OFF = Switch(
     kind="kill", row_id="all", name=None, pancake_source_id=None, connection=None, is_on=False,
     can_be_on=True, changed_at=None, changed_by=None, person=None, application=None, reason=None,
@@ -113,6 +103,7 @@ OFF = Switch(
 STATE = State(
     now=NOW,
     tickets=Tickets(12, 10, 14.0),
+    settings=SettingProblems([], False, None, None),
     switches=[OFF],
     connections=[CONNECTION],
     queue=[],
@@ -123,20 +114,13 @@ STATE = State(
 )
 """What is found where every part works."""
 EDGE = EdgeLook(0, 0, True, 1, 5.0, (), 0.001)
-SERVER = Server("17.2", NOW, "operator", [], [])
-LOOK = DatabaseLook(SERVER, 0.01, NOW)
+SERVER = Server("17.2", NOW, "operator", [], [], 0.01, NOW)
 TRIGGER = {"name": "status", "definition": {"insert": {}}}
-READERS: dict[str, Any] = {
-    "server": read_server, "state": read_state, "blocker": read_blocker, "lock_wait": read_lock_wait,
-    "edge": read_edge, "handlers": read_handlers, "keys": read_keys, "token": read_token, "clock": read_clock,
-    "version": read_version, "metadata": read_metadata, "sql_triggers": read_sql_triggers,
-    "configuration": read_configuration, "inconsistencies": read_inconsistencies,
-    "schedule": read_schedule, "calls": read_calls,
-}  # fmt: skip
-KNOWN: dict[Any, Any] = {
-    read_server: LOOK, read_state: STATE, read_blocker: None, read_lock_wait: None, read_edge: EDGE,
-    read_handlers: AWAY, read_calls: [], read_keys: {"c1": KeyLook("Diva", True)},
-    read_version: EngineLook("v2.50.6", 0.01),
+READERS = {each.__name__.removeprefix("read_"): each for check in CHECKS for each in check.reads}
+KNOWN: dict[str, Any] = {
+    "server": SERVER, "blocker": None, "lock_wait": None, "edge": EDGE, "handlers": AWAY,
+    "calls": [], "keys": {"c1": green("Diva: key accepted", about="Diva")},
+    "version": EngineLook("v2.50.6", 0.01), "role_settings": [],
 }  # fmt: skip
 """What readers read where every part works."""
 
@@ -161,7 +145,7 @@ def look(database_url: str, hasura_url: str, **variables: str) -> dict[str, Any]
     return found | {"findings": {each["check"]: each for each in found["findings"]}}
 
 
-def red(findings: dict[str, dict[str, Any]]) -> set[str]:
+def unexplained(findings: dict[str, dict[str, Any]]) -> set[str]:
     """Return the checks that are red, and that no other explains."""
     return {name for name, each in findings.items() if each["level"] == "red" and not each["because_of"]}
 
@@ -177,13 +161,20 @@ def examine(*, code: int, **variables: str) -> dict[str, dict[str, Any]]:
 
 
 def ask(name: str, **values: Any) -> list[Finding]:
-    """Return what a check finds in these values: what is green, but for the readers that are named."""
-    facts = Facts(KNOWN | {READERS[reader]: value for reader, value in values.items()})
-    (result,) = judge([(Asked(BY_ID[name]), True)], facts)
+    """Return what a check finds where all is green, but for these readers and fields of the state."""
+    (result,) = judge_all([name], **values)
     for found in result.findings:
         assert found.level is not Level.RED or ENDS_WITH_COMMAND.search(found.cure), found
         assert_commands_exist(found.cure)
     return list(result.findings)
+
+
+def judge_all(names: Collection[str], state: State = STATE, **values: Any) -> list[Result]:
+    fields = {name: value for name, value in values.items() if name not in READERS}
+    read = KNOWN | {name: value for name, value in values.items() if name in READERS}
+    read["state"] = replace(state, **fields) if fields else state
+    facts = Facts({READERS[name]: value for name, value in read.items()})
+    return judge([Asked(each) for each in CHECKS if each.id in names], facts)
 
 
 def assert_commands_exist(cure: str) -> None:
@@ -225,7 +216,7 @@ def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch
     with engine.changed(f"REVOKE {right.format('FROM')}", f"GRANT {right.format('TO')}"):
         found = examine(code=1, **given)
         refused = engine.run("9a", code=1)
-    assert red(found) == {"variables", "store-lead", "role-rights"}
+    assert unexplained(found) == {"variables", "store-lead", "role-rights"}
     assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
     assert found["store-lead"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
     assert all(found[name]["text"] in refused for name in ("variables", "store-lead"))
@@ -241,22 +232,36 @@ def test_what_never_answers_is_red_within_three_seconds() -> None:
         assert time.monotonic() - started < 3
         secrets = {"HASURA_SERVICE_TOKEN": token(), "HANDLER_SECRET": KEY}
         started = time.monotonic()
-        lines = examine(code=1, DATABASE_URL=database, HASURA_URL=web, **services, **secrets)
+        lines = examine(code=3, DATABASE_URL=database, HASURA_URL=web, **services, **secrets)
         assert time.monotonic() - started < 3
     away = {"database", "hasura", "edge"}
-    assert (red(found["findings"]), found["cause"]["check"]) == (away, "database")
-    assert red(lines) == away
+    assert (unexplained(found["findings"]), found["cause"]["check"]) == (away, "database")
+    assert unexplained(lines) == away
     assert all(lines[name]["cure"] for name in away)
+
+
+@pytest.mark.serial
+def test_what_refuses_connections_is_looked_at_until_it_could_have_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the look does not end before that: it says what it saw."""
+    closed = {"HANDLERS_URL": CLOSED, "EDGE_STATUS_URL": CLOSED}
+    asked = mock.Mock(wraps=plain_http.ask)
+    monkeypatch.setattr("ops.checks.edge.ask", asked)
+    assert "Connection refused" in look(DATABASE_AWAY, CLOSED, **closed)["findings"]["edge"]["text"]
+    assert 5 < asked.call_count <= 20, "every 0.1 s, for 1.9 s"
 
 
 @pytest.mark.serial
 def test_a_locked_table_is_red_within_three_seconds(database: str) -> None:
     with psycopg.connect(database, application_name="forgotten psql") as db:
         db.execute("LOCK TABLE pancake_webhook_event")
+        where = f"psql -h {db.info.host} -p {db.info.port} -d {db.info.dbname}"
         started = time.monotonic()
         found = look(operators_url(database), CLOSED)
         assert time.monotonic() - started < 3
     assert "forgotten psql" in found["findings"]["tables"]["text"]
+    assert f"{where} -c 'SELECT pg_terminate_backend(" in found["findings"]["tables"]["cure"]
 
 
 def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,17 +282,21 @@ def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch:
 
 
 def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
-    line = examine(code=1, HASURA_URL="ftp://x")["environment"]
+    line = examine(code=2, HASURA_URL="ftp://x")["environment"]
     assert line["text"] == "HASURA_URL is not an http or https URL"
     assert line["cure"].startswith("Give it the base URL of Hasura")
 
 
-def test_the_secret_of_the_handlers_is_tried_without_running_a_cron(subtests: pytest.Subtests) -> None:
+def test_the_secret_of_the_handlers_is_tried_without_running_a_cron(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    monkeypatch.setattr("ops.checks.services.RESTART_SECONDS", 0.0)
     for answer, level in ((401, "red"), (400, "green")):
         with subtests.test(answer=answer, level=level):
             with scripted_server((answer, {}, {"message": "…"})) as handlers:
                 given = {"HANDLERS_URL": handlers.url, "HANDLER_SECRET": KEY}
-                found = examine(code=1, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
+                code = 1 if level == "green" else 3  # nothing else answers
+                found = examine(code=code, DATABASE_URL=DATABASE_AWAY, HASURA_URL=CLOSED, **given)
             assert found["secret"]["level"] == level
             (call,) = [request for request, _ in handlers.log if request.method == "POST"]
             assert call.get_json()["name"] == "leads_doctor"
@@ -316,13 +325,13 @@ def test_a_clock_that_differs_is_named(subtests: pytest.Subtests) -> None:
     for seconds, level in ((0, Level.GREEN), (40, Level.RED), (-40, Level.RED)):
         with subtests.test(seconds=seconds, level=level):
             server = replace(SERVER, now=NOW + timedelta(seconds=seconds))
-            (found,) = ask("clocks", server=replace(LOOK, server=server), clock=None)
+            (found,) = ask("clocks", server=server, clock=None)
             assert (found.level, "database is 40 s" in found.text) == (level, level is Level.RED)
-            edge = replace(EDGE, date=datetime.now(UTC) + timedelta(seconds=seconds))
+            edge = replace(EDGE, clock_ahead=timedelta(seconds=seconds))
             assert level_of("clocks", server=AWAY, clock=AWAY, edge=edge) is level
     assert level_of("clocks", server=AWAY, clock=AWAY) is Level.UNKNOWN
-    others = datetime.now(UTC) - timedelta(minutes=10)
-    late = replace(LOOK, server=replace(SERVER, now=NOW - timedelta(minutes=10)))
+    others = timedelta(minutes=-10)
+    late = replace(SERVER, now=NOW - timedelta(minutes=10))
     (found,) = ask("clocks", server=late, clock=others, edge=EDGE)
     assert found.level is Level.YELLOW
     assert found.text == "the clock of this machine is 600 s ahead of those of database, Hasura"
@@ -336,7 +345,7 @@ def test_tickets_are_compared_with_what_is_usual(subtests: pytest.Subtests) -> N
         (Tickets(2, 1, 9.0), Level.GREEN),
     ):  # fmt: skip
         with subtests.test(tickets=tickets, level=level):
-            assert level_of("tickets", state=replace(STATE, tickets=tickets)) is level
+            assert level_of("tickets", tickets=tickets) is level
 
 
 def test_no_new_ticket_is_not_red_while_or_after_an_outage_is_made_good() -> None:
@@ -346,7 +355,7 @@ def test_no_new_ticket_is_not_red_while_or_after_an_outage_is_made_good() -> Non
     for minutes, level in ((9, Level.YELLOW), (11, Level.RED)):
         recovered_at = NOW - timedelta(minutes=minutes)
         crons = [replace(each, recovered_at=recovered_at) for each in STATE.crons]
-        (found,) = ask("tickets", state=replace(STATE, tickets=Tickets(0, 0, 14.0), crons=crons))
+        (found,) = ask("tickets", tickets=Tickets(0, 0, 14.0), crons=crons)
         assert (found.level, f"over since {recovered_at:%H:%M} UTC" in found.text) == (level, minutes == 9)
 
 
@@ -361,15 +370,15 @@ def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests)
     ):  # fmt: skip
         with subtests.test(processed_at=processed_at, tries=tries):
             tickets = replace(failing, processed_at=processed_at, tries=tries)
-            (found,) = ask("tickets", state=replace(STATE, tickets=tickets))
+            (found,) = ask("tickets", tickets=tickets)
             assert found.level is level
-            assert found.text.startswith(
-                "2 leads failed (internal: UndefinedTable); 0 new in 10 min of 2 leads"
-            )
-            assert ("the last failed at 09:30 UTC, others are processed since" in found.text) == (
-                processed_at == NOW
-            )
-            assert found.cure == "Read why, and what helps: leads trace 17"
+            text = "2 leads failed (internal: UndefinedTable); 0 new in 10 min of 2 leads"
+            assert found.text.startswith(text)
+            is_over = "the last failed at 09:30 UTC, others are processed since" in found.text
+            helps = "leads replay --status failed" if is_over else "leads trace 17"
+            assert (is_over, found.cure.endswith(f": {helps}")) == (processed_at == NOW, True)
+    (found,) = ask("tickets", tickets=replace(failing, dead=1))
+    assert found.text.startswith("2 leads failed, 1 for the last time (internal")
 
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
@@ -391,10 +400,10 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
 
 def test_a_pause_is_yellow_with_who_and_since() -> None:
     pause = replace(OFF, kind="pause", is_on=True, changed_at=NOW, person="Lan", reason="Tết")
-    (found,) = ask("pause", state=replace(STATE, switches=[OFF, pause]))
+    (found,) = ask("pause", switches=[OFF, pause])
     assert found.level is Level.YELLOW
     assert found.text == "processing is paused since 2026-05-14 09:31 UTC by Lan (Tết): leads wait"
-    assert found.cure == "leads switch pause off --reason TEXT"
+    assert found.cure == "leads switch pause off --reason done"
 
 
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
@@ -409,37 +418,64 @@ def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
 
 
 def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(subtests: pytest.Subtests) -> None:
+    works = green("Diva: key accepted", about="Diva")
     for status, key, of_key, of_webhook in (
-        ("active", KeyLook("Diva", True), Level.GREEN, Level.GREEN),
-        ("active", KeyLook("Diva", False, True, "Pancake answered 401."), Level.RED, Level.GREEN),
-        ("active", KeyLook("Diva", False, False, "Pancake answered 503."), Level.YELLOW, Level.GREEN),
+        ("active", works, Level.GREEN, Level.GREEN),
+        ("active", red("Pancake answered 401."), Level.RED, Level.GREEN),
+        ("active", yellow("Pancake answered 503."), Level.YELLOW, Level.GREEN),
         ("key_invalid", None, Level.UNKNOWN, Level.RED),
-        ("key_invalid", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
-        ("suspended", KeyLook("Diva", True), Level.GREEN, Level.RED),
+        ("key_invalid", works, Level.GREEN, Level.YELLOW),
+        ("key_invalid", yellow("Pancake answered 503."), Level.YELLOW, Level.GREEN),
+        ("suspended", works, Level.GREEN, Level.RED),
         ("outage", None, Level.UNKNOWN, Level.RED),
-        ("silent", KeyLook("Diva", True), Level.GREEN, Level.YELLOW),
+        ("silent", works, Level.GREEN, Level.YELLOW),
     ):
         with subtests.test(status=status, key=key):
             keys = AWAY if key is None else {"c1": key}
             state = replace(STATE, connections=[replace(CONNECTION, status=status)])
             levels = level_of("api-key", state=state, keys=keys), level_of("webhook", state=state, keys=keys)
             assert levels == (of_key, of_webhook)
+    outage = replace(STATE, connections=[replace(CONNECTION, status="outage")])
+    assert [found.cure.partition(",")[0] for found in ask("webhook", state=outage)] == ["Pancake"]
     assert level_of("breaker", handlers=replace(handlers(), breaker=2.0)) is Level.YELLOW
 
 
-def test_every_refused_key_is_named_with_its_connection() -> None:
-    refused = KeyLook("Diva Hà Nội", False, True, "Pancake answered 401.")
-    keys = {"c1": refused, "c2": KeyLook("Diva", True), "c3": replace(refused, name="Diva Hue")}
-    red = [found for found in ask("api-key", keys=keys) if found.level is Level.RED]
-    assert [found.about for found in red] == ["Diva Hà Nội", "Diva Hue"]
+def test_a_key_is_judged_by_what_pancake_answers(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """With several connections each command names its own. A host that is not listed needs no new key."""
+    row = {
+        "id": "c1", "name": "Diva Hue", "workspace_id": 607,
+        "api_base_url": "https://pancake.example/api",
+    }  # fmt: skip
     several = replace(STATE, connections=[CONNECTION, replace(CONNECTION, id="c2")])
-    first = next(found for found in ask("api-key", keys=keys, state=several) if found.level is Level.RED)
-    assert "leads connection set-api-key --connection 'Diva Hà Nội'; then leads cron run" in first.cure
-    assert all(found.text.startswith(f"{found.about}: the API key does not work") for found in red)
+    new_key = "leads connection set-api-key --connection 'Diva Hue'; then leads cron run check_connection"
+    monkeypatch.setattr("ops.checks.leads.open_sealed", lambda *_: "key")
+    fails = "the API key does not work"
+    db = mock.Mock()
+    settings = SimpleNamespace(key_ring=SimpleNamespace(is_empty=False), pancake_api_hosts=frozenset())
+    services: Any = SimpleNamespace(settings=settings, database=lambda: nullcontext(db))
+    for sealed, sources, level, text, cure in (
+        ("sealed", mock.AsyncMock(), Level.GREEN, "key accepted", ""),
+        (None, mock.AsyncMock(), Level.RED, f"{fails}: no API key is set", new_key),
+        ("sealed", mock.AsyncMock(side_effect=PancakeKeyRejected("401", status=401)), Level.RED,
+         f"{fails}: 401", new_key),
+        ("sealed", mock.AsyncMock(side_effect=PancakeUnavailable("503")), Level.YELLOW, "503",
+         "leads connection test --connection 'Diva Hue'"),
+        ("sealed", PancakeApi.sources, Level.RED,
+         f"{fails}: 'https://pancake.example' is not in PANCAKE_API_HOSTS: no API key is sent there.",
+         "in the environment of the handlers too, and restart them; then: leads cron run check_connection"),
+    ):  # fmt: skip
+        monkeypatch.setattr("ops.checks.leads.PancakeApi.sources", sources)
+        db.execute().fetchall.return_value = [row | {"api_key_encrypted": sealed}]
+        with subtests.test(text):
+            (found,) = ask("api-key", keys=read_keys(services), state=several)
+            assert (found.level, found.text) == (level, f"Diva Hue: {text}")
+            assert found.cure.endswith(cure)
 
 
 def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
-    late = replace(STATE, queue=[Queue("received", 7, NOW - timedelta(minutes=12), 7, 7)])
+    late = replace(STATE, queue=[Queue("received", 7, NOW - timedelta(minutes=12), 7)])
     (found,) = ask("queue", state=late)
     assert (found.level, found.text) == (Level.RED, "7 overdue: received 7 (oldest 12 min)")
     for kind in ("kill", "pause"):
@@ -450,69 +486,63 @@ def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
         drained_at = NOW - timedelta(seconds=seconds)
         drains = replace(late, tickets=replace(late.tickets, drained_at=drained_at))
         assert level_of("queue", state=drains) is level
-    held = replace(STATE, queue=[Queue("skipped_source_disabled", MOST_ROWS, NOW, 0, 7)])
+    held = replace(STATE, queue=[Queue("skipped_source_disabled", MOST_ROWS, NOW, 0)])
     (found,) = ask("queue", state=held)
     assert (found.level, "10000 or more" in found.text) == (Level.YELLOW, True)
     assert found.cure == "leads replay --status skipped_source_disabled --dry-run"
 
 
+def runs(*names: str, **fields: Any) -> list[LastRuns]:
+    """Return the runs of all crons; those of these names, or all without one, with other fields."""
+    return [replace(each, **fields) if each.name in names or not names else each for each in STATE.crons]
+
+
+NEVER: dict[str, Any] = {"succeeded_tick": None, "succeeded_at": None}
+
+
 def test_late_crons_are_named_with_the_last_error() -> None:
     old = NOW - timedelta(hours=3)
-    failed = LastRuns("poll_records", NOW, "failed", "Pancake answered 401.", old, old, old)
-    crons = [failed if each.name == failed.name else each for each in STATE.crons]
-    (found,) = ask("crons", state=replace(STATE, crons=crons))
+    late: dict[str, Any] = {
+        "last_outcome": "failed", "last_error": "Pancake answered 401.", "succeeded_tick": old,
+        "succeeded_at": old, "first_tick": old,
+    }  # fmt: skip
+    (found,) = ask("crons", crons=runs("poll_records", **late))
     assert found.text == "poll_records is late: it succeeded 3 h ago (Pancake answered 401.)"
     assert found.cure == "leads cron run poll_records"
-    one_more = [replace(each, succeeded_tick=old) if each.name == "check_sla" else each for each in crons]
-    assert ask("crons", state=replace(STATE, crons=one_more))[0].text.endswith("; 1 more is late")
-    never = [LastRuns(name, None, None, None, None, None, old - timedelta(days=2)) for name in CRONS]
-    (found,) = ask("crons", state=replace(STATE, crons=never))
+    assert ask("crons", crons=runs("poll_records", "check_sla", **late))[0].text.endswith("; 1 more is late")
+    (found,) = ask("crons", crons=runs(**NEVER, first_tick=old - timedelta(days=2)))
     assert found.level is Level.RED
     assert found.text.endswith("is late: it never succeeded; 6 more are late")
     assert found.cure.startswith("Hasura does not reach the handlers")
 
 
-def test_a_daily_cron_that_was_never_due_is_not_late() -> None:
-    """On the day of the installation: the others have run since then."""
-    names = ("purge_events", "reconcile_daily")
-    for hours, level in ((1, Level.GREEN), (30, Level.RED)):
-        first = NOW - timedelta(hours=hours)
-        crons = [replace(each, first_tick=first) for each in STATE.crons]
-        never: dict[str, Any] = {"succeeded_tick": None, "succeeded_at": None}
-        crons = [replace(each, **never) if each.name in names else each for each in crons]
-        (found,) = ask("crons", state=replace(STATE, crons=crons))
-        assert found.level is level, found
-        assert level is Level.RED or found.text == (
-            "5 succeeded in time, the first ticks of 2 are still to come"
-        )
+def test_a_cron_that_was_never_due_is_not_late() -> None:
+    """On the day of the installation, or in its first minute: the others have run since then, or none has."""
+    daily, never = ("purge_events", "reconcile_daily"), "7 are still to come"
+    for names, first, level, words in (
+        (daily, NOW - timedelta(hours=1), Level.GREEN, "5 succeeded in time, the first ticks of 2 are"),
+        (daily, NOW - timedelta(hours=30), Level.RED, "it never succeeded"),
+        ((), None, Level.GREEN, never),
+        ((), NOW - timedelta(seconds=40), Level.GREEN, never),
+    ):
+        (found,) = ask("crons", crons=runs(*names, **NEVER, first_tick=first))
+        assert (found.level, words in found.text) == (level, True), found
 
 
 def test_a_cron_that_waits_for_its_tick_after_an_outage_is_not_red(subtests: pytest.Subtests) -> None:
     """At 09:31:07 it is due every five minutes; it succeeded an hour ago."""
-    old = NOW - timedelta(hours=1)
-    for name, recovered_at, level in (
-        ("check_sla", NOW - timedelta(seconds=20), Level.YELLOW),
-        ("check_sla", NOW - timedelta(minutes=20), Level.RED),
-        ("check_sla", None, Level.RED),
-        ("reconcile_daily", NOW - timedelta(seconds=20), Level.RED),
+    for name, tick, recovered_at, level in (
+        ("check_sla", NOW - timedelta(hours=1), NOW - timedelta(seconds=20), Level.YELLOW),
+        ("check_sla", NOW - timedelta(hours=1), NOW - timedelta(minutes=20), Level.RED),
+        ("check_sla", NOW - timedelta(hours=1), None, Level.RED),
+        ("reconcile_daily", NOW - timedelta(days=3), NOW - timedelta(seconds=20), Level.RED),
     ):
         with subtests.test(name=name, recovered_at=recovered_at):
-            tick = old - timedelta(days=3) if name == "reconcile_daily" else old
-            crons = [
-                replace(each, succeeded_tick=tick if each.name == name else NOW, recovered_at=recovered_at)
-                for each in STATE.crons
-            ]
-            (found,) = ask("crons", state=replace(STATE, crons=crons))
+            (found,) = ask("crons", crons=runs(name, succeeded_tick=tick, recovered_at=recovered_at))
             assert found.level is level, found
             assert level is Level.RED or found.text == (
                 "1 cron missed ticks; they are answered again since 09:30, and all are due until 09:35 UTC"
             )
-
-
-def test_before_the_first_tick_no_cron_is_late() -> None:
-    for first_tick, level in ((None, Level.GREEN), (NOW - timedelta(seconds=40), Level.GREEN)):
-        crons = [LastRuns(name, None, None, None, None, None, first_tick) for name in CRONS]
-        assert level_of("crons", state=replace(STATE, crons=crons)) is level
 
 
 def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: pytest.Subtests) -> None:
@@ -532,7 +562,7 @@ def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: py
 
 
 def test_a_database_that_takes_no_writes_is_red() -> None:
-    standby = replace(LOOK, server=replace(SERVER, read_only="it is a standby"))
+    standby = replace(SERVER, read_only="it is a standby")
     assert ask("database", server=standby)[0].text == "it takes no writes: it is a standby"
     (crowded,) = ask("database", server=NotRead("FATAL: sorry, too many clients already"))
     assert "FROM pg_stat_activity GROUP BY" in crowded.cure
@@ -554,14 +584,91 @@ def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(database: st
     assert findings["role-rights"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
 
 
+@pytest.mark.own_database
+@pytest.mark.usefixtures("engine_tables")
+def test_a_log_of_events_that_the_roles_may_write_freely_is_named(database: str) -> None:
+    given = operators_url(database)
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute(GRANTS.read_bytes())
+        before = look(given, CLOSED)["findings"]["role-rights"]
+        db.execute("DROP POLICY pancake_events_of_their_writes ON hdb_catalog.event_log")
+        found = look(given, CLOSED)["findings"]["role-rights"]
+    assert (before["level"], found["level"]) == ("green", "yellow")
+    for role in ("pancake_handlers", "pancake_operators"):
+        of_log = f"{role} INSERT hdb_catalog.event_log of any event: it has no row level security"
+        assert of_log in found["text"], found
+
+
+def test_a_setting_of_a_role_is_named_with_the_command_that_takes_it_out(
+    database: str, subtests: pytest.Subtests
+) -> None:
+    """Of the roles of this test alone: a role is known to all databases of the server."""
+    failing = replace(STATE, tickets=replace(STATE.tickets, failing=1))
+    with psycopg.connect(database) as db:
+        name = db.info.dbname
+        for role, of in (("own_handlers", HANDLERS), ("own_operators", OPERATORS)):
+            db.execute(f"CREATE ROLE {role} LOGIN IN ROLE {of}".encode())
+        for setting, of, level, while_leads_fail, text in (
+            ("statement_timeout = '2ms'", "ROLE own_handlers", Level.YELLOW, Level.YELLOW,
+             "own_handlers, the login of handlers: statement_timeout is 2ms, 10 s are needed"),
+            ("lock_timeout = 100", f"ROLE own_handlers IN DATABASE {name}", Level.YELLOW, Level.YELLOW,
+             "own_handlers, the login of handlers: lock_timeout is 100, 5 s are needed"),
+            ("default_transaction_read_only = on", "ROLE own_handlers", Level.RED, Level.RED,
+             "own_handlers, the login of handlers: default_transaction_read_only is on"),
+            ("default_transaction_read_only = true", "ROLE own_handlers", Level.RED, Level.RED,
+             "own_handlers, the login of handlers: default_transaction_read_only is true"),
+            ("row_security = NO", "ROLE own_handlers", Level.RED, Level.RED,
+             "own_handlers, the login of handlers: row_security is no"),
+            ("row_security = yes", "ROLE own_handlers", Level.GREEN, Level.GREEN, "none stops them"),
+            ("default_transaction_read_only = on", "ROLE own_operators", Level.YELLOW, Level.YELLOW,
+             "own_operators, the login of operators: default_transaction_read_only is on"),
+            ("search_path = others", f"DATABASE {name}", Level.YELLOW, Level.RED,
+             "own_handlers, the login of handlers: search_path is others, without public"),
+            ("statement_timeout = '30s'", "ROLE own_handlers", Level.GREEN, Level.GREEN, "none stops them"),
+            ("work_mem = '1MB'", "ROLE own_handlers", Level.GREEN, Level.GREEN, "none stops them"),
+        ):  # fmt: skip
+            with subtests.test(setting, of=of), db.transaction(force_rollback=True):
+                db.execute(f"ALTER {of} SET {setting}".encode())
+                with db.cursor(row_factory=class_row(RoleSetting)) as cursor:
+                    params = {"names": list(NEEDED_SECONDS | STOPS_HANDLERS | {"search_path": ""})}
+                    rows = cursor.execute(QUERIES["probes/list_role_settings"], params).fetchall()
+                own = [each for each in rows if each.login.startswith("own_")]
+                found = ask("role-settings", role_settings=own)[0]
+                assert (found.level, found.text) == (level, text)
+                assert ask("role-settings", role_settings=own, state=failing)[0].level is while_leads_fail
+                if level is not Level.GREEN:
+                    (reset,) = re.findall(
+                        r"psql -c '(ALTER .*?)' -c 'SELECT pg_terminate_backend", found.cure
+                    )
+                    db.execute(reset.replace(f'"{SERVER.name}"', name).encode())
+                    left = db.execute(QUERIES["probes/list_role_settings"], params).fetchall()
+                    assert not [row for row in left if row[0].startswith("own_")]
+        db.rollback()
+
+
+def test_one_source_opens_the_pilot_and_the_command_names_those_that_are_there() -> None:
+    names = ["Cộng tác viên", "Zalo"]
+    listed = [replace(OFF, kind="source", name=name) for name in names]
+    for active, command in (
+        ([], "leads switch source 'Cộng tác viên' on --reason go-live"),
+        (["TikTok", *names], "leads switch source 'Cộng tác viên' Zalo off --reason go-live"),
+    ):
+        row = {"is_held": False, "is_paused": False, "active": active}
+        (found,) = ask("opening", opening=(row, listed))
+        assert found.cure.endswith(f": {command}")
+    (found,) = ask("before-opening", opening=(row | {"is_held": True}, listed))
+    assert found.cure.endswith(f": {command}")
+
+
 def test_rosters_without_members_are_red_without_duty_yellow() -> None:
     for rosters, level in (
         ([], Level.RED),
         ([Roster(None, 0, 0), Roster("TikTok", 2, 1)], Level.RED),
         ([Roster(None, 3, 0)], Level.YELLOW),
+        ([Roster(None, 3, 1, ["daily_cap"])], Level.YELLOW),
         ([Roster(None, 3, 1)], Level.GREEN),
     ):
-        assert level_of("rosters", state=replace(STATE, rosters=rosters)) is level
+        assert level_of("rosters", rosters=rosters) is level
 
 
 def test_unsent_and_unassigned_are_yellow() -> None:
@@ -570,7 +677,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
         (UnsentCount(3, NOW - timedelta(seconds=70), 0), Level.YELLOW),
         (UnsentCount(0, None, 2), Level.YELLOW),
     ):
-        assert level_of("unsent", state=replace(STATE, unsent=unsent)) is level
+        assert level_of("unsent", unsent=unsent) is level
     refused = replace(STATE, unsent=UnsentCount(1, NOW - timedelta(minutes=2), 0, "refused"))
     for allow_list, notifications, words in (
         (False, None, "the allow list of Hasura stops the call"),
@@ -580,15 +687,11 @@ def test_unsent_and_unassigned_are_yellow() -> None:
     ):
         state = {"database": True, "allow_list": allow_list, "notifications": notifications}
         by_handlers = replace(handlers(), ready=state)
-        for found in (
-            ask("unsent", state=refused, handlers=by_handlers, token=AWAY),
-            ask("unsent", state=refused, token=TokenLook("", "", state)),
-        ):
-            assert words in found[0].text
-    unassigned = replace(STATE, unassigned=UnassignedTickets(2, NOW - timedelta(hours=5)))
-    assert ask("unassigned", state=unassigned)[0].text.endswith("have no owner, the oldest for 5 h")
-    one = replace(STATE, unassigned=UnassignedTickets(1, NOW - timedelta(hours=5)))
-    assert ask("unassigned", state=one)[0].text.startswith("1 open ticket has no owner")
+        for values in ({"handlers": by_handlers, "token": AWAY}, {"token": TokenLook("", "", state)}):
+            assert words in ask("unsent", state=refused, **values)[0].text
+    for tickets, text in ((2, "2 open tickets have no owner"), (1, "1 open ticket has no owner")):
+        (found,) = ask("unassigned", unassigned=UnassignedTickets(tickets, NOW - timedelta(hours=5)))
+        assert found.text == f"{text}, the oldest for 5 h"
 
 
 def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pytest.Subtests) -> None:
@@ -609,16 +712,69 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
         ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),
         ("edge-tokens", replace(EDGE, connections=0), Level.RED, "its policy has no connection"),
+        (
+            "edge-tokens", replace(EDGE, connections=0, unknown_tokens=3, unknown_token_seconds=1.0),
+            Level.RED, "its policy has no connection",
+        ),
         ("edge-policy", replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
     ):  # fmt: skip
         with subtests.test(name=name, edge=edge):
             (found,) = ask(name, edge=edge)
             assert (found.level, words in found.text) == (level, True), found
-    with edge_status(spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None) as url:
+    spare = replace(EDGE, skipped=("handlers",))
+    for edge, ready, level in (
+        (spare, True, Level.GREEN), (spare, False, Level.YELLOW),
+        (replace(spare, spooled=1), True, Level.YELLOW),
+        (replace(spare, policy_age_seconds=400.0), True, Level.YELLOW),
+    ):  # fmt: skip
+        handlers = HandlersLook(HttpAnswer(200, "", {}, 0.001, None, None), {"database": ready}, 0.0)
+        with subtests.test(edge=edge, ready=ready):
+            (found,) = ask("spool", edge=edge, handlers=handlers)
+            assert found.level is level, found
+    with edge_status(
+        spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None, unknown_tokens=3,
+        unknown_token_seconds=4.5,
+    ) as url:  # fmt: skip
         look = look_at_edge(url)
-    assert replace(look, seconds=0.0, date=None) == EdgeLook(7, 2, True, 1, None, ("handlers",), 0.0)
-    assert look.date is not None
-    assert abs(look.date - datetime.now(UTC)) < timedelta(seconds=5)
+    assert replace(look, seconds=0.0, clock_ahead=None) == EdgeLook(
+        7, 2, True, 1, None, ("handlers",), 0.0, unknown_tokens=3, unknown_token_seconds=4.5
+    )
+    assert look.clock_ahead is not None
+    assert abs(look.clock_ahead) < timedelta(seconds=5)
+
+
+def test_unknown_tokens_are_named_with_the_connections_that_brought_nothing_since(
+    subtests: pytest.Subtests,
+) -> None:
+    (one,) = STATE.connections
+    for unknown, minutes, status, level in (
+        (0, 5, "active", Level.GREEN),
+        (1, 5, "active", Level.GREEN),
+        (2, 5, "active", Level.YELLOW),
+        (2, None, "active", Level.YELLOW),
+        (2, 1, "active", Level.GREEN),
+        (2, 5, "disabled", Level.GREEN),
+        (12, 5, "silent", Level.RED),
+        (12, 5, "suspended", Level.YELLOW),
+        (12, 5, "key_invalid", Level.GREEN),
+        (12, 5, "outage", Level.GREEN),
+    ):
+        with subtests.test(unknown=unknown, minutes=minutes, status=status):
+            came = None if minutes is None else NOW - timedelta(minutes=minutes)
+            state = replace(STATE, connections=[replace(one, status=status, last_webhook_at=came)])
+            edge = replace(EDGE, unknown_tokens=unknown, unknown_token_seconds=120.0 if unknown else None)
+            (found,) = ask("edge-tokens", edge=edge, state=state)
+            assert found.level is level, found
+            assert (one.name in found.text, "leads connection status" in found.cure) == (
+                level is not Level.GREEN,
+            ) * 2
+    silent = replace(STATE, connections=[replace(one, status="silent", last_webhook_at=None)])
+    edge = replace(EDGE, unknown_tokens=2, unknown_token_seconds=120.0)
+    for key, first in ((green("works"), "edge-tokens"), (red("refused"), "api-key")):
+        ids = ("edge-policy", "edge-tokens", "api-key", "webhook")
+        named = find_cause(judge_all(ids, state=silent, edge=edge, keys={one.id: key}))
+        assert named is not None
+        assert named[0].name == first
 
 
 def test_handlers_and_edge_that_restart_during_a_look_are_not_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -664,18 +820,10 @@ def check(name: str, *needs: str, is_symptom: bool = False) -> Check:
 
 def results(*found: tuple[Check, Level]) -> list[Result]:
     """Judge checks that find these levels."""
-    asked = [
-        (
-            Asked(
-                replace(
-                    each,
-                    ask=lambda *_, level=level: [Finding(level, "x", is_read=level is not Level.UNKNOWN)],
-                )
-            ),
-            True,
-        )
-        for each, level in found
-    ]
+    asked = []
+    for each, level in found:
+        finding = Finding(level, "x", is_read=level is not Level.UNKNOWN)
+        asked.append(Asked(replace(each, ask=lambda *_, finding=finding: [finding])))
     return judge(asked, Facts({}))
 
 
@@ -690,9 +838,9 @@ def test_a_reader_that_hangs_is_late_though_another_check_may_take_minutes() -> 
     def ask_for(reader: Reader[None]) -> Check:
         return replace(check(reader.__name__), reads=(reader,), ask=lambda facts, _: facts.get(reader) or ())
 
-    table = (replace(ask_for(quick), seconds=600), ask_for(hanging))
+    table = (replace(ask_for(quick), seconds=600), replace(ask_for(hanging), seconds=0))
     services = Services(read_operator_settings(), "status")
-    found, _ = model.look([Asked(each) for each in table], table, services, {}, seconds=0.05)
+    found = look_at([Asked(each) for each in table], services, seconds=0.05, table=table)
     ends.set()
     assert [each.level for each in found] == [Level.GREEN, Level.UNKNOWN]
 
@@ -776,18 +924,60 @@ def test_ages_and_counts_are_short() -> None:
 
 
 def test_a_lock_wait_is_named_with_its_blocker() -> None:
-    wait = LockWait(1, 17, 3.0, 18, "psql")
-    for seconds, level in ((3.0, Level.YELLOW), (11.0, Level.RED)):
-        (found,) = ask("locks", lock_wait=replace(wait, waiting_seconds=seconds))
-        assert (found.level, "session 18 (psql) holds it" in found.text) == (level, True)
+    wait = LockWait(1, 3.0, 18, "psql")
+    contended = replace(STATE, tickets=replace(STATE.tickets, failing=1, tries=2, reason="contended"))
+    for changed, state, level in (
+        ({}, STATE, Level.YELLOW), ({}, contended, Level.RED), ({"waiting_seconds": 11.0}, STATE, Level.RED),
+        ({"blocking_state": "idle in transaction", "blocking_seconds": 12.0}, STATE, Level.RED),
+        ({"blocking_state": "active", "blocking_seconds": 12.0}, STATE, Level.YELLOW),
+    ):  # fmt: skip
+        (found,) = ask("locks", lock_wait=replace(wait, **changed), state=state)
+        assert (found.level, found.text.startswith("session 18 (psql)")) == (level, True)
+        assert found.cure.endswith(": psql -c 'SELECT pg_terminate_backend(18)'")
+    idle = LockWait(6, 3.0, 18, "psql", "postgres", "idle in transaction", 112.0)
+    (found,) = ask("locks", lock_wait=idle)
+    assert found.text == (
+        "session 18 (psql, postgres), idle in transaction for 112 s, blocks 6 sessions, for up to 3 s"
+    )
+    locks, tickets = judge_all(("locks", "tickets"), state=contended, lock_wait=wait)
+    assert (locks.level, tickets.findings[0].because_of) == (Level.RED, "locks")
     (found,) = ask("locks", lock_wait=replace(wait, blocking_pid=0))
-    assert "a prepared transaction holds it" in found.text
-    assert found.cure == "Roll it back: psql -c 'SELECT gid, prepared, owner FROM pg_prepared_xacts'"
-    late = NotRead("a statement did not end within 2 s", is_late=True)
+    assert found.text.startswith("a prepared transaction blocks 1 session")
+    assert found.cure.startswith("Roll it back: psql -c 'SELECT gid, prepared, owner")
+    late = NotRead("a statement did not end within 2 s")
     (found,) = ask("tables", state=late, blocker=wait)
     assert found.text == "they are locked: session 18 (psql) holds the lock"
     (found,) = ask("tables", state=late)
     assert found.text == "they cannot be read: a statement did not end within 2 s"
+
+
+@pytest.mark.serial
+def test_the_root_of_a_chain_of_waits_is_named_not_a_session_that_waits_too(database: str) -> None:
+    root, middle, last = (
+        psycopg.connect(database, application_name=name) for name in ("dbeaver", "middle", "last")
+    )
+    root.execute("SELECT pg_advisory_xact_lock(1)")
+    middle.execute("SELECT pg_advisory_xact_lock(2)")
+
+    def waits() -> list[dict[str, Any]]:
+        with open_session(database, "test") as db:
+            return db.execute(QUERIES["probes/find_lock_wait"], {"least": timedelta(0)}).fetchall()
+
+    def is_blocking(sessions: int) -> bool:
+        return [each["sessions"] for each in waits()] == [sessions]
+
+    # The one that waits longest waits for the middle one.
+    with root, middle, last, ThreadPoolExecutor() as threads:
+        for count_waiting, (session, lock) in enumerate(((last, 2), (middle, 1)), start=1):
+            threads.submit(session.execute, f"SELECT pg_advisory_xact_lock({lock})")
+            eventually(partial(is_blocking, count_waiting))
+        (found,) = waits()
+        for session in (last, middle):
+            session.cancel()
+        named = (root.info.backend_pid, "dbeaver", root.info.user, "idle in transaction")
+    assert (found["blocking_pid"], found["blocking_application"]) == named[:2]
+    assert (found["blocking_role"], found["blocking_state"]) == named[2:]
+    assert found["blocking_seconds"] > found["waiting_seconds"] > 0
 
 
 def test_the_version_of_the_engine_has_a_lower_and_an_upper_bound_everywhere() -> None:
@@ -808,19 +998,23 @@ def test_each_other_red_finding_ends_with_the_command_that_helps(subtests: pytes
         drifted, own={"sources": [{"name": "default"}], "query_collections": [{"name": "pancake"}]}
     )
     for name, values in (
-        ("tables", {"server": replace(LOOK, server=replace(SERVER, refused=["app_setting"]))}),
-        ("tables", {"server": replace(LOOK, server=replace(SERVER, missing=["pancake_switch"]))}),
+        ("tables", {"server": replace(SERVER, refused=["app_setting"])}),
+        ("tables", {"server": replace(SERVER, missing=["pancake_switch"])}),
         ("hasura", {"version": NotRead("refused", is_refused=True)}),
         ("metadata-read", {"metadata": AWAY}),
-        ("metadata", {"metadata": replace(drifted, held={})}),
+        ("metadata", {"metadata": replace(drifted, pieces={})}),
         ("event-trigger", {"metadata": drifted, "sql_triggers": {}}),
         ("drift", {"metadata": drifted}),
         ("allow-list", {"metadata": no_entry, "configuration": {"is_allow_list_enabled": True}}),
-        ("consistency", {"inconsistencies": {"a": "b"}}),
-        ("schedule", {"schedule": {"poll_records": 0, "check_sla": None}}),
     ):
         with subtests.test(name):
             assert level_of(name, **values) is Level.RED
+    engine = SimpleNamespace(
+        inconsistencies=lambda: {"a": "b"}, future_events=lambda _: {"poll_records": 0, "check_sla": None}
+    )
+    services: Any = SimpleNamespace(engine=engine, own={"cron_triggers": []})
+    for asked in (ask_consistency, ask_schedule):
+        assert [found.level for found in asked(services)] == [Level.RED]
 
 
 THIS_HOUR = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
@@ -843,6 +1037,18 @@ def read(database: str, harness: DatabaseHarness) -> Read:
             return load_state(db, THIS_HOUR)
 
     return load
+
+
+def test_a_round_trip_that_fails_prints_nothing_besides_what_the_command_says(
+    database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As before the deployment, where neither tables nor rights are there."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with open_session(database, "test") as db:
+        db.execute("SET ROLE pg_monitor")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            load_state(db, THIS_HOUR)
+    assert capfd.readouterr().err == ""
 
 
 def add_events(harness: DatabaseHarness, number: int, created_at: datetime, **columns: Any) -> None:
@@ -893,8 +1099,8 @@ def test_the_queue_is_counted_by_status_with_what_is_late(read: Read, harness: D
     add_events(harness, 2, old + timedelta(minutes=1), **fired)
     add_events(harness, 1, old - timedelta(days=1), replayed_at=THIS_HOUR, **fired)
     found = {each.status: each for each in read().queue}
-    assert {name: (each.events, each.late, each.last_day) for name, each in found.items()} == {
-        "received": (6, 4, 6), "failed": (1, 1, 1), "dead_letter": (1, 0, 0),
+    assert {name: (each.events, each.late) for name, each in found.items()} == {
+        "received": (6, 4), "failed": (1, 1), "dead_letter": (1, 0),
     }  # fmt: skip
     assert found["received"].oldest_at == old
 
@@ -921,6 +1127,54 @@ def test_the_rosters_are_those_that_active_sources_use(read: Read, harness: Data
     assert read().rosters == [Roster("Facebook", 2, 2)]
     harness.fill_roster(1, source="-3")  # its source is not active
     assert read().rosters == [Roster("Facebook", 2, 2)]
+    today = f"'{THIS_HOUR.isoformat()}'::timestamptz AT TIME ZONE 'Asia/Ho_Chi_Minh'"
+    harness.sql(
+        f"UPDATE pancake_assignee SET assigned_today = 4, assigned_on = ({today})::date, daily_cap = 5"
+    )
+    assert read().rosters == [Roster("Facebook", 2, 2)]
+    harness.sql(f"UPDATE pancake_assignee SET daily_cap = 4 WHERE staff_id = {member}")
+    assert read().rosters == [Roster("Facebook", 2, 2)]
+    harness.sql("UPDATE pancake_assignee SET daily_cap = 4")
+    (found,) = ask("rosters", rosters=read().rosters)
+    assert found.text == "all members on duty reached their daily cap: Facebook; new tickets get no owner"
+    assert found.cure.endswith("leads history --of roster")
+
+
+def test_settings_that_were_lost_are_the_cause_and_come_back_as_the_page_says(
+    read: Read, harness: DatabaseHarness
+) -> None:
+    def named() -> tuple[Level, str]:
+        results = judge_all(("settings", "kill-switch"), state=read())
+        cause = find_cause(results)
+        return worst(results), f"{cause[0].name}: {cause[1].text}" if cause else ""
+
+    harness.sql("UPDATE view_pancake_setting SET kill_switch = false, sla_minutes = 7")
+    before = harness.sql("SELECT app_settings FROM app_setting")
+    assert named() == (Level.GREEN, "")
+    harness.sql("UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'")
+    level, text = named()
+    assert level is Level.RED
+    by = r"at \d{4}-\d\d-\d\d \d\d:\d\d UTC \(by \w+\)"
+    assert re.fullmatch(f"settings: all settings were lost {by}: every lead is held", text)
+    page = (ROOT / "docs" / "runbook" / "tickets-and-switches.md").read_text("utf-8")
+    statement = page.partition("## Settings that were lost\n")[2].partition("```sql\n")[2].partition("```")[0]
+    harness.sql(statement)
+    after = harness.sql("SELECT app_settings FROM app_setting")
+    of_trigger = ("changed_at", "changed_by")
+    for rows in (before, after):
+        for name in of_trigger:
+            rows[0]["app_settings"]["pancake_integration"].pop(name, None)
+    assert (after, named()) == (before, (Level.GREEN, ""))
+    for name, level, what in (
+        ("sla_minutes", Level.YELLOW, "; their defaults are used"),
+        ("kill_switch", Level.RED, ": every lead is held"),
+    ):
+        harness.sql(
+            "UPDATE app_setting SET app_settings"
+            f" = jsonb_set(app_settings, '{{pancake_integration,{name}}}', '-1')"
+        )
+        found_level, text = named()
+        assert (found_level, text.endswith(what), name in text) == (level, True, True), text
 
 
 def test_unsent_notifications_are_counted_until_given_up(read: Read, harness: DatabaseHarness) -> None:

@@ -17,18 +17,20 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from cron.retry_failed import recall_tickets
 from leads.adapters.secrets import KeyRing
+from leads.domain.body import ICT
+from leads.domain.day_ledger import is_over
 from leads.services.cron_work import CronRun
-from ops.cli import app
 from ops.daily.tail import EventRow, describe, follow
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.database import operators_url
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers, seed_connection
 from tests.support.leads import numbered_lead
+from tests.support.operators import leads
 from tests.support.settings import handler_settings
 
 GOLDEN = Path(__file__).parent / "golden" / "vi" / "trace.txt"
@@ -313,10 +315,10 @@ async def harness(database: str, connection_id: str, key_ring: KeyRing) -> Async
         yield started
 
 
-def run(harness: HandlerHarness, *arguments: str, **variables: str) -> Result:
+def run(harness: HandlerHarness, *arguments: str, typed: str | None = None, **variables: str) -> Result:
     """Run the command with the rights of the operators."""
     environment = {"DATABASE_URL": operators_url(harness.database_url), "COLUMNS": str(WIDTH)} | variables
-    return CliRunner().invoke(app, ["trace", *arguments], env=environment)
+    return leads("trace", *arguments, typed=typed, **environment)
 
 
 def shown(heading: str, text: str, result: Result) -> str:
@@ -324,7 +326,7 @@ def shown(heading: str, text: str, result: Result) -> str:
     assert result.exit_code in (0, 1, 2), (result.output, result.exception)
     lines = result.stdout + result.stderr
     assert max(map(len, lines.splitlines())) <= WIDTH
-    lines = re.sub(r"\d{4}-\d\d-\d\d(?= UTC|\n| \d\d:)", "2026-11-26", lines)
+    lines = re.sub(r"\d{4}-\d\d-\d\d(?= UTC|\n| \d\d:| --dry-run)", "2026-11-26", lines)
     lines = re.sub(r"\d\d:\d\d:\d\d", "03:00:00", lines)
     lines = re.sub(r"digest\s+[0-9a-f]+", "digest 0a1b2c3d", lines)
     lines = re.sub(r"in \d+ min", "in 29 min", lines)
@@ -335,6 +337,7 @@ def shown(heading: str, text: str, result: Result) -> str:
 def in_vietnamese(title: str, text: str, result: Result) -> str:
     """One case as managers read it."""
     lines = re.sub(r"\d\d/\d\d/\d{4}", "26/11/2026", result.stdout + result.stderr)
+    lines = re.sub(r"\d{4}-\d\d-\d\d(?= --dry-run)", "2026-11-26", lines)
     lines = re.sub(r"\d\d:\d\d:\d\d", "10:00:00", lines)
     lines = re.sub(r"\d\d:\d\d(?=\s+26/11)", "10:30", lines)
     lines = re.sub(r"(còn\s+)\d+(\s+phút)", r"\g<1>29\2", lines)
@@ -378,7 +381,7 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     lead = numbered_lead(300)
     event_id = (await harness.deliver(lead))["event_id"]
     await harness.process(event_id)
-    result = run(harness, "0900.000.300", "--json")
+    result = run(harness, "-", "--json", typed="0900.000.300\n")
     assert (result.exit_code, result.stderr) == (0, "")
     document: dict[str, Any] = json.loads(result.stdout)
     (story,) = document.pop("leads")
@@ -392,6 +395,9 @@ async def test_json_has_the_story_in_parts_and_the_exit_code_is_the_same(harness
     assert {step["event_id"] for step in steps[:-1]} == {event_id}
     nothing = run(harness, "no-such-record", "--json")
     assert (nothing.exit_code, json.loads(nothing.stdout)["leads"]) == (2, [])
+    over = datetime.now(UTC).astimezone(ICT).date() - timedelta(days=1)
+    assert is_over(over, datetime.now(UTC)), "else the printed command is refused"
+    assert f"Compare yesterday with Pancake: leads reconcile --day {over} --dry-run\n" in nothing.stderr
 
 
 async def test_what_a_lead_says_adds_no_line(harness: HandlerHarness) -> None:
@@ -438,7 +444,7 @@ async def test_unusable_phones_are_found_as_typed(harness: HandlerHarness, subte
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 201, "a\0b"])
 def test_what_cannot_be_searched_for_is_wrong_usage(text: str) -> None:
-    result = CliRunner().invoke(app, ["trace", text], env={"DATABASE_URL": "postgresql://nowhere"})
+    result = leads("trace", text, DATABASE_URL="postgresql://nowhere")
     assert result.exit_code == 2
     assert "Give a phone, a record id, a ticket code or an event id" in result.stderr
     assert result.stdout == ""
@@ -527,8 +533,7 @@ def test_the_newest_leads_come_first_and_ctrl_c_ends_it(
     monkeypatch.setattr("time.sleep", interrupt)
     for record in ("a", "b", "c"):
         insert(db, record)
-    url = operators_url(database)
-    result = CliRunner().invoke(app, ["tail", "--last", "2", "--json"], env={"DATABASE_URL": url})
+    result = leads("tail", "--last", "2", "--json", DATABASE_URL=operators_url(database))
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(row["id"], row["source"]) for row in rows] == [(2, "Facebook"), (3, "Facebook")]

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,14 +37,15 @@ from proofs.bench.scale import (
 )
 from proofs.bench.throughput import pgbench
 from proofs.loadtest.__main__ import app as loadtest
-from proofs.loadtest.resources import sampled
-from proofs.sender import Leg, constant_arrival, request_for, send, versions
+from proofs.loadtest.costs import sampled
+from proofs.sender import Leg, constant_arrival, repeating, request_for, send, versions
 from sandbox.postgres.database import run_file
 from sandbox.processes import ROOT, Processes
 from sandbox.stack.hasura import EVENT_LOG, start_engine
 from tests.support.end_to_end import needs_edge
 from tests.support.fake_services import Answer, RawServer, Request
 from tests.support.handlers import seed_connection
+from tests.support.waiting import eventually
 
 
 def run(*words: str) -> tuple[int, dict[str, Any]]:
@@ -76,8 +78,6 @@ def test_a_figure_above_its_bar_is_named_and_ends_with_1(capsys: pytest.CaptureF
     [
         ("edge --rounds 1 --seconds 0.5", "verify_rps"),
         ("crons --events 4000 --records 300", "longest_call_seconds"),
-        ("status --events 2000 --looks 10", "tables_p50_ms look_p50_ms"),
-        ("trace --events 2000 --traces 20", "connect_p50_ms trace_p50_ms command_p50_ms"),
         ("requests --customers 32 --number 8", "requests_of_each tickets description_characters"),
     ],
 )
@@ -114,7 +114,7 @@ def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch
     monkeypatch.setattr("proofs.bench.scale.TICKS", 1)
     plans = tmp_path / "plans.json"
     code, result = run("scale", "--sizes", "1000,2000", "--plans", str(plans))
-    assert {"ingest", "process", "poll", "retry", "scrape"} <= result["costs"].keys()
+    assert {"ingest", "process", "poll", "retry", "scrape", "trace", "status"} <= result["costs"].keys()
     assert list(json.loads(plans.read_text())) == STATEMENTS
     assert all(found.keys() == {"1000", "2000"} for found in result["costs"].values())
     assert code == is_above_a_bar(result)
@@ -249,6 +249,17 @@ async def test_latency_counts_from_the_due_time_and_missed_ones_are_counted() ->
     assert measurement.latencies_seconds[-1] >= 4 * 0.05 - 0.03
 
 
+async def test_what_gets_no_answer_goes_to_the_standby_and_so_does_all_after_it() -> None:
+    with RawServer(lambda _: Answer(200, ANSWER)) as first, RawServer(lambda _: Answer(200, ANSWER)) as other:
+        first.serves_once = True
+        leg = Leg(100, 0.1)
+        await send(leg, f"{first.url}/api", versions(1), 1, other.url)
+    assert (leg.delivered, leg.sent.non_2xx) == (10, [])
+    (left_at,) = leg.left_at
+    assert leg.started_at < left_at < leg.ended_at
+    assert (len(first.requests), len(other.requests)) == (1, 9)
+
+
 @pytest.mark.serial
 async def test_every_delivery_is_counted_and_duplicates_are_posted_twice() -> None:
     with server() as url:
@@ -294,29 +305,74 @@ async def test_errors_are_counted_and_the_next_delivery_has_a_new_connection() -
     assert unreachable.sent.acknowledged == []
 
 
+def test_what_ends_repeated_work_is_raised_after_the_block() -> None:
+    calls: list[str] = []
+
+    def work() -> None:
+        calls.append("work")
+        raise LookupError("no row")
+
+    def block() -> None:
+        with repeating(work, 0.001):
+            eventually(lambda: calls)
+            calls.append("end of the block")
+
+    with pytest.raises(LookupError, match="no row"):
+        block()
+    assert calls == ["work", "end of the block"]
+
+
 def test_the_cpu_of_children_that_ended_counts() -> None:
     child = "import time\nwhile time.process_time() < 0.3: pass"
     run_child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
     command = [sys.executable, "-c", f"{run_child}\nprint(flush=True)\ninput()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        with sampled({"parent": parent.pid}) as used:
+        with sampled(lambda: {"parent": parent.pid}) as used:
             parent.stdout.readline()
         parent.communicate(b"\n")
     assert used["parent"].cpu_seconds >= 0.25
     assert used["parent"].peak_mb > 1
 
 
+def test_what_a_service_uses_after_a_restart_counts_too() -> None:
+    spend = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", spend], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for _ in range(2)
+        )
+        for each in (first, second):
+            assert each.stdout is not None
+            each.stdout.readline()
+        pids = chain([first.pid], repeat(second.pid))
+        with sampled(lambda: {"it": next(pids)}) as used:
+            pass
+        for each in (first, second):
+            each.communicate(b"\n")
+    assert 0.25 <= used["it"].cpu_seconds < 0.55
+
+
 @needs_edge
 @pytest.mark.slow("it runs the load test")
-def test_a_short_load_test_counts_every_lead() -> None:
-    """Those that were held and are drained meanwhile too."""
-    ended = CliRunner().invoke(loadtest, ["--rate", "10", "--minutes", "0.05", "--held", "40", "--json"])
+@pytest.mark.parametrize(
+    "options", ["--held 40", "--standby --processes 3 --engines 2"], ids=["held", "several_machines"]
+)
+def test_a_short_load_test_counts_every_lead(options: str) -> None:
+    """Those too that were held and are drained meanwhile, and those after the kill of the first edge."""
+    words = ["--rate", "10", "--minutes", "0.05", "--accounts", "0", "--json", *options.split()]
+    ended = CliRunner().invoke(loadtest, words)
     result = json.loads(ended.stdout)
     (step,) = result["steps"]
     assert (result["lost"], result["duplicated"], result["unexpected"]) == ([], [], [])
-    assert result["held"] == 40
+    assert result["held"] == (40 if "--held" in words else 0)
     assert (step["offered"], step["delivered"], step["dropped"]) == (30, 30, 0)
+    if standby := step["standby"]:
+        assert (standby["taken"] > 0, standby["connections"] > 0, standby["too_early"]) == (True, True, 0)
+        assert 0 < standby["killed_at"] - step["started_at"] < step["seconds"]
+    assert (standby is not None) is ("--standby" in words)
     assert ended.exit_code == (0 if result["ok"] else 1)
     assert step["ticket_ms"]["n"] > 10
     assert step["ticket_ms"]["p50"] > step["edge_ms"]["p50"]

@@ -11,6 +11,9 @@ from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
 from leads.adapters.database import QUERIES
+from ops.golive.criterion import Role, Source, load_criteria
+from ops.golive.evidence import read_evidence_file
+from ops.golive.records import Kind, role_for
 from proofs.chaos.crash_points import Choice, Runner, WrongEffects
 from proofs.chaos.crashes.proxies import (
     Moment,
@@ -30,7 +33,6 @@ from proofs.chaos.effects import (
     EngineTick,
     Evidence,
     Run,
-    Stored,
     Verdict,
     Verdicts,
     check,
@@ -41,9 +43,13 @@ from proofs.chaos.effects import (
     judge,
 )
 from proofs.chaos.layers import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
+from proofs.chaos.month import DIRECTOR, MANAGER, handed_in, value_of
 from proofs.chaos.mutations import PROOFS, Mutation, read_table, run_proof
+from proofs.handed_in import good_file
 from proofs.mutants.places import find_place
 from proofs.sender import LeadVersion, Sent
+from sandbox.monitoring.past import PastPrometheus
+from sandbox.processes import Processes
 
 
 def test_each_id_is_named_by_what_happened_to_it() -> None:
@@ -101,7 +107,7 @@ def test_only_what_was_answered_with_2xx_is_acknowledged() -> None:
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LAG = (NOON + timedelta(hours=7), NOON + timedelta(hours=8))
-EVIDENCE = Evidence([{"id": "r1", "modified_on": "2026-11-20T12:00:00"}], LAG, [])
+RECORD = {"id": "r1", "modified_on": "2026-11-20T12:00:00"}
 PHONE = "+84912000001"
 
 
@@ -113,7 +119,9 @@ def row(**fields: Any) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-GOOD = Stored(
+GOOD = Evidence(
+    [RECORD],
+    LAG,
     [row()],
     [PHONE],
     {
@@ -126,11 +134,12 @@ GOOD = Stored(
 
 def test_a_record_with_each_effect_once_is_valid_whichever_layer_stored_it() -> None:
     late = LAG[0] + timedelta(minutes=1)
-    evidence = replace(EVIDENCE, records=[{"id": "r1", "modified_on": f"{late:%Y-%m-%dT%H:%M:%S}"}])
-    reconciled = replace(GOOD, rows=[row(origin="reconcile", modified_on=late)])
-    for result, layer in ((judge(EVIDENCE, GOOD), "webhook"), (judge(evidence, reconciled), "reconcile")):
-        assert result.verdicts.is_valid, result
-        assert result.by_layer == {layer: 1}
+    records = [{**RECORD, "modified_on": f"{late:%Y-%m-%dT%H:%M:%S}"}]
+    reconciled = replace(GOOD, records=records, rows=[row(origin="reconcile", modified_on=late)])
+    for evidence, layer in ((GOOD, "webhook"), (reconciled, "reconcile")):
+        verdicts, by_layer = judge(evidence)
+        assert verdicts.is_valid, verdicts
+        assert by_layer == {layer: 1}
 
 
 @pytest.mark.parametrize(
@@ -145,22 +154,22 @@ def test_a_record_with_each_effect_once_is_valid_whichever_layer_stored_it() -> 
     ],
 )
 def test_a_wrong_row_is_named(rows: list[Mapping[str, Any]], problem: str, id_: str) -> None:
-    assert id_ in judge(EVIDENCE, replace(GOOD, rows=rows)).verdicts.ids(problem)
+    assert id_ in judge(replace(GOOD, rows=rows))[0].ids(problem)
 
 
 @pytest.mark.parametrize(
     ("effect", "ids"), [("customer", [f"contact {PHONE}"]), ("ticket", []), ("notification", [])]
 )
 def test_an_effect_that_is_missing_or_doubled_is_named(effect: str, ids: list[str]) -> None:
-    missing = judge(EVIDENCE, replace(GOOD, observed={**GOOD.observed, effect: ids}))
-    assert [id_.partition(":")[0] for id_ in missing.verdicts.ids("lost")] == [effect]
+    missing, _ = judge(replace(GOOD, observed={**GOOD.observed, effect: ids}))
+    assert [id_.partition(":")[0] for id_ in missing.ids("lost")] == [effect]
     twice = [*GOOD.observed[effect], *GOOD.observed[effect]]
-    doubled = judge(EVIDENCE, replace(GOOD, observed={**GOOD.observed, effect: twice}))
-    assert {id_.partition(":")[0] for id_ in doubled.verdicts.ids("duplicated")} == {effect}
+    doubled, _ = judge(replace(GOOD, observed={**GOOD.observed, effect: twice}))
+    assert {id_.partition(":")[0] for id_ in doubled.ids("duplicated")} == {effect}
 
 
 def test_a_customer_with_two_open_tickets_is_named() -> None:
-    verdicts = judge(EVIDENCE, replace(GOOD, tickets=[PHONE, PHONE])).verdicts
+    verdicts, _ = judge(replace(GOOD, tickets=[PHONE, PHONE]))
     assert verdicts.ids("duplicated") == [f"ticket: {PHONE}"]
 
 
@@ -332,3 +341,25 @@ def test_several_proofs_of_a_kind_are_one_command_whose_exit_code_counts(tmp_pat
 def test_a_place_that_is_gone_is_named(name: str) -> None:
     with pytest.raises(LookupError, match="no"):
         find_place(ROOT, name)
+
+
+def test_samples_of_another_time_hold_until_the_next_ones_and_a_new_counter_was_zero() -> None:
+    since, counter = datetime(2026, 11, 1, tzinfo=UTC), 'leads_total{job="a b"}'
+    with Processes() as processes:
+        past = PastPrometheus(processes, since)
+        past.take({"up": 1.0}, since)
+        past.take({"up": 0.0, counter: 7.0}, since + timedelta(minutes=10))
+        samples = [line.rsplit(" ", 2) for line in past.text().splitlines()[:-1]]
+    assert [(name, value, (float(at) - since.timestamp()) / 60) for name, value, at in samples] == [
+        ("up", "1.0", 0), ("up", "1.0", 4), ("up", "1.0", 8), ("up", "0.0", 10),
+        (counter, "0.0", 4), (counter, "0.0", 8), (counter, "7.0", 10),
+    ]  # fmt: skip
+
+
+def test_in_the_month_each_states_what_that_key_may_state_with_a_value_that_passes() -> None:
+    for each in (each for each in load_criteria() if each.source in (Source.PERSON, Source.FILE)):
+        by, _, *options = handed_in(each)
+        role = role_for(Kind.ATTEST, each.id, DIRECTOR if "--by" in options else "")
+        assert role in ((by, Role.OPS) if by == MANAGER else (by,)), each.id
+        found = value_of(each) or f"={read_evidence_file(each, good_file(each)).value}"
+        assert each.is_met_by(float(found[1:])), each.id

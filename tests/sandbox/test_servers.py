@@ -21,7 +21,7 @@ from sandbox.postgres.server import (
     free_port,
     server_url_from_environment,
 )
-from sandbox.processes import FOLDER, LOGS, ROOT, Processes, Service
+from sandbox.processes import FOLDER, LOGS, ROOT, Processes, Service, bring_up
 from sandbox.stack.hasura import source_url, start_engine
 from sandbox.stack.stack import Sandbox
 from tests.support.waiting import eventually
@@ -131,16 +131,18 @@ def test_no_page_of_another_site_reaches_a_control_port() -> None:
         with process.stdout as output:
             url = output.readline().strip()
         codes = {
-            name: httpx.post(f"{url}/control", json={}, headers=headers).status_code
+            name: httpx.delete(f"{url}/sent", headers=headers).status_code
             for name, headers in {
                 "a command": {},
                 "a container": {"Host": "notifications:8080"},
                 "a page": {"Origin": "https://evil.example.com"},
                 "a page without an origin": {"Origin": "null"},
+                "a page of another port": {"Origin": "http://127.0.0.1:1"},
+                "a page of this network": {"Origin": "http://router:80", "Host": "router:80"},
                 "a foreign name": {"Host": "evil.example.com:8080"},
             }.items()
         }
-    assert list(codes.values()) == [200, 200, 403, 403, 403], codes
+    assert list(codes.values()) == [200, 200, *[403] * 5], codes
 
 
 @pytest.mark.skipif(
@@ -208,10 +210,7 @@ def test_each_process_takes_a_share_of_the_connections_and_one_alone_takes_all(t
 
     with Processes() as processes:
         first, second = (replica(shared_port, tmp_path / f"{number}.log", processes) for number in range(2))
-        for service in (first, second):
-            service.start()
-        for service in (first, second):
-            service.wait_ready()
+        bring_up(first, second)
         post(60)
         shares = [taken(first), taken(second)]
         assert sum(shares) == 60

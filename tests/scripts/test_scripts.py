@@ -4,9 +4,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,23 +20,15 @@ from ops.golive.criterion import load_criteria
 from ops.golive.evidence import read_evidence_file
 from ops.setup.answers import QUESTIONS
 from sandbox.edge import NEEDED
+from tests.support import programs
+from tests.support.programs import Done, write_program
 from tests.support.suites import PATHS_WITH_SERVERS, belongs
 
 ROOT = Path(__file__).parents[2]
-Done = subprocess.CompletedProcess[str]
 
 
 def run(*command: Path | str, cwd: Path = ROOT, **variables: str) -> Done:
-    environment = {"PATH": "/usr/bin:/bin", **variables}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def program(path: Path, lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{lines}\n")
-    path.chmod(0o755)
+    return programs.run(*command, cwd=cwd, env={"PATH": "/usr/bin:/bin", **variables}, code=None)
 
 
 def installed(clone: Path, *programs: str, lines: str) -> Path:
@@ -44,10 +36,10 @@ def installed(clone: Path, *programs: str, lines: str) -> Path:
     (clone / "scripts" / "lock").mkdir(parents=True)
     venv = clone / ".venv" / "{}.{}".format(*sys.version_info[:2])
     for name in programs:
-        program(venv / "bin" / name, lines)
+        write_program(venv / "bin" / name, lines)
     for name in ("scripts/lock/dev.txt", "pyproject.toml"):
         (clone / name).write_text("")
-    empty = subprocess.run(["cksum"], input="", capture_output=True, text=True, check=True).stdout.strip()
+    empty = run("cksum", "/dev/null").stdout.removesuffix(" /dev/null\n")
     (venv / "installed").write_text(f"{empty} {venv}\n")
     (venv / "project").write_text(f"{empty} {clone}\n")
     return venv / "bin"
@@ -92,8 +84,8 @@ def checked(tmp_path: Path) -> Path:
     (tmp_path / "Dockerfile").write_text("")
     for name in (".ci", "deploy", "proofs", "sandbox", "system"):
         (tmp_path / name).mkdir()
-    program(bin_folder / "python", "echo SECRET=1")
-    program(bin_folder / "docker", "exit 1")
+    write_program(bin_folder / "python", "echo SECRET=1")
+    write_program(bin_folder / "docker", "exit 1")
     for name in ("bash", "env", "dirname", "cat", "cksum", "mkdir", "find", "grep"):
         (tmp_path / "system" / name).symlink_to(str(shutil.which(name)))
     (tmp_path / "bin").symlink_to(bin_folder)
@@ -101,7 +93,7 @@ def checked(tmp_path: Path) -> Path:
 
 
 def check(clone: Path, uid: int = 1000, **variables: str) -> Done:
-    program(clone / "bin" / "id", f"echo {uid}")
+    write_program(clone / "bin" / "id", f"echo {uid}")
     given = {"PATH": str(clone / "system"), "PYTHON": sys.executable} | variables
     return run(clone / "scripts" / "check", cwd=clone, **given)
 
@@ -116,7 +108,7 @@ def test_every_tool_runs_and_those_that_fail_are_named_after_all_have_run(checke
     assert done.returncode == 1, "a tool from the lock file is never optional"
     assert "Failed: squawk (up), squawk (down)\n" in done.stderr
     for name in (*LOCKED, *FROM_APT):
-        program(checked / "bin" / name, "exit 1")
+        write_program(checked / "bin" / name, "exit 1")
     done = check(checked)
     assert (done.returncode, done.stderr) == (1, f"Failed: {', '.join(CHECKS)}\n")
 
@@ -137,34 +129,47 @@ def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked(checked: P
 
 # --- .ci/run
 
-STEPS = re.findall(
-    r"^scripts/(\S.*?)(?: (?:\|\||#) .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE
+CALLS = re.findall(
+    r"^ *scripts/(\S.*?)(?: (?:\|\||#) .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE
 )
+STEPS = [each for each in CALLS if "--junit" not in each]
 SCRIPTS = ("check", "audit", "pin_images", "images", "release", "test", "chaos")
 
 
-@pytest.mark.parametrize("failing", [None, *SCRIPTS])
-def test_any_failure_ends_ci_but_that_of_images_without_digests_or_not_built(
-    tmp_path: Path, failing: str | None
-) -> None:
-    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
-    program(tmp_path / "bin" / "id", "echo 1000")
-    for name in SCRIPTS:
-        record = f'echo "{name}" "$@" >>{tmp_path}/called'
-        program(tmp_path / "scripts" / name, f"{record}\nexit {2 if name == failing else 0}")
-    done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
-    called = (tmp_path / "called").read_text().splitlines()
-    if failing:
-        assert (done.returncode, called[-1].split()[0]) == (2, failing)
-    else:
-        assert {"check", "audit --allow-unchecked", "test", "test --slow", "test --engine"} <= set(called)
-        assert (done.returncode, done.stderr, called) == (0, "", STEPS)
-        program(tmp_path / "scripts" / "pin_images", "exit 1")
-        program(tmp_path / "scripts" / "images", "exit 3")
-        program(tmp_path / "scripts" / "release", "exit 3")
-        done = run(tmp_path / ".ci" / "run", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
-        assert done.returncode == 0
-        assert done.stderr.startswith("NOT DONE: the images above are not pinned by digest.")
+def ci(folder: Path, codes: Mapping[str, int], key: str = "") -> tuple[Done, list[str]]:
+    """Run .ci/run with scripts that end with these codes, else with 0; return the calls of them too."""
+    shutil.copytree(ROOT / ".ci", folder / ".ci", dirs_exist_ok=True)
+    write_program(folder / "bin" / "id", "echo 1000")
+    for path in (folder / "bin" / "ssh-keygen", *(folder / "scripts" / name for name in SCRIPTS)):
+        write_program(path, f'echo "{path.name}" "$@" >>{folder}/called\nexit {codes.get(path.name, 0)}')
+    done = run(folder / ".ci" / "run", PATH=f"{folder}/bin:/usr/bin:/bin", GOLIVE_CI_KEY=key)
+    return done, (folder / "called").read_text().splitlines()
+
+
+@pytest.mark.parametrize("failing", SCRIPTS)
+def test_any_failure_ends_ci(tmp_path: Path, failing: str) -> None:
+    done, called = ci(tmp_path, {failing: 2})
+    assert (done.returncode, called[-1].split()[0]) == (2, failing)
+
+
+def test_images_without_digests_or_not_built_do_not_end_ci(tmp_path: Path) -> None:
+    done, called = ci(tmp_path, {})
+    assert {"check", "audit --allow-unchecked", "test", "test --slow", "test --engine"} <= set(called)
+    assert (done.returncode, done.stderr, called) == (0, "", STEPS)
+    done, _ = ci(tmp_path, {"audit": 3, "pin_images": 1, "images": 3, "release": 3})
+    assert done.returncode == 0
+    assert [line.partition(".")[0] for line in done.stderr.splitlines()] == [
+        "NOT DONE: known vulnerabilities of the packages above",
+        "NOT DONE: the images above are not pinned by digest",
+    ]
+
+
+def test_ci_signs_its_results_with_the_key_that_it_is_given(tmp_path: Path) -> None:
+    done, called = ci(tmp_path, {}, key="ci.key")
+    assert done.returncode == 0, done.stderr
+    at = called.index("test --junit dist/junit.xml")
+    assert called[at + 1] == "ssh-keygen -q -Y sign -f ci.key -n golive.ci dist/junit.xml"
+    assert "test" not in called
 
 
 def test_ci_installs_the_packages_without_which_tests_of_the_edge_are_skipped() -> None:
@@ -190,9 +195,9 @@ esac
 def test_a_version_is_installed_beside_the_one_before_and_can_be_left_again(tmp_path: Path) -> None:
     clone, root, fail = tmp_path / "clone", tmp_path / "root", tmp_path / "fail"
     shutil.copytree(ROOT / "deploy" / "systemd", clone / "deploy" / "systemd")
-    program(tmp_path / "bin" / "python3", VENV)
-    program(tmp_path / "bin" / "leads", 'printf \'%s\\n\' "$*" "$VERSION" "$DATABASE_URL"')
-    program(tmp_path / "bin" / "git", 'case "$1" in rev-parse) cat commit ;; esac')
+    write_program(tmp_path / "bin" / "python3", VENV)
+    write_program(tmp_path / "bin" / "leads", 'printf \'%s\\n\' "$*" "$VERSION" "$DATABASE_URL"')
+    write_program(tmp_path / "bin" / "git", 'case "$1" in rev-parse) cat commit ;; esac')
 
     def install(*words: str) -> Done:
         variables = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "DESTDIR": str(root), "FAIL": str(fail)}
@@ -209,7 +214,7 @@ def test_a_version_is_installed_beside_the_one_before_and_can_be_left_again(tmp_
         fail.unlink(missing_ok=True) if whole else fail.touch()
         assert install().returncode == (0 if whole else 1)
         assert current() == f"0.1.0-{commit[:12] if whole else 'a' * 12}"
-    assert install().stdout.endswith("Next: leads setup --folder /etc/pancake\n"), "again"
+    assert install().stdout.endswith("Next: leads setup --folder /etc/pancake --way systemd\n"), "again"
     assert (install("--back").returncode, current()) == (0, "0.1.0-" + "a" * 12)
     assert (install("--back").returncode, current()) == (0, "0.1.0-" + "b" * 12)
     for unit in ("pancake-handlers", "pancake-backfill"):
@@ -219,7 +224,7 @@ def test_a_version_is_installed_beside_the_one_before_and_can_be_left_again(tmp_
     text = (root / "usr/local/bin/leads").read_text()
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/ops.env").write_text("DATABASE_URL=postgresql://a@b/c?d=1&e=$x\n")
-    program(
+    write_program(
         tmp_path / "leads", text.replace("/opt/", f"{root}/opt/").replace("/etc/pancake", f"{tmp_path}/etc")
     )
     done = run(tmp_path / "leads", "edge-spool", "list")
@@ -248,19 +253,19 @@ def as_report(*packages: dict[str, Any]) -> str:
     [
         (as_report(CLEAN), 0, 0, "Checked 1 of 1 packages, 0 known vulnerabilities."),
         (as_report(CLEAN, VULNERABLE), 1, 1, "three 3.0: PYSEC-2026-1, fixed in 3.1"),
-        (as_report(CLEAN, UNKNOWN), 0, 0, "NOT CHECKED, because the service did not know them: two"),
+        (as_report(CLEAN, UNKNOWN), 0, 3, "NOT CHECKED, because the service did not know them: two"),
         (as_report(UNKNOWN), 0, 1, "Checked 0 of 1 packages"),
-        ("", 1, 0, NOT_REACHED),
-        ("Traceback", 1, 0, NOT_REACHED),
+        ("", 1, 1, NOT_REACHED),
+        ("Traceback", 1, 1, NOT_REACHED),
     ],
 )
-def test_the_audit_fails_for_a_finding_only_and_says_what_was_not_checked(
+def test_the_exit_code_of_the_audit_says_whether_all_some_or_none_was_checked(
     tmp_path: Path, report: str, code: int, expected: int, said: str
 ) -> None:
     (tmp_path / "report").write_text(report)
     cases = f"cyclonedx_py) for last; do :; done; echo '{{}}' >\"$last\" ;;\npip_audit) cat {tmp_path}/report"
     python = tmp_path / "python"
-    program(python, f'case "$2" in\n{cases}; exit {code} ;;\n*) exec {sys.executable} "$@" ;;\nesac')
+    write_program(python, f'case "$2" in\n{cases}; exit {code} ;;\n*) exec {sys.executable} "$@" ;;\nesac')
     done = run(ROOT / "scripts" / "audit", tmp_path / "sbom.json", AUDIT_PYTHON=str(python))
     assert done.returncode == expected, done.stderr
     assert said in done.stdout + done.stderr
@@ -268,11 +273,12 @@ def test_the_audit_fails_for_a_finding_only_and_says_what_was_not_checked(
     allowed = run(
         ROOT / "scripts" / "audit", "--allow-unchecked", tmp_path / "sbom.json", AUDIT_PYTHON=str(python)
     )
-    assert allowed.returncode == int("PYSEC" in report)
+    is_known = "PYSEC" in report
+    assert allowed.returncode == (1 if is_known else 3 if expected else 0)
 
 
 def pin(clone: Path, *arguments: str, docker: str = "exit 1") -> Done:
-    program(clone / "bin" / "docker", docker)
+    write_program(clone / "bin" / "docker", docker)
     return run(clone / "scripts" / "pin_images", *arguments, PATH=f"{clone}/bin:/usr/bin:/bin")
 
 
@@ -380,11 +386,10 @@ def test_a_test_case_with_a_failed_or_a_skipped_subtest_is_named_and_does_not_pa
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = test_case(id): id\n")
     file = tmp_path / "junit.xml"
-    words = ["-p", "tests.support.suites", "-p", "no:cacheprovider", f"--junit-xml={file}", "-n", "1"]
-    output = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, str(tmp_path)],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+    plugins = ["-p", "xdist", "-p", "tests.support.suites", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", *plugins, f"--junit-xml={file}", "-n", "1", tmp_path]
+    output = programs.run(*command, cwd=tmp_path, env=environment, code=1).stdout
     assert "test cases: 1 of 3 passed (33.3%)" in output
     assert "TC-013-003 did not pass" in output
     criterion = next(each for each in load_criteria() if each.id == "test-cases-breaker-W3")
@@ -394,7 +399,7 @@ def test_a_test_case_with_a_failed_or_a_skipped_subtest_is_named_and_does_not_pa
     (suite,) = ElementTree.fromstring(file.read_bytes()).findall("testsuite")
     stated = {each.get("name"): each.get("value") for each in suite.iterfind("properties/property")}
     assert stated["suite"] == "a part of the suite"
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    head = run("git", "rev-parse", "HEAD")
     assert str(stated["commit"]).endswith(head.stdout.strip())
 
 
@@ -402,10 +407,8 @@ def test_no_script_takes_a_module_from_the_folder_that_one_stands_in(tmp_path: P
     for name in ("typer", "json", "psycopg", "rich"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the folder')\n")
     for script in ("leads", "bench", "loadtest"):
-        done = subprocess.run(
-            [ROOT / "scripts" / script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, ""), script
+        done = programs.run(ROOT / "scripts" / script, "--help", cwd=tmp_path)
+        assert done.stderr == "", script
         assert "Usage:" in done.stdout
     starts = re.compile(r"""(?i:python3?)["'}]* -|^(?:exec |ExecStart=)\S+/bin/(?:leads|pancake)""", re.M)
     for path in [*(ROOT / "scripts").iterdir(), *(ROOT / "deploy/systemd").iterdir()]:
@@ -464,7 +467,7 @@ def test_an_operators_command_reads_the_file_and_prefers_the_environment(
     for name in OTHERS:
         assert output(clone, name) == "database: , key:", name
     (python,) = (clone / ".venv").glob("*/bin/python")
-    program(python, 'echo "from the file: $LEADS_ENV_FILE_NAMES"')
+    write_program(python, 'echo "from the file: $LEADS_ENV_FILE_NAMES"')
     assert output(clone, "leads") == "from the file: DATABASE_URL ENCRYPTION_KEYS"
     assert output(clone, "leads", DATABASE_URL="") == "from the file: ENCRYPTION_KEYS"
 
@@ -565,8 +568,7 @@ def test_a_shell_gets_the_variables_from_read_env_or_nothing_of_a_file_that_it_r
 
 def test_the_files_of_this_repository_are_accepted(clone: Path) -> None:
     """.env.example, also with all variables set; the secrets for compose.yaml; what `setup` reads."""
-    secrets = [sys.executable, "-m", "sandbox", "secrets"]
-    printed = subprocess.run(secrets, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = programs.run(sys.executable, "-m", "sandbox", "secrets", cwd=ROOT).stdout
     example = (ROOT / ".env.example").read_text("utf-8")
     asked = "".join(f"{each.variable}=\n" for each in QUESTIONS if each.variable)
     besides = "".join(

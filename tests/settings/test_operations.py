@@ -71,18 +71,6 @@ async def test_it_shows_the_connection_and_which_secrets_are_set(harness: Settin
     assert (setting["kill_switch"], setting["problems"], setting["changed_at"]) == (True, [], None)
 
 
-async def test_changing_a_setting_records_the_user(harness: SettingsHarness) -> None:
-    data = await harness.run("pancake_settings_update_settings", set={"kill_switch": False})
-    answer = data["update_view_pancake_setting"]
-    (returned,) = answer["returning"]
-    assert (answer["affected_rows"], returned["kill_switch"], returned["changed_by"]) == (1, False, ADMIN_ID)
-    stored = harness.one("SELECT app_settings FROM app_setting WHERE id = 1")["app_settings"]
-    assert stored["pancake_integration"]["kill_switch"] is False
-    assert stored["company"] == {"name": "Diva", "timezone": "Asia/Ho_Chi_Minh"}
-    changed = datetime.fromisoformat(stored["pancake_integration"]["changed_at"])
-    assert datetime.now(UTC) - changed < timedelta(minutes=1)
-
-
 async def test_changes_in_settings_and_by_sql_are_in_the_history(harness: SettingsHarness) -> None:
     change = {"id": connection_id(harness), "set": {"allowlist_mode": "monitor"}}
     await harness.run("pancake_settings_update_connection", **change)
@@ -112,23 +100,6 @@ async def test_an_invalid_setting_is_refused(harness: SettingsHarness, subtests:
             refusal = await harness.refusal("pancake_settings_update_settings", set=change)
             assert reason in refusal
             assert harness.sql("SELECT app_settings FROM app_setting") == before
-
-
-async def test_an_invalid_connection_is_refused(harness: SettingsHarness, subtests: pytest.Subtests) -> None:
-    for name, value, reason in (
-        ("signature_mode", "enforce", "ck_pancake_connection_signature_secret"),
-        ("signature_mode", "maybe", "ck_pancake_connection_signature_mode"),
-        ("allowlist_mode", "enforce", "ck_pancake_connection_allowlist_ranges"),
-        ("record_timezone", "Asia/Ho_Chi_Minh", "record_timezone"),
-        ("api_base_url", "http://elsewhere", "api_base_url"),
-        ("status", "active", "status"),
-    ):
-        with subtests.test(name, value=value):
-            change = {"id": connection_id(harness), "set": {name: value}}
-            assert reason in await harness.refusal("pancake_settings_update_connection", **change)
-    allowed = {"allowlist_mode": "enforce", "allowed_ip_ranges": "{203.0.113.0/24}", "name": "Diva 1"}
-    data = await harness.run("pancake_settings_update_connection", id=connection_id(harness), set=allowed)
-    assert data["update_pancake_connection_by_pk"]["allowlist_mode"] == "enforce"
 
 
 async def test_a_source_is_activated_unless_it_is_unknown_or_removed(harness: SettingsHarness) -> None:
@@ -213,16 +184,6 @@ async def test_a_replay_is_refused_while_the_kill_switch_is_on(harness: Settings
     assert refusal == "filter names neither status, error_code, source_id nor from."
 
 
-async def test_a_trace_says_what_happened_to_the_leads_of_a_text(harness: SettingsHarness) -> None:
-    data = await harness.run("pancake_settings_trace", text="record-10")
-    (story,) = data["pancake_trace_lead"]["leads"]
-    assert (story["record_id"], story["reason"]) == ("record-10", "kill_switch")
-    assert story["next"].startswith("leads switch kill off --reason TEXT, then: leads replay ")
-    assert data["pancake_trace_lead"]["has_ticket"] is False
-    refusal = await harness.refusal("pancake_settings_trace", text=" ")
-    assert refusal.startswith("Give a phone, a record id, a ticket code or an event id")
-
-
 async def test_a_manager_lists_leads_and_traces_one_and_corrects_none(harness: SettingsHarness) -> None:
     """Of a lead neither body, hash nor secret is shown."""
     since = {"figure": "held", "from": "2026-01-01"}
@@ -233,6 +194,12 @@ async def test_a_manager_lists_leads_and_traces_one_and_corrects_none(harness: S
     told = await harness.query(
         STORED["pancake_settings_trace"], {"text": "record-10", "lang": "vi"}, "crm_manager"
     )
+    (event,) = harness.sql(
+        "SELECT encode(e.payload_hash, 'hex') AS hash, encode(c.token_sha256, 'hex') AS token"
+        " FROM pancake_webhook_event AS e JOIN pancake_connection AS c ON c.id = e.connection_id"
+        " WHERE e.record_id = 'record-10'"
+    )
+    assert not [each for each in (*event.values(), "payload", "raw") if each in json.dumps(told)]
     (story,) = told["data"]["pancake_trace_lead"]["leads"]
     assert story["next"].startswith("nhờ quản trị viên tắt công tắc dừng rồi xử lý lại")
     refused = await harness.query(STORED["pancake_settings_replay"], {"ids": [1]}, role="crm_manager")

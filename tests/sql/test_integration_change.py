@@ -163,6 +163,12 @@ def test_what_sync_sources_and_deliveries_write_of_a_source_is_not_recorded_and_
         " SELECT id, '-3', 'TikTok', true FROM pancake_connection"
     )
     assert (entries(db, "source")[-1]["action"], last(db, "source")[1]["is_active"]) == ("insert", True)
+    db.execute("UPDATE pancake_source SET is_active = false, name = NULL")
+    (source,) = db.execute("DELETE FROM pancake_source RETURNING id::text, connection_id::text").fetchall()
+    entry = entries(db, "source")[-1]
+    assert (entry["action"], entry["row_id"], entry["name"]) == ("delete", source["id"], None)
+    before = {"connection_id": source["connection_id"], "is_active": False}
+    assert entry["before"] == before, "nothing of an id that a sender may have typed"
 
 
 def test_members_of_a_roster_are_recorded_and_their_counters_are_not(db: Db) -> None:

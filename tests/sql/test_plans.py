@@ -32,7 +32,6 @@ HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 OF_FIGURES = sorted({n for n in QUERIES if n.split("/")[0] in ("kpi", "report")} - {"kpi/load_zero_miss"})
 ALONE = ["process_record/claim_event", "process_record/fail_event", "process_record/fence_claim"]
 """Those that come before the fence has chosen how the others are planned, the fence included."""
-WORK = [name for name in QUERIES if name.split("/")[0] == "process_record" and name not in ALONE]
 FACTS_PARAMS: dict[str, Any] = {
     "id": 5000,
     "record_ticket_id": None,
@@ -194,8 +193,9 @@ def test_a_change_of_status_or_of_a_claim_updates_no_column_of_an_index(filled: 
     ids=str,
 )  # fmt: skip
 def test_a_replay_finds_its_rows_by_index(filled: Db, order: dict[str, Any], index: str) -> None:
-    unset = dict.fromkeys(("ids", "error_code", "source_id", "created_from", "created_to"))
-    params = {**unset, "states": ["skipped_kill_switch"], "corrected": False, "most": 100_000, **order}
+    unset = dict.fromkeys(("ids", "error_code", "sources", "created_from", "created_to"))
+    unset |= {"corrected": False, "most": 100_000}
+    params = {**unset, "states": ["skipped_kill_switch"], **order}
     plan = custom_plan(filled, "replay_events/find_rows", params)
     assert of_events(index) in indexes(plan)
     assert scanned(plan) == set()
@@ -248,28 +248,6 @@ def cloned(cluster: Cluster, template: str) -> Iterator[Db]:
             db.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)".encode())
         yield db
     cluster.drop_database(database)
-
-
-@pytest.fixture(scope="module", params=["never analysed", "analysed while empty"])
-def fresh(request: pytest.FixtureRequest, cluster: Cluster, template: str) -> Iterator[Db]:
-    """A migrated database with five leads."""
-    with cloned(cluster, template) as db:
-        if request.param == "analysed while empty":
-            db.execute("ANALYZE")
-        insert_events(db, "received", 5)
-        insert_events(db, "ingested", 1)
-        yield db
-
-
-def test_no_plan_of_processing_scans_a_table_that_will_grow(fresh: Db, subtests: pytest.Subtests) -> None:
-    """Generic plans are kept until the table is analysed again."""
-    claimed = f"SELECT id, claim_id FROM {EVENT} WHERE status = 'ingested'"
-    ((event_id, claim_id),) = fresh.execute(claimed.encode()).fetchall()
-    for name in WORK:
-        with subtests.test(name), fresh.transaction(force_rollback=True):
-            fence = {"id": event_id, "claim_id": claim_id}
-            assert fresh.execute(QUERIES["process_record/fence_claim"], fence).fetchone()
-            assert scanned(generic_plan(fresh, name)) == set()
 
 
 def test_the_migrations_leave_no_statistics_of_an_empty_event_table(cluster: Cluster, template: str) -> None:
@@ -532,7 +510,6 @@ def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool)
     assert shared_buffers(found) <= MAX_BUFFERS
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("table_name", ["lead", None])
 def test_a_long_list_is_compared_quickly(database: str, connection_id: str, table_name: str | None) -> None:
     """Also when PostgreSQL knows how long the list is."""

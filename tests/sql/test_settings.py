@@ -34,6 +34,7 @@ NO_NUMBER: list[Any] = [
     True, False, None, {"days": 90}, {}, [90], [],
 ]  # fmt: skip
 ZERO_OR_LESS: list[Any] = [0, -1, 0.0, -0.5, "0", "000", "-1", " -7 days", -(10**30)]
+NO_SWITCH: list[Any] = ["no", "", 0, 1, None, [False], {"on": False}]
 NO_MODE: list[Any] = ["on", "Off", "OFF ", True, 0, None, {}, ["record"]]
 NO_SETTINGS = (
     "{}", "[]", '"text"', "null", '{"pancake_integration": null}', '{"pancake_integration": "off"}',
@@ -99,14 +100,16 @@ def test_an_unreadable_value_is_replaced_by_the_default_and_a_retention_of_zero_
         (set(BOUNDS), NO_NUMBER, {}),
         (ABOVE_ZERO, ZERO_OR_LESS, LONGEST),
         ({"consent_mode"}, NO_MODE, {}),
+        ({"kill_switch", "processing_paused"}, NO_SWITCH, {}),
     ):
         for value in values:
             with subtests.test(str(sorted(settings)), value=value):
                 store(db, **dict.fromkeys(settings, value))
                 row, problems = used(db)
                 assert (row, named(problems)) == (DEFAULTS | safe, settings)
-    store(db, consent_mode="record")
-    assert used(db) == (DEFAULTS | {"consent_mode": "record"}, [])
+    store(db, consent_mode="record", kill_switch="false", processing_paused="true")
+    readable = {"consent_mode": "record", "kill_switch": False, "processing_paused": True}
+    assert used(db) == (DEFAULTS | readable, [])
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -12,9 +12,10 @@ from typing import Any, Self
 import jwt
 import pytest
 
-from ops.checks import database, edge
+from ops.checks import database
 from ops.checks.handlers import RESTARTS
-from ops.metadata.engine import Engine
+from ops.clients import plain_http
+from ops.clients.hasura_admin import Engine
 from proofs.incidents.breakages import BREAKAGES as REAL
 from proofs.incidents.breakages import Break, Breakage, Installation, Variables
 from tests.support.edge.harness import write_certificate
@@ -57,7 +58,7 @@ def fast_clock(system: Installation) -> Iterator[Variables]:
             return super().now(tz) + timedelta(minutes=10)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edge, "datetime", Fast)
+        patch.setattr(plain_http, "datetime", Fast)
         patch.setattr(database, "datetime", Fast)
         yield {}
 
@@ -126,20 +127,30 @@ BREAKAGES = (
     *REAL[:_AFTER],
     Breakage(
         "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
-        "EdgeSpoolStuck", person="correct HASURA_URL of the edge",
+        "EdgeSpoolStuck EdgeSpoolFilling", person="correct HASURA_URL of the edge",
     ),
     Breakage(
         "the disk of the edge is full", edge_with(spooled=4, spool_writable=False), "edge",
-        "cannot be written: .*Pancake is answered 503", "EdgeSpoolUnwritable",
+        "cannot be written: .*Pancake is answered 503", "EdgeSpoolUnwritable EdgeShed",
         person="The administrator of its machine makes room there",
     ),
     Breakage(
         "the resolver of the edge is wrong", edge_with(skipped="hasura handlers"), "spool",
-        "it does not reach hasura and handlers", person="or the resolver in http.conf",
+        "it does not reach hasura and handlers",
+        "EdgeSpoolStuck", person="or the resolver in http.conf",
+    ),
+    Breakage(
+        "the edge has no new policy", edge_with(policy_age_seconds=400), "edge-policy", "400 s old",
+        "EdgePolicyStale", person="Check EDGE_SECRET",
+    ),
+    Breakage(
+        "Pancake has another URL", edge_with(unknown_tokens=3, unknown_token_seconds=0.1), "edge-tokens",
+        "refused 3 deliveries .* none of Diva sandbox came since", "WebhookSilent",
+        person="enter it in Pancake",
     ),
     Breakage(
         "the engine has another `HANDLER_SECRET`", engine_method("cron_invocations", unauthorized_calls),
-        "calls", "it has another HANDLER_SECRET", "HandlerSecretDiffers",
+        "calls", "it has another HANDLER_SECRET", "HandlerSecretDiffers EngineEventsFailed",
         person="Give Hasura and the handlers the same HANDLER_SECRET",
     ),
     Breakage(
@@ -169,4 +180,4 @@ BREAKAGES = (
     ),
     Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
 )  # fmt: skip
-"""Those with a check in the order of the table in docs/runbook/tickets-and-switches.md."""
+"""Those with a check in the order of the rows on the pages of docs/runbook."""

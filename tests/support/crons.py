@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psycopg
 
 from app import create_app
 from leads.adapters.pancake_api import PancakeApi
-from leads.adapters.secrets import SecretScope
+from leads.adapters.secrets import KeyRing, SecretScope
 from leads.adapters.settings import Settings
 from leads.runtime import Runtime
 from ops.daily.connection_secrets import seal
@@ -65,6 +66,14 @@ class CronHarness(HandlerHarness):
             await self.run(name)
             self.move_clock(minutes=step_minutes)
 
+    async def new_leads(self, count: int = 1, drop: int | None = None) -> list[str]:
+        """Create leads at Pancake, each with its webhook; from now on it leaves out each `drop`-th one."""
+        if drop is not None:
+            self.pancake.faults.drop = drop
+        ids = [self.pancake.new_lead()["id"] for _ in range(count)]
+        await self.pancake.sender.idle()
+        return ids
+
     def connection(self) -> dict[str, Any]:
         return self.one("SELECT * FROM pancake_connection WHERE id = %s", self.connection_id)
 
@@ -106,6 +115,17 @@ def seed_cron_connection(settings: Settings, connection_id: str) -> None:
             (connection_id,),
         )
         session.execute("UPDATE pancake_source SET is_active = true, announced_at = now()")
+
+
+def add_connection(harness: CronHarness, key_ring: KeyRing, id_: str, url: str, **columns: Any) -> None:
+    """Add a connection like the first one, of another workspace if none is given, with an API key."""
+    first = harness.connection()
+    same = {name: first[name] for name in ("table_names", "created_at")}
+    key = seal(key_ring, API_KEY, SecretScope("api_key", id_, url))
+    other = {"name": id_, "workspace_id": 1_000 + int(id_[-1]), "token_sha256": sha256(id_.encode()).digest()}
+    harness.insert(
+        "pancake_connection", id=id_, api_base_url=url, api_key_encrypted=key, **same | other | columns
+    )
 
 
 @asynccontextmanager

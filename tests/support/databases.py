@@ -38,9 +38,10 @@ _CATALOGS = {
     "attrelid": ("pg_attribute",),
     "indexrelid": ("pg_index",),
     "seqrelid": ("pg_sequence",),
-    "setdatabase": ("pg_db_role_setting",),
 }  # fmt: skip
 """The catalogues that make up the schema, by the column that tells our objects."""
+_OF_THIS_DATABASE = "t.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
+"""The settings of databases are in one catalogue for all of them."""
 _VOLATILE = (
     "relfilenode", "relpages", "reltuples", "relallvisible", "relfrozenxid", "relminmxid", "relhastriggers",
 )  # fmt: skip
@@ -48,10 +49,12 @@ _VOLATILE = (
 
 
 def _of_catalogs(selected: str) -> str:
+    conditions = {
+        catalog: f"t.{key} >= {_FIRST_OWN_OID}" for key, catalogs in _CATALOGS.items() for catalog in catalogs
+    } | {"pg_db_role_setting": _OF_THIS_DATABASE}
     return " UNION ALL ".join(
-        f"SELECT '{catalog}', {selected} FROM {catalog} AS t WHERE t.{key} >= {_FIRST_OWN_OID}"
-        for key, catalogs in _CATALOGS.items()
-        for catalog in catalogs
+        f"SELECT '{catalog}', {selected} FROM {catalog} AS t WHERE {condition}"
+        for catalog, condition in conditions.items()
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from subprocess import DEVNULL
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import psycopg
@@ -21,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from proofs.incidents.breakages import metadata_api
+from proofs.sender import tick
 from sandbox.edge import missing_packages
 from sandbox.postgres.server import free_port
 from sandbox.processes import Processes
@@ -43,7 +43,7 @@ def query(url: str, statement: str, values: Sequence[Any] | Mapping[str, Any] = 
     """Run one statement, or several without values, in a session of its own; return the rows, if any."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as session:
         cursor = session.execute(statement.encode(), values or None)
-        return cursor.fetchall() if cursor.description else []
+        return [] if cursor.description is None else cursor.fetchall()
 
 
 def log_lines(log: str, **fields: object) -> list[dict[str, Any]]:
@@ -98,13 +98,9 @@ class EndToEndHarness(DatabaseRows):
     def metadata_api(self, kind: str, args: Mapping[str, Any]) -> Any:
         return metadata_api(self.hasura_url, self.hasura_admin_secret, kind, args)
 
-    def tick(self, cron: str) -> dict[str, Any]:
-        """Call a cron for this moment, as the engine does; return the answer."""
-        call = {"id": str(uuid4()), "name": f"pancake_{cron}", "payload": {}}
-        call["scheduled_time"] = datetime.now(UTC).isoformat()
-        headers = {"X-Handler-Secret": self.handler_secret}
-        answer = httpx.post(f"{self.handlers_url}/cron/{cron}", json=call, headers=headers, timeout=60)
-        return dict(answer.raise_for_status().json())
+    def tick(self, cron: str) -> str:
+        """Call a cron for this moment, as the engine does; return its result."""
+        return tick(self.handlers_url, self.handler_secret, cron, datetime.now(UTC))
 
     def retry_pending(self) -> None:
         """Make every event that the engine has not delivered due now."""

@@ -21,7 +21,16 @@ from werkzeug import Request as WsgiRequest
 from werkzeug import Response
 
 from ops.golive.criterion import load_criteria
-from ops.golive.measuring import STORED_BY_EDGE
+from ops.golive.measuring import (
+    ANSWERED_BY_EDGE,
+    CONNECTIONS_OF_EDGE,
+    DEAD_LETTER,
+    LEFT_MISSING,
+    PROCESSED,
+    RESULTS_OF_HANDLERS,
+    STORED,
+)
+from sandbox.postgres.server import free_port
 
 ANY = re.compile("")
 VERSION = {"server_type": "ce", "version": "v2.50.6"}
@@ -87,7 +96,7 @@ class RawServer:
 
     def __init__(self, answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
         """`answer` is called in the server's thread."""
-        self.port = 0
+        self.port = free_port()
         self.requests: list[Request] = []
         self.serves_once = False
         """Whether to close a connection at its second request."""
@@ -111,7 +120,7 @@ class RawServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen: the first time on a free port, later on the same one."""
+        """Listen, after a stop on the same port again, which no outgoing connection takes meanwhile."""
         if self._server is None:
             self._run(self._listen())
 
@@ -132,7 +141,6 @@ class RawServer:
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self.port, backlog=BACKLOG_CONNECTIONS, ssl=self._tls
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         server, self._server = self._server, None
@@ -260,15 +268,21 @@ def silent_server() -> RawServer:
     return RawServer(lambda _: Answer(delay_seconds=3600))
 
 
+HELD = 'count_over_time((max(up{job="%s"}) == 1)[$window:300s])'
 HEALTHY: dict[str, list[str]] = {
-    "histogram_quantile(0.95, sum by (le)"
-    ' (rate(pancake_webhook_latency_seconds_bucket{hop="edge"}[$window])))': ["0.02"],
-    'sum(increase(pancake_webhook_latency_seconds_count{hop="edge"}[$window]))': ["700"],
-    STORED_BY_EDGE: ["700"],
     **{
-        f'count_over_time((max(up{{job="{job}"}}) == 1)[$window:300s])': ["100000"]
-        for job in ("pancake_edge", "pancake_handlers")
+        expression: [value]
+        for each in load_criteria()
+        if each.id in ("webhook-latency", "handlers-latency")
+        for expression, value in ((each.query, "0.2"), (each.parameters["samples"], "700"))
     },
+    ANSWERED_BY_EDGE % STORED: ["700"],
+    ANSWERED_BY_EDGE % "spooled": ["0"],
+    CONNECTIONS_OF_EDGE: ["1"],
+    RESULTS_OF_HANDLERS % DEAD_LETTER: ["1"],
+    LEFT_MISSING: ["0"],
+    RESULTS_OF_HANDLERS % PROCESSED: ["700"],
+    **{HELD % job: ["100000"] for job in ("pancake_edge", "pancake_handlers")},
     'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],
     next(each.query for each in load_criteria() if each.id == "restarts-W3"): ["0"],
     'sum(increase(pancake_log_messages_total{level="error"}[$window]))'
@@ -325,6 +339,7 @@ def fake_prometheus() -> Iterator[FakePrometheus]:
 
     def answer(request: WsgiRequest) -> Response:
         expression = re.sub(r"\[\d+s(?=[:\]])", "[$window", request.args.get("query", ""))
+        expression = re.sub(r'connection=~"[^"]*"', 'connection=~"$ids"', expression)
         data = fake.answers(request.path, expression, float(request.args.get("time", 0)))
         if data is None:
             error = {"status": "error", "errorType": "bad_data", "error": f"unknown: {expression}"}

@@ -1,20 +1,22 @@
 """Fakes of Hasura, the clock and Pancake, and processes that die at a chosen round trip."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
+import pytest
+
 from leads.adapters.clock import Clock
-from leads.adapters.database import Database, Params, Row, RowType, Statement, Transaction
+from leads.adapters.database import Database, Params, Row, RowType, Transaction
 from leads.adapters.graphql import GraphqlClient
 from leads.domain.errors import HasuraRefused, HasuraUnavailable, HasuraUncertain
 from leads.domain.notifications import NEEDS_ATTENTION, TEXTS
 from leads.runtime import Runtime
 from leads.services.outbox import EventOutbox, UnsentRow
-from tests.support.waiting import Answer
 
 
 class SteadyClock(Clock):
@@ -109,60 +111,6 @@ class Crash(BaseException):
     """The process is dead: production code must not catch this."""
 
 
-class Fuse:
-    """Raises Crash at the `step`-th moment before or after a round trip, counted from 0."""
-
-    def __init__(self, step: int) -> None:
-        self._steps_left = step
-
-    async def around(self, round_trip: Callable[[], Awaitable[Answer]]) -> Answer:
-        self._burn()
-        answer = await round_trip()
-        self._burn()
-        return answer
-
-    def _burn(self) -> None:
-        self._steps_left -= 1
-        if self._steps_left < 0:
-            raise Crash
-
-
-class CrashingDatabase(Database):
-    """A database whose caller dies before or after one of its round trips."""
-
-    def __init__(self, real: Database, fuse: Fuse) -> None:
-        self._real, self._fuse = real, fuse
-
-    async def _run_work(self, name: str, params: Params, row_type: type[RowType] | None) -> list[Any]:
-        return await self._fuse.around(lambda: self._real._run_work(name, params, row_type))
-
-    @asynccontextmanager
-    async def work_slot(self) -> AsyncIterator[None]:
-        async with self._real.work_slot():
-            yield
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._real.transaction() as transaction:
-            yield CrashingTransaction(transaction, self._fuse)
-
-
-class CrashingTransaction(Transaction):
-    def __init__(self, real: Transaction, fuse: Fuse) -> None:
-        self._real, self._fuse = real, fuse
-
-    async def run(self, *statements: Statement, commit: bool = False) -> list[list[Row]]:
-        return await self._fuse.around(lambda: self._real.run(*statements, commit=commit))
-
-
-class CrashingHasura(GraphqlClient):
-    def __init__(self, real: GraphqlClient, fuse: Fuse) -> None:
-        self._real, self._fuse = real, fuse
-
-    async def send_notifications(self, notifications: Sequence[Mapping[str, object]]) -> dict[str, int]:
-        return await self._fuse.around(lambda: self._real.send_notifications(notifications))
-
-
 class DirectOutbox(EventOutbox):
     """Sends in the caller's own task, so that a crash there reaches the caller."""
 
@@ -170,12 +118,46 @@ class DirectOutbox(EventOutbox):
         return sum([len((await self._send_claimed([event]))[0]) for event in events if event.notifications])
 
 
-def crashing(runtime: Runtime, step: int) -> Runtime:
-    """The same process, which dies at that step of its work with the database and Hasura."""
-    fuse = Fuse(step)
-    db, graphql = CrashingDatabase(runtime.db, fuse), CrashingHasura(runtime.graphql, fuse)
-    outbox = DirectOutbox(db, graphql, runtime.metrics, runtime.clock)
-    return replace(runtime, db=db, graphql=graphql, outbox=outbox)
+RoundTrip = Callable[[], Awaitable[Any]]
+
+
+def around_round_trips(
+    patch: pytest.MonkeyPatch, wrap: Callable[[RoundTrip], Awaitable[Any]], *more: tuple[type, str]
+) -> None:
+    """Wrap each round trip to PostgreSQL, and each call of `more` methods."""
+
+    def change(owner: type, method: str) -> None:
+        real = getattr(owner, method)
+
+        async def wrapped(*args: Any, **named: Any) -> Any:
+            return await wrap(lambda: real(*args, **named))
+
+        patch.setattr(owner, method, wrapped)
+
+    for owner, method in ((Database, "_run_work"), (Transaction, "run"), *more):
+        change(owner, method)
+
+
+@contextmanager
+def crashing(runtime: Runtime, step: int) -> Iterator[Runtime]:
+    """The process, which dies at that step of its work with the database and Hasura within the block.
+
+    A step is the moment before or after a round trip, counted from 0.
+    """
+    moments = count()
+
+    async def around(round_trip: RoundTrip) -> Any:
+        if next(moments) >= step:
+            raise Crash
+        answer = await round_trip()
+        if next(moments) >= step:
+            raise Crash
+        return answer
+
+    outbox = DirectOutbox(runtime.db, runtime.graphql, runtime.metrics, runtime.clock)
+    with pytest.MonkeyPatch.context() as patch:
+        around_round_trips(patch, around, (FakeHasura, "send_notifications"))
+        yield replace(runtime, outbox=outbox)
 
 
 API_KEY = "0123456789abcdef0123456789abcdef"

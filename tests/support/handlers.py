@@ -3,7 +3,7 @@
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -62,6 +62,13 @@ class DatabaseRows(ABC):
     def event(self, event_id: int) -> dict[str, Any]:
         return self.one("SELECT * FROM pancake_webhook_event WHERE id = %s", event_id)
 
+    def digests(self) -> dict[str, str]:
+        """Return a digest of the rows of each table: of Diva, of ours and of the engine's logs."""
+        tables = "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
+        of_table = "SELECT '{0}' AS name, md5(string_agg(t::text, ';' ORDER BY t::text)) AS sum FROM {0} AS t"
+        digests = self.sql(" UNION ALL ".join(of_table.format(row["name"]) for row in self.sql(tables)))
+        return {row["name"]: row["sum"] for row in digests}
+
     def change_settings(self, **settings: Any) -> None:
         """Change settings of the integration, for example kill_switch=True."""
         self.sql(CHANGE_SETTINGS, json.dumps(settings))
@@ -98,6 +105,12 @@ class DatabaseHarness(DatabaseRows):
             size,
         )
         return [row["staff_id"] for row in rows]
+
+    def staff(self, role: str) -> set[str]:
+        """Return the ids of the active staff of a role, of whom there are some."""
+        rows = self.sql("SELECT id::text AS id FROM staff WHERE role = %s AND is_active", role)
+        assert rows
+        return {row["id"] for row in rows}
 
     def slow_down(self, table: str, seconds: float) -> None:
         """Delay every insert into a table, so that concurrent ones overlap.
@@ -224,12 +237,14 @@ class HandlerHarness(DatabaseHarness):
         current_retry: int = 0,
         hasura_event_id: str = "0b8f6c1e-3f1a-4f0e-9a51-0d6a8c1f7a11",
         session: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        trace: object = None,
         **more_columns: Any,
     ) -> httpx.Response:
         """Deliver the row's event as Hasura does.
 
         `current_retry`: how often it was delivered before. `session`: the session variables of who fired it.
-        `more_columns`: of the row, besides those that our trigger delivers.
+        `headers` besides the secret. `more_columns`: of the row, besides those that our trigger delivers.
         """
         new = {"id": event_id, "status": "received", "received_at": "2026-03-04T05:06:07.123456+00:00"}
         data = {"old": None, "new": new | more_columns}
@@ -239,9 +254,10 @@ class HandlerHarness(DatabaseHarness):
             "table": {"schema": "public", "name": "pancake_webhook_event"},
             "trigger": {"name": "pancake_webhook_event_status_update"},
             "delivery_info": {"current_retry": current_retry, "max_retries": 20},
-            "event": {"op": op, "data": data, "session_variables": session, "trace_context": None},
+            "event": {"op": op, "data": data, "session_variables": session, "trace_context": trace},
         }
-        return await self.client.post("/events/process_record", json=body, headers=self.headers)
+        sent = self.headers | dict(headers or {})
+        return await self.client.post("/events/process_record", json=body, headers=sent)
 
     async def process(self, event_id: int, op: str = "INSERT") -> str:
         """Deliver the row's event and return the result."""
@@ -262,6 +278,10 @@ class HandlerHarness(DatabaseHarness):
         )
         for row in self.sql("SELECT id FROM pancake_webhook_event ORDER BY id"):
             await self.process(row["id"])
+
+    def notices(self, reason: str) -> list[Mapping[str, Any]]:
+        """Return the notifications sent that have this reason."""
+        return [sent for sent in self.hasura.sent.values() if sent["data"].get("reason") == reason]
 
     def value(self, series: str, **labels: str) -> float | None:
         return value_of(self.runtime.metrics, series, **labels)

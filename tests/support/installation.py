@@ -1,23 +1,43 @@
 """A customer's systems before `leads setup`, and what the customer does between its two runs."""
 
+import json
 import os
-from collections.abc import Mapping
+import pty
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from typer.testing import CliRunner, Result
 
-from ops.setup.env_files import FILES, read_env_files
+from ops.cli import app
+from ops.clients.hasura_admin import Engine
+from ops.golive.deploy.steps import LAST_OF_CHECKLIST, versions_of
+from ops.setup.answers import gather
+from ops.setup.env_files import FILES, EnvFiles, read_env_files
+from ops.setup.steps import Setup
 from proofs.incidents.breakages import metadata_api
 from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
+from sandbox.postgres import binaries
 from sandbox.postgres.database import MIGRATIONS
-from sandbox.postgres.server import RUN_ID, Cluster
+from sandbox.postgres.server import RUN_ID, Cluster, free_port
 from sandbox.processes import ROOT
-from sandbox.stack.customer import Customer as DivaCustomer
+from sandbox.stack.bare import Customer as DivaCustomer
+from sandbox.stack.hasura import source_url
 from tests.support.golive import GoLiveSite
+from tests.support.programs import Done, run
+from tests.support.waiting import eventually
 
 LOGINS = f"setup_{RUN_ID}"
+DONE = {"done", "was done"}
 
 
 class Customer(DivaCustomer, GoLiveSite):
@@ -56,6 +76,17 @@ class Customer(DivaCustomer, GoLiveSite):
         """What the environment files hold."""
         return read_env_files(self.pancake_folder).values
 
+    def url_as(self, login: str, password: str) -> str:
+        """The database's URL for another login."""
+        parts = conninfo_to_dict(self.database_url)
+        return f"postgresql://{login}:{password}@{parts['host']}:{parts['port']}/{self.database}"
+
+    def restart_engine_as(self, database_url: str) -> None:
+        """Restart the engine with another login to its database and source, which are one."""
+        self.restart_engine_with({
+            "HASURA_GRAPHQL_DATABASE_URL": database_url, "PG_DATABASE_URL": source_url(database_url),
+        })  # fmt: skip
+
     def add_lines_of_engine(self) -> None:
         """Add engine.env to the engine's environment, and restart the engine."""
         self.restart_engine_with(self.values()["engine.env"])
@@ -77,20 +108,80 @@ class Customer(DivaCustomer, GoLiveSite):
         self.edge.stop()
         self.handlers.stop()
 
+    def stop_edge(self) -> None:
+        assert isinstance(self.edge, NginxEdge)
+        self.edge.stop()
+
+    @contextmanager
+    def in_another_network(self) -> Iterator[None]:
+        """Have `leads` where neither edge nor handlers answer at the addresses of operators."""
+        path = self.pancake_folder / "ops.env"
+        before = path.read_text()
+        elsewhere = rf"\1_URL=http://127.0.0.1:{free_port()}"
+        path.write_text(re.sub(r"(?m)^(EDGE_STATUS|HANDLERS)_URL=.*", elsewhere, before))
+        self.write_answers(edge_status_url=None)
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self.write_answers()
+
+    def engine(self) -> Engine:
+        return Engine(self.hasura_url, self.keys.admin_secret)
+
+    def export(self) -> dict[str, Any]:
+        with self.engine() as engine:
+            return engine.export()[0]
+
+    def take_newer_migrations_back(self) -> list[str]:
+        """Have the schema of the checklist's version; return the last digits of the newer versions."""
+        newer = [version for version in versions_of(MIGRATIONS) if version > LAST_OF_CHECKLIST]
+        for version in reversed(newer):
+            (path,) = MIGRATIONS.glob(f"{version}_*/down.sql")
+            self.execute(path.read_text())
+        with self.engine() as engine:
+            engine.record_migrations("default", newer, is_applied=False)
+        return [version[-3:] for version in newer]
+
+    def rows_of_dump(self, file: str, table: str) -> list[str]:
+        """Return the rows of a table that a dump of the folder holds, as text."""
+        words = ("--data-only", f"--table={table}", "--file=-", self.pancake_folder / file)
+        done = run(binaries.find() / "pg_restore", *words)
+        return [line for line in done.stdout.splitlines() if "\t" in line]
+
     def metadata(self, kind: str, args: dict[str, Any]) -> None:
         metadata_api(self.hasura_url, self.keys.admin_secret, kind, args)
 
-    def make_project(self) -> Path:
+    def make_project(self, **answers: str) -> Path:
         """Have a project of the Hasura CLI with Diva's part, and name it in the answers file."""
         root = self.folder / "hasura"
         copy_project(root)
         self.project_before = self.files_of_project()
-        self.write_answers(project=str(root))
+        self.write_answers(project=str(root), **answers)
         return root
+
+    def written(self) -> dict[str, bytes]:
+        """What setup has written: the project, the values of Docker Compose, the environment files."""
+        files = [self.folder / ".env", *self.pancake_folder.glob("*.env")]
+        return self.files_of_project() | {str(path): path.read_bytes() for path in files if path.exists()}
+
+    def type_setup(self, text: str, *words: str) -> Done:
+        """Run `leads setup` on a terminal, and type the text."""
+        terminal, end = pty.openpty()
+        try:
+            os.write(terminal, text.encode())
+            command = [sys.executable, "-m", "ops", "setup", "--answers", "answers.yaml", *words]
+            return run(*command, stdin=end, timeout=300, code=None)
+        finally:
+            os.close(terminal)
+            os.close(end)
 
     def files_of_project(self) -> dict[str, bytes]:
         root = self.folder / "hasura"
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*") if path.is_file() and path.suffix != ".partial"
+        }  # fmt: skip
 
     def files(self) -> dict[str, str]:
         """Return the text of each environment file."""
@@ -119,3 +210,56 @@ class Customer(DivaCustomer, GoLiveSite):
         """What the Hasura CLI has recorded."""
         ((state,),) = self.query("SELECT cli_state FROM hdb_catalog.hdb_version")
         return set(state.get("migrations", {}).get("default", {}))
+
+
+@contextmanager
+def tls_of(cluster: Cluster, certificate: Path) -> Iterator[None]:
+    """Let the server take TLS too, with the certificate in that folder."""
+    if not cluster.is_embedded:
+        pytest.skip("needs the settings of a server that was started here")
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as db:
+        data = Path(db.execute("SHOW data_directory").fetchall()[0][0])
+        settings = {"ssl_cert_file": "fullchain.pem", "ssl_key_file": "privkey.pem", "ssl": "on"}
+        for name in ("fullchain.pem", "privkey.pem"):
+            shutil.copyfile(certificate / name, data / name)
+            os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
+            (data / name).chmod(0o600)
+        try:
+            for name, value in settings.items():
+                db.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            db.execute("SELECT pg_reload_conf()")
+            eventually(lambda: takes_tls(cluster))
+            yield
+        finally:
+            for name in settings:
+                db.execute(f"ALTER SYSTEM RESET {name}")
+            db.execute("SELECT pg_reload_conf()")
+
+
+def takes_tls(cluster: Cluster) -> bool:
+    try:
+        psycopg.connect(f"{cluster.url('postgres')}?sslmode=require").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def setup_of(folder: Path, *, is_terminal: bool = False, **given: str) -> Setup:
+    """What the steps get where these answers were given, and no file was written."""
+    files = EnvFiles(folder, {})
+    return Setup(replace(gather(given, None, files), is_terminal=is_terminal), files, files)
+
+
+def setup(*words: str, answers: str = "answers.yaml") -> Result:
+    return CliRunner().invoke(app, ["setup", "--answers", answers, *words])
+
+
+def run_setup(*words: str, code: int = 0) -> dict[str, str]:
+    """Run it; return the result of each step."""
+    run = setup("--json", *words)
+    assert run.exit_code == code, run.output
+    return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
+
+
+def said_by(run: Result) -> str:
+    return " ".join(run.stderr.split())

@@ -214,14 +214,17 @@ class RunningAlertmanager:
 
 @contextmanager
 def running_alertmanager(
-    *, refuses: str = "", changes: Mapping[str, Any] | None = None
+    *, refuses: str = "", changes: Mapping[str, Any] | None = None, factor: float = FACTOR
 ) -> Iterator[RunningAlertmanager]:
-    """Run it. The service behind the receiver `refuses` answers 403; `changes` go into its configuration."""
+    """Run it, its waits shorter by `factor`.
+
+    The service behind the receiver `refuses` answers 403; `changes` go into its configuration.
+    """
     inbox = Inbox()
     with Processes() as processes, LoopbackServer(_service(inbox, refuses)) as receivers:
         folder = processes.directory("alertmanager-")
         config = folder / "alertmanager.yml"
-        config.write_text(yaml.safe_dump(compress_alertmanager(FACTOR, receivers.url) | dict(changes or {})))
+        config.write_text(yaml.safe_dump(compress_alertmanager(factor, receivers.url) | dict(changes or {})))
         server = alertmanager(processes, config, folder / "data")
         server.start()
         server.wait_ready()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,15 +14,12 @@ from sandbox.postgres import binaries
 from sandbox.postgres.database import psql_environment
 from tests.support.databases import SESSION_NAME
 from tests.support.handlers import HandlerHarness
+from tests.support.programs import run
 from tests.support.waiting import eventually_async
 
 
 def run_program(url: str, name: str, *arguments: str) -> str:
-    command = [str(binaries.find() / name), *arguments]
-    environment = os.environ | psql_environment(url)
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run(binaries.find() / name, *arguments, env=os.environ | psql_environment(url)).stdout
 
 
 def need_pg_dump(url: str) -> None:
@@ -167,10 +163,3 @@ async def count_deadlocks(*harnesses: HandlerHarness) -> int:
     await eventually_async(lambda: not harnesses[0].sql(others, SESSION_NAME), seconds=10)
     found = harnesses[0].one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(found["deadlocks"])
-
-
-def is_locked(database: str, account_id: str) -> bool:
-    """Return whether another session holds the account's row."""
-    with psycopg.connect(database) as db_connection:
-        query = "SELECT id FROM account WHERE id = %s FOR UPDATE SKIP LOCKED"
-        return db_connection.execute(query, [account_id]).fetchone() is None

@@ -89,12 +89,6 @@ async def process(harness: HandlerHarness, **fields: Any) -> Processed:
     return Processed(harness, *await harness.process_lead(**fields))
 
 
-async def process_named(harness: HandlerHarness, **fields: Any) -> Processed:
-    """Deliver a body of LEAD's record that names only these fields and its source, and process it."""
-    event_id = (await harness.deliver({"id": LEAD["id"], "source": ["-1"]} | fields))["event_id"]
-    return Processed(harness, event_id, await harness.process(event_id))
-
-
 async def replay(harness: HandlerHarness, event_id: int, **input_: Any) -> Processed:
     """Replay one event, which must not be refused, and process it."""
     assert (await harness.replay(ids=[event_id], wait=False, **input_))["replayed"] == 1

@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "runbook"
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.md"))}
+TABLE = "| what is wrong | `leads status` says | what helps |\n|---|---|---|\n"
+"""The head of a table that tests/end_to_end/test_operators.py makes."""
 STATEMENT = re.compile(r"```sql\n(?P<statement>.*?)```(?:\n```text\n(?P<output>.*?)```)?", re.S)
 _COMMAND = re.compile(r"(?:^|[;&|(\s])(?:scripts/)?leads ([^;&|()>]*)")
 _BLOCK = re.compile(r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```", re.S | re.M)
@@ -28,6 +30,12 @@ class Statement:
 def sections(page: str) -> dict[str, str]:
     parts = re.split(r"^## ", PAGES[page], flags=re.M)[1:]
     return {part.partition("\n")[0]: part for part in parts}
+
+
+def lines_to_read(text: str) -> Iterator[str]:
+    """The lines that are neither of a table nor of a block."""
+    lines = _BLOCK.sub("", text).splitlines()
+    yield from (line for line in lines if line.strip() and not line.startswith("|"))
 
 
 def diagnoses() -> Iterator[Statement]:

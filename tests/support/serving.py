@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,30 @@ COMPLETE = {
 }  # fmt: skip
 
 
-def command(processes: Processes, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+SERVE = ("-m", "leads.serve")
+"""The arguments of Python that run `pancake-handlers`."""
+
+
+def command(
+    processes: Processes, cwd: Path, run: Sequence[str] = SERVE, **variables: str
+) -> subprocess.Popen[str]:
     """`pancake-handlers` with nothing in its environment but what it needs to start."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
-    arguments = [sys.executable, "-m", "leads.serve"]
     return processes.start(
-        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, *run], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
 @contextmanager
-def serving(processes: Processes, cwd: Path, port: int, **variables: str) -> Iterator[list[str]]:
+def serving(
+    processes: Processes, cwd: Path, port: int, run: Sequence[str] = SERVE, **variables: str
+) -> Iterator[list[str]]:
     """`pancake-handlers` once it answers on the port.
 
     At the end it is terminated; the list has its output then, and what it said of errors. It ended by the
     signal, without a trace or a secret.
     """
-    process = command(processes, cwd, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
+    process = command(processes, cwd, run, **COMPLETE, **variables, BIND=f"127.0.0.1:{port}")
     printed: list[str] = []
     try:
         eventually(lambda: status(port, "/healthz") == 200 or process.poll() is not None)

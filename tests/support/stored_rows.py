@@ -11,15 +11,15 @@ from typing import Any
 import psycopg
 from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from leads.adapters.database import QUERIES
 from leads.adapters.secrets import KeyRing
-from ops.cli import app
 from tests.support.crons import CronHarness
 from tests.support.handlers import DatabaseHarness, HandlerHarness
 from tests.support.leads import LATER, LEAD
 from tests.support.logs import decoded
+from tests.support.operators import leads
 
 FROM = datetime(2026, 5, 14, tzinfo=UTC)
 TO = FROM + timedelta(days=1)
@@ -208,7 +208,7 @@ def read_files(folder: Path, keys: str = EDGE_KEYS) -> list[str]:
     texts: list[str] = []
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = path.read_bytes()
-        if content.startswith(b"PE1") and path.suffix == ".sealed" and path.stem != "policy":
+        if content.startswith(b"PE1") and path.suffix == ".sealed" and not path.stem.startswith("policy"):
             kept = json.loads(KeyRing.parse(keys).decrypt(content[3:], "delivery"))
             content = base64.b64decode(kept["raw"])
         texts.append(content.decode(errors="replace"))
@@ -264,7 +264,7 @@ async def store_customer(harness: CronHarness) -> None:
     )
 
 
-def run_erase(harness: CronHarness, folder: Path, *arguments: str) -> Result:
+def run_erase(harness: CronHarness, folder: Path, *arguments: str, typed: str | None = None) -> Result:
     for name in ("spool", "unknown", "quarantine"):
         (folder / name).mkdir(exist_ok=True)
     environment = {
@@ -272,4 +272,4 @@ def run_erase(harness: CronHarness, folder: Path, *arguments: str) -> Result:
         "EDGE_STATE_DIR": str(folder), "EDGE_STATE_KEYS": EDGE_KEYS,
     }  # fmt: skip
     files = ["--edge", "--unusable", str(folder / "unusable.csv")]
-    return CliRunner().invoke(app, ["erase", *files, *arguments], env=environment)
+    return leads("erase", *files, *arguments, typed=typed, **environment)

@@ -6,8 +6,11 @@ and the commit as a property of the suite.
 
 import fcntl
 import os
+import re
 from collections.abc import Generator, Sequence
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +33,8 @@ LONG_PATHS = (
     "tests/handlers/test_ingest_record_hostile.py", "tests/leads/domain/",
 )  # fmt: skip
 """They go first: a file is one process's, and a long one that begins last would keep the others waiting."""
+SERIAL = re.compile(r"^@pytest\.mark\.serial\n(?:[@ )].*\n)*(?:async )?def (\w+)", re.MULTILINE)
+"""A test that is marked `serial`, in its text: the process that distributes the tests collects none."""
 TEST_CASE = "test_case"
 
 
@@ -39,6 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("default", "fast", "slow", "full"),
         help="leave out what another suite of scripts/test runs; without it every test runs",
     )
+
+
+def is_serial(item: pytest.Item) -> bool:
+    return item.get_closest_marker("serial") is not None
 
 
 def belongs(item: pytest.Item, suite: str, *, wants_cases: bool) -> bool:
@@ -66,6 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if belongs(item, suite, wants_cases=wants_cases)]
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))
         items[:] = sorted(kept, key=lambda item: not item.nodeid.startswith(LONG_PATHS))
+        items.sort(key=lambda item: not is_serial(item))
     if wants_cases:
         for item in items:
             names = [name for mark in item.iter_markers(TEST_CASE) for name in mark.args]
@@ -82,10 +92,10 @@ def is_whole(config: pytest.Config) -> bool:
 
 
 class Turn:
-    """One worker's right to run a test: beside those of other workers, or alone.
+    """One worker's right to run tests: beside those of other workers, or alone.
 
     A lock that all share while their tests run, and a gate in front of it. A worker that waits to be alone
-    holds the gate, so that the tests of the others end and no new one begins.
+    holds the gate, so that the tests of the others end and no new one begins; so does one that is alone.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -104,6 +114,27 @@ class Turn:
 
 _LOCKS = pytest.StashKey[list[int]]()
 _TURN = pytest.StashKey[Turn]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one worker all serial tests at the beginning: else each waits until those of the others end."""
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = unit_of
+    return scheduler
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the unit of a test's id: those of one unit run in one worker."""
+    path, _, name = nodeid.partition("::")
+    return "serial" if name.partition("[")[0] in serial_tests(path) else path
+
+
+@cache
+def serial_tests(path: str) -> frozenset[str]:
+    return frozenset(SERIAL.findall(Path(path).read_text()))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -126,16 +157,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a test marked `serial` while no other worker runs one."""
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Run tests marked `serial` while no other worker runs one."""
     turn = item.config.stash.get(_TURN, None)
     if turn is None:
         return (yield)
-    turn.begin(alone=item.get_closest_marker("serial") is not None)
+    turn.begin(alone=is_serial(item))
     try:
         return (yield)
     finally:
-        turn.end()
+        if nextitem is None or not is_serial(nextitem):
+            turn.end()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

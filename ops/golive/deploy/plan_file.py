@@ -29,19 +29,18 @@ ServiceName = Literal["edge", "handlers", "front_end"]
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Service:
-    """How a service is deployed and taken back, and what it answers afterwards."""
+    """How a service is deployed and taken back, and what it answers afterwards.
+
+    `back` brings the former version back, for the drill of tier 2. /healthz of the handlers has to name
+    `version`, and after `back` `former_version`; at `url` the front end answers 200.
+    """
 
     do: Command = ()
     undo: Command = ()
     back: Command = ()
-    """The command that brings the former version back, for the drill of tier 2."""
-
     version: str = ""
     former_version: str = ""
-    """What /healthz of the handlers has to name, and what it names after `back`."""
-
     url: str = ""
-    """The address at which the front end answers 200."""
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -57,33 +56,28 @@ class Pancake:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class PlanFile:
-    """The content of golive.yaml; all of it may be missing, then a person does these parts."""
+    """The content of golive.yaml; all of it may be missing, then a person does these parts.
+
+    Step 14 switches only `source` on, a name or Pancake's id, and lets the active members of `roster`, a
+    staff role, join the default roster. `golive precheck` reads `engine_manifest`, the engine's Deployment or
+    compose service, and compares the metadata of the engine at `staging_url`. The command `tell` tells people
+    of a rollback: it gets channel, audience and text as arguments.
+    """
 
     services: Mapping[ServiceName, Service] = field(default_factory=dict)
     pancake: Pancake | None = None
     source: str = ""
-    """Name or Pancake's id of the only source that step 14 switches on."""
-
     roster: str = ""
-    """A staff role whose active members join the default roster in step 14."""
-
     engine_manifest: str = ""
-    """The file with the engine's Deployment or compose service, which `golive precheck` reads."""
-
     staging_url: str = ""
-    """The engine of staging, whose metadata has to equal production's."""
-
     handler_processes: int = 1
-
     tell: Command = ()
-    """The command that tells people of a rollback: it gets channel, audience and text as arguments."""
 
     def service(self, name: ServiceName) -> Service:
         return self.services.get(name, Service())
 
 
 def read_plan_file(path: Path) -> PlanFile:
-    """Read the file; an empty plan if it does not exist. Raises WrongUsage."""
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
         return TypeAdapter(PlanFile).validate_python(_without_empty(document or {}))
@@ -100,7 +94,6 @@ def read_plan_file(path: Path) -> PlanFile:
 
 
 def _without_empty(value: Any) -> Any:
-    """Leave out the entries without a value, which count as missing."""
     if not isinstance(value, dict):
         return value
     return {name: _without_empty(each) for name, each in value.items() if each is not None}

@@ -14,9 +14,9 @@ from threading import Lock
 from typing import Any
 
 from ops.checks.services import REQUEST_SECONDS, Services
-from ops.clients.db_session import QUERIES, DbSession, open_session
+from ops.clients.db_session import DbSession, load_row, open_session
 from ops.failures import CommandFailed, WrongUsage
-from ops.files import append_line
+from ops.files import append_line, private
 from ops.golive.commit import installed_commit
 from ops.golive.deploy.plan_file import PlanFile
 from ops.metadata.deploy import Deployment, open_deployment
@@ -53,7 +53,6 @@ class Journal:
         return self.folder / JOURNAL
 
     def write(self, event: str, step: str, **details: Any) -> None:
-        """Append an entry, and return when it is on disk."""
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "step": step,
             "by": self.by, "login": getpass.getuser(), "host": socket.gethostname(), "commit": self.commit,
@@ -79,7 +78,6 @@ class Journal:
         return found
 
     def confirmation(self, step: str) -> Mapping[str, Any] | None:
-        """Return by whom and when a step was confirmed; None if it was undone since."""
         found = self.entries("confirmed", "undone", step=step)
         return found[-1] if found and found[-1]["event"] == "confirmed" else None
 
@@ -88,12 +86,9 @@ class Journal:
         found = self.entries("verify", "confirmed", "undone", *also, step=step)
         return bool(found) and found[-1]["event"] == "undone"
 
-    def interrupted(self) -> tuple[str, datetime] | None:
-        """Return the step and the time of an action that began last and has no end."""
+    def interrupted(self) -> Mapping[str, Any] | None:
         found = self.entries("begin", "end")
-        if not found or found[-1]["event"] == "end":
-            return None
-        return str(found[-1]["step"]), datetime.fromisoformat(found[-1]["at"])
+        return found[-1] if found and found[-1]["event"] == "begin" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +127,9 @@ class Site(Services):
             yield self.db
 
     def row(self, name: str, **parameters: object) -> Mapping[str, Any]:
-        """Return the only row of a statement of sql/golive. Raises DatabaseError."""
-        found = self.db.execute(QUERIES[name], parameters).fetchone()
-        assert found is not None
-        return found
+        return load_row(self.db, name, parameters)
 
     def migration(self, version: str, file: str) -> Path:
-        """Return a file of the migration with these last digits. Raises WrongUsage."""
         migrations = self.choices.migrations
         found = sorted(migrations.glob(f"*{version}_*/{file}"))
         if len(found) != 1:
@@ -159,8 +150,7 @@ def open_site(choices: Choices, *, reads_only: bool = False) -> Iterator[Site]:
             choices.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             stack.enter_context(_file_lock(choices.folder / LOCK_FILE))
         db = stack.enter_context(open_session(settings.database_url, "golive deploy"))
-        row = db.execute(QUERIES["golive/lock_deploy"]).fetchone()
-        if row is None or not row["locked"]:
+        if not load_row(db, "golive/lock_deploy")["locked"]:
             raise CommandFailed("Another deployment runs on this database: wait until it ends.")
         deployment = stack.enter_context(open_deployment(choices.backups, choices.source))
         yield stack.enter_context(Site(settings, db, deployment, journal, choices))
@@ -169,22 +159,18 @@ def open_site(choices: Choices, *, reads_only: bool = False) -> Iterator[Site]:
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     """Hold a lock that the programs of the steps inherit: it is free when the last of them has ended."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with open(path, "a", opener=private) as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CommandFailed(
                 f"Another deployment, or a program that one started, runs: {path} is locked. "
                 f"See which one with: fuser {path}"
             ) from error
-        os.set_inheritable(descriptor, True)
+        os.set_inheritable(file.fileno(), True)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def known_secrets() -> frozenset[str]:
-    """Return the values of the environment that must not be written anywhere."""
     assert set(SECRETS) <= VARIABLES.keys()
     return frozenset(filter(None, (read_variable(name).strip() for name in SECRETS)))

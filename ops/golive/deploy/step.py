@@ -20,18 +20,18 @@ STOP_SECONDS = 10.0
 
 
 class State(StrEnum):
-    """What a check finds of a step."""
-
     DONE = "done"
     ABSENT = "absent"
     PARTIAL = "partial"
     """A part of it is there, or it is there and does not work."""
 
 
+class PersonNeeded(Exception):
+    """A step may not be done before a person has done something else; the message says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The state of a step, with what was looked at in words."""
-
     state: State
     text: str = ""
 
@@ -52,7 +52,6 @@ Actions = Callable[[Site], Sequence[Action]]
 
 
 def nothing(_: Site) -> Sequence[Action]:
-    """Leave a step to a person."""
     return ()
 
 
@@ -60,7 +59,10 @@ def nothing(_: Site) -> Sequence[Action]:
 class Step:
     """A step; steps.yaml has the texts, and says what `at_most`, `does` and `undoes` are.
 
-    `do_by_hand` and `undo_by_hand` tell a person what to do where no program can, or none was given.
+    `do_by_hand` and `undo_by_hand` tell a person what to do where no program can, or none was given. So long
+    (`wait_seconds`) the verification waits for the effect. What `is_confirmed_by_person` no program can
+    check: a confirmation in the journal counts. After an undo that is `has_other_undo` the check need not
+    find it absent: the exit codes decide.
     """
 
     id: str
@@ -72,17 +74,14 @@ class Step:
     undo: Actions = nothing
     does: tuple[str, ...] = ()
     undoes: tuple[str, ...] = ()
+    migration: str = ""
+    """The last digits of the one that it applies."""
     wait_seconds: float = 0.0
-    """How long the verification waits for the effect."""
-
     fix: str = ""
     do_by_hand: str = ""
     undo_by_hand: str = ""
     is_confirmed_by_person: bool = False
-    """No program can check it; a confirmation in the journal counts."""
-
     has_other_undo: bool = False
-    """After its undo the check need not find it absent: the exit codes decide."""
 
 
 def function(argv: tuple[str, ...], work: Callable[[], str]) -> Action:
@@ -97,12 +96,10 @@ def function(argv: tuple[str, ...], work: Callable[[], str]) -> Action:
 
 
 def verb(*words: str) -> Action:
-    """Run a verb of this leads."""
     return Action(("leads", *words), lambda: _run([sys.executable, "-P", "-m", "ops", *words]))
 
 
 def program(command: tuple[str, ...]) -> Action:
-    """Run a program that golive.yaml names."""
     return Action(command, lambda: _run(list(command)))
 
 

@@ -1,7 +1,7 @@
 """The steps of section E4 of the checklist: what each finds, does and undoes. Checks change nothing."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from leads.domain.errors import DatabaseUnavailable
-from ops.checks.model import Asked, Level, not_green
+from ops.checks.model import Asked, Finding, Level, Result, not_green
 from ops.checks.rights import GRANT
 from ops.checks.services import REQUEST_SECONDS
 from ops.checks.table import BY_ID, look_at
@@ -23,42 +23,49 @@ from ops.files import digest_of_file
 from ops.golive.commit import CLONE, MIGRATIONS_FOLDER
 from ops.golive.deploy.plan_file import ServiceName
 from ops.golive.deploy.site import Journal, Site
-from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, nothing, program, verb
+from ops.golive.deploy.step import (
+    Action,
+    Actions,
+    Found,
+    PersonNeeded,
+    State,
+    Step,
+    function,
+    nothing,
+    program,
+    verb,
+)
 from ops.golive.measuring import first_line
+from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
 from ops.switches import list_switches
 
 TEXTS = Path(__file__).with_name("steps.yaml")
-SNAPSHOT = "snapshot"
+STEP = TypeAdapter(Step)
+SNAPSHOT, ROLES, PILOT = "snapshot", "8b", "14"
 MAX_AGE = timedelta(hours=24)
 """As long as the criterion database-snapshot allows."""
-
 OF_DIVA = (
     "account", "contact_book", "crm_master_data", "module_permission_action", "notification_template",
     "app_setting",
 )  # fmt: skip
 """Diva's tables that the steps change."""
-
 OWN_TABLES = ("pancake_*", "customer_erasure", "integration_change")
 REVOKE = CLONE / "deploy" / "postgres" / "revoke_roles.sql"
-MIGRATIONS = {
-    "1": "928", "2": "929", "3": "930", "4": "931", "5": "932", "6": "933", "7": "934", "8": "935",
-    "8a": "938",
-}  # fmt: skip
-"""The steps whose undo drops or empties something, each with its migration; see `newer_migrations`."""
-
 LAST_OF_CHECKLIST = "1777870069938"
-ROLES, RECORD = "8b", "8c"
-REASON = "go-live, step 14"
-BACK = "go-live rolled back"
+REASON, BACK = "go-live, step 14", "go-live rolled back"
 CHECK_SECONDS = 30.0
 """How long the checks of a step may take, but for the backfill's."""
+UP_AND_DOWN = ("up", "down")
+MIGRATION = {
+    "owner": "BE", "at_most": "60 s",
+    "fix": "Read the message; the file changed nothing. docs/runbook/install.md, step 4",
+}  # fmt: skip
+"""What people read of each step that applies a migration, unless steps.yaml says otherwise."""
 
 
 class Parts(NamedTuple):
-    """The functions of a step."""
-
     check: Callable[[Site], Found]
     do: Actions = nothing
     undo: Actions = nothing
@@ -66,64 +73,42 @@ class Parts(NamedTuple):
 
 @cache
 def all_steps() -> tuple[Step, ...]:
-    """Return every step in the order of the checklist, the snapshot first."""
-    parts = {
-        SNAPSHOT: Parts(_check_snapshot, lambda site: [take_snapshot(site, "before", OF_DIVA)]),
-        **{
-            number: Parts(_look("migrations", migration=version), _run(version, "up"), _run(version, "down"))
-            for number, version in MIGRATIONS.items()
-        },
-        ROLES: Parts(
-            _look("role-rights"), lambda site: [execute(site, GRANT)], lambda site: [execute(site, REVOKE)]
-        ),
-        RECORD: Parts(_check_record, _record, _forget_record),
-        "9a": _metadata("9a"),
-        "10": _service("edge", _look("edge", "edge-policy")),
-        "11": _service("handlers", check_handlers),
-        "9b": _metadata("9b"),
-        "12": _service("front_end", check_front_end),
-        "13": Parts(_look("deliveries", "edge-tokens"), _connect, _disconnect),
-        "14": Parts(_look("opening", step="14"), open_pilot, _close_pilot),
-    }
-    parts["2"] = Parts(_look("backfill"), _fill_phones, _empty_phones)
-    parts["5"] = Parts(_look("ticket-source"), _run("932", "up"), _remove_ticket_source)
-    parts["9a"] = parts["9a"]._replace(check=_check_9a, do=_apply_9a)
-    steps = [STEP.validate_python(each | parts[each["id"]]._asdict()) for each in parse(TEXTS)]
-    place = [step.id for step in steps].index(ROLES)
-    return (*steps[:place], *newer_migrations(), *steps[place:])
+    """Return every step in the order of the checklist, the snapshot first.
 
-
-def newer_migrations() -> list[Step]:
-    """Return a step for each migration that came after those of the checklist; its id are its last digits."""
-    return [
-        Step(
-            version[-3:], name.replace("_", " ").capitalize(), "BE", "60 s",
-            _look("migrations", migration=version[-3:]), _run(version[-3:], "up"), _run(version[-3:], "down"),
-            does=(f"execute hasura/migrations/default/…{version[-3:]}_…/up.sql",),
-            undoes=(f"execute hasura/migrations/default/…{version[-3:]}_…/down.sql",),
-            fix="Read the message; the file changed nothing. docs/runbook/install.md, step 4",
-        )
+    Migrations that came after those of the checklist go before the rights; their ids are their last digits.
+    """
+    newer = [
+        {"id": version[-3:], "migration": version[-3:], "title": name.replace("_", " ").capitalize()}
         for version, name in versions_of(MIGRATIONS_FOLDER).items()
         if version > LAST_OF_CHECKLIST
-    ]  # fmt: skip
+    ]
+    given = parse(TEXTS)
+    place = [each["id"] for each in given].index(ROLES)
+    return tuple(map(_make_step, [*given[:place], *newer, *given[place:]]))
+
+
+def _make_step(texts: dict[str, Any]) -> Step:
+    number, version = texts["id"], texts.get("migration")
+    if version is None:
+        return STEP.validate_python(texts | PARTS[number]._asdict())
+    does, undoes = ([f"execute hasura/migrations/default/…{version}_…/{name}.sql"] for name in UP_AND_DOWN)
+    parts = PARTS.get(number) or Parts(
+        _look("migrations", migration=version), *(_run(version, name) for name in UP_AND_DOWN)
+    )
+    return STEP.validate_python(MIGRATION | {"does": does, "undoes": undoes} | texts | parts._asdict())
 
 
 def migration_ids() -> list[str]:
-    """Return the ids of the steps that apply a migration, in order."""
-    return [*MIGRATIONS, *(step.id for step in newer_migrations())]
+    """Return the ids of the steps that apply a migration, in order: their undo drops or empties something."""
+    return [step.id for step in all_steps() if step.migration]
 
 
 def versions_of(folder: Path) -> dict[str, str]:
-    """Return the versions of the migrations in a folder with their names, in order."""
     found = (path.parent.name.partition("_") for path in folder.glob("*_*/up.sql"))
     return dict(sorted((version, name) for version, _, name in found))
 
 
-STEP = TypeAdapter(Step)
-
-
 def find_step(number: str) -> Step:
-    """Return the step of that number."""
     return next(step for step in all_steps() if step.id == number)
 
 
@@ -139,14 +124,45 @@ def check(site: Site, step: Step) -> Found:
         return Found(State.PARTIAL, first_line(error))
 
 
+def look_for(site: Site, *names: str, **params: str) -> Found:
+    """Ask checks of the table; one that is red because of another part is not of this step."""
+    asked = [Asked(BY_ID[name], params) for name in names]
+    results = look_at(asked, site, seconds=CHECK_SECONDS)
+    problems = find_problems(results)
+    if site.db.closed:
+        raise DatabaseUnavailable("The session of the deployment was lost")
+    if not problems:
+        fine = (found.text for each in results if each.is_wanted for found in each.findings)
+        return Found(State.DONE, next(fine))
+    is_absent = any(not found.is_present for found in problems)
+    return Found(State.ABSENT if is_absent else State.PARTIAL, _first_of(problems))
+
+
+def find_problems(results: Iterable[Result]) -> list[Finding]:
+    """Return the findings that are not green, but none that another explains or that needs no answer."""
+    return [
+        found
+        for found in not_green(results)
+        if not found.because_of and (found.level is not Level.UNKNOWN or not found.is_read)
+    ]
+
+
+def _first_of(problems: Sequence[Finding]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0].text}{more}"
+
+
+def _look(*names: str, **params: str) -> Callable[[Site], Found]:
+    return lambda site: look_for(site, *names, **params)
+
+
 def take_snapshot(site: Site, when: str, tables: Sequence[str], if_there: Sequence[str] = ()) -> Action:
     """Dump tables with their rows into a new file of the folder, and note its digest."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{when}.dump"
 
     def dump() -> str:
         path = site.folder / name
-        wanted = tuple(f"public.{table}" for table in tables)
-        more = tuple(f"public.{table}" for table in if_there)
+        wanted, more = (tuple(f"public.{table}" for table in each) for each in (tables, if_there))
         dump_tables(site.settings.database_url, wanted + more, path, site.choices.programs)
         held = list_dumped_tables(path, site.choices.programs)
         if missing := [each for each in wanted if each not in held]:
@@ -160,11 +176,15 @@ def take_snapshot(site: Site, when: str, tables: Sequence[str], if_there: Sequen
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A dump from before the deployment; `is_undone_since`: a step was undone after it was taken."""
+    """A dump from before the deployment; `is_undone_since`: a step was undone after it was taken.
+
+    `used_at` is when a step began after it: that may be a later one than step 1, which was done before.
+    """
 
     path: Path
     at: datetime
-    is_undone_since: bool
+    is_undone_since: bool = False
+    used_at: datetime | None = None
 
 
 def _check_snapshot(site: Site) -> Found:
@@ -187,18 +207,21 @@ def _check_snapshot(site: Site) -> Found:
 def newest_snapshot(folder: Path) -> Snapshot | None:
     """Return the newest snapshot from before the deployment that is there as the journal notes it."""
     found = None
-    for entry in Journal(folder, "", "").entries("snapshot", "undone"):
+    for entry in Journal(folder, "", "").entries("snapshot", "undone", "begin"):
         if entry["event"] == "undone":
             found = found and replace(found, is_undone_since=True)
+        elif entry["event"] == "begin":
+            if found and entry["step"] != SNAPSHOT and not found.used_at:
+                found = replace(found, used_at=datetime.fromisoformat(entry["at"]))
         elif entry["when"] == "before":
             path = folder / str(entry["file"])
             if path.is_file() and digest_of_file(path) == entry["sha256"]:
-                found = Snapshot(path, datetime.fromisoformat(entry["at"]), is_undone_since=False)
+                found = Snapshot(path, datetime.fromisoformat(entry["at"]))
     return found
 
 
 def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
-    """Execute a file of SQL in one transaction, as `psql -1 -f` does."""
+    """Execute a file of SQL in one transaction, as `psql -1 -f` does; name the tables that it locked."""
 
     def work() -> str:
         started = time.monotonic()
@@ -210,7 +233,9 @@ def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
         except DatabaseError as error:
             # Only the first line: DETAIL quotes the values of the row.
             raise CommandFailed(first_line(error)) from error
-        return _describe_locks(locks, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        tables = ", ".join(row["name"] + " (readers too)" * row["blocks_readers"] for row in locks)
+        return f"locked for writers for at most {seconds:.2f} s: {tables}" if tables else ""
 
     shown = path.relative_to(CLONE) if path.is_relative_to(CLONE) else path
     return function(("execute", str(shown)), work)
@@ -220,20 +245,8 @@ def _migrate(site: Site, version: str, name: str) -> Action:
     return execute(site, site.migration(version, f"{name}.sql"), names_locks=True)
 
 
-def _describe_locks(locks: Sequence[Mapping[str, Any]], seconds: float) -> str:
-    """Say which tables were locked for others; empty if none was."""
-    tables = ", ".join(
-        f"{row['name']} (readers too)" if row["blocks_readers"] else row["name"] for row in locks
-    )
-    return f"locked for writers for at most {seconds:.2f} s: {tables}" if tables else ""
-
-
 def _run(version: str, name: str) -> Actions:
     return lambda site: [_migrate(site, version, name)]
-
-
-def _look(*names: str, **params: str) -> Callable[[Site], Found]:
-    return lambda site: look_for(site, *names, **params)
 
 
 def _remove_ticket_source(site: Site) -> list[Action]:
@@ -246,7 +259,7 @@ def _remove_ticket_source(site: Site) -> list[Action]:
 
 
 def _backfill(site: Site, *words: str) -> Action:
-    return verb("backfill-phones", "--unusable", str(unusable_phones(site)), *words)
+    return verb("backfill-phones", "--unusable", str(site.folder / "backfill.unusable.csv"), *words)
 
 
 def _fill_phones(site: Site) -> list[Action]:
@@ -257,16 +270,20 @@ def _empty_phones(site: Site) -> list[Action]:
     return [_backfill(site, "--undo", "--anytime"), _migrate(site, "929", "down")]
 
 
-def _metadata(step: str) -> Parts:
-    def actions(*words: str) -> Actions:
-        return lambda site: [
-            verb(
-                "metadata", *words, "--backups", str(site.choices.backups),
-                "--hasura-source", site.choices.source,
-            )
-        ]  # fmt: skip
+def _metadata(site: Site, *words: str, more: Sequence[str] = ()) -> Action:
+    options = ("--backups", str(site.choices.backups), "--hasura-source", site.choices.source)
+    return verb("metadata", *words, *options, *more)
 
-    return Parts(partial(check_metadata, step=step), actions(step), actions("remove", step))
+
+def check_metadata(site: Site, step: str) -> Found:
+    held = site.deployment.held().pieces
+    wanted = site.deployment.wanted(step)
+    own = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
+    if not own:
+        return Found(State.ABSENT, "nothing of it is on the engine")
+    if problems := not_green(site.deployment.verify(step)):
+        return Found(State.PARTIAL, _first_of(problems))
+    return Found(State.DONE, f"{len(own)} pieces as in our directory")
 
 
 def _check_9a(site: Site) -> Found:
@@ -279,10 +296,9 @@ def _check_9a(site: Site) -> Found:
 
 
 def _apply_9a(site: Site) -> list[Action]:
-    words = ["--backups", str(site.choices.backups), "--hasura-source", site.choices.source]
-    if site.choices.accept_engine:
-        words += ["--accept-engine", site.choices.accept_engine]
-    return [verb("metadata", "9a", *words), execute(site, GRANT)]
+    accepted = site.choices.accept_engine
+    more = ("--accept-engine", accepted) if accepted else ()
+    return [_metadata(site, "9a", "--rights-follow", more=more), execute(site, GRANT)]
 
 
 def _check_record(site: Site) -> Found:
@@ -290,11 +306,8 @@ def _check_record(site: Site) -> Found:
     own = versions_of(site.choices.migrations)
     recorded = site.engine.recorded_migrations(site.choices.source)
     if missing := [version for version in own if version not in recorded]:
-        is_absent = len(missing) == len(own)
-        return Found(
-            State.ABSENT if is_absent else State.PARTIAL,
-            f"{len(missing)} of our {len(own)} migrations are not recorded",
-        )
+        state = State.ABSENT if len(missing) == len(own) else State.PARTIAL
+        return Found(state, f"{len(missing)} of our {len(own)} migrations are not recorded")
     return Found(State.DONE, f"the CLI has our {len(own)} migrations as applied")
 
 
@@ -308,19 +321,28 @@ def _change_record(site: Site, *, is_applied: bool) -> list[Action]:
     return [function(("record", "migrations", f"{versions[0]}…{versions[-1]}"), work)]
 
 
-def _record(site: Site) -> list[Action]:
-    return _change_record(site, is_applied=True)
-
-
-def _forget_record(site: Site) -> list[Action]:
-    return _change_record(site, is_applied=False)
-
-
 def _service(name: ServiceName, look: Callable[[Site], Found]) -> Parts:
     def actions(word: str) -> Actions:
         return lambda site: [program(words) for words in [getattr(site.plan.service(name), word)] if words]
 
     return Parts(look, actions("do"), actions("undo"))
+
+
+def _check_handlers(site: Site) -> Found:
+    version = site.plan.service("handlers").version
+    params = {"version": version} if version else {}
+    return look_for(site, "readiness", "edge-policy", "handlers", **params)
+
+
+def _check_front_end(site: Site) -> Found:
+    """A person has to see the four tabs; where golive.yaml names an address, it has to answer too."""
+    url = site.plan.service("front_end").url
+    if url and (answer := ask(url, timeout_seconds=REQUEST_SECONDS)).status != 200:
+        return Found(State.ABSENT, f"{url} answers {answer.status}")
+    confirmed = site.journal.confirmation("12")
+    if confirmed is None:
+        return Found(State.ABSENT, "no person has confirmed that the four tabs are shown")
+    return Found(State.DONE, f"confirmed by {confirmed['by']}, {str(confirmed['at'])[:10]}")
 
 
 def _connect(site: Site) -> list[Action]:
@@ -331,9 +353,9 @@ def _connect(site: Site) -> list[Action]:
     if rows or given is None:
         return []
     url = Path(given.webhook_url_file)
+
     return [
-        # A creation that was stopped left the file and no connection: its URL is of no use.
-        *[function(("rm", str(url)), partial(_forget, url))] * url.exists(),
+        *forget_webhook(url),
         verb(
             "connection", "create", "--name", given.name, "--workspace", str(given.workspace),
             "--api-url", given.api_url, "--key-file", given.key_file, "--out", given.webhook_url_file,
@@ -342,14 +364,32 @@ def _connect(site: Site) -> list[Action]:
     ]  # fmt: skip
 
 
-def _forget(url: Path) -> str:
-    url.unlink()
-    return f"{url} was of a connection that does not exist; removed"
+def forget_webhook(url: Path) -> list[Action]:
+    """Return what removes the file of a creation that was stopped: its URL is of no connection."""
+
+    def forget() -> str:
+        url.unlink()
+        return f"{url} was of a connection that does not exist; removed"
+
+    return [function(("rm", str(url)), forget)] * url.exists()
 
 
 def _disconnect(site: Site) -> list[Action]:
     rows = site.db.execute(QUERIES["golive/load_connection"]).fetchall()
     return [verb("connection", "disable", row["name"], "--reason", BACK) for row in rows]
+
+
+def _open_pilot_of_w1(site: Site) -> list[Action]:
+    """Raises PersonNeeded before the record that W1 began; where there is none a person may confirm it."""
+    actions = open_pilot(site)
+    if not actions or site.journal.confirmation(PILOT):
+        return actions
+    if newest(Records(site.folder).read(), Kind.BEGIN, "W1", datetime.now(UTC)) is None:
+        raise PersonNeeded(
+            f"No record in {site.folder} says that W1 began: leads golive begin W1 --to reports. "
+            "Then run this again. Where no wave begins (staging): leads golive deploy --confirm 14"
+        )
+    return actions
 
 
 def open_pilot(site: Site) -> list[Action]:
@@ -366,7 +406,8 @@ def open_pilot(site: Site) -> list[Action]:
     if row["is_held"] and (row["active"] or site.plan.source):  # turned off last, and never for no source
         actions.append(verb("switch", "kill", "off", "--reason", REASON))
     if row["is_waiting"]:
-        actions.append(verb("replay", "--status", "skipped_kill_switch", "--drain"))
+        # What another source brought is held again: it is not waited for.
+        actions.append(verb("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait"))
     return actions
 
 
@@ -389,57 +430,25 @@ def _fill_roster(site: Site) -> str:
     return f"{added} members joined the default roster"
 
 
-def look_for(site: Site, *names: str, **params: str) -> Found:
-    """Ask checks of the table; one that is red because of another part is not of this step."""
-    asked = [Asked(BY_ID[name], params) for name in names]
-    results, _ = look_at(asked, site, seconds=CHECK_SECONDS)
-    problems = [
-        found
-        for found in not_green(results)
-        if not found.because_of and (found.level is not Level.UNKNOWN or not found.is_read)
-    ]
-    if site.db.closed:
-        raise DatabaseUnavailable("The session of the deployment was lost")
-    if not problems:
-        fine = (found.text for each in results if each.is_wanted for found in each.findings)
-        return Found(State.DONE, next(fine))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    is_absent = any(not found.is_present for found in problems)
-    return Found(State.ABSENT if is_absent else State.PARTIAL, f"{problems[0].text}{more}")
-
-
-def check_metadata(site: Site, step: str) -> Found:
-    """Compare our metadata with the engine's, as `leads metadata verify` does."""
-    held = site.deployment.held().pieces
-    wanted = site.deployment.wanted(step)
-    own = [key for key in wanted if key in held and (step == "9a" or key[0] == CRON)]
-    if not own:
-        return Found(State.ABSENT, "nothing of it is on the engine")
-    problems = not_green(site.deployment.verify(step))
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return Found(State.PARTIAL, f"{problems[0].text}{more}")
-    return Found(State.DONE, f"{len(own)} pieces as in our directory")
-
-
-def unusable_phones(site: Site) -> Path:
-    """Return the file in which the backfill lists the accounts with an unusable phone."""
-    return site.folder / "backfill.unusable.csv"
-
-
-def check_handlers(site: Site) -> Found:
-    """Ask the handlers whether they are the wanted version, and reach what they need."""
-    version = site.plan.service("handlers").version
-    params = {"version": version} if version else {}
-    return look_for(site, "readiness", "edge-policy", "handlers", **params)
-
-
-def check_front_end(site: Site) -> Found:
-    """A person has to see the four tabs; where golive.yaml names an address, it has to answer too."""
-    url = site.plan.service("front_end").url
-    if url and (answer := ask(url, timeout_seconds=REQUEST_SECONDS)).status != 200:
-        return Found(State.ABSENT, f"{url} answers {answer.status}")
-    confirmed = site.journal.confirmation("12")
-    if confirmed is None:
-        return Found(State.ABSENT, "no person has confirmed that the four tabs are shown")
-    return Found(State.DONE, f"confirmed by {confirmed['by']}, {str(confirmed['at'])[:10]}")
+PARTS: Mapping[str, Parts] = {
+    SNAPSHOT: Parts(_check_snapshot, lambda site: [take_snapshot(site, "before", OF_DIVA)]),
+    "2": Parts(_look("backfill"), _fill_phones, _empty_phones),
+    "5": Parts(_look("ticket-source"), _run("932", "up"), _remove_ticket_source),
+    ROLES: Parts(
+        _look("role-rights"), lambda site: [execute(site, GRANT)], lambda site: [execute(site, REVOKE)]
+    ),
+    "8c": Parts(
+        _check_record, partial(_change_record, is_applied=True), partial(_change_record, is_applied=False)
+    ),
+    "9a": Parts(_check_9a, _apply_9a, lambda site: [_metadata(site, "remove", "9a")]),
+    "10": _service("edge", _look("edge", "edge-policy")),
+    "11": _service("handlers", _check_handlers),
+    "9b": Parts(
+        partial(check_metadata, step="9b"), lambda site: [_metadata(site, "9b")],
+        lambda site: [_metadata(site, "remove", "9b")],
+    ),
+    "12": _service("front_end", _check_front_end),
+    "13": Parts(_look("deliveries", "edge-tokens"), _connect, _disconnect),
+    PILOT: Parts(_look("opening", step="14"), _open_pilot_of_w1, _close_pilot),
+}  # fmt: skip
+"""The functions of the steps, but for those of a migration that have no others."""

@@ -8,13 +8,14 @@ import multiprocessing
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import psycopg
@@ -24,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from proofs.bench.environment import SECRET, action_call
+from proofs.bench.environment import API_KEY, SECRET, action_call
 from proofs.chaos.accelerated_handlers import create_app
 from proofs.chaos.crashes.proxies import HttpProxy, Moment, Tripwire
 from proofs.chaos.effects import QUERIES
@@ -143,69 +144,55 @@ class Handlers:
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path, count: int = 1) -> None:
-        self._processes = [_Process(environment, log) for _ in range(count)]
+        self._environment, self._log = dict(environment), log
+        self._running: deque[tuple[ForkServerProcess, int] | None] = deque([None] * count)
+        """Each process with its port; None for one that does not run. The first takes the calls."""
 
     @property
     def port(self) -> int:
-        return self._processes[0].port
+        return self._running[0][1] if self._running[0] else 0
 
     async def ensure_running(self) -> None:
         """Start the process that takes the calls, if it is not running. Raises HandlerNotStarted."""
-        if not self._processes[0].is_running:
-            await self._processes[0].start()
-
-    def pass_on(self) -> None:
-        """Let the next process take the calls."""
-        self._processes.append(self._processes.pop(0))
-
-    async def kill(self) -> None:
-        """Send SIGKILL to the process that takes the calls, and return when it is gone."""
-        await self._processes[0].kill()
-
-    async def kill_all(self) -> None:
-        """Send SIGKILL to all, and return when they are gone."""
-        for process in self._processes:
-            await process.kill()
-
-
-class _Process:
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self._environment, self._log = dict(environment), log
-        self._process: ForkServerProcess | None = None
-        self.port = 0
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
-
-    async def start(self) -> None:
-        """Start, and return when it answers. Raises HandlerNotStarted."""
-        await asyncio.to_thread(self._start)
+        if self._running[0] is not None:
+            return
+        self._running[0] = await asyncio.to_thread(self._start)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: handlers\r\nconnection: close\r\n\r\n")
         if not (await reader.read()).startswith(b"HTTP/1.1 200"):
             raise HandlerNotStarted(self._log.read_text(errors="replace")[-2000:])
         writer.close()
 
-    async def kill(self) -> None:
-        """Send SIGKILL, and return when the process is gone."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            await asyncio.to_thread(process.join)
+    def pass_on(self) -> None:
+        """Let the next process take the calls."""
+        self._running.rotate(-1)
 
-    def _start(self) -> None:
+    async def kill(self) -> None:
+        """Send SIGKILL to the process that takes the calls, and return when it is gone."""
+        running, self._running[0] = self._running[0], None
+        if running is not None:
+            running[0].kill()
+            await asyncio.to_thread(running[0].join)
+
+    async def kill_all(self) -> None:
+        """Send SIGKILL to all, and return when they are gone."""
+        for _ in self._running.copy():
+            await self.kill()
+            self.pass_on()
+
+    def _start(self) -> tuple[ForkServerProcess, int]:
         receiver, sender = _FORKING.Pipe(duplex=False)
-        self._process = _FORKING.Process(
+        process = _FORKING.Process(
             target=_serve, args=(self._environment, str(self._log), sender), daemon=True
         )
-        self._process.start()
+        process.start()
         sender.close()
         try:
             if not receiver.poll(START_TIMEOUT_SECONDS):
                 raise EOFError
-            self.port = receiver.recv()
+            return process, receiver.recv()
         except EOFError as error:
+            process.kill()
             raise HandlerNotStarted(self._log.read_text(errors="replace")[-2000:]) from error
 
 
@@ -230,13 +217,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
-
-
-API_KEY = "0123456789abcdef0123456789abcdef"
-
-
-class Now(Protocol):
-    def __call__(self) -> datetime: ...
 
 
 class Outside:
@@ -266,7 +246,7 @@ class Outside:
         await asyncio.to_thread(self._server.__exit__)
         await self._handlers.aclose()
 
-    def reset(self, now: Now, begun: datetime, sent: Iterable[Mapping[str, Any]]) -> None:
+    def reset(self, now: Callable[[], datetime], begun: datetime, sent: Iterable[Mapping[str, Any]]) -> None:
         """Begin a run: an empty workspace, and the notifications that were sent before.
 
         `begun` is the same for all runs of a scenario.
@@ -284,13 +264,12 @@ class Outside:
 
         A sender that dies between call and commit has to repeat, with the same key, once for each death.
         """
-        sent = list(self.notifications.sent)
-        more = [each for each in sent if self.calls[each["idempotency_key"]] > 1 + repeats]
-        return sent + more
+        sent = self.notifications.sent
+        return sent + [each for each in sent if self.calls[each["idempotency_key"]] > 1 + repeats]
 
     async def _graphql(self, request: Request) -> Response:
         call = await request.json()
-        if self.hasura_is_down or self.notifications.is_fault_due("fail"):
+        if self.hasura_is_down:
             return JSONResponse({"errors": [{"message": "requested by the scenario"}]})
         given = call["variables"]["notifications"]
         self.calls.update(each["idempotency_key"] for each in given)
@@ -321,33 +300,23 @@ class NotAnswered(Exception):
     """A call was repeated MAX_REPEATS times without an answer of 2xx."""
 
 
+@dataclass
 class Callers:
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        session: psycopg.AsyncConnection[Any],
-        clock: AcceleratedClock,
-        handlers: Handlers,
-        edge: CrashEdge,
-        wire: Tripwire,
-    ) -> None:
-        """`session` is a superuser's, with the triggers off."""
-        self._http = http
-        self._session = session
-        self.clock = clock
-        self._handlers = handlers
-        self._faults_seen = 0
-        self._edge = edge
-        self._wire = wire
-        self.passed = timedelta()
-        """The time that `pass_time` let pass."""
+    """Those who call edge and handlers of a run. `session` is a superuser's, with the triggers off."""
 
-    async def close(self) -> None:
-        await self._session.close()
+    http: httpx.AsyncClient
+    session: psycopg.AsyncConnection[Any]
+    clock: AcceleratedClock
+    handlers: Handlers
+    edge: CrashEdge
+    wire: Tripwire
+    passed: timedelta = timedelta()
+    """The time that `pass_time` let pass."""
+    _faults_seen: int = 0
 
     async def sql(self, statement: bytes, params: Mapping[str, object] | None = None) -> list[Any]:
         """Run statements as a superuser, without triggers."""
-        cursor = await psycopg.AsyncClientCursor(self._session).execute(statement, params)
+        cursor = await psycopg.AsyncClientCursor(self.session).execute(statement, params)
         return await cursor.fetchall() if cursor.description else []
 
     async def pass_time(self, by: timedelta) -> None:
@@ -372,25 +341,17 @@ class Callers:
     async def post(self, record: Mapping[str, Any], token: str) -> None:
         """Post a body to the edge as Pancake does, until it is answered with 200. Raises NotAnswered."""
         for _ in range(MAX_REPEATS):
-            if await self._edge.post(self._http, record, token):
+            if await self.edge.post(self.http, record, token):
                 return
             await self.pass_time(RETRY_AFTER)
         raise NotAnswered(f"the edge, {MAX_REPEATS} times")
 
-    async def wait_drained(self) -> None:
-        """Wait until the edge holds no delivery. Raises NotDrained."""
-        await self._edge.wait_drained()
-
-    def cut_edge(self, is_cut: bool) -> None:
-        """Let the edge reach neither Hasura nor the handlers, or both again."""
-        self._edge.cut(is_cut)
-
     async def start_handlers(self) -> None:
         """Let the next process take the calls if a fault has struck, and start it if it is not running."""
-        if len(self._wire.struck) > self._faults_seen:
-            self._faults_seen = len(self._wire.struck)
-            self._handlers.pass_on()
-        await self._handlers.ensure_running()
+        if len(self.wire.struck) > self._faults_seen:
+            self._faults_seen = len(self.wire.struck)
+            self.handlers.pass_on()
+        await self.handlers.ensure_running()
 
     async def tick(self, name: str) -> None:
         """Deliver a tick of a cron, due at this minute of the accelerated clock."""
@@ -408,9 +369,9 @@ class Callers:
 
     async def deliver_events(self) -> None:
         """Deliver every due event of the event log, one by one; an event without 2xx is due again later."""
-        while event := await self._lock_event():
-            id_, trigger, payload, tries = event
-            moment = self._wire.reached("event", EVENT_LABEL)
+        while rows := await self.sql(QUERIES["crashes/lock_event"]):
+            ((id_, trigger, payload, tries),) = rows
+            moment = self.wire.reached("event", EVENT_LABEL)
             if moment == Moment.BEFORE:
                 continue  # killed: the event stays locked, and the next instance goes on with others
             call = {
@@ -428,10 +389,6 @@ class Callers:
                 {"done": is_delivered, "wait": RETRY_AFTER, "id": id_},
             )
 
-    async def _lock_event(self) -> tuple[Any, ...] | None:
-        rows = await self.sql(QUERIES["crashes/lock_event"])
-        return rows[0] if rows else None
-
     async def _until_answered(self, path: str, body: bytes) -> None:
         """Repeat a call until it is answered with 2xx. Raises NotAnswered."""
         for _ in range(MAX_REPEATS):
@@ -446,6 +403,6 @@ class Callers:
         """Call the handlers, which are started again if they were killed; None without an answer."""
         await self.start_handlers()
         try:
-            return await self._http.post(path, content=body)
+            return await self.http.post(path, content=body)
         except httpx.TransportError:
             return None

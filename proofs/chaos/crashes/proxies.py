@@ -9,6 +9,7 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html
 import asyncio
 import re
 import struct
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -164,7 +165,22 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _VARIABLE_PART = re.compile(r"(?<=/workspaces/)\d+|(?<=/record/)[^/]+")
 
 
-class HttpProxy:
+class Proxy(ABC):
+    """Listens on a free port of loopback; `_serve` serves each connection."""
+
+    async def start(self) -> int:
+        """Return the port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        self._server.close()
+
+    @abstractmethod
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+
+class HttpProxy(Proxy):
     """Stands between a client and a server. `kind` is that of its round trips; a path may be `ignored`.
 
     While it is cut no request arrives, and only the first of each kind counts: timers make the others.
@@ -175,13 +191,6 @@ class HttpProxy:
         self._is_down = False
         self._kind, self._server_port, self._ignored = kind, port, ignored
         self._refused: set[str] = set()
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    def close(self) -> None:
-        self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -285,7 +294,7 @@ def _as_sent(text: bytes) -> bytes:
     return _PARAMETER.sub(placeholder, text)
 
 
-class PgProxy:
+class PgProxy(Proxy):
     """Serves the processes of the handlers of one run at a time."""
 
     def __init__(self, host: str, port: int, wire: Tripwire) -> None:
@@ -293,13 +302,6 @@ class PgProxy:
         self._host, self._port = host, port
         self._names = statement_names()
         self._sessions: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    def close(self) -> None:
-        self._server.close()
 
     async def wait_closed(self) -> None:
         """Wait until every session has ended; their process is gone."""

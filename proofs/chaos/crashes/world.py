@@ -10,23 +10,23 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import psycopg
 
 from leads.domain.body import ICT
-from proofs.bench.environment import ENCRYPTION_KEYS, SECRET, install_engine
+from proofs.bench.environment import API_KEY, ENCRYPTION_KEYS, SECRET, install_engine
 from proofs.chaos.accelerated_handlers import CLOCK_FILE
-from proofs.chaos.crashes.parts import API_KEY, Callers, CrashEdge, Handlers, Outside
+from proofs.chaos.crashes.parts import Callers, CrashEdge, Handlers, Outside
 from proofs.chaos.crashes.proxies import HttpProxy, PgProxy, Tripwire
 from proofs.chaos.effects import QUERIES
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.postgres.database import grant_rights, handlers_url, install_diva
 from sandbox.postgres.server import Cluster
 from sandbox.processes import Processes
-from sandbox.stack.connection import CONNECTION_ID, Access, connect_pancake
+from sandbox.stack.connection import CONNECTION_ID, connect_pancake
 
 TOKEN = SECRET
 """Of the webhook's URL."""
@@ -208,10 +208,10 @@ async def _post_around_hasura(callers: Callers, outside: Outside) -> None:
 
 
 async def _post_into_the_spool(callers: Callers, outside: Outside) -> None:
-    callers.cut_edge(True)
+    callers.edge.cut(True)
     await callers.post(lead(1), TOKEN)
-    callers.cut_edge(False)
-    await callers.wait_drained()
+    callers.edge.cut(False)
+    await callers.edge.wait_drained()
 
 
 SCENARIOS = (
@@ -247,13 +247,10 @@ class Prepared:
     sent: Sequence[Mapping[str, Any]]
 
 
-@dataclass
-class Run:
-    """A run: its callers on a database of its own, and the wire of its faults."""
+class Run(NamedTuple):
+    """A run: its callers, on a database of its own."""
 
     callers: Callers
-    handlers: Handlers
-    wire: Tripwire
     database_url: str
 
 
@@ -333,8 +330,8 @@ class World:
 
     async def _stop(self, run: Run) -> None:
         await self._edge.kill()
-        await run.handlers.kill_all()
-        await run.callers.close()
+        await run.callers.handlers.kill_all()
+        await run.callers.session.close()
         await self._sql.wait_closed()
 
     async def _begin(
@@ -355,18 +352,15 @@ class World:
         if strikes_edge:
             await callers.start_handlers()
             await self._edge.begin(wire)
-        return Run(callers, self._handlers, wire, url)
+        return Run(callers, url)
 
     def _create_base(self) -> None:
         url = self._cluster.create_database(BASE)
         install_diva(url)
         install_engine(self._processes, url)
         grant_rights(url)
-        access = Access(
-            webhook_token=TOKEN, header_secret=SECRET, api_key=API_KEY,
-            api_base_url=f"http://127.0.0.1:{self._calls_port}/api", encryption_keys=ENCRYPTION_KEYS,
-        )  # fmt: skip
-        connect_pancake(url, access)
+        api_url = f"http://127.0.0.1:{self._calls_port}/api"
+        connect_pancake(url, ENCRYPTION_KEYS, api_url, API_KEY, TOKEN, SECRET)
 
     def _environment(self, database_url: str, clock_file: Path) -> dict[str, str]:
         parts = urlsplit(handlers_url(database_url))

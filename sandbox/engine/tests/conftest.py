@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.database import Server
+from tests.support.process import Engines
+from tests.support.receiver import Receiver
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Async tests run on asyncio without uvloop."""
     return "asyncio", {"use_uvloop": False}
 
 
@@ -40,3 +41,18 @@ def database(server: Server) -> Iterator[str]:
     """URL of an empty database, dropped after the test."""
     with server.database() as url:
         yield url
+
+
+@pytest.fixture
+def hooks() -> Iterator[Receiver]:
+    receiver = Receiver("127.0.0.1", "127.0.0.1")
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def engines(database: str, hooks: Receiver) -> Iterator[Engines]:
+    """Engines on an empty database."""
+    engines = Engines(database, hooks)
+    yield engines
+    engines.close()

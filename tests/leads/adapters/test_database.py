@@ -3,6 +3,8 @@
 import asyncio
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -14,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import pq
 
 from leads.adapters import round_trip
 from leads.adapters.database import CONNECTION_SETTINGS, QUERIES, SESSION_OPTIONS, Database, Statement
@@ -23,9 +26,11 @@ from ops.clients.db_session import login_name
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables, restore_rows
 from sandbox.postgres import binaries
 from sandbox.postgres.server import Cluster
+from sandbox.processes import Processes
 from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually_async
 
+ROOT = Path(__file__).parents[3]
 PING = ("test/ping", dict[str, Any]())
 
 
@@ -352,6 +357,16 @@ async def test_values_are_converted_as_psycopg_converts_them(
                 assert await run_together(session, [(text, params)]) == [expected]
 
 
+def test_a_text_that_is_no_time_is_not_taken_for_a_far_one() -> None:
+    loader = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, pq.Format.TEXT)
+    assert loader is not None
+    load = loader(psycopg.adapters.types["timestamptz"].oid).load
+    assert load(b"infinity") == datetime(9999, 1, 1, tzinfo=UTC)
+    for text in (b"x", b"", b"2026-13-01 00:00:00+00"):
+        with pytest.raises(psycopg.DataError, match="can't parse"):
+            load(text)
+
+
 async def test_what_was_not_prepared_after_an_error_is_prepared_later(session: PreparingConnection) -> None:
     for refused, error in (
         (DIVIDE, psycopg.errors.DivisionByZero),
@@ -519,6 +534,49 @@ def test_the_password_is_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> No
     (connection,) = [each for each in arguments if "passfile=" in each]
     assert not Path(connection.partition("passfile=")[2].split()[0]).exists()
     assert not (tmp_path / "a.dump").exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from ops.files import replacing
+
+with replacing(Path(sys.argv[1])) as fresh:
+    fresh.write_text("customers")
+    print(fresh.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_no_part_of_a_dump_stays_after_a_failure_and_after_a_kill_until_the_next(tmp_path: Path) -> None:
+    """That of a process that is still at work is left alone."""
+    program = tmp_path / "pg_dump"
+    program.write_text('#!/bin/sh\necho rows >"$5"\nexit 1\n')  # --format custom --no-password --file FILE
+    program.chmod(0o700)
+
+    def parts() -> set[str]:
+        return {each.name for each in tmp_path.glob("*.partial")}
+
+    def fail_to_dump() -> None:
+        with pytest.raises(PgProgramFailed, match="pg_dump failed: exit code 1"):
+            dump_tables("postgresql://db/diva", ("public.staff",), tmp_path / "b.dump", tmp_path)
+
+    other, pipe = tmp_path / "notes.dump.old.partial", tmp_path / "c.dump.1.partial"
+    other.touch()
+    os.mkfifo(pipe)  # it is not waited for
+    with Processes() as processes:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "a.dump")]
+        started = processes.start(command, cwd=ROOT, stdout=subprocess.PIPE)
+        assert started.stdout is not None
+        with started.stdout as output:
+            name = output.readline().strip()
+        fail_to_dump()
+        assert parts() == {name, other.name}
+        started.kill()
+        started.wait()
+        assert parts() == {name, other.name}
+        fail_to_dump()
+        assert parts() == {other.name}
 
 
 @pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])

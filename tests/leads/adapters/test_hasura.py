@@ -23,7 +23,7 @@ from leads.domain.errors import (
     UnknownTrigger,
 )
 from ops.clients.hasura_admin import AccessDenied, RequestRefused
-from ops.metadata.engine import Engine as EngineClient
+from ops.clients.hasura_admin import Engine as EngineClient
 
 Read = Callable[[bytes, str], Any]
 ACTION = {"action": {"name": "a"}, "input": {"x": 1}, "session_variables": {"x-hasura-role": "r"}}

@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from leads.adapters.breaker import FAILURES_TO_OPEN, RECOVERY_SECONDS, Breaker, BreakerOpen
+from leads.adapters.clock import Clock
 from leads.adapters.pancake_api import Access, Page, PancakeApi
 from leads.adapters.tracing import TraceContext, within
 from leads.domain.errors import HostNotAllowed, PancakeKeyRejected, PancakeRefused, PancakeUnavailable
@@ -44,8 +46,13 @@ class Script:
         return self.answer(request)
 
 
-def client(answer: Answer) -> PancakeApi:
-    return PancakeApi(SimulatorClock(), HOSTS, transport=httpx.MockTransport(answer))
+def client(answer: Any, clock: Clock | None = None, **options: Any) -> PancakeApi:
+    return PancakeApi(clock or SimulatorClock(), HOSTS, transport=httpx.MockTransport(answer), **options)
+
+
+async def never(_: httpx.Request) -> httpx.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 def always(status: int, body: object = None, headers: dict[str, str] | None = None) -> Answer:
@@ -176,14 +183,8 @@ async def test_an_answer_that_is_no_json_object_is_unavailable(content: bytes) -
 
 
 async def test_a_slow_answer_is_cut_off_by_the_total_timeout() -> None:
-    async def trickle(_: httpx.Request) -> httpx.Response:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    transport = httpx.MockTransport(trickle)
-    api = PancakeApi(SimulatorClock(), HOSTS, transport=transport, total_timeout_seconds=0.01)
     with pytest.raises(PancakeUnavailable, match="no complete answer"):
-        await api.sources(ACCESS)
+        await client(never, total_timeout_seconds=0.01).sources(ACCESS)
 
 
 async def test_after_five_failures_the_breaker_of_the_host_opens() -> None:
@@ -218,16 +219,11 @@ async def test_a_read_that_fails_soon_is_tried_once_more_in_the_time_of_one(
 
     async def silent(request: httpx.Request) -> httpx.Response:
         asked.append(request)
-        if len(asked) == 1:
-            return httpx.Response(503)
-        await asyncio.Event().wait()
-        raise AssertionError
+        return httpx.Response(503) if len(asked) == 1 else await never(request)
 
     monkeypatch.setattr("leads.adapters.pancake_api.RETRY_PAUSE_SECONDS", 0.1)
-    transport = httpx.MockTransport(silent)
-    api = PancakeApi(SimulatorClock(), HOSTS, transport=transport, total_timeout_seconds=0.3)
     with pytest.raises(PancakeUnavailable, match="no complete answer"):
-        await api.sources(ACCESS)
+        await client(silent, total_timeout_seconds=0.3).sources(ACCESS)
     assert len(asked) == 2
 
 
@@ -240,7 +236,7 @@ async def test_a_read_that_failed_late_is_not_tried_again() -> None:
 
     script = Script(late)
     with pytest.raises(PancakeUnavailable):
-        await PancakeApi(clock, HOSTS, transport=httpx.MockTransport(script)).sources(ACCESS)
+        await client(script, clock).sources(ACCESS)
     assert len(script.requests) == 1
 
 
@@ -254,7 +250,7 @@ async def test_a_connection_is_not_read_before_the_retry_after_of_a_429(subtests
     for text, seconds in cases:
         with subtests.test(text[:40]):
             clock, script = SimulatorClock(), Script(always(429, headers={"Retry-After": text}))
-            api = PancakeApi(clock, HOSTS, transport=httpx.MockTransport(script))
+            api = client(script, clock)
             for _ in range(6):
                 with pytest.raises(PancakeUnavailable, match=r"answered 429|another"):
                     await api.sources(ACCESS)
@@ -277,8 +273,7 @@ async def test_a_short_retry_after_is_waited_for_and_an_unreadable_one_is_none(
 ) -> None:
     clock = SimulatorClock()
     answers = iter([always(429, headers={"Retry-After": text}), always(200, {"data": []})])
-    transport = httpx.MockTransport(lambda request: next(answers)(request))
-    assert await PancakeApi(clock, HOSTS, transport=transport).sources(ACCESS) == []
+    assert await client(lambda request: next(answers)(request), clock).sources(ACCESS) == []
     assert clock.time == T0 + timedelta(seconds=pause)
 
 

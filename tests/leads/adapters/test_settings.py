@@ -126,6 +126,7 @@ def test_all_missing_variables_are_named_at_once_with_what_to_set() -> None:
         ("DATABASE_URL", "not a url at all", "DATABASE_URL is not a PostgreSQL URL"),
         ("DATABASE_URL", "mysql://db", "DATABASE_URL is not a PostgreSQL URL"),
         ("METADATA_DATABASE_URL", "nope nope", "METADATA_DATABASE_URL is not a PostgreSQL URL"),
+        ("DATABASE_URL", "postgresql://h:p@s@db/diva", "DATABASE_URL has an @ in the password that is not"),
         ("HASURA_URL", "hasura.internal:8080", "HASURA_URL is not an http or https URL"),
         ("HASURA_URL", "http://", "HASURA_URL is not an http or https URL"),
         ("HANDLER_SECRET", "s" * 31, "HANDLER_SECRET is shorter than 32 characters"),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from leads.domain import poll
-from leads.domain.body import ICT, in_utc, read_body
+from leads.domain.body import ICT, read_body
 from leads.domain.canonical_json import JsonObject, read_json_loosely
 from leads.domain.day_ledger import DayLedger, DayReport, day_window, days_owed
 from leads.domain.listing import (
@@ -366,18 +366,6 @@ def test_every_closed_day_without_a_succeeded_run_is_owed_and_at_most_fourteen_b
     assert second.start - first.end == timedelta(microseconds=1), "whole days that do not overlap"
     assert days_owed(second.start + timedelta(seconds=30), ())[-1] == date(2026, 5, 13)
     assert days_owed(second.start + SETTLE, ())[-1] == date(2026, 5, 14)
-
-
-def test_naive_times_are_read_in_the_zone_of_the_connection(subtests: pytest.Subtests) -> None:
-    for text, zone in {
-        "2026-05-14T02:35:56.123456": "UTC",
-        "2026-05-14T09:35:56.123456": "Asia/Ho_Chi_Minh",
-        "2026-05-14T02:35:56.123456+00:00": "Asia/Ho_Chi_Minh",
-        "2026-05-14T09:35:56.123456+07:00": "UTC",
-    }.items():
-        with subtests.test(text=text, zone=zone):
-            moment = in_utc(datetime.fromisoformat(text), ZoneInfo(zone))
-            assert moment == datetime(2026, 5, 14, 2, 35, 56, 123456, UTC)
 
 
 def test_a_record_known_to_lie_in_the_window_must_be_in_the_answer_unless_deleted_or_changed_since() -> None:

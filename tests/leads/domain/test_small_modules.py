@@ -1,6 +1,7 @@
-"""Modules of a few lines: waits, hosts, schedules of crons, states, shares, words for errors."""
+"""Modules of a few lines: waits, kept bodies, hosts, schedules of crons, states, shares, words for errors."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import log
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from leads.domain.event_states import MAX_ATTEMPTS, delay_after
 from leads.domain.health import Signs, judge
 from leads.domain.hosts import DEFAULT_HOSTS, host_of, is_clear_text, is_private, read_hosts
+from leads.domain.lead import read_lead
 from leads.domain.listing import LookUps, TableRecord
 from leads.services.cron_runs import CRONS
 from ops.checks.leads import read_expressions
@@ -22,6 +24,8 @@ from ops.cron_schedule import Schedule
 from ops.daily.connection import EXAMPLE
 from ops.failures import connection_reason, file_reason
 from ops.golive.judgement import is_shown_below, needed_to_show, wilson_interval
+from proofs.fuzz import read_corpus
+from proofs.fuzz.check import check_body
 from tests.support.settings import BASE_URLS, NOT_BASE_URLS
 
 # --- event_states: a failed event is tried again after 30 s, 2 min, 10 min, 1 h, each ±20 %, then never
@@ -38,6 +42,29 @@ def test_the_wait_after_each_attempt_and_the_fifth_is_the_last(jitter: float) ->
         assert 0.8 * seconds - 1e-6 <= wait.total_seconds() <= 1.2 * seconds + 1e-6
     assert MAX_ATTEMPTS == 5
     assert [delay_after(attempts, jitter) for attempts in (5, 6, 100)] == [None] * 3
+
+
+# --- fields: NFC sorts a run of marks in quadratic time
+
+
+def test_a_body_full_of_marks_takes_little_time() -> None:
+    """It would keep a process of the handlers for a minute, with all that others ask of it."""
+    marks = "a" + "\u0315" * 20_000 + "\u0300" * 20_000
+    record = {"id": "1", "name": marks, "full_address": marks, "pancake_tags": [marks] * 3}
+    before = time.process_time()
+    lead = read_lead(record)
+    assert time.process_time() - before < 3
+    assert (len(str(lead.values["name"])), lead.cut_fields) == (500, ("address", "name", "tags"))
+
+
+# --- bodies: what scripts/fuzz kept, because it reached code that the others do not
+
+
+def test_each_body_that_fuzzing_kept_is_read_or_refused() -> None:
+    bodies = read_corpus("body")
+    assert len(bodies) > 200
+    for body in bodies:
+        check_body(body)
 
 
 # --- base_url; tests/hasura/test_migrations.py has the same of the database

@@ -12,7 +12,7 @@ import pytest
 from leads.domain.assign import Rules, choose
 from leads.domain.errors import BadRequest
 from leads.domain.trace import next_step, read_search, tell_stories
-from leads.domain.trace_event import LANGUAGES, TEXTS, VIETNAMESE, Words
+from leads.domain.trace_event import LANGUAGES, TEXTS, Step, Words
 from leads.domain.trace_steps import (
     LIMITED,
     arrival_steps,
@@ -30,6 +30,10 @@ from tests.support.builders import member, text_of
 NOTHING = "nothing to do"
 ROOT = Path(__file__).parents[3]
 FLOW = ROOT / "docs" / "flow.md"
+
+
+def steps_of(evidence: dict[str, Any], **changes: Any) -> list[Step]:
+    return list(decision_steps(replace(EVENT, evidence=evidence, **changes)))
 
 
 def test_a_text_names_all_that_it_can_be_and_what_is_no_short_text_cannot_be_searched_for() -> None:
@@ -52,12 +56,9 @@ def test_a_text_names_all_that_it_can_be_and_what_is_no_short_text_cannot_be_sea
             read_search(value)
 
 
-def test_every_documented_code_is_explained() -> None:
+def test_every_documented_outcome_and_reason_is_explained() -> None:
+    """tests/sql/test_rules.py has the error codes."""
     text = FLOW.read_text("utf-8")
-    codes = text[text.index("| error code |") :].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", codes, re.MULTILINE)))) == set(
-        TEXTS["error"]
-    )
     outcomes = text[text.index("| outcome of a processed row |") :].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", outcomes, re.MULTILINE)) == set(TEXTS["result"]) - {
         "other_table",
@@ -81,7 +82,7 @@ def test_the_rule_by_which_the_customer_was_found_is_named(subtests: pytest.Subt
         with subtests.test(matched=matched, candidates=candidates):
             found: Any = {"digests": {"matched": "k:1"}} if matched == "" else {"matched": matched}
             phone = found | {"winner": "a", "candidates": candidates}
-            steps = list(decision_steps(replace(EVENT, evidence={"phone": phone})))
+            steps = steps_of({"phone": phone})
             assert text_of("customer", steps) == f"Trang: {text}"
 
 
@@ -93,7 +94,7 @@ def test_what_a_version_left_for_people_to_look_at_is_noted() -> None:
         "phone_changed": {"ticket_before": "t", "ticket_stays": "shared"},
         "ticket_account": {"account_id": "a", "state": "deleted"},
     }
-    notes = [step.text for step in decision_steps(replace(EVENT, evidence=evidence)) if step.kind == "note"]
+    notes = [step.text for step in steps_of(evidence) if step.kind == "note"]
     assert notes == [
         "Pancake did not say in which table the record is: it is taken as a lead",
         "its time was in the far future: the time of arrival counts",
@@ -118,7 +119,22 @@ SKIPPED_SOURCE = {"status": "skipped_source_disabled"}
 DISABLED = SKIPPED_SOURCE | {"connection_status": "disabled"}
 NONE_ACTIVE: dict[str, Any] = SKIPPED_SOURCE | {"has_active_source": False}
 DEAD = {"status": "dead_letter"}
+FAILED = {"status": "failed", "error_code": "internal"}
+OF_RULE = {"error_detail": "CheckViolation of ticket.phone_known, digest 0a1b2c3d"}
+RULE = (
+    "a rule of Diva's table ticket refuses the row: "
+    """psql -c "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'phone_known'\"; """
+    "have Diva's DBA change it, then: leads replay 17"
+)
+LOCKED = (
+    "wait for the next attempt; if it fails too, end the session under locks in: leads status --all, "
+    "then: leads replay 17"
+)
+RETRIED = "wait for the next attempt, or: leads replay 17"
 NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
+    (FAILED, RETRIED), (FAILED | {"error_code": "contended"}, LOCKED), (FAILED | OF_RULE, RULE),
+    (DEAD | {"error_code": "contended"}, LOCKED), (DEAD | OF_RULE | {"error_code": "internal"}, RULE),
+    (FAILED | {"error_detail": "CheckViolation of pancake_webhook_event.x, digest 0"}, RETRIED),
     (DEAD | {"error_code": "claim_expired"}, "leads replay 17"),
     (DEAD | {"error_code": "erased", "fault": "none"}, NOTHING),
     (SKIPPED, "leads replay 17"),
@@ -127,9 +143,9 @@ NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
     (DISABLED | {"connection": "Diva sandbox"},
      "leads connection enable 'Diva sandbox', then: leads replay 17"),
     (NONE_ACTIVE | {"sources": ["Cộng tác viên"]},
-     "leads switch source 'Cộng tác viên' on --reason TEXT, then: leads replay 17"),
+     "leads switch source 'Cộng tác viên' on --reason fixed, then: leads replay 17"),
     (NONE_ACTIVE | {"sources": ["A", "B"]},
-     "leads switch source A on --reason TEXT (or B), then: leads replay 17"),
+     "leads switch source A on --reason fixed (or B), then: leads replay 17"),
     ({"status": "received"}, "leads trace 17 --follow; if it stays so: leads status"), ({}, NOTHING),
 ]  # fmt: skip
 
@@ -195,7 +211,7 @@ def test_every_reason_for_which_a_member_is_skipped_has_words() -> None:
 
 def owner_of(assignment: dict[str, object]) -> str:
     evidence: dict[str, Any] = {"assignment": assignment, "result": "ticket_created"}
-    return text_of("owner", list(decision_steps(replace(EVENT, evidence=evidence))))
+    return text_of("owner", steps_of(evidence))
 
 
 def test_the_owner_is_explained_by_the_counters_that_decided(subtests: pytest.Subtests) -> None:
@@ -232,7 +248,7 @@ def test_each_recall_is_shown_with_the_reason_of_the_last() -> None:
         for n in (1, 2)
     ]
     assignment = choice.evidence() | {"assigned_at": NOW.isoformat(), "recalls": hops, "skipped_before": []}
-    steps = list(decision_steps(replace(EVENT, evidence={"assignment": assignment})))  # type: ignore[dict-item]
+    steps = steps_of({"assignment": assignment})
     assert text_of("owner", steps) == "Hạnh: until the ticket was recalled"
     assert [(step.text, step.at) for step in steps if step.kind == "recall"] == [
         ("from Hạnh (no response in time) to Khoa", NOW),
@@ -249,8 +265,7 @@ def test_a_late_owner_and_a_settled_ticket_are_explained() -> None:
         "assigned_at": NOW.isoformat(),
         "skipped_before": [{"staff_id": "s-2", "reason": "off_duty"}],
     }
-    late = replace(EVENT, evidence={"assignment": assignment})  # type: ignore[dict-item]
-    steps = list(decision_steps(late))
+    steps = steps_of({"assignment": assignment})
     assert text_of("owner", steps) == "Hạnh: found at 2026-11-26 03:00:00: the only one available"
     assert text_of("skipped", steps) == "when the ticket was created: Khoa (off duty)"
     assert owner_of({"chosen": None, "settled": "ticket_closed"}) == "left alone: a person closed it"
@@ -322,7 +337,7 @@ def test_every_member_of_the_roster_is_named_with_count_and_reason() -> None:
         ("en", "Hạnh 3, Khoa 4 at weight 2 (chosen), Lan 9 (off duty)"),
         ("vi", "số ticket đã chia: Hạnh 3, Khoa 4, trọng số 2 (được chọn), Lan 9 (không trong ca)"),
     ):
-        steps = list(decision_steps(replace(EVENT, evidence=evidence, language=language)))
+        steps = steps_of(evidence, language=language)
         assert text_of("roster", steps) == text
 
 
@@ -334,22 +349,6 @@ def test_every_text_has_two_languages_with_the_same_values() -> None:
                 {value for _, value, _, _ in Formatter().parse(text) if value} for text in in_languages
             )
             assert vietnamese <= english, (table, name)
-
-
-def test_in_vietnamese_no_code_and_no_digest_is_said() -> None:
-    error = replace(
-        EVENT,
-        status="failed",
-        error_code="internal",
-        error_detail="KeyError, digest 12ab",
-        language=VIETNAMESE,
-    )
-    step = state_step(error, NOW)
-    assert step.text.startswith("lỗi của chương trình hoặc cơ sở dữ liệu; lần thử 1/5, thử lại lúc")
-    (result,) = [
-        each for each in decision_steps(replace(EVENT, language=VIETNAMESE)) if each.kind == "result"
-    ]
-    assert result.text == "đã tạo ticket TK000017: khách chưa có ticket nào đang mở"
 
 
 def test_of_an_erased_customer_no_name_is_said() -> None:

@@ -387,42 +387,36 @@ async def test_however_often_it_is_asked_it_looks_once(db: FakeDatabase) -> None
 
 
 @pytest.mark.own_database
-async def test_a_trigger_that_does_not_fire_is_missing(database: str) -> None:
-    """After a wipe the engine drops it; a superuser may disable it."""
+async def test_a_trigger_that_does_not_fire_and_a_read_only_database_are_seen(
+    database: str,
+) -> None:
+    """After a wipe the engine drops its trigger; a superuser may disable it."""
     db = Database(database, ingest_connections=1, work_connections=1)
     looking = Readiness(db, FakeHasura(), Metrics(), max_age_seconds=0)
-    await db.open()
-    try:
-        with psycopg.connect(database, autocommit=True) as connection:
-            assert (await looking.state())["event_trigger"] is False
-            connection.execute(
-                "CREATE FUNCTION notify() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
-            )
-            for name in TRIGGERS:
-                create = (
-                    f"CREATE TRIGGER {name} AFTER INSERT ON pancake_webhook_event EXECUTE FUNCTION notify()"
-                )
-                connection.execute(create.encode())
-            assert (await looking.state())["event_trigger"] is True
-            disable = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {TRIGGERS[0]}"
-            connection.execute(disable.encode())
-            assert (await looking.state())["event_trigger"] is False
-    finally:
-        await db.close()
-
-
-@pytest.mark.own_database
-async def test_a_database_that_takes_no_writes_is_told_from_one_that_is_away(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
+
+        async def seen(*changes: str) -> list[bool | None]:
+            for change in changes:
+                connection.execute(change.encode())
+            state = await looking.state()
+            return [state[name] for name in ("database", "writable", "event_trigger")]
+
         name = sql.Identifier(connection.info.dbname)
         connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
-    db = Database(database, ingest_connections=1, work_connections=1)
-    await db.open()
-    try:
-        state = await Readiness(db, FakeHasura(), Metrics()).state()
-    finally:
-        await db.close()
-    assert (state["database"], state["writable"]) == (True, False)
+        await db.open()
+        try:
+            assert await seen() == [True, False, False]
+            assert await seen(
+                "CREATE FUNCTION notify() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+                *(
+                    f"CREATE TRIGGER {name} AFTER INSERT ON pancake_webhook_event EXECUTE FUNCTION notify()"
+                    for name in TRIGGERS
+                ),
+            ) == [True, False, True]
+            disable = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {TRIGGERS[0]}"
+            assert await seen(disable) == [True, False, False]
+        finally:
+            await db.close()
 
 
 async def test_what_cannot_be_said_is_no_failure(db: FakeDatabase) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -161,12 +162,7 @@ async def test_each_error_of_several_calls_is_reported(
 ) -> None:
     harness = OutboxHarness()
     errors: list[Exception] = [KeyError("a"), DatabaseUnavailable(), ValueError("c")]
-    left = iter(errors)
-
-    async def fail(ids: object) -> NoReturn:
-        raise next(left)
-
-    monkeypatch.setattr(harness.outbox, "_claim", fail)
+    monkeypatch.setattr(harness.outbox, "_claim", AsyncMock(side_effect=errors))
     with pytest.raises(KeyError):
         await harness.outbox.send_due([DueRow(number, 1, 1) for number in range(3)], lambda: True)
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == errors[1:]

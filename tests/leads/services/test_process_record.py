@@ -21,8 +21,8 @@ from psycopg.rows import dict_row
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.domain.assign import Choice, choose
-from leads.domain.decide import Account, Facts, Ticket
+from leads.domain.assign import choose
+from leads.domain.decide import Account, Ticket
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -42,8 +42,6 @@ from leads.services.process_record import (
     DeliveryResult,
     customer_params,
     event_params,
-    store_roster_statement,
-    ticket_statements,
 )
 from leads.services.redelivery import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, RepeatLimit
 from tests.support.builders import (
@@ -51,7 +49,6 @@ from tests.support.builders import (
     DIGESTER,
     EMPTY,
     NOW,
-    LeadCase,
     account,
     applied,
     lead_case,
@@ -302,58 +299,8 @@ def test_without_a_name_the_account_is_called_by_its_phone_and_a_known_one_keeps
     assert (params["phone"], params["account_phone"]) == (PHONE, "+84912345678")
 
 
-def test_a_contact_gets_the_texts_that_the_version_changed() -> None:
-    before = applied(lead_case(email="a@example.com"))
-    case = lead_case(email="a@example.com", full_address="Huế", modified_on=NOW + timedelta(days=1))
-    params = customer_params(planned_event(case, replace(EMPTY, applied=before)), NOW)
-    assert [params[name] for name in ("name", "email", "address")] == ["An", "a@example.com", "Huế"]
-    assert [params[f"changed_{name}"] for name in ("name", "email", "address")] == [None, None, "Huế"]
-
-
-def ticket_params(case: LeadCase, facts: Facts, choice: Choice | None = None) -> Any:
-    ((_, params),) = ticket_statements(planned_event(case, facts, choice), NOW)
-    return params
-
-
-def test_a_ticket_names_the_lead_and_its_request() -> None:
-    case = lead_case(email="a@example.com", interested_product=["Gói A", "Gói B"])
-    params = ticket_params(case, EMPTY, choose((member(1),)))
-    assert params["title"] == "Lead Pancake: An – Gói A, Gói B"
-    assert params["description"].splitlines()[1:-1] == [
-        "Điện thoại: 0905 111 222",
-        "Email: a@example.com",
-        "Yêu cầu của khách, mới nhất ở trên:",
-        "14/05/2026 09:35 · Gói A, Gói B",
-    ]
-    assert (params["ticket_id"], params["assignee_id"]) == ("new-ticket", "s-1")
-    stored = json.loads(params["data"])["pancake"]
-    (key,) = stored["requests"]
-    assert key == f"{CLAIM.connection_id}/r-1"
-    assert stored == {**stored, **case.lead.metadata()}
-    assert set(stored["written"]) == {"title", "description"}
-
-
-def test_a_ticket_of_a_partly_stale_version_shows_the_phones_that_were_applied() -> None:
-    """Of two copies of a version, the second to be processed only adds the product."""
-    copy = lead_case(phone_number="0912345678", interested_product=["Gói A"], arrived_at=NOW)
-    later = lead_case(arrived_at=NOW + timedelta(seconds=1))
-    facts = replace(EMPTY, applied=applied(later))
-    planned = planned_event(copy, facts)
-    assert (planned.plan.phone, planned.plan.ticket_is_new) == (PHONE, True)
-    lines = ticket_params(copy, facts)["description"].splitlines()
-    assert (lines[1], lines[-2]) == ("Điện thoại: 0905 111 222", "14/05/2026 09:35 · Gói A")
-
-
 def test_metadata_holds_only_fields_that_the_body_named() -> None:
     assert set(lead_case().lead.metadata()) == {"record_id", "table_name", "modified_on", "name", "phones"}
-
-
-def test_only_changed_members_are_stored() -> None:
-    _, params = store_roster_statement(choose((member(1), member(2, was_available=False))), NOW)
-    assert params["chosen"] == "a-1"
-    assert params["assignee_ids"] == ["a-1", "a-2"]
-    assert params["assigned_counts"] == [1, 0]
-    assert params["was_available"] == [True, True]
 
 
 def test_the_event_keeps_outcome_owner_evidence_and_notifications() -> None:

@@ -1,37 +1,37 @@
 """The keys with which the tests of the go-live sign."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from ops.clients.signing import signer_of
+from ops.clients.db_session import DbSession
+from ops.golive import commit
 from tests.support.golive import signing_variables
 
 
 @pytest.fixture
 def open_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let W1 begin without the services that its entry asks: tests/ops/golive/test_precheck.py asks them."""
-    monkeypatch.setattr("ops.golive.gates.entry_criteria", list)
+    monkeypatch.setattr("ops.golive.evaluation.entry_criteria", list)
+
+
+@pytest.fixture
+def rolled_back(database: str) -> Iterator[DbSession]:
+    """A session that is rolled back."""
+    with psycopg.Connection[dict[str, Any]].connect(database, row_factory=dict_row) as opened:
+        yield opened
+        opened.rollback()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One key may state everything, another signs as the pipeline.
-
-    What was verified once by this process is not verified again: each command reads all records.
-    """
-    known: dict[tuple[object, ...], str] = {}
-
-    def signer_once(signers: Path, *given: Any) -> str:
-        key = (signers.read_bytes() if signers.is_file() else None, *given)
-        if key not in known:
-            known[key] = signer_of(signers, *given)
-        return known[key]
-
+    """One key may state everything, another signs as the pipeline. Git is asked once for the commit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.golive.records.signer_of", signer_once)
+        patch.setattr(commit, "_commit_of_clone", cache(commit._commit_of_clone))
         for name, value in signing_variables(tmp_path_factory.mktemp("keys")).items():
             patch.setenv(name, value)
         yield

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -32,10 +33,10 @@ from ops.cli import app
 from ops.failures import CommandFailed
 from ops.golive import drill
 from ops.golive.criterion import load_criteria
-from ops.golive.deploy import steps, walk
+from ops.golive.deploy import command, steps
 from ops.golive.deploy.plan_file import PlanFile, read_plan_file
 from ops.golive.deploy.site import LOCK_FILE, Choices, Journal, Site, _file_lock, known_secrets
-from ops.golive.deploy.step import Action, Found, State, Step
+from ops.golive.deploy.step import Action, Found, State, Step, verb
 from ops.golive.evidence import read_evidence_file
 from ops.settings import read_operator_settings
 from sandbox.edge import missing_packages
@@ -55,7 +56,7 @@ def site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     if missing_packages():
         pytest.skip(f"needs Debian's {', '.join(missing_packages())}: the edge answers step 10")
     need_pg_dump(cluster.url("postgres"))
-    for module in ("deploy.walk", "sending", "drill"):
+    for module in ("deploy.command", "sending", "drill"):
         monkeypatch.setattr(f"ops.golive.{module}.POLL_SECONDS", 0.05)
     with GoLiveSite(cluster, tmp_path) as running:
         for name, value in running.leads_environment().items():
@@ -69,8 +70,15 @@ BY_HAND = {"12"}
 """No program checks it: done means confirmed."""
 
 
-def golive(*words: str, **environment: str) -> Result:
-    return CliRunner().invoke(app, ["golive", *words], env=environment)
+def golive(*words: str, given: str | None = None, **environment: str) -> Result:
+    return CliRunner().invoke(app, ["golive", *words], env=environment, input=given)
+
+
+def test_a_verb_takes_no_module_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "typer.py").write_text("raise SystemExit('of the folder')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    assert verb("--help").run()[0] == 0
 
 
 def said_by(run: Result) -> str:
@@ -108,7 +116,7 @@ def test_it_leads_from_divas_schema_to_a_processed_lead_and_back(site: GoLiveSit
     _check_precheck("before")
     with ThreadPoolExecutor() as pancake:
         delivery = pancake.submit(deliver_when_asked, site)
-        done = deploy("--confirm", "12", "--wait", "120")
+        done = deploy("--confirm", "12", "--confirm", "14", "--wait", "120")
     assert list(done) == FORWARD
     assert set(done.values()) <= {"done", "was done"}
     assert delivery.result() == "skipped_kill_switch"
@@ -167,7 +175,7 @@ def _check_smoke(site: GoLiveSite) -> None:
     )
     assert not any(word in payload for word in ("0903", "thutrang", "Hàng Trống", "Trang"))
     site.query("UPDATE view_pancake_setting SET kill_switch = true RETURNING id")
-    held = golive("smoke", body, "--phone", "0905333444")
+    held = golive("smoke", body, "--phone", "-", given="0905333444\n")
     assert held.exit_code == 1
     assert "Its event is skipped_kill_switch" in held.stdout
     site.query("UPDATE view_pancake_setting SET kill_switch = false RETURNING id")
@@ -183,16 +191,15 @@ def _check_drill(site: GoLiveSite) -> None:
     assert (other.exit_code, "Nothing was changed" in said_by(other)) == (2, True)
     words = ["--database", site.database, "--rate", "5", "--warm-up", "1"]
     found = run_golive("drill", "tier1", *words)
-    assert found["ok"]
-    assert (found["kind"], found["tier"]) == ("drill", 1)
+    assert (found["ok"], found["kind"], found["tier"]) == (True, "drill", 1)
     assert found["sent"] == found["acknowledged"] == found["processed"] > 0
     wrong = ("lost", "unacknowledged", "doubled", "unfinished", "unexpected")
     assert [found[name] for name in wrong] == [0, 0, 0, 0, 0]
     assert found["told"]["in_time"] is True
     evidence = (site.folder / found["file"]).read_bytes()
     assert sha256(evidence).hexdigest() == found["sha256"]
-    url = (site.folder / "webhook-url.txt").read_text()
-    with mock.patch.dict(drill.TIERS, {3: (drill.tier3, mock.Mock(side_effect=SystemExit(9)))}):
+    url, stopped = (site.folder / "webhook-url.txt").read_text(), mock.Mock(side_effect=SystemExit(9))
+    with mock.patch.dict(drill.TIERS, tier3=replace(drill.TIERS["tier3"], bring_back=stopped)):
         assert golive("drill", "tier3", *words).exit_code == 9
     assert site.query("SELECT to_regclass('pancake_connection')::text") == [(None,)]
     paused = golive("drill", "pause", *words)
@@ -315,7 +322,7 @@ def test_killed_at_every_place_it_goes_on_and_back(site: GoLiveSite) -> None:
     """The end is that of a run without a stop: one ticket, and after the way back Diva's dump as before."""
     before = site.dump()
     (site.folder / "places").write_text("")
-    waiting, _ = deploy_killed(site, "--confirm", "12")
+    waiting, _ = deploy_killed(site, "--confirm", "12", "--confirm", "14")
     assert waiting["13"] == "waiting"
     assert site.deliver(1) == "skipped_kill_switch"
     done, forward = deploy_killed(site)
@@ -405,7 +412,7 @@ class Deployments(RuleBasedStateMachine):
         self.site: Any = SimpleNamespace(journal=journal, db=SimpleNamespace(closed=False))
         self.parts_at_snapshot: list[dict[str, int]] = []
         self._patch = mock.patch.multiple(
-            walk,
+            command,
             take_snapshot=lambda *_: Action(("snapshot",), self._snapshot),
             say=lambda _: None,
         )
@@ -463,7 +470,7 @@ class Deployments(RuleBasedStateMachine):
             with stopping_after(writes):
                 if is_confirmed:
                     self.site.journal.write("confirmed", "12")
-                outcomes = walk.deploy(self.site, self._steps())
+                outcomes = command.deploy(self.site, self._steps())
         except Crash:
             return
         last = outcomes[-1]
@@ -479,7 +486,7 @@ class Deployments(RuleBasedStateMachine):
         try:
             with stopping_after(writes):
                 wanted = self._own_steps()[STEPS.index(to) :]
-                outcomes = walk.roll_back(self.site, wanted, ["12"] if is_confirmed else [])
+                outcomes = command.roll_back(self.site, wanted, ["12"] if is_confirmed else [])
         except Crash:
             return
         undone = {each.step.id for each in outcomes if not each.stops}
@@ -558,7 +565,9 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
 
     def deploy_twice() -> list[str]:
         return [
-            each.result for _ in range(2) for each in walk.deploy(site, steps.all_steps(), until="snapshot")
+            each.result
+            for _ in range(2)
+            for each in command.deploy(site, steps.all_steps(), until="snapshot")
         ]
 
     assert deploy_twice() == ["done", "was done"]
@@ -584,3 +593,8 @@ def test_the_pilot_opens_the_source_of_golive_yaml_and_none_without(monkeypatch:
             plan=PlanFile(source=source), row=lambda _, a=active: {**row, "active": a}
         )
         assert len(steps.open_pilot(site)) == opened
+    waiting: Any = SimpleNamespace(
+        plan=PlanFile(), row=lambda _: {**row, "active": ["Facebook"], "is_waiting": True}
+    )
+    (replay,) = steps.open_pilot(waiting)
+    assert replay.argv[-2:] == ("--drain", "--no-wait"), "leads of other sources are held again"

@@ -8,8 +8,9 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,28 +29,28 @@ from ops.checks.services import own_metadata
 from ops.checks.surroundings import Manifest, is_near, read_manifest_file
 from ops.cli import app
 from ops.clients.prometheus_api import PrometheusApi
-from ops.failures import CommandFailed
-from ops.golive import drill
-from ops.golive.criterion import WAVES, Criterion, Part, Source, Stage, find_criterion, load_criteria
+from ops.failures import CommandFailed, WrongUsage
+from ops.golive import drill, measuring
+from ops.golive.criterion import WAVES, Criterion, Part, Source, Stage, find_criterion
 from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.gates import VARIABLES, evaluate
+from ops.golive.evaluation import VARIABLES, evaluate
+from ops.golive.gates import evaluate_parts
 from ops.golive.judgement import Judgement, Outcome, Why
-from ops.golive.measuring import SCANS_FILE, Sources
-from ops.golive.records import Handed, Kind, Records
-from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records
-from ops.golive.watching import evaluate_parts
+from ops.golive.measuring import Sources
+from ops.golive.records import Kind, Records
+from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records, read_body
 from ops.settings import read_operator_settings
 from proofs.incidents.breakages import Installation, Variables
+from sandbox.edge import NginxEdge
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
-from tests.support.golive import CHECKS_AT_GATES, note_snapshot, state
+from tests.support.golive import ALL, CHECKS_AT_GATES, CRITERIA, NO_SCANS, note_snapshot, state
 from tests.support.waiting import eventually
 
-ALL = load_criteria()
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
 SLOW_HERE = {"E3-BE-capacity"}
 """A busy machine may need more than 100 ms for 1,000 rows."""
@@ -103,6 +104,8 @@ def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_st
         before = db.execute(count).fetchone()
         run = CliRunner().invoke(app, ["golive", "precheck", *words], env=environment(system))
         assert db.execute(count).fetchone() == before
+    edge = system.sandbox.edge
+    assert not isinstance(edge, NginxEdge) or edge.health()["unknown_tokens"] == 0
     assert run.exit_code in (0, 1, 3), run.output
     found = {each["id"]: each["outcome"] for each in json.loads(run.stdout)["criteria"]}
     not_passed = {name for name, outcome in found.items() if outcome != "pass"}
@@ -178,9 +181,8 @@ def judge_without_sources(criteria: list[Criterion], folder: Path, web: str) -> 
     """
     now, database = datetime.now(UTC), f"postgresql://x@127.0.0.1:{free_port()}/x"
     records = Records(folder)
-    for wave in ("W1", "W2", "W3", "W4"):
-        scans = json.dumps({"at": now.isoformat(), "scans": {}}).encode()
-        records.add(state(Kind.BEGIN, wave, now), files=[Handed(SCANS_FILE, scans)])
+    for wave in WAVES:
+        records.add(state(Kind.BEGIN, wave, now), files=[NO_SCANS])
     (folder / "deploy.jsonl").mkdir()
     plan = PlanFile(engine_manifest=str(folder / "hasura.yaml"), staging_url=f"http://{web}")
     with pytest.MonkeyPatch.context() as patch:
@@ -217,10 +219,6 @@ def test_a_source_that_never_answers_is_inconclusive(
     for name in ("engine-version", "G-7", "E2-OPS-scrape"):
         with subtests.test(name=name):
             assert "time" in found[name].reason
-
-
-CRITERIA = {each.id: each for each in ALL}
-CLOSED = f"127.0.0.1:{free_port()}"
 
 
 def sources_with(folder: Path, **given: Any) -> Sources:
@@ -260,11 +258,18 @@ def test_the_days_of_a_certificate_are_counted_and_an_invalid_one_counts_as_over
     assert (not_valid.outcome, "self-signed" in not_valid.measurement.details) == (Outcome.FAIL, True)
 
 
-def test_without_a_public_url_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUBLIC_URL", "")
-    for name in ("E2-OPS-tls", "edge-answers"):
-        found = judged(tmp_path, name)
-        assert (found.why, found.reason) == (Why.SOURCE_DOWN, "not looked at: PUBLIC_URL is not set")
+def test_what_has_no_address_or_secret_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing, names in (
+        ("PUBLIC_URL", ("E2-OPS-tls", "edge-answers")),
+        ("HASURA_ADMIN_SECRET", ("engine-version",)),
+        ("HASURA_URL", ("engine-version",)),
+    ):
+        monkeypatch.setenv("HASURA_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("HASURA_ADMIN_SECRET", "x")
+        monkeypatch.setenv(missing, "")
+        for name in names:
+            found = judged(tmp_path, name)
+            assert (found.why, found.reason) == (Why.SOURCE_DOWN, f"not looked at: {missing} is not set")
 
 
 def test_only_the_edge_answers_as_the_edge(
@@ -283,7 +288,8 @@ def test_only_the_edge_answers_as_the_edge(
 def test_the_retention_of_prometheus_is_its_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    with fake_prometheus() as running, PrometheusApi(running.url) as prometheus:
+    with fake_prometheus() as running:
+        prometheus = PrometheusApi(running.url)
         monkeypatch.setenv("PROMETHEUS_URL", running.url)
         for flags, days, expected in (
             ({RETENTION: "45d"}, 45, Outcome.PASS),
@@ -303,6 +309,14 @@ def test_only_an_unchanged_snapshot_has_an_age(tmp_path: Path) -> None:
     dump = note_snapshot(tmp_path, 30)
     found = judged(tmp_path, "database-snapshot")
     assert (found.outcome, "is 30.0 h old" in found.measurement.details) == (Outcome.FAIL, True)
+    for hours, step in ((28, "snapshot"), (20, "13"), (1, "14")):  # steps before were done by `leads setup`
+        began = datetime.now(UTC) - timedelta(hours=hours)
+        with (tmp_path / "deploy.jsonl").open("a") as journal:
+            journal.write(json.dumps({"at": began.isoformat(), "event": "begin", "step": step}) + "\n")
+    found = judged(tmp_path, "database-snapshot")
+    assert (found.outcome, "was 10.0 h old when the first step began" in found.measurement.details) == (
+        Outcome.PASS, True,
+    )  # fmt: skip
     dump.write_bytes(b"other rows")
     assert outcome(tmp_path, "database-snapshot") == Why.NO_DATA
 
@@ -312,39 +326,6 @@ def test_a_package_is_there_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [outcome(tmp_path, name) for name in names] == [Outcome.PASS] * 2
     monkeypatch.setattr(surroundings, "version", lambda package: version(f"no-such-{package}"))
     assert [outcome(tmp_path, name) for name in names] == [Outcome.FAIL] * 2
-
-
-def engine_that(answers: str, *, has_rights: bool = True) -> Any:
-    """An engine that answers the attempt to store a lead with this text, of the version that we want."""
-
-    def run_sql(name: str, source: str, *, read_only: bool = True) -> list[list[str]]:
-        return [[answers]] if name == "engine/try_lead" else [["t" if has_rights else "f"]]
-
-    metadata = {"sources": [{"name": "default"}]}
-    return SimpleNamespace(run_sql=run_sql, version=lambda: "v2.50.6", export=lambda: (metadata, 1))
-
-
-def test_of_an_engine_that_may_not_take_the_role_of_the_handlers_the_catalog_is_asked(tmp_path: Path) -> None:
-    """In `doctor`, 9a and here alike: it is one check."""
-    not_allowed = 'permission denied to set role "pancake_handlers"'
-    for answer, has_rights, expected in (
-        ("", True, Outcome.PASS),
-        ("permission denied for table event_log", True, Outcome.FAIL),
-        (not_allowed, True, Outcome.PASS),
-        (not_allowed, False, Outcome.FAIL),
-    ):
-        engine = engine_that(answer, has_rights=has_rights)
-        assert outcome(tmp_path, "engine-insert", engine=engine) == expected
-
-
-def test_an_engine_without_its_url_or_its_secret_is_not_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for url, secret, missing in ((f"http://{CLOSED}", "", "HASURA_ADMIN_SECRET"), ("", "x", "HASURA_URL")):
-        monkeypatch.setenv("HASURA_URL", url)
-        monkeypatch.setenv("HASURA_ADMIN_SECRET", secret)
-        found = judged(tmp_path, "engine-version")
-        assert (found.why, found.reason) == (Why.SOURCE_DOWN, f"not looked at: {missing} is not set")
 
 
 OF_MANIFEST = ("engine-pool", "engine-stop", "engine-logs", "engine-no-downgrade", "database-connections")
@@ -373,11 +354,12 @@ EDITS: dict[str, Callable[[Any], None]] = {
 
 
 def outcomes_with(manifest: str, folder: Path, database: str) -> dict[str, str]:
-    """What the criteria of the manifest say of this one."""
+    """What the criteria of the manifest say of this one, beside an engine of the version that we want."""
+    engine: Any = SimpleNamespace(version=lambda: "v2.50.6")
     (folder / "hasura.yaml").write_text(manifest)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", database)
-        return {name: outcome(folder, name, engine=engine_that("")) for name in OF_MANIFEST}
+        return {name: outcome(folder, name, engine=engine) for name in OF_MANIFEST}
 
 
 def test_a_wrong_line_of_the_manifest_is_red_and_nothing_else(
@@ -430,7 +412,8 @@ def test_the_message_counts_if_its_command_succeeds_in_time() -> None:
         (["true"], 0, True), (["true"], 6, False), (["false"], 0, False), (["/no/such/program"], 0, False),
         ([], 0, False),
     ):  # fmt: skip
-        sent = drill.tell(site_with_message(*words), 1, time.monotonic() - minutes_ago * 60)
+        started = time.monotonic() - minutes_ago * 60
+        sent = drill.tell(site_with_message(*words), drill.TIERS["tier1"], started)
         assert sent["in_time"] is is_in_time, words
 
 
@@ -439,6 +422,7 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
 ) -> None:
     """It has to keep 95 % of its rate, 20 a second."""
     ledgers = [Ledger(5, FINE.wrong | {name: ["a"]}) for name in WRONG]
+    tier = replace(drill.TIERS["tier1"], roll_back=lambda _: None, bring_back=lambda _: None)
     for message_by, limit, ledger, per_second, is_ok in (
         ("true", 5.0, FINE, 20, True),
         ("", 5.0, FINE, 20, False),
@@ -449,14 +433,13 @@ def test_each_condition_alone_keeps_a_drill_from_being_evidence(
         ("true", 5.0, FINE, 18.9, False),
     ):
         criterion = replace(find_criterion("G-8-tier1"), target=limit)
-        monkeypatch.setattr(drill, "TIERS", {1: (lambda _: None, lambda _: None)})
-        monkeypatch.setattr(drill, "limit_of", lambda _, criterion=criterion: criterion)
+        monkeypatch.setattr(drill, "find_criterion", lambda _, criterion=criterion: criterion)
         monkeypatch.setattr(drill, "wait_until_final", lambda *_, ledger=ledger: ledger)
         sent = Sent(ids=["a"] * 101, first_at=1000, last_at=1000 + 100 / per_second)
         sender = mock.MagicMock(prefix="golive-drill-", sent=sent)
         of_test: Any = SimpleNamespace(site=site_with_message(*filter(None, [message_by])), sender=sender)
         with subtests.test(f"{message_by}, {limit} min, {ledger}, {per_second} a second"):
-            result = drill.run_drill(of_test, 1, 20, 0, 0)
+            result = drill.run_drill(of_test, tier, 20, 0, 0)
             assert result["ok"] is is_ok
             assert result["told"]["in_time"] is (message_by == "true")
             assert (result["rate"], result["achieved_per_second"]) == (20, per_second)
@@ -466,6 +449,26 @@ def test_tier_2_needs_the_command_that_brings_the_former_handlers_back() -> None
     without: Any = SimpleNamespace(site=SimpleNamespace(plan=PlanFile()))
     with pytest.raises(CommandFailed, match=r"no services\.handlers\.back"):
         drill.tier2(without)
+
+
+@pytest.mark.parametrize(
+    ("of_plan", "stored", "command"),
+    [
+        ("Zalo", ["Facebook"], "leads switch source Zalo on --reason drill"),
+        ("", [None, "Cộng tác viên"], "leads switch source 'Cộng tác viên' on --reason drill"),
+        ("", [], "leads cron run sync_sources"),
+    ],
+)
+def test_a_drill_without_an_active_source_names_the_one_to_switch_on(
+    of_plan: str, stored: list[str | None], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = {"kind": "source", "is_on": False, "can_be_on": True}
+    monkeypatch.setattr(
+        drill, "list_switches", lambda _: [SimpleNamespace(name=name, **off) for name in stored]
+    )
+    site: Any = SimpleNamespace(db=None, plan=SimpleNamespace(pancake=SimpleNamespace(), source=of_plan))
+    with pytest.raises(WrongUsage, match=f"^No source is active: {command}$"):
+        drill._traffic_of(site)
 
 
 def test_the_rate_is_that_of_the_first_to_the_last_lead() -> None:
@@ -494,3 +497,21 @@ def test_a_lead_that_is_not_stored_counts_whatever_it_was_answered(subtests: pyt
             ledger = count_records(db, "golive-drill-", Sent(ids=["a", "b"], accepted=set(accepted)))
             assert (ledger.wrong["lost"], ledger.wrong["unacknowledged"]) == ([*lost], [*unacknowledged])
             assert (ledger.processed, any(ledger.wrong.values())) == (len(stored), stored != "ab")
+
+
+def test_a_body_that_a_smoke_test_cannot_send_is_wrong_usage(tmp_path: Path) -> None:
+    """It is what a sender posted, so it may be anything."""
+    for content in (b"[" * 100_000, b"[]", b"\xff", b'{"id": "' + b"x" * 256 * 1024 + b'"}'):
+        (tmp_path / "captured.json").write_bytes(content)
+        with pytest.raises(WrongUsage, match="is no captured body"):
+            read_body(tmp_path / "captured.json")
+
+
+def test_the_fastest_of_three_tries_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.2, 1.0, 1.05, 2.0, 2.3])
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr("ops.golive.measuring.time", clock)
+    inserted = mock.Mock(return_value=mock.Mock(rowcount=1000))
+    session = mock.Mock(execute=inserted, transaction=lambda **_: nullcontext())
+    sources: Any = SimpleNamespace(session=session)
+    assert measuring.insert_thousand_events(sources).value == pytest.approx(50)

@@ -10,6 +10,13 @@ from ops.metadata.pieces import Json
 from tests.support.metadata import Project, Shared, make_project, running_shared_engine
 
 
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the engine oftener than once or five times a second."""
+    monkeypatch.setattr("ops.metadata.command.CHECK_INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("ops.metadata.deploy.EVENTS_CHECK_INTERVAL_SECONDS", 0.05)
+
+
 @pytest.fixture(scope="module")
 def engine(module_database: str) -> Iterator[tuple[Shared, Json]]:
     """The engine, with Diva's metadata and with triggers, crons and endpoints of others; and its metadata."""

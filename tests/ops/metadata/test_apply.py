@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from leads.services.cron_runs import CRONS
-from ops.clients.hasura_admin import RequestRefused
+from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.metadata.directory import read_directory
-from ops.metadata.engine import Engine
 from ops.metadata.pieces import Change, Json, Key, foreign, put, same, split
 from proofs.incidents.breakages import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from sandbox.diva import METADATA as DIVA_METADATA
@@ -257,12 +256,10 @@ def test_the_future_runs_that_a_refusal_removes_are_put_back_and_warnings_are_sh
     table.write_text(text)
     send = Engine._send
 
-    def warning(engine: Engine, request: dict[str, Any], **options: Any) -> Any:
-        answer = send(engine, request, **options)
-        is_replace = request["type"] == "replace_metadata"
-        return (
-            answer | {"warnings": [{"code": "x", "message": "A name is reserved."}]} if is_replace else answer
-        )
+    def warning(engine: Engine, name: str, *args: Any, **options: Any) -> Any:
+        answer = send(engine, name, *args, **options)
+        warnings = {"warnings": [{"code": "x", "message": "A name is reserved."}]}
+        return answer | warnings if name == "replace_metadata" else answer
 
     monkeypatch.setattr(Engine, "_send", warning)
     assert "The engine warns: A name is reserved." in shared.run("9b", "--metadata", str(own))

@@ -350,6 +350,43 @@ def test_a_merge_is_refused(project: Project, tmp_path: Path, subtests: pytest.S
     assert "config.yaml: cannot be read" in Project(tmp_path / "none").run("merge", code=2)
 
 
+def test_nothing_outside_of_the_project_is_written(
+    project: Project, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    """Developers of Diva make it; who merges may write where they may not."""
+    outside = tmp_path / "outside"
+    shutil.copytree(project.path("metadata"), outside / "metadata")
+    (outside / "cron.d").mkdir()
+    before = Project(outside).files()
+
+    def link(name: str, to: str) -> Callable[[Project], None]:
+        def replace(made: Project) -> None:
+            path = made.path(name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            path.symlink_to(outside / to)
+
+        return replace
+
+    def configure(key: str, folder: str) -> Callable[[Project], None]:
+        return lambda made: made.write("config.yaml", f"version: 3\n{key}: {folder}\n")
+
+    attacks: dict[str, Callable[[Project], None]] = {
+        "a link of a file": link(CRONS, "metadata/cron_triggers.yaml"),
+        "a link to no file": link(f"{TABLES}/public_pancake_source.yaml", "cron.d/x"),
+        "a link of a folder": link("metadata", "metadata"),
+        "another folder": configure("metadata_directory", "../outside/metadata"),
+        "a whole path": configure("migrations_directory", f"{outside}/cron.d"),
+        "a file that includes itself": lambda made: made.write(CRONS, "'!include cron_triggers.yaml'\n"),
+    }
+    for name, attack in attacks.items():
+        with subtests.test(name):
+            attacked = Project(shutil.copytree(project.root, tmp_path / name))
+            attack(attacked)
+            said = attacked.run("merge", code=1)
+            assert f"is outside of {attacked.root}. Nothing was changed" in said or "cannot be read" in said
+            assert Project(outside).files() == before
+
+
 def test_a_file_that_is_not_utf8_a_broken_record_and_a_renamed_file_are_refused(project: Project) -> None:
     crons = project.path(CRONS).read_bytes()
     project.path(CRONS).write_bytes(b"# \xff\n[]\n")

@@ -13,6 +13,7 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -236,7 +237,8 @@ def raw_exchange(
                     time.sleep(pause_seconds)
                 connection.sendall(piece)
             if ends:
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # the edge has reset the connection already
+                    connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 received += chunk
         except ConnectionError:

@@ -80,17 +80,15 @@ def open_tickets(state: State) -> dict[str, set[str]]:
 
 def broken_invariants(before: Rows, after: Rows) -> Iterator[str]:
     """Yield what never may be so after a step, of the product or of people, whatever the history was."""
-    for row in after["pancake_webhook_event"]:
+    for row in after["pancake_webhook_event"].values():
         if row["status"] in ("ingested", "failed"):
             yield f"event {row['id']} is {row['status']}: {row['error_code']} {row['error']}"
-    for row in after["account"]:
+    for row in after["account"].values():
         if row["normalized_phone"] not in (None, own_number(row)):
             yield f"account {row['id']} has normalized_phone {row['normalized_phone']}, not {own_number(row)}"
     if after["customer_consent"]:
         yield "a consent was written though consent_mode is off"
-    gone = {row["id"] for row in before["pancake_webhook_event"]}
-    gone -= {row["id"] for row in after["pancake_webhook_event"]}
-    if gone:
+    if gone := before["pancake_webhook_event"].keys() - after["pancake_webhook_event"].keys():
         yield f"events {sorted(gone)} are gone"
     yield from _lost_metadata(before, after)
     yield from _unfair_choices(before, after)
@@ -148,22 +146,22 @@ def _words(request: Requested) -> frozenset[str]:
 
 def _lost_metadata(before: Rows, after: Rows) -> Iterator[str]:
     """A field that a version does not name keeps its value in the account too."""
-    olds = {row["id"]: row["pancake_metadata"] or {} for row in before["account"]}
-    for row in after["account"]:
-        lost = set(olds.get(row["id"], {})) - set(row["pancake_metadata"] or {})
+    olds = {key: row["pancake_metadata"] or {} for key, row in before["account"].items()}
+    for key, row in after["account"].items():
+        lost = set(olds.get(key, {})) - set(row["pancake_metadata"] or {})
         if lost:
-            yield f"account {row['id']} lost {sorted(lost)} of pancake_metadata"
+            yield f"account {key} lost {sorted(lost)} of pancake_metadata"
 
 
 def _unfair_choices(before: Rows, after: Rows) -> Iterator[str]:
     """After a choice the counts of a roster's available members differ by at most 1; all weights are 1."""
-    staff = {row["id"]: row for row in after["staff"]}
-    totals = {row["id"]: row["total_assigned"] for row in before["pancake_assignee"]}
-    chosen = [row for row in after["pancake_assignee"] if row["total_assigned"] > totals.get(row["id"], 0)]
+    staff, members = after["staff"], after["pancake_assignee"].values()
+    totals = {key: row["total_assigned"] for key, row in before["pancake_assignee"].items()}
+    chosen = [row for row in members if row["total_assigned"] > totals.get(row["id"], 0)]
     for source in {row["source_id"] for row in chosen}:
         available = [
             row
-            for row in after["pancake_assignee"]
+            for row in members
             if row["source_id"] == source
             and row["is_active"]
             and staff[row["staff_id"]]["is_active"]

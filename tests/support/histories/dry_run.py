@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.support.histories.product import Rows, Sent
+from tests.support.histories.product import Row, Rows, Sent, row_key
 
 Change = dict[str, Any]
 """A row `before` and `after`, each None if there is none."""
@@ -26,7 +26,7 @@ def wrong_result(announced: dict[str, Any], result: str, event: int, after: Rows
     """Yield where the announced result or error differs from the real one."""
     if announced["result"] != result:
         yield f"the dry run announced {announced['result']}, the result is {result}"
-    row = next(row for row in after["pancake_webhook_event"] if row["id"] == event)
+    row = after["pancake_webhook_event"][event]
     if "error_code" in announced and row["error_code"] != announced["error_code"]:
         yield f"the dry run announced {announced['error_code']}, the event has {row['error_code']}"
 
@@ -62,9 +62,12 @@ def announced_changes(part: Any) -> list[Change]:
 
 
 def real_changes(table: str, before: Rows, after: Rows) -> list[Change]:
-    olds = {_key(row): row for row in before[table]}
-    news = {_key(row): row for row in after[table]}
-    pairs = [{"before": olds.get(key), "after": news.get(key)} for key in {**olds, **news}]
+    olds, news = before[table], after[table]
+    pairs = [
+        {"before": olds.get(key), "after": news.get(key)}
+        for key in {**olds, **news}
+        if olds.get(key) is not news.get(key)
+    ]
     return [pair for pair in pairs if _announceable(pair["before"]) != _announceable(pair["after"])]
 
 
@@ -80,9 +83,9 @@ def _ids(changes: list[Change], table: str, before: Rows, after: Rows) -> Iterat
 
 
 def _compare(part: str, announced: list[Change], real: list[Change]) -> Iterator[str]:
-    left = {_key(change["after"] or change["before"]): change for change in real}
+    left = {row_key(change["after"] or change["before"]): change for change in real}
     for change in announced:
-        found = left.pop(_key(change["after"] or change["before"]), None)
+        found = left.pop(row_key(change["after"] or change["before"]), None)
         if found is None:
             yield f"{part}: announced, but not made: {change}"
             continue
@@ -105,9 +108,5 @@ def _differing(change: Change) -> set[str]:
     return {key for key in after if before[key] != after[key]}
 
 
-def _announceable(row: dict[str, Any] | None) -> dict[str, Any]:
+def _announceable(row: Row | None) -> Row:
     return {key: value for key, value in (row or {}).items() if key not in NOT_ANNOUNCED}
-
-
-def _key(row: dict[str, Any]) -> str:
-    return str(row.get("id") or row["account_id"])

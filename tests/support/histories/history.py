@@ -110,10 +110,13 @@ class History(Run):
         self.product.hasura.failing = not reachable
 
     def finish(self) -> None:
-        """Check that every notification comes in the end."""
-        if not self.has_failed and self.owed:
+        """Check that every notification comes in the end, and that no change of a row was missed."""
+        if self.has_failed:
+            return
+        if self.owed:
             self.connect_service(reachable=True)
             self.retry()
+        self.check_rows()
 
     def has_waiting(self) -> bool:
         return any(event.status == "received" for event in self.state.events.values())

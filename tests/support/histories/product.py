@@ -2,12 +2,10 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,13 +13,15 @@ from unittest.mock import patch
 
 import psycopg
 import uvloop
-from psycopg._preparing import PrepareManager
+from psycopg.abc import PQGen
 from psycopg.rows import dict_row, tuple_row
+from psycopg.waiting import wait
 
 from cron.retry_failed import retry_failed
 from handlers.ingest_record import ingest_record
 from handlers.process_record import process_record
 from leads.adapters.hasura_calls import ActionCall, CronCall, EventCall
+from leads.adapters.round_trip import PreparingConnection
 from leads.adapters.secrets import KeyRing
 from leads.domain.replay import ReplayRequest, read_request
 from leads.runtime import Runtime, run_cron
@@ -36,8 +36,9 @@ from tests.support.histories.vocabulary import TABLES as RECORD_TABLES
 from tests.support.settings import ADMIN_ID, handler_settings
 
 Result = TypeVar("Result")
-Rows = dict[str, list[dict[str, Any]]]
-"""All rows of each table that the checks read, as JSON objects."""
+Row = dict[str, Any]
+Rows = dict[str, dict[Any, Row]]
+"""All rows of each table that the checks read, by id, as JSON objects."""
 
 TABLES = (
     "account",
@@ -51,16 +52,19 @@ TABLES = (
     "pancake_source",
 )
 _EVENT = (
-    "(SELECT id, connection_id, table_name, record_id, status, outcome, error_code, normalized_phone,"
-    " account_id, ticket_id, notifications, notified_at, evidence -> 'error' AS error"
-    " FROM pancake_webhook_event)"
+    "(SELECT t.id, t.connection_id, t.table_name, t.record_id, t.status, t.outcome, t.error_code,"
+    " t.normalized_phone, t.account_id, t.ticket_id, t.notifications, t.notified_at,"
+    " t.evidence -> 'error' AS error)"
 )
 """Without bodies and most of the evidence, which are longer than all other rows."""
-_DUMP = " UNION ALL ".join(
-    f"SELECT '{table}' AS name, to_jsonb(t)::text AS row"
-    f" FROM {_EVENT if table == 'pancake_webhook_event' else table} AS t"
+_READ = " UNION ALL ".join(
+    f"SELECT '{table}', count(*),"
+    " jsonb_agg(r) FILTER (WHERE age(t.xmin) <= coalesce(age(%(since)s::xid8::xid), 2147483647)),"
+    f" pg_snapshot_xmin(pg_current_snapshot())::text FROM {table} AS t CROSS JOIN LATERAL"
+    f" {_EVENT if table == 'pancake_webhook_event' else '(SELECT t.*)'} AS r"
     for table in TABLES
 )
+"""Of each table the number of rows, those that transactions from `since` on wrote (or all), the next one."""
 _EMPTIED = (*reversed(TABLES[:6]), "pancake_cron_run")
 _RESET = f"""
 {"".join(f"DELETE FROM {table};" for table in _EMPTIED)}
@@ -74,10 +78,26 @@ RESETS_PER_TRUNCATE = 200
 """Deleted rows stay in the tables until they are truncated."""
 
 
-@lru_cache(maxsize=1000)
-def _read_row(text: str) -> Any:
-    """Read a row, once for all steps that do not change it."""
-    return json.loads(text)
+def row_key(row: Row) -> Any:
+    return row.get("id") or row["account_id"]
+
+
+def no_rows() -> Rows:
+    return {table: {} for table in TABLES}
+
+
+class BlockingConnection(PreparingConnection):
+    """Waits without the event loop, which has nothing else to do meanwhile, and would take longer."""
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, *_: Any, **__: Any) -> Result:
+        return wait(gen, self.pgconn.socket, interval)
+
+
+class KeptConnection(BlockingConnection):
+    """Stays open for the next run of a cron, which otherwise begins with planning its statements."""
+
+    async def close(self) -> None:
+        return None
 
 
 class FrozenClock(SteadyClock):
@@ -133,15 +153,21 @@ class Product(DatabaseRows):
         self._url = database_url
         self.clock, self.hasura = FrozenClock(), RecordingHasura()
         settings = handler_settings(database_url, KeyRing({"test": bytes(32)}))
-        self._runtime = Runtime.assemble(settings, clock=self.clock, graphql=self.hasura)
+        with patch("leads.adapters.database.PreparingConnection", BlockingConnection):
+            self._runtime = Runtime.assemble(settings, clock=self.clock, graphql=self.hasura)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._running: AbstractAsyncContextManager[None] = self._runtime.running()
         self._session = psycopg.connect(database_url, autocommit=True, row_factory=dict_row)
+        self._kept: KeptConnection | None = None
         self._resets = self._ticks = 0
+        self._rows: Rows = no_rows()
+        self._next: str | None = None
 
     def __enter__(self) -> Self:
         self.sql(HDB_CATALOG.read_text())
         grant_rights(self._url)
+        # Planning a statement at each execution takes longer than running it on so few rows.
+        self.sql(f'ALTER DATABASE "{self._session.info.dbname}" SET plan_cache_mode = force_generic_plan')
         self._call(self._running.__aenter__())
         for number, name in enumerate(WORKSPACES):
             self._seed_connection(number, name)
@@ -153,11 +179,16 @@ class Product(DatabaseRows):
         self._call(self._running.__aexit__(None, None, None))
         self._runner.close()
         self._session.close()
+        if self._kept:
+            self._kept.pgconn.finish()
+
+    async def _connect_once(self, url: str, settings: dict[str, Any]) -> KeptConnection:
+        if self._kept is None:
+            self._kept = await KeptConnection.connect(url, **settings)
+        return self._kept
 
     def _call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        # A dry run is rolled back; psycopg would forget what it prepared, and half the time go to planning.
-        with patch.object(PrepareManager, "clear", return_value=False):
-            return self._runner.run(coroutine)
+        return self._runner.run(coroutine)
 
     def _seed_connection(self, number: int, name: str) -> None:
         tables = list(RECORD_TABLES) if number == 0 else ["lead"]
@@ -180,10 +211,12 @@ class Product(DatabaseRows):
     def reset(self) -> None:
         """Go back to the state before a history: no leads, three telesales on duty in the roster."""
         if self._resets % RESETS_PER_TRUNCATE == 0:
-            self.sql(f"SET pancake.delete_events = 'on'; TRUNCATE {', '.join(_EMPTIED)} CASCADE")
+            tables = ", ".join((*_EMPTIED, "hdb_catalog.event_log"))
+            self.sql(f"SET pancake.delete_events = 'on'; TRUNCATE {tables} CASCADE")
             self.sql("ANALYZE")
         self._resets += 1
         self.sql(_RESET)
+        self._rows, self._next = no_rows(), None
         self.clock.time = self.clock.start
         self.hasura.reset()
 
@@ -193,11 +226,27 @@ class Product(DatabaseRows):
         return cursor.fetchall() if cursor.description else []
 
     def rows(self) -> Rows:
-        """Return the rows of all tables that the checks read."""
-        tables: Rows = {table: [] for table in TABLES}
-        for name, row in self._session.cursor(row_factory=tuple_row).execute(_DUMP):
-            tables[name].append(_read_row(row))
-        return tables
+        """Return all rows, of which those are read that were written since the last call.
+
+        If rows are gone all are read.
+        """
+        rows, is_complete = self._read(self._rows, self._next)
+        self._rows = rows if is_complete else self.all_rows()
+        return self._rows
+
+    def all_rows(self) -> Rows:
+        """Read the rows of all tables that the checks read."""
+        return self._read(no_rows(), None)[0]
+
+    def _read(self, known: Rows, since: str | None) -> tuple[Rows, bool]:
+        """Return the known rows with those written since, and whether they are as many as the tables have."""
+        rows, is_complete = known.copy(), True
+        read = self._session.cursor(row_factory=tuple_row).execute(_READ, {"since": since})
+        for table, number, written, self._next in read:
+            if written:
+                rows[table] = known[table] | {row_key(row): row for row in written}
+            is_complete = is_complete and len(rows[table]) == number
+        return rows, is_complete
 
     # The calls of Hasura
 
@@ -242,7 +291,8 @@ class Product(DatabaseRows):
         """Run the retry cron, and return its report."""
         self._ticks += 1
         call = CronCall(f"tick-{self._ticks}", "pancake_retry_failed", self.clock.now(), {})
-        answer = self._call(run_cron(retry_failed)(self._runtime, call))
+        with patch("leads.adapters.database._connect", self._connect_once):
+            answer = self._call(run_cron(retry_failed)(self._runtime, call))
         assert answer["result"] == "succeeded", answer
         report: dict[str, Any] = answer["report"]
         return report

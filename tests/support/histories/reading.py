@@ -21,29 +21,33 @@ from tests.support.histories.vocabulary import KEYS, OF_REQUEST
 
 def read_state(rows: Rows, pancake_tickets: Collection[str]) -> State:
     """Return the state; `pancake_tickets` are the tickets that processing made."""
-    contacts = {row["id"]: row for row in rows["contact_book"]}
-    connections = {row["id"]: row["name"] for row in rows["pancake_connection"]}
+    contacts = rows["contact_book"]
+    connections = {key: row["name"] for key, row in rows["pancake_connection"].items()}
     sources = {
-        row["id"]: (connections[row["connection_id"]], row["pancake_source_id"])
-        for row in rows["pancake_source"]
+        key: (connections[row["connection_id"]], row["pancake_source_id"])
+        for key, row in rows["pancake_source"].items()
     }
     members: dict[SourceKey | None, set[str]] = {}
-    for row in rows["pancake_assignee"]:
+    for row in rows["pancake_assignee"].values():
         if row["is_active"]:
             members.setdefault(sources.get(row["source_id"]), set()).add(row["staff_id"])
     return State(
-        accounts={row["id"]: _account(row) for row in rows["account"]},
+        accounts={key: _account(row) for key, row in rows["account"].items()},
         contacts={
             row["primary_phone"]: Contact(row["account_id"], row["name"], row["email"], row["address"])
             for row in contacts.values()
         },
         tickets={
-            row["id"]: _ticket(row, contacts, connections, row["id"] in pancake_tickets)
-            for row in rows["ticket"]
+            key: _ticket(row, contacts, connections, key in pancake_tickets)
+            for key, row in rows["ticket"].items()
         },
-        events={row["id"]: _event(row, connections) for row in rows["pancake_webhook_event"]},
-        staff={row["id"]: Staff(row["role"], row["is_active"], row["on_duty"]) for row in rows["staff"]},
-        active_sources=frozenset(sources[row["id"]] for row in rows["pancake_source"] if row["is_active"]),
+        events={key: _event(row, connections) for key, row in rows["pancake_webhook_event"].items()},
+        staff={
+            key: Staff(row["role"], row["is_active"], row["on_duty"]) for key, row in rows["staff"].items()
+        },
+        active_sources=frozenset(
+            sources[key] for key, row in rows["pancake_source"].items() if row["is_active"]
+        ),
         rosters={key: frozenset(staff) for key, staff in members.items()},
     )
 

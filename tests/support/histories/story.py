@@ -30,7 +30,7 @@ class Story:
     def name_rows(self, rows: Rows) -> None:
         """Name rows that appeared."""
         for table in ("account", "ticket"):
-            for row in sorted(rows[table], key=lambda row: str(row["created_at"])):
+            for row in sorted(rows[table].values(), key=lambda row: str(row["created_at"])):
                 self._name(table, row["id"])
 
     def name_event(self, event: int, status: str) -> None:

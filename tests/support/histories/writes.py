@@ -146,12 +146,12 @@ def _written(decision: Decision, result: Result) -> Expected:
     state, event = _state_and_event(decision)
     expected = Expected(result.outcome, state, _record(decision, result), written=result.ticket)
     expected.search = Search(result.phone, result.winner, result.matched, decision.phones())
-    made_it = event.outcome == "ticket_created" and event.ticket == result.ticket
-    event.outcome = "ticket_created" if made_it else result.outcome
+    is_lead = decision.version.record[1] == "lead"
+    ticket = expected.record.ticket if is_lead and expected.record else None
+    made_it = event.outcome == "ticket_created" and event.ticket == ticket
+    event.outcome, event.ticket = "ticket_created" if made_it else result.outcome, ticket
     event.status, event.error_code, event.phone = "processed", ANY, result.phone
     event.account = result.winner
-    is_lead = decision.version.record[1] == "lead"
-    event.ticket = expected.record.ticket if is_lead and expected.record else None
     write_account(decision, result, state)
     write_contacts(decision, result, state)
     owner: object = None

@@ -17,12 +17,14 @@ local FORMER_JOURNAL = settings.state_dir .. "/budget.log.former"
 local WINDOW_MINUTES = settings.budget_window_minutes
 -- Observed failures beyond this are counted in memory only: more of them change no decision after a restart.
 local MAX_FAILURES_ON_DISK = 2 * settings.budget_max_failures
+local MAX_JOURNAL_BYTES = 64 * 1024 * 1024 -- half an hour of MAX_FAILURES_ON_DISK for each of 2,000 connections
 local WRITE_TIMEOUT_SECONDS = 1
 local RETRY_SECONDS = 1
 
 local SEAL_BYTES, RANDOM_BYTES = 15, 6
 
 local UNPROVED = "unproved/" -- before the id of a connection; no id holds a slash
+local UNKNOWN, UNKNOWN_AT = "unknown/token", "unknown_at"
 
 local M = {}
 
@@ -120,6 +122,18 @@ function M.observe_unproved(connection_id)
     add(UNPROVED .. connection_id, clock.now(), 1)
 end
 
+-- Count a delivery that was refused because no connection has its token. In memory only: it changes no decision.
+function M.observe_unknown()
+    add(UNKNOWN, clock.now(), 1)
+    dict:set(UNKNOWN_AT, clock.now())
+end
+
+-- Such deliveries within the last 30 minutes, and the seconds since the last one; nil without any.
+function M.unknown()
+    local last = dict:get(UNKNOWN_AT)
+    return count_window(UNKNOWN), last and clock.now() - last
+end
+
 local function write_chosen(connection_id)
     local mine = open_batch()
     table.insert(mine.chosen, journal_line(connection_id))
@@ -169,7 +183,11 @@ function M.restore()
         return
     end
     for _, path in ipairs { FORMER_JOURNAL, JOURNAL } do
-        for line in (files.read(path) or ""):gmatch("[^\n]+") do
+        local text, err, is_missing = files.read_untrusted(path, MAX_JOURNAL_BYTES)
+        if not text and not is_missing then
+            log.error("budget", "journal not read: " .. err)
+        end
+        for line in (text or ""):gmatch("[^\n]+") do
             local at, connection_id = read_line(line, seen)
             -- A time in the future was written before the machine's time was set back: count it as of now.
             local age_seconds = at and math.max(0, ngx.time() - at)

@@ -27,6 +27,7 @@ int BIO_free(void *bio);
 void *PEM_read_bio_X509(void *bio, void *x, void *password, void *argument);
 const void *X509_get0_notAfter(const void *x);
 void X509_free(void *x);
+void ERR_clear_error(void);
 int ASN1_TIME_diff(int *days, int *seconds, const void *from, const void *to);
 ]]
 
@@ -58,6 +59,7 @@ function M.certificate_seconds(pem)
     local certificate = C.PEM_read_bio_X509(bio, nil, nil, nil)
     C.BIO_free(bio)
     if certificate == nil then
+        C.ERR_clear_error() -- else nginx takes it for an error of the next TLS connection
         return nil
     end
     local days, seconds = ffi.new("int[1]"), ffi.new("int[1]")

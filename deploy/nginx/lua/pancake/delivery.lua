@@ -143,6 +143,7 @@ local function handle_unknown_token(token, arrived_at)
         return store_unknown(token, arrived_at)
     end
     if not connection then
+        budget.observe_unknown()
         return refuse(200, "unknown_token")
     end
     ngx.ctx.connection = connection

@@ -23,7 +23,7 @@ char *strerror(int number);
 
 local WRITE_ONLY, CREATE, EXCLUSIVE, APPEND, CLOSE_ON_EXEC = 1, 64, 128, 1024, 524288 -- O_… of <fcntl.h>
 local OWNER_ONLY = ffi.new("int", 384) -- mode 0600; a variadic function needs the C type
-local DO_NOT_WAIT = 2048 -- O_NONBLOCK: the open of a pipe would wait for a writer
+local DO_NOT_WAIT = 2048 -- O_NONBLOCK: the open of a pipe would wait for the other end
 local DO_NOT_FOLLOW = ffi.arch == "arm64" and 32768 or 131072 -- O_NOFOLLOW, the one that differs
 local ENOENT, EISDIR, ELOOP = 2, 21, 40
 local READ_BYTES = 65536
@@ -94,7 +94,7 @@ function M.write_durable(directory, name, data)
 end
 
 function M.append(path, text)
-    return write_synced(path, APPEND, text)
+    return write_synced(path, bit.bor(APPEND, DO_NOT_WAIT), text)
 end
 
 -- Names in a directory for which is_wanted(name) is true, in order. Names of deliveries begin with their time.
@@ -144,13 +144,11 @@ local function read_all(fd, max_bytes)
         pieces[#pieces + 1] = ffi.string(buffer, read_bytes)
         total_bytes = total_bytes + read_bytes
     end
-    return nil, "larger than any delivery", false, true
+    return nil, "larger than " .. max_bytes .. " bytes", false, true
 end
 
--- Read a file that others may have put there: links are not followed, pipes not waited for, the size is limited.
--- A fourth result says whether the entry itself is the reason, not the disk.
-function M.read_untrusted(path, max_bytes)
-    local fd = C.open(path, bit.bor(DO_NOT_WAIT, DO_NOT_FOLLOW, CLOSE_ON_EXEC))
+local function read_without_waiting(path, max_bytes, flags)
+    local fd = C.open(path, bit.bor(DO_NOT_WAIT, CLOSE_ON_EXEC, flags))
     if fd < 0 then
         local is_link = ffi.errno() == ELOOP
         local _, err, is_missing = failure("open " .. path)
@@ -159,6 +157,16 @@ function M.read_untrusted(path, max_bytes)
     local data, err, is_missing, is_foreign = read_all(fd, max_bytes)
     C.close(fd)
     return data, err, is_missing, is_foreign
+end
+
+-- Read a file that others may have replaced: a pipe is not waited for, the size is limited.
+function M.read_limited(path, max_bytes)
+    return read_without_waiting(path, max_bytes, 0)
+end
+
+-- The same, and a link is not followed. A fourth result says whether the entry itself is the reason, not the disk.
+function M.read_untrusted(path, max_bytes)
+    return read_without_waiting(path, max_bytes, DO_NOT_FOLLOW)
 end
 
 -- Do nothing: a call of it loads this module into a pool thread.

@@ -11,6 +11,7 @@ local log = require "pancake.log"
 local dict, state = ngx.shared.edge_rate, ngx.shared.edge_state
 
 local NO_FILE = "\0" -- the value for a missing file; an empty file is an error
+local MAX_FILE_BYTES = 1024 * 1024
 local MAX_DENIED_RANGES = 1000 -- every request is compared with each of them
 local MAX_NUMBER = 1e7 -- of requests per second and of the burst
 local DEFAULT_RATE_PER_SECOND, DEFAULT_BURST_REQUESTS = 1000, 200
@@ -104,7 +105,7 @@ end
 -- Read the file. A missing file means the defaults. One that cannot be read or is not valid changes nothing; a worker
 -- that starts meanwhile takes the text that the other workers use.
 function M.reload()
-    local text, err, is_missing = files.read(settings.limits_file)
+    local text, err, is_missing = files.read_limited(settings.limits_file, MAX_FILE_BYTES)
     if is_missing then
         text = NO_FILE
     end

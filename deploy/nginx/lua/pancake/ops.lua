@@ -18,11 +18,13 @@ local M = {}
 function M.healthz()
     ngx.header["Content-Type"] = "application/json"
     local confirmed_at = policy.confirmed_at()
+    local unknown_tokens, unknown_seconds = budget.unknown()
     ngx.say(cjson.encode {
         status = "ok", version = version, spool_files = (spool.usage("spool")),
         spool_writable = spool.is_writable(),
         policy_connections = #policy.connection_ids(),
         policy_age_seconds = confirmed_at and math.floor(clock.now() - confirmed_at) or cjson.null,
+        unknown_tokens = unknown_tokens, unknown_token_seconds = unknown_seconds or cjson.null,
     })
 end
 

@@ -13,6 +13,10 @@ local settings = require "pancake.settings"
 
 local dict = ngx.shared.edge_policy
 local FILE_NAME = "policy.sealed"
+local NEWEST_NAME, NEWEST_PURPOSE = "policy-newest.sealed", "newest policy" -- when the newest stored policy was made
+local STORE_AGAIN_SECONDS = 3600 -- a policy that does not change keeps a time that says so
+local MAX_STORED_BYTES = 8 * 1024 * 1024 -- as much as the shared memory holds
+local MAX_STORED_AGE_SECONDS = 3 * 86400 -- a weekend without the handlers, and a restart in it
 local FETCH_LEASE_SECONDS = 3 -- longer than any fetch: after that the worker that holds the lease must be dead
 local STORE_LEASE_SECONDS = 60 -- the same for a write
 local FETCH_GAP_SECONDS = 0.1 -- at most ten fetches a second, however many unknown tokens arrive
@@ -68,13 +72,18 @@ end
 
 -- Write the policy to disk. Runs in a timer, so that no sender waits for the disk. After an error the next fetch tries
 -- again.
-local function store(_, version, text)
+local function store(_, version, text, generated_at)
     if not claim.take(dict, "storing", STORE_LEASE_SECONDS) then
         return
     end
     local ok, err = disk.write(settings.state_dir, FILE_NAME, crypto.seal("policy", text))
+    if ok then -- in this order: a kill between the two leaves a policy that is newer than its mark, not an older one
+        local mark = crypto.seal(NEWEST_PURPOSE, ("%d"):format(generated_at))
+        ok, err = disk.write(settings.state_dir, NEWEST_NAME, mark)
+    end
     if ok then
         dict:set("stored", version)
+        dict:set("stored_at", clock.now())
     else
         log.error("policy", "policy not stored: " .. err)
     end
@@ -87,8 +96,8 @@ local function accept(parsed, text, started_at)
         activate(parsed, text)
     end
     dict:set("confirmed_at", started_at)
-    if dict:get("stored") ~= parsed.version then
-        ngx.timer.at(0, store, parsed.version, text)
+    if dict:get("stored") ~= parsed.version or clock.now() - (dict:get("stored_at") or 0) > STORE_AGAIN_SECONDS then
+        ngx.timer.at(0, store, parsed.version, text, parsed.generated_at)
     end
 end
 
@@ -150,25 +159,65 @@ function M.confirm(token_sha256, arrived_at)
     return M.find(token_sha256, arrived_at)
 end
 
+local function read_stored(name)
+    return files.read_untrusted(settings.state_dir .. "/" .. name, MAX_STORED_BYTES)
+end
+
+-- Return nil and an error if a policy from the disk is older than the newest one stored there, or too old.
+local function check_age(parsed)
+    local newest_at
+    local mark, err, is_missing = read_stored(NEWEST_NAME)
+    if is_missing then
+        return nil, "no " .. NEWEST_NAME
+    end
+    if mark then
+        newest_at, err = crypto.open(NEWEST_PURPOSE, mark)
+    end
+    if not newest_at then
+        return nil, NEWEST_NAME .. ": " .. err
+    end
+    if parsed.generated_at < tonumber(newest_at) then
+        return nil, "older than the newest one that was stored"
+    end
+    if ngx.time() - parsed.generated_at > MAX_STORED_AGE_SECONDS then
+        return nil, "older than three days"
+    end
+    return true
+end
+
+-- Return the policy on the disk and its text; else nil, an error, and whether there is none.
+local function open_stored()
+    local text, parsed, ok
+    local sealed, err, is_missing = read_stored(FILE_NAME)
+    if not sealed then
+        return nil, err, is_missing
+    end
+    text, err = crypto.open("policy", sealed)
+    if not text then
+        return nil, err
+    end
+    parsed, err = policy_document.parse(text)
+    if not parsed then
+        return nil, err
+    end
+    ok, err = check_age(parsed)
+    if not ok then
+        return nil, err
+    end
+    return parsed, text
+end
+
 -- Activate the policy on disk until the handlers answer. Called in the master at start; after a reload the policy is
 -- still in memory.
 function M.restore()
     if dict:get("serial") then
         return
     end
-    local sealed = files.read(settings.state_dir .. "/" .. FILE_NAME)
-    if not sealed then -- the first start
-        return
-    end
-    local text, parsed, err
-    text, err = crypto.open("policy", sealed)
-    if text then
-        parsed, err = policy_document.parse(text)
-    end
+    local parsed, result, is_missing = open_stored() -- result: the text, or an error
     if parsed then
-        activate(parsed, text)
-    else
-        log.error("policy", "policy not restored: " .. err)
+        activate(parsed, result)
+    elseif not is_missing then -- as at the first start
+        log.error("policy", "policy not restored: " .. result)
     end
 end
 

@@ -38,7 +38,7 @@ local function parse_time(text)
     local year, month, day, hour, minute, second, rest = text:match(ISO_PATTERN)
     local offset_seconds = year and parse_offset(rest)
     if not offset_seconds then
-        return nil, "expires_at is not an ISO 8601 time"
+        return nil, "a time is not in the form of ISO 8601"
     end
     local days = days_since_epoch(tonumber(year), tonumber(month), tonumber(day))
     return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second) - offset_seconds
@@ -151,6 +151,11 @@ local function parse(text)
     end
     local policy = M.empty()
     policy.version = tostring(document.version)
+    local generated_at, fault = parse_time(document.generated_at)
+    if not generated_at then
+        return nil, fault
+    end
+    policy.generated_at = generated_at
     for _, entry in ipairs(document.connections) do
         local ok, err = add_connection(policy, entry)
         if not ok then
@@ -160,7 +165,8 @@ local function parse(text)
     return policy
 end
 
--- Return {by_sha256 = {digest of a token -> {connection, expires_at}}, connection_ids, version}; else nil and an error.
+-- Return {by_sha256 = {digest of a token -> {connection, expires_at}}, connection_ids, version, generated_at}; else nil
+-- and an error. Times are seconds since the epoch.
 -- One malformed connection rejects the whole document.
 function M.parse(text)
     -- A value of another type (a number where a text belongs, say) raises somewhere inside.

@@ -92,13 +92,13 @@ function M.header(name)
     return ngx.var["http_" .. name:gsub("-", "_")]
 end
 
--- What a later check may need: all headers by lower-case name, without those that are repeated. Which of them is a
--- proof is not known: the connection may be younger than the policy. nginx limits their size. In base64 a sender's
--- bytes stay what they are in a file of JSON, and hardly grow in it.
+-- What a later check may need: the headers `x-…`, as those of a proof are called, without those that are repeated.
+-- Which of them is a proof is not known: the connection may be younger than the policy. Cookies and the like are not
+-- stored. nginx limits their size. In base64 a sender's bytes stay what they are in a file of JSON, and hardly grow.
 function M.proof()
     local proof = {}
-    for name, value in pairs(ngx.req.get_headers(0)) do -- 0: all, not the first 100
-        if type(value) == "string" then -- a table if repeated
+    for name, value in pairs(ngx.req.get_headers(0)) do -- 0: all, not the first 100; the names are in lower case
+        if name:sub(1, 2) == "x-" and type(value) == "string" then -- a table if repeated
             proof[name] = ngx.encode_base64(value)
         end
     end

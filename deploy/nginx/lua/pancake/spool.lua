@@ -30,9 +30,11 @@ local function path_of(folder, name)
     return settings.folder_paths[folder] .. "/" .. name
 end
 
--- The size in bytes that a file name states; nil if it is not the name of a delivery.
+-- The size in bytes that a file name states; nil if it is not the name of a delivery. One that states more than any
+-- delivery has would fill its folder.
 local function size_in(name)
-    return tonumber(name:match("^%d+%-%x+%-(%d+)%.sealed$"))
+    local size_bytes = tonumber(name:match("^%d+%-%x+%-(%d+)%.sealed$"))
+    return size_bytes and size_bytes <= MAX_SEALED_BYTES and size_bytes or nil
 end
 
 -- Add to the counts of a folder and return them: files, bytes.

@@ -76,7 +76,6 @@ def traced(engine: Hasura) -> Iterator[None]:
 
 @pytest.fixture
 def job(engine: Hasura) -> Json:
-    """A tracked table `job`."""
     return engine.table("job", "id bigint PRIMARY KEY, state text, note json, amount numeric")
 
 

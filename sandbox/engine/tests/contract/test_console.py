@@ -27,25 +27,6 @@ def test_foreign_keys_suggest_relationships_in_both_directions(
     assert everything["relationships"] == [one, many]
 
 
-def test_the_structure_of_a_table_is_shown(engine: Hasura) -> None:
-    table = engine.table(
-        "item", "id int PRIMARY KEY, name text, twice int GENERATED ALWAYS AS (id * 2) STORED"
-    )
-    shown = engine.do("pg_get_table_info", {"table": table, "source": "default"})
-    names = [(each["name"], each["type"], each["nullable"], each["insertable"]) for each in shown["columns"]]
-    expected = [
-        ("id", "integer", False, True),
-        ("name", "text", True, True),
-        ("twice", "integer", True, False),
-    ]
-    assert names == expected
-    assert (shown["type"], shown["primary_key"], shown["name"]) == ("table", ["id"], table)
-    missing = {"table": table | {"name": "missing"}, "source": "default"}
-    assert engine.do("pg_get_table_info", missing) is None
-    status, body = engine.call("pg_get_table_info", {"table": table})
-    assert (status, body["code"]) == (400, "parse-failed")
-
-
 def test_a_trial_of_a_transform_names_the_missing_variable(engine: Hasura) -> None:
     """Without one the stand-in refuses to execute the transform."""
     transform = {"version": 2, "template_engine": "Kriti", "url": "{{$base_url}}"}

@@ -25,40 +25,6 @@ def run(engine: Hasura, text: str, **more: Json) -> tuple[int, Json]:
     return engine.query("run_sql", {"sql": text.replace("AT.", f'"{engine.schema}".'), **more})
 
 
-def test_rows_come_as_texts_below_their_header(engine: Hasura) -> None:
-    text = "SELECT 1 AS n, NULL::text AS t, true AS b, now() IS NULL AS f"
-    expected = {"result_type": "TuplesOk", "result": [["n", "t", "b", "f"], ["1", "NULL", "t", "f"]]}
-    assert run(engine, text) == (200, expected)
-
-
-def test_commands_have_no_result_and_the_last_statement_counts(engine: Hasura) -> None:
-    expected = {"result_type": "CommandOk", "result": None}
-    assert run(engine, "SELECT 1; CREATE TEMP TABLE x (id int) ON COMMIT DROP") == (200, expected)
-    assert run(engine, "CREATE TEMP TABLE x (id int) ON COMMIT DROP; SELECT 1 AS a")[1]["result"][1] == ["1"]
-
-
-def test_errors_of_postgresql_are_shown_to_admin(engine: Hasura) -> None:
-    status, body = run(engine, "SELECT * FROM nowhere_at_all")
-    assert (status, body["path"], body["code"]) == (400, "$", "postgres-error")
-    assert body["error"] == "query execution failed"
-    assert body["internal"]["error"]["status_code"] == "42P01"
-
-
-@pytest.mark.parametrize("text", ["", "-- x"])
-def test_a_text_without_a_statement_is_an_error(engine: Hasura, text: str) -> None:
-    status, body = engine.query("run_sql", {"sql": text})
-    assert (status, body["path"], body["code"]) == (400, "$", "postgres-error")
-    assert body["internal"]["error"]["exec_status"] == "EmptyQuery"
-
-
-def test_a_bulk_of_sql_names_the_failing_item_and_keeps_the_others(engine: Hasura) -> None:
-    made = f'CREATE TABLE "{engine.schema}".made (id int)'
-    items = [{"type": "run_sql", "args": {"sql": text}} for text in (made, "SELECT nothing")]
-    status, body = engine.post("/v2/query", {"type": "bulk", "args": items})
-    assert (status, body["path"], body["code"]) == (400, "$[1]", "postgres-error")
-    assert run(engine, "SELECT count(*) FROM AT.made")[0] == 200
-
-
 def test_data_commands_of_the_newer_endpoint_are_for_admin(
     engine: Hasura, library: tuple[Json, Json]
 ) -> None:
@@ -70,12 +36,6 @@ def test_data_commands_of_the_newer_endpoint_are_for_admin(
 def test_it_is_one_transaction(engine: Hasura, library: tuple[Json, Json]) -> None:
     assert run(engine, "DELETE FROM AT.article; SELECT 1/0")[0] == 400
     assert run(engine, "SELECT count(*) FROM AT.article")[1]["result"][1] == ["1"]
-
-
-def test_read_only_refuses_writes(engine: Hasura, library: tuple[Json, Json]) -> None:
-    assert run(engine, "SELECT count(*) FROM AT.author", read_only=True)[1]["result"][1] == ["2"]
-    status, body = run(engine, "DELETE FROM AT.article", read_only=True)
-    assert (status, body["internal"]["error"]["status_code"]) == (400, "25006")
 
 
 @pytest.mark.parametrize("endpoint", ["/v1/query", "/v2/query"])

@@ -9,12 +9,31 @@ import pytest
 
 from tests.support.hasura import Hasura, Json, eventually, unique
 from tests.support.receiver import Answer
-from tests.support.scheduled import RETRY, YEARLY, cron_events, make_cron, trigger_args
+
+YEARLY = "0 0 1 1 *"
+RETRY = {"num_retries": 0, "retry_interval_seconds": 1, "timeout_seconds": 5, "tolerance_seconds": 21600}
+
+
+def make_cron(engine: Hasura, path: str, schedule: str = YEARLY, **more: Json) -> str:
+    """Create a cron trigger that is deleted after the test."""
+    name = unique("cron")
+    args = {"name": name, "webhook": engine.receiver.url + path, "schedule": schedule}
+    engine.do("create_cron_trigger", {**args, "include_in_metadata": True, "retry_conf": RETRY, **more})
+    engine.crons.append(name)
+    return name
+
+
+def cron_events(engine: Hasura, name: str, *status: str) -> list[Json]:
+    args = {"type": "cron", "trigger_name": name, "status": list(status)}
+    return list(engine.do("get_scheduled_events", args)["events"])
+
+
+def trigger_args(engine: Hasura, name: str) -> Json:
+    return next(t for t in engine.do("get_cron_triggers", {})["cron_triggers"] if t["name"] == name)
 
 
 @pytest.fixture
 def path() -> str:
-    """A path of the receiver for one test."""
     return f"/{unique('cron')}"
 
 
@@ -197,3 +216,38 @@ def test_replace_metadata_regenerates_only_what_changed(engine: Hasura, path: st
     assert after[private] == before[private]
     assert len(after[changed]) == 100
     assert not set(after[changed]) & set(before[changed])
+
+
+def test_a_bad_schedule_is_refused(engine: Hasura) -> None:
+    args = {"name": unique("cron"), "webhook": "http://127.0.0.1:1/", "include_in_metadata": True}
+    for schedule in ("61 * * * *", "* * * *", "5-1 * * * *", " 0 0 1 1 *", "nonsense"):
+        status, body = engine.call("create_cron_trigger", {**args, "schedule": schedule})
+        assert (status, body["code"]) == (400, "parse-failed"), schedule
+
+
+def test_a_schedule_by_name_becomes_five_fields(engine: Hasura, path: str) -> None:
+    name = make_cron(engine, path, "@daily")
+    assert trigger_args(engine, name)["schedule"] == "0 0 * * *"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [({"name": ""}, "name"), ({"include_in_metadata": None}, "include_in_metadata")],
+)
+def test_a_malformed_trigger_is_refused(engine: Hasura, change: Json, place: str) -> None:
+    args = {"name": unique("cron"), "webhook": "http://127.0.0.1:1/", "schedule": YEARLY}
+    status, body = engine.call("create_cron_trigger", {**args, "include_in_metadata": True, **change})
+    assert (status, body["code"], body["path"]) == (400, "parse-failed", f"$.args.{place}")
+
+
+def test_a_webhook_names_the_variables_that_are_not_set_and_reads_the_engines_own(engine: Hasura) -> None:
+    """`leads setup` asks so which settings the engine has."""
+    webhook = "/".join("{{" + name + "}}" for name in ("HASURA_GRAPHQL_ADMIN_SECRET", "NOT_SET", "NOR_THIS"))
+    args = {"name": unique("cron"), "webhook": webhook, "schedule": YEARLY, "include_in_metadata": True}
+    status, body = engine.call("create_cron_trigger", args)
+    assert (status, body["error"].rpartition(": ")[2]) == (400, "NOT_SET, NOR_THIS")
+
+
+def test_events_of_an_absent_trigger_are_refused(engine: Hasura) -> None:
+    status, body = engine.call("get_scheduled_events", {"type": "cron", "trigger_name": "absent"})
+    assert (status, body["code"]) == (400, "not-exists")

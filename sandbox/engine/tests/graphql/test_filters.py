@@ -108,7 +108,6 @@ def some(results: list[bool | None]) -> bool | None:
 
 
 def comparisons(values: st.SearchStrategy[Any], *operators: str) -> st.SearchStrategy[Json]:
-    """Return comparison objects of a column."""
     choices = dict.fromkeys(operators, values)
     choices |= {"_in": st.lists(values, max_size=3), "_is_null": st.booleans()}
     return st.fixed_dictionaries({}, optional=choices)

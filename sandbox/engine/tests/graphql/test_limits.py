@@ -1,4 +1,4 @@
-"""Hostile queries are refused, concurrent requests are served, and answers are fast enough."""
+"""Hostile queries, and what the stand-in does not execute, are refused; concurrent requests are served."""
 
 from typing import Any
 
@@ -32,7 +32,6 @@ async def test_a_hostile_query_is_refused(shelf: Library, kind: str) -> None:
 
 @pytest.mark.parametrize("levels", [20, 60, 100, 120, 140, 160, 180, 200, 220, 240, 260, 300, 400])
 async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int) -> None:
-    """Every depth gives an answer or an error."""
     where = "{_not: {articles: " * levels + "{}" + "}}" * levels
     answer = await shelf.raw({"query": f"{{ author(where: {where.replace('articles', '_not')}) {{ id }} }}"})
     assert ("data" in answer) != ("errors" in answer)
@@ -40,7 +39,6 @@ async def test_a_deep_filter_is_answered_or_refused(shelf: Library, levels: int)
 
 
 async def test_a_large_batch_is_refused(shelf: Library) -> None:
-    """One error answers the whole batch."""
     answer = await shelf.raw([{"query": "{ author { id } }"}] * 201)
     assert answer["errors"][0]["extensions"]["code"] == "validation-failed"
 
@@ -81,3 +79,49 @@ async def test_big_numbers_leave_as_strings_if_so_switched(library: Library) -> 
     }
     data = await library.ask("{ author_aggregate { aggregate { count sum { big id } } } }")
     assert data["author_aggregate"]["aggregate"] == {"count": 3, "sum": {"big": "9007199254740996", "id": 6}}
+
+
+BY_COLOUR = "query ($c: colour_enum!) { author(where: {colour: {_eq: $c}}) { id } }"
+AGGREGATE = 'the aggregate in a filter or order "articles_aggregate"'
+NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{title: "t"}]}}) { id } }'
+
+
+@pytest.mark.parametrize(
+    ("query", "role", "refused"),
+    [
+        ('{ search_articles(args: {search: "t"}) { id } }', "admin", 'the function "search_articles"'),
+        (
+            "{ search_articles_aggregate { nodes { id } } }",
+            "user",
+            'the function "search_articles_aggregate"',
+        ),
+        ("{ author { full_name } }", "admin", 'the computed field "full_name"'),
+        ('{ author(where: {full_name: {_eq: "A"}}) { id } }', "admin", 'the computed field "full_name"'),
+        ("{ author(order_by: {full_name: asc}) { id } }", "admin", 'the computed field "full_name"'),
+        ("{ grid { id } }", "reader", 'the computed field "label" in a permission'),
+        (BY_COLOUR, "admin", 'the type "colour_enum" of an enum table'),
+        ("{ article { id } }", "both", 'the inherited role "both"'),
+        ("mutation { later { text } }", "admin", 'the asynchronous action "later"'),
+        ('{ later(id: "x") { output { text } } }', "admin", 'the asynchronous action "later"'),
+        ("{ author(where: {articles_aggregate: {}}) { id } }", "admin", AGGREGATE),
+        ("{ author(order_by: {articles_aggregate: {}}) { id } }", "user", AGGREGATE),
+        (
+            "{ greet(who: {id: 1}) { author { id } } }",
+            "user",
+            'the relationship of an action\'s output "author"',
+        ),
+        ("subscription { author_stream { id } }", "admin", 'the stream "author_stream"'),
+        (NEST, "admin", 'the nested insert "articles"'),
+    ],
+)
+async def test_a_feature_is_refused_by_name_when_it_is_used(
+    shelf: Library, query: str, role: str, refused: str
+) -> None:
+    given = {"c": "red"} if "$c" in query else None
+    _, code, message = await shelf.fail(query, role, given, user_id="1")
+    assert (code, message) == ("not-supported", f"{refused} is not supported by this stand-in")
+
+
+async def test_a_column_of_an_enum_table_is_a_text(shelf: Library) -> None:
+    data = await shelf.ask('{ author(where: {colour: {_eq: "red"}}) { colour } }')
+    assert data == {"author": [{"colour": "red"}]}

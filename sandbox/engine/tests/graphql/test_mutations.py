@@ -8,7 +8,6 @@ COUNT = "{ author_aggregate { aggregate { count } } article_aggregate { aggregat
 
 
 async def counts(library: Library) -> tuple[int, int]:
-    """Return the numbers of authors and articles."""
     data = await library.ask(COUNT)
     return tuple(data[f"{name}_aggregate"]["aggregate"]["count"] for name in ("author", "article"))
 
@@ -27,7 +26,6 @@ async def test_on_conflict_updates_or_ignores(library: Library) -> None:
 
 
 async def test_violations_are_named_and_placed(library: Library) -> None:
-    """Unique, foreign key, not null and check violations."""
     assert await library.fail('mutation { insert_author(objects: {name: "Ann"}) { affected_rows } }') == (
         "$.selectionSet.insert_author.args.objects",
         "constraint-violation",
@@ -53,7 +51,6 @@ async def test_violations_are_named_and_placed(library: Library) -> None:
 
 
 async def test_a_mutation_is_one_transaction(library: Library) -> None:
-    """The first field is undone when the second fails."""
     query = """mutation { insert_author(objects: {name: "Gil"}) { affected_rows }
       delete_author(where: {name: {_eq: "Ann"}}) { affected_rows } }"""
     assert (await library.fail(query))[1] == "constraint-violation"
@@ -85,7 +82,6 @@ async def test_update_operators_change_numbers_and_json(library: Library) -> Non
 
 
 async def test_nothing_to_do_is_an_empty_answer(library: Library) -> None:
-    """No objects, or no columns to set."""
     data = await library.ask(
         """mutation { insert_author(objects: []) { affected_rows returning { id } }
           update_author(where: {}, _set: {}) { affected_rows returning { id } __typename }

@@ -106,7 +106,6 @@ async def test_checks_refuse_rows_and_leave_nothing_behind(library: Library, que
 
 
 async def test_update_and_delete_touch_only_permitted_rows(library: Library) -> None:
-    """Rows of other users stay as they are."""
     data = await library.ask(
         """mutation { update_article(where: {}, _set: {title: "new", is_published: false}) {
             affected_rows returning { id title } }
@@ -120,15 +119,6 @@ async def test_update_and_delete_touch_only_permitted_rows(library: Library) -> 
     }
 
 
-async def test_backend_only_mutations_need_the_backend(library: Library) -> None:
-    """Without the privilege the mutation does not exist."""
-    query = 'mutation { insert_article(objects: {title: "b"}) { affected_rows } }'
-    assert (await library.fail(query, "service"))[2] == "no mutations exist"
-    assert await library.ask(query, "service", backend_only="true") == {
-        "insert_article": {"affected_rows": 1}
-    }
-
-
 async def test_a_role_without_mutations_is_refused_before_its_variables(library: Library) -> None:
     """A role with any other mutation is told of the missing variable."""
     query = "mutation($a: [article_insert_input!]!) { insert_article(objects: $a) { affected_rows } }"
@@ -139,6 +129,5 @@ async def test_a_role_without_mutations_is_refused_before_its_variables(library:
 
 
 async def test_a_role_without_permissions_finds_only_the_placeholder(library: Library) -> None:
-    """The placeholder explains why the schema is empty."""
     data = await library.ask("{ no_queries_available }", "nobody")
     assert data["no_queries_available"].startswith("There are no queries available to the current role.")

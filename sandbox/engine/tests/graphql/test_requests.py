@@ -1,154 +1,90 @@
 """Documents, variables, directives, fragments and batches, and their errors."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.library import Library
 
-Json = dict[str, Any]
-ARTICLES = "$.selectionSet.article"
-REFUSED = [
-    ("{ nothing { id } }", None, "$.selectionSet.nothing", "field 'nothing' not found in type: 'query_root'"),
-    ("{ article }", None, f"{ARTICLES}.selectionSet", "missing selection set for 'article'"),
-    (
-        "{ article { id { x } } }",
-        None,
-        f"{ARTICLES}.selectionSet.id",
-        "unexpected subselection set for non-object field",
-    ),
-    ("{ article(by: 1) { id } }", None, ARTICLES, "'article' has no argument named 'by'"),
-    (
-        "{ article(where: {id: {_like: 1}}) { id } }",
-        None,
-        f"{ARTICLES}.args.where.id._like",
-        "field '_like' not found in type: 'Int_comparison_exp'",
-    ),
-    (
-        "{ article(where: {id: {_eq: null}}) { id } }",
-        None,
-        f"{ARTICLES}.args.where.id._eq",
-        "unexpected null value for type 'Int'",
-    ),
-    (
-        "{ article(where: {_and: [{id: {_in: null}}]}) { id } }",
-        None,
-        f"{ARTICLES}.args.where._and[0].id._in",
-        "expected a list, but found null",
-    ),
-    (
-        "{ article(where: 1) { id } }",
-        None,
-        f"{ARTICLES}.args.where",
-        "expected an object for type 'article_bool_exp', but found an integer",
-    ),
-    (
-        "{ article(limit: -1) { id } }",
-        None,
-        f"{ARTICLES}.args.limit",
-        "expected a non-negative 32-bit integer for type 'Int', but found an integer",
-    ),
-    (
-        '{ article(limit: "1") { id } }',
-        None,
-        f"{ARTICLES}.args.limit",
-        "expected a non-negative 32-bit integer for type 'Int', but found a string",
-    ),
-    (
-        "query($x: String) { article(limit: $x) { id } }",
-        {"x": 1},
-        f"{ARTICLES}.args.limit",
-        "variable 'x' is declared as 'String', but used where 'Int' is expected",
-    ),
-    (
-        "query($x: Int) { article_by_pk(id: $x) { id } }",
-        {"x": 1},
-        "$.selectionSet.article_by_pk.args.id",
-        "variable 'x' is declared as 'Int', but used where 'Int!' is expected",
-    ),
-    (
-        "query($x: Int!) { article(limit: $x) { id } }",
-        {},
-        "$",
-        'expecting a value for non-nullable variable: "x"',
-    ),
-    ("{ article { id } }", {"y": 1}, "$", "unexpected variables in variableValues: y"),
-    ("{ article(limit: $x) { id } }", {}, "$", 'unbound variable "x"'),
-    ("{ article { ...f } }", None, f"{ARTICLES}.selectionSet", 'reference to undefined fragment "f"'),
-    (
-        "{ article { id @no } }",
-        None,
-        f"{ARTICLES}.selectionSet",
-        "directive 'no' is not defined in the schema",
-    ),
-    ("query @skip(if: true) { article { id } }", None, "$", "directive 'skip' is not allowed on a query"),
-    (
-        "{ article { a: id a: title } }",
-        None,
-        f"{ARTICLES}.selectionSet",
-        "selection of both 'id' and 'title' specify the same response name, 'a'",
-    ),
-    ("{ article { id }", None, "$.query", "not a valid graphql query"),
-    (
-        "query a { article { id } } query b { article { id } }",
-        None,
-        "$",
-        "exactly one operation has to be present in the document when operationName is not specified",
-    ),
-]  # fmt: skip
+REFUSED = r"""
+{ nothing { id } }
+$.selectionSet.nothing: field 'nothing' not found in type: 'query_root'
+{ article }
+$.selectionSet.article.selectionSet: missing selection set for 'article'
+{ article { id { x } } }
+$.selectionSet.article.selectionSet.id: unexpected subselection set for non-object field
+{ article(by: 1) { id } }
+$.selectionSet.article: 'article' has no argument named 'by'
+{ article(where: {id: {_like: 1}}) { id } }
+$.selectionSet.article.args.where.id._like: field '_like' not found in type: 'Int_comparison_exp'
+{ article(where: {id: {_eq: null}}) { id } }
+$.selectionSet.article.args.where.id._eq: unexpected null value for type 'Int'
+{ article(where: {_and: [{id: {_in: null}}]}) { id } }
+$.selectionSet.article.args.where._and[0].id._in: expected a list, but found null
+{ article(where: 1) { id } }
+$.selectionSet.article.args.where: expected an object for type 'article_bool_exp', but found an integer
+{ article(limit: -1) { id } }
+$.selectionSet.article.args.limit: expected a non-negative 32-bit integer for type 'Int', but found an integer
+{ article(limit: "1") { id } }
+$.selectionSet.article.args.limit: expected a non-negative 32-bit integer for type 'Int', but found a string
+query($x: String) { article(limit: $x) { id } } | {"x": 1}
+$.selectionSet.article.args.limit: variable 'x' is declared as 'String', but used where 'Int' is expected
+query($x: Int) { article_by_pk(id: $x) { id } } | {"x": 1}
+$.selectionSet.article_by_pk.args.id: variable 'x' is declared as 'Int', but used where 'Int!' is expected
+query($x: Int!) { article(limit: $x) { id } } | {}
+$: expecting a value for non-nullable variable: "x"
+{ article { id } } | {"y": 1}
+$: unexpected variables in variableValues: y
+{ article(limit: $x) { id } } | {}
+$: unbound variable "x"
+{ article { ...f } }
+$.selectionSet.article.selectionSet: reference to undefined fragment "f"
+{ article { id @no } }
+$.selectionSet.article.selectionSet: directive 'no' is not defined in the schema
+query @skip(if: true) { article { id } }
+$: directive 'skip' is not allowed on a query
+{ article { a: id a: title } }
+$.selectionSet.article.selectionSet: selection of both 'id' and 'title' specify the same response name, 'a'
+{ article { id }
+$.query: not a valid graphql query
+query a { article { id } } query b { article { id } }
+$: exactly one operation has to be present in the document when operationName is not specified
+{ article(where: {is_published: {_eq: 1}}) { id } }
+$.selectionSet.article.args.where.is_published._eq parse-failed: expected Bool, but encountered Number
+{ article(where: {id: {_eq: "x"}}) { id } }
+$ data-exception: invalid input syntax for type integer: "x"
+{ article(where: {title: {_like: "O\\"}}) { id } }
+$ bad-request: LIKE pattern must not end with escape character
+subscription { article { id } }
+$ unexpected-payload: subscriptions are not supported over HTTP, use websockets instead
+"""
+"""A request, after a bar its variables; then path, code if it is not `validation-failed`, and message."""
 
 
-@pytest.mark.parametrize(
-    ("query", "given", "path", "message"), REFUSED, ids=[case[3][:40] for case in REFUSED]
-)
-async def test_a_wrong_request_is_refused_with_path_and_reason(
-    shelf: Library, query: str, given: Json | None, path: str, message: str
+def refused() -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    lines = REFUSED.strip().splitlines()
+    for request, failure in zip(lines[::2], lines[1::2], strict=True):
+        query, _, given = request.partition(" | ")
+        place, _, message = failure.partition(": ")
+        path, _, code = place.partition(" ")
+        yield query, json.loads(given or "null"), (path, code or "validation-failed", message)
+
+
+@pytest.mark.parametrize(("query", "given", "failure"), list(refused()), ids=lambda value: str(value)[-40:])
+async def test_a_wrong_request_is_refused_with_path_code_and_reason(
+    shelf: Library, query: str, given: Any, failure: tuple[str, ...]
 ) -> None:
-    """The code is `validation-failed` for all of them."""
-    assert await shelf.fail(query, given=given) == (path, "validation-failed", message)
+    """The engine checks the document and numbers, the database checks strings."""
+    assert await shelf.fail(query, given=given) == failure
 
 
-@pytest.mark.parametrize(
-    ("query", "path", "code", "message"),
-    [
-        (
-            'mutation { insert_article(objects: {title: "x", author_id: 2147483648}) { affected_rows } }',
-            "$.selectionSet.insert_article.args.objects[0].author_id",
-            "parse-failed",
-            "The value 2.147483648e9 lies outside the bounds or is not an integer. "
-            "Maybe it is a float, or is there integer overflow?",
-        ),
-        (
-            "{ article(where: {is_published: {_eq: 1}}) { id } }",
-            "$.selectionSet.article.args.where.is_published._eq",
-            "parse-failed",
-            "expected Bool, but encountered Number",
-        ),
-        (
-            '{ article(where: {id: {_eq: "x"}}) { id } }',
-            "$",
-            "data-exception",
-            'invalid input syntax for type integer: "x"',
-        ),
-        (
-            '{ article(where: {title: {_like: "O\\\\"}}) { id } }',
-            "$",
-            "bad-request",
-            "LIKE pattern must not end with escape character",
-        ),
-        (
-            "subscription { article { id } }",
-            "$",
-            "unexpected-payload",
-            "subscriptions are not supported over HTTP, use websockets instead",
-        ),
-    ],
-)
-async def test_a_value_is_refused_by_parser_or_database(
-    shelf: Library, query: str, path: str, code: str, message: str
-) -> None:
-    """The engine checks numbers, the database checks strings."""
-    assert await shelf.fail(query) == (path, code, message)
+async def test_a_number_beyond_an_integer_is_refused_by_the_parser(shelf: Library) -> None:
+    query = 'mutation { insert_article(objects: {title: "x", author_id: 2147483648}) { affected_rows } }'
+    path, code, message = await shelf.fail(query)
+    assert (path, code) == ("$.selectionSet.insert_article.args.objects[0].author_id", "parse-failed")
+    assert message.startswith("The value 2.147483648e9 lies outside the bounds or is not an integer.")
 
 
 async def test_variables_fragments_and_directives_shape_the_answer(shelf: Library) -> None:
@@ -183,7 +119,6 @@ async def test_a_persisted_query_is_refused_and_other_extensions_ignored(shelf: 
 
 
 async def test_a_batch_is_answered_item_by_item(shelf: Library) -> None:
-    """An error in one item does not affect the others."""
     answers = await shelf.raw([{"query": "{ nothing }"}, {"query": "{ article_by_pk(id: 1) { id } }"}])
     assert [list(answer) for answer in answers] == [["errors"], ["data"]]
 

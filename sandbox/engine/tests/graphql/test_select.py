@@ -1,8 +1,11 @@
-"""Queries over tracked tables: rows, relationships, aggregates, ordering, JSON."""
+"""Queries over tracked tables, and actions as fields: rows, relationships, aggregates, ordering, JSON."""
 
 from decimal import Decimal
 
-from tests.support.library import Library
+import pytest
+
+from graphql_engine.webhooks import Response
+from tests.support.library import Handler, Library
 
 
 async def test_rows_come_with_related_rows_and_exact_numbers(library: Library) -> None:
@@ -10,13 +13,15 @@ async def test_rows_come_with_related_rows_and_exact_numbers(library: Library) -
     data = await library.ask(
         """{ author(order_by: {id: asc}, limit: 2) {
           id big rating details(path: "$.a.b[1]") tags
-          articles(order_by: {id: asc}) { title author { name } __typename } detail { phone } } }"""
+          articles(order_by: {id: asc}) { title author { name } __typename } detail { phone }
+          articles_aggregate { aggregate { count max { title } } } } }"""
     )
     ann, bob = data["author"]
     assert ann["big"] == 9007199254740993
     assert str(ann["rating"]) == "4.50"
     assert ann["details"] == Decimal("2.50")
     assert (ann["tags"], ann["detail"]) == (["x", "y"], {"phone": "111"})
+    assert ann["articles_aggregate"] == {"aggregate": {"count": 2, "max": {"title": "Two"}}}
     assert ann["articles"] == [
         {"title": "One", "author": {"name": "Ann"}, "__typename": "article"},
         {"title": "Two", "author": {"name": "Ann"}, "__typename": "article"},
@@ -25,7 +30,6 @@ async def test_rows_come_with_related_rows_and_exact_numbers(library: Library) -
 
 
 async def test_by_pk_gives_the_row_or_null(library: Library) -> None:
-    """`<table>_by_pk` is one object."""
     data = await library.ask("{ a: author_by_pk(id: 1) { name } b: author_by_pk(id: 9) { name } }")
     assert data == {"a": {"name": "Ann"}, "b": None}
 
@@ -64,3 +68,42 @@ async def test_distinct_on_must_match_the_first_ordering(library: Library) -> No
         "validation-failed",
         '"distinct_on" columns must match initial "order_by" columns',
     )
+
+
+QUERY = "query g($w: GreetInput!) { greet(who: $w) { text again: text __typename } }"
+
+
+async def test_an_action_gets_its_input_and_gives_what_is_selected(library: Library) -> None:
+    """Only given fields are passed, numbers keep their digits, only selected fields come back."""
+    data = await library.ask(QUERY, "user", {"w": {"id": 1, "note": {"a": Decimal("1.50")}}}, user_id="1")
+    assert data["greet"] == [
+        {"text": "hello", "again": "hello", "__typename": "Greeting"},
+        {"text": "bye", "again": "bye", "__typename": "Greeting"},
+    ]
+    assert library.calls == [("greet", {"who": {"id": 1, "note": {"a": Decimal("1.50")}}}, QUERY)]
+
+
+async def test_wrong_input_and_strange_roles_never_reach_the_handler(library: Library) -> None:
+    """Types are checked first; without a permission the action does not exist."""
+    assert await library.fail('{ greet(who: {id: "x"}) { text } }', "user") == (
+        "$.selectionSet.greet.args.who.id",
+        "validation-failed",
+        "expected a 32-bit integer for type 'Int', but found a string",
+    )
+    assert (await library.fail("{ greet(who: {id: 1}) { text } }", "anonymous"))[0] == "$.selectionSet.greet"
+    assert library.calls == []
+
+
+@pytest.mark.parametrize("role", ["admin", "user"])
+async def test_http_log_holds_the_request_of_a_failed_action(
+    library: Library, caplog: pytest.LogCaptureFixture, role: str
+) -> None:
+    """For every role, and without the mode for developers, as the engine's source says."""
+    library.engine.http = Handler(lambda _: Response(500, [], b'{"answered": "by the handler"}'))
+    await library.fail('{ greet(who: {id: 1, note: "canary"}) { text } }', role)
+    assert "canary" in caplog.text
+    assert "by the handler" in caplog.text
+    caplog.clear()
+    library.set(enabled_log_types=frozenset({"startup", "webhook-log"}))
+    await library.fail('{ greet(who: {id: 1, note: "canary"}) { text } }', role)
+    assert caplog.text == ""

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from tests.support.process import CANARIES, Engines
-from tests.support.receiver import Receiver
 from tests.support.recordings import RECORDED, Recording, Replay, Result, all_recordings, prepare
 
 RECORDINGS = all_recordings()
@@ -18,25 +17,18 @@ MAX_BYTES = 350_000
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
-def test_the_stand_in_answers_as_recorded(recording: Recording, database: str) -> None:
-    prepare(database, recording)
-    sink = Receiver("127.0.0.1", "127.0.0.1")
-    engines = Engines(database, sink)
-    try:
-        process, url = engines.start(
-            PG_DATABASE_URL=database,
-            HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": CANARIES["the JWT key"]}),
-            HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
-            NOTIFICATIONS_URL=sink.url,
-            HANDLER_SECRET="handler-secret",
-            **recording.head.get("environment", {}),
-        )
-        with httpx.Client(timeout=60, trust_env=False) as client:
-            result = Replay(recording, url, sink, client).run()
-        assert engines.stop(process) == 0
-    finally:
-        engines.close()
-        sink.close()
+def test_the_stand_in_answers_as_recorded(recording: Recording, engines: Engines) -> None:
+    prepare(engines.database_url, recording)
+    process, url = engines.start(
+        PG_DATABASE_URL=engines.database_url,
+        HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "HS256", "key": CANARIES["the JWT key"]}),
+        HASURA_GRAPHQL_SANDBOX_SCHEDULED_FETCH_INTERVAL="200",
+        NOTIFICATIONS_URL=engines.receiver.url,
+        HANDLER_SECRET="handler-secret",
+    )
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        result = Replay(recording, url, engines.receiver, client).run()
+    assert engines.stop(process) == 0
     check(recording, result)
 
 

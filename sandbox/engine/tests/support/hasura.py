@@ -47,7 +47,6 @@ class Hasura:
 
     @property
     def admin(self) -> dict[str, str]:
-        """The headers of admin."""
         return {"x-hasura-admin-secret": self.secret}
 
     def role(self, role: str, **variables: str) -> dict[str, str]:
@@ -63,7 +62,6 @@ class Hasura:
         return answer.status_code, answer.json()
 
     def call(self, kind: str, args: Json, **more: Json) -> tuple[int, Json]:
-        """Send one request to /v1/metadata."""
         return self.post("/v1/metadata", {"type": kind, "args": args, **more})
 
     def do(self, kind: str, args: Json, **more: Json) -> Json:
@@ -73,7 +71,6 @@ class Hasura:
         return body
 
     def query(self, kind: str, args: Json) -> tuple[int, Json]:
-        """Send one request to /v2/query."""
         return self.post("/v2/query", {"type": kind, "args": args})
 
     def sql(self, text: str) -> list[list[str]]:
@@ -125,7 +122,6 @@ class Hasura:
 
 
 def unique(purpose: str) -> str:
-    """Return a unique name."""
     return f"{purpose}_{int(time.time() * 1000) % 10_000_000}_{next(_numbers)}"
 
 

@@ -43,12 +43,10 @@ class Library:
         await self.engine.pool.close()
 
     async def read_catalog(self) -> None:
-        """Read the structure of the database again."""
         async with self.engine.pool.connection() as connection:
             self.engine.catalog = await load_catalog(connection)
 
     def set(self, **settings: Any) -> None:
-        """Change settings of the engine."""
         self.engine.settings = replace(self.engine.settings, **settings)
 
     def _greet(self, content: bytes) -> Response:

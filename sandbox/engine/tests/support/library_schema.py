@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import yaml
+
 Json = dict[str, Any]
 SCHEMA = """
 CREATE TYPE mood AS ENUM ('happy', 'sad');
@@ -41,177 +43,82 @@ INSERT INTO article (title, content, author_id, is_published, score, published_o
 INSERT INTO detail (author_id, phone) VALUES (1, '111');
 INSERT INTO archive.box VALUES (1, 'odd', 'a');
 """
-USER_ARTICLES = {"_or": [{"author_id": {"_eq": "X-Hasura-User-Id"}}, {"is_published": True}]}
-METADATA: Json = {
-    "version": 3,
-    "sources": [
-        {
-            "name": "default",
-            "kind": "postgres",
-            "functions": [{"function": "search_articles"}],
-            "tables": [
-                {"table": "colour", "is_enum": True},
-                {
-                    "table": "grid",
-                    "computed_fields": [{"name": "label", "definition": {"function": "label"}}],
-                    "select_permissions": [
-                        {
-                            "role": "reader",
-                            "permission": {"columns": ["id"], "filter": {"label": {"_eq": "a"}}},
-                        }
-                    ],
-                },
-                {
-                    "table": {"schema": "public", "name": "author"},
-                    "array_relationships": [
-                        {
-                            "name": "articles",
-                            "using": {
-                                "foreign_key_constraint_on": {"table": "article", "column": "author_id"}
-                            },
-                        }
-                    ],
-                    "object_relationships": [
-                        {
-                            "name": "detail",
-                            "using": {
-                                "foreign_key_constraint_on": {"table": "detail", "column": "author_id"}
-                            },
-                        }
-                    ],
-                    "computed_fields": [{"name": "full_name", "definition": {"function": "full_name"}}],
-                    "select_permissions": [
-                        {
-                            "role": "user",
-                            "permission": {
-                                "columns": ["id", "name", "is_registered", "details"],
-                                "filter": {
-                                    "_or": [{"id": "X-Hasura-User-Id"}, {"is_registered": {"_eq": True}}]
-                                },
-                                "allow_aggregations": True,
-                            },
-                        }
-                    ],
-                    "insert_permissions": [
-                        {
-                            "role": "user",
-                            "permission": {
-                                "columns": ["name"],
-                                "check": {"name": {"_neq": "Eve"}},
-                                "set": {"is_registered": "true"},
-                            },
-                        }
-                    ],
-                },
-                {
-                    "table": "article",
-                    "object_relationships": [
-                        {"name": "author", "using": {"foreign_key_constraint_on": "author_id"}}
-                    ],
-                    "select_permissions": [
-                        {
-                            "role": "user",
-                            "permission": {
-                                "columns": ["id", "title", "author_id", "is_published"],
-                                "filter": USER_ARTICLES,
-                                "limit": 2,
-                                "allow_aggregations": True,
-                            },
-                        },
-                        {
-                            "role": "anonymous",
-                            "permission": {"columns": ["title"], "filter": {"is_published": True}},
-                        },
-                        {
-                            "role": "limited",
-                            "permission": {"columns": ["id"], "filter": {"id": {"_in": "X-Hasura-Ids"}}},
-                        },
-                    ],
-                    "insert_permissions": [
-                        {
-                            "role": "user",
-                            "permission": {
-                                "columns": ["title", "content", "is_published"],
-                                "check": {"author": {"is_registered": {"_eq": True}}},
-                                "set": {"author_id": "x-hasura-user-id"},
-                            },
-                        },
-                        {
-                            "role": "service",
-                            "permission": {"columns": "*", "check": {}, "backend_only": True},
-                        },
-                    ],
-                    "update_permissions": [
-                        {
-                            "role": "user",
-                            "permission": {
-                                "columns": ["title", "is_published"],
-                                "filter": {"author_id": {"_eq": "X-Hasura-User-Id"}},
-                                "check": {"is_published": {"_eq": False}},
-                            },
-                        }
-                    ],
-                    "delete_permissions": [
-                        {"role": "user", "permission": {"filter": {"author_id": {"_eq": "X-Hasura-User-Id"}}}}
-                    ],
-                },
-                {
-                    "table": "detail",
-                    "object_relationships": [
-                        {"name": "author", "using": {"foreign_key_constraint_on": "author_id"}}
-                    ],
-                },
-                {
-                    "table": {"schema": "archive", "name": "box"},
-                    "configuration": {
-                        "column_config": {"odd name": {"custom_name": "odd"}},
-                        "custom_root_fields": {"select_by_pk": "one_box"},
-                    },
-                },
-            ],
-        }
-    ],
-    "inherited_roles": [{"role_name": "both", "role_set": ["anonymous", "limited"]}],
-    "actions": [
-        {
-            "name": "greet",
-            "definition": {
-                "type": "query",
-                "arguments": [{"name": "who", "type": "GreetInput!"}],
-                "output_type": "[Greeting!]!",
-                "handler": "http://localhost/greet",
-            },
-            "permissions": [{"role": "user"}],
-        },
-        {
-            "name": "later",
-            "definition": {
-                "kind": "asynchronous",
-                "output_type": "Greeting",
-                "handler": "http://localhost/later",
-            },
-        },
-    ],
-    "custom_types": {
-        "input_objects": [
-            {
-                "name": "GreetInput",
-                "fields": [{"name": "id", "type": "Int!"}, {"name": "note", "type": "jsonb"}],
-            }
-        ],
-        "objects": [
-            {
-                "name": "Greeting",
-                "fields": [{"name": "text", "type": "String!"}, {"name": "author_id", "type": "Int"}],
-                "relationships": [
-                    {
-                        "name": "author",
-                        "type": "object",
-                        "remote_table": "author",
-                        "field_mapping": {"author_id": "id"},
-                    }
-                ],
-            }
-        ],
-    },
-}
+METADATA: Json = yaml.safe_load(
+    """
+version: 3
+sources:
+  - name: default
+    kind: postgres
+    functions: [{function: search_articles}]
+    tables:
+      - {table: colour, is_enum: true}
+      - table: grid
+        computed_fields: [{name: label, definition: {function: label}}]
+        select_permissions: [{role: reader, permission: {columns: [id], filter: {label: {_eq: a}}}}]
+      - table: {schema: public, name: author}
+        array_relationships:
+          - {name: articles, using: {foreign_key_constraint_on: {table: article, column: author_id}}}
+        object_relationships:
+          - {name: detail, using: {foreign_key_constraint_on: {table: detail, column: author_id}}}
+        computed_fields: [{name: full_name, definition: {function: full_name}}]
+        select_permissions:
+          - role: user
+            permission:
+              columns: [id, name, is_registered, details]
+              filter: {_or: [{id: X-Hasura-User-Id}, {is_registered: {_eq: true}}]}
+              allow_aggregations: true
+        insert_permissions:
+          - role: user
+            permission: {columns: [name], check: {name: {_neq: Eve}}, set: {is_registered: "true"}}
+      - table: article
+        object_relationships: [{name: author, using: {foreign_key_constraint_on: author_id}}]
+        select_permissions:
+          - role: user
+            permission:
+              columns: [id, title, author_id, is_published]
+              filter: {_or: [{author_id: {_eq: X-Hasura-User-Id}}, {is_published: true}]}
+              limit: 2
+              allow_aggregations: true
+          - {role: anonymous, permission: {columns: [title], filter: {is_published: true}}}
+          - {role: limited, permission: {columns: [id], filter: {id: {_in: X-Hasura-Ids}}}}
+        insert_permissions:
+          - role: user
+            permission:
+              columns: [title, content, is_published]
+              check: {author: {is_registered: {_eq: true}}}
+              set: {author_id: x-hasura-user-id}
+          - {role: service, permission: {columns: "*", check: {}, backend_only: true}}
+        update_permissions:
+          - role: user
+            permission:
+              columns: [title, is_published]
+              filter: {author_id: {_eq: X-Hasura-User-Id}}
+              check: {is_published: {_eq: false}}
+        delete_permissions: [{role: user, permission: {filter: {author_id: {_eq: X-Hasura-User-Id}}}}]
+      - table: detail
+        object_relationships: [{name: author, using: {foreign_key_constraint_on: author_id}}]
+      - table: {schema: archive, name: box}
+        configuration:
+          column_config: {odd name: {custom_name: odd}}
+          custom_root_fields: {select_by_pk: one_box}
+inherited_roles: [{role_name: both, role_set: [anonymous, limited]}]
+actions:
+  - name: greet
+    definition:
+      type: query
+      arguments: [{name: who, type: GreetInput!}]
+      output_type: "[Greeting!]!"
+      handler: http://localhost/greet
+    permissions: [{role: user}]
+  - name: later
+    definition: {kind: asynchronous, output_type: Greeting, handler: http://localhost/later}
+custom_types:
+  input_objects:
+    - {name: GreetInput, fields: [{name: id, type: Int!}, {name: note, type: jsonb}]}
+  objects:
+    - name: Greeting
+      fields: [{name: text, type: String!}, {name: author_id, type: Int}]
+      relationships:
+        - {name: author, type: object, remote_table: author, field_mapping: {author_id: id}}
+"""
+)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = Any
-PLACEHOLDER = re.compile(r"<(?:any|time|uuid(?::\d+)?|resource-version)>")
+PLACEHOLDER = re.compile(r"<(?:any|time|uuid(?::\d+)?)>")
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-PATTERNS = {"<any>": r"(?s:.*)", "<time>": r"[0-9TZ:.+ -]+", "<uuid>": UUID, "<resource-version>": r"\d+"}
+PATTERNS = {"<any>": r"(?s:.*)", "<time>": r"[0-9TZ:.+ -]+", "<uuid>": UUID}
 # Where an answer holds a sentence for people.
 WORDING = re.compile(
     r"\$(\[\d+\])?\.(error|errors\[\d+\]\.message|inconsistent_objects\[\d+\]\.(reason|message))"
@@ -131,8 +131,6 @@ class Placeholders:
     def _fits(self, genuine: str, here: Json) -> bool:
         if genuine == "<any>":
             return True
-        if genuine == "<resource-version>":
-            return isinstance(here, int)
         if not isinstance(here, str) or isinstance(here, Digits):
             return False
         text = self.fill(genuine)

@@ -34,7 +34,6 @@ class Engines:
     log: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
 
     def start(self, *arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
-        """Start an engine; returns its process and its URL."""
         process = self._launch(self.log, *arguments, **environment)
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -41,7 +41,6 @@ custom_types:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A small valid metadata directory."""
     root = tmp_path / "metadata"
     tables = root / "databases" / "default" / "tables"
     tables.mkdir(parents=True)

@@ -45,11 +45,20 @@ def options(project: Path) -> list[str]:
     return ["--metadata", str(project / "metadata"), "--migrations", str(project / "migrations")]
 
 
+def post(url: str, path: str, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
+    """Ask as admin, or with the given headers."""
+    admin = {"x-hasura-admin-secret": SECRET}
+    return httpx.post(url + path, json=body, headers=admin if headers is None else headers)
+
+
+def command(kind: str, **args: object) -> dict[str, object]:
+    return {"type": kind, "args": args}
+
+
 def test_migrations_are_applied_once_and_recorded(engines: Engines, project: Path) -> None:
-    process, _ = engines.start(*options(project))
-    assert engines.stop(process) == 0
-    process, _ = engines.start(*options(project))
-    assert engines.stop(process) == 0
+    for _ in range(2):
+        process, _ = engines.start(*options(project))
+        assert engines.stop(process) == 0
     with psycopg.connect(engines.database_url) as connection:
         rows = connection.execute("SELECT cli_state FROM hdb_catalog.hdb_version").fetchall()
     state = {"settings": {"migration_mode": "true"}, "isStateCopyCompleted": True}
@@ -110,8 +119,7 @@ def test_the_event_log_comes_with_the_first_event_trigger_and_goes_with_the_sour
     engines.stop(process)
     process, url = engines.start(*options(project))
     assert has_log()
-    headers = {"X-Hasura-Admin-Secret": SECRET}
-    httpx.post(f"{url}/v1/metadata", json={"type": "clear_metadata", "args": {}}, headers=headers)
+    post(url, "/v1/metadata", command("clear_metadata"))
     assert not has_log()
     assert engines.stop(process) == 0
 
@@ -146,7 +154,7 @@ def test_a_hard_kill_leaves_events_locked_until_the_lock_expires(engines: Engine
         engines.receiver.wait_for("/job", 1)
         process.kill()
         process.wait()
-        again, _ = engines.start(*options(project))
+        engines.start(*options(project))
         connection.execute("INSERT INTO job VALUES (2)")
         received = engines.receiver.wait_for("/job", 2)
         assert received[1].body["event"]["data"]["new"] == {"id": 2}, "the first one is still locked"
@@ -154,30 +162,25 @@ def test_a_hard_kill_leaves_events_locked_until_the_lock_expires(engines: Engine
             "UPDATE hdb_catalog.event_log SET locked = now() - interval '31 minutes' WHERE NOT delivered"
         )
         assert engines.receiver.wait_for("/job", 3)[2].body["event"]["data"]["new"] == {"id": 1}
-        engines.stop(again)
 
 
 def test_stringified_numbers_are_strings_in_answers_and_events(engines: Engines, project: Path) -> None:
-    process, url = engines.start(*options(project), HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES="true")
-    headers = {"x-hasura-admin-secret": SECRET}
+    _, url = engines.start(*options(project), HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES="true")
     with psycopg.connect(engines.database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE job ADD COLUMN amount numeric, ADD COLUMN big bigint")
-        reload = {"type": "reload_metadata", "args": {}}
-        assert httpx.post(f"{url}/v1/metadata", json=reload, headers=headers).status_code == 200
-        rebuilt = {"type": "run_sql", "args": {"sql": "COMMENT ON TABLE job IS 'x'"}}
-        assert httpx.post(f"{url}/v2/query", json=rebuilt, headers=headers).status_code == 200
+        assert post(url, "/v1/metadata", command("reload_metadata")).status_code == 200
+        rebuilt = command("run_sql", sql="COMMENT ON TABLE job IS 'x'")
+        assert post(url, "/v2/query", rebuilt).status_code == 200
         connection.execute("INSERT INTO job VALUES (1, 1.50, 9007199254740993)")
     new = engines.receiver.wait_for("/job", 1)[0].body["event"]["data"]["new"]
     assert new == {"id": 1, "amount": "1.50", "big": "9007199254740993"}
-    query = {"query": "{ job { id amount big } }"}
-    answer = httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json()
-    assert answer == {"data": {"job": [new]}}
-    engines.stop(process)
+    answer = post(url, "/v1/graphql", {"query": "{ job { id amount big } }"})
+    assert answer.json() == {"data": {"job": [new]}}
 
 
 def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
-    one, _ = engines.start(*options(project))
-    two, _ = engines.start(*options(project))
+    for _ in range(2):
+        engines.start(*options(project))
     with psycopg.connect(engines.database_url, autocommit=True) as connection:
         connection.execute("INSERT INTO job SELECT generate_series(1, 300)")
 
@@ -188,57 +191,46 @@ def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
         eventually(done, seconds=30)
     ids = [received.body["id"] for received in engines.receiver.received("/job")]
     assert len(ids) == len(set(ids)) == 300
-    engines.stop(one)
-    engines.stop(two)
 
 
 def test_a_request_without_credentials_has_the_unauthorized_role(engines: Engines, project: Path) -> None:
-    process, url = engines.start(*options(project), HASURA_GRAPHQL_UNAUTHORIZED_ROLE="anonymous")
+    _, url = engines.start(*options(project), HASURA_GRAPHQL_UNAUTHORIZED_ROLE="anonymous")
     permission = {"columns": ["id"], "filter": {}}
-    args = {"table": "job", "role": "anonymous", "permission": permission}
-    create = {"type": "pg_create_select_permission", "args": args}
-    secret = {"x-hasura-admin-secret": SECRET}
-    assert httpx.post(f"{url}/v1/metadata", json=create, headers=secret).status_code == 200
-    query = {"query": "{ job { id } }"}
+    create = command("pg_create_select_permission", table="job", role="anonymous", permission=permission)
+    assert post(url, "/v1/metadata", create).status_code == 200
     for headers in ({}, {"x-hasura-role": "admin"}):
-        assert httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json() == {"data": {"job": []}}
+        answer = post(url, "/v1/graphql", {"query": "{ job { id } }"}, headers)
+        assert answer.json() == {"data": {"job": []}}
     mutation = {"query": "mutation { delete_job(where: {}) { affected_rows } }"}
-    assert "errors" in httpx.post(f"{url}/v1/graphql", json=mutation).json()
-    engines.stop(process)
+    assert "errors" in post(url, "/v1/graphql", mutation, {}).json()
 
 
 def test_without_any_secret_every_request_is_admin(engines: Engines, project: Path) -> None:
-    process, url = engines.start(*options(project), HASURA_GRAPHQL_ADMIN_SECRET="")
-    export = {"type": "export_metadata", "args": {}}
-    assert httpx.post(f"{url}/v1/metadata", json=export).status_code == 200
-    engines.stop(process)
+    _, url = engines.start(*options(project), HASURA_GRAPHQL_ADMIN_SECRET="")
+    assert post(url, "/v1/metadata", command("export_metadata"), {}).status_code == 200
 
 
 def test_tokens_signed_with_rs256_are_verified_by_the_public_key(engines: Engines) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    process, url = engines.start(HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "RS256", "key": public}))
+    _, url = engines.start(HASURA_GRAPHQL_JWT_SECRET=json.dumps({"type": "RS256", "key": public}))
     roles = {"x-hasura-allowed-roles": ["user"], "x-hasura-default-role": "user"}
     claims = {"https://hasura.io/jwt/claims": roles}
     query = {"query": "{ __typename }"}
 
     def ask(signing_key: rsa.RSAPrivateKey) -> dict[str, object]:
         token = jwt.encode(claims, signing_key, algorithm="RS256")
-        headers = {"authorization": f"Bearer {token}"}
-        return dict(httpx.post(f"{url}/v1/graphql", json=query, headers=headers).json())
+        return dict(post(url, "/v1/graphql", query, {"authorization": f"Bearer {token}"}).json())
 
     assert ask(key) == {"data": {"__typename": "query_root"}}
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     assert "JWSInvalidSignature" in str(ask(other))
-    engines.stop(process)
 
 
 def test_apis_that_are_not_enabled_are_not_there(engines: Engines) -> None:
-    process, url = engines.start(HASURA_GRAPHQL_ENABLED_APIS="metadata")
-    headers = {"x-hasura-admin-secret": SECRET}
-    answer = httpx.post(f"{url}/v1/graphql", json={"query": "{ __typename }"}, headers=headers)
+    _, url = engines.start(HASURA_GRAPHQL_ENABLED_APIS="metadata")
+    answer = post(url, "/v1/graphql", {"query": "{ __typename }"})
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
-    engines.stop(process)
 
 
 def test_a_fetch_interval_of_zero_captures_and_delivers_nothing(engines: Engines, project: Path) -> None:

@@ -1,0 +1,497 @@
+"""The waves of a pilot: people open their gates one after the other, and a bad week opens none."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from leads.domain.body import ICT
+from ops.clients.db_session import DbSession, open_session
+from ops.files import digest_of
+from ops.golive.criterion import load_criteria
+from ops.golive.measuring import (
+    ANSWERED_BY_EDGE,
+    BY_PERSON,
+    DEAD_LETTER,
+    LEFT_MISSING,
+    PROCESSED,
+    RESULTS_OF_HANDLERS,
+    STORED,
+    read_row,
+)
+from ops.golive.records import FILE, VERIFIED, Handed, Kind, Record, Records, Statement, signature_of
+from sandbox.postgres.server import Cluster
+from tests.support.fake_services import fake_prometheus
+from tests.support.golive import (
+    LEADS,
+    NO_SCANS,
+    SWITCH_OFF,
+    Pilot,
+    add_change,
+    add_connection,
+    add_source,
+    attest_all,
+    clock_at,
+    state,
+)
+
+FEW = "success-rate-day"
+"""A day of the pilot has fewer leads than show 99.5 %: its owner signs that they suffice."""
+MAKE_LATE = (
+    "WITH late AS (UPDATE pancake_webhook_event SET evidence = evidence ||"
+    " jsonb_build_object('sla_notified_at', created_at + interval '31 minutes')"
+    " WHERE record_id LIKE 'pilot-1__' RETURNING ticket_id)"
+    " UPDATE ticket AS t SET first_response_at = t.created_at + interval '1 hour'"
+    " FROM late WHERE t.id = ticket_id"
+)
+MAKE_MISSING = (
+    "UPDATE pancake_cron_run SET report = jsonb_set(report, '{days,0,left_missing}', '[\"r-1\"]')"
+    " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'reconcile_daily')"
+)
+MAKE_DEAD = (
+    "UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'internal', outcome = NULL"
+    " WHERE id IN (SELECT id FROM pancake_webhook_event WHERE created_at < now() - interval '2 days'"
+    " ORDER BY id LIMIT 10)"
+)
+
+
+def open_waves(pilot: Pilot, folder: Path, sources_of: Mapping[str, int]) -> None:
+    """People alone keep each gate closed; they attest, then it is open, and its report verifies.
+
+    `sources_of` has the number of sources that each wave activates.
+    """
+    pilot.sql(SWITCH_OFF)
+    attested: set[str] = set()
+    of_people = [each for each in load_criteria() if each.source.is_of_people]
+    for number, (wave, sources) in enumerate(sources_of.items()):
+        begins = pilot.since + number * timedelta(days=7, minutes=6)
+        with clock_at(begins + timedelta(minutes=5)):
+            begun = pilot.golive("begin", wave, "--since", f"{begins:%Y-%m-%dT%H:%M}")
+        assert begun.exit_code == 0, begun.output
+        pilot.activate_sources(sources, begins)
+
+        with clock_at(begins + timedelta(days=7, seconds=30)):
+            closed = pilot.gate(wave)
+            keeps_closed = {each["id"] for each in closed["criteria"] if each["outcome"] != "pass"}
+            asked = {each.id for each in of_people if wave in each.parts} - attested
+            assert keeps_closed == asked | ({FEW} if wave == "W1" else set()), wave
+            assert {each["outcome"] for each in closed["criteria"]} == {"pass", "inconclusive"}
+            assert not closed["is_open"]
+
+            attested |= set(attest_all(pilot, closed, folder))
+            is_open = pilot.gate(wave)
+            assert not any("judged again" in each["en"] for each in is_open["notices"])
+            outcomes = {each["id"]: each["outcome"] for each in is_open["criteria"]}
+            assert outcomes.pop(FEW, "waived") == "waived"
+            assert set(outcomes.values()) == {"pass"}, wave
+            assert is_open["is_open"]
+            assert is_open["period"]["since"] == begins.isoformat()
+            by_people = [each["gate"] for each in is_open["notices"] if each["en"].endswith(BY_PERSON.en)]
+            assert [each for each in by_people if each in sources_of] == list(sources_of)[:number]
+            assert "" in by_people
+            check_report(pilot, wave, folder)
+    with clock_at(pilot.now):
+        check_sign_off(pilot, folder)
+
+
+def check_sign_off(pilot: Pilot, folder: Path) -> None:
+    """After W4 only the signatures are missing."""
+    closed = pilot.gate("sign-off")
+    assert closed["before"] == {"gate": "W4", "outcome": "pass", "reason": "It is open."}
+    assert {each["why"] for each in closed["criteria"]} == {None, "no_data"}
+    attest_all(pilot, closed, folder)
+    signed = pilot.gate("sign-off")
+    assert signed["is_open"]
+    by_people = [each["gate"] for each in signed["notices"] if each["en"].endswith(BY_PERSON.en)]
+    assert {"W1", "W2", "W3", "W4"} <= set(by_people)
+    check_report(pilot, "sign-off", folder)
+
+
+def check_report(pilot: Pilot, wave: str, folder: Path, *, is_open: bool = True) -> None:
+    """Write the report of a gate, and verify it, also by the sources."""
+    result = pilot.golive("report", wave, "--to", str(folder / wave))
+    assert result.exit_code == (0 if is_open else 1), result.output
+    (made,) = (folder / wave).iterdir()
+    verified = pilot.golive("verify", str(made), "--reevaluate")
+    assert verified.exit_code == 0, verified.output
+    was = "open" if is_open else "closed"
+    assert f"The report is what was signed: gate {wave} was {was} at" in verified.stdout
+
+
+def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
+    """Ask the sources of the report of W1 again; return the problems by criterion."""
+    (made,) = (folder / "W1").iterdir()
+    result = pilot.golive("verify", str(made), "--reevaluate", "--json")
+    assert result.exit_code == 1
+    checks = json.loads(result.stdout)["checks"]
+    return {each["name"].removeprefix("again: "): each["problem"] for each in checks if each["problem"]}
+
+
+@pytest.mark.own_database
+def test_four_waves_are_opened_by_their_people_one_after_the_other(
+    database: str, tmp_path: Path, open_entry: None
+) -> None:
+    """Four weeks. What differs later is named when the sources are asked again."""
+    with fake_prometheus() as prometheus:
+        pilot = Pilot(database, tmp_path / "records", prometheus.url, days=28)
+        pilot.seed(leads=4 * LEADS, lead_days=28)
+        # None came in the first half hour of W1.
+        prometheus.values[ANSWERED_BY_EDGE % STORED] = ["697"]
+        open_waves(pilot, tmp_path, {"W1": 1, "W2": 5, "W3": 15, "W4": 41})
+    pilot.sql(MAKE_DEAD)
+    pilot.engine_url, pilot.prometheus_url = pilot.prometheus_url, ""
+    found = differences(pilot, tmp_path)
+    of_metrics = {"webhook-latency", "handlers-latency", "rows-edge", "rows-dead-letters"}
+    assert found.keys() == {"success-rate", *of_metrics}
+    assert re.match(r"it was pass \(1.0\), it is fail \(0.98", found["success-rate"])
+    assert "it is inconclusive (None)" in found["webhook-latency"]
+
+
+@pytest.mark.own_database
+def test_what_was_held_in_a_wave_and_processed_after_it_is_none_of_its_leads(
+    database: str, tmp_path: Path
+) -> None:
+    """Neither for the handlers' count of the wave, nor for the tickets before the next one."""
+    pilot = Pilot(database, tmp_path)
+    pilot.seed()
+    window = {"from": pilot.since, "to": pilot.now - timedelta(hours=12)}
+    change = (
+        "UPDATE pancake_webhook_event SET {} WHERE id ="
+        " (SELECT max(id) FROM pancake_webhook_event WHERE created_at < %(to)s)"
+    )
+    held = "held_at = created_at, processed_at = %(to)s::timestamptz + interval '1 hour'"
+    with open_session(database, "test") as session:
+        session.execute("SET session_replication_role = replica")
+
+        def found() -> tuple[int, int]:
+            leads = read_row(session, "golive/count_dead_letters", window) or {}
+            early = read_row(session, "golive/count_early_tickets", window) or {}
+            return leads["processed"], early["value"]
+
+        processed, early = found()
+        session.execute(change.format(held).encode(), window)
+        assert found() == (processed - 1, early - 1)
+        replayed = "first_processed_at = created_at, replay_count = 1"
+        session.execute(change.format(replayed).encode(), window)
+        assert found() == (processed - 1, early), "a replay does not take its ticket out"
+
+
+AT = datetime.now(UTC)
+DAY = timedelta(days=1)
+PILOT = AT - 20 * DAY
+
+
+@pytest.fixture
+def session(rolled_back: DbSession) -> DbSession:
+    return rolled_back
+
+
+def days_ago(days: float) -> datetime:
+    return AT - days * DAY
+
+
+def test_checks_of_a_connection_are_due_since_it_exists_and_while_it_is_enabled(session: DbSession) -> None:
+    """Disabling it for a moment does not begin the count anew."""
+
+    def found(since: datetime, until: datetime = AT) -> tuple[object, ...]:
+        shown = read_row(session, "golive/count_suspensions", {"from": since, "to": until}) or {}
+        return tuple(shown.get(name) for name in ("value", "checks", "needed"))
+
+    first = add_connection(session, "Diva", days_ago(30))
+    assert found(PILOT) == (None, 0, 5184), "nine of ten of twenty days"
+    session.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', jsonb_build_object('connections',"
+        " jsonb_build_array(jsonb_build_object('connection_id', %s::text)))"
+        " FROM generate_series(%s, %s, interval '5 minutes') AS t (at)",
+        [first, PILOT, AT],
+    )
+    assert found(PILOT) == (0, 5760, 5184)
+    second = add_connection(session, "Other", days_ago(2))
+    assert found(PILOT) == (None, 0, 518)
+    add_change(session, "connection", second, days_ago(1), "status", "active", "disabled")
+    add_change(session, "connection", second, days_ago(0.5), "status", "disabled", "active")
+    assert found(PILOT) == (None, 0, 388), "36 hours of two days"
+    assert found(PILOT, AT - 0.75 * DAY) == (None, 0, 259), "it was enabled for the first day"
+    assert found(AT - 0.75 * DAY) == (None, 0, 129), "it was disabled when the window began"
+    assert found(PILOT, AT - 3 * DAY) == (0, 4896, 4406), "it did not exist yet"
+    add_change(session, "connection", second, days_ago(0.25), "status", "active", "disabled")
+    session.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [second])
+    assert found(PILOT) == (None, 0, 324), "it is disabled now"
+    assert found(AT - 0.2 * DAY) == (0, 57, 51), "it was disabled all the time"
+
+
+def test_a_connection_that_is_disabled_when_the_gate_is_asked_is_judged_as_it_was(session: DbSession) -> None:
+    """Its nights and modes count if it was enabled in the wave."""
+    add_connection(session, "Diva", days_ago(30))
+
+    def found() -> list[int]:
+        """How many nights are needed, and how many connections enforce nothing."""
+        window = {"from": AT - 7 * DAY, "to": AT}
+        nights = read_row(session, "golive/load_nights", window) or {}
+        modes = read_row(session, "golive/count_unenforced", window) or {}
+        return [nights["to_reconcile"], modes["signature"], modes["allowlist"]]
+
+    def disable(connection: str, days: float) -> None:
+        add_change(session, "connection", connection, days_ago(days), "status", "active", "disabled")
+        session.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [connection])
+
+    first = found()
+    disable(add_connection(session, "Long ago", days_ago(30)), 10)
+    assert found() == first
+    bad = add_connection(session, "Bad", days_ago(30))
+    enabled = found()
+    assert enabled == [2 * each for each in first]
+    disable(bad, 0.001)
+    assert found() == enabled
+    disable(add_connection(session, "Off for four days", days_ago(30)), 4)
+    nights, *modes = found()
+    assert modes == [3, 3]
+    assert nights - enabled[0] in (3, 4), "of the days on which it was enabled"
+
+
+def test_leads_of_a_source_that_was_switched_off_in_the_window_count_as_held(session: DbSession) -> None:
+    """And of a source whose connection was disabled; both as they were in the window, not as they are now."""
+    sources = {"kept": "Diva", "off": "Diva", "never": "Diva", "by mistake": "Diva", "of": "Other"}
+    connections = {name: add_connection(session, name, days_ago(30)) for name in ("Diva", "Other")}
+    for source, connection in sources.items():
+        made = add_source(session, connections[connection], source, source in ("kept", "of"))
+        if source == "by mistake":
+            add_change(session, "source", made, days_ago(8), "is_active", False, True)
+            add_change(session, "source", made, days_ago(7.98), "is_active", True, False)
+        elif source != "never":
+            add_change(session, "source", made, days_ago(15), "is_active", False, True)
+        if source == "off":
+            add_change(session, "source", made, days_ago(5), "is_active", True, False)
+        session.execute(
+            "INSERT INTO pancake_webhook_event"
+            " (connection_id, origin, payload_hash, status, arrived_at, created_at, held_at, source_ids)"
+            " SELECT %(connection)s, 'webhook', sha256((%(source)s::text || n)::bytea), 'received', at, at,"
+            " CASE WHEN %(source)s = 'by mistake' OR %(source)s IN ('off', 'of') AND n <= 5 THEN at END,"
+            " ARRAY[%(source)s]"
+            " FROM generate_series(1, 19) AS n"
+            " CROSS JOIN LATERAL (SELECT %(now)s - make_interval(days => n) AS at) AS t",
+            {"connection": connections[connection], "source": source, "now": AT + timedelta(hours=1)},
+        )
+
+    def found(since: float, until: float) -> tuple[int, int]:
+        window = {"from": AT - since * DAY, "to": AT - until * DAY}
+        row = read_row(session, "golive/load_sources", window) or {}
+        return row["leads"], row["held"]
+
+    assert found(20, 0) == (45, 10), "since they were switched on"
+    session.execute("UPDATE pancake_connection SET status = 'disabled' WHERE name = 'Other'")
+    add_change(session, "connection", connections["Other"], days_ago(5), "status", "active", "disabled")
+    assert found(20, 0) == (45, 10)
+    assert found(20, 6) == (27, 0), "all three were on"
+    assert found(4, 0) == (4, 0), "two were off all the time"
+
+
+def test_what_was_deleted_since_a_night_counted_it_is_not_hidden_by_other_events(session: DbSession) -> None:
+    """Neither by one that was held and is replayed, nor by a deletion from the log of Hasura too."""
+    day = AT.astimezone(ICT).date() - 3 * DAY
+    events = session.execute(
+        "INSERT INTO pancake_webhook_event"
+        " (connection_id, origin, payload_hash, status, arrived_at, created_at, received_at, held_at)"
+        " SELECT %s, 'webhook', sha256(n::text::bytea), 'received', t.at, t.at,"
+        " CASE WHEN n > 3 THEN t.at END, CASE WHEN n < 3 THEN t.at END"
+        " FROM generate_series(1, 10) AS n CROSS JOIN LATERAL (SELECT now() AS at) AS t RETURNING id",
+        [add_connection(session, "Diva", days_ago(30))],
+    ).fetchall()
+    ids = sorted(event["id"] for event in events)
+
+    def found(days: float, count: int, last: int) -> tuple[int, int]:
+        """What the gate finds once a night has counted the log."""
+        counted = {"day": f"{day}", "events": count, "first_id": ids[0], "last_id": last}
+        at = AT - days * DAY
+        session.execute(
+            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+            " VALUES ('purge_events', %(at)s, %(at)s, %(at)s, 'succeeded', %(report)s)",
+            {"at": at, "report": Jsonb({"engine_log": [counted]})},
+        )
+        row = read_row(session, "golive/load_nights", {"from": AT - 7 * DAY, "to": AT}) or {}
+        return row["not_stored"], row["logged"]
+
+    assert found(2, 10, ids[-1]) == (0, 1), "those that were held, or dead letters from the start, too"
+    session.execute("DELETE FROM pancake_webhook_event WHERE id = %s", [ids[-1]])
+    session.execute("UPDATE pancake_webhook_event SET received_at = now() WHERE id = %s", [ids[0]])
+    assert found(1, 9, ids[-2]) == (1, 1)
+
+
+FORGED = Handed("gate-W1.json", json.dumps({"subject": "W1", "is_open": True}).encode())
+RECODED = (
+    "UPDATE pancake_webhook_event SET status = 'processed', error_code = NULL, outcome = 'no_change'{}"
+    " WHERE status = 'dead_letter'"
+)
+REPLAYED = ", replay_count = 1, replayed_at = created_at, replayed_by = 'lan'"
+
+
+def add_dated(pilot: Pilot, statement: Statement) -> None:
+    """Add a record that names no other record, as the holder of a key can by another program."""
+    records = Records(pilot.folder)
+    content = FILE.dump_json(Record(statement), exclude=VERIFIED)
+    _, (signature,) = records.sign(statement.role, [content])
+    path = records.folder / f"{digest_of(content)}.json"
+    path.write_bytes(content)
+    signature_of(path).write_bytes(signature)
+
+
+def attack_by_sql(pilot: Pilot, statement: str) -> None:
+    pilot.sql(statement)
+
+
+def attack_by_later_beginning(pilot: Pilot, _: str) -> None:
+    """W1 as if it had been stated long ago that it begins after the bad day: seven good ones are left."""
+    since = pilot.now - timedelta(days=7, minutes=1)
+    add_dated(pilot, state(Kind.BEGIN, "W1", pilot.since - timedelta(days=1), since=since))
+
+
+def attack_by_long_ago(pilot: Pilot, _: str) -> None:
+    """An expired key signs with a time before its end."""
+    add_dated(pilot, state(Kind.ATTEST, "G-1", pilot.since - timedelta(days=1), value=1.0))
+
+
+def attack_by_beginning_anew(pilot: Pilot, _: str) -> None:
+    assert pilot.golive("begin", "W1", "--again", "five sources were on").exit_code == 0
+
+
+def attack_by_forged_gate(pilot: Pilot, _: str) -> None:
+    Records(pilot.folder).add(state(Kind.BEGIN, "W2", datetime.now(UTC)), files=[FORGED, NO_SCANS])
+
+
+def attack_by_old_beginning(pilot: Pilot, _: str) -> None:
+    """Four waves in one minute, by hand: more than the seven days that `--since` allows."""
+    since = pilot.now - timedelta(days=8)
+    statement = state(Kind.BEGIN, "W2", datetime.now(UTC), since=since)
+    Records(pilot.folder).add(statement, files=[FORGED, NO_SCANS])
+
+
+def attack_by_disabling(pilot: Pilot, _: str) -> None:
+    """A connection without a check, a night and a mode is off while the gate is asked."""
+    now = datetime.now(UTC)
+    statement = state(Kind.BEGIN, "W4", now, since=now - timedelta(days=7))
+    Records(pilot.folder).add(statement, files=[NO_SCANS])
+    pilot.sql(
+        "INSERT INTO pancake_connection (name, workspace_id, token_sha256, created_at)"
+        " VALUES ('Bad', 2, sha256('y'), now() - interval '5 days')"
+    )
+    pilot.sql("UPDATE pancake_connection SET status = 'disabled' WHERE name = 'Bad'")
+
+
+Attack = Callable[[Pilot, str], None]
+ATTACKS: Mapping[str, tuple[Attack, str, str, str]] = {
+    "dead letters made processed": (attack_by_sql, RECODED.format(""), "W1", "rows-dead-letters (fail)"),
+    "as if a person had replayed them": (
+        attack_by_sql, RECODED.format(REPLAYED), "W1",
+        "rows-dead-letters: 10 leads are stored as processed that no handler processed",
+    ),
+    "as if the lead had been invalid": (
+        attack_by_sql,
+        "UPDATE pancake_webhook_event SET error_code = 'invalid_phone' WHERE status = 'dead_letter'",
+        "W1", "rows-dead-letters (fail)",
+    ),
+    "bad leads deleted": (
+        attack_by_sql, "DELETE FROM pancake_webhook_event WHERE status = 'dead_letter'", "W1",
+        "rows-edge (fail)",
+    ),
+    "late tickets deleted": (
+        attack_by_sql, "DELETE FROM ticket WHERE first_response_at > created_at + interval '30 minutes'",
+        "W1", "rows-tickets (fail)",
+    ),
+    "late tickets answered in time": (
+        attack_by_sql, "UPDATE ticket SET first_response_at = created_at + interval '1 minute'", "W1",
+        "rows-tickets: 0 tickets of leads are gone, 100 were answered before",
+    ),
+    "missing leads taken out of a report": (
+        attack_by_sql, "UPDATE pancake_cron_run SET report = jsonb_set(report, '{days,0,left_missing}', '[]')"
+        " WHERE name = 'reconcile_daily'", "W1",
+        "zero-miss: Prometheus knew 1 lead missing after a reconciliation, and the stored reports have 0",
+    ),
+    "a beginning after the bad days": (attack_by_later_beginning, "", "W1", "success-rate (fail)"),
+    "a record of a key that ended": (
+        attack_by_long_ago, "", "W1", "dated before W1 began, and not there then: G-1",
+    ),
+    "W1 begun anew": (attack_by_beginning_anew, "", "W1", "W1 began anew, by lan@diva.example: five sources"),
+    "what went before a new beginning": (
+        attack_by_beginning_anew, "", "W1", "leads became tickets before W1 began",
+    ),
+    "the gate before forged": (
+        attack_by_forged_gate, "", "W2", "judged again, these do not pass: success-rate (fail)",
+    ),
+    "a wave that began long ago": (attack_by_old_beginning, "", "W2", "wave-length (inconclusive)"),
+    **{
+        f"a bad connection disabled, {shown}": (attack_by_disabling, "", "W4", shown)
+        for shown in (
+            "zero-miss (inconclusive)", "missing-W4 (inconclusive)", "no-suspension (inconclusive)",
+            "signature-W4 (fail)", "allowlist-W4 (fail)",
+        )
+    },
+}  # fmt: skip
+"""By attack: how it is made, on which gate, and the criterion that closes the gate or the red notice."""
+
+
+@pytest.fixture(scope="module")
+def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
+    """W1 with everything attested, which ten dead letters and a missing lead keep closed; made once."""
+    folder = tmp_path_factory.mktemp("bad-week")
+    with fake_prometheus() as prometheus, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.golive.evaluation.entry_criteria", list)
+        pilot = Pilot(
+            cluster.create_database("pancake_bad_week", template), folder / "records", prometheus.url, days=8
+        )
+        pilot.seed(lead_days=8)
+        pilot.sql(SWITCH_OFF)
+        with clock_at(pilot.since + timedelta(minutes=5)):
+            assert pilot.golive("begin", "W1", "--since", f"{pilot.since:%Y-%m-%dT%H:%M}").exit_code == 0
+        attest_all(pilot, pilot.gate("W1"), folder)
+        assert pilot.gate("W1")["is_open"]
+        for statement in (MAKE_DEAD, MAKE_LATE, MAKE_MISSING):
+            pilot.sql(statement)
+        prometheus.values |= {
+            RESULTS_OF_HANDLERS % DEAD_LETTER: ["10"], RESULTS_OF_HANDLERS % PROCESSED: ["690"],
+            LEFT_MISSING: ["1"],
+        }  # fmt: skip
+        closed = pilot.gate("W1")
+        assert [each["id"] for each in closed["criteria"] if each["outcome"] == "fail"] == [
+            "success-rate", "zero-miss",
+        ]  # fmt: skip
+        yield pilot
+    cluster.drop_database("pancake_bad_week")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_who_wants_a_gate_open_from_a_bad_week_is_stopped_or_named_in_red(
+    bad_week: Pilot, tmp_path: Path, cluster: Cluster, name: str
+) -> None:
+    """By a person who has the key of the release manager, the database and the code."""
+    attack, argument, gate, shown = ATTACKS[name]
+    shutil.copytree(bad_week.folder, tmp_path / "records")
+    cluster.drop_database("pancake_attacked")  # of an attack that failed
+    database = cluster.create_database("pancake_attacked", bad_week.url.rpartition("/")[2])
+    pilot = replace(bad_week, url=database, folder=tmp_path / "records")
+    attack(pilot, argument)
+    found = pilot.gate(gate)
+    red = [each["en"] for each in found["notices"]]
+    red += [f"{each['id']} ({each['outcome']})" for each in found["criteria"] if each["outcome"] != "pass"]
+    assert any(shown in each for each in red), red
+    assert not found["is_open"], "what is only named in red does not mend the rest of the week"
+    cluster.drop_database("pancake_attacked")
+
+
+def test_the_report_of_an_attacked_gate_shows_all_that_is_red(bad_week: Pilot, tmp_path: Path) -> None:
+    shutil.copytree(bad_week.folder, tmp_path / "records")
+    pilot = replace(bad_week, folder=tmp_path / "records")
+    attack_by_beginning_anew(pilot, "")
+    notices = [each["en"] for each in pilot.gate("W1")["notices"]]
+    check_report(pilot, "W1", tmp_path, is_open=False)
+    (made,) = (tmp_path / "W1").iterdir()
+    page = unescape((made / "report.html").read_text())
+    assert "W1 began anew, by lan@diva.example: five sources were on" in notices
+    assert [each for each in notices if each not in page] == []
