@@ -416,8 +416,8 @@ BREAKAGES = (
     ),
     Breakage(
         "the login of the handlers has a short `statement_timeout`",
-        by_role_setting(HANDLERS, "statement_timeout = '2ms'", is_of_database=True), "role-settings",
-        "the login of handlers: statement_timeout is 2ms, 10 s are needed",
+        by_role_setting(HANDLERS, "statement_timeout = '500ms'", is_of_database=True), "role-settings",
+        "the login of handlers: statement_timeout is 500ms, 10 s are needed",
     ),
     Breakage(
         "the handlers are away", without_service("handlers"), "handlers", "does not answer", "HandlersDown",
