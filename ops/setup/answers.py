@@ -87,14 +87,19 @@ QUESTIONS = (
     Question("workspace", "", "Number of Pancake's workspace, for example 607"),
     Question("api_url", "", "Base URL of Pancake's API", default="https://crm.pancake.vn/api"),
     Question("connection", default="Diva"),
-    Question("project", default=""),
+    Question(
+        "project", "", "Folder of your project of the Hasura CLI, which gets our part (empty: you have none)",
+        default="",
+    ),
     Question("source", default="default"),
     Question("logins", default="diva"),
     Question("edge_handlers_url", file=EDGE, default="http://127.0.0.1:8080"),
     Question("edge_status_url", "EDGE_STATUS_URL", "", OPS, default="http://127.0.0.1:9145"),
     Question("metadata_database_url", "METADATA_DATABASE_URL", "", HANDLERS, is_secret=True, default=""),
     Question("allow_clear_text", "ALLOW_CLEAR_TEXT", "", HANDLERS, default=""),
-    Question("way", default=""),
+    Question(
+        "way", "", "How edge and handlers run: compose, systemd, kubernetes (empty: another way)", default=""
+    ),
     Question("images", "", "Repository of the images, for example registry.example.com/pancake", default=""),
     Question("image_tag", default=""),
     Question("engine_namespace", "", "Kubernetes: the engine's namespace, for example diva"),
@@ -158,13 +163,28 @@ class Answers:
 
     def ask_again(self, name: str, problem: str) -> None:
         """Ask on the terminal, until the answer can be right: one mistake costs no answer before it."""
-        question, answer = BY_NAME[name], ""
+        answer = ""
         while problem or not answer:
             if problem:
                 say(f"  {problem}")
-            answer = str(typer.prompt(question.text, hide_input=question.is_secret, err=True)).strip()
+            answer = self._prompted(name)
             problem = self._problem(name, answer)
         self.known[name] = answer
+
+    def offer(self, *names: str) -> None:
+        """Ask on a terminal for each answer that is not known and may be left out."""
+        for name in names if self.is_terminal else ():
+            while not self[name] and (answer := self._prompted(name, default="")):
+                if problem := self._problem(name, answer):
+                    say(f"  {problem}")
+                else:
+                    self.known[name] = answer
+
+    @staticmethod
+    def _prompted(name: str, default: str | None = None) -> str:
+        text, is_secret = BY_NAME[name].text, BY_NAME[name].is_secret
+        asked = typer.prompt(text, default, hide_input=is_secret, show_default=False, err=True)
+        return str(asked).strip()
 
     def until_accepted(self, attempt: Callable[[], Accepted], blamed: Callable[[Exception], str]) -> Accepted:
         """Return what the attempt returns; on a terminal ask again for the answer that a service refused.
@@ -203,6 +223,10 @@ class Answers:
             return f"OWNER_DATABASE_URL {NO_URL}"
         if name == "api_url" and host_of(answer) is None:
             return f"{answer!r} is not a base URL, for example https://crm.pancake.vn/api"
+        if name == "way":
+            return _way_problem(answer)
+        if name == "project" and not Path(answer).is_dir():
+            return f"{answer} is no folder"
         if name == "workspace" and not (answer.isascii() and answer.isdecimal()):
             return "workspace is no whole number; Pancake's URL has it, for example 607"
         return ""
@@ -233,6 +257,10 @@ class Answers:
             write_file(self.files.folder / REMEMBERED, yaml.safe_dump(kept, allow_unicode=True))
 
 
+def _way_problem(way: object) -> str:
+    return "" if way in list(Way) else f"way is {way!r}; it can be {', '.join(Way)} (docs/production.md)"
+
+
 def _refuse(problems: Iterable[str]) -> None:
     if found := [each for each in problems if each]:
         raise WrongUsage("\n".join(found))
@@ -259,8 +287,8 @@ def read_answers(path: Path | None, *, is_private: bool = True) -> dict[str, str
         raise WrongUsage(f"{path} is no list of answers, name: value.")
     if unknown := sorted(str(name) for name in document if name not in BY_NAME):
         raise WrongUsage(f"{path} has no such answers: {', '.join(unknown)}. They are: {', '.join(BY_NAME)}")
-    if (way := document.get("way")) and way not in list(Way):
-        raise WrongUsage(f"{path}: way is {way!r}; it can be {', '.join(Way)} (docs/production.md)")
+    if (way := document.get("way")) and (problem := _way_problem(way)):
+        raise WrongUsage(f"{path}: {problem}")
     if is_private and is_open and any(BY_NAME[name].is_secret for name in document):
         raise WrongUsage(f"{path} holds secrets and can be read by others: chmod 600 {path}")
     return {

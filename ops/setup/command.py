@@ -25,6 +25,8 @@ NEXT = """Start edge and handlers with the environment files in {folder}: {start
 Then run: {finish}"""
 NEXT_OF_RUNNING = """The handlers answer already. After an upgrade replace them: docs/upgrading.md
 After that, or if it was not done yet: {finish}"""
+NO_PROJECT = """You named no project of the Hasura CLI. Before it is applied again, which removes our part:
+  leads metadata merge --into DIR"""
 END = """The installation is whole; the kill switch holds all leads. When Pancake has the URL, the PO runs:
   {switch}"""
 END_OF_LIVE = "The installation is whole; the kill switch is off and holds no lead."
@@ -136,6 +138,8 @@ def setup(
         start, third = START[of_way], finish_command(parts.answers, folder)
         then = NEXT_OF_RUNNING if is_running else NEXT
         say(end if finish else then.format(folder=folder, start=start, finish=third))
+        if not parts.answers["project"]:
+            say(NO_PROJECT)
         if finish:
             _show_webhook(folder / WEBHOOK_FILE)
 

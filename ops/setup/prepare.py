@@ -62,6 +62,8 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
             f"{files.folder / HANDLERS}."
         )
     answers.ask("handlers_url", "public_url", "api_url")
+    if is_new and not files.values:
+        answers.offer("way", "project")
     if answers["way"] == Way.KUBERNETES and is_new:
         answers.ask("images", "engine_namespace", "engine_app")
     value_files(answers, files.folder)

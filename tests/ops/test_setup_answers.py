@@ -322,7 +322,7 @@ def test_on_a_terminal_what_is_not_known_is_asked_until_it_can_be_right(
     filled(tmp_path).write(read_env_files(tmp_path))
     asked: list[tuple[str, bool]] = []
 
-    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
+    def prompt(text: str, default: str | None, *, hide_input: bool, show_default: bool, err: bool) -> str:
         asked.append((text, hide_input))
         return f" {next(typed)} "
 
@@ -343,6 +343,28 @@ def test_on_a_terminal_what_is_not_known_is_asked_until_it_can_be_right(
     ]  # fmt: skip
     with pytest.raises(WrongUsage, match=r"ops\.env has another HASURA_URL, which is never overwritten"):
         gather({"hasura_url": "http://other"}, None, read_env_files(tmp_path))["hasura_url"]
+
+
+def test_on_a_terminal_way_and_project_are_offered_and_may_be_left_out(tmp_path: Path) -> None:
+    """Without its project named, the customer's next `hasura metadata apply` would remove our part."""
+    for typed, known, said in (
+        (
+            ["docker", "compose", "none", str(tmp_path)],
+            ("compose", str(tmp_path)),
+            ["it can be compose", "is no folder"],
+        ),
+        (["", ""], ("", ""), []),
+    ):
+        answers = replace(gather({}, None, read_env_files(tmp_path / "pancake")), is_terminal=True)
+        with CliRunner().isolation(input="\n".join([*typed, ""])) as streams:
+            answers.offer("way", "project")
+            printed = streams[1].getvalue().decode()
+        assert (answers["way"], answers["project"]) == known
+        assert [each for each in ("it can be compose", "is no folder") if each in printed] == said
+    given = replace(
+        gather({"way": "systemd", "project": "hasura"}, None, read_env_files(tmp_path)), is_terminal=True
+    )
+    given.offer("way", "project")  # asks nothing: there is no input
 
 
 @pytest.mark.parametrize(
@@ -561,7 +583,7 @@ def test_on_a_terminal_what_a_service_refuses_is_asked_again_and_no_answer_is_lo
     answers = replace(gather({}, path, files), is_terminal=True)
     typed = [
         "http://127.0.0.1:1", "wrong", "postgresql://x@127.0.0.1:1/diva", known["hasura_url"],
-        known["admin_secret"], known["owner_database_url"], known["api_key"],
+        known["admin_secret"], known["owner_database_url"], known["api_key"], "", "",
         json.dumps({"type": "HS256", "key": "k" * 32}), keys["HASURA_GRAPHQL_JWT_SECRET"],
         str(customer.folder / "none.pem"), str(private),
     ]  # fmt: skip
