@@ -2,8 +2,10 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from ops.failures import WrongUsage
 from ops.golive.deploy.step import Found, State, Step
