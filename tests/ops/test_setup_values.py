@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from ops.cli import app
 from ops.failures import WrongUsage
 from ops.golive.deploy.step import Found, State, Step
 from ops.setup.answers import gather
