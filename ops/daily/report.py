@@ -43,16 +43,18 @@ SUMS = (
 """A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
 ALONE = ("missed_by_webhook", "broken")
 VIETNAMESE = {
-    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "nhập vào ticket đang mở",
+    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "gộp vào ticket đang mở",
     "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
     "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
     "held_by_connection": "kết nối đang tắt", "tickets": "Ticket", "later_tickets": "từ lần gửi sau của lead",
     "kept": "đúng người được chia", "changed": "đã đổi người", "by_hand": "giao tay",
     "unassigned": "chưa có người phụ trách", "answered": "đã gọi", "unanswered": "chưa gọi",
-    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm lại",
+    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm thấy",
     "broken": "lỗi cần xử lý",
 }  # fmt: skip
 """The figures as managers read them."""
+ALSO_CALLED = {"new_tickets": "từ lead mới", "changed": "nhận từ người khác"}
+"""What two of them are called as a part of the tickets, and of an owner's tickets."""
 OF_OWNERS = ("owner", "owner_id", "share", "weight", "spread", "bound")
 """The columns of owners that sources do not have."""
 DAY = ["%Y-%m-%d"]
@@ -264,7 +266,7 @@ def html_page(report: Report) -> str:
     period = report.period
     return render_page(
         TEMPLATE,
-        days=f"{period.first:%d/%m/%Y} – {period.last:%d/%m/%Y}",
+        days=_days(period),
         period=f"--since {period.first} --until {period.last}",
         made=f"{period.until.astimezone(ICT):%H:%M %d/%m/%Y}",
         sections=[(each, report.owners_of(each)) for each in (report.total, *report.sources)],
@@ -277,7 +279,14 @@ def html_page(report: Report) -> str:
         parts_of=parts_of,
         sums=SUMS,
         words=VIETNAMESE,
+        also_called=ALSO_CALLED,
+        no_source_id=NO_SOURCE_ID,
     )
+
+
+def _days(period: Period) -> str:
+    first, last = f"{period.first:%d/%m/%Y}", f"{period.last:%d/%m/%Y}"
+    return f"ngày {first}" if first == last else f"{first} – {last}"
 
 
 def report(

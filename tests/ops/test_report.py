@@ -286,7 +286,7 @@ def test_the_page_is_one_file_without_a_script_and_names_are_text_in_it(seeded: 
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert not re.findall(r"<script|\u202e|(?:src|href|url)\s*[=(]|@import|https?:", page)
     assert '<meta name="viewport"' in page
-    assert "Chia đều: chênh lệch 0,50, tối đa cho phép 1,00" in page
+    assert "Chia đều: chênh lệch ticket giữa các thành viên 0,50, tối đa cho phép 1,00" in page
 
 
 @pytest.mark.skipif(DRIVER is None, reason="chromium and chromium-driver are not installed")
