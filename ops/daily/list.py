@@ -1,6 +1,6 @@
 """`leads list`: the leads of a figure of the report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,10 +8,14 @@ import typer
 from rich.console import Console
 
 from leads.domain.body import ICT
+from leads.domain.errors import BadRequest
+from leads.domain.fields import fold
 from leads.domain.lead_list import FIGURES, MAX_LEADS, choose_names, read_list
-from leads.domain.visible_text import duration
+from leads.domain.trace import read_language
+from leads.domain.trace_event import ENGLISH, VIETNAMESE, Words
 from ops.clients.db_session import QUERIES, open_database
-from ops.daily.report import DAY, FirstDay, LastDay, Period
+from ops.daily.report import ALSO_CALLED, DAY, FIGURE_NAMES, NO_SOURCE_ID, FirstDay, LastDay, Period
+from ops.daily.trace import reason_in_words
 from ops.failures import WrongUsage
 from ops.output import AsJson, ForeignTextConsole, csv_text, one_line, print_in_column, print_json, say
 
@@ -19,10 +23,14 @@ COLUMNS = (
     "event_id", "arrived_at", "connection", "record_id", "source", "phone", "customer", "owner", "ticket",
     "ticket_status", "ticket_created_at", "first_response_at", "reason",
 )  # fmt: skip
+BY_WORD = {fold(word): name for each in (ALSO_CALLED, FIGURE_NAMES) for name, word in each.items()}
+"""The figures by what managers call them."""
 
 
 def list_leads(
-    figure: Annotated[str, typer.Argument(help=f"One of {', '.join(FIGURES)}.")] = "leads",
+    figure: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(FIGURES)}, or its name in the report.")
+    ] = "leads",
     day: Annotated[
         datetime | None, typer.Option(formats=DAY, help="A day in Vietnam; without it today.")
     ] = None,
@@ -31,6 +39,7 @@ def list_leads(
     owner: Annotated[str | None, typer.Option(help="Name or id of the ticket's owner.")] = None,
     source: Annotated[str | None, typer.Option(help="Name or id of the source.")] = None,
     limit: Annotated[int, typer.Option(help="How many are shown.", min=1, max=MAX_LEADS)] = MAX_LEADS,
+    lang: Annotated[str, typer.Option(help="Language: en, or vi for managers.")] = ENGLISH,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table for spreadsheets.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,12 +48,17 @@ def list_leads(
     Of today in Vietnam, of a day, or of days. The last line counts tickets that people made by hand for a
     phone that a lead had within three days. Needs DATABASE_URL.
     """
+    figure = BY_WORD.get(fold(figure), figure)
     if figure not in FIGURES:
         raise WrongUsage(f"There is no figure {figure}. Give one of {', '.join(FIGURES)}.")
     if day and (first or last):
         raise WrongUsage("Give either --day, or --since and --until.")
     if as_csv and as_json:
         raise WrongUsage("Give one of --csv and --json.")
+    try:
+        words = Words(read_language(lang))
+    except BadRequest as error:
+        raise WrongUsage(str(error)) from error
     now = datetime.now(UTC)
     today = now.astimezone(ICT).replace(tzinfo=None)
     period = Period((day or first or last or today).date(), (day or last or today).date(), now)
@@ -61,26 +75,39 @@ def list_leads(
         rows = ([lead[name] for name in COLUMNS] for lead in found["leads"])
         typer.echo(csv_text([COLUMNS, *rows]), nl=False)
     else:
-        print_leads(found, now, ForeignTextConsole())
+        print_leads(found, now, words, ForeignTextConsole())
 
 
-def print_leads(found: Mapping[str, Any], now: datetime, console: Console) -> None:
+def print_leads(found: Mapping[str, Any], now: datetime, words: Words, console: Console) -> None:
     leads = found["leads"]
     for lead in leads:
         arrived = datetime.fromisoformat(lead["arrived_at"]).astimezone(ICT)
-        words = [lead[name] for name in ("phone", "customer", "source", "owner", "ticket") if lead[name]]
-        words.append(
-            lead["reason"] if lead["first_response_at"] or not lead["ticket"] else _waiting(lead, now)
-        )
-        print_in_column(
-            f"{lead['event_id']:>7}  {arrived:%d/%m %H:%M}  ", one_line(" · ".join(words)), console
-        )
-    shown = f", the first {len(leads)} of them" if len(leads) < found["count"] else ""
-    say(f"{found['figure']}: {found['count']}{shown}")
-    say(f"Tickets made by hand for a phone that a lead had within 3 days: {found['made_by_hand']}")
+        text = one_line(" · ".join(filter(None, _parts(lead, now, words))))
+        print_in_column(f"{lead['event_id']:>7}  {arrived:%d/%m %H:%M}  ", text, console)
+    figure = found["figure"]
+    if words.language == VIETNAMESE:
+        figure = FIGURE_NAMES[figure].capitalize()
+    shown = words.say("list.first", count=len(leads)) if len(leads) < found["count"] else ""
+    say(f"{figure}: {found['count']}{shown}")
+    say(words.say("list.made_by_hand", count=found["made_by_hand"]))
     if correctable := [lead["event_id"] for lead in leads if lead["can_be_corrected"]]:
-        say(f"Correct the phone of one: leads replay {correctable[0]} --corrected-phone -")
+        say(words.say("list.correct", id=correctable[0]))
 
 
-def _waiting(lead: Mapping[str, Any], now: datetime) -> str:
-    return f"not answered for {duration(now - datetime.fromisoformat(lead['ticket_created_at']))}"
+def _parts(lead: Mapping[str, Any], now: datetime, words: Words) -> Iterator[str | None]:
+    phone = lead["phone"] or ""
+    yield words.phone(phone) if phone.startswith("+") else phone
+    yield lead["customer"]
+    yield words.say("list.no_source") if lead["source"] == NO_SOURCE_ID else lead["source"]
+    if not lead["ticket"]:
+        held = f"{words.say('kind.held')}: " if "held" in lead["figures"] else ""
+        yield held + reason_in_words(lead["reason"], words)
+        return
+    yield from (lead["owner"] or words.say("ticket.no_owner"), lead["ticket"])
+    created, answered = lead["ticket_created_at"], lead["first_response_at"]
+    if not answered and "closed_unanswered" in lead["figures"]:
+        yield words.say("ticket.never_answered")
+        return
+    key = "list.answered" if answered else "list.unanswered"
+    until = datetime.fromisoformat(answered) if answered else now
+    yield words.say(key, time=words.duration(until - datetime.fromisoformat(created)))

@@ -42,7 +42,7 @@ SUMS = (
 )
 """A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
 ALONE = ("missed_by_webhook", "broken")
-VIETNAMESE = {
+FIGURE_NAMES = {
     "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "gộp vào ticket đang mở",
     "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
     "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
@@ -278,7 +278,7 @@ def html_page(report: Report) -> str:
         is_fair=is_fair,
         parts_of=parts_of,
         sums=SUMS,
-        words=VIETNAMESE,
+        words=FIGURE_NAMES,
         also_called=ALSO_CALLED,
         no_source_id=NO_SOURCE_ID,
     )

@@ -111,7 +111,7 @@ class Printer:
                 self._line("", "next", story.next)
 
     def _print_title(self, story: Story) -> None:
-        tickets = self._words.say("lead.no_ticket", reason=_reason(story.reason, self._words))
+        tickets = self._words.say("lead.no_ticket", reason=reason_in_words(story.reason, self._words))
         if story.tickets:
             tickets = self._words.say("lead.ticket", codes=", ".join(story.tickets))
         title = f"{self._name(story)}: {tickets}"
@@ -135,7 +135,7 @@ class Printer:
         print_in_column(f"  {at:<8}  {label:<{self._kind_columns}}  ", one_line(text), self._console)
 
 
-def _reason(code: str, words: Words) -> str:
+def reason_in_words(code: str, words: Words) -> str:
     """Return the reason of a story in words; in English it is the code."""
     if words.language == ENGLISH:
         return code

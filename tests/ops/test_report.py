@@ -30,7 +30,7 @@ from typer.testing import Result
 from leads.domain.body import ICT
 from leads.domain.lead_list import FIGURES, choose_names
 from ops.clients.db_session import QUERIES
-from ops.daily.report import ALONE, SUMS, VIETNAMESE, ends_of, read_period
+from ops.daily.report import ALONE, FIGURE_NAMES, SUMS, ends_of, read_period
 from ops.failures import WrongUsage
 from ops.golive.criterion import find_criterion
 from ops.golive.line_chart import NOTHING, Unit, draw, shown, value_ticks
@@ -41,6 +41,7 @@ from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
 DAY = ("--since", "2026-05-14", "--until", "2026-05-14")
 FORMULA = "=HYPERLINK(1)"
 GOLDEN = Path(__file__).parent / "golden" / "vi" / "report.txt"
+GOLDEN_LIST = GOLDEN.with_name("list.txt")
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_every_figure_is_that_of_sql_written_by_hand_and_every_sum_closes(figure
     (by_hand,) = db.execute(HAND_WRITTEN, window).fetchall()
     assert {name: total[name] for name in by_hand} == by_hand
     assert all(by_hand.values()), by_hand
-    assert by_hand.keys() >= set(FIGURES) == VIETNAMESE.keys()
+    assert by_hand.keys() >= set(FIGURES) == FIGURE_NAMES.keys()
     assert set(FIGURES) == {*ALONE, *(name for whole, parts in SUMS for name in (whole, *parts))}
     for row in rows:
         for whole, parts in SUMS:
@@ -421,6 +422,38 @@ def test_a_list_names_the_leads_of_a_figure_and_what_can_be_done(seeded: Figures
         assert (found["count"], len(found["leads"])) == (count, min(count, most))
     for wrong in (("nonsense",), ("held", "--since", "2026-05-01")):
         assert listed(seeded, *wrong).exit_code == 2
+
+
+def test_a_list_in_vietnamese_reads_like_its_golden_file(seeded: Figures) -> None:
+    """A figure by its name in the report, phones as people write them. WRITE_GOLDEN=1 as above."""
+    db = seeded.connection
+    db.execute("UPDATE pancake_source SET name = 'TikTok' WHERE pancake_source_id = '9'")
+    typed = {"phone_number": "0905 11 12", "name": "Trần Thị Lan"}
+    seeded.event("dead_letter", error_code="invalid_phone", payload=Jsonb(typed), source_ids=["-1"])
+    held_by = Jsonb({"held_by": "source_inactive"})
+    seeded.event("skipped_source_disabled", evidence=held_by, source_ids=["9"])
+    seeded.ticket(KHOA, KHOA, status="done")
+    db.execute(
+        "UPDATE pancake_webhook_event SET normalized_phone = '+84903456' || lpad(id::text, 3, '0'), payload"
+        " = jsonb_build_object('name', 'Khách ' || id) WHERE error_code IS NULL"
+    )
+    db.execute(
+        "UPDATE ticket SET code = 'TK' || e.id FROM pancake_webhook_event AS e WHERE e.ticket_id = ticket.id"
+    )
+    shown = []
+    for figure in (
+        "lead", "chưa có người phụ trách", "chưa gọi", "đóng mà chưa gọi", "đang giữ", "hệ thống tự tìm thấy",
+        "lỗi cần xử lý",
+    ):  # fmt: skip
+        result = listed(seeded, figure, "--lang", "vi", "--limit", "9")
+        assert result.exit_code == 0, result.output
+        said = re.sub(r"đã\s+chờ\s+\d+\s+ngày", "đã chờ 3 ngày", result.stdout + result.stderr)
+        shown.append(f"# {figure}\n\n{said}")
+    text = "\n".join(shown)
+    if os.environ.get("WRITE_GOLDEN"):
+        GOLDEN_LIST.write_text(text, "utf-8")
+    assert GOLDEN_LIST.read_text("utf-8") == text
+    assert listed(seeded, "--lang", "fr").exit_code == 2
 
 
 def test_a_name_is_compared_without_case_and_as_it_is_seen(seeded: Figures) -> None:
