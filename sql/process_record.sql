@@ -492,16 +492,26 @@ SELECT %(account_id)s, '{"marketing": false, "marketing_origin": "pancake_lead"}
 WHERE NOT EXISTS (SELECT FROM public.customer_consent AS c WHERE c.account_id = %(account_id)s)
 
 -- name: process_record/upsert_contact
--- Insert or update the contact of a phone. A field that the version does not change keeps its value: a person may have corrected it.
+-- Insert or update the contact of a phone. A person may have corrected it: the first version of a record only fills what it lacks,
+-- a later one writes what it changed.
 -- Returns nothing. Relies on uq_contact_book_primary_phone.
 INSERT INTO public.contact_book (account_id, primary_phone, name, email, address, created_at, updated_at)
 VALUES (%(account_id)s, %(phone)s, %(name)s, %(email)s, %(address)s, %(now)s, %(now)s)
 ON CONFLICT (primary_phone) DO UPDATE
 SET
     account_id = EXCLUDED.account_id,
-    name = COALESCE(%(changed_name)s, contact_book.name),
-    email = COALESCE(%(changed_email)s, contact_book.email),
-    address = COALESCE(%(changed_address)s, contact_book.address),
+    name = CASE
+        WHEN %(is_first)s THEN COALESCE(NULLIF(contact_book.name, ''), EXCLUDED.name)
+        ELSE COALESCE(%(changed_name)s, contact_book.name)
+    END,
+    email = CASE
+        WHEN %(is_first)s THEN COALESCE(NULLIF(contact_book.email, ''), EXCLUDED.email)
+        ELSE COALESCE(%(changed_email)s, contact_book.email)
+    END,
+    address = CASE
+        WHEN %(is_first)s THEN COALESCE(NULLIF(contact_book.address, ''), EXCLUDED.address)
+        ELSE COALESCE(%(changed_address)s, contact_book.address)
+    END,
     updated_at = EXCLUDED.updated_at
 
 -- name: process_record/insert_other_contacts

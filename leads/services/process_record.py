@@ -276,8 +276,7 @@ async def load_and_decide(
         account_id = plan.account.id if plan.account else None
         choice = await choose_owner(transaction, facts.roster_source_id, account_id, now)
         owner = choice.staff_id
-    is_old = plan.ticket_is_new and claim.brings_old_lead(now)
-    is_told_later = is_old
+    is_told_later = is_old = plan.ticket_is_new and claim.brings_old_lead(now)
     if plan.ticket_is_new and owner is None:
         is_told_later = not await _is_first_waiting(transaction, claim)
     sent, dropped = notifications_of(plan, facts, owner, claim.replay_count, is_told_later=is_told_later)
@@ -360,7 +359,7 @@ def plan_statements(planned: PlannedEvent, now: datetime) -> list[Statement]:
 
 def customer_params(planned: PlannedEvent, now: datetime) -> Params:
     """Parameters of the statements that write account, consent and contacts."""
-    plan = planned.plan
+    plan, applied = planned.plan, planned.facts.applied
     lead, account, phone = plan.lead, plan.account, plan.phone or ""
     phone_code, national = national_parts(phone)
     return {
@@ -374,6 +373,7 @@ def customer_params(planned: PlannedEvent, now: datetime) -> Params:
         "display_name": lead.text("name") or phone,
         **{name: lead.text(name) for name in CONTACT_FIELDS},
         **{f"changed_{name}": _changed_text(plan, name) for name in CONTACT_FIELDS},
+        "is_first": not (applied and applied.digests),
         "metadata": _json(lead.metadata()),
         "now": now,
     }

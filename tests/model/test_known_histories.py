@@ -4,6 +4,7 @@ To add one: run the random histories, and write the steps of the failing test ca
 """
 
 from tests.support.histories.history import WAIT, History
+from tests.support.histories.state import Fields
 
 
 def test_a_dry_run_announces_the_contact_of_every_phone(history: History) -> None:
@@ -163,3 +164,14 @@ def test_an_event_that_made_a_ticket_stays_that_event_after_a_deletion_was_force
     history.people.set_status(0)
     history.replay(1)
     assert [event.outcome for event in history.state.events.values()] == ["record_deleted", "ticket_created"]
+
+
+def test_a_second_record_of_a_customer_fills_the_contact_and_replaces_nothing(history: History) -> None:
+    """Its first version put back the name that a person had corrected: the record had it, so all was new."""
+    history.deliver({"phones": ("0905111001",), "name": "An", "address": "1 Lê Lợi"})
+    history.people.correct_name()
+    history.people.correct_address()
+    named: Fields = {"name": "An", "email": "b@example.com", "address": "1 Lê Lợi"}
+    history.deliver({"phones": ("0905111001",)} | named, record=1)
+    (contact,) = history.state.contacts.values()
+    assert (contact.name, contact.email, contact.address) == ("Khách quen", "b@example.com", "Khách quen")

@@ -18,15 +18,20 @@ def write_account(decision: Decision, result: Result, state: State) -> None:
 def write_contacts(decision: Decision, result: Result, state: State) -> None:
     """The contact of the deciding phone goes to the winner, and those of other phones without a customer.
 
-    A contact whose account was deleted has no customer, and a phone that is an account's own needs none. What
-    the version does not change stays: a person may have corrected it.
+    A contact whose account was deleted has no customer, and a phone that is an account's own needs none. A
+    person may have corrected the contact: the first version of a record only fills what it lacks, and what a
+    later one does not change stays.
     """
     fields = decision.version.fields
     named = {name: fields.get(name) or None for name in ("name", "email", "address")}
     contact = state.contacts.setdefault(result.phone, Contact(result.winner, **named))  # type: ignore[arg-type]
     contact.account = result.winner
-    for name in decision.changed_fields() & named.keys():
-        setattr(contact, name, named[name] or getattr(contact, name))
+    for name, value in named.items():
+        known = getattr(contact, name)
+        if decision.is_first():
+            setattr(contact, name, known or value)
+        elif name in decision.changed_fields():
+            setattr(contact, name, value or known)
     taken = {account.phone for account in decision.before.accounts.values() if not account.deleted}
     for phone in set(decision.phones()) - taken:
         other = state.contacts.setdefault(phone, Contact(result.winner, **named))  # type: ignore[arg-type]

@@ -103,6 +103,10 @@ class Decision:
 
     # No change
 
+    def is_first(self) -> bool:
+        """Tell whether no version of the record named a field before; a deletion names none."""
+        return self.record is None or not self.record.named
+
     def changed_fields(self) -> set[str]:
         """Return the fields that differ from the version applied last."""
         old = self.record.fields if self.record else {}
