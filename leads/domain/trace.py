@@ -135,15 +135,7 @@ class Story:
 
     def document(self) -> dict[str, object]:
         """Return the story as a JSON object; times are ISO 8601."""
-        steps = [
-            {
-                "at": step.at.isoformat() if step.at else None,
-                "kind": step.kind,
-                "event_id": step.event_id,
-                "text": step.text,
-            }
-            for step in self.steps
-        ]
+        steps = [asdict(step) | {"at": step.at.isoformat() if step.at else None} for step in self.steps]
         return asdict(self) | {"steps": steps}
 
 

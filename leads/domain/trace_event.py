@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from leads.domain.body import ICT, record_of
 from leads.domain.canonical_json import JsonObject, JsonValue, read_json
 from leads.domain.event_states import AT_REST, HELD, what_holds
+from leads.domain.fields import FIELDS
 from leads.domain.lead import all_phones, typed_phones
 from leads.domain.phone import local_form
 from leads.domain.visible_text import duration, read_texts
@@ -31,6 +32,13 @@ class Words:
     def word(self, table: str, code: str | None) -> str:
         """Return the words of a code; of one that has none, the code."""
         return self.say(f"{table}.{code}") if code in TEXTS[table] else code or ""
+
+    def field(self, name: object) -> str:
+        """Return the label of a mapped field; in English its name."""
+        labels: dict[object, str] = {
+            each: field.label for each, field in FIELDS.items() if self.language == VIETNAMESE
+        }
+        return labels.get(name) or self.say("lead.field", name=name)
 
     def time(self, time: datetime | None) -> str:
         """Return date and time: to the second in UTC, in Vietnamese to the minute in Vietnam."""

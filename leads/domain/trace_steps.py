@@ -116,7 +116,7 @@ def _result_text(event: StoredEvent) -> str:
     words, result = event.words, event.result or ""
     reason = words.word("result", result) if result in TEXTS["result"] else ""
     if event.table_name in OTHER_TABLES and result == "contact_updated":
-        reason = words.say("result.other_table", table=event.table_name)
+        reason = words.say("result.other_table", table=words.word("table", event.table_name))
     was = ""
     if event.outcome not in (result, None):
         was = words.say("result.before", result=words.word("result_name", event.outcome))
@@ -272,7 +272,7 @@ def _notes(event: StoredEvent) -> Iterator[str]:
     if evidence.get("future_time"):
         yield words.say("note.future_time")
     if fields := list_at(evidence, "cut_fields"):
-        yield words.say("note.cut", fields=words.listed([str(name) for name in fields]))
+        yield words.say("note.cut", fields=words.listed([words.field(name) for name in fields]))
     changed = value_at(evidence, "phone_changed")
     if isinstance(changed, Mapping):
         stays = text_at(changed, "ticket_stays")
@@ -280,7 +280,7 @@ def _notes(event: StoredEvent) -> Iterator[str]:
         yield words.say("note.phone_changed", ticket=ticket)
     for name in ("ticket_account", "applied_account"):
         if state := text_at(evidence, name, "state"):
-            yield words.say(f"note.{name}", state=state)
+            yield words.say(f"note.{name}", state=words.word("account_state", state))
 
 
 def notification_steps(event: StoredEvent) -> Iterator[Step]:

@@ -121,7 +121,8 @@ class Printer:
 
     def _name(self, story: Story) -> str:
         id_ = story.record_id or self._words.say("lead.without_id")
-        return self._words.say("lead.name", table=story.table, id=id_, connection=story.connection)
+        table = self._words.word("table", story.table)
+        return self._words.say("lead.name", table=table, id=id_, connection=story.connection)
 
     def _print_step(self, step: Step) -> None:
         at = step.at.astimezone(self._zone) if step.at else None

@@ -11,6 +11,9 @@ import pytest
 
 from leads.domain.assign import Rules, choose
 from leads.domain.errors import BadRequest
+from leads.domain.fields import FIELDS
+from leads.domain.lead_list import FIGURES
+from leads.domain.notifications import TEXTS as NOTICES
 from leads.domain.trace import next_step, read_search, tell_stories
 from leads.domain.trace_event import LANGUAGES, TEXTS, Step, Words
 from leads.domain.trace_steps import (
@@ -22,6 +25,7 @@ from leads.domain.trace_steps import (
     ticket_steps,
 )
 from leads.domain.visible_text import duration
+from ops.daily.report import ALSO_CALLED, FIGURE_NAMES
 from tests.support.builders import STORED_EVENT as EVENT
 from tests.support.builders import STORED_TICKET as TICKET
 from tests.support.builders import TRACED_AT as NOW
@@ -349,6 +353,40 @@ def test_every_text_has_two_languages_with_the_same_values() -> None:
                 {value for _, value, _, _ in Formatter().parse(text) if value} for text in in_languages
             )
             assert vietnamese <= english, (table, name)
+
+
+CODES = {
+    *FIELDS, *FIGURES, *NOTICES,
+    *(code for table in ("error", "held", "rejected", "result", "result_name", "account_state", "table",
+        "stays", "unavailable", "settled", "recalled", "unsent", "status") for code in TEXTS[table]),
+} - {"email", "lead", "leads"}  # fmt: skip
+"""What English texts name as it is stored, but for words of Vietnamese and the command."""
+LEFT = {
+    "notes": ["table_unknown"], "future_time": True, "cut_fields": ["name", "interested_products", "page_id"],
+    "phone_changed": {"ticket_before": "t", "ticket_stays": "shared"},
+    "ticket_account": {"account_id": "a", "state": "deleted"},
+    "applied_account": {"account_id": "a", "state": "disabled"},
+}  # fmt: skip
+
+
+def test_no_text_in_vietnamese_has_a_word_of_the_code() -> None:
+    """Those of notices and of the report neither, nor the golden files."""
+    noted = [step.text for step in steps_of(dict(LEFT), language="vi", table_name="contact")]
+    assert noted[-4:] == [
+        "dài quá nên bị cắt bớt: Tên, Quan tâm, mã của Pancake",
+        "số điện thoại đã đổi trong Pancake; ticket cũ giữ nguyên: còn lead khác dùng chung",
+        "khách của ticket: đã bị xóa",
+        "khách của lần gửi trước: đang bị khóa",
+    ]
+    said = [
+        *noted, *FIGURE_NAMES.values(), *ALSO_CALLED.values(),
+        *(in_languages[1] for texts in TEXTS.values() for in_languages in texts.values()),
+        *(f"{text.title} {text.sentences()}" for text in NOTICES.values()),
+        *(path.read_text("utf-8") for path in (ROOT / "tests/ops/golden/vi").glob("*.txt")),
+    ]  # fmt: skip
+    code = re.compile(rf"\b(?:{'|'.join(CODES)})\b")
+    lines = (re.sub(r"{\w+}|^# .*|docs/\S+|--reason \w+", "", line) for line in "\n".join(said).splitlines())
+    assert [line for line in lines if code.search(line)] == []
 
 
 def test_of_an_erased_customer_no_name_is_said() -> None:
