@@ -121,15 +121,15 @@ WITH today AS (
 )
 SELECT
     t.day::text AS today, to_char(t.day - 1, 'DD/MM') AS day, y.leads::text, y.tickets::text, y.answered::text,
-    coalesce(nullif(concat_ws(
+    coalesce('Cần làm (30 ngày qua): ' || nullif(concat_ws(
         ', ',
         CASE WHEN n.unanswered > 0 THEN format(
-            'chưa gọi %%s (lâu nhất %%s)', n.unanswered,
+            '%%s ticket chưa gọi (lâu nhất %%s)', n.unanswered,
             CASE WHEN w.hours >= 48 THEN w.hours / 24 || ' ngày' ELSE w.hours || ' giờ' END
         ) END,
-        CASE WHEN n.unassigned > 0 THEN 'chưa có người phụ trách ' || n.unassigned END,
-        CASE WHEN n.broken > 0 THEN 'lỗi cần xử lý ' || n.broken END
-    ), ''), 'không có việc tồn') AS detail
+        CASE WHEN n.unassigned > 0 THEN n.unassigned || ' ticket chưa có người phụ trách' END,
+        CASE WHEN n.broken > 0 THEN n.broken || ' lỗi cần xử lý' END
+    ), ''), 'Không có việc tồn') AS detail
 FROM today AS t
 CROSS JOIN LATERAL public.pancake_report_source(t.begins - interval '1 day', t.begins) AS y
 CROSS JOIN LATERAL public.pancake_report_source(t.begins - interval '30 days', %(now)s) AS n

@@ -18,7 +18,7 @@ SELECT
     ARRAY(
         SELECT r.recall ->> 'from' FROM jsonb_array_elements(COALESCE(e.evidence #> '{assignment,recalls}', '[]')) AS r (recall)
     ) AS former_owners,
-    COALESCE(t.data -> 'pancake' ->> 'name', '') AS customer_name,
+    COALESCE(NULLIF(t.data -> 'pancake' ->> 'name', ''), 'chưa có tên') AS customer_name,
     COALESCE((SELECT c.primary_phone FROM public.contact_book AS c WHERE c.id = t.contact_book_id), e.normalized_phone) AS phone,
     e.replay_count,
     (SELECT r.id::text FROM public.pancake_roster_source(e.connection_id, e.source_ids) AS r) AS roster_source_id,

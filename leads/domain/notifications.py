@@ -80,23 +80,22 @@ def _notifications(
     if plan.ticket_is_new and is_told_later:
         pass
     elif plan.ticket_is_new and owners:
-        yield Notification(name="new_lead", template_code=NEW_LEAD, recipient_ids=owners, data=data)
+        wanted = cut(", ".join(plan.lead.items("interested_products")), MAX_VALUE_CHARACTERS)
+        called = {"customer_name": " – ".join(filter(None, (data["customer_name"], wanted)))}
+        yield Notification(name="new_lead", template_code=NEW_LEAD, recipient_ids=owners, data=data | called)
     elif plan.ticket_is_new:
         yield _attention("unassigned", facts.admins, data)
     elif plan.writes_ticket and plan.is_news:
-        recipients = owners or list(facts.managers)
-        yield Notification(
-            name="lead_updated", template_code=LEAD_UPDATED, recipient_ids=recipients, data=data
-        )
+        told = owners or list(facts.managers)
+        yield Notification(name="lead_updated", template_code=LEAD_UPDATED, recipient_ids=told, data=data)
     for reason in plan.attention:
-        is_for_owner = reason == "record_deleted"
-        recipients = owners or list(facts.managers) if is_for_owner else [*facts.admins, *owners]
-        yield _attention(reason, recipients, data)
+        told = owners or list(facts.managers) if reason == "record_deleted" else [*facts.admins, *owners]
+        yield _attention(reason, told, data)
 
 
 def _customer_name(plan: Plan) -> str:
     before = plan.ticket.fields.get("name") if plan.ticket else None
-    return plan.lead.text("name") or (before if isinstance(before, str) else "")
+    return plan.lead.text("name") or (before if isinstance(before, str) and before else "chưa có tên")
 
 
 def _news(plan: Plan, facts: Facts) -> Iterator[str]:
@@ -123,9 +122,10 @@ def _asked(plan: Plan, facts: Facts, name: FieldName) -> Iterator[str]:
     if name == "interested_products" and text and facts.source_names:
         text = f"{text} ({', '.join(facts.source_names.values())})"
     if items[name]:
-        yield f"{field.label} mới: {text}" if text else f"{field.label} mới"
+        yield f"{field.label} mới: {text}" if text else f"Có {field.label.lower()} mới"
     else:
-        yield f"Bỏ bớt: {field.label.lower()}"
+        what = "sản phẩm " if name == "interested_products" else ""
+        yield f"Bớt {what}{field.label.lower()}"
 
 
 def _holds(plan: Plan, name: FieldName) -> bool:

@@ -75,10 +75,8 @@ def state_step(event: StoredEvent, now: datetime) -> Step:
         return Step("waits", text, event.ingested_at, event.id)
     reason = words.say("state.reason", code=event.error_code, text=_error_text(event))
     if event.status == "failed":
-        next_at = words.time(event.next_attempt_at)
-        text = words.say(
-            "state.failed", reason=reason, attempt=event.attempts, most=MAX_ATTEMPTS, next=next_at
-        )
+        retry = {"attempt": event.attempts, "most": MAX_ATTEMPTS, "next": words.time(event.next_attempt_at)}
+        text = words.say("state.failed", reason=reason, **retry)
         return Step("failed", text, event.ingested_at, event.id)
     after = words.say("state.attempts", count=event.attempts) if event.attempts > 1 else ""
     return Step("dead_letter", reason + after, event.ingested_at or event.arrived_at, event.id)

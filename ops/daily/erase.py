@@ -41,7 +41,7 @@ MAX_BODIES = 100_000
 KEPT_FIELDS = ("name", "phones")
 OF_RECORD = ("record_id", "table_name", "modified_on", "name")
 """What else data.pancake of a ticket holds of the record that was applied last."""
-ERASED_TITLE = "Lead Pancake: (đã xoá)"
+ERASED_TITLE = "Lead Pancake: (đã xóa)"
 WHERE = {
     "events": "pancake_webhook_event: bodies, phones, digests",
     "sources": "pancake_source: what a sender typed there",

@@ -312,7 +312,7 @@ async def test_a_text_that_a_person_changes_meanwhile_is_left_to_diva(
     result = await erasing
     assert result.exit_code == 0, result.output
     (ticket,) = harness.sql("SELECT * FROM ticket WHERE source_id = 'ticket_source_pancake'")
-    assert (ticket["title"], ticket["description"]) == ("Lead Pancake: (đã xoá)", "gọi sau 17h")
+    assert (ticket["title"], ticket["description"]) == ("Lead Pancake: (đã xóa)", "gọi sau 17h")
     assert json.loads(result.stdout)["diva_tickets"] == [ticket["code"]]
 
 

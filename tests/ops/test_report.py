@@ -236,13 +236,13 @@ def test_the_morning_message_is_that_of_sql_written_by_hand(figures: Figures) ->
         names = ("leads", "tickets", "answered")
         assert [said[name] for name in names] == [str(yesterday[name]) for name in names]
         assert (yesterday["leads"] > 0) is has_leads
-        detail = "không có việc tồn"
+        detail = "Không có việc tồn"
         if has_leads:
             hours = (now - month["oldest_unanswered_at"]) // timedelta(hours=1)
             age = f"{hours // 24} ngày" if hours >= 48 else f"{hours} giờ"
             detail = (
-                f"chưa gọi {month['unanswered']} (lâu nhất {age}), chưa có người phụ trách"
-                f" {month['unassigned']}, lỗi cần xử lý {month['broken']}"
+                f"Cần làm (30 ngày qua): {month['unanswered']} ticket chưa gọi (lâu nhất {age}),"
+                f" {month['unassigned']} ticket chưa có người phụ trách, {month['broken']} lỗi cần xử lý"
             )
         assert (said["detail"], said["today"]) == (detail, begins.date().isoformat())
 

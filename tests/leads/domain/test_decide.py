@@ -268,7 +268,7 @@ def test_a_text_has_a_title_and_commands_that_exist_and_is_short_with_the_longes
 
 def test_a_notice_without_a_value_or_a_known_reason_can_be_sent_and_a_value_is_one_line() -> None:
     lacking = with_text({"reason": "sla_missed", "detail": ""})
-    assert str(lacking["text"]).startswith("Ticket (không rõ) chưa có phản hồi")
+    assert str(lacking["text"]).startswith("Ticket (không rõ) đã quá hạn")
     assert with_text({"reason": "later", "detail": "d"})["text"] == "later: d"
     data = with_text({"reason": "connection_active", "connection": "A\n{reason}\u202e", "detail": "a → b"})
     assert str(data["text"]).startswith("Kết nối A {reason} hoạt động bình thường (a → b).")
@@ -289,12 +289,18 @@ def test_the_messages_of_the_templates_and_the_digests_are_those_of_the_golden_f
         "customer_name": "Nguyễn Thu Trang", "phone": "+84903456789",
         "changes": "Quan tâm mới: Cắt mí (TikTok); Thẻ mới: Hỏi giá",
     }  # fmt: skip
-    told = [in_app("noti_pancake_new_lead", lead), in_app("noti_pancake_lead_updated", lead)]
+    told = []
+    for name in (lead["customer_name"], None):
+        (new,) = notify(lead_case(name=name, interested_product=["Cắt mí"]), EMPTY, "s-1")
+        told.append(in_app("noti_pancake_new_lead", new["data"]))
+    told.append(in_app("noti_pancake_lead_updated", lead))
     notices: list[dict[str, str]] = [
         {"reason": "unassigned", "detail": lead["phone"], **lead},
         {"reason": "tickets_shared", "detail": "24", "assigned": "8", "kept": "16"},
         {"reason": "old_leads", "detail": "TK000012, TK000013, TK000015", "count": "3"},
         {"reason": "sla_missed", "detail": "TK000012"},
+        {"reason": "phone_changed", "detail": lead["phone"], **lead},
+        {"reason": "future_time", "detail": lead["phone"], **lead},
         {"reason": "ticket_recalled", "detail": lead["phone"], **lead},
     ]
     told += [in_app("noti_pancake_needs_attention", notice) for notice in notices]

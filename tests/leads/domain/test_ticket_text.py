@@ -340,7 +340,7 @@ def test_a_change_that_people_are_not_told_of_updates_the_ticket_quietly() -> No
     [
         ({"interested_product": ["Nâng mũi", "Cắt mí"]}, "Quan tâm mới: Cắt mí (Facebook)"),
         ({"source": ["-1", "-5"]}, "Nguồn mới: TikTok"),
-        ({"interested_product": []}, "Bỏ bớt: quan tâm"),
+        ({"interested_product": []}, "Bớt sản phẩm quan tâm"),
         (
             {"pancake_tags": ["t"], "pancake_tags_obj": [{"id": "t", "text": "Gọi lại"}], "email": "a@b.vn"},
             "Thẻ mới: Gọi lại; Email mới",
