@@ -398,14 +398,16 @@ class Stream:
     """
 
     def __init__(self, url: str, per_second: float, seed: int, new_share: float = 0.8) -> None:
-        self._leg, self._url, self._versions = Leg(per_second, 86_400), url, versions(seed, new_share)
+        self._per_second, self._url, self._versions = per_second, url, versions(seed, new_share)
+        self._leg = Leg(per_second, 86_400)
         self.sent = self._leg.sent
 
     def stop(self) -> None:
         """Stop posting; `run` returns when every delivery has its answer."""
         self._leg.is_stopped = True
 
-    async def run(self) -> None:
-        self._leg.is_stopped = False
+    async def run(self, per_second: float = 0) -> None:
+        """Post at the rate of the stream, or at another one."""
+        self._leg.is_stopped, self._leg.per_second = False, per_second or self._per_second
         await send(self._leg, self._url, self._versions, 200)
         self.sent.versions = list({each.number: each for each in self.sent.versions}.values())

@@ -7,7 +7,7 @@ from proofs.chaos.drill import drill
 from proofs.chaos.layers import day, four_layers
 from proofs.chaos.month import month
 from proofs.chaos.mutations import mutations
-from proofs.chaos.outages import edge_flood, edge_outage, engine_kill, handlers_kill
+from proofs.chaos.outages import edge_flood, edge_outage, kill
 from proofs.incidents.live import incidents
 
 app = typer.Typer(
@@ -21,8 +21,7 @@ app.command("edge_outage")(edge_outage)
 app.command("four_layers")(four_layers)
 app.command("day")(day)
 app.command("edge_flood")(edge_flood)
-app.command("engine_kill")(engine_kill)
-app.command("handlers_kill")(handlers_kill)
+app.command("kill")(kill)
 app.command("incidents")(incidents)
 app.command("drill")(drill)
 app.command("month")(month)

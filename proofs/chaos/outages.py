@@ -1,9 +1,11 @@
-"""`scripts/chaos edge_outage`, `engine_kill`, `handlers_kill`, `edge_flood`: parts stop, die, are flooded."""
+"""`scripts/chaos edge_outage`, `kill`, `edge_flood`: parts stop, die, are flooded."""
 
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import httpx
@@ -18,6 +20,7 @@ from ops.waiting import poll
 from proofs.bench.environment import SECRET, TOKEN, AsJson, serve_in_process, upstream_of_edge
 from proofs.chaos.effects import QUERIES, Verdicts, check
 from proofs.chaos.frame import ProcessCount, Rate, Seed, begin, finish, under_load
+from proofs.incidents.breakages import Break, Installation, by, wiped
 from proofs.sender import Leg, Stream, send, versions
 from sandbox.edge import FOLDERS, EdgeSettings, NginxEdge
 from sandbox.postgres.server import Cluster
@@ -28,6 +31,7 @@ NORMAL_OPERATION_SECONDS = 3.0
 MAX_LEAD_SECONDS = 90.0
 """For the slowest lead after a kill, from its arrival to its ticket."""
 MAX_WAIT_SECONDS = 300.0
+WAITING_PER_SECOND = 300.0
 MAX_REFUSALS = 150
 """Half of the suspension budget of the edge."""
 NEIGHBOUR_PER_SECOND = 50.0
@@ -38,8 +42,6 @@ LOGGED_OUTCOMES = 4
 MAX_DRAIN_SECONDS = 120.0
 MIN_RATE_SHARE = 0.98
 """Share of the requested rate that the load generator must reach for a valid result."""
-Kills = Annotated[int, typer.Option(help="How often it is killed.", min=1)]
-Pause = Annotated[float, typer.Option(help="Seconds between two kills.", min=1)]
 
 
 def edge_outage(
@@ -90,74 +92,117 @@ def edge_outage(
     finish("edge_outage", result, as_json)
 
 
-def _killing(
-    what: str, does: str, services: Callable[[Sandbox], Sequence[Service]], count_events: bytes
-) -> Callable[..., None]:
-    """Return a scenario that kills services while they work; `count_events` counts what they work on."""
+class Kill(StrEnum):
+    """What ends, and how."""
 
-    def kill_often(
-        kills: Kills = 4,
-        pause: Pause = 47,
-        rate: Rate = 20,
-        seed: Seed = 1,
-        processes: ProcessCount = 1,
-        as_json: AsJson = False,
-    ) -> None:
-        console = begin()
+    ENGINE = "engine"
+    ENGINE_STOP = "engine-stop"
+    HANDLERS = "handlers"
+    POSTGRES = "postgres"
+    WIPE = "wipe"
 
-        async def kill() -> list[int]:
-            left: list[int] = []
-            for number in range(1, kills + 1):
-                await asyncio.sleep(pause if number > 1 else 5)
-                console.print(f"killing, {number} of {kills} ...")
-                left.append(await asyncio.to_thread(_kill_during, sandbox, services(sandbox), count_events))
-            return left
 
-        with Sandbox(edge_environment={}, processes=processes) as sandbox:
-            stream = Stream(sandbox.webhook_url, rate, seed)
-            left, result = asyncio.run(under_load(sandbox, stream, console, kill))
-            with psycopg.connect(sandbox.database_url) as db_connection:
-                slowest_seconds, late = _read_row(db_connection, QUERIES["outages/load_slowest"])
-        result |= {
-            "slowest_lead_seconds": round(slowest_seconds or 0, 1), "left": left,
-            # Valid only if a kill interrupted the work on events.
-            "ok": result["ok"] and any(left) and (slowest_seconds or 0) <= MAX_LEAD_SECONDS,
-            "slower_than_15_seconds": late,
-        }  # fmt: skip
-        finish(f"{what}_kill", result, as_json)
+def _without(find: Callable[[Sandbox], Sequence[Service]], end: Callable[[Service], None]) -> Break:
+    def end_all(system: Installation) -> None:
+        for service in find(system.sandbox):
+            end(service)
 
-    part = {"engine": "Hasura", "handlers": "the handlers"}[what]
-    kill_often.__doc__ = f"""Kill {part} with SIGKILL while events are {does}, and start again, several times.
+    return by(end_all, lambda system: bring_up(*find(system.sandbox)))
 
-    No lead may be lost or duplicated, and the slowest may take 90 s. The crons run in real time.
+
+BREAKS: Mapping[Kill, Break] = {
+    Kill.ENGINE: _without(lambda sandbox: sandbox.engines, Service.kill),
+    Kill.ENGINE_STOP: _without(lambda sandbox: sandbox.engines, Service.stop),
+    Kill.HANDLERS: _without(lambda sandbox: sandbox.replicas, Service.kill),
+    Kill.POSTGRES: by(
+        lambda system: system.sandbox.cluster.stop(crash=True), lambda system: system.sandbox.cluster.start()
+    ),
+    Kill.WIPE: wiped,
+}
+LEFT = {
+    Kill.ENGINE: "locked", Kill.ENGINE_STOP: "received", Kill.HANDLERS: "claimed", Kill.POSTGRES: "locked",
+    Kill.WIPE: "received",
+}  # fmt: skip
+"""In which state a kill leaves the rows that were worked on."""
+
+
+def kill(
+    kind: Annotated[Kill, typer.Argument(help="What ends, and how.")],
+    kills: Annotated[int, typer.Option(help="How often.", min=1)] = 3,
+    pause: Annotated[float, typer.Option(help="Seconds between two kills.", min=1)] = 40,
+    away: Annotated[float, typer.Option(help="Seconds until it is back.", min=0)] = 5,
+    waiting: Annotated[int, typer.Option(help="Leads that wait for Hasura before.", min=0)] = 0,
+    rate: Rate = 20,
+    seed: Seed = 1,
+    processes: ProcessCount = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Kill Hasura, stop it by SIGTERM, kill the handlers, crash PostgreSQL or wipe our metadata, at work.
+
+    No lead may be lost or duplicated, and the slowest may take 90 s; with --waiting those that a kill left
+    may take 90 s from the kill. The crons run in real time.
     """
-    return kill_often
+    console = begin()
+
+    async def kill_often() -> list[tuple[datetime, list[int]]]:
+        left = []
+        for number in range(1, kills + 1):
+            await asyncio.sleep(pause if number > 1 else NORMAL_OPERATION_SECONDS)
+            console.print(f"{kind}, {number} of {kills} ...")
+            left.append(await asyncio.to_thread(_kill_during, sandbox, kind, away))
+        return left
+
+    async def run() -> tuple[list[tuple[datetime, list[int]]], dict[str, Any]]:
+        if waiting:
+            await _let_wait(sandbox, stream, waiting)
+        return await under_load(sandbox, stream, console, kill_often)
+
+    with Sandbox(edge_environment={}, processes=processes) as sandbox:
+        stream = Stream(sandbox.webhook_url, rate, seed)
+        left, result = asyncio.run(run())
+        with psycopg.connect(sandbox.database_url) as db_connection:
+            ((slowest, late),) = db_connection.execute(QUERIES["outages/load_slowest"]).fetchall()
+            slowest_left = max(
+                db_connection.execute(QUERIES["outages/load_slowest_left"], [at, ids]).fetchall()[0][0]
+                for at, ids in left
+            )
+    bounded = slowest_left if waiting else slowest
+    result |= {
+        "killed": kind, "left": [len(ids) for _, ids in left], "waiting": waiting,
+        "slowest_lead_seconds": round(slowest, 1), "slowest_left_seconds": round(slowest_left, 1),
+        "slower_than_15_seconds": late,
+        # Valid only if a kill interrupted the work on events.
+        "ok": result["ok"] and slowest_left > 0 and bounded <= MAX_LEAD_SECONDS,
+    }  # fmt: skip
+    finish("kill", result, as_json)
 
 
-engine_kill = _killing(
-    "engine", "delivered", lambda sandbox: [sandbox.hasura], QUERIES["outages/count_locked"]
-)
-handlers_kill = _killing(
-    "handlers", "processed", lambda sandbox: sandbox.replicas, QUERIES["outages/count_claimed"]
-)
+async def _let_wait(sandbox: Sandbox, stream: Stream, number: int) -> None:
+    """Post about so many leads while Hasura is stopped: they wait for it."""
+    with BREAKS[Kill.ENGINE_STOP](Installation(sandbox)):
+        posting = asyncio.create_task(stream.run(WAITING_PER_SECOND))
+        await asyncio.sleep(number / WAITING_PER_SECOND)
+        stream.stop()
+        await posting
 
 
-def _kill_during(sandbox: Sandbox, services: Sequence[Service], count_events: bytes) -> int:
-    """Kill the services while they work on events, start them again; return how many events they left."""
+def _kill_during(sandbox: Sandbox, kind: Kill, away_seconds: float) -> tuple[datetime, list[int]]:
+    """End a part while it works on events, bring it back; return when, and the ids of the rows it left."""
+
+    def list_left(db_connection: psycopg.Connection) -> list[int]:
+        return [id_ for (id_,) in db_connection.execute(QUERIES[f"outages/list_{LEFT[kind]}"])]
+
     with psycopg.connect(sandbox.database_url, autocommit=True) as db_connection:
         for _ in poll(MAX_WAIT_SECONDS, 0.002):
-            if _read_row(db_connection, count_events)[0]:
+            if list_left(db_connection):
                 break
-        for service in services:
-            service.kill()
-        (left,) = _read_row(db_connection, count_events)
-    bring_up(*services)
-    return int(left)
-
-
-def _read_row(db_connection: psycopg.Connection, statement: bytes) -> tuple[Any, ...]:
-    (row,) = db_connection.execute(statement).fetchall()
-    return row
+        with BREAKS[kind](Installation(sandbox)):
+            at = datetime.now(UTC)
+            time.sleep(away_seconds)
+            if kind is not Kill.POSTGRES:
+                return at, list_left(db_connection)
+    with psycopg.connect(sandbox.database_url) as db_connection:
+        return at, list_left(db_connection)
 
 
 def edge_flood(

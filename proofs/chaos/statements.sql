@@ -135,14 +135,24 @@ SELECT
         WHERE NOT delivered AND NOT error AND locked IS NULL
     )
 
--- name: outages/count_locked
-SELECT count(*) FROM hdb_catalog.event_log WHERE locked IS NOT NULL
+-- name: outages/list_locked
+SELECT (payload #>> '{data,new,id}')::bigint FROM hdb_catalog.event_log WHERE locked IS NOT NULL
 
--- name: outages/count_claimed
-SELECT count(*) FROM public.pancake_webhook_event WHERE status = 'ingested'
+-- name: outages/list_claimed
+SELECT id FROM pancake_webhook_event WHERE status = 'ingested'
+
+-- name: outages/list_received
+SELECT id FROM pancake_webhook_event WHERE status = 'received'
 
 -- name: outages/load_slowest
-SELECT extract(epoch FROM max(processed_at - created_at))::float8, count(*) FILTER (WHERE processed_at > created_at + interval '15 seconds') FROM pancake_webhook_event WHERE status = 'processed'
+SELECT
+    coalesce(extract(epoch FROM max(processed_at - arrived_at)), 0)::float8,
+    count(*) FILTER (WHERE processed_at > arrived_at + interval '15 seconds')
+FROM pancake_webhook_event WHERE status = 'processed'
+
+-- name: outages/load_slowest_left
+SELECT coalesce(extract(epoch FROM max(processed_at) - %s), 0)::float8
+FROM pancake_webhook_event WHERE id = ANY(%s)
 
 -- name: loadtest/load_wal_bytes
 SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from psycopg._queries import PostgresQuery
@@ -45,7 +47,9 @@ from proofs.chaos.effects import (
 from proofs.chaos.layers import AFTERNOON, DAY, PHASES, plan_afternoon, plan_day
 from proofs.chaos.month import DIRECTOR, MANAGER, handed_in, value_of
 from proofs.chaos.mutations import PROOFS, Mutation, read_table, run_proof
+from proofs.chaos.outages import BREAKS, Kill
 from proofs.handed_in import good_file
+from proofs.incidents.breakages import Installation
 from proofs.mutants.places import find_place
 from proofs.sender import LeadVersion, Sent
 from sandbox.monitoring.past import PastPrometheus
@@ -186,6 +190,27 @@ def test_a_tick_has_a_run_and_works_once() -> None:
     assert check_engine_ticks(ticks, RUNS).is_valid
     assert check_engine_ticks([EngineTick("gone", True, 1)], RUNS).lost == ("gone",)
     assert check_engine_ticks([EngineTick(RUNS[0].tick, True, 2)], RUNS).duplicated == (RUNS[0].tick,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends", "begins"),
+    [
+        (Kill.ENGINE, [call.engine._end(SIGKILL)], [call.engine.start(), call.engine.wait_ready()]),
+        (Kill.ENGINE_STOP, [call.engine._end(SIGTERM)], [call.engine.start(), call.engine.wait_ready()]),
+        (
+            Kill.HANDLERS,
+            [call.first._end(SIGKILL), call.second._end(SIGKILL)],
+            [call.first.start(), call.second.start(), call.first.wait_ready(), call.second.wait_ready()],
+        ),
+        (Kill.POSTGRES, [call.cluster.stop(crash=True)], [call.cluster.start()]),
+    ],
+)
+def test_a_kill_ends_its_part_and_brings_it_back(kind: Kill, ends: list[Any], begins: list[Any]) -> None:
+    parts = Mock()
+    sandbox = Mock(engines=[parts.engine], replicas=[parts.first, parts.second], cluster=parts.cluster)
+    with BREAKS[kind](Installation(sandbox)):
+        assert parts.mock_calls == ends
+    assert parts.mock_calls == ends + begins
 
 
 MIDNIGHT = datetime(2026, 11, 19, 17, tzinfo=UTC)
