@@ -29,7 +29,7 @@ from leads.domain.errors import (
 from leads.domain.reports import ConnectionReport
 from leads.services.connections import Connection
 
-ANSWER_WITHIN_SECONDS = 3.8
+ANSWER_WITHIN_SECONDS = 3.0
 """The longest call of a cron, unless an answer of Pancake or Hasura takes longer. Hasura delivers all crons
 in one loop, which waits for the slowest and then sleeps 10 s (Eventing/ScheduledTrigger).
 """
