@@ -150,7 +150,7 @@ def _number(type_: Type, value: int | float | Decimal) -> str:
     exact = Decimal(str(value))
     if type_.internal in INTEGERS and exact == exact.to_integral_value():
         return str(int(exact))
-    return scientific(exact)
+    return f"{exact:.2f}" if type_.internal == "money" else scientific(exact)
 
 
 def array_text(element: Type, items: Any) -> str:

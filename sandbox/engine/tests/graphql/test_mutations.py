@@ -146,6 +146,16 @@ async def test_values_travel_as_text_and_come_back_unchanged(library: Library) -
     assert str(b["rating"]) == "0.1000000000000000055511151231257827"
 
 
+async def test_money_is_written_with_two_digits_and_numeric_with_an_exponent(library: Library) -> None:
+    """`txtEncodedVal` of the engine: PostgreSQL refuses an exponent for money, and keeps its digits."""
+    data = await library.ask(
+        """mutation { insert_archive_box_one(object: {id: 3, price: 0.02, prices: [1e7, 5]}) { price prices }
+          insert_author_one(object: {name: "H", rating: 0.02}) { rating } }"""
+    )
+    assert data["insert_archive_box_one"] == {"price": "$0.02", "prices": ["$10,000,000.00", "$5.00"]}
+    assert str(data["insert_author_one"]["rating"]) == "0.020"
+
+
 async def test_values_are_not_cut_to_a_types_default_length(library: Library) -> None:
     """char(4) and bit(3) take what fits, and refuse what does not as the database does."""
     query = """mutation { insert_archive_box_one(object: {id: 3, code: "baaz", bits: "%s", span: "90 min"}) {

@@ -26,7 +26,7 @@ INSERT INTO grid (n, t, b) SELECT n, t, b FROM unnest(ARRAY[NULL, -1, 0, 7]) n,
 CREATE SCHEMA archive;
 CREATE TABLE archive.box (
   id integer PRIMARY KEY, "odd name" text, label varchar(10) DEFAULT 'none' NOT NULL CHECK (label <> 'bad'),
-  code char(4), bits bit(3), span interval
+  code char(4), bits bit(3), span interval, price money, prices money[]
 );
 CREATE FUNCTION full_name(a author) RETURNS text LANGUAGE sql STABLE
   AS $$ SELECT a.name || ' (' || a.id || ')' $$;
