@@ -3,43 +3,51 @@
 -- manager it is for the administrators; without any, the ticket is left for a later tick.
 -- Returns the events of late tickets: id, is_flagged. Relies on ix_pancake_webhook_event_watched,
 -- ix_pancake_webhook_event_ticket and the primary key of Diva's ticket table.
-WITH late AS (
-    SELECT e.id, t.id AS ticket_id, t.code
+WITH late AS MATERIALIZED (
+    SELECT o.id, t.id AS ticket_id, t.code
     FROM (
-        SELECT DISTINCT w.ticket_id FROM public.pancake_webhook_event AS w WHERE w.ticket_watched_at BETWEEN '-infinity' AND 'infinity' AND w.status = 'processed'
+        SELECT w.ticket_id, min(w.ticket_watched_at) AS watched_at
+        FROM public.pancake_webhook_event AS w
+        WHERE w.ticket_watched_at BETWEEN '-infinity' AND 'infinity' AND w.status = 'processed'
+        GROUP BY w.ticket_id
+        -- Without most tickets that are flagged. The others are sorted, so that the limit ends the look-ups below.
+        HAVING NOT coalesce(bool_or(w.outcome = 'ticket_created' AND (w.evidence ->> 'sla_notified_at')::timestamptz >= w.ticket_watched_at), false)
+        ORDER BY min(w.ticket_watched_at)
+        OFFSET 0
     ) AS r
+    CROSS JOIN (SELECT v.sla_minutes, v.sla_hours, v.business_hours, v.holidays FROM public.view_pancake_setting AS v OFFSET 0) AS s
     -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
     CROSS JOIN LATERAL (
         SELECT k.id, k.code, k.created_at FROM public.ticket AS k
         WHERE
             k.id = r.ticket_id AND k.first_response_at IS NULL AND public.pancake_ticket_is_open(k.status)
+            AND k.created_at <= %(now)s::timestamptz - make_interval(mins => s.sla_minutes)
             AND (
-                SELECT
-                    k.created_at <= %(now)s::timestamptz - make_interval(mins => s.sla_minutes)
-                    AND (
-                        s.sla_hours = 'all'
-                        OR public.pancake_business_minutes(k.created_at, %(now)s, s.business_hours, s.holidays) >= s.sla_minutes
-                    )
-                FROM public.view_pancake_setting AS s
+                s.sla_hours = 'all'
+                OR public.pancake_business_minutes(k.created_at, %(now)s, s.business_hours, s.holidays) >= s.sla_minutes
             )
         OFFSET 0
     ) AS t
     -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
     CROSS JOIN LATERAL (
-        SELECT f.id FROM public.pancake_webhook_event AS f
-        WHERE f.ticket_id = t.id AND f.status = 'processed'
-        ORDER BY f.outcome = 'ticket_created' DESC, f.id LIMIT 1
+        SELECT f.id, f.status, max((f.evidence ->> 'sla_notified_at')::timestamptz) OVER () AS flagged_at
+        FROM public.pancake_webhook_event AS f
+        WHERE f.ticket_id = t.id
+        ORDER BY f.status = 'processed' DESC, f.outcome = 'ticket_created' DESC, f.id
+        LIMIT 1
     ) AS o
-    INNER JOIN public.pancake_webhook_event AS e ON e.id = o.id AND e.status = 'processed'
     WHERE
-        NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
+        o.status = 'processed'
         -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
-        AND NOT EXISTS (
-            SELECT FROM public.pancake_webhook_event AS f
-            WHERE f.ticket_id = t.id AND (f.evidence ->> 'sla_notified_at')::timestamptz >= t.created_at
-        )
-    ORDER BY t.created_at
+        AND (o.flagged_at IS NULL OR o.flagged_at < t.created_at)
+    ORDER BY r.watched_at
     LIMIT %(limit)s
+), locked AS (
+    SELECT e.id, l.ticket_id, l.code
+    FROM late AS l
+    INNER JOIN public.pancake_webhook_event AS e ON e.id = l.id
+    WHERE
+        e.status = 'processed' AND NOT public.pancake_event_is_being_sent(e.notifications, e.notified_at, e.notify_claimed_at, %(lease)s)
     FOR UPDATE OF e SKIP LOCKED
 ), managers AS (
     SELECT coalesce(jsonb_agg(s.id ORDER BY s.id), '[]') AS ids
@@ -64,12 +72,12 @@ WITH late AS (
         )),
         notified_at = NULL,
         notify_claimed_at = NULL
-    FROM late AS l, recipients AS r
-    WHERE e.id = l.id AND r.ids <> '[]' RETURNING e.id
+    FROM locked AS l, recipients AS r
+    WHERE e.id = l.id AND r.ids <> '[]'
 )
-SELECT l.id, f.id IS NOT NULL AS is_flagged
-FROM late AS l
-LEFT JOIN flagged AS f ON f.id = l.id
+SELECT l.id, r.ids <> '[]' AS is_flagged
+FROM locked AS l
+CROSS JOIN recipients AS r
 
 -- name: check_sla/stop_watching
 -- Watch those tickets no more that have a first response, were deleted, or are closed, and our last write is 3 days old: until then a
@@ -104,7 +112,8 @@ RETURNING e.id
 -- its time of today came within the last 6 hours, and no run of today has the message yet.
 -- Returns one row or none, all text: today, day (yesterday), its leads, tickets and answered; detail, what needs somebody.
 -- Relies on uq_pancake_cron_run_tick, ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
-WITH today AS (
+WITH today AS MATERIALIZED (
+    -- MATERIALIZED: on a tick without a message no statistics let the planner begin with the reports.
     SELECT l.day, l.begins
     FROM (
         SELECT d.day, d.day::timestamp AT TIME ZONE 'Asia/Ho_Chi_Minh' AS begins

@@ -151,6 +151,18 @@ async def test_neither_a_later_nor_an_older_version_notifies_again(harness: Cron
     assert len(harness.notices("sla_missed")) == 1
 
 
+async def test_a_ticket_that_is_opened_again_is_not_notified_again(harness: CronHarness, ticket: str) -> None:
+    """The event that has the flag is watched no more by then."""
+    assert await late(harness) == 1
+    harness.sql("UPDATE ticket SET status = 'done' WHERE id = %s", ticket)
+    assert await late(harness, 4 * 24 * 60) == 0
+    harness.sql("UPDATE ticket SET status = 'new' WHERE id = %s", ticket)
+    await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
+    watched = harness.sql("SELECT outcome FROM pancake_webhook_event WHERE ticket_watched_at IS NOT NULL")
+    assert watched == [{"outcome": "ticket_updated"}]
+    assert await late(harness, 31) == 0
+
+
 async def test_the_second_ticket_of_an_event_is_notified_too(harness: CronHarness, ticket: str) -> None:
     assert await late(harness) == 1
     harness.sql("UPDATE ticket SET status = 'cancelled' WHERE id = %s", ticket)

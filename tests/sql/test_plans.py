@@ -499,6 +499,26 @@ def test_late_tickets_are_looked_for_among_those_that_are_watched(
                 assert shared_buffers(found) <= 100 * UNASSIGNED
 
 
+@pytest.mark.parametrize("kind", BOTH)
+def test_many_late_tickets_are_flagged_by_look_ups_as_far_as_the_limit(tickets: Db, kind: str) -> None:
+    with tickets.transaction(force_rollback=True):
+        tickets.execute(
+            "UPDATE pancake_webhook_event SET ticket_watched_at = created_at WHERE id %% 10 = 0", []
+        )
+        tickets.execute("ANALYZE pancake_webhook_event, ticket")
+        params = SEARCH_PARAMS | {"lease": "60 seconds", "limit": UNASSIGNED}
+        found = executed_plan(tickets, "check_sla/flag_late_tickets", params, kind)
+    assert scanned(found) == set()
+    (row,) = [node for node in found if node.get("Relation Name") == "ticket"]
+    assert row["Actual Loops"] == UNASSIGNED
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_no_report_is_read_on_a_tick_without_a_morning_message(tickets: Db, kind: str) -> None:
+    found = executed_plan(tickets, "check_sla/load_morning_message", SEARCH_PARAMS, kind)
+    assert shared_buffers(found) <= 10
+
+
 @pytest.mark.parametrize("is_recall", [False, True], ids=["first owner", "recall"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_ticket_is_locked_by_its_keys(tickets: Db, kind: str, is_recall: bool) -> None:
