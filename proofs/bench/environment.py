@@ -17,6 +17,7 @@ from itertools import cycle, permutations
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import httpx
@@ -76,9 +77,14 @@ class BenchEnvironment:
 
 
 @contextmanager
-def bench_environment(hasura_url: str = UNREACHABLE_URL) -> Iterator[BenchEnvironment]:
-    """Start database and handler; the handler sends notifications to `hasura_url`."""
-    with Cluster(durable=True) as cluster, Processes() as processes:
+def bench_environment(
+    hasura_url: str = UNREACHABLE_URL, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[BenchEnvironment]:
+    """Start database and handler; the handler sends notifications to `hasura_url`.
+
+    `settings` are further settings of PostgreSQL.
+    """
+    with Cluster(durable=True, settings=settings) as cluster, Processes() as processes:
         url = cluster.create_database("benchmark")
         install_diva(url)
         install_engine(processes, url)

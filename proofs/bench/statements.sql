@@ -41,3 +41,10 @@ INNER JOIN pancake_source AS s ON s.connection_id = e.connection_id AND s.pancak
 INNER JOIN pancake_assignee AS m ON m.source_id = s.id
 WHERE e.id = %(id)s
 LIMIT 1
+
+-- name: late/count
+-- Tickets of the history that have had no response for sla_minutes.
+SELECT count(*) FROM ticket AS t WHERE t.first_response_at IS NULL AND t.created_at <= %(now)s::timestamptz - interval '30 minutes'
+
+-- name: late/count_flagged
+SELECT count(*) FROM pancake_webhook_event AS e WHERE e.evidence ? 'sla_notified_at'

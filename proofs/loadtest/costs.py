@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -134,6 +135,13 @@ WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_dat
 ORDER BY s.total_plan_time + s.total_exec_time DESC
 LIMIT %s
 """
+LONGEST = b"""
+SELECT s.query, s.max_exec_time / 1000
+FROM pg_stat_statements AS s
+WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+ORDER BY s.max_exec_time DESC
+LIMIT 1
+"""
 
 
 def begin_counting(database_url: str) -> None:
@@ -143,12 +151,11 @@ def begin_counting(database_url: str) -> None:
 
 def count_costs(database_url: str, leads: int) -> list[dict[str, Any]]:
     """Return the statements that took longest: times and calls a lead, blocks a call. Waits count."""
-    names = {_shape(text.decode().replace("%%", "%")): name for name, text in PRODUCT.items()}
     with psycopg.connect(database_url) as db_connection:
         rows = db_connection.execute(COUNT, [MAX_STATEMENTS]).fetchall()
     return [
         {
-            "statement": names.get(_shape(query)) or " ".join(query.split())[:60],
+            "statement": _name(query),
             "plan_ms_per_lead": round(plan_ms / leads, 3),
             "exec_ms_per_lead": round(exec_ms / leads, 3),
             "calls_per_lead": round(calls / leads, 2),
@@ -156,6 +163,23 @@ def count_costs(database_url: str, leads: int) -> list[dict[str, Any]]:
         }
         for query, calls, plan_ms, exec_ms, blocks in rows
     ]
+
+
+def longest_statement(database_url: str) -> tuple[str, float]:
+    """Return the statement of which one execution took longest since `begin_counting`, and its seconds."""
+    with psycopg.connect(database_url) as db_connection:
+        ((query, seconds),) = db_connection.execute(LONGEST).fetchall()
+    return _name(query), seconds
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Return the names of the product's statements by their shape."""
+    return {_shape(text.decode().replace("%%", "%")): name for name, text in PRODUCT.items()}
+
+
+def _name(query: str) -> str:
+    return _names().get(_shape(query)) or " ".join(query.split())[:60]
 
 
 def _shape(text: str) -> str:

@@ -1,4 +1,5 @@
 -- The higher n, the older. Of four events the first creates a ticket, two change it, the last changes nothing.
+-- Every twentieth ticket has no answer: the events that wrote it watch it.
 SET session_replication_role = replica;
 
 -- What the measured work stored: at a later size a poll and a retry would read it too.
@@ -24,7 +25,6 @@ INSERT INTO ticket (
 SELECT
     md5('t' || m.record)::uuid, 'S' || m.record, 'Lead', 'ticket_source_pancake',
     md5('a' || m.record)::uuid, t.ids[1 + m.record / 4 %% cardinality(t.ids)], 'in_progress', m.at,
-    -- Every twentieth has no answer.
     CASE WHEN m.record %% 80 <> 0 THEN m.at + interval '10 minutes' END
 FROM made AS m
 CROSS JOIN (SELECT array_agg(s.id ORDER BY s.id) AS ids FROM staff AS s WHERE s.role = 'telesale') AS t
@@ -33,7 +33,7 @@ WHERE m.is_first;
 INSERT INTO pancake_webhook_event (
     connection_id, origin, record_id, table_name, modified_on, payload_hash, payload, status, outcome,
     arrived_at, received_at, ingested_at, processed_at, notified_at, claim_id, normalized_phone,
-    source_ids, account_id, ticket_id, assignee_id, evidence, created_at
+    source_ids, account_id, ticket_id, assignee_id, ticket_watched_at, evidence, created_at
 )
 SELECT
     c.id, 'webhook', 'scale-' || m.record, 'lead', m.at,
@@ -41,6 +41,7 @@ SELECT
     CASE m.n - m.record WHEN 3 THEN 'ticket_created' WHEN 0 THEN 'no_change' ELSE 'ticket_updated' END,
     m.at, m.at, m.at, m.at + interval '1 second', m.at, gen_random_uuid(), m.phone,
     ARRAY[m.source_id], md5('a' || m.record)::uuid, md5('t' || m.record)::uuid, t.assignee_id,
+    CASE WHEN m.record %% 80 = 0 AND m.n <> m.record THEN m.at + interval '1 second' END,
     CASE
         WHEN m.is_first THEN jsonb_build_object('assignment', jsonb_build_object('chosen', t.assignee_id))
         ELSE '{}'
