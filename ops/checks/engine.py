@@ -153,10 +153,10 @@ def ask_readable(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "naming", "Does the source name things as our stored queries do?",
-    When.DOCTOR | When.APPLY | When.PRECHECK, read_metadata, read_configuration, needs="metadata-read",
+    When.DOCTOR | When.APPLY, read_metadata, read_configuration, needs="metadata-read",
     fine="as our stored queries need it",
     cure="Change the source's customization in Diva's metadata, then: leads metadata 9a",
-    runbook="docs/runbook/metadata.md#on-a-shared-engine", area="metadata",
+    runbook="docs/runbook/metadata.md#on-a-shared-engine",
 )  # fmt: skip
 def ask_naming(facts: Facts, params: Params) -> Iterator[Finding]:
     """Our stored queries use the names that Hasura gives by default."""
@@ -190,10 +190,10 @@ def ask_catalog(services: Services) -> Iterator[Finding]:
 
 
 @CHECKS.add_direct(
-    "variables", "Has the engine the variables of our metadata?", When.DOCTOR | When.APPLY | When.PRECHECK,
+    "variables", "Has the engine the variables of our metadata?", When.DOCTOR | When.APPLY,
     needs="metadata-read", fine="the engine has those of our metadata",
     cure="Set it as docs/runbook/install.md, step 3, lists it, then: docker compose up -d hasura",
-    runbook="docs/runbook/install.md#3-the-engines-environment", area="engine",
+    runbook="docs/runbook/install.md#3-the-engines-environment",
 )  # fmt: skip
 def ask_variables(services: Services) -> Iterator[Finding]:
     pieces = pieces_of_step(services.own, "default", "9b")
@@ -223,10 +223,10 @@ def ask_insert(services: Services) -> Iterator[Finding]:
 
 @CHECKS.add(
     "diva-action", "Is Diva's action sendNotifications there?",
-    When.BOTH | When.APPLY | When.VERIFY | When.PRECHECK, read_metadata, needs="metadata-read",
+    When.BOTH | When.APPLY | When.VERIFY, read_metadata, needs="metadata-read",
     fine="sendNotifications can be allowed to the handlers",
     cure="Apply Diva's metadata, then: leads metadata recover",
-    runbook="docs/runbook/metadata.md#pancakenotificationsforbidden", area="metadata",
+    runbook="docs/runbook/metadata.md#pancakenotificationsforbidden",
 )  # fmt: skip
 def ask_diva_action(facts: Facts, params: Params) -> Iterator[Finding]:
     if OF_DIVA not in facts.get(read_metadata).pieces:

@@ -57,7 +57,6 @@ class When(Flag):
     """`leads metadata 9a` and `9b`, before they change anything."""
     VERIFY = auto()
     """`leads metadata verify`, also after 9a and 9b."""
-    PRECHECK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ class Check:
     this one: a red one is its cause. `away` is the level if what it reads does not answer, `refused` the cure
     if that answers and does not accept who asks. `login` is that of DATABASE_URL, of LOGINS. `is_symptom`: it
     shows the effect of another part's fault, and is the cause of nothing. `is_result`: it says the result of
-    the last leads, and is shown first. `area` is that of the pre-check.
+    the last leads, and is shown first.
     """
 
     id: str
@@ -201,7 +200,6 @@ class Check:
     is_symptom: bool = False
     is_result: bool = False
     seconds: float = LOOK_SECONDS
-    area: str = "database"
 
 
 Ask = Callable[[Facts, Params], Iterable[Finding]]

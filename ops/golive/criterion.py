@@ -1,6 +1,6 @@
 """The criteria of the go-live checklist, as criteria/*.yaml declares them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from ops.checks.model import When
-from ops.checks.table import BY_ID, CHECKS
+from ops.checks.table import BY_ID
 from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
 from ops.metadata.directory import parse
@@ -183,9 +182,8 @@ WORDS = {"lines", "title_vi", "title_en", "owner", "remediation", "runbook"}
 
 @cache
 def load_criteria() -> tuple[Criterion, ...]:
-    """Read all criteria, in the order of files and entries; then those of the table of checks."""
-    criteria = [_read(entry) for path in sorted(CRITERIA.glob("*.yaml")) for entry in _entries(path)]
-    return (*criteria, *_unlisted(criteria))
+    """Read all criteria, in the order of files and entries."""
+    return tuple(_read(entry) for path in sorted(CRITERIA.glob("*.yaml")) for entry in _entries(path))
 
 
 def find_criterion(criterion_id: str) -> Criterion:
@@ -245,15 +243,3 @@ def _read(entry: Mapping[str, Any]) -> Criterion:
         operator, target, *unit = entry["target"].split(maxsplit=2)
         fields |= {"operator": operator, "target": float(target), "unit": "".join(unit)}
     return READ.validate_python(fields)
-
-
-def _unlisted(criteria: Iterable[Criterion]) -> Iterator[Criterion]:
-    named = {name for each in criteria if each.source is Source.CHECK for name in each.query.split()}
-    for check in CHECKS:
-        if When.PRECHECK in check.when and check.id not in named:
-            yield Criterion(
-                id=check.id, lines=("-",), title_vi=check.question, title_en=check.question,
-                parts=(Part(check.area),), source=Source.CHECK, owner=Role.DEVELOPER, query=check.id,
-                unit="faults", remediation=check.cure, runbook=check.runbook,
-                parameters={"applied": "as far as it is"},
-            )  # fmt: skip
