@@ -159,6 +159,11 @@ class Criterion:
             return "green"
         return f"{SIGNS.get(self.operator, self.operator)} {self.shown(self.target)}"
 
+    @property
+    def shown_rule(self) -> str:
+        """Return the target, and how many cases are needed at least."""
+        return self.shown_target + (f", n ≥ {self.min_samples}" if self.min_samples else "")
+
     def cure(self, at: datetime) -> str:
         """Return the remediation with its days: the last one that was over, and when a waiver might end."""
         in_a_week = f"{at + timedelta(days=7):%Y-%m-%d}"

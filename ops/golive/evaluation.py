@@ -351,7 +351,7 @@ def _exemption(judgement: Judgement) -> Iterable[Notice]:
     day, reason = last_day(record.statement.until), record.statement.reason
     is_waiver = record.kind is Kind.WAIVE
     return [Notice(
-        f"{'được miễn' if is_waiver else 'không áp dụng'} đến {day} theo {record.stated_by}: {reason}",
+        f"{'được miễn' if is_waiver else 'không áp dụng'} đến {day} theo {record.stated_by_vi}: {reason}",
         f"{'waived' if is_waiver else 'not applicable'} until {day} by {record.stated_by}: {reason}",
     )]  # fmt: skip
 
@@ -374,10 +374,14 @@ def _of_beginnings(records: Sequence[Record]) -> Iterator[Notice]:
     known, said = {each.digest: each for each in records}, set[str]()
     begun = [each for each in records if each.kind is Kind.BEGIN]
     for record in begun:
-        name, by, reason = record.of, record.stated_by, record.statement.reason
+        name, reason = record.of, record.statement.reason
         if [each.of for each in begun].index(name) != begun.index(record):
-            en = f"{name} began anew, by {by}: {reason or 'no reason, so the first time counts'}"
-            yield Notice(f"{name} được bắt đầu lại, {by}: {reason or '–'}", en)
+            vi = reason or "không có lý do, nên tính từ lần đầu"
+            en = reason or "no reason, so the first time counts"
+            yield Notice(
+                f"{name} được bắt đầu lại, {record.stated_by_vi}: {vi}",
+                f"{name} began anew, by {record.stated_by}: {en}",
+            )
         seen, left = set[str](), [*record.heads]
         while left:
             digest = left.pop()
@@ -387,7 +391,7 @@ def _of_beginnings(records: Sequence[Record]) -> Iterator[Notice]:
         late = [each for each in records
                 if each.statement.at < record.statement.at and each.digest not in seen | said]  # fmt: skip
         said.update(each.digest for each in late)
-        if names := ", ".join(f"{each.of} ({each.digest[:SHOWN]}) by {each.signer}" for each in late):
+        if names := ", ".join(f"{each.of} ({each.digest[:SHOWN]}, {each.signer})" for each in late):
             yield Notice(
                 f"ghi ngày trước khi bắt đầu {name}, nhưng lúc đó chưa có: {names}",
                 f"dated before {name} began, and not there then: {names}",

@@ -228,15 +228,15 @@ def list_criteria(
             {
                 "id": each.id, "lines": each.lines, "title": {"vi": each.title_vi, "en": each.title_en},
                 "parts": each.parts, "source": each.source, "query": each.query,
-                "target": each.shown_target, "owner": each.owner, "remediation": each.cure(datetime.now(UTC)),
-                "runbook": each.runbook,
+                "target": each.shown_target, "min_samples": each.min_samples, "owner": each.owner,
+                "remediation": each.cure(datetime.now(UTC)), "runbook": each.runbook,
             }
             for each in criteria
         ])  # fmt: skip
         return
     console = Console()
     for each in criteria:
-        print_in_column(f"{each.id:<25} ", f"{each.title_en} ({each.shown_target})", console)
+        print_in_column(f"{each.id:<25} ", f"{each.title_en} ({each.shown_rule})", console)
         places = f"{' '.join(each.parts)}; {each.source}; {', '.join(each.lines)}"
         print_in_column(" " * 26, places, console)
 

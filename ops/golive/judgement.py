@@ -155,8 +155,13 @@ def _judge_value(criterion: Criterion, measured: Measurement, value: float) -> J
     return replace(judgement, is_shown=is_shown, needed=None if is_shown else needed_to_show(bad, limit))
 
 
+def least_cases(criterion: Criterion, measured: Measurement) -> int:
+    """Return how many cases are needed at least: of the criterion, or nights and checks that were due."""
+    return max(criterion.min_samples or 0, measured.needed)
+
+
 def _too_few(criterion: Criterion, measured: Measurement) -> tuple[Why, str] | None:
-    found, needed = measured.total or 0, max(criterion.min_samples or 0, measured.needed)
+    found, needed = measured.total or 0, least_cases(criterion, measured)
     if found >= needed:
         return None
     text = f"{found} cases; at least {needed} are needed."

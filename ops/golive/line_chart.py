@@ -1,14 +1,15 @@
 """A figure of each day as a line with its target: an SVG image without style sheet, id, link and script."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from itertools import groupby
 from math import ceil, floor, log10
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from leads.domain.body import ICT
-from ops.golive.criterion import Criterion
+from ops.golive.criterion import SIGNS, Criterion
 from ops.output import render_page
 
 TEMPLATE = Path(__file__).with_name("line_chart.svg.j2")
@@ -20,9 +21,25 @@ PIXELS_PER_CHARACTER = 6.8
 PIXELS_PER_DAY_LABEL, PIXELS_PER_TICK = 60, 40
 STEPS = (1, 2, 2.5, 5, 10)
 ROUND_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-DURATIONS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"), (0.001, "ms"))
-NOTHING = "không có số liệu"
+DURATIONS = (86_400, 3600, 60, 1, 0.001)
+Language = Literal["vi", "en"]
 
+
+class Words(NamedTuple):
+    """What a chart says in a language; `durations` are the units of DURATIONS."""
+
+    target: str
+    nothing: str
+    point: str
+    durations: tuple[str, ...]
+
+
+WORDS: Mapping[Language, Words] = {
+    "vi": Words(
+        "mục tiêu", "không có số liệu", "Mỗi điểm là một ngày", ("ngày", "giờ", "phút", "giây", "ms")
+    ),
+    "en": Words("target", "no data", "Each point is a day", ("d", "h", "min", "s", "ms")),
+}
 Point = tuple[datetime, float | None]
 """A time and a value; None is a missing one."""
 
@@ -39,19 +56,21 @@ UNITS = {"share": (Unit.RATIO, 1), "s": (Unit.SECONDS, 1), "min": (Unit.SECONDS,
 """By the unit of a criterion: how its values are drawn, and the factor to that."""
 
 
-def draw(criterion: Criterion, title: str, points: Sequence[Point]) -> str:
+def draw(criterion: Criterion, title: str, points: Sequence[Point], language: Language) -> str:
     """Return the values of a criterion with its target as the text of an image.
 
     The axis begins at 0, or near the lowest share of good ones.
     """
+    words = WORDS[language]
     unit, factor = UNITS.get(criterion.unit, (Unit.COUNT, 1))
+    sign = SIGNS.get(criterion.operator, criterion.operator)
     is_upper = criterion.operator not in (">=", ">")
     target = criterion.target * factor
     points = [(at, None if value is None else value * factor) for at, value in points]
     found = [value for _, value in points if value is not None]
     is_cut = unit is Unit.RATIO and not is_upper
     ticks = value_ticks([*found, target], unit, HEIGHT // PIXELS_PER_TICK, is_cut)
-    names = [shown(tick, unit) for tick in ticks]
+    names = [shown(tick, unit, language) for tick in ticks]
     left = MARGIN + 6 + PIXELS_PER_CHARACTER * max(map(len, names))
     right, bottom = WIDTH - MARGIN, HEIGHT - AXIS_HEIGHT
     times = [at.timestamp() for at, _ in points] or [0.0]
@@ -60,10 +79,10 @@ def draw(criterion: Criterion, title: str, points: Sequence[Point]) -> str:
     every = max(1, ceil(len(points) * PIXELS_PER_DAY_LABEL / (right - left)))
     runs = groupby(points, lambda point: point[1] is not None)
     text = render_page(
-        TEMPLATE, title=title, target_label=f"mục tiêu {criterion.shown_target}", is_upper=is_upper,
+        TEMPLATE, title=title, is_upper=is_upper, point=words.point, nothing=words.nothing,
+        target_label=f"{words.target} {sign} {shown(target, unit, language)}",
         width=WIDTH, height=HEIGHT, left=left, right=right, top=TITLE_HEIGHT, bottom=bottom,
-        target=y(target), nothing=NOTHING,
-        last=shown(found[-1], unit) if found else NOTHING,
+        target=y(target), last=shown(found[-1], unit, language) if found else words.nothing,
         ticks=[(y(tick), name) for tick, name in zip(ticks, names, strict=True)],
         days=[(x(at.timestamp()), f"{at.astimezone(ICT):%d/%m}") for at, _ in points[::every]],
         pieces=[
@@ -80,12 +99,21 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     return lambda value: start + (end - start) * ((value - low) / (high - low) if high > low else 0.5)
 
 
-def shown(value: float, unit: Unit) -> str:
-    if unit is Unit.SECONDS and value != 0:
-        factor, name = next((each for each in DURATIONS if abs(value) >= each[0]), DURATIONS[-1])
-        return f"{_digits(value / factor)} {name}"
+def shown(value: float, unit: Unit, language: Language) -> str:
+    text = _shown(value, unit, WORDS[language].durations)
+    return with_comma(text) if language == "vi" else text
+
+
+def with_comma(number: str) -> str:
+    """Write a number as in Vietnam, with a comma before the decimals."""
+    return number.translate(str.maketrans(",.", ".,"))
+
+
+def _shown(value: float, unit: Unit, durations: Sequence[str]) -> str:
     if unit is Unit.SECONDS:
-        return "0 s"
+        units = [each for each in zip(DURATIONS, durations, strict=True) if abs(value) >= each[0]]
+        factor, name = units[0] if units else (DURATIONS[-1], durations[-1])
+        return f"{_digits(value / factor)} {name}" if value else f"0 {durations[3]}"
     if unit is Unit.COUNT:
         return f"{value:,.0f}" if value == round(value) else _digits(value)
     # As many digits as tell a share from 100 %.

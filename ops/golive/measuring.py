@@ -346,7 +346,7 @@ def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measureme
     details = f"by {record.stated_by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
         details += ", of staging" if criterion.is_stated_of_staging else ""
-        instead = Notice(f"{record.signer} thay {stated.by}", f"stated by {record.stated_by}")
+        instead = Notice(record.stated_by_vi, f"stated by {record.stated_by}")
         notices = (instead,) if stated.by else ()
         return Measurement(
             stated.value, total=stated.cases, measured_at=stated.at, details=details, notices=notices
@@ -536,8 +536,7 @@ def seen_notices(sources: Sources, commit: str, at: datetime) -> Iterator[Notice
                 raise SourceDown(sources.down[source])
             yield from ask()
         except (SourceDown, DatabaseError, IntegrationError) as error:
-            reason = first_line(error)
-            yield Notice(f"không hỏi được: {vi} ({reason})", f"could not be asked: {en} ({reason})")
+            yield Notice(f"không hỏi được: {vi}", f"could not be asked: {en} ({first_line(error)})")
 
 
 def _of_installation(sources: Sources, at: datetime) -> Iterator[Notice]:

@@ -141,6 +141,10 @@ class Record:
     def stated_by(self) -> str:
         return f"{self.signer} for {self.statement.by}" if self.statement.by else self.signer
 
+    @property
+    def stated_by_vi(self) -> str:
+        return f"{self.signer} thay {self.statement.by}" if self.statement.by else self.signer
+
 
 FILE = TypeAdapter(Record)
 VERIFIED = {"digest", "signer"}

@@ -34,6 +34,7 @@ from ops.golive.evaluation import (
     Subject,
     before_of,
     blocking_known,
+    cure_of,
     earlier_notices,
     gate_at,
     judge_past,
@@ -54,8 +55,8 @@ from ops.golive.gates import (
     note,
     print_evaluation,
 )
-from ops.golive.judgement import Outcome, Why
-from ops.golive.line_chart import Point, draw
+from ops.golive.judgement import Outcome, Why, least_cases
+from ops.golive.line_chart import Language, Point, draw, with_comma
 from ops.golive.measuring import SCHEMA, SHOWN, NoData, SourceDown, Sources, beginning, ending, read_row
 from ops.golive.records import (
     MAX_FILE_BYTES,
@@ -86,8 +87,13 @@ MAX_DAYS = 120
 UNITS_VI = {"s": " giây", "ms": " ms", "min": " phút", "min p95": " phút", "MB": " MB", "KB": " KB",
          "days": " ngày", "of 5": "/5", "of 15": "/15"}  # fmt: skip
 """A count has no unit: the title of the criterion names it."""
-Figure = tuple[str, str]
-"""An SVG image in Vietnamese, and its caption in English."""
+ROLES_VI = {
+    Role.OWNER: "PO", Role.LEAD: "Tech Lead", Role.DEVELOPER: "Dev", Role.QA: "QA", Role.DEVOPS: "DevOps",
+    Role.OPS: "Vận hành", Role.SECURITY: "Bảo mật", Role.LEGAL: "Pháp chế", Role.DIRECTOR: "Giám đốc",
+    Role.RELEASE: "Quản lý phát hành",
+}  # fmt: skip
+Figure = Mapping[Language, str]
+"""An SVG image in each language."""
 Compared = tuple[str, str]
 """What was compared with what was signed, and the problem; empty if it is the same."""
 
@@ -153,7 +159,8 @@ def html_page(
     return render_page(
         TEMPLATE, evaluation=evaluation, figures=figures, records=records, signer=signer, words=WORDS,
         waves=WAVES, signs=SIGNS, time_text=time_text, local_text=_local_text, number_vi=_number_vi,
-        finding=finding, note=note, attestation=attestation, last_day=last_day,
+        finding=finding, note=note, attestation=attestation, last_day=last_day, least_cases=least_cases,
+        cure_of=cure_of, roles_vi=ROLES_VI, with_comma=with_comma,
     )  # fmt: skip
 
 
@@ -162,20 +169,20 @@ def _local_text(at: datetime) -> str:
 
 
 def _number_vi(criterion: Criterion, value: float) -> str:
-    """Return a value as it is written in Vietnam, with a comma before the decimals."""
+    """Return a value as it is written in Vietnam."""
     if criterion.unit == "share":
-        return f"{value * 100:.4g}".replace(".", ",") + " %"
+        return with_comma(f"{value * 100:.4g} %")
     text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
-    return text.translate(str.maketrans(",.", ".,")) + UNITS_VI.get(criterion.unit, "")
+    return with_comma(text) + UNITS_VI.get(criterion.unit, "")
 
 
-FIGURES = {
-    "success-rate": ("Tỷ lệ xử lý thành công", "Leads processed"),
-    "E6-latency": ("Từ lúc nhận đến ticket, p95", "From arrival to ticket, p95"),
-    "auto-assign-W4": ("Giữ đúng người được chọn", "Tickets that keep the chosen owner"),
-    "intervention-W2": ("Quản lý phân công lại", "Reassigned by managers"),
-    "E6-sla": ("Phản hồi đầu tiên, p95", "First response, p95"),
-    "E6-zero-miss": ("Lead còn thiếu sau đối soát", "Leads missing after reconciliation"),
+FIGURES: Mapping[str, Mapping[Language, str]] = {
+    "success-rate": {"vi": "Tỷ lệ xử lý thành công", "en": "Leads processed"},
+    "E6-latency": {"vi": "Từ lúc nhận đến ticket, p95", "en": "From arrival to ticket, p95"},
+    "auto-assign-W4": {"vi": "Giữ đúng người được chọn", "en": "Tickets that keep the chosen owner"},
+    "intervention-W2": {"vi": "Quản lý phân công lại", "en": "Reassigned by managers"},
+    "E6-sla": {"vi": "Phản hồi đầu tiên, p95", "en": "First response, p95"},
+    "E6-zero-miss": {"vi": "Lead còn thiếu sau đối soát", "en": "Leads missing after reconciliation"},
 }
 """The criteria that are drawn, each with short titles in both languages."""
 
@@ -215,8 +222,8 @@ def _points(
 
 
 def drawn(name: str, points: Sequence[Point]) -> Figure:
-    criterion, (title_vi, title_en) = find_criterion(name), FIGURES[name]
-    return draw(criterion, title_vi, points), f"{title_en}, by day. Target {criterion.shown_target}."
+    criterion = find_criterion(name)
+    return {language: draw(criterion, title, points, language) for language, title in FIGURES[name].items()}
 
 
 def verify(
@@ -274,7 +281,7 @@ def _unsaid(texts: Iterable[str], where: str = "") -> str:
 
 
 def _check_page(path: Path, signed: Mapping[str, Any], signer: str) -> str:
-    """Compare the page with the hash that was signed, and its state and red lines with those for programs.
+    """Compare the page with the hash that was signed, and its states and red lines with those for programs.
 
     The signer that the page names is compared with `signer`.
     """
@@ -285,9 +292,9 @@ def _check_page(path: Path, signed: Mapping[str, Any], signer: str) -> str:
     if digest_of(content) != signed["page"]:
         return "it was changed: its hash is another one"
     text = unescape(content.decode(errors="replace"))
-    state = "OPEN" if signed["is_open"] else "CLOSED"
-    wanted = [f">{state}<", f"signed by</span> <code>{escape_unseen(signer)}<"]
-    wanted += [escape_unseen(each["en"]) for each in signed["notices"]]
+    wanted = [f"Signed by <code>{escape_unseen(signer)}<"]
+    wanted += [f">{state}<" for state in (("OPEN", "MỞ") if signed["is_open"] else ("CLOSED", "ĐÓNG"))]
+    wanted += [escape_unseen(each[language]) for each in signed["notices"] for language in ("vi", "en")]
     return _unsaid(each for each in wanted if each not in text)
 
 

@@ -33,7 +33,7 @@ from ops.clients.db_session import QUERIES
 from ops.daily.report import ALONE, FIGURE_NAMES, SUMS, ends_of, read_period
 from ops.failures import WrongUsage
 from ops.golive.criterion import find_criterion
-from ops.golive.line_chart import NOTHING, Unit, draw, shown, value_ticks
+from ops.golive.line_chart import WORDS, Unit, draw, shown, value_ticks
 from tests.support.end_to_end import DRIVER, browsing
 from tests.support.operators import document, leads, operators_of
 from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
@@ -362,14 +362,14 @@ def test_a_period_is_whole_days_in_vietnam_and_ends_now() -> None:
 
 def chart(*values: float | None, unit: str = "s", title: str = "p95") -> str:
     points = [(FROM + timedelta(days=number), value) for number, value in enumerate(values)]
-    return draw(replace(find_criterion("E6-latency"), unit=unit), title, points)
+    return draw(replace(find_criterion("E6-latency"), unit=unit), title, points, "vi")
 
 
 def test_a_line_is_interrupted_at_missing_days_and_every_text_is_escaped() -> None:
     svg = chart(1, 2, None, 3, title="</text><script>\u202e")
-    assert (svg.count("<polyline"), svg.count("<circle"), "mục tiêu ≤ 30 s" in svg) == (2, 3, True)
+    assert (svg.count("<polyline"), svg.count("<circle"), "mục tiêu ≤ 30 giây" in svg) == (2, 3, True)
     assert [part for part in ("<script", "\u202e") if part in svg] == []
-    assert [NOTHING in each for each in (chart(None), chart(), svg)] == [True, True, False]
+    assert [WORDS["vi"].nothing in each for each in (chart(None), chart(), svg)] == [True, True, False]
 
 
 def test_a_value_of_a_chart_is_written_with_its_unit() -> None:
@@ -379,7 +379,8 @@ def test_a_value_of_a_chart_is_written_with_its_unit() -> None:
         (0.5, Unit.RATIO, "50 %"), (0.123, Unit.RATIO, "12.3 %"), (0, Unit.SECONDS, "0 s"),
         (0.0042, Unit.SECONDS, "4.2 ms"), (90, Unit.SECONDS, "1.5 min"), (200_000, Unit.SECONDS, "2.31 d"),
     ):  # fmt: skip
-        assert shown(value, unit) == text
+        assert shown(value, unit, "en") == text
+    assert shown(90, Unit.SECONDS, "vi") == "1,5 phút"
 
 
 @given(st.lists(st.floats(-1e15, 1e15), min_size=1, max_size=5), st.sampled_from(list(Unit)), st.booleans())

@@ -19,6 +19,7 @@ from unittest.mock import Mock
 
 import psycopg
 import pytest
+from markupsafe import escape
 
 from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
@@ -26,11 +27,13 @@ from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import gates, measuring
 from ops.golive.commit import commit_of_run
 from ops.golive.criterion import STAGING, Criterion, Part, Source, Window
-from ops.golive.evaluation import Evaluation
+from ops.golive.evaluation import Evaluation, cure_of
 from ops.golive.evidence import ON_INSTALLATION, READERS, EvidenceError, p95_minutes, read_evidence_file
+from ops.golive.gates import finding, note
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import PROBES, NoData, Sources, measure
 from ops.golive.records import Handed, Kind, Record, Records
+from ops.golive.report import html_page
 from ops.settings import read_operator_settings
 from proofs.chaos.frame import proof
 from proofs.handed_in import CASES, COMMIT, baseline, figures, good_file, junit
@@ -54,6 +57,8 @@ OTHER_LINES = {
     *(f"E1.W{number}" for number in range(1, 5)), *(f"E2.BE.4{letter}" for letter in "abcde"), "E5.T3",
     "E7.1", "E7.2", "E7.3.9a", "E7.3.9b", "E7.4", *(f"E7.7.{number}" for number in range(7, 12)),
 }  # fmt: skip
+OF_STAGING = ("E1.G-3", "E1.G-6", "E2.BE.2", "E2.FE.3", "E3.BE.1", "E3.BE.2", "E3.FE.3")
+"""The lines of the checklist that name staging. G-4, G-5 and the load test of W3 name no place."""
 SUCCESS = CRITERIA["success-rate"]
 NOW, MINUTE, DAY = timedelta(0), timedelta(minutes=1), timedelta(days=1)
 RUBBISH = (b"", b"{}", b"[]", b"null", b"<a/>", b"\xff\xfe\x00", b'{"kind": 1}', b"[" * 100_000)
@@ -73,6 +78,10 @@ def test_each_criterion_can_be_measured_or_attested() -> None:
     )] == []  # fmt: skip
     of_staging = [each for each in ALL if "staging" in each.title_en and each.source.is_of_people]
     assert [each.id for each in of_staging if each.environment != STAGING] == []
+    assert [line for line in OF_STAGING if not any(
+        line in each.lines and (each.environment == STAGING or each.query == "staging") for each in ALL
+    )] == []  # fmt: skip
+    assert [each.id for each in ALL if each.title_vi == each.title_en] == []
     assert [each.id for each in ALL if each.is_stated_of_staging and "staging" not in each.title_vi] == []
     assert [each.id for each in ALL if each.is_stated_of_staging and "staging" not in each.title_en] == []
     assert [each.id for each in ALL if (each.good or each.bad or each.min_samples) and not (
@@ -106,7 +115,7 @@ def row(line: str, words: str) -> str:
     cells = (
         ", ".join(dict.fromkeys(HOW.get(each.source, "automatic") for each in answers)) or "absent",
         " ".join(f"`{each.id}`" for each in answers),
-        ", ".join(dict.fromkeys(each.shown_target for each in answers)),
+        "; ".join(dict.fromkeys(each.shown_rule for each in answers)),
         ", ".join(dict.fromkeys(each.owner for each in answers)),
     )
     return f"| {line} | {words} | {' | '.join(cells)} |"
@@ -133,7 +142,7 @@ def test_the_page_shows_the_criteria_of_every_line() -> None:
     assert lines.keys() | {"-"} == {line for each in ALL for line in each.lines}
     made = [row(*each) for each in lines.items()]
     guards = [
-        f"| `{each.id}` | {each.title_en} | {each.shown_target} |"
+        f"| `{each.id}` | {each.title_en} | {each.shown_rule} |"
         for each in ALL
         if each.lines == ("-",) and any(part.value.startswith("W") for part in each.parts)
     ]
@@ -175,6 +184,25 @@ def test_the_number_of_cases_counts(subtests: pytest.Subtests) -> None:
     managers = CRITERIA["managers-W4"]
     for value, total, outcome in ((13, 15, Outcome.PASS), (12, 15, Outcome.FAIL), (13, 14, Why.TOO_FEW)):
         assert judged(Measurement(value, total=total), managers) == outcome
+
+
+def test_the_vietnamese_part_of_a_report_leads_to_the_english_one_and_both_state_the_least_sample() -> None:
+    sample = sample_evaluation()
+    more = {"rows-edge": Measurement(0.5, 60, until=AT), "zero-miss": Measurement(0, 14, needed=14)}
+    further = (judge(CRITERIA[name], found, sample.at, "") for name, found in more.items())
+    evaluation = replace(sample, judgements=(*sample.judgements, *further))
+    vietnamese, _, english = html_page(evaluation, [], [], "lan@diva.example").partition('<div id="en"')
+    for judgement in evaluation.judgements:
+        cure = cure_of(judgement) if judgement.is_blocking else ""
+        for text in filter(None, (judgement.criterion.title_en, finding(judgement), note(judgement), cure)):
+            assert (str(escape(text)) in vietnamese, str(escape(text)) in english) == (False, True), text
+        assert f'id="en-{judgement.criterion.id}"' in english
+    assert 'Phụ trách: <b>PO</b>. <a href="#en-intervention-W2">Cách xử lý (tiếng Anh)</a>' in vietnamese
+    for least in ("mục tiêu ≥ 4/5 · cần ít nhất 5 trường hợp", "mục tiêu = 0 · cần ít nhất 14 trường hợp"):
+        assert least in vietnamese
+    for least in ("target ≥ 4 of 5 · at least 5 cases", "target = 0 leads · at least 14 cases"):
+        assert least in english
+    assert "{yesterday}" not in english
 
 
 def test_a_met_target_is_shown_or_not_yet(subtests: pytest.Subtests) -> None:

@@ -324,7 +324,7 @@ def test_the_page_says_in_vietnamese_what_was_found_and_who_stated_it() -> None:
         "lan@diva.example thay Giám đốc Hùng xác nhận lúc 09:00 17/06/2026.",
         "Được miễn đến hết ngày 08/07/2026, do hoa@diva.example ghi nhận. Lý do: Pancake chưa trả lời",
         "Kiểm tra trên staging: mai xác nhận lúc 09:00 18/06/2026.",
-        "Kiểm tra tự động: chưa đạt, còn 3 điểm phải xử lý. ",
+        "Kiểm tra tự động: chưa đạt, còn 3 điểm phải xử lý.",
     ):
         assert f"<p>{said}</p>" in page, said
 
