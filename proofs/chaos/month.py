@@ -195,7 +195,8 @@ class Play:
         # Prometheus has no sample of the minute in which a wave begins.
         self.clock.move_to(max(self.clock.now() + 10 * MINUTE, midnight - DAY / 2))
         self.send(leads)
-        self.clock.move_to(self.clock.now() + 30 * MINUTE)
+        # After 30 minutes check_sla tells of a ticket without an answer.
+        self.clock.move_to(self.clock.now() + 12 * MINUTE)
         self.sql("answer_tickets")
         for name, due in (("reconcile_daily", midnight + 2 * HOUR), ("purge_events", midnight + 3.5 * HOUR)):
             self.clock.move_to(due + MINUTE / 3)

@@ -186,7 +186,7 @@ FROM generate_series(now() - interval '12 days', now() - interval '1 day', inter
 SELECT id FROM pancake_webhook_event WHERE status IN ('received', 'ingested', 'failed') LIMIT 1
 
 -- name: month/answer_tickets
-UPDATE ticket SET first_response_at = created_at + interval '12 minutes'
+UPDATE ticket SET first_response_at = now()
 WHERE source_id = 'ticket_source_pancake' AND first_response_at IS NULL
 
 -- name: month/store_checks
