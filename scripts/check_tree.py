@@ -302,7 +302,8 @@ SHOWING = {
     "switches/list_switches", "switches/set_setting", "switches/set_source", "status/list_connections",
     "status/list_rosters", "metrics/count_source_events", "golive/load_sources",
     "golive/check_diva_columns", "golive/list_migrations",
-    "golive/insert_thousand_events", "golive/load_opening", "engine/try_lead",
+    "golive/insert_thousand_events", "golive/load_opening", "golive/load_settings", "golive/update_settings",
+    "engine/try_lead",
 }  # fmt: skip
 """Statements that show or turn switches, or check the installation; they decide about no lead."""
 

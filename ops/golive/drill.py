@@ -4,6 +4,7 @@ The tiers are those of section E5 of the checklist and of docs/runbook/rollback.
 """
 
 import getpass
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,8 +47,9 @@ ENOUGH = 5
 EFFECT_SECONDS = 120.0
 POLL_SECONDS = 0.25
 ROWS_FILE = "rows-of-drill"
+RESTORE = ("pg_restore", "--data-only", "--disable-triggers")
 AFTERWARDS = "what is where: leads golive deploy --check"
-BEGUN, ENDED = "drill begun", "drill"
+BEGUN, ENDED, SETTINGS = "drill begun", "drill", "settings"
 
 
 def drill(
@@ -205,7 +207,7 @@ def _finish_stopped(site: Site, webhook_file: Path, rate: float) -> None:
 
 def _remaining(site: Site) -> list[str]:
     """Name the dumps of drills that are still there: they hold customers' data."""
-    dumps = sorted(site.folder.glob(f"*-{ROWS_FILE}.dump"))
+    dumps = sorted(site.folder.glob(f"*-{ROWS_FILE}.dump*"))
     return [f"Delete {path}: it holds the rows of leads." for path in dumps]
 
 
@@ -336,6 +338,7 @@ def _is_former(drill: Drill) -> bool:
 def tier3(drill: Drill) -> None:
     tier1(drill)
     drill.back("9b", "9a", ROLES)
+    drill.site.journal.write(SETTINGS, "8", **drill.site.row("golive/load_settings"))
     # Only now nothing can store a lead any more: one that came after the dump would be lost.
     drill.do("4", take_snapshot(drill.site, ROWS_FILE, (), OWN_TABLES))
     drill.back(*reversed(migration_ids()))
@@ -345,7 +348,7 @@ def tier3(drill: Drill) -> None:
 def after_tier3(drill: Drill) -> None:
     """Apply schema, rows and metadata again, and let leads become tickets."""
     drill.forward(*migration_ids())
-    drill.do("4", function(("pg_restore", "--data-only", "--disable-triggers"), lambda: _restore(drill.site)))
+    drill.do("4", function(RESTORE, lambda: _restore(drill.site)))
     # Without rights the handlers store nothing, and hear of no connection, before its rows are back.
     drill.forward(ROLES, "9a", "9b")
     after_tier1(drill)
@@ -374,16 +377,29 @@ def after_tier4(drill: Drill) -> None:
 
 
 def _restore(site: Site) -> str:
-    if site.db.execute(QUERIES["golive/load_connection"]).fetchone():
-        return "the rows are there"
+    path = _dump_to_restore(site)
+    if path is None:
+        return "nothing to restore"
     with site.db.transaction():
-        # What the migrations wrote of the settings: the rows of the dump have the same ids. Guards keep it.
+        # What the migrations wrote, and what a drill that was killed had not removed yet. Guards keep it.
         site.db.execute("SET LOCAL session_replication_role = replica")
-        site.db.execute(QUERIES["golive/delete_changes"])
-    noted = [entry for entry in site.journal.entries("snapshot") if entry["when"] == ROWS_FILE]
-    path = site.folder / str(noted[-1]["file"])
+        site.db.execute(QUERIES["golive/empty_own_tables"])
+        kept = site.journal.entries(SETTINGS)[-1]["settings"]
+        site.db.execute(QUERIES["golive/update_settings"], {"settings": json.dumps(kept)})
     restore_rows(site.settings.database_url, path, site.choices.programs)
     return f"the rows of {path} are back"
+
+
+def _dump_to_restore(site: Site) -> Path | None:
+    """Return the dump of the last drill, until its rows are back or the rights are: then new leads come."""
+    found = None
+    for entry in site.journal.entries(BEGUN, "snapshot", "begin", "end"):
+        is_back = entry["event"] == "end" and entry["argv"][0] == RESTORE[0] and entry["exit"] == 0
+        if entry.get("when") == ROWS_FILE:
+            found = site.folder / str(entry["file"])
+        elif is_back or entry["event"] == BEGUN or entry["step"] == ROLES:
+            found = None
+    return found
 
 
 SLACK, EVERYBODY = "Slack #pancake-integration", "PO, Tech Lead, Ops, DevOps"

@@ -204,10 +204,24 @@ SELECT left((
     ) AS d
 ), 12) AS schema
 
--- name: golive/delete_changes
--- Empty the history of changes before the rows of a dump are brought back into it.
--- Returns nothing. Relies on no index: it deletes all rows.
-DELETE FROM public.integration_change
+-- name: golive/empty_own_tables
+-- Empty our tables before the rows of a dump are brought back into them.
+-- Returns nothing. Relies on no index: it removes all rows.
+TRUNCATE
+    public.customer_erasure, public.integration_change, public.pancake_assignee, public.pancake_connection, public.pancake_cron_run,
+    public.pancake_source, public.pancake_webhook_event
+
+-- name: golive/load_settings
+-- Load the settings of the integration.
+-- Returns one row: settings. Relies on the primary key of Diva's table.
+SELECT s.app_settings -> 'pancake_integration' AS settings FROM public.app_setting AS s WHERE s.id = 1
+
+-- name: golive/update_settings
+-- Bring the settings of the integration back. Other keys of Diva's row stay.
+-- Returns nothing. Relies on the primary key of Diva's table.
+UPDATE public.app_setting
+SET app_settings = jsonb_set(app_settings, '{pancake_integration}', %(settings)s::text::jsonb)
+WHERE id = 1
 
 -- name: golive/list_drill_records
 -- List the records of a drill as they are stored; `prefix` begins their ids.

@@ -23,7 +23,8 @@ Db = psycopg.Connection[Any]
 BY_OWNER = {
     "backfill_phones/create_index", "backfill_phones/drop_index", "golive/list_migrations",
     "golive/check_ticket_sources", "golive/insert_roster", "golive/check_migration_log",
-    "golive/load_ticket_source", "golive/update_test_ticket", "golive/delete_changes",
+    "golive/load_ticket_source", "golive/update_test_ticket", "golive/empty_own_tables",
+    "golive/load_settings", "golive/update_settings",
 }  # fmt: skip
 """An index is built by the owner of its table; checks of Diva's schema and the deployment are the owner's."""
 OF_BOTH = ("kpi", "trace_lead")
