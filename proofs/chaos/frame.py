@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -14,7 +17,7 @@ from ops.waiting import poll
 from proofs.chaos.effects import check_stream, count_unfinished
 from proofs.sender import Stream
 from sandbox.edge import NginxEdge, require_edge_packages
-from sandbox.processes import exit_on_sigterm
+from sandbox.processes import ROOT, exit_on_sigterm
 from sandbox.serving import scrape
 from sandbox.stack.stack import Sandbox
 
@@ -49,6 +52,13 @@ def finish(scenario: str, result: Mapping[str, Any], as_json: bool) -> None:
         Console().print(result)
     if not result["ok"]:
         raise typer.Exit(1)
+
+
+def run_leads(sandbox: Sandbox, *words: str) -> None:
+    """Run a command of `leads` as an operator does. Raises CalledProcessError."""
+    environment = {**os.environ, **sandbox.environment()}
+    command = [sys.executable, "-m", "ops", *words]
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def events_by_process(sandbox: Sandbox) -> list[int]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import httpx
@@ -19,8 +20,8 @@ from starlette.routing import Route
 from ops.waiting import poll
 from proofs.bench.environment import SECRET, TOKEN, AsJson, serve_in_process, upstream_of_edge
 from proofs.chaos.effects import QUERIES, Verdicts, check
-from proofs.chaos.frame import ProcessCount, Rate, Seed, begin, finish, under_load
-from proofs.incidents.breakages import Break, Installation, by, wiped
+from proofs.chaos.frame import ProcessCount, Rate, Seed, begin, finish, run_leads, under_load
+from proofs.incidents.breakages import Break, Installation, by, project_without_ours
 from proofs.sender import Leg, Stream, send, versions
 from sandbox.edge import FOLDERS, EdgeSettings, NginxEdge
 from sandbox.postgres.server import Cluster
@@ -110,6 +111,11 @@ def _without(find: Callable[[Sandbox], Sequence[Service]], end: Callable[[Servic
     return by(end_all, lambda system: bring_up(*find(system.sandbox)))
 
 
+def _recover(system: Installation) -> None:
+    with TemporaryDirectory() as backups:
+        run_leads(system.sandbox, "metadata", "recover", "--backups", backups)
+
+
 BREAKS: Mapping[Kill, Break] = {
     Kill.ENGINE: _without(lambda sandbox: sandbox.engines, Service.kill),
     Kill.ENGINE_STOP: _without(lambda sandbox: sandbox.engines, Service.stop),
@@ -117,7 +123,7 @@ BREAKS: Mapping[Kill, Break] = {
     Kill.POSTGRES: by(
         lambda system: system.sandbox.cluster.stop(crash=True), lambda system: system.sandbox.cluster.start()
     ),
-    Kill.WIPE: wiped,
+    Kill.WIPE: by(lambda system: system.metadata("replace_metadata", project_without_ours()), _recover),
 }
 LEFT = {
     Kill.ENGINE: "locked", Kill.ENGINE_STOP: "received", Kill.HANDLERS: "claimed", Kill.POSTGRES: "locked",

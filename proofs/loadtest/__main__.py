@@ -5,9 +5,6 @@ The result is a table for a terminal, one JSON object, or one HTML file with not
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,13 +29,20 @@ from ops.output import render_page
 from ops.waiting import poll
 from proofs.bench.environment import AsJson, describe_machine
 from proofs.chaos.effects import QUERIES, check_stream
-from proofs.chaos.frame import EngineCount, ProcessCount, events_by_process, proof, wait_until_final
+from proofs.chaos.frame import (
+    EngineCount,
+    ProcessCount,
+    events_by_process,
+    proof,
+    run_leads,
+    wait_until_final,
+)
 from proofs.loadtest.costs import COUNTING, begin_counting, count_costs, sampled
 from proofs.pictures import Box, Limit, Line, Panel, draw_lines, new_figure, svg
 from proofs.sender import HIGHEST_LATENCY_US, LeadVersion, Leg, Sent, new_histogram, send, versions
 from sandbox.edge import NginxEdge, require_edge_packages
 from sandbox.postgres.server import Cluster
-from sandbox.processes import ROOT, exit_on_sigterm
+from sandbox.processes import exit_on_sigterm
 from sandbox.stack.stack import Sandbox
 
 MAX_P95_MS = 1000.0
@@ -143,10 +147,7 @@ async def hold_leads(
 
 def drain_held(sandbox: Sandbox) -> None:
     """Do what an operator does after the kill switch. Raises CalledProcessError."""
-    words = ("replay", "--status", "skipped_kill_switch", "--drain", "--no-wait")
-    environment = {**os.environ, **sandbox.environment()}
-    command = [sys.executable, "-m", "ops", *words]
-    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
+    run_leads(sandbox, "replay", "--status", "skipped_kill_switch", "--drain", "--no-wait")
 
 
 def _set(sandbox: Sandbox, changes: str) -> None:
