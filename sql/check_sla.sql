@@ -18,7 +18,7 @@ WITH late AS MATERIALIZED (
     CROSS JOIN (SELECT v.sla_minutes, v.sla_hours, v.business_hours, v.holidays FROM public.view_pancake_setting AS v OFFSET 0) AS s
     -- OFFSET 0 keeps the planner from merging the subquery: tickets are read by key, never the whole table.
     CROSS JOIN LATERAL (
-        SELECT k.id, k.code, k.created_at FROM public.ticket AS k
+        SELECT k.id, k.code, k.created_at, k.assignee_id FROM public.ticket AS k
         WHERE
             k.id = r.ticket_id AND k.first_response_at IS NULL AND public.pancake_ticket_is_open(k.status)
             AND k.created_at <= %(now)s::timestamptz - make_interval(mins => s.sla_minutes)
@@ -30,7 +30,10 @@ WITH late AS MATERIALIZED (
     ) AS t
     -- The event that opened the ticket. A replay may have changed its outcome since, then the first event of the ticket.
     CROSS JOIN LATERAL (
-        SELECT f.id, f.status, max((f.evidence ->> 'sla_notified_at')::timestamptz) OVER () AS flagged_at
+        SELECT
+            f.id, f.status, max((f.evidence ->> 'sla_notified_at')::timestamptz) OVER () AS flagged_at,
+            f.evidence ? 'told_later' AND f.assignee_id = t.assignee_id AS is_told_later,
+            (f.evidence ->> 'told_at')::timestamptz AS told_at
         FROM public.pancake_webhook_event AS f
         WHERE f.ticket_id = t.id
         ORDER BY f.status = 'processed' DESC, f.outcome = 'ticket_created' DESC, f.id
@@ -40,6 +43,12 @@ WITH late AS MATERIALIZED (
         o.status = 'processed'
         -- Not flagged yet. An older flag belongs to a ticket that the event opened earlier.
         AND (o.flagged_at IS NULL OR o.flagged_at < t.created_at)
+        -- The time of an old lead begins when its owner is told.
+        AND o.is_told_later IS NOT TRUE
+        AND (o.told_at IS NULL OR o.told_at <= %(now)s::timestamptz - make_interval(mins => s.sla_minutes) AND (
+            s.sla_hours = 'all'
+            OR public.pancake_business_minutes(o.told_at, %(now)s, s.business_hours, s.holidays) >= s.sla_minutes
+        ))
     ORDER BY r.watched_at
     LIMIT %(limit)s
 ), locked AS (

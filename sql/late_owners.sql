@@ -39,7 +39,8 @@ WHERE
             AND num_nonnulls(e.assignee_id) = 1
             AND t.status = 'new'
             AND t.first_response_at IS NULL
-            AND public.pancake_recall_is_due(e.evidence, t.created_at, %(now)s)
+            AND NOT e.evidence ? 'told_later'
+            AND public.pancake_recall_is_due(e.evidence, greatest(t.created_at, (e.evidence ->> 'told_at')::timestamptz), %(now)s)
         ELSE
             public.pancake_event_is_unassigned(e.outcome, e.assignee_id, e.evidence)
             AND public.pancake_ticket_is_open(t.status)
@@ -64,7 +65,9 @@ WHERE
     AND t.assignee_id = e.assignee_id
     AND t.status = 'new'
     AND t.first_response_at IS NULL
-    AND public.pancake_recall_is_due(e.evidence, t.created_at, %(now)s)
+    -- The time of an old lead begins when its owner is told.
+    AND NOT e.evidence ? 'told_later'
+    AND public.pancake_recall_is_due(e.evidence, greatest(t.created_at, (e.evidence ->> 'told_at')::timestamptz), %(now)s)
 ORDER BY t.created_at, e.id
 LIMIT %(limit)s
 
@@ -241,7 +244,7 @@ WITH due AS (
 ), told AS (
     UPDATE public.pancake_webhook_event AS e
     SET
-        evidence = e.evidence - 'told_later',
+        evidence = e.evidence - 'told_later' || jsonb_build_object('told_at', %(now)s::timestamptz),
         notifications = CASE
             WHEN e.id <> g.id THEN e.notifications
             ELSE CASE WHEN e.notified_at IS NULL THEN e.notifications ELSE '[]' END || jsonb_build_array(jsonb_build_object(

@@ -96,6 +96,31 @@ async def test_the_late_ticket_of_a_lead_that_waited_is_announced_a_week_later(h
     assert await late(harness, 8 * 24 * 60) == 1
 
 
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [(2, [(0, 0, 0), (0, 0, 1), (0, 0, 0), (1, 1, 0)]), (0, [(1, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0)])],
+)
+async def test_the_times_of_an_old_lead_begin_when_its_owner_was_told(
+    harness: CronHarness, members: int, expected: list[tuple[int, int, int]]
+) -> None:
+    """It is neither late nor recalled while the owner does not know of it; without an owner it is late."""
+    harness.fill_roster(members)
+    hours = {"business_hours": "mon-sun 08:00-17:30", "recall_after_minutes": 60, "sla_minutes": 60}
+    harness.change_settings(kill_switch=True, **hours)
+    await harness.deliver(LEAD)
+    harness.move_to(9, days=2)
+    harness.change_settings(kill_switch=False)
+    await harness.replay(filter={"status": "skipped_kill_switch"})
+    await harness.process_received()
+    found = []
+    for hour, minute in ((12, 0), (8, 0), (8, 59), (9, 1)):
+        harness.move_to(hour, minute)
+        flagged = await late(harness)
+        report = await harness.run("retry_failed")
+        found.append((flagged, report["recalled"], report.get("told_of_old_leads", 0)))
+    assert found == expected
+
+
 async def test_business_hours_count_for_a_late_ticket_if_the_setting_says_so(
     harness: CronHarness, ticket: str
 ) -> None:

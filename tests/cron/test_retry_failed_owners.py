@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -369,13 +369,6 @@ HOURS = "mon-sun 08:00-17:30"
 NIGHT = 24
 
 
-def move_to(harness: CronHarness, hour: int, minute: int = 0, days: int = 0) -> None:
-    """Move the clock forward to that time of day in Vietnam, of today or else of tomorrow."""
-    now = harness.clock.now().astimezone(ICT)
-    then = datetime.combine(now.date() + timedelta(days=days), time(hour, minute), ICT)
-    harness.clock.ahead += then - now + timedelta(days=1 if then < now else 0)
-
-
 def clock_in(harness: CronHarness, staff_id: str) -> None:
     harness.sql("UPDATE staff SET on_duty = true WHERE id = %s", staff_id)
 
@@ -386,7 +379,7 @@ def night(harness: CronHarness, **settings: Any) -> list[str]:
     harness.change_settings(**({"business_hours": HOURS} | settings))
     harness.sql(ALL_OFF_DUTY)
     seed_unassigned(harness, NIGHT)
-    move_to(harness, 7, 50)
+    harness.move_to(7, 50)
     clock_in(harness, staff[0])
     return staff
 
@@ -397,10 +390,10 @@ async def test_the_tickets_of_a_night_are_shared_with_those_whose_day_begins(har
     assert [await tick(harness, minutes) for minutes in (0, 1)] == [(8, 16), (0, 16)]
     await harness.process_lead()
     assert owners(harness) == {staff[0]: 9}, "a new lead is for those who are there"
-    move_to(harness, 8, 5)
+    harness.move_to(8, 5)
     clock_in(harness, staff[1])
     assert await tick(harness, 0) == (8, 8)
-    move_to(harness, 8, 15)
+    harness.move_to(8, 15)
     clock_in(harness, staff[2])
     assert await tick(harness, 0) == (8, 0)
     assert owners(harness) == {staff[0]: 9, staff[1]: 8, staff[2]: 8}
@@ -460,7 +453,7 @@ async def test_owners_are_told_of_old_leads_in_one_notice_when_business_hours_be
             harness.pancake.tables["lead"].write(lead, at=since + timedelta(hours=1))
         else:
             await harness.deliver(lead)
-    move_to(harness, 21, days=2)
+    harness.move_to(21, days=2)
     if cron:
         harness.sql("UPDATE pancake_connection SET created_at = %s, poll_watermark = %s", since, since)
         await harness.run(cron)
@@ -470,7 +463,7 @@ async def test_owners_are_told_of_old_leads_in_one_notice_when_business_hours_be
     await harness.process_received()
     assert sorted(owners(harness).values()) == [3, 3]
     await harness.run("retry_failed")
-    move_to(harness, 7, 59)
+    harness.move_to(7, 59)
     await harness.run("retry_failed")
     assert set(harness.reasons()) <= {"reconciliation_miss"}
     assert (await harness.run("retry_failed", minutes=1))["told_of_old_leads"] == 2
@@ -562,11 +555,11 @@ async def test_a_ticket_that_people_touched_is_never_recalled(harness: CronHarne
 
 
 async def test_a_ticket_from_before_the_holidays_is_recalled_after_them(harness: CronHarness) -> None:
-    move_to(harness, 17)
+    harness.move_to(17)
     today = harness.clock.now().astimezone(ICT).date()
     holidays = f"{today + timedelta(days=1)}..{today + timedelta(days=8)}"
     await new_ticket(harness, recall_after_minutes=60, business_hours=HOURS, holidays=holidays)
-    move_to(harness, 8, 20, days=9)
+    harness.move_to(8, 20, days=9)
     assert await recalled(harness, 0) == 0, "50 minutes of business hours"
     assert await recalled(harness, 15) == 1
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from app import create_app
 from leads.adapters.pancake_api import PancakeApi
 from leads.adapters.secrets import KeyRing, SecretScope
 from leads.adapters.settings import Settings
+from leads.domain.body import ICT
 from leads.runtime import Runtime
 from ops.daily.connection_secrets import seal
 from sandbox.pancake.control import create_app as create_simulator
@@ -59,6 +60,12 @@ class CronHarness(HandlerHarness):
     def move_clock(self, **by: float) -> None:
         """Move the clock forward, for example hours=1."""
         self.clock.ahead += timedelta(**by)
+
+    def move_to(self, hour: int, minute: int = 0, days: int = 0) -> None:
+        """Move the clock forward to that time of day in Vietnam, of today or else of tomorrow."""
+        now = self.clock.now().astimezone(ICT)
+        then = datetime.combine(now.date() + timedelta(days=days), time(hour, minute), ICT)
+        self.clock.ahead += then - now + timedelta(days=1 if then < now else 0)
 
     async def run_for(self, name: str, *, hours: float, step_minutes: float = 1) -> None:
         """Run a cron again and again, with the clock moved by `step_minutes` after each run."""
