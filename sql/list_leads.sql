@@ -12,7 +12,7 @@ FROM public.pancake_source AS p
 -- alone if the owner or the source is given, the oldest first.
 -- Returns one row: figure, from, to, count (of all), leads (a JSON array of at most `limit`), made_by_hand (tickets of the period that
 -- people made for a phone that a lead had within three days). Relies on ix_pancake_webhook_event_created_at,
--- account_normalized_phone_idx, the primary key of Diva's ticket table and its index on ticket (account_id).
+-- ix_pancake_webhook_event_ticket, account_normalized_phone_idx, the primary key of Diva's ticket table and its index on ticket (account_id).
 WITH found AS (
     SELECT
         r.event_id, r.arrived_at, r.reason, r.figures, n.name AS connection, coalesce(p.name, r.source_id) AS source, e.record_id,
@@ -54,12 +54,13 @@ SELECT
         FROM phone AS p
         JOIN public.account AS a ON a.normalized_phone = p.normalized_phone AND a.deleted_at IS NULL
         CROSS JOIN LATERAL (
-            SELECT k.id, k.created_at, k.source_id, k.data FROM public.ticket AS k WHERE k.account_id = a.id OFFSET 0
+            SELECT k.id, k.created_at, k.data FROM public.ticket AS k WHERE k.account_id = a.id OFFSET 0
         ) AS t
         WHERE
             t.created_at >= %(from)s AND t.created_at < %(to)s
             AND t.created_at BETWEEN p.created_at - interval '3 days' AND p.created_at + interval '3 days'
-            AND t.source_id IS DISTINCT FROM 'ticket_source_pancake' AND NOT coalesce(t.data ? 'pancake', false)
+            -- Not by its source, which a person may choose too.
+            AND NOT coalesce(t.data ? 'pancake', false) AND NOT EXISTS (SELECT FROM public.pancake_webhook_event AS w WHERE w.ticket_id = t.id)
     ) AS made_by_hand,
     coalesce((
         SELECT jsonb_agg(jsonb_build_object(

@@ -484,7 +484,7 @@ def test_a_cell_of_a_list_begins_no_formula_after_a_semicolon_either(figures: Fi
 
 
 def test_tickets_made_by_hand_for_a_phone_of_a_lead_are_counted(figures: Figures) -> None:
-    """For three days before and after the lead, each once; not those of the integration."""
+    """For three days before and after the lead, each once; not those of the integration, whatever their source."""
     account = figures.insert("account", display_name="Lan", normalized_phone="+84905111222")["id"]
     for days in (0, 2, 9):
         lead = NOON - timedelta(days=days)
@@ -493,7 +493,9 @@ def test_tickets_made_by_hand_for_a_phone_of_a_lead_are_counted(figures: Figures
     figures.insert("ticket", **ticket, source_id="ticket_source_1")
     figures.insert("ticket", **ticket, source_id="ticket_source_pancake")
     figures.insert("ticket", **ticket, source_id="ticket_source_8", data=Jsonb({"pancake": {}}))
+    emptied = figures.insert("ticket", **ticket, source_id="ticket_source_pancake")
+    figures.event(ticket_id=emptied["id"], created_at=NOON)
     figures.insert("ticket", **ticket | {"created_at": TO}, source_id="ticket_source_1")
-    assert json.loads(listed(figures, "--json").stdout)["made_by_hand"] == 1
+    assert json.loads(listed(figures, "--json").stdout)["made_by_hand"] == 2
     figures.connection.execute("UPDATE pancake_webhook_event SET created_at = %s", [NOON - timedelta(days=4)])
     assert json.loads(listed(figures, "--json").stdout)["made_by_hand"] == 0
