@@ -83,6 +83,12 @@ WITH declared AS (
         WHERE f.oid = to_regprocedure('public.pancake_valid_hours(text)') AND l.lanname = 'plpgsql'
     )
     UNION ALL
+    SELECT '029', 'leads without a usable phone apart from broken ones', COALESCE((
+        SELECT p.prosrc LIKE '%%NOT IN (''none'', ''lead'')%%'
+        FROM pg_catalog.pg_proc AS p
+        WHERE p.oid = to_regprocedure('public.pancake_report_row(timestamptz, timestamptz)')
+    ), false)
+    UNION ALL
     SELECT '980', 'function pancake_count_event_logs', to_regproc('public.pancake_count_event_logs') IS NOT NULL
     UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL

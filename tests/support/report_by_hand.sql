@@ -31,7 +31,7 @@ SELECT
         OR status = 'dead_letter' AND error_code <> 'invalid_phone' OR outcome IN ('record_deleted', 'ticket_created')
         OR status = 'processed' AND NOT known AND outcome <> 'ticket_updated') AS other,
     (SELECT count(*) FROM f WHERE origin <> 'webhook') AS missed_by_webhook,
-    (SELECT count(*) FROM w WHERE (status = 'failed' OR status = 'dead_letter' AND error_code NOT IN ('erased', 'test_ping'))
+    (SELECT count(*) FROM w WHERE (status = 'failed' OR status = 'dead_letter' AND error_code NOT IN ('erased', 'test_ping', 'invalid_phone'))
         AND NOT EXISTS (SELECT FROM pancake_webhook_event AS b WHERE b.record_id = w.record_id
             AND b.connection_id = w.connection_id AND b.id > w.id)) AS broken,
     (SELECT count(*) FROM t) AS tickets,
