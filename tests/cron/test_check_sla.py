@@ -2,7 +2,7 @@
 
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -10,6 +10,7 @@ import pytest
 
 from leads.domain.body import ICT
 from tests.support.crons import CronHarness
+from tests.support.handlers import running_handlers
 from tests.support.leads import EARLIER, LATER, LEAD
 from tests.support.processing import stored
 from tests.support.stored_rows import NOTIFICATIONS, insert_tickets
@@ -238,22 +239,35 @@ GOLDEN = Path(__file__).parents[1] / "ops" / "golden" / "vi" / "morning.txt"
 async def test_managers_get_one_message_in_the_morning_that_says_what_the_report_says(
     harness: CronHarness,
 ) -> None:
-    """Off by default; at its time, once, also of a run that is repeated; to the managers."""
-    six = datetime.now(UTC).replace(hour=23, minute=0) + timedelta(days=1)  # 06:00 in Vietnam
-    harness.move_clock(seconds=(six - datetime.now(UTC)).total_seconds())
+    """Off by default; at its time, once, also of a tick that comes again and of another process."""
+    harness.move_to(6, days=1)
+    six = harness.clock.now()
     harness.sql("SET session_replication_role = replica")  # rows in their final state
     insert_tickets(harness.session, "yesterday", 1, at=six - timedelta(days=1))
-    harness.sql(
-        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status,"
-        " error_code, arrived_at, created_at) SELECT c.id, 'webhook', 'broken', sha256('x'), 'dead_letter',"
-        " 'invalid_phone', %s, %s FROM pancake_connection AS c LIMIT 1",
-        six - timedelta(hours=3), six - timedelta(hours=3),
-    )  # fmt: skip
+    for code in ("internal", "invalid_phone"):
+        harness.sql(
+            "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, status,"
+            " error_code, arrived_at, created_at) SELECT c.id, 'webhook', %s, sha256(%s), 'dead_letter',"
+            " %s, %s, %s FROM pancake_connection AS c LIMIT 1",
+            code, code.encode(), code, six - timedelta(hours=3), six - timedelta(hours=3),
+        )  # fmt: skip
     harness.sql("RESET session_replication_role")
     assert "morning_message" not in await harness.run("check_sla", minutes=100)
     harness.change_settings(morning_message="on", morning_message_at="07:50")
-    runs = [await harness.run("check_sla", minutes=minutes) for minutes in (0, 10, 5, 60)]
-    assert ["morning_message" in report for report in runs] == [False, True, False, False]
+    assert "morning_message" not in await harness.run("check_sla")
+    harness.move_clock(minutes=10)
+    at = harness.clock.now()
+    answers = [(await harness.tick("check_sla", at)).json()["result"] for _ in range(2)]
+    assert answers == ["succeeded", "already_done"]
+    assert "morning_message" not in await harness.run("check_sla", minutes=5)
+    tick = {"id": "1", "name": "pancake_check_sla", "payload": {}}
+    tick["scheduled_time"] = (at + timedelta(minutes=10)).isoformat()
+    settings = harness.runtime.settings
+    async with running_handlers(settings, harness.connection_id, harness.hasura) as restarted:
+        restarted.clock.ahead = harness.clock.ahead + timedelta(minutes=5)
+        answer = await restarted.client.post("/cron/check_sla", json=tick, headers=restarted.headers)
+    assert answer.json()["result"] == "succeeded"
+    assert len([key for key in harness.hasura.taken if "morning_message" in key]) == 1
     (notice,) = harness.notices("morning_message")
     assert set(notice["recipient_ids"]) == harness.staff("manager")
     text = re.sub(r"\d\d/\d\d", "13/05", f"{notice['data']['text']}\n")
