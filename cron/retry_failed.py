@@ -137,8 +137,8 @@ def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
     shared = body.get("shared")
     if isinstance(shared, dict):
         key = f"tickets_shared:{run.scheduled_time.isoformat()}"
-        facts = {name: str(shared[name]) for name in ("assigned", "kept")}
-        notices.append(AdminNotice(key, "tickets_shared", str(shared["tickets"]), facts))
+        facts = {name: str(shared[name]) for name in ("assigned", "waiting", "kept")}
+        notices.append(AdminNotice(key, "tickets_shared", str(shared["assigned"] + shared["waiting"]), facts))
     lost = body.get("lost_ticks")
     if isinstance(lost, dict):
         ticks = {name: number for name, number in lost.items() if name != "until"}

@@ -454,6 +454,8 @@ def national_parts(number: str) -> tuple[str, str]:
 
 
 def local_form(number: str) -> str:
-    """Return an E.164 number as people in Vietnam write it ("0912 345 678"); a foreign one stays."""
+    """Return an E.164 number as people in Vietnam write it ("024 3825 5596"); a foreign one stays."""
     code, national = national_parts(number)
+    if code == COUNTRY_CODE and len(national) != 10:  # no mobile phone
+        return phonenumbers.format_number(phonenumbers.parse(number), PhoneNumberFormat.NATIONAL)
     return f"{national[:4]} {national[4:7]} {national[7:]}" if code == COUNTRY_CODE else number

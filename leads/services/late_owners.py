@@ -47,10 +47,8 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     The notifications for which no time is left are sent by the step of retry_failed that follows.
     Raises DatabaseUnavailable.
     """
-    settle = {"now": run.now, "limit": MAX_SETTLED_PER_TICK}
-    settled = await db.fetch_all("late_owners/mark_settled", settle)
-    due = {"limit": MAX_TRIED_PER_TICK, "now": run.now}
-    listed = await db.fetch_all("late_owners/list_assignable", due)
+    settled = await db.fetch_all("late_owners/mark_settled", {"now": run.now, "limit": MAX_SETTLED_PER_TICK})
+    listed = await db.fetch_all("late_owners/list_assignable", {"now": run.now, "limit": MAX_TRIED_PER_TICK})
     kept: Counter[str] = Counter()
     assigned = await _give(db, run, listed, kept, is_recall=False)
     await outbox.claim_and_send(assigned, has_time=run.has_time_to_send)
@@ -65,7 +63,7 @@ async def assign_tickets(db: Database, outbox: Outbox, run: CronRun) -> StepRepo
     if len(listed) > 1 and assigned:
         (last,) = await db.fetch_all("late_owners/load_last_shared", {"now": run.now})
         if last["until"] is None or listed[0]["created_at"] > last["until"]:
-            shared = {"tickets": len(listed), "assigned": len(assigned), "kept": kept.total()}
+            shared = {"assigned": len(assigned), "waiting": left.tickets, "kept": kept.total()}
             report["shared"] = {**shared, "until": run.now.isoformat()}
     return report
 

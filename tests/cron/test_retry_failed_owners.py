@@ -399,7 +399,20 @@ async def test_the_tickets_of_a_night_are_shared_with_those_whose_day_begins(har
     assert owners(harness) == {staff[0]: 9, staff[1]: 8, staff[2]: 8}
     assert spread(harness) <= 1
     (shared,) = harness.notices("tickets_shared")
-    assert {"detail": "24", "assigned": "8", "kept": "16"}.items() <= shared["data"].items()
+    told = {"detail": "24", "assigned": "8", "waiting": "16", "kept": "16"}
+    assert told.items() <= shared["data"].items()
+
+
+async def test_more_waiting_tickets_than_a_tick_gives_are_told_of_in_numbers_that_add_up(
+    harness: CronHarness,
+) -> None:
+    night(harness)
+    seed_unassigned(harness, 3 * MAX_GIVEN_PER_TICK + 30 - NIGHT, "more")
+    report = await harness.run("retry_failed")
+    (shared,) = harness.notices("tickets_shared")
+    told = {"detail": "180", "assigned": "50", "waiting": "130", "kept": "98"}
+    assert {name: shared["data"][name] for name in told} == told
+    assert report["unassigned"] == 130
 
 
 async def test_the_share_of_one_who_does_not_come_is_given_to_the_others(harness: CronHarness) -> None:

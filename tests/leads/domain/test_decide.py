@@ -296,7 +296,7 @@ def test_the_messages_of_the_templates_and_the_digests_are_those_of_the_golden_f
     told.append(in_app("noti_pancake_lead_updated", lead))
     notices: list[dict[str, str]] = [
         {"reason": "unassigned", "detail": lead["phone"], **lead},
-        {"reason": "tickets_shared", "detail": "24", "assigned": "8", "kept": "16"},
+        {"reason": "tickets_shared", "detail": "24", "assigned": "8", "waiting": "16", "kept": "16"},
         {"reason": "old_leads", "detail": "TK000012, TK000013, TK000015", "count": "3"},
         {"reason": "sla_missed", "detail": "TK000012"},
         {"reason": "phone_changed", "detail": lead["phone"], **lead},

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from unittest.mock import Mock
 
+import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumberFormat
 
 from leads.domain import phone
 from leads.domain.errors import BadRequest
@@ -21,6 +23,7 @@ from leads.domain.phone import (
     MAX_PHONE_CHARACTERS,
     are_one_number,
     groups_of,
+    local_form,
     national_parts,
     normalize,
     read_phones,
@@ -181,6 +184,15 @@ def test_every_stored_form_normalises_to_its_number_and_a_foreign_one_has_its_ow
         for digits in stored_digits(number):
             assert normalize(digits, "84")[0] == number, digits
     assert {"6591234567", "006591234567", "91234567"} <= set(stored_digits("+6591234567"))
+
+
+def test_a_number_is_shown_as_people_write_it() -> None:
+    """As the phone library does, which takes too long for every phone of a lead."""
+    for number in ("+84903456789", "+842438255596", "+842033825559", "+841900123456", "+8418001234"):
+        parsed = phonenumbers.parse(number)
+        assert local_form(number) == phonenumbers.format_number(parsed, PhoneNumberFormat.NATIONAL)
+    assert local_form("+842438255596") == "024 3825 5596"
+    assert local_form("+6591234567") == "+6591234567"
 
 
 def test_the_national_parts_stored_in_accounts() -> None:
