@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -27,6 +27,13 @@ STARTED = re.compile(r"^process_start_time_seconds ([0-9.e+]+)", re.MULTILINE)
 MIN_TOKEN_DAYS = 14
 MANY_RESTARTS = 3
 RESTARTS = 'max(changes(process_start_time_seconds{job="pancake_handlers"}[15m]))'
+UP_SINCE = (
+    'max(max_over_time(process_start_time_seconds{job="pancake_handlers"}[15m]))'
+    ' and on () min(up{job="pancake_handlers"}) == 1'
+)
+"""The last start of any of them; no value while one is down."""
+STAYS_UP = timedelta(minutes=2)
+"""Handlers that have been up for so long do not end each minute."""
 CALL_AGAIN = "leads metadata 9a"
 RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
 
@@ -250,6 +257,14 @@ def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_restarts(services: Services) -> Iterator[Finding]:
     """Ask Prometheus how often they started: of one that starts each minute a look sees nothing."""
-    (restarts,) = services.prometheus.query(RESTARTS, datetime.now(UTC)) or [0.0]
-    if restarts >= MANY_RESTARTS:
-        yield red(f"they restarted {restarts:.0f} times in 15 min")
+    now = datetime.now(UTC)
+    (restarts,) = services.prometheus.query(RESTARTS, now) or [0.0]
+    if restarts < MANY_RESTARTS:
+        return
+    text = f"they restarted {restarts:.0f} times in 15 min"
+    (started,) = services.prometheus.query(UP_SINCE, now) or [now.timestamp()]
+    since = datetime.fromtimestamp(started, UTC)
+    if now - since < STAYS_UP:
+        yield red(text)
+    else:
+        yield yellow(f"{text}; it is over since {since:%H:%M} UTC")

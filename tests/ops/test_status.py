@@ -48,7 +48,15 @@ from ops.checks.database import (
 )
 from ops.checks.edge import MANY_SPOOLED, EdgeLook, look_at_edge, read_edge
 from ops.checks.engine import EngineLook, Metadata, ask_consistency, ask_schedule
-from ops.checks.handlers import Call, HandlersLook, TokenLook, look_at_handlers, read_handlers
+from ops.checks.handlers import (
+    RESTARTS,
+    UP_SINCE,
+    Call,
+    HandlersLook,
+    TokenLook,
+    look_at_handlers,
+    read_handlers,
+)
 from ops.checks.leads import read_keys
 from ops.checks.model import (
     Asked,
@@ -84,7 +92,7 @@ from sandbox.postgres.database import GRANTS, HANDLERS, OPERATORS, operators_url
 from sandbox.processes import ROOT
 from scripts.check_tree import fault
 from tests.support.breakages import ENDS_WITH_COMMAND
-from tests.support.fake_services import edge_status, scripted_server, silent_server
+from tests.support.fake_services import edge_status, fake_prometheus, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
 from tests.support.waiting import eventually
@@ -857,6 +865,29 @@ def test_the_cause_is_the_first_of_the_worst_level_that_nothing_explains() -> No
     assert cause((symptom, Level.RED), (first, Level.YELLOW)) == "tickets"
     assert cause((first, Level.UNKNOWN), (second, Level.GREEN)) is None
     assert worst(results((first, Level.UNKNOWN))) is Level.GREEN
+def test_handlers_that_restarted_and_stay_up_are_yellow_with_the_end(subtests: pytest.Subtests) -> None:
+    now = datetime.now(UTC)
+    for restarts, up_since, level in (
+        (["2"], None, Level.GREEN),
+        (["3"], [], Level.RED),
+        (["3"], [now - timedelta(seconds=70)], Level.RED),
+        (["3"], [now - timedelta(minutes=3)], Level.YELLOW),
+    ):
+        with subtests.test(restarts=restarts, up_since=up_since), fake_prometheus() as prometheus:
+            prometheus.values[RESTARTS] = restarts
+            if up_since is not None:
+                prometheus.values[UP_SINCE] = [str(each.timestamp()) for each in up_since]
+            services = Services(
+                replace(read_operator_settings(may_have=()), prometheus_url=prometheus.url), "status"
+            )
+            found = next(iter(BY_ID["restarts"].reads[0](services)), green("none"))
+            assert found.level is level, found
+            if level is Level.YELLOW and up_since:
+                assert found.text == (
+                    f"they restarted 3 times in 15 min; it is over since {up_since[0]:%H:%M} UTC"
+                )
+
+
     # What cannot be asked hands the cause on: c is red because of a.
     chain = results((first, Level.RED), (second, Level.UNKNOWN), (third, Level.RED))
     assert [found.because_of for each in chain for found in each.findings] == ["", "a", "a"]

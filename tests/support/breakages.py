@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from ops.checks import database
-from ops.checks.handlers import RESTARTS
+from ops.checks.handlers import RESTARTS, UP_SINCE
 from ops.clients import plain_http
 from ops.clients.hasura_admin import Engine
 from proofs.incidents.breakages import BREAKAGES as REAL
@@ -44,7 +44,7 @@ def edge_with(**status: Any) -> Break:
 def restarting_handlers(system: Installation) -> Iterator[Variables]:
     """A Prometheus that has seen the handlers start again and again."""
     with fake_prometheus() as prometheus:
-        prometheus.values[RESTARTS] = ["14"]
+        prometheus.values |= {RESTARTS: ["14"], UP_SINCE: []}
         yield {"PROMETHEUS_URL": prometheus.url}
 
 
