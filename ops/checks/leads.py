@@ -77,7 +77,7 @@ MANY_TRIES = 2
 DRAINING = timedelta(minutes=1)
 """A backlog of which an event was processed within this time is being processed."""
 UNSENT = timedelta(minutes=1)
-"""Notifications that were not accepted for longer are yellow."""
+"""Notifications that were not accepted for longer are yellow; refused ones are at once."""
 
 
 def read_keys(services: Services) -> dict[str, Finding]:
@@ -478,7 +478,7 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
     if found.given_up:
         text += f"; {found.given_up} given up in the last day"
     is_old = found.oldest_at is not None and state.now - found.oldest_at > UNSENT
-    if is_old or found.given_up:
+    if is_old or found.given_up or found.reason == REFUSED:
         yield yellow(text)
     elif found.unsent:
         yield green(text)

@@ -685,7 +685,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
         (UnsentCount(3, NOW - timedelta(seconds=70), 0), Level.YELLOW),
         (UnsentCount(0, None, 2), Level.YELLOW),
     ):
-        assert level_of("unsent", unsent=unsent) is level
+        assert level_of("unsent", unsent=unsent, token=AWAY) is level
     refused = replace(STATE, unsent=UnsentCount(1, NOW - timedelta(minutes=2), 0, "refused"))
     for allow_list, notifications, words in (
         (False, None, "the allow list of Hasura stops the call"),
@@ -729,6 +729,7 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         with subtests.test(name=name, edge=edge):
             (found,) = ask(name, edge=edge)
             assert (found.level, words in found.text) == (level, True), found
+        (UnsentCount(1, NOW - timedelta(seconds=5), 0, "refused"), Level.YELLOW),
     spare = replace(EDGE, skipped=("handlers",))
     for edge, ready, level in (
         (spare, True, Level.GREEN), (spare, False, Level.YELLOW),
