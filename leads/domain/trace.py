@@ -21,8 +21,10 @@ from leads.domain.phone import read_phones
 from leads.domain.trace_event import (
     ENGLISH,
     LANGUAGES,
+    TEXTS,
     Step,
     StoredEvent,
+    Words,
     list_at,
     text_at,
     value_at,
@@ -206,29 +208,27 @@ def next_step(events: list[StoredEvent]) -> str:
 
 def _of_pending(event: StoredEvent) -> str:
     words, replay = event.words, f"leads replay {event.id}"
+    cause = of_cause(words, event.error_code, event.error_detail, replay)
     if event.status == "received" and event.processing_paused:
         return words.say("next.unpause", switch=END_PAUSE)
     if event.status in WAITING:
         return words.say("next.follow", id=event.id)
     if event.status == "failed":
-        return _of_cause(event, replay) or words.say("next.retried", replay=replay)
+        return cause or words.say("next.retried", replay=replay)
     if event.is_emptied:
         return words.say("next.emptied", nothing=words.say("next.nothing"))
     if event.is_held:
         return _of_held(event, replay)
-    if cause := _of_cause(event, replay):
-        return cause
-    of_fault = {"lead": "next.correct_phone", "sender": "next.save_again", "none": "next.nothing"}
-    of_ours = "next.mend" if event.error_code == "internal" else "next.replay"
-    return words.say(of_fault.get(event.fault, of_ours), replay=replay)
+    of_fault = {"lead": "correct_phone", "sender": "save_again", "none": "nothing", "integration": "mend"}
+    return cause or words.say(f"next.{of_fault[event.fault]}", replay=replay)
 
 
-def _of_cause(event: StoredEvent, replay: str) -> str:
+def of_cause(words: Words, code: str | None, detail: str | None, replay: str) -> str:
     """Return what to do about a cause that may stand at the next attempt too; empty if none is known."""
-    if event.error_code == "contended":
-        return event.words.say("next.unlock", replay=replay)
-    refused = REFUSED_BY_RULE.match(event.error_detail or "") if event.error_code == "internal" else None
-    return event.words.say("next.relax", replay=replay, **refused.groupdict()) if refused else ""
+    if refused := REFUSED_BY_RULE.match(detail or ""):
+        return words.say("next.relax", replay=replay, **refused.groupdict())
+    known = [kind for kind in (code, re.split(r"\W", detail or "")[0]) if kind in TEXTS["cause"]]
+    return words.say(f"cause.{known[0]}", replay=replay) if known else ""
 
 
 def _of_held(event: StoredEvent, replay: str) -> str:

@@ -13,7 +13,7 @@ from leads.adapters.pancake_api import Access, PancakeApi
 from leads.adapters.secrets import SecretScope, open_sealed
 from leads.domain.errors import HostNotAllowed, IntegrationError, Misconfigured, PancakeKeyRejected
 from leads.domain.notifications import REFUSED
-from leads.domain.trace import END_KILL_SWITCH, END_PAUSE
+from leads.domain.trace import END_KILL_SWITCH, END_PAUSE, of_cause
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, read_edge
@@ -540,5 +540,10 @@ def _judge_failing(found: Tickets, text: str) -> Finding:
     if failed_at and processed_at and processed_at > failed_at:
         over = f"; the last failed at {failed_at:%H:%M} UTC, others are processed since"
         return yellow(text + over, "Each is tried again by itself; at once: leads replay --status failed")
-    cure = f"Read why, and what helps: leads trace {found.failed_id}"
+    code, _, detail = (found.reason or "").partition(": ")
+    replay = f"leads replay --status {f'dead_letter --error-code {code}' if found.dead else 'failed'}"
+    cure = (
+        of_cause(Words(), code, detail, replay) or f"read why, and what helps: leads trace {found.failed_id}"
+    )
+    cure = cure[0].upper() + cure[1:]
     return Finding(Level.RED if found.tries >= MANY_TRIES else Level.YELLOW, text, cure)

@@ -487,7 +487,6 @@ BREAKAGES = (
         "a lead fails",
         by_sql(STATEMENTS["breakages/store_failed"], STATEMENTS["breakages/delete_waiting"]), "tickets",
         "1 lead failed .internal: InsufficientPrivilege", "LeadsFailed SuccessRateLow",
-        person="Read why, and what helps",
     ),
     Breakage(
         "notifications are refused",

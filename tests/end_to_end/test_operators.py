@@ -78,7 +78,7 @@ CHANGING = (
 PRINTED = re.compile(
     r"`([^`]+)`|(?:^|(?<=[:;] )|(?<=then ))"
     r"((?:leads|certbot|systemctl|docker compose|df|timedatectl) [^;]*|psql(?: -[hpd] \S+)*(?: -c '[^']*')+"
-    r"|psql -f \S+|pancake-handlers)"
+    r"|psql -f [^\s;]+|pancake-handlers)"
 )
 """The commands in a printed cure; a page has them in backticks."""
 LOOKING = ("leads metadata diff", "leads doctor", "leads trace", "leads golive precheck")

@@ -391,6 +391,24 @@ def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests)
 
 def test_a_switch_says_since_when_and_by_whom() -> None:
     changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết\ngreen")
+def test_the_cure_of_leads_that_fail_is_that_of_the_most_frequent_reason(subtests: pytest.Subtests) -> None:
+    failing = replace(STATE.tickets, failing=2, tries=3, failed_id=17)
+    of_rule = "internal: CheckViolation of ticket.phone_known, digest 0"
+    for reason, words, command in (
+        ("internal: UndefinedTable, digest 0", "Read why", "leads trace 17"),
+        ("internal: InsufficientPrivilege, digest 0", "grant_roles.sql", "leads replay --status failed"),
+        (of_rule, "conname = 'phone_known'", "leads replay --status failed"),
+        ("contended: The transaction lost.", "end the session under locks", "leads replay --status failed"),
+    ):
+        with subtests.test(reason):
+            (found,) = ask("tickets", tickets=replace(failing, reason=reason))
+            assert (words in found.cure, found.cure.endswith(f": {command}")) == (True, True), found.cure
+    (found,) = ask("tickets", tickets=replace(failing, dead=2, reason="claim_expired: The handler stopped."))
+    assert found.cure.endswith(
+        "in their log, then: leads replay --status dead_letter --error-code claim_expired"
+    )
+
+
     connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
     source = replace(changed, kind="source", pancake_source_id="-1")
     sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]

@@ -134,12 +134,18 @@ LOCKED = (
     "wait for the next attempt; if it fails too, end the session under locks in: leads status --all, "
     "then: leads replay 17"
 )
+RIGHTS = (
+    "as the owner: psql -f deploy/postgres/grant_roles.sql; if a trigger of Diva's needs more rights, "
+    "Diva's DBA grants them; then: leads replay 17"
+)
+DIED = "the handlers ended at work: read why in their log, then: leads replay {}"
 RETRIED = "wait for the next attempt, or: leads replay 17"
 NEXT_STEPS: list[tuple[dict[str, Any], str]] = [
     (FAILED, RETRIED), (FAILED | {"error_code": "contended"}, LOCKED), (FAILED | OF_RULE, RULE),
     (DEAD | {"error_code": "contended"}, LOCKED), (DEAD | OF_RULE | {"error_code": "internal"}, RULE),
     (FAILED | {"error_detail": "CheckViolation of pancake_webhook_event.x, digest 0"}, RETRIED),
-    (DEAD | {"error_code": "claim_expired"}, "leads replay 17"),
+    (DEAD | {"error_code": "claim_expired"}, DIED.format(17)),
+    (FAILED | {"error_detail": "InsufficientPrivilege, digest 0"}, RIGHTS),
     (DEAD | {"error_code": "erased", "fault": "none"}, NOTHING),
     (SKIPPED, "leads replay 17"),
     (SKIPPED | {"has_no_body": True, "body": None},
@@ -172,7 +178,7 @@ def test_a_handler_that_stopped_is_distinguished_from_one_at_work() -> None:
 def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
     dead = replace(EVENT, id=16, status="dead_letter", error_code="claim_expired")
     assert next_step([dead, EVENT]) == NOTHING
-    assert next_step([dead, replace(EVENT, outcome="stale")]) == "leads replay 16"
+    assert next_step([dead, replace(EVENT, outcome="stale")]) == DIED.format(16)
 
 
 def test_rows_of_one_lead_make_one_story() -> None:
