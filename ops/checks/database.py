@@ -113,6 +113,14 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldLeads:
+    """A row of status/count_held."""
+
+    source_id: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class LastRuns:
     """A row of status/list_cron_runs."""
 
@@ -176,6 +184,7 @@ class State:
     switches: Sequence[Switch]
     connections: Sequence[ConnectionState]
     queue: Sequence[Queue]
+    held: Sequence[HeldLeads]
     crons: Sequence[LastRuns]
     rosters: Sequence[Roster]
     unassigned: UnassignedTickets
@@ -237,6 +246,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         switches = ask(LIST_SWITCHES, Switch)
         connections = ask("status/list_connections", ConnectionState)
         queue = ask("status/count_events", Queue)
+        held = ask("status/count_held", HeldLeads)
         crons = ask("status/list_cron_runs", LastRuns)
         rosters = ask("status/list_rosters", Roster)
         unassigned = ask("late_owners/count_unassigned", UnassignedTickets)
@@ -248,6 +258,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         switches=switches(),
         connections=connections(),
         queue=queue(),
+        held=held(),
         crons=crons(),
         rosters=rosters(),
         unassigned=unassigned()[0],

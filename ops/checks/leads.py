@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -293,33 +293,45 @@ def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
 @CHECKS.add(
     "sources", "Is a source active?", When.STATUS, read_state, needs="tables connection",
     fine="there is no source yet", cure="leads switch list",
-    runbook="docs/runbook/install.md#11-a-source-and-its-roster",
+    runbook="docs/runbook/tickets-and-switches.md#pancakesourceoff",
 )  # fmt: skip
 def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
     state, sources = facts.get(read_state), _switches(facts, "source")
+    held = {each.source_id: each.events for each in state.held}
+    listed = _list_sources(sources, held)
     if state.connections and not any(each.active_sources for each in state.connections):
-        text = "\n".join(["no source is active: every lead is held", *_list_sources(sources)])
-        yield red(text, _switch_on_again(sources))
-    elif sources:
-        yield green("\n".join(_list_sources(sources)))
+        text = "\n".join(["no source is active: every lead is held", *listed])
+        yield red(text, _switch_on_again(sources, sources))
+        return
+    off = [each for each in sources if each.row_id in held and each.changed_at and not each.is_on]
+    for each in off:
+        text = f"source {each.name or each.pancake_source_id} is off {since(each)}"
+        leads = f"leads held: {count(held[each.row_id], MOST_ROWS)}"
+        yield yellow(f"{one_line(text)}; {leads}", _switch_on_again([each], sources))
+    if sources and not off:
+        yield green("\n".join(listed))
 
 
-def _switch_on_again(sources: Sequence[Switch]) -> str:
+def _switch_on_again(off: Sequence[Switch], sources: Sequence[Switch]) -> str:
     """Return how the source that was switched off last is switched on; empty if none can be."""
-    can_be_on = [each for each in sources if each.can_be_on]
+    can_be_on = [each for each in off if each.can_be_on]
     if not can_be_on:
         return ""
     last = max(can_be_on, key=lambda each: (each.changed_at or datetime.min.replace(tzinfo=UTC), each.row_id))
-    return SOURCE_ON.format(quote(last.name or last.row_id))
+    words = quote(last.name or last.row_id)
+    if len({each.connection for each in sources}) > 1:
+        words += f" --connection {quote(str(last.connection))}"
+    return SOURCE_ON.format(words)
 
 
-def _list_sources(sources: Sequence[Switch]) -> list[str]:
+def _list_sources(sources: Sequence[Switch], held: Mapping[str, int]) -> list[str]:
     """Return a line for each source, those that are off first; of many the first ones."""
     listed = sorted(sources, key=lambda switch: switch.is_on)
-    lines = [
-        f"{one_line(f'{each.name or each.pancake_source_id}')}: {'on' if each.is_on else 'off'} {since(each)}"
-        for each in listed[:MAX_SOURCES]
-    ]
+    lines = []
+    for each in listed[:MAX_SOURCES]:
+        text = f"{each.name or each.pancake_source_id}: {'on' if each.is_on else 'off'} {since(each)}"
+        leads = held.get(each.row_id)
+        lines.append(one_line(text) + (f"; leads held: {count(leads, MOST_ROWS)}" if leads else ""))
     if len(listed) > MAX_SOURCES:
         lines.append(f"and {len(listed) - MAX_SOURCES} more: leads switch list")
     return lines
@@ -409,7 +421,10 @@ def read_expressions() -> dict[str, str]:
     runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits",
 )  # fmt: skip
 def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Count what is not processed. What waits too long is overdue, unless a switch lets it wait."""
+    """Count what is not processed. What waits too long is overdue, unless a switch lets it wait.
+
+    A source that was never on holds its leads by rule.
+    """
     state = facts.get(read_state)
     by_status = {each.status: each for each in state.queue}
     parts = [
@@ -418,7 +433,9 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     ]
     text = ", ".join(parts) or "nothing waits"
     late = sum(each.late for each in state.queue)
-    held = [status for status in (HELD, DISABLED_SOURCE) if status in by_status]
+    never_on = {each.row_id for each in _switches(facts, "source") if each.changed_at is None}
+    waits = {HELD: True, DISABLED_SOURCE: any(each.source_id not in never_on for each in state.held)}
+    held = [status for status, is_to_do in waits.items() if is_to_do and status in by_status]
     if late and _drains(state):
         drains = f"a backlog is being processed, one event at {state.tickets.drained_at:%H:%M:%S} UTC: {text}"
         yield yellow(drains, "Wait until it is done; then: leads status")

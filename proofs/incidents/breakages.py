@@ -446,6 +446,11 @@ BREAKAGES = (
         incident="source_off",
     ),
     Breakage(
+        "one source is switched off, and brings leads",
+        by_sql(STATEMENTS["breakages/hold_lead"], f"{SOURCES}; {STATEMENTS['breakages/delete_waiting']}"),
+        "sources", "source Facebook is off since .* by postgres; leads held: 1", "SourceOff",
+    ),
+    Breakage(
         "Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid",
         person="Create a key in Pancake",
     ),

@@ -85,7 +85,7 @@ INSERT INTO pancake_webhook_event (
     attempts, error_code, error_detail, next_attempt_at, ingested_at, received_at, arrived_at, created_at
 )
 SELECT
-    c.id, 'webhook', 'waiting', sha256('waiting'), '{}', 'failed',
+    c.id, 'webhook', 'waiting', sha256('waiting'), '{"action": "delete", "id": "waiting"}', 'failed',
     2, 'internal', 'InsufficientPrivilege', now() + interval '1 day', now(), now(), now(), now()
 FROM pancake_connection AS c
 
@@ -100,6 +100,17 @@ SELECT
     c.id, 'webhook', 'waiting', sha256('waiting'), '{}', 'processed', 'no_change', t.at, '[{"name": "a"}]',
     'refused', 1, 1, t.at, now() + interval '1 day', t.at, t.at, t.at
 FROM pancake_connection AS c, (SELECT now() - interval '5 minutes' AS at) AS t
+
+-- name: breakages/hold_lead
+-- A source is switched off, and holds a lead.
+UPDATE pancake_source SET is_active = false WHERE pancake_source_id = '-1';
+SET session_replication_role = replica;
+INSERT INTO pancake_webhook_event (
+    connection_id, origin, record_id, payload_hash, payload, source_ids, status, held_at, arrived_at, created_at
+)
+SELECT
+    c.id, 'webhook', 'waiting', sha256('waiting'), '{"action": "delete", "id": "waiting"}', '{-1}', 'skipped_source_disabled', now(), now(), now()
+FROM pancake_connection AS c
 
 -- name: breakages/delete_waiting
 SET session_replication_role = replica;

@@ -175,6 +175,20 @@ SELECT
 FROM found AS f
 GROUP BY f.status
 
+-- name: status/count_held
+-- Count by source the leads that want of an active source holds, of at most `most` of the newest; one that names several counts for each.
+-- Returns one row per source that has any: source_id, events. Relies on ix_pancake_webhook_event_held.
+SELECT s.id::text AS source_id, count(*) AS events
+FROM (
+    SELECT e.connection_id, e.source_ids
+    FROM public.pancake_webhook_event AS e
+    WHERE e.status = 'skipped_source_disabled'
+    ORDER BY e.id DESC
+    LIMIT %(most)s
+) AS h
+JOIN public.pancake_source AS s ON s.connection_id = h.connection_id AND s.pancake_source_id = ANY (h.source_ids)
+GROUP BY s.id
+
 -- name: status/list_cron_runs
 -- List for each cron its last run, and the last one that succeeded; first_tick is the first tick of any of them.
 -- Returns one row per name: name, last_tick, last_outcome, last_error, succeeded_tick, succeeded_at; null without a run. The same for

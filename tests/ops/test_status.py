@@ -36,6 +36,7 @@ from leads.services.late_owners import UnassignedTickets
 from ops.checks.database import (
     MOST_ROWS,
     ConnectionState,
+    HeldLeads,
     LastRuns,
     LockWait,
     Queue,
@@ -115,6 +116,7 @@ STATE = State(
     switches=[OFF],
     connections=[CONNECTION],
     queue=[],
+    held=[],
     crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW, NOW) for name in CRONS],
     rosters=[Roster(None, 5, 4)],
     unassigned=UnassignedTickets(0, None),
@@ -389,8 +391,6 @@ def test_leads_that_fail_come_first_with_their_reason(subtests: pytest.Subtests)
     assert found.text.startswith("2 leads failed, 1 for the last time (internal")
 
 
-def test_a_switch_says_since_when_and_by_whom() -> None:
-    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết\ngreen")
 def test_the_cure_of_leads_that_fail_is_that_of_the_most_frequent_reason(subtests: pytest.Subtests) -> None:
     failing = replace(STATE.tickets, failing=2, tries=3, failed_id=17)
     of_rule = "internal: CheckViolation of ticket.phone_known, digest 0"
@@ -409,6 +409,8 @@ def test_the_cure_of_leads_that_fail_is_that_of_the_most_frequent_reason(subtest
     )
 
 
+def test_a_switch_says_since_when_and_by_whom() -> None:
+    changed = replace(OFF, changed_at=NOW, person="Phạm Thu Trang", reason="Tết\ngreen")
     connection = replace(changed, kind="connection", name="Diva", is_on=True, person=None, changed_by="lan")
     source = replace(changed, kind="source", pancake_source_id="-1")
     sources = [replace(source, name=f"Nguồn {number}", is_on=number != 9) for number in range(1, 11)]
@@ -422,6 +424,32 @@ def test_the_cure_of_leads_that_fail_is_that_of_the_most_frequent_reason(subtest
     assert of_connection == "Diva is enabled since 2026-05-14 09:31 UTC by lan (Tết\\ngreen)"
     assert of_sources.splitlines()[:2] == [f"Nguồn 9: off {since}", f"Nguồn 1: on {since}"]
     assert of_sources.splitlines()[8:] == ["and 2 more: leads switch list"]
+
+
+def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never_on_is_none() -> None:
+    source = replace(OFF, kind="source", row_id="s1", name="TikTok", connection="Diva")
+    switched = replace(source, row_id="s2", name="Zalo Huế", changed_at=NOW, person="Lan", reason="spam")
+    elsewhere = replace(source, row_id="s3", is_on=True, changed_at=NOW, connection="Huế")
+    queue = [Queue(status="skipped_source_disabled", events=2, oldest_at=NOW, late=0)]
+    new = replace(STATE, switches=[OFF, source], queue=queue, held=[HeldLeads("s1", 2)])
+    assert {level_of(name, state=new) for name in ("sources", "queue")} == {Level.GREEN}
+    assert ask("sources", state=new)[0].text == "TikTok: off since it was set up; leads held: 2"
+    both = replace(new, switches=[OFF, source, switched], held=[*new.held, HeldLeads("s2", 1)])
+    for switches, option in ((both.switches, ""), ([*both.switches, elsewhere], " --connection Diva")):
+        state = replace(both, switches=switches)
+        named = find_cause(judge_all(("sources", "queue"), state))
+        assert named is not None
+        _, found = named
+        assert (found.level, found.text) == (
+            Level.YELLOW, "source Zalo Huế is off since 2026-05-14 09:31 UTC by Lan (spam); leads held: 1",
+        )  # fmt: skip
+        (found,) = ask("sources", state=state)
+        switch, replay = found.cure.split("; then ")
+        assert switch == f"leads switch source 'Zalo Huế'{option} on --reason fixed"
+        assert replay == "leads replay --status skipped_source_disabled --drain"
+    assert level_of("sources", state=replace(both, held=[])) is Level.GREEN, "it brings no leads"
+    on_again = [OFF, source, replace(switched, is_on=True)]
+    assert level_of("queue", state=replace(both, switches=on_again)) is Level.YELLOW, "they can be replayed"
 
 
 def test_a_pause_is_yellow_with_who_and_since() -> None:
@@ -512,7 +540,8 @@ def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
         drained_at = NOW - timedelta(seconds=seconds)
         drains = replace(late, tickets=replace(late.tickets, drained_at=drained_at))
         assert level_of("queue", state=drains) is level
-    held = replace(STATE, queue=[Queue("skipped_source_disabled", MOST_ROWS, NOW, 0)])
+    queue = [Queue("skipped_source_disabled", MOST_ROWS, NOW, 0)]
+    held = replace(STATE, queue=queue, held=[HeldLeads("s1", MOST_ROWS)])
     (found,) = ask("queue", state=held)
     assert (found.level, "10000 or more" in found.text) == (Level.YELLOW, True)
     assert found.cure == "leads replay --status skipped_source_disabled --dry-run"
@@ -700,6 +729,7 @@ def test_rosters_without_members_are_red_without_duty_yellow() -> None:
 def test_unsent_and_unassigned_are_yellow() -> None:
     for unsent, level in (
         (UnsentCount(3, NOW - timedelta(seconds=50), 0), Level.GREEN),
+        (UnsentCount(1, NOW - timedelta(seconds=5), 0, "refused"), Level.YELLOW),
         (UnsentCount(3, NOW - timedelta(seconds=70), 0), Level.YELLOW),
         (UnsentCount(0, None, 2), Level.YELLOW),
     ):
@@ -747,7 +777,6 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         with subtests.test(name=name, edge=edge):
             (found,) = ask(name, edge=edge)
             assert (found.level, words in found.text) == (level, True), found
-        (UnsentCount(1, NOW - timedelta(seconds=5), 0, "refused"), Level.YELLOW),
     spare = replace(EDGE, skipped=("handlers",))
     for edge, ready, level in (
         (spare, True, Level.GREEN), (spare, False, Level.YELLOW),
@@ -836,6 +865,29 @@ def test_the_handlers_are_judged_by_what_they_reach(subtests: pytest.Subtests) -
     assert level_of("handlers", handlers=AWAY) is Level.RED
 
 
+def test_handlers_that_restarted_and_stay_up_are_yellow_with_the_end(subtests: pytest.Subtests) -> None:
+    now = datetime.now(UTC)
+    for restarts, up_since, level in (
+        (["2"], None, Level.GREEN),
+        (["3"], [], Level.RED),
+        (["3"], [now - timedelta(seconds=70)], Level.RED),
+        (["3"], [now - timedelta(minutes=3)], Level.YELLOW),
+    ):
+        with subtests.test(restarts=restarts, up_since=up_since), fake_prometheus() as prometheus:
+            prometheus.values[RESTARTS] = restarts
+            if up_since is not None:
+                prometheus.values[UP_SINCE] = [str(each.timestamp()) for each in up_since]
+            services = Services(
+                replace(read_operator_settings(may_have=()), prometheus_url=prometheus.url), "status"
+            )
+            found = next(iter(BY_ID["restarts"].reads[0](services)), green("none"))
+            assert found.level is level, found
+            if level is Level.YELLOW and up_since:
+                assert found.text == (
+                    f"they restarted 3 times in 15 min; it is over since {up_since[0]:%H:%M} UTC"
+                )
+
+
 def handlers() -> HandlersLook:
     with edge_status() as url:  # any server with /healthz and /metrics
         return look_at_handlers(url)
@@ -884,29 +936,6 @@ def test_the_cause_is_the_first_of_the_worst_level_that_nothing_explains() -> No
     assert cause((symptom, Level.RED), (first, Level.YELLOW)) == "tickets"
     assert cause((first, Level.UNKNOWN), (second, Level.GREEN)) is None
     assert worst(results((first, Level.UNKNOWN))) is Level.GREEN
-def test_handlers_that_restarted_and_stay_up_are_yellow_with_the_end(subtests: pytest.Subtests) -> None:
-    now = datetime.now(UTC)
-    for restarts, up_since, level in (
-        (["2"], None, Level.GREEN),
-        (["3"], [], Level.RED),
-        (["3"], [now - timedelta(seconds=70)], Level.RED),
-        (["3"], [now - timedelta(minutes=3)], Level.YELLOW),
-    ):
-        with subtests.test(restarts=restarts, up_since=up_since), fake_prometheus() as prometheus:
-            prometheus.values[RESTARTS] = restarts
-            if up_since is not None:
-                prometheus.values[UP_SINCE] = [str(each.timestamp()) for each in up_since]
-            services = Services(
-                replace(read_operator_settings(may_have=()), prometheus_url=prometheus.url), "status"
-            )
-            found = next(iter(BY_ID["restarts"].reads[0](services)), green("none"))
-            assert found.level is level, found
-            if level is Level.YELLOW and up_since:
-                assert found.text == (
-                    f"they restarted 3 times in 15 min; it is over since {up_since[0]:%H:%M} UTC"
-                )
-
-
     # What cannot be asked hands the cause on: c is red because of a.
     chain = results((first, Level.RED), (second, Level.UNKNOWN), (third, Level.RED))
     assert [found.because_of for each in chain for found in each.findings] == ["", "a", "a"]
@@ -1153,6 +1182,16 @@ def test_the_queue_is_counted_by_status_with_what_is_late(read: Read, harness: D
         "received": (6, 4), "failed": (1, 1), "dead_letter": (1, 0),
     }  # fmt: skip
     assert found["received"].oldest_at == old
+
+
+def test_held_leads_are_counted_by_source(read: Read, harness: DatabaseHarness) -> None:
+    held = {"status": "skipped_source_disabled", "outcome": None, "processed_at": None}
+    add_events(harness, 2, THIS_HOUR - timedelta(minutes=2), source_ids=["-3"], **held)
+    add_events(harness, 1, THIS_HOUR - timedelta(minutes=1), source_ids=["-1", "-3", "x"], **held)
+    found = read()
+    ids = {each.pancake_source_id: each.row_id for each in found.switches if each.kind == "source"}
+    assert {each.source_id: each.events for each in found.held} == {ids["-1"]: 1, ids["-3"]: 3}
+    assert level_of("queue", state=found) is Level.YELLOW, "one source has been on"
 
 
 def test_a_backlog_drains_while_events_before_its_oldest_are_processed(
