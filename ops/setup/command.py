@@ -116,7 +116,7 @@ def setup(
         raise WrongUsage("Give one of --finish and --undo.")
     files = read_env_files(folder)
     if (finish or take_back) and files.missing():
-        raise WrongUsage(f"{folder} has no whole set of environment files: leads setup comes first.")
+        raise WrongUsage(f"{folder} has no whole set of environment files. Make it first: leads setup")
     parts = prepare(gather(options, answers, files), files, is_new=not (finish or take_back))
     # Not those of --finish: a roster that was refused would come back.
     if files.values and not (dry_run or take_back or finish):

@@ -205,7 +205,7 @@ def _check_metadata(step: Step, site: Site) -> Found:
     """In an upgrade the metadata come after the handlers: new actions and crons call their new routes."""
     found = step.check(site)
     if found.state is State.PARTIAL and answers(site.settings.handlers_url):
-        return Found(State.DONE, f"{found.text}: leads setup --finish applies it, after the new handlers")
+        return Found(State.DONE, f"{found.text}; after the new handlers have started: leads setup --finish")
     return found
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from shlex import split
 from traceback import format_exception
@@ -308,6 +309,9 @@ PRINTED = re.compile(
     rf"(?:(?<=[:→] )|(?<=then ))leads ((?:{VERBS})\b[^.;,(){{\n]*)(?=$|[.;,)\n])", re.MULTILINE
 )
 """A call of leads that stands alone, at the end of a sentence."""
+VALUE, PLACE_OF_VALUE = "VALUE", re.compile(r"\{\w*\}")
+VALUES = ("x", "17", "2026-05-14", "failed", "spool", "9a", "poll_records", "header_secret")
+"""What stands in place of a value that only the running program knows: a command takes one of them."""
 
 
 def printed_commands() -> Iterator[tuple[str, str]]:
@@ -322,21 +326,42 @@ def printed_commands() -> Iterator[tuple[str, str]]:
         text = path.read_text("utf-8").replace('"', "\n")
         yield from ((found[1], path.name) for found in PRINTED.finditer(text))
     for path in (*(ROOT / "leads").rglob("*.py"), *(ROOT / "ops").rglob("*.py")):
-        for text in texts_of(ast.parse(path.read_text("utf-8"))) if "golive" not in path.parts else ():
-            yield from ((found[1], path.name) for found in PRINTED.finditer(text))
+        if "golive" not in path.parts:
+            for text in texts_of(ast.parse(path.read_text("utf-8")), path):
+                yield from ((found[1], path.name) for found in PRINTED.finditer(text))
 
 
-def texts_of(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts in a module, without those with values, whose parts are no commands."""
+def texts_of(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Yield the texts in a module, with its constants in their places, and VALUE for other values.
+
+    A text with values may be a command from its start on.
+    """
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
-        elif not isinstance(node, ast.JoinedStr):
-            yield from texts_of(node)
+        if isinstance(node, ast.JoinedStr):
+            yield "→ " + "".join(part_of(each, path) for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield PLACE_OF_VALUE.sub(VALUE, node.value)
+        else:
+            yield from texts_of(node, path)
+
+
+def part_of(part: ast.expr, path: Path) -> str:
+    """Return a part of a text with values."""
+    if isinstance(part, ast.Constant):
+        return PLACE_OF_VALUE.sub(VALUE, str(part.value))
+    value = part.value if isinstance(part, ast.FormattedValue) else None
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    known = getattr(import_module(module), value.id, None) if isinstance(value, ast.Name) else None
+    return known if isinstance(known, str) else VALUE
 
 
 def refusal(command: str) -> str:
     """Return what the command line says of a call, without running it; empty if it takes it."""
+    refusals = [refusal_of(command.replace(VALUE, value)) for value in VALUES]
+    return "" if "" in refusals else refusals[0]
+
+
+def refusal_of(command: str) -> str:
     words = [PLACES.get(word, word) for word in split(command)]
     found = COMMANDS
     while isinstance(found, TyperGroup):

@@ -146,7 +146,7 @@ def _check_upgrade(customer: Customer) -> None:
     customer.metadata("pg_drop_select_permission", permission)
     upgraded = setup()
     assert upgraded.exit_code == 0, upgraded.output
-    assert "leads setup --finish applies it, after the new handlers" in said_by(upgraded)
+    assert "after the new handlers have started: leads setup --finish" in said_by(upgraded)
     assert "The handlers answer already" in said_by(upgraded)
     refused = setup("--finish")
     assert refused.exit_code == 1
