@@ -30,6 +30,7 @@ from ops.clients import db_session
 from ops.clients.db_session import QUERIES, DbSession, DictRow
 from ops.daily import connection_secrets as connections
 from ops.daily.connection_secrets import CIPHERTEXTS, Previous
+from ops.daily.switch import Until, open_alertmanager, silence
 from ops.failures import CommandFailed, WrongUsage, file_reason, only_one
 from ops.files import private
 from ops.output import (
@@ -476,13 +477,16 @@ def _store(
 
 @app.command(epilog=examples('connection disable Diva --reason "new workspace"'))
 def disable(
-    name: Name, reason: Annotated[str, typer.Option(help=REASON_HELP)], as_json: AsJson = False
+    name: Name,
+    reason: Annotated[str, typer.Option(help=REASON_HELP)],
+    until: Until = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hold every lead of a connection until it is enabled; its URL stays valid.
 
     A connection that is disabled already stays as it is.
     """
-    _change("disabled", name, reason, as_json)
+    _change("disabled", name, reason, until, as_json)
 
 
 @app.command(epilog=examples("connection enable Diva"))
@@ -493,14 +497,23 @@ def enable(
 
     A connection that is not disabled stays as it is.
     """
-    _change("active", name, reason, as_json)
+    _change("active", name, reason, None, as_json)
 
 
-def _change(status: Literal["active", "disabled"], which: str, reason: str | None, as_json: bool) -> None:
+def _change(
+    status: Literal["active", "disabled"],
+    which: str,
+    reason: str | None,
+    until: datetime | None,
+    as_json: bool,
+) -> None:
     reason = check_reason(reason) if reason is not None else None
+    alertmanager = open_alertmanager(until, is_holding=status == "disabled")
     with open_session() as session:
         row = session.find(which, choose="Choose one of")
         change = session.change("connection_secrets/set_status", row, after=status, reason=reason)
+    labels = {"alertname": "PancakeConnectionOff", "connection": row["id"]}
+    silence(alertmanager, labels, until, reason or "", f"{row['name']} is {status}")
     before, is_changed = change["before"], change["is_changed"]
     now = {"id": row["id"], "status": status if is_changed else before}
     named = {"name": row["name"], "argument": quote(row["name"]), "before": before}

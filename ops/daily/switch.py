@@ -70,10 +70,10 @@ def show(as_json: AsJson = False) -> None:
 def kill(to: To, reason: Reason, until: Until = None, as_json: AsJson = False) -> None:
     """Turn the kill switch on or off: while it is on, no ticket is created."""
     reason = check_reason(reason)
-    alertmanager = _alertmanager(until, is_holding=to == "on")
+    alertmanager = open_alertmanager(until, is_holding=to == "on")
     was_on = _set("kill_switch", to, reason)
     labels = {"alertname": "PancakeKillSwitchOn"}
-    _silence(alertmanager, labels, until, reason, f"The kill switch is {to}")
+    silence(alertmanager, labels, until, reason, f"The kill switch is {to}")
     _report({"kill switch": was_on}, to, as_json, {"on": KILL_ON, "off": KILL_OFF})
 
 
@@ -101,7 +101,7 @@ def source(
 ) -> None:
     """Switch sources on or off: leads without an active source are held."""
     reason = check_reason(reason)
-    alertmanager = _alertmanager(until, is_holding=to == "off")
+    alertmanager = open_alertmanager(until, is_holding=to == "off")
     with open_database("switch") as db, db.transaction():
         listed = list_switches(db)
         found = list(dict.fromkeys(_find(listed, each, connection) for each in which))
@@ -115,7 +115,7 @@ def source(
     for each, was in zip(found, before, strict=True):
         named = {"connection": was.connection_id, "source": str(each.pancake_source_id)}
         labels = {"alertname": "PancakeSourceOff", **named}
-        _silence(alertmanager, labels, until, reason, f"The {_title(each)} is {to}")
+        silence(alertmanager, labels, until, reason, f"The {_title(each)} is {to}")
     was_on = {_title(each): was.was_on for each, was in zip(found, before, strict=True)}
     words = " ".join(map(quote, which)) + (f" --connection {quote(connection)}" if connection else "")
     _report(was_on, to, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF.format(words)})
@@ -133,7 +133,7 @@ def _set(setting: Setting, to: State, reason: str) -> bool:
         return switches.set_setting(db, setting, is_on=to == "on", reason=reason)
 
 
-def _alertmanager(until: datetime | None, *, is_holding: bool) -> Alertmanager | None:
+def open_alertmanager(until: datetime | None, *, is_holding: bool) -> Alertmanager | None:
     """Check what is needed to make a silence, or to end those of before; None if there is nothing to do."""
     if until is None:
         url = "" if is_holding else read_operator_settings(may_have=["ALERTMANAGER_URL"]).alertmanager_url
@@ -146,7 +146,7 @@ def _alertmanager(until: datetime | None, *, is_holding: bool) -> Alertmanager |
     return Alertmanager(read_operator_settings("ALERTMANAGER_URL").alertmanager_url)
 
 
-def _silence(
+def silence(
     alertmanager: Alertmanager | None,
     labels: Mapping[str, str],
     until: datetime | None,

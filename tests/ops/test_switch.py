@@ -186,26 +186,32 @@ def test_a_planned_switch_silences_its_alert_until_then_or_the_way_back(db: psyc
         assert run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated").exit_code == 0
         off = ("source", "-1", "off", "--connection", "Diva", "--until", until, "--reason", "spam")
         assert run(db, *off).exit_code == 0
+        disable = ("connection", "disable", "Diva", "--until", until, "--reason", "new workspace")
+        assert run_verb(db, *disable).exit_code == 0
         begun = httpx.get(f"{alertmanager.url}/api/v2/silences").json()
         alertmanager.silence("PancakeKillSwitchOn")
         assert run(db, "kill", "off", "--reason", "done").exit_code == 0
         left = silenced(alertmanager.url)
         on = ("source", "-1", "on", "--connection", "Diva", "--reason", "done")
         assert run(db, *on).exit_code == 0
+        assert run_verb(db, "connection", "enable", "Diva").exit_code == 0
         patch.setitem(VARIABLES, "ALERTMANAGER_URL", "http://127.0.0.1:9")
         late = run(db, "kill", "on", "--until", until, "--reason", "Diva is migrated")
         assert (late.exit_code, "The kill switch is on, but" in late.stderr) == (1, True)
         assert settings(db) == (True, False)
         assert silenced(alertmanager.url) == [("test", "PancakeKillSwitchOn")]
-    assert left == [("leads", "PancakeSourceOff"), ("test", "PancakeKillSwitchOn")]
+    assert left == [
+        ("leads", "PancakeConnectionOff"), ("leads", "PancakeSourceOff"), ("test", "PancakeKillSwitchOn"),
+    ]  # fmt: skip
     found = {tuple((each["name"], each["value"]) for each in one["matchers"]): one for one in begun}
     row = db.execute("SELECT id::text FROM pancake_connection WHERE name = 'Diva'").fetchone()
     assert row is not None
-    kill, source = (
+    kill, source, connection = (
         (("alertname", "PancakeKillSwitchOn"),),
         (("alertname", "PancakeSourceOff"), ("connection", row[0]), ("source", "-1")),
+        (("alertname", "PancakeConnectionOff"), ("connection", row[0])),
     )
-    assert found.keys() == {kill, source}
+    assert found.keys() == {kill, source, connection}
     assert found[kill]["comment"] == "Diva is migrated"
     assert found[kill]["endsAt"].startswith(until)
 
