@@ -411,6 +411,8 @@ def test_unknown_tokens_wait_in_their_own_folder_while_the_handlers_are_down(sha
         assert harness.post(sent, headers, token=token) == "spooled"
     assert harness.flood(2, token="unknown") == [Reply(200, b'{"status":"shed"}')] * 2
     assert (len(harness.edge.held("unknown")), harness.edge.held()) == (5, [])
+    with pytest.raises(AssertionError, match="still"):  # none is settled while no policy comes
+        eventually(lambda: len(harness.edge.held("unknown")) < 5, seconds=1)
     harness.add_connection("later")
     harness.add_connection("strict", signature_mode="enforce", webhook_secrets=[b"s"])
     by_header = {"header_secrets": [LONG_SECRET], "header_name": "X-Of-The-Clinic"}
