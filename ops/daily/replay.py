@@ -298,7 +298,8 @@ def replay(
 ) -> None:
     """Process events again through Hasura and report their results.
 
-    Without ids and --status: what is held, failed or a dead letter. Days are those of Vietnam.
+    Give ids, or a filter: --status, --error-code, --source, --day or --since. A filter without
+    --status takes what is held, failed or a dead letter. Days are those of Vietnam.
     Needs HASURA_URL and HASURA_ADMIN_SECRET. Exit code 1: rows were refused or are
     left, or a replayed row is held again, failed, a dead letter or still waiting.
     """
