@@ -25,6 +25,7 @@ UNLOGGED_KEYS = frozenset({"changes", "leads", "replayed_ids", "text"})
 """Of a replay: customers' data that a dry run shows, and up to 1,000 ids. Of a trace: what was searched for,
 and what happened to the leads that were found."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAMES_ALONE = re.compile(r'^permission denied for \w+ \w+$|^new row violates row-level .* for table "\w+"$')
 DIGEST_CHARACTERS = 12
 """48 bits tell apart the few errors that one installation has."""
 
@@ -148,8 +149,9 @@ def summarize(error: Exception) -> str:
 
 
 def _place_in_database(error: Exception) -> str:
-    """Return " of table.constraint", as far as PostgreSQL names them: names, and no values of a row."""
+    """Return what was refused, or " of table.constraint", as PostgreSQL names them: no values of a row."""
     diagnosis = getattr(error, "diag", None)
+    said = _NAMES_ALONE.search(getattr(diagnosis, "message_primary", None) or "")
     parts = (getattr(diagnosis, f"{kind}_name", None) for kind in ("table", "column", "constraint"))
     name = ".".join(filter(None, parts))
-    return f" of {name}" if name else ""
+    return f": {said[0]}" if said else f" of {name}" if name else ""

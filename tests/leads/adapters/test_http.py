@@ -180,6 +180,14 @@ def test_a_stored_error_names_the_constraint_that_refuses_a_row() -> None:
 
     assert re.fullmatch(r"Refused of ticket\.ck_branch, digest \w{12}", summarize(Refused()))
     assert re.fullmatch(r"KeyError, digest \w{12}", summarize(raised("0905111222")))
+    for said, stored in (
+        ("permission denied for table ticket", ": permission denied for table ticket"),
+        ('new row violates row-level security policy for table "account"',
+         ': new row violates row-level security policy for table "account"'),
+        ("permission denied for 0905111222, ask the manager", ""),
+    ):  # fmt: skip
+        refused = type("Refused", (Exception,), {"diag": SimpleNamespace(message_primary=said)})
+        assert re.fullmatch(rf"Refused{re.escape(stored)}, digest \w{{12}}", summarize(refused()))
     assert summarize(psycopg.errors.CheckViolation("no row")).startswith("CheckViolation, digest ")
 
 
