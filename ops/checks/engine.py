@@ -38,7 +38,10 @@ MIN_CATALOG = 4
 """Before it, an engine behind a transaction pooler can leave `hasura.user` empty, and each INSERT fails."""
 ENABLE = """Enable it again as the owner of the table: psql -c 'ALTER TABLE {} ENABLE TRIGGER "{}"'"""
 RECOVER = "leads metadata recover"
-UNDO = "Read what differs with `leads metadata diff`; to undo the change: leads metadata {} --over-drift"
+UNDO = (
+    "Read what differs with `leads metadata diff`; to put our metadata back, and leave those of others: "
+    "leads metadata {} --over-drift"
+)
 CHECK_ADMIN = "Check HASURA_ADMIN_SECRET: leads config show"
 VARIABLE = re.compile(r'\{\{\s*(\w+)\s*\}\}|"value_from_env": "(\w+)"')
 NO_SOURCE = (

@@ -77,6 +77,8 @@ EXPLAINED = {
     ),
 }
 """By the last key of a path: what it means that the engine lacks it."""
+ADDRESSES = ("webhook", "handler")
+OTHER_ADDRESS = "Hasura calls another address than the handlers"
 
 ACTION, ROLE = "sendNotifications", "pancake_service"
 """Diva's action, and the role for which the handlers need the permission."""
@@ -266,11 +268,19 @@ def describe_places(wanted: Any, held: Any) -> str:
     """
     found: dict[str, list[str]] = {}
     for place, _, theirs in changed_places(wanted, held):
-        meaning = EXPLAINED.get(place.rpartition(".")[2]) if theirs is None else None
+        meaning = _meaning(place, theirs)
         found.setdefault(f" ({meaning})" if meaning else "", []).append(place)
     return "; ".join(
         f"{(', ' if meaning else '; ').join(places)}{meaning}" for meaning, places in found.items()
     )
+
+
+def _meaning(place: str, theirs: Any) -> str | None:
+    key = place.rpartition(".")[2]
+    if theirs is None:
+        return EXPLAINED.get(key)
+    of_leads = ": no lead is processed" if place.startswith("event_triggers.") else ""
+    return f"{OTHER_ADDRESS}{of_leads}" if key in ADDRESSES else None
 
 
 def differing(here: Mapping[Key, Any], there: Mapping[Key, Any]) -> dict[Key, str]:
