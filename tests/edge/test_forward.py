@@ -126,6 +126,7 @@ def test_a_path_has_800_ms_and_the_sender_an_answer_within_two_seconds(shared: E
     harness.hasura.override = harness.handlers.override = Answer(200, ACCEPTED, delay_seconds=30)
     assert 1.5 < timed_post(harness) < 2
     assert timed_post(harness) < 0.5
+    assert harness.edge.health()["skipped"] == {"hasura": 0, "handlers": 0}
     harness.forget()
     # The slowest case: a late policy is fetched to confirm a new token, then both paths hang.
     harness.connection.tokens["new"] = None
@@ -160,6 +161,8 @@ def test_a_path_that_refuses_three_in_a_row_is_skipped(shared: Edge) -> None:
     assert count_requests(1, None) == 1
     assert count_requests(5, Answer(400)) == 3
     assert harness.metric(HASURA_SKIPPED) == 1
+    health = harness.edge.health()
+    assert (health["skipped"], 0 <= health["delivered_seconds"] < 10) == ({"hasura": 400}, True)
 
 
 def test_an_idle_connection_closed_by_the_upstream_is_not_a_failure(harness: EdgeHarness) -> None:

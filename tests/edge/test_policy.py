@@ -91,6 +91,7 @@ def test_allowlist_by_mode(harness: EdgeHarness) -> None:
         harness.add_connection(f"token-{number}", allowlist_mode=mode, allowed_ip_ranges=ranges)
     harness.fetch_policy()
     stored = []
+    assert harness.edge.health()["refused"] == {}
     for number, (mode, ranges, address) in enumerate(cases):
         inside = bool(ranges) and address == "127.0.0.9"
         with harness.sender(address) as sender:
@@ -101,6 +102,9 @@ def test_allowlist_by_mode(harness: EdgeHarness) -> None:
         stored += [] if refused else [str(number).encode()]
     assert harness.bodies == stored
     assert (harness.answered("ip_not_allowed"), monitored(harness, "ip_not_allowed")) == (4, 4)
+    told = harness.edge.health()["refused"].values()
+    assert sorted(each["deliveries"] for each in told) == [1] * 4
+    assert all(each["outcome"] == "ip_not_allowed" and 0 <= each["seconds"] < 60 for each in told)
 
 
 def test_malformed_proofs_are_refused_like_wrong_ones(

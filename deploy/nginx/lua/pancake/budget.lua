@@ -25,6 +25,7 @@ local SEAL_BYTES, RANDOM_BYTES = 15, 6
 
 local UNPROVED = "unproved/" -- before the id of a connection; no id holds a slash
 local UNKNOWN, UNKNOWN_AT = "unknown/token", "unknown_at"
+local REFUSED, REFUSED_AT, OUTCOME = "refused/", "refused_at/", "outcome/" -- the same
 
 local M = {}
 
@@ -132,6 +133,19 @@ end
 function M.unknown()
     local last = dict:get(UNKNOWN_AT)
     return count_window(UNKNOWN), last and clock.now() - last
+end
+
+-- Count a delivery with the token of a connection that did not pass what it enforces. In memory only, as above.
+function M.observe_refused(connection_id, outcome)
+    add(REFUSED .. connection_id, clock.now(), 1)
+    dict:set(REFUSED_AT .. connection_id, clock.now())
+    dict:set(OUTCOME .. connection_id, outcome)
+end
+
+-- Such deliveries within the last 30 minutes; with the outcome of the last one, and the seconds since.
+function M.refused(connection_id)
+    local last = dict:get(REFUSED_AT .. connection_id)
+    return count_window(REFUSED .. connection_id), dict:get(OUTCOME .. connection_id), last and clock.now() - last
 end
 
 local function write_chosen(connection_id)

@@ -109,6 +109,7 @@ local function accept(connection, token, arrived_at, waited_seconds)
     local answer_by = clock.now() + FORWARD_SECONDS - waited_seconds
     local outcome = check_proof(connection, body)
     if outcome then
+        budget.observe_refused(connection.id, outcome)
         return answer(200, outcome)
     end
     if is_excess_request() and fail_within_budget(connection, 429, "too_many_connections") then

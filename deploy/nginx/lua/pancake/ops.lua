@@ -14,17 +14,41 @@ local version = require "pancake.version"
 
 local M = {}
 
+local function refusals()
+    local found = {}
+    for _, id in ipairs(policy.connection_ids()) do
+        local deliveries, outcome, seconds = budget.refused(id)
+        if deliveries > 0 and seconds then
+            found[id] = { deliveries = deliveries, outcome = outcome, seconds = seconds }
+        end
+    end
+    return found
+end
+
+local function skipped_paths()
+    local found = {}
+    for _, path in ipairs(upstream.paths) do
+        if upstream.is_skipped(path.name) then
+            found[path.name] = upstream.failed_with(path.name)
+        end
+    end
+    return found
+end
+
 -- Answer 200 while this process can take deliveries, in any state of Hasura and the handlers.
 function M.healthz()
     ngx.header["Content-Type"] = "application/json"
     local confirmed_at = policy.confirmed_at()
     local unknown_tokens, unknown_seconds = budget.unknown()
+    local succeeded_at = upstream.succeeded_at()
     ngx.say(cjson.encode {
         status = "ok", version = version, spool_files = (spool.usage("spool")),
         spool_writable = spool.is_writable(),
         policy_connections = #policy.connection_ids(),
         policy_age_seconds = confirmed_at and math.floor(clock.now() - confirmed_at) or cjson.null,
         unknown_tokens = unknown_tokens, unknown_token_seconds = unknown_seconds or cjson.null,
+        refused = refusals(), skipped = skipped_paths(),
+        delivered_seconds = succeeded_at and clock.now() - succeeded_at or cjson.null,
     })
 end
 

@@ -64,6 +64,11 @@ function M.is_skipped(path_name)
     return dict:get(path_name .. ".skipped_until") ~= nil
 end
 
+-- What a path answered when it last failed: an HTTP status, 0 without an answer.
+function M.failed_with(path_name)
+    return dict:get(path_name .. ".failed_with")
+end
+
 local function skip(path, seconds)
     dict:set(path.name .. ".skipped_until", clock.now() + seconds)
     claim.release(dict, path.name .. ".probe")
@@ -119,6 +124,7 @@ local function attempt(path, delivery, timeout_seconds, is_from_spool)
     if result then
         note_success(path)
     else
+        dict:set(path.name .. ".failed_with", status or 0)
         note_failure(path, outcome, is_from_spool)
     end
     metrics.observe("pancake_edge_upstream_seconds", ('upstream="%s",result="%s"'):format(path.name, outcome),
