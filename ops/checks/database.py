@@ -100,6 +100,8 @@ class ConnectionState:
     status: str
     last_webhook_at: datetime | None
     active_sources: int
+    allowlist_mode: str = "off"
+    signature_mode: str = "off"
 
 
 @dataclass(frozen=True, slots=True)

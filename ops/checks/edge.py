@@ -1,11 +1,11 @@
 """What is asked of the edge, by its internal listener, and of the clocks of all machines."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from ops.checks.database import read_server
+from ops.checks.database import ConnectionState, read_server, run_sql
 from ops.checks.engine import read_clock
 from ops.checks.handlers import HandlersLook, read_handlers
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, unknown, yellow
@@ -32,16 +32,39 @@ CHECK_PATH = {
     "it; whether it does: leads metadata verify 9b --probe",
     "handlers": "Correct HANDLERS_URL of the edge, then on its machine: systemctl restart pancake-edge",
 }
+CHECK_ANSWERS = "It reaches them, and they take no deliveries; their logs say why, and: leads doctor"
+MANY_REFUSED = 2
+"""From this number of deliveries on, they are not a single attempt of a stranger who has the URL."""
+REFUSALS = {
+    "ip_not_allowed": ("their address is not in its allowlist", "allowlist_mode", "its ranges are"),
+    "secret_invalid": ("they lack its header secret", "signature_mode", "the header in Pancake is"),
+    "hmac_invalid": ("their signature is wrong", "signature_mode", "the secret of the sender is"),
+    "timestamp_out_of_window": ("their time is not that of the edge", "signature_mode", "the clocks are"),
+}
+"""By the outcome with which the edge refuses a delivery: why, by which mode, and what has to be corrected."""
+DRAINS_SECONDS = 5.0
+"""An edge that handed over a delivery within this time has a path."""
 LIST_SPOOL = "leads edge-spool list --folder spool"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Deliveries of a connection that the edge refused in 30 minutes; `outcome` is that of the last one."""
+
+    deliveries: int
+    outcome: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeLook:
     """What /healthz and /metrics of the edge's internal listener say.
 
-    `skipped` are the paths that it skips now because they fail: `hasura`, `handlers`. `failures` are the
+    `skipped` are the paths that it skips now because they fail: `hasura`, `handlers`; `failed_with` the HTTP
+    status that each answered, 0 without one. `delivered_seconds` ago one took a delivery. `failures` are the
     errors that it answered Pancake within 30 minutes; `unknown_tokens` the deliveries that it refused in that
-    time because no connection has their token, `unknown_token_seconds` the time since the last of them.
+    time because no connection has their token, `unknown_token_seconds` the time since the last of them;
+    `refused` those with the token of a connection, by its id.
     """
 
     spooled: int
@@ -55,6 +78,9 @@ class EdgeLook:
     failures: int = 0
     unknown_tokens: int = 0
     unknown_token_seconds: float | None = None
+    failed_with: Mapping[str, int] = field(default_factory=dict)
+    delivered_seconds: float | None = None
+    refused: Mapping[str, Refusals] = field(default_factory=dict)
 
 
 def read_edge(services: Services) -> EdgeLook:
@@ -84,6 +110,12 @@ def look_at_edge(url: str) -> EdgeLook:
         failures=sum(map(int, find(r"pancake_edge_budget_used\{.*\} (\d+)"))),
         unknown_tokens=int(found.get("unknown_tokens") or 0),
         unknown_token_seconds=found.get("unknown_token_seconds"),
+        failed_with=found.get("skipped") or {},
+        delivered_seconds=found.get("delivered_seconds"),
+        refused={
+            name: Refusals(each["deliveries"], each["outcome"], each["seconds"])
+            for name, each in (found.get("refused") or {}).items()
+        },
     )
 
 
@@ -103,12 +135,12 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, read_handlers,
-    needs="edge hasura handlers calls", fine="nothing waits on its disk", cure=LIST_SPOOL,
+    needs="edge hasura role-settings handlers calls", fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_edge)
-    if _is_spare_idle(found, facts.known(read_handlers)):
+    if _is_spare_idle(found, facts.known(read_handlers)) or _drains(found):
         found = replace(found, skipped=())
     waiting = times(found.spooled, "delivery waits", "deliveries wait")
     parts = [f"{waiting} on its disk"] * bool(found.spooled)
@@ -117,15 +149,36 @@ def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:
         # The other path takes them; an edge without deliveries does not try this one.
         parts.append(f"the last deliveries did not get through by {found.skipped[0]}, the next one tries it")
     elif found.skipped:
-        parts.append(f"it does not reach {' and '.join(found.skipped)}")
+        parts.append(_describe_skipped(found))
     parts += [f"{found.failures} were answered with an error in 30 min"] * bool(found.failures)
     parts += ["it hands over what waits"] * (found.spooled > 0 and not found.skipped)
     is_red = len(found.skipped) > 1 or (found.spooled >= MANY_SPOOLED and bool(found.skipped))
     cure = LIST_SPOOL if found.spooled else "leads edge-spool list --folder quarantine"
     if found.skipped:
         cure = CHECK_PATH[found.skipped[0]] if len(found.skipped) == 1 else CHECK_BOTH_PATHS
+        cure = CHECK_ANSWERS if _answered(found) == len(found.skipped) else cure
     if is_red or found.spooled or found.quarantined or found.skipped:
         yield Finding(Level.RED if is_red else Level.YELLOW, ", ".join(parts), cure)
+
+
+def _answered(found: EdgeLook) -> int:
+    return sum(bool(found.failed_with.get(name)) for name in found.skipped)
+
+
+def _describe_skipped(found: EdgeLook) -> str:
+    if not _answered(found):
+        return f"it does not reach {' and '.join(found.skipped)}"
+    statuses = ((name, found.failed_with.get(name)) for name in found.skipped)
+    told = (
+        f"{name} answers HTTP {status}" if status else f"{name} does not answer" for name, status in statuses
+    )
+    return f"not taken: {', '.join(told)}"
+
+
+def _drains(found: EdgeLook) -> bool:
+    return (
+        found.spooled > 0 and found.delivered_seconds is not None and found.delivered_seconds < DRAINS_SECONDS
+    )
 
 
 def _is_spare_idle(found: EdgeLook, handlers: HandlersLook | None) -> bool:
@@ -136,6 +189,26 @@ def _is_spare_idle(found: EdgeLook, handlers: HandlersLook | None) -> bool:
     has_policy = found.policy_age_seconds is not None and found.policy_age_seconds <= OLD_POLICY_SECONDS
     is_ready = handlers is not None and False not in (handlers.ready or {}).values()
     return found.skipped == ("handlers",) and not found.spooled and has_policy and is_ready
+
+
+def judge_refusals(each: ConnectionState, edge: EdgeLook, now: datetime) -> Finding | None:
+    """Name what the edge refuses of a connection by what that enforces now, if none came since."""
+    refused = edge.refused.get(each.id)
+    if refused is None or refused.outcome not in REFUSALS or refused.deliveries < MANY_REFUSED:
+        return None
+    why, mode, what = REFUSALS[refused.outcome]
+    refused_at = now - timedelta(seconds=refused.seconds)
+    has_come_since = each.last_webhook_at is not None and each.last_webhook_at > refused_at
+    if has_come_since or getattr(each, mode) != "enforce":
+        return None
+    text = (
+        f"{each.name}: the edge refuses its deliveries, {why}: {refused.deliveries} in 30 min, the last "
+        f"{refused.seconds:.0f} s ago, and none came since"
+    )
+    let_in = run_sql(
+        f"UPDATE pancake_connection SET {mode} = $$monitor$$ WHERE id = $${each.id}$$"  # noqa: S608 - to be read
+    )
+    return red(text, f"Let them in until {what} right; as the owner: {let_in}", each.name)
 
 
 @CHECKS.add(

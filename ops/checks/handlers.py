@@ -166,7 +166,8 @@ def look_at_handlers(url: str) -> HandlersLook:
 
 
 @CHECKS.add(
-    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database", away=Level.RED,
+    "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database role-settings",
+    away=Level.RED,
     cure="Look at their log, and start them again: pancake-handlers",
     runbook="docs/runbook/monitoring.md#pancakehandlersdown",
 )  # fmt: skip

@@ -16,7 +16,7 @@ from leads.domain.notifications import REFUSED
 from leads.domain.trace import END_KILL_SWITCH, END_PAUSE, of_cause
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
-from ops.checks.edge import CHECK_POLICY, read_edge
+from ops.checks.edge import CHECK_POLICY, judge_refusals, read_edge
 from ops.checks.handlers import read_handlers, read_token
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, yellow
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
@@ -250,14 +250,16 @@ def _silent_since_unknown(facts: Facts) -> list[ConnectionState]:
 
 @CHECKS.add(
     "webhook", "Does the webhook of each connection bring its leads?", When.STATUS, read_state, read_keys,
-    needs="tables connection edge-tokens api-key", fine="no connection is in use", cure=SWITCH_ON_WEBHOOK,
+    read_edge, needs="tables connection edge-tokens api-key", fine="no connection is in use",
+    cure=SWITCH_ON_WEBHOOK,
     runbook="docs/runbook/webhook-and-pancake.md#pancakewebhooksuspended",
 )  # fmt: skip
 def ask_webhook(facts: Facts, params: Params) -> Iterator[Finding]:
-    state, keys = facts.get(read_state), facts.known(read_keys) or {}
+    state, keys, edge = facts.get(read_state), facts.known(read_keys) or {}, facts.known(read_edge)
     for each in state.connections:
         if each.status != "disabled":
-            yield _named(_judge_webhook(each, keys.get(each.id), state.now), facts)
+            refused = edge and judge_refusals(each, edge, state.now)
+            yield refused or _named(_judge_webhook(each, keys.get(each.id), state.now), facts)
 
 
 def _judge_webhook(each: ConnectionState, key: Finding | None, now: datetime) -> Finding:

@@ -37,6 +37,9 @@ STOPS_HANDLERS = {
     "row_security": False,
 }
 """Settings that the handlers do not send, with the value that stops them."""
+CONNECTION_LIMIT = "CONNECTION LIMIT"
+CONNECTIONS_OF_HANDLERS = 10
+"""Of one process, in its two pools."""
 BOOLEANS = {
     **dict.fromkeys(("on", "true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("off", "false", "f", "no", "n", "0"), False),
@@ -57,12 +60,30 @@ SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1.0, "min": 60.0, "h": 3600
 def ask_rights(services: Services) -> Iterator[Finding]:
     with services.database() as db:
         row = load_rights(db)
+        closed = load_rows(db, RowSecurity, "probes/list_row_security", _rights())
     for level, text, found in (
         (Level.RED, "missing", row["missing"]),
         (Level.YELLOW, "too much", row["further"]),
     ):
         if found:
             yield Finding(level, f"{text}: {first(_by_table(found))}", is_present=bool(row["granted"]))
+    for each in closed:
+        to = f"{each.name} TO {', '.join(each.roles)}"
+        what = "lets no row pass to" if each.is_closed else "may keep rows from"
+        text = f"row level security of {each.name} {what} {', '.join(each.roles)}"
+        end = f"ALTER TABLE {each.name} DISABLE ROW LEVEL SECURITY"
+        cure = f"Its DBA ends it ({end}), or adds a policy; as the owner: "
+        policy = run_sql(f"CREATE POLICY pancake ON {to} USING (true)")
+        yield Finding(Level.RED if each.is_closed else Level.YELLOW, text, cure + policy, each.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RowSecurity:
+    """A row of probes/list_row_security."""
+
+    name: str
+    roles: list[str]
+    is_closed: bool
 
 
 def _by_table(rights: Sequence[str]) -> list[str]:
@@ -73,7 +94,11 @@ def _by_table(rights: Sequence[str]) -> list[str]:
 
 
 def load_rights(session: DbSession) -> Mapping[str, Any]:
-    return load_row(session, "golive/load_rights", {"rights": json.dumps(list(listed_rights()))})
+    return load_row(session, "golive/load_rights", _rights())
+
+
+def _rights() -> dict[str, str]:
+    return {"rights": json.dumps(list(listed_rights()))}
 
 
 def listed_rights() -> Iterator[Mapping[str, Any]]:
@@ -101,6 +126,7 @@ class RoleSetting:
     setting: str
     is_of_role: bool
     is_of_database: bool
+    sessions: int = 0
 
     @property
     def is_replaced(self) -> bool:
@@ -108,10 +134,18 @@ class RoleSetting:
         return self.uses_it == "handlers" and f"-c {self.name}=" in SESSION_OPTIONS
 
     @property
+    def is_used_up(self) -> bool:
+        return self.name == CONNECTION_LIMIT and self.sessions >= int(self.setting)
+
+    @property
     def problem(self) -> str:
         """What is wrong with it; empty if nothing is."""
         shown = f"{self.name} is {self.setting}"
         setting = self.setting.lower()
+        if self.name == CONNECTION_LIMIT:
+            if int(setting) < CONNECTIONS_OF_HANDLERS:
+                return f"{shown}, {CONNECTIONS_OF_HANDLERS} are needed"
+            return f"{shown}, and all are in use" if self.is_used_up else ""
         if STOPS_HANDLERS.get(self.name) == BOOLEANS.get(setting, setting):
             return shown
         duration = DURATION.fullmatch(self.setting)
@@ -125,6 +159,9 @@ class RoleSetting:
     def cure(self, database: str) -> str:
         """Return the command that takes it out, and ends the sessions that began with it."""
         of = f'ROLE "{self.login}"' if self.is_of_role else "ROLE ALL"
+        if self.name == CONNECTION_LIMIT:
+            of = of if self.is_of_role else f'DATABASE "{database}"'
+            return f"Take it out, as a superuser: {run_sql(f'ALTER {of} CONNECTION LIMIT -1')}"
         if self.is_of_database:
             of = f'{of} IN DATABASE "{database}"' if self.is_of_role else f'DATABASE "{database}"'
         sessions = f"FROM pg_stat_activity WHERE usename = $${self.login}$$ AND pid <> pg_backend_pid()"
@@ -152,7 +189,7 @@ def ask_role_settings(facts: Facts, params: Params) -> Iterator[Finding]:
         # Of the whole database `database` names it.
         if not each.problem or (each.name == "default_transaction_read_only" and not each.is_of_role):
             continue
-        is_certain = each.uses_it == "handlers" and each.name in STOPS_HANDLERS
+        is_certain = each.uses_it == "handlers" and (each.name in STOPS_HANDLERS or each.is_used_up)
         may_be_cause = each.uses_it != "operators" and not each.is_replaced
         is_red = is_certain or (may_be_cause and leads_fail)
         text = f"{each.login}, the login of {each.uses_it}: {each.problem}"

@@ -17,6 +17,7 @@ from leads.services.redelivery import MAX_WAITING
 from ops.checks.deployment import read_size
 from ops.checks.engine import export, numbers_of, read_metadata, read_version
 from ops.checks.model import Checks, Facts, Finding, Level, NotRead, Params, When, green, judged, red, unknown
+from ops.checks.rights import CONNECTIONS_OF_HANDLERS
 from ops.checks.services import Services
 from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import NoAnswer, ask
@@ -33,7 +34,6 @@ DEFAULT_POOL, DEFAULT_SHUTDOWN_SECONDS, DEFAULT_CONNECTIONS = 100.0, 60.0, 50.0
 LEAKING_LOGS = {"http-log", "websocket-log", "query-log", "action-handler-log", "http-response-log"}
 DEFAULT_LOG_TYPES = "startup,http-log,webhook-log,websocket-log,jwk-refresh-log"
 REDACTIONS = ("EVENT_TRIGGER", "SCHEDULED_TRIGGER", "ACTION_HANDLER")
-CONNECTIONS_OF_HANDLERS = 10
 MAX_CONNECTION_SHARE, MAX_WAITING_SHARE, MIN_STOP_FACTOR = 0.8, 0.5, 3.0
 MIN_CERTIFICATE_DAYS, MIN_RETENTION_DAYS = 14, 45
 HEALTHY = "ok"

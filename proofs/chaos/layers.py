@@ -45,7 +45,7 @@ from proofs.chaos.effects import (
     tick_id,
 )
 from proofs.chaos.frame import EngineCount, ProcessCount, events_by_process, finish
-from proofs.incidents.breakages import change_setting
+from proofs.incidents.faults import change_setting
 from proofs.sender import tick
 from sandbox.accelerated_clock import AcceleratedClock
 from sandbox.pancake.leads import SOURCES, relative_rate

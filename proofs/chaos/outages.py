@@ -21,7 +21,7 @@ from ops.waiting import poll
 from proofs.bench.environment import SECRET, TOKEN, AsJson, serve_in_process, upstream_of_edge
 from proofs.chaos.effects import QUERIES, Verdicts, check
 from proofs.chaos.frame import ProcessCount, Rate, Seed, begin, finish, run_leads, under_load
-from proofs.incidents.breakages import Break, Installation, by, project_without_ours
+from proofs.incidents.faults import Break, Installation, by, project_without_ours
 from proofs.sender import Leg, Stream, send, versions
 from sandbox.edge import FOLDERS, EdgeSettings, NginxEdge
 from sandbox.postgres.server import Cluster

@@ -5,263 +5,35 @@ same faults break and mend with it. tests/support/breakages.py adds the faults t
 tests/ops/golive/test_gates.py those that only rows of a pilot of weeks can show.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import httpx
-import psycopg
-
-from leads.adapters.database import load_queries
-from leads.services.cron_runs import CRONS
-from ops.metadata.directory import read_directory
-from sandbox.diva import METADATA as DIVA_METADATA
-from sandbox.edge import NginxEdge
-from sandbox.postgres.database import GRANTS, HANDLERS, LOGINS
-from sandbox.postgres.server import free_port
+from proofs.incidents.faults import (
+    STATEMENTS,
+    Break,
+    broken_object,
+    by,
+    by_metadata,
+    by_role_setting,
+    by_setting,
+    by_sql,
+    by_variable,
+    few_connections,
+    full_disk,
+    locked_table,
+    moved_webhook,
+    read_only_database,
+    refused_key,
+    rename_setting,
+    wiped,
+    without_crons,
+    without_database,
+    without_edge,
+    without_future_runs,
+    without_rights,
+    without_service,
+)
+from sandbox.postgres.database import HANDLERS
 from sandbox.stack.connection import STAFF
-from sandbox.stack.stack import Sandbox
-
-TIMEOUT_SECONDS = 60.0
-STATEMENTS = {name: text.decode() for name, text in load_queries(Path(__file__).parent).items()}
-Variables = dict[str, str]
-"""What the operator's command gets besides the sandbox's own variables."""
-
-
-def metadata_api(url: str, secret: str, kind: str, arguments: Any = None) -> Any:
-    """Call the metadata API of an engine as an administrator; return the answer."""
-    is_second = kind == "export_metadata" or "allow_inconsistent_metadata" in (arguments or {})
-    body = {"type": kind, "args": arguments or {}, "version": 2 if is_second else 1}
-    headers = {"X-Hasura-Admin-Secret": secret}
-    answer = httpx.post(f"{url}/v1/metadata", json=body, headers=headers, timeout=TIMEOUT_SECONDS)
-    assert answer.is_success, answer.text
-    return answer.json()
-
-
-class Installation:
-    """A running sandbox, and what changes its database and its metadata."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-
-    def sql(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
-        """Run a statement with all rights, and return the number of rows."""
-        with psycopg.connect(self.sandbox.database_url, autocommit=True) as db_connection:
-            return db_connection.execute(statement.encode(), parameters).rowcount
-
-    def metadata(self, kind: str, arguments: Any = None) -> Any:
-        return metadata_api(self.sandbox.hasura_url, self.sandbox.keys.admin_secret, kind, arguments)
-
-    @contextmanager
-    def restored_metadata(self) -> Iterator[dict[str, Any]]:
-        """Give the present metadata, and put them back at the end of the block."""
-        before: dict[str, Any] = self.metadata("export_metadata")["metadata"]
-        try:
-            yield before
-        finally:
-            self.metadata("replace_metadata", before)
-
-
-Break = Callable[[Installation], AbstractContextManager[Variables]]
-"""Breaks something on entry, gives variables for the command, and mends it on exit."""
-
-
-def by(breaks: Callable[[Installation], object], mends: Callable[[Installation], object]) -> Break:
-    @contextmanager
-    def change(system: Installation) -> Iterator[Variables]:
-        breaks(system)
-        try:
-            yield {}
-        finally:
-            mends(system)
-
-    return change
-
-
-def by_sql(broken: str, mended: str) -> Break:
-    return by(lambda system: system.sql(broken), lambda system: system.sql(mended))
-
-
-def change_setting(name: str, value: str) -> str:
-    """Return a statement that sets a member of the integration's settings; `value` is jsonb in SQL."""
-    return (
-        "UPDATE app_setting"
-        f" SET app_settings = jsonb_set(app_settings, '{{pancake_integration,{name}}}', {value}) WHERE id = 1"
-    )
-
-
-def rename_setting(old: str, new: str) -> str:
-    value = f"jsonb_build_object('{new}', app_settings -> '{old}')"
-    return f"UPDATE app_setting SET app_settings = app_settings - '{old}' || {value}"
-
-
-def by_setting(name: str) -> Break:
-    return by_sql(change_setting(name, "'true'"), change_setting(name, "'false'"))
-
-
-def by_variable(name: str, value: Callable[[Sandbox], str]) -> Break:
-    """Give the command another variable; nothing is broken."""
-    return lambda system: nullcontext({name: value(system.sandbox)})
-
-
-def by_metadata(*requests: tuple[str, Any]) -> Break:
-    """Send requests to the metadata API, and put everything back."""
-
-    @contextmanager
-    def change(system: Installation) -> Iterator[Variables]:
-        with system.restored_metadata():
-            for kind, args in requests:
-                system.metadata(kind, args)
-            yield {}
-
-    return change
-
-
-def project_without_ours() -> dict[str, Any]:
-    """Return Diva's own project, in which our role has no permission."""
-    project = read_directory(DIVA_METADATA)
-    for action in project["actions"]:
-        action["permissions"] = []
-    return project
-
-
-wiped = by_metadata(("replace_metadata", project_without_ours()))
-without_crons = by_metadata(*(("delete_cron_trigger", {"name": f"pancake_{name}"}) for name in CRONS))
-
-
-@contextmanager
-def without_future_runs(system: Installation) -> Iterator[Variables]:
-    """Delete them, as a restored dump of the metadata database would; new metadata make them again."""
-    with system.restored_metadata() as before:
-        system.sql("DELETE FROM hdb_catalog.hdb_cron_events WHERE status = 'scheduled'")
-        try:
-            yield {}
-        finally:
-            system.metadata("replace_metadata", before | {"cron_triggers": []})
-
-
-def without_service(name: str) -> Break:
-    """Stop a service of the sandbox and start it again."""
-
-    def start_again(system: Installation) -> None:
-        service = getattr(system.sandbox, name)
-        service.stop()  # if a cure has started it already
-        service.bring_up()
-
-    return by(lambda system: getattr(system.sandbox, name).stop(), start_again)
-
-
-@contextmanager
-def without_edge(system: Installation) -> Iterator[Variables]:
-    """The stand-in of the edge has no internal listener: then the command gets an address without one."""
-    if not isinstance(system.sandbox.edge, NginxEdge):
-        yield {"EDGE_STATUS_URL": f"http://127.0.0.1:{free_port()}"}
-        return
-    with without_service("edge")(system):
-        yield {}
-
-
-END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-END_SESSIONS_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %(login)s"
-
-
-@contextmanager
-def without_database(system: Installation) -> Iterator[Variables]:
-    """Refuse every connection to the database, and end those that are open."""
-    sandbox = system.sandbox
-    with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
-        db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS false".encode())
-        db.execute(END_SESSIONS, [sandbox.database])
-        try:
-            yield {}
-        finally:
-            db.execute(f"ALTER DATABASE {sandbox.database} ALLOW_CONNECTIONS true".encode())
-    sandbox.handlers.wait_ready()
-    sandbox.hasura.wait_ready()
-
-
-@contextmanager
-def read_only_database(system: Installation) -> Iterator[Variables]:
-    """New sessions can only read, as on a server whose disk is full and that was set so."""
-    sandbox = system.sandbox
-    change = f"ALTER DATABASE {sandbox.database} {{}} default_transaction_read_only"
-    with psycopg.connect(sandbox.cluster.url("postgres"), autocommit=True) as db:
-        db.execute(f"{change.format('SET')} = on".encode())
-        try:
-            yield {}
-        finally:
-            db.execute(change.format("RESET").encode())
-            db.execute(END_SESSIONS, [sandbox.database])  # a session keeps what held when it began
-    sandbox.handlers.wait_ready()
-    sandbox.hasura.wait_ready()
-
-
-def without_rights(system: Installation) -> AbstractContextManager[Variables]:
-    return by_sql("REVOKE ALL ON ticket FROM pancake_handlers", GRANTS.read_text("utf-8"))(system)
-
-
-def by_role_setting(role: str, setting: str, *, is_of_database: bool = False) -> Break:
-    """Set it for the login of that role in new sessions, and end those that are open."""
-
-    @contextmanager
-    def change(system: Installation) -> Iterator[Variables]:
-        login = next(login for login, (of, _) in LOGINS.items() if of == role)
-        alter = f'ALTER ROLE "{login}"' + f" IN DATABASE {system.sandbox.database}" * is_of_database
-        system.sql(f"{alter} SET {setting}")
-        system.sql(END_SESSIONS_OF, {"login": login})
-        try:
-            yield {}
-        finally:
-            system.sql(f"{alter} RESET {setting.partition(' ')[0]}")
-            system.sql(END_SESSIONS_OF, {"login": login})
-
-    return change
-
-
-@contextmanager
-def full_disk(system: Installation) -> Iterator[Variables]:
-    """PostgreSQL answers as with a full disk when it has to write a file, and when a lead is stored."""
-    sandbox = system.sandbox
-    system.sql(STATEMENTS["breakages/fill_disk"])
-    path = f"ALTER DATABASE {sandbox.database} {{}} search_path"
-    system.sql(f"{path.format('SET')} = full_disk, pg_catalog, public")
-    try:
-        yield {}
-    finally:
-        system.sql(path.format("RESET"))
-        system.sql("DROP SCHEMA full_disk CASCADE")
-
-
-@contextmanager
-def locked_table(system: Installation) -> Iterator[Variables]:
-    session = psycopg.connect(system.sandbox.database_url, application_name="forgotten psql")
-    session.execute("LOCK TABLE pancake_webhook_event")
-    try:
-        yield {}
-    finally:
-        session.close()
-
-
-@contextmanager
-def refused_key(system: Installation) -> Iterator[Variables]:
-    faults = f"{system.sandbox.pancake_url}/control/faults"
-    httpx.post(faults, json={"unauthorized": True}).raise_for_status()
-    try:
-        yield {}
-    finally:
-        httpx.delete(faults).raise_for_status()
-
-
-@contextmanager
-def broken_object(system: Installation) -> Iterator[Variables]:
-    with system.restored_metadata():
-        system.sql("CREATE TABLE of_others (id integer PRIMARY KEY)")
-        system.metadata("pg_track_table", {"source": "default", "table": "of_others"})
-        system.sql("DROP TABLE of_others")
-        system.metadata("reload_metadata")
-        yield {}
 
 
 @dataclass(frozen=True)
@@ -321,6 +93,9 @@ SELECT_OF_MANAGER = {
     "source": "default", "table": "pancake_webhook_event", "role": "crm_manager",
     "permission": {"columns": "*", "filter": {}},
 }  # fmt: skip
+ROW_SECURITY = "ALTER TABLE account {} ROW LEVEL SECURITY"
+POLICY = "CREATE POLICY of_diva ON account TO postgres USING (true)"
+NO_POLICIES = "DROP POLICY IF EXISTS of_diva ON account; DROP POLICY IF EXISTS pancake ON account"
 REPLAY = "pancake_replay_events"
 
 TRIGGER = "pancake_webhook_event_status_update"
@@ -382,6 +157,10 @@ BREAKAGES = (
         "insert.payload, .* .all columns are delivered", "WholeRowsDelivered",
     ),
     Breakage(
+        "our event trigger calls another address", moved_webhook, "drift", "no lead is processed",
+        "LeadWaits",
+    ),
+    Breakage(
         "the SQL trigger was dropped",
         by(lambda system: system.sql(f"DROP TRIGGER {SQL_TRIGGER} ON pancake_webhook_event"),
            lambda system: system.metadata("reload_metadata", {"recreate_event_triggers": True})),
@@ -408,6 +187,18 @@ BREAKAGES = (
     Breakage(
         "the rights on a table were revoked", without_rights, "role-rights",
         "missing: pancake_handlers .* public.ticket", "BurnFast ErrorsLogged", "database-rights",
+    ),
+    Breakage(
+        "a table of Diva has row level security without us",
+        by_sql(f"{POLICY}; {ROW_SECURITY.format('ENABLE')}",
+               f"{NO_POLICIES}; {ROW_SECURITY.format('DISABLE')}"),
+        "role-rights",
+        "row level security of public.account lets no row pass to pancake_handlers, pancake_operators",
+        "BurnFast ErrorsLogged", "database-rights",
+    ),
+    Breakage(
+        "the login of the handlers may open few connections", few_connections, "role-settings",
+        "the login of handlers: CONNECTION LIMIT is 2, 10 are needed", "WebhookLatencyP99High EdgeSpoolStuck",
     ),
     Breakage(
         "the login of the handlers may only read",

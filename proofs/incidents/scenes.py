@@ -26,14 +26,8 @@ from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
 from leads.services.cron_runs import CRONS
 from ops.waiting import poll
-from proofs.incidents.breakages import (
-    BREAKAGES,
-    STATEMENTS,
-    TIMEOUT_SECONDS,
-    Installation,
-    by_metadata,
-    change_setting,
-)
+from proofs.incidents.breakages import BREAKAGES
+from proofs.incidents.faults import STATEMENTS, TIMEOUT_SECONDS, Installation, by_metadata, change_setting
 from proofs.sender import Leg, repeating, send, tick, versions
 from sandbox.edge import NginxEdge
 from sandbox.monitoring.observation import Observation

@@ -43,11 +43,11 @@ SELECT set_config('work_mem', '64kB', true) AS work_mem
 
 -- name: probes/list_role_settings
 -- List what ALTER ROLE and ALTER DATABASE set, of `names`, for the logins of the handlers, of the operators, and of the role that owns
--- Hasura's log: of each login and setting the one that counts in this database.
+-- Hasura's log: of each login and setting the one that counts in this database; and the limits of connections of login and database.
 -- Returns one row per login and setting: login, uses_it (handlers, operators, Hasura), name, setting, is_of_role, is_of_database (where
--- it is stored). Relies on the catalog alone.
+-- it is stored), sessions (that a limit counts). Relies on the catalog and on pg_stat_activity, which shows each role all sessions.
 WITH logins AS (
-    SELECT r.oid, r.rolname::text AS login, CASE
+    SELECT r.oid, r.rolname::text AS login, r.rolsuper, r.rolconnlimit, CASE
         WHEN r.oid = (SELECT c.relowner FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('hdb_catalog.event_log')) THEN 'Hasura'
         WHEN r.rolsuper THEN NULL
         WHEN pg_has_role(r.oid, to_regrole('pancake_handlers')::oid, 'USAGE') THEN 'handlers'
@@ -55,21 +55,66 @@ WITH logins AS (
     END AS uses_it
     FROM pg_catalog.pg_roles AS r
     WHERE r.rolcanlogin
+), sessions AS (
+    SELECT a.usesysid, a.datname FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type = 'client backend'
 )
-SELECT DISTINCT ON (l.login, o.name)
+(SELECT DISTINCT ON (l.login, o.name)
     l.login,
     l.uses_it,
     o.name,
     o.setting,
     s.setrole <> 0 AS is_of_role,
-    s.setdatabase <> 0 AS is_of_database
+    s.setdatabase <> 0 AS is_of_database,
+    0 AS sessions
 FROM logins AS l
 INNER JOIN pg_catalog.pg_db_role_setting AS s
     ON s.setrole IN (0, l.oid) AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()))
 CROSS JOIN LATERAL unnest(s.setconfig) AS c (text)
 CROSS JOIN LATERAL (SELECT split_part(c.text, '=', 1) AS name, substr(c.text, strpos(c.text, '=') + 1) AS setting) AS o
 WHERE l.uses_it IS NOT NULL AND o.name = ANY (%(names)s)
-ORDER BY l.login, o.name, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC
+ORDER BY l.login, o.name, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC)
+UNION ALL
+SELECT l.login, l.uses_it, 'CONNECTION LIMIT', m.most::text, m.is_of_role, NOT m.is_of_role, m.sessions
+FROM logins AS l
+CROSS JOIN LATERAL (
+    SELECT l.rolconnlimit AS most, true AS is_of_role, (SELECT count(*) FROM sessions AS a WHERE a.usesysid = l.oid)::int AS sessions
+    UNION ALL
+    SELECT d.datconnlimit, false, (SELECT count(*) FROM sessions AS a WHERE a.datname = d.datname)::int
+    FROM pg_catalog.pg_database AS d
+    WHERE d.datname = current_database()
+) AS m
+WHERE l.uses_it IS NOT NULL AND NOT l.rolsuper AND m.most >= 0
+
+-- name: probes/list_row_security
+-- List the tables of deploy/postgres/grant_roles.sql (`rights` is its list, as JSON) whose row level security stands between a login with
+-- our roles and the rows: no policy for it passes every row, or one passes some only. Hasura's log has our policies.
+-- Returns one row per table: name, roles (those of our roles that it stops), is_closed (to the handlers: no policy passes any row).
+-- Relies on the catalog alone.
+SELECT
+    r.name,
+    array_agg(DISTINCT r.role ORDER BY r.role) AS roles,
+    coalesce(bool_or(p.is_closed) FILTER (WHERE r.role = 'pancake_handlers'), false) AS is_closed
+FROM jsonb_to_recordset(%(rights)s::jsonb) AS r (role text, name text, privilege text)
+INNER JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(r.name) AND c.relrowsecurity
+INNER JOIN pg_catalog.pg_roles AS u
+    ON u.rolcanlogin AND NOT u.rolsuper AND NOT u.rolbypassrls AND pg_has_role(u.oid, to_regrole(r.role)::oid, 'USAGE')
+    AND NOT pg_has_role(u.oid, c.relowner, 'USAGE')
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) FILTER (WHERE y.polpermissive) = 0 AS is_closed,
+        coalesce(bool_or(e.passes) FILTER (WHERE y.polpermissive), false)
+        AND coalesce(bool_and(e.passes) FILTER (WHERE NOT y.polpermissive), true) AS is_open
+    FROM pg_catalog.pg_policy AS y
+    CROSS JOIN LATERAL (
+        SELECT coalesce(pg_get_expr(y.polqual, c.oid), 'true') = 'true' AND coalesce(pg_get_expr(y.polwithcheck, c.oid), 'true') = 'true' AS passes
+    ) AS e
+    WHERE y.polrelid = c.oid
+        AND y.polcmd::text IN ('*', CASE r.privilege WHEN 'SELECT' THEN 'r' WHEN 'INSERT' THEN 'a' WHEN 'UPDATE' THEN 'w' ELSE 'd' END)
+        AND EXISTS (SELECT FROM unnest(y.polroles) AS m (oid) WHERE m.oid = 0 OR pg_has_role(u.oid, m.oid, 'USAGE'))
+) AS p
+WHERE NOT p.is_open AND r.name <> 'hdb_catalog.event_log'
+GROUP BY r.name
+ORDER BY r.name
 
 -- name: probes/find_lock_wait
 -- Find who has waited longest for a lock in this database, for at least `least`, and the session at the root of that wait: of a
@@ -119,12 +164,15 @@ LIMIT 1
 
 -- name: status/list_connections
 -- List the connections with their last webhook.
--- Returns one row per connection: id, name, status, last_webhook_at (of the last day), active_sources.
+-- Returns one row per connection: id, name, status, allowlist_mode, signature_mode, last_webhook_at (of the last day),
+-- active_sources.
 -- Relies on ix_pancake_webhook_event_created_at, which it reads back from the newest event.
 SELECT
     c.id::text AS id,
     c.name,
     c.status,
+    c.allowlist_mode,
+    c.signature_mode,
     (
         SELECT e.created_at
         FROM public.pancake_webhook_event AS e

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proofs.chaos.effects import check_stream, count_unfinished
-from proofs.incidents.breakages import project_without_ours
+from proofs.incidents.faults import project_without_ours
 from proofs.sender import Stream
 from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox

@@ -24,7 +24,8 @@ from typer.testing import CliRunner, Result
 from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.daily import connection
-from proofs.incidents.breakages import TRIGGER, Breakage, Installation
+from proofs.incidents.breakages import TRIGGER, Breakage
+from proofs.incidents.faults import Installation
 from sandbox.edge import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
@@ -66,7 +67,7 @@ CHANGING = (
     (re.compile(r"diva_[0-9a-f]{8}"), "diva"),
     (re.compile(r"pancake_handlers_[0-9a-f]{8}"), "diva_handlers"),
     (re.compile(r"(session |backend\()\d+"), r"\g<1>4711"),
-    (re.compile(r"for \d+ s;"), "for 12 s;"),
+    (re.compile(r"(for|up to) \d+ s\b"), r"\g<1> 12 s"),
     (re.compile(r"\(forgotten psql, [^)]+\)"), "(forgotten psql, postgres)"),
     (re.compile(r"psql(?: -[hpd] \S+)+"), "psql"),
     (re.compile(r"at \d\d:\d\d:\d\d UTC"), "at 09:20:00 UTC"),

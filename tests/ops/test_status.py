@@ -47,7 +47,7 @@ from ops.checks.database import (
     UnsentCount,
     load_state,
 )
-from ops.checks.edge import MANY_SPOOLED, EdgeLook, look_at_edge, read_edge
+from ops.checks.edge import MANY_SPOOLED, EdgeLook, Refusals, look_at_edge, read_edge
 from ops.checks.engine import EngineLook, Metadata, ask_consistency, ask_schedule
 from ops.checks.handlers import (
     RESTARTS,
@@ -640,6 +640,36 @@ def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(database: st
 
 
 @pytest.mark.own_database
+def test_row_security_that_keeps_rows_from_our_roles_is_named_with_its_table(
+    database: str, subtests: pytest.Subtests
+) -> None:
+    given, end = operators_url(database), "DROP POLICY IF EXISTS {0} ON account"
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("ALTER TABLE account ENABLE ROW LEVEL SECURITY")
+        for policy, level, text in (
+            ("TO postgres USING (true)", "red", "lets no row pass to pancake_handlers, pancake_operators"),
+            ("TO pancake_handlers USING (true)", "yellow", "may keep rows from pancake_operators"),
+            ("FOR SELECT USING (true)", "red", "lets no row pass to pancake_handlers, pancake_operators"),
+            (
+                "USING (deleted_at IS NULL)",
+                "yellow",
+                "may keep rows from pancake_handlers, pancake_operators",
+            ),
+            ("USING (true) WITH CHECK (true)", "green", "have their rights"),
+        ):
+            with subtests.test(policy):
+                db.execute(f"CREATE POLICY of_diva ON account {policy}".encode())
+                found = look(given, CLOSED)["findings"]["role-rights"]
+                assert (found["level"], text in found["text"]) == (level, True), found
+                if level != "green":
+                    assert found["text"].startswith("row level security of public.account ")
+                    (statement,) = re.findall(r"-c '(CREATE POLICY .*)'$", found["cure"])
+                    db.execute(statement.encode())
+                    assert look(given, CLOSED)["findings"]["role-rights"]["level"] == "green"
+                db.execute(f"{end.format('of_diva')}; {end.format('pancake')}".encode())
+
+
+@pytest.mark.own_database
 @pytest.mark.usefixtures("engine_tables")
 def test_a_log_of_events_that_the_roles_may_write_freely_is_named(database: str) -> None:
     given = operators_url(database)
@@ -684,10 +714,7 @@ def test_a_setting_of_a_role_is_named_with_the_command_that_takes_it_out(
         ):  # fmt: skip
             with subtests.test(setting, of=of), db.transaction(force_rollback=True):
                 db.execute(f"ALTER {of} SET {setting}".encode())
-                with db.cursor(row_factory=class_row(RoleSetting)) as cursor:
-                    params = {"names": list(NEEDED_SECONDS | STOPS_HANDLERS | {"search_path": ""})}
-                    rows = cursor.execute(QUERIES["probes/list_role_settings"], params).fetchall()
-                own = [each for each in rows if each.login.startswith("own_")]
+                own = own_settings(db)
                 found = ask("role-settings", role_settings=own)[0]
                 assert (found.level, found.text) == (level, text)
                 assert ask("role-settings", role_settings=own, state=failing)[0].level is while_leads_fail
@@ -696,9 +723,43 @@ def test_a_setting_of_a_role_is_named_with_the_command_that_takes_it_out(
                         r"psql -c '(ALTER .*?)' -c 'SELECT pg_terminate_backend", found.cure
                     )
                     db.execute(reset.replace(f'"{SERVER.name}"', name).encode())
-                    left = db.execute(QUERIES["probes/list_role_settings"], params).fetchall()
-                    assert not [row for row in left if row[0].startswith("own_")]
+                    assert not own_settings(db)
         db.rollback()
+
+
+def test_a_limit_of_connections_is_named_and_red_where_all_are_in_use(
+    database: str, subtests: pytest.Subtests
+) -> None:
+    with psycopg.connect(database) as db:
+        name = db.info.dbname
+        db.execute(f"CREATE ROLE own_handlers LOGIN IN ROLE {HANDLERS}".encode())
+        for of, most, sessions, level, text in (
+            ("ROLE own_handlers", 0, 0, Level.RED, "CONNECTION LIMIT is 0, 10 are needed"),
+            ("ROLE own_handlers", 2, 0, Level.YELLOW, "CONNECTION LIMIT is 2, 10 are needed"),
+            ("ROLE own_handlers", 2, 2, Level.RED, "CONNECTION LIMIT is 2, 10 are needed"),
+            ("ROLE own_handlers", 20, 19, Level.GREEN, "none stops them"),
+            ("ROLE own_handlers", 20, 20, Level.RED, "CONNECTION LIMIT is 20, and all are in use"),
+            (f"DATABASE {name}", 1, 1, Level.RED, "CONNECTION LIMIT is 1, 10 are needed"),
+        ):
+            with subtests.test(of, most=most, sessions=sessions), db.transaction(force_rollback=True):
+                db.execute(f"ALTER {of} CONNECTION LIMIT {most}".encode())
+                (own,) = own_settings(db)
+                (found,) = ask("role-settings", role_settings=[replace(own, sessions=sessions)])
+                assert (found.level, text in found.text) == (level, True), found
+                assert (own.sessions > 0) == own.is_of_database
+                if level is not Level.GREEN:
+                    (reset,) = re.findall(r"psql -c '(ALTER .*? CONNECTION LIMIT -1)'$", found.cure)
+                    db.execute(reset.replace(f'"{SERVER.name}"', name).encode())
+                    assert not own_settings(db)
+        db.rollback()
+
+
+def own_settings(db: psycopg.Connection[Any]) -> list[RoleSetting]:
+    """Return the settings of the roles of a test."""
+    with db.cursor(row_factory=class_row(RoleSetting)) as cursor:
+        params = {"names": list(NEEDED_SECONDS | STOPS_HANDLERS | {"search_path": ""})}
+        rows = cursor.execute(QUERIES["probes/list_role_settings"], params).fetchall()
+    return [each for each in rows if each.login.startswith("own_")]
 
 
 def test_one_source_opens_the_pilot_and_the_command_names_those_that_are_there() -> None:
@@ -764,6 +825,20 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "not reach hasura"),
         ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura and handlers"),
         ("spool", replace(EDGE, skipped=("handlers",)), Level.YELLOW, "by handlers, the next one tries it"),
+        (
+            "spool",
+            replace(EDGE, skipped=("hasura", "handlers"), failed_with={"hasura": 400, "handlers": 503}),
+            Level.RED, "not taken: hasura answers HTTP 400, handlers answers HTTP 503",
+        ),
+        (
+            "spool",
+            replace(EDGE, skipped=("hasura", "handlers"), failed_with={"hasura": 0, "handlers": 503}),
+            Level.RED, "not taken: hasura does not answer, handlers answers HTTP 503",
+        ),
+        (
+            "spool", replace(EDGE, spooled=640, skipped=("hasura", "handlers"), delivered_seconds=0.0),
+            Level.YELLOW, "640 deliveries wait on its disk, it hands over what waits",
+        ),
         ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
         ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
         ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),
@@ -790,11 +865,14 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
     with edge_status(
         spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None, unknown_tokens=3,
         unknown_token_seconds=4.5,
+        refused={"c1": {"deliveries": 2, "outcome": "ip_not_allowed", "seconds": 3.5, "new": 1}},
+        delivered_seconds=8.5,
     ) as url:  # fmt: skip
         look = look_at_edge(url)
     assert replace(look, seconds=0.0, clock_ahead=None) == EdgeLook(
-        7, 2, True, 1, None, ("handlers",), 0.0, unknown_tokens=3, unknown_token_seconds=4.5
-    )
+        7, 2, True, 1, None, ("handlers",), 0.0, unknown_tokens=3, unknown_token_seconds=4.5,
+        delivered_seconds=8.5, refused={"c1": Refusals(2, "ip_not_allowed", 3.5)},
+    )  # fmt: skip
     assert look.clock_ahead is not None
     assert abs(look.clock_ahead) < timedelta(seconds=5)
 
@@ -831,6 +909,43 @@ def test_unknown_tokens_are_named_with_the_connections_that_brought_nothing_sinc
         named = find_cause(judge_all(ids, state=silent, edge=edge, keys={one.id: key}))
         assert named is not None
         assert named[0].name == first
+
+
+def test_deliveries_that_the_edge_refuses_are_named_until_one_comes_or_the_mode_changes(
+    subtests: pytest.Subtests,
+) -> None:
+    (one,) = STATE.connections
+    enforced = replace(one, allowlist_mode="enforce", last_webhook_at=NOW - timedelta(minutes=5))
+    for deliveries, outcome, connection, words in (
+        (
+            2,
+            "ip_not_allowed",
+            enforced,
+            "allowlist: 2 in 30 min, the last 120 s ago",
+        ),
+        (
+            2,
+            "ip_not_allowed",
+            replace(enforced, last_webhook_at=None),
+            "their address is not in its allowlist",
+        ),
+        (1, "ip_not_allowed", enforced, ""),
+        (2, "ip_not_allowed", replace(enforced, last_webhook_at=NOW - timedelta(minutes=1)), ""),
+        (2, "ip_not_allowed", replace(enforced, allowlist_mode="monitor"), ""),
+        (2, "secret_invalid", enforced, ""),
+        (
+            2,
+            "secret_invalid",
+            replace(one, signature_mode="enforce", last_webhook_at=None),
+            "its header secret",
+        ),
+        (2, "something_new", enforced, ""),
+    ):
+        with subtests.test(deliveries=deliveries, outcome=outcome, connection=connection):
+            edge = replace(EDGE, refused={one.id: Refusals(deliveries, outcome, 120.0)})
+            (found,) = ask("webhook", edge=edge, state=replace(STATE, connections=[connection]))
+            assert (found.level is Level.RED, words in found.text) == (bool(words), True), found
+            assert (f"_mode = $$monitor$$ WHERE id = $${one.id}$$" in found.cure) == bool(words)
 
 
 def test_handlers_and_edge_that_restart_during_a_look_are_not_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ from proofs.chaos.month import DIRECTOR, MANAGER, handed_in, value_of
 from proofs.chaos.mutations import PROOFS, Mutation, read_table, run_proof
 from proofs.chaos.outages import BREAKS, Kill
 from proofs.handed_in import good_file
-from proofs.incidents.breakages import Installation
+from proofs.incidents.faults import Installation
 from proofs.mutants.places import find_place
 from proofs.sender import LeadVersion, Sent
 from sandbox.monitoring.past import PastPrometheus

@@ -17,7 +17,9 @@ from ops.checks.handlers import RESTARTS, UP_SINCE
 from ops.clients import plain_http
 from ops.clients.hasura_admin import Engine
 from proofs.incidents.breakages import BREAKAGES as REAL
-from proofs.incidents.breakages import Break, Breakage, Installation, Variables
+from proofs.incidents.breakages import Breakage
+from proofs.incidents.faults import Break, Installation, Variables
+from sandbox.stack.connection import CONNECTION_ID
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import FakeServer, edge_status, fake_prometheus
 
@@ -38,6 +40,19 @@ def edge_with(**status: Any) -> Break:
             yield {"EDGE_STATUS_URL": url}
 
     return changed
+
+
+@contextmanager
+def refusing_allowlist(system: Installation) -> Iterator[Variables]:
+    """The edge has refused deliveries by an enforced allowlist; the sandbox's own come in."""
+    refused = {CONNECTION_ID: {"deliveries": 7, "outcome": "ip_not_allowed", "seconds": 3.0}}
+    ranges = "allowed_ip_ranges = '{127.0.0.0/8}'"
+    system.sql(f"UPDATE pancake_connection SET allowlist_mode = 'enforce', {ranges}")
+    try:
+        with edge_status(refused=refused) as url:
+            yield {"EDGE_STATUS_URL": url}
+    finally:
+        system.sql("UPDATE pancake_connection SET allowlist_mode = 'off', allowed_ip_ranges = '{}'")
 
 
 @contextmanager
@@ -147,6 +162,11 @@ BREAKAGES = (
         "Pancake has another URL", edge_with(unknown_tokens=3, unknown_token_seconds=0.1), "edge-tokens",
         "refused 3 deliveries .* none of Diva sandbox came since", "WebhookSilent",
         person="enter it in Pancake",
+    ),
+    Breakage(
+        "the allowlist refuses Pancake", refusing_allowlist, "webhook",
+        "their address is not in its allowlist: 7 in 30 min, the last 3 s ago, and none came since",
+        "ConnectionSilent WebhookSilent",
     ),
     Breakage(
         "the engine has another `HANDLER_SECRET`", engine_method("cron_invocations", unauthorized_calls),

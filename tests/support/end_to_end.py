@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
-from proofs.incidents.breakages import metadata_api
+from proofs.incidents.faults import metadata_api
 from proofs.sender import tick
 from sandbox.edge import missing_packages
 from sandbox.postgres.server import free_port

@@ -23,7 +23,7 @@ from ops.golive.deploy.steps import LAST_OF_CHECKLIST, versions_of
 from ops.setup.answers import gather
 from ops.setup.env_files import FILES, EnvFiles, read_env_files
 from ops.setup.steps import Setup
-from proofs.incidents.breakages import metadata_api
+from proofs.incidents.faults import metadata_api
 from sandbox.diva.project import copy_project
 from sandbox.edge import NginxEdge
 from sandbox.postgres import binaries

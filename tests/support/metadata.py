@@ -22,7 +22,7 @@ from leads.adapters.settings import CallerSecret
 from leads.runtime import Runtime
 from ops.cli import app
 from ops.metadata.pieces import Json, Key, put, split
-from proofs.incidents.breakages import metadata_api
+from proofs.incidents.faults import metadata_api
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import copy_project, merge_project
 from sandbox.postgres.database import grant_rights

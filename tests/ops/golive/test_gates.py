@@ -31,7 +31,7 @@ from ops.golive.measuring import (
 )
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.settings import read_operator_settings
-from proofs.incidents.breakages import Break, Installation, by_sql, change_setting
+from proofs.incidents.faults import Break, Installation, by_sql, change_setting
 from tests.support.breakages import BREAKAGES
 from tests.support.fake_services import HELD, FakePrometheus, fake_prometheus
 from tests.support.golive import CHECKS_AT_GATES, NO_SCANS, Pilot, add_change, add_source, state

@@ -40,7 +40,7 @@ from ops.golive.measuring import Sources
 from ops.golive.records import Kind, Records
 from ops.golive.sending import WRONG, Ledger, Sender, Sent, Webhook, count_records, read_body
 from ops.settings import read_operator_settings
-from proofs.incidents.breakages import Installation, Variables
+from proofs.incidents.faults import Installation, Variables
 from sandbox.edge import NginxEdge
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT
