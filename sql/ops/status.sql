@@ -419,17 +419,13 @@ CROSS JOIN (
 CROSS JOIN (
     -- The median, as of the webhook's usual deliveries (metrics/count_webhook_hours): a day of a campaign is not usual.
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY d.tickets) FILTER (WHERE d.tickets > 0) / 6 AS usual
-    FROM (
-        SELECT count(e.id) AS tickets
-        FROM generate_series(1, 7) AS b (days)
-        LEFT JOIN LATERAL (
-            SELECT i.id
-            FROM public.pancake_webhook_event AS i
-            WHERE
-                i.created_at >= date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours'
-                AND i.created_at < date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours' + interval '1 hour'
-                AND i.outcome = 'ticket_created'
-        ) AS e ON true
-        GROUP BY b.days
+    FROM generate_series(1, 7) AS b (days)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS tickets
+        FROM public.pancake_webhook_event AS i
+        WHERE
+            i.created_at >= date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours'
+            AND i.created_at < date_trunc('hour', %(now)s::timestamptz) - b.days * interval '24 hours' + interval '1 hour'
+            AND i.outcome = 'ticket_created'
     ) AS d
 ) AS u

@@ -513,6 +513,11 @@ def test_many_late_tickets_are_flagged_by_look_ups_as_far_as_the_limit(tickets: 
     assert row["Actual Loops"] == UNASSIGNED
 
 
+def test_status_counts_the_usual_tickets_without_reading_all_events(tickets: Db) -> None:
+    found = executed_plan(tickets, "status/count_tickets", SEARCH_PARAMS | {"most": 100}, "custom")
+    assert scanned(found) == set()
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_no_report_is_read_on_a_tick_without_a_morning_message(tickets: Db, kind: str) -> None:
     found = executed_plan(tickets, "check_sla/load_morning_message", SEARCH_PARAMS, kind)
