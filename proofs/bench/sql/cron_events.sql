@@ -18,8 +18,8 @@ FROM made AS m WHERE m.ticket_id IS NOT NULL;
 
 INSERT INTO pancake_webhook_event (connection_id, origin, record_id, table_name, modified_on,
 payload_hash, payload, normalized_phone, status, error_code, outcome, ticket_id, arrived_at,
-received_at, ingested_at, processed_at, next_attempt_at, attempts, source_ids, ticket_watched_at,
-created_at)
+received_at, ingested_at, processed_at, next_attempt_at, attempts, source_ids, assignee_id,
+ticket_watched_at, created_at)
 SELECT c.id, 'webhook', gen_random_uuid()::text, 'lead', m.at, sha256(m.n::text::bytea),
 jsonb_build_object('id', m.n, 'full_name', 'Nguyen Van A'),
 '+849' || lpad(m.n::text, 8, '0'), m.status, CASE m.status WHEN 'failed' THEN 'internal' END,
@@ -28,8 +28,8 @@ WHEN m.status = 'processed' THEN 'no_change' END,
 m.ticket_id, m.at, m.at,
 CASE m.status WHEN 'processed' THEN m.at END, CASE m.status WHEN 'processed' THEN m.at END,
 CASE m.status WHEN 'failed' THEN m.at END, CASE m.status WHEN 'received' THEN 0 ELSE 1 END,
-ARRAY['-1'], CASE WHEN m.is_open THEN m.at END, m.at
-FROM made AS m CROSS JOIN pancake_connection AS c;
+ARRAY['-1'], t.assignee_id, CASE WHEN m.is_open THEN m.at END, m.at
+FROM made AS m CROSS JOIN pancake_connection AS c LEFT JOIN ticket AS t ON t.id = m.ticket_id;
 
 -- A backlog that Hasura is about to deliver: received rows, and the pending event of each.
 INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,
