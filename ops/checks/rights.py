@@ -40,6 +40,8 @@ STOPS_HANDLERS = {
 CONNECTION_LIMIT = "CONNECTION LIMIT"
 CONNECTIONS_OF_HANDLERS = 10
 """Of one process, in its two pools."""
+LEAST_CONNECTIONS = 3
+"""One of each pool, and one for a cron or a dry run, which connect by themselves."""
 BOOLEANS = {
     **dict.fromkeys(("on", "true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("off", "false", "f", "no", "n", "0"), False),
@@ -135,7 +137,7 @@ class RoleSetting:
 
     @property
     def is_used_up(self) -> bool:
-        return self.name == CONNECTION_LIMIT and self.sessions >= int(self.setting)
+        return self.name == CONNECTION_LIMIT and int(self.setting) < max(self.sessions + 1, LEAST_CONNECTIONS)
 
     @property
     def problem(self) -> str:

@@ -19,6 +19,7 @@ from proofs.incidents.faults import (
     by_variable,
     few_connections,
     full_disk,
+    locked_rosters,
     locked_table,
     moved_webhook,
     read_only_database,
@@ -272,6 +273,10 @@ BREAKAGES = (
     Breakage(
         "all members reached their daily cap", by_sql(AT_CAP, NO_CAP), "rosters",
         "all members on duty reached their daily cap: default", "UnassignedWaits", person="raise the caps",
+    ),
+    Breakage(
+        "a session holds a lock on the rosters", locked_rosters, "locks",
+        "forgotten psql.* blocks 1 session, for up to", "LeadWaits",
     ),
     Breakage(
         "an event is stuck",

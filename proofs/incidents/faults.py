@@ -1,9 +1,11 @@
 """How a part of a running sandbox is broken and mended; proofs/incidents/breakages.py says what names it."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -11,8 +13,8 @@ import psycopg
 
 from leads.adapters.database import load_queries
 from leads.services.cron_runs import CRONS
+from ops.checks.database import RED_AFTER_SECONDS
 from ops.metadata.directory import read_directory
-from ops.waiting import poll
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge import NginxEdge
 from sandbox.postgres.database import GRANTS, HANDLERS, LOGINS
@@ -240,16 +242,28 @@ def locked_table(system: Installation) -> Iterator[Variables]:
 
 
 @contextmanager
+def locked_rosters(system: Installation) -> Iterator[Variables]:
+    """A transaction that nobody ended, and a session that has waited for it for long."""
+    change = "UPDATE pancake_assignee SET weight = weight"
+    with psycopg.connect(system.sandbox.database_url, application_name="forgotten psql") as session:
+        session.execute(change)
+        waiting = Thread(target=lambda: system.sql(change))
+        waiting.start()
+        time.sleep(RED_AFTER_SECONDS)
+        try:
+            yield {}
+        finally:
+            session.close()
+            waiting.join()
+
+
+@contextmanager
 def few_connections(system: Installation) -> Iterator[Variables]:
-    """The login of the handlers may open two connections, and has them."""
+    """The login of the handlers may open two connections."""
     login = next(login for login, (of, _) in LOGINS.items() if of == HANDLERS)
-    count = "SELECT FROM pg_stat_activity WHERE usename = %(login)s"
     system.sql(f'ALTER ROLE "{login}" CONNECTION LIMIT 2')
     system.sql(END_SESSIONS_OF, {"login": login})
     try:
-        for _ in poll(TIMEOUT_SECONDS, 0.1):
-            if system.sql(count, {"login": login}) == 2:
-                break
         yield {}
     finally:
         system.sql(f'ALTER ROLE "{login}" CONNECTION LIMIT -1')

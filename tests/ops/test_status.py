@@ -735,8 +735,9 @@ def test_a_limit_of_connections_is_named_and_red_where_all_are_in_use(
         db.execute(f"CREATE ROLE own_handlers LOGIN IN ROLE {HANDLERS}".encode())
         for of, most, sessions, level, text in (
             ("ROLE own_handlers", 0, 0, Level.RED, "CONNECTION LIMIT is 0, 10 are needed"),
-            ("ROLE own_handlers", 2, 0, Level.YELLOW, "CONNECTION LIMIT is 2, 10 are needed"),
-            ("ROLE own_handlers", 2, 2, Level.RED, "CONNECTION LIMIT is 2, 10 are needed"),
+            ("ROLE own_handlers", 2, 0, Level.RED, "CONNECTION LIMIT is 2, 10 are needed"),
+            ("ROLE own_handlers", 5, 4, Level.YELLOW, "CONNECTION LIMIT is 5, 10 are needed"),
+            ("ROLE own_handlers", 5, 5, Level.RED, "CONNECTION LIMIT is 5, 10 are needed"),
             ("ROLE own_handlers", 20, 19, Level.GREEN, "none stops them"),
             ("ROLE own_handlers", 20, 20, Level.RED, "CONNECTION LIMIT is 20, and all are in use"),
             (f"DATABASE {name}", 1, 1, Level.RED, "CONNECTION LIMIT is 1, 10 are needed"),
