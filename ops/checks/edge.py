@@ -135,7 +135,8 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, read_handlers,
-    needs="edge hasura role-settings handlers calls", fine="nothing waits on its disk", cure=LIST_SPOOL,
+    needs="edge database tables hasura allow-list role-rights role-settings handlers calls",
+    fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip
 def ask_spool(facts: Facts, params: Params) -> Iterator[Finding]:

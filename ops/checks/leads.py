@@ -380,7 +380,7 @@ def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "crons", "Have the crons run in time?", When.STATUS, read_state,
-    needs="tables hasura metadata schedule role-rights role-settings handlers api-key",
+    needs="database tables hasura metadata schedule role-rights role-settings handlers calls api-key webhook",
     cure="leads cron list", runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", is_symptom=True,
 )  # fmt: skip
 def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
@@ -418,7 +418,7 @@ def read_expressions() -> dict[str, str]:
 
 @CHECKS.add(
     "queue", "Are stored leads processed?", When.STATUS, read_state,
-    needs="tables hasura event-trigger role-rights role-settings calls handlers crons",
+    needs="database tables hasura event-trigger role-rights role-settings calls handlers crons",
     cure="leads cron run retry_failed", is_symptom=True,
     runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits",
 )  # fmt: skip
@@ -481,7 +481,7 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "unsent", "Was every notification accepted?", When.STATUS, read_state, read_handlers, read_token,
-    needs="tables hasura notifications allow-list handlers", fine="every notification was accepted",
+    needs="database tables hasura notifications allow-list handlers", fine="every notification was accepted",
     cure="If the call is allowed, ask Diva about its service of notifications: leads doctor",
     runbook="docs/runbook/tickets-and-switches.md#notifications-that-were-given-up", is_symptom=True,
 )  # fmt: skip
@@ -518,8 +518,8 @@ def _refused_by(facts: Facts) -> str:
 
 @CHECKS.add(
     "tickets", "Do leads become tickets, as many as usual?", When.STATUS, read_state,
-    needs="tables hasura event-trigger role-rights role-settings calls handlers edge edge-tokens kill-switch "
-    "connection api-key webhook sources queue locks",
+    needs="database tables hasura event-trigger role-rights role-settings calls handlers edge edge-tokens "
+    "kill-switch connection api-key webhook sources queue locks",
     cure="leads tail", runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped", is_symptom=True,
     is_result=True,
 )  # fmt: skip

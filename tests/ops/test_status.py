@@ -600,6 +600,41 @@ def test_a_cron_that_waits_for_its_tick_after_an_outage_is_not_red(subtests: pyt
             )
 
 
+def test_a_fault_that_lasts_is_the_cause_of_late_crons_and_of_what_waits(subtests: pytest.Subtests) -> None:
+    old = NOW - timedelta(hours=1)
+    lasting = replace(
+        STATE, crons=runs(succeeded_tick=old, succeeded_at=old), queue=[Queue("received", 7, old, 7)],
+        tickets=Tickets(12, 0, 14.0), unsent=UnsentCount(1, old, 0),
+    )  # fmt: skip
+    skipping = replace(EDGE, spooled=3, skipped=("hasura", "handlers"))
+    of_leads = {"crons", "queue", "tickets"}
+    of_all = {*of_leads, "spool", "unsent"}
+    wiped = Metadata({}, {}, {"sources": [{"name": "default", "tables": [{"table": "pancake_switch"}]}]})
+    stopped = replace(
+        wiped, own={"sources": [{"name": "default"}], "query_collections": [{"name": "pancake"}]}
+    )
+    read_only = RoleSetting("diva_handlers", "handlers", "default_transaction_read_only", "on", True, False)
+    for cause, values, explained in (
+        ("database", {"server": replace(SERVER, disk_full="No space left on device")}, of_all),
+        ("database", {"server": replace(SERVER, read_only="it is a standby")}, of_all),
+        ("tables", {"server": replace(SERVER, refused=["app_setting"])}, of_all),
+        ("metadata", {"metadata": wiped}, of_leads),
+        ("allow-list", {"metadata": stopped, "configuration": {"is_allow_list_enabled": True}},
+         {"spool", "unsent"}),
+        ("role-settings", {"role_settings": [read_only]}, {*of_leads, "spool"}),
+        ("calls", {"calls": [Call(401, NOW)]}, {*of_leads, "spool"}),
+        ("webhook", {"connections": [replace(CONNECTION, status="outage")], "keys": {}, "edge": EDGE},
+         of_leads),
+    ):  # fmt: skip
+        with subtests.test(cause):
+            results = judge_all({cause, *of_all}, lasting, **{"edge": skipping, **values})
+            found = {each.name: each.findings[0].because_of for each in results}
+            assert {name for name, because_of in found.items() if because_of == cause} == explained
+            named = find_cause(results)
+            assert named is not None
+            assert named[0].name == cause
+
+
 def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: pytest.Subtests) -> None:
     started = replace(handlers(), started_at=NOW)
     for calls, look, level, words in (
