@@ -15,6 +15,7 @@ from ops.checks.screen import FORMAT, finding_documents, shown
 from ops.checks.table import BY_ID, look_at
 from ops.failures import ExitCode
 from ops.golive.commit import installed_commit
+from ops.golive.contradictions import seen_notices
 from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, entry_criteria, rule_of
 from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
@@ -26,7 +27,6 @@ from ops.golive.measuring import (
     ending,
     is_present,
     measure,
-    seen_notices,
 )
 from ops.golive.records import Kind, Record, Records, heads_of, newest, stated
 from ops.settings import read_operator_settings

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Notice, Why
 from ops.golive.records import CI, LONG_AGO, Kind, Record, Records, RecordsError, newest, stated
-from ops.output import times
 from ops.settings import OperatorSettings
 
 REQUEST_SECONDS, STATEMENT_SECONDS = 10.0, 30.0
@@ -62,7 +61,6 @@ CONNECTIONS_OF_EDGE = (
 )
 SEEN_SHARE = 0.95
 """The share of the stored deliveries that Prometheus has to know: with less, an edge is not scraped."""
-LEFT_MISSING = 'max(max_over_time(pancake_kpi_left_missing{window="1d"}[$window]))'
 RESULTS_OF_HANDLERS = 'sum(increase(pancake_events_total{result=~"%s"}[$window]))'
 DEAD_LETTER, PROCESSED = "dead_letter", ".*_created|.*_updated|record_deleted|stale|no_change"
 UNSEEN_SHARE, MIN_UNSEEN = 0.002, 3
@@ -511,76 +509,6 @@ def dead_letter_differences(sources: Sources, since: datetime, until: datetime) 
         float(max(0, dead - int(earlier["explained"]))), details=details,
         notices=(notice,) if unseen > max(MIN_UNSEEN, UNSEEN_SHARE * processed) else (),
     )  # fmt: skip
-
-
-def seen_notices(sources: Sources, commit: str, at: datetime) -> Iterator[Notice]:
-    """Yield where database and Prometheus contradict the records, and which questions they did not answer."""
-    begun = newest(sources.records, Kind.BEGIN, WAVES[0], at)
-    since = begun.holds_at if begun else at
-    has_database, has_metrics = sources.settings.database_url, sources.settings.prometheus_url
-    for source, is_asked, ask, vi, en in (  # What has no address is named as not set.
-        (Source.SQL, has_database, partial(_of_installation, sources, at),
-         "database có phải là bản ban đầu không", "whether the database is as it was"),
-        (Source.SQL, has_database and begun, partial(_of_early_tickets, sources, since),
-         "lead đã thành ticket trước khi W1 bắt đầu", "leads that became tickets before W1 began"),
-        (Source.PROMQL, has_metrics and commit.isalnum(), partial(_of_handlers, sources, commit, at),
-         "handler đang chạy bản nào", "which commit the handlers run"),
-        (Source.PROMQL, has_metrics and has_database and begun,
-         partial(_of_missing_leads, sources, since, at),
-         "Prometheus có thấy lead còn thiếu không", "whether Prometheus knew missing leads"),
-    ):  # fmt: skip
-        if not is_asked:
-            continue
-        try:
-            if source in sources.down:
-                raise SourceDown(sources.down[source])
-            yield from ask()
-        except (SourceDown, DatabaseError, IntegrationError) as error:
-            yield Notice(f"không hỏi được: {vi}", f"could not be asked: {en} ({first_line(error)})")
-
-
-def _of_installation(sources: Sources, at: datetime) -> Iterator[Notice]:
-    first, now = first_installation(sources.files, sources.records, at), sources.installation
-    if now["database"].startswith(OF_SANDBOX):
-        yield Notice("đây là môi trường thử (sandbox): không có giá trị cho production",
-                     "this is a sandbox: nothing of it counts for production")  # fmt: skip
-    before, schema = first.get(SCHEMA), now[SCHEMA]
-    if "" in (before, schema):
-        yield Notice("không hỏi được: hàm, view và trigger trong database có đổi từ khi bắt đầu W1 không",
-                     "could not be asked: whether functions, views or triggers of the database were changed"
-                     " since W1 began")  # fmt: skip
-    elif before not in (None, schema):
-        yield Notice("hàm, view hoặc trigger trong database đã đổi từ khi bắt đầu W1",
-                     "functions, views or triggers of the database were changed since W1 began")  # fmt: skip
-
-
-def _of_early_tickets(sources: Sources, since: datetime) -> Iterator[Notice]:
-    row = read_row(sources.session, "golive/count_early_tickets", {"to": since})
-    if row and row["value"]:
-        early = times(row["value"], "lead became a ticket", "leads became tickets")
-        yield Notice(f"{row['value']} lead đã thành ticket trước khi W1 bắt đầu", f"{early} before W1 began")
-
-
-def _of_handlers(sources: Sources, commit: str, at: datetime) -> Iterator[Notice]:
-    others = f'count(pancake_build_info{{job="{HANDLERS_JOB}",commit!="",commit!="{commit}"}})'
-    if any(sources.metrics.query(others, at)):
-        yield Notice(f"handler đang chạy bản khác, không phải {commit[:SHOWN]}",
-                     f"handlers run another commit than {commit[:SHOWN]}")  # fmt: skip
-
-
-def _of_missing_leads(sources: Sources, since: datetime, at: datetime) -> Iterator[Notice]:
-    known = int(max(ask_of_window(sources.metrics, LEFT_MISSING, since, at), default=0))
-    # The series counts the runs of the day before.
-    row = read_row(sources.session, "kpi/load_zero_miss", {"from": since - timedelta(days=1), "to": at}) or {}
-    stored = row.get("left_missing") or 0
-    if known > stored:
-        leads = times(known, "lead", "leads")
-        yield Notice(
-            f"zero-miss: Prometheus từng thấy {known} lead còn thiếu sau đối soát,"
-            f" báo cáo đang lưu có {stored}",
-            f"zero-miss: Prometheus knew {leads} missing after a reconciliation,"
-            f" and the stored reports have {stored}",
-        )
 
 
 PROBES: Mapping[str, Callable[[Sources, datetime, datetime], Measurement]] = {

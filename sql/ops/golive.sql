@@ -852,8 +852,12 @@ ORDER BY d.report ->> 'day', c.id, r.finished_at DESC
 
 -- name: golive/count_deliveries
 -- Count the deliveries of the webhook that were stored in the window.
--- Returns one row: events, connections (the ids of all). Relies on ix_pancake_webhook_event_created_at.
-SELECT count(*) AS events, ARRAY(SELECT c.id::text FROM public.pancake_connection AS c ORDER BY c.id) AS connections
+-- Returns one row: events, held (how many were held when they arrived or later), connections (the ids of all).
+-- Relies on ix_pancake_webhook_event_created_at.
+SELECT
+    count(*) AS events,
+    count(e.held_at) AS held,
+    ARRAY(SELECT c.id::text FROM public.pancake_connection AS c ORDER BY c.id) AS connections
 FROM public.pancake_webhook_event AS e
 WHERE e.created_at >= %(from)s AND e.created_at < %(to)s AND e.origin = 'webhook'
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
+from ops.golive.contradictions import KNOWN
 from ops.golive.criterion import Criterion, Source, Window, load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     CONNECTIONS_OF_EDGE,
     DEAD_LETTER,
-    LEFT_MISSING,
     PROCESSED,
     RESULTS_OF_HANDLERS,
     STORED,
@@ -30,6 +30,7 @@ from tests.support.waiting import eventually
 
 HANDLERS, EDGE = (f'job="pancake_{name}",instance="{name}:9146"' for name in ("handlers", "edge"))
 OF_EDGE, OF_HANDLER = f'{EDGE},hop="edge"', f'{HANDLERS},hop="handler"'
+TWIN = HANDLERS.replace("handlers:", "twin:")
 OF_ANOTHER = 'job="another",hop="edge"'
 COUNTERS = {
     f'pancake_webhook_latency_seconds_bucket{{{OF_EDGE},le="0.1"}}': 99,
@@ -72,6 +73,10 @@ AT_FIRST = {
 LATER = {
     f"process_start_time_seconds{{{HANDLERS}}}": 1_800_000_600,
     f'pancake_kpi_left_missing{{{HANDLERS},window="1d"}}': 2,
+    **{
+        f'pancake_connection_status{{{each},connection="c-1",status="suspended"}}': 1
+        for each in (HANDLERS, TWIN)
+    },
 }
 """What a gauge has from its last hour on: a process ended, and started again."""
 GAUGES = {
@@ -80,6 +85,15 @@ GAUGES = {
     f'pancake_build_info{{{HANDLERS},commit="c1"}}': 1,
     f'pancake_kpi_left_missing{{{HANDLERS},window="1d"}}': 0,
     f'pancake_kpi_left_missing{{{HANDLERS},window="7d"}}': 3,
+    f'pancake_kpi_found_missing{{{HANDLERS},window="1d"}}': 4,
+    f'pancake_kpi_intervention_ratio{{{HANDLERS},window="1d"}}': 0.25,
+    f'pancake_kpi_tickets{{{HANDLERS},window="1d"}}': 40,
+    f'pancake_kpi_response_seconds{{{HANDLERS},window="1d",quantile="0.95"}}': 1800,
+    **{
+        f'pancake_connection_status{{{each},connection="{connection}",status="suspended"}}': is_suspended
+        for each in (HANDLERS, TWIN)
+        for connection, is_suspended in (("c-1", 0), ("c-2", 1))
+    },
     f"up{{{HANDLERS}}}": 1,
     f'pancake_edge_budget_used{{{EDGE},connection="c-1"}}': 3,
     f'pancake_edge_budget_used{{{EDGE},connection="of another database"}}': 3,
@@ -191,9 +205,12 @@ def test_what_edge_and_handlers_counted_is_asked_by_its_labels(url: str) -> None
     ):  # fmt: skip
         (counted,) = ask_of_window(PrometheusApi(url), expression, since, NOW)
         assert counted == pytest.approx(in_a_step * steps, rel=0.02), expression
-    for hours, missing in ((0, 2), (2, 0)):
+    held = 7 * steps
+    for hours, known in ((0, [2, 4, 10, 30, 1, held]), (2, [0, 4, 10, 30, 0, held])):
         until = NOW - timedelta(hours=hours)
-        assert ask_of_window(PrometheusApi(url), LEFT_MISSING, since, until) == [missing]
+        window = until - timedelta(hours=4), until
+        found = [ask_of_window(PrometheusApi(url), each.expression, *window)[0] for each in KNOWN]
+        assert found == pytest.approx(known, rel=0.02)
     for ids, edges in (("c-1", [1]), ("c-1|c-2", [1]), ("c-2", [])):
         expression = CONNECTIONS_OF_EDGE.replace("$ids", ids)
         assert ask_of_window(PrometheusApi(url), expression, since, NOW) == edges, ids

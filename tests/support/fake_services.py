@@ -20,12 +20,12 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request as WsgiRequest
 from werkzeug import Response
 
+from ops.golive.contradictions import KNOWN
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     CONNECTIONS_OF_EDGE,
     DEAD_LETTER,
-    LEFT_MISSING,
     PROCESSED,
     RESULTS_OF_HANDLERS,
     STORED,
@@ -269,7 +269,8 @@ def silent_server() -> RawServer:
 
 
 HELD = 'count_over_time((max(up{job="%s"}) == 1)[$window:300s])'
-HEALTHY: dict[str, list[str]] = {
+Values = list[str] | Callable[[float], list[str]]
+HEALTHY: dict[str, Values] = {
     **{
         expression: [value]
         for each in load_criteria()
@@ -280,7 +281,7 @@ HEALTHY: dict[str, list[str]] = {
     ANSWERED_BY_EDGE % "spooled": ["0"],
     CONNECTIONS_OF_EDGE: ["1"],
     RESULTS_OF_HANDLERS % DEAD_LETTER: ["1"],
-    LEFT_MISSING: ["0"],
+    **{each.expression: ["0"] for each in KNOWN},
     RESULTS_OF_HANDLERS % PROCESSED: ["700"],
     **{HELD % job: ["100000"] for job in ("pancake_edge", "pancake_handlers")},
     'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],
@@ -301,10 +302,13 @@ RETENTION = "storage.tsdb.retention.time"
 
 @dataclass
 class FakePrometheus:
-    """Its URL, the values of the series of expressions (it refuses others), the health of alerts, flags."""
+    """Its URL, the values of the series of expressions (it refuses others), the health of alerts, flags.
+
+    Values may be a function of the time that is asked for, in seconds.
+    """
 
     url: str = ""
-    values: dict[str, list[str]] = field(default_factory=lambda: dict(HEALTHY))
+    values: dict[str, Values] = field(default_factory=lambda: dict(HEALTHY))
     alerts: dict[str, str] = field(default_factory=lambda: dict(ALERTS))
     flags: dict[str, str] = field(default_factory=lambda: {RETENTION: "45d"})
 
@@ -328,7 +332,9 @@ class FakePrometheus:
             return self.flags
         if expression not in self.values:
             return None
-        result = [{"metric": {}, "value": [at, value]} for value in self.values[expression]]
+        found = self.values[expression]
+        values = found(at) if callable(found) else found
+        result = [{"metric": {}, "value": [at, value]} for value in values]
         return {"resultType": "vector", "result": result}
 
 
