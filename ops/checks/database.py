@@ -31,8 +31,8 @@ from ops.switches import LIST_SWITCHES, LOAD_PROBLEMS, SettingProblems, Switch
 CHECKS = Checks()
 MOST_ROWS = 10_000
 """At most so many rows of each kind are counted: a look has to be quick with any number of them."""
-LOCK_WAIT = timedelta(seconds=2)
-"""A session that has waited for so long for a lock is named, with the one that holds it."""
+LOCK_WAIT = timedelta(seconds=1)
+"""A session that has waited for so long for a lock is named, with the one that holds it (checklist, E7.5)."""
 UNUSUAL_SECONDS = 1.0
 """Our own statements take a fraction of that."""
 Row = TypeVar("Row")
@@ -366,7 +366,7 @@ def ask_tables(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
-    "locks", "Does no session wait for a lock for 2 s?", When.BOTH, read_lock_wait, read_state,
+    "locks", "Does no session wait for a lock for 1 s?", When.BOTH, read_lock_wait, read_state,
     needs="database", fine="no session waits for a lock", cure=SHOW_ACTIVITY,
     runbook="docs/runbook/go-live.md#connections-locks-memory",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from functools import cache
+from hashlib import sha256
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -203,7 +204,10 @@ def find_criterion(criterion_id: str) -> Criterion:
 
 
 def rule_of(criterion: Criterion) -> dict[str, Any]:
+    """Return what decides; of a statement its text too, which its name does not tell."""
     found: dict[str, Any] = READ.dump_python(criterion, mode="json", exclude=WORDS)
+    if criterion.source is Source.SQL:
+        found["statement"] = sha256(QUERIES[criterion.query]).hexdigest()
     return found
 
 

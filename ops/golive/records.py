@@ -30,6 +30,7 @@ RECORDS, EVIDENCE = "records", "evidence"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_NAME_CHARACTERS = 100
 MAX_REASON_CHARACTERS = 1000
+MIN_REASON_WORDS = 3
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A record may be dated so much after the present: two machines' clocks differ."""
 MAX_BACKDATED = timedelta(days=7)
@@ -100,6 +101,8 @@ def make_statement(kind: Kind, of: str, by: str = "", **values: Any) -> Statemen
         raise WrongUsage(f"--by is a name of at most {MAX_NAME_CHARACTERS} characters in one line.")
     if reason or kind in (Kind.WAIVE, Kind.NOT_APPLICABLE):
         reason = check_reason(reason, MAX_REASON_CHARACTERS)
+    if kind in (Kind.WAIVE, Kind.NOT_APPLICABLE) and len(reason.split()) < MIN_REASON_WORDS:
+        raise WrongUsage(f"--reason says in {MIN_REASON_WORDS} words or more why it may be left out.")
     now, role = datetime.now(UTC), role_for(kind, of, by)
     return Statement(kind, of, role, now, by.strip(), reason=reason, commit=installed_commit(), **values)
 

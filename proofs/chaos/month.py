@@ -320,7 +320,7 @@ def go_through_waves(play: Play) -> None:
             words = (
                 "success-rate-day",
                 "--reason",
-                "few",
+                "W1 has fewer than 600 leads a day",
                 "--until",
                 f"{play.clock.now() + 9 * DAY:%Y-%m-%d}",
             )

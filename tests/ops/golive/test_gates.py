@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from ops.checks.database import LOCK_WAIT
 from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source, load_criteria
 from ops.golive.evaluation import evaluate
@@ -315,7 +316,8 @@ def test_sessions_that_wait_for_a_lock_are_red(
         holder.execute(lock)
         threading.Thread(target=waiter.execute, args=(lock,)).start()
         try:
-            eventually(is_red)  # it counts waits of 2 s and more
+            eventually(is_red)
+            assert timedelta(seconds=1) >= LOCK_WAIT, "E7.5.3 of the checklist"
         finally:
             holder.rollback()
 

@@ -414,6 +414,7 @@ def test_a_report_that_used_weaker_criteria_is_named_without_being_evaluated_aga
     for criterion, changes, said in (
         ("success-rate", {"target": 0.9}, "target was 0.9, installed is 0.995"),
         ("success-rate", {"query": "golive/load_missing"}, "query was golive/load_missing"),
+        ("success-rate", {"statement": "00"}, "statement was 00, installed is "),
         ("G-3", {"max_age_days": 365}, "max_age_days was 365, installed is 30"),
         ("G-9", {"min_samples": None}, "min_samples was None, installed is 20"),
         ("G-1", {"may_be_waived": True}, "may_be_waived was True, installed is False"),

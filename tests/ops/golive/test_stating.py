@@ -161,6 +161,8 @@ def test_what_is_waived_or_does_not_apply_stands_in_red_with_its_reason(folder: 
     ):  # fmt: skip
         words = [verb, criterion, "--reason", "Pancake chưa trả lời", "--until", f"{day:%Y-%m-%d}"]
         assert golive(folder, *words).exit_code == 0
+        words[3] = "ít lead"
+        assert golive(folder, *words).exit_code == 2, "it says nothing to who reads it later"
         (kept,) = [each for each in Records(folder).read() if each.of == criterion]
         assert kept.statement.role is Role.SECURITY
         text = f"{criterion}: {said} until {day:%d/%m/%Y} by lan@diva.example: Pancake chưa trả lời"
@@ -476,7 +478,9 @@ def test_a_clone_in_which_the_runbook_was_followed_is_not_modified() -> None:
     names = (
         "golive/records/x.json", "junit.xml", "golive.yaml", "reports/W1/report.html", "webhook-url.txt",
         "api-key.txt",
+        *re.findall(r"(?:>|--junit) ([^ ,]+)", "\n".join(each.remediation for each in load_criteria())),
     )  # fmt: skip
+    assert {"golive/four_layers.json", "golive/loadtest.json"} < set(names)
     done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == list(names)
 
