@@ -86,7 +86,7 @@ WITH declared AS (
     SELECT '029', 'leads without a usable phone apart from broken ones', COALESCE((
         SELECT p.prosrc LIKE '%%NOT IN (''none'', ''lead'')%%'
         FROM pg_catalog.pg_proc AS p
-        WHERE p.oid = to_regprocedure('public.pancake_report_row(timestamptz, timestamptz)')
+        WHERE p.oid = to_regproc('public.pancake_report_row')
     ), false)
     UNION ALL
     SELECT '980', 'function pancake_count_event_logs', to_regproc('public.pancake_count_event_logs') IS NOT NULL

@@ -128,11 +128,11 @@ async def test_a_second_record_puts_back_no_correction_of_the_contact(harness: H
     harness.sql("UPDATE contact_book SET name = %s, email = %s, address = %s", *corrected)
     second = await process(harness, id="b", source=[-1, -2], **named)
     assert (second.result, harness.one(contact)["texts"]) == ("ticket_updated", corrected)
-    await process(harness, id="b", modified_on=LATER, **(named | {"name": "Trang Lê"}))
-    assert harness.one(contact)["texts"] == ["Trang Lê", *corrected[1:]]
+    await process(harness, id="b", modified_on=LATER, **(named | {"name": "Lê Thu Trang"}))
+    assert harness.one(contact)["texts"] == ["Lê Thu Trang", *corrected[1:]]
     harness.sql("UPDATE contact_book SET email = '', address = NULL")
     await process(harness, id="c", **named)
-    assert harness.one(contact)["texts"] == ["Trang Lê", "t@example.com", "1 Lê Lợi"]
+    assert harness.one(contact)["texts"] == ["Lê Thu Trang", "t@example.com", "1 Lê Lợi"]
 
 
 async def test_a_contact_of_another_customer_keeps_its_account(harness: HandlerHarness) -> None:

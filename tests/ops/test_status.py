@@ -428,7 +428,7 @@ def test_a_switch_says_since_when_and_by_whom() -> None:
 
 def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never_on_is_none() -> None:
     source = replace(OFF, kind="source", row_id="s1", name="TikTok", connection="Diva")
-    switched = replace(source, row_id="s2", name="Zalo Huế", changed_at=NOW, person="Lan", reason="spam")
+    switched = replace(source, row_id="s2", name="Cộng tác viên", changed_at=NOW, person="Lan", reason="spam")
     elsewhere = replace(source, row_id="s3", is_on=True, changed_at=NOW, connection="Huế")
     queue = [Queue(status="skipped_source_disabled", events=2, oldest_at=NOW, late=0)]
     new = replace(STATE, switches=[OFF, source], queue=queue, held=[HeldLeads("s1", 2)])
@@ -441,11 +441,12 @@ def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never
         assert named is not None
         _, found = named
         assert (found.level, found.text) == (
-            Level.YELLOW, "source Zalo Huế is off since 2026-05-14 09:31 UTC by Lan (spam); leads held: 1",
+            Level.YELLOW,
+            "source Cộng tác viên is off since 2026-05-14 09:31 UTC by Lan (spam); leads held: 1",
         )  # fmt: skip
         (found,) = ask("sources", state=state)
         switch, replay = found.cure.split("; then ")
-        assert switch == f"leads switch source 'Zalo Huế'{option} on --reason fixed"
+        assert switch == f"leads switch source 'Cộng tác viên'{option} on --reason fixed"
         assert replay == "leads replay --status skipped_source_disabled --drain"
     assert level_of("sources", state=replace(both, held=[])) is Level.GREEN, "it brings no leads"
     on_again = [OFF, source, replace(switched, is_on=True)]
