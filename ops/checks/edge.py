@@ -1,13 +1,14 @@
 """What is asked of the edge, by its internal listener, and of the clocks of all machines."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ops.checks.database import ConnectionState, read_server, run_sql
 from ops.checks.engine import read_clock
-from ops.checks.handlers import HandlersLook, read_handlers
+from ops.checks.handlers import MIN_TOKEN_DAYS, HandlersLook, read_handlers
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, unknown, yellow
 from ops.checks.services import REQUEST_SECONDS, Services, through_restart
 from ops.clients.plain_http import NoAnswer, ask
@@ -64,7 +65,8 @@ class EdgeLook:
     status that each answered, 0 without one. `delivered_seconds` ago one took a delivery. `failures` are the
     errors that it answered Pancake within 30 minutes; `unknown_tokens` the deliveries that it refused in that
     time because no connection has their token, `unknown_token_seconds` the time since the last of them;
-    `refused` those with the token of a connection, by its id.
+    `refused` those with the token of a connection, by its id. `token_ends` is when its token for Hasura ends,
+    as Unix time; 0 if that does not say.
     """
 
     spooled: int
@@ -81,6 +83,7 @@ class EdgeLook:
     failed_with: Mapping[str, int] = field(default_factory=dict)
     delivered_seconds: float | None = None
     refused: Mapping[str, Refusals] = field(default_factory=dict)
+    token_ends: int = 0
 
 
 def read_edge(services: Services) -> EdgeLook:
@@ -116,6 +119,7 @@ def look_at_edge(url: str) -> EdgeLook:
             name: Refusals(each["deliveries"], each["outcome"], each["seconds"])
             for name, each in (found.get("refused") or {}).items()
         },
+        token_ends=sum(map(int, find(r"pancake_edge_token_ends_timestamp_seconds (\d+)"))),
     )
 
 
@@ -134,8 +138,25 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
+    "edge-jwt", "Is the token of the edge valid for two weeks?", When.BOTH, read_edge, needs="edge",
+    fine="it does not say when it ends",
+    cure="Make a token, then restart the edge with it: leads token pancake_edge",
+    runbook="docs/runbook/crons-and-engine.md#pancaketokenends",
+)  # fmt: skip
+def ask_token_of_edge(facts: Facts, params: Params) -> Iterator[Finding]:
+    ends = facts.get(read_edge).token_ends
+    days = (ends - time.time()) / 86_400
+    if ends and days < 0:
+        yield red("HASURA_EDGE_TOKEN has ended: Hasura refuses what the edge hands over")
+    elif ends and days < MIN_TOKEN_DAYS:
+        yield yellow(f"HASURA_EDGE_TOKEN ends in {days:.0f} days")
+    elif ends:
+        yield green(f"valid for {days:.0f} days more")
+
+
+@CHECKS.add(
     "spool", "Does the edge hand over what it gets?", When.BOTH, read_edge, read_handlers,
-    needs="edge database tables hasura allow-list role-rights role-settings handlers calls",
+    needs="edge edge-jwt database tables hasura allow-list role-rights role-settings handlers calls",
     fine="nothing waits on its disk", cure=LIST_SPOOL,
     runbook="docs/runbook/edge.md#pancakeedgespoolstuck",
 )  # fmt: skip

@@ -889,6 +889,14 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         with subtests.test(name=name, edge=edge):
             (found,) = ask(name, edge=edge)
             assert (found.level, words in found.text) == (level, True), found
+    for days, level, words in (
+        (-1, Level.RED, "has ended"), (3, Level.YELLOW, "ends in 3 days"), (60, Level.GREEN, "60 days more"),
+    ):  # fmt: skip
+        with subtests.test(days=days), edge_status(token_days=days, skipped="hasura", spooled=3) as url:
+            token, spool = judge_all(("edge-jwt", "spool"), edge=look_at_edge(url))
+            assert (token.level, words in token.findings[0].text) == (level, True)
+            assert spool.findings[0].because_of == ("edge-jwt" if level is Level.RED else "")
+    assert level_of("edge-jwt", edge=EDGE) is Level.GREEN
     spare = replace(EDGE, skipped=("handlers",))
     for edge, ready, level in (
         (spare, True, Level.GREEN), (spare, False, Level.YELLOW),
@@ -906,7 +914,7 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         delivered_seconds=8.5,
     ) as url:  # fmt: skip
         look = look_at_edge(url)
-    assert replace(look, seconds=0.0, clock_ahead=None) == EdgeLook(
+    assert replace(look, seconds=0.0, clock_ahead=None, token_ends=0) == EdgeLook(
         7, 2, True, 1, None, ("handlers",), 0.0, unknown_tokens=3, unknown_token_seconds=4.5,
         delivered_seconds=8.5, refused={"c1": Refusals(2, "ip_not_allowed", 3.5)},
     )  # fmt: skip

@@ -186,6 +186,10 @@ BREAKAGES = (
         person="restart the handlers with it",
     ),
     Breakage(
+        "the token of the edge has ended", edge_with(spooled=3, skipped="hasura", token_days=-1),
+        "edge-jwt", "HASURA_EDGE_TOKEN has ended", "TokenEnds", person="restart the edge with it",
+    ),
+    Breakage(
         "the certificate ends soon", ending_certificate, "certificate", "ends in 5 days", "CertificateEnds",
         person="Renew it",
     ),

@@ -11,6 +11,7 @@ import logging
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -248,9 +249,13 @@ def scripted_server(*answers: Scripted) -> Iterator[FakeServer]:
 
 
 @contextmanager
-def edge_status(*, spooled: int = 0, quarantined: int = 0, skipped: str = "", **health: Any) -> Iterator[str]:
+def edge_status(
+    *, spooled: int = 0, quarantined: int = 0, skipped: str = "", token_days: int = 60, **health: Any
+) -> Iterator[str]:
     """The URL of an internal listener of the edge with these figures; the paths `skipped` fail."""
     lines = [f'pancake_edge_spool_files{{folder="quarantine"}} {quarantined}']
+    ends = int(time.time()) + token_days * 86_400
+    lines.append(f"pancake_edge_token_ends_timestamp_seconds {ends}")
     lines += [
         f'pancake_edge_upstream_skipped{{upstream="{path}"}} {int(path in skipped.split())}'
         for path in ("hasura", "handlers")
