@@ -17,7 +17,7 @@ from leads.domain.trace import END_KILL_SWITCH, END_PAUSE, of_cause
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, judge_refusals, read_edge
-from ops.checks.handlers import read_handlers, read_token
+from ops.checks.handlers import STAYS_UP, read_handlers, read_token
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, yellow
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
 from ops.clients.db_session import QUERIES, DictRow
@@ -67,6 +67,7 @@ NEVER = "it never succeeded"
 MAX_SOURCES = 8
 """So many sources are listed on the one screen."""
 BREAKER_OPEN = 2
+CHECK_LATER = "Their next ticks come within minutes; then: leads status"
 CHECK_CALLS = (
     "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET; "
     "then: leads metadata verify 9b --probe"
@@ -275,6 +276,9 @@ def _judge_webhook(each: ConnectionState, key: Finding | None, now: datetime) ->
     elif problem:
         level = Level.YELLOW if each.status == "silent" else Level.RED
         cure = SWITCH_ON_WEBHOOK
+        if each.status == "outage" and key is not None and key.level is Level.GREEN:
+            text = f"{each.name}: Pancake answers again; the next check_connection ends the outage, {came}"
+            return yellow(text, CHECK_AGAIN, each.name)
         if each.status == "outage":
             cure = f"Pancake, or the network to it, does not answer; tell marketing; then: {TEST_KEY}"
         return Finding(level, f"{each.name}: {problem}, {came}", cure, each.name)
@@ -379,12 +383,12 @@ def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 @CHECKS.add(
-    "crons", "Have the crons run in time?", When.STATUS, read_state,
+    "crons", "Have the crons run in time?", When.STATUS, read_state, read_handlers,
     needs="database tables hasura metadata schedule role-rights role-settings handlers calls api-key webhook",
     cure="leads cron list", runbook="docs/runbook/crons-and-engine.md#pancakecronmissed", is_symptom=True,
 )  # fmt: skip
 def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
-    state = facts.get(read_state)
+    state, handlers = facts.get(read_state), facts.known(read_handlers)
     schedules = {name: Schedule.parse(text) for name, text in read_expressions().items()}
     missed = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
     ticks = {each.name: each.waits_until(schedules[each.name], state.now) for each in missed}
@@ -402,6 +406,9 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
         more = f"; {others} more {'is' if others == 1 else 'are'} late" if others else ""
         cure = "leads cron list" if more else f"leads cron run {first.name}"
         text = f"{first.name} is late: {ago}{error}{more}"
+        if handlers and handlers.started_at and state.now - handlers.started_at < STAYS_UP:
+            yield yellow(f"{text}; the handlers started at {handlers.started_at:%H:%M:%S} UTC", CHECK_LATER)
+            return
         yield red(text, CHECK_CALLS if len(late) == len(state.crons) else cure)
     elif waiting:
         done = len(state.crons) - waiting

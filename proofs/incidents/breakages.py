@@ -13,6 +13,7 @@ from proofs.incidents.faults import (
     broken_object,
     by,
     by_metadata,
+    by_pancake,
     by_role_setting,
     by_setting,
     by_sql,
@@ -23,7 +24,7 @@ from proofs.incidents.faults import (
     locked_table,
     moved_webhook,
     read_only_database,
-    refused_key,
+    pancake_outage,
     rename_setting,
     wiped,
     without_crons,
@@ -243,24 +244,18 @@ BREAKAGES = (
         "sources", "source Facebook is off since .* by postgres; leads held: 1", "SourceOff",
     ),
     Breakage(
-        "Pancake refuses the API key", refused_key, "api-key", "Pancake answered 401", "ApiKeyInvalid",
+        "Pancake refuses the API key", by_pancake("unauthorized"), "api-key", "Pancake answered 401",
+        "ApiKeyInvalid",
         person="Create a key in Pancake",
     ),
-    *(
-        Breakage(
-            name, by_sql(f"UPDATE pancake_connection SET status = '{status}'", CONNECTION), "webhook", text,
-            alert, person=person,
-        )
-        for name, status, text, alert, person in (
-            (
-                "Pancake has suspended the webhook", "suspended", "suspended its webhook",
-                "WebhookSuspended", "see that it is on",
-            ),
-            (
-                "Pancake answers nothing", "outage", "neither by webhook nor by API", "OutageActive",
-                "tell marketing",
-            ),
-        )
+    Breakage(
+        "Pancake has suspended the webhook",
+        by_sql("UPDATE pancake_connection SET status = 'suspended'", CONNECTION),
+        "webhook", "suspended its webhook", "WebhookSuspended", person="see that it is on",
+    ),
+    Breakage(
+        "Pancake answers nothing", pancake_outage, "webhook", "neither by webhook nor by API", "OutageActive",
+        person="tell marketing",
     ),
     Breakage(
         "the rosters are empty", by_sql(NO_MEMBERS, MEMBERS), "rosters", "no active member: default",

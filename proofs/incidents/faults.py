@@ -278,14 +278,26 @@ def moved_webhook(system: Installation) -> Iterator[Variables]:
         yield {}
 
 
+def by_pancake(fault: str) -> Break:
+    @contextmanager
+    def change(system: Installation) -> Iterator[Variables]:
+        faults = f"{system.sandbox.pancake_url}/control/faults"
+        httpx.post(faults, json={fault: True}).raise_for_status()
+        try:
+            yield {}
+        finally:
+            httpx.delete(faults).raise_for_status()
+
+    return change
+
+
 @contextmanager
-def refused_key(system: Installation) -> Iterator[Variables]:
-    faults = f"{system.sandbox.pancake_url}/control/faults"
-    httpx.post(faults, json={"unauthorized": True}).raise_for_status()
-    try:
+def pancake_outage(system: Installation) -> Iterator[Variables]:
+    """Pancake answers nothing, and check_connection has seen it."""
+    status = "UPDATE pancake_connection SET status = '{}'"
+    seen = by_sql(status.format("outage"), status.format("active"))
+    with by_pancake("down")(system), seen(system):
         yield {}
-    finally:
-        httpx.delete(faults).raise_for_status()
 
 
 @contextmanager

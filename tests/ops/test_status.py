@@ -483,6 +483,8 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(subte
         ("key_invalid", yellow("Pancake answered 503."), Level.YELLOW, Level.GREEN),
         ("suspended", works, Level.GREEN, Level.RED),
         ("outage", None, Level.UNKNOWN, Level.RED),
+        ("outage", yellow("Pancake answered 503."), Level.YELLOW, Level.RED),
+        ("outage", works, Level.GREEN, Level.YELLOW),
         ("silent", works, Level.GREEN, Level.YELLOW),
     ):
         with subtests.test(status=status, key=key):
@@ -491,7 +493,11 @@ def test_a_connection_is_judged_by_its_status_and_by_what_pancake_says_now(subte
             levels = level_of("api-key", state=state, keys=keys), level_of("webhook", state=state, keys=keys)
             assert levels == (of_key, of_webhook)
     outage = replace(STATE, connections=[replace(CONNECTION, status="outage")])
-    assert [found.cure.partition(",")[0] for found in ask("webhook", state=outage)] == ["Pancake"]
+    (found,) = ask("webhook", state=outage, keys=AWAY)
+    assert found.cure.startswith("Pancake, or the network to it, does not answer")
+    (found,) = ask("webhook", state=outage)
+    assert "Pancake answers again" in found.text
+    assert found.cure == "leads cron run check_connection"
     assert level_of("breaker", handlers=replace(handlers(), breaker=2.0)) is Level.YELLOW
 
 
@@ -570,6 +576,10 @@ def test_late_crons_are_named_with_the_last_error() -> None:
     assert found.level is Level.RED
     assert found.text.endswith("is late: it never succeeded; 6 more are late")
     assert found.cure.startswith("Hasura does not reach the handlers")
+    for seconds, level in ((100, Level.YELLOW), (140, Level.RED)):
+        started = replace(handlers(), started_at=NOW - timedelta(seconds=seconds))
+        (found,) = ask("crons", crons=runs("poll_records", **late), handlers=started)
+        assert (found.level, "the handlers started at 09:29:27 UTC" in found.text) == (level, seconds == 100)
 
 
 def test_a_cron_that_was_never_due_is_not_late() -> None:
