@@ -174,6 +174,7 @@ class UnsentCount:
     oldest_at: datetime | None
     given_up: int
     reason: str | None = None
+    given_up_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,12 +109,13 @@ def ask_backfill(facts: Facts, params: Params) -> Iterator[Finding]:
 def ask_ticket_source(services: Services) -> Iterator[Finding]:
     """A disabled source is what the soft way back leaves, as long as tickets refer to it."""
     row = one_row("golive/load_ticket_source")(services)
+    referring = f"{times(row['tickets'], 'ticket refers', 'tickets refer')} to it"
     if not row["is_there"]:
         yield red("there is no ticket source Pancake", is_present=False)
     elif row["is_disabled"]:
-        yield red(f"it is disabled; {row['tickets']} tickets refer to it", is_present=False)
+        yield red(f"it is disabled; {referring}", is_present=False)
     else:
-        yield green(f"it is there; {row['tickets']} tickets refer to it")
+        yield green(f"it is there; {referring}")
 
 
 @CHECKS.add_direct(

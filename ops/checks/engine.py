@@ -248,7 +248,8 @@ def ask_pieces(facts: Facts, params: Params) -> Iterator[Finding]:
     if missing:
         most = len(missing) if "names" in params else MAX_NAMED
         names = first([" ".join(key) for key in missing], most)
-        text = f"{len(missing)} of {len(wanted)} pieces are missing: {names}"
+        are = "is" if len(missing) == 1 else "are"
+        text = f"{len(missing)} of {len(wanted)} pieces {are} missing: {names}"
         yield red(text, is_present=len(missing) < len(wanted))
     else:
         yield green(f"{len(wanted)} pieces, all in place")

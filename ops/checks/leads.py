@@ -501,8 +501,8 @@ def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
         text += f", the oldest for {age(found.oldest_at, state.now)}"
     if found.reason:
         text += f": {_refused_by(facts) if found.reason == REFUSED else Words().word('unsent', found.reason)}"
-    if found.given_up:
-        text += f"; {found.given_up} given up in the last day"
+    if found.given_up_at:
+        text += f"; {found.given_up} given up in the last day, the last at {found.given_up_at:%H:%M} UTC"
     is_old = found.oldest_at is not None and state.now - found.oldest_at > UNSENT
     if is_old or found.given_up or found.reason == REFUSED:
         yield yellow(text)

@@ -41,6 +41,7 @@ from ops.output import (
     print_result,
     say,
     show_activity,
+    times,
     verb_group,
 )
 from ops.settings import OperatorSettings, check_url, read_operator_settings, read_variable
@@ -330,9 +331,8 @@ def check_key(connection: Which = None, as_json: AsJson = False) -> None:
         raise CommandFailed(
             f"Pancake rejected the API key: {error} Set another with: leads connection set-api-key"
         ) from error
-    print_result(
-        {"id": row["id"], "sources": sources}, f"The API key works: {sources} sources.", as_json=as_json
-    )
+    works = f"The API key works: {times(sources, 'source')}."
+    print_result({"id": row["id"], "sources": sources}, works, as_json=as_json)
 
 
 @app.command(epilog=examples("connection status", "connection status --json"))

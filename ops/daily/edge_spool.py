@@ -25,6 +25,7 @@ from ops.output import (
     print_result,
     progress_bar,
     say,
+    times,
     verb_group,
 )
 from ops.settings import read_operator_settings
@@ -337,7 +338,7 @@ def erase(
     erased, unreadable = erase_deliveries(_open_spool(), target, dry_run=dry_run)
     shown = {"erased": erased, "unreadable": unreadable}
     done = "." if dry_run else ", removed."
-    print_result(shown, f"{erased} deliveries of the customer{done}", as_json=as_json)
+    print_result(shown, f"{times(erased, 'delivery', 'deliveries')} of the customer{done}", as_json=as_json)
     for name in unreadable:
         say(f"{name} is unreadable: it may be the customer's. Remove it, or see: leads edge-spool list")
     fail_if(unreadable)

@@ -46,6 +46,8 @@ def status(
     """
     if watch and as_json:
         raise WrongUsage("--watch and --json do not go together: call --json as often as you need it.")
+    if watch and shows_all:
+        raise WrongUsage("--watch and --all do not go together: the cause would scroll away.")
     watcher = Watcher(read_operator_settings(*NEEDED, may_have=MAY_HAVE), source)
     console = Console()
     results = watcher.look()

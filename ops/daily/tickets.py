@@ -8,7 +8,7 @@ import typer
 from leads.adapters.database import Params
 from ops.clients.db_session import DbSession, load_row, open_database
 from ops.failures import WrongUsage, fail_if
-from ops.output import AsJson, examples, print_json, progress_bar, verb_group
+from ops.output import AsJson, examples, print_json, progress_bar, times, verb_group
 
 OUR_SOURCE = "ticket_source_pancake"
 MAX_STALLED_SECONDS = 30.0
@@ -42,13 +42,13 @@ def move(
     with open_database("tickets move") as db:
         waiting = left = _count(db, sources)
         if not as_json:
-            typer.echo(f"{waiting} tickets to move from {from_source} to {to_source}.")
+            typer.echo(f"{times(waiting, 'ticket')} to move from {from_source} to {to_source}.")
         if not dry_run:
             left = _move(db, {**sources, "limit": rows_per_batch}, pause_seconds)
     if as_json:
         print_json({"from": from_source, "to": to_source, "waiting": waiting, "left": left})
     elif not dry_run:
-        typer.echo(f"{left} tickets are left.")
+        typer.echo(f"{times(left, 'ticket is left', 'tickets are left')}.")
     fail_if(left and not dry_run)
 
 

@@ -42,6 +42,7 @@ from ops.output import (
     print_result,
     say,
     show_activity,
+    times,
     verb_group,
 )
 from ops.settings import check_url, read_operator_settings
@@ -121,7 +122,7 @@ def recover(
             if fired is None
             else f"{fired} of them had no event and were fired again"
         )
-        say(f"{waiting} rows wait to be processed; {what}.")
+        say(f"{times(waiting, 'row waits', 'rows wait')} to be processed; {what}.")
         results = [*delivered, *_verify_pieces(deployment, Step.AFTER_SERVICES)]
         _report(results, as_json=as_json, waiting=waiting, fired=fired)
 

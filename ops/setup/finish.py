@@ -22,7 +22,7 @@ from ops.golive.deploy.step import Action, Found, State, Step, function, verb
 from ops.golive.deploy.steps import CHECK_SECONDS, all_steps, find_problems
 from ops.golive.measuring import first_line
 from ops.golive.sending import Webhook, read_webhook
-from ops.output import say
+from ops.output import say, times
 from ops.setup.steps import WEBHOOK_FILE, Setup, project_steps
 from ops.switches import Switch, list_switches, match_sources
 from ops.waiting import poll
@@ -59,7 +59,8 @@ def _sources_step() -> Step:
     def check(site: Site) -> Found:
         found = _sources(site)
         return Found(
-            State.DONE if found else State.ABSENT, f"{len(found)} sources of the workspace are stored"
+            State.DONE if found else State.ABSENT,
+            times(len(found), "source of the workspace is stored", "sources of the workspace are stored"),
         )
 
     return Step(
@@ -75,7 +76,7 @@ def _source_step(setup: Setup) -> Step:
         if len(active) == 1:
             return Found(State.DONE, f"{active[0]} is active")
         if _has_begun(site) or (active and _last_test(site)):
-            return Found(State.DONE, f"{len(active)} sources are active")
+            return Found(State.DONE, times(len(active), "source is active", "sources are active"))
         if active:
             off = f"leads switch source {' '.join(map(quote, active[1:]))} off --reason setup"
             text = f"more than one source is active: {', '.join(active)}"
@@ -162,7 +163,7 @@ def fill_roster(site: Site, wanted: str) -> str:
                 site.db.execute(QUERIES["setup/insert_member"], params)
     except DatabaseError as error:
         raise CommandFailed(f"The roster was not changed: {first_line(error)}") from error
-    return f"{len(weights)} members joined the default roster"
+    return f"{times(len(weights), 'member')} joined the default roster"
 
 
 def _find_member(staff: Sequence[Mapping[str, Any]], word: str) -> str:

@@ -332,9 +332,9 @@ ORDER BY r.source NULLS FIRST
 -- Count the events with notifications that were not accepted yet, at most `most`, and those that were given up in the last day.
 -- metrics/count_unsent has cron runs too, and none that were given up.
 -- Returns one row: unsent, oldest_at (when the oldest of them was processed; null without one), reason (the most frequent one of those
--- that were tried), given_up.
+-- that were tried), given_up, given_up_at (the last one).
 -- Relies on ix_pancake_webhook_event_unnotified and ix_pancake_webhook_event_given_up.
-SELECT u.unsent, u.oldest_at, u.reason, g.given_up
+SELECT u.unsent, u.oldest_at, u.reason, g.given_up, g.given_up_at
 FROM (
     SELECT count(*) AS unsent, min(n.since) AS oldest_at, mode() WITHIN GROUP (ORDER BY n.notify_error) AS reason
     FROM (
@@ -345,7 +345,7 @@ FROM (
     ) AS n
 ) AS u
 CROSS JOIN (
-    SELECT count(*) AS given_up
+    SELECT count(*) AS given_up, max(e.notify_given_up_at) AS given_up_at
     FROM public.pancake_webhook_event AS e
     WHERE e.notify_given_up_at > %(now)s::timestamptz - interval '24 hours'
 ) AS g

@@ -289,6 +289,8 @@ def test_watching_prints_block_after_block_into_a_pipe_until_ctrl_c(monkeypatch:
     assert waits == [5.0, 5.0]
     refused = status(DATABASE_AWAY, CLOSED, "--watch", "--json")
     assert (refused.exit_code, json.loads(refused.stdout)["exit_code"]) == (2, 2)
+    refused = status(DATABASE_AWAY, CLOSED, "--watch", "--all")
+    assert (refused.exit_code, "the cause would scroll away" in refused.stderr) == (2, True)
 
 
 def test_for_the_doctor_an_invalid_variable_is_a_line_with_its_fix() -> None:
@@ -839,7 +841,7 @@ def test_unsent_and_unassigned_are_yellow() -> None:
         (UnsentCount(3, NOW - timedelta(seconds=50), 0), Level.GREEN),
         (UnsentCount(1, NOW - timedelta(seconds=5), 0, "refused"), Level.YELLOW),
         (UnsentCount(3, NOW - timedelta(seconds=70), 0), Level.YELLOW),
-        (UnsentCount(0, None, 2), Level.YELLOW),
+        (UnsentCount(0, None, 2, given_up_at=NOW), Level.YELLOW),
     ):
         assert level_of("unsent", unsent=unsent, token=AWAY) is level
     refused = replace(STATE, unsent=UnsentCount(1, NOW - timedelta(minutes=2), 0, "refused"))
@@ -1445,6 +1447,11 @@ def test_unsent_notifications_are_counted_until_given_up(read: Read, harness: Da
     add_events(harness, 1, at - timedelta(hours=2), **given_up, **waiting)
     found = read().unsent
     assert (found.unsent, found.oldest_at, found.given_up) == (2, at, 1)
+    given_up_at = given_up["notify_given_up_at"]
+    assert found.given_up_at == given_up_at
+    assert ask("unsent", state=read())[0].text.endswith(
+        f"1 given up in the last day, the last at {given_up_at:%H:%M} UTC"
+    )
 
 
 def test_a_look_changes_nothing(database: str, read: Read) -> None:

@@ -39,6 +39,7 @@ from ops.golive.measuring import first_line
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
+from ops.output import times
 from ops.switches import list_switches
 
 TEXTS = Path(__file__).with_name("steps.yaml")
@@ -427,7 +428,7 @@ def _fill_roster(site: Site) -> str:
     added = site.db.execute(QUERIES["golive/insert_roster"], {"role": site.plan.roster}).rowcount
     if not added:
         raise WrongUsage(f"No active staff has the role {site.plan.roster!r}. Correct roster in golive.yaml.")
-    return f"{added} members joined the default roster"
+    return f"{times(added, 'member')} joined the default roster"
 
 
 PARTS: Mapping[str, Parts] = {

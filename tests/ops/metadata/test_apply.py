@@ -426,7 +426,7 @@ def test_after_a_wipe_one_command_brings_ours_back(shared: Shared) -> None:
     values = "SELECT id, 'webhook', sha256('x'), 'received', now(), now() FROM pancake_connection"
     shared.sql(f"INSERT INTO pancake_webhook_event ({columns}) {values}")
     said = shared.run("recover")
-    assert "1 rows wait to be processed; 1 of them had no event" in said
+    assert "1 row waits to be processed; 1 of them had no event" in said
     shared.run("verify", "9b")
     assert of_others(shared.pieces()).keys() == split(project_of_diva, "default").keys()
     assert shared.count("pg_trigger", "tgname LIKE 'notify_hasura_pancake%'") == 2
