@@ -17,7 +17,7 @@ from leads.domain.trace import END_KILL_SWITCH, END_PAUSE, of_cause
 from leads.domain.trace_event import Words
 from ops.checks.database import MOST_ROWS, ConnectionState, State, Tickets, read_state
 from ops.checks.edge import CHECK_POLICY, judge_refusals, read_edge
-from ops.checks.handlers import STAYS_UP, read_handlers, read_token
+from ops.checks.handlers import read_handlers, read_token
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, green, red, yellow
 from ops.checks.services import REQUEST_SECONDS, NotSet, Services, own_metadata
 from ops.clients.db_session import QUERIES, DictRow
@@ -67,7 +67,6 @@ NEVER = "it never succeeded"
 MAX_SOURCES = 8
 """So many sources are listed on the one screen."""
 BREAKER_OPEN = 2
-CHECK_LATER = "Their next ticks come within minutes; then: leads status"
 CHECK_CALLS = (
     "Hasura does not reach the handlers: check its HANDLERS_URL and HANDLER_SECRET; "
     "then: leads metadata verify 9b --probe"
@@ -391,6 +390,10 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
     state, handlers = facts.get(read_state), facts.known(read_handlers)
     schedules = {name: Schedule.parse(text) for name, text in read_expressions().items()}
     missed = [each for each in state.crons if each.late_since(schedules[each.name], state.now) is not None]
+    if handlers and (started_at := handlers.started_at):
+        # The first ticks after that are still to come.
+        since = [max(started_at, each.recovered_at or started_at) for each in missed]
+        missed = [replace(each, recovered_at=at) for each, at in zip(missed, since, strict=True)]
     ticks = {each.name: each.waits_until(schedules[each.name], state.now) for each in missed}
     late = [each for each in missed if ticks[each.name] is None]
     waiting = sum(each.succeeded_tick is None for each in state.crons)
@@ -406,9 +409,6 @@ def ask_crons(facts: Facts, params: Params) -> Iterator[Finding]:
         more = f"; {others} more {'is' if others == 1 else 'are'} late" if others else ""
         cure = "leads cron list" if more else f"leads cron run {first.name}"
         text = f"{first.name} is late: {ago}{error}{more}"
-        if handlers and handlers.started_at and state.now - handlers.started_at < STAYS_UP:
-            yield yellow(f"{text}; the handlers started at {handlers.started_at:%H:%M:%S} UTC", CHECK_LATER)
-            return
         yield red(text, CHECK_CALLS if len(late) == len(state.crons) else cure)
     elif waiting:
         done = len(state.crons) - waiting

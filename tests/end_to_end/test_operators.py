@@ -265,7 +265,7 @@ class Mender:
                 patch.setattr(connection, "read_secret", lambda *_: self.sandbox.keys.pancake_api_key)
                 result = CliRunner().invoke(app, split(command)[1:], env=self.sandbox.environment())
             assert result.exit_code <= is_looking(command), f"{command}: {result.output}"
-            if command.startswith("leads token"):
+            if command == "leads token pancake_service":
                 token = result.stdout.split()[0]
                 assert look(self.sandbox, HASURA_SERVICE_TOKEN=token)["level"] == "green"
         else:
