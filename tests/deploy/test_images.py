@@ -96,8 +96,8 @@ CALLS = """
 1 golive begin W1
 1 golive gate W1
 0 golive attest G-1 --value 1 --evidence evidence.txt
-0 golive waive G-10 --reason test --until 2026-12-30
-0 golive not-applicable allowlist-W4 --reason test --until 2026-12-30
+0 golive waive G-10 --reason "a test of verbs" --until 2026-12-30
+0 golive not-applicable allowlist-W4 --reason "a test of verbs" --until 2026-12-30
 1 golive report W1 --to reports
 0 golive verify reports/W1-*
 1 golive day0
