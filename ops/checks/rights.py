@@ -184,7 +184,7 @@ def read_role_settings(services: Services) -> list[RoleSetting]:
     runbook="docs/runbook/monitoring.md#pancakedatabasereadonly",
 )  # fmt: skip
 def ask_role_settings(facts: Facts, params: Params) -> Iterator[Finding]:
-    """Name what is set for a login: red what stops the handlers, while leads fail what may be the cause."""
+    """Name settings of a login: red if they stop the handlers; while leads fail, possible causes too."""
     state, database = facts.known(read_state), facts.get(read_server).name
     leads_fail = state and (state.tickets.failing or any(each.late for each in state.queue))
     for each in facts.get(read_role_settings):

@@ -174,7 +174,7 @@ class Drill:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A tier of the rollback: who is told, by which channel and how soon, what is timed, and the way back.
+    """A tier of the rollback: recipients, channel and deadline of the notice, what is timed, the way back.
 
     The pause belongs to tier 1, and has the number 0.
     """

@@ -50,7 +50,7 @@ FOLDER_OF_COMPOSE = "pancake"
 
 @dataclass(frozen=True, slots=True)
 class ValueFile:
-    """A file without secrets, as it has to be: written while no person has changed what setup wrote."""
+    """A file without secrets, and its wanted text: it is written unless a person changed it."""
 
     path: Path
     text: str

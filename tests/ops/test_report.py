@@ -486,7 +486,7 @@ def test_a_cell_of_a_list_begins_no_formula_after_a_semicolon_either(figures: Fi
 
 
 def test_tickets_made_by_hand_for_a_phone_of_a_lead_are_counted(figures: Figures) -> None:
-    """For three days before and after the lead, each once; not those of leads, whatever their source."""
+    """For three days before and after the lead, each once; tickets of leads do not count, with any source."""
     account = figures.insert("account", display_name="Lan", normalized_phone="+84905111222")["id"]
     for days in (0, 2, 9):
         lead = NOON - timedelta(days=days)
