@@ -6,7 +6,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
@@ -24,15 +24,20 @@ Choice = tuple[str, int]
 
 
 def draw(root: Path = ROOT) -> None:
-    """Fill the sample up to the quotas; mutants whose function and line still exist stay."""
+    """Fill the sample up to the quotas, modules without a mutant first; what still exists stays."""
     kept = [mutant for mutant in read_sample() if _is_there(mutant, root)]
     for part, quota in QUOTAS.items():
         have = [mutant for mutant in kept if mutant.part == part]
-        taken = {mutant.function for mutant in have}
-        fresh = (mutant for mutant in _candidates(root, part) if mutant.function not in taken)
-        have.extend(islice(fresh, max(0, quota - len(have))))
-        kept = [mutant for mutant in kept if mutant.part != part] + have
-        print(f"{part}: {len(have)}", file=sys.stderr)
+        if len(have) >= quota:
+            continue
+        functions, modules = {mutant.function for mutant in have}, {mutant.module for mutant in have}
+        fresh = [mutant for mutant in _candidates(root, part) if mutant.function not in functions]
+        first = [mutant for mutant in fresh if mutant.module not in modules]
+        first = list({mutant.module: mutant for mutant in reversed(first)}.values())
+        rest = (mutant for mutant in fresh if mutant not in first)
+        drawn = list(islice(chain(first, rest), quota - len(have)))
+        kept += drawn
+        print(f"{part}: {len(drawn)} drawn", file=sys.stderr)
     write_sample(kept)
 
 
