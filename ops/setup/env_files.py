@@ -29,7 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     OPS: (
         "DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL", "HANDLER_SECRET",
-        "ENCRYPTION_KEYS", "EDGE_STATUS_URL", "EDGE_STATE_KEYS", "PUBLIC_URL",
+        "ENCRYPTION_KEYS", "EDGE_STATUS_URL", "EDGE_STATE_KEYS", "PUBLIC_URL", "HASURA_SERVICE_TOKEN",
     ),
 }  # fmt: skip
 OPTIONAL: Mapping[str, tuple[str, ...]] = {

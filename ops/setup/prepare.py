@@ -124,16 +124,14 @@ def _values_of_files(answers: Answers, files: EnvFiles) -> Mapping[str, Mapping[
         )
         for file, role in LOGINS.items()
     }
+    service_token = _token(answers, "service_token", "pancake_service")
     return {
-        HANDLERS: {
-            "DATABASE_URL": urls[HANDLERS],
-            "HASURA_SERVICE_TOKEN": _token(answers, "service_token", "pancake_service"),
-        },
+        HANDLERS: {"DATABASE_URL": urls[HANDLERS], "HASURA_SERVICE_TOKEN": service_token},
         EDGE: {
             "HANDLERS_URL": answers["edge_handlers_url"],
             "HASURA_EDGE_TOKEN": _token(answers, "edge_token", "pancake_edge"),
         },
-        OPS: {"DATABASE_URL": urls[OPS]},
+        OPS: {"DATABASE_URL": urls[OPS], "HASURA_SERVICE_TOKEN": service_token},
     }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ GIVEN = {
 PER_FILE = {
     "handlers.env": {"DATABASE_URL": "postgresql://h:p@db/diva", "HASURA_SERVICE_TOKEN": "s.s.s"},
     "edge.env": {"HANDLERS_URL": "http://127.0.0.1:8080", "HASURA_EDGE_TOKEN": "e.e.e"},
-    "ops.env": {"DATABASE_URL": "postgresql://o:p@db/diva"},
+    "ops.env": {"DATABASE_URL": "postgresql://o:p@db/diva", "HASURA_SERVICE_TOKEN": "s.s.s"},
 }
 
 
@@ -415,7 +415,9 @@ def prepared(customer: Customer, **changed: Any) -> EnvFiles:
 
 
 def tokens_of(files: EnvFiles) -> tuple[str, str]:
-    return files.get("HASURA_SERVICE_TOKEN", "handlers.env"), files.get("HASURA_EDGE_TOKEN", "edge.env")
+    of_handlers = files.get("HASURA_SERVICE_TOKEN", "handlers.env")
+    assert files.get("HASURA_SERVICE_TOKEN", "ops.env") == of_handlers
+    return of_handlers, files.get("HASURA_EDGE_TOKEN", "edge.env")
 
 
 def test_tokens_are_signed_with_a_private_key_or_come_from_elsewhere_and_the_engine_accepts_them(
