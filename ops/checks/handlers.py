@@ -206,7 +206,7 @@ def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_secret(services: Services) -> Iterator[Finding]:
     """Call a cron by a name that is of no trigger: the handlers check the secret before the name."""
-    url, secret = services.need("HANDLERS_URL"), services.need("HANDLER_SECRET")
+    url, secret = services.need_all("HANDLERS_URL", "HANDLER_SECRET")
     answer = ask(
         f"{url}/cron/retry_failed",
         body={"id": "leads doctor", "name": "leads_doctor", "scheduled_time": "2026-01-01T00:00:00Z"},

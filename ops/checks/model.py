@@ -307,7 +307,7 @@ def _ask(check: Check, facts: Facts, params: Params) -> list[Finding]:
     try:
         found = list(check.ask(facts, params))
     except NotRead as error:
-        if error.variable:
+        if error.variable in VARIABLES:
             cure = f"Set {error.variable} to {VARIABLES[error.variable]}"
             text = f"not looked at: {error.reason}"
             return [Finding(Level.UNKNOWN, text, cure, is_present=False, is_read=False)]

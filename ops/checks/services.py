@@ -37,13 +37,13 @@ NEEDED = ("DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET")
 
 
 class NotSet(CommandFailed):
-    """A variable is not set, so what it names is not asked."""
+    """Variables are not set, so what they name is not asked; `variable` is the first of them."""
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, variable: str) -> None:
-        super().__init__(f"{variable} is not set")
-        self.variable = variable
+    def __init__(self, *variables: str) -> None:
+        super().__init__(f"{' and '.join(variables)} {'is' if len(variables) == 1 else 'are'} not set")
+        self.variable = variables[0]
 
 
 Look = TypeVar("Look")
@@ -92,17 +92,28 @@ class Services(ExitStack):
         self.own = own_metadata() if own is None else own
         self.request_seconds, self.statement_seconds = request_seconds, statement_seconds
         self._plan, self._engine = plan, engine
+        self.unset = set[str]()
+        """What was needed so far, and is not set."""
         self.state_is_read = threading.Event()
         """Set when the statements of the state have ended; see `read_blocker`."""
         self._sessions = threading.BoundedSemaphore(MAX_SESSIONS)
         self._lock = threading.RLock()
 
     def need(self, variable: str) -> str:
-        """Return the value of a variable, which the settings have by its name in lower case."""
-        value: str = getattr(self.settings, variable.lower())
-        if not value:
-            raise NotSet(variable)
+        (value,) = self.need_all(variable)
         return value
+
+    def need_all(self, *variables: str) -> list[str]:
+        """Return the values of variables, and of fields of golive.yaml, whose names are in lower case."""
+        values = {
+            name if name.isupper() else f"{name} of golive.yaml":
+            str(getattr(self.settings if name.isupper() else self.plan, name.lower()))
+            for name in variables
+        }  # fmt: skip
+        if unset := [name for name, value in values.items() if not value]:
+            self.unset.update(unset)
+            raise NotSet(*unset)
+        return list(values.values())
 
     @contextmanager
     def database(self) -> Iterator[DbSession]:
@@ -128,7 +139,7 @@ class Services(ExitStack):
 
     def open_engine(self, **headers: str) -> Engine:
         """Open a client of the engine of HASURA_URL, which is closed with these services."""
-        url, secret = self.need("HASURA_URL"), self.need("HASURA_ADMIN_SECRET")
+        url, secret = self.need_all("HASURA_URL", "HASURA_ADMIN_SECRET")
         client = Engine(url, secret, headers, timeout_seconds=self.request_seconds)
         with self._lock:
             return self.enter_context(client)

@@ -67,9 +67,7 @@ class Manifest:
 
 def read_manifest(services: Services) -> Manifest:
     """Read how the engine is started, by the file that golive.yaml names as `engine_manifest`."""
-    if not services.plan.engine_manifest:
-        raise CommandFailed("engine_manifest of golive.yaml is not set")
-    return read_manifest_file(Path(services.plan.engine_manifest))
+    return read_manifest_file(Path(services.need("engine_manifest")))
 
 
 def read_manifest_file(path: Path) -> Manifest:
@@ -235,9 +233,7 @@ def is_near(schedule: str) -> bool:
 )  # fmt: skip
 def ask_staging(services: Services) -> Iterator[Finding]:
     """Name the pieces of metadata that differ between the engine and that of staging, of others too."""
-    url, secret = services.plan.staging_url, services.settings.hasura_other_admin_secret
-    if not url or not secret:
-        raise CommandFailed("staging_url of golive.yaml and HASURA_OTHER_ADMIN_SECRET are not set")
+    url, secret = services.need_all("staging_url", "HASURA_OTHER_ADMIN_SECRET")
     here = read_metadata(services).pieces
     with Engine(url, secret, timeout_seconds=services.request_seconds) as staging:
         there = export(staging, services.source, services.own).pieces

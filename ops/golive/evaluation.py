@@ -204,6 +204,8 @@ def gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None
     found, records = _gate_at(subject, sources, at, until), sources.records
     signers = sources.files.signers_digest()
     unset = [name for name in NEEDED if not getattr(sources.settings, name.lower())]
+    reasons = " ".join(each.reason for each in found.judgements)
+    unset += [name for name in sorted(sources.unset - {*NEEDED}) if name in reasons]
     unset += [] if found.commit else ["COMMIT"]
     unset += [] if signers else [f"GOLIVE_SIGNERS ({sources.files.signers} is missing)"]
     named = ", ".join(unset)

@@ -472,6 +472,10 @@ def test_a_gate_names_every_variable_that_it_lacks_at_once(folder: Path) -> None
         "notice not set, so what they answer is unknown: DATABASE_URL, PROMETHEUS_URL, HASURA_URL,"
         " HASURA_ADMIN_SECRET, PUBLIC_URL, GOLIVE_SIGNERS (/nonexistent/allowed_signers is missing)"
     ) in " ".join(gate.stdout.split())
+    (lacking,) = (each for each in gate_of(folder, "entry")["red"] if each.startswith("not set"))
+    assert lacking.endswith(
+        "PUBLIC_URL, HASURA_OTHER_ADMIN_SECRET, engine_manifest of golive.yaml, staging_url of golive.yaml"
+    )
 
 
 def test_a_clone_in_which_the_runbook_was_followed_is_not_modified() -> None:
