@@ -10,19 +10,17 @@ MIGRATIONS_FOLDER = CLONE / "hasura" / "migrations" / "default"
 
 
 def installed_commit() -> str:
-    """Return the commit of what is installed: COMMIT of the image, else that of the clone, else nothing."""
+    """Return the commit of what runs: COMMIT of the image or package, else of the clone, else nothing."""
     return read_variable("COMMIT") or _commit_of_clone()
 
 
-def commit_of_run() -> str:
-    """Return the commit of a test run: that of the clone; COMMIT only outside a clone.
-
-    With files that differ from it the word `modified` goes first: such a result is no evidence.
-    """
-    return _commit_of_clone() or read_variable("COMMIT")
+def commit_origin() -> str:
+    """Say where the commit is from: `image` (or package), `clone`, or nothing."""
+    return "image" if read_variable("COMMIT") else "clone" if _commit_of_clone() else ""
 
 
 def _commit_of_clone() -> str:
+    """Return the commit; if files differ, `modified` goes first: such results are no evidence."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"modified {commit}" if _git("status", "--porcelain") else commit

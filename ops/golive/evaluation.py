@@ -14,7 +14,7 @@ from ops.checks.model import Asked, Level, Result
 from ops.checks.screen import FORMAT, finding_documents, shown
 from ops.checks.table import BY_ID, look_at
 from ops.failures import ExitCode
-from ops.golive.commit import installed_commit
+from ops.golive.commit import commit_origin, installed_commit
 from ops.golive.contradictions import seen_notices
 from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, entry_criteria, rule_of
 from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
@@ -90,6 +90,8 @@ class Evaluation:
     """The SHA-256 of the file of the allowed signers."""
     heads: tuple[str, ...] = ()
     """The newest records: they name all others."""
+    commit_of: str = ""
+    """Whether the commit is that of the `image` or of a `clone`."""
 
     @property
     def is_open(self) -> bool:
@@ -117,6 +119,7 @@ class Evaluation:
         before, period = self.before, self.period
         return {
             "format": FORMAT, "subject": self.subject, "at": _utc(self.at), "commit": self.commit,
+            "commit_of": self.commit_of,
             "installation": self.installation, "signers": self.signers, "heads": self.heads,
             "is_open": self.is_open,
             "notices": [notice._asdict() for notice in self.notices],
@@ -191,7 +194,9 @@ def evaluate(
     period = None
     if begun:
         period = Period(name, begun.holds_at, until or at, begun.stated_by, begun.statement.at)
-    return Evaluation(subject, at, commit, tuple(judgements), before, period, causes)
+    return Evaluation(
+        subject, at, commit, tuple(judgements), before, period, causes, commit_of=commit_origin()
+    )
 
 
 def gate_at(subject: str, sources: Sources, at: datetime, until: datetime | None = None) -> Evaluation:

@@ -97,7 +97,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     fine, bad = ("open", "CLOSED") if is_gate else ("passed", "NOT PASSED")
     title = f"Gate {evaluation.subject}" if is_gate else evaluation.subject.capitalize()
     state = fine if evaluation.is_open else bad
-    commit = evaluation.commit[:SHOWN] or "unknown"
+    origin = f" of the {evaluation.commit_of}" if evaluation.commit_of else ""
+    commit = (evaluation.commit[:SHOWN] or "unknown") + origin
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
     if evaluation.period:
         console.print(evaluation.period.text)

@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import installed_commit
 from proofs.sender import versions
 from sandbox.edge import require_edge_packages
 from sandbox.postgres.server import Cluster
@@ -74,7 +74,7 @@ def _run_drill(sandbox: BareSandbox, tier: str, rate: float, warm_up: float) -> 
 def _leads(sandbox: BareSandbox, *words: str, codes: tuple[int, ...] = (0,)) -> str:
     """Run `leads golive`; its messages go to stderr of this program."""
     command = [sys.executable, "-m", "ops", "golive", *words]
-    environment = {**os.environ, **sandbox.leads_environment(), "COMMIT": commit_of_run()}
+    environment = {**os.environ, **sandbox.leads_environment(), "COMMIT": installed_commit()}
     run = subprocess.run(
         command, cwd=sandbox.folder, env=environment, stdout=subprocess.PIPE, text=True, timeout=MAX_SECONDS,
         check=False,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import commit_origin, installed_commit
 from ops.waiting import poll
 from proofs.chaos.effects import check_stream, count_unfinished
 from proofs.sender import Stream
@@ -40,8 +40,9 @@ def begin() -> Console:
 
 
 def proof(scenario: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result as `leads golive attest` accepts it: with kind, time, and commit of the clone."""
-    return {"kind": scenario, "at": datetime.now(UTC).isoformat(), "commit": commit_of_run(), **result}
+    """Return the result as `leads golive attest` accepts it: with kind, time and commit."""
+    made = {"at": datetime.now(UTC).isoformat(), "commit": installed_commit(), "commit_of": commit_origin()}
+    return {"kind": scenario, **made, **result}
 
 
 def finish(scenario: str, result: Mapping[str, Any], as_json: bool) -> None:

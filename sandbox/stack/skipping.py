@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from leads.domain.body import ICT
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import installed_commit
 from sandbox.edge import NginxEdge
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT, Service
@@ -86,13 +86,17 @@ class SkippingSandbox(BareSandbox):
         return [*super()._pancake_arguments(), f"--more-sources={MORE_SOURCES}"]
 
     def _service_environment(self) -> Mapping[str, str]:
-        return {**super()._service_environment(), "LD_PRELOAD": str(LIBRARIES[1]), "COMMIT": commit_of_run()}
+        return {
+            **super()._service_environment(),
+            "LD_PRELOAD": str(LIBRARIES[1]),
+            "COMMIT": installed_commit(),
+        }
 
     def leads_environment(self) -> dict[str, str]:
         return {
             **super().leads_environment(), "PUBLIC_URL": f"https://localhost:{self._tls_port}",
             "SSL_CERT_FILE": str(self._certificate), "HASURA_OTHER_ADMIN_SECRET": self.keys.admin_secret,
-            "COMMIT": commit_of_run(), "COLUMNS": "100", "LD_PRELOAD": str(LIBRARIES[1]),
+            "COMMIT": installed_commit(), "COLUMNS": "100", "LD_PRELOAD": str(LIBRARIES[1]),
         }  # fmt: skip
 
     def _write_plan(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from _pytest.subtests import SubtestReport
 
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import installed_commit
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 # Cells: attacker, attack, tests, then what is counted.
@@ -117,7 +117,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left:
         print(f"\n{PAGE.name} stays as it is, because these did not run: {', '.join(left)}")
         return
-    PAGE.write_text(counted(page, found, f"on {datetime.now(UTC):%Y-%m-%d} at `{commit_of_run()[-40:][:8]}`"))
+    PAGE.write_text(
+        counted(page, found, f"on {datetime.now(UTC):%Y-%m-%d} at `{installed_commit()[-40:][:8]}`")
+    )
 
 
 if __name__ == "__main__":

@@ -363,6 +363,7 @@ def sample_evaluation() -> Evaluation:
         notices=notices,
         installation=installation,
         signers=signers,
+        commit_of="image",
     )
 
 

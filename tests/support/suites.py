@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import commit_origin, installed_commit
 from ops.golive.evidence import WHOLE_SUITE
 
 IS_FULL = "TEST_FULL" in os.environ
@@ -150,7 +150,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Prepare the turns, which a run without xdist does not need; its workers write no JUnit file."""
     xml = session.config.stash.get(xml_key, None)
     if xml is not None:
-        xml.add_global_property("commit", commit_of_run())
+        xml.add_global_property("commit", installed_commit())
+        xml.add_global_property("commit_of", commit_origin())
         xml.add_global_property("suite", WHOLE_SUITE if is_whole(session.config) else "a part of the suite")
     if workerinput := getattr(session.config, "workerinput", None):
         session.config.stash[_TURN] = Turn(workerinput["locks"])

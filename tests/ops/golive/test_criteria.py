@@ -20,14 +20,15 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 from markupsafe import escape
+from rich.console import Console
 
 from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import gates, measuring
-from ops.golive.commit import commit_of_run
+from ops.golive.commit import installed_commit
 from ops.golive.criterion import STAGING, Criterion, Part, Source, Window
-from ops.golive.evaluation import Evaluation, cure_of
+from ops.golive.evaluation import Evaluation, cure_of, evaluate
 from ops.golive.evidence import ON_INSTALLATION, READERS, EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import finding, note
 from ops.golive.judgement import Measurement, Outcome, Why, judge
@@ -341,8 +342,24 @@ def test_an_outage_test_counts_the_lost_leads_of_the_file_that_a_scenario_writes
     assert read_evidence_file(criterion, lost).value == 2
     written = json.dumps(proof("four_layers", {"sent": 2000, "lost": [], "ok": True})).encode()
     found = read_evidence_file(criterion, written)
-    assert (found.value, found.commit) == (0, commit_of_run())
+    assert (found.value, found.commit) == (0, installed_commit())
     assert found.measured_at is not None
+
+
+def test_the_commit_is_that_of_the_image_before_that_of_a_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, clone, expected in (
+        (COMMIT, "f" * 40, (COMMIT, "image")), ("", "f" * 40, ("f" * 40, "clone")), ("", "", ("", "")),
+    ):  # fmt: skip
+        monkeypatch.setenv("COMMIT", given)
+        monkeypatch.setattr("ops.golive.commit._commit_of_clone", lambda clone=clone: clone)
+        made = proof("four_layers", {})
+        assert (made["commit"], made["commit_of"]) == expected
+        gate = evaluate("W1", (), Mock(records=()), datetime.now(UTC))
+        console = Console(record=True)
+        gates.print_evaluation(gate, console)
+        assert (gate.commit, gate.commit_of) == expected
+        head = console.export_text().splitlines()[0]
+        assert head.endswith(f" of the {expected[1]}" if expected[1] else "commit unknown")
 
 
 @pytest.fixture
