@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ops.golive.criterion import load_criteria
+from ops.golive.criterion import Source, load_criteria
 from ops.golive.evidence import read_evidence_file
 from ops.setup.answers import QUESTIONS
 from sandbox.edge import NEEDED
@@ -132,8 +132,8 @@ def test_without_the_tools_from_apt_a_user_reads_what_was_not_checked(checked: P
 CALLS = re.findall(
     r"^ *scripts/(\S.*?)(?: (?:\|\||#) .*)?$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE
 )
-STEPS = [each for each in CALLS if "--junit" not in each]
-SCRIPTS = ("check", "audit", "pin_images", "images", "release", "test", "chaos")
+STEPS = [each for each in CALLS if "dist/" not in each]
+SCRIPTS = ("check", "audit", "pin_images", "images", "release", "test", "chaos", "loadtest")
 
 
 def ci(folder: Path, codes: Mapping[str, int], key: str = "") -> tuple[Done, list[str]]:
@@ -148,7 +148,7 @@ def ci(folder: Path, codes: Mapping[str, int], key: str = "") -> tuple[Done, lis
 
 @pytest.mark.parametrize("failing", SCRIPTS)
 def test_any_failure_ends_ci(tmp_path: Path, failing: str) -> None:
-    done, called = ci(tmp_path, {failing: 2})
+    done, called = ci(tmp_path, {failing: 2}, key="ci.key")
     assert (done.returncode, called[-1].split()[0]) == (2, failing)
 
 
@@ -164,11 +164,15 @@ def test_images_without_digests_or_not_built_do_not_end_ci(tmp_path: Path) -> No
     ]
 
 
-def test_ci_signs_its_results_with_the_key_that_it_is_given(tmp_path: Path) -> None:
+def test_ci_makes_and_signs_what_proves_criteria_with_the_key_that_it_is_given(tmp_path: Path) -> None:
     done, called = ci(tmp_path, {}, key="ci.key")
     assert done.returncode == 0, done.stderr
-    at = called.index("test --junit dist/junit.xml")
-    assert called[at + 1] == "ssh-keygen -q -Y sign -f ci.key -n golive.ci dist/junit.xml"
+    cures = [each.remediation for each in load_criteria() if each.source is Source.FILE]
+    wanted = {name for cure in cures for name in re.findall(r"(?:> golive/|--junit )([^ ,]+)", cure)}
+    signed = [each.rpartition("/")[2] for each in called if each.startswith("ssh-keygen")]
+    assert wanted == {*signed} == {path.name for path in (tmp_path / "dist").iterdir()} | {"junit.xml"}
+    assert "ssh-keygen -q -Y sign -f ci.key -n golive.ci dist/junit.xml" in called
+    assert "test --junit dist/junit.xml" in called
     assert "test" not in called
 
 
