@@ -185,18 +185,30 @@ def test_the_number_of_cases_counts(subtests: pytest.Subtests) -> None:
         assert judged(Measurement(value, total=total), managers) == outcome
 
 
-def test_the_vietnamese_part_of_a_report_leads_to_the_english_one_and_both_state_the_least_sample() -> None:
+def test_the_vietnamese_part_says_who_does_what_and_leads_to_the_english_one() -> None:
     sample = sample_evaluation()
     more = {"rows-edge": Measurement(0.5, 60, until=AT), "zero-miss": Measurement(0, 14, needed=14)}
-    further = (judge(CRITERIA[name], found, sample.at, "") for name, found in more.items())
+    more["rows-ledger"] = Measurement(2, total=14, details="2 are gone, 0 were recoded")
+    further = [judge(CRITERIA[name], found, sample.at, "") for name, found in more.items()]
+    further.append(judge(CRITERIA["G-10"], Measurement(why=Why.NO_DATA, problem="x"), sample.at, ""))
     evaluation = replace(sample, judgements=(*sample.judgements, *further))
-    vietnamese, _, english = html_page(evaluation, [], [], "lan@diva.example").partition('<div id="en"')
+    sampled, _, english = html_page(evaluation, [], [], "lan@diva.example").partition('<div id="en"')
+    vietnamese = " ".join(sampled.split())
     for judgement in evaluation.judgements:
         cure = cure_of(judgement) if judgement.is_blocking else ""
         for text in filter(None, (judgement.criterion.title_en, finding(judgement), note(judgement), cure)):
             assert (str(escape(text)) in vietnamese, str(escape(text)) in english) == (False, True), text
         assert f'id="en-{judgement.criterion.id}"' in english
-    assert 'Phụ trách: <b>PO</b>. <a href="#en-intervention-W2">Cách xử lý (tiếng Anh)</a>' in vietnamese
+    for said in (
+        "<b>PO</b>: xử lý nguyên nhân theo hướng dẫn, hệ thống sẽ tự đo lại. "
+        '<a href="#en-intervention-W2">Lệnh và hướng dẫn (tiếng Anh)</a>',
+        "<b>DevOps</b>: kiểm tra kết nối và cấu hình, rồi đánh giá lại cổng.",
+        "<b>PO</b>: bổ sung hoặc chờ cho đủ số trường hợp: ",
+        "<b>Bảo mật</b>: kiểm tra, xử lý nếu chưa đạt, rồi xác nhận kết quả: "
+        "<code>leads golive attest G-10=GIÁ_TRỊ --evidence FILE</code>.",
+        '<code lang="en">2 are gone, 0 were recoded</code>',
+    ):
+        assert said in vietnamese, said
     for least in ("mục tiêu ≥ 4/5 · cần ít nhất 5 trường hợp", "mục tiêu = 0 · cần ít nhất 14 trường hợp"):
         assert least in vietnamese
     for least in ("target ≥ 4 of 5 · at least 5 cases", "target = 0 leads · at least 14 cases"):
