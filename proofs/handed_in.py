@@ -84,7 +84,7 @@ def baseline(
 GOOD_FIGURES: Mapping[str, Mapping[str, object]] = {
     "loadtest": {"rate": 100, "minutes": 10, "p95_seconds": 0.05, "process_p95_seconds": 1.2, "ok": True},
     "four_layers": {"sent": 2000, "lost": [], "ok": True},
-    "smoke": {"answer_status": 200, "ok": True, "installation": {"database": "diva@1"}},
+    "smoke": {"answer_status": 200, "ok": True, "installation": {"database": "staging@1"}},
     "drill": {"rate": 20, "minutes": 3.5, "ok": True, "installation": {"database": "staging@1"}},
 }
 """By the kind of a result."""

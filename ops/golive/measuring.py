@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,15 @@ from ops.clients.hasura_admin import Engine
 from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
 from ops.clients.signing import SignatureRefused
 from ops.failures import CommandFailed, ExitCode
-from ops.golive.criterion import PRODUCTION, WAVES, Criterion, Source, Window
+from ops.golive.criterion import (
+    PRODUCTION,
+    STAGING,
+    WAVES,
+    Criterion,
+    Source,
+    Window,
+    load_criteria,
+)
 from ops.golive.deploy.plan_file import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Notice, Why
@@ -356,9 +365,14 @@ def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measureme
     begun = newest(sources.records, Kind.BEGIN, WAVES[0], at)
     if criterion.query == "baseline" and begun and found.until and found.until >= begun.holds_at:
         raise NoData(f"It has tickets from after {WAVES[0]} began.")
+    told = _told(criterion, found.value)
     if found.database:
         _check_database(criterion, found.database, sources)
         details = f"{details}, made on {found.database}"
+        first = found.database if criterion.environment == PRODUCTION else first_staging(sources, at)
+        if found.database != first:
+            vi = f"staging khác lần đầu: {found.database}, lần đầu là {first}"
+            told += (Notice(vi, f"another staging than at first: {found.database}, which was {first}"),)
     made_at = found.measured_at or stated.at
     try:
         pipeline = sources.files.signer(CI, sources.files.evidence_path(evidence), made_at)
@@ -367,8 +381,24 @@ def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measureme
     more = "; ".join(filter(None, [f"signed by {pipeline}" if pipeline else "", found.details]))
     return replace(
         found, measured_at=made_at, details=f"{details}, {more}" if more else details,
-        installed=stated.commit, notices=(*_told(criterion, found.value), *([] if pipeline else [BY_PERSON])),
+        installed=stated.commit, notices=(*told, *([] if pipeline else [BY_PERSON])),
     )  # fmt: skip
+
+
+def first_staging(sources: Sources, at: datetime) -> str:
+    """Return the database of the first evidence of staging that counts; empty without one."""
+    of_staging = (
+        (record.statement.at, each, record)
+        for each in load_criteria() if each.source is Source.FILE and each.environment == STAGING
+        for record in stated(sources.records, Kind.ATTEST, each.id, at)
+    )  # fmt: skip
+    for _, criterion, record in sorted(of_staging, key=itemgetter(0)):
+        with suppress(NoData, EvidenceError, RecordsError, LookupError):
+            content = sources.files.read_evidence(record.evidence[0])
+            database = read_evidence_file(criterion, content).database
+            _check_database(criterion, database, sources)
+            return database
+    return ""
 
 
 def _check_database(criterion: Criterion, database: str, sources: Sources) -> None:

@@ -32,7 +32,7 @@ from ops.golive.evaluation import Evaluation, cure_of, evaluate
 from ops.golive.evidence import ON_INSTALLATION, READERS, EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import finding, note
 from ops.golive.judgement import Measurement, Outcome, Why, judge
-from ops.golive.measuring import PROBES, NoData, Sources, measure
+from ops.golive.measuring import BY_PERSON, PROBES, NoData, Sources, measure
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.golive.report import html_page
 from ops.settings import read_operator_settings
@@ -356,6 +356,24 @@ def test_an_outage_test_counts_the_lost_leads_of_the_file_that_a_scenario_writes
     found = read_evidence_file(criterion, written)
     assert (found.value, found.commit) == (0, installed_commit())
     assert found.measured_at is not None
+
+
+def test_evidence_of_another_staging_than_the_first_stands_in_red(tmp_path: Path) -> None:
+    """What was made in the gate's own database is no evidence of staging, also not the first one."""
+    records, at = Records(tmp_path), datetime.now(UTC)
+    places = {"G-6": "diva@1", "G-8-tier1": "staging@1", "G-8-tier2": "other@2", "G-8-tier3": "staging@1"}
+    for name, place in places.items():
+        content = good_file(CRITERIA[name], installation={"database": place})
+        records.add(state(Kind.ATTEST, name, at), files=[Handed("result.json", content)])
+    with Sources(read_operator_settings(), tmp_path) as sources:
+        sources.installation = {"database": "diva@1"}
+        now = datetime.now(UTC)
+        found = {name: measure(CRITERIA[name], sources, now, "W1", {}) for name in places}
+    red = {name: each.notices[:-1] for name, each in found.items() if each.notices != (BY_PERSON,)}
+    assert found["G-6"].why is Why.NO_DATA
+    assert {name: [text.en for text in each] for name, each in red.items() if each} == {
+        "G-8-tier2": ["another staging than at first: other@2, which was staging@1"]
+    }
 
 
 def test_the_commit_is_that_of_the_image_before_that_of_a_clone(monkeypatch: pytest.MonkeyPatch) -> None:
