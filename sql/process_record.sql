@@ -339,11 +339,11 @@ SELECT
         FROM candidate AS c
     ) AS accounts,
     (
-        SELECT COALESCE(jsonb_agg(jsonb_build_object(
+        SELECT COALESCE(json_agg(json_build_object(
             'id', t.id, 'account_id', t.account_id, 'assignee_id', t.assignee_id, 'title', t.title, 'description', t.description,
             'fields', t.fields,
             'account', (
-                SELECT jsonb_build_object('normalized_phone', a.normalized_phone, 'phone_code', a.phone_code, 'phone_number', a.phone_number)
+                SELECT json_build_object('normalized_phone', a.normalized_phone, 'phone_code', a.phone_code, 'phone_number', a.phone_number)
                 FROM public.account AS a
                 WHERE a.id = t.account_id AND a.deleted_at IS NULL
             ),
@@ -551,7 +551,7 @@ SET
             THEN (SELECT c.id FROM public.contact_book AS c WHERE c.primary_phone = %(phone)s)
         ELSE t.contact_book_id
     END,
-    data = COALESCE(t.data, '{}') || %(data)s::jsonb,
+    data = CASE WHEN jsonb_typeof(t.data) = 'object' THEN t.data - 'pancake' ELSE COALESCE(t.data, '{}') END || %(data)s::jsonb,
     updated_at = %(now)s
 WHERE t.id = %(ticket_id)s
 

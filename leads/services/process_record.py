@@ -65,7 +65,7 @@ TOLD_LATER = "told_later"
 """The key of the evidence of such an event, until then."""
 CLAIM_LOST = "claim_lost"
 ERASED = "erased"
-_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build an encoder at each call
+_json = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode  # json.dumps builds one per call
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,17 @@ async def test_a_later_version_updates_the_ticket_and_notifies_its_owner(harness
     assert (sent["template_code"], sent["recipient_ids"]) == ("noti_pancake_lead_updated", [owner])
 
 
+async def test_what_others_keep_in_the_data_of_a_ticket_stays(harness: HandlerHarness) -> None:
+    await process(harness)
+    harness.sql("""UPDATE ticket SET data = data || '{"diva": [1]}'""")
+    second = await process(harness, id="b")
+    data = second.ticket["data"]
+    assert (data["diva"], len(data["pancake"]["requests"])) == ([1], 2)
+    harness.sql("UPDATE ticket SET data = 'null'")
+    third = await process(harness, id="c")
+    assert (third.result, third.ticket["data"][0]) == ("ticket_updated", None), "data that is no object"
+
+
 async def test_texts_that_are_cut_are_noted_even_if_nothing_changed(harness: HandlerHarness) -> None:
     cut: dict[str, Any] = {"name": "N" * 501, "email": "e" * 321, "pancake_tags": ["t" * 201]}
     cut |= {"interested_product": ["p"] * 51}
