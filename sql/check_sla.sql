@@ -119,7 +119,7 @@ RETURNING e.id
 -- name: check_sla/load_morning_message
 -- Load what the managers are told in the morning: yesterday, and what of the last 30 days needs somebody. Only if the setting is on,
 -- its time of today came within the last 6 hours, and no run of today has the message yet.
--- Returns one row or none, all text: today, day (yesterday), its leads, tickets and answered; detail, what needs somebody.
+-- Returns one row or none, all text: today, day (yesterday), came (its leads), detail (what needs somebody).
 -- Relies on uq_pancake_cron_run_tick, ix_pancake_webhook_event_created_at and the primary key of Diva's ticket table.
 WITH today AS MATERIALIZED (
     -- MATERIALIZED: on a tick without a message no statistics let the planner begin with the reports.
@@ -138,7 +138,12 @@ WITH today AS MATERIALIZED (
         )
 )
 SELECT
-    t.day::text AS today, to_char(t.day - 1, 'DD/MM') AS day, y.leads::text, y.tickets::text, y.answered::text,
+    t.day::text AS today, to_char(t.day - 1, 'DD/MM') AS day,
+    CASE
+        WHEN y.leads = 0 THEN 'không có lead nào'
+        WHEN y.tickets = 0 THEN y.leads || ' lead, không có ticket mới'
+        ELSE format('%%s lead, %%s ticket mới, đã gọi %%s/%%s', y.leads, y.tickets, y.answered, y.tickets)
+    END AS came,
     coalesce('Cần làm (30 ngày qua): ' || nullif(concat_ws(
         ', ',
         CASE WHEN n.unanswered > 0 THEN format(

@@ -220,7 +220,7 @@ def test_every_figure_is_that_of_sql_written_by_hand_and_every_sum_closes(figure
 
 
 def test_the_morning_message_is_that_of_sql_written_by_hand(figures: Figures) -> None:
-    """Of a day with leads, the day after it, and when the last 30 days had none."""
+    """Of a day with leads, the day after it, after 30 days without any, and of leads without a ticket."""
     fill(figures)
     db = figures.connection
     db.execute("SET session_replication_role = DEFAULT")
@@ -233,18 +233,25 @@ def test_the_morning_message_is_that_of_sql_written_by_hand(figures: Figures) ->
             db.execute(HAND_WRITTEN, {"from": begins - timedelta(days=days), "to": to}).fetchall()[0]
             for days, to in ((1, begins), (30, now))
         )
-        names = ("leads", "tickets", "answered")
-        assert [said[name] for name in names] == [str(yesterday[name]) for name in names]
         assert (yesterday["leads"] > 0) is has_leads
-        detail = "Không có việc tồn"
+        came, detail = "không có lead nào", "Không có việc tồn"
         if has_leads:
+            leads, tickets, answered = (yesterday[name] for name in ("leads", "tickets", "answered"))
+            came = f"{leads} lead, {tickets} ticket mới, đã gọi {answered}/{tickets}"
             hours = (now - month["oldest_unanswered_at"]) // timedelta(hours=1)
             age = f"{hours // 24} ngày" if hours >= 48 else f"{hours} giờ"
             detail = (
                 f"Cần làm (30 ngày qua): {month['unanswered']} ticket chưa gọi (lâu nhất {age}),"
                 f" {month['unassigned']} ticket chưa có người phụ trách, {month['broken']} lỗi cần xử lý"
             )
-        assert (said["detail"], said["today"]) == (detail, begins.date().isoformat())
+        assert (said["came"], said["detail"], said["today"]) == (came, detail, begins.date().isoformat())
+    db.execute("DELETE FROM ticket")
+    begins = datetime(2026, 5, 15, tzinfo=ICT)
+    now = begins + timedelta(hours=8)
+    (said,) = db.execute(QUERIES["check_sla/load_morning_message"], {"now": now}).fetchall()
+    window = {"from": begins - timedelta(days=1), "to": begins}
+    (yesterday,) = db.execute(HAND_WRITTEN, window).fetchall()
+    assert said["came"] == f"{yesterday['leads']} lead, không có ticket mới"
 
 
 def test_owners_have_their_share_and_the_roster_its_bound(seeded: Figures) -> None:
