@@ -212,8 +212,8 @@ WHERE r.name = 'retry_failed' AND r.scheduled_time > %(now)s::timestamptz - inte
 -- name: late_owners/store_summaries
 -- Add one notification for each owner of tickets from old leads, to the event of the oldest, once business hours have begun since the
 -- owner was chosen; at 08:00 in Vietnam if there are none. A ticket that was answered, closed or given to others meanwhile is left out.
--- Returns id of the events that have a notification now. Relies on ix_pancake_webhook_event_watched and the primary key of Diva's
--- ticket table.
+-- Returns id of the events that have a notification now. Relies on ix_pancake_webhook_event_told_later and the primary key of
+-- Diva's ticket table.
 WITH due AS (
     SELECT e.id, e.assignee_id, t.code
     FROM public.pancake_webhook_event AS e

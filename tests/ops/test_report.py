@@ -34,9 +34,10 @@ from ops.daily.report import ALONE, FIGURE_NAMES, SUMS, ends_of, read_period
 from ops.failures import WrongUsage
 from ops.golive.criterion import find_criterion
 from ops.golive.line_chart import WORDS, Unit, draw, shown, value_ticks
+from sandbox.postgres.plans import nodes
 from tests.support.end_to_end import DRIVER, browsing
 from tests.support.operators import document, leads, operators_of
-from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures
+from tests.support.stored_rows import FROM, HANH, KHOA, NOON, TO, Figures, insert_tickets
 
 DAY = ("--since", "2026-05-14", "--until", "2026-05-14")
 FORMULA = "=HYPERLINK(1)"
@@ -217,6 +218,20 @@ def test_every_figure_is_that_of_sql_written_by_hand_and_every_sum_closes(figure
     auto, response = figures.of("kpi/load_auto_assign"), figures.of("kpi/load_response")
     assert (total["tickets"], total["kept"]) == (auto["tickets"], auto["correct"])
     assert total["unanswered"] + total["closed_unanswered"] == response["unanswered"]
+
+
+def test_a_report_reads_each_ticket_of_its_period_once(figures: Figures) -> None:
+    """Not once for each event, as a nested loop does while the statistics are those of the month before."""
+    db = figures.connection
+    query = b"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT * FROM pancake_report_row(%s, %s)"
+    with db.transaction(force_rollback=True):
+        db.execute("SET LOCAL session_replication_role = replica")
+        insert_tickets(db, "month", 100, at=FROM - timedelta(days=30))
+        db.execute("ANALYZE pancake_webhook_event")
+        db.execute("UPDATE pancake_webhook_event SET created_at = %s", [FROM])
+        (found,) = psycopg.ClientCursor(db).execute(query, (FROM, TO)).fetchall()
+    (row,) = [node for node in nodes(found["QUERY PLAN"][0]["Plan"]) if node.get("Relation Name") == "ticket"]
+    assert row["Actual Loops"] == 100
 
 
 def test_the_morning_message_is_that_of_sql_written_by_hand(figures: Figures) -> None:

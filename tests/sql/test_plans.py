@@ -490,13 +490,29 @@ def test_late_tickets_are_looked_for_among_those_that_are_watched(
         )
         for search in (
             "check_sla/flag_late_tickets", "check_sla/stop_watching", "late_owners/list_recallable",
-            "late_owners/store_summaries",
         ):  # fmt: skip
             with subtests.test(search=search):
                 found = executed_plan(tickets, search, params, kind)
                 assert scanned(found) == set()
                 assert of_events("ix_watched") in indexes(found)
                 assert shared_buffers(found) <= 100 * UNASSIGNED
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_old_leads_to_tell_of_are_looked_for_among_themselves(tickets: Db, kind: str) -> None:
+    """Not among all tickets that are watched."""
+    with tickets.transaction(force_rollback=True):
+        tickets.execute("UPDATE pancake_webhook_event SET ticket_watched_at = created_at")
+        tickets.execute(
+            "UPDATE pancake_webhook_event SET evidence = jsonb_build_object('told_later', true)"
+            " WHERE record_id LIKE 'night%'"
+        )
+        found = executed_plan(tickets, "late_owners/store_summaries", SEARCH_PARAMS | {"lease": "60 s"}, kind)
+    assert scanned(found) == set()
+    assert of_events("ix_told_later") in indexes(found)
+    (row,) = [node for node in found if node.get("Index Name") == of_events("ix_told_later")]
+    assert row["Actual Rows"] == UNASSIGNED
+    assert shared_buffers(found) <= 100 * UNASSIGNED
 
 
 @pytest.mark.parametrize("kind", BOTH)
