@@ -295,9 +295,10 @@ class Work:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def pieces(self) -> Iterator[Piece]:
+        # First: it would read the events that the others store, which lie elsewhere at each size.
+        yield _unprepared("poll", TICKS, partial(poll_again, self.pancake, TICKS))
         yield Piece("ingest", REQUESTS, self._ingest)
         yield Piece("process", REQUESTS, self._process)
-        yield _unprepared("poll", TICKS, partial(poll_again, self.pancake, TICKS))
         yield _unprepared("retry", TICKS, self._retry)
         for figure in FIGURES:
             if figure.is_of_window:

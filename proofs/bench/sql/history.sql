@@ -4,6 +4,8 @@ SET session_replication_role = replica;
 
 -- What the measured work stored: at a later size a poll and a retry would read it too.
 DELETE FROM pancake_webhook_event WHERE origin = 'webhook' AND created_at > %(until)s;
+-- What waits of the listed records would be moved by each retry, so that a poll reads other pages at each size.
+UPDATE pancake_webhook_event SET status = 'skipped_source_disabled' WHERE origin = 'poll' AND status = 'received';
 
 CREATE TEMPORARY TABLE made AS
 SELECT
