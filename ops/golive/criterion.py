@@ -133,6 +133,13 @@ class Criterion:
         return self.source is Source.PERSON and self.environment == STAGING
 
     @property
+    def how_to_attest(self) -> str:
+        """Return the command that states it; VALUE, CASES and FILE are the person's."""
+        value = "=VALUE" if self.source is Source.PERSON else ""
+        cases = " --cases CASES" if value and self.min_samples else ""
+        return f"leads golive attest {self.id}{value}{cases} --evidence FILE"
+
+    @property
     def may_have_fewer(self) -> bool:
         """Whether its owner may sign that fewer cases than `min_samples` suffice."""
         return self.min_samples is not None and not self.needed and self.source in (Source.SQL, Source.PROMQL)

@@ -348,7 +348,7 @@ BY_PERSON = Notice("do người khai, không có chữ ký của CI", "stated by
 def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measurement:
     record = newest(sources.records, Kind.ATTEST, criterion.id, at)
     if record is None:
-        raise NoData(f"Not attested yet: leads golive attest {criterion.id}")
+        raise NoData(f"Not attested yet: {criterion.how_to_attest}")
     stated = record.statement
     details = f"by {record.stated_by}, {stated.at:%Y-%m-%d}"
     if criterion.source is Source.PERSON:
@@ -359,7 +359,7 @@ def _attested(criterion: Criterion, sources: Sources, at: datetime) -> Measureme
             stated.value, total=stated.cases, measured_at=stated.at, details=details, notices=notices
         )
     if not record.evidence:
-        raise NoData(f"Its record has no file: leads golive attest {criterion.id} --evidence FILE")
+        raise NoData(f"Its record has no file: {criterion.how_to_attest}")
     evidence = record.evidence[0]
     found = read_evidence_file(criterion, sources.files.read_evidence(evidence))
     begun = newest(sources.records, Kind.BEGIN, WAVES[0], at)

@@ -205,7 +205,7 @@ def test_the_vietnamese_part_says_who_does_what_and_leads_to_the_english_one() -
         "<b>DevOps</b>: kiểm tra kết nối và cấu hình, rồi đánh giá lại cổng.",
         "<b>PO</b>: bổ sung hoặc chờ cho đủ số trường hợp: ",
         "<b>Bảo mật</b>: kiểm tra, xử lý nếu chưa đạt, rồi xác nhận kết quả: "
-        "<code>leads golive attest G-10=GIÁ_TRỊ --evidence FILE</code>.",
+        "<code>leads golive attest G-10=VALUE --evidence FILE</code>.",
         '<code lang="en">2 are gone, 0 were recoded</code>',
     ):
         assert said in vietnamese, said

@@ -337,6 +337,8 @@ def made(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Sign
         assert pilot.golive(*words).exit_code == 0
         result = pilot.golive("report", "W1", "--to", str(folder / "reports"))
         assert result.exit_code == 1, result.output
+        printed = result.stdout.rpartition("leads golive ")[2].split()
+        assert pilot.golive(*printed).exit_code == 0
     (report,) = (folder / "reports").iterdir()
     return Signed(report, folder / "records")
 
