@@ -8,8 +8,9 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from proofs.incidents import ALL
@@ -37,7 +38,7 @@ from proofs.incidents.series import (
     of_states,
     of_traffic,
 )
-from sandbox.monitoring.rules import Alert, Inhibition, Labels, alerts, rule_files
+from sandbox.monitoring.rules import Alert, Inhibition, Labels, alerts, group_of, rule_files
 from sandbox.monitoring.servers import Queries, prometheus, run_promtool
 from sandbox.processes import Processes, Service
 
@@ -193,22 +194,20 @@ USUAL_LEADS_PER_HOUR = {"webhook_silent": FEW_LEADS_PER_HOUR}
 """Of the incidents that do not have LEADS_PER_HOUR: with as many the webhook soon counts as suspended."""
 
 
-def incident(name: str, leads_per_hour: float | None = None) -> Scenario:
-    """Return the recorded time of an incident, by default with its usual traffic.
+def incident(name: str) -> Scenario:
+    """Return the recorded time of an incident with its usual traffic, in which nothing else happens.
 
-    Those of two incidents do not overlap. With few leads there is one connection.
+    Those of two incidents do not overlap.
     """
-    minutes, changes = ALL[name].minutes, ALL[name].changes
-    leads_per_hour = leads_per_hour or USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR)
+    minutes = ALL[name].minutes
     return Scenario(
         name=name,
         start=FIRST_MONDAY + timedelta(weeks=1 + list(ALL).index(name)),
         minutes=BEFORE + minutes + RECORDED_AFTER,
-        leads_per_hour=leads_per_hour,
-        timeline=during(BEFORE, BEFORE + minutes, **changes),
+        leads_per_hour=USUAL_LEADS_PER_HOUR.get(name, LEADS_PER_HOUR),
+        timeline=during(BEFORE, BEFORE + minutes, **ALL[name].changes),
         first_minute=BEFORE - RECORDED_BEFORE,
         seed=list(ALL).index(name),
-        connections=1 if leads_per_hour == FEW_LEADS_PER_HOUR else 5,
     )
 
 
@@ -225,7 +224,6 @@ def weeks() -> list[Scenario]:
     There are 5 leads an hour with 2 % bad input, a deployment a day with a restart of Hasura, a dead letter
     on a Sunday, a flood of valid leads for an hour, and Tết.
     """
-    restarts = tuple(day * DAY + RESTARTED_AT + after for day in range(7 * WEEKS) for after in (0, 2))
     return [
         Scenario(
             name=f"week {week + 1}",
@@ -234,11 +232,37 @@ def weeks() -> list[Scenario]:
             leads_per_hour=FEW_LEADS_PER_HOUR,
             timeline=_days_of_weeks,
             first_minute=max(0, week * WEEK_MINUTES - DAY // 2),
-            restarts=restarts,
+            restarts=_restarts(),
             traffic=_traffic_of_weeks,
         )
         for week in range(WEEKS)
     ]
+
+
+def laid_over_a_week(name: str) -> Scenario:
+    """Return an incident laid over the first of the four weeks, with one connection.
+
+    It begins on the Sunday at half past ten, half an hour after the deployment; the lead that fails for good
+    is a dead letter three quarters of an hour later. Those of a day meet the next deployment too.
+    """
+    base, since = incident(name), SUNDAY * DAY + RESTARTED_AT + 30 - BEFORE
+    changes, broken = ALL[name].changes, range(BEFORE, BEFORE + ALL[name].minutes)
+
+    def conditions(minute: int) -> Conditions:
+        return replace(_days_of_weeks(since + minute), **(changes if minute in broken else {}))
+
+    return replace(
+        base,
+        start=base.start + since * MINUTE,
+        leads_per_hour=FEW_LEADS_PER_HOUR,
+        timeline=conditions,
+        restarts=tuple(at - since for at in _restarts() if 0 <= at - since < base.minutes),
+        connections=1,
+    )
+
+
+def _restarts() -> tuple[int, ...]:
+    return tuple(day * DAY + RESTARTED_AT + after for day in range(7 * WEEKS) for after in (0, 2))
 
 
 def arrived(week: Scenario) -> int:
@@ -316,30 +340,49 @@ def apply_for(times: Sequence[float], alert: Alert, steps: Sequence[float]) -> t
     return tuple(firing)
 
 
-def first_sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> dict[Firing, float]:
-    """Return those that reach a receiver, each with the first time at which it fires unsilenced."""
+def sent_times(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> dict[Firing, list[float]]:
+    """Return the times at which each fires unsilenced, of those that have one."""
     at: dict[float, list[tuple[Firing, Labels]]] = defaultdict(list)
     for firing in firings:
         for time in firing.times:
             at[time].append((firing, dict(firing.labels)))
-    rules, found = tuple(inhibitions), dict[Firing, float]()
+    rules, found = tuple(inhibitions), defaultdict[Firing, list[float]](list)
     for time in sorted(at):
         for firing, target in at[time]:
-            if firing not in found and not any(
+            if not any(
                 rule.silences(source, target)
                 for rule in rules
                 for other, source in at[time]
                 if other is not firing
             ):
-                found[firing] = time
+                found[firing].append(time)
     return found
+
+
+def messages(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> list[tuple[Firing, float]]:
+    """Return what a receiver gets: one of each group when it fires first, and again when it had ended."""
+    shown, groups = sent_times(firings, inhibitions), defaultdict[tuple[str, ...], list[Firing]](list)
+    for firing in shown:
+        groups[group_of({"team": "pancake", **dict(firing.labels)})].append(firing)
+    found: list[tuple[Firing, float]] = []
+    for members in groups.values():
+        told = {time: firing for firing in reversed(members) for time in shown[firing]}
+        is_due = True
+        for before, time in pairwise([0.0, *sorted({time for each in members for time in each.times})]):
+            is_due = is_due or time - before > GROUP_INTERVAL_SECONDS
+            if is_due and time in told:
+                found.append((told[time], time))
+                is_due = False
+    return sorted(found, key=lambda each: each[1])
 
 
 def sent(firings: Sequence[Firing], inhibitions: Iterable[Inhibition]) -> set[str]:
     """Return the names of the alerts that reach a receiver."""
-    return {firing.name for firing in first_sent(firings, inhibitions)}
+    return {firing.name for firing in sent_times(firings, inhibitions)}
 
 
+GROUP_INTERVAL_SECONDS = 300.0
+"""Alertmanager's, between two messages of a group: what ends and comes again within it is told once."""
 STEP_SECONDS = 60.0
 """Between two evaluations; the samples are as far apart."""
 FULL_BLOCKS = "--max-block-duration=162h"

@@ -24,6 +24,7 @@ import typer
 
 from leads.adapters.breaker import FAILURES_TO_OPEN
 from leads.domain.body import ICT
+from leads.domain.health import MIN_FAILED_PROBES_OF_OUTAGE
 from leads.services.cron_runs import CRONS
 from ops.waiting import poll
 from proofs.incidents.breakages import BREAKAGES
@@ -193,6 +194,25 @@ def pancake_rest_down(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def pancake_down(stage: Stage) -> Iterator[None]:
+    """Let API and webhook fail at once, and polling be late; at the end it brings four leads."""
+    now = datetime.now(UTC)
+    stage.tick("poll_records")
+    stage.pancake("webhook/suspend", {})
+    stage.pancake("bulk", {"count": 4, **_span(now - timedelta(minutes=6), now - timedelta(minutes=2))})
+    stage.pancake("faults", {"down": True})
+    for _ in range(MIN_FAILED_PROBES_OF_OUTAGE):
+        stage.tick("check_connection")
+    stage.age_runs("poll_records", "12 minutes")
+    yield
+    stage.pancake("faults", {"down": False})
+    stage.tick("poll_records")
+    stage.tick("check_connection")
+    stage.pancake("webhook/enable", {})
+    stage.pancake("leads", {"count": 1})
+
+
+@contextmanager
 def webhook_silent(stage: Stage) -> Iterator[None]:
     """Suspend the webhook; polling finds four leads."""
     now = datetime.now(UTC)
@@ -248,6 +268,15 @@ def reconciliation_misses(stage: Stage) -> Iterator[None]:
     stage.sql("UPDATE pancake_connection SET created_at = now()")
     yield
     stage.age_runs("reconcile_daily", "25 hours")
+
+
+@contextmanager
+def reconciliation_missing(stage: Stage) -> Iterator[None]:
+    """Let the reconciliation have succeeded 30 hours ago, and never since."""
+    stage.tick("reconcile_daily")
+    stage.age_runs("reconcile_daily", "30 hours")
+    yield
+    stage.tick("reconcile_daily")
 
 
 @contextmanager
@@ -386,6 +415,7 @@ SCENES: dict[str, Scene] = {
             database_slow, pancake_rest_down, webhook_silent, dead_letters, stuck_lock, cron_removed,
             reconciliation_misses, kill_switch_left_on, p99_regression, database_read_only, secret_differs,
             handlers_killed, old_replica, clock_ahead, token_ends, certificate_ends, one_connection_silent,
+            pancake_down, reconciliation_missing,
         )
     },
 }  # fmt: skip

@@ -16,13 +16,14 @@ from leads.adapters.metrics import (
     PROCESS_BUCKETS_SECONDS,
     WEBHOOK_STATUSES,
 )
+from leads.domain.health import ACTIVE, OUTAGE
 from leads.services.cron_work import CRON_PERIOD_SECONDS
 from leads.services.metrics import FIGURES
 from proofs.incidents.model import CRONS, Conditions, Minute, Model
 
 CONNECTION = "f0000000-0000-4000-8000-000000000001"
 NEIGHBOUR = "f0000000-0000-4000-8000-000000000002"
-"""A second connection, of which only the deliveries are modelled."""
+"""A second connection, of which only the deliveries and an outage are modelled."""
 SOURCE = "24895"
 PROCESS_ROUTE = "/events/process_record"
 HOUR, DAY = 60, 1440
@@ -340,6 +341,9 @@ def of_states(model: Model, minute: int, now: Conditions) -> Iterator[Sample]:
         labels = f'connection="{CONNECTION}",status="{status}"'
         shown = model.status if now.connection_on else "disabled"
         yield "pancake_connection_status", labels, float(status == shown)
+        neighbour = OUTAGE if model.status == OUTAGE and not now.neighbour_delivers else ACTIVE
+        labels = f'connection="{NEIGHBOUR}",status="{status}"'
+        yield "pancake_connection_status", labels, float(status == neighbour)
     yield "pancake_holiday", "", float(now.is_holiday)
     for state, events in (("pending", 0), ("locked", now.locked_events), ("failed", 0)):
         yield "pancake_engine_events", f'state="{state}"', float(events)

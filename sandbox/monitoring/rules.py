@@ -80,6 +80,21 @@ def inhibitions() -> tuple[Inhibition, ...]:
     )  # fmt: skip
 
 
+def group_of(labels: Labels) -> tuple[str, ...]:
+    """Return the labels that an alert is grouped by: Alertmanager sends one message for each group."""
+    route: dict[str, Any] | None = _routes()
+    names: list[str] = []
+    while route:
+        names, children = route.get("group_by", names), route.get("routes", ())
+        route = next((each for each in children if _matches(_matchers(each["matchers"]), labels)), None)
+    return tuple(labels.get(name, "") for name in names)
+
+
+@cache
+def _routes() -> dict[str, Any]:
+    return dict(load(ALERTMANAGER)["route"])
+
+
 def _matchers(listed: list[str]) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for text in listed:
