@@ -25,8 +25,8 @@ LEVEL_COLUMNS, NAME_COLUMNS = 8, 15
 INDENTATION = " " * (LEVEL_COLUMNS + NAME_COLUMNS)
 COMMAND = re.compile(r"(?:^|(?<=[:;] )|(?<=then ))leads [^;,]+")
 """A call of leads, up to what ends it within a sentence."""
-UNBROKEN = re.compile(rf"{COMMAND.pattern}|psql(?: -[hpd] \S+)* -c '\w+")
-"""What is not wrapped, for it may be copied: calls of leads, and the words of psql before its statement."""
+UNBROKEN = re.compile(rf"{COMMAND.pattern}|psql(?: -[hpd] \S+)* (?:-c '\w+|-f \S+)")
+"""What is not wrapped, for it may be copied: calls of leads, and of psql the words before its statement."""
 STYLES = {Level.GREEN: "green", Level.YELLOW: "yellow", Level.RED: "bold red", Level.UNKNOWN: "dim"}
 
 
@@ -172,9 +172,13 @@ def print_advice(cure: str, runbook: str, indentation: int, console: Console) ->
 
 def _advice(cure: str, runbook: str, indentation: int) -> Iterator[Text]:
     width = LINE_LENGTH - indentation - 2
-    kept = UNBROKEN.sub(
-        lambda found: found[0].replace(" ", KEPT_SPACE) if len(found[0]) <= width else found[0], cure
-    )
+
+    def keep(found: re.Match[str]) -> str:
+        # A shell would run the first line of `psql -f`; a statement may have line breaks.
+        is_kept = len(found[0]) <= width or " -f " in found[0]
+        return found[0].replace(" ", KEPT_SPACE) if is_kept else found[0]
+
+    kept = UNBROKEN.sub(keep, cure)
     for number, text in enumerate(_wrapped(kept, width, may_break=False)):
         line = f"{'  ' if number else '→ '}{text.replace(KEPT_SPACE, ' ')}"
         yield Text(" " * indentation + line, "bold")

@@ -7,7 +7,7 @@ from typing import Any
 from ops.checks import database, deployment, edge, engine, handlers, leads, rights, surroundings
 from ops.checks.model import LOOK_SECONDS, Asked, Check, Facts, Params, Reader, Result, When, judge
 from ops.checks.services import Services
-from ops.clients.pg_programs import psql_call
+from ops.clients.pg_programs import reaching
 
 MODULES = (database, engine, rights, handlers, edge, leads, deployment, surroundings)
 CHECKS = tuple(each for module in MODULES for each in module.CHECKS)
@@ -35,8 +35,7 @@ def look_at(
             readers[reader] = max(readers.get(reader, seconds), each.check.seconds)
     facts = facts or Facts({})
     facts.start(readers, services)
-    psql = psql_call(services.settings.database_url)
-    return [_with_server(each, psql) for each in judge(asked, facts)]
+    return [_with_server(each, services.settings.database_url) for each in judge(asked, facts)]
 
 
 def _with_needs(wanted: Sequence[Asked], table: Sequence[Check]) -> list[Asked]:
@@ -51,7 +50,7 @@ def _with_needs(wanted: Sequence[Asked], table: Sequence[Check]) -> list[Asked]:
     return found[::-1]
 
 
-def _with_server(result: Result, psql: str) -> Result:
-    """Let the statements that cures print reach the server that was looked at."""
-    found = (replace(each, cure=each.cure.replace("psql -c ", f"{psql} -c ")) for each in result.findings)
+def _with_server(result: Result, database_url: str) -> Result:
+    """Let the statements and files that cures print reach the server that was looked at."""
+    found = (replace(each, cure=reaching(each.cure, database_url)) for each in result.findings)
     return replace(result, findings=tuple(found))

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from leads.domain.errors import IntegrationError
 from ops.files import replacing
+from ops.golive.commit import CLONE
 
 MAX_SECONDS = 3600.0
 MAX_REASON_CHARACTERS = 300
@@ -72,7 +73,13 @@ def _run(name: str, arguments: list[str], programs: Path | None) -> str:
     return run.stdout
 
 
-def psql_call(database_url: str) -> str:
+def reaching(text: str, database_url: str) -> str:
+    """Let the calls of psql in a text reach the server of an address, and our files from this folder."""
+    psql, folder = _psql_call(database_url), "" if Path.cwd() == CLONE else quote(f"{CLONE}/")
+    return text.replace("psql -c ", f"{psql} -c ").replace("psql -f ", f"{psql} -f {folder}")
+
+
+def _psql_call(database_url: str) -> str:
     """Return `psql` with the options that name the server of an address; without password and role."""
     try:
         given = conninfo_to_dict(database_url)

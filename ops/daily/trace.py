@@ -1,6 +1,7 @@
 """`leads trace`: what happened to a lead, why it has a ticket or none, and what to do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from leads.domain.errors import BadRequest
 from leads.domain.trace import Story, document, read_language, read_search, tell_stories
 from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
 from ops.clients.db_session import load_rows, open_session
+from ops.clients.pg_programs import reaching
 from ops.failures import ExitCode, WrongUsage
 from ops.output import (
     AsJson,
@@ -65,7 +67,8 @@ def trace(
         def load() -> list[Story]:
             now = datetime.now(UTC)
             params = search.params(digester, now, words.language)
-            return tell_stories(load_rows(db, StoredEvent, "trace_lead/load_events", params), now)
+            stories = tell_stories(load_rows(db, StoredEvent, "trace_lead/load_events", params), now)
+            return [replace(each, next=reaching(each.next, settings.database_url)) for each in stories]
 
         stories = _follow(load, timeout, printer) if follow else load()
         if printer:

@@ -29,14 +29,12 @@ from proofs.incidents.faults import Installation
 from sandbox.edge import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons
-from sandbox.postgres.database import psql_environment
-from sandbox.processes import ROOT
 from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES, ENDS_WITH_COMMAND
 from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing, log_lines
 from tests.support.leads import numbered_lead
 from tests.support.monitoring import alerts
-from tests.support.programs import run
+from tests.support.postgres import run_as_owner
 from tests.support.runbook import FOLDER, PAGES, TABLE, sections
 from tests.support.waiting import eventually
 
@@ -70,6 +68,7 @@ CHANGING = (
     (re.compile(r"(for|up to) \d+ s\b"), r"\g<1> 12 s"),
     (re.compile(r"\(forgotten psql, [^)]+\)"), "(forgotten psql, postgres)"),
     (re.compile(r"psql(?: -[hpd] \S+)+"), "psql"),
+    (re.compile(r"psql -f \S+/deploy/"), "psql -f deploy/"),
     (re.compile(r"at \d\d:\d\d:\d\d UTC"), "at 09:20:00 UTC"),
     (re.compile(r"leads trace \d+"), "leads trace 17"),
     (re.compile(r"webhook \d+ \w+ ago|no webhook for a day"), "webhook 4 min ago"),
@@ -78,8 +77,8 @@ CHANGING = (
 """What differs from run to run, and what a page has in its place."""
 PRINTED = re.compile(
     r"`([^`]+)`|(?:^|(?<=[:;] )|(?<=then ))"
-    r"((?:leads|certbot|systemctl|docker compose|df|timedatectl) [^;]*|psql(?: -[hpd] \S+)*(?: -c '[^']*')+"
-    r"|psql -f [^\s;]+|pancake-handlers)"
+    r"((?:leads|certbot|systemctl|docker compose|df|timedatectl) [^;]*|psql(?: -[hpd] \S+)*"
+    r"(?:(?: -c '[^']*')+| -f [^\s;]+)|pancake-handlers)"
 )
 """The commands in a printed cure; a page has them in backticks."""
 LOOKING = ("leads metadata diff", "leads doctor", "leads trace", "leads golive precheck")
@@ -257,8 +256,7 @@ class Mender:
         if command in elsewhere:
             elsewhere[command]()
         elif command.startswith("psql "):
-            environment = os.environ | psql_environment(self.sandbox.database_url)
-            run("sh", "-c", command, env=environment, cwd=ROOT)
+            run_as_owner(self.sandbox.database_url, command)
         elif command.startswith("leads "):
             with pytest.MonkeyPatch.context() as patch:
                 # In a terminal a secret is asked for.

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -96,6 +97,7 @@ from tests.support.breakages import ENDS_WITH_COMMAND
 from tests.support.fake_services import edge_status, fake_prometheus, scripted_server, silent_server
 from tests.support.handlers import DatabaseHarness, seed_connection
 from tests.support.metadata import SECRET, Shared, running_shared_engine
+from tests.support.postgres import run_as_owner
 from tests.support.waiting import eventually
 
 CLOSED = "http://127.0.0.1:9"
@@ -228,7 +230,7 @@ def test_what_9a_would_refuse_is_a_line_with_its_fix(engine: Shared, monkeypatch
         refused = engine.run("9a", code=1)
     assert unexplained(found) == {"variables", "store-lead", "role-rights"}
     assert found["variables"]["text"].startswith("the engine has no environment variable HANDLER_SECRET")
-    assert found["store-lead"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
+    assert found["store-lead"]["cure"].endswith(" -f deploy/postgres/grant_roles.sql")
     assert all(found[name]["text"] in refused for name in ("variables", "store-lead"))
 
 
@@ -678,19 +680,26 @@ def test_a_database_that_takes_no_writes_is_red() -> None:
 
 
 @pytest.mark.own_database
-def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(database: str) -> None:
+def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their cure runs as it is printed, in any folder; in that of the clone it names the file in short."""
     given = operators_url(database)
     assert look(given, CLOSED)["findings"]["role-rights"]["level"] == "green"
     with psycopg.connect(database, autocommit=True) as db:
+        where = f"psql -h {db.info.host} -p {db.info.port} -d {db.info.dbname}"
         db.execute("REVOKE ALL ON ticket FROM pancake_handlers")
         db.execute("GRANT DELETE ON account TO pancake_handlers")
         findings = look(given, CLOSED)["findings"]
+        monkeypatch.chdir(tmp_path)
         of_doctor = examine(code=1, DATABASE_URL=given, HASURA_URL=CLOSED)
-        db.execute(GRANTS.read_bytes())
+        run_as_owner(database, of_doctor["role-rights"]["cure"].removeprefix("As the owner: "))
+        assert look(given, CLOSED)["findings"]["role-rights"]["level"] == "green"
     assert findings["role-rights"]["text"].startswith("too much: pancake_handlers DELETE public.account")
     missing = ", ".join(f"pancake_handlers {right} public.ticket" for right in ("INSERT", "SELECT", "UPDATE"))
     assert of_doctor["role-rights"]["text"] == f"missing: {missing}"
-    assert findings["role-rights"]["cure"].endswith("psql -f deploy/postgres/grant_roles.sql")
+    short = f"As the owner: {where} -f deploy/postgres/grant_roles.sql"
+    assert findings["role-rights"]["cure"] == short
 
 
 @pytest.mark.own_database
@@ -1156,6 +1165,13 @@ def test_a_look_fits_on_a_terminal_with_any_fault(capsys: pytest.CaptureFixture[
     ]
     print_look(found, Console(width=80), fine="")
     assert len(capsys.readouterr().out.splitlines()) > 24
+
+
+def test_a_call_of_psql_with_a_file_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"psql -h db.internal -p 5432 -d diva -f /{'folder/' * 9}grant_roles.sql"
+    wide = replace(check("a"), cure=f"Log in as the owner: {command}")
+    print_look(results((wide, Level.RED)), Console(width=80), fine="")
+    assert command in [line.strip() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_the_table_is_in_the_order_of_needs_and_each_check_says_what_helps() -> None:

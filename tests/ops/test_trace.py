@@ -31,6 +31,7 @@ from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers, seed_connection
 from tests.support.leads import numbered_lead
 from tests.support.operators import leads
+from tests.support.postgres import run_as_owner
 from tests.support.settings import handler_settings
 
 GOLDEN = Path(__file__).parent / "golden" / "vi" / "trace.txt"
@@ -458,6 +459,23 @@ def insert(db: psycopg.Connection[Any], record: str) -> None:
         " FROM pancake_connection AS c",
         [record, record, PHONE],
     )
+
+
+@pytest.mark.own_database
+def test_the_next_step_names_server_and_file_of_a_call_of_psql(
+    database: str, db: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(db, "a")
+    ((event_id,),) = db.execute(
+        "UPDATE pancake_webhook_event SET status = 'failed', next_attempt_at = now(),"
+        " error_code = 'internal', error_detail = 'InsufficientPrivilege, digest 0' RETURNING id"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = leads("trace", str(event_id), "--json", DATABASE_URL=operators_url(database))
+    (story,) = json.loads(result.stdout)["leads"]
+    command, is_more, _ = story["next"].removeprefix("as the owner: ").partition("; ")
+    assert is_more
+    run_as_owner(database, command)
 
 
 def interrupt(seconds: float) -> None:

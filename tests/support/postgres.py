@@ -17,9 +17,17 @@ from tests.support.handlers import HandlerHarness
 from tests.support.programs import run
 from tests.support.waiting import eventually_async
 
+LOGIN = ("PGUSER", "PGPASSWORD")
+
 
 def run_program(url: str, name: str, *arguments: str) -> str:
     return run(binaries.find() / name, *arguments, env=os.environ | psql_environment(url)).stdout
+
+
+def run_as_owner(url: str, command: str) -> None:
+    """Run a call of psql as it is printed: the role of a URL logs in, the call names server and file."""
+    login = {name: value for name, value in psql_environment(url).items() if name in LOGIN}
+    run("sh", "-c", command, env=os.environ | login)
 
 
 def need_pg_dump(url: str) -> None:
