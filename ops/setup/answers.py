@@ -95,6 +95,11 @@ QUESTIONS = (
     Question("logins", default="diva"),
     Question("edge_handlers_url", file=EDGE, default="http://127.0.0.1:8080"),
     Question("edge_status_url", "EDGE_STATUS_URL", "", OPS, default="http://127.0.0.1:9145"),
+    Question(
+        "prometheus_url", "PROMETHEUS_URL",
+        "URL of Prometheus, which leads status asks how often the handlers restarted (empty: you have none)",
+        OPS, default="",
+    ),
     Question("metadata_database_url", "METADATA_DATABASE_URL", "", HANDLERS, is_secret=True, default=""),
     Question("allow_clear_text", "ALLOW_CLEAR_TEXT", "", HANDLERS, default=""),
     Question(
@@ -112,7 +117,7 @@ QUESTIONS = (
 BY_NAME = {each.name: each for each in QUESTIONS}
 HOPS: Mapping[str, Hop | None] = {
     "hasura_url": "hasura", "handlers_url": "handlers", "public_url": "edge", "edge_handlers_url": None,
-    "edge_status_url": None,
+    "edge_status_url": None, "prometheus_url": None,
 }  # fmt: skip
 """The answers that are URLs, each with the hop that needs TLS beyond the private network."""
 

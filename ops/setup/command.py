@@ -55,6 +55,9 @@ EdgeStatusUrl = Annotated[
     str | None,
     typer.Option(help="The edge's internal listener; default: port 9145 here, in Kubernetes of its Service."),
 ]
+PrometheusUrl = Annotated[
+    str | None, typer.Option(help="Prometheus, which leads status asks how often the handlers restarted.")
+]
 WayToRun = Annotated[
     Way | None, typer.Option("--way", help="How edge and handlers run: its values are written, too.")
 ]
@@ -86,6 +89,7 @@ def setup(
     answers: AnswersFile = None, folder: Folder = FOLDER,
     hasura_url: HasuraUrl = None, handlers_url: HandlersUrl = None, public_url: PublicUrl = None,
     edge_handlers_url: EdgeHandlersUrl = None, edge_status_url: EdgeStatusUrl = None,
+    prometheus_url: PrometheusUrl = None,
     workspace: Workspace = None, connection: Connection = None, api_url: ApiUrl = None,
     project: Project = None, source: SourceName = None, logins: Logins = None,
     way: WayToRun = None, images: Images = None, engine_namespace: EngineNamespace = None,
@@ -107,7 +111,8 @@ def setup(
     """
     options = {
         "hasura_url": hasura_url, "handlers_url": handlers_url, "public_url": public_url,
-        "edge_handlers_url": edge_handlers_url, "edge_status_url": edge_status_url, "workspace": workspace,
+        "edge_handlers_url": edge_handlers_url, "edge_status_url": edge_status_url,
+        "prometheus_url": prometheus_url, "workspace": workspace,
         "connection": connection, "api_url": api_url, "project": project, "source": source, "logins": logins,
         "way": way, "images": images, "engine_namespace": engine_namespace, "engine_app": engine_app,
         "jwt_private_key": jwt_private_key, "lead_source": lead_source, "roster": roster,

@@ -35,7 +35,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
     HANDLERS: ("METADATA_DATABASE_URL", "PANCAKE_API_HOSTS", "ALLOW_CLEAR_TEXT"),
     EDGE: ("ALLOW_CLEAR_TEXT",),
-    OPS: ("METADATA_DATABASE_URL", "PANCAKE_API_HOSTS", "ALLOW_CLEAR_TEXT"),
+    OPS: ("METADATA_DATABASE_URL", "PANCAKE_API_HOSTS", "ALLOW_CLEAR_TEXT", "PROMETHEUS_URL"),
 }
 """Only those that are given are written."""
 

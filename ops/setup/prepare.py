@@ -63,7 +63,7 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
         )
     answers.ask("handlers_url", "public_url", "api_url")
     if is_new and not files.values:
-        answers.offer("way", "project")
+        answers.offer("way", "project", "prometheus_url")
     if answers["way"] == Way.KUBERNETES and is_new:
         answers.ask("images", "engine_namespace", "engine_app")
     value_files(answers, files.folder)
@@ -110,7 +110,7 @@ def _common_values(answers: Answers) -> Mapping[str, str]:
     return {
         "HASURA_URL": answers["hasura_url"], "HASURA_ADMIN_SECRET": answers["admin_secret"],
         "HANDLERS_URL": answers["handlers_url"], "PUBLIC_URL": answers["public_url"],
-        "EDGE_STATUS_URL": answers["edge_status_url"],
+        "EDGE_STATUS_URL": answers["edge_status_url"], "PROMETHEUS_URL": answers["prometheus_url"],
         "METADATA_DATABASE_URL": answers["metadata_database_url"],
         "ALLOW_CLEAR_TEXT": answers["allow_clear_text"],
         "PANCAKE_API_HOSTS": "" if host in DEFAULT_HOSTS else host,

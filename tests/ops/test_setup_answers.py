@@ -78,6 +78,15 @@ def test_a_secret_that_differs_between_two_files_is_named(tmp_path: Path) -> Non
         read_env_files(tmp_path)
 
 
+def test_an_address_of_prometheus_that_comes_later_is_added_for_the_operators(tmp_path: Path) -> None:
+    """With it `leads status` names handlers that restart each minute."""
+    filled(tmp_path).write(read_env_files(tmp_path))
+    url = "http://prometheus:9090"
+    again = read_env_files(tmp_path).filled(GIVEN | {"PROMETHEUS_URL": url}, PER_FILE)
+    assert again.write(read_env_files(tmp_path)) == ["ops.env"]
+    assert (tmp_path / "ops.env").read_text().endswith(f"\nPROMETHEUS_URL={url}\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -222,26 +231,28 @@ def test_on_a_terminal_what_is_not_known_is_asked_until_it_can_be_right(
         gather({"hasura_url": "http://other"}, None, read_env_files(tmp_path))["hasura_url"]
 
 
-def test_on_a_terminal_way_and_project_are_offered_and_may_be_left_out(tmp_path: Path) -> None:
+OFFERED = ("way", "project", "prometheus_url")
+
+
+def test_on_a_terminal_some_answers_are_offered_and_may_be_left_out(tmp_path: Path) -> None:
     """Without its project named, the customer's next `hasura metadata apply` would remove our part."""
     for typed, known, said in (
         (
-            ["docker", "compose", "none", str(tmp_path)],
-            ("compose", str(tmp_path)),
-            ["it can be compose", "is no folder"],
+            ["docker", "compose", "none", str(tmp_path), "prometheus:9090", "http://prometheus:9090"],
+            ("compose", str(tmp_path), "http://prometheus:9090"),
+            ["it can be compose", "is no folder", "prometheus_url is not"],
         ),
-        (["", ""], ("", ""), []),
+        (["", "", ""], ("", "", ""), []),
     ):
         answers = replace(gather({}, None, read_env_files(tmp_path / "pancake")), is_terminal=True)
         with CliRunner().isolation(input="\n".join([*typed, ""])) as streams:
-            answers.offer("way", "project")
+            answers.offer(*OFFERED)
             printed = streams[1].getvalue().decode()
-        assert (answers["way"], answers["project"]) == known
-        assert [each for each in ("it can be compose", "is no folder") if each in printed] == said
-    given = replace(
-        gather({"way": "systemd", "project": "hasura"}, None, read_env_files(tmp_path)), is_terminal=True
-    )
-    given.offer("way", "project")  # asks nothing: there is no input
+        assert tuple(answers[name] for name in OFFERED) == known
+        problems = ("it can be compose", "is no folder", "prometheus_url is not")
+        assert [each for each in problems if each in printed] == said
+    given = gather(dict(zip(OFFERED, ("systemd", "hasura", "http://p"), strict=True)), None, answers.files)
+    replace(given, is_terminal=True).offer(*OFFERED)  # asks nothing: there is no input
 
 
 @pytest.mark.parametrize(
@@ -462,7 +473,7 @@ def test_on_a_terminal_what_a_service_refuses_is_asked_again_and_no_answer_is_lo
     answers = replace(gather({}, path, files), is_terminal=True)
     typed = [
         "http://127.0.0.1:1", "wrong", "postgresql://x@127.0.0.1:1/diva", known["hasura_url"],
-        known["admin_secret"], known["owner_database_url"], known["api_key"], "", "",
+        known["admin_secret"], known["owner_database_url"], known["api_key"], "", "", "",
         json.dumps({"type": "HS256", "key": "k" * 32}), keys["HASURA_GRAPHQL_JWT_SECRET"],
         str(customer.folder / "none.pem"), str(private),
     ]  # fmt: skip
