@@ -548,12 +548,17 @@ def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:
 
 
 def _judge_none(state: State, text: str) -> Finding:
-    """Judge that there is no new ticket: red, unless an outage that is over was within the ten minutes."""
+    """Judge that there is no new ticket: red, unless an outage was within the ten minutes, or no lead came.
+
+    A Sunday or holiday has fewer leads than is usual; of a path that fails other checks are red.
+    """
     recovered_at = state.crons[0].recovered_at if state.crons else None
     if _drains(state):
         return yellow(f"{text}; a backlog is being processed first")
     if recovered_at and state.now - recovered_at < TICKETS_OF:
         return yellow(f"{text}; an outage is over since {recovered_at:%H:%M} UTC")
+    if not state.tickets.leads:
+        return yellow(f"no lead came: {text}")
     return red(text)
 
 
