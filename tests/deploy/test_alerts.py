@@ -108,6 +108,14 @@ def test_the_alert_of_each_breakage_exists_and_fires_in_a_case() -> None:
     assert named - firing == set()
 
 
+def test_the_page_of_a_full_disk_of_postgresql_names_it() -> None:
+    """It is the alert that pages then."""
+    (description,) = (
+        rule["annotations"]["description"] for rule in alerts() if rule["alert"] == "PancakeCronMissed"
+    )
+    assert description.endswith("or the disk of PostgreSQL is full.")
+
+
 def test_the_eight_of_the_checklist_are_in_their_group_with_their_thresholds() -> None:
     groups = yaml.safe_load((PROMETHEUS / "pancake.rules.yml").read_text())["groups"]
     (group,) = [group for group in groups if group["name"] == "pancake_crm_integration"]
