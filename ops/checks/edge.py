@@ -140,7 +140,7 @@ def ask_edge(facts: Facts, params: Params) -> Iterator[Finding]:
 @CHECKS.add(
     "edge-jwt", "Is the token of the edge valid for two weeks?", When.BOTH, read_edge, needs="edge",
     fine="it does not say when it ends",
-    cure="Make a token, then restart the edge with it: leads token pancake_edge",
+    cure="Make one, then restart the edge with it: leads token pancake_edge --into edge.env",
     runbook="docs/runbook/crons-and-engine.md#pancaketokenends",
 )  # fmt: skip
 def ask_token_of_edge(facts: Facts, params: Params) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ UP_SINCE = (
 STAYS_UP = timedelta(minutes=2)
 """Handlers that have been up for so long do not end each minute."""
 CALL_AGAIN = "leads metadata 9a"
-RENEW = "Make a token, then restart the handlers with it: leads token pancake_service"
+RENEW = "Make one, then restart the handlers with it: leads token pancake_service --into handlers.env"
 
 
 @dataclass(frozen=True, slots=True)

@@ -681,6 +681,20 @@ def test_a_database_that_takes_no_writes_is_red() -> None:
     assert "FROM pg_stat_activity GROUP BY" in crowded.cure
 
 
+def test_the_printed_cure_of_a_token_that_ends_puts_a_new_one_into_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = json.dumps({"type": "HS256", "key": KEY})
+    for check, file, variable in (
+        ("token", "handlers.env", "HASURA_SERVICE_TOKEN"), ("edge-jwt", "edge.env", "HASURA_EDGE_TOKEN"),
+    ):  # fmt: skip
+        Path(file).write_text(f"{variable}=\n")
+        (command,) = COMMAND.findall(BY_ID[check].cure)
+        assert run(*command.split()[1:], HASURA_GRAPHQL_JWT_SECRET=secret).exit_code == 0
+        assert Path(file).read_text().startswith(f"{variable}=ey")
+
+
 @pytest.mark.own_database
 def test_rights_that_are_missing_are_the_cause_in_status_and_doctor(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
