@@ -83,8 +83,7 @@ PRINTED = re.compile(
 """The commands in a printed cure; a page has them in backticks."""
 LOOKING = ("leads metadata diff", "leads doctor", "leads trace", "leads golive precheck")
 """Commands that change nothing, and end with 1 if something is wrong."""
-NAMED_WITHIN_SECONDS = 5.0
-"""A look ends within 3 s; other programs may be at work."""
+NAMED_WITHIN_SECONDS = 3.0
 BEGIN, END = TABLE, "\n\n"
 BEGIN_OF_ALL = "| broken | `leads status` says | seconds |\n|---|---|---|\n"
 SECONDS_OF_ROW = re.compile(r"[\d.]+ \|$", re.M)
