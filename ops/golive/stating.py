@@ -91,7 +91,7 @@ def begin(
     has not begun.
     """
     if to and (since or again):
-        raise WrongUsage("--to goes without --since and --again: leads golive report writes the report.")
+        raise WrongUsage("--to goes without --since and --again. A report: leads golive report WAVE --to DIR")
     read_operator_settings("DATABASE_URL")
     with open_sources(folder) as sources:
         at = datetime.now(UTC)
