@@ -21,7 +21,7 @@ from ops.output import AsJson, ForeignTextConsole, csv_text, one_line, print_in_
 
 COLUMNS = (
     "event_id", "arrived_at", "connection", "record_id", "source", "phone", "customer", "owner", "ticket",
-    "ticket_status", "ticket_created_at", "first_response_at", "reason",
+    "ticket_status", "ticket_created_at", "first_response_at", "reason", "can_be_corrected",
 )  # fmt: skip
 BY_WORD = {fold(word): name for each in (ALSO_CALLED, FIGURE_NAMES) for name, word in each.items()}
 """The figures by what managers call them."""

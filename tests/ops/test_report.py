@@ -504,7 +504,9 @@ def test_a_cell_of_a_list_begins_no_formula_after_a_semicolon_either(figures: Fi
     for name in (FORMULA, "a;=1;+2", "\t=3", "-4", "@5", "Lan; Cúc", 'a; "=1', "＝1"):
         body = Jsonb({"name": name})
         figures.event("dead_letter", error_code="invalid_phone", payload=body)
-    rows = csv.DictReader(io.StringIO(listed(figures, "bad_phone", "--csv").stdout.removeprefix("\ufeff")))
+    text = listed(figures, "bad_phone", "--csv").stdout.removeprefix("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["can_be_corrected"] for row in rows} == {"True"}
     shown = [f"'{FORMULA}", "a;'=1;'+2", "'\t=3", "'-4", "'@5", "Lan; Cúc", "a;' \"=1", "'＝1"]
     assert [row["customer"] for row in rows] == shown
 
