@@ -17,6 +17,7 @@ from leads.domain.versions import (
     is_new_request,
     is_phone_changed,
     is_unchanged,
+    new_items,
 )
 
 STALE, NO_CHANGE, RECORD_DELETED = "stale", "no_change", "record_deleted"
@@ -173,11 +174,11 @@ def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
 
 
 def _is_quiet(plan: Plan, phones: PhoneReading, applied: LastApplied | None) -> bool:
-    """Whether the version changes only fields of which people are not notified."""
-    changed = [FIELDS[name] for name in plan.changed_fields]
-    return bool(changed) and not (
-        any(field.is_told for field in changed) or is_phone_changed(phones, applied)
-    )
+    """Whether the version changes only fields of which people are not notified, or adds tags without a text."""
+    tags = [plan.lead.tag_texts.get(tag, tag) for tag in new_items(plan.lead, applied, "tags")]
+    unseen = "tags" if tags and not any(map(FIELDS["tags"].shown, tags)) else None
+    is_told = any(FIELDS[name].is_told and name != unseen for name in plan.changed_fields)
+    return bool(plan.changed_fields) and not (is_told or is_phone_changed(phones, applied))
 
 
 def _deletion(version: VersionPart, facts: Facts) -> Plan:

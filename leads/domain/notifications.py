@@ -121,11 +121,10 @@ def _asked(plan: Plan, facts: Facts, name: FieldName) -> Iterator[str]:
     text = ", ".join(filter(None, (field.shown(names.get(item, item)) for item in items[name])))
     if name == "interested_products" and text and facts.source_names:
         text = f"{text} ({', '.join(facts.source_names.values())})"
-    if items[name]:
-        yield f"{field.label} mới: {text}" if text else f"Có {field.label.lower()} mới"
-    else:
-        what = "sản phẩm " if name == "interested_products" else ""
-        yield f"Bớt {what}{field.label.lower()}"
+    if text:
+        yield f"{field.label} mới: {text}"
+    elif not items[name]:
+        yield f"Bớt {'sản phẩm ' if name == 'interested_products' else ''}{field.label.lower()}"
 
 
 def _holds(plan: Plan, name: FieldName) -> bool:

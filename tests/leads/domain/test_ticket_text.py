@@ -345,6 +345,8 @@ def test_a_change_that_people_are_not_told_of_updates_the_ticket_quietly() -> No
             {"pancake_tags": ["t"], "pancake_tags_obj": [{"id": "t", "text": "Gọi lại"}], "email": "a@b.vn"},
             "Thẻ mới: Gọi lại; Email mới",
         ),
+        ({"pancake_tags": ["104943019063372_20"], "email": "a@b.vn"}, "Email mới"),
+        ({"pancake_tags": ["104943019063372_20"], "utm_campaign": "tết"}, None),
         ({"name": "  An\u00a0 "}, None),
     ],
 )
