@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from leads.adapters.pancake_api import COMPLETE
+from leads.domain.body import ICT
 from leads.domain.listing import ListedLead, TableRecord, not_covered
 from leads.domain.poll import PollProgress, PollReport, SavedPoll
 from leads.domain.versions import MAX_FUTURE
@@ -146,9 +147,7 @@ def _notices(run: CronRun, connection: Connection, report: PollReport) -> list[A
         "filter_ignored": report.get("outside", 0) > 0,
     }
     day = run.now.date().isoformat()
-    detail = f"{connection.name}, {' – '.join(report.get('window', ()))}"
-    return [
-        AdminNotice(f"{reason}:{connection.id}:{day}", reason, detail)
-        for reason, applies in reasons.items()
-        if applies
-    ]
+    times = (datetime.fromisoformat(text).astimezone(ICT) for text in report.get("window", ()))
+    detail = f"{connection.name}, {' – '.join(f'{time:%H:%M %d/%m}' for time in times)}"
+    found = [reason for reason, applies in reasons.items() if applies]
+    return [AdminNotice(f"{reason}:{connection.id}:{day}", reason, detail) for reason in found]

@@ -143,9 +143,8 @@ def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
     if isinstance(lost, dict):
         ticks = {name: number for name, number in lost.items() if name != "until"}
         detail = ", ".join(f"{name}: {number}" for name, number in ticks.items())
-        facts = {"commands": ", ".join(f"leads cron run {name}" for name in ticks)}
         key = f"cron_ticks_lost:{run.scheduled_time.isoformat()}"
-        notices.append(AdminNotice(key, "cron_ticks_lost", detail, facts))
+        notices.append(AdminNotice(key, "cron_ticks_lost", detail))
     given_up = body.get("given_up")
     if isinstance(given_up, dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"

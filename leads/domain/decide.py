@@ -174,7 +174,7 @@ def _plan(version: VersionPart, facts: Facts, *, force: bool) -> Plan:
 
 
 def _is_quiet(plan: Plan, phones: PhoneReading, applied: LastApplied | None) -> bool:
-    """Whether the version changes only fields of which people are not notified, or adds tags without a text."""
+    """Whether people are not notified of what the version changes: of certain fields, tags without a text."""
     tags = [plan.lead.tag_texts.get(tag, tag) for tag in new_items(plan.lead, applied, "tags")]
     unseen = "tags" if tags and not any(map(FIELDS["tags"].shown, tags)) else None
     is_told = any(FIELDS[name].is_told and name != unseen for name in plan.changed_fields)

@@ -205,8 +205,9 @@ def test_every_figure_is_that_of_sql_written_by_hand_and_every_sum_closes(figure
         assert {name: row[name] for name in by_hand} == by_hand, source
         assert row is not total or all(by_hand.values()), by_hand
         assert by_hand.keys() >= set(FIGURES)
-        shown = {each["owner_id"]: each for each in owners if each["source_id"] == source}
-        assert {id_: {name: shown[id_][name] for name in of_owners[HANH]} for id_ in shown} == of_owners, source
+        of_source = {each["owner_id"]: each for each in owners if each["source_id"] == source}
+        counted = {key: {name: each[name] for name in of_owners[key]} for key, each in of_source.items()}
+        assert counted == of_owners, source
         for whole, parts in SUMS:
             assert row[whole] == sum(row[name] for name in parts), (source, whole)
         for name in FIGURES:
@@ -247,8 +248,8 @@ def test_the_morning_message_is_that_of_sql_written_by_hand(figures: Figures) ->
         now = begins + timedelta(hours=8)
         (said,) = db.execute(QUERIES["check_sla/load_morning_message"], {"now": now}).fetchall()
         yesterday, month = (
-            db.execute(HAND_WRITTEN, {"from": begins - timedelta(days=days), "to": to, "source": None}).fetchall()[0]
-            for days, to in ((1, begins), (30, now))
+            db.execute(HAND_WRITTEN, {"from": since, "to": to, "source": None}).fetchall()[0]
+            for since, to in ((begins - timedelta(days=1), begins), (begins - timedelta(days=30), now))
         )
         assert (yesterday["leads"] > 0) is has_leads
         came, detail = "không có lead nào", "Không có việc tồn"
