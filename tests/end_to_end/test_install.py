@@ -214,7 +214,8 @@ def make_the_first_ticket(at: Installation) -> None:
     at.run(backfill, "--anytime")
     assert at.run(command_with("UPDATE pancake_source")) == "UPDATE 1"
     assert at.run(command_with("INSERT INTO pancake_assignee")) == "INSERT 0 6"
-    assert at.run(command_with("UPDATE view_pancake_setting")) == "UPDATE 1"
+    for setting in ("SET business_hours", "SET kill_switch"):
+        assert at.run(command_with(setting)) == "UPDATE 1"
     at.run("scripts/leads replay --status skipped_kill_switch --drain")
     ticket = command_with("SELECT e.status")
     eventually(lambda: re.fullmatch(r"processed\|ticket_created\|\S+", at.run(ticket)) is not None)
