@@ -29,6 +29,7 @@ from ops.golive.measuring import (
 )
 from ops.golive.records import FILE, VERIFIED, Handed, Kind, Record, Records, Statement, signature_of
 from sandbox.postgres.server import Cluster
+from sandbox.processes import ROOT
 from tests.support.fake_services import fake_prometheus
 from tests.support.golive import (
     LEADS,
@@ -570,6 +571,8 @@ def test_all_attacks_on_data_together_open_a_gate_on_which_each_stands_in_red(at
     red = red_of(found)
     assert found["is_open"], red
     assert [name for name in ONLY_NAMED if not any(ATTACKS[name][3] in each for each in red)] == []
+    said = f"{len(ONLY_NAMED)} attacks on data together open a gate, on which each stands in red"
+    assert said in (ROOT / "docs" / "security.md").read_text("utf-8")
 
 
 def test_the_report_of_an_attacked_gate_shows_all_that_is_red(bad_week: Pilot, tmp_path: Path) -> None:
