@@ -173,6 +173,9 @@ def test_what_is_no_number_or_was_not_said_is_inconclusive_for_every_criterion()
 
 def test_the_number_of_cases_counts(subtests: pytest.Subtests) -> None:
     """Cheat 6: a share of few cases is inconclusive."""
+    of_people = (Source.FILE, Source.PERSON)
+    shares = [each for each in ALL if each.unit == "share" and each.source not in of_people]
+    assert [each.id for each in shares if not each.min_samples] == []
     for good, total, outcome in (
         (599, 599, Why.TOO_FEW), (600, 600, Outcome.PASS), (0, 0, Why.TOO_FEW), (994, 1000, Outcome.FAIL),
     ):  # fmt: skip
