@@ -68,7 +68,6 @@ def begin(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the report of the gate before there.")
     ] = None,
-    by: By = "",
     since: Annotated[
         datetime | None,
         typer.Option(formats=TIMES, help="When it began, in UTC, at most 7 days ago; without it now."),
@@ -109,7 +108,7 @@ def begin(
                 report, signer = write_report(to, before, sources)
             document = json.dumps(before.document(), ensure_ascii=False, indent=1)
             evidence.append(Handed(f"{GATE}{before.subject}.json", document.encode()))
-        statement = make_statement(Kind.BEGIN, wave, by, since=start, reason=again)
+        statement = make_statement(Kind.BEGIN, wave, since=start, reason=again)
         (record,) = sources.files.add(statement, files=evidence)
         left = [each for each in _of_people(Part(wave), sources).judgements if each.is_blocking]
     if as_json:
@@ -296,6 +295,8 @@ def _exempt(
     now = datetime.now(UTC)
     if not now < end <= now + timedelta(days=MAX_WAIVER_DAYS + 1):
         raise WrongUsage(f"--until is from today to {MAX_WAIVER_DAYS} days later, not {until:%Y-%m-%d}.")
+    if by and not evidence:
+        raise WrongUsage(f"Give what {by} signed with --evidence FILE: another person signs this record.")
     statement = make_statement(kind, criterion_id, by, reason=reason, until=end.astimezone(UTC))
     records = Records(folder).add(statement, files=[read_file(path) for path in evidence or ()])
     said = f"Waived {criterion_id}" if kind is Kind.WAIVE else f"{criterion_id} does not apply"

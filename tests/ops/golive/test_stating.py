@@ -121,6 +121,8 @@ REFUSED = [
     ("not-applicable allowlist-W4 --reason '' --until {tomorrow}", "--reason is a text"),
     ("not-applicable allowlist-W4 --reason TEXT --until {tomorrow}", "TEXT stands for a reason"),
     ("not-applicable allowlist-W4 --reason x", "Missing option '--until'"),
+    ("waive G-10 --by Hoa --reason 'not yet answered' --until {tomorrow}", "what Hoa signed with --evidence"),
+    ("begin W1 --by Hoa", "No such option: --by"),
     ("attest", "What is open lists: leads golive attest --open W1"),
     ("gate W1 --at 2999-01-01", "is in the future"),
     ("begin W1", "DATABASE_URL is not set"),
