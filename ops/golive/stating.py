@@ -16,6 +16,7 @@ from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, fi
 from ops.golive.evaluation import (
     ENTRY,
     GATE,
+    NEEDED,
     Evaluation,
     Wave,
     evaluate,
@@ -91,8 +92,9 @@ def begin(
     """
     if to and (since or again):
         raise WrongUsage("--to goes without --since and --again. A report: leads golive report WAVE --to DIR")
-    read_operator_settings("DATABASE_URL")
     with open_sources(folder) as sources:
+        if not sources.settings.database_url:
+            read_operator_settings(*NEEDED)  # names all; with a database the gate before names the others
         at = datetime.now(UTC)
         start, first = _start(wave, moment(since) if since else at, again, sources)
         evidence = [Handed(SCANS_FILE, scans_file(sources.session, datetime.now(UTC)))]

@@ -125,7 +125,7 @@ REFUSED = [
     ("begin W1 --by Hoa", "No such option: --by"),
     ("attest", "What is open lists: leads golive attest --open W1"),
     ("gate W1 --at 2999-01-01", "is in the future"),
-    ("begin W1", "DATABASE_URL is not set"),
+    ("begin W1", "https://crm.example.com"),  # of PUBLIC_URL, the last of those that are not set
 ]
 
 
