@@ -44,6 +44,9 @@ class Known(NamedTuple):
 
 
 BECAME_SUSPENDED = 'pancake_connection_status{status="suspended"}[$window]'
+STARTED = 'max(pancake_cron_last_start_timestamp_seconds{name="%s"} > 0)'
+SINCE_START = f"max_over_time((time() - {STARTED})[$window:1m]) / 3600"
+"""The longest time, in hours, that no run of a cron had started: a gap in the samples makes it shorter."""
 KNOWN = (
     Known('max(pancake_kpi_left_missing{window="1d"})', "kpi/load_zero_miss", "left_missing",
           "zero-miss: lead còn thiếu sau đối soát", "zero-miss: leads missing after a reconciliation"),
@@ -60,6 +63,10 @@ KNOWN = (
           "no-suspension: số lần Pancake khóa webhook", "no-suspension: suspensions by Pancake"),
     Known(ANSWERED_BY_EDGE % "skipped_.*", "golive/count_deliveries", "held",
           "held-share: lead bị giữ lại khi tới", "held-share: leads that were held when they arrived", 0.02),
+    Known(SINCE_START % "reconcile_daily", "golive/load_pauses", "reconcile_hours",
+          "zero-miss: số giờ không có đối soát", "zero-miss: hours without a reconciliation", 0.1),
+    Known(SINCE_START % "check_connection", "golive/load_pauses", "check_hours",
+          "no-suspension: số giờ không kiểm tra kết nối", "no-suspension: hours without a check", 0.1),
 )  # fmt: skip
 
 

@@ -884,6 +884,25 @@ WHERE
     AND r.finished_at >= %(from)s
     AND r.finished_at < %(to)s
 
+-- name: golive/load_pauses
+-- Load the longest times, in hours, that ended in the window and in which no nightly reconciliation, and no check of the connections, began
+-- or ended: of both the shorter one, so that a run that was put between others has to have both times.
+-- Returns one row: reconcile_hours, check_hours; infinity without a run. Relies on uq_pancake_cron_run_tick.
+SELECT
+    COALESCE(min(m.hours) FILTER (WHERE m.name = 'reconcile_daily'), 'infinity') AS reconcile_hours,
+    COALESCE(min(m.hours) FILTER (WHERE m.name = 'check_connection'), 'infinity') AS check_hours
+FROM (
+    SELECT p.name, max(extract(epoch FROM p.until - p.at))::float / 3600 AS hours
+    FROM (
+        SELECT r.name, t.kind, t.at, lead(t.at, 1, %(to)s) OVER (PARTITION BY r.name, t.kind ORDER BY t.at) AS until
+        FROM public.pancake_cron_run AS r
+        CROSS JOIN LATERAL (VALUES ('start', r.started_at), ('end', r.finished_at)) AS t (kind, at)
+        WHERE r.name IN ('reconcile_daily', 'check_connection') AND r.outcome IN ('succeeded', 'failed') AND t.at < %(to)s
+    ) AS p
+    WHERE p.until >= %(from)s
+    GROUP BY p.name, p.kind
+) AS m
+
 -- name: golive/list_tables
 -- List the tables of the schema public. Returns one row: oids. Relies on the catalog alone.
 SELECT ARRAY(

@@ -28,6 +28,7 @@ from tests.support.fake_services import ANY, FakeServer, fake_prometheus, silent
 from tests.support.monitoring import needs_monitoring
 from tests.support.waiting import eventually
 
+NOW = datetime.now(UTC).replace(microsecond=0)
 HANDLERS, EDGE = (f'job="pancake_{name}",instance="{name}:9146"' for name in ("handlers", "edge"))
 OF_EDGE, OF_HANDLER = f'{EDGE},hop="edge"', f'{HANDLERS},hop="handler"'
 TWIN = HANDLERS.replace("handlers:", "twin:")
@@ -94,6 +95,11 @@ GAUGES = {
         for each in (HANDLERS, TWIN)
         for connection, is_suspended in (("c-1", 0), ("c-2", 1))
     },
+    **{
+        f'pancake_cron_last_start_timestamp_seconds{{{each},name="{name}"}}': NOW.timestamp() - hours * 3600
+        for each in (HANDLERS, TWIN)
+        for name, hours in (("reconcile_daily", 10), ("check_connection", 6))
+    },
     f"up{{{HANDLERS}}}": 1,
     f'pancake_edge_budget_used{{{EDGE},connection="c-1"}}': 3,
     f'pancake_edge_budget_used{{{EDGE},connection="of another database"}}': 3,
@@ -134,7 +140,6 @@ def _healths_of_rules(url: str) -> set[str]:
 
 
 HOURS = 8
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +211,7 @@ def test_what_edge_and_handlers_counted_is_asked_by_its_labels(url: str) -> None
         (counted,) = ask_of_window(PrometheusApi(url), expression, since, NOW)
         assert counted == pytest.approx(in_a_step * steps, rel=0.02), expression
     held = 7 * steps
-    for hours, known in ((0, [2, 4, 10, 30, 1, held]), (2, [0, 4, 10, 30, 0, held])):
+    for hours, known in ((0, [2, 4, 10, 30, 1, held, 10, 6]), (2, [0, 4, 10, 30, 0, held, 8, 4])):
         until = NOW - timedelta(hours=hours)
         window = until - timedelta(hours=4), until
         found = [ask_of_window(PrometheusApi(url), each.expression, *window)[0] for each in KNOWN]
