@@ -32,7 +32,8 @@ OLDEST_FIGURE = timedelta(minutes=5)
 class Known(NamedTuple):
     """A figure of a day that Prometheus keeps, and that can only grow in the database; `vi`, `en`: of what.
 
-    `spare` is the share by which the stored `column` may be lower: what Prometheus estimates.
+    `spare` is the share by which the stored `column` may be lower: what Prometheus estimates. The statement is
+    asked for a window that begins so much `earlier` than that of Prometheus.
     """
 
     expression: str
@@ -41,12 +42,14 @@ class Known(NamedTuple):
     vi: str
     en: str
     spare: float = 0
+    earlier: timedelta = OLDEST_FIGURE
 
 
 BECAME_SUSPENDED = 'pancake_connection_status{status="suspended"}[$window]'
 STARTED = 'max(pancake_cron_last_start_timestamp_seconds{name="%s"} > 0)'
 SINCE_START = f"max_over_time((time() - {STARTED})[$window:1m]) / 3600"
 """The longest time, in hours, that no run of a cron had started: a gap in the samples makes it shorter."""
+ACTIVE = 'max by (connection, source) (pancake_recent_source_events{source!="other"}%s)'
 KNOWN = (
     Known('max(pancake_kpi_left_missing{window="1d"})', "kpi/load_zero_miss", "left_missing",
           "zero-miss: lead còn thiếu sau đối soát", "zero-miss: leads missing after a reconciliation"),
@@ -67,6 +70,11 @@ KNOWN = (
           "zero-miss: số giờ không có đối soát", "zero-miss: hours without a reconciliation", 0.1),
     Known(SINCE_START % "check_connection", "golive/load_pauses", "check_hours",
           "no-suspension: số giờ không kiểm tra kết nối", "no-suspension: hours without a check", 0.1),
+    # One that was on for less than an hour in the window does not count.
+    Known(f"max_over_time(count({ACTIVE % ''} and {ACTIVE % ' offset 70m'})[$window:5m])",
+          "golive/load_sources", "most",
+          "sources: số source bật cùng lúc", "sources: sources that were active together",
+          earlier=timedelta(minutes=80)),
 )  # fmt: skip
 
 
@@ -133,7 +141,7 @@ def _of_figures(sources: Sources, since: datetime, at: datetime) -> Iterator[Not
         for day in days:
             since = day - timedelta(days=1)
             known = max(ask_of_window(sources.metrics, figure.expression, since, day), default=0.0)
-            window = {"from": since - OLDEST_FIGURE, "to": day}
+            window = {"from": since - figure.earlier, "to": day}
             stored = (read_row(sources.session, figure.statement, window) or {}).get(figure.column) or 0
             # Prometheus computes with fractions, also where it counts; NaN is no difference.
             if known * (1 - figure.spare) - stored > 0.5:

@@ -100,6 +100,11 @@ GAUGES = {
         for each in (HANDLERS, TWIN)
         for name, hours in (("reconcile_daily", 10), ("check_connection", 6))
     },
+    **{
+        f'pancake_recent_source_events{{{each},connection="c-1",source="{source}"}}': 0
+        for each in (HANDLERS, TWIN)
+        for source in ("24895", "24896", "other")
+    },
     f"up{{{HANDLERS}}}": 1,
     f'pancake_edge_budget_used{{{EDGE},connection="c-1"}}': 3,
     f'pancake_edge_budget_used{{{EDGE},connection="of another database"}}': 3,
@@ -211,7 +216,7 @@ def test_what_edge_and_handlers_counted_is_asked_by_its_labels(url: str) -> None
         (counted,) = ask_of_window(PrometheusApi(url), expression, since, NOW)
         assert counted == pytest.approx(in_a_step * steps, rel=0.02), expression
     held = 7 * steps
-    for hours, known in ((0, [2, 4, 10, 30, 1, held, 10, 6]), (2, [0, 4, 10, 30, 0, held, 8, 4])):
+    for hours, known in ((0, [2, 4, 10, 30, 1, held, 10, 6, 2]), (2, [0, 4, 10, 30, 0, held, 8, 4, 2])):
         until = NOW - timedelta(hours=hours)
         window = until - timedelta(hours=4), until
         found = [ask_of_window(PrometheusApi(url), each.expression, *window)[0] for each in KNOWN]

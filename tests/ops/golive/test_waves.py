@@ -14,7 +14,7 @@ import pytest
 
 from ops.clients.db_session import open_session
 from ops.files import digest_of
-from ops.golive.contradictions import KNOWN, OLDEST_FIGURE, Known
+from ops.golive.contradictions import KNOWN, Known
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
@@ -74,6 +74,14 @@ MAKE_NIGHT_LACK = (
 MAKE_CHECKS_LACK = (
     "DELETE FROM pancake_cron_run WHERE name = 'check_connection'"
     " AND started_at BETWEEN now() - interval '50 hours' AND now() - interval '47 hours'"
+)
+MAKE_TWO_SOURCES = (
+    PAST_TRIGGERS + "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
+    " SELECT id, 'second', 'x', false FROM pancake_connection;"
+    " INSERT INTO integration_change (changed_at, changed_by, kind, action, row_id, before, after)"
+    " SELECT now() - interval '1 hour' * h, 'x', 'source', 'update', s.id::text,"
+    " jsonb_build_object('is_active', h = 50), jsonb_build_object('is_active', h = 60)"
+    " FROM pancake_source AS s CROSS JOIN (VALUES (60), (50)) AS t (h) WHERE s.pancake_source_id = 'second'"
 )
 MADE_UP = (
     "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
@@ -309,6 +317,11 @@ ATTACKS: Mapping[str, tuple[Attack, str, str, str]] = {
             " started_at BETWEEN now() - interval '53 hours' AND now() - interval '50 hours'",
         ), "W1", "no-suspension: hours without a check: of the day to",
     ),
+    "a second source taken out of the history": (
+        attack_by_sql, PAST_TRIGGERS + "DELETE FROM integration_change AS h USING pancake_source AS s"
+        " WHERE h.kind = 'source' AND h.row_id = s.id::text AND s.pancake_source_id = 'second'",
+        "W1", "sources: sources that were active together: of the day to",
+    ),
     "a beginning after the bad days": (attack_by_later_beginning, "", "W1", "success-rate (fail)"),
     "a record of a key that ended": (
         attack_by_long_ago, "", "W1", "dated before W1 began, and not there then: G-1",
@@ -342,7 +355,7 @@ def remembered(url: str, figure: Known) -> Callable[[float], list[str]]:
     def at(seconds: float) -> list[str]:
         until = datetime.fromtimestamp(seconds, UTC)
         with open_session(url, "test") as session:
-            window = {"from": until - DAY - OLDEST_FIGURE, "to": until}
+            window = {"from": until - DAY - figure.earlier, "to": until}
             row = read_row(session, figure.statement, window) or {}
         return [str(row.get(figure.column) or 0)]
 
@@ -364,7 +377,7 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
         assert pilot.gate("W1")["is_open"]
         for statement in (
             MAKE_DEAD, MAKE_LATE, MAKE_MISSING, MAKE_HELD, MAKE_CHANGED, MAKE_SUSPENDED, MAKE_NIGHT_LACK,
-            MAKE_CHECKS_LACK,
+            MAKE_CHECKS_LACK, MAKE_TWO_SOURCES,
         ):  # fmt: skip
             pilot.sql(statement)
         prometheus.values |= {
@@ -373,7 +386,7 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
         }  # fmt: skip
         closed = pilot.gate("W1")
         assert [each["id"] for each in closed["criteria"] if each["outcome"] in ("fail", "inconclusive")] == [
-            "held-share", "success-rate", "zero-miss", "no-suspension",
+            "held-share", "success-rate", "zero-miss", "no-suspension", "sources-W1",
         ]  # fmt: skip
         assert not any("of the day to" in each["en"] for each in closed["notices"])
         kept = cluster.create_database(KEPT, BAD_WEEK)
@@ -413,6 +426,7 @@ ONLY_NAMED = (
     "found leads taken out of a report", "held leads made others",
     "late tickets answered in time, and their alarm removed", "tickets given back to the chosen owner",
     "a suspension taken out of the history", "a night made up", "checks made up",
+    "a second source taken out of the history",
 )  # fmt: skip
 """The attacks on data that close no gate."""
 
