@@ -32,8 +32,8 @@ OLDEST_FIGURE = timedelta(minutes=5)
 class Known(NamedTuple):
     """A figure of a day that Prometheus keeps, and that can only grow in the database; `vi`, `en`: of what.
 
-    `spare` is the share by which the stored `column` may be lower: what Prometheus estimates. The statement is
-    asked for a window that begins so much `earlier` than that of Prometheus.
+    `spare` is the share by which the stored `column` may be lower: what Prometheus estimates. The window of
+    the statement begins so much `earlier` than that of Prometheus.
     """
 
     expression: str
@@ -49,6 +49,7 @@ BECAME_SUSPENDED = 'pancake_connection_status{status="suspended"}[$window]'
 STARTED = 'max(pancake_cron_last_start_timestamp_seconds{name="%s"} > 0)'
 SINCE_START = f"max_over_time((time() - {STARTED})[$window:1m]) / 3600"
 """The longest time, in hours, that no run of a cron had started: a gap in the samples makes it shorter."""
+FINISHED = 'max(pancake_cron_last_success_timestamp_seconds{name="reconcile_daily"})'
 ACTIVE = 'max by (connection, source) (pancake_recent_source_events{source!="other"}%s)'
 KNOWN = (
     Known('max(pancake_kpi_left_missing{window="1d"})', "kpi/load_zero_miss", "left_missing",
@@ -75,6 +76,11 @@ KNOWN = (
           "golive/load_sources", "most",
           "sources: số source bật cùng lúc", "sources: sources that were active together",
           earlier=timedelta(minutes=80)),
+    # It is shown until the next one has finished.
+    Known(f"max_over_time(({FINISHED} - {STARTED % 'reconcile_daily'})[$window:1m]) / 60",
+          "golive/load_reconciliation", "longest_minutes",
+          "reconciliation-duration-W3: số phút đối soát lâu nhất",
+          "reconciliation-duration-W3: minutes of the longest reconciliation", earlier=timedelta(days=30)),
 )  # fmt: skip
 
 

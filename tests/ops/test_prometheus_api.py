@@ -100,6 +100,9 @@ GAUGES = {
         for each in (HANDLERS, TWIN)
         for name, hours in (("reconcile_daily", 10), ("check_connection", 6))
     },
+    f'pancake_cron_last_success_timestamp_seconds{{{HANDLERS},name="reconcile_daily"}}': (
+        NOW.timestamp() - 10 * 3600 + 12 * 60
+    ),
     **{
         f'pancake_recent_source_events{{{each},connection="c-1",source="{source}"}}': 0
         for each in (HANDLERS, TWIN)
@@ -216,7 +219,10 @@ def test_what_edge_and_handlers_counted_is_asked_by_its_labels(url: str) -> None
         (counted,) = ask_of_window(PrometheusApi(url), expression, since, NOW)
         assert counted == pytest.approx(in_a_step * steps, rel=0.02), expression
     held = 7 * steps
-    for hours, known in ((0, [2, 4, 10, 30, 1, held, 10, 6, 2]), (2, [0, 4, 10, 30, 0, held, 8, 4, 2])):
+    for hours, known in (
+        (0, [2, 4, 10, 30, 1, held, 10, 6, 2, 12]),
+        (2, [0, 4, 10, 30, 0, held, 8, 4, 2, 12]),
+    ):
         until = NOW - timedelta(hours=hours)
         window = until - timedelta(hours=4), until
         found = [ask_of_window(PrometheusApi(url), each.expression, *window)[0] for each in KNOWN]

@@ -83,6 +83,10 @@ MAKE_TWO_SOURCES = (
     " jsonb_build_object('is_active', h = 50), jsonb_build_object('is_active', h = 60)"
     " FROM pancake_source AS s CROSS JOIN (VALUES (60), (50)) AS t (h) WHERE s.pancake_source_id = 'second'"
 )
+MAKE_SLOW = (
+    "UPDATE pancake_cron_run SET finished_at = started_at + interval '{} minutes' WHERE id = (SELECT id"
+    " FROM pancake_cron_run WHERE name = 'reconcile_daily' ORDER BY started_at DESC LIMIT 1)"
+)
 MADE_UP = (
     "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
     " SELECT name, scheduled_time + {0}, started_at + {0}, finished_at + {0}, outcome, {1}"
@@ -322,6 +326,10 @@ ATTACKS: Mapping[str, tuple[Attack, str, str, str]] = {
         " WHERE h.kind = 'source' AND h.row_id = s.id::text AND s.pancake_source_id = 'second'",
         "W1", "sources: sources that were active together: of the day to",
     ),
+    "a slow reconciliation made quick": (
+        attack_by_sql, MAKE_SLOW.format(4), "W1",
+        "reconciliation-duration-W3: minutes of the longest reconciliation: of the day to",
+    ),
     "a beginning after the bad days": (attack_by_later_beginning, "", "W1", "success-rate (fail)"),
     "a record of a key that ended": (
         attack_by_long_ago, "", "W1", "dated before W1 began, and not there then: G-1",
@@ -377,7 +385,7 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
         assert pilot.gate("W1")["is_open"]
         for statement in (
             MAKE_DEAD, MAKE_LATE, MAKE_MISSING, MAKE_HELD, MAKE_CHANGED, MAKE_SUSPENDED, MAKE_NIGHT_LACK,
-            MAKE_CHECKS_LACK, MAKE_TWO_SOURCES,
+            MAKE_CHECKS_LACK, MAKE_TWO_SOURCES, MAKE_SLOW.format(40),
         ):  # fmt: skip
             pilot.sql(statement)
         prometheus.values |= {
@@ -426,7 +434,7 @@ ONLY_NAMED = (
     "found leads taken out of a report", "held leads made others",
     "late tickets answered in time, and their alarm removed", "tickets given back to the chosen owner",
     "a suspension taken out of the history", "a night made up", "checks made up",
-    "a second source taken out of the history",
+    "a second source taken out of the history", "a slow reconciliation made quick",
 )  # fmt: skip
 """The attacks on data that close no gate."""
 
