@@ -1,13 +1,14 @@
 """What people state about the go-live: a file for each statement, signed by the person who states it.
 
 A record is `<SHA-256>.json`, and its signature `<SHA-256>.json.sig`. It names all records that no other one
-named when it was made (`heads`): a removed record is missed by those that saw it, and nothing has to be
-locked. Evidence is kept beside the folder of the records, under its SHA-256.
+named when it was made (`heads`): a removed record is missed by those that saw it, and by the machine that
+added it, and nothing has to be locked. Evidence is kept beside the folder of the records, under its SHA-256.
 """
 
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
@@ -192,6 +193,9 @@ class Records:
             Path(read_variable(name) or PLAIN_VARIABLES[name]).expanduser()
             for name in ("GOLIVE_SIGNERS", "GOLIVE_KEY")
         )
+        state = Path(read_variable("XDG_STATE_HOME") or "~/.local/state").expanduser()
+        name = digest_of(str(self.folder.resolve()).encode())[:12]
+        self.remembered = state / "pancake-diva" / f"golive-{name}.txt"
         if self.signers.resolve().is_relative_to(folder.resolve()):
             raise Misconfigured(f"GOLIVE_SIGNERS is {self.signers}, beside the records. Keep it elsewhere.")
 
@@ -215,6 +219,8 @@ class Records:
 
     def read(self) -> tuple[Record, ...]:
         """Return all records, the oldest first; none without a folder. Raises RecordsError."""
+        # Before the records, which another process may add meanwhile.
+        own = set(self.remembered.read_text().split()) if self.remembered.is_file() else set[str]()
         with ThreadPoolExecutor() as pool:
             found = {each.digest: each for each in pool.map(self._read, sorted(self.folder.glob("*.json")))}
         for record in found.values():
@@ -225,6 +231,11 @@ class Records:
                 )
             if any(found[head].statement.at >= record.statement.at for head in record.heads):
                 raise RecordsError(f"The record {record.digest[:12]} is dated before one that it names.")
+        if lost := sorted(own - found.keys()):
+            raise RecordsError(
+                f"A record is missing: {lost[0][:12]}, which you added here. Restore {self.folder} from a "
+                f"copy. If it was meant to begin anew, delete {self.remembered}."
+            )
         return tuple(sorted(found.values(), key=lambda each: (each.statement.at, each.digest)))
 
     def _read(self, path: Path) -> Record:
@@ -279,6 +290,10 @@ class Records:
                 write_file(path, content)
         except OSError as error:
             raise RecordsError(f"{error.filename or self.folder}: {error.strerror}") from error
+        with suppress(OSError):  # a user without a home adds all the same
+            self.remembered.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.remembered.open("a") as file:
+                file.writelines(f"{each.digest}\n" for each in made)
         return made
 
     def evidence_path(self, evidence: Evidence) -> Path:

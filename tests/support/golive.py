@@ -238,7 +238,8 @@ def signing_variables(folder: Path) -> dict[str, str]:
     people = ",".join(namespace(role) for role in Role)
     key = make_key(folder, "lan", people)
     make_key(folder, CI, namespace(CI))
-    return {"GOLIVE_KEY": str(key), "GOLIVE_SIGNERS": str(folder / "allowed_signers")}
+    signers = str(folder / "allowed_signers")
+    return {"GOLIVE_KEY": str(key), "GOLIVE_SIGNERS": signers, "XDG_STATE_HOME": str(folder / "state")}
 
 
 def state(kind: Kind, of: str, at: datetime, **values: Any) -> Statement:

@@ -124,7 +124,7 @@ def test_a_changed_removed_or_renamed_record_is_found(records: Records, subtests
     with pytest.raises(RecordsError, match="incorrect signature"):
         records.read()
     signature_of(path).write_bytes(signature)
-    for record in found[:-1]:
+    for record in found:
         with subtests.test(record.of):
             path_of(records, record).rename(records.folder / "away")
             with pytest.raises(RecordsError, match=f"A record is missing: {record.digest[:12]}"):
