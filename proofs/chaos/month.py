@@ -112,7 +112,10 @@ class Play:
             started = time.monotonic()
             run = subprocess.run(
                 [sys.executable, "-m", "ops", *words], cwd=self.folder, capture_output=True, text=True,
-                env={**self._environment, "GOLIVE_KEY": str(self._keys / by)}, check=False,
+                env={
+                    **self._environment, "GOLIVE_KEY": str(self._keys / by),
+                    "XDG_STATE_HOME": str(self._keys / f"{by}-state"),
+                }, check=False,
             )  # fmt: skip
             seconds, printed = time.monotonic() - started, len((run.stdout + run.stderr).split())
             line = f"{seconds:5.1f} s  exit {run.returncode}  prints {printed:5} words  {by}: {command}"
