@@ -48,7 +48,7 @@ from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
-from tests.support.golive import ALL, CHECKS_AT_GATES, CRITERIA, NO_SCANS, note_snapshot, state
+from tests.support.golive import ALL, CHECKS_AT_GATES, CRITERIA, NO_SCANS, GoLiveSite, note_snapshot, state
 from tests.support.waiting import eventually
 
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
@@ -110,6 +110,24 @@ def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_st
     found = {each["id"]: each["outcome"] for each in json.loads(run.stdout)["criteria"]}
     not_passed = {name for name, outcome in found.items() if outcome != "pass"}
     assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
+
+
+def test_before_the_deployment_all_that_a_program_decides_passes_on_the_tables_of_diva(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with GoLiveSite(cluster, tmp_path) as site, fake_prometheus() as prometheus:
+        with psycopg.connect(site.database_url, autocommit=True) as db:
+            db.execute("ANALYZE")
+        manifest = ROOT / "deploy" / "kubernetes" / "own-engine" / "hasura.yaml"
+        plan = tmp_path / "plan.yaml"
+        plan.write_text(yaml.safe_dump({"engine_manifest": str(manifest), "staging_url": site.hasura_url}))
+        words = ["--stage", "before", "--file", str(plan), "--records", str(tmp_path / "records"), "--json"]
+        variables = site.leads_environment() | {"PROMETHEUS_URL": prometheus.url}
+        run = CliRunner().invoke(app, ["golive", "precheck", *words], env=variables)
+    found = {each["id"]: (each["outcome"], each["reason"]) for each in json.loads(run.stdout)["criteria"]}
+    decided = {each.id for each in DECIDED if each.id in found}
+    assert len(decided) > 20
+    assert {name: found[name] for name in decided if found[name][0] != "pass"} == {}
 
 
 def test_w1_begins_through_the_entry_gate_only(system: GoLive, monkeypatch: pytest.MonkeyPatch) -> None:
