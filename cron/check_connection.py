@@ -188,10 +188,9 @@ def _set_status(run: CronRun, finding: Finding) -> Statement:
 
 def _notice(change: Finding | OperatorChange, occasion: str, reason: str | None = None) -> AdminNotice:
     """Return the notice of a changed status; `occasion` tells it from those of other changes."""
-    why = f" ({reason})" if reason else ""
     return AdminNotice(
         key=f"connection_status:{change.connection_id}:{occasion}",
         reason=f"connection_{change.after}",
-        detail=f"{change.before} → {change.after}{why}",
+        detail=reason or "",
         facts={"connection": change.name},
     )

@@ -271,8 +271,8 @@ def test_a_notice_without_a_value_or_a_known_reason_can_be_sent_and_a_value_is_o
     lacking = with_text({"reason": "sla_missed", "detail": ""})
     assert str(lacking["text"]).startswith("Ticket (không rõ) đã quá hạn")
     assert with_text({"reason": "later", "detail": "d"})["text"] == "later: d"
-    data = with_text({"reason": "connection_active", "connection": "A\n{reason}\u202e", "detail": "a → b"})
-    assert str(data["text"]).startswith("Kết nối A {reason} hoạt động bình thường (a → b).")
+    data = with_text({"reason": "connection_disabled", "connection": "A\n{reason}\u202e", "detail": "b\nc"})
+    assert str(data["text"]).startswith("Kết nối A {reason} đã bị tắt (lý do: b c);")
 
 
 def in_app(code: str, data: Mapping[str, object]) -> str:
@@ -301,10 +301,7 @@ def test_the_messages_of_the_templates_and_all_notices_are_those_of_the_golden_f
     }  # fmt: skip
     details = {
         "tickets_shared": "24", "old_leads": "TK000012, TK000013, TK000015", "sla_missed": "TK000012",
-        "connection_active": "silent → active", "connection_silent": "active → silent",
-        "connection_suspended": "silent → suspended", "connection_outage": "silent → outage",
-        "connection_key_invalid": "active → key_invalid",
-        "connection_disabled": "active → disabled (bảo trì)", "new_source": "Zalo (-12), TikTok (-5)",
+        "connection_disabled": "bảo trì", "new_source": "Zalo (-12), TikTok (-5)",
         "filter_suspect": "Diva, 08:00 13/05 – 08:35 13/05",
         "filter_ignored": "Diva, 08:00 13/05 – 08:35 13/05",
         "settings_unreadable": 'sla_minutes must be 1 to 1440, not "1h"',
