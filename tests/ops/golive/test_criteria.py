@@ -470,9 +470,6 @@ def test_a_right_that_is_missing_or_too_much_is_named(
     assert (row["missing"], row["further"]) == (missing, further)
 
 
-TODAY = AT.astimezone(ICT).date()
-
-
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Stands for the evaluation; its answer is open, or the closed sample while `is_closed`."""
@@ -489,7 +486,9 @@ def test_a_look_is_kept_and_a_later_one_of_the_day_replaces_it(
 ) -> None:
     run = golive(tmp_path, "day0", "--json")
     assert (run.exit_code, looked.call_args.args[:2]) == (0, ("day 0", [Part.DEPLOY, Part.DAY0]))
-    assert json.loads((tmp_path / f"day0-{TODAY}.json").read_text()) == json.loads(run.stdout)
+    assert json.loads((tmp_path / f"day0-{datetime.now(ICT).date()}.json").read_text()) == json.loads(
+        run.stdout
+    )
     for is_closed in (True, False):
         looked.is_closed = is_closed
         assert golive(tmp_path, "watch").exit_code == int(is_closed)
@@ -504,15 +503,16 @@ def test_the_days_count_from_the_beginning_of_w1_and_midnight_in_vietnam_divides
     looked: Mock, tmp_path: Path
 ) -> None:
     assert "days have a result" not in golive(tmp_path, "watch").stderr
-    since = AT - timedelta(days=4)
-    Records(tmp_path).add(state(Kind.BEGIN, "W1", AT, since=since))
+    at = datetime.now(UTC)
+    today = at.astimezone(ICT).date()
+    Records(tmp_path).add(state(Kind.BEGIN, "W1", at, since=at - timedelta(days=4)))
     for days_ago, is_open in ((3, True), (2, False), (5, True)):  # the last is from before the beginning
-        day = TODAY - timedelta(days=days_ago)
+        day = today - timedelta(days=days_ago)
         (tmp_path / f"watch-{day}.json").write_text(json.dumps({"is_open": is_open}))
     said = golive(tmp_path, "watch").stderr
     assert [call.args[0] for call in looked.call_args_list] == ["watch", "day 4"]
     assert "3 of 7 days have a result, on 2 of them all passed." in said
-    assert f"Without a result: {TODAY - timedelta(days=1)}." in said
+    assert f"Without a result: {today - timedelta(days=1)}." in said
     before = datetime(2026, 6, 4, 16, 59, tzinfo=UTC)
     assert [gates._day(before + timedelta(minutes=each)).day for each in (0, 1)] == [4, 5]
 
@@ -523,7 +523,8 @@ def test_people_are_asked_once_the_day_of_talks_or_review_has_come(
     found = Mock(return_value=Evaluation("watch", AT, "", ()))
     monkeypatch.setattr(gates, "evaluate", found)
     for day, people in ((3, ""), (4, "D7-feedback"), (6, "D7-feedback"), (7, "D7-feedback D7-review")):
-        Records(tmp_path / f"{day}").add(state(Kind.BEGIN, "W1", AT, since=AT - day * DAY))
+        at = datetime.now(UTC)
+        Records(tmp_path / f"{day}").add(state(Kind.BEGIN, "W1", at, since=at - day * DAY))
         golive(tmp_path / f"{day}", "watch")
         asked = [each.id for each in found.call_args.args[1] if each.source is Source.PERSON]
         assert asked == people.split()
