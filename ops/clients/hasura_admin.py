@@ -15,6 +15,8 @@ from ops.clients.plain_http import tls_context
 from ops.failures import CommandFailed, connection_reason
 
 TIMEOUT_SECONDS = 120.0
+MAX_IDLE_SECONDS = 2.0
+"""How long an idle connection may be used again: a server may be closing it (uvicorn and Node after 5 s)."""
 CONFLICT = "The metadata was changed by another client at the same time. Nothing was changed: run this again."
 PROBE = "pancake_preflight"
 NEVER_SET = "PANCAKE_PREFLIGHT_NEVER_SET"
@@ -59,6 +61,7 @@ class Engine:
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             timeout=timeout_seconds,
+            limits=httpx.Limits(keepalive_expiry=MAX_IDLE_SECONDS),
             headers={"X-Hasura-Admin-Secret": admin_secret, **(headers or {})},
             transport=transport,
             # With proxies the environment may also name the certificates.

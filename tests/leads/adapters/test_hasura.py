@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -22,7 +25,7 @@ from leads.domain.errors import (
     Refused,
     UnknownTrigger,
 )
-from ops.clients.hasura_admin import AccessDenied, RequestRefused
+from ops.clients.hasura_admin import MAX_IDLE_SECONDS, AccessDenied, RequestRefused
 from ops.clients.hasura_admin import Engine as EngineClient
 
 Read = Callable[[bytes, str], Any]
@@ -62,9 +65,9 @@ def test_a_tick_may_have_no_payload_and_needs_a_time_with_a_zone() -> None:
         call = read_cron(raw(tick | payload), "a")
         assert (call.id, call.payload) == ("c", {})
         assert call.scheduled_time == datetime(2026, 3, 4, 2, 15, tzinfo=UTC)
-    for time in ("yesterday", "2026-03-04T02:15:00", "", "2026-13-04T02:15:00Z"):
+    for scheduled in ("yesterday", "2026-03-04T02:15:00", "", "2026-13-04T02:15:00Z"):
         with pytest.raises(BadRequest, match="scheduled_time"):
-            read_cron(raw(CRON | {"scheduled_time": time}), "a")
+            read_cron(raw(CRON | {"scheduled_time": scheduled}), "a")
 
 
 READERS: list[tuple[Read, dict[str, Any]]] = [(read_action, ACTION), (read_event, EVENT), (read_cron, CRON)]
@@ -324,6 +327,34 @@ def test_what_is_no_answer_of_hasura_is_unavailable(status: int, body: dict[str,
         answering(status, **body).graphql("query { a }", {})
     with EngineClient("nonsense", "the-secret") as hasura, pytest.raises(HasuraUnavailable):
         hasura.export()
+
+
+def test_a_connection_that_was_idle_is_not_used_again() -> None:
+    """A server may be closing it: then the request is lost, and no one can tell whether it was done."""
+    ports: list[int] = []
+
+    class Version(BaseHTTPRequestHandler):
+        protocol_version, wbufsize = "HTTP/1.1", -1
+
+        def do_GET(self) -> None:
+            ports.append(self.client_address[1])
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Version) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with EngineClient(f"http://127.0.0.1:{server.server_port}", "the-secret") as hasura:
+            hasura.version()
+            hasura.version()
+            time.sleep(MAX_IDLE_SECONDS + 0.1)
+            hasura.version()
+        server.shutdown()
+    assert (len(set(ports[:2])), len(set(ports)), MAX_IDLE_SECONDS < 5) == (1, 2, True)
 
 
 def test_the_events_of_several_crons_are_counted_in_one_request() -> None:
