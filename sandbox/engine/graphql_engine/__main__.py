@@ -88,7 +88,11 @@ async def serve(chosen: argparse.Namespace) -> None:
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )  # without it responses wait 40 ms for an ACK
         config = uvicorn.Config(
-            create_app(lifecycle), log_level=chosen.log_level, lifespan="on", timeout_graceful_shutdown=5
+            create_app(lifecycle),
+            log_level=chosen.log_level,
+            lifespan="on",
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=30,  # as warp, the server of the genuine engine
         )
         server = Server(config)
         await server.serve(sockets=[listener])
