@@ -183,6 +183,7 @@ HELD = PERSON | {"id": "held"}
 SPOOLED = PERSON | {"id": "spooled", "modified_on": LATER}
 
 
+@pytest.mark.slow("it stops and starts all services, and dumps the database")
 def test_nothing_of_an_erased_customer_is_left_in_dump_files_and_logs(system: System) -> None:
     database = system.sandbox.database_url
     need_pg_dump(database)

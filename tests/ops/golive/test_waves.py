@@ -172,6 +172,7 @@ def differences(pilot: Pilot, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.own_database
+@pytest.mark.slow("four weeks of records, at four gates")
 def test_four_waves_are_opened_by_their_people_one_after_the_other(
     database: str, tmp_path: Path, open_entry: None
 ) -> None:
