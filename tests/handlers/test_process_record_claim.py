@@ -286,10 +286,7 @@ async def test_no_statistics_turn_a_statement_of_a_lead(
     subtests: pytest.Subtests,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PostgreSQL keeps a plan that it made while a table was empty, and analyses the table long after.
-
-    Ingest may keep one that reads such a table whole until then.
-    """
+    """PostgreSQL keeps a plan that it made while a table was empty, and analyses the table long after."""
     ingest = Database.ingest
 
     async def note_ingest(self: Database, name: str, params: Params, row_type: type[Any]) -> list[Any]:
@@ -316,7 +313,7 @@ async def test_no_statistics_turn_a_statement_of_a_lead(
             "process_record/load_record_facts", "process_record/load_applied",
             "process_record/update_ticket"} <= sent.keys()  # fmt: skip
     with psycopg.connect(harness.database_url, autocommit=True) as db:
-        db.execute("SET enable_seqscan = off")  # as in the sessions that process
+        db.execute("SET enable_seqscan = off")  # as for ingest and in the work transaction
         db.execute("SET plan_cache_mode = force_generic_plan")
         for name in sent:
             prepare(db, name)
@@ -330,17 +327,19 @@ async def test_no_statistics_turn_a_statement_of_a_lead(
                 for name in sent:
                     prepare(db, name)
             for number, (name, params) in enumerate(calls):
-                is_ingest = name == "ingest_record/store_deliveries"
-                if is_ingest and kind == "kept":
-                    continue
                 is_of_known = name == "process_record/load_facts" and number >= of_a_new_customer
                 most = BLOCKS_OF_A_KNOWN_CUSTOMER if is_of_known else BLOCKS_PER_CALL
-                with subtests.test(name, plan=kind), db.transaction(force_rollback=True):
-                    if is_ingest:
-                        db.execute("SET LOCAL enable_seqscan = on")
-                    another = {**params, **new_row(name, params)}
-                    plan = explain(db, name, another, "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON")
-                    assert plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"] <= most
+                another = {**params, **new_row(name, params)}
+                with subtests.test(name, plan=kind):
+                    # The first execution in a session reads the catalogs too.
+                    assert min(blocks_read(db, name, another), blocks_read(db, name, another)) <= most
+
+
+def blocks_read(db: psycopg.Connection[Any], name: str, params: Params) -> int:
+    """Execute a prepared statement, and undo it; return how many blocks it touched."""
+    with db.transaction(force_rollback=True):
+        plan = explain(db, name, params, "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON")
+    return int(plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"])
 
 
 async def test_a_new_ticket_takes_six_round_trips_and_an_updated_one_needs_no_roster(

@@ -228,6 +228,15 @@ async def test_ingest_does_not_wait_behind_processing(db: Database) -> None:
             assert await db.ingest(*PING, dict) == [{"one": 1}]
 
 
+async def test_ingest_plans_its_statement_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(QUERIES, "test/echo", b"SELECT %(number)s::bigint AS number")
+    plans = b"SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE '%%AS number'"
+    monkeypatch.setitem(QUERIES, "test/plans", plans)
+    for number in range(3):
+        await db.ingest("test/echo", {"number": number}, dict)
+    assert await db.ingest("test/plans", {}, dict) == [{"custom_plans": 0}]
+
+
 async def test_a_pool_without_a_free_connection_is_unavailable(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
