@@ -67,8 +67,13 @@ SET
     notify_given_up_at = NULL,
     notify_error = NULL,
     notify_sent = NULL
-FROM unnest(%(ids)s::bigint[], %(claimed_ats)s::timestamptz[]) AS m (id, claimed_at)
-WHERE e.id = m.id AND e.notify_claimed_at = m.claimed_at AND e.notified_at IS NULL
+-- Not joined: a plan made while the table was empty could read its whole index.
+WHERE
+    e.id = ANY (%(ids)s::bigint[])
+    AND e.notify_claimed_at = ANY (
+        SELECT m.claimed_at FROM unnest(%(ids)s::bigint[], %(claimed_ats)s::timestamptz[]) AS m (id, claimed_at) WHERE m.id = e.id
+    )
+    AND e.notified_at IS NULL
 
 -- name: outbox/mark_unsent
 -- Record that notifications of events were not sent: when they are tried again, or that they are given up; which of them were sent.

@@ -113,12 +113,11 @@ ORDER BY e.id
 -- Lock the claimed event at the start of the work transaction, and read the switches again.
 -- Returns one row: held_as, the status with which the event is held if a switch is off now; no row if the claim was lost.
 -- Relies on pk_pancake_webhook_event, uq_pancake_source.
--- The rest of the transaction uses generic plans and no sequential scans. PostgreSQL would plan statements with array
--- parameters at each execution, which costs more than executing them. A generic plan made while a table is small scans it, and
--- is kept until the table is analysed.
+-- The rest of the transaction uses generic plans: PostgreSQL would plan statements with array parameters at each execution,
+-- which costs more than executing them.
 SELECT h.status AS held_as
 FROM (
-    SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', true)
 ) AS planning
 CROSS JOIN public.pancake_webhook_event AS e
 CROSS JOIN LATERAL public.pancake_hold_reason(e.connection_id, e.source_ids) AS h

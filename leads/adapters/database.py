@@ -47,6 +47,7 @@ SESSION_OPTIONS = " ".join(
     for name, value in {
         "timezone": "UTC",
         "jit": "off",  # the planner overrates store_deliveries, and compiling it costs more than running it
+        "enable_seqscan": "off",  # a plan that was made while a table was small is kept for long
         "lock_timeout": "5s",
         "statement_timeout": "10s",
         "idle_in_transaction_session_timeout": "20s",
@@ -59,11 +60,11 @@ CONNECTION_SETTINGS: dict[str, Any] = {
     "fallback_application_name": "pancake handlers",
 }
 # Else store_deliveries is planned at each execution, which takes twice as long as the execution.
-INGEST_OPTIONS = f"{SESSION_OPTIONS} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-INGEST_SETTINGS = CONNECTION_SETTINGS | {"options": INGEST_OPTIONS}
+INGEST_OPTIONS = f"{SESSION_OPTIONS} -c plan_cache_mode=force_generic_plan"
 READER_SETTINGS = CONNECTION_SETTINGS | {
     # The last value of an option counts.
-    "options": f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on",
+    "options": f"{SESSION_OPTIONS} -c statement_timeout=2s -c default_transaction_read_only=on"
+    " -c enable_seqscan=on",
     # Each statement is planned for its times: a generic plan does not know how short a window is.
     "prepare_threshold": None,
 }
@@ -197,8 +198,8 @@ class Database:
     ) -> None:
         """`wait_seconds`: the longest wait for a connection or a work slot."""
         self._url = url
-        self._ingest = _new_pool(url, INGEST_SETTINGS, "ingest", ingest_connections, wait_seconds)
-        self._work = _new_pool(url, CONNECTION_SETTINGS, "work", work_connections, wait_seconds)
+        self._ingest = _new_pool(url, INGEST_OPTIONS, "ingest", ingest_connections, wait_seconds)
+        self._work = _new_pool(url, SESSION_OPTIONS, "work", work_connections, wait_seconds)
         self._idle_readers: list[PreparingConnection] = []
         self._work_slots = asyncio.Semaphore(work_connections)
         self._list_slots = asyncio.Semaphore(max(work_connections // 4, 1))
@@ -352,12 +353,11 @@ class UndoneDatabase(Database):
         return [row_type(**row) for row in rows] if row_type else rows
 
 
-def _new_pool(url: str, settings: dict[str, Any], name: str, size: int, wait_seconds: float) -> Pool:
-    """Return a pool that is not open yet; `wait_seconds` is the longest wait for a connection."""
+def _new_pool(url: str, options: str, name: str, size: int, wait_seconds: float) -> Pool:
     return AsyncConnectionPool(
         url,
         connection_class=PreparingConnection,
-        kwargs=settings,
+        kwargs=CONNECTION_SETTINGS | {"options": options},
         min_size=1,
         max_size=size,
         timeout=wait_seconds,
