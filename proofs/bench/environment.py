@@ -126,8 +126,8 @@ def install_engine(processes: Processes, url: str) -> None:
         "HANDLER_SECRET": SECRET,
     }
     metadata = merge_project(processes.directory("bench-") / "hasura")
-    arguments = ("--metadata", str(metadata), "--migrations", str(ROOT / "hasura/migrations"))
-    start_engine(processes, url, *arguments, environment=environment).stop()
+    migrations = ("--migrations", str(ROOT / "hasura/migrations"))
+    start_engine(processes, url, *migrations, metadata=metadata, environment=environment).stop()
 
 
 def _start_handlers(processes: Processes, url: str, hasura_url: str, pancake_url: str) -> Service:

@@ -15,6 +15,7 @@ from sandbox.postgres import binaries
 from sandbox.postgres.database import grant_rights, install_diva
 from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Service, bring_up
+from sandbox.stack import hasura
 from sandbox.stack.connection import WORKSPACE_ID
 from sandbox.stack.stack import Sandbox
 
@@ -81,7 +82,7 @@ class BareSandbox(Sandbox):
         ).raise_for_status()  # fmt: skip
 
     def _hasura_arguments(self) -> list[str]:
-        return ["--metadata", str(DIVA_METADATA)]
+        return hasura.metadata_option(DIVA_METADATA, self.home / "metadata.json")
 
     def _handlers(self, name: str, *, is_shared: bool = False) -> Service:
         handlers = super()._handlers(name, is_shared=is_shared)

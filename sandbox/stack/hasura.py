@@ -1,9 +1,12 @@
 """Start the stand-in for Hasura, the project in `sandbox/engine/`: as a process, never by an import."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from ops.metadata.directory import read_directory
 from sandbox.postgres.server import free_port
 from sandbox.processes import ROOT, Processes, Service
 
@@ -28,20 +31,31 @@ def source_url(database_url: str, statement_timeout: str = STATEMENT_TIMEOUT) ->
     return f"{database_url}{separator}options=-c%20statement_timeout%3D{statement_timeout}"
 
 
+def metadata_option(directory: Path, file: Path) -> list[str]:
+    """Write the metadata of a directory into a file, as the engine takes them; return the option with it."""
+    file.write_text(json.dumps(read_directory(directory)), "utf-8")
+    return ["--metadata", str(file)]
+
+
 def start_engine(
-    processes: Processes, database_url: str, *arguments: str, environment: Mapping[str, str]
-) -> Service:
-    """Start an engine on a free port; `environment` is added to this process's. Raises NotReady."""
-    port = free_port()
+    processes: Processes, database_url: str, *arguments: str, metadata: Path | None = None,
+    environment: Mapping[str, str],
+) -> Service:  # fmt: skip
+    """Start an engine on a free port, with the metadata of a directory. Raises NotReady.
+
+    `environment` is added to this process's.
+    """
+    port, home = free_port(), processes.directory("hasura-")
+    given = [] if metadata is None else metadata_option(metadata, home / "metadata.json")
     return Service(
         name="hasura",
-        arguments=[*COMMAND, "--port", str(port), *arguments],
+        arguments=[*COMMAND, "--port", str(port), *given, *arguments],
         environment={
             **os.environ, "PYTHONPATH": PYTHONPATH, "HASURA_GRAPHQL_DATABASE_URL": database_url,
             "HASURA_GRAPHQL_ENABLED_LOG_TYPES": LOG_TYPES, **environment,
         },
         url=f"http://127.0.0.1:{port}",
         ready_path="/healthz",
-        log=processes.directory("hasura-") / "hasura.log",
+        log=home / "hasura.log",
         processes=processes,
     ).bring_up()  # fmt: skip

@@ -212,8 +212,8 @@ class Sandbox(Started):
         )
 
     def _hasura_arguments(self) -> list[str]:
-        metadata = merge_project(self.home / "hasura")
-        return ["--metadata", str(metadata), "--migrations", str(ROOT / "hasura" / "migrations")]
+        metadata = hasura.metadata_option(merge_project(self.home / "hasura"), self.home / "metadata.json")
+        return [*metadata, "--migrations", str(ROOT / "hasura" / "migrations")]
 
     def _pancake_arguments(self) -> list[str]:
         return [f"--workspace-id={WORKSPACE_ID}"]

@@ -19,6 +19,7 @@ from proofs.sender import Stream
 from sandbox.postgres.database import MIGRATIONS, grant_rights, run_file
 from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Service
+from sandbox.stack.hasura import metadata_option
 from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import EndToEndHarness
 from tests.support.programs import run
@@ -57,8 +58,9 @@ class OldSandbox(Sandbox):
     def _hasura_arguments(self) -> list[str]:
         command = [sys.executable, "-P", "-c", MERGE, str(self.home / "hasura")]
         environment = {**os.environ, "PYTHONPATH": str(self._old)}
-        metadata = run(*command, env=environment).stdout
-        return ["--metadata", metadata.strip(), "--migrations", str(self._old / "hasura/migrations")]
+        directory = Path(run(*command, env=environment).stdout.strip())
+        metadata = metadata_option(directory, self.home / "metadata.json")
+        return [*metadata, "--migrations", str(self._old / "hasura/migrations")]
 
     def _handlers(self, name: str, *, is_shared: bool = False) -> Service:
         service = super()._handlers(name, is_shared=is_shared)

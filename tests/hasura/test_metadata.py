@@ -17,7 +17,7 @@ from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS
 from leads.domain.day_ledger import MAX_DAYS_BACK
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, CRON_PERIOD_SECONDS, STOP_AT
 from ops.daily.replay import MAX_EVENTS_PER_QUERY
-from ops.metadata.directory import DIRECTORY, read_directory, role_of_action
+from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory, role_of_action
 
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "hasura" / "metadata"
@@ -211,3 +211,54 @@ def test_the_documented_command_renames_the_role_of_hasura_everywhere(tmp_path: 
     assert after == before.replace("role: crm_admin", "role: quan_tri") != before
     assert "crm_admin" not in after
     assert role_of_action("pancake_replay_events", copy) == "quan_tri"
+
+
+DIRECTORY_FILES = {
+    "version.yaml": "version: 3\n",
+    "databases/databases.yaml": "[{name: default, kind: postgres, tables: '!include job.yaml'}]\n",
+    "databases/job.yaml": '["!include table.yaml"]\n',
+    "databases/table.yaml": "table: {name: job, schema: public}\n",
+    "actions.graphql": 'type Mutation { submit(name: String!, params: jsonb): Out }\n"done" type Out { id: uuid! }\n',
+    "actions.yaml": (
+        "actions: [{name: submit, definition: {kind: '', handler: 'http://h'}}]\n"
+        "custom_types: {objects: [{name: Out}]}\n"
+    ),
+}
+
+
+def test_the_files_of_a_directory_are_put_together(tmp_path: Path) -> None:
+    write_directory(tmp_path, DIRECTORY_FILES)
+    metadata = read_directory(tmp_path)
+    assert metadata["sources"][0]["tables"] == [{"table": {"name": "job", "schema": "public"}}]
+    arguments = [{"name": "name", "type": "String!"}, {"name": "params", "type": "jsonb"}]
+    assert metadata["actions"][0]["definition"] == {
+        "kind": "synchronous", "handler": "http://h", "type": "mutation", "output_type": "Out",
+        "arguments": arguments,
+    }  # fmt: skip
+    (out,) = metadata["custom_types"]["objects"]
+    assert out == {"name": "Out", "description": "done", "fields": [{"name": "id", "type": "uuid!"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("version.yaml", "version: 2\n", "version must be one of"),
+        ("databases/table.yaml", "a: 1\na: 2\n", "given twice"),
+        ("databases/databases.yaml", "a: 1\n", "must be a list of sources"),
+        ("cron_trigger.yaml", "[]\n", "unknown file"),
+        ("network.yaml", "a: 1\n", "must be empty"),
+        ("actions.graphql", "union A = B\n", "neither an action nor a custom type"),
+        ("actions.graphql", "type Mutation { a: Int }\ntype Query { a: Int }\n", "defined twice"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    write_directory(tmp_path, DIRECTORY_FILES | {name: text})
+    with pytest.raises(DirectoryError, match=complaint) as refused:
+        read_directory(tmp_path)
+    assert Path(name).name in str(refused.value)
+
+
+def write_directory(root: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)

@@ -141,8 +141,7 @@ def running_shared_engine(
         handlers.expect_request(ANY, method="POST").respond_with_json(answer)
         environment |= {"HANDLERS_URL": handlers.url} | variables
         environment.pop(without, None)
-        arguments = ("--metadata", str(DIVA_METADATA))
-        running = start_engine(processes, database, *arguments, environment=environment)
+        running = start_engine(processes, database, metadata=DIVA_METADATA, environment=environment)
         engine = Shared(running.url, folder, database)
         for kind, args in FOREIGN:
             engine.api(kind, args)
@@ -333,9 +332,7 @@ async def running_settings_tab(
                 "NOTIFICATIONS_URL": UNREACHABLE_URL,
                 "PG_DATABASE_URL": database_url,
             }
-            engine = start_engine(
-                processes, database_url, "--metadata", str(metadata), environment=environment
-            )
+            engine = start_engine(processes, database_url, metadata=metadata, environment=environment)
             grant_rights(database_url)
             async with httpx.AsyncClient(base_url=engine.url, timeout=30) as client:
                 # Crons must not run during a test: the engine takes today's ticks for those of tomorrow.

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import json
 import logging
 import os
 import signal
@@ -16,8 +17,10 @@ from typing import Any
 import uvicorn
 
 from graphql_engine.engine import Engine
+from graphql_engine.errors import QErr
 from graphql_engine.lifecycle import Lifecycle
-from graphql_engine.metadata.directory import empty_metadata, read_directory
+from graphql_engine.metadata.access import dict_of
+from graphql_engine.metadata_api.whole import normalized
 from graphql_engine.server import create_app
 from graphql_engine.settings import StartError, read_settings
 
@@ -29,7 +32,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m graphql_engine",
         description=f"{BANNER} HASURA_GRAPHQL_* variables mean what they mean there.",
     )
-    parser.add_argument("--metadata", type=Path, metavar="DIR", help="metadata directory (CLI config v3)")
+    parser.add_argument("--metadata", type=Path, metavar="FILE", help="metadata as export_metadata shows them")
     parser.add_argument("--migrations", type=Path, metavar="DIR", help="migrations to apply before serving")
     parser.add_argument(
         "--database-url", default=os.environ.get("HASURA_GRAPHQL_DATABASE_URL"), metavar="URL"
@@ -77,7 +80,7 @@ async def serve(chosen: argparse.Namespace) -> None:
     environment = dict(os.environ)
     environment.setdefault("HASURA_GRAPHQL_DATABASE_URL", chosen.database_url)
     settings = read_settings(environment)
-    metadata = read_directory(chosen.metadata) if chosen.metadata else empty_metadata()
+    metadata = read_metadata(chosen.metadata) if chosen.metadata else {"version": 3, "sources": []}
     database_url = source_url(metadata, environment, chosen.database_url)
     engine = Engine(settings, database_url, metadata)
     lifecycle = Lifecycle(engine, chosen.migrations)
@@ -100,6 +103,16 @@ async def serve(chosen: argparse.Namespace) -> None:
         await lifecycle.close()
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a file of JSON. Raises StartError that names file and key."""
+    try:
+        return normalized(dict_of(json.loads(path.read_bytes())))
+    except ValueError as error:
+        raise StartError(f"{path}: {error}") from error
+    except QErr as error:
+        raise StartError(f"{path}: {error.path}: {error.message}") from error
+
+
 def source_url(metadata: dict[str, Any], environment: dict[str, str], fallback: str) -> str:
     """Return the URL of the source. Raises StartError for several sources or an unset variable."""
     sources = metadata["sources"]
@@ -111,7 +124,7 @@ def source_url(metadata: dict[str, Any], environment: dict[str, str], fallback: 
     if isinstance(url, str):
         return url
     if url["from_env"] not in environment:
-        raise StartError(f"databases.yaml: database_url: environment variable {url['from_env']!r} is not set")
+        raise StartError(f"metadata: database_url: environment variable {url['from_env']!r} is not set")
     return str(environment[url["from_env"]])
 
 

@@ -293,7 +293,7 @@ def test_spellings_that_mean_the_same_are_the_same() -> None:
 
 
 def test_the_engine_exports_the_pieces_that_the_cli_reads(database: str, tmp_path: Path) -> None:
-    """Taking every piece out and putting it back gives the same. The engine reads a directory by itself."""
+    """Taking every piece out and putting it back gives the same."""
     merged = merge_project(tmp_path / "project")
     whole = read_directory(merged)
     read = split(whole, "default")
@@ -306,7 +306,7 @@ def test_the_engine_exports_the_pieces_that_the_cli_reads(database: str, tmp_pat
         "HANDLERS_URL": "http://127.0.0.1:9", "NOTIFICATIONS_URL": "http://127.0.0.1:9",
     }  # fmt: skip
     with Processes() as processes:
-        running = start_engine(processes, database, "--metadata", str(merged), environment=environment)
+        running = start_engine(processes, database, metadata=merged, environment=environment)
         engine = Shared(running.url, tmp_path)
         exported = engine.pieces()
         assert engine.api("get_inconsistent_metadata")["is_consistent"]

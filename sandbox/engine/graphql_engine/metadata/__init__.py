@@ -1,1 +1,1 @@
-"""The metadata: read from a directory, merged, checked, exported."""
+"""The metadata: their keys, checked, exported."""

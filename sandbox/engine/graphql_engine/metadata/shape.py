@@ -9,6 +9,10 @@ import yaml
 
 from graphql_engine.settings import StartError
 
+LISTS = ("cron_triggers", "query_collections", "rest_endpoints", "allowlist", "inherited_roles")
+OBJECTS = ("api_limits", "graphql_schema_introspection", "opentelemetry")
+UNUSED = ("remote_schemas", "backend_configs", "metrics_config", "network")
+"""Keys of the metadata that must be empty."""
 Shape = Any
 ANY = object()
 EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
@@ -78,7 +82,7 @@ def check(value: Any, shape: Shape, where: str, path: str = "$", *, lenient: boo
     """Compare a value with its shape.
 
     A dict shape lists keys (a trailing `!` marks required ones), a one-element list is a list of that shape,
-    a type or tuple of types is a scalar. Raises ShapeError naming `where` (a file) and the key.
+    a type or tuple of types is a scalar. Raises ShapeError naming `where` and the key.
     lenient: accept unknown keys and nulls, as the metadata API does.
     """
     if shape is ANY or (lenient and value is None):

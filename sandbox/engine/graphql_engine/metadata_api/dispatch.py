@@ -19,8 +19,7 @@ from graphql_engine.changes import Context
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr, postgres_error, unexpected, unsupported
 from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, mismatch
-from graphql_engine.metadata.directory import LISTS, OBJECTS
-from graphql_engine.metadata.shape import SHAPES, check
+from graphql_engine.metadata.shape import LISTS, OBJECTS, SHAPES, check
 from graphql_engine.settings import StartError
 
 SUCCESS = {"message": "success"}

@@ -11,9 +11,8 @@ from graphql_engine.changes import Context
 from graphql_engine.cron import read_schedule
 from graphql_engine.errors import QErr, not_exists, unsupported
 from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
-from graphql_engine.metadata.directory import LISTS, OBJECTS, UNUSED
 from graphql_engine.metadata.export import exportable
-from graphql_engine.metadata.shape import SHAPES, ShapeError, check
+from graphql_engine.metadata.shape import LISTS, OBJECTS, SHAPES, UNUSED, ShapeError, check
 from graphql_engine.metadata.stored_queries import drop_inconsistent
 from graphql_engine.metadata_api.dispatch import command
 

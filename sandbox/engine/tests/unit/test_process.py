@@ -14,35 +14,30 @@ from tests.support.hasura import eventually
 from tests.support.process import SECRET, Engines, check_log
 from tests.support.receiver import Answer
 
-DATABASES = """
-- name: default
-  kind: postgres
-  configuration:
-    connection_info: {database_url: {from_env: HASURA_GRAPHQL_DATABASE_URL}}
-  tables:
-    - table: {name: job, schema: public}
-      event_triggers:
-        - name: job_changed
-          definition: {enable_manual: false, insert: {columns: '*'}}
-          retry_conf: {interval_sec: 1, num_retries: 0, timeout_sec: 30}
-          webhook: '{{HANDLERS_URL}}/job'
-"""
+DATABASE_URL = {"database_url": {"from_env": "HASURA_GRAPHQL_DATABASE_URL"}}
+TRIGGER = {
+    "name": "job_changed",
+    "definition": {"enable_manual": False, "insert": {"columns": "*"}},
+    "retry_conf": {"interval_sec": 1, "num_retries": 0, "timeout_sec": 30},
+    "webhook": "{{HANDLERS_URL}}/job",
+}
+TABLE = {"table": {"name": "job", "schema": "public"}, "event_triggers": [TRIGGER]}
+SOURCE = {"name": "default", "kind": "postgres", "configuration": {"connection_info": DATABASE_URL}}
+METADATA = json.dumps({"version": 3, "sources": [{**SOURCE, "tables": [TABLE]}]})
 UP = "CREATE TABLE job (id int PRIMARY KEY); CREATE INDEX ON job (id);"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with one table, one migration and one event trigger."""
-    (tmp_path / "metadata" / "databases").mkdir(parents=True)
-    (tmp_path / "metadata" / "version.yaml").write_text("version: 3\n")
-    (tmp_path / "metadata" / "databases" / "databases.yaml").write_text(DATABASES)
+    (tmp_path / "metadata.json").write_text(METADATA)
     (tmp_path / "migrations" / "default" / "1700000000000_job").mkdir(parents=True)
     (tmp_path / "migrations" / "default" / "1700000000000_job" / "up.sql").write_text(UP)
     return tmp_path
 
 
 def options(project: Path) -> list[str]:
-    return ["--metadata", str(project / "metadata"), "--migrations", str(project / "migrations")]
+    return ["--metadata", str(project / "metadata.json"), "--migrations", str(project / "migrations")]
 
 
 def post(url: str, path: str, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -78,18 +73,29 @@ def test_a_failing_migration_is_rolled_back_and_named(engines: Engines, project:
 
 
 def test_inconsistent_metadata_stops_the_start(engines: Engines, project: Path) -> None:
-    code, words = engines.refusal("--metadata", str(project / "metadata"))
+    code, words = engines.refusal("--metadata", str(project / "metadata.json"))
     assert code == 1
     assert "table job" in words
     assert "no such table/view exists" in words
 
 
-def test_an_unset_variable_stops_the_start_by_name(engines: Engines, project: Path) -> None:
-    path = project / "metadata" / "databases" / "databases.yaml"
-    path.write_text(DATABASES.replace("HANDLERS_URL", "NOWHERE_URL"))
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("HANDLERS_URL", "NOWHERE_URL", "NOWHERE_URL"),
+        ("num_retries", "retries", "unknown key 'retries'"),
+        ("postgres", "mssql", "kind must be one of"),
+        ('"version": 3', '"version": 2', "tables"),
+        ("{", "[", "metadata.json"),
+    ],
+)
+def test_metadata_that_cannot_be_used_stop_the_start_with_a_reason(
+    engines: Engines, project: Path, old: str, new: str, named: str
+) -> None:
+    (project / "metadata.json").write_text(METADATA.replace(old, new))
     code, words = engines.refusal(*options(project))
     assert code == 1
-    assert "NOWHERE_URL" in words
+    assert named in words
 
 
 def test_it_listens_on_loopback_only(engines: Engines) -> None:
