@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m graphql_engine",
         description=f"{BANNER} HASURA_GRAPHQL_* variables mean what they mean there.",
     )
-    parser.add_argument("--metadata", type=Path, metavar="FILE", help="metadata as export_metadata shows them")
+    parser.add_argument("--metadata", type=Path, metavar="FILE", help="metadata as JSON")
     parser.add_argument("--migrations", type=Path, metavar="DIR", help="migrations to apply before serving")
     parser.add_argument(
         "--database-url", default=os.environ.get("HASURA_GRAPHQL_DATABASE_URL"), metavar="URL"

@@ -13,11 +13,9 @@ from psycopg.rows import dict_row
 
 COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS "table", c.relkind::text AS relkind,
-       obj_description(c.oid, 'pg_class') AS table_comment,
        pg_relation_is_updatable(c.oid, true) AS events,
        a.attname AS name, NOT a.attnotnull AS nullable, a.atthasdef AS has_default,
        a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
-       col_description(c.oid, a.attnum) AS comment,
        CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8 AS type
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -84,7 +82,6 @@ class Column:
     has_default: bool
     generated: bool
     always_identity: bool
-    comment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,6 @@ class Table:
     schema: str
     name: str
     columns: dict[str, Column]
-    comment: str | None = None
     primary_key: Constraint | None = None
     uniques: tuple[Constraint, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
@@ -169,7 +165,6 @@ def _tables(columns: list[Row], constraints: list[Row], types: dict[int, Type]) 
             tables[key] = Table(
                 *key,
                 columns={},
-                comment=row["table_comment"],
                 insertable=bool(events & INSERT_EVENT),
                 updatable=bool(events & UPDATE_EVENT),
                 deletable=bool(events & DELETE_EVENT),
@@ -188,7 +183,6 @@ def _column(row: Row, types: dict[int, Type]) -> Column:
         has_default=row["has_default"] or row["identity"] != "",
         generated=row["generated"],
         always_identity=row["identity"] == "a",
-        comment=row["comment"],
     )
 
 

@@ -190,7 +190,7 @@ async def install_event_triggers(
         if reinstall or engine.event_triggers.get(name) != trigger:
             table = key_of(trigger["table"])
             try:
-                await events.install_trigger(connection, table, trigger, stringify=engine.stringify_numeric)
+                await events.install_trigger(connection, table, trigger)
             except WrongObjectType as error:  # a view
                 raise _no_trigger(trigger, error) from error
     return wanted

@@ -87,8 +87,3 @@ class Engine:
     def is_traced(self) -> bool:
         """Whether headers of a trace are read and sent: only while OpenTelemetry is on."""
         return (self.metadata.get("opentelemetry") or {}).get("status") == "enabled"
-
-    @property
-    def stringify_numeric(self) -> bool:
-        """Whether bigint, numeric and double precision values are sent as strings."""
-        return self.settings.stringify_numeric

@@ -23,11 +23,10 @@ from graphql_engine.sql import statement
 from graphql_engine.webhooks import Reply, Trace, deliver, logged_request, of_event
 
 OPERATIONS = ("INSERT", "UPDATE", "DELETE")
-STRINGIFIED = ("int8", "numeric", "float4", "float8", "money")
 
 
 async def install_trigger(
-    connection: AsyncConnection, table: tuple[str, str], trigger: dict[str, Any], *, stringify: bool
+    connection: AsyncConnection, table: tuple[str, str], trigger: dict[str, Any]
 ) -> None:
     """Replace the functions and SQL triggers of one event trigger; `table` is (schema, name).
 
@@ -38,7 +37,7 @@ async def install_trigger(
     for operation in OPERATIONS:
         spec = trigger["definition"].get(operation.lower())
         if spec is not None:
-            await _create(connection, table, trigger["name"], operation, spec, columns, stringify=stringify)
+            await _create(connection, table, trigger["name"], operation, spec, columns)
 
 
 async def create_event_log(connection: AsyncConnection) -> None:
@@ -81,14 +80,14 @@ def _function(trigger: str, operation: str) -> sql.Composed:
     return sql.SQL("{}()").format(name)
 
 
-async def _columns(connection: AsyncConnection, table: tuple[str, str]) -> dict[str, str]:
+async def _columns(connection: AsyncConnection, table: tuple[str, str]) -> list[str]:
     cursor = await connection.execute(
-        "SELECT a.attname, t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
+        "SELECT a.attname FROM pg_attribute AS a"
         " WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
         " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         list(table),
     )
-    found = {str(name): str(kind) for name, kind in await cursor.fetchall()}
+    found = [str(name) for (name,) in await cursor.fetchall()]
     if not found:
         raise not_exists(f'table "{table[1]}" does not exist')
     return found
@@ -100,15 +99,13 @@ async def _create(
     name: str,
     operation: str,
     spec: dict[str, Any],
-    columns: dict[str, str],
-    *,
-    stringify: bool,
+    columns: list[str],
 ) -> None:
     listened = _chosen(spec.get("columns", "*"), columns)
     delivered = _chosen(spec.get("payload") or "*", columns)
     null = sql.SQL("NULL::json")
-    old = null if operation == "INSERT" else _row_to_json("OLD", delivered, columns, stringify=stringify)
-    new = null if operation == "DELETE" else _row_to_json("NEW", delivered, columns, stringify=stringify)
+    old = null if operation == "INSERT" else _row_to_json("OLD", delivered)
+    new = null if operation == "DELETE" else _row_to_json("NEW", delivered)
     body = sql.SQL(
         "BEGIN RETURN NULL; END" if operation == "UPDATE" and not listened else _template(operation)
     ).format(
@@ -149,7 +146,7 @@ def _template(operation: str) -> str:
     )
 
 
-def _chosen(spec: str | list[str], columns: dict[str, str]) -> list[str]:
+def _chosen(spec: str | list[str], columns: list[str]) -> list[str]:
     if spec == "*":
         return list(columns)
     for name in spec:
@@ -159,20 +156,16 @@ def _chosen(spec: str | list[str], columns: dict[str, str]) -> list[str]:
 
 
 def _row(variable: str, names: list[str]) -> sql.Composed:
-    fields = sql.SQL(", ").join(sql.SQL(variable + ".{}").format(sql.Identifier(name)) for name in names)
-    return sql.SQL("ROW({})").format(fields)
+    return sql.SQL("ROW({})").format(_fields(variable, names))
 
 
-def _row_to_json(
-    variable: str, names: list[str], columns: dict[str, str], *, stringify: bool
-) -> sql.Composed:
-    fields = []
-    for name in names:
-        field = sql.SQL(variable + ".{}").format(sql.Identifier(name))
-        if stringify and columns[name] in STRINGIFIED:
-            field = sql.SQL("{}::text AS {}").format(field, sql.Identifier(name))
-        fields.append(field)
-    return sql.SQL("row_to_json((SELECT e FROM (SELECT {}) AS e))").format(sql.SQL(", ").join(fields))
+def _row_to_json(variable: str, names: list[str]) -> sql.Composed:
+    selected = _fields(variable, names)
+    return sql.SQL("row_to_json((SELECT e FROM (SELECT {}) AS e))").format(selected)
+
+
+def _fields(variable: str, names: list[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(variable + ".{}").format(sql.Identifier(name)) for name in names)
 
 
 LOGGED = """

@@ -28,7 +28,6 @@ from graphql_engine.metadata.consistency import (
 )
 from graphql_engine.rawjson import dumps, kind_of, loads
 
-OPERATORS = {"set": "_set", "inc": "_inc"}
 REFUSED = {"insert", "count"}
 
 
@@ -101,24 +100,18 @@ def _check_number(value: Any, key: str) -> None:
 
 
 async def update(target: Target, args: Json) -> Any:
-    declared = [f"$where: {target.name}_bool_exp!"]
-    passed, variables = ["where: $where"], {"where": where(required(args, "where"))}
-    for key in ("$mul", "$default"):
+    variables: Json = {"where": where(required(args, "where"))}
+    for key in ("$inc", "$mul", "$default"):
         if args.get(key):
             raise unsupported(key)
-    for key, operator in OPERATORS.items():
-        given = args.get(f"${key}") or args.get(operator)
-        if not given:
-            continue
-        target.check_columns(list(given), json_path(f"${key}"), numbered=False)
-        declared.append(f"${key}: {target.name}_{key}_input")
-        passed.append(f"{operator}: ${key}")
-        variables[key] = given
-    if len(passed) == 1:
+    given = args.get("$set") or args.get("_set")
+    if not given:
         raise QErr("unexpected-payload", "atleast one of $set, $inc, $mul has to be present")
+    target.check_columns(list(given), json_path("$set"), numbered=False)
+    variables["set"] = given
     text = (
-        f"mutation ({', '.join(declared)}) {{ result: {target.field('update')}({', '.join(passed)})"
-        f" {_answer(target, args)} }}"
+        f"mutation ($where: {target.name}_bool_exp!, $set: {target.name}_set_input)"
+        f" {{ result: {target.field('update')}(where: $where, _set: $set) {_answer(target, args)} }}"
     )
     return loads(dumps(await target.run(text, variables)))
 

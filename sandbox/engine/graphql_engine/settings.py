@@ -23,7 +23,6 @@ class Settings:
     admin_secret: str | None = None
     jwt_secret: dict[str, Any] | None = None
     unauthorized_role: str | None = None
-    stringify_numeric: bool = False
     dev_mode: bool = False
     admin_internal_errors: bool = True
     events_pool_size: int = 100
@@ -48,7 +47,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         admin_secret=reader.text("ADMIN_SECRET") or reader.text("ACCESS_KEY"),
         jwt_secret=reader.json_object("JWT_SECRET"),
         unauthorized_role=reader.text("UNAUTHORIZED_ROLE"),
-        stringify_numeric=reader.boolean("STRINGIFY_NUMERIC_TYPES", default=False),
         dev_mode=reader.boolean("DEV_MODE", default=False),
         admin_internal_errors=reader.boolean("ADMIN_INTERNAL_ERRORS", default=True),
         events_pool_size=max(1, reader.integer("EVENTS_HTTP_POOL_SIZE", 100)),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql_engine.catalog import Catalog, Column, ForeignKey, Key, Table, Type, key_of, spelled
+from graphql_engine.catalog import Catalog, Column, ForeignKey, Key, Table, Type, key_of
 from graphql_engine.graphql.scalars import is_graphql_name
 from graphql_engine.rawjson import kind_of
 
@@ -17,14 +17,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Relationship:
-    """A relationship. mapping: (own column, remote column) pairs; after_parent: inserted after the row."""
+    """A relationship. mapping: (own column, remote column) pairs."""
 
     name: str
     is_array: bool
     target: Key
     mapping: tuple[tuple[str, str], ...]
-    after_parent: bool = False
-    comment: str | None = None
 
 
 @dataclass
@@ -41,22 +39,17 @@ class TrackedTable:
     relationships: dict[str, Relationship] = field(default_factory=dict)
     computed_fields: frozenset[str] = frozenset()
 
-    def root_field(self, kind: str, default: str) -> tuple[str, str | None]:
-        """Return name and comment of a root field, with `custom_root_fields` applied."""
+    def root_field(self, kind: str, default: str) -> str:
+        """Return the name of a root field, with `custom_root_fields` applied."""
         custom = (configuration(self.entry).get("custom_root_fields") or {}).get(kind)
         if isinstance(custom, dict):
-            return custom.get("name") or default, custom.get("comment")
-        return custom or default, None
+            return str(custom.get("name") or default)
+        return str(custom or default)
 
     def has_relationship(self, name: str) -> bool:
         """Whether the metadata define a relationship, also one that does not fit the database."""
         kinds = ("object_relationships", "array_relationships")
         return any(item["name"] == name for kind in kinds for item in self.entry.get(kind) or [])
-
-    def column_comment(self, column: Column) -> str | None:
-        """Return the metadata's comment on a column ("" means no comment), else the database's."""
-        config = (configuration(self.entry).get("column_config") or {}).get(column.name) or {}
-        return described(config.get("comment"), column.comment)
 
 
 @dataclass
@@ -64,11 +57,6 @@ class Model:
     """All tracked tables by (schema, name)."""
 
     tables: dict[Key, TrackedTable]
-
-
-def described(explicit: str | None, default: str | None) -> str | None:
-    """Return the metadata's description, where "" means none, else the default."""
-    return default if explicit is None else explicit or None
 
 
 def configuration(entry: Json) -> Json:
@@ -127,9 +115,7 @@ def relationship(
     manual = using.get("manual_configuration")
     if manual is not None:
         mapping = tuple(manual["column_mapping"].items())
-        after = manual.get("insertion_order") == "after_parent"
-        target = key_of(manual["remote_table"])
-        return Relationship(item["name"], is_array, target, mapping, after, item.get("comment"))
+        return Relationship(item["name"], is_array, key_of(manual["remote_table"]), mapping)
     on = using["foreign_key_constraint_on"]
     if isinstance(on, dict):
         return _reverse(table, item, is_array, on, tables)
@@ -137,7 +123,7 @@ def relationship(
     if key is None:
         return None
     mapping = tuple(zip(key.columns, key.target_columns, strict=True))
-    return Relationship(item["name"], is_array, key.target, mapping, False, item.get("comment"))
+    return Relationship(item["name"], is_array, key.target, mapping)
 
 
 def _reverse(
@@ -149,7 +135,7 @@ def _reverse(
     if remote is None or key is None:
         return None
     mapping = tuple(zip(key.target_columns, key.columns, strict=True))
-    return Relationship(item["name"], is_array, remote.table.key, mapping, True, item.get("comment"))
+    return Relationship(item["name"], is_array, remote.table.key, mapping)
 
 
 def _foreign_key(table: Table, columns: list[str], target: Key | None = None) -> ForeignKey | None:
@@ -164,26 +150,21 @@ INFIX = {
     "_nlike": "NOT LIKE", "_ilike": "ILIKE", "_nilike": "NOT ILIKE", "_similar": "SIMILAR TO",
     "_nsimilar": "NOT SIMILAR TO", "_regex": "~", "_iregex": "~*", "_nregex": "!~", "_niregex": "!~*",
     "_contains": "@>", "_contained_in": "<@", "_has_key": "?", "_has_keys_any": "?|",
-    "_has_keys_all": "?&", "_ancestor": "@>", "_descendant": "<@", "_ancestor_any": "@>",
-    "_descendant_any": "<@", "_matches": "~", "_matches_any": "?", "_matches_fulltext": "@",
+    "_has_keys_all": "?&",
 }  # fmt: skip
 OPERATORS = {*INFIX, "_in", "_nin", "_is_null"}
 TEXT = Type("text", "text")
 BOOLEAN = Type("boolean", "bool")
-INTEGER = Type("integer", "int4")
 TEXTS = Type("text[]", "_text", "b", TEXT)
 ALIASES = {"_ne": "_neq", "_cne": "_cneq"}
-COLUMN_OPERATORS = {
-    "_ceq": "_eq", "_cneq": "_neq", "_cgt": "_gt", "_clt": "_lt", "_cgte": "_gte", "_clte": "_lte",
-}  # fmt: skip
+OTHER_OPERATORS = (
+    "_cast", "_ancestor", "_ancestor_any", "_descendant", "_descendant_any", "_matches", "_matches_any",
+    "_matches_fulltext",
+)  # fmt: skip
+EQUALITY = ("_eq", "_neq", "_gt", "_lt", "_gte", "_lte")
+COLUMN_OPERATORS = {f"_c{op[1:]}" for op in EQUALITY}
 # Types whose values are JSON strings, with their name in messages.
 CHECKED = {"uuid": "UUID", "text": "Text"}
-LQUERY = Type("lquery", "lquery")
-LTREE_PATTERNS = {
-    "_matches": LQUERY,
-    "_matches_any": Type("lquery[]", "_lquery", "b", LQUERY),
-    "_matches_fulltext": Type("ltxtquery", "ltxtquery"),
-}
 
 
 @dataclass(frozen=True)
@@ -198,16 +179,7 @@ class SessionVariable:
     name: str
 
 
-@dataclass(frozen=True)
-class OtherColumn:
-    """Another column: of the row, of the permission's root row, or reached through object relationships."""
-
-    column: Column
-    of_root: bool = False
-    path: tuple[Relationship, ...] = ()
-
-
-Operand = Const | SessionVariable | OtherColumn
+Operand = Const | SessionVariable
 
 
 @dataclass(frozen=True)
@@ -218,7 +190,6 @@ class Compare:
     op: str
     operand: Operand
     operand_type: Type
-    cast: Type | None = None
 
 
 @dataclass(frozen=True)
@@ -249,28 +220,13 @@ class Related:
 
 
 @dataclass(frozen=True)
-class ExistsIn:
-    """True if a row of an unrelated table satisfies `where` (permissions only)."""
-
-    table: Key
-    where: "BoolExp"
-
-
-@dataclass(frozen=True)
-class Rooted:
-    """Evaluate `item` with the current row as its root row (for columns written `["$", …]`)."""
-
-    item: "BoolExp"
-
-
-@dataclass(frozen=True)
 class Unsupported:
     """A condition that the metadata may hold and this stand-in does not evaluate."""
 
     what: str
 
 
-BoolExp = Rooted | Compare | All | AnyOf | Not | Related | ExistsIn | Unsupported
+BoolExp = Compare | All | AnyOf | Not | Related | Unsupported
 TRUE = All()
 
 
@@ -281,14 +237,6 @@ def both(first: BoolExp, second: BoolExp) -> BoolExp:
     if second == TRUE:
         return first
     return All((first, second))
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The SQL aliases of the current row and of the root row."""
-
-    alias: str
-    root: str
 
 
 Tables = dict[Key, TrackedTable]
@@ -302,14 +250,12 @@ def operand_type(op: str, type_: Type) -> Type:
     """Return the type of the right side of an operator on a column of `type_`."""
     if op == "_is_null":
         return BOOLEAN
-    if op in ("_in", "_nin", "_ancestor_any", "_descendant_any"):
+    if op in ("_in", "_nin"):
         return array_of(type_)
     if op == "_has_key":
         return TEXT
     if op in ("_has_keys_any", "_has_keys_all"):
         return TEXTS
-    if op.startswith("_matches"):
-        return LTREE_PATTERNS[op]
     return type_
 
 
@@ -339,87 +285,46 @@ def check_value(column: Column, value: Any) -> None:
 
 
 def permission_exp(table: TrackedTable, tables: Tables, expression: Any) -> BoolExp:
-    """Read the condition `expression` on rows of `table`. Raises Unfit, or KeyError for another column."""
-    return _Reader(tables, table).read(table, expression or {})
+    """Read the condition `expression` on rows of `table`. Raises Unfit."""
+    items = expression.items() if isinstance(expression, dict) else ()
+    return All(tuple(_item(table, tables, key, value) for key, value in items))
 
 
-class _Reader:
-    def __init__(self, tables: Tables, root: TrackedTable) -> None:
-        self.tables = tables
-        self.root = root
+def _item(table: TrackedTable, tables: Tables, key: str, value: Any) -> BoolExp:
+    name = "_" + key[1:] if key.startswith("$") else key
+    if name in ("_and", "_or"):
+        items = value if isinstance(value, list) else [value]
+        parts = tuple(permission_exp(table, tables, item) for item in items)
+        return All(parts) if name == "_and" else AnyOf(parts)
+    if name == "_not":
+        return Not(permission_exp(table, tables, value))
+    if name == "_exists":
+        return Unsupported(f'the condition "{key}" in a permission')
+    found = table.relationships.get(key)
+    if found is not None:
+        return Related(found, permission_exp(tables[found.target], tables, value))
+    if key in table.computed_fields:
+        return Unsupported(f'the computed field "{key}" in a permission')
+    if table.has_relationship(key):
+        return Unsupported(f'the inconsistent relationship "{key}"')
+    column = table.table.columns.get(key) or table.gql_columns.get(key)
+    if column is None:
+        raise Unfit(f'"{key}" does not exist')
+    tests = value if isinstance(value, dict) else {"_eq": value}
+    return All(tuple(_test(column, op, right) for op, right in tests.items()))
 
-    def read(self, table: TrackedTable, expression: Any) -> BoolExp:
-        items = expression.items() if isinstance(expression, dict) else ()
-        return All(tuple(self._item(table, key, value) for key, value in items))
 
-    def _item(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
-        name = "_" + key[1:] if key.startswith("$") else key
-        if name in ("_and", "_or"):
-            items = value if isinstance(value, list) else [value]
-            parts = tuple(self.read(table, item) for item in items)
-            return All(parts) if name == "_and" else AnyOf(parts)
-        if name == "_not":
-            return Not(self.read(table, value))
-        if name == "_exists":
-            other = key_of(value.get("_table") or value["table"])
-            if other not in self.tables:
-                raise Unfit(f'table "{spelled(other)}" does not exist')
-            where = value.get("_where") or value.get("where")
-            return ExistsIn(other, self.read(self.tables[other], where))
-        return self._field(table, key, value)
-
-    def _field(self, table: TrackedTable, key: str, value: Any) -> BoolExp:
-        found = table.relationships.get(key)
-        if found is not None:
-            return Related(found, self.read(self.tables[found.target], value))
-        if key in table.computed_fields:
-            return Unsupported(f'the computed field "{key}" in a permission')
-        if table.has_relationship(key):
-            return Unsupported(f'the inconsistent relationship "{key}"')
-        column = table.table.columns.get(key) or table.gql_columns.get(key)
-        if column is None:
-            raise Unfit(f'"{key}" does not exist')
-        tests = value if isinstance(value, dict) else {"_eq": value}
-        return All(tuple(self._test(table, column, op, right) for op, right in tests.items()))
-
-    def _test(self, table: TrackedTable, column: Column, key: str, right: Any) -> BoolExp:
-        op = "_" + key[1:] if key.startswith("$") else key
-        op = ALIASES.get(op, op)
-        if op in COLUMN_OPERATORS:
-            other = self._other(table, right)
-            if other.column.type.internal != column.type.internal:
-                raise Unfit(
-                    f'incompatible column types: "{column.name}" has type "{column.type.name}",'
-                    f' but "{other.column.name}" has type "{other.column.type.name}"'
-                )
-            return Compare(column, COLUMN_OPERATORS[op], other, column.type)
-        if op == "_cast":
-            return self._cast(table, column, right)
-        if op.startswith("_st_"):
-            return Unsupported(f'the operator "{key}" of PostGIS')
-        if op not in OPERATORS:
-            raise Unfit(f"Unknown operator: {key}")
-        if op in COLUMN_OPERATORS.values():
-            check_value(column, right)
-        null_safe = {"_eq": "=?", "_neq": "<>?"}.get(op, op)
-        return Compare(column, null_safe, operand(right), operand_type(op, column.type))
-
-    def _cast(self, table: TrackedTable, column: Column, casts: dict[str, Any]) -> BoolExp:
-        parts: list[BoolExp] = []
-        for tests in casts.values():
-            for op, right in tests.items():
-                parts.append(Compare(column, op, operand(right), operand_type(op, TEXT), cast=TEXT))
-        return All(tuple(parts))
-
-    def _other(self, table: TrackedTable, right: Any) -> OtherColumn:
-        path = [right] if isinstance(right, str) else list(right)
-        if path[0] == "$":
-            return OtherColumn(self.root.table.columns[path[-1]], of_root=True)
-        steps: list[Relationship] = []
-        for name in path[:-1]:
-            steps.append(table.relationships[name])
-            table = self.tables[steps[-1].target]
-        return OtherColumn(table.table.columns[path[-1]], path=tuple(steps))
+def _test(column: Column, key: str, right: Any) -> BoolExp:
+    op = "_" + key[1:] if key.startswith("$") else key
+    op = ALIASES.get(op, op)
+    if op in COLUMN_OPERATORS or op in OTHER_OPERATORS or op.startswith("_st_"):
+        return Unsupported(f'the operator "{key}" in a permission')
+    if op not in OPERATORS:
+        raise Unfit(f"Unknown operator: {key}")
+    if op in EQUALITY:
+        check_value(column, right)
+    null_safe = {"_eq": "=?", "_neq": "<>?"}.get(op, op)
+    return Compare(column, null_safe, operand(right), operand_type(op, column.type))
 
 
 KINDS = ("select", "insert", "update", "delete")
@@ -432,7 +337,6 @@ class SelectView:
     limit: int | None = None
     aggregations: bool = True
     query_fields: frozenset[str] | None = None
-    subscription_fields: frozenset[str] | None = None
 
 
 @dataclass
@@ -525,7 +429,7 @@ def _grant(view: TableView, model: Model, role: str) -> None:
                 view.select = _select(view.tracked, model, found)
             elif allowed[kind]:
                 setattr(view, kind, _write(view.tracked, model, found, kind))
-        except (KeyError, Unfit):
+        except Unfit:
             continue  # inconsistent: it names a missing object, so it grants nothing
 
 
@@ -537,14 +441,12 @@ def _columns(tracked: TrackedTable, wanted: Any) -> dict[str, Column]:
 
 def _select(tracked: TrackedTable, model: Model, definition: Json) -> SelectView:
     fields = definition.get("query_root_fields")
-    subscriptions = definition.get("subscription_root_fields")
     return SelectView(
         _columns(tracked, definition.get("columns") or []),
         permission_exp(tracked, model.tables, definition.get("filter")),
         definition.get("limit"),
         bool(definition.get("allow_aggregations")),
         query_fields=None if fields is None else frozenset(fields),
-        subscription_fields=None if subscriptions is None else frozenset(subscriptions),
     )
 
 

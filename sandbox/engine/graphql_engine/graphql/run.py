@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from graphql_engine.actions import call_action
 from graphql_engine.auth import Session
 from graphql_engine.engine import Engine
-from graphql_engine.errors import QErr, unexpected, unsupported
+from graphql_engine.errors import QErr, unsupported
 from graphql_engine.graphql.document import (
     MAX_REQUESTS_PER_BATCH,
     Operation,
@@ -47,7 +47,7 @@ from graphql_engine.rawjson import Raw, dumps, kind_of
 Json = dict[str, Any]
 NewContext = Callable[[], Context]
 Conn = AsyncConnection[Any]
-WRITES = {"insert", "insert_one", "update", "update_by_pk", "update_many", "delete", "delete_by_pk"}
+WRITES = {"insert", "insert_one", "update", "update_by_pk", "delete", "delete_by_pk"}
 READS = {"select", "select_by_pk", "select_aggregate"}
 
 
@@ -81,67 +81,29 @@ async def write(conn: Conn, new_context: NewContext, root: Root, sel: Sel) -> Ra
         word = "object" if root.kind == "insert_one" else "objects"
         objects = [sel.args["object"]] if root.kind == "insert_one" else sel.args["objects"]
         try:
-            return await _insert(conn, new_context(), view, objects, sel.args.get("on_conflict"), output)
+            return await _insert(conn, new_context(), view, objects, output)
         except QErr as error:
             raise error.under(*path, word) if error.path == "$" else error from None
-    if root.kind == "update_many":
-        return await _update_many(conn, new_context, view, sel.args["updates"], output, (*path, "updates"))
     if root.kind in ("update", "update_by_pk"):
-        return await _update(conn, new_context(), view, sel.args, output, path)
+        return await _update(conn, new_context(), view, sel.args, output)
     ctx = new_context()
     where = key_exp(view, sel.args) if root.kind == "delete_by_pk" else client_where(ctx, view, sel.args)
     return await run_mutation(conn, ctx, delete_cte(ctx, view, where), output)
 
 
-async def _insert(
-    conn: Conn, ctx: Context, view: TableView, objects: list[Json], conflict: Json | None, output: Output
-) -> Raw:
+async def _insert(conn: Conn, ctx: Context, view: TableView, objects: list[Json], output: Output) -> Raw:
     assert view.insert is not None
     if not objects:
         return output.empty()
     columns = view.insert.columns
     rows = [{columns[name].name: value for name, value in item.items()} for item in objects]
-    return await run_mutation(conn, ctx, insert_cte(ctx, view, rows, conflict), output)
+    return await run_mutation(conn, ctx, insert_cte(ctx, view, rows), output)
 
 
-async def _update_many(
-    conn: Conn,
-    new_context: NewContext,
-    view: TableView,
-    updates: list[dict[str, Any]],
-    output: Output,
-    path: tuple[str | int, ...],
-) -> Raw:
-    """Run the updates in order. Those that set nothing have no answer; the engine fails on a mix of both."""
-    places = enumerate(updates)
-    changing = [bool(changed_columns(view, item, (*path, index))) for index, item in places]
-    if not any(changing) and not _presets(view):
-        return Raw("[]")
-    if not all(changing) and not _presets(view):
-        raise unexpected("database query error")
-    answers = [
-        await _update(conn, new_context(), view, item, output, (*path, index))
-        for index, item in enumerate(updates)
-    ]
-    return Raw(dumps(answers))
-
-
-def _presets(view: TableView) -> bool:
-    return view.update is not None and bool(view.update.presets)
-
-
-async def _update(
-    conn: Conn,
-    ctx: Context,
-    view: TableView,
-    args: dict[str, Any],
-    output: Output,
-    path: tuple[str | int, ...],
-) -> Raw:
-    changes = changed_columns(view, args, path)
+async def _update(conn: Conn, ctx: Context, view: TableView, args: Json, output: Output) -> Raw:
     keys = args.get("pk_columns")
     where = key_exp(view, keys) if keys is not None else client_where(ctx, view, args)
-    cte = update_cte(ctx, view, changes, where)
+    cte = update_cte(ctx, view, changed_columns(view, args), where)
     return output.empty() if cte is None else await run_mutation(conn, ctx, cte, output)
 
 
@@ -170,7 +132,6 @@ def _pick(value: Any, sels: list[Sel]) -> Any:
 
 IN_DATABASE = READS | WRITES
 REQUEST = "Hasura.GraphQL.Transport.HTTP.Protocol.GQLReq(GQLReq)"
-NO_INTROSPECTION = "Introspection at root field level is not supported over subscriptions"
 NO_SUBSCRIPTIONS = "subscriptions are not supported over HTTP, use websockets instead"
 
 _SCHEMAS: WeakKeyDictionary[Engine, Schemas] = WeakKeyDictionary()
@@ -256,7 +217,6 @@ async def run_operation(
         operation = prepare(document_text, node, fragments, variables or {})
         _refuse_types(role, operation)
         if operation.kind == "subscription":
-            _Run(engine, session, role, operation).select_subscription()
             raise QErr("unexpected-payload", NO_SUBSCRIPTIONS)
         run = _Run(engine, session, role, operation)
         return await run.all(run.select())
@@ -281,19 +241,12 @@ class _Run:
     def select(self) -> list[Sel]:
         """Return the selected root fields. Raises QErr for what the schema of the role does not have."""
         schema = self.role.schema
-        roots = {"query": schema.query_type, "mutation": schema.mutation_type}
-        root = roots.get(self.operation.kind, schema.subscription_type)
-        if root is None:
-            raise failed(f"no {self.operation.kind}s exist")
+        root = schema.mutation_type if self.operation.kind == "mutation" else schema.query_type
+        assert root is not None
         return Selector(self.operation).root(root)
 
-    def select_subscription(self) -> None:
-        """Check a subscription. Raises QErr."""
-        if any(sel.is_typename or sel.name in INTROSPECTION for sel in self.select()):
-            raise QErr("not-supported", NO_INTROSPECTION)
-
     def new_context(self) -> Context:
-        return Context(self.role, self.session, self.engine.stringify_numeric)
+        return Context(self.role, self.session)
 
     async def all(self, sels: list[Sel]) -> Json:
         if self.operation.kind == "mutation" and all(

@@ -16,13 +16,7 @@ from graphql_engine.rawjson import canonical, kind_of, scientific
 GRAPHQL_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*\Z")
 BUILT_IN = {"int4": "Int", "bool": "Boolean", "float4": "Float", "text": "String", "varchar": "String"}
 RENAMED = {"int2": "smallint", "int8": "bigint", "char": "bpchar"}
-NUMERIC = {"int2", "int4", "int8", "float4", "float8", "numeric", "money"}
-COMPARABLE = NUMERIC | {
-    "bpchar", "varchar", "text", "citext", "date", "timestamp", "timestamptz", "timetz", "uuid",
-    "ltree", "char",
-}  # fmt: skip
 STRINGS = {"bpchar", "varchar", "text", "citext"}
-BIG_NUMBERS = {"int8", "numeric", "float8"}
 
 
 def is_graphql_name(name: str) -> bool:
@@ -35,16 +29,6 @@ def scalar_name(type_: Type) -> str:
     if type_.kind == "c":
         name += "_scalar"  # the name belongs to the object type of a table
     return name if is_graphql_name(name) else "unknown"
-
-
-def is_numeric(type_: Type) -> bool:
-    """Whether sum, avg and _inc apply to the type."""
-    return type_.element is None and type_.internal in NUMERIC
-
-
-def is_comparable(type_: Type) -> bool:
-    """Whether min and max apply to the type."""
-    return type_.kind in ("e", "c") or type_.element is not None or type_.internal in COMPARABLE
 
 
 INTEGERS = {"int2": (16, "PGSmallInt"), "int4": (32, "PGInteger"), "int8": (64, "PGBigInt")}

@@ -14,14 +14,12 @@ from typing import Any
 
 from graphql import (
     BooleanValueNode,
-    DirectiveNode,
     DocumentNode,
     EnumValueNode,
     ExecutionResult,
     FieldNode,
     FloatValueNode,
     FragmentSpreadNode,
-    GraphQLBoolean,
     GraphQLEnumType,
     GraphQLField,
     GraphQLInputField,
@@ -30,7 +28,6 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
-    InlineFragmentNode,
     IntValueNode,
     ListTypeNode,
     ListValueNode,
@@ -39,8 +36,10 @@ from graphql import (
     NonNullTypeNode,
     NullValueNode,
     ObjectValueNode,
+    OperationDefinitionNode,
     OperationType,
     SchemaMetaFieldDef,
+    SelectionNode,
     SelectionSetNode,
     StringValueNode,
     TypeMetaFieldDef,
@@ -55,11 +54,10 @@ from graphql import (
 )
 
 from graphql_engine.catalog import Type
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unsupported
 from graphql_engine.graphql.document import MAX_DEPTH, MAX_NODES, Json, Operation, Variable, failed
-from graphql_engine.graphql.roles import PLACEHOLDER
 from graphql_engine.graphql.scalars import PARSERS, parse_pg, scalar_name
-from graphql_engine.graphql.schema import no_field
+from graphql_engine.graphql.schema import no_argument, no_field
 from graphql_engine.rawjson import Raw, dumps, scientific
 
 Value = Json | ValueNode
@@ -320,13 +318,6 @@ ACCEPTED = (
     "Accept letters, digits, underscore (_) or hyphen (-) only."
     ' Use quotes enclosed in bracket (["..."]) if there is any special character'
 )
-LOCATIONS = {
-    FieldNode: "a field",
-    FragmentSpreadNode: "an inline fragment",
-    InlineFragmentNode: "an inline fragment",
-}
-INCLUSION = ("include", "skip")
-HIDDEN = {"_multiple_top_level_fields"}
 INTROSPECTION = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 
@@ -372,12 +363,7 @@ class Selector:
         self.nodes_left = MAX_NODES
 
     def root(self, type_: GraphQLObjectType) -> list[Sel]:
-        for directive in self.operation.node.directives or ():
-            name = directive.name.value
-            if name in INCLUSION:
-                raise failed(f"directive '{name}' is not allowed on a {self.operation.kind}")
-            if name != "cached" and name not in HIDDEN:
-                raise failed(f"directive '{name}' is not defined in the schema")
+        _refuse_directives(self.operation.node)
         return self._select(type_, [self.operation.node.selection_set], ("selectionSet",), 0)
 
     def _select(
@@ -397,8 +383,7 @@ class Selector:
             self.nodes_left -= 1
             if self.nodes_left < 0:
                 raise failed("the query exceeds the limit on the number of nodes")
-            if not self._included(item.directives, LOCATIONS[type(item)], path):
-                continue
+            _refuse_directives(item, *path)
             if isinstance(item, FieldNode):
                 self._merge(item, path, found)
                 continue
@@ -424,35 +409,6 @@ class Selector:
                     f"inconsistent arguments between multiple selections of field '{first.name.value}'"
                 ).under(*path)
         nodes.append(node)
-
-    def _included(self, directives: Sequence[DirectiveNode] | None, place: str, path: Path) -> bool:
-        seen: list[str] = []
-        wanted = True
-        for directive in directives or ():
-            name = directive.name.value
-            if name == "cached" or name in HIDDEN:
-                raise failed(f"directive '{name}' is not allowed on {place}").under(*path)
-            if name not in INCLUSION:
-                raise failed(f"directive '{name}' is not defined in the schema").under(*path)
-            if name in seen:
-                raise failed(f"the following directives are used more than once: ['{name}']").under(*path)
-            seen.append(name)
-            condition = self._condition(directive, (*path, name))
-            wanted = wanted and (condition if name == "include" else not condition)
-        return wanted
-
-    def _condition(self, directive: DirectiveNode, path: Path) -> bool:
-        value = None
-        for item in directive.arguments or ():
-            if item.name.value != "if":
-                raise failed(f"'{directive.name.value}' has no argument named '{item.name.value}'").under(
-                    *path
-                )
-            value = item.value
-        here = (*path, "args", "if")
-        if value is None:
-            raise failed("missing required field 'if'").under(*here)
-        return bool(self.reader.read(value, GraphQLNonNull(GraphQLBoolean), {}, here))
 
     def _field(
         self, type_: GraphQLObjectType, alias: str, nodes: list[FieldNode], path: Path, depth: int
@@ -483,27 +439,24 @@ class Selector:
         given = {item.name.value: item.value for item in node.arguments or ()}
         for name in given:
             if name not in definition.args:
-                raise failed(f"'{node.name.value}' has no argument named '{name}'").under(*path)
+                raise no_argument(node.name.value, name).under(*path)
         if not definition.args:
             return {}
         values = self.reader.arguments(given, definition.args, (*path, "args"))
-        try:
-            check_arguments(definition, values)
-        except QErr as error:
-            raise error.under(*path, "args") from None
+        if values.get("path") is not None and definition.args["path"].extensions.get("json_path"):
+            try:
+                json_steps(values["path"])
+            except QErr as error:
+                raise error.under(*path, "args") from None
         return values
 
 
-def check_arguments(definition: GraphQLField, values: dict[str, Any]) -> None:
-    """Check what types cannot express: order of `distinct_on`, JSON paths, placeholders. Raises QErr."""
-    distinct = values.get("distinct_on")
-    ordering = [name for item in values.get("order_by") or [] for name in item or {}]
-    if distinct and ordering and set(ordering[: len(distinct)]) != set(distinct):
-        raise failed('"distinct_on" columns must match initial "order_by" columns')
-    if PLACEHOLDER in ((values.get("on_conflict") or {}).get("update_columns") or []):
-        raise failed("erroneous column name", "$.on_conflict")
-    if values.get("path") is not None and definition.args["path"].extensions.get("json_path"):
-        json_steps(values["path"])
+def _refuse_directives(node: OperationDefinitionNode | SelectionNode, *path: str | int) -> None:
+    for directive in node.directives or ():
+        name = directive.name.value
+        if name in ("include", "skip"):
+            raise unsupported(f'the directive "{name}"')
+        raise failed(f"directive '{name}' is not defined in the schema").under(*path)
 
 
 def _arguments(node: FieldNode) -> dict[str, str]:

@@ -16,7 +16,6 @@ from graphql_engine.catalog import Column, Key, Table, Type
 from graphql_engine.errors import QErr, query_error, unsupported
 from graphql_engine.graphql.model import (
     INFIX,
-    TEXT,
     TEXTS,
     TRUE,
     All,
@@ -24,22 +23,19 @@ from graphql_engine.graphql.model import (
     BoolExp,
     Compare,
     Const,
-    ExistsIn,
     Not,
     Operand,
-    OtherColumn,
     Related,
     Relationship,
     RoleViews,
-    Rooted,
-    Scope,
     SessionVariable,
     TableView,
     both,
     operand_type,
 )
 from graphql_engine.graphql.roles import RoleSchema
-from graphql_engine.graphql.scalars import BIG_NUMBERS, to_text
+from graphql_engine.graphql.scalars import to_text
+from graphql_engine.graphql.schema import DIRECTIONS
 from graphql_engine.graphql.selection import Sel, json_steps
 from graphql_engine.rawjson import dumps
 from graphql_engine.webhooks import of_client
@@ -62,10 +58,9 @@ def literal(text: str) -> str:
 class Context:
     """Collect the parameters of one statement."""
 
-    def __init__(self, role: RoleSchema, session: Session, stringify: bool) -> None:
+    def __init__(self, role: RoleSchema, session: Session) -> None:
         self.views = role.views
         self.session = session
-        self.stringify = stringify
         self.params: dict[str, str | None] = {}
         self._aliases = 0
 
@@ -83,13 +78,11 @@ class Context:
         self.params[name] = None if text is None else text.partition("\x00")[0]
         return f"((%({name})s)::{type_name(type_)})"
 
-    def operand(self, operand: Operand, type_: Type, scope: Scope) -> str:
+    def operand(self, operand: Operand, type_: Type) -> str:
         """Return the SQL of the right side of a comparison."""
         if isinstance(operand, Const):
             return self.value(type_, self._filled(operand.value))
-        if isinstance(operand, SessionVariable):
-            return self.text(type_, self.session_value(operand.name))
-        return self._other_column(operand, scope)
+        return self.text(type_, self.session_value(operand.name))
 
     def session_value(self, name: str) -> str:
         """Add a session variable. Raises QErr `not-found`."""
@@ -102,20 +95,6 @@ class Context:
         if isinstance(value, list):
             return [self.session_value(v.name) if isinstance(v, SessionVariable) else v for v in value]
         return value
-
-    def _other_column(self, other: OtherColumn, scope: Scope) -> str:
-        alias = scope.root if other.of_root else scope.alias
-        if not other.path:
-            return f"{alias}.{ident(other.column.name)}"
-        steps = [(rel, self.alias()) for rel in other.path]
-        tables = ", ".join(f"{ident(*rel.target)} AS {name}" for rel, name in steps)
-        joins = []
-        for rel, name in steps:
-            joins.append(join(rel, alias, name))
-            alias = name
-        return (
-            f"(SELECT {alias}.{ident(other.column.name)} FROM {tables} WHERE {' AND '.join(joins)} LIMIT 1)"
-        )
 
 
 def type_name(type_: Type) -> str:
@@ -166,11 +145,6 @@ def where_exp(views: RoleViews, view: TableView, data: Json | None) -> BoolExp:
     return All(tuple(_item(views, view, name, value) for name, value in data.items()))
 
 
-def row_filter(view: TableView) -> BoolExp:
-    """Return the role's select filter on a table, with the row as its own root row."""
-    return TRUE if view.readable.filter in (TRUE, All()) else Rooted(view.readable.filter)
-
-
 def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
     if name == "_and":
         return All(tuple(where_exp(views, view, item) for item in value))
@@ -182,66 +156,48 @@ def _item(views: RoleViews, view: TableView, name: str, value: Any) -> BoolExp:
         return column_tests(view.readable.columns[name], value)
     rel = view.tracked.relationships[name]
     target = views.tables[rel.target]
-    return Related(rel, both(row_filter(target), where_exp(views, target, value)))
+    return Related(rel, both(target.readable.filter, where_exp(views, target, value)))
 
 
 def column_tests(column: Column, tests: Json) -> BoolExp:
-    parts: list[BoolExp] = []
-    for op, value in tests.items():
-        if op == "_cast":
-            for casts in value.values():
-                for inner, right in casts.items():
-                    type_ = operand_type(inner, TEXT)
-                    parts.append(Compare(column, inner, Const(right), type_, cast=TEXT))
-        else:
-            parts.append(Compare(column, op, Const(value), operand_type(op, column.type)))
-    return All(tuple(parts))
+    return All(
+        tuple(Compare(column, op, Const(value), operand_type(op, column.type)) for op, value in tests.items())
+    )
 
 
-def condition(ctx: Context, exp: BoolExp, scope: Scope) -> str:
+def condition(ctx: Context, exp: BoolExp, alias: str) -> str:
+    """Return the SQL of a condition on the row `alias`. Raises QErr."""
     if isinstance(exp, Compare):
-        return compare(ctx, exp, scope)
+        left = f"{alias}.{ident(exp.column.name)}"
+        return tested(ctx, left, exp.op, exp.operand, exp.operand_type)
     if isinstance(exp, All):
-        return _joined(ctx, exp.items, scope, " AND ", "true")
+        return _joined(ctx, exp.items, alias, " AND ", "true")
     if isinstance(exp, AnyOf):
-        return _joined(ctx, exp.items, scope, " OR ", "false")
+        return _joined(ctx, exp.items, alias, " OR ", "false")
     if isinstance(exp, Not):
-        return f"(NOT {condition(ctx, exp.item, scope)})"
-    if isinstance(exp, Rooted):
-        return condition(ctx, exp.item, Scope(scope.alias, scope.alias))
+        return f"(NOT {condition(ctx, exp.item, alias)})"
     if isinstance(exp, Related):
         remote = ctx.alias()
-        inner = condition(ctx, exp.where, Scope(remote, scope.root))
-        on = join(exp.relationship, scope.alias, remote)
+        inner = condition(ctx, exp.where, remote)
+        on = join(exp.relationship, alias, remote)
         return (
             f"(EXISTS (SELECT 1 FROM {key_name(exp.relationship.target)} AS {remote} WHERE {on} AND {inner}))"
         )
-    if isinstance(exp, ExistsIn):
-        remote = ctx.alias()
-        inner = condition(ctx, exp.where, Scope(remote, scope.root))
-        return f"(EXISTS (SELECT 1 FROM {key_name(exp.table)} AS {remote} WHERE {inner}))"
     raise unsupported(exp.what)
 
 
-def _joined(ctx: Context, items: tuple[BoolExp, ...], scope: Scope, word: str, empty: str) -> str:
-    parts = [condition(ctx, item, scope) for item in items]
+def _joined(ctx: Context, items: tuple[BoolExp, ...], alias: str, word: str, empty: str) -> str:
+    parts = [condition(ctx, item, alias) for item in items]
     if not parts:
         return empty
     return parts[0] if len(parts) == 1 else f"({word.join(parts)})"
 
 
-def compare(ctx: Context, exp: Compare, scope: Scope) -> str:
-    left = f"{scope.alias}.{ident(exp.column.name)}"
-    if exp.cast is not None:
-        left = f"({left})::{exp.cast.name}"
-    return tested(ctx, left, exp.op, exp.operand, exp.operand_type, scope)
-
-
-def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scope: Scope) -> str:
+def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type) -> str:
     if op == "_is_null":
         wanted = not isinstance(operand, Const) or operand.value
         return f"({left} IS NULL)" if wanted else f"({left} IS NOT NULL)"
-    right = ctx.operand(operand, type_, scope)
+    right = ctx.operand(operand, type_)
     if op == "_in":
         return f"({left} = ANY ({right}))"
     if op == "_nin":
@@ -256,94 +212,26 @@ def tested(ctx: Context, left: str, op: str, operand: Operand, type_: Type, scop
     return f"({left} {INFIX[op]} {right})"
 
 
-DIRECTIONS = {
-    "asc": "ASC NULLS LAST",
-    "asc_nulls_first": "ASC NULLS FIRST",
-    "asc_nulls_last": "ASC NULLS LAST",
-    "desc": "DESC NULLS FIRST",
-    "desc_nulls_first": "DESC NULLS FIRST",
-    "desc_nulls_last": "DESC NULLS LAST",
-}
-Terms = list[tuple[str, str]]
-MAX_PAIRS_PER_CALL = 45  # 90 arguments; PostgreSQL allows 100
 # PostgreSQL cuts longer identifiers, so they cannot be column aliases.
 MAX_IDENTIFIER_BYTES = 63
 
 
-def order_terms(ctx: Context, view: TableView, items: Any, alias: str) -> Terms:
-    """Return (expression, direction) of every ordering in `items` (a list of `<table>_order_by`)."""
-    terms: Terms = []
-    for item in items or []:
-        for name, value in (item or {}).items():
-            if value is not None:
-                terms += _terms(ctx, view, name, value, alias)
-    return terms
-
-
-def _terms(ctx: Context, view: TableView, name: str, value: Any, alias: str) -> Terms:
-    if name in view.readable.columns:
-        return [(f"{alias}.{ident(view.readable.columns[name].name)}", DIRECTIONS[value])]
-    return _related(ctx, view.tracked.relationships[name], value, alias)
-
-
-def _related(ctx: Context, rel: Relationship, value: Any, alias: str) -> Terms:
-    target = ctx.views.tables[rel.target]
-    terms: Terms = []
-    for name, inner in value.items():
-        if inner is None:
-            continue
-        remote = ctx.alias()
-        source = _source(ctx, rel, alias, remote)
-        terms += [(f"(SELECT {e} {source} LIMIT 1)", d) for e, d in _terms(ctx, target, name, inner, remote)]
-    return terms
-
-
-def _source(ctx: Context, rel: Relationship, alias: str, remote: str) -> str:
-    target = ctx.views.tables[rel.target]
-    allowed = condition(ctx, row_filter(target), Scope(remote, remote))
-    return f"FROM {key_name(rel.target)} AS {remote} WHERE {join(rel, alias, remote)} AND {allowed}"
-
-
-def distinct_terms(view: TableView, names: list[str], alias: str) -> list[str]:
-    return [f"{alias}.{ident(view.readable.columns[name].name)}" for name in names]
-
-
-def _field(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
-    if sel.is_typename:
-        return literal(sel.type_name)
-    if sel.name == "count":
-        return _count(ctx, view, sel, alias)
-    return build_object([(sub.alias, _operator(ctx, view, sel.name, sub, alias)) for sub in sel.subs])
-
-
-def _count(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
-    names = sel.args.get("columns")
-    if not names:
-        return "count(*)"
-    columns = ", ".join(f"{alias}.{ident(view.readable.columns[name].name)}" for name in names)
-    columns = f"({columns})" if len(names) > 1 else columns
-    return f"count(DISTINCT {columns})" if sel.args.get("distinct") else f"count({columns})"
-
-
-def _operator(ctx: Context, view: TableView, operator: str, sel: Sel, alias: str) -> str:
-    if sel.is_typename:
-        return literal(sel.type_name)
-    column = view.readable.columns[sel.name]
-    value = f"{operator}({alias}.{ident(column.name)})"
-    return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
-
-
-def build_object(pairs: list[tuple[str, str]]) -> str:
-    """Return json_build_object, split into several calls: PostgreSQL allows 100 arguments per call."""
-    if len(pairs) <= MAX_PAIRS_PER_CALL:
-        return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in pairs)})"
-    chunks = [pairs[i : i + MAX_PAIRS_PER_CALL] for i in range(0, len(pairs), MAX_PAIRS_PER_CALL)]
-    return "(" + " || ".join(f"({build_object(chunk)})::jsonb" for chunk in chunks) + ")"
+def ordering(view: TableView, items: Any, alias: str) -> list[str]:
+    """Return the terms of ORDER BY for `items` (a list of `<table>_order_by`)."""
+    return [
+        f"{alias}.{ident(view.readable.columns[name].name)} {DIRECTIONS[value]}"
+        for item in items or []
+        for name, value in (item or {}).items()
+        if value is not None
+    ]
 
 
 @dataclass
 class Source:
-    """The origin of rows: SQL after FROM, the join to an outer row, a further condition, arguments."""
+    """The origin of rows: SQL after FROM, the join to an outer row, a further condition, arguments.
+
+    filtered: the permission to read applies; limited: its limit too.
+    """
 
     table: str
     relationship: Relationship | None = None
@@ -352,32 +240,24 @@ class Source:
     filtered: bool = True
     args: Json = field(default_factory=dict)
     single: bool = False
-    permission_limit: bool = True
+    limited: bool = True
 
 
 def base_rows(ctx: Context, view: TableView, source: Source) -> str:
     """Return `(SELECT … FROM …)` of all columns, filtered, ordered and limited."""
     alias = ctx.alias()
-    scope = Scope(alias, alias)
     exp = both(source.extra, where_exp(ctx.views, view, source.args.get("where")))
     if source.filtered:
-        exp = both(row_filter(view), exp)
-    tests = [] if exp == TRUE else [condition(ctx, exp, scope)]
+        exp = both(view.readable.filter, exp)
+    tests = [] if exp == TRUE else [condition(ctx, exp, alias)]
     if source.relationship is not None:
         tests.insert(0, join(source.relationship, source.outer, alias))
-    ordering = order_terms(ctx, view, source.args.get("order_by"), alias)
-    distinct = source.args.get("distinct_on")
-    head = "SELECT"
-    if distinct:
-        terms = distinct_terms(view, distinct, alias)
-        head = f"SELECT DISTINCT ON ({', '.join(terms)})"
-        if not ordering:
-            ordering = [(term, "ASC NULLS LAST") for term in terms]
-    parts = [f"{head} {alias}.* FROM {source.table} AS {alias}"]
+    parts = [f"SELECT {alias}.* FROM {source.table} AS {alias}"]
     if tests:
         parts.append(f"WHERE {' AND '.join(tests)}")
-    if ordering:
-        parts.append("ORDER BY " + ", ".join(f"{term} {direction}" for term, direction in ordering))
+    terms = ordering(view, source.args.get("order_by"), alias)
+    if terms:
+        parts.append(f"ORDER BY {', '.join(terms)}")
     limit = effective_limit(view, source)
     if limit is not None:
         parts.append(f"LIMIT {limit}")
@@ -390,7 +270,7 @@ def effective_limit(view: TableView, source: Source) -> int | None:
     """Return the smaller of the requested limit and the permission's limit."""
     if source.single:
         return 1
-    allowed = view.select.limit if view.select and source.filtered and source.permission_limit else None
+    allowed = view.select.limit if view.select and source.filtered and source.limited else None
     limits = [n for n in (source.args.get("limit"), allowed) if n is not None]
     return min(limits) if limits else None
 
@@ -409,10 +289,14 @@ def rows_json(ctx: Context, view: TableView, sels: list[Sel], source: Source) ->
     )
 
 
+def build_object(fields: list[tuple[str, str]]) -> str:
+    return f"json_build_object({', '.join(f'{literal(name)}, {value}' for name, value in fields)})"
+
+
 def object_json(fields: list[tuple[str, str]]) -> str:
     """Return the JSON object of (name, expression) pairs; no GraphQL name equals the alias `e$`."""
     if any(len(name) > MAX_IDENTIFIER_BYTES for name, _ in fields):
-        return f"json_build_object({', '.join(f'{literal(n)}, {e}' for n, e in fields)})"
+        return build_object(fields)
     selected = ", ".join(f"{expression} AS {ident(name)}" for name, expression in fields)
     return f'row_to_json((SELECT "e$" FROM (SELECT {selected}) AS "e$"))'
 
@@ -421,57 +305,40 @@ def row_json(ctx: Context, view: TableView, sels: list[Sel], alias: str) -> str:
     return object_json([(sel.alias, field_sql(ctx, view, sel, alias)) for sel in sels])
 
 
+def _name(sel: Sel) -> str:
+    return f"{literal(sel.type_name)}::text"
+
+
 def field_sql(ctx: Context, view: TableView, sel: Sel, alias: str) -> str:
     if sel.is_typename:
-        return f"{literal(sel.type_name)}::text"
+        return _name(sel)
     column = view.readable.columns.get(sel.name)
     if column is not None:
-        return column_sql(ctx, view, sel, column, alias)
-    rel = view.tracked.relationships.get(sel.name)
-    if rel is not None:
-        return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, related_source(rel, sel, alias))
-    rel = view.tracked.relationships[sel.name.removesuffix("_aggregate")]
-    return aggregate_json(ctx, ctx.views.tables[rel.target], sel, related_source(rel, sel, alias))
+        return column_sql(ctx, sel, column, alias)
+    rel = view.tracked.relationships[sel.name]
+    source = Source(key_name(rel.target), rel, alias, args=sel.args, single=not rel.is_array)
+    return rows_json(ctx, ctx.views.tables[rel.target], sel.subs, source)
 
 
-def related_source(rel: Relationship, sel: Sel, alias: str) -> Source:
-    return Source(key_name(rel.target), rel, alias, args=sel.args, single=not rel.is_array)
-
-
-def column_sql(ctx: Context, view: TableView, sel: Sel, column: Column, alias: str) -> str:
-    """Return a column: reduced by a JSON path, or as text if numbers are stringified."""
+def column_sql(ctx: Context, sel: Sel, column: Column, alias: str) -> str:
+    """Return a column, reduced by a JSON path."""
     value = f"{alias}.{ident(column.name)}"
     if sel.args.get("path") is not None:
         steps = json_steps(sel.args["path"])
         if steps:
             value = f"({value} #> {ctx.value(TEXTS, steps)})"
-    return shown(ctx, column, value)
-
-
-def shown(ctx: Context, column: Column, value: str) -> str:
-    """Return a value as clients see it: big numbers as text if configured."""
-    return f"({value})::text" if ctx.stringify and column.type.internal in BIG_NUMBERS else value
+    return value
 
 
 def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:
-    """Return `<table>_aggregate`: aggregates over all rows; only `nodes` obey the permission's limit."""
-    source.single = False
-    allowed = view.readable.limit if source.filtered else None
-    source.permission_limit = False
+    """Return `<table>_aggregate`: the number of all rows, whatever the permission's limit."""
+    source.limited = False
+    alias = ctx.alias()
     rows = base_rows(ctx, view, source)
-    alias, numbered = ctx.alias(), ctx.alias()
-    if allowed is not None:
-        rows = f"(SELECT {numbered}.*, row_number() OVER () AS row__ FROM {rows} AS {numbered})"
-    fields: list[tuple[str, str]] = []
-    for sub in sel.subs:
-        if sub.is_typename:
-            value = f"{literal(sub.type_name)}::text"
-        elif sub.name == "aggregate":
-            value = build_object([(each.alias, _field(ctx, view, each, alias)) for each in sub.subs])
-        else:
-            cut = "" if allowed is None else f" FILTER (WHERE {alias}.row__ <= {allowed})"
-            value = f"coalesce(json_agg({row_json(ctx, view, sub.subs, alias)}){cut}, '[]'::json)"
-        fields.append((sub.alias, value))
-    pairs = ", ".join(f"{literal(name)}, {value}" for name, value in fields)
-    # Without an aggregate function among the pairs, HAVING makes all rows one group.
-    return f"(SELECT json_build_object({pairs}) FROM {rows} AS {alias} HAVING true)"
+    fields = [(sub.alias, build_object(_counts(sub.subs)) if sub.subs else _name(sub)) for sub in sel.subs]
+    # Without a count among the fields, HAVING makes all rows one group.
+    return f"(SELECT {build_object(fields)} FROM {rows} AS {alias} HAVING true)"
+
+
+def _counts(sels: list[Sel]) -> list[tuple[str, str]]:
+    return [(sel.alias, _name(sel) if sel.is_typename else "count(*)") for sel in sels]

@@ -12,21 +12,7 @@ from psycopg import AsyncConnection
 
 from graphql_engine.catalog import Column
 from graphql_engine.errors import QErr
-from graphql_engine.graphql.document import failed
-from graphql_engine.graphql.model import (
-    INTEGER,
-    TEXT,
-    TEXTS,
-    TRUE,
-    All,
-    BoolExp,
-    Compare,
-    Const,
-    Scope,
-    TableView,
-    both,
-)
-from graphql_engine.graphql.roles import PLACEHOLDER
+from graphql_engine.graphql.model import TRUE, All, BoolExp, Compare, Const, TableView, both
 from graphql_engine.graphql.selection import Sel
 from graphql_engine.graphql.sql import (
     JSON,
@@ -47,16 +33,6 @@ from graphql_engine.rawjson import Raw, dumps
 CHECK = "check__"
 VIOLATED = "check constraint of an insert/update permission has failed"
 Json = dict[str, Any]
-OPERATORS = {
-    "_set": "{value}",
-    "_inc": "({column} + {value})",
-    "_append": "({column} || {value})",
-    "_prepend": "({value} || {column})",
-    "_delete_key": "({column} - {value})",
-    "_delete_elem": "({column} - {value})",
-    "_delete_at_path": "({column} #- {value})",
-}
-RIGHT_TYPES = {"_delete_key": TEXT, "_delete_elem": INTEGER, "_delete_at_path": TEXTS}
 
 
 @dataclass
@@ -159,25 +135,24 @@ async def answer_from_rows(
     return Raw("null" if row[0] is None else row[0])
 
 
-def insert_cte(ctx: Context, view: TableView, rows: list[Json], conflict: Json | None) -> str:
+def insert_cte(ctx: Context, view: TableView, rows: list[Json]) -> str:
     """Return the INSERT of `rows` (by SQL column name, without presets)."""
     assert view.insert is not None
     table = view.tracked.table
     alias = ctx.alias()
-    scope = Scope(alias, alias)
     used = [name for name in table.columns if name in view.insert.presets or any(name in row for row in rows)]
     if not used:
         used = list(table.columns)[:1]
-    values = ", ".join(f"({_tuple(ctx, view, row, used, scope)})" for row in rows)
+    values = ", ".join(f"({_tuple(ctx, view, row, used)})" for row in rows)
     columns = ", ".join(ident(name) for name in used)
-    check, conflict_clause = _conflict(ctx, view, conflict, scope)
+    check = condition(ctx, view.insert.check, alias)
     return (
-        f"INSERT INTO {table_name(table)} AS {alias} ({columns}) VALUES {values}{conflict_clause} "
-        f"RETURNING {alias}.*, {check} AS {CHECK}"
+        f"INSERT INTO {table_name(table)} AS {alias} ({columns}) VALUES {values} "
+        f"RETURNING {alias}.*, coalesce({check}, false) AS {CHECK}"
     )
 
 
-def _tuple(ctx: Context, view: TableView, row: Json, used: list[str], scope: Scope) -> str:
+def _tuple(ctx: Context, view: TableView, row: Json, used: list[str]) -> str:
     assert view.insert is not None
     written: list[str] = []
     for name in used:
@@ -185,36 +160,10 @@ def _tuple(ctx: Context, view: TableView, row: Json, used: list[str], scope: Sco
         if name in row:
             written.append(ctx.value(type_, row[name]))
         elif name in view.insert.presets:
-            written.append(ctx.operand(view.insert.presets[name], type_, scope))
+            written.append(ctx.operand(view.insert.presets[name], type_))
         else:
             written.append("DEFAULT")
     return ", ".join(written)
-
-
-def _conflict(ctx: Context, view: TableView, conflict: Json | None, scope: Scope) -> tuple[str, str]:
-    """Return (check expression, ON CONFLICT clause)."""
-    assert view.insert is not None
-    check = f"coalesce({condition(ctx, view.insert.check, scope)}, false)"
-    if conflict is None:
-        return check, ""
-    target = f" ON CONFLICT ON CONSTRAINT {ident(conflict['constraint'])}"
-    columns = conflict.get("update_columns") or []
-    if not columns:
-        return check, f"{target} DO NOTHING"
-    update = view.update
-    if update is None or PLACEHOLDER in columns:
-        raise failed("erroneous column name")
-    sets = []
-    for name in columns:
-        column = ident(view.tracked.gql_columns[name].name)
-        sets.append(f"{column} = EXCLUDED.{column}")
-    for name, operand in update.presets.items():
-        sets.append(f"{ident(name)} = {ctx.operand(operand, view.tracked.table.columns[name].type, scope)}")
-    test = both(update.filter, where_exp(ctx.views, view, conflict.get("where")))
-    where = "" if test == TRUE else f" WHERE {condition(ctx, test, scope)}"
-    update_check = f"coalesce({condition(ctx, update.check, scope)}, false)"
-    check = f"CASE WHEN {scope.alias}.xmax::text = '0' THEN {check} ELSE {update_check} END"
-    return check, f"{target} DO UPDATE SET {', '.join(sets)}{where}"
 
 
 def key_exp(view: TableView, values: Json) -> BoolExp:
@@ -225,41 +174,26 @@ def key_exp(view: TableView, values: Json) -> BoolExp:
     )
 
 
-def changed_columns(
-    view: TableView, args: Json, path: tuple[str | int, ...]
-) -> dict[str, tuple[str, Any, Column]]:
-    """Return {SQL column: (operator, value, column)} of all operators. Raises QErr for a repeated one."""
-    found: dict[str, tuple[str, Any, Column]] = {}
-    twice: list[str] = []
-    for op in OPERATORS:
-        for name, value in (args.get(op) or {}).items():
-            column = view.tracked.gql_columns[name]
-            if column.name in found:
-                twice.append(column.name)
-            found[column.name] = (op, value, column)
-    if twice:
-        names = ", ".join(f"'{name}'" for name in twice)
-        raise failed(f"Column found in multiple operators: [{names}].").under(*path)
-    return found
+def changed_columns(view: TableView, args: Json) -> dict[str, tuple[Any, Column]]:
+    """Return {SQL column: (value, column)} of what a client sets."""
+    columns = view.tracked.gql_columns
+    return {columns[name].name: (value, columns[name]) for name, value in (args.get("_set") or {}).items()}
 
 
 def update_cte(
-    ctx: Context, view: TableView, changes: dict[str, tuple[str, Any, Column]], where: BoolExp
+    ctx: Context, view: TableView, changes: dict[str, tuple[Any, Column]], where: BoolExp
 ) -> str | None:
     """Return the UPDATE, or None if it would set nothing."""
     assert view.update is not None
     alias = ctx.alias()
-    scope = Scope(alias, alias)
-    sets: list[str] = []
-    for name, operand in view.update.presets.items():
-        sets.append(f"{ident(name)} = {ctx.operand(operand, view.tracked.table.columns[name].type, scope)}")
-    for name, (op, value, column) in changes.items():
-        right = ctx.value(RIGHT_TYPES.get(op, column.type), value)
-        sets.append(f"{ident(name)} = " + OPERATORS[op].format(column=f"{alias}.{ident(name)}", value=right))
+    columns = view.tracked.table.columns
+    values = {name: ctx.operand(preset, columns[name].type) for name, preset in view.update.presets.items()}
+    values |= {name: ctx.value(column.type, value) for name, (value, column) in changes.items()}
+    sets = [f"{ident(name)} = {value}" for name, value in values.items()]
     if not sets:
         return None
-    test = condition(ctx, both(view.update.filter, where), scope)
-    check = condition(ctx, view.update.check, scope)
+    test = condition(ctx, both(view.update.filter, where), alias)
+    check = condition(ctx, view.update.check, alias)
     return (
         f"UPDATE {table_name(view.tracked.table)} AS {alias} SET {', '.join(sets)} WHERE {test} "
         f"RETURNING {alias}.*, coalesce({check}, false) AS {CHECK}"
@@ -269,7 +203,7 @@ def update_cte(
 def delete_cte(ctx: Context, view: TableView, where: BoolExp) -> str:
     assert view.delete is not None
     alias = ctx.alias()
-    test = condition(ctx, both(view.delete.filter, where), Scope(alias, alias))
+    test = condition(ctx, both(view.delete.filter, where), alias)
     return (
         f"DELETE FROM {table_name(view.tracked.table)} AS {alias} WHERE {test} "
         f"RETURNING {alias}.*, true AS {CHECK}"

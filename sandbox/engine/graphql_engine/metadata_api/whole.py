@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 from graphql_engine.changes import Context
 from graphql_engine.cron import read_schedule
 from graphql_engine.errors import QErr, not_exists, unsupported
-from graphql_engine.metadata.access import Json, default_source, dict_of, mismatch, required, table_object
+from graphql_engine.metadata.access import Json, dict_of, mismatch, required, table_object
 from graphql_engine.metadata.export import exportable
 from graphql_engine.metadata.shape import LISTS, OBJECTS, SHAPES, UNUSED, ShapeError, check
 from graphql_engine.metadata.stored_queries import drop_inconsistent
@@ -57,16 +57,15 @@ async def replace_metadata(context: Context, args: Any) -> Any:
 
 
 def normalized(given: Json) -> Json:
-    """Return a client's metadata as version 3 (version 2 had no sources).
+    """Return a client's metadata with all that the engine adds to them.
 
     Raises QErr `parse-failed` or `not-supported` naming the key.
     """
     wanted = copy.deepcopy(given)
-    if "sources" not in wanted and "tables" not in wanted:
-        raise QErr("parse-failed", 'key "tables" not found')
-    if "sources" in wanted and wanted.get("version") != 3:
-        raise QErr("parse-failed", 'key "tables" not found')
-    if not isinstance(wanted.get("sources", []), list):
+    if "sources" not in wanted or wanted.get("version") != 3:
+        missing = QErr("parse-failed", 'key "tables" not found')
+        raise unsupported("metadata without sources") if "tables" in wanted else missing
+    if not isinstance(wanted["sources"], list):
         raise mismatch("[]", "Array", wanted["sources"], "$.sources")
     names = [collection.get("name") for collection in wanted.get("query_collections") or []]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -74,11 +73,6 @@ def normalized(given: Json) -> Json:
         raise QErr(
             "parse-failed", f"multiple declarations exist for the following query collections: {listed}"
         )
-    if "sources" not in wanted:
-        wanted = _with_source(wanted)
-    wanted["version"] = 3
-    if wanted.pop("query_templates", None):
-        raise unsupported("query_templates")
     for key in set(wanted) - KNOWN:
         del wanted[key]  # the engine ignores them
     for key in UNUSED:
@@ -101,18 +95,6 @@ def normalized(given: Json) -> Json:
     for name in ("actions", "custom_types"):
         if name in wanted:
             _checked(wanted[name], name, name)
-    return wanted
-
-
-def _with_source(wanted: Json) -> Json:
-    source = default_source()
-    source["tables"] = wanted.pop("tables", [])
-    if functions := wanted.pop("functions", None):
-        source["functions"] = [
-            item if isinstance(item, dict) and "function" in item else {"function": item}
-            for item in functions
-        ]
-    wanted["sources"] = [source]
     return wanted
 
 

@@ -64,24 +64,8 @@ async def test_a_hundred_requests_at_once_are_all_answered(library: Library) -> 
     assert len(answers) == 100
 
 
-async def test_big_numbers_leave_as_strings_if_so_switched(library: Library) -> None:
-    """bigint, numeric and double precision, in rows, aggregates and returning."""
-    library.set(stringify_numeric=True)
-    data = await library.ask(
-        """mutation { update_author_by_pk(pk_columns: {id: 1}, _inc: {big: 1}) {
-          id big rating articles { score } } }"""
-    )
-    assert data["update_author_by_pk"] == {
-        "id": 1,
-        "big": "9007199254740994",
-        "rating": "4.50",
-        "articles": [{"score": "1.5"}, {"score": "2.5"}],
-    }
-    data = await library.ask("{ author_aggregate { aggregate { count sum { big id } } } }")
-    assert data["author_aggregate"]["aggregate"] == {"count": 3, "sum": {"big": "9007199254740996", "id": 6}}
-
-
 BY_COLOUR = "query ($c: colour_enum!) { author(where: {colour: {_eq: $c}}) { id } }"
+INCREMENT = "mutation { update_author(where: {}, _inc: {big: 1}) { affected_rows } }"
 AGGREGATE = 'the aggregate in a filter or order "articles_aggregate"'
 NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{title: "t"}]}}) { id } }'
 
@@ -110,7 +94,33 @@ NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{titl
             "user",
             'the relationship of an action\'s output "author"',
         ),
-        ("subscription { author_stream { id } }", "admin", 'the stream "author_stream"'),
+        (
+            "{ article(order_by: {author: {name: asc}}) { id } }",
+            "admin",
+            'the order by related rows "author"',
+        ),
+        ("{ article(distinct_on: [id]) { id } }", "admin", 'the argument "distinct_on"'),
+        ("{ article { id @skip(if: true) } }", "admin", 'the directive "skip"'),
+        (
+            '{ author(where: {details: {_cast: {String: {_eq: "x"}}}}) { id } }',
+            "admin",
+            'the operator "_cast"',
+        ),
+        ("{ article_aggregate { aggregate { max { id } } } }", "admin", 'the aggregate "max"'),
+        ("{ article_aggregate { nodes { id } } }", "admin", 'the list of aggregated rows "nodes"'),
+        (
+            "{ author { articles_aggregate { nodes { id } } } }",
+            "admin",
+            'the aggregate of related rows "articles_aggregate"',
+        ),
+        (INCREMENT, "admin", 'the argument "_inc"'),
+        (
+            "mutation { update_author_many(updates: []) { id } }",
+            "admin",
+            'the update of many "update_author_many"',
+        ),
+        ("{ detail { id } }", "reader", 'the condition "_exists" in a permission'),
+        ("{ detail { id } }", "other", 'the operator "_ceq" in a permission'),
         (NEST, "admin", 'the nested insert "articles"'),
     ],
 )

@@ -1,4 +1,4 @@
-"""Documents, variables, directives, fragments and batches, and their errors."""
+"""Documents, variables, fragments and batches, and their errors."""
 
 import json
 from collections.abc import Iterator
@@ -43,8 +43,6 @@ $: unbound variable "x"
 $.selectionSet.article.selectionSet: reference to undefined fragment "f"
 { article { id @no } }
 $.selectionSet.article.selectionSet: directive 'no' is not defined in the schema
-query @skip(if: true) { article { id } }
-$: directive 'skip' is not allowed on a query
 { article { a: id a: title } }
 $.selectionSet.article.selectionSet: selection of both 'id' and 'title' specify the same response name, 'a'
 { article { id }
@@ -87,18 +85,18 @@ async def test_a_number_beyond_an_integer_is_refused_by_the_parser(shelf: Librar
     assert message.startswith("The value 2.147483648e9 lies outside the bounds or is not an integer.")
 
 
-async def test_variables_fragments_and_directives_shape_the_answer(shelf: Library) -> None:
-    """Defaults, nulls, nested variables, fragments on types, merged selections, skipped fields."""
+async def test_variables_and_fragments_shape_the_answer(shelf: Library) -> None:
+    """Defaults, nulls, nested variables, fragments on types, merged selections."""
     data = await shelf.ask(
-        """query($n: Int = 1, $w: article_bool_exp, $id: Int!, $no: Boolean = false, $null: Int) {
-          article(limit: $n, where: $w, offset: $null, order_by: {id: asc}) { ...f title @include(if: $no) }
+        """query($n: Int = 1, $w: article_bool_exp, $id: Int!, $null: Int) {
+          article(limit: $n, where: $w, offset: $null, order_by: {id: asc}) { ...f }
           two: article(where: {_or: [{id: {_eq: $id}}]}) { ... on article { id } ... on author { name }
-            author { id } author @skip(if: false) { name } } }
-        fragment f on article { id __typename ...g } fragment g on article { author_id @skip(if: true) }""",
+            author { id } author { name } } }
+        fragment f on article { id __typename ...g } fragment g on article { author_id }""",
         given={"w": {"id": {"_gt": 1}}, "id": 3, "null": None},
     )
     assert data == {
-        "article": [{"id": 2, "__typename": "article"}],
+        "article": [{"id": 2, "__typename": "article", "author_id": 1}],
         "two": [{"id": 3, "author": {"id": 2, "name": "Bob"}}],
     }
 

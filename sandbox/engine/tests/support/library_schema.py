@@ -97,6 +97,9 @@ sources:
         delete_permissions: [{role: user, permission: {filter: {author_id: {_eq: X-Hasura-User-Id}}}}]
       - table: detail
         object_relationships: [{name: author, using: {foreign_key_constraint_on: author_id}}]
+        select_permissions:
+          - {role: reader, permission: {columns: [id], filter: {_exists: {_table: author, _where: {}}}}}
+          - {role: other, permission: {columns: [id], filter: {id: {_ceq: author_id}}}}
       - table: {schema: archive, name: box}
         configuration:
           column_config: {odd name: {custom_name: odd}}

@@ -170,20 +170,6 @@ def test_a_hard_kill_leaves_events_locked_until_the_lock_expires(engines: Engine
         assert engines.receiver.wait_for("/job", 3)[2].body["event"]["data"]["new"] == {"id": 1}
 
 
-def test_stringified_numbers_are_strings_in_answers_and_events(engines: Engines, project: Path) -> None:
-    _, url = engines.start(*options(project), HASURA_GRAPHQL_STRINGIFY_NUMERIC_TYPES="true")
-    with psycopg.connect(engines.database_url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE job ADD COLUMN amount numeric, ADD COLUMN big bigint")
-        assert post(url, "/v1/metadata", command("reload_metadata")).status_code == 200
-        rebuilt = command("run_sql", sql="COMMENT ON TABLE job IS 'x'")
-        assert post(url, "/v2/query", rebuilt).status_code == 200
-        connection.execute("INSERT INTO job VALUES (1, 1.50, 9007199254740993)")
-    new = engines.receiver.wait_for("/job", 1)[0].body["event"]["data"]["new"]
-    assert new == {"id": 1, "amount": "1.50", "big": "9007199254740993"}
-    answer = post(url, "/v1/graphql", {"query": "{ job { id amount big } }"})
-    assert answer.json() == {"data": {"job": [new]}}
-
-
 def test_two_engines_share_the_work(engines: Engines, project: Path) -> None:
     for _ in range(2):
         engines.start(*options(project))
