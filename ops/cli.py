@@ -33,10 +33,12 @@ VERBS: Mapping[str, tuple[str, ...]] = {
         "ops.daily.erase:erase", "erase --phone - --dry-run", "erase --record Diva/lead/8f0c… --yes"
     ),
     "report": ("ops.daily.report:report", "report", "report --since 2026-05-01 --html > may.html"),
-    "list": ("ops.daily.list:list_leads", "list unassigned", "list held --since 2026-05-01 --csv > held.csv"),
+    "list": (
+        "ops.daily.report:list_leads", "list unassigned", "list held --since 2026-05-01 --csv > held.csv"
+    ),
     "status": ("ops.daily.status:status", "status", "status --watch", "status --json"),
-    "doctor": ("ops.daily.doctor:doctor", "doctor", "doctor --json"),
-    "tail": ("ops.daily.tail:tail", "tail", "tail --last 50"),
+    "doctor": ("ops.daily.status:doctor", "doctor", "doctor --json"),
+    "tail": ("ops.daily.trace:tail", "tail", "tail --last 50"),
     "connection": ("ops.daily.connection:app",),
     "switch": ("ops.daily.switch:app",),
     "metadata": ("ops.metadata.command:app",),

@@ -1,18 +1,22 @@
-"""`leads trace`: what happened to a lead, why it has a ticket or none, and what to do."""
+"""`leads trace`: what happened to a lead, and what to do; `leads tail`: a line as each arrives and rests."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from leads.domain.body import ICT
 from leads.domain.errors import BadRequest
+from leads.domain.event_states import AT_REST, DEAD_LETTER, FAILED, PROCESSED
 from leads.domain.trace import Story, document, read_language, read_search, tell_stories
 from leads.domain.trace_event import ENGLISH, TEXTS, VIETNAMESE, Step, StoredEvent, Words
-from ops.clients.db_session import load_rows, open_session
+from ops.clients.db_session import QUERIES, DbSession, load_rows, open_database, open_session
 from ops.clients.pg_programs import reaching
 from ops.failures import ExitCode, WrongUsage
 from ops.output import (
@@ -21,6 +25,7 @@ from ops.output import (
     print_in_column,
     print_indented,
     print_json,
+    print_line,
     say,
     show_activity,
     yesterday,
@@ -162,3 +167,93 @@ def _follow(load: Callable[[], list[Story]], timeout_seconds: int, printer: Prin
 
 def _are_at_rest(stories: list[Story]) -> bool:
     return bool(stories) and all(story.is_at_rest for story in stories)
+
+
+# `leads tail`
+
+TAIL_POLL_SECONDS = 1.0
+MAX_ROWS = 200
+"""At most so many new events are read at once."""
+OVERLAP_IDS = 100
+"""Ids are given before the commit: an event may appear after one with a higher id."""
+MAX_AWAITED = 1000
+STYLES = {PROCESSED: "green", DEAD_LETTER: "red", FAILED: "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of tail/list_events."""
+
+    id: int
+    created_at: datetime
+    origin: str
+    status: str
+    outcome: str | None
+    error_code: str | None
+    next_attempt_at: datetime | None
+    processed_at: datetime | None
+    source: str | None
+    ticket: str | None
+    owner: str | None
+
+
+def tail(
+    newest: Annotated[
+        int, typer.Option("--last", help="Begin with so many of the newest leads.", min=0, max=MAX_ROWS)
+    ] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show each lead as it arrives and as it comes to rest, until Ctrl-C.
+
+    A line has the event's id, how it came, its source, and its ticket with the owner, or why there is none;
+    nothing of the customer. With --json each line is a JSON document. Needs DATABASE_URL.
+    """
+    console = Console()
+    with open_database("tail") as db:
+        for row in follow_events(db, newest, time.sleep):
+            if as_json:
+                print_line(json.dumps(asdict(row), ensure_ascii=False, default=str))
+            else:
+                console.print(Text(describe_event(row), STYLES.get(row.status, "default")), soft_wrap=True)
+
+
+def follow_events(db: DbSession, newest: int, wait: Callable[[float], object]) -> Iterator[EventRow]:
+    """Return the events as they arrive or change, for ever; `wait` gets seconds. Raises DatabaseError."""
+    start = db.execute(QUERIES["tail/find_start"], {"newest": newest}).fetchone()
+    first = last = start["id"] if start else 0
+    shown: dict[int, str] = {}
+    """The states in which events were shown, in the order of their arrival."""
+    awaited: list[int] = []
+    while True:
+        params = {"after": last - OVERLAP_IDS, "most": MAX_ROWS, "awaited": awaited}
+        for row in load_rows(db, EventRow, "tail/list_events", params):
+            if row.id <= first:
+                continue
+            state = row.status if row.status in AT_REST or row.status == FAILED else "arrived"
+            if shown.get(row.id) != state:
+                yield row
+            shown[row.id] = state
+            last = max(last, row.id)
+        awaited = [event_id for event_id, state in shown.items() if state not in AT_REST][:MAX_AWAITED]
+        kept = {*awaited, *range(last - OVERLAP_IDS - MAX_ROWS + 1, last + 1)}
+        shown = {event_id: state for event_id, state in shown.items() if event_id in kept}
+        wait(TAIL_POLL_SECONDS)
+
+
+def describe_event(row: EventRow) -> str:
+    time_of_state = row.processed_at if row.status == PROCESSED and row.processed_at else row.created_at
+    head = f"{time_of_state.astimezone(UTC):%H:%M:%S}  {row.id:>8}  {row.origin:<9}  {row.source or '-':<15}"
+    return one_line(f"{head}  {_result(row)}")
+
+
+def _result(row: EventRow) -> str:
+    if row.status == PROCESSED:
+        seconds = (row.processed_at - row.created_at).total_seconds() if row.processed_at else 0.0
+        ticket = f" {row.ticket}" if row.ticket else ""
+        owner = f", {row.owner}" if row.owner else ", no owner" if row.outcome == "ticket_created" else ""
+        return f"{row.outcome}{ticket}{owner} ({seconds:.1f} s)"
+    if row.status == FAILED and row.next_attempt_at:
+        return f"failed: {row.error_code}, again at {row.next_attempt_at.astimezone(UTC):%H:%M:%S}"
+    if row.status in AT_REST:
+        return f"{row.status}: {row.error_code}" if row.error_code else row.status
+    return "arrived"

@@ -14,8 +14,8 @@ from leads.domain.fields import fold
 from ops.checks.model import Level, not_green
 from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer
-from ops.daily.doctor import examine
 from ops.daily.replay import call_action, load_names, open_engine
+from ops.daily.status import examine
 from ops.failures import CommandFailed, WrongUsage, connection_reason, file_reason
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, verb

@@ -24,7 +24,7 @@ from leads.adapters.secrets import KeyRing
 from leads.domain.body import ICT
 from leads.domain.day_ledger import is_over
 from leads.services.cron_work import CronRun
-from ops.daily.tail import EventRow, describe, follow
+from ops.daily.trace import EventRow, describe_event, follow_events
 from sandbox.payloads import Sample, load_samples
 from sandbox.postgres.database import operators_url
 from tests.support.fakes import FakeHasura
@@ -539,7 +539,7 @@ def test_arrival_and_rest_are_one_line_each(database: str, db: psycopg.Connectio
 
     seen: list[tuple[int, str]] = []
     with psycopg.connect(operators_url(database), autocommit=True, row_factory=dict_row) as session:
-        rows = follow(session, 0, wait)
+        rows = follow_events(session, 0, wait)
         with suppress(KeyboardInterrupt):
             seen += ((row.id, row.status) for row in rows)
     assert seen == [(2, "received"), (2, "processed"), (3, "received")]
@@ -578,4 +578,4 @@ def test_a_line_says_how_far_the_lead_came(subtests: pytest.Subtests) -> None:
         row: dict[str, Any] = created | unfinished | {"status": status} | fields
         with subtests.test(result):
             at = f"09:30:{'02' if is_processed else '00'}"
-            assert describe(EventRow(**row)) == f"{at}        17  webhook    Face\\nbook        {result}"
+            assert describe_event(EventRow(**row)) == f"{at}        17  webhook    Face\\nbook        {result}"
