@@ -281,12 +281,13 @@ def times(number: int, noun: str, plural: str = "") -> str:
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """Return an HTML page from a template of Jinja2. Every value is escaped, and what is not seen of it."""
+    """Return a page, or a text, from a template of Jinja2. What is not seen of a value is escaped, and HTML."""
     # Only now: the help of `leads` imports every verb, and few need the library.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(template.parent), undefined=StrictUndefined,
+        autoescape=not template.name.endswith(".txt.j2"),
         trim_blocks=True, lstrip_blocks=True,
         # Jinja2 escapes the rest. Markup is HTML of our own.
         finalize=lambda value: escape_unseen(value) if type(value) is str else value,

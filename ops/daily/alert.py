@@ -74,11 +74,6 @@ app = verb_group(
 )
 
 
-@app.callback()
-def group() -> None:
-    """Keep `test` a command with a name."""
-
-
 @app.command("test", epilog=examples("alert test", "alert test --severity critical --json"))
 def send_test(
     severity: Annotated[

@@ -1,7 +1,6 @@
 """`leads erase`: erase a customer from everything that the integration wrote, and keep the customer out."""
 
 import csv
-import getpass
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,35 +27,23 @@ from leads.domain.ticket_text import (
     ticket_content,
 )
 from leads.services.load_facts import RecordKey, lock_phones_statement, lock_records_statement
-from ops.clients.db_session import QUERIES, DbSession, DictRow, load_row
+from ops.clients.db_session import QUERIES, DbSession, DictRow, load_row, login_name
+from ops.daily.backfill_phones import UNUSABLE
 from ops.daily.connection import NEEDS, Session, open_session
 from ops.daily.edge_spool import Folder, Spool, erase_deliveries
 from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.files import replacing
-from ops.output import AsJson, print_line, print_result, say, show_activity
+from ops.output import AsJson, print_line, print_result, render_page, say, show_activity
 from ops.settings import OperatorSettings, read_operator_settings
 
+TEMPLATE = Path(__file__).with_suffix(".txt.j2")
 MAX_BODIES = 100_000
 KEPT_FIELDS = ("name", "phones")
 OF_RECORD = ("record_id", "table_name", "modified_on", "name")
 """What else data.pancake of a ticket holds of the record that was applied last."""
 ERASED_TITLE = "Lead Pancake: (đã xóa)"
-WHERE = {
-    "events": "pancake_webhook_event: bodies, phones, digests",
-    "sources": "pancake_source: what a sender typed there",
-    "accounts": "account: pancake_metadata",
-    "contacts": "contact_book: name, e-mail, address, phone",
-    "tickets": "ticket: our texts, data.pancake",
-    "cron_runs": "pancake_cron_run: reports that name the phone",
-    "engine_logs": "hdb_catalog: Hasura's logs of our trigger and crons",
-    "digests": "customer_erasure: what keeps the old versions out",
-    "deliveries": "the edge's folders",
-    "unusable_phones": "the file of backfill-phones",
-}
-"""What was removed where, by the kinds of the counts; `digests` were stored."""
 MAX_TRIES = 3
-UNUSABLE = Path("backfill_normalized_phone.unusable.csv")
 
 
 def erase_unusable(path: Path, target: Target, account_ids: Collection[str], *, dry_run: bool) -> int:
@@ -342,7 +329,7 @@ def erase(
     customer's leads were being processed. Run it again.
     """
     target = read_target(phone, record)
-    run_by = getpass.getuser()
+    run_by = login_name()
     if any(text and target.is_in(text) for text in (by, reason)):
         raise WrongUsage("--by and --reason are kept: do not put the customer's phone into them.")
     if not (yes or dry_run):
@@ -350,7 +337,11 @@ def erase(
             raise WrongUsage("--json needs --yes or --dry-run.")
         typer.confirm("Erase this customer? It cannot be undone", abort=True)
     settings = read_operator_settings(*NEEDS, *(["EDGE_STATE_KEYS"] if edge else []))
-    spool = _open_spool(settings) if edge else None
+    spool: Spool | None = None
+    if edge:
+        spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
+        for folder in Folder:
+            spool.names(folder)  # what cannot be read ends it before anything is erased
     with show_activity("erasing"):
         request = Request(by or run_by, run_by, reason, datetime.now(UTC))
         erasure = _erase_in_database(settings, target, request, dry_run=dry_run)
@@ -362,7 +353,8 @@ def erase(
     receipt = {"dry_run": dry_run, "erased_at": None if dry_run else request.now}
     who = {"requested_by": request.requested_by, "run_by": request.run_by, "reason": request.reason}
     shown = {**receipt, **who, **asdict(erasure), "unreadable": unreadable}
-    print_result(shown, lambda: _print(erasure, request, dry_run=dry_run, edge=edge), as_json=as_json)
+    text = {"erasure": erasure, "request": request, "dry_run": dry_run, "edge": edge}
+    print_result(shown, lambda: print_line(render_page(TEMPLATE, **text)), as_json=as_json)
     if erasure.unset_log_settings:
         names = ", ".join(erasure.unset_log_settings)
         say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
@@ -370,13 +362,6 @@ def erase(
     for name in unreadable:
         say(f"{name} is unreadable: it may be the customer's. Remove it.")
     fail_if(unreadable)
-
-
-def _open_spool(settings: OperatorSettings) -> Spool:
-    spool = Spool(settings.edge_state_dir, settings.edge_state_keys)
-    for folder in Folder:
-        spool.names(folder)
-    return spool
 
 
 def _erase_in_database(
@@ -405,35 +390,3 @@ def _erase(session: Session, target: Target, request: Request) -> Erasure:
     erasure = Erasure(event_ids=customer.ids(), mentions=customer.mentions, unset_log_settings=unset)
     Work(session.db, digester, target, customer, request, erasure).erase_rows()
     return erasure
-
-
-def _print(erasure: Erasure, request: Request, *, dry_run: bool, edge: bool) -> None:
-    if not dry_run:
-        print_line(f"Receipt of an erasure, {request.now:%Y-%m-%d %H:%M:%S} UTC")
-        why = f", reason: {request.reason}" if request.reason else ""
-        print_line(f"Asked for by {request.requested_by}, run by {request.run_by}{why}")
-    print_line("Would be erased:" if dry_run else "Erased:")
-    for kind, count in erasure.counts.items():
-        print_line(f"  {kind.replace('_', ' ')}: {count} ({WHERE[kind]})")
-    if erasure.event_ids:
-        print_line(f"  ids of the events: {', '.join(map(str, erasure.event_ids))}")
-    if erasure.mentions:
-        ids = ", ".join(map(str, erasure.mentions))
-        print_line(f"Other records name the phone in their body. Look at these events: {ids}")
-    print_line("Diva has to erase:")
-    for account in erasure.diva_accounts:
-        print_line(f"  account {account}: display_name, phone_number, and normalized_phone with it")
-    for account in erasure.diva_consents:
-        print_line(f"  customer_consent of account {account}")
-    for code in erasure.diva_tickets:
-        is_shared = code in erasure.shared_tickets
-        why = "it is another record's too, whose requests stay" if is_shared else "a person changed its text"
-        print_line(f"  ticket {code}: {why}")
-    print_line("  messages that sendNotifications sent, files and calls of the tickets, backups")
-    print_line("Pancake has to erase: its record of the customer")
-    print_line("  do this first: a later change of that record makes a new customer")
-    if not edge:
-        print_line("On the edge's machine run `leads edge-spool erase` with the same --phone or")
-        print_line("  --record (there with the id of the connection)")
-    if not erasure.has_engine_logs:
-        print_line("Hasura's metadata is in another database: its logs of our crons end by retention")

@@ -1,6 +1,5 @@
 """`leads replay`: call the action pancake_replay_events."""
 
-import getpass
 import json
 import re
 import time
@@ -16,6 +15,7 @@ from rich.progress import Progress
 
 from leads.domain.errors import BadRequest, IntegrationError
 from leads.domain.replay import ReplayedEvent, ReplayResults, count_results, read_request
+from ops.clients.db_session import login_name
 from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.daily.report import AN_INSTANT, DAY, ends_of
 from ops.failures import CommandFailed, WrongUsage, fail_if
@@ -62,7 +62,7 @@ def open_engine(hasura_url: str, admin_secret: str, **options: Any) -> Engine:
     `script:` and the operator's login name are recorded as the caller.
     """
     role = role_of_action("pancake_replay_events")
-    headers = {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{getpass.getuser()}"}
+    headers = {"X-Hasura-Role": role, "X-Hasura-User-Id": f"script:{login_name()}"}
     return Engine(hasura_url, admin_secret, headers, CALL_TIMEOUT_SECONDS, use_proxies=True, **options)
 
 

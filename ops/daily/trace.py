@@ -34,8 +34,6 @@ from ops.settings import read_argument, read_operator_settings, read_variable
 from ops.waiting import poll
 
 POLL_SECONDS = 0.5
-TICKET, NO_TICKET, UNKNOWN = ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE
-"""The exit codes of this verb: a lead has a ticket, none has one, nothing is found."""
 
 
 def trace(
@@ -88,9 +86,10 @@ def trace(
 
 
 def exit_code(stories: list[Story]) -> ExitCode:
+    """Say whether nothing is found, a lead has a ticket, or none has one."""
     if not stories:
-        return UNKNOWN
-    return TICKET if any(story.tickets for story in stories) else NO_TICKET
+        return ExitCode.USAGE
+    return ExitCode.OK if any(story.tickets for story in stories) else ExitCode.FAILED
 
 
 class Printer:

@@ -174,6 +174,7 @@ def test_a_refused_statement_is_reported_without_the_values_of_its_row(database:
             "Invalid value for '--of': 'nix' is not one of:\n"
             "  connection, source, roster, setting, event, replay, erasure",
         ),
+        ("trace a\0b", "Give a phone, a record id, a ticket code or an event id"),
         ("replay 17 \x1bx", "'\\u001bx' is not a whole number."),
         ("send happy", "scripts/sandbox send happy|no-phone|duplicate|FILE"),
         *((words, "") for words in ("nonsense", "replay --nonsense", "token admin")),

@@ -25,9 +25,10 @@ from sandbox.postgres.database import operators_url
 from sandbox.processes import Processes
 from tests.support.crons import CronHarness
 from tests.support.fake_services import Scripted, scripted_server
+from tests.support.fakes import API_KEY
 from tests.support.handlers import seed_connection
 from tests.support.operators import leads
-from tests.support.settings import UNREACHABLE_URL
+from tests.support.serving import COMPLETE
 
 Variables = dict[str, str]
 Db = psycopg.Connection
@@ -37,20 +38,9 @@ SECRET = "handler-secret-of-the-test-32-characters"
 TICK = datetime(2026, 5, 14, 9, 7, 30, tzinfo=UTC)
 UNFINISHED: Scripted = (503, {"Retry-After": "1"}, {"message": "…", "extensions": {"code": "run_unfinished"}})
 DONE: Scripted = (200, {}, {"result": "succeeded", "report": {"released": 3}})
-API_KEY = "0123456789abcdef0123456789abcdef"
-KEYS = "test:" + "A" * 43 + "="
-CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
 DAY = datetime.now(ICT).date() - timedelta(days=2)
 """Not yesterday, which is another one if the tests go on past midnight."""
-CONFIGURATION = {
-    "DATABASE_URL": UNREACHABLE_URL.replace("http", "postgresql"),
-    "HASURA_URL": UNREACHABLE_URL,
-    "HASURA_SERVICE_TOKEN": "unused",
-    "HANDLER_SECRET": SECRET,
-    "EDGE_SECRET": SECRET,
-    "ENCRYPTION_KEYS": KEYS,
-    "COLUMNS": "200",
-}
+CONFIGURATION = COMPLETE | {"COLUMNS": "200"}
 
 
 run = partial(leads, "cron")
@@ -223,16 +213,17 @@ def pancake() -> Iterator[str]:
 
 
 @pytest.fixture
-def db(database: str, pancake: str) -> Iterator[psycopg.Connection]:
+def db(
+    database: str, connection_id: str, key_ring: KeyRing, pancake: str
+) -> Iterator[psycopg.Connection]:
     """A session of the owner, on a database with a connection to the simulator."""
     url = f"{pancake}/api"
-    key = seal(KeyRing.parse(KEYS), API_KEY, SecretScope("api_key", CONNECTION_ID, url))
+    key = seal(key_ring, API_KEY, SecretScope("api_key", connection_id, url))
     with psycopg.connect(database, autocommit=True) as session:
         session.execute(
-            "INSERT INTO pancake_connection"
-            " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted, created_at)"
-            " VALUES (%s, 'test', 123, sha256('t'), %s, %s, now() - interval '1 year')",
-            (CONNECTION_ID, url, key),
+            "UPDATE pancake_connection"
+            " SET api_base_url = %s, api_key_encrypted = %s, created_at = now() - interval '1 year'",
+            (url, key),
         )
         yield session
 
@@ -295,7 +286,7 @@ def test_the_nightly_run_is_not_taken_over_while_it_waits(variables: Variables, 
 
 
 def test_keys_that_do_not_open_the_api_key_are_refused(
-    variables: Variables, db: Db, subtests: pytest.Subtests
+    variables: Variables, db: Db, connection_id: str, subtests: pytest.Subtests
 ) -> None:
     for options in ((), ("--dry-run",)):
         with subtests.test(options=options):
@@ -303,7 +294,7 @@ def test_keys_that_do_not_open_the_api_key_are_refused(
             assert (done.exit_code, done.stdout) == (2, "")
             said = " ".join(done.stderr.split())
             assert said.startswith(
-                f"The api_key of connection {CONNECTION_ID} cannot be opened: key 'test' is not"
+                f"The api_key of connection {connection_id} cannot be opened: key 'test' is not"
             )
             assert said.endswith(" Check ENCRYPTION_KEYS and the base URL.")
     assert db.execute(STORED_RUNS).fetchall() == []

@@ -26,6 +26,7 @@ from ops.settings import VARIABLES
 from sandbox.postgres.database import operators_url
 from sandbox.postgres.server import Cluster
 from tests.support.fake_services import fixed_engine, refusing_http
+from tests.support.handlers import seed_connection
 from tests.support.operators import leads
 from tests.support.stored_rows import HANH, insert_tickets
 
@@ -34,7 +35,6 @@ GOLDEN = Path(__file__).parent / "golden"
 WRITES = bool(os.environ.get("WRITE_GOLDEN"))
 NOWHERE = "http://127.0.0.1:1"
 DATABASE_AWAY = "postgresql://operator@127.0.0.1:1/diva"
-CONNECTION_ID = "f0000000-0000-4000-8000-000000000001"
 KEYS = "k1:" + "A" * 43 + "="
 LOOKS = ("status", "doctor")
 VARYING = {
@@ -203,25 +203,13 @@ def variables(database: str, engine: str, handlers: str) -> dict[str, str]:
 
 
 def seed_unreachable_pancake(owner_url: str) -> None:
-    """Create a connection with a key, to a Pancake that does not answer, as a person would with psql.
+    """Create a connection with a key, to a Pancake that does not answer.
 
     And a lead that was answered, of a day that `list` alone is asked for.
     """
-    url = f"{NOWHERE}/api"
-    key = seal(KeyRing.parse(KEYS), "key-of-pancake", SecretScope("api_key", CONNECTION_ID, url))
+    url, connection_id = f"{NOWHERE}/api", seed_connection(owner_url)
+    key = seal(KeyRing.parse(KEYS), "key-of-pancake", SecretScope("api_key", connection_id, url))
     with psycopg.connect(owner_url, autocommit=True) as db:
-        db.execute(
-            "INSERT INTO pancake_connection"
-            " (id, name, workspace_id, token_sha256, api_base_url, api_key_encrypted)"
-            " VALUES (%s, 'test', 123, sha256('t'), 'https://crm.pancake.vn/api', NULL)",
-            [CONNECTION_ID],
-        )
-        db.execute(
-            "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
-            " VALUES (%s, '-1', 'Facebook', true), (%s, '-3', 'Instagram', false)",
-            [CONNECTION_ID, CONNECTION_ID],
-        )
-        db.execute("UPDATE view_pancake_setting SET kill_switch = false")
         db.execute("UPDATE pancake_connection SET api_base_url = %s, api_key_encrypted = %s", [url, key])
         db.execute("SET session_replication_role = replica")  # rows in their final state
         insert_tickets(db, "lead-", 1, owner=HANH, at=datetime(2026, 5, 21, 3, tzinfo=UTC))

@@ -115,32 +115,6 @@ def test_a_source_without_a_name_adds_no_line(figures: Figures) -> None:
     ]  # fmt: skip
 
 
-def test_a_ticket_given_by_hand_is_its_owners_and_not_changed(figures: Figures) -> None:
-    """The key figure of interventions keeps its formula."""
-    figures.ticket(None, HANH, 5)
-    figures.ticket(KHOA, HANH)
-    figures.ticket(KHOA, None)
-    found = of_day(figures)
-    names = ("tickets", "kept", "changed", "by_hand", "unassigned")
-    assert [found["total"][name] for name in names] == [3, 0, 1, 1, 1]
-    (owner,) = [each for each in found["owners"] if each["source_id"] is None]
-    assert [owner[name] for name in ("tickets", "changed", "by_hand", "unanswered")] == [2, 1, 1, 1]
-    assert figures.of("kpi/load_intervention")["changed"] == 3
-
-
-def test_a_lead_counts_once_in_the_class_of_its_first_version(figures: Figures) -> None:
-    figures.event("dead_letter", error_code="invalid_phone", record_id="corrected")
-    figures.ticket(HANH, HANH, record_id="corrected")
-    figures.ticket(HANH, HANH, record_id="twice")
-    figures.event(outcome="ticket_updated", record_id="twice")
-    figures.event(record_id="old", created_at=FROM - timedelta(days=9), applied_at=FROM)
-    figures.event(record_id="old", outcome="ticket_updated")
-    figures.event(outcome="ticket_updated")
-    found = of_day(figures)["total"]
-    names = ("leads", "new_tickets", "joined", "updated", "bad_phone", "tickets", "later_tickets")
-    assert [found[name] for name in names] == [4, 1, 1, 1, 1, 2, 1]
-
-
 SOURCE_IDS: tuple[list[str], ...] = ([], ["-1"], ["9", "-1"], ["-5"])
 OWNERS = (None, HANH, KHOA)
 DEAD = ("invalid_phone", "invalid_phone", "missing_record_id", "too_deep", "erased", "internal", "test_ping")

@@ -443,14 +443,6 @@ async def test_unusable_phones_are_found_as_typed(harness: HandlerHarness, subte
     assert run(harness, "0905 11 99").exit_code == 2
 
 
-@pytest.mark.parametrize("text", ["", "  ", "x" * 201, "a\0b"])
-def test_what_cannot_be_searched_for_is_wrong_usage(text: str) -> None:
-    result = leads("trace", text, DATABASE_URL="postgresql://nowhere")
-    assert result.exit_code == 2
-    assert "Give a phone, a record id, a ticket code or an event id" in result.stderr
-    assert result.stdout == ""
-
-
 def insert(db: psycopg.Connection[Any], record: str) -> None:
     db.execute(
         "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
