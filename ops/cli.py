@@ -27,7 +27,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
         "ops.daily.backfill_phones:backfill_phones", "backfill-phones --dry-run", "backfill-phones"
     ),
     "history": (
-        "ops.daily.history:history", "history", "history --of connection --of setting --since 2026-05-01"
+        "ops.daily.switch:history", "history", "history --of connection --of setting --since 2026-05-01"
     ),
     "erase": (
         "ops.daily.erase:erase", "erase --phone - --dry-run", "erase --record Diva/lead/8f0c… --yes"

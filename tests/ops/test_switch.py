@@ -14,7 +14,7 @@ import pytest
 from typer.testing import Result
 
 from leads.domain.body import ICT
-from ops.daily.history import Kind
+from ops.daily.switch import Kind
 from sandbox.postgres.database import OPERATORS
 from sandbox.postgres.server import RUN_ID
 from tests.support.monitoring import needs_monitoring, running_alertmanager
