@@ -281,13 +281,13 @@ def times(number: int, noun: str, plural: str = "") -> str:
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """Return a page, or a text, from a template of Jinja2. What is not seen of a value is escaped, and HTML."""
+    """Return a page or text from a template of Jinja2. What is not seen of a value is escaped, and HTML."""
     # Only now: the help of `leads` imports every verb, and few need the library.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
         loader=FileSystemLoader(template.parent), undefined=StrictUndefined,
-        autoescape=not template.name.endswith(".txt.j2"),
+        autoescape=select_autoescape(disabled_extensions=["txt.j2"], default=True),
         trim_blocks=True, lstrip_blocks=True,
         # Jinja2 escapes the rest. Markup is HTML of our own.
         finalize=lambda value: escape_unseen(value) if type(value) is str else value,

@@ -1,4 +1,4 @@
-"""`leads switch`: turn the kill switch, the pause and sources on or off; `leads history`: who changed what."""
+"""`leads switch`: turn the kill switch, the pause and sources on or off; `leads history`: all changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

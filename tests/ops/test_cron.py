@@ -213,9 +213,7 @@ def pancake() -> Iterator[str]:
 
 
 @pytest.fixture
-def db(
-    database: str, connection_id: str, key_ring: KeyRing, pancake: str
-) -> Iterator[psycopg.Connection]:
+def db(database: str, connection_id: str, key_ring: KeyRing, pancake: str) -> Iterator[psycopg.Connection]:
     """A session of the owner, on a database with a connection to the simulator."""
     url = f"{pancake}/api"
     key = seal(key_ring, API_KEY, SecretScope("api_key", connection_id, url))

@@ -570,4 +570,5 @@ def test_a_line_says_how_far_the_lead_came(subtests: pytest.Subtests) -> None:
         row: dict[str, Any] = created | unfinished | {"status": status} | fields
         with subtests.test(result):
             at = f"09:30:{'02' if is_processed else '00'}"
-            assert describe_event(EventRow(**row)) == f"{at}        17  webhook    Face\\nbook        {result}"
+            line = f"{at}        17  webhook    Face\\nbook        {result}"
+            assert describe_event(EventRow(**row)) == line
