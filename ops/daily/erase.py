@@ -34,7 +34,7 @@ from ops.daily.edge_spool import Folder, Spool, erase_deliveries
 from ops.daily.erase_target import Phone, Record, Target, pattern_of, read_target
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.files import replacing
-from ops.output import AsJson, print_line, print_result, render_page, say, show_activity
+from ops.output import AsJson, print_result, render_page, say, show_activity
 from ops.settings import OperatorSettings, read_operator_settings
 
 TEMPLATE = Path(__file__).with_suffix(".txt.j2")
@@ -354,7 +354,7 @@ def erase(
     who = {"requested_by": request.requested_by, "run_by": request.run_by, "reason": request.reason}
     shown = {**receipt, **who, **asdict(erasure), "unreadable": unreadable}
     text = {"erasure": erasure, "request": request, "dry_run": dry_run, "edge": edge}
-    print_result(shown, lambda: print_line(render_page(TEMPLATE, **text)), as_json=as_json)
+    print_result(shown, lambda: typer.echo(render_page(TEMPLATE, **text), nl=False), as_json=as_json)
     if erasure.unset_log_settings:
         names = ", ".join(erasure.unset_log_settings)
         say(f"PostgreSQL's log may hold the phone: the role of DATABASE_URL may not set {names}.")
