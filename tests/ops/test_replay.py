@@ -1,9 +1,11 @@
 """`leads replay`: it drains, waits its turn, follows the rows, reports; a dry run shows what would change."""
 
 import json
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -115,6 +117,14 @@ def test_a_corrected_phone_need_not_be_an_argument() -> None:
     engine = ReplayEngine([ticket(17, HANH)])
     assert run(engine, "17", "--corrected-phone", "-", typed="0905111222\n").exit_code == 0
     assert engine.requests[0]["variables"]["corrected_phone"] == "0905111222"
+
+
+def test_it_replays_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs with a number."""
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=KeyError))
+    engine = ReplayEngine([ticket(17, HANH)])
+    assert run(engine, "17").exit_code == 0
+    assert engine.headers["x-hasura-user-id"] == f"script:uid {os.getuid()}"
 
 
 def test_a_day_needs_no_status_and_a_period_ends_with_its_last_day() -> None:
