@@ -820,45 +820,31 @@ def test_unsent_and_unassigned_are_yellow() -> None:
 
 
 def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pytest.Subtests) -> None:
-    for name, edge, level, words in (
-        ("edge", EDGE, Level.GREEN, "it answers"),
-        ("edge", replace(EDGE, is_writable=False), Level.RED, "cannot be written"),
-        ("edge", AWAY, Level.RED, "Connection refused"),
-        ("edge", NotRead("x", variable="EDGE_STATUS_URL"), Level.UNKNOWN, "not looked at"),
-        ("spool", EDGE, Level.GREEN, "nothing waits"),
-        ("spool", replace(EDGE, spooled=3), Level.YELLOW, "3 deliveries wait"),
-        ("spool", replace(EDGE, spooled=1, failures=2), Level.YELLOW, "1 delivery waits on its disk, 2 were"),
-        ("spool", replace(EDGE, spooled=MANY_SPOOLED), Level.YELLOW, "it hands over what waits"),
-        ("spool", replace(EDGE, quarantined=1), Level.YELLOW, "1 in quarantine"),
-        ("spool", replace(EDGE, spooled=MANY_SPOOLED, skipped=("hasura",)), Level.RED, "not reach hasura"),
-        ("spool", replace(EDGE, skipped=("hasura", "handlers")), Level.RED, "hasura and handlers"),
-        ("spool", replace(EDGE, skipped=("handlers",)), Level.YELLOW, "by handlers, the next one tries it"),
-        (
-            "spool",
-            replace(EDGE, skipped=("hasura", "handlers"), failed_with={"hasura": 400, "handlers": 503}),
-            Level.RED, "not taken: hasura answers HTTP 400, handlers answers HTTP 503",
-        ),
-        (
-            "spool",
-            replace(EDGE, skipped=("hasura", "handlers"), failed_with={"hasura": 0, "handlers": 503}),
-            Level.RED, "not taken: hasura does not answer, handlers answers HTTP 503",
-        ),
-        (
-            "spool", replace(EDGE, spooled=640, skipped=("hasura", "handlers"), delivered_seconds=0.0),
-            Level.YELLOW, "640 deliveries wait on its disk, it hands over what waits",
-        ),
-        ("edge-policy", replace(EDGE, connections=0, policy_age_seconds=None), Level.RED, "no policy"),
-        ("edge-policy", replace(EDGE, connections=0), Level.GREEN, "it has one"),
-        ("edge-tokens", EDGE, Level.GREEN, "the tokens of 1 connection"),
-        ("edge-tokens", replace(EDGE, connections=0), Level.RED, "its policy has no connection"),
-        (
-            "edge-tokens", replace(EDGE, connections=0, unknown_tokens=3, unknown_token_seconds=1.0),
-            Level.RED, "its policy has no connection",
-        ),
-        ("edge-policy", replace(EDGE, policy_age_seconds=400.0), Level.YELLOW, "400 s old"),
+    """tests/support/breakages.py has a full disk, a spool that grows, a wrong resolver and an old policy."""
+    both = ("hasura", "handlers")
+    for name, fields, level, words in (
+        ("edge", {}, Level.GREEN, "it answers"),
+        ("spool", {}, Level.GREEN, "nothing waits"),
+        ("spool", {"spooled": 3}, Level.YELLOW, "3 deliveries wait"),
+        ("spool", {"spooled": 1, "failures": 2}, Level.YELLOW, "1 delivery waits on its disk, 2 were"),
+        ("spool", {"spooled": MANY_SPOOLED}, Level.YELLOW, "it hands over what waits"),
+        ("spool", {"quarantined": 1}, Level.YELLOW, "1 in quarantine"),
+        ("spool", {"spooled": MANY_SPOOLED, "skipped": ("hasura",)}, Level.RED, "not reach hasura"),
+        ("spool", {"skipped": ("handlers",)}, Level.YELLOW, "by handlers, the next one tries it"),
+        ("spool", {"skipped": both, "failed_with": {"hasura": 400, "handlers": 503}}, Level.RED,
+         "not taken: hasura answers HTTP 400, handlers answers HTTP 503"),
+        ("spool", {"skipped": both, "failed_with": {"hasura": 0, "handlers": 503}}, Level.RED,
+         "not taken: hasura does not answer, handlers answers HTTP 503"),
+        ("spool", {"spooled": 640, "skipped": both, "delivered_seconds": 0.0}, Level.YELLOW,
+         "640 deliveries wait on its disk, it hands over what waits"),
+        ("edge-policy", {"connections": 0, "policy_age_seconds": None}, Level.RED, "no policy"),
+        ("edge-policy", {"connections": 0}, Level.GREEN, "it has one"),
+        ("edge-tokens", {}, Level.GREEN, "the tokens of 1 connection"),
+        ("edge-tokens", {"connections": 0, "unknown_tokens": 3, "unknown_token_seconds": 1.0}, Level.RED,
+         "its policy has no connection"),
     ):  # fmt: skip
-        with subtests.test(name=name, edge=edge):
-            (found,) = ask(name, edge=edge)
+        with subtests.test(name, fields=fields):
+            (found,) = ask(name, edge=replace(EDGE, **fields))
             assert (found.level, words in found.text) == (level, True), found
     for days, level, words in (
         (-1, Level.RED, "has ended"), (3, Level.YELLOW, "ends in 3 days"), (60, Level.GREEN, "60 days more"),
@@ -874,10 +860,9 @@ def test_the_edge_is_judged_by_its_spool_its_paths_and_its_policy(subtests: pyte
         (replace(spare, spooled=1), True, Level.YELLOW),
         (replace(spare, policy_age_seconds=400.0), True, Level.YELLOW),
     ):  # fmt: skip
-        handlers = HandlersLook(HttpAnswer(200, "", {}, 0.001, None, None), {"database": ready}, 0.0)
         with subtests.test(edge=edge, ready=ready):
-            (found,) = ask("spool", edge=edge, handlers=handlers)
-            assert found.level is level, found
+            reached = replace(handlers(), ready={"database": ready})
+            assert level_of("spool", edge=edge, handlers=reached) is level
     with edge_status(
         spooled=7, quarantined=2, skipped="handlers", policy_age_seconds=None, unknown_tokens=3,
         unknown_token_seconds=4.5,

@@ -24,13 +24,6 @@ from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import FakeServer, edge_status, fake_prometheus
 
 
-@contextmanager
-def spooling_edge(system: Installation) -> Iterator[Variables]:
-    """An edge whose path to Hasura fails, and whose spool has grown."""
-    with edge_status(spooled=640, skipped="hasura") as url:
-        yield {"EDGE_STATUS_URL": url}
-
-
 def edge_with(**status: Any) -> Break:
     """Ask another edge, whose internal listener has this status."""
 
@@ -141,8 +134,9 @@ _AFTER = [each.name for each in REAL].index("the edge is away") + 1
 BREAKAGES = (
     *REAL[:_AFTER],
     Breakage(
-        "the spool of the edge grows", spooling_edge, "spool", "640 deliveries wait.*hasura",
-        "EdgeSpoolStuck EdgeSpoolFilling", person="correct HASURA_URL of the edge",
+        "the spool of the edge grows", edge_with(spooled=640, skipped="hasura"), "spool",
+        "640 deliveries wait.*hasura", "EdgeSpoolStuck EdgeSpoolFilling",
+        person="correct HASURA_URL of the edge",
     ),
     Breakage(
         "the disk of the edge is full", edge_with(spooled=4, spool_writable=False), "edge",
