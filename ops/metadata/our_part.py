@@ -1,10 +1,10 @@
 """What belongs to us in a project of the Hasura CLI (config v3), and what puts it into each file."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -192,45 +192,29 @@ Edit = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class WholeFile:
-    """A file that only we write. Without content this version has it no more."""
+class Editor:
+    """What takes our part out of the text of a file, and what puts it in. Both raise CannotEdit."""
 
     path: Path
-    content: Text
-
-    def take_out(self, text: Text) -> Text:
-        return None
-
-    def put_in(self, text: Text) -> Text:
-        return self.content
+    take_out: Callable[[Text], Text]
+    put_in: Callable[[Text], Text]
 
 
-@dataclass(frozen=True)
-class EditedFile:
-    """A file of theirs: the edits that take our part out of its text, and those that put it in.
-
-    `empty` is the text to begin with where there is no file. Both methods raise CannotEdit.
-    """
-
-    path: Path
-    empty: str
-    removals: Sequence[Edit]
-    insertions: Sequence[Edit]
-
-    def take_out(self, text: Text) -> Text:
-        if text is None:
-            return None
-        for remove in self.removals:
-            text = remove(text)
-        return text
-
-    def put_in(self, text: Text) -> Text:
-        for insert in self.insertions:
-            text = insert(self.empty if text is None else text)
-        return text
+def _whole(path: Path, content: Text) -> Editor:
+    """Edit a file that only we write. Without content this version has it no more."""
+    return Editor(path, lambda _: None, lambda _: content)
 
 
-Editor = WholeFile | EditedFile
+def _edited(path: Path, empty: str, removals: Iterable[Edit], insertions: Iterable[Edit]) -> Editor:
+    """Edit a file of theirs; `empty` is the text to begin with where there is no file."""
+
+    def take_out(text: Text) -> Text:
+        return None if text is None else reduce(lambda left, remove: remove(left), removals, text)
+
+    def put_in(text: Text) -> Text:
+        return reduce(lambda made, insert: insert(made), insertions, empty if text is None else text)
+
+    return Editor(path, take_out, put_in)
 
 
 @dataclass(frozen=True)
@@ -273,7 +257,7 @@ class OurPart:
         for file, (kind, naming, sorting) in LISTS.items():
             if self._is_of_step((kind, "")):
                 changes = self._edits(file, (), naming, self._named(kind), sorting)
-                yield EditedFile(self.layout.metadata / file, edits.EMPTY_LIST, *changes)
+                yield _edited(self.layout.metadata / file, edits.EMPTY_LIST, *changes)
 
     def _edits(
         self, file: str, at: tuple[str, ...], naming: str, names: Iterable[str], sorting: str | None
@@ -296,7 +280,7 @@ class OurPart:
         sdl = (self.directory / "actions.graphql").read_text("utf-8")
         blocks = (sdl[each.start : each.end] for each in edits.find_definitions(sdl))
         names = sorted(key for key in self.names if key[0] in IN_ACTIONS)
-        yield EditedFile(
+        yield _edited(
             metadata / "actions.graphql", "",
             [partial(edits.remove_definition, name=name, is_action=kind == "action") for kind, name in names],
             [partial(edits.insert_definition, lines=lines) for lines in blocks],
@@ -309,22 +293,22 @@ class OurPart:
             insertions += changes[1]
         if not self.record.is_permission_theirs:
             removals.append(edits.remove_permission)
-        yield EditedFile(metadata / "actions.yaml", "", removals, insertions)
+        yield _edited(metadata / "actions.yaml", "", removals, insertions)
 
     def _tables(self) -> Iterator[Editor]:
         own = Path("databases", "default", "tables")
         names = sorted(_table_file(name) for name in self._named("table"))
         for name in names:
-            yield WholeFile(self.layout.tables.parent / name, read_text(self.directory / own / name))
+            yield _whole(self.layout.tables.parent / name, read_text(self.directory / own / name))
         includes = [f"{INCLUDE}{name}" for name in names]
         changes = self._edits(str(own / "tables.yaml"), (), "text", includes, "text")
-        yield EditedFile(self.layout.tables, edits.EMPTY_LIST, *changes)
+        yield _edited(self.layout.tables, edits.EMPTY_LIST, *changes)
 
     def _migrations(self) -> Iterator[Editor]:
         for name in sorted(self._named(MIGRATION)):
             theirs, own = _files(self.layout.migrations / name), _files(self._own_migrations / name)
             for file in sorted({*theirs, *own}):
-                yield WholeFile(self.layout.migrations / name / file, own.get(file))
+                yield _whole(self.layout.migrations / name / file, own.get(file))
 
 
 def is_included(table: str, includes: Iterable[str]) -> bool:
