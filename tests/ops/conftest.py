@@ -19,7 +19,7 @@ def customer(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     need_pg_dump(cluster.url("postgres"))
     monkeypatch.setattr("ops.golive.deploy.command.POLL_SECONDS", 0.05)
     with Customer(cluster, tmp_path) as running:
-        given = running.environment_of_leads()
+        given = running.leads_environment()
         for name in os.environ.keys() - {"LANG", "TMPDIR", "SANDBOX_HANDOVER"}:
             if not name.startswith(("PYTEST", "COV")):
                 monkeypatch.delenv(name)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+from typer.testing import Result as Run
 
 from ops.checks.model import Check, Finding, Level, Result, When
 from ops.checks.table import select
@@ -52,19 +53,17 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
     secrets = customer.files()
     of_compose = Path(".env").read_text()
     _check_engine_settings(customer)
-    installed = setup()
-    assert (installed.exit_code, "compare them with engine.env" in said_by(installed)) == (0, True)
+    installed = setup(says=["compare them with engine.env"])
     assert not [text for text in ("Nothing to do", "cannot store a lead") if text in said_by(installed)]
-    assert "Nothing to do: every step was done" in said_by(setup())
+    setup(says=["Nothing to do: every step was done"])
     _check_missing_migrations(customer)
     assert {name: customer.files()[name] for name in secrets} == secrets
     assert problems_of(project, "9a") == []
     assert customer.recorded_migrations() == customer.own_migrations()
 
     assert "golive.yaml" not in setup("--finish", "--dry-run").stdout
-    early = setup("--finish")
-    assert early.exit_code == 1
-    assert "Start the edge (docker compose up --detach), then run this again." in said_by(early)
+    start = "Start the edge (docker compose up --detach), then run this again."
+    setup("--finish", code=1, says=[start])
     customer.start_services()
     _check_dry_run_of_finish(customer)
     _check_finish(customer)
@@ -74,7 +73,7 @@ def test_the_way_from_divas_tables_to_a_ticket_and_back(customer: Customer) -> N
 
     _check_undo_while_it_runs(customer)
     _check_dry_run_of_undo(customer)
-    assert setup("--undo").exit_code == 2
+    setup("--undo", code=2)
     undone = run_setup("--undo", "--yes")
     assert set(undone.values()) == {"undone"}
     assert customer.dump() == before
@@ -144,38 +143,42 @@ def _check_upgrade(customer: Customer) -> None:
     """While handlers run, metadata of another version wait for --finish: the new handlers come first."""
     permission = {"table": "pancake_source", "role": "crm_admin", "source": "default"}
     customer.metadata("pg_drop_select_permission", permission)
-    upgraded = setup()
-    assert upgraded.exit_code == 0, upgraded.output
-    assert "after the new handlers have started: leads setup --finish" in said_by(upgraded)
-    assert "The handlers answer already" in said_by(upgraded)
-    refused = setup("--finish")
-    assert refused.exit_code == 1
-    assert "Changed on the engine since it was applied" in said_by(refused)
+    after = "after the new handlers have started: leads setup --finish"
+    setup(says=[after, "The handlers answer already"])
+    changed = "Changed on the engine since it was applied"
+    setup("--finish", code=1, says=[changed])
     customer.stop_services()
-    setup()  # without handlers it is applied at once, and refused in the same way
+    setup(code=1, says=[changed])  # without handlers it is applied at once
     customer.start_services()
 
 
 def _check_dry_run(customer: Customer) -> None:
-    planned = setup("--dry-run", "--way", "compose")
-    assert planned.exit_code == 0, planned.output
+    planned = setup("--dry-run", "--way", "compose").stdout
     for text in (
         "write pancake/handlers.env, mode 600", "write .env, mode 600:", "VERSION=", "931_…/up.sql",
         f"CREATE ROLE \"{LOGINS}_handlers\" LOGIN PASSWORD '…' IN ROLE pancake_handlers",
         f'ALTER ROLE "{LOGINS}_operators" SET log_error_verbosity = terse',
     ):  # fmt: skip
-        assert text in planned.stdout
+        assert text in planned
     assert (customer.pancake_folder.exists(), Path(".env").exists()) == (False, False)
 
 
-def everything(customer: Customer) -> tuple[object, ...]:
-    """All that a dry run must leave as it is."""
-    files = [*customer.pancake_folder.rglob("*"), *(customer.folder / "hasura").rglob("*")]
-    return (
-        customer.dump(), customer.export(), customer.recorded_migrations(),
-        customer.query("TABLE pancake_assignee"), customer.query("SELECT is_active FROM pancake_source"),
-        {str(path): path.read_bytes() for path in files if path.is_file()},
-    )  # fmt: skip
+def plan(customer: Customer, *words: str, shows: Iterable[str]) -> Run:
+    """Run it dry: it shows this, and everything is left as it is."""
+
+    def everything() -> tuple[object, ...]:
+        files = [*customer.pancake_folder.rglob("*"), *(customer.folder / "hasura").rglob("*")]
+        return (
+            customer.dump(), customer.export(), customer.recorded_migrations(),
+            *map(customer.query, ("TABLE pancake_assignee", "SELECT is_active FROM pancake_source")),
+            {str(path): path.read_bytes() for path in files if path.is_file()},
+        )  # fmt: skip
+
+    before = everything()
+    planned = setup(*words, "--dry-run")
+    assert [text for text in shows if text not in planned.stdout] == []
+    assert everything() == before
+    return planned
 
 
 def _check_engine_settings(customer: Customer) -> None:
@@ -195,8 +198,7 @@ def _check_engine_settings(customer: Customer) -> None:
         ),
     ):  # fmt: skip
         customer.restart_engine_with(variables)
-        waiting = setup()
-        assert (waiting.exit_code, said in said_by(waiting)) == (1, True), waiting.output
+        waiting = setup(code=1, says=[said])
         assert re.findall(r"(?m)^  ([A-Z_]+=\S+)$", waiting.stderr) == printed
         assert lines["HANDLER_SECRET"] not in waiting.output
     customer.add_lines_of_engine()
@@ -205,62 +207,44 @@ def _check_engine_settings(customer: Customer) -> None:
 def _check_missing_migrations(customer: Customer) -> None:
     """An installation of the checklist's version gets the newer migrations, named with their locks."""
     newer = customer.take_newer_migrations_back()
-    before = everything(customer)
-    planned = setup("--dry-run")
-    assert planned.exit_code == 0, planned.output
-    for version in newer:
-        assert f"…{version}_…/up.sql" in planned.stdout
+    planned = plan(customer, shows=[f"…{version}_…/up.sql" for version in newer])
     assert "928_…/up.sql" not in planned.stdout, "what is done is not shown"
-    assert everything(customer) == before
-    upgraded = setup()
-    assert upgraded.exit_code == 0, upgraded.output
-    said = said_by(upgraded)
+    said = said_by(setup())
     for version in newer:
         assert len(re.findall(rf"execute hasura/migrations/default/\d+{version}_\w+/up.sql", said)) == 1
     assert re.search(r"953_\w+/up.sql locked for writers for at most [\d.]+ s: .*pancake_webhook_event", said)
-    assert "Nothing to do: every step was done" in said_by(setup())
+    setup(says=["Nothing to do: every step was done"])
     assert customer.recorded_migrations() == customer.own_migrations()
 
 
 def _check_dry_run_of_finish(customer: Customer) -> None:
-    before = everything(customer)
-    planned = setup("--finish", "--dry-run")
-    assert planned.exit_code == 0, planned.output
-    for text in (
+    plan(customer, "--finish", shows=(
         "leads metadata 9b", "leads metadata merge --into", "leads cron run sync_sources",
         "leads switch source", "INSERT INTO pancake_assignee", "POST a test lead to PUBLIC_URL",
         "DELETE the test lead", "leads doctor",
-    ):  # fmt: skip
-        assert text in planned.stdout
-    assert everything(customer) == before
+    ))  # fmt: skip
     assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(0,)]
 
 
 def _check_undo_while_it_runs(customer: Customer) -> None:
     """The container of the first command is in another network: there neither of the two URLs answers."""
-    running = setup("--undo", "--yes")
-    assert (running.exit_code, "The edge still runs" in said_by(running)) == (1, True)
+    setup("--undo", "--yes", code=1, says=["The edge still runs"])
     with customer.in_another_network():
         for said, stop in (
-            ("The edge still runs", customer.stop_edge),
+            ("The edge still runs", customer.edge.stop),
             ("The handlers still run", customer.stop_services),
         ):
-            running = setup("--undo", "--yes")
-            assert (running.exit_code, said in said_by(running)) == (1, True), running.output
+            setup("--undo", "--yes", code=1, says=[said])
             stop()
 
 
 def _check_dry_run_of_undo(customer: Customer) -> None:
-    before = everything(customer)
-    planned = setup("--undo", "--dry-run")
-    assert planned.exit_code == 0, planned.output
-    for path in sorted((ROOT / "hasura/migrations/default").glob("*/down.sql")):
-        assert f"{path.parent.name[10:13]}_…/down.sql" in planned.stdout
-    dropped = f"DROP ROLE {LOGINS}_handlers"
-    for text in ("leads metadata remove 9b", "leads metadata remove 9a", dropped, "unmerge"):
-        assert text in planned.stdout
+    migrations = (ROOT / "hasura/migrations/default").glob("*/down.sql")
+    planned = plan(customer, "--undo", shows=[
+        *(f"{path.parent.name[10:13]}_…/down.sql" for path in migrations), "leads metadata remove 9b",
+        "leads metadata remove 9a", f"DROP ROLE {LOGINS}_handlers", "unmerge",
+    ])  # fmt: skip
     assert "pancake/…-before-rollback.dump. pancake/webhook-url.txt goes" in said_by(planned)
-    assert everything(customer) == before
 
 
 def _check_finish(customer: Customer) -> None:
@@ -268,10 +252,8 @@ def _check_finish(customer: Customer) -> None:
     done = run_setup("--finish", "--wait", "30")
     assert set(done.values()) <= DONE
     assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(0,)]
-    again = setup("--finish")
-    assert again.exit_code == 0, again.output
-    assert "it would become: ticket_created, for " in said_by(again)
-    assert "docker compose run --rm ops switch kill off" in said_by(again)
+    switch = "docker compose run --rm ops switch kill off"
+    again = setup("--finish", says=["it would become: ticket_created, for ", switch])
     secret = (customer.pancake_folder / "webhook-url.txt").read_text().split()[0]
     assert secret not in again.output
 
@@ -290,10 +272,10 @@ def test_tickets_of_leads_stay_with_their_source_and_it_says_so(customer: Custom
     eventually(lambda: customer.query(of_leads) == [(1,)], 30)
     _check_live(customer)
     customer.stop_services()
-    run = setup("--undo", "--yes")
-    assert run.exit_code == 0, run.output
-    assert "1 tickets came from leads: they stay, and their source stays, disabled" in said_by(run)
-    assert "It leaves, for you to remove: the roles pancake_handlers and pancake_operators" in said_by(run)
+    setup("--undo", "--yes", says=[
+        "1 tickets came from leads: they stay, and their source stays, disabled",
+        "It leaves, for you to remove: the roles pancake_handlers and pancake_operators",
+    ])  # fmt: skip
     assert customer.query(of_leads) == [(1,)]
     is_disabled = "SELECT disabled FROM crm_master_data WHERE id = 'ticket_source_pancake'"
     assert customer.query(is_disabled) == [(True,)]
@@ -307,8 +289,7 @@ def test_many_phones_are_left_to_the_night_with_their_index(
     """The service has the login of the operators, who may not build the index."""
     monkeypatch.setattr("ops.setup.steps.AT_ONCE", 2)
     customer.add_accounts_until_the_index_is_left_out()
-    waiting = setup()
-    assert "accounts wait: the service backfill fills them from 02:00 to 06:00 ICT" in said_by(waiting)
+    setup(code=1, says=["accounts wait: the service backfill fills them from 02:00 to 06:00 ICT"])
     monkeypatch.setenv("DATABASE_URL", customer.values()["ops.env"]["DATABASE_URL"])
     filled_later = CliRunner().invoke(app, ["backfill-phones", "--anytime", "--json"])
     assert (filled_later.exit_code, json.loads(filled_later.stdout)["outcome"]) == (0, "verified")
@@ -320,9 +301,7 @@ def _check_live(customer: Customer) -> None:
     journal = customer.pancake_folder / JOURNAL
     before = journal.read_bytes()
     journal.unlink()
-    again = setup("--finish")
-    assert again.exit_code == 0, again.output
-    assert "the kill switch is off and holds no lead" in said_by(again)
+    again = setup("--finish", says=["the kill switch is off and holds no lead"])
     assert "switch kill off" not in said_by(again)
     assert customer.query("SELECT count(*) FROM pancake_webhook_event") == [(1,)]
     assert customer.query("SELECT count(*) FROM pancake_source WHERE is_active") == [(0,)]
@@ -331,14 +310,11 @@ def _check_live(customer: Customer) -> None:
 
 def _check_wrong_key(customer: Customer) -> None:
     customer.write_answers(api_key="wrong", roster=None)
-    wrong = setup()
-    assert wrong.exit_code == 1
-    assert "Give the right key, as PANCAKE_API_KEY or in the answers file" in said_by(wrong)
+    setup(code=1, says=["Give the right key, as PANCAKE_API_KEY or in the answers file"])
     customer.write_answers(roster=None)
     assert run_setup()["connection"] == "done"
-    elsewhere = setup("--folder", "other")
-    assert (elsewhere.exit_code, Path("other").exists()) == (2, False)
-    assert "other has no keys that open its secrets" in said_by(elsewhere)
+    setup("--folder", "other", code=2, says=["other has no keys that open its secrets"])
+    assert not Path("other").exists()
 
 
 def _check_rosters(customer: Customer) -> None:
@@ -351,9 +327,8 @@ def _check_rosters(customer: Customer) -> None:
     ):
         path.write_text(text)
         customer.write_answers(roster=str(path))
-        run = setup("--finish", "--wait", "30")
-        assert (run.exit_code, customer.query("SELECT count(*) FROM pancake_assignee")) == (1, [(0,)])
-        assert said in said_by(run)
+        setup("--finish", "--wait", "30", code=1, says=[said])
+        assert customer.query("SELECT count(*) FROM pancake_assignee") == [(0,)]
     name = customer.query("SELECT full_name FROM staff WHERE role = 'telesale' ORDER BY id")[0][0]
     path.write_text(f"staff,weight\n{name},3\n")
     customer.write_answers(roster=None)

@@ -6,7 +6,7 @@ import pty
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +43,8 @@ DONE = {"done", "was done"}
 class Customer(DivaCustomer, GoLiveSite):
     """Its handlers and edge are processes of this machine, and are not started."""
 
+    edge: NginxEdge
+
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         super().__init__(cluster, folder)
         self.pancake_folder = folder / "pancake"
@@ -52,7 +54,7 @@ class Customer(DivaCustomer, GoLiveSite):
         """Start what the customer has, and write the answers file."""
         super().start()
         self.handlers = self._handlers("handlers")
-        self.edge = self._edge()
+        self.edge = self._nginx_edge(self._ports["edge"])
         self.write_answers()
 
     def close(self) -> None:
@@ -62,15 +64,12 @@ class Customer(DivaCustomer, GoLiveSite):
                 db.execute(f'DROP ROLE IF EXISTS "{LOGINS}_{role}"'.encode())
 
     def answers(self) -> dict[str, Any]:
-        assert isinstance(self.edge, NginxEdge)
         return super().answers() | {"edge_status_url": self.edge.ops_url, "logins": LOGINS}
 
-    def environment_of_leads(self) -> dict[str, str]:
+    def leads_environment(self) -> dict[str, str]:
         """The environment of a person with nothing but PostgreSQL's programs."""
-        given = self.leads_environment()
-        return {
-            **{name: given[name] for name in ("PATH", "PYTHONPATH", "HOME")}, "COMMIT": "0123abc",
-        }  # fmt: skip
+        given = super().leads_environment()
+        return {name: given[name] for name in ("PATH", "PYTHONPATH", "HOME", "COMMIT")}
 
     def values(self) -> Mapping[str, Mapping[str, str]]:
         """What the environment files hold."""
@@ -97,20 +96,14 @@ class Customer(DivaCustomer, GoLiveSite):
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         self.handlers.environment = {**base, **values["handlers.env"]}
         self.handlers.start()
-        assert isinstance(self.edge, NginxEdge)
         self.edge.add_environment({**values["edge.env"], "EDGE_POLICY_SECONDS": "0.2"})
         self.handlers.wait_ready()
         self.edge.start()
         self.edge.wait_ready()
 
     def stop_services(self) -> None:
-        assert isinstance(self.edge, NginxEdge)
         self.edge.stop()
         self.handlers.stop()
-
-    def stop_edge(self) -> None:
-        assert isinstance(self.edge, NginxEdge)
-        self.edge.stop()
 
     @contextmanager
     def in_another_network(self) -> Iterator[None]:
@@ -250,14 +243,17 @@ def setup_of(folder: Path, *, is_terminal: bool = False, **given: str) -> Setup:
     return Setup(replace(gather(given, None, files), is_terminal=is_terminal), files, files)
 
 
-def setup(*words: str, answers: str = "answers.yaml") -> Result:
-    return CliRunner().invoke(app, ["setup", "--answers", answers, *words])
+def setup(*words: str, code: int = 0, says: Iterable[str] = ()) -> Result:
+    """Run it; it has to end with the code, and to say all of this."""
+    run = CliRunner().invoke(app, ["setup", "--answers", "answers.yaml", *words])
+    assert run.exit_code == code, run.output
+    assert [text for text in says if text not in said_by(run)] == [], run.output
+    return run
 
 
 def run_setup(*words: str, code: int = 0) -> dict[str, str]:
     """Run it; return the result of each step."""
-    run = setup("--json", *words)
-    assert run.exit_code == code, run.output
+    run = setup("--json", *words, code=code)
     return {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
 
 
