@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 import yaml
@@ -18,9 +18,10 @@ from ops.clients.db_session import NO_URL, is_address
 from ops.daily.token import read_configuration
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import write_file
+from ops.metadata.directory import parse
 from ops.output import say
 from ops.settings import read_variable
-from ops.setup.env_files import EDGE, ENGINE, HANDLERS, OPS, EnvFiles, belongs_to_another, check_value
+from ops.setup.env_files import EnvFiles, belongs_to_another, check_value
 
 SCHEMES = ("postgresql://", "postgres://")
 REMEMBERED = "answers.yaml"
@@ -38,88 +39,29 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something to know: the variable that may have it, and the environment file that has it later."""
+    """Something to know: a row of questions.yaml, which says what its fields are."""
 
     name: str
     variable: str = ""
     text: str = ""
     file: str = ""
+    key: str = ""
+    option: str = ""
     is_secret: bool = False
+    is_url: bool = False
+    hop: Hop | None = None
     default: str | None = None
-    """Of one that is not asked; empty: it may be left out."""
 
-    @property
-    def key(self) -> str:
-        """Its name in the environment file."""
-        return "HANDLERS_URL" if self.name == "edge_handlers_url" else self.variable
+    @classmethod
+    def of_row(cls, name: str, row: Mapping[str, Any]) -> "Question":
+        option = "" if row.get("is_secret") or not row.get("text") else f"--{name.replace('_', '-')}"
+        return cls(name, **{"key": row.get("variable", ""), "option": option, **row})
 
 
-QUESTIONS = (
-    Question("hasura_url", "HASURA_URL", "URL of the engine, for example http://hasura.internal:8080", OPS),
-    Question("admin_secret", "HASURA_ADMIN_SECRET", "Admin secret of the engine", OPS, is_secret=True),
-    Question(
-        "owner_database_url", "OWNER_DATABASE_URL",
-        "Database URL of the owner of Diva's tables, like postgresql://user:password@host:5432/database",
-        is_secret=True,
-    ),
-    Question(
-        "handlers_url", "HANDLERS_URL",
-        "URL at which the engine reaches the handlers, for example http://handlers.internal:8080", ENGINE,
-    ),
-    Question(
-        "public_url", "PUBLIC_URL", "URL at which Pancake reaches the edge, for example https://crm.example.com",
-        OPS,
-    ),
-    Question(
-        "jwt_secret", "HASURA_GRAPHQL_JWT_SECRET",
-        'The engine\'s HASURA_GRAPHQL_JWT_SECRET, like {"type": "HS256", "key": "…"}', is_secret=True,
-    ),
-    Question(
-        "service_token", "HASURA_SERVICE_TOKEN", "Token of the role pancake_service, of the engine's issuer",
-        HANDLERS, is_secret=True, default="",
-    ),
-    Question(
-        "edge_token", "HASURA_EDGE_TOKEN", "Token of the role pancake_edge, of the engine's issuer", EDGE,
-        is_secret=True, default="",
-    ),
-    Question("jwt_private_key", "", "PEM file of the engine's private key", default=""),
-    Question("api_key", "PANCAKE_API_KEY", "API key of Pancake (Settings, Tools)", is_secret=True),
-    Question("workspace", "", "Number of Pancake's workspace, for example 607"),
-    Question("api_url", "", "Base URL of Pancake's API", default="https://crm.pancake.vn/api"),
-    Question("connection", default="Diva"),
-    Question(
-        "project", "", "Folder of your project of the Hasura CLI, which gets our part (empty: you have none)",
-        default="",
-    ),
-    Question("source", default="default"),
-    Question("logins", default="diva"),
-    Question("edge_handlers_url", file=EDGE, default="http://127.0.0.1:8080"),
-    Question("edge_status_url", "EDGE_STATUS_URL", "", OPS, default="http://127.0.0.1:9145"),
-    Question(
-        "prometheus_url", "PROMETHEUS_URL",
-        "URL of Prometheus, which leads status asks how often the handlers restarted (empty: you have none)",
-        OPS, default="",
-    ),
-    Question("metadata_database_url", "METADATA_DATABASE_URL", "", HANDLERS, is_secret=True, default=""),
-    Question("allow_clear_text", "ALLOW_CLEAR_TEXT", "", HANDLERS, default=""),
-    Question(
-        "way", "", "How edge and handlers run: compose, systemd, kubernetes (empty: another way)", default=""
-    ),
-    Question("images", "", "Repository of the images, for example registry.example.com/pancake", default=""),
-    Question("image_tag", default=""),
-    Question("engine_namespace", "", "Kubernetes: the engine's namespace, for example diva"),
-    Question("engine_app", "", "Kubernetes: the label `app` of the engine's pods, for example hasura"),
-    Question("manifests", default="../pancake-diva/deploy/kubernetes"),
-    Question("monitoring", default="kube-prometheus-stack"),
-    Question("lead_source", "", "The one source to begin with, its name or Pancake's id"),
-    Question("roster", "", "The roster: a CSV file, or a role of staff (telesale)"),
-)  # fmt: skip
-BY_NAME = {each.name: each for each in QUESTIONS}
-HOPS: Mapping[str, Hop | None] = {
-    "hasura_url": "hasura", "handlers_url": "handlers", "public_url": "edge", "edge_handlers_url": None,
-    "edge_status_url": None, "prometheus_url": None,
-}  # fmt: skip
-"""The answers that are URLs, each with the hop that needs TLS beyond the private network."""
+QUESTIONS = {
+    name: Question.of_row(name, row)
+    for name, row in parse(Path(__file__).with_name("questions.yaml")).items()
+}
 
 
 @dataclass
@@ -136,12 +78,12 @@ class Answers:
     def __getitem__(self, name: str) -> str:
         """Return the answer to a question that was asked, or that has a default. Raises WrongUsage."""
         if name not in self.known:
-            self.known[name] = self._find(BY_NAME[name])
+            self.known[name] = self._find(QUESTIONS[name])
         return self.known[name]
 
     def is_of_file(self, name: str) -> bool:
         """Whether an environment file has the answer, as a run before wrote it."""
-        return bool(self._of_file(BY_NAME[name]))
+        return bool(self._of_file(QUESTIONS[name]))
 
     def _of_file(self, question: Question) -> str:
         return self.files.get(question.key, question.file) if question.file else ""
@@ -155,7 +97,7 @@ class Answers:
         problems = {name: self._problem(name, self[name]) for name in names if not self.is_of_file(name)}
         if not self.is_terminal:
             _refuse(problems.values())
-            missing = [BY_NAME[name] for name in names if not self[name]]
+            missing = [QUESTIONS[name] for name in names if not self[name]]
             lines = [f"  {each.text}: {_where(each)}" for each in missing]
             _refuse(
                 ["Not known yet:", *lines, "Give them so, or run this on a terminal to be asked."]
@@ -187,7 +129,7 @@ class Answers:
 
     @staticmethod
     def _prompted(name: str, default: str | None = None) -> str:
-        text, is_secret = BY_NAME[name].text, BY_NAME[name].is_secret
+        text, is_secret = QUESTIONS[name].text, QUESTIONS[name].is_secret
         asked = typer.prompt(text, default, hide_input=is_secret, show_default=False, err=True)
         return str(asked).strip()
 
@@ -211,14 +153,14 @@ class Answers:
         try:
             if not answer:
                 return ""
-            if name in HOPS:
+            if QUESTIONS[name].is_url:
                 values = {name: answer, "ALLOW_CLEAR_TEXT": self["allow_clear_text"]}
                 read = Environment({name: "http://HOST:PORT, or https"}, may_have=[name], environment=values)
-                read.base_url(name, HOPS[name])
+                read.base_url(name, QUESTIONS[name].hop)
                 read.raise_problems()
             if name == "jwt_secret":
                 read_configuration(answer)
-            if BY_NAME[name].file:
+            if QUESTIONS[name].file:
                 check_value(name, answer)
         except SettingsError as error:
             return "; ".join(error.problems)
@@ -256,7 +198,7 @@ class Answers:
 
     def remember(self) -> None:
         """Write the answers for the next run that are no secret and in no other file. Raises OSError."""
-        names = [each.name for each in QUESTIONS if not (each.variable or each.file)]
+        names = [name for name, each in QUESTIONS.items() if not (each.variable or each.file)]
         kept = {name: self[name] for name in names if self[name] and name != "jwt_private_key"}
         if kept != self.remembered:
             write_file(self.files.folder / REMEMBERED, yaml.safe_dump(kept, allow_unicode=True))
@@ -272,12 +214,12 @@ def _refuse(problems: Iterable[str]) -> None:
 
 
 def _where(question: Question) -> str:
-    option = "" if question.is_secret else f"--{question.name.replace('_', '-')}, "
+    option = f"{question.option}, " if question.option else ""
     variable = f", or the variable {question.variable}" if question.variable else ""
     return f"{option}{question.name} in the answers file{variable}"
 
 
-def read_answers(path: Path | None, *, is_private: bool = True) -> dict[str, str]:
+def read_answers(path: Path | None) -> dict[str, str]:
     """Read an answers file; without one nothing. Raises WrongUsage, which quotes no answer."""
     if path is None:
         return {}
@@ -290,11 +232,12 @@ def read_answers(path: Path | None, *, is_private: bool = True) -> dict[str, str
         raise WrongUsage(f"{path} belongs to another user: look at it, then chown it, or remove it")
     if not isinstance(document, dict):
         raise WrongUsage(f"{path} is no list of answers, name: value.")
-    if unknown := sorted(str(name) for name in document if name not in BY_NAME):
-        raise WrongUsage(f"{path} has no such answers: {', '.join(unknown)}. They are: {', '.join(BY_NAME)}")
+    if unknown := sorted(str(name) for name in document if name not in QUESTIONS):
+        known = ", ".join(QUESTIONS)
+        raise WrongUsage(f"{path} has no such answers: {', '.join(unknown)}. They are: {known}")
     if (way := document.get("way")) and (problem := _way_problem(way)):
         raise WrongUsage(f"{path}: {problem}")
-    if is_private and is_open and any(BY_NAME[name].is_secret for name in document):
+    if is_open and any(QUESTIONS[name].is_secret for name in document):
         raise WrongUsage(f"{path} holds secrets and can be read by others: chmod 600 {path}")
     return {
         name: json.dumps(value) if isinstance(value, dict) else str(value)
@@ -302,13 +245,9 @@ def read_answers(path: Path | None, *, is_private: bool = True) -> dict[str, str
     }  # fmt: skip
 
 
-def gather(
-    options: Mapping[str, str | int | Path | None],
-    answers: Path | None,
-    files: EnvFiles,
-) -> Answers:
+def gather(options: Mapping[str, str | None], answers: Path | None, files: EnvFiles) -> Answers:
     """Bring together what is known. An option goes before the answers file, that before the environment."""
     path = files.folder / REMEMBERED
-    given = read_answers(answers) | {name: str(value) for name, value in options.items() if value is not None}
+    given = read_answers(answers) | {name: value for name, value in options.items() if value is not None}
     remembered = read_answers(path if path.exists() else None)
     return Answers(given, files, remembered, sys.stdin.isatty())

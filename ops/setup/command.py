@@ -1,7 +1,8 @@
 """The command line of `leads setup`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,14 @@ from ops.failures import ExitCode, WrongUsage
 from ops.golive.deploy.command import Outcome, Programs, deploy, survey
 from ops.golive.deploy.step import State
 from ops.output import AsJson, print_json, print_line, say
-from ops.setup.answers import Way, gather
+from ops.setup.answers import QUESTIONS, gather
 from ops.setup.env_files import read_env_files
 from ops.setup.finish import finish_steps, is_held
 from ops.setup.prepare import opened, prepare
 from ops.setup.steps import WEBHOOK_FILE, setup_steps
 from ops.setup.steps import answers as is_answering
 from ops.setup.undo import undo
-from ops.setup.values import START, SWITCH, finish_command, name_starts
+from ops.setup.values import START, SWITCH, finish_command
 
 FOLDER = Path("pancake")
 NEXT = """Start edge and handlers with the environment files in {folder}: {start}
@@ -36,66 +37,34 @@ Finish = Annotated[
 ]
 TakeBack = Annotated[bool, typer.Option("--undo", help="Take all of it back, after a dump of our tables.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Undo: do not ask.")]
-LeadSource = Annotated[str | None, typer.Option(help="Finish: the one source to begin with, name or id.")]
-Roster = Annotated[
-    str | None, typer.Option(help="Finish: a CSV file (staff,weight), a role of staff, names with commas.")
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show every step, statement and file; change nothing.")
 ]
 AnswersFile = Annotated[Path | None, typer.Option(help="File with the answers, YAML: docs/install.md.")]
 Folder = Annotated[Path, typer.Option(help="Folder of the environment files and of the journal.")]
-HasuraUrl = Annotated[str | None, typer.Option(help="URL of the engine.")]
-HandlersUrl = Annotated[str | None, typer.Option(help="Where the engine reaches the handlers.")]
-PublicUrl = Annotated[str | None, typer.Option(help="Where Pancake reaches the edge.")]
-EdgeHandlersUrl = Annotated[
-    str | None, typer.Option(help="Where the edge reaches handlers; default: http://127.0.0.1:8080.")
-]
-EdgeStatusUrl = Annotated[
-    str | None,
-    typer.Option(help="The edge's internal listener; default: port 9145 here, in Kubernetes of its Service."),
-]
-PrometheusUrl = Annotated[
-    str | None, typer.Option(help="Prometheus, which leads status asks how often the handlers restarted.")
-]
-WayToRun = Annotated[
-    Way | None, typer.Option("--way", help="How edge and handlers run: its values are written, too.")
-]
-Images = Annotated[str | None, typer.Option(help="Where the images are: registry.example.com/pancake.")]
-EngineNamespace = Annotated[str | None, typer.Option(help="Kubernetes: the engine's namespace.")]
-EngineApp = Annotated[str | None, typer.Option(help="Kubernetes: the label app of the engine's pods.")]
-Workspace = Annotated[int | None, typer.Option(help="Number of Pancake's workspace.")]
-Connection = Annotated[str | None, typer.Option(help="Name of the connection; default: Diva.")]
-ApiUrl = Annotated[str | None, typer.Option(help="Base URL of Pancake's API.")]
-Project = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Your project of the Hasura CLI, which gets our part.")
-]
-SourceName = Annotated[
-    str | None,
-    typer.Option("--hasura-source", help="Hasura's source with Diva's tables; default: default."),
-]
-Logins = Annotated[
-    str | None, typer.Option(help="First part of the names of the two database logins; default: diva.")
-]
-PrivateKey = Annotated[
-    Path | None, typer.Option(help="PEM file of the private key, if the engine has a public key.")
-]
 AcceptEngine = Annotated[str, typer.Option(help="Accept this version of the engine, which was not tried.")]
 Wait = Annotated[int, typer.Option(min=0, max=86_400, help="Seconds to wait for what only a person can do.")]
 
 
+def with_answers(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb an option for each answer that has one; it gets them by their names."""
+    own = [each for each in signature(verb).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    options = [
+        Parameter(
+            each.name, Parameter.KEYWORD_ONLY, default=None,
+            annotation=Annotated[str | None, typer.Option(each.option, help=f"{each.text}.")],
+        )
+        for each in QUESTIONS.values() if each.option
+    ]  # fmt: skip
+    verb.__signature__ = Signature([*own, *options])  # type: ignore[attr-defined]
+    return verb
+
+
+@with_answers
 def setup(
     finish: Finish = False, take_back: TakeBack = False, dry_run: DryRun = False, yes: Yes = False,
-    answers: AnswersFile = None, folder: Folder = FOLDER,
-    hasura_url: HasuraUrl = None, handlers_url: HandlersUrl = None, public_url: PublicUrl = None,
-    edge_handlers_url: EdgeHandlersUrl = None, edge_status_url: EdgeStatusUrl = None,
-    prometheus_url: PrometheusUrl = None,
-    workspace: Workspace = None, connection: Connection = None, api_url: ApiUrl = None,
-    project: Project = None, source: SourceName = None, logins: Logins = None,
-    way: WayToRun = None, images: Images = None, engine_namespace: EngineNamespace = None,
-    engine_app: EngineApp = None,
-    jwt_private_key: PrivateKey = None, lead_source: LeadSource = None, roster: Roster = None,
-    accept_engine: AcceptEngine = "", wait: Wait = 0, programs: Programs = None, as_json: AsJson = False,
+    answers: AnswersFile = None, folder: Folder = FOLDER, accept_engine: AcceptEngine = "", wait: Wait = 0,
+    programs: Programs = None, as_json: AsJson = False, **options: str | None,
 ) -> None:  # fmt: skip
     """Install the integration: files with new secrets, migrations, roles, rights, metadata, connection.
 
@@ -109,14 +78,6 @@ def setup(
     Exit code 1: a step failed, or waits for a person; the last line says for
     what.
     """
-    options = {
-        "hasura_url": hasura_url, "handlers_url": handlers_url, "public_url": public_url,
-        "edge_handlers_url": edge_handlers_url, "edge_status_url": edge_status_url,
-        "prometheus_url": prometheus_url, "workspace": workspace,
-        "connection": connection, "api_url": api_url, "project": project, "source": source, "logins": logins,
-        "way": way, "images": images, "engine_namespace": engine_namespace, "engine_app": engine_app,
-        "jwt_private_key": jwt_private_key, "lead_source": lead_source, "roster": roster,
-    }  # fmt: skip
     if finish and take_back:
         raise WrongUsage("Give one of --finish and --undo.")
     files = read_env_files(folder)
@@ -131,7 +92,7 @@ def setup(
         if take_back:
             outcomes = undo(parts, site, is_confirmed=yes, is_dry_run=dry_run)
         else:
-            steps = name_starts(finish_steps(parts), of_way) if finish else setup_steps(parts)
+            steps = finish_steps(parts) if finish else setup_steps(parts)
             outcomes = survey(site, steps) if dry_run else deploy(site, steps, person_seconds=wait)
         is_running = not (finish or take_back or dry_run) and is_answering(site.settings.handlers_url)
         is_over = finish and not dry_run and not outcomes[-1].stops

@@ -12,42 +12,13 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import write_file
+from ops.metadata.directory import parse
 from ops.settings import read_variable
 
 HANDLERS, EDGE, ENGINE, OPS = FILES = ("handlers.env", "edge.env", "engine.env", "ops.env")
-KEYS: Mapping[str, tuple[str, ...]] = {
-    HANDLERS: (
-        "DATABASE_URL", "HASURA_URL", "HASURA_SERVICE_TOKEN", "HANDLER_SECRET", "EDGE_SECRET",
-        "ENCRYPTION_KEYS",
-    ),
-    EDGE: ("HASURA_URL", "HANDLERS_URL", "HASURA_EDGE_TOKEN", "EDGE_SECRET", "EDGE_STATE_KEYS"),
-    ENGINE: (
-        "HANDLERS_URL", "HANDLER_SECRET", "HASURA_GRAPHQL_ENABLED_LOG_TYPES",
-        "HASURA_GRAPHQL_REDACT_EVENT_TRIGGER_LOGS", "HASURA_GRAPHQL_REDACT_SCHEDULED_TRIGGER_LOGS",
-        "HASURA_GRAPHQL_REDACT_ACTION_HANDLER_LOGS", "HASURA_GRAPHQL_DEV_MODE",
-        "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS",
-    ),
-    OPS: (
-        "DATABASE_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HANDLERS_URL", "HANDLER_SECRET",
-        "ENCRYPTION_KEYS", "EDGE_STATUS_URL", "EDGE_STATE_KEYS", "PUBLIC_URL", "HASURA_SERVICE_TOKEN",
-    ),
-}  # fmt: skip
-OPTIONAL: Mapping[str, tuple[str, ...]] = {
-    HANDLERS: ("METADATA_DATABASE_URL", "PANCAKE_API_HOSTS", "ALLOW_CLEAR_TEXT"),
-    EDGE: ("ALLOW_CLEAR_TEXT",),
-    OPS: ("METADATA_DATABASE_URL", "PANCAKE_API_HOSTS", "ALLOW_CLEAR_TEXT", "PROMETHEUS_URL"),
-}
-"""Only those that are given are written."""
-
-OF_ENGINE = {
-    "HASURA_GRAPHQL_ENABLED_LOG_TYPES": "startup,webhook-log,jwk-refresh-log",
-    "HASURA_GRAPHQL_REDACT_EVENT_TRIGGER_LOGS": "true",
-    "HASURA_GRAPHQL_REDACT_SCHEDULED_TRIGGER_LOGS": "true",
-    "HASURA_GRAPHQL_REDACT_ACTION_HANDLER_LOGS": "true",
-    "HASURA_GRAPHQL_DEV_MODE": "false",
-    "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS": "false",
-}
-"""Settings with which the engine's log holds no customer's data and no secret (docs/decisions/0020)."""
+TABLES = parse(Path(__file__).with_name("env_files.yaml"))
+KEYS: Mapping[str, list[str]] = TABLES["keys"]
+OPTIONAL: Mapping[str, list[str]] = TABLES["optional"]
 
 UNSAFE = re.compile(r"[\s'\"$`\\#]")
 """Characters that kubectl, podman, docker, compose and systemd do not read alike."""
@@ -95,11 +66,11 @@ class EnvFiles:
         Nothing that a file has is changed. A secret that a stopped run wrote into one file is that of all.
         """
         made = {key: self.get(key) or make() for key, make in MADE.items()}
-        of_all = {**OF_ENGINE, **given, **made}
+        of_all = {**TABLES["of_engine"], **given, **made}
         filled: dict[str, dict[str, str]] = {}
         for file, keys in KEYS.items():
             values = filled[file] = dict(self.values.get(file, {}))
-            for key in (*keys, *(each for each in OPTIONAL.get(file, ()) if given.get(each))):
+            for key in (*keys, *(each for each in OPTIONAL[file] if given.get(each))):
                 if not values.get(key):
                     values[key] = check_value(key, per_file.get(file, {}).get(key) or of_all.get(key, ""))
         return EnvFiles(self.folder, filled)

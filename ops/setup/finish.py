@@ -23,7 +23,8 @@ from ops.golive.deploy.steps import CHECK_SECONDS, all_steps, find_problems
 from ops.golive.measuring import first_line
 from ops.golive.sending import Webhook, read_webhook
 from ops.output import say, times
-from ops.setup.steps import WEBHOOK_FILE, Setup, project_steps
+from ops.setup.steps import TEXTS, WEBHOOK_FILE, Setup, project_steps
+from ops.setup.values import START
 from ops.switches import Switch, list_switches, match_sources
 from ops.waiting import poll
 
@@ -43,8 +44,10 @@ ONLY_OWN_STEPS = ("9a", "10", "11", "9b")
 def finish_steps(setup: Setup) -> list[Step]:
     """Return what is done once handlers and edge run, in order."""
     shared = {step.id: step for step in all_steps() if step.id in ONLY_OWN_STEPS}
-    for service in ("10", "11"):
-        shared[service] = replace(shared[service], does=("by hand: start it, docs/production.md",))
+    for number, service in (("10", "edge"), ("11", "handlers")):
+        start = f"Start the {service} ({START[setup.answers['way']]}), then run this again."
+        by_hand = ("by hand: start it, docs/production.md",)
+        shared[number] = replace(shared[number], does=by_hand, do_by_hand=start, fix=start)
     return [
         *(shared[each] for each in ONLY_OWN_STEPS), *project_steps(setup, "9b"), _sources_step(),
         _source_step(setup), _roster_step(setup), _test_step(setup), _doctor_step(setup),
@@ -63,11 +66,8 @@ def _sources_step() -> Step:
             times(len(found), "source of the workspace is stored", "sources of the workspace are stored"),
         )
 
-    return Step(
-        "sources", "Sources of the workspace", "Ops", "30 s", check,
-        do=lambda _: [verb("cron", "run", "sync_sources")], does=("leads cron run sync_sources",),
-        fix="leads connection test",
-    )  # fmt: skip
+    sync = verb("cron", "run", "sync_sources")
+    return Step("sources", check=check, do=lambda _: [sync], **TEXTS["sources"])
 
 
 def _source_step(setup: Setup) -> Step:
@@ -98,11 +98,7 @@ def _source_step(setup: Setup) -> Step:
         # The options go first: Pancake's ids of sources begin with a minus.
         return [verb("switch", "source", "--reason", REASON, wanted, "on")] if wanted else []
 
-    return Step(
-        "source", "The one source to begin with", "PO + Ops", "1 s", check, do=do,
-        does=("leads switch source SOURCE on",),
-        do_by_hand="Choose one with --lead-source NAME; with several, switch all others off.",
-    )  # fmt: skip
+    return Step("source", check=check, do=do, **TEXTS["source"])
 
 
 def _has_begun(site: Site) -> bool:
@@ -125,13 +121,8 @@ def _roster_step(setup: Setup) -> Step:
         return Found(State.DONE if is_done else State.ABSENT, f"{members} members are in rosters")
 
     def fill(site: Site) -> str:
-        while True:
-            try:
-                return fill_roster(site, setup.answers["roster"])
-            except WrongUsage as error:
-                if not setup.answers.is_terminal:
-                    raise
-                setup.answers.ask_again("roster", str(error))
+        answers = setup.answers
+        return answers.until_accepted(lambda: fill_roster(site, answers["roster"]), lambda _: "roster")
 
     def do(site: Site) -> Sequence[Action]:
         if setup.answers.is_terminal:
@@ -139,11 +130,7 @@ def _roster_step(setup: Setup) -> Step:
         wanted = setup.answers["roster"]
         return [function(("insert", "roster", wanted), partial(fill, site))] if wanted else []
 
-    return Step(
-        "roster", "The roster that gets the tickets", "Ops", "1 s", check, do=do,
-        does=("INSERT INTO pancake_assignee, for the default roster",),
-        do_by_hand="Name it: leads setup --finish --roster FILE.csv, a role of staff, or names with commas.",
-    )  # fmt: skip
+    return Step("roster", check=check, do=do, **TEXTS["roster"])
 
 
 def fill_roster(site: Site, wanted: str) -> str:
@@ -217,12 +204,10 @@ def _test_step(setup: Setup) -> Step:
             )
         return Found(State.ABSENT, "no test lead was sent yet")
 
-    return Step(
-        "test", "A test lead, held by the kill switch", "DevOps", "60 s", check,
-        do=lambda site: [function(("post", "a test lead"), partial(_try_lead, setup, site))],
-        does=("POST a test lead to PUBLIC_URL", "leads replay ID --dry-run", "DELETE the test lead"),
-        fix="leads doctor names the part that does not work.",
-    )  # fmt: skip
+    def do(site: Site) -> Sequence[Action]:
+        return [function(("post", "a test lead"), partial(_try_lead, setup, site))]
+
+    return Step("test", check=check, do=do, **TEXTS["test"])
 
 
 def _last_test(site: Site) -> Mapping[str, Any] | None:
@@ -325,7 +310,4 @@ def _doctor_step(setup: Setup) -> Step:
         texts = [found.text for found in not_green(accepted)]
         return Found(State.DONE, "; ".join(["leads doctor finds nothing wrong", *texts]))
 
-    return Step(
-        "doctor", "leads doctor", "DevOps", "10 s", check, wait_seconds=30, does=("leads doctor",),
-        do_by_hand="Mend what it names (leads doctor), then run this again.",
-    )  # fmt: skip
+    return Step("doctor", check=check, **TEXTS["doctor"])

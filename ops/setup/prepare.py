@@ -30,7 +30,7 @@ from ops.setup.values import check_folder, value_files
 
 REQUEST_SECONDS = 10.0
 ANSWERS_OF = {
-    **{each.variable: each.name for each in QUESTIONS if each.variable},
+    **{each.variable: each.name for each in QUESTIONS.values() if each.variable},
     "DATABASE_URL": "owner_database_url", "PANCAKE_API_HOSTS": "api_url",
 }  # fmt: skip
 """The answer from which a variable comes."""
@@ -67,7 +67,7 @@ def prepare(answers: Answers, files: EnvFiles, *, is_new: bool) -> Setup:
     if answers["way"] == Way.KUBERNETES and is_new:
         answers.ask("images", "engine_namespace", "engine_app")
     value_files(answers, files.folder)
-    filled = files.filled(_common_values(answers), _values_of_files(answers, files))
+    filled = files.filled(_common_values(answers), _values_of_files(answers))
     try:
         read_settings(filled.values[HANDLERS])
         read_operator_settings(*NEEDS, may_have=MAY_HAVE, environment=filled.values[OPS])
@@ -107,17 +107,12 @@ def _with_answer(problem: str) -> str:
 def _common_values(answers: Answers) -> Mapping[str, str]:
     host = host_of(answers["api_url"])
     assert host is not None, "Answers.ask has checked it"
-    return {
-        "HASURA_URL": answers["hasura_url"], "HASURA_ADMIN_SECRET": answers["admin_secret"],
-        "HANDLERS_URL": answers["handlers_url"], "PUBLIC_URL": answers["public_url"],
-        "EDGE_STATUS_URL": answers["edge_status_url"], "PROMETHEUS_URL": answers["prometheus_url"],
-        "METADATA_DATABASE_URL": answers["metadata_database_url"],
-        "ALLOW_CLEAR_TEXT": answers["allow_clear_text"],
-        "PANCAKE_API_HOSTS": "" if host in DEFAULT_HOSTS else host,
-    }  # fmt: skip
+    asked = (each for each in QUESTIONS.values() if each.file and each.variable)
+    of_files = {each.variable: answers[each.name] for each in asked}
+    return of_files | {"PANCAKE_API_HOSTS": "" if host in DEFAULT_HOSTS else host}
 
 
-def _values_of_files(answers: Answers, files: EnvFiles) -> Mapping[str, Mapping[str, str]]:
+def _values_of_files(answers: Answers) -> Mapping[str, Mapping[str, str]]:
     urls = {
         file: url_of_login(
             answers["owner_database_url"], f"{answers['logins']}_{role}", secrets.token_urlsafe(24)

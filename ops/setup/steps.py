@@ -16,7 +16,7 @@ from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
 from ops.golive.deploy.steps import ROLES, all_steps, forget_webhook, look_for
 from ops.golive.measuring import first_line
-from ops.metadata.directory import DIRECTORY
+from ops.metadata.directory import DIRECTORY, parse
 from ops.metadata.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
 from ops.metadata.our_part import OurPart, find_layout
 from ops.output import say
@@ -34,6 +34,7 @@ from ops.setup.env_files import (
 )
 from ops.setup.values import value_steps
 
+TEXTS = parse(Path(__file__).with_name("steps.yaml"))
 WEBHOOK_FILE = "webhook-url.txt"
 REQUEST_SECONDS = 5.0
 FOR_THE_DBA = "for-the-dba.sql"
@@ -97,14 +98,8 @@ def setup_steps(setup: Setup) -> list[Step]:
             step = replace(step, check=partial(_check_metadata, step))
         steps.append(step)
     values = value_steps(setup.answers, setup.folder)
-    return [_fit_step(setup), _files_step(setup), *values, *steps, _connection_step(setup)]
-
-
-def _fit_step(setup: Setup) -> Step:
-    return Step(
-        "fit", "Database and engine as they have to be", "DevOps", "30 s", partial(_check_fit, setup),
-        does=("nothing",), do_by_hand="Nothing was changed. Mend it, then run this again.",
-    )  # fmt: skip
+    fit = Step("fit", check=partial(_check_fit, setup), **TEXTS["fit"])
+    return [fit, _files_step(setup), *values, *steps, _connection_step(setup)]
 
 
 def _check_fit(setup: Setup, site: Site) -> Found:
@@ -180,11 +175,10 @@ def _files_step(setup: Setup) -> Step:
         setup.answers.remember()
         return f"wrote {', '.join(changed)}; no value that was there is changed"
 
+    paths = [str(setup.folder / file) for file in FILES]
     return Step(
-        "files", "Environment files, with new secrets", "DevOps", "1 s", check,
-        do=lambda _: [function(("write", *(str(setup.folder / file) for file in FILES)), write)],
-        does=tuple(f"write {setup.folder / file}, mode 600" for file in FILES),
-        fix="Make the folder writable, then run this again.",
+        "files", check=check, do=lambda _: [function(("write", *paths), write)],
+        does=tuple(f"write {path}, mode 600" for path in paths), **TEXTS["files"],
     )  # fmt: skip
 
 
@@ -241,7 +235,7 @@ def _logins_step(setup: Setup) -> Step:
     script, logins = setup.folder / FOR_THE_DBA, setup.logins()
     absent = {"has_role": False, "is_there": False}
     return Step(
-        "logins", "Logins of handlers and operators", "DBA", "10 s", partial(_check_logins, setup),
+        "logins", check=partial(_check_logins, setup), **TEXTS["logins"],
         do=partial(_make_logins, setup), undo=partial(_drop_logins, setup),
         does=(
             "execute what is due of:",
@@ -363,7 +357,7 @@ def project_steps(setup: Setup, step: str) -> list[Step]:
 
     return [
         Step(
-            f"project-{step}", f"Our part of {step} in the project of the Hasura CLI", "BE", "10 s", check,
+            f"project-{step}", f"Our part of {step} in the project of the Hasura CLI", check,
             do=lambda _: [function(("merge", str(root)), merge)],
             undo=lambda _: [function(("unmerge", str(root)), unmerge)],
             does=(f"leads metadata merge --into {root} --step {step}",),
@@ -411,7 +405,7 @@ def _engine_step(setup: Setup) -> Step:
         return ()
 
     return Step(
-        "engine", "Environment of the engine", "DevOps", "as long as a person takes", check, do=show,
+        "engine", check=check, do=show, **TEXTS["engine"],
         does=(f"by hand: add {setup.folder / ENGINE} to the engine's environment:", *lines(names)),
         do_by_hand=f"Add the lines of {setup.folder / ENGINE} to the engine's environment, restart it, "
         "then run this again.",
@@ -440,10 +434,4 @@ def _connection_step(setup: Setup) -> Step:
             ),
         ]  # fmt: skip
 
-    return Step(
-        "connection", "Connection to Pancake", "Ops", "30 s", check, do=do,
-        does=("leads connection create",),
-        do_by_hand="Give the right key, as PANCAKE_API_KEY or in the answers file, or let this machine reach "
-        "Pancake's API directly; then run this again.",
-        fix="leads connection status",
-    )  # fmt: skip
+    return Step("connection", check=check, do=do, **TEXTS["connection"])

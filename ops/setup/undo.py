@@ -1,7 +1,5 @@
 """`leads setup --undo`: show what will go, dump it, ask, take it back."""
 
-from collections.abc import Mapping, Sequence
-
 import typer
 
 from ops.clients.plain_http import NoAnswer, ask
@@ -11,29 +9,15 @@ from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import State
 from ops.golive.deploy.steps import SNAPSHOT, all_steps, look_for
 from ops.output import say
-from ops.setup.answers import Way
 from ops.setup.env_files import ENGINE, FILES, HANDLERS, LOGINS, login_of
 from ops.setup.steps import REQUEST_SECONDS, WEBHOOK_FILE, Setup, answers, setup_steps
+from ops.setup.values import WAYS
 
 DUMP, EVENTS = "before-rollback", "public.pancake_webhook_event"
 OF_EDGE = ("method_not_allowed", "not_found", "rate_limited")
 """What the edge answers a GET of the way of the webhooks, depending on how many strangers ask."""
 KEPT = {"fit", "files", "values", "engine", "connection", SNAPSHOT}
 """Steps that change nothing that is taken back: the tables of a connection go with their migration."""
-
-LEFT: Mapping[str, Sequence[str]] = {
-    Way.COMPOSE: ("the volumes edge and ops: docker compose down --volumes",),
-    Way.SYSTEMD: (
-        "the units pancake-handlers, pancake-backfill and pancake-edge in /etc/systemd/system, and "
-        "logrotate.timer.d there", "/opt/pancake, /usr/local/bin/leads, /etc/pancake-edge and "
-        "/etc/logrotate.d/pancake-edge", "pancake-edge and pancake-backfill in /var/lib, /var/cache and "
-        "/var/log", "the user pancake-edge: userdel pancake-edge",
-    ),
-    Way.KUBERNETES: (
-        f"{WEBHOOK_FILE} where the folder was copied from", "the namespace: kubectl delete -k DIR",
-    ),
-}  # fmt: skip
-"""What one way leaves, beside what all leave."""
 
 
 def undo(setup: Setup, site: Site, *, is_confirmed: bool, is_dry_run: bool) -> list[Outcome]:
@@ -129,5 +113,5 @@ def what_stays(setup: Setup) -> list[str]:
         f"the roles {' and '.join(roles)}, without rights here, unless another database of the server has "
         f"the integration: DROP ROLE {', '.join(roles)}",
         f"the lines of {setup.folder / ENGINE} in the engine's environment",
-        *LEFT.get(setup.answers["way"], ()),
+        *WAYS[setup.answers["way"]]["leaves"],
     ]

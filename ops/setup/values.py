@@ -1,7 +1,7 @@
 """What Docker Compose and Kubernetes read beside the environment files: `.env`, an overlay of Kustomize."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ops.files import digest_of, write_file
 from ops.golive.commit import CLONE
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function
+from ops.metadata.directory import parse
 from ops.settings import read_variable, read_version
 from ops.setup.answers import Answers, Way
 from ops.setup.env_files import EDGE, HANDLERS, OPS, check_value
@@ -25,26 +26,10 @@ IMAGES = NAMESPACE = "pancake-diva"
 MONITORING, NO_MONITORING = "kube-prometheus-stack", "none"
 """The label of the shipped monitors and rules; the answer where there is no Prometheus Operator."""
 
-
-START: Mapping[str, str] = {
-    "": "docs/production.md has the command",
-    Way.COMPOSE: "docker compose up --detach",
-    Way.SYSTEMD: "systemctl enable --now pancake-handlers pancake-edge pancake-backfill",
-    Way.KUBERNETES: "kubectl apply -k .",
-}
-"""The second of the four commands."""
-FINISH_OF_COMPOSE = (
-    'docker compose run --rm --user "$(id -u):$(id -g)" -e OWNER_DATABASE_URL'
-    ' --volume "$PWD:/site" --workdir /site ops setup --finish'
-)
+WAYS = parse(Path(__file__).with_name("ways.yaml"))
+START: Mapping[str, str] = {way: row["start"] for way, row in WAYS.items()}
+SWITCH: Mapping[str, str] = {way: row["switch"] for way, row in WAYS.items()}
 KUBECTL = "kubectl -n pancake-diva"
-SWITCH: Mapping[str, str] = {
-    "": "leads switch kill off --reason go-live",
-    Way.COMPOSE: "docker compose run --rm ops switch kill off --reason go-live",
-    Way.SYSTEMD: "leads switch kill off --reason go-live",
-    Way.KUBERNETES: f"{KUBECTL} exec -it ops-0 -- leads switch kill off --reason go-live",
-}
-"""The fourth."""
 FOLDER_OF_COMPOSE = "pancake"
 
 
@@ -109,7 +94,7 @@ def value_files(answers: Answers, folder: Path) -> list[ValueFile]:
 def finish_command(answers: Answers, folder: Path) -> str:
     """Return the third command. The pod of Kubernetes gets folder and project, and gives them back."""
     if (way := answers["way"]) != Way.KUBERNETES:
-        return FINISH_OF_COMPOSE if way == Way.COMPOSE else f"leads setup --folder {folder} --finish"
+        return str(WAYS[way]["finish"]).format(folder=folder)
     project = answers["project"]
     in_pod = {each: Path(each).resolve().name for each in (str(folder), project) if each}
     to_pod = [f"{KUBECTL} cp {here} ops-0:/data" for here in in_pod]
@@ -117,19 +102,6 @@ def finish_command(answers: Answers, folder: Path) -> str:
     moved = f" --project {in_pod[project]}" if project and in_pod[project] != project else ""
     finish = f"{KUBECTL} exec -it ops-0 -- leads setup --folder {in_pod[str(folder)]}{moved} --finish"
     return f"{' && '.join([*to_pod, finish])}\nAfter it, however it ended: {' && '.join(back)}"
-
-
-def name_starts(steps: Sequence[Step], way: str) -> list[Step]:
-    """Have the steps that look at a service say how this way starts it."""
-    services = {"10": "edge", "11": "handlers"}
-    texts = {
-        step: f"Start the {service} ({START[way]}), then run this again."
-        for step, service in services.items()
-    }
-    return [
-        replace(step, do_by_hand=texts[step.id], fix=texts[step.id]) if step.id in texts else step
-        for step in steps
-    ]
 
 
 def check_folder(answers: Answers, folder: Path) -> None:
@@ -165,7 +137,7 @@ def value_steps(answers: Answers, folder: Path) -> list[Step]:
         return [function(("write", *paths), write)] if due else []
 
     step = Step(
-        "values", f"Values for {answers['way']}", "DevOps", "1 s", check, do,
+        "values", f"Values for {answers['way']}", check, do,
         does=tuple(
             line for each in files
             for line in (f"write {each.path}, mode 600:", *(f"  {line}" for line in each.text.splitlines()))

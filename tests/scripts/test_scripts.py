@@ -574,7 +574,7 @@ def test_the_files_of_this_repository_are_accepted(clone: Path) -> None:
     """.env.example, also with all variables set; the secrets for compose.yaml; what `setup` reads."""
     printed = programs.run(sys.executable, "-m", "sandbox", "secrets", cwd=ROOT).stdout
     example = (ROOT / ".env.example").read_text("utf-8")
-    asked = "".join(f"{each.variable}=\n" for each in QUESTIONS if each.variable)
+    asked = "".join(f"{each.variable}=\n" for each in QUESTIONS.values() if each.variable)
     besides = "".join(
         f"{name}=\n"
         for name in ("PGHOST", "PGSSLMODE", "FORWARDED_ALLOW_IPS", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")

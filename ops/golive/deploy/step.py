@@ -67,13 +67,14 @@ class Step:
 
     id: str
     title: str
-    owner: str
-    at_most: str
     check: Callable[[Site], Found]
     do: Actions = nothing
     undo: Actions = nothing
     does: tuple[str, ...] = ()
     undoes: tuple[str, ...] = ()
+    owner: str = ""
+    at_most: str = ""
+    """Who does it and how long that takes: `leads golive deploy --plan` shows both."""
     migration: str = ""
     """The last digits of the one that it applies."""
     wait_seconds: float = 0.0

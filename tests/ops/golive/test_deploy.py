@@ -421,7 +421,7 @@ class Deployments(RuleBasedStateMachine):
     def _own_steps(self) -> list[Step]:
         return [
             Step(
-                number, f"step {number}", "BE", "1 s", partial(self._check, number),
+                number, f"step {number}", partial(self._check, number),
                 do=partial(self._do, number), undo=partial(self._undo, number),
                 is_confirmed_by_person=number in BY_HAND,
                 has_other_undo=number in WITHOUT_CHECK_OF_UNDO, undo_by_hand="do it",
@@ -457,7 +457,7 @@ class Deployments(RuleBasedStateMachine):
 
     def _steps(self) -> list[Step]:
         """The walk back leaves out the first, the snapshot: a step that is always done."""
-        snapshot = Step("snapshot", "", "", "", lambda _: Found(State.DONE, ""))
+        snapshot = Step("snapshot", "", lambda _: Found(State.DONE, ""))
         return [snapshot, *self._own_steps()]
 
     def teardown(self) -> None:

@@ -36,7 +36,7 @@ WHERE relkind = 'r' AND relname ~ '^(pancake_.*|customer_erasure|integration_cha
 
 def _find_step(number: str) -> Step:
     if number in WITHOUT_ROWS:
-        return Step(number, "", "", "", lambda _: Found(State.DONE), has_other_undo=True)
+        return Step(number, "", lambda _: Found(State.DONE), has_other_undo=True)
     return steps.find_step(number)
 
 
