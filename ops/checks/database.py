@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
@@ -115,14 +115,6 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLeads:
-    """A row of status/count_held."""
-
-    source_id: str
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
 class LastRuns:
     """A row of status/list_cron_runs."""
 
@@ -187,7 +179,8 @@ class State:
     switches: Sequence[Switch]
     connections: Sequence[ConnectionState]
     queue: Sequence[Queue]
-    held: Sequence[HeldLeads]
+    held: Mapping[str, int]
+    """The leads that a source holds, by its id."""
     crons: Sequence[LastRuns]
     rosters: Sequence[Roster]
     unassigned: UnassignedTickets
@@ -249,7 +242,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         switches = ask(LIST_SWITCHES, Switch)
         connections = ask("status/list_connections", ConnectionState)
         queue = ask("status/count_events", Queue)
-        held = ask("status/count_held", HeldLeads)
+        held = db.execute(QUERIES["status/count_held"], params)
         crons = ask("status/list_cron_runs", LastRuns)
         rosters = ask("status/list_rosters", Roster)
         unassigned = ask("late_owners/count_unassigned", UnassignedTickets)
@@ -261,7 +254,7 @@ def load_state(db: DbSession, now: datetime) -> State:
         switches=switches(),
         connections=connections(),
         queue=queue(),
-        held=held(),
+        held={row["source_id"]: row["events"] for row in held},
         crons=crons(),
         rosters=rosters(),
         unassigned=unassigned()[0],

@@ -60,14 +60,6 @@ class TokenLook:
     state: Mapping[str, bool | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of Hasura; the status is None if it was not answered."""
-
-    status: int | None
-    at: datetime
-
-
 def read_token(services: Services) -> TokenLook:
     """Ask the engine as the handlers do, with HASURA_SERVICE_TOKEN."""
     token = services.need("HASURA_SERVICE_TOKEN")
@@ -217,10 +209,13 @@ def ask_secret(services: Services) -> Iterator[Finding]:
         yield red("the handlers do not accept HANDLER_SECRET")
 
 
-def read_calls(services: Services) -> list[Call]:
-    """Return how the handlers answered the last two ticks of retry_failed, which is due each minute."""
+def read_calls(services: Services) -> list[tuple[int | None, datetime]]:
+    """Return how the handlers answered the last two ticks of retry_failed, which is due each minute.
+
+    The status is None if a call was not answered.
+    """
     return [
-        Call(each.get("status"), datetime.fromisoformat(each["created_at"]))
+        (each.get("status"), datetime.fromisoformat(each["created_at"]))
         for each in services.engine.cron_invocations("pancake_retry_failed", 2)
     ]
 
@@ -236,17 +231,17 @@ def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
     calls = facts.get(read_calls)
     if not calls:
         return
-    at = f"at {calls[0].at:%H:%M:%S} UTC"
-    handlers = facts.known(read_handlers)
-    if handlers and handlers.started_at and handlers.started_at > calls[0].at:
+    (status, called_at), *before = calls
+    at, handlers = f"at {called_at:%H:%M:%S} UTC", facts.known(read_handlers)
+    if handlers and handlers.started_at and handlers.started_at > called_at:
         yield green(f"the handlers started after the last call {at}")
-    elif calls[0].status == UNAUTHORIZED:
+    elif status == UNAUTHORIZED:
         cure = "Give Hasura and the handlers the same HANDLER_SECRET, then: leads metadata verify 9b --probe"
         yield red(f"the handlers refused Hasura's call {at}: it has another HANDLER_SECRET", cure)
-    elif calls[0].status is not None:
+    elif status is not None:
         yield green(f"the last call was answered {at}")
     else:
-        is_lasting = len(calls) > 1 and calls[1].status is None
+        is_lasting = any(former is None for former, _ in before)
         text = f"Hasura did not reach the handlers {at}, and they answer here"
         yield Finding(Level.RED if is_lasting else Level.YELLOW, text)
 

@@ -302,8 +302,7 @@ def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
     state, sources = facts.get(read_state), _switches(facts, "source")
-    held = {each.source_id: each.events for each in state.held}
-    listed = _list_sources(sources, held)
+    held, listed = state.held, _list_sources(sources, state.held)
     if state.connections and not any(each.active_sources for each in state.connections):
         text = "\n".join(["no source is active: every lead is held", *listed])
         yield red(text, _switch_on_again(sources, sources))
@@ -443,7 +442,7 @@ def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     text = ", ".join(parts) or "nothing waits"
     late = sum(each.late for each in state.queue)
     never_on = {each.row_id for each in _switches(facts, "source") if each.changed_at is None}
-    waits = {HELD: True, DISABLED_SOURCE: any(each.source_id not in never_on for each in state.held)}
+    waits = {HELD: True, DISABLED_SOURCE: bool(state.held.keys() - never_on)}
     held = [status for status, is_to_do in waits.items() if is_to_do and status in by_status]
     if late and _drains(state):
         drains = f"a backlog is being processed, one event at {state.tickets.drained_at:%H:%M:%S} UTC: {text}"

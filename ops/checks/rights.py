@@ -11,7 +11,7 @@ from ops.checks.database import read_server, read_state, run_sql
 from ops.checks.engine import read_metadata
 from ops.checks.model import Checks, Facts, Finding, Level, Params, When, red
 from ops.checks.services import Services, own_metadata
-from ops.clients.db_session import DbSession, load_row, load_rows
+from ops.clients.db_session import QUERIES, DbSession, load_row, load_rows
 from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.failures import CommandFailed, file_reason
 from ops.golive.commit import CLONE
@@ -62,30 +62,21 @@ SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1.0, "min": 60.0, "h": 3600
 def ask_rights(services: Services) -> Iterator[Finding]:
     with services.database() as db:
         row = load_rights(db)
-        closed = load_rows(db, RowSecurity, "probes/list_row_security", _rights())
+        secured = db.execute(QUERIES["probes/list_row_security"], _rights()).fetchall()
     for level, text, found in (
         (Level.RED, "missing", row["missing"]),
         (Level.YELLOW, "too much", row["further"]),
     ):
         if found:
             yield Finding(level, f"{text}: {first(_by_table(found))}", is_present=bool(row["granted"]))
-    for each in closed:
-        to = f"{each.name} TO {', '.join(each.roles)}"
-        what = "lets no row pass to" if each.is_closed else "may keep rows from"
-        text = f"row level security of {each.name} {what} {', '.join(each.roles)}"
-        end = f"ALTER TABLE {each.name} DISABLE ROW LEVEL SECURITY"
-        cure = f"Its DBA ends it ({end}), or adds a policy; as the owner: "
-        policy = run_sql(f"CREATE POLICY pancake ON {to} USING (true)")
-        yield Finding(Level.RED if each.is_closed else Level.YELLOW, text, cure + policy, each.name)
-
-
-@dataclass(frozen=True, slots=True)
-class RowSecurity:
-    """A row of probes/list_row_security."""
-
-    name: str
-    roles: list[str]
-    is_closed: bool
+    for row in secured:
+        table, roles = row["name"], ", ".join(row["roles"])
+        what = "lets no row pass to" if row["is_closed"] else "may keep rows from"
+        end = f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
+        policy = run_sql(f"CREATE POLICY pancake ON {table} TO {roles} USING (true)")
+        cure = f"Its DBA ends it ({end}), or adds a policy; as the owner: {policy}"
+        level = Level.RED if row["is_closed"] else Level.YELLOW
+        yield Finding(level, f"row level security of {table} {what} {roles}", cure, table)
 
 
 def _by_table(rights: Sequence[str]) -> list[str]:
@@ -206,29 +197,22 @@ WRONG_ARGUMENT = "expected "
 """What Hasura answers a role that sees an action, about the argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoleProbe:
-    """A call that shows whether a role sees a table, with those that the operation joins, or an action."""
-
-    name: str
-    operation: str
-    variables: Mapping[str, Any]
-
-
-TABLES = (
-    RoleProbe("pancake_connection", "pancake_settings_connections", {}),
-    RoleProbe("pancake_source", "pancake_settings_sources", {}),
-    RoleProbe("pancake_webhook_event", "pancake_settings_events", {"limit": 1}),
-    RoleProbe("pancake_cron_run", "pancake_settings_runs", {"limit": 1}),
-    RoleProbe("integration_change", "pancake_settings_history", {"limit": 1}),
-    RoleProbe("view_pancake_report_source", "pancake_report", {"week": "2026-01-05"}),
-)
-ACTIONS = (
-    RoleProbe("pancake_ingest_record", "pancake_record", {"token_sha256": {}}),
-    RoleProbe("pancake_list_leads", "pancake_leads", {"figure": {}}),
-    RoleProbe("pancake_replay_events", "pancake_settings_replay", {"force": {}}),
-    RoleProbe("pancake_trace_lead", "pancake_settings_trace", {"text": {}}),
-)
+Probes = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""By table, with those that the operation joins, or by action: a call that shows whether a role sees it."""
+TABLES: Probes = {
+    "pancake_connection": ("pancake_settings_connections", {}),
+    "pancake_source": ("pancake_settings_sources", {}),
+    "pancake_webhook_event": ("pancake_settings_events", {"limit": 1}),
+    "pancake_cron_run": ("pancake_settings_runs", {"limit": 1}),
+    "integration_change": ("pancake_settings_history", {"limit": 1}),
+    "view_pancake_report_source": ("pancake_report", {"week": "2026-01-05"}),
+}
+ACTIONS: Probes = {
+    "pancake_ingest_record": ("pancake_record", {"token_sha256": {}}),
+    "pancake_list_leads": ("pancake_leads", {"figure": {}}),
+    "pancake_replay_events": ("pancake_settings_replay", {"force": {}}),
+    "pancake_trace_lead": ("pancake_settings_trace", {"text": {}}),
+}
 
 
 @CHECKS.add_direct(
@@ -244,24 +228,26 @@ def ask_roles(services: Services) -> Iterator[Finding]:
     for role in sorted({*_roles_in(list(held.values())), *_roles_in(services.own)}):
         client = services.open_engine(**{"X-Hasura-Role": role})
         problems = (
-            _problem(client, each, operations[each.operation], must_see=role in _seen_by(each.name))
-            for each in (*TABLES, *ACTIONS)
+            _problem(client, name, operations[operation], variables, must_see=role in _seen_by(name))
+            for name, (operation, variables) in {**TABLES, **ACTIONS}.items()
         )
         if found := [problem for problem in problems if problem]:
             yield red(f"{role} {', '.join(found)}")
 
 
-def _problem(client: Engine, probe: RoleProbe, operation: str, *, must_see: bool) -> str | None:
+def _problem(
+    client: Engine, name: str, operation: str, variables: Mapping[str, Any], *, must_see: bool
+) -> str | None:
     refusal = ""
     try:
-        client.graphql(operation, probe.variables)
+        client.graphql(operation, variables)
     except RequestRefused as error:
         refusal = error.reason
     if must_see:
-        sees = not refusal or (probe in ACTIONS and WRONG_ARGUMENT in refusal)
-        return None if sees else f"may not use {probe.name}: {refusal}"
-    is_hidden = any(text.format(probe.name) in refusal for text in (*HIDDEN, NOT_ALLOWED))
-    return None if is_hidden else f"sees {probe.name} or a part of it"
+        sees = not refusal or (name in ACTIONS and WRONG_ARGUMENT in refusal)
+        return None if sees else f"may not use {name}: {refusal}"
+    is_hidden = any(text.format(name) in refusal for text in (*HIDDEN, NOT_ALLOWED))
+    return None if is_hidden else f"sees {name} or a part of it"
 
 
 def stored_operations() -> dict[str, str]:

@@ -248,7 +248,7 @@ def ask_staging(services: Services) -> Iterator[Finding]:
 )  # fmt: skip
 def ask_public_url(services: Services) -> Iterator[Finding]:
     """Deliver with a token of no connection."""
-    url = f"{_public_url(services)}/api/pancake/record/{UNKNOWN_TOKEN}"
+    url = f"{services.need('PUBLIC_URL').rstrip('/')}/api/pancake/record/{UNKNOWN_TOKEN}"
     try:
         answer = ask(url, body={"id": UNKNOWN_TOKEN}, timeout_seconds=services.request_seconds)
     except NoAnswer as error:
@@ -258,10 +258,6 @@ def ask_public_url(services: Services) -> Iterator[Finding]:
     yield judged(is_edge, f"it answers {answer.status}, {told or 'no answer of the edge'}")
 
 
-def _public_url(services: Services) -> str:
-    return services.need("PUBLIC_URL").rstrip("/")
-
-
 @CHECKS.add_direct(
     "certificate", "Is the certificate of the public URL valid for two weeks?", When.STATUS,
     cure="Renew it, with its timer on the edge's machine; as root: certbot renew --cert-name pancake-edge; "
@@ -269,7 +265,7 @@ def _public_url(services: Services) -> str:
     runbook="docs/runbook/go-live.md#packages-certificate-prometheus",
 )  # fmt: skip
 def ask_certificate(services: Services) -> Iterator[Finding]:
-    parts = urlsplit(_public_url(services))
+    parts = urlsplit(services.need("PUBLIC_URL"))
     if parts.scheme == "http" and parts.hostname in LOOPBACK:
         yield unknown("PUBLIC_URL is an address of this machine: there is no certificate")
         return

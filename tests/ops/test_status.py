@@ -36,7 +36,6 @@ from leads.services.late_owners import UnassignedTickets
 from ops.checks.database import (
     MOST_ROWS,
     ConnectionState,
-    HeldLeads,
     LastRuns,
     LockWait,
     Queue,
@@ -52,7 +51,6 @@ from ops.checks.engine import EngineLook, Metadata, ask_consistency, ask_schedul
 from ops.checks.handlers import (
     RESTARTS,
     UP_SINCE,
-    Call,
     HandlersLook,
     TokenLook,
     look_at_handlers,
@@ -116,7 +114,7 @@ STATE = State(
     switches=[OFF],
     connections=[CONNECTION],
     queue=[],
-    held=[],
+    held={},
     crons=[LastRuns(name, NOW, "succeeded", None, NOW, NOW, NOW) for name in CRONS],
     rosters=[Roster(None, 5, 4)],
     unassigned=UnassignedTickets(0, None),
@@ -423,10 +421,10 @@ def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never
     switched = replace(source, row_id="s2", name="Cộng tác viên", changed_at=NOW, person="Lan", reason="spam")
     elsewhere = replace(source, row_id="s3", is_on=True, changed_at=NOW, connection="Huế")
     queue = [Queue(status="skipped_source_disabled", events=2, oldest_at=NOW, late=0)]
-    new = replace(STATE, switches=[OFF, source], queue=queue, held=[HeldLeads("s1", 2)])
+    new = replace(STATE, switches=[OFF, source], queue=queue, held={"s1": 2})
     assert {level_of(name, state=new) for name in ("sources", "queue")} == {Level.GREEN}
     assert ask("sources", state=new)[0].text == "TikTok: off since it was set up; leads held: 2"
-    both = replace(new, switches=[OFF, source, switched], held=[*new.held, HeldLeads("s2", 1)])
+    both = replace(new, switches=[OFF, source, switched], held={"s1": 2, "s2": 1})
     for switches, option in ((both.switches, ""), ([*both.switches, elsewhere], " --connection Diva")):
         state = replace(both, switches=switches)
         _, found = cause_of(judge_all(("sources", "queue"), state))
@@ -438,7 +436,7 @@ def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never
         switch, replay = found.cure.split("; then ")
         assert switch == f"leads switch source 'Cộng tác viên'{option} on --reason fixed"
         assert replay == "leads replay --status skipped_source_disabled --drain"
-    assert level_of("sources", state=replace(both, held=[])) is Level.GREEN, "it brings no leads"
+    assert level_of("sources", state=replace(both, held={})) is Level.GREEN, "it brings no leads"
     on_again = [OFF, source, replace(switched, is_on=True)]
     assert level_of("queue", state=replace(both, switches=on_again)) is Level.YELLOW, "they can be replayed"
 
@@ -527,7 +525,7 @@ def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
         drains = replace(late, tickets=replace(late.tickets, drained_at=drained_at))
         assert level_of("queue", state=drains) is level
     queue = [Queue("skipped_source_disabled", MOST_ROWS, NOW, 0)]
-    held = replace(STATE, queue=queue, held=[HeldLeads("s1", MOST_ROWS)])
+    held = replace(STATE, queue=queue, held={"s1": MOST_ROWS})
     (found,) = ask("queue", state=held)
     assert (found.level, "10000 or more" in found.text) == (Level.YELLOW, True)
     assert found.cure == "leads replay --status skipped_source_disabled --dry-run"
@@ -618,7 +616,7 @@ def test_a_fault_that_lasts_is_the_cause_of_late_crons_and_of_what_waits(subtest
         ("allow-list", {"metadata": stopped, "configuration": {"is_allow_list_enabled": True}},
          {"spool", "unsent"}),
         ("role-settings", {"role_settings": [read_only]}, {*of_leads, "spool"}),
-        ("calls", {"calls": [Call(401, NOW)]}, {*of_leads, "spool"}),
+        ("calls", {"calls": [(401, NOW)]}, {*of_leads, "spool"}),
         ("webhook", {"connections": [replace(CONNECTION, status="outage")], "keys": {}, "edge": EDGE},
          of_leads),
     ):  # fmt: skip
@@ -633,12 +631,12 @@ def test_how_the_handlers_answer_hasura_is_judged_by_its_last_calls(subtests: py
     started = replace(handlers(), started_at=NOW)
     for calls, look, level, words in (
         ([], AWAY, Level.GREEN, "nothing yet"),
-        ([Call(200, NOW), Call(401, NOW)], AWAY, Level.GREEN, "answered at 09:31:07"),
-        ([Call(503, NOW)], AWAY, Level.GREEN, "answered"),
-        ([Call(401, NOW)], AWAY, Level.RED, "another HANDLER_SECRET"),
-        ([Call(None, NOW), Call(200, NOW)], AWAY, Level.YELLOW, "did not reach"),
-        ([Call(None, NOW), Call(None, NOW)], AWAY, Level.RED, "did not reach"),
-        ([Call(None, NOW - timedelta(seconds=9))] * 2, started, Level.GREEN, "started after the last call"),
+        ([(200, NOW), (401, NOW)], AWAY, Level.GREEN, "answered at 09:31:07"),
+        ([(503, NOW)], AWAY, Level.GREEN, "answered"),
+        ([(401, NOW)], AWAY, Level.RED, "another HANDLER_SECRET"),
+        ([(None, NOW), (200, NOW)], AWAY, Level.YELLOW, "did not reach"),
+        ([(None, NOW), (None, NOW)], AWAY, Level.RED, "did not reach"),
+        ([(None, NOW - timedelta(seconds=9))] * 2, started, Level.GREEN, "started after the last call"),
     ):
         with subtests.test(calls=calls):
             (found,) = ask("calls", calls=calls, handlers=look)
@@ -1281,7 +1279,7 @@ def test_held_leads_are_counted_by_source(read: Read, harness: DatabaseHarness) 
     add_events(harness, 1, THIS_HOUR - timedelta(minutes=1), source_ids=["-1", "-3", "x"], **held)
     found = read()
     ids = {each.pancake_source_id: each.row_id for each in found.switches if each.kind == "source"}
-    assert {each.source_id: each.events for each in found.held} == {ids["-1"]: 1, ids["-3"]: 3}
+    assert found.held == {ids["-1"]: 1, ids["-3"]: 3}
     assert level_of("queue", state=found) is Level.YELLOW, "one source has been on"
 
 

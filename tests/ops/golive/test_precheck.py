@@ -179,11 +179,11 @@ def test_what_is_broken_is_red_and_nothing_else(system: GoLive, subtests: pytest
 
 def test_every_table_and_action_is_probed() -> None:
     own, operations = own_metadata(), stored_operations()
-    asked = " ".join(operations[each.operation] for each in (*TABLES, *ACTIONS))
+    asked = " ".join(operations[name] for name, _ in [*TABLES.values(), *ACTIONS.values()])
     joined_as = {"view_pancake_connection_status": "status_history"}
     named = {each["table"]["name"] for each in own["sources"][0]["tables"] if "select_permissions" in each}
     assert [each for each in named if not re.search(rf"\b{joined_as.get(each, each)}\b", asked)] == []
-    assert {each.name for each in ACTIONS} == {each["name"] for each in own["actions"]}
+    assert ACTIONS.keys() == {each["name"] for each in own["actions"]}
 
 
 STOPPABLE = [each for each in DECIDED if each.query != "packages"]
