@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from leads.domain.assign import Choice, Member
+from leads.domain.assign import Member
 from leads.domain.decide import Account, Facts, Plan, decide
 from leads.domain.digest import Digester
 from leads.domain.lead import Lead, read_stored_lead
-from leads.domain.notifications import notifications_of
 from leads.domain.phone import PhoneReading
 from leads.domain.trace_event import Step, StoredEvent
-from leads.domain.versions import LastApplied, VersionPart, part_to_apply, with_capped_time
-from leads.services.process_record import Claim, PlannedEvent
+from leads.domain.versions import LastApplied, part_to_apply, with_capped_time
+from leads.services.process_record import Claim
 from tests.support.leads import PHONE
 
 DIGESTER = Digester({"test": bytes(32)})
@@ -51,12 +50,9 @@ def lead_case(
     return LeadCase(with_capped_time(lead, arrived_at), phones, force, arrived_at)
 
 
-def part_of(case: LeadCase, facts: Facts) -> VersionPart:
-    return part_to_apply(case.lead, case.phones, case.arrived_at, facts.applied, force=case.force)
-
-
 def decide_on(case: LeadCase, facts: Facts) -> Plan:
-    return decide(part_of(case, facts), facts, force=case.force)
+    part = part_to_apply(case.lead, case.phones, case.arrived_at, facts.applied, force=case.force)
+    return decide(part, facts, force=case.force)
 
 
 def applied(of: LeadCase, **changes: Any) -> LastApplied:
@@ -80,15 +76,6 @@ CLAIM = Claim(
     table_name=None, modified_on=None, payload=None, arrived_at=NOW, attempts=1, replay_count=0,
     created_at=NOW, was_held_or_replayed=False, unsent=[], corrected_phone=None, force=False,
 )  # fmt: skip
-
-
-def planned_event(case: LeadCase, facts: Facts, choice: Choice | None = None) -> PlannedEvent:
-    """The planned event of a case, with this choice of an owner."""
-    plan = decide_on(case, facts)
-    owner = choice.staff_id if choice else plan.ticket.assignee_id if plan.ticket else None
-    sent, dropped = notifications_of(plan, facts, owner)
-    phones = part_of(case, facts).phones
-    return PlannedEvent(CLAIM, phones, plan, choice, owner, sent, dropped, facts)
 
 
 def member(number: int, **changes: object) -> Member:

@@ -1,4 +1,4 @@
-"""Processing: attempts, turns of repeats, what is loaded, the parameters with which a plan is written.
+"""Processing: attempts, turns of repeats, corrected phones.
 
 And what is loaded and read to compare the lists of Pancake with the stored events.
 """
@@ -21,8 +21,6 @@ from psycopg.rows import dict_row
 from leads.adapters.clock import Clock
 from leads.adapters.database import Database
 from leads.adapters.pancake_api import Access, PancakeApi
-from leads.domain.assign import choose
-from leads.domain.decide import Account, Ticket
 from leads.domain.errors import (
     Contended,
     DatabaseUnavailable,
@@ -36,25 +34,10 @@ from leads.domain.listing import Event, ListedLead, LookUps, TableRecord, coveri
 from leads.domain.phone import PhoneReading
 from leads.services import process_record
 from leads.services.connections import Connection
-from leads.services.load_facts import read_facts
 from leads.services.missing_leads import load_events_params, look_up_times, read_stored_event
-from leads.services.process_record import (
-    DeliveryResult,
-    customer_params,
-    event_params,
-)
+from leads.services.process_record import DeliveryResult
 from leads.services.redelivery import MAX_RETRY_AFTER_SECONDS, MAX_WAITING, RepeatLimit
-from tests.support.builders import (
-    CLAIM,
-    DIGESTER,
-    EMPTY,
-    NOW,
-    account,
-    applied,
-    lead_case,
-    member,
-    planned_event,
-)
+from tests.support.builders import CLAIM, DIGESTER
 from tests.support.fakes import FakeDatabase, MovableClock, SteadyClock
 from tests.support.handlers import DatabaseHarness
 from tests.support.leads import PHONE
@@ -242,78 +225,6 @@ def test_a_corrected_phone_replaces_all_of_a_body_as_its_main_one_but_no_body_th
     with pytest.raises(InvalidBody) as caught:
         read(None)
     assert caught.value.code == "invalid_payload"
-
-
-def test_facts_are_read_from_the_statements_rows() -> None:
-    stored = {"normalized_phone": None, "phone_code": "84", "state": "enabled", "contact_phone": None}
-    listed = stored | {"named": None}
-    changed = {"normalized_phone": None, "phone_code": "84", "phone_number": "0905111222"}
-    ticket = {"id": "t", "account_id": None, "assignee_id": "s", "assignee_is_active": True}
-    row: dict[str, Any] = {
-        "accounts": [
-            listed | {"id": "a", "normalized_phone": PHONE, "phone_number": "x"},
-            listed | {"id": "b", "phone_number": "0905 111 222", "state": "disabled"},
-            listed | {"id": "c", "phone_code": None, "phone_number": "1"},
-            listed | {"id": "d", "phone_number": "0912345678", "contact_phone": PHONE},
-        ],
-        "open_tickets": [
-            ticket | {"title": "T", "description": None, "fields": "not an object", "account": None},
-            ticket | {"id": "u", "title": "U", "description": None, "fields": {}, "account": changed},
-        ],
-        "admins": ["x"],
-        "managers": ["y"],
-        "consent_mode": None,
-        "roster_source_id": None,
-        "new_account_id": "n",
-        "new_ticket_id": "m",
-        "connection": {"workspace_id": "607", "chat_link": "", "record_link": ""},
-        "source_names": {"-1": "Facebook"},
-    }
-    found = read_facts(row, None, None, DIGESTER)
-    assert found.accounts == (
-        Account("a", PHONE, normalized_phone=PHONE, phone_code="84", phone_number="x"),
-        Account("b", PHONE, "disabled", phone_code="84", phone_number="0905 111 222"),
-        Account("d", "+84912345678", contact_phone=PHONE, phone_code="84", phone_number="0912345678"),
-    )
-    assert found.open_tickets == (
-        Ticket("t", None, "s", assignee_is_active=True, title="T"),
-        Ticket("u", None, "s", account_phone="+84905111222", assignee_is_active=True, title="U"),
-    )
-    assert (found.applied, found.ticket_account, found.ticket_is_shared) == (None, None, False)
-    before = {
-        "ticket_account": stored | {"id": "e", "phone_number": None, "state": "deleted"},
-        "applied_account": None,
-        "ticket_is_shared": True,
-    }
-    found = read_facts(row, applied(lead_case()), before, DIGESTER)
-    assert found.applied == applied(lead_case())
-    assert found.ticket_account == Account("e", None, "deleted", phone_code="84")
-    assert (found.applied_account, found.ticket_is_shared) == (None, True)
-
-
-def test_without_a_name_the_account_is_called_by_its_phone_and_a_known_one_keeps_its_own() -> None:
-    params = customer_params(planned_event(lead_case(name=None), EMPTY), NOW)
-    assert (params["display_name"], params["name"]) == (PHONE, None)
-    facts = replace(EMPTY, accounts=(account("a", "+84912345678"),))
-    params = customer_params(planned_event(lead_case(secondary_phone_number="0912345678"), facts), NOW)
-    assert (params["phone"], params["account_phone"]) == (PHONE, "+84912345678")
-
-
-def test_metadata_holds_only_fields_that_the_body_named() -> None:
-    assert set(lead_case().lead.metadata()) == {"record_id", "table_name", "modified_on", "name", "phones"}
-
-
-def test_the_event_keeps_outcome_owner_evidence_and_notifications() -> None:
-    case, choice = lead_case(), choose((member(1), member(2, on_duty=False)))
-    planned = planned_event(case, EMPTY, choice)
-    params: Any = event_params(planned, NOW)
-    assert (params["id"], params["outcome"], params["assignee_id"]) == (CLAIM.id, "ticket_created", "s-1")
-    evidence: dict[str, Any] = json.loads(params["evidence"])
-    assert evidence["assignment"]["skipped"] == [{"staff_id": "s-2", "reason": "off_duty"}]
-    assert evidence["phone"]["usable"] == [PHONE]
-    assert evidence["digests"] == case.lead.digests()
-    assert [sent["name"] for sent in json.loads(params["notifications"])] == ["new_lead"]
-    assert json.loads(params["notifications"]) == planned.notifications
 
 
 # What is loaded and read to compare Pancake's lists
