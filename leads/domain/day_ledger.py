@@ -7,7 +7,7 @@ record that no event covers is entered as found missing if it could be inserted,
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 from zlib import crc32
 
 from leads.domain.body import ICT
@@ -89,7 +89,7 @@ class SavedLedger(TypedDict):
     """The fields of a ListPosition."""
     seen_records: dict[str, list[str]]
     """The ids that were listed and are not in `found_records`, by table."""
-    found_records: NotRequired[dict[str, list[str]]]
+    found_records: dict[str, list[str]]
     entries: DayReport
     look_ups: list[SavedLookUp]
 
@@ -135,7 +135,7 @@ class DayLedger:
 
     @classmethod
     def load(cls, day: date, saved: SavedLedger) -> "DayLedger":
-        found = saved.get("found_records", {})
+        found = saved["found_records"]
         seen = {name: {*ids, *found.get(name, ())} for name, ids in saved["seen_records"].items()}
         position, look_ups = ListPosition(**saved["position"]), LookUps.load(saved["look_ups"])
         return cls(day, position, seen, found, saved["entries"], look_ups)

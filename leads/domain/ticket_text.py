@@ -70,8 +70,8 @@ def content_with_request(
     assert ticket is not None
     requests = requests_of(ticket.fields)
     left = requests_of(plan.left_ticket.fields) if plan.left_ticket else {}
-    known = _take(requests, key, lead)
-    before = _take(left, key, lead) or known or {}
+    known = requests.pop(key, None)
+    before = left.pop(key, None) or known or {}
     requests[key] = _request(lead, before, facts, arrived_at)
     fields: dict[str, JsonValue] = {**ticket.fields, **lead.metadata(), REQUESTS: requests}
     named = phones if "phones" in lead.values else _phones_of(fields) or phones
@@ -83,27 +83,17 @@ def content_without_request(plan: Plan, facts: Facts, key: str) -> TicketContent
     if plan.left_ticket is None:
         return None
     requests = requests_of(plan.left_ticket.fields)
-    if _take(requests, key, plan.lead) is None:
+    if requests.pop(key, None) is None:
         return None
     fields: dict[str, JsonValue] = {**plan.left_ticket.fields, REQUESTS: requests}
     return ticket_content(plan.left_ticket, fields, facts.connection, plan.lead.digester)
 
 
 def requests_of(fields: Mapping[str, JsonValue]) -> dict[str, Request]:
-    """Return the requests that a ticket holds by their key.
-
-    A ticket of version 0.1 has the fields of one record; the key of its request is the id of that record.
-    """
-    requests, record_id = fields.get(REQUESTS), fields.get("record_id")
-    if requests is None and isinstance(record_id, str):
-        products, at = fields.get("interested_products"), fields.get("modified_on")
-        return {record_id: {"record_id": record_id, "interested_products": products, "at": at}}
+    """Return the requests that a ticket holds by their key."""
+    requests = fields.get(REQUESTS)
     known = requests if isinstance(requests, dict) else {}
     return {key: request for key, request in known.items() if isinstance(request, dict)}
-
-
-def _take(requests: dict[str, Request], key: str, lead: Lead) -> Request | None:
-    return requests.pop(key, None) or requests.pop(lead.record_id, None)
 
 
 def _request(lead: Lead, before: Request, facts: Facts, arrived_at: datetime) -> Request:
@@ -173,13 +163,8 @@ def is_our_title(ticket: Ticket, digester: Digester) -> bool:
 def find_block(
     description: str, fields: Mapping[str, JsonValue], digester: Digester
 ) -> tuple[int, int] | None:
-    """Return where the block that we wrote last begins and ends; None without it: all of it is people's.
-
-    Version 0.1 wrote a description without the two lines.
-    """
+    """Return where the block that we wrote last begins and ends; None without it: all of it is people's."""
     digest = _digests_of(fields).get("description")
-    if digester.matches(digest, TEXT, description):
-        return 0, len(description)
     first = description.find(FIRST_LINE)
     while first >= 0 and (last := description.find(LAST_LINE, first)) >= 0:
         end = last + len(LAST_LINE)

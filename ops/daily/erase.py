@@ -254,9 +254,8 @@ class Work:
         return True
 
     def _requests_of_others(self, ticket: Ticket) -> dict[str, Mapping[str, JsonValue]]:
-        """Return the requests of other records. Version 0.1 had the id of a record as the key."""
+        """Return the requests of other records."""
         keys = {request_key(record.connection_id, record.record_id) for record in self.customer.records}
-        keys |= {record.record_id for record in self.customer.records}
         return {key: request for key, request in requests_of(ticket.fields).items() if key not in keys}
 
     def _empty_requests(self, ticket: Ticket, *, is_last: bool) -> bool:

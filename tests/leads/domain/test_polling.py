@@ -275,21 +275,6 @@ def test_an_interrupted_day_goes_on_from_its_state() -> None:
     assert not {"seen_records", "table", "cursor"} & report.keys()
 
 
-def test_a_state_in_which_stored_records_are_saved_twice_is_continued() -> None:
-    """As an earlier release saved it."""
-    ledger = DayLedger(DAY)
-    ledger.enter(ledger.select([item("a")]), {}, {key("a")})
-    saved = ledger.save()
-    del saved["found_records"]
-    saved["seen_records"]["lead"] = ["a"]
-    saved["entries"]["found_missing"] = ["a"]
-    resumed = DayLedger.load(DAY, json.loads(json.dumps(saved)))
-    resumed.enter(resumed.select([item("a"), item("b")]), {}, {key("b")})
-    report = report_of(resumed)
-    assert (report["expected"], report["found_missing"]) == (2, ["a", "b"])
-    assert (report["duplicates"], report["inserted"]) == (["a"], 2)
-
-
 def test_a_day_that_did_not_close_is_read_again_without_forgetting_what_was_added() -> None:
     ledger = DayLedger(DAY)
     ledger.enter(ledger.select([item("a"), item("b")]), stored("a", "processed"), {key("b")})

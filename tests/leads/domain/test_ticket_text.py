@@ -23,15 +23,13 @@ from leads.domain.ticket_text import (
     FIRST_LINE,
     LAST_LINE,
     MAX_REQUESTS,
-    TEXT,
     TicketContent,
     content_with_request,
-    content_without_request,
     request_key,
     requests_of,
 )
 from leads.domain.versions import changed_fields, is_unchanged
-from tests.support.builders import DIGESTER, EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
+from tests.support.builders import EMPTY, NOW, LeadCase, account, applied, decide_on, lead_case
 from tests.support.leads import PHONE
 
 ROOT = Path(__file__).parents[3]
@@ -92,35 +90,6 @@ def first_ticket(**changes: Any) -> Ticket:
 # Requests
 
 
-def test_each_record_is_a_request_of_the_open_ticket_the_newest_first() -> None:
-    content = followed(first_ticket(), **LIDS)
-    assert request_lines(content) == [
-        "15/05/2026 09:35 · Cắt mí · TikTok",
-        "14/05/2026 09:35 · Nâng mũi · Facebook",
-    ]
-    assert content.title == "Lead Pancake: An – Cắt mí"
-    requests = requests_of(content.fields)
-    assert {key: each["interested_products"] for key, each in requests.items()} == {
-        "c0/r-1": ["Nâng mũi"],
-        "c0/r-2": ["Cắt mí"],
-    }
-
-
-def test_a_later_version_changes_the_request_of_its_record_and_an_older_one_is_below() -> None:
-    both = ticket_of(followed(first_ticket(), **LIDS))
-    later = followed(
-        both,
-        **NOSE | {"interested_product": ["Nâng mũi", "Tiêm filler"], "modified_on": NOW + timedelta(days=2)},
-    )
-    assert request_lines(later)[0] == "16/05/2026 09:35 · Nâng mũi, Tiêm filler · Facebook"
-    assert len(request_lines(later)) == 2
-    older = followed(
-        both, id="r-3", interested_product=["Tắm trắng"], modified_on=None, arrived_at=NOW - timedelta(days=1)
-    )
-    assert request_lines(older)[2] == "13/05/2026 09:35 · Tắm trắng", "without a time it is of its arrival"
-    assert older.title == "Lead Pancake: An – Cắt mí"
-
-
 def test_a_field_that_a_version_does_not_name_keeps_its_value_in_the_request() -> None:
     tag = [{"id": "t_1", "text": "Hỏi giá"}]
     case = lead_case(**NOSE, pancake_tags=["t_1"], pancake_tags_obj=tag, utm_campaign="tết")
@@ -135,28 +104,6 @@ def test_a_field_that_a_version_does_not_name_keeps_its_value_in_the_request() -
     assert request_lines(content) == ["14/05/2026 09:35 · TikTok"], (
         "the event knows the sources of its record"
     )
-
-
-def test_the_request_moves_with_its_record_to_the_ticket_of_another_customer() -> None:
-    both = ticket_of(followed(first_ticket(), **LIDS))
-    theirs = ticket_of(followed(first_ticket(), **NOSE), id="ticket-2", account_id="account-2")
-    theirs = replace(theirs, fields={**theirs.fields, "requests": {}})
-    case = lead_case(id="r-2", phone_number="0912345678", modified_on=NOW + timedelta(days=2))
-    facts = facts_of(
-        case, applied=applied(lead_case(**LIDS)), open_tickets=(theirs, both),
-        accounts=(account("account-2", "+84912345678"),),
-    )  # fmt: skip
-    plan, content = written(case, facts)
-    assert plan.ticket is not None
-    assert (plan.ticket.id, plan.left_ticket) == ("ticket-2", both)
-    assert request_lines(content) == ["16/05/2026 09:35 · Cắt mí · TikTok"]
-    left = content_without_request(plan, facts, request_key(CONNECTION, "r-2"))
-    assert left is not None
-    assert (request_lines(left), left.title) == (
-        ["14/05/2026 09:35 · Nâng mũi · Facebook"],
-        "Lead Pancake: An – Nâng mũi",
-    )
-    assert content_without_request(plan, facts, request_key(CONNECTION, "r-7")) is None
 
 
 def many_requests(count: int) -> Ticket:
@@ -233,23 +180,6 @@ def test_a_block_that_a_form_sent_back_with_other_line_breaks_is_still_ours() ->
     typed = replace(ticket, description=f"gọi lại\n{ticket.description}".replace("\n", "\r\n"))
     assert followed(typed, **LIDS).description.startswith(f"gọi lại\r\n{FIRST_LINE}\n")
     assert followed(typed, **LIDS).description.count(FIRST_LINE) == 1
-
-
-def test_a_description_of_version_0_1_becomes_the_block_unless_a_person_changed_it() -> None:
-    text = "Điện thoại: +84905111222\nQuan tâm: Nâng mũi"
-    before: Any = {
-        "record_id": "r-1", "modified_on": NOW.isoformat(), "interested_products": ["Nâng mũi"],
-        "written": {"description": DIGESTER.digest(TEXT, text)},
-    }  # fmt: skip
-    ticket = Ticket("ticket-1", "account-1", None, title="", description=text, fields=before)
-    content = followed(ticket, **LIDS)
-    assert content.description.startswith(FIRST_LINE)
-    assert request_lines(content)[1] == "14/05/2026 09:35 · Nâng mũi"
-    again = followed(ticket_of(content), **NOSE | {"modified_on": NOW + timedelta(days=2)})
-    assert request_lines(again)[0] == "16/05/2026 09:35 · Nâng mũi · Facebook"
-    assert len(request_lines(again)) == 2, "the record takes the request over that had its id alone"
-    typed = followed(replace(ticket, description=f"{text}!"), **LIDS)
-    assert typed.description.startswith(f"{text}!\n\n{FIRST_LINE}")
 
 
 def test_a_title_that_a_person_changed_stays_and_a_customer_cannot_end_the_block() -> None:
