@@ -40,7 +40,7 @@ from leads.domain.ticket_text import find_block, is_our_title, ticket_content
 from leads.domain.versions import changed_fields, is_new_request, is_unchanged
 from leads.domain.visible_text import without_unseen
 from ops.output import escape_unseen
-from tests.support.builders import DIGESTER, EMPTY, applied, decide_on, lead_case
+from tests.support.builders import DIGESTER, applied, lead_case
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 floats = st.floats(-1e99, 1e99).filter(lambda number: number == 0 or abs(number) > 1e-99)
@@ -395,29 +395,6 @@ PHONE = "0905111222"
 
 def customer(*numbers: Any) -> dict[str, Any]:
     return {"id": "c-1", "phone_numbers": list(numbers)}
-
-
-def test_the_phone_of_the_chat_customer_is_read_after_the_records_own() -> None:
-    only = lead(phone_number=None, pancake_customer_obj=customer("0905 111 222"))
-    assert only.phones == ("0905 111 222",)
-    assert lead_case(phone_number="", pancake_customer_obj=customer(PHONE)).phones.usable == ("+84905111222",)
-    own = {"secondary_phone_number": "0887410852", "phone_number": PHONE}
-    both = lead(pancake_customer_obj=customer("0912345678"), **own)
-    assert both.phones == (PHONE, "0887410852", "0912345678")
-
-
-@pytest.mark.parametrize("same", [PHONE, "+84905111222", "84 905 111 222", "khong co"])
-def test_a_customer_that_brings_no_new_number_changes_nothing(same: str) -> None:
-    """Neither the fields nor their digests, which decide whether a notification is sent."""
-    without = lead_case(phone_number=PHONE)
-    named = lead_case(phone_number=PHONE, modified_on=None, pancake_customer_obj=customer(same, same))
-    assert named.lead.fields() == without.lead.fields()
-    assert named.lead.digests() == without.lead.digests()
-    facts = replace(EMPTY, applied=applied(without))
-    assert decide_on(named, facts).outcome == "no_change"
-    new = lead(phone_number=PHONE, pancake_customer_obj=customer(same, "0912345678"))
-    assert "0912345678" in new.phones
-    assert new.digests() != without.lead.digests()
 
 
 def test_a_body_that_names_only_the_customer_names_the_phones_if_it_has_numbers() -> None:

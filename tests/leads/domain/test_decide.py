@@ -92,33 +92,6 @@ def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
             assert found == outcome, (modified, applied_modified, arrived)
 
 
-def test_of_two_copies_of_a_version_the_earlier_adds_only_fields_that_are_new() -> None:
-    before = applied(lead_case(name="Before"))
-    case = lead_case(email="a@example.com", arrived_at=EARLIER)
-    plan = decide_on(case, replace(EMPTY, applied=before))
-    assert plan.outcome == "contact_updated"
-    assert plan.lead.fields() == {"email": "a@example.com"}
-    listed = lead_case(interested_product=["Gói A"])
-    assert decide_on(listed, replace(EMPTY, applied=applied(lead_case()))).outcome == "ticket_created"
-    other_phone = lead_case(email="a@example.com", phone_number="0912345678", arrived_at=EARLIER)
-    plan = decide_on(other_phone, replace(EMPTY, applied=before))
-    assert (plan.outcome, plan.phone, plan.attention) == ("contact_updated", PHONE, ())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": "Bình"}, {"phone_number": "0912345678"}, {"secondary_phone_number": "0912345678"},
-        {"email": "a@example.com"}, {"full_address": "Hà Nội"}, {"source": ["-1"]},
-        {"pancake_tags": ["vip"]}, {"interested_product": ["Gói A"]},
-    ],
-    ids=lambda change: next(iter(change)),
-)  # fmt: skip
-def test_a_change_of_a_mapped_field_counts_even_if_it_was_missing_before(change: dict[str, Any]) -> None:
-    facts = replace(EMPTY, applied=applied(lead_case(modified_on=NOW - timedelta(hours=1))))
-    assert decide_on(lead_case(**change), facts).outcome in ("ticket_created", "contact_updated")
-
-
 @pytest.mark.parametrize("case", [{"unmapped": "news"}, {"email": None, "pancake_tags": []}, {}])
 def test_equal_missing_and_new_empty_fields_are_no_change(case: dict[str, Any]) -> None:
     earlier: dict[str, Any] = {} if case else {"email": "a@example.com"}
@@ -224,19 +197,6 @@ def test_a_changed_phone_notifies_admins_and_owner() -> None:
     updated, attention = notify(lead_case(phone_number="0912345678"), CHANGED_PHONE, "s-9")
     assert updated["name"] == "lead_updated", "names are unique"
     assert (attention["name"], attention["recipient_ids"]) == ("phone_changed", ["admin-1", "s-9"])
-
-
-def test_an_event_that_writes_no_ticket_sends_nothing(subtests: pytest.Subtests) -> None:
-    later = applied(lead_case(), newest_modified_on=NOW + timedelta(days=1))
-    for outcome, table_name, before in (
-        ("stale", "lead", later),
-        ("no_change", "lead", applied(lead_case())),
-        ("contact_updated", "contact", None),
-    ):
-        with subtests.test(outcome=outcome, table_name=table_name):
-            case, facts = lead_case(table_name=table_name), replace(EMPTY, applied=before)
-            assert decide_on(case, facts).outcome == outcome
-            assert notify(case, facts, None) == []
 
 
 def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
