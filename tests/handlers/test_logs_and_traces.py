@@ -1,5 +1,5 @@
 """What the handlers log, as docs/observability.md says: fields, no secrets; the trace of a request, in lines
-and in its calls of Hasura and Pancake. Readiness, the checks of the engine, the action trace_lead."""
+and in its calls of Hasura and Pancake. Readiness, and the checks of the engine."""
 
 import asyncio
 import json
@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 from pytest_httpserver import HTTPServer
 
@@ -25,11 +24,10 @@ from leads.services.cron_runs import CRONS
 from tests.support.crons import CronHarness
 from tests.support.fakes import FakeHasura
 from tests.support.handlers import HandlerHarness, running_handlers
-from tests.support.leads import LEAD, RECORD_ID
+from tests.support.leads import LEAD
 from tests.support.logs import captured_logs
 from tests.support.processing import process, stored
 from tests.support.settings import (
-    ADMIN_ID,
     EDGE_SECRET,
     HANDLER_SECRET,
     WEBHOOK_TOKEN,
@@ -230,12 +228,7 @@ async def test_without_hasura_the_handlers_stay_ready(harness: HandlerHarness) -
     assert (answer.status_code, answer.json()["hasura"], answer.json()["database"]) == (200, False, True)
 
 
-# trace_lead: the stories of leads, from the same statement as `leads trace`
-
-
-async def ask(harness: HandlerHarness, text: object) -> httpx.Response:
-    session = {"x-hasura-role": "crm_admin", "x-hasura-user-id": ADMIN_ID}
-    return await harness.call_action({"text": text}, name="trace_lead", session=session)
+# A process: its end, and its databases
 
 
 async def test_the_end_waits_for_the_answer_of_a_cancelled_request(database: str, key_ring: KeyRing) -> None:
@@ -262,27 +255,3 @@ async def test_hasuras_own_database_is_a_second_one_only_if_it_differs(
         assert (runtime.metadata_db is runtime.db) is is_one
         async with runtime.running(), runtime.undone() as dry_run:
             assert (dry_run.metadata_db is dry_run.db) is is_one
-
-
-async def test_the_stories_of_leads_are_answered(harness: HandlerHarness, capture_logs: list[str]) -> None:
-    """The log shows neither what was searched for nor what was found."""
-    harness.fill_roster(2)
-    lead = await process(harness)
-    capture_logs.clear()
-    answer = await ask(harness, "0905 111 222")
-    assert answer.status_code == 200, answer.text
-    found = answer.json()
-    assert (found["text"], found["has_ticket"]) == ("0905 111 222", True)
-    (story,) = found["leads"]
-    assert (story["record_id"], story["tickets"]) == (RECORD_ID, [lead.ticket["code"]])
-    assert story["next"] == "nothing to do"
-    kinds = [step["kind"] for step in story["steps"]]
-    assert kinds == ["webhook", "result", "customer", "owner", "roster", "told", "ticket"]
-    (line,) = capture_logs
-    assert json.loads(line)["answer"] == {"has_ticket": True}
-    answer = await ask(harness, "no such record")
-    assert answer.json() == {"text": "no such record", "has_ticket": False, "leads": []}
-    for text in (17, "x" * 201):
-        answer = await ask(harness, text)
-        assert answer.status_code == 400, text
-        assert "Give a phone, a record id" in answer.json()["message"]

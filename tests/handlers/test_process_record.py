@@ -119,22 +119,6 @@ async def test_a_contact_without_an_account_is_taken_over(harness: HandlerHarnes
     assert (second.result, second.account) == ("ticket_updated", first.account)
 
 
-async def test_a_second_record_puts_back_no_correction_of_the_contact(harness: HandlerHarness) -> None:
-    """Its first version fills what the contact lacks; a later one writes what it changed."""
-    contact = f"SELECT ARRAY[name, email, address] AS texts FROM contact_book WHERE primary_phone = '{PHONE}'"
-    named = {"name": "Trang", "email": "t@example.com", "full_address": "1 Lê Lợi"}
-    await process(harness, **named)
-    corrected = ["Thu Trang", "trang@example.com", "2 Lê Lợi"]
-    harness.sql("UPDATE contact_book SET name = %s, email = %s, address = %s", *corrected)
-    second = await process(harness, id="b", source=[-1, -2], **named)
-    assert (second.result, harness.one(contact)["texts"]) == ("ticket_updated", corrected)
-    await process(harness, id="b", modified_on=LATER, **(named | {"name": "Lê Thu Trang"}))
-    assert harness.one(contact)["texts"] == ["Lê Thu Trang", *corrected[1:]]
-    harness.sql("UPDATE contact_book SET email = '', address = NULL")
-    await process(harness, id="c", **named)
-    assert harness.one(contact)["texts"] == ["Lê Thu Trang", "t@example.com", "1 Lê Lợi"]
-
-
 async def test_a_contact_of_another_customer_keeps_its_account(harness: HandlerHarness) -> None:
     """Diva may have stored it after the facts were loaded: its people take no lock of a phone."""
     contacts = "SELECT primary_phone, account_id::text FROM contact_book ORDER BY primary_phone"
@@ -386,17 +370,6 @@ def assignment(lead: Processed) -> Row:
 
 def skipped(lead: Processed) -> dict[str, str]:
     return {each["staff_id"]: each["reason"] for each in assignment(lead)["skipped"]}
-
-
-async def test_admins_who_could_not_be_told_of_the_first_waiting_ticket_are_told_of_the_next(
-    harness: HandlerHarness,
-) -> None:
-    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
-    untold = await numbered(harness, 1)
-    assert (untold.event["notifications"], untold.evidence["dropped"]) == ([], ["unassigned"])
-    harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
-    assert (await numbered(harness, 2)).sent("unassigned")
-    assert (await numbered(harness, 3)).event["notifications"] == []
 
 
 async def test_without_managers_the_admins_are_notified_and_without_both_it_is_logged(
