@@ -1,6 +1,6 @@
 """The backfill of account.normalized_phone: its result, limits and index, and what an interruption leaves.
 
-And `leads tickets move`, there and back; tests/hasura/test_migrations.py moves around the migrations.
+And `leads tickets move`, there and back.
 """
 
 import csv
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -344,13 +345,24 @@ def tickets(database: str, source: str) -> int:
 
 
 def test_there_and_back_leaves_the_tickets_of_others_where_they_were(with_tickets: str) -> None:
-    before = tickets(with_tickets, OTHER)
+    data = f"SELECT DISTINCT data FROM ticket WHERE source_id = '{PANCAKE}'"
+    before, of_tickets = tickets(with_tickets, OTHER), rows(with_tickets, data)
     there = move(with_tickets, "--rows-per-batch", "10")
     assert (there.exit_code, tickets(with_tickets, PANCAKE)) == (0, 0)
     assert there.stdout == f"25 tickets to move from {PANCAKE} to {OTHER}.\n0 tickets are left.\n"
     assert tickets(with_tickets, OTHER) == before + 25
     assert move(with_tickets, "--back").exit_code == 0
     assert (tickets(with_tickets, PANCAKE), tickets(with_tickets, OTHER)) == (25, before)
+    assert rows(with_tickets, data) == of_tickets, "without our mark"
+
+
+def test_a_locked_ticket_is_moved_once_it_is_unlocked(with_tickets: str) -> None:
+    with psycopg.connect(with_tickets) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT FROM ticket WHERE title = 'Lead 7' FOR UPDATE")
+        moving = pool.submit(move, with_tickets)
+        eventually(lambda: tickets(with_tickets, PANCAKE) == 1)
+        other.rollback()
+    assert (moving.result().exit_code, tickets(with_tickets, PANCAKE)) == (0, 0)
 
 
 def test_a_dry_run_of_a_move_only_counts_and_our_own_source_is_no_target(with_tickets: str) -> None:
