@@ -311,11 +311,3 @@ async def test_anything_else_is_stopped(harness: SettingsHarness, query: str, ro
     assert is_stopped(answer)
     assert answer["errors"][0]["extensions"] == {"code": "validation-failed", "path": "$"}
     assert not is_stopped(await harness.query("{ __typename }", role=role))
-
-
-async def test_an_admin_is_not_limited(harness: SettingsHarness) -> None:
-    admin = {"X-Hasura-Admin-Secret": harness.keys.admin_secret}
-    request = {"query": "{ pancake_connection { id } }"}
-    assert "data" in (await harness.client.post("/v1/graphql", json=request, headers=admin)).json()
-    config = (await harness.client.get("/v1alpha1/config", headers=admin)).json()
-    assert config["is_allow_list_enabled"] is True

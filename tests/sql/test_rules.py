@@ -154,13 +154,6 @@ def test_an_undo_counts_leads_and_not_their_versions(db: Db) -> None:
     assert db.execute(QUERIES["setup/count_waiting"]).fetchall() == [(4,)]
 
 
-def test_a_version_that_claims_the_far_future_has_the_time_of_its_arrival(db: Db) -> None:
-    event(db, "far", "2026-01-09", modified_on="2099-01-01", evidence='{"future_time": true}')
-    event(db, "near", "2026-01-09", modified_on="2025-12-31")
-    look = "SELECT modified_on::date::text FROM pancake_applied_version(%s, 'lead', 'r') ORDER BY 1"
-    assert db.execute(look, [CONNECTION]).fetchall() == [("2025-12-31",), ("2026-01-01",)]
-
-
 def test_what_holds_an_event_is_the_kill_switch_then_its_sources(db: Db) -> None:
     add_connection(db, OTHER, 2)
     db.execute("UPDATE pancake_connection SET status = 'disabled' WHERE id = %s", [OTHER])

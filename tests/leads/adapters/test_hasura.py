@@ -25,7 +25,7 @@ from leads.domain.errors import (
     Refused,
     UnknownTrigger,
 )
-from ops.clients.hasura_admin import MAX_IDLE_SECONDS, AccessDenied, RequestRefused
+from ops.clients.hasura_admin import MAX_IDLE_SECONDS, RequestRefused
 from ops.clients.hasura_admin import Engine as EngineClient
 
 Read = Callable[[bytes, str], Any]
@@ -273,35 +273,6 @@ def answering(status: int, **body: Any) -> EngineClient:
     """A client whose every request gets this answer."""
     transport = httpx.MockTransport(lambda _: httpx.Response(status, **body))
     return EngineClient("http://hasura/", "the-secret", transport=transport)
-
-
-def test_the_secret_goes_along_and_the_data_comes_back() -> None:
-    requests: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        return httpx.Response(200, json={"data": {"a": 1}})
-
-    with EngineClient(
-        "http://hasura/", "the-secret", {"X-Hasura-Role": "r"}, 1, httpx.MockTransport(answer)
-    ) as it:
-        assert it.graphql("query { a }", {}) == {"a": 1}
-    assert requests[0].url == "http://hasura/v1/graphql"
-    assert requests[0].headers["x-hasura-admin-secret"] == "the-secret"
-    assert requests[0].headers["x-hasura-role"] == "r"
-
-
-def test_a_wrong_secret_is_named(subtests: pytest.Subtests) -> None:
-    """GraphQL answers it with status 200, the metadata API with 401."""
-    errors = {"errors": [{"message": "invalid secret", "extensions": {"code": "access-denied"}}]}
-    for status in (200, 401):
-        with (
-            subtests.test(status=status),
-            pytest.raises(AccessDenied, match="http://hasura does not accept the admin secret: invalid sec"),
-        ):
-            answering(status, json=errors).graphql("query { a }", {})
-    with pytest.raises(AccessDenied):
-        answering(401, json={"error": "invalid secret", "code": "access-denied"}).export()
 
 
 def test_a_refusal_keeps_the_code_of_the_engine_and_its_details() -> None:
