@@ -11,7 +11,7 @@ import pytest
 from leads.domain.body import ICT
 from tests.support.crons import CronHarness
 from tests.support.handlers import running_handlers
-from tests.support.leads import EARLIER, LATER, LEAD
+from tests.support.leads import LATER, LEAD
 from tests.support.processing import stored
 from tests.support.stored_rows import NOTIFICATIONS, insert_tickets
 
@@ -159,22 +159,6 @@ async def test_the_ticket_of_a_handler_that_does_not_say_so_is_watched_too(harne
     harness.sql(finished, "ticket_created")
     event = harness.event(event_id)
     assert event["ticket_watched_at"] == event["processed_at"]
-
-
-async def test_neither_a_later_nor_an_older_version_notifies_again(harness: CronHarness) -> None:
-    harness.sql("UPDATE pancake_source SET is_active = false")
-    await harness.process_lead(modified_on=EARLIER)
-    harness.sql("UPDATE pancake_source SET is_active = true")
-    await harness.process_lead()
-    assert await late(harness, 31) == 1
-    await harness.process_lead(modified_on=LATER, name="Nguyễn Văn B")
-    assert await late(harness, 31) == 0
-    await harness.replay(filter={"status": "skipped_source_disabled"})
-    await harness.process_received()
-    outcomes = harness.sql("SELECT outcome FROM pancake_webhook_event ORDER BY id")
-    assert [row["outcome"] for row in outcomes] == ["stale", "ticket_created", "ticket_updated"]
-    assert await late(harness, 31) == 0
-    assert len(harness.notices("sla_missed")) == 1
 
 
 async def test_a_ticket_that_is_opened_again_is_not_notified_again(harness: CronHarness, ticket: str) -> None:

@@ -260,26 +260,6 @@ async def test_only_an_answer_that_is_asked_for_in_time_gives_a_call_more_time()
     assert answered + 0.05 < now() < answered + SPARE_SECONDS
 
 
-@pytest.mark.serial
-async def test_a_call_ends_within_four_seconds_while_pancake_takes_one_for_each_answer(
-    harness: CronHarness, day: date
-) -> None:
-    """Then a one-off event of another application waits 10 + 2 * 4 s in Hasura's loop at most.
-
-    The limits of a call move by as much as an answer comes late: without one they are a second earlier.
-    """
-    window = day_window(day)
-    harness.pancake.bulk(10 * RECORDS, window.start, window.end)
-    harness.pancake.faults.slow_seconds = 1
-    assert ANSWER_WITHIN_SECONDS + harness.pancake.faults.slow_seconds <= 4
-    harness.runtime.cron_runs.answer_within_seconds = ANSWER_WITHIN_SECONDS
-    started = time.monotonic()
-    answer = await harness.tick("reconcile_daily", harness.clock.now())
-    assert time.monotonic() - started < 4
-    assert answer.json()["extensions"]["code"] == "run_unfinished"
-    assert harness.count("pancake_webhook_event") > 0
-
-
 async def test_a_call_stores_a_page_that_came_late_and_asks_for_no_other(
     harness: CronHarness, day: date
 ) -> None:
