@@ -321,7 +321,8 @@ def _switch_on_again(off: Sequence[Switch], sources: Sequence[Switch]) -> str:
     can_be_on = [each for each in off if each.can_be_on]
     if not can_be_on:
         return ""
-    last = max(can_be_on, key=lambda each: (each.changed_at or datetime.min.replace(tzinfo=UTC), each.row_id))
+    never = datetime.min.replace(tzinfo=UTC)
+    last = max(can_be_on, key=lambda each: (each.changed_at or never, each.name or each.row_id))
     words = quote(last.name or last.row_id)
     if len({each.connection for each in sources}) > 1:
         words += f" --connection {quote(str(last.connection))}"

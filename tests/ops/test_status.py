@@ -439,6 +439,9 @@ def test_a_source_that_a_person_switched_off_is_the_cause_and_one_that_was_never
     assert level_of("sources", state=replace(both, held={})) is Level.GREEN, "it brings no leads"
     on_again = [OFF, source, replace(switched, is_on=True)]
     assert level_of("queue", state=replace(both, switches=on_again)) is Level.YELLOW, "they can be replayed"
+    at_once = [replace(switched, row_id="s9"), replace(source, changed_at=NOW)]
+    none = replace(both, switches=at_once, connections=[replace(CONNECTION, active_sources=0)])
+    assert "leads switch source TikTok on" in ask("sources", state=none)[0].cure, "the last by name"
 
 
 def test_one_disabled_connection_of_two_is_yellow_the_only_one_red() -> None:
