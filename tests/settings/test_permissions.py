@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -23,66 +24,10 @@ ROLES = ["crm_admin", "crm_manager", "crm_telesale", "pancake_edge", "pancake_se
 OTHER_ROLES = ROLES[1:]
 UNTRACKED = ["customer_erasure"]
 """Relations that the engine does not serve."""
-FIGURES = "changed connection source source_id tickets week "
-LIMITS = "daily_cap is_active open_cap shift weight "
-NOTIFY = (
-    "notified_at notify_attempts notify_error notify_given_up_at notify_next_at notify_refusals "
-    "notify_unknowns notify_unsent_since "
-)
-SETTINGS = (
-    "business_hours consent_mode cron_run_retention_days engine_log_retention_days former_owner "
-    "held_retention_days holidays kill_switch max_tickets_ahead morning_message morning_message_at "
-    "payload_retention_days processing_paused recall_after_minutes recall_max_times replay_rate_per_second "
-    "sla_hours sla_minutes waiting_share_minutes "
-)
 GRANTED: dict[tuple[str, str], str] = {
-    ("integration_change", "select"): (
-        "action after application before changed_at changed_by database_role hasura_role id kind "
-        "name reason row_id transaction_id"
-    ),
-    ("pancake_assignee", "select"): LIMITS
-    + "assigned_count assigned_on assigned_today created_at id source_id staff_id total_assigned",
-    ("pancake_assignee", "insert"): LIMITS + "source_id staff_id",
-    ("pancake_assignee", "update"): LIMITS,
-    ("pancake_assignee", "delete"): "",
-    ("pancake_connection", "select"): (
-        "allowed_ip_ranges allowlist_mode api_base_url chat_link created_at has_api_key has_header_secret "
-        "has_webhook_secret id last_poll_at name poll_watermark previous_token_expires_at "
-        "record_link record_timezone signature_mode status status_changed_at table_names updated_at "
-        "workspace_id"
-    ),
-    (
-        "pancake_connection",
-        "update",
-    ): "allowed_ip_ranges allowlist_mode chat_link name record_link signature_mode",
-    ("pancake_cron_run", "select"): NOTIFY
-    + "error finished_at id name outcome report scheduled_time started_at window_from window_to",
-    ("pancake_source", "select"): (
-        "connection_id first_seen_at id is_active is_removed name pancake_source_id parent_source_id "
-        "synced_at"
-    ),
-    ("pancake_source", "update"): "change_reason is_active",
-    ("pancake_webhook_event", "select"): NOTIFY
-    + (
-        "account_id applied_at arrived_at assignee_id attempts connection_id created_at error_code "
-        "error_detail evidence held_at id ingested_at modified_on next_attempt_at normalized_phone origin "
-        "outcome payload processed_at received_at record_id replay_count replayed_at replayed_by source_ids "
-        "status table_name ticket_id"
-    ),
-    ("view_pancake_connection_status", "select"): (
-        "connection_id reason scheduled_time status_after status_before"
-    ),
-    ("view_pancake_report_owner", "select"): FIGURES
-    + "bound by_hand owner owner_id share spread unanswered weight",
-    ("view_pancake_report_source", "select"): FIGURES
-    + (
-        "answered bad_phone broken by_hand closed_unanswered held held_by_connection held_by_kill_switch "
-        "held_by_source joined kept later_tickets leads missed_by_webhook new_tickets no_phone "
-        "oldest_unanswered_at other response_p50_business_minutes response_p50_minutes "
-        "response_p95_business_minutes response_p95_minutes unanswered unassigned updated"
-    ),
-    ("view_pancake_setting", "select"): SETTINGS + "changed_at changed_by id problems",
-    ("view_pancake_setting", "update"): SETTINGS + "change_reason",
+    (table, operation): columns
+    for table, operations in yaml.safe_load(Path(__file__).with_name("granted.yaml").read_text()).items()
+    for operation, columns in operations.items()
 }
 """What crm_admin may do, with the columns."""
 REPORT = {"view_pancake_report_owner", "view_pancake_report_source"}
