@@ -32,16 +32,6 @@ HOT = [name for name in QUERIES if name.split("/")[0] in FOLDERS]
 OF_FIGURES = sorted({n for n in QUERIES if n.split("/")[0] in ("kpi", "report")} - {"kpi/load_zero_miss"})
 ALONE = ["process_record/claim_event", "process_record/fail_event", "process_record/fence_claim"]
 """Those that come before the fence has chosen how the others are planned, the fence included."""
-FACTS_PARAMS: dict[str, Any] = {
-    "id": 5000,
-    "record_ticket_id": None,
-    "record_account_id": None,
-    "phones": ["+84900005000", "+84900005001"],
-    "stored_digits": ["0900005001", "900005001", "84900005001"],
-    "own_phones": ["+84900005002"],
-    "own_digits": ["0900005002", "900005002"],
-    "phone_digests": '{"+84900005001": ["test:0123456789abcdef"]}',
-}
 OF_LARGE_TABLES = re.compile(
     r"\b(?:\w+_pancake_webhook_event\w*|(?:account|ticket)_\w*(?:pkey|idx|key)|uq_contact_book_primary_phone"
     r"|uq_pancake_cron_run_tick|ix_customer_erasure_digest)\b"
@@ -129,16 +119,6 @@ def test_a_statement_uses_the_indexes_that_it_names(filled: Db, subtests: pytest
             plan = generic_plan(filled, name)
             arbiters = {arbiter for node in plan for arbiter in node.get("Conflict Arbiter Indexes", [])}
             assert expected <= indexes(plan) | arbiters
-
-
-def test_an_account_is_looked_up_by_its_phone_or_by_the_digits_it_was_stored_with(filled: Db) -> None:
-    name = "process_record/load_facts"
-    found = custom_plan(filled, name, FACTS_PARAMS)
-    assert scanned(found) == set()
-    assert named_indexes(name) - {of_events("ix_phone_digest")} <= indexes(found)
-    select = b"SELECT s.accounts FROM (" + QUERIES[name] + b") AS s"
-    ((accounts,),) = filled.execute(select, FACTS_PARAMS).fetchall()
-    assert {account["phone_number"] for account in accounts} == {"0900005000", "0900005001"}
 
 
 def test_the_counted_rows_are_estimated_by_their_times(filled: Db) -> None:
@@ -474,45 +454,39 @@ def test_a_search_reads_the_unassigned_tickets_alone(
     assert row["Actual Rows"] == UNASSIGNED
 
 
+WATCH = "UPDATE pancake_webhook_event SET ticket_watched_at = created_at"
+OF_THE_NIGHT = "WHERE record_id LIKE 'night%'"
+RECALL = (
+    "UPDATE app_setting SET app_settings ="
+    " jsonb_set(app_settings, '{pancake_integration,recall_after_minutes}', '10')"
+)
+OF_WATCHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(
+        ("check_sla/flag_late_tickets", "check_sla/stop_watching", "late_owners/list_recallable"),
+        ("ix_watched", (f"{WATCH} {OF_THE_NIGHT}", RECALL)),
+    ),
+    "late_owners/store_summaries": (
+        "ix_told_later",
+        (WATCH, f"UPDATE pancake_webhook_event SET evidence = '{{\"told_later\": true}}' {OF_THE_NIGHT}"),
+    ),
+}
+"""Searches among the tickets that are watched: the index that each reads, and what is so before."""
+
+
 @pytest.mark.parametrize("kind", BOTH)
-def test_late_tickets_are_looked_for_among_those_that_are_watched(
+def test_a_search_among_watched_tickets_reads_its_own_alone(
     tickets: Db, kind: str, subtests: pytest.Subtests
 ) -> None:
-    """Not among all of the last days, or of years."""
+    """Not all of the last days, or of years; for old leads to tell of not all that are watched."""
     params = SEARCH_PARAMS | {"lease": "60 seconds"}
-    with tickets.transaction(force_rollback=True):
-        tickets.execute(
-            "UPDATE pancake_webhook_event SET ticket_watched_at = created_at WHERE record_id LIKE 'night%'"
-        )
-        tickets.execute(
-            "UPDATE app_setting SET app_settings ="
-            " jsonb_set(app_settings, '{pancake_integration,recall_after_minutes}', '10')"
-        )
-        for search in (
-            "check_sla/flag_late_tickets", "check_sla/stop_watching", "late_owners/list_recallable",
-        ):  # fmt: skip
-            with subtests.test(search=search):
-                found = executed_plan(tickets, search, params, kind)
-                assert scanned(found) == set()
-                assert of_events("ix_watched") in indexes(found)
-                assert shared_buffers(found) <= 100 * UNASSIGNED
-
-
-@pytest.mark.parametrize("kind", BOTH)
-def test_old_leads_to_tell_of_are_looked_for_among_themselves(tickets: Db, kind: str) -> None:
-    """Not among all tickets that are watched."""
-    with tickets.transaction(force_rollback=True):
-        tickets.execute("UPDATE pancake_webhook_event SET ticket_watched_at = created_at")
-        tickets.execute(
-            "UPDATE pancake_webhook_event SET evidence = jsonb_build_object('told_later', true)"
-            " WHERE record_id LIKE 'night%'"
-        )
-        found = executed_plan(tickets, "late_owners/store_summaries", SEARCH_PARAMS | {"lease": "60 s"}, kind)
-    assert scanned(found) == set()
-    assert of_events("ix_told_later") in indexes(found)
-    (row,) = [node for node in found if node.get("Index Name") == of_events("ix_told_later")]
-    assert row["Actual Rows"] == UNASSIGNED
-    assert shared_buffers(found) <= 100 * UNASSIGNED
+    for search, (index, changes) in OF_WATCHED.items():
+        with subtests.test(search=search), tickets.transaction(force_rollback=True):
+            for change in changes:
+                tickets.execute(change.encode())
+            found = executed_plan(tickets, search, params, kind)
+            assert scanned(found) == set()
+            assert of_events(index) in indexes(found)
+            assert shared_buffers(found) <= 100 * UNASSIGNED
 
 
 @pytest.mark.parametrize("kind", BOTH)
