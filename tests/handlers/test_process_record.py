@@ -73,22 +73,14 @@ STORED = (
 )  # fmt: skip
 
 
-@pytest.mark.own_database
-async def test_an_account_without_normalized_phone_is_found_and_filled(
-    harness: HandlerHarness, subtests: pytest.Subtests
-) -> None:
-    """Also before the backfill has built the index of such accounts."""
-    for is_indexed in (True, False):
-        with subtests.test(is_indexed=is_indexed):
-            if not is_indexed:
-                harness.sql("DROP INDEX account_phone_not_normalized_idx")
-            for n, (code, number, phone) in enumerate(STORED):
-                account = insert_account(harness, phone_code=code, phone_number=number)
-                lead = await process(harness, id=f"{is_indexed} {n}", phone_number=phone)
-                assert lead.account == account, number
-                filled = harness.one("SELECT normalized_phone FROM account WHERE id = %s", account)
-                assert filled["normalized_phone"] == lead.event["normalized_phone"]
-                harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", account)
+async def test_an_account_without_normalized_phone_is_found_and_filled(harness: HandlerHarness) -> None:
+    for n, (code, number, phone) in enumerate(STORED):
+        account = insert_account(harness, phone_code=code, phone_number=number)
+        lead = await process(harness, id=str(n), phone_number=phone)
+        assert lead.account == account, number
+        filled = harness.one("SELECT normalized_phone FROM account WHERE id = %s", account)
+        assert filled["normalized_phone"] == lead.event["normalized_phone"]
+        harness.sql("UPDATE account SET deleted_at = now() WHERE id = %s", account)
 
 
 async def test_consent_is_recorded_only_if_configured_and_never_changed(harness: HandlerHarness) -> None:

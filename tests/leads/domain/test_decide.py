@@ -41,18 +41,6 @@ from tests.support.leads import PHONE
 EARLIER, EVEN_LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
 
 
-def test_an_unknown_customer_gets_an_account_and_a_ticket_a_known_one_keeps_the_account() -> None:
-    plan = decide_on(lead_case(), EMPTY)
-    assert (plan.outcome, plan.phone) == ("ticket_created", PHONE)
-    assert (plan.account_id, plan.account) == ("new-account", None)
-    assert (plan.ticket, plan.ticket_is_new) == (Ticket("new-ticket", "new-account", None), True)
-    assert plan.writes_customer
-    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("other", "+84912345678"), account("own"))))
-    assert (plan.account_id, plan.account) == ("own", account("own"))
-    plan = decide_on(lead_case(), replace(EMPTY, accounts=(account("other", "+84912345678"),)))
-    assert plan.account is None, "it has another phone"
-
-
 def test_the_oldest_enabled_account_wins_else_the_oldest_and_all_are_recorded() -> None:
     accounts = (account("oldest", enabled=False), account("older"), account("younger"))
     plan = decide_on(lead_case(), replace(EMPTY, accounts=accounts))
@@ -61,13 +49,6 @@ def test_the_oldest_enabled_account_wins_else_the_oldest_and_all_are_recorded() 
     assert (evidence["candidates"], evidence["winner"]) == (["oldest", "older", "younger"], "older")
     disabled = tuple(account(name, enabled=False) for name in ("oldest", "older"))
     assert decide_on(lead_case(), replace(EMPTY, accounts=disabled)).account_id == "oldest"
-
-
-def test_the_first_phone_that_matches_decides() -> None:
-    both = lead_case(phone_number="0905111222", secondary_phone_number="0912345678")
-    second, first = account("second", "+84912345678"), account("first")
-    assert decide_on(both, replace(EMPTY, accounts=(second,))).account_id == "second"
-    assert decide_on(both, replace(EMPTY, accounts=(second, first))).account_id == "first"
 
 
 def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
@@ -90,26 +71,6 @@ def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
             case = lead_case(modified_on=modified, arrived_at=arrived)
             found = decide_on(case, replace(EMPTY, applied=before)).outcome
             assert found == outcome, (modified, applied_modified, arrived)
-
-
-@pytest.mark.parametrize("case", [{"unmapped": "news"}, {"email": None, "pancake_tags": []}, {}])
-def test_equal_missing_and_new_empty_fields_are_no_change(case: dict[str, Any]) -> None:
-    earlier: dict[str, Any] = {} if case else {"email": "a@example.com"}
-    before = applied(lead_case(modified_on=NOW - timedelta(hours=1), **earlier))
-    plan = decide_on(lead_case(**case), replace(EMPTY, applied=before))
-    assert (plan.outcome, plan.writes_customer) == ("no_change", False)
-
-
-def test_the_same_values_in_another_order_or_notation_are_no_change(subtests: pytest.Subtests) -> None:
-    lists: dict[str, Any] = {
-        "source": ["-1", "-3"], "pancake_tags": ["a", "b"], "interested_product": ["Gói A", "Gói B"],
-    }  # fmt: skip
-    before = applied(lead_case(modified_on=NOW - timedelta(hours=1), **lists))
-    same = {name: [*reversed(values), values[0]] for name, values in lists.items()}
-    for name, value in {**same, "phone_number": "+84 905 111 222", "owner": ["another-user"]}.items():
-        with subtests.test(name):
-            case = lead_case(**{**lists, name: value})
-            assert decide_on(case, replace(EMPTY, applied=before)).outcome == "no_change"
 
 
 def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None:
