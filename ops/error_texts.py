@@ -13,9 +13,9 @@ from leads.domain.errors import (
     Misconfigured,
     PancakeUnavailable,
 )
-from ops.clients.alertmanager import AlertmanagerUnavailable
 from ops.clients.db_session import DatabaseError, LoginRefused, OwnerUnavailable, is_lost
 from ops.clients.hasura_admin import AccessDenied
+from ops.clients.monitoring import AlertmanagerUnavailable
 from ops.clients.plain_http import NoAnswer
 from ops.failures import NO_REASON, ExitCode
 from ops.output import escape_unseen, wrapped

@@ -11,8 +11,8 @@ import typer
 
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.hasura_admin import Engine
+from ops.clients.monitoring import PrometheusApi
 from ops.clients.plain_http import NoAnswer
-from ops.clients.prometheus_api import PrometheusApi
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.metadata.directory import DIRECTORY, DirectoryError, read_directory
 from ops.settings import OperatorSettings

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
-from ops.clients.alertmanager import FAILED, REQUESTS, Alertmanager, Requests
+from ops.clients.monitoring import FAILED, REQUESTS, Alertmanager, Requests
 from ops.failures import CommandFailed, fail_if
 from ops.output import AsJson, examples, print_line, print_result, say, show_activity, verb_group
 from ops.settings import read_operator_settings

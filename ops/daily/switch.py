@@ -13,8 +13,8 @@ from rich.console import Console
 from leads.domain.errors import BadRequest
 from leads.domain.replay import time_in
 from ops import switches
-from ops.clients.alertmanager import Alertmanager, AlertmanagerUnavailable
 from ops.clients.db_session import QUERIES, DbSession, open_database
+from ops.clients.monitoring import Alertmanager, AlertmanagerUnavailable
 from ops.daily.report import AN_INSTANT, DAY, ends_of
 from ops.failures import CommandFailed, only_one
 from ops.output import (

@@ -27,7 +27,7 @@ from ops.clients.db_session import (
     open_session,
 )
 from ops.clients.hasura_admin import Engine
-from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused
+from ops.clients.monitoring import PrometheusApi, PrometheusRefused
 from ops.clients.signing import SignatureRefused
 from ops.failures import CommandFailed, ExitCode
 from ops.golive.criterion import (

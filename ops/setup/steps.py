@@ -198,12 +198,12 @@ def _check_phones(site: Site) -> Found:
 def _check_metadata(step: Step, site: Site) -> Found:
     """In an upgrade the metadata come after the handlers: new actions and crons call their new routes."""
     found = step.check(site)
-    if found.state is State.PARTIAL and answers(site.settings.handlers_url):
+    if found.state is State.PARTIAL and is_answering(site.settings.handlers_url):
         return Found(State.DONE, f"{found.text}; after the new handlers have started: leads setup --finish")
     return found
 
 
-def answers(url: str) -> bool:
+def is_answering(url: str) -> bool:
     """Whether a service is there at all."""
     try:
         ask(f"{url}/healthz", timeout_seconds=REQUEST_SECONDS)

@@ -32,7 +32,7 @@ from typer.testing import Result
 
 from leads.adapters.graphql import read_end
 from leads.serve import MAX_CONNECTIONS, SHUTDOWN_SECONDS
-from ops.clients.alertmanager import FAILED, REQUESTS
+from ops.clients.monitoring import FAILED, REQUESTS
 from ops.clients.plain_http import NoAnswer, ask, tls_context
 from ops.daily.alert import judge
 from ops.daily.token import make_token

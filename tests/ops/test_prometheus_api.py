@@ -8,7 +8,7 @@ from math import isnan
 import httpx
 import pytest
 
-from ops.clients.prometheus_api import PrometheusApi, PrometheusRefused, PrometheusUnavailable
+from ops.clients.monitoring import PrometheusApi, PrometheusRefused, PrometheusUnavailable
 from ops.golive.contradictions import KNOWN
 from ops.golive.criterion import Criterion, Source, Window, load_criteria
 from ops.golive.measuring import (
@@ -264,7 +264,7 @@ def test_an_answer_of_another_form_is_no_value() -> None:
 def test_a_prometheus_without_an_answer_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ops.clients.prometheus_api.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("ops.clients.monitoring.TIMEOUT_SECONDS", 0.2)
     with silent_server() as silent, pytest.raises(PrometheusUnavailable) as caught:
         PrometheusApi(f"http://user:secret@127.0.0.1:{silent.port}").query("up", NOW)
     assert "Prometheus at 127.0.0.1 does not answer" in str(caught.value)

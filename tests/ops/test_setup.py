@@ -30,10 +30,10 @@ from ops.metadata.directory import DIRECTORY
 from ops.metadata.merge import find_our_part, find_problems
 from ops.metadata.our_part import find_layout
 from ops.setup.answers import Way
+from ops.setup.command import what_stays
 from ops.setup.env_files import KEYS, EnvFiles
 from ops.setup.finish import TEST, finish_steps
 from ops.setup.steps import setup_steps
-from ops.setup.undo import what_stays
 from ops.setup.values import START
 from sandbox.processes import ROOT
 from tests.support.installation import DONE, LOGINS, Customer, run_setup, said_by, setup, setup_of

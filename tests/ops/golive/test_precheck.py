@@ -28,7 +28,7 @@ from ops.checks.rights import ACTIONS, TABLES, stored_operations
 from ops.checks.services import own_metadata
 from ops.checks.surroundings import Manifest, is_near, read_manifest_file
 from ops.cli import app
-from ops.clients.prometheus_api import PrometheusApi
+from ops.clients.monitoring import PrometheusApi
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive import drill, measuring
 from ops.golive.criterion import WAVES, Criterion, Part, Source, Stage, find_criterion
@@ -229,7 +229,7 @@ def test_a_source_that_never_answers_is_inconclusive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     """Engine, edge and Prometheus accept a connection; the reason names the time-out."""
-    monkeypatch.setattr("ops.clients.prometheus_api.TIMEOUT_SECONDS", SILENT_SECONDS)
+    monkeypatch.setattr("ops.clients.monitoring.TIMEOUT_SECONDS", SILENT_SECONDS)
     asked_by_http = [each for each in STOPPABLE if each.source is not Source.SQL]
     with silent_server() as silent:
         found = judge_without_sources(asked_by_http, tmp_path, f"127.0.0.1:{silent.port}")
