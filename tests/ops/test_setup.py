@@ -1,14 +1,10 @@
 """`leads setup` against a real database and the stand-in engine, from Diva's tables to a held test lead."""
 
-import fcntl
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +32,7 @@ from ops.setup.finish import TEST, finish_steps
 from ops.setup.steps import setup_steps
 from ops.setup.values import START
 from sandbox.processes import ROOT
+from tests.support.golive import Killed, run_killed
 from tests.support.installation import DONE, LOGINS, Customer, run_setup, said_by, setup, setup_of
 from tests.support.leads import numbered_lead
 from tests.support.stored_rows import HANH, KHOA, insert_tickets
@@ -493,38 +490,22 @@ def test_a_live_installation_gets_no_test_lead_and_keeps_sources_and_rosters(
     assert [activate(number) for number in (3, 0)] == [(State.DONE, State.DONE)] * 2
 
 
-@dataclass
-class Killed:
-    """A run that was killed at every place and went on: its results, the places, what the last run said."""
-
-    results: dict[str, str]
-    places: list[str]
-    said: str
-
-
-def run_killed(customer: Customer, *words: str, meanwhile: Callable[[], object] = int) -> Killed:
+def run_setup_killed(customer: Customer, *words: str, meanwhile: Callable[[], object] = int) -> Killed:
     """Run it until it ends by itself; do `meanwhile` after each kill.
 
     A file that it leaves is as before the first run, or as after the last one, never between.
     """
-    places, before, seen = customer.folder / "places", customer.written(), set[tuple[str, bytes]]()
-    environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.support.golive", "setup", "--answers", "answers.yaml", "--json"]
-    for _ in range(400):
-        run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
-        if "is locked" in run.stderr:
-            with (customer.pancake_folder / LOCK_FILE).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # until the program of a step has ended
-        elif run.returncode != -9 and "Another deployment" not in run.stderr:
-            assert run.stdout, run.stderr
-            results = {each["step"]: each["result"] for each in json.loads(run.stdout)["steps"]}
-            after = customer.written()
-            assert seen <= before.items() | after.items()
-            assert not [path for path in customer.folder.rglob("*.partial") if path.is_file()]
-            return Killed(results, places.read_text().splitlines(), run.stderr)
-        seen |= customer.written().items()
+    before, seen = customer.written(), set[tuple[str, bytes]]()
+
+    def look() -> None:
+        seen.update(customer.written().items())
         meanwhile()
-    raise AssertionError(f"it does not end; the last places: {places.read_text()[-500:]}")
+
+    lock = customer.pancake_folder / LOCK_FILE
+    killed = run_killed(lock, "setup", "--answers", "answers.yaml", *words, meanwhile=look)
+    assert seen <= before.items() | customer.written().items()
+    assert not [path for path in customer.folder.rglob("*.partial") if path.is_file()]
+    return killed
 
 
 @pytest.mark.full("it is killed more than 100 times")
@@ -539,10 +520,10 @@ def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_leads_and_ba
     project = customer.make_project(way="compose")
     leads = [str(numbered_lead(number)["id"]) for number in (1, 2, 3)]
     (customer.folder / "places").write_text("")
-    run_killed(customer)
+    run_setup_killed(customer)
     secrets = customer.files()
     customer.add_lines_of_engine()
-    assert set(run_killed(customer).results.values()) <= DONE
+    assert set(run_setup_killed(customer).results.values()) <= DONE
     customer.start_services()
     taken: list[str] = []
 
@@ -552,7 +533,7 @@ def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_leads_and_ba
         return bool(taken)
 
     eventually(deliver)
-    forward = run_killed(customer, "--finish", "--wait", "30", meanwhile=deliver)
+    forward = run_setup_killed(customer, "--finish", "--wait", "30", meanwhile=deliver)
     assert (set(forward.results.values()) <= DONE, taken) == (True, leads)
     assert (problems_of(project, "9b"), Path(".env").exists()) == ([], True)
     assert {"before .env", "after .env", "after hasura/migrations"} <= set(forward.places)
@@ -561,7 +542,7 @@ def test_killed_at_every_place_it_goes_on_with_the_same_secrets_and_leads_and_ba
     assert {name: customer.files()[name] for name in secrets} == secrets
     customer.stop_services()
     (customer.folder / "places").write_text("")
-    back = run_killed(customer, "--undo", "--yes")
+    back = run_setup_killed(customer, "--undo", "--yes")
     assert set(back.results.values()) <= {"undone", "was absent", "was undone", "absent"}
     assert (customer.dump(), customer.files_of_project()) == (before, customer.project_before)
     (dump,) = re.findall(r"keeps (\S+\.dump)", " ".join(back.said.split()))

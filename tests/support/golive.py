@@ -1,11 +1,12 @@
 """A go-live: its pilot, what people state, its site, and a sample of a gate."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -35,6 +36,7 @@ from ops.golive.records import CI, Evidence, Handed, Kind, Record, Statement, na
 from ops.golive.report import DAY, FIGURES, Figure, days_between, drawn
 from proofs import handed_in
 from proofs.handed_in import CASES, COMMIT, baseline, good_file, junit, make_key
+from sandbox.processes import ROOT
 from sandbox.stack.bare import BareSandbox
 from tests.support.end_to_end import query
 from tests.support.handlers import DatabaseRows
@@ -505,6 +507,33 @@ def unlink(path: Path, missing_ok: bool = False) -> None:
     _unlink(path, missing_ok)
     if place := _place_of(path):
         end_once("removed", place)
+
+
+@dataclass
+class Killed:
+    """A run that was killed at every place and went on: its results, the places, what the last run said."""
+
+    results: dict[str, str]
+    places: list[str]
+    said: str
+
+
+def run_killed(lock_file: Path, *words: str, meanwhile: Callable[[], object] = int) -> Killed:
+    """Run `leads` here until it ends by itself; do `meanwhile` after each kill."""
+    places = Path("places").resolve()
+    environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.support.golive", *words, "--json"]
+    for _ in range(400):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        if "is locked" in done.stderr:
+            with lock_file.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until the program of a step has ended
+        elif done.returncode != -9 and "Another deployment" not in done.stderr:
+            assert done.stdout, done.stderr
+            results = {each["step"]: each["result"] for each in json.loads(done.stdout)["steps"]}
+            return Killed(results, places.read_text().splitlines(), done.stderr)
+        meanwhile()
+    raise AssertionError(f"it does not end; the last places: {places.read_text()[-500:]}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """An engine that holds Diva's metadata and more of other applications, for the tests of `leads metadata`."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -63,11 +63,15 @@ FOREIGN: list[tuple[str, Json]] = [
 OUR_ROWS = "pancake_connection, pancake_webhook_event, integration_change, hdb_catalog.event_log"
 
 
-def run_metadata(words: Sequence[str], environment: dict[str, str], code: int) -> str:
-    """Run `leads metadata`, which must end with this code; return what it printed."""
+def run_metadata(
+    words: Sequence[str], environment: dict[str, str], code: int, says: Iterable[str] = ()
+) -> str:
+    """Run `leads metadata`, which must end with this code and say all of this; return what it printed."""
     variables = environment | {"COLUMNS": "500"}
     result = CliRunner().invoke(app, ["metadata", *words], env=variables, catch_exceptions=False)
     assert result.exit_code == code, result.output
+    said = " ".join(result.output.split())
+    assert [text for text in says if text not in said] == [], result.output
     return result.output
 
 
@@ -79,14 +83,16 @@ class Shared(DatabaseRows):
     folder: Path
     database_url: str = ""
 
-    def run(self, *arguments: str, code: int = 0, other_secret: str = SECRET) -> str:
+    def run(
+        self, *arguments: str, code: int = 0, says: Iterable[str] = (), other_secret: str = SECRET
+    ) -> str:
         environment = {
             "HASURA_URL": self.url,
             "HASURA_ADMIN_SECRET": SECRET,
             "HASURA_OTHER_ADMIN_SECRET": other_secret,
         }
         options = [] if arguments[0] == "compare" else ["--backups", str(self.folder)]
-        return run_metadata([*arguments, *options], environment, code)
+        return run_metadata([*arguments, *options], environment, code, says)
 
     def api(self, kind: str, args: Any = None) -> Any:
         return metadata_api(self.url, SECRET, kind, args)

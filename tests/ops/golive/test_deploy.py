@@ -45,7 +45,7 @@ from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT, Processes
 from tests.support.fake_services import edge_status
 from tests.support.fakes import Crash
-from tests.support.golive import GoLiveSite, note_snapshot
+from tests.support.golive import GoLiveSite, note_snapshot, run_killed
 from tests.support.postgres import need_pg_dump
 from tests.support.waiting import eventually
 
@@ -302,19 +302,8 @@ def test_the_example_of_golive_yaml_is_a_plan() -> None:
 
 def deploy_killed(site: GoLiveSite, *words: str) -> tuple[dict[str, str], list[str]]:
     """Deploy until it ends by itself; return the result of each step, and where it was killed before."""
-    places = site.folder / "places"
-    environment = os.environ | {"KILL_PLACES": str(places), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.support.golive", "golive", "deploy", "--anytime", "--json"]
-    for _ in range(400):
-        run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
-        if "is locked" in run.stderr:
-            with (site.folder / "golive" / LOCK_FILE).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # until the program of a step has ended
-        elif run.returncode != -9 and "Another deployment" not in run.stderr:
-            assert run.stdout, run.stderr
-            steps = json.loads(run.stdout)["steps"]
-            return {each["step"]: each["result"] for each in steps}, places.read_text().splitlines()
-    raise AssertionError(f"it does not end; the last places: {places.read_text()[-500:]}")
+    killed = run_killed(site.folder / "golive" / LOCK_FILE, "golive", "deploy", "--anytime", *words)
+    return killed.results, killed.places
 
 
 @pytest.mark.full("it is killed more than 100 times")
