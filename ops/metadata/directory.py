@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from ops.failures import WrongUsage
-from ops.metadata.pieces import Json
+
+Json = dict[str, Any]
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "hasura" / "metadata"
 """The metadata of the integration."""

@@ -8,58 +8,21 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ops.metadata.directory import parse
 from ops.output import Changes, differences, text_of
 
 Json = dict[str, Any]
 Key = tuple[str, str]
 """Kind and name of a piece."""
 
-LISTS = {
-    "actions": ("action", "name"),
-    "cron_triggers": ("cron trigger", "name"),
-    "query_collections": ("query collection", "name"),
-    "rest_endpoints": ("REST endpoint", "name"),
-    "allowlist": ("allow-list entry", "collection"),
-    "inherited_roles": ("inherited role", "role_name"),
-    "remote_schemas": ("remote schema", "name"),
-}
-"""Lists at the top level: kind and naming key of their items."""
-
-TYPES = {
-    "enums": "enum type",
-    "input_objects": "input type",
-    "objects": "object type",
-    "scalars": "scalar type",
-}
-SOURCE_LISTS = {"tables": ("table", "table"), "functions": ("function", "function")}
+KINDS = parse(Path(__file__).with_name("kinds.yaml"))
+LISTS, TYPES, SOURCE_LISTS, DEFAULTS = (KINDS[name] for name in ("lists", "types", "of_source", "defaults"))
+OPAQUE, UNORDERED = set(KINDS["opaque"]), set(KINDS["unordered"])
 CRON = "cron trigger"
-
-DEFAULTS: dict[str, Any] = {
-    "kind": "synchronous",
-    "type": "mutation",
-    "timeout": 30,
-    "forward_client_headers": False,
-    "allow_aggregations": False,
-    "backend_only": False,
-    "enable_manual": False,
-    "trigger_on_replication": False,
-    "is_enum": False,
-    "num_retries": 0,
-    "interval_sec": 10,
-    "timeout_sec": 60,
-    "retry_interval_seconds": 10,
-    "timeout_seconds": 60,
-    "tolerance_seconds": 21600,
-}
-OPAQUE = {"filter", "check", "set", "payload"}
-"""Keys of rules and data. Their values are compared unchanged: an empty list is not a default there."""
-
-UNORDERED = {"columns", "methods", "headers", "permissions", "event_triggers", "fields", "arguments"}
-UNORDERED |= {f"{operation}_permissions" for operation in ("select", "insert", "update", "delete")}
-UNORDERED |= {"object_relationships", "array_relationships", "computed_fields", "queries", "values"}
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 OUR_ADDRESS = "{{HANDLERS_URL}}"
@@ -69,14 +32,6 @@ OUR_TABLES = ("pancake", "integration_change")
 NAMING = ("name", "role")
 """The keys that name an item of a list: of columns' relationships, triggers and headers, of permissions."""
 
-EXPLAINED = {
-    "event_triggers": "the table has no event trigger on the engine",
-    "payload": (
-        "all columns are delivered, and Hasura's event log gets whole rows with personal data:"
-        " the console drops this list when it saves an event trigger"
-    ),
-}
-"""By the last key of a path: what it means that the engine lacks it."""
 ADDRESSES = ("webhook", "handler")
 OTHER_ADDRESS = "Hasura calls another address than the handlers"
 
@@ -278,7 +233,8 @@ def describe_places(wanted: Any, held: Any) -> str:
 def _meaning(place: str, theirs: Any) -> str | None:
     key = place.rpartition(".")[2]
     if theirs is None:
-        return EXPLAINED.get(key)
+        explained: str | None = KINDS["explained"].get(key)
+        return explained
     of_leads = ": no lead is processed" if place.startswith("event_triggers.") else ""
     return f"{OTHER_ADDRESS}{of_leads}" if key in ADDRESSES else None
 
