@@ -273,7 +273,7 @@ def statements(tree: Tree) -> Iterator[str]:
         rf"f[\"'](?:{senders})/|(?<!startswith\()[\"'](?:{senders})/(?:\w*_|\w*(?:%s|\{{\w*\}})\w*)?[\"']"
     )
     criteria = "".join(text for path, text in tree.items() if path.startswith("ops/golive/criteria/"))
-    unnamed = set(QUERIES) - set(re.findall(r"query: (\S+)\n", criteria))
+    unnamed = set(QUERIES) - set(re.findall(r"sql: (\S+)\n", criteria))
     for path in python(tree, *PRODUCT, "scripts/", "proofs/", "sandbox/", "tests/"):
         for number, line in enumerate(tree[path].splitlines(), 1):
             if built.search(line):

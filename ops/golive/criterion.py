@@ -85,25 +85,26 @@ class Window(StrEnum):
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", defer_build=True))
 class Criterion:
-    """What is measured for lines of the checklist (`lines`, their ids), and the target.
+    """What is measured for lines of the checklist (`lines`, their ids; `-`: of none), and the target.
 
     `query` is, by `source`, the ids of checks, the name of a statement under sql/, a PromQL expression, a
-    reader of evidence, or a probe. Of checks the target is that all are green, and the cure is theirs.
-    `value` is the column of a statement; `samples` are the columns whose sum is the number of cases, of which
-    `min_samples` are needed, and as many as the column `needed` says. A share names the columns of its `good`
-    or of its `bad` cases. `range` are the lowest and the highest value that a person can attest. Its owner
-    may waive it if `may_be_waived`. `environment` is where evidence has to be made that names its
-    database, and where a person has to look; `any` of evidence that does not name it.
-    In the first week it is asked from day `from_day` of W1 on.
+    reader of evidence, or a probe; in the files the source is its key, and what has none a person answers. Of
+    checks the target is that all are green, and the cure is theirs. `value` is the column of a statement;
+    `samples` are the columns whose sum is the number of cases, of which `min_samples` are needed, and as many
+    as the column `needed` says. A share names the columns of its `good` or of its `bad` cases. `range` are
+    the lowest and the highest value that a person can attest. Its owner may waive it if `may_be_waived`.
+    `environment` is where evidence has to be made that names its database, and where a person has to look;
+    `any` of evidence that does not name it. In the first week it is asked from day `from_day` of W1
+    on.
     """
 
     id: Id
-    lines: tuple[Text, ...]
     title_vi: Text
     title_en: Text
     parts: tuple[Part, ...]
-    source: Source
     owner: Role
+    lines: tuple[Text, ...] = ("-",)
+    source: Source = Source.PERSON
     operator: str = "="
     target: FiniteFloat = 0
     remediation: str = ""
@@ -180,12 +181,13 @@ class Criterion:
     def shown(self, value: float | None) -> str:
         if value is None:
             return "no value"
+        return f"{self.digits(value)} {'' if self.unit == 'share' else self.unit}".strip()
+
+    def digits(self, value: float) -> str:
+        """Return a value without its unit; a share as a percentage."""
         if self.unit == "share":
             return f"{value * 100:.4g} %"
-        if self.unit == "version":
-            return f"{self.unit} {value:.0f}"
-        text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
-        return f"{text} {self.unit}".strip()
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 READ = TypeAdapter(Criterion)
@@ -252,8 +254,10 @@ def _read(entry: Mapping[str, Any]) -> Criterion:
     fields = dict(entry)
     title = fields.pop("title")
     fields |= {"title_vi": title["vi"], "title_en": title["en"]}
-    if entry["source"] == Source.CHECK:
-        check = BY_ID[entry["query"].split()[0]]
+    for source in {*Source} & fields.keys():
+        fields |= {"source": source, "query": fields.pop(source)}
+    if "check" in entry:
+        check = BY_ID[entry["check"].split()[0]]
         fields |= {"unit": "faults", "remediation": check.cure, "runbook": check.runbook}
     else:
         operator, target, *unit = entry["target"].split(maxsplit=2)
