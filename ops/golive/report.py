@@ -1,12 +1,14 @@
 """`leads golive report` and `verify`: a gate as signed files for people and programs, and their check."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from itertools import groupby
+from math import ceil, floor, log10
 from operator import ge, le
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -56,7 +58,6 @@ from ops.golive.gates import (
     print_evaluation,
 )
 from ops.golive.judgement import Outcome, Why, least_cases
-from ops.golive.line_chart import Language, Point, draw, with_comma
 from ops.golive.measuring import SCHEMA, SHOWN, NoData, SourceDown, Sources, beginning, ending, read_row
 from ops.golive.records import (
     MAX_FILE_BYTES,
@@ -79,7 +80,7 @@ from ops.output import (
     show_activity,
 )
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE, CHART = (Path(__file__).with_name(name) for name in ("report.html.j2", "line_chart.svg.j2"))
 REPORT, PAGE = "report.json", "report.html"
 COLUMN = 10
 DAY, NIGHT = timedelta(days=1), timedelta(hours=4)
@@ -87,11 +88,15 @@ MAX_DAYS = 120
 UNITS_VI = {"s": " giây", "ms": " ms", "min": " phút", "min p95": " phút", "MB": " MB", "KB": " KB",
          "days": " ngày", "of 5": "/5", "of 15": "/15"}  # fmt: skip
 """A count has no unit: the title of the criterion names it."""
-ROLES_VI = {
-    Role.OWNER: "PO", Role.LEAD: "Tech Lead", Role.DEVELOPER: "Dev", Role.QA: "QA", Role.DEVOPS: "DevOps",
-    Role.OPS: "Vận hành", Role.SECURITY: "Bảo mật", Role.LEGAL: "Pháp chế", Role.DIRECTOR: "Giám đốc",
-    Role.RELEASE: "Quản lý phát hành",
-}  # fmt: skip
+WIDTH, HEIGHT, TOP, BOTTOM, MARGIN = 400, 220, 36.0, 198.0, 12.0
+"""Of a chart, in pixels: a phone shows it about as large as it is drawn."""
+PIXELS_PER_CHARACTER = 6.8
+"""The mean width of a character in a wide font of 11 pixels."""
+PIXELS_PER_DAY_LABEL, TICKS = 60, 5
+STEPS = (1, 2, 2.5, 5, 10)
+Language = Literal["vi", "en"]
+Point = tuple[datetime, float | None]
+"""A time and a value; None is a missing one."""
 Figure = Mapping[Language, str]
 """An SVG image in each language."""
 Compared = tuple[str, str]
@@ -160,7 +165,7 @@ def html_page(
         TEMPLATE, evaluation=evaluation, figures=figures, records=records, signer=signer, words=WORDS,
         waves=WAVES, signs=SIGNS, time_text=time_text, local_text=_local_text, number_vi=_number_vi,
         finding=finding, note=note, attestation=attestation, last_day=last_day, least_cases=least_cases,
-        cure_of=cure_of, roles_vi=ROLES_VI, with_comma=with_comma,
+        cure_of=cure_of, with_comma=_with_comma,
     )  # fmt: skip
 
 
@@ -170,10 +175,11 @@ def _local_text(at: datetime) -> str:
 
 def _number_vi(criterion: Criterion, value: float) -> str:
     """Return a value as it is written in Vietnam."""
-    if criterion.unit == "share":
-        return with_comma(f"{value * 100:.4g} %")
-    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
-    return with_comma(text) + UNITS_VI.get(criterion.unit, "")
+    return _with_comma(criterion.digits(value)) + UNITS_VI.get(criterion.unit, "")
+
+
+def _with_comma(number: str) -> str:
+    return number.translate(str.maketrans(",.", ".,"))
 
 
 FIGURES: Mapping[str, Mapping[Language, str]] = {
@@ -224,6 +230,61 @@ def _points(
 def drawn(name: str, points: Sequence[Point]) -> Figure:
     criterion = find_criterion(name)
     return {language: draw(criterion, title, points, language) for language, title in FIGURES[name].items()}
+
+
+def draw(criterion: Criterion, title: str, points: Sequence[Point], language: Language) -> str:
+    """Return the values of a criterion by day, and its target, as an SVG image without style sheet and id.
+
+    The axis begins at 0, or near the lowest share of good ones.
+    """
+
+    def number(value: float) -> str:
+        return _number_vi(criterion, value) if language == "vi" else criterion.shown(value)
+
+    found = [value for _, value in points if value is not None]
+    ticks = value_ticks(criterion, found)
+    names = list(map(number, ticks))
+    left, right = MARGIN + 6 + PIXELS_PER_CHARACTER * max(map(len, names)), WIDTH - MARGIN
+    times = [at.timestamp() for at, _ in points] or [0.0]
+    x = _scale(times[0], times[-1], left + 8, right - 8)
+    y = _scale(ticks[0], ticks[-1], BOTTOM, TOP)
+    every = max(1, ceil(len(points) * PIXELS_PER_DAY_LABEL / (right - left)))
+    runs = groupby(points, lambda point: point[1] is not None)
+    return render_page(
+        CHART, title=title, language=language, is_upper=criterion.operator not in (">=", ">"),
+        width=WIDTH, height=HEIGHT, left=left, right=right, top=TOP, bottom=BOTTOM,
+        target=y(criterion.target), sign=SIGNS.get(criterion.operator, criterion.operator),
+        target_value=number(criterion.target), last=number(found[-1]) if found else "",
+        ticks=[(y(tick), name) for tick, name in zip(ticks, names, strict=True)],
+        days=[(x(at.timestamp()), f"{at.astimezone(ICT):%d/%m}") for at, _ in points[::every]],
+        pieces=[
+            [(x(at.timestamp()), y(value)) for at, value in run if value is not None]
+            for is_there, run in runs
+            if is_there
+        ],
+    ).replace("\n", "")  # fmt: skip
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Return what maps values from `low` to `high` to pixels from `start` to `end`."""
+    return lambda value: start + (end - start) * ((value - low) / (high - low) if high > low else 0.5)
+
+
+def value_ticks(criterion: Criterion, values: Sequence[float]) -> list[float]:
+    """Return about TICKS round values that enclose the values and the target, and 0 but for a share of good."""
+    found = [*values, criterion.target]
+    if criterion.unit != "share" or criterion.operator not in (">=", ">"):
+        found.append(0.0)
+    low, high = min(found), max(found)
+    if high - low <= abs(low) * 1e-9 + 1e-9:
+        low, high = min(low, 0.0), max(high, 1.0)
+    power = 10.0 ** floor(log10((high - low) / TICKS))
+    step = next(each * power for each in STEPS if each * power * TICKS >= (high - low) * (1 - 1e-9))
+    if criterion.unit not in ("share", *UNITS_VI):
+        step = max(step, 1.0)  # a count
+    first = floor(round(low / step, 6))
+    last = max(ceil(round(high / step, 6)), first + 1)
+    return [round(n * step, 12) for n in range(first, last + 1)]
 
 
 def verify(
