@@ -17,7 +17,7 @@ from ops.clients.db_session import DatabaseError, LoginRefused, OwnerUnavailable
 from ops.clients.hasura_admin import AccessDenied
 from ops.clients.monitoring import AlertmanagerUnavailable
 from ops.clients.plain_http import NoAnswer
-from ops.failures import NO_REASON, ExitCode
+from ops.failures import NO_REASON, ExitCode, first_line
 from ops.output import escape_unseen, wrapped
 
 SERVICES: tuple[tuple[type[IntegrationError], str, str], ...] = (
@@ -58,9 +58,7 @@ def describe_answer(error: IntegrationError | DatabaseError) -> tuple[str, ExitC
     text = " ".join(str(error).split()) or NO_REASON
     if isinstance(error, DatabaseError):
         if not is_lost(error):
-            # Only the first line: DETAIL quotes the values of the row, secrets and customers' data.
-            reason = (str(error).splitlines() or [NO_REASON])[0].strip()
-            return f"The database refused a statement: {reason}", ExitCode.FAILED
+            return f"The database refused a statement: {first_line(error)}", ExitCode.FAILED
         error = DatabaseUnavailable(text)
     for kind, service, check in SERVICES:
         if isinstance(error, kind):

@@ -127,3 +127,8 @@ def connection_reason(error: Exception) -> str:
     """Say why a server does not answer: the first line of the error, for what follows quotes or explains."""
     lines = _ERROR_NUMBER.sub("", str(error)).strip().splitlines()
     return lines[0] if lines else "no answer in time, or the connection broke"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error: in the others PostgreSQL quotes the values of the row."""
+    return (str(error).strip().splitlines() or [NO_REASON])[0]

@@ -24,6 +24,7 @@ from ops.clients.db_session import (
     load_rows,
 )
 from ops.cron_schedule import LONGEST_GRACE, SHORTEST_GRACE, Schedule
+from ops.failures import first_line
 from ops.output import times
 from ops.settings import VARIABLES
 from ops.switches import LIST_SWITCHES, LOAD_PROBLEMS, SettingProblems, Switch
@@ -203,7 +204,7 @@ def _find_full_disk(db: DbSession) -> str:
         db.execute(QUERIES["probes/set_little_memory"])
         db.execute(QUERIES["probes/write_to_disk"])
     except DiskFull as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     except DatabaseError:  # as of a server that limits temporary files: the other checks say what is wrong
         return ""
     return ""

@@ -20,7 +20,7 @@ from ops.clients.db_session import (
     is_lost,
 )
 from ops.clients.hasura_admin import AccessDenied
-from ops.failures import NO_REASON, CommandFailed, ExitCode, file_reason
+from ops.failures import NO_REASON, CommandFailed, ExitCode, file_reason, first_line
 from ops.settings import VARIABLES
 
 LOOK_SECONDS = 2.4
@@ -165,10 +165,8 @@ def _not_read(error: CommandFailed | IntegrationError | DatabaseError, services:
     if isinstance(error, QueryCanceled):
         return NotRead(f"a statement did not end within {services.statement_seconds:g} s")
     if isinstance(error, DatabaseError):
-        # Only the first line of PostgreSQL: DETAIL quotes values of the row.
-        reason = (str(error).strip().splitlines() or [NO_REASON])[0]
         is_forbidden = isinstance(error, InsufficientPrivilege)
-        return NotRead(reason, is_refused=not is_lost(error), is_forbidden=is_forbidden)
+        return NotRead(first_line(error), is_refused=not is_lost(error), is_forbidden=is_forbidden)
     text = " ".join(str(error).split()) or NO_REASON
     return NotRead(text, is_refused=isinstance(error, (AccessDenied, LoginRefused)))
 

@@ -19,7 +19,7 @@ from ops.settings import OperatorSettings
 from ops.waiting import poll
 
 if TYPE_CHECKING:
-    from ops.golive.deploy.plan_file import PlanFile
+    from ops.golive.deploy.site import PlanFile
 
 HasuraSource = Annotated[
     str, typer.Option("--hasura-source", help="Name of the source of Hasura that has our tables.")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from leads.domain.errors import IntegrationError
 from ops.clients.db_session import DatabaseError
+from ops.failures import first_line
 from ops.golive.criterion import WAVES, Source
 from ops.golive.judgement import Notice
 from ops.golive.measuring import (
@@ -19,7 +20,6 @@ from ops.golive.measuring import (
     Sources,
     ask_of_window,
     first_installation,
-    first_line,
     read_row,
 )
 from ops.golive.records import Kind, newest

@@ -25,8 +25,7 @@ from ops.files import digest_of_file, write_file
 from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.criterion import Criterion, find_criterion
 from ops.golive.deploy.command import Outcome, Programs, act, bring_forward, take_back
-from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
-from ops.golive.deploy.site import Choices, Site, open_site
+from ops.golive.deploy.site import PLAN, Choices, PlanOption, Site, open_site, read_plan_file
 from ops.golive.deploy.step import Action, State, function, program, verb
 from ops.golive.deploy.steps import OWN_TABLES, ROLES, check, find_step, migration_ids, take_snapshot
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, keep_document

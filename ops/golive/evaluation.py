@@ -17,7 +17,7 @@ from ops.failures import ExitCode
 from ops.golive.commit import commit_origin, installed_commit
 from ops.golive.contradictions import seen_notices
 from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, entry_criteria, rule_of
-from ops.golive.deploy.plan_file import PLAN, PlanFile, read_plan_file
+from ops.golive.deploy.site import PLAN, PlanFile, read_plan_file
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
 from ops.golive.measuring import (
     MAX_SHOWN,

@@ -21,7 +21,7 @@ from ops.clients.db_session import QUERIES, open_session
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import write_file
 from ops.golive.criterion import WAVES, Part, Source, Stage, criteria_of, load_criteria
-from ops.golive.deploy.plan_file import PLAN, PlanOption, read_plan_file
+from ops.golive.deploy.site import PLAN, PlanOption, read_plan_file
 from ops.golive.evaluation import (
     ENTRY,
     Evaluation,

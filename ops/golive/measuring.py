@@ -29,7 +29,7 @@ from ops.clients.db_session import (
 from ops.clients.hasura_admin import Engine
 from ops.clients.monitoring import PrometheusApi, PrometheusRefused
 from ops.clients.signing import SignatureRefused
-from ops.failures import CommandFailed, ExitCode
+from ops.failures import CommandFailed, ExitCode, first_line
 from ops.golive.criterion import (
     PRODUCTION,
     STAGING,
@@ -39,7 +39,7 @@ from ops.golive.criterion import (
     Window,
     load_criteria,
 )
-from ops.golive.deploy.plan_file import PlanFile
+from ops.golive.deploy.site import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Notice, Why
 from ops.golive.records import CI, LONG_AGO, Kind, Record, Records, RecordsError, newest, stated
@@ -262,11 +262,6 @@ def _from_checks(results: Sequence[Result]) -> Measurement:
 def _texts(findings: Sequence[Finding]) -> str:
     more = f"; and {len(findings) - MAX_SHOWN} more" if len(findings) > MAX_SHOWN else ""
     return "; ".join(dict.fromkeys(found.text for found in findings[:MAX_SHOWN])) + more
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error: the others may quote rows."""
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()
 
 
 def _from_sql(criterion: Criterion, session: DbSession, since: datetime, until: datetime) -> Measurement:

@@ -16,11 +16,10 @@ from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.plain_http import NoAnswer
 from ops.daily.replay import call_action, load_names, open_engine
 from ops.daily.status import examine
-from ops.failures import CommandFailed, WrongUsage, connection_reason, file_reason
+from ops.failures import CommandFailed, WrongUsage, connection_reason, file_reason, first_line
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, verb
 from ops.golive.deploy.steps import CHECK_SECONDS, all_steps, find_problems
-from ops.golive.measuring import first_line
 from ops.golive.sending import Webhook, read_webhook
 from ops.output import say, times
 from ops.setup.steps import TEXTS, WEBHOOK_FILE, Setup, project_steps

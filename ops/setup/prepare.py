@@ -20,8 +20,7 @@ from ops.clients.plain_http import ask
 from ops.daily.token import ASYMMETRIC, MAX_DAYS, SYMMETRIC, Role, make_token, read_configuration
 from ops.failures import WrongUsage
 from ops.golive.commit import MIGRATIONS_FOLDER
-from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.deploy.site import MAY_HAVE, NEEDS, Choices, Site, open_site
+from ops.golive.deploy.site import MAY_HAVE, NEEDS, Choices, PlanFile, Site, open_site
 from ops.settings import changed_environment, read_operator_settings
 from ops.setup.answers import QUESTIONS, Answers, Way
 from ops.setup.env_files import EDGE, HANDLERS, LOGINS, OPS, EnvFiles, url_of_login

@@ -10,12 +10,11 @@ from leads.domain.errors import DatabaseUnavailable
 from ops.clients.db_session import QUERIES, DatabaseError, LoginRefused, open_session
 from ops.clients.plain_http import NoAnswer, ask
 from ops.daily.backfill_phones import build_index, count_accounts, has_index
-from ops.failures import CommandFailed
+from ops.failures import CommandFailed, first_line
 from ops.files import write_file
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
 from ops.golive.deploy.steps import ROLES, all_steps, forget_webhook, look_for
-from ops.golive.measuring import first_line
 from ops.metadata.directory import DIRECTORY, parse
 from ops.metadata.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
 from ops.metadata.our_part import OurPart, find_layout

@@ -1,6 +1,7 @@
 """`leads golive deploy`: check, do and verify steps, one after the other; and back."""
 
 import getpass
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,7 @@ from ops.checks.services import HasuraSource
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of
 from ops.golive.commit import MIGRATIONS_FOLDER
-from ops.golive.deploy.plan_file import PLAN, PlanOption, commands_of, read_plan_file
-from ops.golive.deploy.site import Choices, Site, open_site
+from ops.golive.deploy.site import PLAN, Choices, PlanFile, PlanOption, Site, open_site, read_plan_file
 from ops.golive.deploy.step import Action, Found, PersonNeeded, State, Step
 from ops.golive.deploy.steps import (
     OF_DIVA,
@@ -106,7 +106,7 @@ def deploy_command(
         raise WrongUsage("The snapshot is kept. Roll back to step 1 or a later one.")
     of_file = read_plan_file(file)
     if plan:
-        _print_plan(commands_of(of_file), as_json=as_json)
+        _print_plan(of_file, as_json=as_json)
         return
     choices = Choices(
         folder, of_file, by or getpass.getuser(), backups, source, migrations, programs, anytime, move_tickets
@@ -137,7 +137,13 @@ def _end(site: Site, outcomes: list[Outcome], *, is_survey: bool, as_json: bool)
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print_plan(commands: Mapping[str, str], *, as_json: bool) -> None:
+def _print_plan(plan: PlanFile, *, as_json: bool) -> None:
+    commands = {  # by the words with which a step names them
+        f"golive.yaml, services.{name}.{word}": shlex.join(command)
+        for name, service in plan.services.items()
+        for word, command in (("do", service.do), ("undo", service.undo))
+        if command
+    }
     rows = [
         {
             "step": step.id, "title": step.title, "owner": step.owner, "at_most": step.at_most,

@@ -18,11 +18,10 @@ from ops.checks.table import BY_ID, look_at
 from ops.clients.db_session import QUERIES, DatabaseError
 from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_tables
 from ops.clients.plain_http import NoAnswer, ask
-from ops.failures import CommandFailed, WrongUsage
+from ops.failures import CommandFailed, WrongUsage, first_line
 from ops.files import digest_of_file
 from ops.golive.commit import CLONE, MIGRATIONS_FOLDER
-from ops.golive.deploy.plan_file import ServiceName
-from ops.golive.deploy.site import Journal, Site
+from ops.golive.deploy.site import Journal, ServiceName, Site
 from ops.golive.deploy.step import (
     Action,
     Actions,
@@ -35,7 +34,6 @@ from ops.golive.deploy.step import (
     program,
     verb,
 )
-from ops.golive.measuring import first_line
 from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
@@ -232,7 +230,6 @@ def execute(site: Site, path: Path, *, names_locks: bool = False) -> Action:
                 site.db.execute(path.read_bytes())
                 locks = site.db.execute(QUERIES["golive/list_locks"], {"oids": oids}).fetchall()
         except DatabaseError as error:
-            # Only the first line: DETAIL quotes the values of the row.
             raise CommandFailed(first_line(error)) from error
         seconds = time.monotonic() - started
         tables = ", ".join(row["name"] + " (readers too)" * row["blocks_readers"] for row in locks)

@@ -34,8 +34,16 @@ from ops.failures import CommandFailed
 from ops.golive import drill
 from ops.golive.criterion import load_criteria
 from ops.golive.deploy import command, steps
-from ops.golive.deploy.plan_file import PlanFile, read_plan_file
-from ops.golive.deploy.site import LOCK_FILE, Choices, Journal, Site, _file_lock, known_secrets
+from ops.golive.deploy.site import (
+    LOCK_FILE,
+    Choices,
+    Journal,
+    PlanFile,
+    Site,
+    _file_lock,
+    known_secrets,
+    read_plan_file,
+)
 from ops.golive.deploy.step import Action, Found, State, Step, verb
 from ops.golive.evidence import read_evidence_file
 from ops.settings import read_operator_settings

@@ -14,8 +14,7 @@ from ops.clients.db_session import open_session
 from ops.golive import drill
 from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy import steps
-from ops.golive.deploy.plan_file import PlanFile
-from ops.golive.deploy.site import Choices, Journal, Site
+from ops.golive.deploy.site import Choices, Journal, PlanFile, Site
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.settings import read_operator_settings
 from sandbox.postgres import binaries

@@ -32,7 +32,7 @@ from ops.clients.monitoring import PrometheusApi
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive import drill, measuring
 from ops.golive.criterion import WAVES, Criterion, Part, Source, Stage, find_criterion
-from ops.golive.deploy.plan_file import PlanFile
+from ops.golive.deploy.site import PlanFile
 from ops.golive.evaluation import VARIABLES, evaluate
 from ops.golive.gates import evaluate_parts
 from ops.golive.judgement import Judgement, Outcome, Why
