@@ -134,7 +134,7 @@ def _of_early_tickets(sources: Sources, since: datetime) -> Iterator[Notice]:
 
 def _of_handlers(sources: Sources, commit: str, at: datetime) -> Iterator[Notice]:
     others = f'count(pancake_build_info{{job="{HANDLERS_JOB}",commit!="",commit!="{commit}"}})'
-    if any(sources.metrics.query(others, at)):
+    if any(sources.prometheus.query(others, at)):
         yield Notice(f"handler đang chạy bản khác, không phải {commit[:SHOWN]}",
                      f"handlers run another commit than {commit[:SHOWN]}")  # fmt: skip
 
@@ -146,7 +146,7 @@ def _of_figures(sources: Sources, since: datetime, at: datetime) -> Iterator[Not
         found = []
         for day in days:
             since = day - timedelta(days=1)
-            known = max(ask_of_window(sources.metrics, figure.expression, since, day), default=0.0)
+            known = max(ask_of_window(sources.prometheus, figure.expression, since, day), default=0.0)
             window = {"from": since - figure.earlier, "to": day}
             stored = (read_row(sources.session, figure.statement, window) or {}).get(figure.column) or 0
             # Prometheus computes with fractions, also where it counts; NaN is no difference.

@@ -1,8 +1,6 @@
 """`leads golive gate`, `list`, `precheck`, `day0`, `watch`, `baseline`: evaluate, and show what was found."""
 
-import csv
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -36,7 +34,7 @@ from ops.golive.evidence import MAX_ROWS, p95_minutes
 from ops.golive.judgement import Judgement, Outcome
 from ops.golive.measuring import SHOWN
 from ops.golive.records import Kind, Records, newest
-from ops.output import AsJson, print_in_column, print_json, say, show_activity
+from ops.output import AsJson, csv_text, print_in_column, print_json, say, show_activity
 from ops.settings import read_operator_settings
 
 COLUMN = 9
@@ -389,6 +387,4 @@ def baseline(
         p95 = p95_minutes([(answered - created).total_seconds() / 60 for created, answered in times])
         print_json({"from": start, "to": end, "tickets": len(times), "p95_minutes": p95})
         return
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["created_at", "first_response_at"])
-    writer.writerows([created.isoformat(), answered.isoformat()] for created, answered in times)
+    typer.echo(csv_text([("created_at", "first_response_at"), *times]), nl=False)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from leads.domain.day_ledger import day_window
 from leads.domain.errors import DatabaseUnavailable, IntegrationError
 from ops.checks.model import Finding, Level, Result
-from ops.checks.services import Services
+from ops.checks.services import NotSet, Services
 from ops.clients.db_session import (
     QUERIES,
     DatabaseError,
@@ -169,12 +169,6 @@ class Sources(Services):
         engine = self.engine if self.settings.hasura_url and self.settings.hasura_admin_secret else None
         return load_installation(self.session, self.settings, engine)
 
-    @cached_property
-    def metrics(self) -> PrometheusApi:
-        if not self.settings.prometheus_url:
-            raise SourceDown("PROMETHEUS_URL is not set.")
-        return self.prometheus
-
 
 def since_of(
     criterion: Criterion, wave: str | None, until: datetime, records: tuple[Record, ...]
@@ -226,12 +220,12 @@ def measure(
         if criterion.source is Source.SQL:
             return _from_sql(criterion, sources.session, since, until)
         if criterion.source is Source.PROMQL:
-            return from_prometheus(criterion, sources.metrics, since, until)
+            return from_prometheus(criterion, sources.prometheus, since, until)
         found = PROBES[criterion.query](sources, since, until)
         return found if criterion.window is Window.NONE else replace(found, since=since, until=until)
     except (NoData, RecordsError, EvidenceError) as error:
         return Measurement(why=Why.NO_DATA, problem=str(error))
-    except (SourceDown, DatabaseError, IntegrationError) as error:
+    except (SourceDown, NotSet, DatabaseError, IntegrationError) as error:
         is_refusal = isinstance(error, PrometheusRefused) or (
             isinstance(error, DatabaseError) and not is_lost(error)
         )
@@ -320,7 +314,7 @@ def ask_of_window(
 
 
 def _count(sources: Sources, expression: str, since: datetime, until: datetime) -> int:
-    return round(sum(ask_of_window(sources.metrics, expression, since, until)))
+    return round(sum(ask_of_window(sources.prometheus, expression, since, until)))
 
 
 def require_held(prometheus: PrometheusApi, job: str, since: datetime, until: datetime) -> None:
@@ -497,7 +491,7 @@ def ledger_differences(sources: Sources, since: datetime, until: datetime) -> Me
 
 def edge_differences(sources: Sources, since: datetime, until: datetime) -> Measurement:
     """Return the share of the deliveries that the edge saw stored, and that are not stored any more."""
-    require_held(sources.metrics, EDGE_JOB, since, until)
+    require_held(sources.prometheus, EDGE_JOB, since, until)
     row = read_row(sources.session, "golive/count_deliveries", {"from": since, "to": until}) or {}
     if not _count(sources, CONNECTIONS_OF_EDGE.replace("$ids", "|".join(row["connections"])), since, until):
         raise NoData("Prometheus has no edge that knows a connection of this database.")
@@ -518,7 +512,7 @@ def dead_letter_differences(sources: Sources, since: datetime, until: datetime) 
 
     What is stored as processed, and no handler processed, is a notice.
     """
-    require_held(sources.metrics, HANDLERS_JOB, since, until)
+    require_held(sources.prometheus, HANDLERS_JOB, since, until)
     dead, processed = (
         _count(sources, RESULTS_OF_HANDLERS % results, since, until) for results in (DEAD_LETTER, PROCESSED)
     )

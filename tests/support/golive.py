@@ -323,6 +323,13 @@ MEASURED = {
         why=Why.NO_DATA, problem="Not attested yet: leads golive attest G-10=VALUE --evidence FILE"
     ),
     "G-4-latency": Measurement(0.4, commit=SAMPLE_COMMIT, notices=(BY_PERSON,)),
+    "G-12": Measurement(
+        why=Why.NO_DATA, problem="Not attested yet: leads golive attest G-12=VALUE --evidence FILE"
+    ),
+    "switches-off": Measurement(1.0),
+    "rows-edge": Measurement(0.5, 60, until=AT),
+    "rows-ledger": Measurement(2.0, 14, details="2 are gone, 0 were recoded"),
+    "zero-miss": Measurement(0.0, 14, needed=14),
 }
 """By the criterion. The others have a value on the target's right side."""
 
@@ -387,10 +394,12 @@ def sample_records() -> list[Record]:
     attest = Statement(
         Kind.ATTEST, "telesales-survey-W2", Role.OWNER, AT - DAY, value=4.4, cases=4, by="Giám đốc Hùng"
     )
+    seen = Statement(Kind.ATTEST, "G-3-staging", Role.QA, AT - DAY, value=1.0)
     evidence = Evidence("gate-W1.json", "5d" * 32, 18_233), Evidence("khao-sat.xlsx", "a1" * 32, 9_120)
     return [
         Record(begin, evidence[:1], signers="6e" * 32, signer="lan@diva.example"),
         Record(attest, evidence[1:], signer="lan@diva.example"),
+        Record(seen, signer="mai@diva.example"),
     ]
 
 

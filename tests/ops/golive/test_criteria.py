@@ -188,34 +188,14 @@ def test_the_number_of_cases_counts(subtests: pytest.Subtests) -> None:
         assert judged(Measurement(value, total=total), managers) == outcome
 
 
-def test_the_vietnamese_part_says_who_does_what_and_leads_to_the_english_one() -> None:
-    sample = sample_evaluation()
-    more = {"rows-edge": Measurement(0.5, 60, until=AT), "zero-miss": Measurement(0, 14, needed=14)}
-    more["rows-ledger"] = Measurement(2, total=14, details="2 are gone, 0 were recoded")
-    further = [judge(CRITERIA[name], found, sample.at, "") for name, found in more.items()]
-    further.append(judge(CRITERIA["G-10"], Measurement(why=Why.NO_DATA, problem="x"), sample.at, ""))
-    evaluation = replace(sample, judgements=(*sample.judgements, *further))
-    sampled, _, english = html_page(evaluation, [], [], "lan@diva.example").partition('<div id="en"')
-    vietnamese = " ".join(sampled.split())
+def test_the_vietnamese_part_has_no_english_text_and_leads_to_the_english_one() -> None:
+    evaluation = sample_evaluation()
+    vietnamese, _, english = html_page(evaluation, [], [], "lan@diva.example").partition('<div id="en"')
     for judgement in evaluation.judgements:
         cure = cure_of(judgement) if judgement.is_blocking else ""
         for text in filter(None, (judgement.criterion.title_en, finding(judgement), note(judgement), cure)):
             assert (str(escape(text)) in vietnamese, str(escape(text)) in english) == (False, True), text
         assert f'id="en-{judgement.criterion.id}"' in english
-    for said in (
-        "<b>PO</b>: xử lý nguyên nhân theo hướng dẫn, hệ thống sẽ tự đo lại. "
-        '<a href="#en-intervention-W2">Lệnh và hướng dẫn (tiếng Anh)</a>',
-        "<b>DevOps</b>: kiểm tra kết nối và cấu hình, rồi đánh giá lại cổng.",
-        "<b>PO</b>: bổ sung hoặc chờ cho đủ số trường hợp: ",
-        "<b>Bảo mật</b>: kiểm tra, xử lý nếu chưa đạt, rồi xác nhận kết quả: "
-        "<code>leads golive attest G-10=VALUE --evidence FILE</code>.",
-        '<code lang="en">2 are gone, 0 were recoded</code>',
-    ):
-        assert said in vietnamese, said
-    for least in ("mục tiêu ≥ 4/5 · cần ít nhất 5 trường hợp", "mục tiêu = 0 · cần ít nhất 14 trường hợp"):
-        assert least in vietnamese
-    for least in ("target ≥ 4 of 5 · at least 5 cases", "target = 0 leads · at least 14 cases"):
-        assert least in english
     assert "{yesterday}" not in english
 
 

@@ -22,8 +22,6 @@ from ops.golive.judgement import Outcome, Why
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     CONNECTIONS_OF_EDGE,
-    DEAD_LETTER,
-    RESULTS_OF_HANDLERS,
     SCANS_FILE,
     STORED,
     Sources,
@@ -48,7 +46,7 @@ SQL, PROMQL = (
     [each for each in MEASURED.values() if each.source is source] for source in (Source.SQL, Source.PROMQL)
 )
 SEPARATELY = {"E7.5-locks", "E7.7-8", "clocks", "rows-dead-letters", "seq-scans-W3", "wave-length"}
-"""They have a test of their own below."""
+"""They have a test of their own below, the dead letters in test_waves.py."""
 LARGE_TABLE = 10_001
 ONE_LEAD = """
 WITH c AS (
@@ -536,21 +534,6 @@ def test_a_source_that_is_toggled_deleted_or_on_at_two_moments_only_counts_as_it
     session.execute(f"DELETE FROM pancake_source WHERE {both}".encode())
     session.execute("SET LOCAL session_replication_role = replica")
     assert found() == (2, 1), "its history knows it, without a name too"
-
-
-def test_dead_letters_that_became_others_without_a_replay_show_against_those_of_the_handlers(
-    seeded: Pilot, session: DbSession, prometheus: FakePrometheus
-) -> None:
-    """Cheat 11, where the database is changed as a whole: Prometheus counted them before."""
-    criterion = MEASURED["rows-dead-letters"]
-    session.execute(dead(8, OLDER).encode())
-    with prometheus.broken([RESULTS_OF_HANDLERS % DEAD_LETTER], ["9"]):
-        assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.PASS}
-        session.execute(
-            b"UPDATE pancake_webhook_event SET status = 'processed', error_code = NULL,"
-            b" outcome = 'no_change' WHERE status = 'dead_letter'"
-        )
-        assert outcomes(seeded, session, prometheus, [criterion]) == {criterion.id: Outcome.FAIL}
 
 
 def test_a_prometheus_without_an_edge_of_another_installation_or_of_a_short_time_is_inconclusive(
