@@ -19,15 +19,7 @@ from ops.golive.contradictions import seen_notices
 from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, entry_criteria, rule_of
 from ops.golive.deploy.site import PLAN, PlanFile, read_plan_file
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
-from ops.golive.measuring import (
-    MAX_SHOWN,
-    SHOWN,
-    SourceDown,
-    Sources,
-    ending,
-    is_present,
-    measure,
-)
+from ops.golive.measuring import MAX_SHOWN, SHOWN, SourceDown, Sources, ending, is_present, measure
 from ops.golive.records import Kind, Record, Records, heads_of, newest, stated
 from ops.settings import read_operator_settings
 

@@ -30,15 +30,7 @@ from ops.clients.hasura_admin import Engine
 from ops.clients.monitoring import PrometheusApi, PrometheusRefused
 from ops.clients.signing import SignatureRefused
 from ops.failures import CommandFailed, ExitCode, first_line
-from ops.golive.criterion import (
-    PRODUCTION,
-    STAGING,
-    WAVES,
-    Criterion,
-    Source,
-    Window,
-    load_criteria,
-)
+from ops.golive.criterion import PRODUCTION, STAGING, WAVES, Criterion, Source, Window, load_criteria
 from ops.golive.deploy.site import PlanFile
 from ops.golive.evidence import EvidenceError, read_evidence_file
 from ops.golive.judgement import Measurement, Notice, Why

@@ -28,15 +28,7 @@ from ops.golive.records import FILE, VERIFIED, Handed, Kind, Record, Records, St
 from sandbox.postgres.server import Cluster
 from sandbox.processes import ROOT
 from tests.support.fake_services import fake_prometheus
-from tests.support.golive import (
-    LEADS,
-    NO_SCANS,
-    SWITCH_OFF,
-    Pilot,
-    attest_all,
-    clock_at,
-    state,
-)
+from tests.support.golive import LEADS, NO_SCANS, SWITCH_OFF, Pilot, attest_all, clock_at, state
 
 FEW = "success-rate-day"
 """A day of the pilot has fewer leads than show 99.5 %: its owner signs that they suffice."""
