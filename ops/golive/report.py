@@ -271,7 +271,7 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
 
 
 def value_ticks(criterion: Criterion, values: Sequence[float]) -> list[float]:
-    """Return about TICKS round values that enclose the values and the target, and 0 but for a share of good."""
+    """Return about TICKS round values around these and the target, with 0 but for a share of good ones."""
     found = [*values, criterion.target]
     if criterion.unit != "share" or criterion.operator not in (">=", ">"):
         found.append(0.0)

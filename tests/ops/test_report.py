@@ -379,7 +379,7 @@ def test_a_line_is_interrupted_at_missing_days_and_every_text_is_escaped() -> No
 @example([6e-8], "leads", "<=")  # far below the step of 1
 @settings(deadline=None)
 def test_the_axis_of_a_chart_encloses_every_value(values: list[float], unit: str, operator: str) -> None:
-    changes = {"unit": unit, "operator": operator}
+    changes: dict[str, Any] = {"unit": unit, "operator": operator}
     ticks = value_ticks(replace(find_criterion("E6-latency"), **changes), values)
     assert 2 <= len(ticks) <= 14
     assert ticks == sorted(ticks)

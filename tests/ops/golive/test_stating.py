@@ -19,8 +19,7 @@ import pytest
 from ops.clients.db_session import QUERIES, open_session
 from ops.golive.criterion import Role, load_criteria
 from ops.golive.deploy import command, steps
-from ops.golive.deploy.site import PlanFile
-from ops.golive.deploy.site import Journal
+from ops.golive.deploy.site import Journal, PlanFile
 from ops.golive.deploy.step import Action, Found, State
 from ops.golive.evidence import WHOLE_SUITE, EvidenceError, read_evidence_file
 from ops.golive.measuring import load_installation
