@@ -1,6 +1,7 @@
 """The environment variables of the operators' command: a verb reads those that it names."""
 
 import os
+import subprocess
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +15,8 @@ from leads.adapters import settings
 from leads.adapters.secrets import KeyRing
 from leads.adapters.settings import Environment, Hop
 
+CLONE = Path(__file__).resolve().parents[1]
+MIGRATIONS_FOLDER = CLONE / "hasura" / "migrations" / "default"
 VARIABLES: Mapping[str, str] = {
     **settings.VARIABLES,
     "HASURA_ADMIN_SECRET": "the admin secret of the engine at HASURA_URL",
@@ -118,12 +121,38 @@ def read_variable(name: str) -> str:
 
 def read_version() -> str:
     """Return the version of the clone, where nothing needs to be installed, or of the installed package."""
-    project = Path(__file__).parents[1] / "pyproject.toml"
+    project = CLONE / "pyproject.toml"
     if project.exists():
         return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
     from importlib.metadata import version
 
     return version("pancake-diva")
+
+
+def installed_commit() -> str:
+    """Return the commit of what runs: COMMIT of the image or package, else of the clone, else nothing."""
+    return read_variable("COMMIT") or _commit_of_clone()
+
+
+def commit_origin() -> str:
+    """Say where the commit is from: `image` (or package), `clone`, or nothing."""
+    return "image" if read_variable("COMMIT") else "clone" if _commit_of_clone() else ""
+
+
+def _commit_of_clone() -> str:
+    """Return the commit; if files differ, `modified` goes first: such results are no evidence."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"modified {commit}" if _git("status", "--porcelain") else commit
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=CLONE, capture_output=True, text=True, check=True, timeout=10.0
+    )
+    return done.stdout.strip()
 
 
 def read_argument(text: str, label: str) -> str:

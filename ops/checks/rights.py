@@ -14,8 +14,8 @@ from ops.checks.services import Services, own_metadata
 from ops.clients.db_session import QUERIES, DbSession, load_row, load_rows
 from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.failures import CommandFailed, file_reason
-from ops.golive.commit import CLONE
 from ops.output import MAX_NAMED, first
+from ops.settings import CLONE
 
 CHECKS = Checks()
 GRANT = CLONE / "deploy" / "postgres" / "grant_roles.sql"

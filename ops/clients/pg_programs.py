@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from leads.domain.errors import IntegrationError
 from ops.files import replacing
-from ops.golive.commit import CLONE
+from ops.settings import CLONE
 
 MAX_SECONDS = 3600.0
 MAX_REASON_CHARACTERS = 300

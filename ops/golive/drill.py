@@ -22,7 +22,6 @@ from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.files import digest_of_file, write_file
-from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.criterion import Criterion, find_criterion
 from ops.golive.deploy.command import Outcome, Programs, act, bring_forward, take_back
 from ops.golive.deploy.site import PLAN, Choices, PlanOption, Site, open_site, read_plan_file
@@ -33,6 +32,7 @@ from ops.golive.measuring import load_installation
 from ops.golive.sending import WEBHOOK_FILE, WRONG, Sender, WebhookFile, read_webhook, wait_until_final
 from ops.metadata.deploy import BACKUPS, Folder
 from ops.output import AsJson, print_result, say, show_activity
+from ops.settings import MIGRATIONS_FOLDER
 from ops.switches import list_switches
 from ops.waiting import poll
 

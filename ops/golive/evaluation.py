@@ -14,14 +14,13 @@ from ops.checks.model import Asked, Level, Result
 from ops.checks.screen import FORMAT, finding_documents, shown
 from ops.checks.table import BY_ID, look_at
 from ops.failures import ExitCode
-from ops.golive.commit import commit_origin, installed_commit
 from ops.golive.contradictions import seen_notices
 from ops.golive.criterion import WAVES, Criterion, Part, Source, criteria_of, entry_criteria, rule_of
 from ops.golive.deploy.site import PLAN, PlanFile, read_plan_file
 from ops.golive.judgement import EXEMPTIONS, Judgement, Notice, Outcome, Why, judge
 from ops.golive.measuring import MAX_SHOWN, SHOWN, SourceDown, Sources, ending, is_present, measure
 from ops.golive.records import Kind, Record, Records, heads_of, newest, stated
-from ops.settings import read_operator_settings
+from ops.settings import commit_origin, installed_commit, read_operator_settings
 
 VARIABLES = (
     "DATABASE_URL", "PROMETHEUS_URL", "HASURA_URL", "HASURA_ADMIN_SECRET", "HASURA_OTHER_ADMIN_SECRET",

@@ -13,12 +13,12 @@ import typer
 from ops.checks.services import own_metadata
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of, digest_of_file, replacing
-from ops.golive.commit import CLONE, installed_commit
 from ops.golive.deploy.site import known_secrets
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder
 from ops.golive.records import RECORDS
 from ops.golive.sending import WEBHOOK_FILE, WebhookFile
 from ops.output import AsJson, print_result
+from ops.settings import CLONE, installed_commit
 
 RESULTS = ("*.jsonl", "*.json", "*.sig", "report*.html", f"{RECORDS}/*")
 """What of the folder of the records goes over: no dump, and no evidence, which may name people."""

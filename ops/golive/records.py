@@ -22,9 +22,8 @@ from leads.domain.errors import Misconfigured
 from ops.clients.signing import SignatureRefused, sign, signer_of
 from ops.failures import CommandFailed, WrongUsage
 from ops.files import digest_of, write_file
-from ops.golive.commit import installed_commit
 from ops.golive.criterion import Role, find_criterion
-from ops.settings import PLAIN_VARIABLES, read_variable
+from ops.settings import PLAIN_VARIABLES, installed_commit, read_variable
 from ops.switches import check_reason
 
 RECORDS, EVIDENCE = "records", "evidence"

@@ -18,11 +18,10 @@ from leads.domain.phone import read_phones
 from ops.clients.db_session import QUERIES, DbSession, open_session
 from ops.clients.plain_http import HttpAnswer, NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage, fail_if, file_reason
-from ops.golive.commit import installed_commit
 from ops.golive.gates import DEFAULT_RECORDS, RecordsFolder, keep_document
 from ops.golive.measuring import load_installation
 from ops.output import AsJson, print_result, show_activity
-from ops.settings import read_argument, read_operator_settings
+from ops.settings import installed_commit, read_argument, read_operator_settings
 from ops.waiting import poll
 
 WEBHOOK_FILE = Path("webhook-url.txt")

@@ -19,9 +19,8 @@ from ops.clients.hasura_admin import Engine
 from ops.clients.plain_http import ask
 from ops.daily.token import ASYMMETRIC, MAX_DAYS, SYMMETRIC, Role, make_token, read_configuration
 from ops.failures import WrongUsage
-from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy.site import MAY_HAVE, NEEDS, Choices, PlanFile, Site, open_site
-from ops.settings import changed_environment, read_operator_settings
+from ops.settings import MIGRATIONS_FOLDER, changed_environment, read_operator_settings
 from ops.setup.answers import QUESTIONS, Answers, Way
 from ops.setup.env_files import EDGE, HANDLERS, LOGINS, OPS, EnvFiles, url_of_login
 from ops.setup.steps import Setup

@@ -11,11 +11,10 @@ import yaml
 
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import digest_of, write_file
-from ops.golive.commit import CLONE
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function
 from ops.metadata.directory import parse
-from ops.settings import read_variable, read_version
+from ops.settings import CLONE, read_variable, read_version
 from ops.setup.answers import Answers, Way
 from ops.setup.env_files import EDGE, HANDLERS, OPS, check_value
 

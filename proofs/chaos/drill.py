@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from ops.golive.commit import installed_commit
+from ops.settings import installed_commit
 from proofs.sender import versions
 from sandbox.edge import require_edge_packages
 from sandbox.postgres.server import Cluster

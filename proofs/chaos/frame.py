@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from ops.golive.commit import commit_origin, installed_commit
+from ops.settings import commit_origin, installed_commit
 from ops.waiting import poll
 from proofs.chaos.effects import check_stream, count_unfinished
 from proofs.sender import Stream

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from leads.domain.body import ICT
-from ops.golive.commit import installed_commit
+from ops.settings import installed_commit
 from sandbox.edge import NginxEdge
 from sandbox.postgres.server import Cluster, free_port
 from sandbox.processes import ROOT, Service

@@ -226,7 +226,7 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     keys = {"GOLIVE_KEY": "key", "GOLIVE_SIGNERS": "signers"}
     for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **keys}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("ops.golive.commit._commit_of_clone", lambda: "")
+    monkeypatch.setattr("ops.settings._commit_of_clone", lambda: "")
     # What is away here stays away; tests/ops/test_status.py has the parts that restart during a look.
     monkeypatch.setattr("ops.checks.services.RESTART_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from _pytest.subtests import SubtestReport
 
-from ops.golive.commit import installed_commit
+from ops.settings import installed_commit
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 # Cells: attacker, attack, tests, then what is counted.

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from ops.golive.commit import commit_origin, installed_commit
 from ops.golive.evidence import WHOLE_SUITE
+from ops.settings import commit_origin, installed_commit
 
 IS_FULL = "TEST_FULL" in os.environ
 """Whether `scripts/test --full` runs: more examples, and the tests marked `full`."""

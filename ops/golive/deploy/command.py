@@ -16,7 +16,6 @@ from leads.domain.errors import IntegrationError
 from ops.checks.services import HasuraSource
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of
-from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy.site import PLAN, Choices, PlanFile, PlanOption, Site, open_site, read_plan_file
 from ops.golive.deploy.step import Action, Found, PersonNeeded, State, Step
 from ops.golive.deploy.steps import (
@@ -32,6 +31,7 @@ from ops.golive.deploy.steps import (
 )
 from ops.metadata.deploy import BACKUPS, Folder
 from ops.output import AsJson, print_indented, print_json, say
+from ops.settings import MIGRATIONS_FOLDER
 from ops.waiting import poll
 
 POLL_SECONDS = 0.5

@@ -23,9 +23,8 @@ from ops.checks.services import REQUEST_SECONDS, Services
 from ops.clients.db_session import DbSession, load_row, open_session
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import append_line, private
-from ops.golive.commit import installed_commit
 from ops.metadata.deploy import Deployment, open_deployment
-from ops.settings import VARIABLES, OperatorSettings, read_operator_settings, read_variable
+from ops.settings import VARIABLES, OperatorSettings, installed_commit, read_operator_settings, read_variable
 
 PLAN = Path("golive.yaml")
 PlanOption = Annotated[Path, typer.Option("--file", help="What is special to your installation.")]

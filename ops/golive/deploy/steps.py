@@ -20,7 +20,6 @@ from ops.clients.pg_programs import PgProgramFailed, dump_tables, list_dumped_ta
 from ops.clients.plain_http import NoAnswer, ask
 from ops.failures import CommandFailed, WrongUsage, first_line
 from ops.files import digest_of_file
-from ops.golive.commit import CLONE, MIGRATIONS_FOLDER
 from ops.golive.deploy.site import Journal, ServiceName, Site
 from ops.golive.deploy.step import (
     Action,
@@ -38,6 +37,7 @@ from ops.golive.records import Kind, Records, newest
 from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
 from ops.output import times
+from ops.settings import CLONE, MIGRATIONS_FOLDER
 from ops.switches import list_switches
 
 TEXTS = Path(__file__).with_name("steps.yaml")

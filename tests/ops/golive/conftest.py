@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from ops import settings
 from ops.clients.db_session import DbSession
-from ops.golive import commit
 from tests.support.golive import signing_variables
 
 
@@ -31,7 +31,7 @@ def rolled_back(database: str) -> Iterator[DbSession]:
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One key may state everything, another signs as the pipeline. Git is asked once for the commit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit, "_commit_of_clone", cache(commit._commit_of_clone))
+        patch.setattr(settings, "_commit_of_clone", cache(settings._commit_of_clone))
         for name, value in signing_variables(tmp_path_factory.mktemp("keys")).items():
             patch.setenv(name, value)
         yield

@@ -26,7 +26,6 @@ from leads.domain.body import ICT
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import gates, measuring
-from ops.golive.commit import installed_commit
 from ops.golive.criterion import STAGING, Criterion, Part, Source, Window
 from ops.golive.evaluation import Evaluation, cure_of, evaluate
 from ops.golive.evidence import ON_INSTALLATION, READERS, EvidenceError, p95_minutes, read_evidence_file
@@ -35,7 +34,7 @@ from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import BY_PERSON, PROBES, NoData, Sources, measure
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.golive.report import html_page
-from ops.settings import read_operator_settings
+from ops.settings import installed_commit, read_operator_settings
 from proofs.chaos.frame import proof
 from proofs.handed_in import CASES, COMMIT, baseline, figures, good_file, junit
 from scripts.check_tree import anchors
@@ -364,7 +363,7 @@ def test_the_commit_is_that_of_the_image_before_that_of_a_clone(monkeypatch: pyt
         (COMMIT, "f" * 40, (COMMIT, "image")), ("", "f" * 40, ("f" * 40, "clone")), ("", "", ("", "")),
     ):  # fmt: skip
         monkeypatch.setenv("COMMIT", given)
-        monkeypatch.setattr("ops.golive.commit._commit_of_clone", lambda clone=clone: clone)
+        monkeypatch.setattr("ops.settings._commit_of_clone", lambda clone=clone: clone)
         made = proof("four_layers", {})
         assert (made["commit"], made["commit_of"]) == expected
         gate = evaluate("W1", (), Mock(records=()), datetime.now(UTC))

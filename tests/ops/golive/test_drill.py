@@ -12,11 +12,10 @@ import pytest
 
 from ops.clients.db_session import open_session
 from ops.golive import drill
-from ops.golive.commit import MIGRATIONS_FOLDER
 from ops.golive.deploy import steps
 from ops.golive.deploy.site import Choices, Journal, PlanFile, Site
 from ops.golive.deploy.step import Action, Found, State, Step
-from ops.settings import read_operator_settings
+from ops.settings import MIGRATIONS_FOLDER, read_operator_settings
 from sandbox.postgres import binaries
 from tests.support.databases import owner_session
 from tests.support.fakes import Crash
