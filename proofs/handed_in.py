@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ops.golive.criterion import Criterion
-from ops.golive.evidence import WHOLE_SUITE
+from ops.golive.judgement import WHOLE_SUITE
 from ops.golive.records import CI, namespace
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

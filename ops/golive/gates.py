@@ -30,8 +30,7 @@ from ops.golive.evaluation import (
     open_sources,
     time_text,
 )
-from ops.golive.evidence import MAX_ROWS, p95_minutes
-from ops.golive.judgement import Judgement, Outcome
+from ops.golive.judgement import MAX_ROWS, Judgement, Outcome, p95_minutes
 from ops.golive.measuring import SHOWN
 from ops.golive.records import Kind, Records, newest
 from ops.output import AsJson, csv_text, print_in_column, print_json, say, show_activity

@@ -32,8 +32,7 @@ from ops.clients.signing import SignatureRefused
 from ops.failures import CommandFailed, ExitCode, first_line
 from ops.golive.criterion import PRODUCTION, STAGING, WAVES, Criterion, Source, Window, load_criteria
 from ops.golive.deploy.site import PlanFile
-from ops.golive.evidence import EvidenceError, read_evidence_file
-from ops.golive.judgement import Measurement, Notice, Why
+from ops.golive.judgement import EvidenceError, Measurement, Notice, Why, read_evidence_file
 from ops.golive.records import CI, LONG_AGO, Kind, Record, Records, RecordsError, newest, stated
 from ops.settings import OperatorSettings
 

@@ -25,7 +25,6 @@ from ops.golive.evaluation import (
     open_sources,
     time_text,
 )
-from ops.golive.evidence import read_evidence_file
 from ops.golive.gates import (
     DAY,
     DEFAULT_RECORDS,
@@ -36,7 +35,7 @@ from ops.golive.gates import (
     print_evaluation,
     print_judgement,
 )
-from ops.golive.judgement import MAX_WAIVER_DAYS, Judgement
+from ops.golive.judgement import MAX_WAIVER_DAYS, Judgement, read_evidence_file
 from ops.golive.measuring import INSTALLATION_FILE, SCANS_FILE, SHOWN, Sources, scans_file
 from ops.golive.records import (
     FILE,

@@ -14,7 +14,7 @@ from psycopg.adapt import Transformer
 
 from leads.adapters.database import QUERIES
 from ops.golive.criterion import Role, Source, load_criteria
-from ops.golive.evidence import read_evidence_file
+from ops.golive.judgement import read_evidence_file
 from ops.golive.records import Kind, role_for
 from proofs.chaos.crash_points import Choice, Runner, WrongEffects
 from proofs.chaos.crashes.proxies import (

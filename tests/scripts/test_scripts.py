@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ops.golive.criterion import Source, load_criteria
-from ops.golive.evidence import read_evidence_file
+from ops.golive.judgement import read_evidence_file
 from ops.setup.answers import QUESTIONS
 from sandbox.edge import NEEDED
 from tests.support import programs

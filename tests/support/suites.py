@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
-from ops.golive.evidence import WHOLE_SUITE
+from ops.golive.judgement import WHOLE_SUITE
 from ops.settings import commit_origin, installed_commit
 
 IS_FULL = "TEST_FULL" in os.environ

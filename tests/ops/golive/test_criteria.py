@@ -28,9 +28,18 @@ from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import gates, measuring
 from ops.golive.criterion import STAGING, Criterion, Part, Source, Window
 from ops.golive.evaluation import Evaluation, cure_of, evaluate
-from ops.golive.evidence import ON_INSTALLATION, READERS, EvidenceError, p95_minutes, read_evidence_file
 from ops.golive.gates import finding, note
-from ops.golive.judgement import Measurement, Outcome, Why, judge
+from ops.golive.judgement import (
+    ON_INSTALLATION,
+    READERS,
+    EvidenceError,
+    Measurement,
+    Outcome,
+    Why,
+    judge,
+    p95_minutes,
+    read_evidence_file,
+)
 from ops.golive.measuring import BY_PERSON, PROBES, NoData, Sources, measure
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.golive.report import html_page

@@ -44,7 +44,7 @@ from ops.golive.deploy.site import (
     read_plan_file,
 )
 from ops.golive.deploy.step import Action, Found, State, Step, verb
-from ops.golive.evidence import read_evidence_file
+from ops.golive.judgement import read_evidence_file
 from ops.settings import read_operator_settings
 from sandbox.edge import missing_packages
 from sandbox.payloads import HERE as PAYLOADS

@@ -21,7 +21,7 @@ from ops.golive.criterion import Role, load_criteria
 from ops.golive.deploy import command, steps
 from ops.golive.deploy.site import Journal, PlanFile
 from ops.golive.deploy.step import Action, Found, State
-from ops.golive.evidence import WHOLE_SUITE, EvidenceError, read_evidence_file
+from ops.golive.judgement import WHOLE_SUITE, EvidenceError, read_evidence_file
 from ops.golive.measuring import load_installation
 from ops.golive.records import CI, Kind, Records
 from ops.settings import read_operator_settings
