@@ -169,10 +169,10 @@ def evaluate(
     results: Sequence[Result] = ()
     if asked and is_present(at):
         results = look_at(asked, sources, seconds=EVALUATION_SECONDS)
-    looked = {each.id: [result for result in results if result.name == each.id] for each in criteria}
     judgements = []
     for criterion in criteria:
-        measured = measure(criterion, sources, at, wave, looked, until)
+        of_checks = [result for result in results if result.name == criterion.id]
+        measured = measure(criterion, sources, at, wave, of_checks, until)
         # A waiver of it or of its least sample, or that it does not apply: the newest counts.
         kinds = EXEMPTIONS if criterion.may_be_waived else [Kind.WAIVE] * criterion.may_have_fewer
         exempt = filter(None, (newest(sources.records, kind, criterion.id, at) for kind in kinds))

@@ -190,11 +190,11 @@ def beginning(wave: str, at: datetime, records: tuple[Record, ...]) -> datetime:
 
 def measure(
     criterion: Criterion, sources: Sources, at: datetime, wave: str | None,
-    looked: Mapping[str, Sequence[Result]], until: datetime | None = None,
+    results: Sequence[Result] = (), until: datetime | None = None,
 ) -> Measurement:  # fmt: skip
     """Return what the source says at `at`; a source that cannot be asked is part of the measurement.
 
-    `looked` are the results of the checks by the criterion. Windows end at `until`, or at `at`.
+    `results` are those of its checks. Windows end at `until`, or at `at`.
     """
     asked = Source.SQL if criterion.source is Source.COMMAND else criterion.source
     try:
@@ -205,7 +205,7 @@ def measure(
         until = until or at
         since = since_of(criterion, wave, until, sources.records)
         if criterion.source is Source.CHECK:
-            return _from_checks(looked[criterion.id])
+            return _from_checks(results)
         if asked in sources.down:
             raise SourceDown(sources.down[asked])
         if criterion.source is Source.SQL:

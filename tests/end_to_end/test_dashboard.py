@@ -507,7 +507,7 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
     (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
     given = {"DATABASE_URL": observed.sandbox.database_url}
     with Sources(read_operator_settings(*given, environment=given), tmp_path) as sources:
-        at_gate = measure(criterion, sources, datetime.now(UTC), "W1", {})
+        at_gate = measure(criterion, sources, datetime.now(UTC), "W1")
     assert at_gate.value == pytest.approx(success["ratio"])
     assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}

@@ -20,7 +20,7 @@ def open_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def rolled_back(database: str) -> Iterator[DbSession]:
+def session(database: str) -> Iterator[DbSession]:
     """A session that is rolled back."""
     with psycopg.Connection[dict[str, Any]].connect(database, row_factory=dict_row) as opened:
         yield opened

@@ -45,11 +45,6 @@ def test_what_was_held_in_a_wave_and_processed_after_it_is_none_of_its_leads(
         assert found() == (processed - 1, early), "a replay does not take its ticket out"
 
 
-@pytest.fixture
-def session(rolled_back: DbSession) -> DbSession:
-    return rolled_back
-
-
 def days_ago(days: float) -> datetime:
     return AT - days * DAY
 

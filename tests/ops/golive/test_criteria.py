@@ -335,7 +335,7 @@ def test_the_baseline_is_the_p95_of_its_tickets_and_none_with_tickets_of_the_pil
     records.add(state(Kind.ATTEST, "G-9", now), files=[Handed("baseline.csv", content)])
     records.add(state(Kind.BEGIN, "W1", now, since=now))
     with Sources(read_operator_settings(), tmp_path) as sources:
-        found = measure(CRITERIA["G-9"], sources, datetime.now(UTC), "W1", {})
+        found = measure(CRITERIA["G-9"], sources, datetime.now(UTC), "W1")
     assert (found.why, found.value is None) == (why, why is Why.NO_DATA)
 
 
@@ -359,7 +359,7 @@ def test_evidence_of_another_staging_than_the_first_stands_in_red(tmp_path: Path
     with Sources(read_operator_settings(), tmp_path) as sources:
         sources.installation = {"database": "diva@1"}
         now = datetime.now(UTC)
-        found = {name: measure(CRITERIA[name], sources, now, "W1", {}) for name in places}
+        found = {name: measure(CRITERIA[name], sources, now, "W1") for name in places}
     red = {name: each.notices[:-1] for name, each in found.items() if each.notices != (BY_PERSON,)}
     assert found["G-6"].why is Why.NO_DATA
     assert {name: [text.en for text in each] for name, each in red.items() if each} == {
@@ -381,12 +381,6 @@ def test_the_commit_is_that_of_the_image_before_that_of_a_clone(monkeypatch: pyt
         assert (gate.commit, gate.commit_of) == expected
         head = console.export_text().splitlines()[0]
         assert head.endswith(f" of the {expected[1]}" if expected[1] else "commit unknown")
-
-
-@pytest.fixture
-def session(rolled_back: DbSession) -> DbSession:
-    rolled_back.execute(GRANT.read_bytes())
-    return rolled_back
 
 
 AT = datetime.now(UTC)
@@ -415,6 +409,7 @@ def test_the_first_day_begins_with_w1_and_a_short_window_is_asked_in_short_steps
 def test_the_rights_of_the_list_are_those_that_are_granted(
     session: DbSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    session.execute(GRANT.read_bytes())
     lines = [line for line in GRANT.read_text("utf-8").splitlines() if line.strip().startswith("('")]
     assert [line for line in lines if not RIGHT.fullmatch(line)] == []
     rights = list(listed_rights())
@@ -453,7 +448,7 @@ def test_the_rights_of_the_list_are_those_that_are_granted(
 def test_a_right_that_is_missing_or_too_much_is_named(
     session: DbSession, statement: str, missing: list[str], further: list[str]
 ) -> None:
-    session.execute(statement.encode())
+    session.execute(GRANT.read_bytes() + b";" + statement.encode())
     row = load_rights(session)
     assert (row["missing"], row["further"]) == (missing, further)
 
