@@ -21,13 +21,11 @@ import psycopg
 import pytest
 import yaml
 from pytest_httpserver import HTTPServer
-from typer.testing import CliRunner
 
 from ops.checks import surroundings
 from ops.checks.rights import ACTIONS, TABLES, stored_operations
 from ops.checks.services import own_metadata
 from ops.checks.surroundings import Manifest, is_near, read_manifest_file
-from ops.cli import app
 from ops.clients.monitoring import PrometheusApi
 from ops.failures import CommandFailed, WrongUsage
 from ops.golive import drill, measuring
@@ -48,7 +46,7 @@ from sandbox.stack.stack import Sandbox
 from tests.support.breakages import BREAKAGES
 from tests.support.edge.harness import write_certificate
 from tests.support.fake_services import RETENTION, FakePrometheus, FakeServer, fake_prometheus, silent_server
-from tests.support.golive import ALL, CHECKS_AT_GATES, CRITERIA, NO_SCANS, GoLiveSite, note_snapshot, state
+from tests.support.golive import ALL, CHECKS_AT_GATES, NO_SCANS, GoLiveSite, golive, note_snapshot, state
 from tests.support.waiting import eventually
 
 DECIDED = [each for each in ALL if each.source not in (Source.PERSON, Source.FILE)]
@@ -98,11 +96,11 @@ def judgements_in(system: GoLive, parts: set[Part], variables: Variables) -> dic
 
 def test_a_healthy_installation_passes_all_that_a_program_decides_and_nothing_stays(system: GoLive) -> None:
     """The public URL is not https."""
-    words = ["--records", str(system.folder), "--file", str(system.folder / "golive.yaml"), "--json"]
+    words = ["precheck", "--file", str(system.folder / "golive.yaml"), "--json"]
     count = "SELECT count(*) FROM pancake_webhook_event"
     with psycopg.connect(system.sandbox.database_url, autocommit=True) as db:
         before = db.execute(count).fetchone()
-        run = CliRunner().invoke(app, ["golive", "precheck", *words], env=environment(system))
+        run = golive(system.folder, *words, **environment(system))
         assert db.execute(count).fetchone() == before
     edge = system.sandbox.edge
     assert not isinstance(edge, NginxEdge) or edge.health()["unknown_tokens"] == 0
@@ -121,9 +119,9 @@ def test_before_the_deployment_all_that_a_program_decides_passes_on_the_tables_o
         manifest = ROOT / "deploy" / "kubernetes" / "own-engine" / "hasura.yaml"
         plan = tmp_path / "plan.yaml"
         plan.write_text(yaml.safe_dump({"engine_manifest": str(manifest), "staging_url": site.hasura_url}))
-        words = ["--stage", "before", "--file", str(plan), "--records", str(tmp_path / "records"), "--json"]
+        words = ["precheck", "--stage", "before", "--file", str(plan), "--json"]
         variables = site.leads_environment() | {"PROMETHEUS_URL": prometheus.url}
-        run = CliRunner().invoke(app, ["golive", "precheck", *words], env=variables)
+        run = golive(tmp_path / "records", *words, **variables)
     found = {each["id"]: (each["outcome"], each["reason"]) for each in json.loads(run.stdout)["criteria"]}
     decided = {each.id for each in DECIDED if each.id in found}
     assert len(decided) > 20
@@ -133,18 +131,17 @@ def test_before_the_deployment_all_that_a_program_decides_passes_on_the_tables_o
 def test_w1_begins_through_the_entry_gate_only(system: GoLive, monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks E1 to E3: here the public URL is not https, and people have stated nothing."""
     monkeypatch.chdir(system.folder)
-    words = ["--records", str(system.folder), "--json"]
-    gate = CliRunner().invoke(app, ["golive", "gate", "entry", *words], env=environment(system))
+    gate = golive(system.folder, "gate", "entry", "--json", **environment(system))
     found = {each["id"]: each["outcome"] for each in json.loads(gate.stdout)["criteria"]}
     asked = {each.id: each for each in ALL if each.id in found}
     lines = {line for each in ALL if each.stage is not Stage.BEFORE for line in each.lines}
     wanted = {line for line in lines if line.startswith(("E1.G-", "E2.", "E3."))} - {"E1.G-10", "E1.G-11"}
     assert wanted <= {line for each in asked.values() for line in each.lines}
-    listed = CliRunner().invoke(app, ["golive", "list", "--gate", "entry", "--json"])
+    listed = golive(system.folder, "list", "--gate", "entry", "--json")
     assert {each["id"] for each in json.loads(listed.stdout)} == found.keys()
     not_passed = {name for name, outcome in found.items() if outcome != "pass"}
     assert not_passed & {each.id for each in DECIDED} - SLOW_HERE == {"E2-OPS-tls"}
-    begin = CliRunner().invoke(app, ["golive", "begin", "W1", *words], env=environment(system))
+    begin = golive(system.folder, "begin", "W1", "--json", **environment(system))
     assert (gate.exit_code, begin.exit_code) == (1, 1)
     assert "W1 cannot begin: the gate of entry is closed." in begin.stderr
 
@@ -249,7 +246,7 @@ def sources_with(folder: Path, **given: Any) -> Sources:
 def judged(folder: Path, name: str, **given: Any) -> Judgement:
     """The judgement of a criterion of source check."""
     with sources_with(folder, **given) as sources:
-        (found,) = evaluate("test", [CRITERIA[name]], sources, datetime.now(UTC)).judgements
+        (found,) = evaluate("test", [find_criterion(name)], sources, datetime.now(UTC)).judgements
     return found
 
 
