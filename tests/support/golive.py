@@ -142,7 +142,7 @@ class Pilot(DatabaseRows):
             ("purge_events", timedelta(hours=27, minutes=30), {"engine_log": [{"day": day, "events": 0}]}),
         )
         for name, later, found in runs:
-            if midnight + later < self.now:
+            if midnight + later + timedelta(minutes=4) < self.now:
                 query(self.url, RUNS, {"name": name, "at": midnight + later, "report": Jsonb(found)})
 
     def activate_sources(self, number: int, at: datetime) -> None:

@@ -76,7 +76,8 @@ MAKE_TWO_SOURCES = (
 )
 MAKE_SLOW = (
     "UPDATE pancake_cron_run SET finished_at = started_at + interval '{} minutes' WHERE id = (SELECT id"
-    " FROM pancake_cron_run WHERE name = 'reconcile_daily' ORDER BY started_at DESC LIMIT 1)"
+    " FROM pancake_cron_run WHERE name = 'reconcile_daily' AND started_at < now() - interval '41 minutes'"
+    " ORDER BY started_at DESC LIMIT 1)"
 )
 MADE_UP = (
     "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
