@@ -218,7 +218,9 @@ DIRECTORY_FILES = {
     "databases/databases.yaml": "[{name: default, kind: postgres, tables: '!include job.yaml'}]\n",
     "databases/job.yaml": '["!include table.yaml"]\n',
     "databases/table.yaml": "table: {name: job, schema: public}\n",
-    "actions.graphql": 'type Mutation { submit(name: String!, params: jsonb): Out }\n"done" type Out { id: uuid! }\n',
+    "actions.graphql": (
+        'type Mutation { submit(name: String!, params: jsonb): Out }\n"done" type Out { id: uuid! }\n'
+    ),
     "actions.yaml": (
         "actions: [{name: submit, definition: {kind: '', handler: 'http://h'}}]\n"
         "custom_types: {objects: [{name: Out}]}\n"
