@@ -4,7 +4,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -201,79 +201,6 @@ def expected(query: str, samples: Samples, now: datetime) -> dict[Labels, float]
     return dict(found)
 
 
-DRIFT = "pancake_metric_drift"
-ROWS: Mapping[str, str] = {
-    "round(sum by (result) (increase(pancake_events_total[1h]))) > 0": """
-        SELECT
-            CASE
-                WHEN e.status = 'dead_letter' THEN 'invalid'
-                WHEN starts_with(e.status, 'skipped') THEN 'already_held'
-                ELSE coalesce(e.outcome, e.status)
-            END AS result,
-            count(*) AS n
-        FROM pancake_webhook_event AS e
-        WHERE e.created_at > %(since)s
-        GROUP BY 1
-    """,
-    "sum by (le) (increase(pancake_event_process_duration_seconds_bucket[5m]))": """
-        SELECT '+Inf' AS le, count(*) AS n
-        FROM pancake_webhook_event AS e
-        WHERE e.processed_at > %(since)s AND e.held_at IS NULL AND e.replay_count = 0
-    """,
-    "round(sum by (origin) (increase(pancake_webhook_missed_total[1h])))": """
-        SELECT o.origin, count(e.id) AS n
-        FROM unnest(ARRAY['poll', 'reconcile']) AS o (origin)
-        LEFT JOIN pancake_webhook_event AS e ON e.origin = o.origin AND e.created_at > %(since)s
-        GROUP BY o.origin
-    """,
-    "round(sum by (result) (increase(pancake_notifications_total[1h])))": """
-        SELECT
-            r.result,
-            CASE WHEN r.result = 'accepted' THEN (
-                SELECT coalesce(sum(jsonb_array_length(e.notifications)), 0)
-                FROM pancake_webhook_event AS e
-                WHERE e.notified_at > %(since)s
-            ) + (
-                SELECT coalesce(sum(jsonb_array_length(c.report -> 'notifications')), 0)
-                FROM pancake_cron_run AS c
-                WHERE c.notified_at > %(since)s
-            ) ELSE 0 END AS n
-        FROM unnest(ARRAY['accepted', 'duplicates', 'failed', 'unknown', 'given_up', 'dropped']) AS r (result)
-    """,
-    "round(sum by (name, result) (increase(pancake_cron_runs_total[1d]))) > 0": """
-        SELECT c.name, c.outcome AS result, count(*) AS n
-        FROM pancake_cron_run AS c
-        WHERE c.finished_at > %(since)s
-        GROUP BY c.name, c.outcome
-    """,
-}
-"""Each returns the labels of the answer, and `n`."""
-
-
-def counted_rows(db: psycopg.Connection[dict[str, Any]], text: str, since: datetime) -> dict[Labels, float]:
-    """Return what a query of ROWS must answer if all was counted since then."""
-    return {
-        frozenset((name, value) for name, value in row.items() if name != "n"): float(row["n"])
-        for row in db.execute(ROWS[text].encode(), {"since": since}).fetchall()
-    }
-
-
-def bounds(db: psycopg.Connection[dict[str, Any]], now: datetime) -> dict[str, tuple[int, int]]:
-    """Return the least and the most rows of the last hour, by counter."""
-    found = db.execute(
-        STATEMENTS["metrics/count_rows_of_counters"], {"now": now, "names": list(CRONS)}
-    ).fetchall()
-    return {row["counter"]: (int(row["least"]), int(row["most"])) for row in found}
-
-
-def drift(counted: Mapping[str, int], rows: Mapping[str, tuple[int, int]]) -> dict[Labels, float]:
-    """Return the drift between what was counted and the least and most rows."""
-    return {
-        frozenset({("counter", name)}): float(max(counted[name] - most, 0) + min(counted[name] - least, 0))
-        for name, (least, most) in rows.items()
-    }
-
-
 OF_DATABASE = {series.name for series in SERIES}
 QUERIES = [
     text for section in read_dashboard()[1] for drawn in section.panels for text in drawn.queries.values()
@@ -283,8 +210,6 @@ PER_PERIOD = "pancake_cron_period_seconds"
 NUMBERS = count(900)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SCRAPE_SECONDS = 1
-QUIET = timedelta(minutes=15)
-"""Processes read slow figures once a minute, and the tests compare them for a while."""
 
 
 def is_of_processes(text: str) -> bool:
@@ -301,12 +226,6 @@ class Observed:
     two: Queries
     unanswered: set[str] = field(default_factory=set)
     """Queries on what processes count that had no answer while leads were processed."""
-    miscounted: dict[str, object] = field(default_factory=dict)
-    """Queries on counters whose answers were not the rows, when the leads were processed."""
-    counted: dict[str, int] = field(default_factory=dict)
-    """The rows of each counter then."""
-    drift: dict[Labels, float] = field(default_factory=dict)
-    """What those counters lack of the rows in the end."""
 
     def answer(
         self, text: str, queries: Queries | None = None, at: datetime | None = None
@@ -342,18 +261,12 @@ def observed(sandbox: Sandbox) -> Iterator[Observed]:
             server.wait_ready()
         one, two = (stack.enter_context(Queries(server.url)) for server in servers)
         found = Observed(sandbox, db, one, two)
-        before, began = rows_of_first_scrape(found)
+        wait_scraped(found)
         for crons in (CRONS, ["check_sla"]):
             work(sandbox, crons)
             wait_scraped(found)
         found.unanswered = {text for text in QUERIES if is_of_processes(text) and not found.answer(text)}
-        # An increase is a little more than was counted, the less so the longer the series are.
-        with suppress(AssertionError):
-            eventually(lambda: not still_miscounted(found, began), seconds=60)
         sandbox.hasura.stop()
-        wait_scraped(found)  # also the ticks since the comparison: the processes lose their figures
-        rows = bounds(db, datetime.now(UTC))
-        found.counted = {name: least - before[name][0] for name, (least, _) in rows.items()}
         since = time.time()
         seed(sandbox.database_url, datetime.now(UTC))
         for process in (sandbox.handlers, second):
@@ -361,20 +274,7 @@ def observed(sandbox: Sandbox) -> Iterator[Observed]:
             process.start()
             process.wait_ready()
         eventually(lambda: have_read(found, since))
-        rows = bounds(db, datetime.now(UTC))
-        assert rows == bounds(db, datetime.now(UTC) + QUIET), "a row leaves the last hour while tests run"
-        found.drift = drift(found.counted, rows)
         yield found
-
-
-def rows_of_first_scrape(found: Observed) -> tuple[dict[str, tuple[int, int]], datetime]:
-    """Return the rows that were there before and after a scrape, so that none came beside it, and when."""
-    while True:
-        before = bounds(found.db, datetime.now(UTC))
-        wait_scraped(found)
-        began = datetime.now(UTC)
-        if before == bounds(found.db, began):
-            return before, began
 
 
 def wait_scraped(found: Observed) -> None:
@@ -408,38 +308,6 @@ def have_read(found: Observed, since: float) -> bool:
     read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
     numbers = [*found.answer(read, found.one).values(), *found.answer(read).values()]
     return numbers == [len(FIGURES)] * 3
-
-
-def still_miscounted(found: Observed, since: datetime) -> object:
-    at = datetime.now(UTC)
-    found.miscounted = {}
-    for text in ROWS:
-        wanted = counted_rows(found.db, text, since)
-        answers = [
-            {
-                labels: float(round(value))
-                for labels, value in found.answer(text, queries, at).items()
-                if "bucket" not in text or labels in wanted
-            }
-            for queries in (found.one, found.two)
-        ]
-        if not any(wanted.values()) or answers != [wanted, wanted]:
-            found.miscounted[text] = {"rows": wanted, "one process and two": answers}
-    return found.miscounted
-
-
-def test_the_queries_on_counters_answer_what_the_rows_say(observed: Observed) -> None:
-    assert observed.miscounted == {}
-
-
-def test_the_drift_is_what_the_counters_lack_of_the_rows(observed: Observed) -> None:
-    """By less than 1: increase() answers a little more than was counted, up to half a scrape at each end."""
-    assert all(observed.counted.values()), observed.counted
-    assert min(observed.drift.values()) < -2
-    wanted = pytest.approx(observed.drift, abs=0.9)
-    eventually(
-        lambda: [observed.answer(DRIFT, each) for each in (observed.one, observed.two)] == [wanted] * 2
-    )
 
 
 def test_every_query_on_what_processes_count_has_an_answer(observed: Observed) -> None:
