@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from leads.services.metrics import SERIES
 from proofs.dashboard.panels import GRAFANA, LABEL, read_dashboard
 from sandbox.serving import read_samples
 from tests.support.breakages import BREAKAGES
@@ -344,6 +345,9 @@ def test_a_limit_has_the_value_of_its_alert_on_the_same_figure(subtests: pytest.
 
 AGGREGATION = re.compile(r"\b(?:sum|max|min|count)(?: by \(([\w, ]+)\))? ?\(")
 """The outermost one of a query, with the labels that it keeps."""
+OF_FIGURE = re.compile(r"\bmax(?: by \(([\w, ]+)\))? ?\((pancake_\w+)")
+"""A figure of the database, whose labels have to be kept."""
+LABELS = {series.name: {*series.labels} for series in SERIES}
 
 
 def test_the_query_of_every_panel_is_without_fault_and_keeps_the_labels_of_its_legend() -> None:
@@ -357,6 +361,8 @@ def test_the_query_of_every_panel_is_without_fault_and_keeps_the_labels_of_its_l
         assert faults(re.sub(r"\$\{?\w+(?::\w+)?\}?", ".*", filled_in)) == [], query
         if found := AGGREGATION.search(query):
             assert {*LABEL.findall(legend)} <= {*(found[1] or "").split(", ")}, query
+        for kept, name in OF_FIGURE.findall(query):
+            assert name not in LABELS or {*filter(None, kept.split(", "))} == LABELS[name], query
 
 
 def test_grafana_is_given_the_datasource_and_the_folder_of_the_dashboard() -> None:

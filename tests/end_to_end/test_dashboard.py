@@ -1,13 +1,10 @@
-"""The dashboard's queries on a real Prometheus that scrapes a running system, compared with SQL."""
+"""The dashboard's queries on a real Prometheus that scrapes a running system; key figures as in SQL."""
 
-import re
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,14 +34,10 @@ from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import alerts, needs_monitoring
-from tests.support.promql import selectors, selects
 from tests.support.stored_rows import HANH, KHOA
 from tests.support.waiting import eventually
 
 pytestmark = [needs_edge, needs_monitoring, pytest.mark.slow("two bursts with scrapes around them")]
-Labels = frozenset[tuple[str, str]]
-Samples = Mapping[str, Mapping[Labels, float]]
-"""Values by family and labels."""
 
 INSERT_EVENTS = """
     INSERT INTO pancake_webhook_event (
@@ -132,140 +125,60 @@ def _other_events(now: datetime) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-class Sql:
-    """The figures of a database at a time, by the statements of sql/metrics and sql/kpi."""
-
-    def __init__(self, db: psycopg.Connection[dict[str, Any]], now: datetime) -> None:
-        self._db, self._now = db, now
-
-    def kpi(self, name: str, window: timedelta) -> dict[str, Any]:
-        """The row of a statement of sql/kpi, by its full name."""
-        (row,) = self._rows(name, {"from": self._now - window, "to": self._now})
-        return row
-
-    def samples(self) -> Samples:
-        """Every series that is read from the database."""
-        found: dict[str, dict[Labels, float]] = defaultdict(dict)
-        names = {series.name: series.labels for series in SERIES}
-        for figure in FIGURES:
-            if figure.is_of_window:
-                continue
-            rows = self._rows(figure.statement, figure.params_at(self._now))
-            for family, values, number in figure.samples(rows):
-                found[family][frozenset(zip(names[family], values, strict=True))] = number
-        for family, labels, value in self._kpis():
-            if value is not None:
-                found[family][frozenset(labels.items())] = float(value)
-        return found
-
-    def _kpis(self) -> Iterator[tuple[str, dict[str, str], float | None]]:
-        for window, length in (("1d", timedelta(days=1)), ("1h", timedelta(hours=1))):
-            latency, success = self.kpi("kpi/load_latency", length), self.kpi("kpi/load_success", length)
-            for quantile, column in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")):
-                labels = {"window": window, "quantile": quantile}
-                yield "pancake_kpi_latency_seconds", labels, latency[f"{column}_seconds"]
-            yield "pancake_kpi_success_ratio", {"window": window}, success.pop("ratio")
-            for result, number in success.items():
-                yield "pancake_kpi_deliveries", {"window": window, "result": result}, number
-        day, in_a_day = timedelta(days=1), {"window": "1d"}
-        yield "pancake_kpi_auto_assign_ratio", in_a_day, self.kpi("kpi/load_auto_assign", day)["ratio"]
-        yield "pancake_kpi_intervention_ratio", in_a_day, self.kpi("kpi/load_intervention", day)["ratio"]
-        minutes = self.kpi("kpi/load_response", day)["p95_minutes"]
-        yield "pancake_kpi_response_seconds", {**in_a_day, "quantile": "0.95"}, minutes * 60
-        for column in ("found_missing", "left_missing"):
-            yield f"pancake_kpi_{column}", in_a_day, self.kpi("kpi/load_zero_miss", day)[column]
-
-    def _rows(self, name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return self._db.execute(STATEMENTS[name], params).fetchall()
-
-
-FORM = re.compile(
-    r"(?P<age>time\(\) - )?(?:sum by \((?P<by>\w+)\) \()?"
-    r"max(?: by \([\w, ]+\) )?\((?P<family>\w+)(?:\{[^}]*\})?(?P<positive> > 0)?\)\)?"
-)
-
-
-def expected(query: str, samples: Samples, now: datetime) -> dict[Labels, float] | None:
-    """What a query of a figure, its sum by a label or the time since it must answer; None for others."""
-    form = FORM.fullmatch(query)
-    if form is None or form["family"] not in {series.name for series in SERIES}:
-        return None
-    (selector,) = selectors(query)
-    found: dict[Labels, float] = defaultdict(float)
-    for labels, value in samples[form["family"]].items():
-        given = dict(labels)
-        if not selects(selector, given) or (form["positive"] and value <= 0):
-            continue
-        shown = {form["by"]: given[form["by"]]} if form["by"] else given
-        found[frozenset(shown.items())] += now.timestamp() - value if form["age"] else value
-    return dict(found)
-
-
-OF_DATABASE = {series.name for series in SERIES}
 QUERIES = [
     text for section in read_dashboard()[1] for drawn in section.panels for text in drawn.queries.values()
 ]
-PER_PERIOD = "pancake_cron_period_seconds"
-"""The one query that joins a figure of the database with one of the processes."""
+OF_DATABASE = [text for text in QUERIES if any(series.name in text for series in SERIES)]
+OF_ALERTS = [text for text in QUERIES if "ALERTS" in text]
 NUMBERS = count(900)
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+WINDOWS = {"1d": timedelta(days=1), "1h": timedelta(hours=1)}
 SCRAPE_SECONDS = 1
-
-
-def is_of_processes(text: str) -> bool:
-    return not any(name in text for name in OF_DATABASE) and "ALERTS" not in text
 
 
 @dataclass
 class Observed:
-    """A system with two processes of the handlers: `one` scrapes the first, `two` both, and the edge."""
+    """A system with two processes of the handlers, which Prometheus scrapes, and the edge."""
 
     sandbox: Sandbox
     db: psycopg.Connection[dict[str, Any]]
-    one: Queries
-    two: Queries
-    unanswered: set[str] = field(default_factory=set)
+    queries: Queries
+    unanswered: list[str] = field(default_factory=list)
     """Queries on what processes count that had no answer while leads were processed."""
 
-    def answer(
-        self, text: str, queries: Queries | None = None, at: datetime | None = None
-    ) -> dict[Labels, float]:
-        found = (queries or self.two).at(text, at or datetime.now(UTC))
-        left_out = {"job", "__name__"}
-        return {
-            frozenset(each for each in series.labels.items() if each[0] not in left_out): series.points[0][1]
-            for series in found
-        }
+    def values(self, text: str) -> list[float]:
+        return [series.points[0][1] for series in self.queries.at(text, datetime.now(UTC))]
+
+    def kpi(self, name: str, window: str) -> dict[str, Any]:
+        """The row of a statement of sql/kpi, for a window that ends now."""
+        now = datetime.now(UTC)
+        params = {"from": now - WINDOWS[window], "to": now}
+        (row,) = self.db.execute(STATEMENTS[name], params).fetchall()
+        return row
 
 
 @pytest.fixture(scope="module")
 def observed(sandbox: Sandbox) -> Iterator[Observed]:
     """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again.
 
-    A counter has a rate if two scrapes saw it with different values. So both servers scrape everything before
-    the work, between its two parts and after them, however slow they are.
+    A counter has a rate if two scrapes saw it with different values. So everything is scraped before the work,
+    between its two parts and after them, however slow it is.
     """
     assert isinstance(sandbox.edge, NginxEdge)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes())
         db = stack.enter_context(psycopg.connect(sandbox.database_url, autocommit=True, row_factory=dict_row))
         second = sandbox.add_handlers("second")
-        targets = [
-            {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}
-            for handlers in ([sandbox.handlers_url], [sandbox.handlers_url, second.url])
-        ]
-        servers = [scraping_prometheus(processes, each, SCRAPE_SECONDS) for each in targets]
-        for server in servers:
-            server.start()
-        for server in servers:
-            server.wait_ready()
-        one, two = (stack.enter_context(Queries(server.url)) for server in servers)
-        found = Observed(sandbox, db, one, two)
+        handlers = [sandbox.handlers_url, second.url]
+        targets = {"pancake_handlers": handlers, "pancake_edge": [sandbox.edge.ops_url]}
+        server = scraping_prometheus(processes, targets, SCRAPE_SECONDS)
+        server.bring_up()
+        found = Observed(sandbox, db, stack.enter_context(Queries(server.url)))
         wait_scraped(found)
         for crons in (CRONS, ["check_sla"]):
             work(sandbox, crons)
             wait_scraped(found)
-        found.unanswered = {text for text in QUERIES if is_of_processes(text) and not found.answer(text)}
+        of_processes = set(QUERIES) - {*OF_DATABASE, *OF_ALERTS}
+        found.unanswered = [text for text in of_processes if not found.values(text)]
         sandbox.hasura.stop()
         since = time.time()
         seed(sandbox.database_url, datetime.now(UTC))
@@ -273,19 +186,16 @@ def observed(sandbox: Sandbox) -> Iterator[Observed]:
             process.stop()
             process.start()
             process.wait_ready()
-        eventually(lambda: have_read(found, since))
+        # Every process has read every figure of the database since then.
+        read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
+        eventually(lambda: found.values(read) == [len(FIGURES)] * 2)
         yield found
 
 
 def wait_scraped(found: Observed) -> None:
-    """Wait until both servers have scraped each of their processes once more."""
+    """Wait until each process has been scraped once more."""
     text = f"count(timestamp(up) > {time.time():.3f} and up == 1)"
-    for queries, processes in ((found.one, 2), (found.two, 3)):
-        eventually(partial(is_answered, found, text, queries, processes), seconds=60)
-
-
-def is_answered(found: Observed, text: str, queries: Queries, number: float) -> bool:
-    return found.answer(text, queries) == {frozenset(): number}
+    eventually(lambda: found.values(text) == [3], seconds=60)
 
 
 def work(sandbox: Sandbox, crons: Iterable[str]) -> None:
@@ -303,74 +213,53 @@ def work(sandbox: Sandbox, crons: Iterable[str]) -> None:
         assert CliRunner().invoke(app, ["cron", "run", name], env=sandbox.environment()).exit_code == 0
 
 
-def have_read(found: Observed, since: float) -> bool:
-    """Whether every process has read every figure of the database since then."""
-    read = f"count by (instance) (pancake_sql_last_success_timestamp_seconds > {since})"
-    numbers = [*found.answer(read, found.one).values(), *found.answer(read).values()]
-    return numbers == [len(FIGURES)] * 3
+def test_every_query_has_an_answer(observed: Observed) -> None:
+    assert observed.unanswered == []
+    eventually(lambda: all(map(observed.values, [*OF_DATABASE, *OF_ALERTS])))
 
 
-def test_every_query_on_what_processes_count_has_an_answer(observed: Observed) -> None:
-    assert observed.unanswered == set()
+def key_figures(observed: Observed) -> Iterator[tuple[str, float | None]]:
+    """Yield each series of a key figure with its value in SQL."""
+    for window in WINDOWS:
+        latency, success = observed.kpi("kpi/load_latency", window), observed.kpi("kpi/load_success", window)
+        for quantile, column in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")):
+            labels = f'window="{window}",quantile="{quantile}"'
+            yield f"pancake_kpi_latency_seconds{{{labels}}}", latency[f"{column}_seconds"]
+        yield f'pancake_kpi_success_ratio{{window="{window}"}}', success.pop("ratio")
+        for result, number in success.items():
+            yield f'pancake_kpi_deliveries{{window="{window}",result="{result}"}}', number
+    for name, statement in (
+        ("auto_assign", "kpi/load_auto_assign"),
+        ("intervention", "kpi/load_intervention"),
+    ):
+        yield f'pancake_kpi_{name}_ratio{{window="1d"}}', observed.kpi(statement, "1d")["ratio"]
+    minutes = observed.kpi("kpi/load_response", "1d")["p95_minutes"]
+    yield 'pancake_kpi_response_seconds{window="1d",quantile="0.95"}', minutes * 60
+    for column in ("found_missing", "left_missing"):
+        yield f'pancake_kpi_{column}{{window="1d"}}', observed.kpi("kpi/load_zero_miss", "1d")[column]
 
 
 def differences(observed: Observed) -> dict[str, object]:
-    """The queries whose answers with one process, with two and in SQL are not the same, now."""
-    at = datetime.now(UTC)
-    samples = Sql(observed.db, at).samples()
+    """The key figures that are not the same in SQL and in each process, now."""
     found: dict[str, object] = {}
-    for text in QUERIES:
-        wanted = expected(text, samples, at)
-        if wanted is None:
-            continue
-        with_one, with_two = (observed.answer(text, queries, at) for queries in (observed.one, observed.two))
-        if not wanted or not with_one == with_two == pytest.approx(wanted, rel=1e-6, abs=1e-3):
-            found[text] = {"SQL": wanted, "one process": with_one, "two processes": with_two}
+    for series, value in key_figures(observed):
+        shown, wanted = observed.values(series), [] if value is None else [float(value)] * 2
+        if shown != pytest.approx(wanted, rel=1e-6, abs=1e-3):
+            found[series] = {"SQL": wanted, "processes": shown}
     return found
-
-
-def test_every_figure_is_the_same_in_sql_with_one_process_and_with_two(observed: Observed) -> None:
-    eventually(lambda: differences(observed) == {} or None, seconds=20)
-
-
-def test_every_query_on_the_database_is_compared_with_sql() -> None:
-    """Except the panel that joins both kinds: its figure is compared in the form of another panel below."""
-    samples: Samples = {name: {} for name in OF_DATABASE}
-    left = [
-        text
-        for text in QUERIES
-        if any(name in text for name in OF_DATABASE) and expected(text, samples, datetime.now(UTC)) is None
-    ]
-    assert [PER_PERIOD in text for text in left] == [True]
-
-
-def test_the_periods_since_a_success_are_those_of_the_runs(observed: Observed) -> None:
-    (text,) = [text for text in QUERIES if PER_PERIOD in text]
-    at = datetime.now(UTC)
-    ages = expected(
-        "time() - max by (name) (pancake_cron_last_success_timestamp_seconds > 0)",
-        Sql(observed.db, at).samples(),
-        at,
-    )
-    assert ages is not None
-    assert len(ages) == len(CRONS)
-    periods = observed.answer(f"max by (name) ({PER_PERIOD})", at=at)
-    wanted = {labels: age / periods[labels] for labels, age in ages.items()}
-    assert observed.answer(text, at=at) == pytest.approx(wanted, rel=1e-3)
 
 
 def alert_value(observed: Observed, name: str) -> list[float]:
     """The values with which an alert is pending or fires, from its own expression."""
     (rule,) = [rule for rule in alerts() if rule["alert"] == name]
-    assert observed.answer(f'ALERTS{{alertname="{name}"}}'), f"{name} is not even pending"
-    return sorted(observed.answer(rule["expr"]).values())
+    assert observed.values(f'ALERTS{{alertname="{name}"}}'), f"{name} is not even pending"
+    return sorted(observed.values(rule["expr"]))
 
 
 def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed, tmp_path: Path) -> None:
     """One statement of sql/kpi each, read by the gates, the dashboard and the alerts."""
     eventually(lambda: differences(observed) == {} or None, seconds=20)
-    sql = Sql(observed.db, datetime.now(UTC))
-    success, missing = sql.kpi("kpi/load_success", DAY), sql.kpi("kpi/load_zero_miss", DAY)
+    success, missing = observed.kpi("kpi/load_success", "1d"), observed.kpi("kpi/load_zero_miss", "1d")
     assert success["ratio"] < 0.995
     (criterion,) = [each for each in load_criteria() if each.id == "success-rate-day"]
     given = {"DATABASE_URL": observed.sandbox.database_url}
@@ -379,10 +268,10 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
     assert at_gate.value == pytest.approx(success["ratio"])
     assert at_gate.total == sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
     assert missing == {"days": missing["days"], "found_missing": 6, "left_missing": 1}
-    eventually(lambda: observed.answer('ALERTS{alertname="PancakeSuccessRateLow"}'))
+    eventually(lambda: observed.values('ALERTS{alertname="PancakeSuccessRateLow"}'))
     assert alert_value(observed, "PancakeSuccessRateLow") == pytest.approx([success["ratio"]])
     assert alert_value(observed, "PancakeReconciliationMiss") in ([6.0], [1.0])
-    late = sql.kpi("kpi/load_latency", HOUR)["p95_seconds"]
+    late = observed.kpi("kpi/load_latency", "1h")["p95_seconds"]
     assert late > 30
     assert alert_value(observed, "PancakeProcessSlowLastHour") == pytest.approx([late])
     dead = success["dead"] / sum(success[name] for name in ("processed", "failed", "dead", "stuck"))
@@ -391,5 +280,6 @@ def test_key_figures_dashboard_alerts_and_golive_say_the_same(observed: Observed
 
 
 def test_the_alerts_that_fire_are_shown(observed: Observed) -> None:
-    (text,) = [text for text in QUERIES if "ALERTS" in text]
-    eventually(lambda: frozenset({("alertname", "PancakeCronTicksLost")}) in observed.answer(text))
+    (text,) = OF_ALERTS
+    lost = f'{text} and on (alertname) ALERTS{{alertname="PancakeCronTicksLost"}}'
+    eventually(lambda: observed.values(lost))
