@@ -22,7 +22,7 @@ from starlette.routing import Route
 from sandbox.monitoring.observation import compress_alertmanager
 from sandbox.monitoring.servers import Inbox, alertmanager, missing_monitoring
 from sandbox.processes import Processes
-from sandbox.serving import LoopbackServer, scrape
+from sandbox.serving import LoopbackServer
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -36,8 +36,6 @@ needs_monitoring = pytest.mark.skipif(
 """Of tests with the programs of Prometheus: skipped without them, but not where CI is set."""
 FACTOR = 60.0
 """How much faster the Alertmanager of the tests is."""
-HELD_MINUTES = 12
-"""Longer than an alert is kept firing."""
 
 
 @cache
@@ -98,36 +96,6 @@ def recordings(rule: Rule) -> list[Rule]:
             needed.insert(0, other)
             read += other["expr"]
     return needed
-
-
-def engine_alerts() -> list[str]:
-    return [rule["alert"] for rule in alerts("pancake") if "pancake_engine_check" in rule["expr"]]
-
-
-def read_engine_checks(handlers_url: str) -> dict[str, str]:
-    """Return the metric of the checks of the engine, as Prometheus scrapes it."""
-    found = (each for each in scrape(handlers_url) if each.name == "pancake_engine_check")
-    return {each.labels["check"]: str(each.value) for each in found}
-
-
-def fires(alert: str, folder: Path, moments: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether an alert of the metadata fires after each moment held for twelve minutes."""
-    (rule,) = [rule for rule in alerts("pancake") if rule["alert"] == alert]
-    values = {
-        f'pancake_engine_check{{check="{check}"}}': " ".join(
-            value for moment in moments for value in [moment[check]] * HELD_MINUTES
-        )
-        for check in moments[0]
-    }
-    (check,) = re.findall(r'check="(\w+)"', rule["expr"])
-    at = HELD_MINUTES * len(moments) - 1
-    accepted = []  # promtool only compares: it must accept one of the two expectations
-    for labels in ([], [{"check": check}]):
-        case = _case(alert, values, "1m", [_expect(rule, at, labels)])
-        done = run_promtool([_write(folder, alert, [rule], "1m", [case])])
-        accepted.append(done.returncode == 0)
-    assert sorted(accepted) == [False, True], accepted
-    return accepted[1]
 
 
 def run_promtool(paths: Sequence[Path]) -> subprocess.CompletedProcess[str]:
