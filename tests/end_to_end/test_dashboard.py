@@ -34,95 +34,57 @@ from sandbox.stack.stack import Sandbox
 from tests.support.end_to_end import needs_edge
 from tests.support.leads import body, numbered_lead
 from tests.support.monitoring import alerts, needs_monitoring
-from tests.support.stored_rows import HANH, KHOA
+from tests.support.stored_rows import HANH, KHOA, Figures
 from tests.support.waiting import eventually
 
 pytestmark = [needs_edge, needs_monitoring, pytest.mark.slow("two bursts with scrapes around them")]
 
-INSERT_EVENTS = """
-    INSERT INTO pancake_webhook_event (
-        connection_id, origin, record_id, payload_hash, status, error_code, outcome, arrived_at, received_at,
-        ingested_at, processed_at, created_at, next_attempt_at, claim_id, source_ids, ticket_id, assignee_id,
-        evidence, notifications, notify_unsent_since, notify_next_at, notified_at
-    )
-    SELECT
-        c.id, e.origin, 'seeded-' || e.n, sha256(('seeded-' || e.n)::bytea), e.status, e.error_code,
-        CASE WHEN e.status = 'processed' THEN e.outcome END, e.at, e.at, e.at + interval '1 day',
-        CASE WHEN e.status = 'processed' THEN e.at + interval '40 s' END, e.at, e.at + interval '1 day',
-        gen_random_uuid(), e.source_ids, e.ticket_id, e.chosen::uuid,
-        jsonb_build_object('assignment', jsonb_build_object('chosen', e.chosen)),
-        CASE WHEN e.is_unsent THEN '[{"template": "x"}]'::jsonb ELSE '[]' END, e.at, e.at + interval '1 day',
-        CASE WHEN NOT e.is_unsent THEN e.at END
-    FROM pancake_connection AS c
-    CROSS JOIN jsonb_to_recordset(%s) AS e (
-        n integer, origin text, status text, error_code text, outcome text, at timestamptz, source_ids text[],
-        ticket_id uuid, chosen text, is_unsent boolean
-    )
-"""
-INSERT_TICKETS = """
-    INSERT INTO ticket (id, title, source_id, assignee_id, status, created_at, first_response_at)
-    SELECT
-        t.ticket_id, 'x', 'ticket_source_pancake', t.owner::uuid, 'new', t.at, t.at + t.n * interval '100 s'
-    FROM jsonb_to_recordset(%s) AS t (ticket_id uuid, owner text, at timestamptz, n integer)
-"""
 REPORT = {"days": [{"day": "2026-05-13", "found_missing": list("abcdef"), "left_missing": ["g"]}]}
+KINDS = (
+    *[("dead_letter", "internal", "webhook")] * 3, ("dead_letter", "invalid_phone", "poll"),
+    ("failed", "internal", "poll"), ("skipped_kill_switch", None, "webhook"),
+    ("skipped_source_disabled", None, "reconcile"), ("ingested", None, "webhook"),
+)  # fmt: skip
+"""Status, error and origin of events that were not processed."""
 
 
-def seed(database_url: str, now: datetime) -> None:
+def seed(db: psycopg.Connection[dict[str, Any]], now: datetime) -> None:
     """Insert events of all kinds of the last hours and weeks: most key figures miss their target."""
-    tickets = [_ticket(number, now) for number in range(1, 21)]
-    with psycopg.connect(database_url, autocommit=True) as db:
-        db.execute("SET session_replication_role = replica")
-        db.execute("UPDATE ticket SET first_response_at = created_at + interval '1 minute'")
-        db.execute(INSERT_TICKETS, [Jsonb(tickets)])
-        db.execute(INSERT_EVENTS, [Jsonb(tickets + list(_other_events(now)))])
-        db.execute(
-            "UPDATE pancake_connection SET created_at = now() - interval '1 year', last_poll_at = now()"
-        )
-        db.execute(
-            "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
-            " VALUES ('reconcile_daily', %(at)s, %(at)s, %(at)s, 'succeeded', %(report)s)",
-            {"at": now - timedelta(hours=2), "report": Jsonb(REPORT)},
-        )
-        db.execute(
-            "INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time, status)"
-            " VALUES ('pancake_check_sla', now() - interval '1 hour', 'dead')"
-        )
-        db.execute("UPDATE hdb_catalog.event_log SET error = true, delivered = false WHERE id = ANY ("
-                   " SELECT l.id FROM hdb_catalog.event_log AS l LIMIT 3)")  # fmt: skip
-        db.execute("VACUUM ANALYZE")
-
-
-def _ticket(number: int, now: datetime) -> dict[str, Any]:
-    """A ticket for each 20 minutes; every fourth has another owner than the chosen one, the last has none.
-
-    A minute earlier: the third would be of the last hour for the seconds until it was processed.
-    """
-    chosen = None if number == 20 else HANH
-    owner = None if number == 20 else KHOA if number % 4 == 0 else HANH
-    at = now - number * timedelta(minutes=20) - timedelta(minutes=1)
-    return {
-        "n": number, "at": at.isoformat(), "chosen": chosen, "owner": owner,
-        "ticket_id": f"d0000000-0000-4000-8000-{number:012}", "status": "processed", "source_ids": ["-1"],
-        "outcome": "ticket_created", "origin": "webhook", "is_unsent": number == 3, "error_code": None,
-    }  # fmt: skip
-
-
-def _other_events(now: datetime) -> Iterator[dict[str, Any]]:
-    kinds = [
-        ("dead_letter", "internal", "webhook"), ("dead_letter", "invalid_phone", "poll"),
-        ("failed", "internal", "poll"), ("skipped_kill_switch", None, "webhook"),
-        ("skipped_source_disabled", None, "reconcile"), ("ingested", None, "webhook"),
-    ]  # fmt: skip
-    at = now - timedelta(minutes=30)
-    events = [(at, *kind) for kind in [*kinds, kinds[0], kinds[0]]]
+    figures = Figures(db)
+    db.execute("UPDATE ticket SET first_response_at = created_at + interval '1 minute'")
+    for number in range(1, 21):
+        # A minute earlier: the third would be of the last hour for the seconds until it was processed.
+        figures.at = now - timedelta(minutes=20 * number + 1)
+        chosen = None if number == 20 else HANH
+        owner = KHOA if chosen and number % 4 == 0 else chosen
+        sending: dict[str, Any] = {"notified_at": figures.at}
+        if number == 3:
+            sending = {"notifications": Jsonb([{"template": "x"}]), "notify_unsent_since": figures.at}
+        processed_at = figures.at + timedelta(seconds=40)
+        figures.ticket(chosen, owner, number * 5 / 3, processed_at=processed_at, source_ids=["-1"], **sending)
+    figures.at = now - timedelta(minutes=30)
+    other: dict[str, Any] = {"source_ids": ["-1", "77"], "notified_at": figures.at}
+    for status, error_code, origin in KINDS:
+        figures.event(status, error_code=error_code, origin=origin, **other)
     for week in range(1, 5):
-        events += [(at - timedelta(weeks=week), "processed", None, "webhook")] * week
-    for number, (at, status, error_code, origin) in enumerate(events, 100):
-        yield {
-            "n": number, "at": at.isoformat(), "status": status, "error_code": error_code, "origin": origin,
-            "outcome": "contact_updated", "source_ids": ["-1", "77"], "is_unsent": False,
-        }  # fmt: skip
+        figures.at -= timedelta(weeks=1)
+        for _ in range(week):
+            figures.event(**other)
+    db.execute("UPDATE pancake_connection SET created_at = now() - interval '1 year', last_poll_at = now()")
+    db.execute(
+        "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)"
+        " VALUES ('reconcile_daily', %(at)s, %(at)s, %(at)s, 'succeeded', %(report)s)",
+        {"at": now - timedelta(hours=2), "report": Jsonb(REPORT)},
+    )
+    db.execute(
+        "INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time, status)"
+        " VALUES ('pancake_check_sla', now() - interval '1 hour', 'dead')"
+    )
+    db.execute(
+        "UPDATE hdb_catalog.event_log SET error = true, delivered = false"
+        " WHERE id IN (SELECT l.id FROM hdb_catalog.event_log AS l LIMIT 3)"
+    )
+    db.execute("VACUUM ANALYZE")
 
 
 QUERIES = [
@@ -160,8 +122,8 @@ class Observed:
 def observed(sandbox: Sandbox) -> Iterator[Observed]:
     """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again.
 
-    A counter has a rate if two scrapes saw it with different values. So everything is scraped before the work,
-    between its two parts and after them, however slow it is.
+    A counter has a rate if two scrapes saw it with different values. So everything is scraped before the
+    work, between its two parts and after them, however slow it is.
     """
     assert isinstance(sandbox.edge, NginxEdge)
     with ExitStack() as stack:
@@ -181,7 +143,7 @@ def observed(sandbox: Sandbox) -> Iterator[Observed]:
         found.unanswered = [text for text in of_processes if not found.values(text)]
         sandbox.hasura.stop()
         since = time.time()
-        seed(sandbox.database_url, datetime.now(UTC))
+        seed(db, datetime.now(UTC))
         for process in (sandbox.handlers, second):
             process.stop()
             process.start()

@@ -47,7 +47,7 @@ class Figures:
     """Inserts events and tickets and reads the figures of a day."""
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
-        self.connection, self.number = connection, 0
+        self.connection, self.number, self.at = connection, 0, NOON
         self.insert = DatabaseHarness(connection).insert
         # Insert rows in their final state, not through the steps that lead to it.
         connection.execute("SET session_replication_role = replica")
@@ -55,7 +55,7 @@ class Figures:
         self.connection_id = self.insert("pancake_connection", **of_connection)["id"]
 
     def event(self, status: str = "processed", **columns: Any) -> None:
-        """Insert an event that arrived at noon."""
+        """Insert an event that arrived at `at`, which is noon unless a test sets it."""
         self.number += 1
         row = {
             "connection_id": self.connection_id,
@@ -65,11 +65,11 @@ class Figures:
             "status": status,
             "claim_id": HANH,
             "source_ids": [],
-        } | dict.fromkeys(("arrived_at", "received_at", "ingested_at", "created_at"), NOON)
+        } | dict.fromkeys(("arrived_at", "received_at", "ingested_at", "created_at"), self.at)
         if status == "processed":
-            row |= {"processed_at": NOON + timedelta(seconds=1), "outcome": "contact_updated"}
+            row |= {"processed_at": self.at + timedelta(seconds=1), "outcome": "contact_updated"}
         if status == "failed":
-            row |= {"error_code": "internal", "next_attempt_at": NOON}
+            row |= {"error_code": "internal", "next_attempt_at": self.at}
         self.insert("pancake_webhook_event", **row | columns)
 
     def ticket(
@@ -80,10 +80,10 @@ class Figures:
         status: str = "new",
         **columns: Any,
     ) -> None:
-        """Insert a ticket of noon and its event: the owner we chose, the present one, minutes to respond."""
-        answered = NOON + timedelta(minutes=response) if response is not None else None
+        """Insert a ticket then and its event: the owner we chose, the present one, minutes to respond."""
+        answered = self.at + timedelta(minutes=response) if response is not None else None
         ticket = {"title": "x", "source_id": "ticket_source_pancake", "assignee_id": owner, "status": status}
-        times = {"created_at": NOON, "first_response_at": answered}
+        times = {"created_at": self.at, "first_response_at": answered}
         ticket_id = self.insert("ticket", **ticket, **times)["id"]
         evidence = Jsonb({"assignment": {"chosen": chosen}})
         self.event(outcome="ticket_created", ticket_id=ticket_id, evidence=evidence, **columns)
