@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from subprocess import DEVNULL
 from typing import Any
 
 import httpx
@@ -23,7 +22,7 @@ from proofs.incidents.faults import metadata_api
 from proofs.sender import tick
 from sandbox.edge import missing_packages
 from sandbox.postgres.server import free_port
-from sandbox.processes import Processes
+from sandbox.processes import Processes, Service
 from sandbox.stack.observer import Observer
 from sandbox.stack.stack import Sandbox
 from tests.support.handlers import DatabaseRows
@@ -187,14 +186,15 @@ def browsing(width: int, height: int) -> Iterator[Browser]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with Processes() as processes:
-        folder = str(processes.directory("browser-"))
+        folder = processes.directory("browser-")
         metrics = {"width": width, "height": height, "pixelRatio": 1, "touch": False}
         arguments = [*ARGUMENTS, f"--user-data-dir={folder}/profile"]
         chrome = {"args": arguments, "mobileEmulation": {"deviceMetrics": metrics}}
         wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
-        command = [DRIVER, f"--port={port}", "--silent"]
-        processes.start(command, env={**os.environ, "TMPDIR": folder}, stdout=DEVNULL, stderr=DEVNULL)
-        eventually(lambda: _answers(f"{url}/status"), seconds=TIMEOUT_SECONDS)
+        Service(
+            "chromedriver", [DRIVER, f"--port={port}", "--silent"], {**os.environ, "TMPDIR": str(folder)},
+            url, "/status", folder / "driver.log", processes,
+        ).bring_up()  # fmt: skip
         answer = httpx.post(f"{url}/session", json=wanted, timeout=TIMEOUT_SECONDS)
         assert answer.status_code == 200, answer.text
         session = f"{url}/session/{answer.json()['value']['sessionId']}"
@@ -203,10 +203,3 @@ def browsing(width: int, height: int) -> Iterator[Browser]:
                 yield Browser(client)
         finally:
             httpx.delete(session, timeout=TIMEOUT_SECONDS)  # ends the browser; the driver alone does not
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
