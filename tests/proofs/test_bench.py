@@ -45,6 +45,7 @@ from sandbox.stack.hasura import EVENT_LOG, start_engine
 from tests.support.end_to_end import needs_edge
 from tests.support.fake_services import Answer, RawServer, Request
 from tests.support.handlers import seed_connection
+from tests.support.programs import write_program
 from tests.support.waiting import eventually
 
 
@@ -124,14 +125,13 @@ def test_the_costs_of_work_at_two_sizes_are_measured(tmp_path: Path, monkeypatch
 
 
 def test_no_argument_of_pgbench_is_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "pgbench"
-    program.write_text(
-        '#!/bin/sh\necho "$@" >"$0.arguments"\n'
+    write_program(
+        tmp_path / "pgbench",
+        'echo "$@" >"$0.arguments"\n'
         'echo "$PGUSER $PGPASSWORD $PGDATABASE" >"$0.environment"\n'
         "for second in 1 2; do echo progress: $second.0 s, 5.0 tps, lat 1 ms >&2; done\n"
-        "echo number of transactions actually processed: 16\n"
+        "echo number of transactions actually processed: 16\n",
     )
-    program.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     url = "postgresql://owner:pass-word@127.0.0.1:5/bench"
     done = pgbench(url, "SELECT 1", clients=1, seconds=3)()

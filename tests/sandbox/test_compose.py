@@ -27,6 +27,7 @@ from sandbox.__main__ import app
 from sandbox.processes import Processes
 from sandbox.stack.hasura import LOG_TYPES, source_url
 from tests.support.fake_services import FakeServer
+from tests.support.programs import write_program
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -225,9 +226,7 @@ class Clone:
     processes: Processes
 
     def program(self, name: str, lines: str) -> None:
-        program = self.path / "bin" / name
-        program.write_text(f"#!/bin/sh\n{lines}")
-        program.chmod(0o755)
+        write_program(self.path / "bin" / name, lines)
 
     def start(self, cases: str = PASSED, *arguments: str) -> subprocess.Popen[str]:
         environment = {
