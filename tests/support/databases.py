@@ -11,18 +11,20 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from leads.adapters.database import Database
+from leads.adapters.database import Database, load_queries
 from sandbox.postgres.database import owner_url
 from sandbox.postgres.server import RUN_ID, Cluster
 from tests.support.waiting import eventually_async
 
 Session = psycopg.Connection[dict[str, Any]]
 
+STATEMENTS = {name: text.decode() for name, text in load_queries(Path(__file__).with_name("sql")).items()}
 SESSION_NAME = "test"
 """application_name of a test's session, to distinguish it from those of the handlers."""
 LARGE_TABLE_BYTES = 200_000

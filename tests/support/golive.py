@@ -38,6 +38,7 @@ from proofs import handed_in
 from proofs.handed_in import CASES, COMMIT, baseline, good_file, junit, make_key
 from sandbox.processes import ROOT
 from sandbox.stack.bare import BareSandbox
+from tests.support.databases import STATEMENTS
 from tests.support.end_to_end import query
 from tests.support.handlers import DatabaseRows
 from tests.support.leads import body, numbered_lead
@@ -52,38 +53,6 @@ SWITCH_OFF = "UPDATE view_pancake_setting SET kill_switch = false"
 DAYS = 7
 LEADS = 700
 """Of the last seven days: 100 a day, so that a success rate of 99.5 % can be shown."""
-
-LEADS_AND_TICKETS = """
-WITH made AS (
-    INSERT INTO ticket (title, source_id, assignee_id, created_at, first_response_at)
-    SELECT 'pilot-' || n, 'ticket_source_pancake', %(owner)s, t.at, t.at + interval '12 minutes'
-    FROM generate_series(1, %(leads)s) AS n
-    CROSS JOIN LATERAL (SELECT %(since)s + n * (%(until)s - %(since)s) / (%(leads)s + 1) AS at) AS t
-    RETURNING id, title AS record_id, created_at AS at
-)
-INSERT INTO pancake_webhook_event (
-    connection_id, origin, record_id, modified_on, payload_hash, status, arrived_at, received_at, ingested_at,
-    processed_at, created_at, claim_id, source_ids, outcome, ticket_id, evidence
-)
-SELECT
-    c.id, 'webhook', m.record_id, m.at, sha256(m.record_id::bytea), 'processed', m.at, m.at, m.at,
-    m.at + interval '1 second', m.at, gen_random_uuid(), ARRAY['source-1'], 'ticket_created', m.id,
-    jsonb_build_object('assignment', jsonb_build_object('chosen', %(owner)s::text))
-FROM pancake_connection AS c CROSS JOIN made AS m
-ORDER BY m.at
-"""
-CHECKS = """
-INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
-SELECT 'check_connection', t.at, t.at, t.at, 'succeeded', jsonb_build_object('connections', c.found)
-FROM generate_series(%s, %s, interval '5 minutes') AS t (at)
-CROSS JOIN (
-    SELECT jsonb_agg(jsonb_build_object('connection_id', p.id)) AS found FROM pancake_connection AS p
-) AS c
-"""
-RUNS = """
-INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
-VALUES (%(name)s, %(at)s, %(at)s, %(at)s + interval '4 minutes', 'succeeded', %(report)s)
-"""
 
 
 @dataclass
@@ -118,10 +87,10 @@ class Pilot(DatabaseRows):
                 " VALUES ('Diva', 1, sha256('x'), 'enforce', 'enforce', 'sealed', '{10.0.0.0/8}', %s)",
                 [self.since - DAY],
             )
-            session.execute(LEADS_AND_TICKETS.encode(), window)
+            session.execute(STATEMENTS["pilot/insert_leads"], window)
         # A table that is large enough for its reads to be compared.
         self.sql("INSERT INTO contact_book (name) SELECT 'An' FROM generate_series(0, 10000)")
-        self.sql(CHECKS, self.since, self.now)
+        self.sql(STATEMENTS["pilot/insert_checks"], self.since, self.now)
         (connection,) = self.sql("SELECT id::text FROM pancake_connection")
         for _, end in days_between(self.since - DAY, self.now):
             if end.astimezone(ICT).hour == 0:
@@ -143,7 +112,8 @@ class Pilot(DatabaseRows):
         )
         for name, later, found in runs:
             if midnight + later + timedelta(minutes=4) < self.now:
-                query(self.url, RUNS, {"name": name, "at": midnight + later, "report": Jsonb(found)})
+                row = {"name": name, "at": midnight + later, "report": Jsonb(found)}
+                query(self.url, STATEMENTS["pilot/insert_run"], row)
 
     def activate_sources(self, number: int, at: datetime) -> None:
         """Have so many active sources since then."""

@@ -16,6 +16,7 @@ from typer.testing import Result
 from leads.adapters.database import QUERIES
 from leads.adapters.secrets import KeyRing
 from tests.support.crons import CronHarness
+from tests.support.databases import STATEMENTS
 from tests.support.handlers import DatabaseHarness, HandlerHarness
 from tests.support.leads import LATER, LEAD
 from tests.support.logs import decoded
@@ -25,21 +26,6 @@ FROM = datetime(2026, 5, 14, tzinfo=UTC)
 TO = FROM + timedelta(days=1)
 NOON = FROM + timedelta(hours=12)
 HANH, KHOA = "c0000000-0000-4000-8000-000000000001", "c0000000-0000-4000-8000-000000000002"
-INSERT_UNSENT = """
-    INSERT INTO pancake_webhook_event (
-        connection_id, origin, record_id, payload_hash, status, arrived_at, created_at, notifications
-    )
-    SELECT
-        c.id, 'webhook', %(prefix)s || n, sha256((%(prefix)s || n)::bytea), 'skipped_source_disabled',
-        now(), now(), %(notifications)s
-    FROM (SELECT id FROM pancake_connection LIMIT 1) AS c, generate_series(1, %(count)s) AS n
-    RETURNING id
-"""
-SENDING = (
-    "SELECT notify_attempts AS attempts, notify_refusals AS refusals, notify_unknowns AS unknowns,"
-    " notify_error AS error, notified_at IS NOT NULL AS is_sent,"
-    " notify_given_up_at IS NOT NULL AS is_given_up FROM pancake_webhook_event WHERE id = %s"
-)
 RECIPIENT = "11111111-1111-4111-8111-111111111111"
 
 
@@ -105,7 +91,7 @@ def insert_unsent(
         {"name": name, "template_code": "t", "recipient_ids": recipients, "data": {}} for name in names
     ]
     params = {"count": count, "notifications": Jsonb(notifications), "prefix": prefix}
-    return [row["id"] for row in harness.session.execute(INSERT_UNSENT, params).fetchall()]
+    return [row["id"] for row in harness.session.execute(STATEMENTS["rows/insert_unsent"], params).fetchall()]
 
 
 def insert_tickets(
@@ -118,24 +104,9 @@ def insert_tickets(
 ) -> list[int]:
     """Insert tickets, one second after the other, with the events that made them; return the ids of these."""
     params = {"record": record, "count": count, "owner": owner, "evidence": evidence, "at": at}
-    session.execute(
-        "INSERT INTO ticket (id, title, source_id, assignee_id, data, created_at)"
-        " SELECT md5(%(record)s || n)::uuid, 'Lead', 'ticket_source_pancake', %(owner)s,"
-        " jsonb_build_object('pancake', jsonb_build_object('name', 'Khách ' || n)),"
-        " %(at)s + n * interval '1 second' FROM generate_series(1, %(count)s) AS n",
-        params,
-    )
-    cursor = session.cursor(row_factory=scalar_row).execute(
-        "INSERT INTO pancake_webhook_event (connection_id, origin, record_id, payload_hash, payload, status,"
-        " outcome, source_ids, ticket_id, assignee_id, normalized_phone, evidence, arrived_at, created_at,"
-        " received_at, processed_at, notified_at) SELECT c.id, 'webhook', %(record)s || n,"
-        " sha256(n::text::bytea), '{}', 'processed', 'ticket_created', '{-1}', md5(%(record)s || n)::uuid,"
-        " %(owner)s, '+849' || (10000000 + n), %(evidence)s, t.at, t.at, t.at, t.at, t.at"
-        " FROM (SELECT id FROM pancake_connection LIMIT 1) AS c, (SELECT %(at)s::timestamptz AS at) AS t,"
-        " generate_series(1, %(count)s) AS n RETURNING id",
-        params,
-    )
-    return cursor.fetchall()
+    session.execute(STATEMENTS["rows/insert_tickets"], params)
+    cursor = session.cursor(row_factory=scalar_row)
+    return cursor.execute(STATEMENTS["rows/insert_events_of_tickets"], params).fetchall()
 
 
 NOTIFICATIONS = "pancake_notifications_total"
@@ -152,7 +123,7 @@ def taken(harness: HandlerHarness) -> list[str]:
 
 def sending(harness: DatabaseHarness, event_id: int) -> dict[str, Any]:
     """What the event's row says of the sending of its notifications."""
-    return harness.one(SENDING, event_id)
+    return harness.one(STATEMENTS["rows/load_sending"], event_id)
 
 
 KEYS = "test:" + base64.b64encode(bytes(32)).decode()
@@ -250,18 +221,8 @@ async def store_customer(harness: CronHarness) -> None:
     await harness.run("check_sla")
     harness.sql("UPDATE pancake_cron_run SET report = report || %s::jsonb", '{"detail": "+84905111222"}')
     call = '{"payload": {"phone": "0905111222"}}'
-    harness.sql(
-        "WITH e AS (UPDATE hdb_catalog.event_log SET delivered = true WHERE payload #>> '{data,new,id}' <>"
-        " (SELECT id::text FROM pancake_webhook_event WHERE record_id = 'bystander') RETURNING id)"
-        " INSERT INTO hdb_catalog.event_invocation_logs (event_id, request) SELECT id, %s FROM e",
-        call,
-    )
-    harness.sql(
-        "WITH c AS (INSERT INTO hdb_catalog.hdb_cron_events (trigger_name, scheduled_time)"
-        " VALUES ('pancake_check_sla', now()) RETURNING id)"
-        " INSERT INTO hdb_catalog.hdb_cron_event_invocation_logs (event_id, response) SELECT id, %s FROM c",
-        call,
-    )
+    for name in ("rows/log_calls_of_events", "rows/log_call_of_cron"):
+        harness.sql(STATEMENTS[name], call)
 
 
 def run_erase(harness: CronHarness, folder: Path, *arguments: str, typed: str | None = None) -> Result:
