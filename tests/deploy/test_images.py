@@ -35,77 +35,7 @@ NEVER = (
     "Traceback", "PermissionError", "Permission denied", "Read-only", "FileNotFound", "No module",
     "not on PATH",
 )  # fmt: skip
-CALLS = """
-2 setup --dry-run --workspace 607
-0 list leads
-0 config show
-0 token pancake_edge
-0 connection status
-0 connection test
-0 connection create --name Second --workspace 608 --no-key --api-url $PANCAKE_URL/api --out url.txt
-0 connection set-time-zone --connection Second --yes Asia/Ho_Chi_Minh
-0 connection set-webhook-secret --connection Second --generate --out webhook-secret.txt
-0 connection set-header-secret --connection Second --generate --out header-secret.txt
-0 connection forget --connection Second header_secret
-0 connection set-api-key --connection Second --variable PANCAKE_API_KEY
-0 connection rotate-token --connection Second --out new-url.txt
-0 connection rotate-keys
-0 connection disable Second --reason test
-0 connection enable Second
-0 connection disable Second --reason again
-0 switch list
-0 switch pause on --reason test
-0 switch pause off --reason test
-0 switch kill on --reason test
-0 switch kill off --reason test
-0 switch source Facebook on --reason test
-0 metadata 9a
-0 metadata 9b
-0 metadata verify
-0 metadata diff
-0 metadata recover
-0 metadata compare --with $HASURA_URL
-0 metadata merge --into project
-0 metadata check project
-0 metadata unmerge project
-0 metadata remove 9b
-0 metadata restore
-0 edge-spool list
-0 edge-spool release --all
-1 edge-spool show 1-1-1.sealed
-0 edge-spool purge --days 30
-0 edge-spool erase --phone 0905111222
-1 status
-1 doctor
-124 tail
-0 history
-2 trace 0905111222
-0 replay --status failed --dry-run
-0 erase --phone 0905111222 --yes --reason test --edge
-0 report
-0 reconcile --day 2026-05-14 --dry-run
-0 backfill-phones --anytime
-0 tickets move --dry-run
-0 cron list
-0 cron run retry_failed --dry-run
-2 alert test
-0 golive list
-1 golive precheck
-0 golive deploy --until snapshot
-1 golive baseline --since 2026-05-18 --until 2026-05-24
-1 golive begin W1
-1 golive gate W1
-0 golive attest G-1 --value 1 --evidence evidence.txt
-0 golive waive G-10 --reason "a test of verbs" --until 2026-12-30
-0 golive not-applicable allowlist-W4 --reason "a test of verbs" --until 2026-12-30
-1 golive report W1 --to reports
-0 golive verify reports/W1-*
-1 golive day0
-1 golive watch
-0 golive smoke captured.json --phone 0905111222
-2 golive drill tier1 --database another
-0 golive handover --to handover.tar.gz
-"""
+CALLS = Path(__file__).with_name("verbs_of_image.txt").read_text().splitlines()
 """Each with its exit code; 124 is that of `timeout`, which ends what goes on for ever."""
 
 
@@ -167,7 +97,7 @@ def verbs(command: Any, *path: str) -> Iterator[str]:
 def test_every_verb_runs_in_the_image(
     leads: Callable[[str], tuple[int, str]], work: Path, subtests: pytest.Subtests
 ) -> None:
-    calls = [(int(line.split()[0]), line.partition(" ")[2]) for line in CALLS.strip().splitlines()]
+    calls = [(int(line.split()[0]), line.partition(" ")[2]) for line in CALLS]
     called = tuple(f"{line} " for _, line in calls)
     assert [
         verb for verb in verbs(get_command(app)) if not any(line.startswith(f"{verb} ") for line in called)
