@@ -1,4 +1,4 @@
-"""How a part of a running sandbox is broken and mended; proofs/incidents/breakages.py says what names it."""
+"""How a part of a running sandbox is broken and mended; breakages.yaml says what names it."""
 
 import json
 import time
@@ -19,6 +19,7 @@ from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.edge import NginxEdge
 from sandbox.postgres.database import GRANTS, HANDLERS, LOGINS
 from sandbox.postgres.server import free_port
+from sandbox.stack.connection import STAFF
 from sandbox.stack.stack import Sandbox
 
 TIMEOUT_SECONDS = 60.0
@@ -114,6 +115,39 @@ def by_metadata(*requests: tuple[str, Any]) -> Break:
             yield {}
 
     return change
+
+
+TRIGGER = "pancake_webhook_event_status_update"
+TRIGGER_SAVED_IN_CONSOLE = {
+    "name": TRIGGER, "table": {"schema": "public", "name": "pancake_webhook_event"},
+    "webhook": "{{HANDLERS_URL}}/events/process_record", "webhook_from_env": None,
+    "insert": {"columns": "*"}, "update": {"columns": ["received_at"]}, "delete": None,
+    "enable_manual": True, "replace": True, "source": "default",
+    "retry_conf": {"num_retries": 20, "interval_sec": 15, "timeout_sec": 30},
+    "headers": [{"name": "X-Handler-Secret", "value_from_env": "HANDLER_SECRET"}],
+}  # fmt: skip
+"""What pg_create_event_trigger gets when our trigger is saved in the console, as it was recorded."""
+SQL_TRIGGER = f'"notify_hasura_{TRIGGER}_INSERT"'
+NO_SQL_TRIGGER = f"ALTER TABLE pancake_webhook_event DISABLE TRIGGER {SQL_TRIGGER}"
+NO_SOURCE = "UPDATE pancake_source SET is_active = false"
+SOURCES = "UPDATE pancake_source SET is_active = true WHERE pancake_source_id IN ('-1', '24895', '-5')"
+ON_DUTY = f"UPDATE staff SET on_duty = true WHERE id = ANY ('{{{','.join(STAFF[:5])}}}')"
+
+wrong_password = by_variable("DATABASE_URL", lambda sandbox: sandbox.database_url.replace("@", "x@"))
+wrong_secret = by_variable("HASURA_ADMIN_SECRET", lambda _: "wrong")
+other_public_url = by_variable("PUBLIC_URL", lambda sandbox: sandbox.hasura_url)
+saved_in_console = by_metadata(("pg_create_event_trigger", TRIGGER_SAVED_IN_CONSOLE))
+disabled_sql_trigger = by_sql(NO_SQL_TRIGGER, NO_SQL_TRIGGER.replace("DISABLE", "ENABLE"))
+dropped_sql_trigger = by(
+    lambda system: system.sql(f"DROP TRIGGER {SQL_TRIGGER} ON pancake_webhook_event"),
+    lambda system: system.metadata("reload_metadata", {"recreate_event_triggers": True}),
+)
+lost_settings = by_sql(
+    rename_setting("pancake_integration", "lost"), rename_setting("lost", "pancake_integration")
+)
+without_sources = by_sql(NO_SOURCE, SOURCES)
+held_lead = by_sql(STATEMENTS["breakages/hold_lead"], f"{SOURCES}; {STATEMENTS['breakages/delete_waiting']}")
+nobody_on_duty = by_sql("UPDATE staff SET on_duty = false", ON_DUTY)
 
 
 def project_without_ours() -> dict[str, Any]:
@@ -215,6 +249,10 @@ def by_role_setting(role: str, setting: str, *, is_of_database: bool = False) ->
             system.sql(END_SESSIONS_OF, {"login": login})
 
     return change
+
+
+read_only_login = by_role_setting(HANDLERS, "default_transaction_read_only = on")
+impatient_login = by_role_setting(HANDLERS, "statement_timeout = '500ms'", is_of_database=True)
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from typer.testing import CliRunner, Result
 from leads.services.cron_runs import CRONS
 from ops.cli import app
 from ops.daily import connection
-from proofs.incidents.breakages import TRIGGER, Breakage
-from proofs.incidents.faults import Installation
+from proofs.incidents.breakages import Breakage
+from proofs.incidents.faults import TRIGGER, Installation
 from sandbox.edge import NginxEdge
 from sandbox.page.app import Page
 from sandbox.page.buttons import Buttons

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from proofs.incidents.breakages import TRIGGER
+from proofs.incidents.faults import TRIGGER
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import LEAD, numbered_lead
 

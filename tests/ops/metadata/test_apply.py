@@ -11,7 +11,7 @@ from leads.services.cron_runs import CRONS
 from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.metadata.directory import read_directory
 from ops.metadata.pieces import Change, Json, Key, foreign, put, same, split
-from proofs.incidents.breakages import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
+from proofs.incidents.faults import TRIGGER, TRIGGER_SAVED_IN_CONSOLE
 from sandbox.diva import METADATA as DIVA_METADATA
 from sandbox.diva.project import merge_project
 from sandbox.postgres.database import MIGRATIONS
