@@ -40,8 +40,6 @@ from graphql_engine.graphql.selection import Sel, json_steps
 from graphql_engine.rawjson import dumps
 from graphql_engine.webhooks import of_client
 
-JSON = Type("json", "json")
-
 
 @lru_cache(maxsize=8192)
 def ident(*parts: str) -> str:
@@ -230,14 +228,13 @@ def ordering(view: TableView, items: Any, alias: str) -> list[str]:
 class Source:
     """The origin of rows: SQL after FROM, the join to an outer row, a further condition, arguments.
 
-    filtered: the permission to read applies; limited: its limit too.
+    limited: the limit of the permission to read applies.
     """
 
     table: str
     relationship: Relationship | None = None
     outer: str = ""
     extra: BoolExp = TRUE
-    filtered: bool = True
     args: Json = field(default_factory=dict)
     single: bool = False
     limited: bool = True
@@ -247,8 +244,7 @@ def base_rows(ctx: Context, view: TableView, source: Source) -> str:
     """Return `(SELECT … FROM …)` of all columns, filtered, ordered and limited."""
     alias = ctx.alias()
     exp = both(source.extra, where_exp(ctx.views, view, source.args.get("where")))
-    if source.filtered:
-        exp = both(view.readable.filter, exp)
+    exp = both(view.readable.filter, exp)
     tests = [] if exp == TRUE else [condition(ctx, exp, alias)]
     if source.relationship is not None:
         tests.insert(0, join(source.relationship, source.outer, alias))
@@ -270,7 +266,7 @@ def effective_limit(view: TableView, source: Source) -> int | None:
     """Return the smaller of the requested limit and the permission's limit."""
     if source.single:
         return 1
-    allowed = view.select.limit if view.select and source.filtered and source.limited else None
+    allowed = view.readable.limit if source.limited else None
     limits = [n for n in (source.args.get("limit"), allowed) if n is not None]
     return min(limits) if limits else None
 

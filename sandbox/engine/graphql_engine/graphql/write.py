@@ -1,7 +1,7 @@
 """INSERT, UPDATE and DELETE as CTEs, and the response of a mutation.
 
-A mutation is one statement (a CTE and a SELECT over it). If the response needs more than the row's columns, a
-second statement reads the rows back, because a statement does not see its own writes.
+A mutation is one statement (a CTE and a SELECT over it). It does not see its own writes, so that the response
+has columns of the rows only.
 Facts: the engine's `Translate/{Insert,Update,Delete,Returning}` and `GraphQL/Schema/Update`.
 """
 
@@ -11,20 +11,17 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from graphql_engine.catalog import Column
-from graphql_engine.errors import QErr
+from graphql_engine.errors import QErr, unsupported
 from graphql_engine.graphql.model import TRUE, All, BoolExp, Compare, Const, TableView, both
 from graphql_engine.graphql.selection import Sel
 from graphql_engine.graphql.sql import (
-    JSON,
     Context,
-    Source,
     condition,
     fetch,
     ident,
     literal,
     object_json,
     row_json,
-    rows_json,
     table_name,
     where_exp,
 )
@@ -43,15 +40,13 @@ class Output:
     sels: list[Sel]
     single: bool
 
-    def row_selections(self) -> list[list[Sel]]:
-        return [self.sels] if self.single else [s.subs for s in self.sels if s.name == "returning"]
-
-    def reaches_out(self) -> bool:
-        """Whether a selection is not a column of the row."""
+    def check(self) -> None:
+        """Raise QErr `not-supported` for a selection that is not a column of the row."""
         columns = self.view.select.columns if self.view.select else {}
-        return any(
-            not sel.is_typename and sel.name not in columns for sels in self.row_selections() for sel in sels
-        )
+        rows = [self.sels] if self.single else [sel.subs for sel in self.sels if sel.name == "returning"]
+        for sel in (each for sels in rows for each in sels):
+            if not sel.is_typename and sel.name not in columns:
+                raise unsupported(f'the relationship "{sel.name}" of a changed row')
 
     def empty(self) -> Raw:
         """Return the response of an update that sets nothing: no field of a single row is in it."""
@@ -66,9 +61,7 @@ class Output:
 
 async def run_mutation(conn: AsyncConnection[Any], ctx: Context, cte: str, output: Output) -> Raw:
     """Run `cte` (a data change returning all columns and `check__`); return the response. Raises QErr."""
-    if output.reaches_out():
-        rows, affected = await run_and_fetch(conn, ctx, cte)
-        return await answer_from_rows(conn, ctx, rows, affected, output)
+    output.check()
     alias = ctx.alias()
     body = _inline(ctx, output, alias)
     check = f"coalesce((SELECT bool_and({CHECK}) FROM m), true)"
@@ -92,47 +85,6 @@ def _inline(ctx: Context, output: Output, alias: str) -> str:
             value = f"{literal(sel.type_name)}::text"
         fields.append((sel.alias, value))
     return f"SELECT {object_json(fields)}"
-
-
-async def run_and_fetch(conn: AsyncConnection[Any], ctx: Context, cte: str) -> tuple[list[str], int]:
-    """Run `cte`; return the affected rows as JSON texts, and their number. Raises QErr."""
-    statement = (
-        f"WITH m AS ({cte}) SELECT coalesce(array_agg(row_to_json(m)::text), '{{}}'), "
-        f"count(*), coalesce(bool_and({CHECK}), true) FROM m"
-    )
-    rows, affected, allowed = await fetch(conn, statement, ctx.params)
-    if not allowed:
-        raise QErr("permission-error", VIOLATED)
-    ctx.params.clear()
-    return rows, affected
-
-
-async def answer_from_rows(
-    conn: AsyncConnection[Any], ctx: Context, rows: list[str], affected: int, output: Output
-) -> Raw:
-    """Read rows back from their JSON, with their relationships and computed fields."""
-    name = table_name(output.view.tracked.table)
-    fields: list[tuple[str, str]] = []
-
-    def source() -> Source:
-        texts = ctx.text(JSON, "[" + ",".join(rows) + "]")
-        return Source(f"json_populate_recordset(NULL::{name}, {texts})", filtered=False)
-
-    if output.single:
-        single = source()
-        single.single = True
-        body = rows_json(ctx, output.view, output.sels, single)
-    else:
-        for sel in output.sels:
-            if sel.name == "affected_rows":
-                fields.append((sel.alias, f"{int(affected)}"))
-            elif sel.name == "returning":
-                fields.append((sel.alias, rows_json(ctx, output.view, sel.subs, source())))
-            else:
-                fields.append((sel.alias, f"{literal(sel.type_name)}::text"))
-        body = object_json(fields)
-    row = await fetch(conn, f"SELECT ({body})::text", ctx.params)
-    return Raw("null" if row[0] is None else row[0])
 
 
 def insert_cte(ctx: Context, view: TableView, rows: list[Json]) -> str:

@@ -67,6 +67,7 @@ async def test_a_hundred_requests_at_once_are_all_answered(library: Library) -> 
 BY_COLOUR = "query ($c: colour_enum!) { author(where: {colour: {_eq: $c}}) { id } }"
 INCREMENT = "mutation { update_author(where: {}, _inc: {big: 1}) { affected_rows } }"
 AGGREGATE = 'the aggregate in a filter or order "articles_aggregate"'
+RETURN = "mutation { delete_article_by_pk(id: 1) { author { id } } }"
 NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{title: "t"}]}}) { id } }'
 
 
@@ -122,6 +123,7 @@ NEST = 'mutation { insert_author_one(object: {name: "x", articles: {data: [{titl
         ("{ detail { id } }", "reader", 'the condition "_exists" in a permission'),
         ("{ detail { id } }", "other", 'the operator "_ceq" in a permission'),
         (NEST, "admin", 'the nested insert "articles"'),
+        (RETURN, "admin", 'the relationship "author" of a changed row'),
     ],
 )
 async def test_a_feature_is_refused_by_name_when_it_is_used(
