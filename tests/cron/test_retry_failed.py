@@ -24,6 +24,7 @@ from leads.services.cron_work import (
 )
 from tests.support.crons import CronHarness
 from tests.support.fakes import Crash, crashing
+from tests.support.processing import insert_connection
 from tests.support.stored_rows import NOTIFICATIONS, insert_unsent, keys, sending, taken
 
 TICK = timedelta(minutes=1)
@@ -121,9 +122,7 @@ async def test_a_received_row_with_a_lost_event_is_fired_again(harness: CronHarn
 async def test_connections_take_turns(harness: CronHarness, status: str, figure: str) -> None:
     """600 leads of one connection do not keep those of another waiting, which came later."""
     insert(harness, status, 601)
-    other = harness.insert(
-        "pancake_connection", name="other", workspace_id=2, token_sha256=b"o" * 32, status="active"
-    )["id"]
+    other = insert_connection(harness, "another token")
     harness.sql("SET session_replication_role = replica")
     newest = "(SELECT max(id) FROM pancake_webhook_event)"
     harness.sql(f"UPDATE pancake_webhook_event SET connection_id = %s WHERE id = {newest}", other)

@@ -13,7 +13,7 @@ from leads.services.replay_events import MAX_WAIT_SECONDS, find_events, replay
 from tests.support.handlers import HandlerHarness
 from tests.support.leads import EARLIER, LATER, numbered_lead
 from tests.support.postgres import count_deadlocks
-from tests.support.processing import hold, hold_leads, process, receive, stored
+from tests.support.processing import hold, hold_leads, insert_connection, process, receive, stored
 from tests.support.settings import ADMIN_ID
 
 HELD = {"status": "skipped_kill_switch"}
@@ -220,9 +220,7 @@ async def test_the_rate_limits_a_call_and_remaining_rows_are_counted(harness: Ha
 async def test_connections_take_turns(harness: HandlerHarness) -> None:
     """A long list of one connection does not keep the lead of another waiting, which came later."""
     *_, newest = await hold_leads(harness, 30)
-    other = harness.insert(
-        "pancake_connection", name="other", workspace_id=2, token_sha256=b"o" * 32, status="active"
-    )["id"]
+    other = insert_connection(harness, "another token")
     harness.sql("SET session_replication_role = replica")
     harness.sql("UPDATE pancake_webhook_event SET connection_id = %s WHERE id = %s", other, newest)
     harness.sql("RESET session_replication_role")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from graphql import parse, print_ast
 
-from leads.adapters.graphql import SEND_NOTIFICATIONS, GraphqlClient
+from leads.adapters.graphql import SEND_NOTIFICATIONS
 from ops.daily.replay import EVENTS, NAMES, REPLAY
 from tests.support.metadata import METADATA, SettingsHarness
 from tests.support.settings import ADMIN_ID
@@ -258,44 +258,6 @@ async def test_the_calls_of_the_edge_and_of_notifications_are_not_stopped(harnes
     assert answer.json()["pancake_ingest_record"]["status"] == "unknown_token"
     sent = await harness.query(SEND_NOTIFICATIONS, {"notifications": []}, role="pancake_service")
     assert sent["errors"][0]["message"] == "http exception when calling webhook"
-
-
-async def change_metadata(harness: SettingsHarness, kind: str, args: dict[str, Any]) -> None:
-    admin = {"X-Hasura-Admin-Secret": harness.keys.admin_secret}
-    answer = await harness.client.post("/v1/metadata", json={"type": kind, "args": args}, headers=admin)
-    answer.raise_for_status()
-
-
-STOPS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, bool | None]]] = {
-    "allow list": (
-        "drop_collection_from_allowlist", "add_collection_to_allowlist", {"collection": "pancake_calls"},
-        {"scope": {"global": True}}, {"allow_list": False, "notifications": None},
-    ),
-    "permission": (
-        "drop_action_permission", "create_action_permission",
-        {"action": "sendNotifications", "role": "pancake_service"}, {}, {"notifications": False},
-    ),
-}  # fmt: skip
-"""A change of the metadata and its undo, with their arguments, and the checks that it fails."""
-
-
-@pytest.mark.parametrize("stop", STOPS)
-async def test_readiness_sees_what_stops_our_notifications(harness: SettingsHarness, stop: str) -> None:
-    """Without a call of the notification service. What is taken away is given back at the end."""
-    drop, add, dropped, added, lost = STOPS[stop]
-    url = str(harness.client.base_url).rstrip("/")
-    hasura = GraphqlClient(url, harness.keys.token("pancake_service"))
-    healthy = dict.fromkeys(("hasura", "consistent", "allow_list", "notifications"), True)
-    try:
-        assert await hasura.probe() == healthy
-        await change_metadata(harness, drop, dropped)
-        try:
-            assert await hasura.probe() == healthy | lost
-        finally:
-            await change_metadata(harness, add, dropped | added)
-        assert await hasura.probe() == healthy
-    finally:
-        await hasura.close()
 
 
 @pytest.mark.parametrize(

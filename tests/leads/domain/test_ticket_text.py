@@ -90,22 +90,6 @@ def first_ticket(**changes: Any) -> Ticket:
 # Requests
 
 
-def test_a_field_that_a_version_does_not_name_keeps_its_value_in_the_request() -> None:
-    tag = [{"id": "t_1", "text": "Hỏi giá"}]
-    case = lead_case(**NOSE, pancake_tags=["t_1"], pancake_tags_obj=tag, utm_campaign="tết")
-    ticket = ticket_of(written(case, facts_of(case))[1])
-    case = lead_case(pancake_tags=["t_1", "t_2"], modified_on=NOW + timedelta(hours=1))
-    content = written(case, replace(FACTS, open_tickets=(ticket,), applied=applied(lead_case(**NOSE))))[1]
-    assert request_lines(content) == [
-        "14/05/2026 10:35 · Nâng mũi · Facebook · Thẻ: Hỏi giá, t_2 · Chiến dịch: tết"
-    ]
-    unnamed = lead_case(id="r-9")
-    content = written(unnamed, replace(FACTS, source_names={"-5": "TikTok"}))[1]
-    assert request_lines(content) == ["14/05/2026 09:35 · TikTok"], (
-        "the event knows the sources of its record"
-    )
-
-
 def many_requests(count: int) -> Ticket:
     """A ticket with so many requests, whose texts are as long as a customer can make them."""
     ticket = first_ticket()
