@@ -266,13 +266,13 @@ def runbook_commands(tree: Tree) -> Iterator[str]:
 
 
 def statements(tree: Tree) -> Iterator[str]:
-    """A statement is named in full by a module of the product, or by a criterion of the go-live."""
+    """A statement is named in full by a module of the product, or by the data of the go-live."""
     senders = "|".join(sorted({name.partition("/")[0] for name in QUERIES}))
     full = re.compile(rf"[\"']((?:{senders})/\w+)[\"']")
     built = re.compile(
         rf"f[\"'](?:{senders})/|(?<!startswith\()[\"'](?:{senders})/(?:\w*_|\w*(?:%s|\{{\w*\}})\w*)?[\"']"
     )
-    criteria = "".join(text for path, text in tree.items() if path.startswith("ops/golive/criteria/"))
+    criteria = "".join(text for path, text in tree.items() if re.match(r"ops/golive/.*\.yaml", path))
     unnamed = set(QUERIES) - set(re.findall(r"sql: (\S+)\n", criteria))
     for path in python(tree, *PRODUCT, "scripts/", "proofs/", "sandbox/", "tests/"):
         for number, line in enumerate(tree[path].splitlines(), 1):

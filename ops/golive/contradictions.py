@@ -1,8 +1,9 @@
 """What stands in red because database or Prometheus contradict the records, or each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 from leads.domain.errors import IntegrationError
@@ -11,7 +12,6 @@ from ops.failures import first_line
 from ops.golive.criterion import WAVES, Source
 from ops.golive.judgement import Notice
 from ops.golive.measuring import (
-    ANSWERED_BY_EDGE,
     HANDLERS_JOB,
     OF_SANDBOX,
     SCHEMA,
@@ -23,65 +23,30 @@ from ops.golive.measuring import (
     read_row,
 )
 from ops.golive.records import Kind, newest
+from ops.metadata.directory import parse
 from ops.output import times
 
-OLDEST_FIGURE = timedelta(minutes=5)
-"""How long before it is asked a figure of Prometheus may have been read from the database."""
+FIGURES = Path(__file__).with_name("contradictions.yaml")
 
 
-class Known(NamedTuple):
-    """A figure of a day that Prometheus keeps, and that can only grow in the database; `vi`, `en`: of what.
+class Figure(NamedTuple):
+    """A figure of a day that Prometheus keeps, and that can only grow in the database; `title`: of what.
 
     `spare` is the share by which the stored `column` may be lower: what Prometheus estimates. The window of
-    the statement begins so much `earlier` than that of Prometheus.
+    the statement begins so many minutes earlier than that of Prometheus, at which a figure may be that old.
     """
 
-    expression: str
-    statement: str
+    promql: str
+    sql: str
     column: str
-    vi: str
-    en: str
+    title: Mapping[str, str]
     spare: float = 0
-    earlier: timedelta = OLDEST_FIGURE
+    earlier_minutes: float = 5
 
 
-BECAME_SUSPENDED = 'pancake_connection_status{status="suspended"}[$window]'
-STARTED = 'max(pancake_cron_last_start_timestamp_seconds{name="%s"} > 0)'
-SINCE_START = f"max_over_time((time() - {STARTED})[$window:1m]) / 3600"
-"""The longest time, in hours, that no run of a cron had started: a gap in the samples makes it shorter."""
-FINISHED = 'max(pancake_cron_last_success_timestamp_seconds{name="reconcile_daily"})'
-ACTIVE = 'max by (connection, source) (pancake_recent_source_events{source!="other"}%s)'
-KNOWN = (
-    Known('max(pancake_kpi_left_missing{window="1d"})', "kpi/load_zero_miss", "left_missing",
-          "zero-miss: lead còn thiếu sau đối soát", "zero-miss: leads missing after a reconciliation"),
-    Known('max(pancake_kpi_found_missing{window="1d"})', "kpi/load_zero_miss", "found_missing",
-          "missing-W4: lead mà chỉ đối soát tìm thấy", "missing-W4: leads that only a reconciliation found"),
-    Known('max(pancake_kpi_intervention_ratio{window="1d"} * pancake_kpi_tickets{window="1d"})',
-          "kpi/load_intervention", "changed",
-          "intervention-W2: ticket bị đổi người phụ trách", "intervention-W2: tickets with another owner"),
-    Known('max(pancake_kpi_response_seconds{window="1d",quantile="0.95"}) / 60',
-          "kpi/load_response", "p95_minutes",
-          "response-W4: phản hồi đầu tiên p95, phút", "response-W4: minutes to the first response, p95", 0.1),
-    Known(f"sum(max by (connection) (changes({BECAME_SUSPENDED}) - resets({BECAME_SUSPENDED})))",
-          "golive/count_suspensions", "value",
-          "no-suspension: số lần Pancake khóa webhook", "no-suspension: suspensions by Pancake"),
-    Known(ANSWERED_BY_EDGE % "skipped_.*", "golive/count_deliveries", "held",
-          "held-share: lead bị giữ lại khi tới", "held-share: leads that were held when they arrived", 0.02),
-    Known(SINCE_START % "reconcile_daily", "golive/load_pauses", "reconcile_hours",
-          "zero-miss: số giờ không có đối soát", "zero-miss: hours without a reconciliation", 0.1),
-    Known(SINCE_START % "check_connection", "golive/load_pauses", "check_hours",
-          "no-suspension: số giờ không kiểm tra kết nối", "no-suspension: hours without a check", 0.1),
-    # One that was on for less than an hour in the window does not count.
-    Known(f"max_over_time(count({ACTIVE % ''} and {ACTIVE % ' offset 70m'})[$window:5m])",
-          "golive/load_sources", "most",
-          "sources: số source bật cùng lúc", "sources: sources that were active together",
-          earlier=timedelta(minutes=80)),
-    # It is shown until the next one has finished.
-    Known(f"max_over_time(({FINISHED} - {STARTED % 'reconcile_daily'})[$window:1m]) / 60",
-          "golive/load_reconciliation", "longest_minutes",
-          "reconciliation-duration-W3: số phút đối soát lâu nhất",
-          "reconciliation-duration-W3: minutes of the longest reconciliation", earlier=timedelta(days=30)),
-)  # fmt: skip
+@cache
+def load_figures() -> tuple[Figure, ...]:
+    return tuple(Figure(**each) for each in parse(FIGURES))
 
 
 def seen_notices(sources: Sources, commit: str, at: datetime) -> Iterator[Notice]:
@@ -142,21 +107,21 @@ def _of_handlers(sources: Sources, commit: str, at: datetime) -> Iterator[Notice
 def _of_figures(sources: Sources, since: datetime, at: datetime) -> Iterator[Notice]:
     """Name each figure of which Prometheus knew more than is stored, with the day that differs most."""
     days = [at - timedelta(days=number) for number in range((at - since).days + 1)]
-    for figure in KNOWN:
+    for figure in load_figures():
         found = []
         for day in days:
             since = day - timedelta(days=1)
-            known = max(ask_of_window(sources.prometheus, figure.expression, since, day), default=0.0)
-            window = {"from": since - figure.earlier, "to": day}
-            stored = (read_row(sources.session, figure.statement, window) or {}).get(figure.column) or 0
+            known = max(ask_of_window(sources.prometheus, figure.promql, since, day), default=0.0)
+            window = {"from": since - timedelta(minutes=figure.earlier_minutes), "to": day}
+            stored = (read_row(sources.session, figure.sql, window) or {}).get(figure.column) or 0
             # Prometheus computes with fractions, also where it counts; NaN is no difference.
             if known * (1 - figure.spare) - stored > 0.5:
                 found.append((known - stored, known, stored, f"{day:%Y-%m-%d %H:%M} UTC"))
         if found:
             _, known, stored, time = max(found)
             yield Notice(
-                f"{figure.vi}: trong 24 giờ đến {time}, Prometheus từng thấy {known:,.0f},"
+                f"{figure.title['vi']}: trong 24 giờ đến {time}, Prometheus từng thấy {known:,.0f},"
                 f" database nay có {stored:,.0f}",
-                f"{figure.en}: of the day to {time} Prometheus knew {known:,.0f},"
+                f"{figure.title['en']}: of the day to {time} Prometheus knew {known:,.0f},"
                 f" the database has {stored:,.0f}",
             )

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ops.clients.monitoring import PrometheusApi, PrometheusRefused, PrometheusUnavailable
-from ops.golive.contradictions import KNOWN
+from ops.golive.contradictions import load_figures
 from ops.golive.criterion import Criterion, Source, Window, load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
@@ -225,7 +225,7 @@ def test_what_edge_and_handlers_counted_is_asked_by_its_labels(url: str) -> None
     ):
         until = NOW - timedelta(hours=hours)
         window = until - timedelta(hours=4), until
-        found = [ask_of_window(PrometheusApi(url), each.expression, *window)[0] for each in KNOWN]
+        found = [ask_of_window(PrometheusApi(url), each.promql, *window)[0] for each in load_figures()]
         assert found == pytest.approx(known, rel=0.02)
     for ids, edges in (("c-1", [1]), ("c-1|c-2", [1]), ("c-2", [])):
         expression = CONNECTIONS_OF_EDGE.replace("$ids", ids)

@@ -21,7 +21,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request as WsgiRequest
 from werkzeug import Response
 
-from ops.golive.contradictions import KNOWN
+from ops.golive.contradictions import load_figures
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
@@ -286,7 +286,7 @@ HEALTHY: dict[str, Values] = {
     ANSWERED_BY_EDGE % "spooled": ["0"],
     CONNECTIONS_OF_EDGE: ["1"],
     RESULTS_OF_HANDLERS % DEAD_LETTER: ["1"],
-    **{each.expression: ["0"] for each in KNOWN},
+    **{each.promql: ["0"] for each in load_figures()},
     RESULTS_OF_HANDLERS % PROCESSED: ["700"],
     **{HELD % job: ["100000"] for job in ("pancake_edge", "pancake_handlers")},
     'max(max_over_time(process_resident_memory_bytes{job="pancake_handlers"}[$window])) / 1048576': ["96"],

@@ -13,7 +13,7 @@ import pytest
 
 from ops.clients.db_session import open_session
 from ops.files import digest_of
-from ops.golive.contradictions import KNOWN, Known
+from ops.golive.contradictions import Figure, load_figures
 from ops.golive.criterion import load_criteria
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
@@ -349,14 +349,14 @@ ATTACKS: Mapping[str, tuple[Attack, str, str, str]] = {
 BAD_WEEK, KEPT = "pancake_bad_week", "pancake_bad_week_kept"
 
 
-def remembered(url: str, figure: Known) -> Callable[[float], list[str]]:
+def remembered(url: str, figure: Figure) -> Callable[[float], list[str]]:
     """The series of a figure, as it was read from this database."""
 
     def at(seconds: float) -> list[str]:
         until = datetime.fromtimestamp(seconds, UTC)
         with open_session(url, "test") as session:
-            window = {"from": until - DAY - figure.earlier, "to": until}
-            row = read_row(session, figure.statement, window) or {}
+            window = {"from": until - DAY - timedelta(minutes=figure.earlier_minutes), "to": until}
+            row = read_row(session, figure.sql, window) or {}
         return [str(row.get(figure.column) or 0)]
 
     return at
@@ -382,7 +382,7 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
             pilot.sql(statement)
         prometheus.values |= {
             RESULTS_OF_HANDLERS % DEAD_LETTER: ["10"], RESULTS_OF_HANDLERS % PROCESSED: ["690"],
-            **{figure.expression: remembered(pilot.url, figure) for figure in KNOWN},
+            **{figure.promql: remembered(pilot.url, figure) for figure in load_figures()},
         }  # fmt: skip
         closed = pilot.gate("W1")
         assert [each["id"] for each in closed["criteria"] if each["outcome"] in ("fail", "inconclusive")] == [
@@ -390,7 +390,7 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
         ]  # fmt: skip
         assert not any("of the day to" in each["en"] for each in closed["notices"])
         kept = cluster.create_database(KEPT, BAD_WEEK)
-        prometheus.values |= {figure.expression: remembered(kept, figure) for figure in KNOWN}
+        prometheus.values |= {figure.promql: remembered(kept, figure) for figure in load_figures()}
         yield pilot
     cluster.drop_database(BAD_WEEK)
     cluster.drop_database(KEPT)
