@@ -124,6 +124,8 @@ class Criterion:
     range: tuple[FiniteFloat, FiniteFloat] | None = None
     parameters: Mapping[str, Text] = field(default_factory=dict)
     may_be_waived: bool = False
+    chart: Mapping[str, Text] = field(default_factory=dict)
+    """The title, in both languages, of its values by day in the report; empty: it is not drawn."""
     environment: Environment = PRODUCTION
 
     def is_met_by(self, value: float) -> bool:
@@ -191,7 +193,7 @@ class Criterion:
 
 
 READ = TypeAdapter(Criterion)
-WORDS = {"lines", "title_vi", "title_en", "owner", "remediation", "runbook"}
+WORDS = {"lines", "title_vi", "title_en", "owner", "remediation", "runbook", "chart"}
 """Fields of a criterion that decide nothing."""
 
 

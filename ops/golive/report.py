@@ -27,7 +27,7 @@ from ops.golive.criterion import (
     Part,
     Role,
     criteria_of,
-    find_criterion,
+    load_criteria,
     rule_of,
 )
 from ops.golive.evaluation import (
@@ -182,24 +182,13 @@ def _with_comma(number: str) -> str:
     return number.translate(str.maketrans(",.", ".,"))
 
 
-FIGURES: Mapping[str, Mapping[Language, str]] = {
-    "success-rate": {"vi": "Tỷ lệ xử lý thành công", "en": "Leads processed"},
-    "E6-latency": {"vi": "Từ lúc nhận đến ticket, p95", "en": "From arrival to ticket, p95"},
-    "auto-assign-W4": {"vi": "Giữ đúng người được chọn", "en": "Tickets that keep the chosen owner"},
-    "intervention-W2": {"vi": "Quản lý phân công lại", "en": "Reassigned by managers"},
-    "E6-sla": {"vi": "Phản hồi đầu tiên, p95", "en": "First response, p95"},
-    "E6-zero-miss": {"vi": "Lead còn thiếu sau đối soát", "en": "Leads missing after reconciliation"},
-}
-"""The criteria that are drawn, each with short titles in both languages."""
-
-
 def _figures(evaluation: Evaluation, sources: Sources) -> list[Figure]:
     until = evaluation.at
     try:
         since = beginning("W1", until, sources.records)
         days = days_between(max(since, until - MAX_DAYS * DAY), until)
         session = sources.session
-        return [drawn(name, _points(session, find_criterion(name), days)) for name in FIGURES]
+        return [drawn(each, _points(session, each, days)) for each in load_criteria() if each.chart]
     except (NoData, SourceDown, DatabaseError, IntegrationError):
         return []
 
@@ -227,12 +216,11 @@ def _points(
     return points
 
 
-def drawn(name: str, points: Sequence[Point]) -> Figure:
-    criterion = find_criterion(name)
-    return {language: draw(criterion, title, points, language) for language, title in FIGURES[name].items()}
+def drawn(criterion: Criterion, points: Sequence[Point]) -> Figure:
+    return {"vi": draw(criterion, points, "vi"), "en": draw(criterion, points, "en")}
 
 
-def draw(criterion: Criterion, title: str, points: Sequence[Point], language: Language) -> str:
+def draw(criterion: Criterion, points: Sequence[Point], language: Language) -> str:
     """Return the values of a criterion by day, and its target, as an SVG image without style sheet and id.
 
     The axis begins at 0, or near the lowest share of good ones.
@@ -251,10 +239,10 @@ def draw(criterion: Criterion, title: str, points: Sequence[Point], language: La
     every = max(1, ceil(len(points) * PIXELS_PER_DAY_LABEL / (right - left)))
     runs = groupby(points, lambda point: point[1] is not None)
     return render_page(
-        CHART, title=title, language=language, is_upper=criterion.operator not in (">=", ">"),
+        CHART, criterion=criterion, language=language, number=number, found=found,
+        is_upper=criterion.operator not in (">=", ">"), target=y(criterion.target),
+        sign=SIGNS.get(criterion.operator, criterion.operator),
         width=WIDTH, height=HEIGHT, left=left, right=right, top=TOP, bottom=BOTTOM,
-        target=y(criterion.target), sign=SIGNS.get(criterion.operator, criterion.operator),
-        target_value=number(criterion.target), last=number(found[-1]) if found else "",
         ticks=[(y(tick), name) for tick, name in zip(ticks, names, strict=True)],
         days=[(x(at.timestamp()), f"{at.astimezone(ICT):%d/%m}") for at, _ in points[::every]],
         pieces=[

@@ -33,7 +33,7 @@ from ops.golive.evaluation import Before, Evaluation, Period, notices_of
 from ops.golive.judgement import Measurement, Outcome, Why, judge
 from ops.golive.measuring import BY_PERSON, SCANS_FILE
 from ops.golive.records import CI, Evidence, Handed, Kind, Record, Statement, namespace, role_for
-from ops.golive.report import DAY, FIGURES, Figure, days_between, drawn
+from ops.golive.report import DAY, Figure, days_between, drawn
 from proofs import handed_in
 from proofs.handed_in import CASES, COMMIT, baseline, good_file, junit, make_key
 from sandbox.processes import ROOT
@@ -351,11 +351,11 @@ def sample_evaluation() -> Evaluation:
 def sample_figures() -> list[Figure]:
     days = days_between(BEGAN, AT)
     return [
-        drawn(figure, [
+        drawn(CRITERIA[name], [
             (start + (end - start) / 2, value)
-            for (start, end), value in zip(days, [*VALUES[figure], None], strict=True)
+            for (start, end), value in zip(days, [*values, None], strict=True)
         ])
-        for figure in FIGURES
+        for name, values in VALUES.items()
     ]  # fmt: skip
 
 
