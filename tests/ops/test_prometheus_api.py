@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from ops.clients.monitoring import PrometheusApi, PrometheusRefused, PrometheusUnavailable
-from ops.golive.contradictions import load_figures
 from ops.golive.criterion import Criterion, Source, Window, load_criteria
+from ops.golive.evaluation import load_figures
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     CONNECTIONS_OF_EDGE,

@@ -21,8 +21,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request as WsgiRequest
 from werkzeug import Response
 
-from ops.golive.contradictions import load_figures
 from ops.golive.criterion import load_criteria
+from ops.golive.evaluation import load_figures
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     CONNECTIONS_OF_EDGE,

@@ -13,8 +13,8 @@ import pytest
 
 from ops.clients.db_session import open_session
 from ops.files import digest_of
-from ops.golive.contradictions import Figure, load_figures
 from ops.golive.criterion import load_criteria
+from ops.golive.evaluation import Figure, load_figures
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
     BY_PERSON,
