@@ -6,8 +6,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Server, name_of
-from tests.support.library import Library
-from tests.support.library_schema import SCHEMA
+from tests.support.library import SCHEMA, Library
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +14,7 @@ def library_template(server: Server) -> Iterator[str]:
     """Name of a database with the tables and rows of the library: copy it, do not change it."""
     with server.database() as url:
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(SCHEMA)
+            connection.execute(SCHEMA.encode())
         yield name_of(url)
 
 

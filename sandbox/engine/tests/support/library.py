@@ -3,7 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
+
+import yaml
 
 from graphql_engine.auth import Session
 from graphql_engine.catalog import load_catalog
@@ -12,7 +15,10 @@ from graphql_engine.graphql.run import execute
 from graphql_engine.rawjson import dumps, loads
 from graphql_engine.settings import Settings
 from graphql_engine.webhooks import Client, Headers, Response
-from tests.support.library_schema import METADATA, Json
+
+Json = dict[str, Any]
+SCHEMA = Path(__file__).with_name("library.sql").read_text("utf-8")
+METADATA: Json = yaml.safe_load(Path(__file__).with_name("library.yaml").read_text("utf-8"))
 
 
 class Handler(Client):
