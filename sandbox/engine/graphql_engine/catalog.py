@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS "table", c.relkind::text AS relkind,
        pg_relation_is_updatable(c.oid, true) AS events,
-       a.attname AS name, NOT a.attnotnull AS nullable, a.atthasdef AS has_default,
+       a.attname AS name, NOT a.attnotnull AS nullable,
        a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
        CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8 AS type
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -34,7 +34,7 @@ SELECT n.nspname AS schema, c.relname AS "table", k.conname AS name, k.contype::
         JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n) AS target_columns
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class fc ON fc.oid = k.confrelid LEFT JOIN pg_namespace fn ON fn.oid = fc.relnamespace
-WHERE k.contype IN ('p', 'u', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hdb_catalog')
+WHERE k.contype IN ('p', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hdb_catalog')
 ORDER BY k.conname
 """
 
@@ -79,15 +79,8 @@ class Column:
     name: str
     type: Type
     nullable: bool
-    has_default: bool
     generated: bool
     always_identity: bool
-
-
-@dataclass(frozen=True)
-class Constraint:
-    name: str
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -105,8 +98,7 @@ class Table:
     schema: str
     name: str
     columns: dict[str, Column]
-    primary_key: Constraint | None = None
-    uniques: tuple[Constraint, ...] = ()
+    primary_key: tuple[str, ...] | None = None
     foreign_keys: tuple[ForeignKey, ...] = ()
     insertable: bool = True
     updatable: bool = True
@@ -115,9 +107,6 @@ class Table:
     @property
     def key(self) -> Key:
         return (self.schema, self.name)
-
-    def constraints(self) -> list[Constraint]:
-        return ([self.primary_key] if self.primary_key else []) + list(self.uniques)
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,6 @@ def _column(row: Row, types: dict[int, Type]) -> Column:
         name=row["name"],
         type=types[row["type"]],
         nullable=row["nullable"],
-        has_default=row["has_default"] or row["identity"] != "",
         generated=row["generated"],
         always_identity=row["identity"] == "a",
     )
@@ -189,12 +177,10 @@ def _column(row: Row, types: dict[int, Type]) -> Column:
 def _constraints(rows: list[Row]) -> dict[Key, Row]:
     found: dict[Key, Row] = {}
     for row in rows:
-        entry = found.setdefault((row["schema"], row["table"]), {"uniques": (), "foreign_keys": ()})
+        entry = found.setdefault((row["schema"], row["table"]), {"foreign_keys": ()})
         columns = tuple(row["columns"] or ())
         if row["kind"] == "p":
-            entry["primary_key"] = Constraint(row["name"], columns)
-        elif row["kind"] == "u":
-            entry["uniques"] += (Constraint(row["name"], columns),)
+            entry["primary_key"] = columns
         else:
             target = (row["target_schema"], row["target_table"])
             entry["foreign_keys"] += (ForeignKey(row["name"], columns, target, tuple(row["target_columns"])),)

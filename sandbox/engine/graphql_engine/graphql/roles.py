@@ -88,13 +88,10 @@ def key_arguments(b: Builder, view: TableView) -> dict[str, Any] | None:
     if key is None or view.select is None:
         return None
     visible = {c.name: n for n, c in view.select.columns.items()}
-    if not all(name in visible for name in key.columns):
+    if not all(name in visible for name in key):
         return None
     columns = view.tracked.table.columns
-    return {
-        visible[name]: (GraphQLNonNull(b.value_type(columns[name].type)), columns[name])
-        for name in key.columns
-    }
+    return {visible[name]: (GraphQLNonNull(b.value_type(columns[name].type)), columns[name]) for name in key}
 
 
 def key_input(b: Builder, view: TableView) -> GraphQLInputObjectType | None:

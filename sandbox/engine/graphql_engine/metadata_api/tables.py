@@ -233,6 +233,6 @@ async def get_table_info(context: Context, args: Json) -> Json | Raw:
         ],
     }
     if table.primary_key is not None:
-        shown["primary_key"] = list(table.primary_key.columns)
+        shown["primary_key"] = list(table.primary_key)
     shown |= {"insertable": table.insertable, "updatable": table.updatable, "deletable": table.deletable}
     return shown
