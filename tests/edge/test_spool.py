@@ -178,19 +178,6 @@ def test_the_size_of_the_spool_is_limited_in_bytes_too(shared: Edge) -> None:
     assert harness.post_many([b"x" * 100_000] * 3) == ["spooled", "spooled", "spool_full"]
 
 
-def test_a_full_spool_survives_sigkill_of_every_process(shared: Edge) -> None:
-    harness = shared(EDGE_SPOOL_MAX_FILES="30")
-    eventually((harness.edge.state / "policy-newest.sealed").exists)
-    harness.stop_upstreams()
-    bodies = [b"%d" % number for number in range(30)]
-    assert set(harness.post_many(bodies)) == {"spooled"}
-    harness.kill()
-    assert harness.post(b"one too many") != "spooled"
-    harness.start_upstreams()
-    eventually(lambda: not harness.edge.held())
-    assert sorted(harness.bodies) == sorted(bodies)
-
-
 def test_sigkill_during_a_burst_loses_no_delivery_that_was_answered(harness: EdgeHarness) -> None:
     harness.stop_upstreams()
     answered: list[bytes] = []
