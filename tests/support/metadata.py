@@ -37,29 +37,8 @@ from tests.support.handlers import DatabaseHarness, DatabaseRows
 from tests.support.settings import ADMIN_ID, UNREACHABLE_URL, handler_settings
 
 SECRET = "admin-secret-of-the-test"
-STAFF_QUERY = {"collection_name": "diva", "query_name": "staff"}
-FOREIGN: list[tuple[str, Json]] = [
-    ("pg_create_event_trigger", {
-        "name": "diva_ticket_created", "source": "default", "table": {"schema": "public", "name": "ticket"},
-        "webhook": "http://diva.internal/tickets", "insert": {"columns": "*"},
-        "retry_conf": {"num_retries": 3, "interval_sec": 15, "timeout_sec": 60},
-    }),
-    ("create_cron_trigger", {
-        "name": "diva_nightly", "webhook": "http://diva.internal/nightly", "schedule": "0 1 * * *",
-        "include_in_metadata": True, "payload": {"of": "diva"}, "comment": "theirs",
-    }),
-    ("create_cron_trigger", {
-        "name": "diva_private", "webhook": "http://diva.internal/private", "schedule": "0 2 * * *",
-        "include_in_metadata": False,
-    }),
-    ("create_query_collection", {
-        "name": "diva",
-        "definition": {"queries": [{"name": "staff", "query": "query Staff { staff { id } }"}]},
-    }),
-    ("create_rest_endpoint", {
-        "name": "diva staff", "url": "diva/staff", "methods": ["GET"], "definition": {"query": STAFF_QUERY},
-    }),
-]  # fmt: skip
+FOREIGN: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("foreign_metadata.yaml").read_text())
+"""Calls that make what other applications have."""
 OUR_ROWS = "pancake_connection, pancake_webhook_event, integration_change, hdb_catalog.event_log"
 
 
@@ -149,8 +128,8 @@ def running_shared_engine(
         environment.pop(without, None)
         running = start_engine(processes, database, metadata=DIVA_METADATA, environment=environment)
         engine = Shared(running.url, folder, database)
-        for kind, args in FOREIGN:
-            engine.api(kind, args)
+        for each in FOREIGN:
+            engine.api(each["type"], each["args"])
         grant_rights(database)
         yield engine
 
@@ -163,29 +142,9 @@ def of_others(pieces: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
 
 METADATA = Path(__file__).parents[2] / "hasura" / "metadata"
 TABLES = "metadata/databases/default/tables"
-CRON = """\
-- name: diva_nightly
-  webhook: '{{DIVA_URL}}/nightly'
-  schedule: 0 1 * * *
-  include_in_metadata: true
-  payload: {}
-- name: zalo_refresh
-  webhook: '{{DIVA_URL}}/zalo'
-  schedule: 0 2 * * *
-  include_in_metadata: true
-  payload: {}
-"""
-COLLECTIONS = """\
-- {name: allowed-queries, definition: {queries: [{name: diva_me, query: "query Me { staff { id } }"}]}}
-- {name: zalo, definition: {queries: [{name: zalo_staff, query: "query Zalo { staff { id } }"}]}}
-"""
-ENDPOINTS = """\
-- {name: zz_me, url: me, methods: [GET], comment: Who am I,
-   definition: {query: {collection_name: allowed-queries, query_name: diva_me}}}
-- {name: aa_staff, url: zalo/staff, methods: [GET], comment: Staff,
-   definition: {query: {collection_name: zalo, query_name: zalo_staff}}}
-"""
-ALLOWED = "- collection: allowed-queries\n  scope:\n    global: true\n"
+PROJECT = Path(__file__).with_name("project")
+"""Files of Diva's metadata directory."""
+CRON = (PROJECT / "cron_triggers.yaml").read_text()
 
 
 @dataclass(frozen=True)
@@ -220,10 +179,7 @@ def make_project(root: Path) -> Project:
     """Create Diva's project in the form of `hasura metadata export`, without the permission of our role."""
     copy_project(root)
     project = Project(root)
-    project.write("metadata/cron_triggers.yaml", CRON)
-    project.write("metadata/query_collections.yaml", COLLECTIONS)
-    project.write("metadata/rest_endpoints.yaml", ENDPOINTS)
-    project.write("metadata/allow_list.yaml", ALLOWED)
+    shutil.copytree(PROJECT, root / "metadata", dirs_exist_ok=True)
     project.edit("metadata/actions.yaml", "    permissions:\n      - role: pancake_service\n", "")
     project.write("migrations/default/1600000000000_init/up.sql", "SELECT 1;\n")
     for path, text in formatted_files(root / "metadata").items():

@@ -45,55 +45,7 @@ _FAST_LIMITS_TIMER = """ngx.timer.every(0.05, function()
         limits.reload()
         ngx.shared.edge_state:incr("tests.reloads." .. ngx.worker.id(), 1, 0)
     end)""".replace("\n", " ")
-_ROUTES = """
-location = /tests/policy {
-    content_by_lua_block {
-        local clock, policy = require "pancake.clock", require "pancake.policy"
-        local asked_at = clock.now()
-        while not policy.confirmed_after(asked_at) do
-            policy.refresh()
-            ngx.sleep(0.01)
-        end
-    }
-}
-location = /tests/parse-policy {
-    content_by_lua_block {
-        ngx.req.read_body()
-        local parsed, err = require("pancake.policy_document").parse(ngx.req.get_body_data() or "")
-        local ends = {}
-        for sha256, token in pairs(parsed and parsed.by_sha256 or {}) do ends[sha256] = token.expires_at end
-        ngx.print(require("cjson.safe").encode { fault = err or "", ends = ends })
-    }
-}
-location = /tests/limits {
-    content_by_lua_block {
-        local state, before = ngx.shared.edge_state, {}
-        local function reloads(id) return state:get("tests.reloads." .. id) or 0 end
-        for id = 0, ngx.worker.count() - 1 do before[id] = reloads(id) end
-        for id = 0, ngx.worker.count() - 1 do
-            while reloads(id) < before[id] + 2 do ngx.sleep(0.01) end -- the second began after this
-        end
-    }
-}
-location = /tests/forget {
-    content_by_lua_block {
-        local claim, shared = require "pancake.claim", ngx.shared
-        local journal_started_at = shared.edge_budget:get("journal_started_at")
-        for _, name in ipairs { "edge_budget", "edge_rate", "edge_metrics", "edge_log" } do
-            shared[name]:flush_all()
-        end
-        shared.edge_budget:set("journal_started_at", journal_started_at)
-        require("pancake.metrics").init()
-        for _, path in ipairs { "hasura", "handlers" } do
-            shared.edge_state:delete(path .. ".skipped_until")
-            shared.edge_state:delete(path .. ".refusals")
-            claim.release(shared.edge_state, path .. ".probe")
-        end
-        shared.edge_state:delete("succeeded_at")
-        shared.edge_policy:delete("unreachable_until")
-    }
-}
-"""
+_ROUTES = Path(__file__).with_name("routes.conf").read_text()
 """Of the internal server: fetch the policy, say what is wrong with one, wait until each worker has read the
 limits, forget what was counted."""
 _connection_numbers = count(1)
