@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -264,11 +265,8 @@ class SettingsHarness(DatabaseHarness):
             ("check_sla", {"kpi": {"success": {"ratio": 1}}}),
             ("check_connection", {"connections": [checked]}),
         ):
-            self.sql(
-                "INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome,"
-                " report) VALUES (%s, now(), now(), now(), 'succeeded', %s)",
-                *(cron, Jsonb(report)),
-            )
+            times = dict.fromkeys(("scheduled_time", "started_at", "finished_at"), datetime.now(UTC))
+            self.insert("pancake_cron_run", name=cron, outcome="succeeded", report=Jsonb(report), **times)
 
 
 @asynccontextmanager
