@@ -37,8 +37,7 @@ def read(*names: str) -> list[dict[str, Any]]:
 
 
 def find(kind: str, name: str) -> dict[str, Any]:
-    (document,) = [one for one in read() if (one["kind"], one["metadata"]["name"]) == (kind, name)]
-    return document
+    return named(read(), kind)[name]
 
 
 def containers(kind: str, name: str) -> dict[str, dict[str, Any]]:
