@@ -372,11 +372,9 @@ def test_a_signal_stops_everything(clone: Clone, program: str, lines: str, numbe
     assert clone.compose_calls[-1].startswith("down ")
 
 
-def test_the_workflow_may_only_read_and_pins_its_actions() -> None:
+def test_the_workflow_may_only_read() -> None:
     text = (ROOT / ".github/workflows/genuine.yml").read_text()
     workflow = yaml.safe_load(text)
     assert workflow["permissions"] == {"contents": "read"}
     assert [job for job in workflow["jobs"].values() if "permissions" in job] == []
     assert "secrets." not in text
-    pinned = re.compile(r"actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
-    assert [line for line in re.findall(r"uses: (.+)", text) if not pinned.fullmatch(line)] == []
