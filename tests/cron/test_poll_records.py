@@ -138,6 +138,20 @@ async def test_a_poll_that_is_not_read_to_its_end_is_not_trusted(
     assert len(rows(harness, "poll")) == 100
 
 
+async def test_a_poll_that_is_out_of_time_is_ended_by_the_next_delivery(
+    harness: CronHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = await harness.new_leads(drop=1)
+    harness.move_clock(minutes=5)
+    due = harness.clock.now()
+    with monkeypatch.context() as patched:
+        patched.setattr("cron.poll_records.read_pages", AsyncMock(return_value=OUT_OF_TIME))
+        first = await harness.tick("poll_records", due)
+    assert first.json()["extensions"]["code"] == "run_unfinished"
+    assert (await harness.tick("poll_records", due)).json()["result"] == "succeeded"
+    assert [row["record_id"] for row in rows(harness, "poll")] == missed
+
+
 @pytest.mark.test_case("TC-014")
 async def test_two_layers_at_the_same_moment_store_a_version_once(harness: CronHarness) -> None:
     harness.pancake.faults.drop = 1

@@ -364,6 +364,17 @@ def skipped(lead: Processed) -> dict[str, str]:
     return {each["staff_id"]: each["reason"] for each in assignment(lead)["skipped"]}
 
 
+async def test_admins_who_could_not_be_told_of_the_first_waiting_ticket_are_told_of_the_next(
+    harness: HandlerHarness,
+) -> None:
+    harness.sql("UPDATE staff SET is_active = false WHERE role = 'admin'")
+    untold = await numbered(harness, 1)
+    assert (untold.event["notifications"], untold.evidence["dropped"]) == ([], ["unassigned"])
+    harness.sql("UPDATE staff SET is_active = true WHERE role = 'admin'")
+    assert (await numbered(harness, 2)).sent("unassigned")
+    assert (await numbered(harness, 3)).event["notifications"] == []
+
+
 async def test_without_managers_the_admins_are_notified_and_without_both_it_is_logged(
     harness: HandlerHarness, capture_logs: list[str]
 ) -> None:

@@ -73,6 +73,18 @@ def test_versions_are_ordered_by_time_and_those_of_equal_or_no_time_by_arrival(
             assert found == outcome, (modified, applied_modified, arrived)
 
 
+def test_the_same_values_in_another_order_or_notation_are_no_change(subtests: pytest.Subtests) -> None:
+    lists: dict[str, Any] = {
+        "source": ["-1", "-3"], "pancake_tags": ["a", "b"], "interested_product": ["Gói A", "Gói B"],
+    }  # fmt: skip
+    before = applied(lead_case(modified_on=NOW - timedelta(hours=1), **lists))
+    same = {name: [*reversed(values), values[0]] for name, values in lists.items()}
+    for name, value in {**same, "phone_number": "+84 905 111 222", "owner": ["another-user"]}.items():
+        with subtests.test(name):
+            case = lead_case(**{**lists, name: value})
+            assert decide_on(case, replace(EMPTY, applied=before)).outcome == "no_change"
+
+
 def test_without_the_applied_fields_only_the_same_version_is_no_change() -> None:
     purged = applied(lead_case(), digests=None)
     assert decide_on(lead_case(), replace(EMPTY, applied=purged)).outcome == "no_change"

@@ -155,6 +155,16 @@ def test_text_beside_a_number_is_ignored() -> None:
     assert reading.rejected == (("gọi sau 5h", "too_short"),)
 
 
+@given(
+    st.lists(national_mobile, min_size=1, max_size=4, unique=True),
+    st.sampled_from([" / ", ", ", ";", " - ", "\n", " | ", " "]),
+    st.sampled_from(["0{}{}{}", "0{} {} {}", "0{}.{}.{}", "+84 {} {} {}", "0{}-{}-{}"]),
+)
+def test_numbers_in_any_notation_are_all_found(nationals: list[str], between: str, form: str) -> None:
+    field = between.join(form.format(n[:2], n[2:5], n[5:]) for n in nationals)
+    assert read_phones([field]).usable == tuple(f"+84{n}" for n in nationals)
+
+
 @given(st.lists(st.text(alphabet="0123456789 +-./,;()ab", max_size=200), max_size=20))
 def test_the_number_of_candidates_is_bounded_for_any_input(fields: list[str]) -> None:
     reading = read_phones(fields)

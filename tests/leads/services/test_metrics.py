@@ -151,15 +151,6 @@ async def test_ticks_and_events_of_the_engine(harness: CronHarness) -> None:
 
 
 @pytest.mark.own_database
-async def test_without_rights_on_the_engines_catalogue_the_rest_is_shown(harness: CronHarness) -> None:
-    harness.sql("REVOKE SELECT ON ALL TABLES IN SCHEMA hdb_catalog FROM pancake_handlers")
-    harness.sql("REVOKE USAGE ON SCHEMA hdb_catalog FROM pancake_handlers")
-    assert await harness.scrape("pancake_switch_on", switch="kill_switch") == 0
-    assert harness.value("pancake_later_cron_ticks", name="check_sla") is None
-    assert harness.value(LAST_SUCCESS, query="metrics/count_engine_events") == 0
-
-
-@pytest.mark.own_database
 async def test_a_figure_that_cannot_be_read_is_shown_for_a_while_then_left_out(
     harness: CronHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
