@@ -30,7 +30,15 @@ from ops.metadata.deploy import (
     open_deployment,
 )
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.merge import check, merge, unmerge
+from ops.metadata.merge import (
+    Plan,
+    find_layout,
+    find_our_part,
+    find_problems,
+    plan_merge,
+    plan_unmerge,
+    write_plan,
+)
 from ops.metadata.pieces import Change, Json, Key
 from ops.output import (
     AsJson,
@@ -38,6 +46,7 @@ from ops.output import (
     examples,
     print_changes,
     print_json,
+    print_line,
     print_outcome,
     print_result,
     say,
@@ -64,6 +73,17 @@ RightsFollow = Annotated[
         "--rights-follow", help="9a: grant_roles.sql is executed next; missing rights are not named before."
     ),
 ]
+ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--hasura-source", help="The source for our tables; needed if there are several."),
+]
+StepOption = Annotated[Step, typer.Option("--step", help="9a: without cron triggers; 9b: everything.")]
+PROJECT = Check(
+    "project", "Is our part in the project, whole and in this version?", When.CRITERION, (), lambda *_: (),
+    cure="leads metadata merge --into DIR", runbook="docs/runbook/metadata.md",
+)  # fmt: skip
+"""It is in no table: it asks files, and no installation."""
 BATCH = 500
 """As many as engine/fire_waiting fires, and retry_failed: new leads do not stand behind a long backlog."""
 MAX_FIRING_SECONDS, FIRING_INTERVAL_SECONDS = 60.0, 0.5
@@ -228,9 +248,67 @@ def compare(
     fail_if(found)
 
 
-app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))(merge)
-app.command(epilog=examples("metadata unmerge ../hasura"))(unmerge)
-app.command(epilog=examples("metadata check ../hasura"))(check)
+@app.command(epilog=examples("metadata merge --into ../hasura --dry-run"))
+def merge(
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The project: it has config.yaml.")],
+    step: StepOption = Step.AFTER_SERVICES, source: Database = None, own: Directory = DIRECTORY,
+    dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Put our part into a project of the Hasura CLI, or bring it to this version.
+
+    Every other byte stays. Exit code 1: refused; nothing was changed.
+    """
+    plan = plan_merge(find_our_part(find_layout(into, source), step, own))
+    _carry_out(plan, "Our part is in the project", dry_run=dry_run, as_json=as_json)
+
+
+@app.command(epilog=examples("metadata unmerge ../hasura"))
+def unmerge(
+    directory: ProjectArgument, source: Database = None, own: Directory = DIRECTORY,
+    dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Take our part out of a project of the Hasura CLI.
+
+    Gives back the bytes from before the merge. Exit code 1: refused; nothing was changed.
+    """
+    plan = plan_unmerge(find_our_part(find_layout(directory, source), Step.AFTER_SERVICES, own))
+    _carry_out(plan, "Our part is not in the project", dry_run=dry_run, as_json=as_json)
+
+
+@app.command(epilog=examples("metadata check ../hasura"))
+def check(
+    directory: ProjectArgument, step: StepOption = Step.AFTER_SERVICES, source: Database = None,
+    own: Directory = DIRECTORY, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Check that our part is in a project, whole and in this version.
+
+    Exit code 1: it is not; every problem is named.
+    """
+    problems = find_problems(find_our_part(find_layout(directory, source), step, own))
+    fine = "Our part is in the project, whole and in this version"
+    findings = [Finding(Level.RED, problem, PROJECT.cure) for problem in problems]
+    results = [Result(PROJECT, PROJECT.id, tuple(findings or [Finding(Level.GREEN, fine)]))]
+    print_result(
+        document(results, step=step.value),
+        lambda: print_look(results, Console(), fine=fine) if problems else print_line(f"{fine}."),
+        as_json=as_json,
+    )
+    fail_if(problems)
+
+
+def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None:
+    described = {
+        plan.layout.name(path): "remove" if text is None else "create" if plan.now[path] is None else "change"
+        for path, text in plan.changes.items()
+    }
+    if not dry_run:
+        write_plan(plan)
+    if as_json:
+        print_json({"dry_run": dry_run, "files": described})
+        return
+    for name, change in described.items():
+        print_line(f"{change:6}  {name}")
+    say(f"Dry run: {len(described)} files would change." if dry_run else f"{result}: {len(described)} files.")
 
 
 def _apply_pieces(deployment: Deployment, step: Step, *, over_drift: bool) -> Path:

@@ -1,61 +1,348 @@
-"""`leads metadata merge`, `unmerge` and `check`."""
+"""Our part of a project of the Hasura CLI (config v3): what belongs to it, putting it in, taking it out."""
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial, reduce
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from rich.console import Console
+from ops.failures import CommandFailed, WrongUsage, file_reason
+from ops.files import digest_of, replacing
+from ops.metadata import edits
+from ops.metadata.directory import DIRECTORY, INCLUDE, DirectoryError, parse, read_directory, read_project
+from ops.metadata.edits import EXPORT_FIRST, CannotEdit
+from ops.metadata.pieces import ACTION, CRON, ROLE, Key, foreign, pieces_of_step, same, split
 
-from ops.checks.model import Check, Finding, Level, Result, When
-from ops.checks.screen import document, print_look
-from ops.failures import fail_if
-from ops.files import replacing
-from ops.metadata.deploy import Directory, Step
-from ops.metadata.directory import DIRECTORY
-from ops.metadata.edits import EXPORT_FIRST, find_list, has_permission
-from ops.metadata.our_part import (
-    FILE,
-    MIGRATION,
-    Before,
-    Editor,
-    Layout,
-    OurPart,
-    ProjectRefused,
-    Record,
-    digest,
-    editing,
-    find_layout,
-    held_migrations,
-    is_included,
-    read_record,
-    read_text,
-    record_text,
-    refuse_outside,
-)
-from ops.metadata.pieces import ACTION, CRON, ROLE, foreign, same
-from ops.output import AsJson, print_json, print_line, print_result, say
+FILE = "leads-merge.json"
+IN_ACTIONS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "action": (("actions",), "name"),
+    "input type": (("custom_types", "input_objects"), None),
+    "object type": (("custom_types", "objects"), None),
+}
+"""Path of the list in `actions.yaml`, and the key by which the CLI sorts; it keeps the order of types."""
+LISTS = {
+    "cron_triggers.yaml": (CRON, "name", "name"),
+    "query_collections.yaml": ("query collection", "name", "name"),
+    "rest_endpoints.yaml": ("REST endpoint", "name", "url"),
+    "allow_list.yaml": ("allow-list entry", "collection", "collection"),
+}
+"""Kind, naming key and the key by which the CLI sorts."""
 
-CHECK = Check(
-    "project", "Is our part in the project, whole and in this version?", When.CRITERION, (), lambda *_: (),
-    cure="leads metadata merge --into DIR", runbook="docs/runbook/metadata.md",
-)  # fmt: skip
-"""It is in no table: it asks files, and no installation."""
+MIGRATION = "migration"
 OUR_ACTION = ("action", "pancake_ingest_record")
 """A project without a record that has it has our part, as after an export from an engine that has it."""
 
 RENAME_FIRST = "Nothing was changed. Rename it, or the file, and run this again."
 
-ProjectArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The project: it has config.yaml.")]
-Database = Annotated[
-    str | None,
-    typer.Option("--hasura-source", help="The source for our tables; needed if there are several."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would change; change nothing.")]
-StepOption = Annotated[Step, typer.Option("--step", help="9a: without cron triggers; 9b: everything.")]
+
+class ProjectRefused(CommandFailed):
+    """The project cannot be edited. Nothing was changed; the message names the file or the piece."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories of a project, and its source that gets our tables."""
+
+    root: Path
+    metadata: Path
+    migrations: Path
+    """Of the source."""
+
+    source: str
+    tables: Path
+    """The file that lists the tables of the source; the files of tables stand beside it."""
+
+    def name(self, path: Path) -> str:
+        """Return a path as it is shown: relative to the project."""
+        return path.relative_to(self.root).as_posix()
+
+    @cached_property
+    def pieces(self) -> dict[Key, Any]:
+        """Return the pieces of the project. Raises ProjectRefused for one that cannot be read."""
+        try:
+            return split(read_project(self.metadata), self.source)
+        except DirectoryError as error:
+            raise ProjectRefused(f"{error}. {EXPORT_FIRST}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ProjectRefused(
+                f"{self.metadata} cannot be read: {file_reason(error)}. {EXPORT_FIRST}"
+            ) from error
+
+
+def find_layout(root: Path, source: str | None) -> Layout:
+    """Return the layout of a project. Raises WrongUsage, and ProjectRefused for a form that is not known."""
+    config = _parse(root / "config.yaml")
+    if not isinstance(config, dict) or config.get("version") != 3:
+        raise ProjectRefused(f"{root / 'config.yaml'}: the project must have version 3 of the CLI's config")
+    root = root.resolve()
+    metadata = root / str(config.get("metadata_directory", "metadata"))
+    databases = metadata / "databases" / "databases.yaml"
+    listed = _parse(databases)
+    listed = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    sources = {str(each.get("name")): each for each in listed}
+    if not sources:
+        raise ProjectRefused(f"{databases} lists no database. {EXPORT_FIRST}")
+    names = ", ".join(sources)
+    if source is None and len(sources) > 1:
+        raise WrongUsage(f"{databases} has several databases. Choose one with --hasura-source: {names}")
+    chosen = source or next(iter(sources))
+    if chosen not in sources:
+        raise WrongUsage(f"{databases} has no source {source!r}. Choose one with --hasura-source: {names}")
+    tables = sources[chosen].get("tables")
+    if not isinstance(tables, str) or not tables.startswith(INCLUDE):
+        raise ProjectRefused(f"{databases}: the tables of {chosen} have no file of their own. {EXPORT_FIRST}")
+    migrations = root / str(config.get("migrations_directory", "migrations")) / chosen
+    tables_file = databases.parent / tables.removeprefix(INCLUDE).strip()
+    refuse_outside(root, (metadata, migrations, tables_file))
+    return Layout(root, metadata, migrations, chosen, tables_file)
+
+
+def refuse_outside(root: Path, paths: Iterable[Path]) -> None:
+    """Refuse paths that lead out of the project, also by a link. Raises ProjectRefused.
+
+    Others may have made the project, and may not write wherever the person may who merges.
+    """
+    for path in paths:
+        if not path.resolve().is_relative_to(root):
+            raise ProjectRefused(f"{path.resolve()} is outside of {root}. Nothing was changed.")
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return parse(path)
+    except DirectoryError as error:
+        raise WrongUsage(f"{error}. Name the directory of a project of the Hasura CLI.") from error
+
+
+@dataclass(frozen=True)
+class Before:
+    """The text of a file before the merge (None: no file), and the SHA-256 of it afterwards.
+
+    A merge that was interrupted leaves the texts of two versions, so there may be two digests.
+    """
+
+    text: str | None
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a merge put into a project."""
+
+    pieces: frozenset[Key] = frozenset()
+    """Kind and name of our pieces, the migrations too."""
+
+    before: Mapping[str, Before] = field(default_factory=dict)
+    """By path: the files that lose or change more than our lines when our part is taken out."""
+
+    is_permission_theirs: bool = False
+    """Whether the project had the permission for sendNotifications before."""
+
+    def text_before(self, name: str, current: str | None) -> Before | None:
+        """Return the text before the merge, if the file was not changed since."""
+        before = self.before.get(name)
+        return before if before and digest(current) in before.digests else None
+
+
+def digest(text: str | None) -> str:
+    return digest_of((text or "").encode())
+
+
+def read_record(root: Path) -> Record | None:
+    """Return the record of a project, or None. Raises ProjectRefused if it cannot be read."""
+    path = root / FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Record(
+            frozenset((kind, str(name)) for kind, names in content["pieces"].items() for name in names),
+            {name: Before(each["text"], tuple(each["sha256"])) for name, each in content["before"].items()},
+            bool(content["permission_was_there"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProjectRefused(
+            f"{path} is not a record of a merge: {file_reason(error)}. Restore it from your repository."
+        ) from error
+
+
+def record_text(record: Record) -> str:
+    kinds = sorted({kind for kind, _ in record.pieces})
+    content = {
+        "pieces": {kind: sorted(name for of, name in record.pieces if of == kind) for kind in kinds},
+        "before": {
+            name: {"text": before.text, "sha256": list(before.digests)}
+            for name, before in sorted(record.before.items())
+        },
+        "permission_was_there": record.is_permission_theirs,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+@contextmanager
+def editing(where: str) -> Iterator[None]:
+    """Raise ProjectRefused, naming the file, for a text in a form that cannot be edited."""
+    try:
+        yield
+    except CannotEdit as error:
+        raise ProjectRefused(f"{where}: {error}") from error
+
+
+Text = str | None
+"""The text of a file; None if there is no file."""
+Edit = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Editor:
+    """What takes our part out of the text of a file, and what puts it in. Both raise CannotEdit."""
+
+    path: Path
+    take_out: Callable[[Text], Text]
+    put_in: Callable[[Text], Text]
+
+
+def _whole(path: Path, content: Text) -> Editor:
+    """Edit a file that only we write. Without content this version has it no more."""
+    return Editor(path, lambda _: None, lambda _: content)
+
+
+def _edited(path: Path, empty: str, removals: Iterable[Edit], insertions: Iterable[Edit]) -> Editor:
+    """Edit a file of theirs; `empty` is the text to begin with where there is no file."""
+
+    def take_out(text: Text) -> Text:
+        return None if text is None else reduce(lambda left, remove: remove(left), removals, text)
+
+    def put_in(text: Text) -> Text:
+        return reduce(lambda made, insert: insert(made), insertions, empty if text is None else text)
+
+    return Editor(path, take_out, put_in)
+
+
+@dataclass(frozen=True)
+class OurPart:
+    """Our part of a project, before (9a) or after the services are deployed (9b)."""
+
+    layout: Layout
+    step: str
+    record: Record
+    directory: Path = DIRECTORY
+    """Our metadata directory; our migrations stand beside it."""
+
+    @cached_property
+    def pieces(self) -> dict[Key, Any]:
+        """Our pieces; a migration is the text of its files by their name."""
+        pieces = pieces_of_step(read_directory(self.directory), "default", self.step)
+        own = sorted(self._own_migrations.iterdir())
+        return pieces | {(MIGRATION, path.name): _files(path) for path in own}
+
+    @cached_property
+    def names(self) -> frozenset[Key]:
+        """What is taken out: our pieces, and those that only the recorded version has."""
+        return frozenset(self.pieces) | {key for key in self.record.pieces if self._is_of_step(key)}
+
+    @property
+    def _own_migrations(self) -> Path:
+        return self.directory.parent / "migrations" / "default"
+
+    def _is_of_step(self, key: Key) -> bool:
+        return self.step == "9b" or key[0] != CRON
+
+    def _named(self, kind: str) -> frozenset[str]:
+        return frozenset(name for of, name in self.names if of == kind)
+
+    def editors(self) -> Iterator[Editor]:
+        """Yield the editors of all files; a file comes before those that refer to it."""
+        yield from self._migrations()
+        yield from self._tables()
+        yield from self._actions()
+        for file, (kind, naming, sorting) in LISTS.items():
+            if self._is_of_step((kind, "")):
+                changes = self._edits(file, (), naming, self._named(kind), sorting)
+                yield _edited(self.layout.metadata / file, edits.EMPTY_LIST, *changes)
+
+    def _edits(
+        self, file: str, at: tuple[str, ...], naming: str, names: Iterable[str], sorting: str | None
+    ) -> tuple[list[Edit], list[Edit]]:  # fmt: skip
+        """Return the edits that take the items with these names out of a list, and put in those of our file.
+
+        `at` is the path of the list, empty if it is the whole file.
+        """
+        text = (self.directory / file).read_text("utf-8")
+        found = edits.find_list(text, at)
+        blocks = [edits.block(text, item, found.indent) for item in found.items]
+        return (
+            [partial(edits.remove_item, path=at, key=naming, value=name) for name in sorted(names)],
+            [partial(edits.insert_item, path=at, lines=lines, sorting=sorting) for lines in blocks],
+        )
+
+    def _actions(self) -> Iterator[Editor]:
+        """Yield those of `actions.graphql`, and of `actions.yaml` with the permission for Diva's action."""
+        metadata = self.layout.metadata
+        sdl = (self.directory / "actions.graphql").read_text("utf-8")
+        blocks = (sdl[each.start : each.end] for each in edits.find_definitions(sdl))
+        names = sorted(key for key in self.names if key[0] in IN_ACTIONS)
+        yield _edited(
+            metadata / "actions.graphql", "",
+            [partial(edits.remove_definition, name=name, is_action=kind == "action") for kind, name in names],
+            [partial(edits.insert_definition, lines=lines) for lines in blocks],
+        )  # fmt: skip
+        removals: list[Edit] = []
+        insertions: list[Edit] = [edits.add_permission]
+        for kind, (at, sorting) in IN_ACTIONS.items():
+            changes = self._edits("actions.yaml", at, "name", self._named(kind), sorting)
+            removals += changes[0]
+            insertions += changes[1]
+        if not self.record.is_permission_theirs:
+            removals.append(edits.remove_permission)
+        yield _edited(metadata / "actions.yaml", "", removals, insertions)
+
+    def _tables(self) -> Iterator[Editor]:
+        own = Path("databases", "default", "tables")
+        names = sorted(_table_file(name) for name in self._named("table"))
+        for name in names:
+            yield _whole(self.layout.tables.parent / name, read_text(self.directory / own / name))
+        includes = [f"{INCLUDE}{name}" for name in names]
+        changes = self._edits(str(own / "tables.yaml"), (), "text", includes, "text")
+        yield _edited(self.layout.tables, edits.EMPTY_LIST, *changes)
+
+    def _migrations(self) -> Iterator[Editor]:
+        for name in sorted(self._named(MIGRATION)):
+            theirs, own = _files(self.layout.migrations / name), _files(self._own_migrations / name)
+            for file in sorted({*theirs, *own}):
+                yield _whole(self.layout.migrations / name / file, own.get(file))
+
+
+def is_included(table: str, includes: Iterable[str]) -> bool:
+    """Whether `tables.yaml` includes a table by the name of file that the CLI gives it."""
+    return f"{INCLUDE}{_table_file(table)}" in includes
+
+
+def held_migrations(layout: Layout) -> dict[Key, dict[str, str]]:
+    """Return the migrations of the project: the texts of their files by the name of the directory."""
+    found = sorted(layout.migrations.iterdir()) if layout.migrations.is_dir() else []
+    return {(MIGRATION, path.name): files for path in found if path.is_dir() and (files := _files(path))}
+
+
+def _files(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text("utf-8", "replace") for path in sorted(directory.glob("*.sql"))}
+
+
+def _table_file(name: str) -> str:
+    return f"{name.replace('.', '_', 1)}.yaml"
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a file with its line endings, None if there is none. Raises ProjectRefused."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectRefused(f"{path} cannot be read: {file_reason(error)}. Nothing was changed.") from error
 
 
 @dataclass(frozen=True)
@@ -71,66 +358,6 @@ class Plan:
         return {path: text for path, text in self.then.items() if text != self.now[path]}
 
 
-def merge(
-    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="The project: it has config.yaml.")],
-    step: StepOption = Step.AFTER_SERVICES, source: Database = None, own: Directory = DIRECTORY,
-    dry_run: DryRun = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """Put our part into a project of the Hasura CLI, or bring it to this version.
-
-    Every other byte stays. Exit code 1: refused; nothing was changed.
-    """
-    plan = plan_merge(find_our_part(find_layout(into, source), step, own))
-    _carry_out(plan, "Our part is in the project", dry_run=dry_run, as_json=as_json)
-
-
-def unmerge(
-    directory: ProjectArgument, source: Database = None, own: Directory = DIRECTORY,
-    dry_run: DryRun = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """Take our part out of a project of the Hasura CLI.
-
-    Gives back the bytes from before the merge. Exit code 1: refused; nothing was changed.
-    """
-    plan = plan_unmerge(find_our_part(find_layout(directory, source), Step.AFTER_SERVICES, own))
-    _carry_out(plan, "Our part is not in the project", dry_run=dry_run, as_json=as_json)
-
-
-def check(
-    directory: ProjectArgument, step: StepOption = Step.AFTER_SERVICES, source: Database = None,
-    own: Directory = DIRECTORY, as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """Check that our part is in a project, whole and in this version.
-
-    Exit code 1: it is not; every problem is named.
-    """
-    problems = find_problems(find_our_part(find_layout(directory, source), step, own))
-    fine = "Our part is in the project, whole and in this version"
-    findings = [Finding(Level.RED, problem, CHECK.cure) for problem in problems]
-    results = [Result(CHECK, CHECK.id, tuple(findings or [Finding(Level.GREEN, fine)]))]
-    print_result(
-        document(results, step=step.value),
-        lambda: print_look(results, Console(), fine=fine) if problems else print_line(f"{fine}."),
-        as_json=as_json,
-    )
-    fail_if(problems)
-
-
-def _carry_out(plan: Plan, result: str, *, dry_run: bool, as_json: bool) -> None:
-    described = {
-        plan.layout.name(path): "remove" if text is None else "create" if plan.now[path] is None else "change"
-        for path, text in plan.changes.items()
-    }
-    if not dry_run:
-        write_plan(plan)
-    if as_json:
-        print_json({"dry_run": dry_run, "files": described})
-        return
-    for name, change in described.items():
-        print_line(f"{change:6}  {name}")
-    say(f"Dry run: {len(described)} files would change." if dry_run else f"{result}: {len(described)} files.")
-
-
 def find_our_part(layout: Layout, step: str, directory: Path) -> OurPart:
     """Return our part for a project, with the record of what it has. Raises ProjectRefused."""
     if (record := read_record(layout.root)) is None:
@@ -142,7 +369,7 @@ def find_our_part(layout: Layout, step: str, directory: Path) -> OurPart:
 def _has_permission(layout: Layout) -> bool:
     path = layout.metadata / "actions.yaml"
     with editing(layout.name(path)):
-        return has_permission(read_text(path) or "")
+        return edits.has_permission(read_text(path) or "")
 
 
 def plan_merge(part: OurPart) -> Plan:
@@ -196,7 +423,7 @@ def refuse_foreign(part: OurPart) -> None:
         raise ProjectRefused(f"{'; '.join(reasons)}. {RENAME_FIRST}")
     where = part.layout.name(part.layout.tables)
     with editing(where):
-        items = find_list(read_text(part.layout.tables) or "", ()).items
+        items = edits.find_list(read_text(part.layout.tables) or "", ()).items
     includes = {item.keys.get("text", "") for item in items}
     for kind, name in part.names:
         if kind == "table" and (kind, name) in held and not is_included(name, includes):

@@ -16,8 +16,15 @@ from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Actions, Found, State, Step, function, verb
 from ops.golive.deploy.steps import ROLES, all_steps, forget_webhook, look_for
 from ops.metadata.directory import DIRECTORY, parse
-from ops.metadata.merge import find_our_part, find_problems, plan_merge, plan_unmerge, write_plan
-from ops.metadata.our_part import OurPart, find_layout
+from ops.metadata.merge import (
+    OurPart,
+    find_layout,
+    find_our_part,
+    find_problems,
+    plan_merge,
+    plan_unmerge,
+    write_plan,
+)
 from ops.output import say
 from ops.setup.answers import Answers
 from ops.setup.env_files import (

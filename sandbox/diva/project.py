@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ops.metadata.deploy import Step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.merge import find_our_part, plan_merge, write_plan
-from ops.metadata.our_part import find_layout
+from ops.metadata.merge import find_layout, find_our_part, plan_merge, write_plan
 from sandbox.diva import CONFIG, METADATA
 
 

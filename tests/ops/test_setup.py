@@ -23,8 +23,7 @@ from ops.golive.deploy.site import JOURNAL, LOCK_FILE, Journal, Site
 from ops.golive.deploy.step import Found, State, Step
 from ops.golive.deploy.steps import find_step
 from ops.metadata.directory import DIRECTORY
-from ops.metadata.merge import find_our_part, find_problems
-from ops.metadata.our_part import find_layout
+from ops.metadata.merge import find_layout, find_our_part, find_problems
 from ops.setup.answers import Way
 from ops.setup.command import what_stays
 from ops.setup.env_files import KEYS, EnvFiles
