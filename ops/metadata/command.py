@@ -19,12 +19,8 @@ from ops.failures import fail_if
 from ops.metadata.deploy import (
     BACKUPS,
     MAX_EVENTS_WAIT_SECONDS,
-    AcceptEngine,
     Deployment,
-    Directory,
-    DryRun,
     Folder,
-    OverDrift,
     Step,
     compare_engines,
     open_deployment,
@@ -67,6 +63,16 @@ app = verb_group(
     examples("metadata 9a", "metadata verify 9a"),
 )
 
+Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
+OverDrift = Annotated[
+    bool,
+    typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")]
+AcceptEngine = Annotated[
+    str,
+    typer.Option("--accept-engine", help="Accept this version of the engine, which is older than needed."),
+]
 RightsFollow = Annotated[
     bool,
     typer.Option(

@@ -53,16 +53,6 @@ BACKUPS = Path("metadata-backups")
 Folder = Annotated[
     Path, typer.Option("--backups", help="Folder of backups and of the record of what is applied.")
 ]
-Directory = Annotated[Path, typer.Option("--metadata", help="Our metadata directory.")]
-OverDrift = Annotated[
-    bool,
-    typer.Option("--over-drift", help="Overwrite changes made to the integration's metadata on the engine."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and show what would change; change nothing.")]
-AcceptEngine = Annotated[
-    str,
-    typer.Option("--accept-engine", help="Accept this version of the engine, which is older than needed."),
-]
 
 
 class Step(StrEnum):
