@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import psycopg
 import pytest
+import yaml
 from psycopg.rows import dict_row
 
 from ops.checks.database import LOCK_WAIT
@@ -31,10 +32,11 @@ from ops.golive.measuring import (
 from ops.golive.records import Handed, Kind, Record, Records
 from ops.settings import read_operator_settings
 from proofs.incidents.faults import Break, Installation, by_sql, change_setting
+from sandbox.processes import ROOT
 from tests.support.breakages import BREAKAGES
+from tests.support.databases import STATEMENTS
 from tests.support.fake_services import HELD, FakePrometheus, fake_prometheus
 from tests.support.golive import CHECKS_AT_GATES, NO_SCANS, Pilot, add_change, add_source, state
-from tests.support.stored_rows import KHOA
 from tests.support.waiting import eventually
 
 MEASURED = {
@@ -47,40 +49,8 @@ SQL, PROMQL = (
 )
 SEPARATELY = {"E7.5-locks", "E7.7-8", "clocks", "rows-dead-letters", "seq-scans-W3", "wave-length"}
 """They have a test of their own below, the dead letters in test_waves.py."""
+BREAKAGES_OF_GATES = ROOT / "tests" / "support" / "gate_breakages.yaml"
 LARGE_TABLE = 10_001
-ONE_LEAD = """
-WITH c AS (
-    INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('Diva', 1, sha256('x'))
-    RETURNING id
-)
-INSERT INTO pancake_webhook_event (connection_id, origin, payload_hash, status, arrived_at, created_at)
-SELECT id, 'webhook', sha256('x'), 'received', now(), now() FROM c
-"""
-
-
-NEWEST = "(SELECT {} FROM pancake_webhook_event ORDER BY created_at DESC LIMIT {})"
-NEWEST_DAY = "created_at > now() - interval '23 hours'"
-TICKETS = "id IN " + NEWEST.format("ticket_id", 150)
-LATER = "UPDATE pancake_webhook_event SET processed_at = processed_at + interval '{}' WHERE "
-NEWEST_RUN = (
-    " WHERE id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'reconcile_daily'"
-    " AND finished_at < now() AND finished_at > now() - interval '1 day')"
-)
-OLDER = "created_at < now() - interval '2 days'"
-REPORT = "UPDATE pancake_cron_run SET report = jsonb_set(report, '{{days,0,{}}}', '{}')" + NEWEST_RUN
-UNASSIGNED = (
-    "WITH unassigned AS (UPDATE ticket SET assignee_id = NULL WHERE id IN "
-    + NEWEST.format("ticket_id", "{}")
-    + " RETURNING id) UPDATE pancake_webhook_event AS e SET evidence = '{{}}' FROM unassigned AS u"
-    " WHERE u.id = e.ticket_id"
-)
-SUSPENDED = (
-    "INSERT INTO integration_change (changed_at, changed_by, kind, action, row_id, before, after)"
-    " SELECT r.finished_at, 'handlers', 'status', 'update', c.id::text,"
-    ' \'{"status": "active"}\', \'{"status": "suspended"}\''
-    " FROM pancake_connection AS c, pancake_cron_run AS r"
-    " WHERE r.id = (SELECT max(id) FROM pancake_cron_run WHERE name = 'check_connection') LIMIT 1"
-)
 MORE_SOURCES = (
     "INSERT INTO pancake_source (connection_id, pancake_source_id, name, is_active)"
     " SELECT id, 'more-' || n, 'more', true FROM pancake_connection, generate_series(1, 50) AS n"
@@ -89,39 +59,6 @@ ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-
 SWITCH_ON, SWITCH_OFF = (change_setting("kill_switch", value) for value in ("'true'", "'false'"))
 BEFORE = {"deploy": ONE_ACTIVE, "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
 """By the subject (a wave or a part of the checklist): what it needs beside the pilot and the kill switch."""
-
-
-NEWEST_OF = "r.id = (SELECT max(n.id) FROM pancake_cron_run AS n WHERE n.name = '{}')"
-LEDGER = (
-    "UPDATE pancake_cron_run AS r SET report = jsonb_set(r.report, '{{days,0}}',"
-    " r.report #> '{{days,0}}' || {}) WHERE " + NEWEST_OF.format("reconcile_daily")
-)
-OF_LEDGER = (
-    "(e.modified_on AT TIME ZONE 'Asia/Ho_Chi_Minh')::date::text = (SELECT r.report #>> '{days,0,day}'"
-    " FROM pancake_cron_run AS r WHERE " + NEWEST_OF.format("reconcile_daily") + ")"
-)
-COUNTED_AT_NIGHT = (
-    LEDGER.format(
-        "jsonb_build_object('first_seen', jsonb_build_object('webhook',"
-        f" (SELECT count(*) FROM pancake_webhook_event AS e WHERE {OF_LEDGER})))"
-    )
-    + "; UPDATE pancake_cron_run AS r SET report = jsonb_set(r.report, '{engine_log,0}',"
-    " r.report #> '{engine_log,0}' || c.counted) FROM (SELECT jsonb_build_object("
-    "'events', count(*), 'first_id', min(e.id), 'last_id', max(e.id)) AS counted"
-    " FROM pancake_webhook_event AS e) AS c WHERE " + NEWEST_OF.format("purge_events")
-)
-DEAD_AT_NIGHT = (
-    LEDGER.format("""'{"rejected": [["pilot-9", "internal"]]}'""")
-    + "; UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'internal', outcome = NULL"
-    " WHERE record_id = 'pilot-9'"
-)
-
-
-def dead(number: int, condition: str) -> str:
-    return (
-        "UPDATE pancake_webhook_event SET status = 'dead_letter', error_code = 'internal', outcome = NULL"
-        f" WHERE id IN (SELECT id FROM pancake_webhook_event WHERE {condition} ORDER BY id LIMIT {number})"
-    )
 
 
 NO_FAULT = by_sql("", "")
@@ -145,70 +82,9 @@ class GateBreakage:
 
 
 GATE_BREAKAGES = (
-    GateBreakage("error-lines", value="17"),
-    GateBreakage("D0-metrics E4-11 heartbeat", value="0"),
-    GateBreakage("webhook-latency", value="1.5"), GateBreakage("handlers-latency", value="45"),
-    GateBreakage("memory-W3 restarts-W3", value="300"),
-    GateBreakage("E2-OPS-scrape", value="1"),
-    GateBreakage("G-7", alert="PancakeOutageActive"),
-    GateBreakage("E7.1", alert="PancakeCircuitBreakerOpenLong"),
-    GateBreakage("D0-trigger", LATER.format("5 s") + NEWEST_DAY),
-    GateBreakage("process-latency E6-latency", LATER.format("1 minute") + "id IN " + NEWEST.format("id", 70)),
-    GateBreakage("D7-dead-letters success-rate-day", dead(2, NEWEST_DAY)),
-    GateBreakage("success-rate", dead(5, OLDER)),
-    GateBreakage("D7-missing zero-miss E6-zero-miss", REPORT.format("left_missing", '["a"]')),
-    GateBreakage("missing-W4 E6-missing", REPORT.format("found_missing", '["a","b","c","d","e"]')),
-    GateBreakage("D7-suspension", "UPDATE pancake_connection SET status = 'suspended'"),
-    GateBreakage("no-suspension", SUSPENDED),
-    GateBreakage("lookup-plans", "DROP INDEX account_normalized_phone_idx"),
-    GateBreakage("sources-W1", MORE_SOURCES, before=ONE_ACTIVE),
-    GateBreakage("sources-W2 sources-W3", MORE_SOURCES),
-    GateBreakage("sources-W4", ONE_ACTIVE, before=MORE_SOURCES),
-    # An owner who was changed is no correct one either: 21 % changed are at most 79 % correct.
-    GateBreakage("intervention-W2 auto-assign-W2",
-                 f"UPDATE ticket SET assignee_id = '{KHOA}' WHERE {TICKETS}"),
-    GateBreakage("auto-assign-W2", UNASSIGNED.format(120)),
-    GateBreakage("auto-assign-W4", UNASSIGNED.format(80)),
-    GateBreakage("replay-W2", "UPDATE pancake_webhook_event SET replayed_at = NULL, replay_count = 0"),
-    GateBreakage("reconciliation-duration-W3",
-                 "UPDATE pancake_cron_run SET started_at = finished_at - interval '40 minutes'" + NEWEST_RUN),
-    GateBreakage("response-W4 E6-sla",
-                 f"UPDATE ticket SET first_response_at = created_at + interval '40 minutes' WHERE {TICKETS}"),
-    GateBreakage("signature-W4", "UPDATE pancake_connection SET signature_mode = 'monitor'"),
-    GateBreakage("allowlist-W4", "UPDATE pancake_connection SET allowlist_mode = 'monitor'"),
-    GateBreakage("E2-BE-columns E4-1", "ALTER TABLE account RENAME COLUMN pancake_metadata TO other"),
-    GateBreakage("E2-BE-diva-columns", "ALTER TABLE account RENAME COLUMN phone_code TO other"),
-    GateBreakage("E2-BE-ticket-sources",
-                 "UPDATE crm_master_data SET type = 'x' WHERE id = 'ticket_source_1'"),
-    GateBreakage("E2-BE-migration-log",
-                 "INSERT INTO controller.migration_log (timestamp, name) VALUES (1777870069999, 'later')"),
-    GateBreakage("E3-OPS-kill-switch", SWITCH_OFF),
-    GateBreakage("E4-2",
-                 "INSERT INTO account (display_name, phone_code, phone_number, phone_enabled)"
-                 " VALUES ('An', '84', '0905111222', true)"),
-    GateBreakage("E4-3", "ALTER TABLE contact_book RENAME COLUMN primary_phone TO other"),
-    GateBreakage("E4-4", "ALTER TABLE pancake_cron_run RENAME TO other"),
-    GateBreakage("E4-5", "DELETE FROM crm_master_data WHERE id = 'ticket_source_pancake'"),
-    GateBreakage("E4-6", "DELETE FROM module_permission_action"
-                 " WHERE module = 'pancake_crm_integration' AND action = 'access'"),
-    GateBreakage("E4-7", "DELETE FROM notification_template WHERE code LIKE 'noti\\_pancake\\_%'"),
-    # Without its settings the kill switch counts as on.
-    GateBreakage("E4-8 E4-14 switches-off",
-                 "UPDATE app_setting SET app_settings = app_settings - 'pancake_integration'"),
-    GateBreakage("held-share", "UPDATE pancake_webhook_event SET held_at = created_at WHERE id IN "
-                 + NEWEST.format("id", 40)),
-    # A database administrator deletes ten leads, or makes a dead letter a processed one.
-    GateBreakage("rows-event-log rows-ledger rows-edge",
-                 "DELETE FROM pancake_webhook_event WHERE id IN (SELECT e.id FROM pancake_webhook_event AS e"
-                 f" WHERE {OF_LEDGER} LIMIT 10)", before=f"{ONE_ACTIVE}; {COUNTED_AT_NIGHT}"),
-    GateBreakage("rows-ledger",
-                 "UPDATE pancake_webhook_event SET status = 'processed', error_code = NULL,"
-                 " outcome = 'no_change' WHERE record_id = 'pilot-9'",
-                 before=f"{ONE_ACTIVE}; {DEAD_AT_NIGHT}"),
+    *(GateBreakage(**each) for each in yaml.safe_load(BREAKAGES_OF_GATES.read_text("utf-8"))),
     *(GateBreakage(each.gates, fault=each.broken) for each in BREAKAGES if each.gates),
-    GateBreakage("E7.5-accounts", "UPDATE pg_class SET reltuples = 0 WHERE oid = 'account'::regclass"),
-    GateBreakage("rows-tickets", f"DELETE FROM ticket WHERE {TICKETS}"),
-)  # fmt: skip
+)
 
 
 def criteria_of(subject: str) -> list[Criterion]:
@@ -443,7 +319,7 @@ def test_reads_of_large_tables_since_the_wave_began_are_compared(
         )
         assert outcome_after("SELECT 1") == Why.NO_DATA
         assert outcome_after(f"{accounts}; ANALYZE account") == Outcome.PASS
-        assert outcome_after(ONE_LEAD) == Outcome.FAIL
+        assert outcome_after(STATEMENTS["pilot/insert_lead"]) == Outcome.FAIL
         by_index = "SELECT id FROM account WHERE normalized_phone = '+84900000000'"
         assert outcome_after(by_index) == Outcome.PASS
         read_whole = "SELECT count(display_name) FROM account;"

@@ -30,3 +30,12 @@ CROSS JOIN (
 -- name: pilot/insert_run
 INSERT INTO pancake_cron_run (name, scheduled_time, started_at, finished_at, outcome, report)
 VALUES (%(name)s, %(at)s, %(at)s, %(at)s + interval '4 minutes', 'succeeded', %(report)s)
+
+-- name: pilot/insert_lead
+-- With its connection.
+WITH c AS (
+    INSERT INTO pancake_connection (name, workspace_id, token_sha256) VALUES ('Diva', 1, sha256('x'))
+    RETURNING id
+)
+INSERT INTO pancake_webhook_event (connection_id, origin, payload_hash, status, arrived_at, created_at)
+SELECT id, 'webhook', sha256('x'), 'received', now(), now() FROM c
