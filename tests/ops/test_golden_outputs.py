@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import typer
+import yaml
 from rich.cells import cell_len
 
 from leads.adapters.secrets import KeyRing, SecretScope
@@ -55,95 +55,19 @@ VARYING = {
 MAX_COLUMNS = 80
 # A name of a Python class, which says nothing to an operator.
 CLASS_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)*(?:Error|Exception)\b|Traceback|<[a-z_.]+ object at")
-DATABASE, HASURA, HANDLERS, SPOOL, ALERTMANAGER, PROMETHEUS, PANCAKE, IN_USE = (
-    ("the database is away", "the database refuses the password"),
-    ("Hasura is away", "Hasura refuses the secret"),
-    ("the handlers are away", "the handlers refuse the secret"),
-    ("the edge's folder is missing",), ("Alertmanager is away",), ("Prometheus is away",),
-    ("Pancake is away",), ("there is a connection",),
-)  # fmt: skip
+CASES: dict[str, tuple[str, ...]] = {
+    "database": ("the database is away", "the database refuses the password"),
+    "hasura": ("Hasura is away", "Hasura refuses the secret"),
+    "handlers": ("the handlers are away", "the handlers refuse the secret"),
+    "spool": ("the edge's folder is missing",),
+    "alertmanager": ("Alertmanager is away",),
+    "prometheus": ("Prometheus is away",),
+    "pancake": ("Pancake is away",),
+    "in-use": ("there is a connection",),
+}
 """The cases that concern a command that calls a service. The last one is a result, not a failure;
 why-no-ticket.md and tickets-and-switches.md of docs/runbook have many more of `leads trace` and `status`."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """What makes a command complete, and the services that it calls."""
-
-    arguments: str = ""
-    calls: tuple[tuple[str, ...], ...] = ()
-
-
-D, E = Call("", (DATABASE,)), Call("", (HASURA,))
-B, R = Call("", (DATABASE, HASURA, HANDLERS, PANCAKE)), Call("", (DATABASE, IN_USE))
-COMMANDS: dict[str, Call] = {
-    "setup": Call(),
-    "token": Call("pancake_edge"),
-    "replay": Call("17", (HASURA,)),
-    "trace": Call("0905111222", (DATABASE, IN_USE)),
-    "reconcile": Call("--day 2026-05-14 --dry-run", (DATABASE, PANCAKE)),
-    "backfill-phones": D,
-    "history": R,
-    "erase": Call("--phone 0905111222 --dry-run", (DATABASE,)),
-    "report": Call("--since 2026-05-11 --until 2026-05-17", (DATABASE, IN_USE)),
-    "list": Call("tickets --day 2026-05-21", (DATABASE, IN_USE)),
-    "status": B,
-    "doctor": B,
-    "tail": D,
-    "connection create": Call("--name Diva --workspace 1 --no-key", (DATABASE,)),
-    "connection set-time-zone": Call("Asia/Ho_Chi_Minh --yes", (DATABASE,)),
-    "connection test": Call("", (DATABASE, PANCAKE)),
-    "connection status": R,
-    "connection rotate-keys": D,
-    "connection rotate-token": D,
-    "connection set-webhook-secret": Call("--generate", (DATABASE,)),
-    "connection set-header-secret": Call("--generate", (DATABASE,)),
-    "connection set-api-key": Call("--variable PATH", (DATABASE,)),
-    "connection forget": Call("webhook_secret", (DATABASE,)),
-    "connection disable": Call("Diva --reason moving", (DATABASE,)),
-    "connection enable": Call("Diva", (DATABASE,)),
-    "switch list": R,
-    "switch kill": Call("on --reason test", (DATABASE,)),
-    "switch pause": Call("on --reason test", (DATABASE,)),
-    "switch source": Call("Facebook on --reason test", (DATABASE,)),
-    "metadata 9a": E,
-    "metadata 9b": E,
-    "metadata recover": E,
-    "metadata verify": E,
-    "metadata diff": E,
-    "metadata restore": E,
-    "metadata remove": Call("9b", (HASURA,)),
-    "metadata compare": Call(f"--with {NOWHERE}", (HASURA,)),
-    "metadata merge": Call("--into project"),
-    "metadata unmerge": Call("project"),
-    "metadata check": Call("project"),
-    "alert test": Call("", (ALERTMANAGER,)),
-    "cron list": R,
-    "cron run": Call("retry_failed", (HANDLERS,)),
-    "config show": Call(),
-    "edge-spool list": Call("", (SPOOL,)),
-    "edge-spool show": Call("1-2-3", (SPOOL,)),
-    "edge-spool release": Call("--all", (SPOOL,)),
-    "edge-spool purge": Call("", (SPOOL,)),
-    "edge-spool erase": Call("--phone 0905111222 --dry-run", (SPOOL,)),
-    "tickets move": D,
-    "golive list": Call("--gate W1"),
-    "golive begin": Call("W1", (DATABASE,)),
-    "golive baseline": Call("--since 2026-05-04 --until 2026-05-10", (DATABASE,)),
-    "golive gate": Call("W1", (DATABASE, PROMETHEUS)),
-    "golive attest": Call("none --evidence file"),
-    "golive waive": Call("none --reason moving --until 2026-06-01"),
-    "golive not-applicable": Call("none --reason moving --until 2026-06-01"),
-    "golive report": Call("W1 --to report"),
-    "golive verify": Call("reports/W1"),
-    "golive deploy": Call("--plan", (DATABASE,)),
-    "golive precheck": Call("database metadata", (DATABASE, HASURA)),
-    "golive day0": Call("", (DATABASE, HASURA, PROMETHEUS)),
-    "golive watch": Call("", (DATABASE, HASURA, PROMETHEUS)),
-    "golive drill": Call("tier1 --database diva", (DATABASE,)),
-    "golive smoke": Call("body.json"),
-    "golive handover": Call("--to missing/bundle.tar.gz"),
-}
+COMMANDS: dict[str, dict[str, str]] = yaml.safe_load((GOLDEN / "commands.yaml").read_text("utf-8"))
 ALWAYS_JSON = ("edge-spool show",)
 """They have no option --json: log lines, and one delivery."""
 REPORTING = (
@@ -151,7 +75,7 @@ REPORTING = (
     "golive precheck", "golive day0", "golive watch",
 )  # fmt: skip
 """With --json they print their own document also if something is missing or away."""
-OWN_RESULT = {"reconcile": PANCAKE}
+OWN_RESULT = {"reconcile": CASES["pancake"]}
 """So does this one in these cases only."""
 
 
@@ -234,7 +158,8 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def cases_of(command: str) -> list[str]:
     """Return the cases that concern a command: those of the services that it calls."""
-    return ["without an environment", *chain.from_iterable(COMMANDS[command].calls)]
+    calls = COMMANDS[command].get("calls", "").split()
+    return ["without an environment", *chain.from_iterable(CASES[each] for each in calls)]
 
 
 def test_every_command_has_a_golden_file_and_there_is_no_other() -> None:
@@ -265,7 +190,7 @@ def test_the_output_of_a_look_is_the_golden_file(
 
 
 def compare(command: str, cases: dict[str, dict[str, str]], tmp_path: Path) -> None:
-    words = f"{command} {COMMANDS[command].arguments}".strip()
+    words = f"{command} {COMMANDS[command].get('with', '')}".strip()
     plain = {case: leads(*words.split(), **cases[case]) for case in cases_of(command)}
     made = f"$ leads {words}\n\n"
     for case, result in plain.items():
@@ -282,7 +207,7 @@ def compare(command: str, cases: dict[str, dict[str, str]], tmp_path: Path) -> N
         as_json = leads(*words.split(), "--json", **cases[case])
         found = json.loads(as_json.stdout)
         assert as_json.exit_code == result.exit_code, case
-        if command not in REPORTING and case not in OWN_RESULT.get(command, IN_USE):
+        if command not in REPORTING and case not in OWN_RESULT.get(command, CASES["in-use"]):
             assert found.keys() >= {"error", "exit_code"}, found
             assert (found["exit_code"], result.stdout) == (as_json.exit_code, ""), case
 
