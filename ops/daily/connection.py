@@ -28,6 +28,7 @@ from leads.domain.errors import PancakeKeyRejected
 from leads.domain.hosts import host_of
 from ops.clients import db_session
 from ops.clients.db_session import QUERIES, DbSession, DictRow
+from ops.daily import TEXTS
 from ops.daily import connection_secrets as connections
 from ops.daily.connection_secrets import CIPHERTEXTS, Previous
 from ops.daily.switch import Until, open_alertmanager, silence
@@ -70,21 +71,8 @@ ReplaceUnreadable = Annotated[
     ),
 ]
 Generate = Annotated[bool, typer.Option("--generate", help="Generate one and show it once.")]
-TIME_ZONE_WARNING = """{name}: times without a zone will be read in {after} instead of {before}.
-Stored versions keep the time that they have. Where the new reading is earlier (UTC to Asia/Ho_Chi_Minh:
-by 7 hours), a change may look older than the version before it for that long, and its event ends as
-`stale`. Replay those events with `leads replay --force`. Polling reads the last day again."""
+SAID = TEXTS["connection"]
 REASON_HELP = "Why; the admins get it, and the status history keeps it."
-DISABLED = """{name}: disabled (before: {before}).
-Its webhook still answers 200. Its leads are stored as skipped_source_disabled and make no tickets; polling,
-reconciliation and checks leave it out. Undo it with: leads connection enable {argument}"""
-ENABLED = """{name}: active (before: disabled).
-Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
-SAID = {
-    ("disabled", True): DISABLED, ("disabled", False): "{name}: disabled already.",
-    ("active", True): ENABLED, ("active", False): "{name}: not disabled, its status is {before}.",
-}  # fmt: skip
-"""By the wanted status and whether it was changed: what is said."""
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the connection.")]
 
 
@@ -301,7 +289,7 @@ def set_time_zone(
     """Change the zone of Pancake's times without a zone, if they were read wrongly."""
     with open_session() as session:
         row = session.find(connection)
-        say(TIME_ZONE_WARNING.format(name=row["name"], before=row["record_timezone"], after=zone))
+        say(SAID["time_zone_warning"].format(name=row["name"], before=row["record_timezone"], after=zone))
         if not yes:
             typer.confirm("Change it?", abort=True, err=True)
         connections.check_time_zone(zone)
@@ -517,5 +505,5 @@ def _change(
     before, is_changed = change["before"], change["is_changed"]
     now = {"id": row["id"], "status": status if is_changed else before}
     named = {"name": row["name"], "argument": quote(row["name"]), "before": before}
-    message = SAID[status, is_changed].format_map(named)
+    message = SAID[status if is_changed else f"still_{status}"].format_map(named)
     print_outcome(now | {"before": before, "changed": is_changed}, message, as_json=as_json)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from leads.adapters.pancake_api import TOTAL_TIMEOUT_SECONDS
-from leads.domain.health import ALIVE, REJECTED, UNAVAILABLE
 from leads.services.cron_runs import CRONS
 from leads.services.cron_work import ANSWER_WITHIN_SECONDS, DRY_RUN
 from ops.checks.database import LastRuns
@@ -20,6 +19,7 @@ from ops.checks.services import open_limited
 from ops.clients.db_session import load_rows
 from ops.clients.plain_http import HttpAnswer, ask
 from ops.cron_schedule import Schedule
+from ops.daily import TEXTS
 from ops.failures import CommandFailed, WrongUsage, fail_if
 from ops.output import (
     AsJson,
@@ -41,41 +41,10 @@ DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 3600.0
 MAX_WAIT_DIGITS = 9
 SECRET_HEADER = "X-Handler-Secret"  # noqa: S105 - the name of a header
-INSTEAD_OF_DRY_RUN: Mapping[str, str] = {
-    "sync_sources": "leads connection test counts the sources that Pancake lists.",
-    "check_connection": "leads connection test calls Pancake with the stored key, and changes nothing.",
-    "poll_records": "leads reconcile --day {} --dry-run compares a day with Pancake, and inserts nothing.",
-}
-"""The crons without a dry run: they write what Pancake answers, while other leads arrive. {} is yesterday."""
+INSTEAD_OF_DRY_RUN: Mapping[str, str] = TEXTS["cron"]["instead_of_dry_run"]
 NOTHING = "There was nothing to do."
-COUNTS: Mapping[str, tuple[str, str]] = {
-    "failed": ("failed event", "set to received again"),
-    "claims": ("expired claim", "set to received again"),
-    "dead_letter": ("expired claim", "given up: a dead letter each"),
-    "refired": ("event", "given to Hasura again, which had not delivered it"),
-    "assigned": ("ticket", "given an owner"),
-    "settled_in_diva": ("ticket", "given an owner by people in Diva"),
-    "unassigned": ("ticket", "still without an owner"),
-    "recalled": ("ticket", "given to another owner, since the first did not answer"),
-    "told_of_old_leads": ("owner", "told of the tickets of old leads"),
-    "notified": ("event", "whose notifications were accepted now"),
-    "runs_notified": ("cron run", "whose notices were accepted now"),
-    "late": ("late ticket", "told to the managers"),
-    "late_not_notified": ("late ticket", "told to none: no manager is active"),
-    "empty_payloads": ("processed event", "emptied"),
-    "empty_held": ("finished event", "emptied after the longer time"),
-    "empty_replayed": ("event", "emptied that was held first"),
-    "empty_leftovers": ("emptied event", "emptied again"),
-    "delete_runs": ("cron run", "deleted"),
-    "delete_event_logs": ("event log", "deleted in Hasura's tables"),
-    "delete_cron_events": ("tick", "deleted in Hasura's tables"),
-}
-"""What was counted, and what was done with it. A count of 0 is not said."""
-PROBES = {
-    ALIVE: "its API answers",
-    REJECTED: "its API key is rejected",
-    UNAVAILABLE: "its API does not answer",
-}
+COUNTS: Mapping[str, tuple[str, str]] = TEXTS["cron"]["counts"]
+PROBES: Mapping[str, str] = TEXTS["cron"]["probes"]
 
 
 def run_to_its_end(

@@ -20,6 +20,7 @@ from leads.domain.trace import read_language
 from leads.domain.trace_event import ENGLISH, VIETNAMESE, Words
 from leads.domain.visible_text import duration as age
 from ops.clients.db_session import QUERIES, DbSession, open_database
+from ops.daily import TEXTS
 from ops.daily.trace import reason_in_words
 from ops.failures import WrongUsage
 from ops.output import (
@@ -48,19 +49,8 @@ SUMS = (
 )
 """A figure of the report and its parts, which it is the sum of, by their names in pancake_report_row."""
 ALONE = ("missed_by_webhook", "broken")
-FIGURE_NAMES = {
-    "leads": "Lead", "new_tickets": "tạo ticket mới", "joined": "gộp vào ticket đang mở",
-    "updated": "cập nhật lead cũ", "held": "đang giữ", "bad_phone": "số sai", "no_phone": "không có số",
-    "other": "khác", "held_by_source": "nguồn đang tắt", "held_by_kill_switch": "công tắc dừng đang bật",
-    "held_by_connection": "kết nối đang tắt", "tickets": "Ticket", "later_tickets": "từ lần gửi sau của lead",
-    "kept": "đúng người được chia", "changed": "đã đổi người", "by_hand": "giao tay",
-    "unassigned": "chưa có người phụ trách", "answered": "đã gọi", "unanswered": "chưa gọi",
-    "closed_unanswered": "đóng mà chưa gọi", "missed_by_webhook": "hệ thống tự tìm thấy",
-    "broken": "lỗi cần xử lý",
-}  # fmt: skip
-"""The figures as managers read them."""
-ALSO_CALLED = {"new_tickets": "từ lead mới", "changed": "nhận từ người khác"}
-"""What two of them are called as a part of the tickets, and of an owner's tickets."""
+FIGURE_NAMES: Mapping[str, str] = TEXTS["report"]["figures"]
+ALSO_CALLED: Mapping[str, str] = TEXTS["report"]["also_called"]
 OF_OWNERS = ("owner", "owner_id", "share", "weight", "spread", "bound")
 """The columns of owners that sources do not have."""
 DAY = ["%Y-%m-%d"]

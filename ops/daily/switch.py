@@ -15,6 +15,7 @@ from leads.domain.replay import time_in
 from ops import switches
 from ops.clients.db_session import QUERIES, DbSession, open_database
 from ops.clients.monitoring import Alertmanager, AlertmanagerUnavailable
+from ops.daily import TEXTS
 from ops.daily.report import AN_INSTANT, DAY, ends_of
 from ops.failures import CommandFailed, only_one
 from ops.output import (
@@ -33,19 +34,7 @@ from ops.output import (
 from ops.settings import read_operator_settings
 from ops.switches import Setting, Switch, check_reason, list_switches
 
-KILL_ON = """No ticket is created from now on. Deliveries are answered 200 and stored as skipped_kill_switch.
-Undo it with: leads switch kill off --reason fixed"""
-KILL_OFF = """Tickets are created again.
-Process what was held meanwhile: leads replay --status skipped_kill_switch --drain"""
-PAUSE_ON = """Leads are stored and wait as received; nothing is lost, and no ticket is created meanwhile.
-Undo it with: leads switch pause off --reason done"""
-PAUSE_OFF = "Processing goes on. What waited is processed at the rate replay_rate_per_second."
-SOURCE_ON = """Its leads make tickets from now on.
-Process what was held meanwhile: leads replay --status skipped_source_disabled --drain"""
-SOURCE_OFF = """Leads of it alone are stored as skipped_source_disabled and make no tickets.
-Undo it with: leads switch source {} on --reason fixed"""
-
-
+SAID: Mapping[str, str] = TEXTS["switch"]
 State = Literal["on", "off"]
 To = Annotated[State, typer.Argument(help="on or off.", metavar="on|off")]
 Reason = Annotated[str, typer.Option(help="Why; the history of changes keeps it.")]
@@ -90,14 +79,14 @@ def kill(to: To, reason: Reason, until: Until = None, as_json: AsJson = False) -
     was_on = _set("kill_switch", to, reason)
     labels = {"alertname": "PancakeKillSwitchOn"}
     silence(alertmanager, labels, until, reason, f"The kill switch is {to}")
-    _report({"kill switch": was_on}, to, as_json, {"on": KILL_ON, "off": KILL_OFF})
+    _report({"kill switch": was_on}, to, as_json, SAID[f"kill_{to}"])
 
 
 @app.command(epilog=examples('switch pause on --reason "Diva is migrated"', "switch pause off --reason done"))
 def pause(to: To, reason: Reason, as_json: AsJson = False) -> None:
     """Pause processing, or go on: meanwhile leads are stored and wait."""
     was_on = _set("processing_paused", to, check_reason(reason))
-    _report({"pause": was_on}, to, as_json, {"on": PAUSE_ON, "off": PAUSE_OFF})
+    _report({"pause": was_on}, to, as_json, SAID[f"pause_{to}"])
 
 
 @app.command(
@@ -134,7 +123,7 @@ def source(
         silence(alertmanager, labels, until, reason, f"The {_title(each)} is {to}")
     was_on = {_title(each): was.was_on for each, was in zip(found, before, strict=True)}
     words = " ".join(map(quote, which)) + (f" --connection {quote(connection)}" if connection else "")
-    _report(was_on, to, as_json, {"on": SOURCE_ON, "off": SOURCE_OFF.format(words)})
+    _report(was_on, to, as_json, SAID[f"source_{to}"].format(words))
 
 
 def _set_source(db: DbSession, found: Switch, to: State, reason: str) -> switches.SourceBefore:
@@ -185,7 +174,7 @@ def silence(
         raise CommandFailed(f"{done}, but {labels['alertname']} {state}. Run it again.\n{error}") from error
 
 
-def _report(was_on: Mapping[str, bool], to: State, as_json: bool, said: dict[State, str]) -> None:
+def _report(was_on: Mapping[str, bool], to: State, as_json: bool, said: str) -> None:
     """Say how the switches are and were; for programs a document, or a list of several."""
     documents, lines = [], []
     for name, was in was_on.items():
@@ -195,7 +184,7 @@ def _report(was_on: Mapping[str, bool], to: State, as_json: bool, said: dict[Sta
             f"{name}: {to} " + ("already, nothing was changed." if to == before else f"(before: {before}).")
         )
     if any(each["changed"] for each in documents):
-        lines.append(said[to])
+        lines.append(said)
     print_outcome(documents if len(documents) > 1 else documents[0], "\n".join(lines), as_json=as_json)
 
 

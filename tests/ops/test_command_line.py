@@ -327,8 +327,9 @@ def printed_commands() -> Iterator[tuple[str, str]]:
     for path in (ROOT / "tests" / "ops" / "golden").glob("*.txt"):
         if not path.name.startswith("golive-"):
             yield from ((found[1], path.name) for found in PRINTED.finditer(path.read_text("utf-8")))
-    for path in (*(ROOT / "leads").rglob("*.toml"), *(ROOT / "ops" / "setup").glob("*.yaml")):
-        text = path.read_text("utf-8").replace('"', "\n")
+    words = [*(ROOT / "leads").rglob("*.toml"), *(ROOT / "ops").rglob("*.toml")]
+    for path in (*words, *(ROOT / "ops" / "setup").glob("*.yaml")):
+        text = PLACE_OF_VALUE.sub(VALUE, path.read_text("utf-8").replace('"', "\n"))
         yield from ((found[1], path.name) for found in PRINTED.finditer(text))
     for path in (*(ROOT / "leads").rglob("*.py"), *(ROOT / "ops").rglob("*.py")):
         for text in texts_of(ast.parse(path.read_text("utf-8")), path):
