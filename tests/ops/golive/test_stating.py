@@ -99,6 +99,7 @@ REFUSED = [
     ("attest telesales-survey-W1 --value 45 --cases 3", "from 1 to 5, not 45"),
     ("attest telesales-survey-W1 --value 4.5", "how many were asked"),
     ("attest managers-W4 --value 16 --cases 15", "from 0 to 15, not 16"),
+    ("attest G-3-staging --value 95", "from 0 to 1, not 95"),
     ("attest test-case-TC-008 --value 1", "is decided by one file"),
     ("attest test-case-TC-008", "no `junit` as test-case-TC-008 needs it"),
     ("attest G-9", "The file is no `baseline` as G-9 needs it"),
