@@ -286,10 +286,8 @@ def ask_lookups(services: Services) -> Iterator[Finding]:
 
 
 def _plan(db: DbSession, name: str, params: Mapping[str, object]) -> dict[str, Any]:
-    row = db.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchone()
-    assert row is not None
-    plan: dict[str, Any] = row["QUERY PLAN"][0]["Plan"]
-    return plan
+    (row,) = db.execute(b"EXPLAIN (FORMAT JSON) " + QUERIES[name], params).fetchall()
+    return dict(row["QUERY PLAN"][0]["Plan"])
 
 
 def _rows(db: DbSession, relation: str) -> float:

@@ -14,6 +14,7 @@ from ops.checks.services import Services, own_metadata
 from ops.clients.db_session import QUERIES, DbSession, load_row, load_rows
 from ops.clients.hasura_admin import Engine, RequestRefused
 from ops.failures import CommandFailed, file_reason
+from ops.metadata.pieces import split
 from ops.output import MAX_NAMED, first
 from ops.settings import CLONE
 
@@ -260,15 +261,9 @@ def stored_operations() -> dict[str, str]:
 
 def _seen_by(name: str) -> set[str]:
     """Return the roles that may read a table, or call an action, by our metadata."""
-    own = own_metadata()
-    tables = {
-        table["table"]["name"]: table["select_permissions"]
-        for source in own["sources"]
-        for table in source["tables"]
-        if "select_permissions" in table
-    }
-    actions = {action["name"]: action["permissions"] for action in own["actions"]}
-    return {permission["role"] for permission in (tables | actions)[name]}
+    pieces = split(own_metadata(), "default")
+    piece = pieces.get(("action", name)) or pieces["table", f"public.{name}"]
+    return {each["role"] for each in piece.get("permissions") or piece["select_permissions"]}
 
 
 def _roles_in(metadata: object) -> Iterator[str]:
