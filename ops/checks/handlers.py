@@ -64,15 +64,21 @@ def read_token(services: Services) -> TokenLook:
     """Ask the engine as the handlers do, with HASURA_SERVICE_TOKEN."""
     token = services.need("HASURA_SERVICE_TOKEN")
     url = services.need("HASURA_URL")
+    return TokenLook(token, refusal_of(url, token), asyncio.run(_probe(url, token)))
+
+
+def refusal_of(url: str, token: str, role: str = "", seconds: float = REQUEST_SECONDS) -> str:
+    """Return the code with which the engine refuses each request with the token; empty if it does not.
+
+    With a `role` also if the token may not act as that one.
+    """
     answer = ask(
-        f"{url}/v1/graphql",
-        body={"query": "query LeadsDoctor { __typename }"},
-        headers={"Authorization": f"Bearer {token}"},
-        timeout_seconds=REQUEST_SECONDS,
-    )
+        f"{url}/v1/graphql", body={"query": "query LeadsDoctor { __typename }"}, timeout_seconds=seconds,
+        headers={"Authorization": f"Bearer {token}", **({"X-Hasura-Role": role} if role else {})},
+    )  # fmt: skip
     errors = answer.json.get("errors") if isinstance(answer.json, dict) else None
     code = str((errors or [{}])[0].get("extensions", {}).get("code", ""))
-    return TokenLook(token, code if code in REFUSALS else "", asyncio.run(_probe(url, token)))
+    return code if code in REFUSALS else ""
 
 
 async def _probe(url: str, token: str) -> dict[str, bool | None]:

@@ -13,10 +13,9 @@ import jwt
 from leads.adapters.settings import SettingsError, read_settings
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.hosts import DEFAULT_HOSTS, host_of
-from ops.checks.handlers import REFUSALS
+from ops.checks.handlers import refusal_of
 from ops.clients.db_session import LoginRefused, OwnerUnavailable, open_session
 from ops.clients.hasura_admin import Engine
-from ops.clients.plain_http import ask
 from ops.daily.token import ASYMMETRIC, MAX_DAYS, SYMMETRIC, Role, make_token, read_configuration
 from ops.failures import WrongUsage
 from ops.golive.deploy.site import MAY_HAVE, NEEDS, Choices, PlanFile, Site, open_site
@@ -139,8 +138,9 @@ def _token(answers: Answers, name: str, role: Role) -> str:
 
 
 def _try_token(answers: Answers, name: str, role: Role) -> str:
+    refuses = partial(refusal_of, answers["hasura_url"], role=role, seconds=REQUEST_SECONDS)
     if known := answers[name]:
-        if not answers.is_of_file(name) and (refusal := _refusal(answers, known, role)):
+        if not answers.is_of_file(name) and (refusal := refuses(known)):
             raise WrongUsage(
                 f"The engine refuses {name} for the role {role}: {refusal}. Ask its issuer for a token with "
                 f"{role} as x-hasura-default-role and in x-hasura-allowed-roles."
@@ -156,21 +156,12 @@ def _try_token(answers: Answers, name: str, role: Role) -> str:
         )
     except (jwt.PyJWTError, OSError, ValueError, TypeError) as error:
         raise WrongUsage(f"The token of {role} could not be signed: {error}. Check jwt_secret.") from error
-    if refusal := _refusal(answers, token, role):
+    if refusal := refuses(token):
         raise WrongUsage(
             f"The engine refuses a token signed with this key ({refusal}): give jwt_secret the value of the "
             "engine's HASURA_GRAPHQL_JWT_SECRET, or two tokens of its issuer as service_token and edge_token."
         )
     return token
-
-
-def _refusal(answers: Answers, token: str, role: Role) -> str:
-    """Return why the engine takes the token for no request of the role, as its code; empty if it does."""
-    answer = ask(
-        f"{answers['hasura_url']}/v1/graphql", body={"query": "{ __typename }"},
-        headers={"Authorization": f"Bearer {token}", "X-Hasura-Role": role}, timeout_seconds=REQUEST_SECONDS,
-    )  # fmt: skip
-    return next((code for code in REFUSALS if code in answer.text), "")
 
 
 @contextmanager
