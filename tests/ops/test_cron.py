@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import yaml
 from typer.testing import Result
 
 from app import HASURA_ROUTES
@@ -33,6 +34,7 @@ from tests.support.serving import COMPLETE
 Variables = dict[str, str]
 Db = psycopg.Connection
 ROOT = Path(__file__).parents[2]
+REPORTS = Path(__file__).parent / "golden" / "cron_reports.yaml"
 
 SECRET = "handler-secret-of-the-test-32-characters"
 TICK = datetime(2026, 5, 14, 9, 7, 30, tzinfo=UTC)
@@ -144,42 +146,9 @@ def test_a_dry_run_says_what_it_left_out() -> None:
     assert (result.exit_code, "  notify_late: down\n" in result.stdout) == (1, True)
 
 
-SAID = """
-There was nothing to do.
-
-2 failed events set to received again.
-1 expired claim set to received again.
-Hasura gave up ticks: check_sla 3.
-Steps that failed, and are taken again: send_notices.
-
-Settings that are not used, since their values are not allowed: sla_minutes.
-connection Diva: outage, before: active; its API does not answer.
-
-connection c1: 40 sources listed, 25 new, 1 restored.
-connection c1: 30 leads listed, 1 of them stored now.
-connection c1: 30 leads listed, 1 of them stored now; the list lacks leads that the webhook brought, and is read again.
-connection c1: failed: Pancake answered 503.
-
-2026-05-14, connection c1: 40 records at Pancake, 39 of them stored before, 1 stored now, 0 left missing.
-"""  # noqa: E501
-
-
 def test_a_report_is_told_in_sentences() -> None:
-    signs = {"probe": "unavailable", "before": "active", "after": "outage", "missed": 0}
-    poll = {"connection_id": "c1", "window": ["a", "b"], "listed": 30, "missed": 1}
-    failed = {"connection_id": "c1", "error": "pancake_unavailable", "detail": "Pancake answered 503."}
-    sources = {"connection_id": "c1", "listed": 40, "new": "25 items", "removed": [], "restored": ["1"]}
-    day = {"day": "2026-05-14", "connection_id": "c1", "expected": 40, "found": 39, "inserted": 1}
-    lost = {"check_sla": 3, "until": "2026-05-14T00:00:00Z"}
-    reports: list[dict[str, Any]] = [
-        {"late": 0, "late_not_notified": 0, "kpi": {"response": {"p50_minutes": 10.4}}},
-        {"failed": 2, "claims": 1, "failed_steps": ["send_notices"], "lost_ticks": lost},
-        {"connections": [signs | {"name": "Diva"}], "settings": {"unreadable": ["sla_minutes"]}},
-        {"connections": [sources, poll, poll | {"trusted": False}, failed]},
-        {"days": [day | {"left_missing": []}], "closed_days": []},
-    ]
-    told = "\n\n".join("\n".join(sentences(report)) for report in reports)
-    assert f"\n{told}\n" == SAID
+    told = yaml.safe_load(REPORTS.read_text("utf-8"))
+    assert [sentences(each["report"]) for each in told] == [each["said"] for each in told]
 
 
 FOR_PROGRAMS = {
