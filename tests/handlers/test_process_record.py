@@ -111,6 +111,15 @@ async def test_a_contact_without_an_account_is_taken_over(harness: HandlerHarnes
     assert (second.result, second.account) == ("ticket_updated", first.account)
 
 
+async def test_another_record_fills_the_empty_texts_of_a_contact(harness: HandlerHarness) -> None:
+    named = {"name": "Trang", "email": "t@example.com", "full_address": "1 Lê Lợi"}
+    await process(harness, **named)
+    harness.sql("UPDATE contact_book SET name = '', email = '', address = ''")
+    await process(harness, id="b", **named)
+    contact = harness.one("SELECT name, email, address FROM contact_book WHERE primary_phone = %s", PHONE)
+    assert list(contact.values()) == list(named.values())
+
+
 async def test_a_contact_of_another_customer_keeps_its_account(harness: HandlerHarness) -> None:
     """Diva may have stored it after the facts were loaded: its people take no lock of a phone."""
     contacts = "SELECT primary_phone, account_id::text FROM contact_book ORDER BY primary_phone"
@@ -278,6 +287,9 @@ async def test_what_others_keep_in_the_data_of_a_ticket_stays(harness: HandlerHa
     harness.sql("UPDATE ticket SET data = 'null'")
     third = await process(harness, id="c")
     assert (third.result, third.ticket["data"][0]) == ("ticket_updated", None), "data that is no object"
+    harness.sql("""UPDATE ticket SET data = '{"pancake": "x"}'""")
+    fourth = await process(harness, id="d")
+    assert (fourth.result, len(fourth.ticket["data"]["pancake"]["requests"])) == ("ticket_updated", 1)
 
 
 async def test_texts_that_are_cut_are_noted_even_if_nothing_changed(harness: HandlerHarness) -> None:
