@@ -328,7 +328,7 @@ def _check_rosters(customer: Customer) -> None:
     customer.write_answers(roster=None)
     typed = customer.type_setup(f"{path}\n", "--finish", "--wait", "30")
     assert typed.returncode == 0, typed.stderr
-    assert "The roster: a CSV file, or a role of staff (telesale):" in typed.stderr
+    assert "The roster: a CSV file, a role of staff (telesale), or names with commas:" in typed.stderr
     assert customer.query("SELECT weight FROM pancake_assignee") == [(3,)]
 
 
@@ -421,7 +421,7 @@ def test_a_roster_is_typed_on_a_terminal(site: Any, tmp_path: Path, subtests: py
                 (action,) = step.do(site)
                 assert action.run()[0] == ExitCode.OK
                 said = streams[1].getvalue().decode()
-                assert "The roster: a CSV file, or a role of staff (telesale):" in said
+                assert "The roster: a CSV file, a role of staff (telesale), or names with commas:" in said
                 assert ("0 active members of staff are 'Người Lạ'" in said) == typed.startswith("Người Lạ")
             rows = site.db.execute("DELETE FROM pancake_assignee RETURNING staff_id::text, weight").fetchall()
             assert {row["staff_id"]: row["weight"] for row in rows} == members
