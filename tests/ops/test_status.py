@@ -86,6 +86,7 @@ from ops.clients.plain_http import HttpAnswer, NoAnswer
 from ops.daily.token import NAMESPACE
 from ops.output import age, count
 from ops.settings import VARIABLES, read_operator_settings
+from ops.setup.env_files import KEYS
 from ops.switches import SettingProblems, Switch
 from sandbox.postgres.database import GRANTS, HANDLERS, OPERATORS, operators_url
 from sandbox.processes import ROOT
@@ -322,6 +323,12 @@ def test_the_token_of_the_handlers_is_judged_by_role_engine_and_end(subtests: py
         (found,) = ask("token-call", token=TokenLook(token(), "", {**FINE, name: False}))
         assert (found.level, words in found.text) == (Level.RED, True)
     assert level_of("token-call", token=TokenLook(token(), "", FINE)) is Level.GREEN
+
+
+def test_a_new_token_goes_into_the_file_that_has_its_variable() -> None:
+    for check, variable in (("token", "HASURA_SERVICE_TOKEN"), ("edge-jwt", "HASURA_EDGE_TOKEN")):
+        (command,) = COMMAND.findall(BY_ID[check].cure)
+        assert variable in KEYS[command.split()[-1]]
 
 
 def test_a_clock_that_differs_is_named(subtests: pytest.Subtests) -> None:
