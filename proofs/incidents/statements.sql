@@ -89,6 +89,19 @@ SELECT
     2, 'internal', 'InsufficientPrivilege', now() + interval '1 day', now(), now(), now(), now()
 FROM pancake_connection AS c
 
+-- name: breakages/set_daily_cron_back
+-- Of the two daily crons the one whose tick is not near: handlers that started in the hour before it wait for it.
+UPDATE pancake_cron_run
+SET scheduled_time = scheduled_time - interval '3 days', finished_at = finished_at - interval '3 days'
+WHERE name = CASE
+    WHEN (now() AT TIME ZONE 'UTC')::time BETWEEN '17:55' AND '19:05' THEN 'purge_events' ELSE 'reconcile_daily'
+END
+
+-- name: breakages/set_daily_cron_forward
+UPDATE pancake_cron_run
+SET scheduled_time = scheduled_time + interval '3 days', finished_at = finished_at + interval '3 days'
+WHERE name IN ('purge_events', 'reconcile_daily') AND scheduled_time < now() - interval '2 days'
+
 -- name: breakages/store_unsent
 -- A lead whose notifications were refused five minutes ago, and are not tried again soon.
 SET session_replication_role = replica;

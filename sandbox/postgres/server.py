@@ -225,10 +225,13 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 that no process listens on now, and that was not returned before.
 
     On Linux it is below the ephemeral range, from which the kernel takes ports for outgoing connections and
-    for servers on port 0. Otherwise one of those could take the port before it is used.
+    for servers on port 0. Otherwise one of those could take the port before it is used. Neither do workers
+    of pytest-xdist take those of each other: each has its share.
     """
     first_ephemeral = int(EPHEMERAL_PORT_RANGE.read_text().split()[0]) if EPHEMERAL_PORT_RANGE.exists() else 0
-    ports = range(LOWEST_PORT, first_ephemeral) or range(1)  # 0 lets the kernel choose
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = range(LOWEST_PORT + worker, first_ephemeral, workers) or range(1)  # 0 lets the kernel choose
     while True:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", secrets.choice(ports)))

@@ -71,6 +71,7 @@ CHANGING = (
     (re.compile(r"psql -f \S+/deploy/"), "psql -f deploy/"),
     (re.compile(r"at \d\d:\d\d:\d\d UTC"), "at 09:20:00 UTC"),
     (re.compile(r"leads trace \d+"), "leads trace 17"),
+    (re.compile(r"\bpurge_events\b"), "reconcile_daily"),
     (re.compile(r"webhook \d+ \w+ ago|no webhook for a day"), "webhook 4 min ago"),
     (re.compile(r"\|"), r"\\|"),
 )

@@ -145,9 +145,12 @@ def test_no_page_of_another_site_reaches_a_control_port() -> None:
     assert list(codes.values()) == [200, 200, *[403] * 5], codes
 
 
-@pytest.mark.skipif(
+on_linux = pytest.mark.skipif(
     not EPHEMERAL_PORT_RANGE.exists(), reason="only Linux says which ports its kernel gives away"
 )
+
+
+@on_linux
 def test_a_free_port_is_outside_the_ephemeral_range() -> None:
     """Otherwise outgoing connections take the port before the server binds it."""
     first_ephemeral = int(EPHEMERAL_PORT_RANGE.read_text().split()[0])
@@ -156,6 +159,14 @@ def test_a_free_port_is_outside_the_ephemeral_range() -> None:
     assert max(found) < first_ephemeral
     with closing(socket.create_server(("127.0.0.1", min(found)))) as server:
         assert server.getsockname()[1] in found
+
+
+@on_linux
+def test_workers_of_a_test_run_take_no_port_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    for worker in range(3):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")
+        assert {free_port() % 3 for _ in range(20)} == {worker}
 
 
 STUBBORN = """
