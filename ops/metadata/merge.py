@@ -103,7 +103,7 @@ def find_layout(root: Path, source: str | None) -> Layout:
 def refuse_outside(root: Path, paths: Iterable[Path]) -> None:
     """Refuse paths that lead out of the project, also by a link. Raises ProjectRefused.
 
-    Others may have made the project, and may not write wherever the person may who merges.
+    The project may be of other people, who may not write everywhere that the caller may.
     """
     for path in paths:
         if not path.resolve().is_relative_to(root):

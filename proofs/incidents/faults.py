@@ -147,7 +147,7 @@ lost_settings = by_sql(
 )
 without_sources = by_sql(NO_SOURCE, SOURCES)
 held_lead = by_sql(STATEMENTS["breakages/hold_lead"], f"{SOURCES}; {STATEMENTS['breakages/delete_waiting']}")
-nobody_on_duty = by_sql("UPDATE staff SET on_duty = false", ON_DUTY)
+all_off_duty = by_sql("UPDATE staff SET on_duty = false", ON_DUTY)
 
 
 def project_without_ours() -> dict[str, Any]:

@@ -175,7 +175,7 @@ MADE_BY: dict[str, Callable[[HandlerHarness, Lead], Awaitable[str | None]]] = {
 
 
 async def make(harness: HandlerHarness, case: Mapping[str, Any], lead: Lead) -> str:
-    """Make a case of CASES, of a lead of its own; return what a person would type to ask for it."""
+    """Make a case of CASES with a new lead; return what a person would type to ask for it."""
     if name := case.get("made_by"):
         return await MADE_BY[name](harness, lead) or str(lead["phone_number"])
     harness.sql(case.get("before", "SELECT"))

@@ -301,7 +301,7 @@ def test_what_is_no_answer_of_hasura_is_unavailable(status: int, body: dict[str,
 
 
 def test_a_connection_that_was_idle_is_not_used_again() -> None:
-    """A server may be closing it: then the request is lost, and no one can tell whether it was done."""
+    """A server may be closing it: then the request is lost, and no answer says whether it was done."""
     ports: list[int] = []
 
     class Version(BaseHTTPRequestHandler):

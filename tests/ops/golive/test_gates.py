@@ -48,7 +48,7 @@ SQL, PROMQL = (
     [each for each in MEASURED.values() if each.source is source] for source in (Source.SQL, Source.PROMQL)
 )
 SEPARATELY = {"E7.5-locks", "E7.7-8", "clocks", "rows-dead-letters", "seq-scans-W3", "wave-length"}
-"""They have a test of their own below, the dead letters in test_waves.py."""
+"""Another test below has them, and test_waves.py the dead letters."""
 BREAKAGES_OF_GATES = ROOT / "tests" / "support" / "gate_breakages.yaml"
 LARGE_TABLE = 10_001
 MORE_SOURCES = (

@@ -327,7 +327,7 @@ def column_sql(ctx: Context, sel: Sel, column: Column, alias: str) -> str:
 
 
 def aggregate_json(ctx: Context, view: TableView, sel: Sel, source: Source) -> str:
-    """Return `<table>_aggregate`: the number of all rows, whatever the permission's limit."""
+    """Return `<table>_aggregate`: the number of all rows: the limit of a permission does not count."""
     source.limited = False
     alias = ctx.alias()
     rows = base_rows(ctx, view, source)
