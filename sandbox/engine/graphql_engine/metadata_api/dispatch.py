@@ -103,15 +103,22 @@ BACKENDS = {"citus", "cockroach", "mssql", "bigquery"}
 async def run(engine: Engine, session: Session, request: Any, names: str = "pg") -> Any:
     """Run one request of /v1/metadata, or with the names "older" the metadata part of /v1/query.
 
+    One that only reads waits for no other.
     Raises QErr: `access-denied` unless admin, `conflict` 409 for another resource version.
     """
     check_request(request, names)
     if not session.is_admin:
         raise QErr("access-denied", "restricted access : admin only", "$.args")
-    async with engine.metadata_lock:
+    async with engine.metadata_lock if _changes(request, names) else contextlib.nullcontext():
         if request["type"] == BULK:
             return await _bulk(engine, session, request, names)
         return await run_one(engine, session, request, names)
+
+
+def _changes(request: Json, names: str) -> bool:
+    if request["type"] == BULK:
+        return any(_changes(item, names) for item in request["args"])
+    return find(request["type"], names).changes
 
 
 def check_request(request: Any, names: str) -> None:
@@ -154,7 +161,7 @@ def check_request(request: Any, names: str) -> None:
 
 
 async def run_one(engine: Engine, session: Session, request: Json, names: str) -> Any:
-    """Run one checked request that is no bulk and holds the engine's lock."""
+    """Run one checked request that is no bulk."""
     command = find(request["type"], names)
     try:
         return await _single(engine, session, command, request)

@@ -1,10 +1,11 @@
 """The metadata: tracking, permissions, bulk; export, replace, reload. Contract sections 5 and 6."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.hasura import Hasura, Json, unique
+from tests.support.hasura import Hasura, Json, eventually, unique
 
 AUTHOR = "id serial PRIMARY KEY, name text UNIQUE"
 ROWS, TEXT = "$$ SELECT 1, 'a' $$", "$$ SELECT 'a' $$"
@@ -137,6 +138,22 @@ def test_nulls_and_defaults_of_exports_are_those_of_the_engine(engine: Hasura) -
     (definition,) = [each["definition"] for each in actions if each["name"] == name]
     assert definition["arguments"] == [{"name": "text", "type": "String!"}]
     assert "Content-Length" in definition["ignored_client_headers"]
+
+
+def test_a_read_waits_for_no_other(engine: Hasura) -> None:
+    """Else what needs no database hangs with what waits for one."""
+    cron = {"name": unique("cron"), "webhook": "http://127.0.0.1:9", "schedule": "0 0 1 1 *"}
+    engine.do("create_cron_trigger", cron | {"include_in_metadata": True})
+    table = "hdb_catalog.hdb_cron_events"
+    waiting = f"SELECT 1 FROM pg_locks WHERE relation = '{table}'::regclass AND granted = "
+    args = {"type": "cron", "trigger_name": cron["name"]}
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(engine.sql, f"LOCK TABLE {table}; SELECT pg_sleep(2)")
+        eventually(lambda: engine.sql(waiting + "true"))
+        reading = threads.submit(engine.call, "get_scheduled_events", args)
+        eventually(lambda: engine.sql(waiting + "false"))
+        engine.do("export_metadata", {})
+        assert not reading.done()
 
 
 def test_empty_parts_are_left_out(engine: Hasura) -> None:
