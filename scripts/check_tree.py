@@ -34,7 +34,9 @@ MAX_SERVER_LINES = 12_608
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAX_PAGE_LINES = {"docs/install.md": 120}
 """An installation is no more to read than this; what it does not need has an appendix."""
+MAX_DECISION_LINES = 40
 NOT_SPLIT_YET = {"tests/ops/test_status.py"}
+DECISION = re.compile(r"docs/decisions/\d")
 INDEXES = ("README.md", "docs/decisions/README.md")
 ARCHITECTURE = "docs/architecture.md"
 SECURITY = "docs/security.md"
@@ -380,6 +382,9 @@ def sizes(tree: Tree) -> Iterator[str]:
     for path, most in MAX_PAGE_LINES.items():
         if (length := tree.get(path, "").count("\n")) > most:
             yield f"{path}:{length}: more than {most} lines. Move what not every installation needs."
+    for path in tree:
+        if DECISION.match(path) and (length := tree[path].count("\n")) > MAX_DECISION_LINES:
+            yield f"{path}:{length}: more than {MAX_DECISION_LINES} lines. Keep what binds who changes the code."
     for path in python(tree, *PRODUCT):
         functions = (each for each in ast.walk(ast.parse(tree[path])) if isinstance(each, FUNCTION))
         for each in functions:

@@ -34,7 +34,7 @@ RUN_ID = secrets.token_hex(4)
 MEMORY = Path("/dev/shm")  # noqa: S108 - the directory that Linux keeps in memory
 """For the data of a server that is not durable, if it has room for them."""
 MIN_MEMORY_BYTES = 4 * 2**30
-"""Some tests write a million rows, and three servers run at a time."""
+"""Some tests write a million rows, and four servers run at a time."""
 
 _WITHOUT_FLUSH = {
     "fsync": "off",

@@ -522,6 +522,11 @@ def test_a_key_is_judged_by_what_pancake_answers(
             assert found.cure.endswith(cure)
 
 
+def test_each_key_that_is_refused_is_named() -> None:
+    keys = {name: red(f"{name}: the API key does not work", about=name) for name in ("Hue", "Da Nang")}
+    assert [found.text for found in ask("api-key", keys=keys)] == [each.text for each in keys.values()]
+
+
 def test_what_waits_too_long_is_red_unless_a_switch_lets_it_wait() -> None:
     late = replace(STATE, queue=[Queue("received", 7, NOW - timedelta(minutes=12), 7)])
     (found,) = ask("queue", state=late)
