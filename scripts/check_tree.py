@@ -384,7 +384,7 @@ def sizes(tree: Tree) -> Iterator[str]:
             yield f"{path}:{length}: more than {most} lines. Move what not every installation needs."
     for path in tree:
         if DECISION.match(path) and (length := tree[path].count("\n")) > MAX_DECISION_LINES:
-            yield f"{path}:{length}: more than {MAX_DECISION_LINES} lines. Keep what binds who changes the code."
+            yield f"{path}:{length}: more than {MAX_DECISION_LINES} lines. Keep what binds."
     for path in python(tree, *PRODUCT):
         functions = (each for each in ast.walk(ast.parse(tree[path])) if isinstance(each, FUNCTION))
         for each in functions:
