@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.clients.db_session import open_session
+from ops.clients.db_session import DbSession, open_session
 from ops.files import digest_of
 from ops.golive.criterion import load_criteria
 from ops.golive.evaluation import Figure, load_figures
@@ -228,17 +229,16 @@ ON_RECORDS: Mapping[str, tuple[Callable[[Pilot], None], str, str]] = {
 """By attack: how it is made, on which gate, and the criterion that closes the gate or the red notice."""
 
 
-BAD_WEEK, KEPT = "pancake_bad_week", "pancake_bad_week_kept"
+BAD_WEEK, KEPT, READ = "pancake_bad_week", "pancake_bad_week_kept", "pancake_bad_week_read"
 
 
-def remembered(url: str, figure: Figure) -> Callable[[float], list[str]]:
-    """The series of a figure, as it was read from this database."""
+def remembered(session: DbSession, figure: Figure) -> Callable[[float], list[str]]:
+    """The series of a figure, as it was read from the database of a session."""
 
     def at(seconds: float) -> list[str]:
         until = datetime.fromtimestamp(seconds, UTC)
-        with open_session(url, "test") as session:
-            window = {"from": until - DAY - timedelta(minutes=figure.earlier_minutes), "to": until}
-            row = read_row(session, figure.sql, window) or {}
+        window = {"from": until - DAY - timedelta(minutes=figure.earlier_minutes), "to": until}
+        row = read_row(session, figure.sql, window) or {}
         return [str(row.get(figure.column) or 0)]
 
     return at
@@ -248,7 +248,9 @@ def remembered(url: str, figure: Figure) -> Callable[[float], list[str]]:
 def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
     """W1 with all attested, kept closed by dead letters, held and missing leads, a suspension, a night."""
     folder = tmp_path_factory.mktemp("bad-week")
-    with fake_prometheus() as prometheus, pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
+        prometheus = stack.enter_context(fake_prometheus())
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr("ops.golive.evaluation.entry_criteria", list)
         pilot = Pilot(cluster.create_database(BAD_WEEK, template), folder / "records", prometheus.url, days=8)
         pilot.seed(lead_days=8)
@@ -262,18 +264,19 @@ def bad_week(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathF
                 pilot.sql(statement)
         prometheus.values |= {
             RESULTS_OF_HANDLERS % DEAD_LETTER: ["10"], RESULTS_OF_HANDLERS % PROCESSED: ["690"],
-            **{figure.promql: remembered(pilot.url, figure) for figure in load_figures()},
         }  # fmt: skip
+        # A database that is copied has no session.
+        cluster.create_database(KEPT, BAD_WEEK)
+        session = stack.enter_context(open_session(cluster.create_database(READ, BAD_WEEK), "test"))
+        prometheus.values |= {figure.promql: remembered(session, figure) for figure in load_figures()}
         closed = pilot.gate("W1")
         assert [each["id"] for each in closed["criteria"] if each["outcome"] in ("fail", "inconclusive")] == [
             "held-share", "success-rate", "zero-miss", "no-suspension", "sources-W1",
         ]  # fmt: skip
         assert not any("of the day to" in each["en"] for each in closed["notices"])
-        kept = cluster.create_database(KEPT, BAD_WEEK)
-        prometheus.values |= {figure.promql: remembered(kept, figure) for figure in load_figures()}
         yield pilot
-    cluster.drop_database(BAD_WEEK)
-    cluster.drop_database(KEPT)
+    for name in (BAD_WEEK, KEPT, READ):
+        cluster.drop_database(name)
 
 
 @pytest.fixture
