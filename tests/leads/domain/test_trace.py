@@ -175,6 +175,12 @@ def test_a_handler_that_stopped_is_distinguished_from_one_at_work() -> None:
         assert (step.kind, step.text) == ("waits", text)
 
 
+def test_a_code_without_words_of_its_own_is_told_by_its_detail() -> None:
+    for detail, text in (("The disk is full.", "odd: The disk is full."), (None, "odd: no reason is stored")):
+        dead = replace(EVENT, status="dead_letter", error_code="odd", error_detail=detail)
+        assert text in state_step(dead, NOW).text
+
+
 def test_a_dead_letter_is_past_once_a_later_version_was_applied() -> None:
     dead = replace(EVENT, id=16, status="dead_letter", error_code="claim_expired")
     assert next_step([dead, EVENT]) == NOTHING
