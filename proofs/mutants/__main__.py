@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from proofs.mutants import sql_coverage
 from proofs.mutants.coverage_of_tests import CoveringTests, branch_coverage, measure
@@ -124,9 +124,10 @@ def print_report(
 
     Returns whether each mutant has a verdict and is caught or explained, and no share is less.
     """
-    table = Table("module" if by_module else "part", *COLUMNS, "share")
-    for name, counts in shares(sample, by_module=by_module).items():
-        table.add_row(name, *(str(counts[column]) for column in COLUMNS), _percent(_share(counts)))
+    name = Column("module" if by_module else "part", no_wrap=True)
+    table = Table(name, *COLUMNS, "share", box=None, padding=(0, 1, 0, 0))
+    for part, counts in shares(sample, by_module=by_module).items():
+        table.add_row(part, *(str(counts[column]) for column in COLUMNS), _percent(_share(counts)))
     console.print(table)
     unexplained = [each for each in sample if _survives(each) and not each.known]
     for mutant in unexplained:
