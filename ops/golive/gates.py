@@ -74,13 +74,6 @@ WORDS = {
 """In the order in which outcomes are shown."""
 
 
-def word_of(judgement: Judgement) -> str:
-    """Return the word for an outcome on the terminal: what checks found keeps the level that they gave it."""
-    levels = [found.level for found in judgement.measurement.findings]
-    is_level = judgement.outcome is Outcome.FAIL and levels
-    return max(levels).word if is_level else WORDS[judgement.outcome].terminal
-
-
 def show(evaluation: Evaluation, *, as_json: bool) -> None:
     if as_json:
         print_json(evaluation.document())
@@ -99,10 +92,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     console.print(f"{title}: {state}, {time_text(evaluation.at)}, commit {commit}")
     if evaluation.period:
         console.print(evaluation.period.text)
-    found = Counter(map(word_of, evaluation.judgements))
-    words = [word.terminal for word in WORDS.values()]
-    words[1:1] = [Level.YELLOW.word] * (Level.YELLOW.word in found)
-    console.print(", ".join(f"{found[word]} {word}" for word in words))
+    found = Counter(judgement.outcome for judgement in evaluation.judgements)
+    console.print(", ".join(f"{found[outcome]} {word.terminal}" for outcome, word in WORDS.items()))
     for each in evaluation.notices:
         text = f"{each.gate}: {each.en}" if each.gate else each.en
         print_in_column("notice".ljust(COLUMN), text, console)
@@ -111,9 +102,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         text = f"The gate of {name}. {before.reason}"
         print_in_column(WORDS[before.outcome].terminal.ljust(COLUMN), text, console)
     explained = _print_causes(evaluation, console)
-    for word in words:
+    for outcome in WORDS:
         for judgement in evaluation.judgements:
-            if word_of(judgement) == word and judgement.criterion.id not in explained:
+            if judgement.outcome is outcome and judgement.criterion.id not in explained:
                 print_judgement(judgement, console)
 
 
@@ -141,7 +132,7 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     """Print a criterion: what was found, and what to do if it keeps a gate closed."""
     criterion = judgement.criterion
     head = f"{criterion.id}: {criterion.title_en}"
-    print_in_column(word_of(judgement).ljust(COLUMN), head, console)
+    print_in_column(WORDS[judgement.outcome].terminal.ljust(COLUMN), head, console)
     for text in filter(None, (finding(judgement), note(judgement))):
         print_in_column(INDENTATION, text, console)
     if judgement.is_blocking:
