@@ -26,11 +26,11 @@ MAX_RUNS_PER_TICK = 200
 MAX_ROWS_PER_TICK = 500
 """Of each kind: the backlog of an hour's pause must not be released at once."""
 EVENT_LOCK_LEASE = timedelta(seconds=12)
-"""How long Hasura's event of a row may be locked before the row is fired again.
+"""How long Hasura's event of a row may be locked before it is unlocked, or else its row is fired again.
 
 A delivery claims its row in milliseconds. If the row is still received after this time, the instance that
 locked the event died, and no other one takes the event for 30 minutes; or the event waits there or in the
-handlers, and one event more is answered that there is nothing to do.
+handlers, and its second delivery is answered that there is nothing to do.
 """
 NOTIFY_AT_MOST_EVERY = timedelta(hours=1)
 """How often the administrators are notified of what was given up: notifications, and ticks of the crons."""
@@ -52,6 +52,11 @@ async def release_claims(runtime: Runtime, run: CronRun) -> StepReport:
     claims = await runtime.db.fetch_all("retry_failed/release_claims", expired)
     given_up = sum(claim["status"] == "dead_letter" for claim in claims)
     return {"claims": len(claims) - given_up, "dead_letter": given_up}
+
+
+async def unlock_events(runtime: Runtime, run: CronRun) -> StepReport:
+    (row,) = await runtime.db.fetch_all("retry_failed/unlock_events", {"lease": EVENT_LOCK_LEASE})
+    return row
 
 
 async def refire_received(runtime: Runtime, run: CronRun) -> StepReport:
@@ -104,11 +109,8 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
     """
     since = {"now": run.now, "every": NOTIFY_AT_MOST_EVERY}
     (notified,) = await runtime.db.fetch_all("lost_ticks/load_notified_ticks", since)
-    params = {
-        "now": run.now,
-        "triggers": [f"pancake_{name}" for name in CRONS],
-        "notified_until": notified["notified_until"],
-    }
+    triggers = [f"pancake_{name}" for name in CRONS]
+    params = {"now": run.now, "triggers": triggers, "notified_until": notified["notified_until"]}
     lost = await runtime.metadata_db.fetch_all("lost_ticks/count_lost_ticks", params)
     ticks = {row["trigger_name"].removeprefix("pancake_"): row["not_notified"] for row in lost}
     counts = {name: count for name, count in ticks.items() if count}
@@ -118,6 +120,7 @@ async def count_lost_ticks(runtime: Runtime, run: CronRun) -> StepReport:
 
 
 STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (  # first what a crash interrupted
+    unlock_events,
     refire_received,
     release_claims,
     release_failed,
@@ -134,21 +137,16 @@ STEPS: Sequence[Callable[[Runtime, CronRun], Awaitable[StepReport]]] = (  # firs
 def _notices(run: CronRun, body: StepReport) -> tuple[AdminNotice, ...]:
     """Notify the administrators of what was given up, and of waiting tickets that were shared."""
     notices = []
-    shared = body.get("shared")
-    if isinstance(shared, dict):
-        key = f"tickets_shared:{run.scheduled_time.isoformat()}"
+    due = run.scheduled_time.isoformat()
+    if isinstance(shared := body.get("shared"), dict):
         facts = {name: str(shared[name]) for name in ("assigned", "waiting", "kept")}
-        notices.append(AdminNotice(key, "tickets_shared", str(shared["assigned"] + shared["waiting"]), facts))
-    lost = body.get("lost_ticks")
-    if isinstance(lost, dict):
-        ticks = {name: number for name, number in lost.items() if name != "until"}
-        detail = ", ".join(f"{name}: {number}" for name, number in ticks.items())
-        key = f"cron_ticks_lost:{run.scheduled_time.isoformat()}"
-        notices.append(AdminNotice(key, "cron_ticks_lost", detail))
-    given_up = body.get("given_up")
-    if isinstance(given_up, dict):
+        number = str(shared["assigned"] + shared["waiting"])
+        notices.append(AdminNotice(f"tickets_shared:{due}", "tickets_shared", number, facts))
+    if isinstance(lost := body.get("lost_ticks"), dict):
+        detail = ", ".join(f"{name}: {number}" for name, number in lost.items() if name != "until")
+        notices.append(AdminNotice(f"cron_ticks_lost:{due}", "cron_ticks_lost", detail))
+    if isinstance(given_up := body.get("given_up"), dict):
         detail = f"events: {given_up['events']}, cron runs: {given_up['runs']}"
-        key = f"notifications_given_up:{run.scheduled_time.isoformat()}"
         facts = {name: str(given_up[name]) for name in ("events", "runs")}
-        notices.append(AdminNotice(key, "notifications_given_up", detail, facts))
+        notices.append(AdminNotice(f"notifications_given_up:{due}", "notifications_given_up", detail, facts))
     return tuple(notices)

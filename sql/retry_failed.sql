@@ -47,10 +47,19 @@ WHERE
     AND NOT (SELECT w.processing_paused FROM public.view_pancake_setting AS w)
 RETURNING e.id, e.status
 
+-- name: retry_failed/unlock_events
+-- Unlock Hasura's events of received rows that have been locked for longer than `lease`, unless processing is paused: the engine that
+-- locked them died. They are the oldest without a lock then, and Hasura delivers them next.
+-- Returns one row: unlocked (number of events). Relies on pancake_unlock_events, which relies on Hasura's partial index on pending
+-- events and on the primary key of the rows. At most 10,000, more than engines can have locked: refire_received, which follows, fires
+-- the rows of those that are still locked, and their new events come at the end of Hasura's queue.
+SELECT CASE WHEN w.processing_paused THEN 0 ELSE public.pancake_unlock_events(%(lease)s, 10000) END AS unlocked
+FROM public.view_pancake_setting AS w
+
 -- name: retry_failed/refire_received
 -- Fire the event trigger again for received events that have no pending Hasura event, by setting status to received again.
 -- Limits: not while paused, not within `lease`, not if Hasura has a pending event for the row that is not locked for longer than
--- `lease`; the connections in turn, of each the oldest first, as far as 20 times the limit reaches.
+-- `lease`, which is so once unlock_events has unlocked it; the connections in turn, of each the oldest first, as far as 20 times the limit reaches.
 -- Returns id. Relies on ix_pancake_webhook_event_waiting; pancake_pending_event_ids on Hasura's partial index on pending events.
 WITH turn AS MATERIALIZED (
     SELECT w.id, row_number() OVER (PARTITION BY w.connection_id ORDER BY w.received_at, w.id) AS place

@@ -92,6 +92,8 @@ WITH declared AS (
     SELECT
         '045', 'index ix_pancake_webhook_event_told_later', to_regclass('public.ix_pancake_webhook_event_told_later') IS NOT NULL
     UNION ALL
+    SELECT '050', 'function pancake_unlock_events', to_regproc('public.pancake_unlock_events') IS NOT NULL
+    UNION ALL
     SELECT '980', 'function pancake_count_event_logs', to_regproc('public.pancake_count_event_logs') IS NOT NULL
     UNION ALL
     SELECT '929', 'index account_normalized_phone_idx', to_regclass('public.account_normalized_phone_idx') IS NOT NULL

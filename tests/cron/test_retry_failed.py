@@ -143,33 +143,45 @@ async def test_failed_rows_and_claims_stay_while_processing_is_paused(harness: C
 
 @pytest.mark.test_case("TC-014-012")
 @pytest.mark.parametrize("seconds", [0, 11, 13, 59])
-async def test_a_lead_of_a_killed_engine_is_fired_again_in_time(harness: CronHarness, seconds: int) -> None:
+async def test_a_lead_of_a_killed_engine_is_unlocked_in_time(harness: CronHarness, seconds: int) -> None:
     waited = timedelta(seconds=seconds)
     insert_locked(harness, age=waited, locked=waited)
-    while not await run(harness, "refired"):
+    while not await run(harness, "unlocked"):
         pass_time(harness, TICK)
         waited += TICK
     slowest = FETCH + waited + CRON_LOOP + FETCH
     assert slowest.total_seconds() <= MAX_LEAD_SECONDS
-    assert harness.count(EVENT_LOG, "locked IS NULL") == 1
+    assert harness.count(EVENT_LOG) == harness.count(EVENT_LOG, "locked IS NULL") == 1, "not fired again too"
     await harness.process_received()
     assert harness.one("SELECT outcome FROM pancake_webhook_event")["outcome"] == "ticket_created"
 
 
 async def test_an_event_that_waits_or_was_just_locked_is_left_alone(harness: CronHarness) -> None:
     insert_locked(harness, age=timedelta(hours=2), locked=None)
-    assert await run(harness, "refired") == 0, "it waits for an engine"
-    locked = f"UPDATE {EVENT_LOG} SET locked = now() - %s::interval"
-    harness.sql(locked, EVENT_LOCK_LEASE - timedelta(seconds=5))
-    assert await run(harness, "refired", seconds=1) == 0
+    for case, locked in {"waits": None, "just locked": EVENT_LOCK_LEASE - timedelta(seconds=5)}.items():
+        harness.sql(f"UPDATE {EVENT_LOG} SET locked = now() - %s::interval", locked)
+        report = await harness.run("retry_failed", seconds=1)
+        assert (report["unlocked"], report["refired"]) == (0, 0), case
 
 
-async def test_a_row_is_not_fired_again_while_its_new_event_waits(harness: CronHarness) -> None:
+async def test_a_locked_event_is_left_alone_while_processing_is_paused(harness: CronHarness) -> None:
     insert_locked(harness, age=TICK, locked=TICK)
-    assert await run(harness, "refired") == 1
-    for _ in range(3):
+    harness.change_settings(processing_paused=True)
+    assert await run(harness, "unlocked") == 0
+    harness.change_settings(processing_paused=False)
+    assert await run(harness, "unlocked", minutes=1) == 1
+
+
+@pytest.mark.own_database
+async def test_a_row_whose_event_cannot_be_unlocked_is_fired_again_once(harness: CronHarness) -> None:
+    """And not while its new event waits."""
+    insert_locked(harness, age=TICK, locked=TICK)
+    harness.sql("REVOKE EXECUTE ON FUNCTION pancake_unlock_events FROM pancake_handlers")
+    for refired in (1, 0, 0):
+        assert (await harness.tick("retry_failed")).status_code == 503
+        report = harness.last_run("retry_failed")["report"]
+        assert (report["failed_steps"], report["refired"]) == (["unlock_events"], refired)
         pass_time(harness, TICK)
-        assert await run(harness, "refired") == 0
 
 
 def lose(harness: CronHarness, name: str, status: str, *, hours_ago: float = 0) -> None:

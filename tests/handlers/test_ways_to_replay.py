@@ -257,6 +257,20 @@ async def test_a_second_event_of_the_row_replays_nothing(console: Console) -> No
     assert console.harness.event(event_id)["replay_count"] == 1
 
 
+async def test_an_event_that_is_on_its_way_twice_replays_nothing(console: Console) -> None:
+    """retry_failed unlocks it while the handlers are slow: Hasura delivers it again, as a first try too."""
+    event_id = await _deliver(console, phone_number="none")
+    hasura_event_id = console.event_of(event_id)
+    answers = []
+    for _ in range(2):
+        answer = await console.harness.fire(event_id, hasura_event_id=hasura_event_id)
+        console.log(hasura_event_id, answer.status_code)
+        answers.append(answer.json()["result"])
+    assert answers == ["dead_letter", "already_dead_letter"]
+    assert console.harness.event(event_id)["replay_count"] == 0
+    assert await redeliver(console, event_id) == "replayed"
+
+
 async def test_a_lost_answer_of_a_redelivery_replays_the_row_once(console: Console) -> None:
     event_id = await without_phone(console)
     hasura_event_id = console.event_of(event_id)

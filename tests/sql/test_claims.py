@@ -73,6 +73,13 @@ TICKETS = [
     "DELETE FROM ticket",
     "INSERT INTO ticket (title, source_id) SELECT 'Lead', 'ticket_source_pancake' FROM generate_series(1, 3)",
 ]
+LOCKED = [
+    "INSERT INTO hdb_catalog.event_log (id, trigger_name, payload, locked)"
+    " SELECT e.record_id, 'pancake_webhook_event_status_update', jsonb_build_object('data',"
+    " jsonb_build_object('new', jsonb_build_object('id', e.id))), now() - e.id * interval '1 minute'"
+    f" FROM {EVENT} AS e",
+]
+"""Each event is locked for a minute longer than the one before."""
 WORKS = [
     of_events("retry_failed/release_failed", "failed", "next_attempt_at = now() - interval '1 minute'",
               "status = 'received'", now=NOW, limit=9),
@@ -90,6 +97,8 @@ WORKS = [
     of_events("purge_events/empty_leftovers", "processed",
               f"{OLD}, payload = NULL, normalized_phone = '+84905111222'", EMPTIED,
               statuses=["processed"], **PURGE),
+    Work("retry_failed/unlock_events", {"lease": "60 s"}, "locked IS NULL", "received",
+         "hdb_catalog.event_log", LOCKED),
     Work("tickets/update_tickets",
          {"from_source": "ticket_source_pancake", "to_source": "ticket_source_8", "only_marked": False,
           "limit": 9},
@@ -256,6 +265,52 @@ def test_a_row_that_another_session_holds_is_left_and_the_others_are_done(
         assert left == [{"id": held}]
     session.session.execute(QUERIES[work.statement], params)
     assert session.count(work.table, f"NOT ({work.done})") == 0
+
+
+LEFT_LOCKED = {
+    "locked just now": "locked = now() - interval '8 seconds'",
+    "delivered": "delivered = true",
+    "given up": "error = true",
+    "archived": "archived = true",
+    "of another trigger": "trigger_name = 'orders_changed'",
+    "of no row": "payload = '{}'",
+}
+OF_ANOTHER_STATUS = ("ingested", "processed", "failed", "dead_letter", "skipped_kill_switch")
+UNLOCK = b"SELECT public.pancake_unlock_events('12 s', %s)"
+
+
+def locked_events(session: DatabaseHarness) -> list[str]:
+    found = session.sql("SELECT id FROM hdb_catalog.event_log WHERE locked IS NOT NULL ORDER BY id")
+    return [row["id"] for row in found]
+
+
+@pytest.mark.usefixtures("engine_tables")
+def test_only_events_of_received_rows_that_were_locked_long_ago_are_unlocked(
+    session: DatabaseHarness,
+) -> None:
+    insert_events(session.session, "received", len(LEFT_LOCKED) + 1)
+    for status in OF_ANOTHER_STATUS:
+        insert_events(session.session, status, 1)
+    session.sql(LOCKED[0])
+    names = {f"received{number}": case for number, case in enumerate(LEFT_LOCKED, 2)}
+    for event, case in names.items():
+        session.sql(f"UPDATE hdb_catalog.event_log SET {LEFT_LOCKED[case]} WHERE id = %s", event)
+    assert session.session.execute(UNLOCK, [99]).fetchone() == {"pancake_unlock_events": 1}
+    left = {names.get(event, event) for event in locked_events(session)}
+    assert left == {*LEFT_LOCKED, *(f"{status}1" for status in OF_ANOTHER_STATUS)}
+
+
+@pytest.mark.usefixtures("engine_tables")
+def test_two_sessions_unlock_each_event_once_and_those_first_that_were_locked_first(
+    session: DatabaseHarness, first: Session, second: Session
+) -> None:
+    insert_events(session.session, "received", 5)
+    session.sql(LOCKED[0])
+    assert first.execute(UNLOCK, [2]).fetchone() == {"pancake_unlock_events": 2}
+    assert second.execute(UNLOCK, [1]).fetchone() == {"pancake_unlock_events": 1}
+    first.commit()
+    assert locked_events(session) == ["received1", "received2"], "those that were locked last"
+    assert second.execute(UNLOCK, [9]).fetchone() == {"pancake_unlock_events": 2}
 
 
 BACKLOG = 30_000

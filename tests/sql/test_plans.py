@@ -14,9 +14,10 @@ import pytest
 from leads.adapters.database import SQL_FOLDER, split
 from leads.domain.event_states import CLAIM_LIMITS
 from ops.clients.db_session import QUERIES
-from sandbox.postgres.database import migrate
+from sandbox.postgres.database import migrate, run_file
 from sandbox.postgres.plans import Plan, custom_plan, explain_prepared, generic_plan, indexes, nodes, scanned
 from sandbox.postgres.server import Cluster
+from tests.support.crons import HDB_CATALOG
 from tests.support.postgres import CONNECTION, fill_tables, insert_events
 from tests.support.stored_rows import FROM, TO, insert_tickets
 
@@ -312,6 +313,29 @@ def test_an_event_of_an_unknown_backlog_is_found_by_its_key(backlog: Db, subtest
             with subtests.test(name, status=status, kind=kind):
                 found = executed_plan(backlog, name, keys | PARAMS.get(name, {}), kind)
                 check_few_pages(found, EVENT, {of_events("pk")})
+
+
+LOCKED = 20
+LOG = """
+INSERT INTO hdb_catalog.event_log (trigger_name, delivered, locked, payload)
+SELECT 'pancake_webhook_event_status_update', e.status <> 'received',
+    CASE WHEN e.record_id ~ '^received[12][0-9]$' THEN now() - interval '1 hour' END,
+    jsonb_build_object('data', jsonb_build_object('new', to_jsonb(e)))
+FROM pancake_webhook_event AS e
+"""
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_events_of_a_dead_engine_are_unlocked_by_look_ups(backlog: Db, kind: str) -> None:
+    """Among 20,000 that wait and 36,000 that are finished, whatever the statistics of both tables say."""
+    with backlog.transaction(force_rollback=True):
+        run_file(backlog, HDB_CATALOG)
+        backlog.execute("ANALYZE hdb_catalog.event_log")
+        backlog.execute(LOG.encode())
+        for analyze in ("SELECT", f"ANALYZE {EVENT}, hdb_catalog.event_log"):
+            backlog.execute(analyze.encode())
+            found = executed_plan(backlog, "retry_failed/unlock_events", {"lease": "60 seconds"}, kind)
+            assert shared_buffers(found) <= 40 * LOCKED, analyze
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -44,7 +44,8 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TET = "2027-02-05..2027-02-11, 2027-04-30"
 CALLED_FUNCTION = re.compile(
     r"\bpancake_(?:pending_event_ids|member_limit|recall_is_due|business_minutes|open_minutes"
-    r"|business_period|hours_begin|valid_hours|delivery_history|fired_event_id|count_event_logs)\b"
+    r"|business_period|hours_begin|valid_hours|delivery_history|fired_event_id|count_event_logs"
+    r"|unlock_events)\b"
 )
 """Functions that are called, not inlined: once, for few rows, or with the rights of their owner."""
 SWITCHING = {

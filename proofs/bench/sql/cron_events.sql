@@ -43,4 +43,8 @@ SELECT 'public', 'pancake_webhook_event', 'pancake_webhook_event_status_update',
 jsonb_build_object('op', 'INSERT', 'data', jsonb_build_object('old', NULL, 'new', jsonb_build_object('id', e.id)))
 FROM pancake_webhook_event AS e WHERE e.record_id LIKE 'waiting-%%';
 
+-- Of an engine that died: as many as it may have locked.
+UPDATE hdb_catalog.event_log SET locked = now() - interval '1 minute'
+WHERE id IN (SELECT l.id FROM hdb_catalog.event_log AS l WHERE NOT l.delivered LIMIT 200);
+
 UPDATE pancake_connection SET poll_watermark = %(watermark)s;
