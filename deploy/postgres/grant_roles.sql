@@ -66,7 +66,7 @@ BEGIN
             ('public.view_pancake_connection_status', 'SELECT', NULL),
             ('public.customer_erasure', 'SELECT', 'id, digest, connection_id, table_name, erased_at'),
             -- Hasura's. Its trigger functions run with the rights of the session that writes a row: without INSERT no lead is stored.
-            -- Which events, a policy says below. What else they do with our events in this log, four functions of the migrations do.
+            -- Which events, a policy says below. What else they do with our events in this log, functions of the migrations do.
             ('hdb_catalog.event_log', 'INSERT', NULL),
             -- For the metrics: state and times of events, no payloads.
             ('hdb_catalog.event_log', 'SELECT', 'trigger_name, delivered, error, archived, locked, created_at'),
@@ -206,14 +206,18 @@ BEGIN
     IF has_schema_privilege('pancake_handlers', 'public', 'CREATE') THEN
         RAISE WARNING 'every role may create tables in the schema public: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
     END IF;
-    SELECT f.proowner::regrole::text AS owner INTO item
-    FROM pg_catalog.pg_proc AS f
-    WHERE f.oid = to_regprocedure('public.pancake_pending_event_ids(interval)')
-        AND to_regclass('hdb_catalog.event_log') IS NOT NULL
-        AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), 'SELECT, DELETE');
-    IF FOUND THEN
-        RAISE WARNING 'role % owns pancake_pending_event_ids() and the other functions that read Hasura''s log and has no rights on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura', item.owner;
-    END IF;
+    -- One right at a time: of a list has_table_privilege asks for any.
+    FOR item IN
+        SELECT f.proowner::regrole AS owner, string_agg(DISTINCT f.oid::regprocedure::text, ', ') AS functions,
+            string_agg(DISTINCT p.name, ', ') AS lacking
+        FROM pg_catalog.pg_proc AS f
+        CROSS JOIN (VALUES ('SELECT'), ('UPDATE'), ('DELETE')) AS p (name)
+        WHERE f.pronamespace = to_regnamespace('public') AND f.proname LIKE 'pancake\_%' AND f.prorettype <> 'trigger'::regtype AND f.prosecdef
+            AND NOT has_table_privilege(f.proowner, to_regclass('hdb_catalog.event_log'), p.name)
+        GROUP BY f.proowner
+    LOOP
+        RAISE WARNING 'role % owns functions that read and change Hasura''s log, and lacks % on hdb_catalog.event_log: ALTER FUNCTION … OWNER TO the role of Hasura, of %', item.owner, item.lacking, item.functions;
+    END LOOP;
     IF missing <> '{}' THEN
         RAISE WARNING 'not granted, because these do not exist: %. Run this again once they do', (SELECT string_agg(DISTINCT m.name, ', ') FROM unnest(missing) AS m (name));
     END IF;

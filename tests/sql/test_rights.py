@@ -102,6 +102,7 @@ OF_ATTACKERS = (
 OF_HANDLERS = (
     "SELECT public.pancake_pending_event_ids('20 seconds')",
     "SELECT public.pancake_delete_event_logs(now(), 1)",
+    "SELECT public.pancake_unlock_events('20 seconds', 1)",
     "SELECT public.pancake_delivery_history('0', 0)",
     "SELECT public.pancake_fired_event_id(1)",
 )
@@ -334,10 +335,19 @@ def test_it_names_an_owner_of_the_functions_who_has_no_rights_in_hasuras_log(db:
     db.execute("CREATE ROLE other_owner_of_the_test; GRANT ALL ON SCHEMA public TO other_owner_of_the_test")
     run_file(db, GRANTS)
     assert notices == []
-    db.execute("ALTER FUNCTION pancake_pending_event_ids OWNER TO other_owner_of_the_test")
+    db.execute("ALTER FUNCTION pancake_unlock_events OWNER TO other_owner_of_the_test")
+    for granted, lacking in (("TRIGGER", "DELETE, SELECT, UPDATE"), ("SELECT, DELETE", "UPDATE")):
+        db.execute(f"GRANT {granted} ON hdb_catalog.event_log TO other_owner_of_the_test".encode())
+        notices.clear()
+        run_file(db, GRANTS)
+        (notice,) = notices
+        assert notice.startswith("role other_owner_of_the_test owns functions that read and change")
+        assert f"and lacks {lacking} on hdb_catalog.event_log" in notice
+        assert notice.endswith("of pancake_unlock_events(interval,bigint)")
+    db.execute("GRANT UPDATE ON hdb_catalog.event_log TO other_owner_of_the_test")
+    notices.clear()
     run_file(db, GRANTS)
-    (notice,) = notices
-    assert notice.startswith("role other_owner_of_the_test owns pancake_pending_event_ids()")
+    assert notices == []
 
 
 def test_it_may_run_before_the_migrations_and_names_what_is_missing(diva_database: str) -> None:
