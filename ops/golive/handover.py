@@ -25,8 +25,7 @@ RESULTS = ("*.jsonl", "*.json", "*.sig", "report*.html", f"{RECORDS}/*")
 
 PAGES = ("README.md", "docs/**/*.md", "deploy/**/*.rules.yml", "deploy/alertmanager/*.yml", "CHANGELOG.md")
 FOR_DEVELOPERS = (
-    "docs/decisions/", "docs/architecture.md", "docs/engine-report.md", "docs/extending.md",
-    "docs/glossary.md", "docs/proofs.md",
+    "docs/decisions/", "docs/architecture.md", "docs/extending.md", "docs/glossary.md", "docs/proofs.md",
 )  # fmt: skip
 """How the paths of pages begin that are of no use to those who operate the integration."""
 MIN_SECRET_CHARACTERS = 8

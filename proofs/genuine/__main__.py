@@ -171,7 +171,7 @@ def _succeeds(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-HEADING = "## The pinned image\n"
+HEADING = "### The pinned image\n"
 
 
 @dataclass
@@ -242,11 +242,11 @@ def replace_section(page: str, text: str) -> str:
     before, heading, rest = page.partition(HEADING)
     if not heading:
         raise ValueError(f"The page has no heading {HEADING.strip()!r}.")
-    _, found, after = rest.partition("\n## ")
+    _, found, after = rest.partition("\n##")
     return f"{before}{heading}\n{text}" + (f"{found}{after}" if found else "")
 
 
-REPORT = Path("docs/engine-report.md")
+REPORT = Path("docs/proofs.md")
 CONTRACT_SUITE, END_TO_END = "contract suite", "end-to-end tests"
 ENGINE, CONTRACT_ENGINE = "http://127.0.0.1:8081", "http://127.0.0.1:8087"
 NOT_RUN = """The end-to-end tests did not run: each module needs a new system around the engine.

@@ -255,7 +255,7 @@ class Clone:
 
     @property
     def report(self) -> str:
-        return (self.path / "docs/engine-report.md").read_text()
+        return (self.path / "docs/proofs.md").read_text()
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def clone(tmp_path: Path, processes: Processes) -> Iterator[Clone]:
             (tmp_path / path.name).symlink_to(path)
     for name in ("bin", "docs", "tmp"):
         (tmp_path / name).mkdir()
-    (tmp_path / "docs/engine-report.md").write_text((ROOT / "docs/engine-report.md").read_text())
+    (tmp_path / "docs/proofs.md").write_text((ROOT / "docs/proofs.md").read_text())
     clone = Clone(tmp_path, processes)
     clone.program("docker", DOCKER)
     clone.program("pytest", PYTEST)
@@ -275,7 +275,7 @@ def clone(tmp_path: Path, processes: Processes) -> Iterator[Clone]:
 
 def test_both_suites_run_against_the_image_and_the_report_has_their_results(clone: Clone) -> None:
     """Everything is started before and removed after; no secret is an argument, and the shell has no say."""
-    before, by_hand = clone.report, "## An engine built from source"
+    before, by_hand = clone.report, "### An engine built from source"
     modules = sorted(path.name for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
     code, _, err = clone.run(PASSED + SKIPPED)
     assert (code, err) == (0, "")
