@@ -25,7 +25,7 @@ from ops.setup.values import START, SWITCH, WAYS, finish_command
 FOLDER = Path("pancake")
 NEXT = """Start edge and handlers with the environment files in {folder}: {start}
 Then run: {finish}"""
-NEXT_OF_RUNNING = """The handlers answer already. After an upgrade replace them: docs/upgrading.md
+NEXT_OF_RUNNING = """The handlers answer already. After an upgrade replace them: docs/production.md#upgrade
 After that, or if it was not done yet: {finish}"""
 NO_PROJECT = """You named no project of the Hasura CLI. Before it is applied again, which removes our part:
   leads metadata merge --into DIR"""

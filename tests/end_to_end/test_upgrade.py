@@ -77,7 +77,7 @@ def run_version(service: Service, root: Path) -> None:
 
 @pytest.mark.slow("half a minute")
 async def test_no_lead_is_lost_while_two_versions_work_side_by_side(cluster: Cluster, old: Path) -> None:
-    """In the order of docs/upgrading.md; then one process goes back, as in a rollback."""
+    """In the order of docs/production.md; then one process goes back, as in a rollback."""
     with OldSandbox(cluster, old) as sandbox:
         harness = EndToEndHarness.from_environment(sandbox.environment(), sandbox)
         stream = Stream(harness.webhook_url, RATE, seed=1)
