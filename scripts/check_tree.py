@@ -264,7 +264,7 @@ def runbook_commands(tree: Tree) -> Iterator[str]:
     for page in PAGES:
         for command in commands(page):
             if said := fault(command):
-                yield f"docs/runbook/{page}.md:1: leads {command}: {said}. Give a command that exists."
+                yield f"docs/{page}.md:1: leads {command}: {said}. Give a command that exists."
 
 
 def statements(tree: Tree) -> Iterator[str]:

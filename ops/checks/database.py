@@ -298,7 +298,7 @@ def find_unset(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "database", "Does the database answer?", When.BOTH, read_server, needs="environment", cure=CHECK_URL,
-    runbook="docs/runbook/monitoring.md#pancakesqlmetricsstale",
+    runbook="docs/observability.md#pancakesqlmetricsstale",
 )  # fmt: skip
 def ask_database(facts: Facts, params: Params) -> Iterator[Finding]:
     try:

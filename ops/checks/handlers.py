@@ -167,7 +167,7 @@ def look_at_handlers(url: str) -> HandlersLook:
     "handlers", "Do the handlers answer?", When.BOTH, read_handlers, needs="database role-settings",
     away=Level.RED,
     cure="Look at their log, and start them again: pancake-handlers",
-    runbook="docs/runbook/monitoring.md#pancakehandlersdown",
+    runbook="docs/observability.md#pancakehandlersdown",
 )  # fmt: skip
 def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
     found = facts.get(read_handlers)
@@ -183,7 +183,7 @@ def ask_handlers(facts: Facts, params: Params) -> Iterator[Finding]:
     "readiness", "Do the handlers reach what they need?", When.BOTH, read_handlers,
     needs="handlers database role-settings notifications", fine="they reach what they need",
     cure="Check DATABASE_URL in the environment of the handlers: leads config show",
-    runbook="docs/runbook/monitoring.md#pancakehandlerdown",
+    runbook="docs/observability.md#pancakehandlerdown",
 )  # fmt: skip
 def ask_readiness(facts: Facts, params: Params) -> Iterator[Finding]:
     ready = facts.get(read_handlers).ready
@@ -255,7 +255,7 @@ def ask_calls(facts: Facts, params: Params) -> Iterator[Finding]:
 @CHECKS.add_direct(
     "restarts", "Do the handlers stay up?", When.STATUS, needs="handlers", fine="they have not restarted",
     cure="Their log says why they end; with compose: docker compose logs --tail 50 handlers",
-    runbook="docs/runbook/monitoring.md#pancakehandlerdown",
+    runbook="docs/observability.md#pancakehandlerdown",
 )  # fmt: skip
 def ask_restarts(services: Services) -> Iterator[Finding]:
     """Ask Prometheus how often they started: of one that starts each minute a look sees nothing."""

@@ -173,7 +173,7 @@ def read_role_settings(services: Services) -> list[RoleSetting]:
     "role-settings", "Does no setting of a database role stop leads?", When.BOTH, read_role_settings,
     read_server, read_state, needs="database",
     fine="none stops them", cure=f"See what is set: {run_sql(chr(92) + 'drds')}",
-    runbook="docs/runbook/monitoring.md#pancakedatabasereadonly",
+    runbook="docs/observability.md#pancakedatabasereadonly",
 )  # fmt: skip
 def ask_role_settings(facts: Facts, params: Params) -> Iterator[Finding]:
     """Name settings of a login: red if they stop the handlers; while leads fail, possible causes too."""

@@ -28,7 +28,7 @@ ALERT = "PancakeAlertTest"
 ANNOTATIONS = {
     "summary": "A test of the route for alerts: nothing is wrong.",
     "description": "Sent by leads alert test.",
-    "runbook_url": "https://docs.diva.com.vn/runbook/monitoring#send-a-test-alert",
+    "runbook_url": "https://docs.diva.com.vn/observability#send-a-test-alert",
 }
 POLL_SECONDS = 0.5
 MARGIN = timedelta(minutes=1)

@@ -41,9 +41,9 @@ from tests.support.promql import (
     thresholds,
     without_series,
 )
-from tests.support.runbook import TABLE, lines_to_read, sections
+from tests.support.runbook import SITE, TABLE, lines_to_read, sections
 
-URL = re.compile(r"https://docs\.diva\.com\.vn/runbook/([\w-]+)#(\w+)")
+URL = re.compile(re.escape(SITE) + r"([\w/-]+)#(\w+)")
 PARTS = ("**Mitigation**", "**Meaning**", "**Impact**")
 MAX_LINES = 10
 """What a person who was woken has to read until it is mended, besides what is typed and printed."""

@@ -1,7 +1,7 @@
 """What operators read and press at one running system: logs, status, doctor, console, the page.
 
-The tables with which the sections of alerts begin in docs/runbook are made here, and that of all breakages in
-docs/proofs.md: with WRITE_DOCS set the test writes them, else they have to be current, but for the seconds.
+The tables with which the sections of alerts begin are made here, and that of all breakages in docs/proofs.md:
+with WRITE_DOCS set the test writes them, else they have to be current, but for the seconds.
 """
 
 import json
@@ -35,10 +35,9 @@ from tests.support.end_to_end import DRIVER, Browser, EndToEndHarness, browsing,
 from tests.support.leads import numbered_lead
 from tests.support.monitoring import alerts
 from tests.support.postgres import run_as_owner
-from tests.support.runbook import FOLDER, PAGES, TABLE, sections
+from tests.support.runbook import DOCS, PAGES, SITE, TABLE, sections
 from tests.support.waiting import eventually
 
-DOCS = Path(__file__).parents[2] / "docs"
 Finding = dict[str, Any]
 SECONDS = 30
 
@@ -179,10 +178,10 @@ def tables() -> Iterator[Place]:
 def places(breakage: Breakage, runbook: str) -> list[Place]:
     """Return the sections of the alerts that a breakage raises, or the top of the page of its cause."""
     if not breakage.alerts:
-        return [(Path(runbook.partition("#")[0]).stem, "")]
+        return [(runbook.removeprefix("docs/").partition(".md")[0], "")]
     urls = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in alerts()}
     names = [f"Pancake{alert}" for alert in breakage.alerts.split()]
-    return [(Path(urls[name].partition("#")[0]).stem, name) for name in names]
+    return [(urls[name].removeprefix(SITE).partition("#")[0], name) for name in names]
 
 
 def is_unexplained(found: Finding) -> bool:
@@ -205,7 +204,7 @@ def as_said(cause: Finding) -> str:
 
 def hold_table(page: str, section: str, rows: Iterable[str]) -> None:
     """Compare the table of a section, or write it."""
-    path = FOLDER / f"{page}.md"
+    path = DOCS / f"{page}.md"
     text = path.read_text("utf-8")
     start = text.index(f"\n## {section}\n") + 1 if section else 0
     end = text.find("\n## ", start) + 1 or len(text)

@@ -50,6 +50,7 @@ from sandbox.monitoring.servers import FIRING, RESOLVED, Inbox, Notification, ru
 from sandbox.serving import LoopbackServer
 from tests.support.monitoring import FILES, alerts, all_rules, needs_monitoring, recorded
 from tests.support.promql import metrics, selectors
+from tests.support.runbook import SITE
 from tests.support.suites import IS_FULL
 
 PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
@@ -101,14 +102,14 @@ def rows_of(found: Mapping[str, Raised]) -> Iterator[str]:
 
 def rows_of_few(found: Mapping[str, Raised]) -> Iterator[str]:
     """One row for each incident: the alert that tells of it, its page, how soon, who is told."""
-    urls = {rule["alert"]: rule["annotations"]["runbook_url"].partition("/runbook/")[2] for rule in alerts()}
+    urls = {rule["alert"]: rule["annotations"]["runbook_url"].removeprefix(SITE) for rule in alerts()}
     for name, raised in found.items():
         each, alert = ALL[name], ALL[name].first
         minutes = min((after for name, _, after in raised.told if name == alert), default=None)
         page = urls[alert].replace("#", ".md#")
         receiver = "pager" if each.page else "channel"
         others = f"{_listed(raised.sent - {alert})} | {_listed(raised.silenced)}"
-        yield f"| {each.title} | [{alert}](runbook/{page}) | {minutes} min | {receiver} | {others} |\n"
+        yield f"| {each.title} | [{alert}]({page}) | {minutes} min | {receiver} | {others} |\n"
 
 
 def rows_of_weeks(week: str, leads: int, raised: Raised) -> Iterator[str]:

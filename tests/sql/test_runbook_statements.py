@@ -12,7 +12,7 @@ import pytest
 from sandbox.postgres.database import operators_url
 from tests.support.crons import CronHarness
 from tests.support.postgres import output
-from tests.support.runbook import FOLDER, PAGES, Statement, diagnoses
+from tests.support.runbook import DOCS, PAGES, Statement, diagnoses
 
 pytestmark = pytest.mark.own_database
 DIAGNOSES = list(diagnoses())
@@ -77,7 +77,7 @@ async def test_the_statements_of_the_diagnoses_print_what_the_pages_show(inciden
 
 
 def write(statement: Statement, shown: str) -> None:
-    path = FOLDER / f"{statement.page}.md"
+    path = DOCS / f"{statement.page}.md"
     block = f"```sql\n{statement.text}```\n"
     old = "" if statement.output is None else f"```text\n{statement.output}```\n"
     page = path.read_text("utf-8")

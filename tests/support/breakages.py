@@ -198,4 +198,4 @@ BREAKAGES = (
     ),
     Breakage("an old engine", engine_method("version", lambda _: "v2.50.5"), criteria="engine-version"),
 )  # fmt: skip
-"""Those with a check in the order of the rows on the pages of docs/runbook."""
+"""Those with a check in the order of the rows on the pages of alerts."""

@@ -1,13 +1,18 @@
-"""The runbooks: their sections, and the blocks and words of code in them."""
+"""The pages for operators: their sections, and the blocks and words of code in them."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "docs" / "runbook"
-PAGES = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.md"))}
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    path.relative_to(DOCS).with_suffix("").as_posix(): path.read_text("utf-8")
+    for path in [*sorted(DOCS.glob("runbook/*.md")), DOCS / "observability.md"]
+}
+"""Their texts by their paths below docs/, for example `runbook/edge`."""
+SITE = "https://docs.diva.com.vn/"
+"""Where they are published, by the same paths."""
 TABLE = "| what is wrong | `leads status` says | what helps |\n|---|---|---|\n"
 """The head of a table that tests/end_to_end/test_operators.py makes."""
 STATEMENT = re.compile(r"```sql\n(?P<statement>.*?)```(?:\n```text\n(?P<output>.*?)```)?", re.S)
