@@ -90,7 +90,7 @@ def set_setting(db: DbSession, setting: Setting, *, is_on: bool, reason: str) ->
     if found.problems and (not is_on or is_on_by_default):
         raise CommandFailed(
             f"{setting} is not changed: its write would store the defaults of {', '.join(found.names)}.\n"
-            "Restore them first: docs/runbook/tickets-and-switches.md#settings-that-were-lost\n"
+            "Restore them first: docs/runbook/leads-and-tickets.md#settings-that-were-lost\n"
             "What they were: leads history --of setting"
         )
     params = {"kill_switch": None, "processing_paused": None, "reason": reason} | {setting: is_on}

@@ -119,7 +119,7 @@ async def _call(pancake: PancakeApi, row: DictRow, settings: OperatorSettings) -
     "settings", "Can all settings be read?", When.STATUS, read_state, needs="tables",
     fine="all can be read",
     cure="Restore them by the statement of the page; what they were: leads history --of setting",
-    runbook="docs/runbook/tickets-and-switches.md#settings-that-were-lost",
+    runbook="docs/runbook/leads-and-tickets.md#settings-that-were-lost",
 )  # fmt: skip
 def ask_settings(facts: Facts, params: Params) -> Iterator[Finding]:
     """Name the settings of which the defaults are used; by default the kill switch is on."""
@@ -138,7 +138,7 @@ def ask_settings(facts: Facts, params: Params) -> Iterator[Finding]:
 @CHECKS.add(
     "kill-switch", "Is the kill switch off?", When.STATUS, read_state, needs="tables settings",
     cure=f"{END_KILL_SWITCH}; then leads replay --status {HELD} --drain",
-    runbook="docs/runbook/tickets-and-switches.md#pancakekillswitchon",
+    runbook="docs/runbook/leads-and-tickets.md#pancakekillswitchon",
 )  # fmt: skip
 def ask_kill_switch(facts: Facts, params: Params) -> Iterator[Finding]:
     for switch in _switches(facts, "kill"):
@@ -150,7 +150,7 @@ def ask_kill_switch(facts: Facts, params: Params) -> Iterator[Finding]:
 
 @CHECKS.add(
     "pause", "Is processing not paused?", When.STATUS, read_state, needs="tables", cure=END_PAUSE,
-    runbook="docs/runbook/tickets-and-switches.md#pancakeswitchlefton",
+    runbook="docs/runbook/leads-and-tickets.md#pancakeswitchlefton",
 )  # fmt: skip
 def ask_pause(facts: Facts, params: Params) -> Iterator[Finding]:
     """Say of the pause since when and by whom it is as it is. Leads wait, and none is lost: it is yellow."""
@@ -298,7 +298,7 @@ def ask_breaker(facts: Facts, params: Params) -> Iterator[Finding]:
 @CHECKS.add(
     "sources", "Is a source active?", When.STATUS, read_state, needs="tables connection",
     fine="there is no source yet", cure="leads switch list",
-    runbook="docs/runbook/tickets-and-switches.md#pancakesourceoff",
+    runbook="docs/runbook/leads-and-tickets.md#pancakesourceoff",
 )  # fmt: skip
 def ask_sources(facts: Facts, params: Params) -> Iterator[Finding]:
     state, sources = facts.get(read_state), _switches(facts, "source")
@@ -357,7 +357,7 @@ RAISE_CAPS = (
     "rosters", "Is there a member for new tickets?", When.STATUS, read_state,
     needs="tables connection sources",
     cure="Settings → Pancake → Rosters: add members; who took them out: leads history --of roster",
-    runbook="docs/runbook/tickets-and-switches.md#pancakeunassignedwaits",
+    runbook="docs/runbook/leads-and-tickets.md#pancakeunassignedwaits",
 )  # fmt: skip
 def ask_rosters(facts: Facts, params: Params) -> Iterator[Finding]:
     rosters = facts.get(read_state).rosters
@@ -427,7 +427,7 @@ def read_expressions() -> dict[str, str]:
     "queue", "Are stored leads processed?", When.STATUS, read_state,
     needs="database tables hasura event-trigger role-rights role-settings calls handlers crons",
     cure="leads cron run retry_failed", is_symptom=True,
-    runbook="docs/runbook/leads-late-or-failed.md#pancakeleadwaits",
+    runbook="docs/runbook/leads-and-tickets.md#pancakeleadwaits",
 )  # fmt: skip
 def ask_queue(facts: Facts, params: Params) -> Iterator[Finding]:
     """Count what is not processed. What waits too long is overdue, unless a switch lets it wait.
@@ -475,7 +475,7 @@ def _is_stopped(facts: Facts) -> bool:
     "unassigned", "Has every open ticket an owner?", When.STATUS, read_state, needs="tables rosters",
     fine="every open ticket has an owner",
     cure="Put staff on duty: each gets one within a minute; then: leads status",
-    runbook="docs/runbook/tickets-and-switches.md#pancakeunassignedwaits", is_symptom=True,
+    runbook="docs/runbook/leads-and-tickets.md#pancakeunassignedwaits", is_symptom=True,
 )  # fmt: skip
 def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
     state = facts.get(read_state)
@@ -490,7 +490,7 @@ def ask_unassigned(facts: Facts, params: Params) -> Iterator[Finding]:
     "unsent", "Was every notification accepted?", When.STATUS, read_state, read_handlers, read_token,
     needs="database tables hasura notifications allow-list handlers", fine="every notification was accepted",
     cure="If the call is allowed, ask Diva about its service of notifications: leads doctor",
-    runbook="docs/runbook/tickets-and-switches.md#notifications-that-were-given-up", is_symptom=True,
+    runbook="docs/runbook/leads-and-tickets.md#notifications-that-were-given-up", is_symptom=True,
 )  # fmt: skip
 def ask_unsent(facts: Facts, params: Params) -> Iterator[Finding]:
     state = facts.get(read_state)
@@ -527,7 +527,7 @@ def _refused_by(facts: Facts) -> str:
     "tickets", "Do leads become tickets, as many as usual?", When.STATUS, read_state,
     needs="database tables hasura event-trigger role-rights role-settings calls handlers edge edge-tokens "
     "kill-switch connection api-key webhook sources queue locks",
-    cure="leads tail", runbook="docs/runbook/tickets-and-switches.md#tickets-have-stopped", is_symptom=True,
+    cure="leads tail", runbook="docs/runbook/leads-and-tickets.md#tickets-have-stopped", is_symptom=True,
     is_result=True,
 )  # fmt: skip
 def ask_tickets(facts: Facts, params: Params) -> Iterator[Finding]:

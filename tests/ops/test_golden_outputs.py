@@ -66,7 +66,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "in-use": ("there is a connection",),
 }
 """The cases that concern a command that calls a service. The last one is a result, not a failure;
-why-no-ticket.md and tickets-and-switches.md of docs/runbook have many more of `leads trace` and `status`."""
+why-no-ticket.md and leads-and-tickets.md of docs/runbook have many more of `leads trace` and `status`."""
 COMMANDS: dict[str, dict[str, str]] = yaml.safe_load((GOLDEN / "commands.yaml").read_text("utf-8"))
 ALWAYS_JSON = ("edge-spool show",)
 """They have no option --json: log lines, and one delivery."""

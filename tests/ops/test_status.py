@@ -1349,7 +1349,7 @@ def test_settings_that_were_lost_are_the_cause_and_come_back_as_the_page_says(
     assert level is Level.RED
     by = r"at \d{4}-\d\d-\d\d \d\d:\d\d UTC \(by \w+\)"
     assert re.fullmatch(f"settings: all settings were lost {by}: every lead is held", text)
-    page = (ROOT / "docs" / "runbook" / "tickets-and-switches.md").read_text("utf-8")
+    page = (ROOT / "docs" / "runbook" / "leads-and-tickets.md").read_text("utf-8")
     statement = page.partition("## Settings that were lost\n")[2].partition("```sql\n")[2].partition("```")[0]
     harness.sql(statement)
     after = harness.sql("SELECT app_settings FROM app_setting")

@@ -180,7 +180,7 @@ def test_the_notifications_of_a_replay_have_names_of_their_own() -> None:
 ROOT = Path(__file__).parents[3]
 TEMPLATES = ROOT / "hasura/migrations/default/1777870069934_insert_notification_templates/up.sql"
 GOLDEN = ROOT / "tests/ops/golden/vi/notices.txt"
-DOCS = ROOT / "docs/runbook/tickets-and-switches.md"
+DOCS = ROOT / "docs/runbook/leads-and-tickets.md"
 BEGIN, END = "<!-- notices: begin -->\n", "<!-- notices: end -->\n"
 
 
