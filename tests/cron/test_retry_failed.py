@@ -28,7 +28,7 @@ from tests.support.stored_rows import NOTIFICATIONS, insert_unsent, keys, sendin
 
 TICK = timedelta(minutes=1)
 CRON_LOOP = timedelta(seconds=14)
-"""The engine's loop sleeps 10 s between two looks for due ticks, and waits for the slowest cron, 4 s (0013)."""
+"""The engine's loop sleeps 10 s between two looks for due ticks, and waits up to 4 s for the slowest cron."""
 FETCH = timedelta(seconds=1)
 """The engine's default of HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL."""
 MAX_LEAD_SECONDS = 90
