@@ -19,7 +19,8 @@ import uvicorn
 from graphql_engine.engine import Engine
 from graphql_engine.errors import QErr
 from graphql_engine.lifecycle import Lifecycle
-from graphql_engine.metadata.access import dict_of
+from graphql_engine.metadata.access import dict_of, source_url
+from graphql_engine.metadata.consistency import source_problem
 from graphql_engine.metadata_api.whole import normalized
 from graphql_engine.server import create_app
 from graphql_engine.settings import StartError, read_settings
@@ -78,10 +79,10 @@ class Server(uvicorn.Server):
 async def serve(chosen: argparse.Namespace) -> None:
     """Open the engine, serve until a signal, close it. Raises StartError."""
     environment = dict(os.environ)
-    environment.setdefault("HASURA_GRAPHQL_DATABASE_URL", chosen.database_url)
+    environment["HASURA_GRAPHQL_DATABASE_URL"] = chosen.database_url
     settings = read_settings(environment)
     metadata = read_metadata(chosen.metadata) if chosen.metadata else {"version": 3, "sources": []}
-    database_url = source_url(metadata, environment, chosen.database_url)
+    database_url = url_of_source(metadata, environment, chosen.database_url)
     engine = Engine(settings, database_url, metadata)
     lifecycle = Lifecycle(engine, chosen.migrations)
     try:
@@ -113,19 +114,16 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise StartError(f"{path}: {error.path}: {error.message}") from error
 
 
-def source_url(metadata: dict[str, Any], environment: dict[str, str], fallback: str) -> str:
+def url_of_source(metadata: dict[str, Any], environment: dict[str, str], fallback: str) -> str:
     """Return the URL of the source. Raises StartError for several sources or an unset variable."""
     sources = metadata["sources"]
     if not sources:
         return fallback
     if len(sources) > 1:
         raise StartError("metadata: more than one source is not supported by this stand-in")
-    url = sources[0]["configuration"]["connection_info"]["database_url"]
-    if isinstance(url, str):
-        return url
-    if url["from_env"] not in environment:
-        raise StartError(f"metadata: database_url: environment variable {url['from_env']!r} is not set")
-    return str(environment[url["from_env"]])
+    if problem := source_problem(sources[0], environment):
+        raise StartError(f"metadata: database_url: {problem}")
+    return source_url(sources[0], environment) or fallback
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from graphql_engine.metadata.access import (
     DEFAULT_SOURCE,
     Json,
     inconsistent,
+    source_url,
     table_object,
 )
 from graphql_engine.metadata.consistency import find_inconsistencies, root_field_clash
@@ -49,11 +50,32 @@ class Context:
 
 
 async def change(engine: Engine, context: Context, *, removes: bool) -> None:
-    """Adopt the metadata of a command.
+    """Adopt the metadata of a command, and connect to their source if it is another one.
 
     Raises QErr `invalid-configuration` if the command's own object is inconsistent, `unexpected` if another
     object becomes inconsistent; then nothing changes.
     """
+    if not await _connect(engine, context.metadata):
+        await _change(engine, context, removes=removes)
+        return
+    context.refresh = True
+    try:
+        await _change(engine, context, removes=removes)
+    except Exception:
+        await restore(engine, engine.metadata, engine.resource_version)
+        raise
+
+
+async def _connect(engine: Engine, metadata: Json) -> bool:
+    """Connect to the source of these metadata if the engine has another one; return whether it had."""
+    urls = {source_url(source, engine.settings.environment) for source in metadata["sources"]}
+    others = urls - {None, engine.database_url}
+    for url in others:
+        await engine.connect(str(url))
+    return bool(others)
+
+
+async def _change(engine: Engine, context: Context, *, removes: bool) -> None:
     async with engine.pool.connection() as connection:
         if context.refresh or engine.catalog_stale:
             engine.catalog = await load_catalog(connection)
@@ -104,6 +126,7 @@ async def find_again(engine: Engine, metadata: Json) -> list[Json]:
 
 
 async def restore(engine: Engine, metadata: Json, resource_version: int) -> None:
+    await _connect(engine, metadata)
     engine.metadata = metadata
     await rebuild(engine)
     engine.resource_version = resource_version

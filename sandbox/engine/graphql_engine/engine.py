@@ -10,6 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from graphql_engine.auth import Authenticator
 from graphql_engine.catalog import Catalog
 from graphql_engine.settings import Settings
+from graphql_engine.sql import statement
 from graphql_engine.webhooks import Client
 
 
@@ -54,6 +55,13 @@ class Clock:
 
 
 MAX_DB_CONNECTIONS = 20
+CONNECT_SECONDS = 15.0
+
+
+def _pool(database_url: str) -> AsyncConnectionPool[AsyncConnection]:
+    return AsyncConnectionPool(
+        database_url, min_size=1, max_size=MAX_DB_CONNECTIONS, open=False, kwargs={"autocommit": True}
+    )
 
 
 class Engine:
@@ -78,10 +86,22 @@ class Engine:
         self.inconsistent: list[dict[str, Any]] = []
         self.metadata_lock = anyio.Lock()
         self.stop = anyio.Event()
-        self.pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
-            database_url, min_size=1, max_size=MAX_DB_CONNECTIONS, open=False, kwargs={"autocommit": True}
-        )
+        self.pool = _pool(database_url)
         self.http = Client()
+
+    async def connect(self, database_url: str) -> None:
+        """Use the source at another URL from now on; nothing of the metadata is installed there yet.
+
+        The engine's own tables come along: a genuine engine keeps them where its metadata are.
+        Raises PoolTimeout; then the former source stays.
+        """
+        pool = _pool(database_url)
+        await pool.open(wait=True, timeout=CONNECT_SECONDS)
+        async with pool.connection() as connection:
+            await connection.execute(statement("init_metadata"))
+        former, self.pool, self.database_url = self.pool, pool, database_url
+        self.event_triggers, self.cron_triggers = {}, {}
+        await former.close()
 
     @property
     def is_traced(self) -> bool:

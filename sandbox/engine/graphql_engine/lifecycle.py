@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from graphql_engine import changes, cron
 from graphql_engine.cron import Scheduler
-from graphql_engine.engine import Engine
+from graphql_engine.engine import CONNECT_SECONDS, Engine
 from graphql_engine.events import Deliverer
 from graphql_engine.metadata.access import default_source
 from graphql_engine.settings import StartError
@@ -92,7 +92,6 @@ async def _apply(connection: AsyncConnection, version: int, path: Path, text: st
 
 
 log = logging.getLogger("graphql_engine")
-CONNECT_SECONDS = 15.0
 
 
 class Lifecycle:

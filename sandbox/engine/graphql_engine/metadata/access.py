@@ -115,6 +115,12 @@ def inconsistent(kind: str, name: str, definition: Any, reason: str) -> Json:
     return {"definition": definition, "name": name, "reason": f"Inconsistent object: {reason}", "type": kind}
 
 
+def source_url(source: Json, environment: Mapping[str, str]) -> str | None:
+    """Return the URL of a source, or None if its variable is not set."""
+    url = source["configuration"]["connection_info"]["database_url"]
+    return environment.get(url["from_env"]) if isinstance(url, dict) else str(url)
+
+
 def default_source() -> Json:
     """Return the source of an engine that was started with a database URL and without metadata."""
     return {

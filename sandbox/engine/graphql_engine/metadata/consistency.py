@@ -15,7 +15,14 @@ from graphql_engine.actions import base_name
 from graphql_engine.catalog import Catalog, Key, Table, key_of, spelled
 from graphql_engine.errors import QErr, unsupported
 from graphql_engine.graphql.model import TrackedTable, Unfit, build_model, check_value, permission_exp
-from graphql_engine.metadata.access import DEFAULT_SOURCE, Json, inconsistent, permission_name, table_object
+from graphql_engine.metadata.access import (
+    DEFAULT_SOURCE,
+    Json,
+    inconsistent,
+    permission_name,
+    source_url,
+    table_object,
+)
 from graphql_engine.metadata.stored_queries import drop_inconsistent, endpoint_problems, stored_query_problems
 from graphql_engine.webhooks import fill_template, resolve_headers, resolve_webhook
 
@@ -185,10 +192,10 @@ def configuration_problem(table: Json, real: Table) -> str | None:
 
 def source_problem(source: Json, environment: Mapping[str, str]) -> str | None:
     """Return the reason why a source cannot be used, or None: its variable is not set."""
-    url = source["configuration"]["connection_info"]["database_url"]
-    if isinstance(url, dict) and url["from_env"] not in environment:
-        return f"environment variable '{url['from_env']}' not set"
-    return None
+    if source_url(source, environment) is not None:
+        return None
+    variable = source["configuration"]["connection_info"]["database_url"]["from_env"]
+    return f"environment variable '{variable}' not set"
 
 
 Owners = dict[str, list[str]]

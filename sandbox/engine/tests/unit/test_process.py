@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.support.database import Server
 from tests.support.hasura import eventually
 from tests.support.process import SECRET, Engines, check_log
 from tests.support.receiver import Answer
@@ -128,6 +129,33 @@ def test_the_event_log_comes_with_the_first_event_trigger_and_goes_with_the_sour
     post(url, "/v1/metadata", command("clear_metadata"))
     assert not has_log()
     assert engines.stop(process) == 0
+
+
+def test_metadata_with_another_url_move_the_engine_to_that_database(engines: Engines, server: Server) -> None:
+    """And back. Metadata that do not fit a database leave the engine where it is."""
+    engines.receiver.answers("/job", Answer(200))
+    _, url = engines.start()
+
+    def replace(metadata: object) -> int:
+        return post(url, "/v1/metadata", command("replace_metadata", metadata=metadata)).status_code
+
+    former = post(url, "/v1/metadata", {"type": "export_metadata", "args": {}}).json()
+    with server.database() as other, psycopg.connect(other, autocommit=True) as connection:
+        connection.execute(UP.encode())
+        source = {**SOURCE, "configuration": {"connection_info": {"database_url": other}}, "tables": [TABLE]}
+        assert replace({"version": 3, "sources": [source]}) == 200
+        assert replace(json.loads(METADATA)) == 400, "only the other database has the table"
+        connection.execute("INSERT INTO job VALUES (1)")
+        (received,) = engines.receiver.wait_for("/job", 1)
+        assert received.body["event"]["data"]["new"] == {"id": 1}
+        assert replace(former) == 200
+        others = (
+            "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        eventually(lambda: connection.execute(others).fetchall() == [])
+    assert post(url, "/v1/metadata", {"type": "export_metadata", "args": {}}).json() == former
+    assert post(url, "/v2/query", command("run_sql", sql="SELECT 1")).status_code == 200
 
 
 def test_events_in_flight_are_finished_before_the_end(engines: Engines, project: Path) -> None:
