@@ -46,7 +46,7 @@ class BareSandbox(Sandbox):
         self._drops_database = True
         install_diva(self.database_url)
         grant_rights(self.cluster.url("postgres"))  # the logins; their rights here come with step 8b
-        (self.hasura,) = self.engines = self._engines()
+        self.engines = self._engines()
         self._start_surroundings()
         self.handlers = self._handlers("handlers")
         self.edge = self._edge()
@@ -140,7 +140,7 @@ class Customer(BareSandbox):
         self.cluster.create_database(self.database)
         self._drops_database = True
         install_diva(self.database_url)
-        (self.hasura,) = self.engines = self._engines()
+        self.engines = self._engines()
         given = self.hasura.environment
         self.hasura.environment = {name: given[name] for name in given if name not in OF_ENGINE}
         self._start_surroundings()

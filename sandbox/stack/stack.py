@@ -73,6 +73,10 @@ class Sandbox(Started):
         """The database with Diva's tables and the integration's."""
         return self.cluster.url(self.database)
 
+    @property
+    def hasura(self) -> Service:
+        return self.engines[0]
+
     def start(self) -> None:
         """Start every service and wait until all are ready.
 
@@ -85,7 +89,6 @@ class Sandbox(Started):
         install_diva(self.database_url, self.accounts)
         grant_rights(self.database_url)  # so that the handlers can log in; the tables follow
         self.engines = self._engines()
-        self.hasura = self.engines[0]
         self._add_surroundings(
             PANCAKE_WEBHOOK_URL=self.webhook_url,
             PANCAKE_WEBHOOK_HEADER=f"{HEADER_NAME}={self.keys.header_secret}",
@@ -93,7 +96,7 @@ class Sandbox(Started):
         self.edge = self._edge()
         self.replicas = self._replicas()
         self.handlers = self.replicas[0]
-        bring_up(self.hasura, self.notifications, self.pancake, *self.replicas)
+        bring_up(*self.engines[:1], self.notifications, self.pancake, *self.replicas)
         bring_up(*self.engines[1:])  # the first one has applied the migrations
         grant_rights(self.database_url)
         keys = self.keys

@@ -119,12 +119,13 @@ class Observed:
 
 
 @pytest.fixture(scope="module")
-def observed(sandbox: Sandbox) -> Iterator[Observed]:
+def observed(own_sandbox: Sandbox) -> Iterator[Observed]:
     """Leads are processed while Prometheus scrapes; then rows are seeded and the handlers start again.
 
     A counter has a rate if two scrapes saw it with different values. So everything is scraped before the
     work, between its two parts and after them, however slow it is.
     """
+    sandbox = own_sandbox
     assert isinstance(sandbox.edge, NginxEdge)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes())

@@ -119,7 +119,7 @@ async def test_killed_handlers_lose_no_lead(
 
 
 @pytest.mark.slow("more than half a minute")
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("own_sandbox")
 async def test_wiped_metadata_lose_and_double_no_lead(
     harness: EndToEndHarness, leads: Leads, tmp_path: Path
 ) -> None:

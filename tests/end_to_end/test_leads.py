@@ -238,11 +238,11 @@ async def test_after_a_long_pause_the_backlog_drains_at_the_set_rate(harness: En
 
 
 async def test_the_lead_of_a_killed_hasura_comes_before_those_that_wait(
-    harness: EndToEndHarness, sandbox: Sandbox
+    harness: EndToEndHarness, own_sandbox: Sandbox
 ) -> None:
     """Hasura takes 100 events at a time, by their age: a new event for its row would be the last."""
     of_killed, waiting = range(13_000, 13_001), range(13_001, 13_151)
-    await asyncio.to_thread(sandbox.hasura.kill)
+    await asyncio.to_thread(own_sandbox.hasura.kill)
     await store(harness, of_killed)
     await store(harness, waiting)
     # As if Hasura had locked it and died a minute ago. A changed received_at must not fire the event itself.
@@ -255,7 +255,7 @@ async def test_the_lead_of_a_killed_hasura_comes_before_those_that_wait(
         " = (SELECT min(id) FROM pancake_webhook_event WHERE status = 'received')"
     )
     await eventually_async(lambda: harness.tick("retry_failed") == "succeeded", poll_seconds=1)
-    await asyncio.to_thread(sandbox.hasura.start)
+    await asyncio.to_thread(own_sandbox.hasura.start)
     await eventually_async(lambda: are_processed(harness, range(of_killed.start, waiting.stop)), seconds=60)
     of_first_hundred = events(harness, waiting)[99]["ingested_at"]
     assert events(harness, of_killed)[0]["ingested_at"] < of_first_hundred

@@ -43,13 +43,13 @@ SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def sandbox(sandbox: Sandbox) -> Sandbox:
+def green(own_sandbox: Sandbox) -> Sandbox:
     """A system in which every cron has run."""
-    is_green(sandbox)  # also before the first tick of a cron
+    is_green(own_sandbox)  # also before the first tick of a cron
     for name in CRONS:
-        result = call(sandbox, "cron", "run", name)
+        result = call(own_sandbox, "cron", "run", name)
         assert result.exit_code == 0, result.output
-    return sandbox
+    return own_sandbox
 
 
 def call(sandbox: Sandbox, *words: str, **variables: str) -> Result:
@@ -108,7 +108,7 @@ def steady(text: str) -> str:
 @pytest.mark.slow("it breaks and mends some forty parts, one after the other")
 @pytest.mark.serial
 def test_each_breakage_is_named_at_once_and_mended_by_what_its_page_says(
-    sandbox: Sandbox, subtests: pytest.Subtests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    green: Sandbox, subtests: pytest.Subtests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first command names the cause and nothing else; the commands beside it on the page mend it.
 
@@ -119,14 +119,14 @@ def test_each_breakage_is_named_at_once_and_mended_by_what_its_page_says(
     (tmp_path / "handlers.env").write_text("HASURA_SERVICE_TOKEN=\n")
     (tmp_path / "edge.env").write_text("HASURA_EDGE_TOKEN=\n")
     monkeypatch.setenv("NO_COLOR", "1")
-    is_green(sandbox)
+    is_green(green)
     made: dict[Place, list[str]] = {place: [] for place in tables()}
     timed: list[str] = []
     for breakage in (each for each in BREAKAGES if each.check):
         with subtests.test(breakage.name), ExitStack() as broken:
-            variables = broken.enter_context(breakage.broken(Installation(sandbox)))
+            variables = broken.enter_context(breakage.broken(Installation(green)))
             started = time.monotonic()
-            found = look(sandbox, **variables)
+            found = look(green, **variables)
             seconds = time.monotonic() - started
             assert seconds < NAMED_WITHIN_SECONDS
             cause = found["cause"]
@@ -139,8 +139,8 @@ def test_each_breakage_is_named_at_once_and_mended_by_what_its_page_says(
             timed.append(f"| {breakage.name} | {as_said(cause)} | {seconds:.1f} |")
             for place in places(breakage, cause["runbook"]):
                 made.setdefault(place, []).append(as_row(breakage.name, cause))
-            Mender(sandbox, breakage, broken).mend(cause["cure"])
-            eventually(lambda: look(sandbox)["level"] == "green", seconds=SECONDS)
+            Mender(green, breakage, broken).mend(cause["cure"])
+            eventually(lambda: look(green)["level"] == "green", seconds=SECONDS)
     for place, rows in made.items():
         with subtests.test(" ".join(place)):
             hold_table(*place, rows)
@@ -271,8 +271,8 @@ class Mender:
             assert self.breakage.person, f"no part of the sandbox does {command}"
 
 
-def test_the_doctor_names_a_wrong_variable(sandbox: Sandbox, subtests: pytest.Subtests) -> None:
-    levels = examine(sandbox, code=0)
+def test_the_doctor_names_a_wrong_variable(green: Sandbox, subtests: pytest.Subtests) -> None:
+    levels = examine(green, code=0)
     assert set(levels.values()) <= {"green", "unknown"}
     for name in (
         "environment", "database", "store-lead", "token", "handlers", "secret", "api-key", "clocks",
@@ -282,11 +282,11 @@ def test_the_doctor_names_a_wrong_variable(sandbox: Sandbox, subtests: pytest.Su
         ("HANDLER_SECRET", "another-secret-of-the-test-with-32-chars", "secret"),
         ("HASURA_ADMIN_SECRET", "wrong", "metadata-read"),
         ("HASURA_SERVICE_TOKEN", "no.token", "token"),
-        ("HASURA_SERVICE_TOKEN", sandbox.keys.token("pancake_edge"), "token"),
+        ("HASURA_SERVICE_TOKEN", green.keys.token("pancake_edge"), "token"),
         ("PANCAKE_API_HOSTS", "crm.pancake.vn", "api-key"),
     ):
         with subtests.test(variable):
-            wait_for_red(sandbox, line, **{variable: value})
+            wait_for_red(green, line, **{variable: value})
 
 
 def wait_for_red(sandbox: Sandbox, name: str, **variables: str) -> None:
