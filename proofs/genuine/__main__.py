@@ -1,11 +1,11 @@
 """`scripts/test --genuine`: the tests that need an engine, against the pinned image, in Docker.
 
 Each module of the end-to-end tests gets a new system: they change settings, rosters and metadata. With
-`--hasura URL --hasura-admin-secret SECRET` the contract suite runs against that engine, without Docker, and
-the end-to-end tests do not: one system fails for the second module.
+`--hasura URL --hasura-admin-secret SECRET` they run against that engine, without Docker: a sandbox is started
+around it for each module. It must have no metadata, and HASURA_GRAPHQL_JWT_SECRET its value.
 
-Exit codes: 0 all passed, 1 a test failed, 2 Docker is missing, 3 Docker, a service or the engine does not
-answer, or the end-to-end tests did not run, 130 stopped.
+Exit codes: 0 all passed, 1 a test failed, 2 Docker is missing or the engine cannot be used, 3 Docker, a
+service or the engine does not answer, 130 stopped.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-import httpx
-
-from ops.failures import ExitCode
+from leads.domain.errors import HasuraUnavailable, IntegrationError
+from ops.failures import CommandFailed, ExitCode
 from ops.waiting import poll
 from sandbox.processes import exit_on_sigterm
+from sandbox.stack.given import GivenEngine
 from sandbox.stack.keys import new_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -249,11 +249,7 @@ def replace_section(page: str, text: str) -> str:
 REPORT = Path("docs/proofs.md")
 CONTRACT_SUITE, END_TO_END = "contract suite", "end-to-end tests"
 ENGINE, CONTRACT_ENGINE = "http://127.0.0.1:8081", "http://127.0.0.1:8087"
-NOT_RUN = """The end-to-end tests did not run: each module needs a new system around the engine.
-Without --hasura, Docker starts them. Or start a system yourself, name it in DATABASE_URL, WEBHOOK_URL,
-WEBHOOK_TOKEN, NOTIFICATIONS_URL, HANDLERS_URL and HANDLER_SECRET, and run one module on it:
-scripts/test tests/end_to_end/test_leads.py --hasura URL --hasura-admin-secret SECRET
-"""
+MODULES = sorted((ROOT / "tests/end_to_end").glob("test_*.py"))
 
 
 def main(arguments: Sequence[str] = ()) -> ExitCode:
@@ -263,9 +259,9 @@ def main(arguments: Sequence[str] = ()) -> ExitCode:
     parser.add_argument("--hasura")
     parser.add_argument("--hasura-admin-secret", default=os.environ.get("HASURA_ADMIN_SECRET", ""))
     given = parser.parse_args(arguments)
-    if given.hasura:
-        return _run_on(given.hasura.rstrip("/"), given.hasura_admin_secret)
     try:
+        if given.hasura:
+            return _run_on(given.hasura.rstrip("/"), given.hasura_admin_secret)
         require_docker()
         version, results = _run_in_containers()
     except NotStarted as error:
@@ -289,26 +285,34 @@ def _run_in_containers() -> tuple[str, list[SuiteResult]]:
         host = "--hasura-webhook-host=host.docker.internal"
         contract = _run_contract_suite(environment, CONTRACT_ENGINE, host)
     whole = SuiteResult(END_TO_END)
-    for path in sorted((ROOT / "tests/end_to_end").glob("test_*.py")):
+    for path in MODULES:
         with Containers(new_secrets()) as containers:
             containers.start()
-            module, environment = str(path.relative_to(ROOT)), containers.test_environment()
-            whole.add(_pytest(END_TO_END, ".", environment, module, f"--hasura={ENGINE}"))
+            whole.add(_run_module(containers.test_environment(), ENGINE, path))
     return version, [contract, whole]
 
 
 def _run_on(url: str, secret: str) -> ExitCode:
-    """Run the contract suite on an engine that runs already; print the results, and leave the report."""
+    """Run both suites on an engine that runs already; print the results, and leave the report."""
     try:
-        version = str(httpx.get(f"{url}/v1/version", timeout=10).raise_for_status().json()["version"])
-    except (httpx.HTTPError, ValueError, KeyError):
-        print(f"No engine answers at {url}.", file=sys.stderr)
-        return ExitCode.UNREACHABLE
-    environment = {**os.environ, "HASURA_ADMIN_SECRET": secret}
-    result = _run_contract_suite(environment, url)
-    print(render(f"{version}, at {url}", [result], datetime.now(UTC)))
-    print(NOT_RUN, file=sys.stderr)
-    return ExitCode.UNREACHABLE if result.is_ok else ExitCode.FAILED
+        given = GivenEngine.check(url, secret, os.environ.get("HASURA_GRAPHQL_JWT_SECRET", ""))
+        with given.open() as engine:
+            version = engine.version()
+    except (CommandFailed, IntegrationError) as error:
+        print(error, file=sys.stderr)
+        return ExitCode.UNREACHABLE if isinstance(error, HasuraUnavailable) else ExitCode.USAGE
+    environment = {name: value for name, value in os.environ.items() if name != "WEBHOOK_URL"}
+    environment["HASURA_ADMIN_SECRET"] = secret
+    contract = _run_contract_suite(environment, url)
+    whole = SuiteResult(END_TO_END)
+    for path in MODULES:
+        whole.add(_run_module(environment, url, path))
+    print(render(f"{version}, at {url}", [contract, whole], datetime.now(UTC)))
+    return ExitCode.OK if contract.is_ok and whole.is_ok else ExitCode.FAILED
+
+
+def _run_module(environment: Mapping[str, str], url: str, path: Path) -> SuiteResult:
+    return _pytest(END_TO_END, ".", environment, str(path.relative_to(ROOT)), f"--hasura={url}")
 
 
 def _run_contract_suite(environment: Mapping[str, str], url: str, *more: str) -> SuiteResult:
@@ -320,8 +324,15 @@ def _pytest(name: str, where: str, environment: Mapping[str, str], *arguments: s
     with tempfile.TemporaryDirectory(prefix="genuine-") as folder:
         path = Path(folder) / "results.xml"
         command = ["pytest", *arguments, f"--junitxml={path}"]
-        done = subprocess.run(command, cwd=ROOT / where, env=environment, check=False)
-        return read_results(name, path, done.returncode)
+        # Not in this session: Ctrl-C would reach pytest too, and a second one would end its cleaning up.
+        with subprocess.Popen(command, cwd=ROOT / where, env=environment, start_new_session=True) as pytest:
+            try:
+                code = pytest.wait()
+            except (KeyboardInterrupt, SystemExit):
+                pytest.send_signal(signal.SIGINT)
+                pytest.wait()  # a given engine gets its former metadata back
+                raise
+        return read_results(name, path, code)
 
 
 if __name__ == "__main__":

@@ -224,6 +224,7 @@ class Clone:
 
     path: Path
     processes: Processes
+    jwt_secret: str = '{"type": "HS256", "key": "the key of the engine"}'
 
     def program(self, name: str, lines: str) -> None:
         write_program(self.path / "bin" / name, lines)
@@ -232,7 +233,8 @@ class Clone:
         environment = {
             "PATH": f"{self.path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(self.path),
             "CLONE": str(self.path), "CASES": cases, "PYTHONDONTWRITEBYTECODE": "1",
-            "HANDLER_SECRET": "of-the-shell", "TMPDIR": str(self.path / "tmp"),
+            "HANDLER_SECRET": "of-the-shell", "WEBHOOK_URL": "of-the-shell", "TMPDIR": str(self.path / "tmp"),
+            "HASURA_GRAPHQL_JWT_SECRET": self.jwt_secret,
         }  # fmt: skip
         return self.processes.start(
             [sys.executable, "-m", "proofs.genuine", *arguments], cwd=self.path, env=environment,
@@ -298,20 +300,41 @@ def test_both_suites_run_against_the_image_and_the_report_has_their_results(clon
     assert f"'{given['HANDLER_SECRET']}'" == secrets["HANDLER_SECRET"]
 
 
-def test_an_engine_that_runs_already_needs_no_docker_and_is_not_all(clone: Clone) -> None:
-    """Whatever system the environment names: the modules of the end-to-end tests cannot share it."""
+def test_an_engine_that_runs_already_needs_no_docker(clone: Clone) -> None:
+    """Each module has a call of its own, around which a system is started: not one that the shell names."""
     before = clone.report
+    modules = sorted(path.name for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
     with FakeServer() as engine:
         engine.expect_request("/v1/version").respond_with_json({"version": "v2.48.10"})
-        code, out, err = clone.run(PASSED, f"--hasura={engine.url}", "--hasura-admin-secret=s")
-    assert (code, clone.report, clone.lines("calls")) == (3, before, [])
-    assert f"- Engine: v2.48.10, at {engine.url}\n" in out
-    assert "The end-to-end tests did not run: each module needs a new system" in err
-    assert [line.split()[1:3] for line in clone.lines("suites")] == [
-        ["tests/contract", f"--hasura={engine.url}"]
-    ]
-    assert "HASURA_ADMIN_SECRET=s" in clone.lines("environment")
+        empty = {"resource_version": 1, "metadata": {"version": 3, "sources": []}}
+        engine.expect_request("/v1/metadata").respond_with_json(empty)
+        arguments = (f"--hasura={engine.url}", "--hasura-admin-secret=s")
+        code, out, err = clone.run(PASSED, *arguments)
+        assert (code, err, clone.report, clone.lines("calls")) == (0, "", before, [])
+        assert f"- Engine: v2.48.10, at {engine.url}\n" in out
+        assert f"| contract suite | 1 | 0 | 0 |\n| end-to-end tests | {len(modules)} | 0 | 0 |\n" in out
+        assert [line.split()[1:3] for line in clone.lines("suites")] == [
+            [path, f"--hasura={engine.url}"]
+            for path in ("tests/contract", *(f"tests/end_to_end/{name}" for name in modules))
+        ]
+        assert "HASURA_ADMIN_SECRET=s" in clone.lines("environment")
+        assert [line for line in clone.lines("environment") if line.startswith("WEBHOOK_URL=")] == []
+        assert clone.run(FAILED, *arguments)[0] == 1
+
+
+def test_an_engine_that_cannot_be_used_is_refused_before_anything_runs(clone: Clone) -> None:
+    with FakeServer() as engine:
+        of_diva = {"resource_version": 1, "metadata": {"sources": [{"name": "default", "tables": [{}]}]}}
+        engine.expect_request("/v1/metadata").respond_with_json(of_diva)
+        code, _, err = clone.run(PASSED, f"--hasura={engine.url}")
+        assert (code, "which the tests would replace: the source default." in err) == (2, True)
+        clone.jwt_secret = ""
+        code, _, err = clone.run(PASSED, f"--hasura={engine.url}")
+        assert (code, err.startswith("HASURA_GRAPHQL_JWT_SECRET is missing")) == (2, True)
+    clone.jwt_secret = Clone.jwt_secret
+    assert "on this machine" in clone.run(PASSED, "--hasura=https://hasura.example")[2]
     assert clone.run(PASSED, "--hasura=http://127.0.0.1:9")[0] == 3
+    assert clone.lines("suites") == []
 
 
 def test_a_suite_that_failed_was_skipped_or_has_no_results_is_no_success(clone: Clone) -> None:
