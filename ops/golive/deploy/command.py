@@ -35,13 +35,15 @@ from ops.settings import MIGRATIONS_FOLDER
 from ops.waiting import poll
 
 POLL_SECONDS = 0.5
+GOES_ON = (State.DONE, State.BLOCKED)
+"""The states with which the next step begins."""
 FOLDER = Path("golive")
 Programs = Annotated[Path | None, typer.Option(help="Folder of pg_dump; default: PATH.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run made of one step: `result` is done, was done, undone, was absent, waiting, failed."""
+    """What a run made of one step: `result` is done, was done, blocked, undone, was absent, waiting, failed."""
 
     step: Step
     result: str
@@ -204,8 +206,8 @@ def bring_forward(site: Site, step: Step, person_seconds: float = 0.0) -> Outcom
 
 def _forward(site: Site, step: Step, person_seconds: float) -> tuple[str, str]:
     found = _look(site, step, "check")
-    if found.state is State.DONE:
-        return "was done", found.text
+    if found.state in GOES_ON:
+        return "was done" if found.state is State.DONE else found.state, found.text
     try:
         actions = step.do(site)
     except PersonNeeded as error:
@@ -217,8 +219,8 @@ def _forward(site: Site, step: Step, person_seconds: float) -> tuple[str, str]:
         if not act(site, step, action):
             return "failed", f"{' '.join(action.argv[:3])} failed. {step.fix}"
     found = _look(site, step, "verify", step.wait_seconds)
-    if found.state is State.DONE:
-        return "done", found.text
+    if found.state in GOES_ON:
+        return found.state, found.text
     if step.do_by_hand:
         return _wait_for_person(site, step, found, person_seconds)
     return "failed", f"{found.text}. {step.fix}"
@@ -229,8 +231,8 @@ def _wait_for_person(site: Site, step: Step, found: Found, seconds: float) -> tu
     if seconds and not step.is_confirmed_by_person:
         say(f"  waits up to {seconds:.0f} s. {found.text}. {by_hand}")
         found = _look(site, step, "verify", seconds)
-        if found.state is State.DONE:
-            return "done", found.text
+        if found.state in GOES_ON:
+            return found.state, found.text
     return "waiting", f"{found.text}. {by_hand}"
 
 
@@ -276,7 +278,7 @@ def _said(step: Step, result: str, text: str) -> Outcome:
 def _look(site: Site, step: Step, event: str, seconds: float = 0.0) -> Found:
     for _ in poll(seconds, POLL_SECONDS):
         found = check(site, step)
-        if found.state is State.DONE:
+        if found.state in GOES_ON:
             break
     site.journal.write(event, step.id, state=found.state.value, text=found.text)
     return found

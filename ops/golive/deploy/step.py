@@ -24,6 +24,8 @@ class State(StrEnum):
     ABSENT = "absent"
     PARTIAL = "partial"
     """A part of it is there, or it is there and does not work."""
+    BLOCKED = "blocked"
+    """It is there, and does not work until another step is done, which may be a later one."""
 
 
 class PersonNeeded(Exception):

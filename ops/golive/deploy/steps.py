@@ -124,12 +124,14 @@ def check(site: Site, step: Step) -> Found:
 
 
 def look_for(site: Site, *names: str, **params: str) -> Found:
-    """Ask checks of the table; one that is red because of another part is not of this step."""
+    """Ask checks of the table; by one that is red because of another part alone the step is blocked."""
     asked = [Asked(BY_ID[name], params) for name in names]
     results = look_at(asked, site, seconds=CHECK_SECONDS)
     problems = find_problems(results)
     if site.db.closed:
         raise DatabaseUnavailable("The session of the deployment was lost")
+    if not problems and (explained := [found for found in not_green(results) if found.because_of]):
+        return Found(State.BLOCKED, _first_of(explained))
     if not problems:
         fine = (found.text for each in results if each.is_wanted for found in each.findings)
         return Found(State.DONE, next(fine))
@@ -138,11 +140,15 @@ def look_for(site: Site, *names: str, **params: str) -> Found:
 
 
 def find_problems(results: Iterable[Result]) -> list[Finding]:
-    """Return the findings that are not green, but none that another explains or that needs no answer."""
+    """Return the findings that are not green, but none that needs no answer.
+
+    And none that another explains, as long as the part is there: what is not there has to be done.
+    """
     return [
         found
         for found in not_green(results)
-        if not found.because_of and (found.level is not Level.UNKNOWN or not found.is_read)
+        if not (found.because_of and found.is_present)
+        and (found.level is not Level.UNKNOWN or not found.is_read)
     ]
 
 

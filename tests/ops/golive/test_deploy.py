@@ -125,6 +125,7 @@ def test_it_leads_from_divas_schema_to_a_processed_lead_and_back(site: GoLiveSit
         delivery = pancake.submit(deliver_when_asked, site)
         done = deploy("--confirm", "12", "--confirm", "14", "--wait", "120")
     assert list(done) == FORWARD
+    assert done.pop("10") == "blocked", "before the handlers the edge has no policy"
     assert set(done.values()) <= {"done", "was done"}
     assert delivery.result() == "skipped_kill_switch"
     assert site.query("SELECT status, outcome FROM pancake_webhook_event") == [
@@ -525,17 +526,23 @@ def test_the_dump_of_a_rollback_is_taken_when_no_lead_can_be_stored_any_more(mac
     assert (parts["9a"], parts["8b"], parts["1"], parts["2"]) == (0, 0, PARTS, PARTS)
 
 
-def test_an_edge_without_a_policy_is_no_finished_step_once_the_handlers_answer(tmp_path: Path) -> None:
-    """`leads status` calls it red, too."""
+def test_an_edge_without_a_policy_is_never_done_and_stops_the_steps_only_if_the_handlers_answer(
+    tmp_path: Path,
+) -> None:
+    """`leads status` calls it red, too. Before step 11 there are no handlers, and step 11 has to be reached."""
     with edge_status(policy_connections=0, policy_age_seconds=None) as edge, edge_status() as handlers:
-        for handlers_url, state in ((handlers, State.PARTIAL), ("http://127.0.0.1:1", State.DONE)):
+        for handlers_url, result, of_handlers in (
+            (handlers, "waiting", State.PARTIAL), ("http://127.0.0.1:1", "blocked", State.ABSENT)
+        ):  # fmt: skip
             given = {"EDGE_STATUS_URL": edge, "HANDLERS_URL": handlers_url}
             site = Site(
                 read_operator_settings(may_have=given, environment=given), mock.MagicMock(closed=False),
                 mock.Mock(engine=None, own={}), Journal(tmp_path, "Lan", ""),
                 Choices(tmp_path, PlanFile(), "Lan", tmp_path, "default", tmp_path),
             )  # fmt: skip
-            assert steps.find_step("10").check(site).state is state
+            found = command.bring_forward(site, replace(steps.find_step("10"), wait_seconds=0))
+            assert (found.result, "it has no policy" in found.text) == (result, True)
+            assert steps.find_step("11").check(site).state is of_handlers
 
 
 def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_is_done(
