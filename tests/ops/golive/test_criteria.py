@@ -23,7 +23,6 @@ from markupsafe import escape
 from rich.console import Console
 
 from leads.domain.body import ICT
-from ops.checks.model import Result, yellow
 from ops.checks.rights import GRANT, RIGHT, listed_rights, load_rights
 from ops.clients.db_session import QUERIES, DbSession
 from ops.golive import gates, measuring
@@ -382,20 +381,6 @@ def test_the_commit_is_that_of_the_image_before_that_of_a_clone(monkeypatch: pyt
         assert (gate.commit, gate.commit_of) == expected
         head = console.export_text().splitlines()[0]
         assert head.endswith(f" of the {expected[1]}" if expected[1] else "commit unknown")
-
-
-def test_what_a_look_shows_as_yellow_is_red_where_it_keeps_a_gate_closed() -> None:
-    text = "processing is paused by lan@diva.example since 08:00"
-    paused = Result(Mock(id="pause", cure="leads switch pause off"), "pause", (yellow(text),))
-    measured = Measurement(1.0, details=text, results=(paused,))
-    judged = judge(CRITERIA["switches-off"], measured, AT, COMMIT)
-    console = Console(record=True, width=100)
-    gates.print_evaluation(Evaluation("W1", AT, COMMIT, (judged,)), console)
-    lines = console.export_text().splitlines()
-    assert "1 red, 0 unknown" in lines[1]
-    (place,) = (number for number, line in enumerate(lines) if "switches-off" in line)
-    assert lines[place].startswith("red ")
-    assert lines[place + 1].strip() == text
 
 
 AT = datetime.now(UTC)

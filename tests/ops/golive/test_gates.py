@@ -14,11 +14,13 @@ import psycopg
 import pytest
 import yaml
 from psycopg.rows import dict_row
+from rich.console import Console
 
 from ops.checks.database import LOCK_WAIT
 from ops.clients.db_session import DbSession
 from ops.golive.criterion import Criterion, Source, load_criteria
 from ops.golive.evaluation import evaluate
+from ops.golive.gates import print_evaluation
 from ops.golive.judgement import Outcome, Why
 from ops.golive.measuring import (
     ANSWERED_BY_EDGE,
@@ -56,7 +58,8 @@ MORE_SOURCES = (
     " SELECT id, 'more-' || n, 'more', true FROM pancake_connection, generate_series(1, 50) AS n"
 )
 ONE_ACTIVE = "UPDATE pancake_source SET is_active = pancake_source_id = 'source-1'"
-SWITCH_ON, SWITCH_OFF = (change_setting("kill_switch", value) for value in ("'true'", "'false'"))
+TRUE = "'true'"
+SWITCH_ON, SWITCH_OFF = (change_setting("kill_switch", value) for value in (TRUE, "'false'"))
 BEFORE = {"deploy": ONE_ACTIVE, "W1": ONE_ACTIVE, "W4": MORE_SOURCES}
 """By the subject (a wave or a part of the checklist): what it needs beside the pilot and the kill switch."""
 
@@ -170,6 +173,20 @@ def test_a_broken_condition_makes_its_criteria_red_and_no_other(
                     found = outcomes(seeded, session, prometheus, criteria, subject)
                 red = {name for name, outcome in found.items() if outcome == Outcome.FAIL}
                 assert red == {each.id for each in named if each in criteria}
+
+
+def test_a_pause_is_red_at_a_gate_with_since_when_and_by_whom(
+    seeded: Pilot, session: DbSession, prometheus: FakePrometheus
+) -> None:
+    """`leads status` shows it yellow."""
+    with_history = f"{SWITCH_OFF}; SET LOCAL session_replication_role = origin;"
+    session.execute(f"{with_history} {change_setting('processing_paused', TRUE)}".encode())
+    with OpenSources(session, seeded.folder, prometheus.url) as sources:
+        found = evaluate("W1", [MEASURED["switches-off"]], sources, datetime.now(UTC), "W1")
+    console = Console(record=True, width=100)
+    print_evaluation(found, console)
+    lines = r"1 red, 0 unknown.*\nred +switches-off: .*?\n +processing is paused since .*? by "
+    assert re.search(lines, console.export_text(), re.DOTALL)
 
 
 def test_sessions_that_wait_for_a_lock_are_red(
