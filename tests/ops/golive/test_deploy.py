@@ -229,6 +229,7 @@ def _check_handover(site: GoLiveSite) -> None:
     assert {"golive/deploy.jsonl", "inventory.json", "docs/runbook/rollback.md"} <= set(names)
     assert set(manifest["sha256"]) == set(names) - {"MANIFEST.json"}
     assert not [name for name in names if name.endswith(".dump")]
+    assert not {"docs/extending.md", "docs/architecture.md", "docs/decisions/README.md"} & set(names)
     leak = site.folder / "golive" / "leak.json"
     leak.write_text((site.folder / "webhook-url.txt").read_text())
     refused = golive("handover", "--to", "second.tar.gz")

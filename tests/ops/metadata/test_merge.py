@@ -237,16 +237,29 @@ def test_what_has_an_odd_form_comes_back_byte_for_byte(number: int, project: Pro
     assert [each["role"] for each in action["permissions"]] == roles
 
 
+OTHER_KINDS = {
+    "remote_schemas": "- name: zalo\n  definition:\n    url: '{{ZALO_URL}}'\n",
+    "network": "tls_allowlist: []\n",
+    "inherited_roles": "- role_name: lead\n  role_set:\n    - crm_admin\n",
+    "api_limits": "depth_limit:\n  global: 5\n  per_role: {}\ndisabled: false\n",
+}
+TRANSFORM = "      request_transform:\n        template_engine: Kriti\n        url: '{{$base_url}}/v2'\n"
+"""What the stand-in for Hasura does not execute."""
+
+
 def test_missing_files_are_created_and_removed_again_and_other_kinds_stay(project: Project) -> None:
     for name in LISTS:
         project.path(f"metadata/{name}.yaml").unlink()
     project.path("migrations/default/1600000000000_init/up.sql").unlink()
-    project.write("metadata/remote_schemas.yaml", "- name: zalo\n  definition:\n    url: '{{ZALO_URL}}'\n")
-    project.write("metadata/network.yaml", "tls_allowlist: []\n")
+    for kind, text in OTHER_KINDS.items():
+        project.write(f"metadata/{kind}.yaml", text)
+    project.edit(ACTIONS, "      timeout: 10\n", f"      timeout: 10\n{TRANSFORM}")
     check_merging_and_taking_out(project)
     assert not (METADATA.parent / RECORD).exists()
     # If they export in between, the file is theirs, and without ours it is an empty list.
     project.run("merge")
+    assert {kind: project.read(f"metadata/{kind}.yaml") for kind in OTHER_KINDS} == OTHER_KINDS
+    assert TRANSFORM in project.read(ACTIONS)
     project.write(ALLOW_LIST, project.read(ALLOW_LIST) + "\n")
     project.run("unmerge")
     assert project.read(ALLOW_LIST) == "[]\n\n"

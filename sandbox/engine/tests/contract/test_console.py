@@ -45,6 +45,17 @@ def test_a_trial_of_a_transform_names_the_missing_variable(engine: Hasura) -> No
         assert body["error"] == "request_transform is not supported by this stand-in"
 
 
+def test_the_description_of_the_endpoints_is_refused_by_name_and_to_others_than_admins(
+    engine: Hasura,
+) -> None:
+    url = f"{engine.url}/api/swagger/json"
+    answer = engine.client.get(url, headers=engine.role("user"))
+    assert (answer.status_code, answer.json()["code"]) == (400, "access-denied")
+    if engine.stand_in:
+        answer = engine.client.get(url, headers=engine.admin)
+        assert answer.json()["error"] == "/api/swagger/json is not supported by this stand-in"
+
+
 def test_the_schema_is_dumped_as_sql(engine: Hasura) -> None:
     engine.table("item", "id int PRIMARY KEY, name text", tracked=False)
     options = ["-O", "-x", "--schema-only", "--schema", engine.schema]
