@@ -5,7 +5,6 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from functools import cache
-from hashlib import sha256
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from ops.checks.table import BY_ID
 from ops.clients.db_session import QUERIES
 from ops.failures import WrongUsage
+from ops.files import digest_of
 from ops.metadata.directory import parse
 from ops.output import yesterday
 
@@ -218,7 +218,7 @@ def rule_of(criterion: Criterion) -> dict[str, Any]:
     """Return what decides; of a statement its text too, which its name does not tell."""
     found: dict[str, Any] = READ.dump_python(criterion, mode="json", exclude=WORDS)
     if criterion.source is Source.SQL:
-        found["statement"] = sha256(QUERIES[criterion.query]).hexdigest()
+        found["statement"] = digest_of(QUERIES[criterion.query])
     return found
 
 

@@ -3,7 +3,6 @@
 The tiers are those of section E5 of the checklist and of docs/runbook/rollback.md.
 """
 
-import getpass
 import json
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import typer
 
 from ops.checks.handlers import look_at_handlers
 from ops.checks.services import HasuraSource
-from ops.clients.db_session import QUERIES
+from ops.clients.db_session import QUERIES, login_name
 from ops.clients.pg_programs import restore_rows
 from ops.clients.plain_http import NoAnswer
 from ops.failures import CommandFailed, WrongUsage, fail_if
@@ -84,7 +83,7 @@ def drill(
     """
     webhook = read_webhook(webhook_url_file)
     choices = Choices(
-        folder, read_plan_file(file), by or getpass.getuser(), backups, source,
+        folder, read_plan_file(file), by or login_name(), backups, source,
         MIGRATIONS_FOLDER, programs, anytime=True,
     )  # fmt: skip
     with open_site(choices) as site:

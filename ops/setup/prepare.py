@@ -1,6 +1,5 @@
 """Before the first step: ask, try the answers on engine and database, fill the files in memory."""
 
-import getpass
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from leads.adapters.settings import SettingsError, read_settings
 from leads.domain.errors import DatabaseUnavailable
 from leads.domain.hosts import DEFAULT_HOSTS, host_of
 from ops.checks.handlers import refusal_of
-from ops.clients.db_session import LoginRefused, OwnerUnavailable, open_session
+from ops.clients.db_session import LoginRefused, OwnerUnavailable, login_name, open_session
 from ops.clients.hasura_admin import Engine
 from ops.daily.token import ASYMMETRIC, MAX_DAYS, SYMMETRIC, Role, make_token, read_configuration
 from ops.failures import WrongUsage
@@ -171,7 +170,7 @@ def opened(
     """Open the site with the environment that the steps and their verbs need."""
     answers = setup.answers
     choices = Choices(
-        setup.folder, PlanFile(), getpass.getuser(), setup.folder / "metadata-backups",
+        setup.folder, PlanFile(), login_name(), setup.folder / "metadata-backups",
         answers["source"], MIGRATIONS_FOLDER, programs, anytime=True, accept_engine=accept_engine,
     )  # fmt: skip
     environment = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from ops.files import replacing
 from proofs.mutants.places import Place, find_place
 
 SAMPLE = Path(__file__).with_name("sample.yaml")
@@ -110,10 +111,9 @@ def write_sample(sample: list[Mutant], path: Path = SAMPLE) -> None:
     """Write the sample, complete or not at all; fields with their default are left out."""
     defaults = {field.name: field.default for field in fields(Mutant)}
     entries = [{k: v for k, v in asdict(mutant).items() if v != defaults[k]} for mutant in sample]
-    new = path.with_suffix(".new")
     text = yaml.safe_dump(entries, allow_unicode=True, sort_keys=False, width=10_000)
-    new.write_text(HEADER + text, "utf-8")
-    new.replace(path)
+    with replacing(path, 0o644) as fresh:
+        fresh.write_text(HEADER + text, "utf-8")
 
 
 def shares(sample: list[Mutant], *, by_module: bool = False) -> dict[str, Counter[str]]:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from ops.waiting import poll
 from sandbox.postgres import binaries
 from sandbox.processes import Processes, Started, Unprivileged
 
@@ -184,20 +184,18 @@ class Cluster(Started):
 
     def _wait_ready(self, log: Path) -> bool:
         """Wait until connections are accepted; return False if another process took the port."""
-        deadline = time.monotonic() + (START_TIMEOUT_SECONDS if self.is_embedded else REACH_TIMEOUT_SECONDS)
-        while True:
+        for _ in poll(START_TIMEOUT_SECONDS if self.is_embedded else REACH_TIMEOUT_SECONDS, 0.02):
             try:
                 with psycopg.connect(self.url(self._maintenance_database), connect_timeout=5):
                     return True
             except psycopg.OperationalError as error:
-                has_ended = self._server is not None and self._server.poll() is not None
-                if has_ended and "already in use" in log.read_text():
+                refused = error
+            if self._server is not None and self._server.poll() is not None:
+                if "already in use" in log.read_text():
                     return False
-                if has_ended or time.monotonic() > deadline:
-                    raise ClusterError(
-                        f"PostgreSQL does not accept connections: {error}\n{log.read_text()}"
-                    ) from error
-                time.sleep(0.02)
+                break
+        text = f"PostgreSQL does not accept connections: {refused}\n{log.read_text()}"
+        raise ClusterError(text) from refused
 
     @property
     def _maintenance_database(self) -> str:

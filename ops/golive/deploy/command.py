@@ -1,6 +1,5 @@
 """`leads golive deploy`: check, do and verify steps, one after the other; and back."""
 
-import getpass
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from leads.domain.errors import IntegrationError
 from ops.checks.services import HasuraSource
+from ops.clients.db_session import login_name
 from ops.failures import CommandFailed, ExitCode, WrongUsage
 from ops.files import digest_of
 from ops.golive.deploy.site import PLAN, Choices, PlanFile, PlanOption, Site, open_site, read_plan_file
@@ -111,7 +111,7 @@ def deploy_command(
         _print_plan(of_file, as_json=as_json)
         return
     choices = Choices(
-        folder, of_file, by or getpass.getuser(), backups, source, migrations, programs, anytime, move_tickets
+        folder, of_file, by or login_name(), backups, source, migrations, programs, anytime, move_tickets
     )
     with open_site(choices) as site:
         if check:

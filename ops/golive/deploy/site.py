@@ -1,7 +1,6 @@
 """The installation that is deployed to: what golive.yaml says of it, database, engine, journal and lock."""
 
 import fcntl
-import getpass
 import json
 import os
 import shlex
@@ -20,7 +19,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from ops.checks.services import REQUEST_SECONDS, Services
-from ops.clients.db_session import DbSession, load_row, open_session
+from ops.clients.db_session import DbSession, load_row, login_name, open_session
 from ops.failures import CommandFailed, WrongUsage, file_reason
 from ops.files import append_line, private
 from ops.metadata.deploy import Deployment, open_deployment
@@ -145,7 +144,7 @@ class Journal:
     def write(self, event: str, step: str, **details: Any) -> None:
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "step": step,
-            "by": self.by, "login": getpass.getuser(), "host": socket.gethostname(), "commit": self.commit,
+            "by": self.by, "login": login_name(), "host": socket.gethostname(), "commit": self.commit,
             **details,
         }  # fmt: skip
         line = json.dumps(entry, ensure_ascii=False)

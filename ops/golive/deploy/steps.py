@@ -38,7 +38,7 @@ from ops.metadata.directory import parse
 from ops.metadata.pieces import CRON
 from ops.output import times
 from ops.settings import CLONE, MIGRATIONS_FOLDER
-from ops.switches import list_switches
+from ops.switches import list_switches, match_sources
 
 TEXTS = Path(__file__).with_name("steps.yaml")
 STEP = TypeAdapter(Step)
@@ -423,8 +423,7 @@ def _close_pilot(site: Site) -> list[Action]:
 
 def _is_listed(site: Site) -> bool:
     """Whether the source of golive.yaml is stored already: the cron brings new ones every 15 minutes."""
-    wanted = site.plan.source
-    return any(wanted in (each.name, each.pancake_source_id, each.row_id) for each in list_switches(site.db))
+    return bool(match_sources(list_switches(site.db), site.plan.source))
 
 
 def _fill_roster(site: Site) -> str:

@@ -550,6 +550,7 @@ def test_a_snapshot_is_taken_once_for_each_deployment_and_each_day_until_step_1_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later dump would hold what the steps changed: then an old one is kept, and one of a later undo."""
+    monkeypatch.setattr("getpass.getuser", mock.Mock(side_effect=KeyError))  # as in a container
     monkeypatch.setattr(steps, "dump_tables", lambda url, tables, path, _: path.write_text("rows"))
     held = [f"public.{table}" for table in steps.OF_DIVA]
     monkeypatch.setattr(steps, "list_dumped_tables", lambda *_: held)
