@@ -93,7 +93,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     if evaluation.period:
         console.print(evaluation.period.text)
     found = Counter(judgement.outcome for judgement in evaluation.judgements)
-    console.print(", ".join(f"{found[outcome]} {word.terminal}" for outcome, word in WORDS.items()))
+    counts = ", ".join(f"{found[outcome]} {word.terminal}" for outcome, word in WORDS.items())
+    console.print(f"Criteria: {counts}")
     for each in evaluation.notices:
         text = f"{each.gate}: {each.en}" if each.gate else each.en
         print_in_column("notice".ljust(COLUMN), text, console)
