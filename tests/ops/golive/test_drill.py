@@ -1,7 +1,12 @@
-"""A drill of tier 3 that is killed, on a real database; edge, engine and handlers are left out."""
+"""A drill of tier 3 that is killed, on a real database; edge, engine and handlers are left out.
 
-from collections.abc import Iterator
+And the plan of the deployment, which names what its steps do.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +18,7 @@ import pytest
 from ops.clients.db_session import open_session
 from ops.golive import drill
 from ops.golive.deploy import steps
-from ops.golive.deploy.site import Choices, Journal, PlanFile, Site
+from ops.golive.deploy.site import Choices, Journal, Pancake, PlanFile, Site
 from ops.golive.deploy.step import Action, Found, State, Step
 from ops.settings import MIGRATIONS_FOLDER, read_operator_settings
 from sandbox.postgres import binaries
@@ -125,3 +130,34 @@ def test_a_dump_is_restored_until_its_rows_are_back_or_a_person_deployed(tmp_pat
     assert [dump(), restore(exit=1), restore(exit=0)] == [True, True, False]
     assert [dump(), restored_after(drill.BEGUN, "tier3")] == [True, False]
     assert [dump(), restored_after("begin", steps.ROLES, argv=["execute"])] == [True, False]
+
+
+def _commands(texts: Iterable[str]) -> list[str]:
+    return [text for text in texts if text.startswith(("leads ", "execute "))]
+
+
+@pytest.mark.parametrize(
+    ("word", "texts", "active", "connections"),
+    [("do", "does", [], []), ("undo", "undoes", ["Facebook"], [{"name": "Diva"}])],
+)
+def test_the_plan_names_the_verbs_and_files_of_each_step(
+    word: str, texts: str, active: list[str], connections: list[object], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    row = {"tickets": 0, "members": 1, "is_held": True, "is_waiting": True, "active": active}
+    monkeypatch.setattr(Site, "row", lambda *_: row)
+    monkeypatch.setattr(steps, "_is_listed", lambda _: True)
+    plan = PlanFile(source="-1", pancake=Pancake("Diva", 607, "key.txt", f"{tmp_path}/url.txt"))
+    choices = Choices(tmp_path, plan, "Lan", tmp_path, "default", MIGRATIONS_FOLDER)
+    db = mock.Mock(**{"execute.return_value.fetchall.return_value": connections})
+    journal = Journal(tmp_path, "Lan", "")
+    journal.write("confirmed", "14")
+    site = Site(read_operator_settings(), db, mock.Mock(engine=None, own={}), journal, choices)
+    for step in steps.all_steps():
+        made = _commands(" ".join(action.argv) for action in getattr(step, word)(site))
+        named = [re.split(" (?=[A-Z-])|,", text)[0] for text in _commands(getattr(step, texts))]
+        assert len(made) == len(named), step.id
+        assert [text for text, shown in zip(made, named, strict=True) if not fnmatch(
+            text, shown.replace("…", "*") + "*"
+        )] == [], step.id  # fmt: skip
+    assert steps.find_step("snapshot").does[0].endswith(" ".join(steps.OF_DIVA))
