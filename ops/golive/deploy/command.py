@@ -43,7 +43,7 @@ Programs = Annotated[Path | None, typer.Option(help="Folder of pg_dump; default:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run made of one step: `result` is done, was done, blocked, undone, was absent, waiting, failed."""
+    """What a run made of a step: `result` is done, was done, blocked, undone, was absent, waiting, failed."""
 
     step: Step
     result: str

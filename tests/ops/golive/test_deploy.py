@@ -530,7 +530,7 @@ def test_the_dump_of_a_rollback_is_taken_when_no_lead_can_be_stored_any_more(mac
 def test_an_edge_without_a_policy_is_never_done_and_stops_the_steps_only_if_the_handlers_answer(
     tmp_path: Path,
 ) -> None:
-    """`leads status` calls it red, too. Before step 11 there are no handlers, and step 11 has to be reached."""
+    """`leads status` calls it red, too. Before step 11 there are no handlers, and that has to be reached."""
     with edge_status(policy_connections=0, policy_age_seconds=None) as edge, edge_status() as handlers:
         for handlers_url, result, of_handlers in (
             (handlers, "waiting", State.PARTIAL), ("http://127.0.0.1:1", "blocked", State.ABSENT)
