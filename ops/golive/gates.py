@@ -93,8 +93,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     if evaluation.period:
         console.print(evaluation.period.text)
     found = Counter(judgement.outcome for judgement in evaluation.judgements)
-    counts = ", ".join(f"{found[outcome]} {word.terminal}" for outcome, word in WORDS.items())
-    console.print(f"Criteria: {counts}")
+    console.print("Criteria: " + ", ".join(f"{found[each]} {word.terminal}" for each, word in WORDS.items()))
     for each in evaluation.notices:
         text = f"{each.gate}: {each.en}" if each.gate else each.en
         print_in_column("notice".ljust(COLUMN), text, console)

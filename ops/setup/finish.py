@@ -19,7 +19,7 @@ from ops.daily.status import examine
 from ops.failures import CommandFailed, WrongUsage, connection_reason, file_reason, first_line
 from ops.golive.deploy.site import Site
 from ops.golive.deploy.step import Action, Found, State, Step, function, verb
-from ops.golive.deploy.steps import CHECK_SECONDS, all_steps, find_problems
+from ops.golive.deploy.steps import CHECK_SECONDS, all_steps, find_problems, first_of
 from ops.golive.sending import Webhook, read_webhook
 from ops.output import say, times
 from ops.setup.steps import TEXTS, WEBHOOK_FILE, Setup, project_steps
@@ -304,8 +304,7 @@ def _doctor_step(setup: Setup) -> Step:
         results = examine(site.choices.source, site.choices.accept_engine, CHECK_SECONDS)
         accepted = [each for each in results if each.check.id in MAY_BE_YELLOW and each.level is Level.YELLOW]
         if found := find_problems(each for each in results if each not in accepted):
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            return Found(State.PARTIAL, f"{found[0].text}{more}")
+            return Found(State.PARTIAL, first_of(found))
         texts = [found.text for found in not_green(accepted)]
         return Found(State.DONE, "; ".join(["leads doctor finds nothing wrong", *texts]))
 

@@ -55,9 +55,7 @@ class Outcome:
 
     @property
     def row(self) -> Mapping[str, str]:
-        return {
-            "step": self.step.id, "title": self.step.title, "result": self.result, "text": self.text,
-        }  # fmt: skip
+        return {"step": self.step.id, "title": self.step.title, "result": self.result, "text": self.text}
 
 
 def deploy_command(

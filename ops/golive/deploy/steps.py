@@ -131,19 +131,16 @@ def look_for(site: Site, *names: str, **params: str) -> Found:
     if site.db.closed:
         raise DatabaseUnavailable("The session of the deployment was lost")
     if not problems and (explained := [found for found in not_green(results) if found.because_of]):
-        return Found(State.BLOCKED, _first_of(explained))
+        return Found(State.BLOCKED, first_of(explained))
     if not problems:
         fine = (found.text for each in results if each.is_wanted for found in each.findings)
         return Found(State.DONE, next(fine))
     is_absent = any(not found.is_present for found in problems)
-    return Found(State.ABSENT if is_absent else State.PARTIAL, _first_of(problems))
+    return Found(State.ABSENT if is_absent else State.PARTIAL, first_of(problems))
 
 
 def find_problems(results: Iterable[Result]) -> list[Finding]:
-    """Return the findings that are not green, but none that needs no answer.
-
-    And none that another explains, as long as the part is there: what is not there has to be done.
-    """
+    """Return what is not green and has to be mended; what another explains only if nothing of it is there."""
     return [
         found
         for found in not_green(results)
@@ -152,7 +149,7 @@ def find_problems(results: Iterable[Result]) -> list[Finding]:
     ]
 
 
-def _first_of(problems: Sequence[Finding]) -> str:
+def first_of(problems: Sequence[Finding]) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{problems[0].text}{more}"
 
@@ -286,7 +283,7 @@ def check_metadata(site: Site, step: str) -> Found:
     if not own:
         return Found(State.ABSENT, "nothing of it is on the engine")
     if problems := not_green(site.deployment.verify(step)):
-        return Found(State.PARTIAL, _first_of(problems))
+        return Found(State.PARTIAL, first_of(problems))
     return Found(State.DONE, f"{len(own)} pieces as in our directory")
 
 
