@@ -275,7 +275,7 @@ def test_the_spool_never_holds_more_than_its_limit(own: Edge) -> None:
     """Its counts are corrected from listings, which do not show what is being written."""
     listed = "local names, err = files.list(settings.folder_paths[folder], size_in)"
     started = 'dict:incr(folder .. ".puts", 1, 0)'
-    slow_writes = started, f"{started} ngx.sleep(0.6)"
+    slow_writes = started, f"{started} ngx.sleep(1.5)"
     slow_listings = listed, f'{listed} if ngx.get_phase() == "timer" then ngx.sleep(0.3) end'
     edits = (slow_writes, slow_listings)
     edges = [own(EDGE_SPOOL_MAX_FILES="2").edit("spool.lua", *edit).bring_up() for edit in edits]

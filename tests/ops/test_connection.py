@@ -405,7 +405,9 @@ def test_a_source_that_both_switch_on_was_on_for_the_second(
     before = set_source(first, source["id"], is_on=True, reason="W1")
     assert before is not None
     assert before.was_on is False
-    assert run_after(db, first, lambda second: set_source(second, source["id"], is_on=True, reason="W1"))
+    after = run_after(db, first, lambda second: set_source(second, source["id"], is_on=True, reason="W1"))
+    assert after is not None
+    assert after.was_on is True
 
 
 def test_a_connection_that_both_disable_is_disabled_once(
